@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness import statistics
 from robustness.runs import Run
 
 if TYPE_CHECKING:
@@ -27,11 +26,11 @@ class EvaluatedRun(Run):
 
     def summary(self) -> pd.DataFrame:
         """One row a model, best first: ``statistics.summary``, with 95 % intervals."""
-        return _framed(statistics.summary(self.frame()))
+        return _framed(self.figures().summary)
 
     def by_condition(self) -> pd.DataFrame:
         """One row a model and condition: the columns of ``statistics.by_perturbation``."""
-        return _framed(statistics.by_perturbation(self.frame()))
+        return _framed(self.figures().by_perturbation)
 
     def report(self, to: str | PathLike[str]) -> list[Path]:
         """Write the report in the format of the suffix of ``to``; return the files written.
@@ -55,7 +54,7 @@ class EvaluatedRun(Run):
         told = report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in told.answer]
         parts += [_table(titled.table.head, titled.table.rows) for titled in told.brief[:1]]
-        found = statistics.Figures(self.frame())
+        found = self.figures()
         png = b64encode(to_png(perturbation_heatmap(found.by_perturbation, found.ranked_by)))
         parts.append(
             f'<img alt="Each model under each perturbation" width="680" '

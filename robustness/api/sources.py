@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from robustness.api.arrays import as_array, is_image, png
+from robustness.api.arrays import as_array, is_image, levels, png
 from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
 from robustness.datasets.table import LABEL_COLUMNS, PATH_COLUMNS
+from robustness.pictures.samples import picture_file
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", *PATH_COLUMNS)
 _LABEL_KEYS = (*LABEL_COLUMNS, "labels", "fine_label")
@@ -30,33 +31,50 @@ class SessionImages(Dataset):
 
     def __init__(
         self,
-        get: Callable[[int], Any],
-        labels: Sequence[str | None],
+        get: Callable[[int], tuple[Any, Any]],
+        count: int,
         names: Sequence[str] | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
-        """``get`` returns the image at a place of ``labels``; each is read once to know it."""
+        """``get`` returns the image and label at each of ``count`` places.
+
+        Each is asked for once to list it. ``classes`` are the names of integer labels.
+        """
         self._get = get
-        digits = len(str(max(0, len(labels) - 1)))
-        names = names or [f"image {place:0{digits}d}" for place in range(len(labels))]
+        digits = len(str(max(0, count - 1)))
+        names = distinct(names or [f"image {place:0{digits}d}" for place in range(count)])
         entries, content = [], hashlib.sha256()
-        for place, (name, label) in enumerate(zip(distinct(names), labels, strict=True)):
+        for place, name in enumerate(names):
+            image, label = get(place)
+            size, refused = None, ""
             try:
-                data = png(get(place), name)
-                content.update(hashlib.sha256(data).digest())
-                entry = Entry(name, str(place), len(data), label=label)
+                size = _noted(image, name, content)
             except ImageError as error:
-                entry = Entry(name, str(place), label=label, refused=str(error))
-            entries.append(entry)
+                refused = str(error)
+            text = _label(label, classes)
+            entries.append(Entry(name, str(place), size, label=text, refused=refused))
         super().__init__(f"python:{content.hexdigest()[:16]}", "images from Python", entries)
 
     def read(self, entry: Entry) -> bytes:
         """A lossless PNG of an array or PIL image, the bytes of a file."""
-        return png(self._get(int(entry.place)), entry.name)
+        return png(self._get(int(entry.place))[0], entry.name)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names, labels and pixels."""
+        """SHA-256 over names, labels and pixels; of files over paths and sizes."""
         return hashlib.sha256(f"{self.source} {super().digest}".encode()).hexdigest()
+
+
+def _noted(image: Any, name: str, content: Any) -> int | None:
+    """Add ``image`` to the digest ``content``; return its bytes, None for a missing file."""
+    if isinstance(image, str | os.PathLike):
+        path = Path(picture_file(image)).resolve()
+        content.update(os.fsencode(path))
+        return path.stat().st_size if path.is_file() else None
+    pixels = levels(image, name)
+    content.update(str(pixels.shape).encode())
+    content.update(np.ascontiguousarray(pixels).data)
+    return pixels.nbytes
 
 
 def opened(source: Any) -> Dataset:
@@ -75,25 +93,33 @@ def _of_session(source: Any) -> Dataset:
     if _is_frame(source):
         return _of_frame(source)
     if isinstance(source, Mapping):
-        values = list(source.values())
-        return SessionImages(values.__getitem__, [None] * len(values), [str(key) for key in source])
+        return _held([(image, None) for image in source.values()], [str(key) for key in source])
     if isinstance(source, tuple) and len(source) == 2 and _are_labels(*source):
-        images, labels = _images(source[0]), [_label(each) for each in _listed(source[1])]
+        images, labels = _images(source[0]), _listed(source[1])
         if len(images) != len(labels):
             raise ParameterError(
                 f"Expected a label for each image, got {len(images)} images and {len(labels)} "
                 "labels."
             )
-        return SessionImages(images.__getitem__, labels, _names(images))
+        return _held(list(zip(images, labels, strict=True)))
     if hasattr(source, "as_numpy_iterator"):  # tf.data
-        return _of_items(list(_unbatched(source.as_numpy_iterator())))
+        return _held(list(_unbatched(source.as_numpy_iterator())))
     if hasattr(source, "ndim") or isinstance(source, list | tuple):
-        return _of_items(_images(source))
+        return _held([_item(each) for each in _images(source)])
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
-        return _of_map(source)
+        return SessionImages(
+            lambda place: _item(source[place]), len(source), classes=_class_names(source)
+        )
     if isinstance(source, Iterable):
-        return _of_items(list(source))
+        return _held([_item(each) for each in source])
     raise _unknown(source)
+
+
+def _held(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] | None = None) -> Dataset:
+    """The images and labels ``pairs``; files are called by their paths."""
+    if names is None and all(isinstance(image, str | os.PathLike) for image, _ in pairs):
+        names = [Path(image).as_posix() for image, _ in pairs]
+    return SessionImages(pairs.__getitem__, len(pairs), names)
 
 
 def _unknown(source: Any) -> ParameterError:
@@ -119,9 +145,8 @@ def _of_frame(frame: Any) -> Dataset:
         raise ParameterError(
             f"Expected a frame with the column 'path', got {', '.join(by_lower) or 'no column'}."
         )
-    paths = [os.fspath(each) for each in frame[path]]
-    labels = [None] * len(paths) if label is None else [_label(each) for each in frame[label]]
-    return SessionImages(paths.__getitem__, labels, paths)
+    labels = [None] * len(frame) if label is None else frame[label]
+    return _held(list(zip(frame[path], labels, strict=True)))
 
 
 def _images(source: Any) -> Sequence[Any]:
@@ -171,20 +196,6 @@ def _label(given: Any, names: Sequence[str] = ()) -> str | None:
     return str(given)
 
 
-def _names(images: Sequence[Any]) -> list[str] | None:
-    """The paths, if all images are files."""
-    if not all(isinstance(each, str | os.PathLike) for each in images):
-        return None
-    return [Path(each).as_posix() for each in images]
-
-
-def _of_items(items: Sequence[Any]) -> Dataset:
-    """The images of ``items``, each an image or an (image, label)."""
-    found = [_item(each) for each in items]
-    images = [image for image, _ in found]
-    return SessionImages(images.__getitem__, [_label(label) for _, label in found], _names(images))
-
-
 def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
     for each in items:
         image, label = _item(each)
@@ -193,13 +204,6 @@ def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
             yield from zip(image, labels, strict=True)
         else:
             yield image, label
-
-
-def _of_map(source: Any) -> Dataset:
-    """A dataset with a length, and items that are images, tuples or mappings."""
-    names = _class_names(source)
-    labels = [_label(_item(source[place])[1], names) for place in range(len(source))]
-    return SessionImages(lambda place: _item(source[place])[0], labels)
 
 
 def _item(given: Any) -> tuple[Any, Any]:

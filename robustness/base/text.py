@@ -77,6 +77,15 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
+def in_bytes(size: float) -> str:
+    """``size`` bytes, such as "5.0 MB", "553 MB" or "4.2 GB" (1 MB = 10**6 bytes)."""
+    if size >= 1e9:
+        return f"{size / 1e9:,.1f} GB"
+    if size < 1e5:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
+
+
 def some(names: Sequence[str], most: int) -> str:
     """The first ``most`` of ``names``, comma-separated, and the number of further ones."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

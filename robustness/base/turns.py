@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 2.0
 """Seconds after which waiting long work counts like any other request."""
 
 REMEMBERED = 1000
-"""Number of sessions whose last turn and latest request are remembered."""
+"""Most sessions whose last turn and latest request are kept."""
 
 Item = TypeVar("Item")
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import in_bytes
 from robustness.commands import console
-from robustness.commands.options import SHARED, Parsers, add_command, add_shared, names
+from robustness.commands.options import Parsers, add_command, add_shared
+from robustness.commands.request import add_request, one_spec, planned, specs
 
 if TYPE_CHECKING:
-    from robustness.evaluation.condition import Condition
     from robustness.evaluation.spec import RunSpec
-    from robustness.runs import Plan, Run, Session
+    from robustness.runs import Run, Session
 
 EXIT_NOTHING = 2
 _SHOWN = 10
@@ -33,6 +31,7 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(evaluated, "--out")
     add_request(evaluated)
+    add_shared(evaluated, "--engine", "--address")
     evaluated.add_argument(
         "--resume", action="store_true", help="continue the unfinished run of the same request"
     )
@@ -46,98 +45,6 @@ def add(parsers: Parsers) -> None:
     )
 
 
-def add_request(evaluated: argparse.ArgumentParser) -> None:
-    """Add the options of a request, and of where it runs."""
-    evaluated.add_argument(
-        "--request",
-        type=Path,
-        metavar="FILE.toml",
-        help="read models, conditions, seed and fit from a file instead of options",
-    )
-    add_shared(evaluated, "--models")
-    which = evaluated.add_mutually_exclusive_group()
-    which.add_argument(
-        "--perturbations",
-        metavar="A,B",
-        type=names,
-        help="perturbations or attacks, instead of a suite",
-    )
-    which.add_argument(
-        "--suite",
-        choices=("study", "imagenet-c", "imagenet-c-jpeg"),
-        help="default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
-        "quality 85, as in the published images",
-    )
-    which.add_argument(
-        "--conditions",
-        metavar="C,C",
-        type=_written,
-        help='perturbations with their strengths, such as "fog=0.6,fog=0.2+gaussian_blur=0.4", or '
-        'attacks, such as "pgd(epsilon=2/255)"',
-    )
-    how = evaluated.add_mutually_exclusive_group()
-    how.add_argument(
-        "--strength", type=_strengths, metavar="S[,S]", help="one or several, from 0 to 1"
-    )
-    evaluated.add_argument(
-        "--epsilon", metavar="E[,E]", type=names, help="epsilon of attacks, such as 2/255,8/255"
-    )
-    evaluated.add_argument("--attack-steps", type=int, metavar="N", help="steps of attacks")
-    evaluated.add_argument(
-        "--attack-restarts", type=int, metavar="N", help="random starts of attacks (default: 1)"
-    )
-    how.add_argument(
-        "--severities",
-        type=_severities,
-        metavar="1-5",
-        help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
-    )
-    add_shared(evaluated, "--seed", "--fit", "--side")
-    evaluated.add_argument("--limit", type=int, metavar="N", help="the first N images")
-    evaluated.add_argument(
-        "--sample", type=int, metavar="N", help="N images drawn at random with the seed"
-    )
-    evaluated.add_argument(
-        "--batch", type=int, metavar="N", help="images per batch (default: by memory)"
-    )
-    evaluated.add_argument(
-        "--labels",
-        choices=("folders", "none"),
-        default=_UNSAID["labels"],
-        help="true classes from subfolders or the table (default), or none",
-    )
-    add_shared(evaluated, "--engine", "--address")
-
-
-def _written(text: str) -> list[str]:
-    """Conditions separated by commas, which attacks have within their parentheses, too."""
-    return re.split(r",(?![^()]*\))", text)
-
-
-def _strengths(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a number, or several separated by commas, got {text!r}"
-        ) from None
-
-
-def _severities(text: str) -> list[int]:
-    levels: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            start = int(first)
-            stop = min(int(last or first), start + 10)  # larger ones are refused later
-            levels += range(start, stop + 1)
-    except ValueError:
-        levels = []
-    if not levels:
-        raise argparse.ArgumentTypeError(f"expected such as 3, 1-5 or 1,3,5, got {text!r}")
-    return levels
-
-
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate a dataset and save the run. Exit status 2 if no image could be read.
 
@@ -147,8 +54,9 @@ def evaluate_command(options: argparse.Namespace) -> int:
         raise ParameterError("--workers expects 1 or more, together with --plan.")
     if options.plan:
         return _forecast(options)
-    specs = _specs(options)
-    found = [_evaluated(options, options.source, spec, resume=options.resume) for spec in specs]
+    found = [
+        _evaluated(options, options.source, spec, resume=options.resume) for spec in specs(options)
+    ]
     if options.json:
         documents = [_document(run) for run in found]
         console.print_json(documents[0] if len(documents) == 1 else documents)
@@ -168,7 +76,7 @@ def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
 
     Raises ``ParameterError`` if the models have several sides.
     """
-    return _evaluated(options, source, _spec(options), resume=resume)
+    return _evaluated(options, source, one_spec(options), resume=resume)
 
 
 def _evaluated(options: argparse.Namespace, source: str, spec: RunSpec, *, resume: bool) -> Run:
@@ -178,20 +86,6 @@ def _evaluated(options: argparse.Namespace, source: str, spec: RunSpec, *, resum
     with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
         _perform(session, options.engine, options.address)
     return runs.load(session.folder)
-
-
-def planned(options: argparse.Namespace, source: str, spec: RunSpec | None = None) -> Plan:
-    """What ``options``, or ``spec``, ask of ``source``, listed; nothing is done yet."""
-    from robustness import runs
-
-    return runs.plan(
-        source,
-        _spec(options) if spec is None else spec,
-        labelling=options.labels,
-        limit=options.limit,
-        sample=options.sample,
-        batch=options.batch,
-    )
 
 
 def _forecast(options: argparse.Namespace) -> int:
@@ -215,119 +109,11 @@ def _forecast(options: argparse.Namespace) -> int:
     if found.seconds_on_workers is not None:
         console.say(f"Time: about {duration(found.seconds_on_workers)} on {found.workers} workers")
     if found.tried:
-        console.say(f"Disk: about {forecast.amount(found.bytes_on_disk)}, {found.rows:,} rows")
+        console.say(f"Disk: about {in_bytes(found.bytes_on_disk)}, {found.rows:,} rows")
     if found.memory_bytes is not None:
-        console.say(f"Memory: {forecast.amount(found.memory_bytes)}, whatever the number of images")
+        console.say(f"Memory: {in_bytes(found.memory_bytes)}, whatever the number of images")
     console.say("\n" + "\n".join(found.basis))
     return 0 if found.tried else EXIT_NOTHING
-
-
-_SAID_BY_A_REQUEST = (
-    *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
-    *("attack_steps", "attack_restarts", "seed", "fit", "side"),
-)
-_DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
-_UNSAID = {
-    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
-    "labels": "folders",
-}
-"""Defaults of options, other than None."""
-
-
-def _spec(options: argparse.Namespace) -> RunSpec:
-    """The request for one run, from a file or from the options."""
-    from robustness.evaluation.sides import one_side
-    from robustness.models import resolve
-
-    if options.request is None:
-        one_side(options.side, resolve(options.models))
-    return _specs(options)[0]
-
-
-def _specs(options: argparse.Namespace) -> list[RunSpec]:
-    """The requests, from a file or from the options: one for each side."""
-    from robustness.evaluation.request_file import read_request
-    from robustness.evaluation.sides import by_side
-    from robustness.evaluation.spec import make_spec
-    from robustness.models import resolve
-
-    if options.request is None:
-        how = {"seed": options.seed, "fit": options.fit}
-        return [
-            make_spec(names, _conditions(options), side=side, **how)
-            for side, names in by_side(options.side, resolve(options.models)).items()
-        ]
-    if twice := _said(options, _SAID_BY_A_REQUEST):
-        raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
-    return [read_request(options.request)]
-
-
-def said(options: argparse.Namespace) -> str:
-    """The names of the options of ``add_request`` that were given; "" for none."""
-    also = ("request", "limit", "sample", "batch", "labels", "engine", "address")
-    return _said(options, (*_SAID_BY_A_REQUEST, *also))
-
-
-def _said(options: argparse.Namespace, names: Sequence[str]) -> str:
-    found = (name for name in names if getattr(options, name) != _UNSAID.get(name))
-    return ", ".join(f"--{name.replace('_', '-')}" for name in found)
-
-
-def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
-    from robustness.attacks import REGISTRY as ATTACKS
-    from robustness.evaluation import suites
-    from robustness.evaluation.condition import Condition
-
-    if options.conditions:
-        if twice := _said(options, _DEGREES):
-            raise ParameterError(f"Expected either --conditions or {twice}, got both.")
-        return tuple(Condition.parse(text) for text in options.conditions)
-    attacks = [name for name in options.perturbations or () if name in ATTACKS]
-    attacked = _attacks(options, attacks)
-    plain = [name for name in options.perturbations or () if name not in ATTACKS]
-    if attacks and not plain:
-        if options.strength is not None or options.severities:
-            raise ParameterError(
-                "Attacks take no --strength or --severities: expected --epsilon, such as "
-                "2/255,8/255."
-            )
-        return attacked
-    suite, severities = options.suite or suites.STUDY_SUITE, options.severities
-    if suite != suites.STUDY_SUITE and options.strength is None:
-        severities = severities or suites.SEVERITIES
-    degrees = {"strengths": options.strength, "severities": severities}
-    if plain:
-        return (*suites.graded_conditions(plain, **degrees), *attacked)
-    return suites.suite_conditions(suite, **degrees)
-
-
-def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
-    """The attacks ``names`` at every epsilon.
-
-    Steps and restarts apply to the attacks that have any; if none has, they are refused.
-    """
-    from robustness.attacks import REGISTRY, parse_epsilon
-    from robustness.evaluation.condition import Condition
-
-    if (options.epsilon or options.attack_steps or options.attack_restarts) and not names:
-        raise ParameterError(
-            "--epsilon, --attack-steps and --attack-restarts expect an attack in --perturbations. "
-            f"Known: {', '.join(REGISTRY.names)}."
-        )
-    records = [REGISTRY[name] for name in names]
-    stepping = [record for record in records if record.most_steps > 1] or records
-    random = [record for record in records if record.random] or records
-    epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
-    return tuple(
-        Condition.attack(
-            record.name,
-            epsilon=epsilon,
-            steps=options.attack_steps if record in stepping else None,
-            restarts=(options.attack_restarts or 1) if record in random else 1,
-        )
-        for record in records
-        for epsilon in dict.fromkeys(epsilons)
-    )
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from robustness.commands import console, evaluate
+from robustness.commands import console, request
+from robustness.commands.evaluate import EXIT_NOTHING
 from robustness.commands.options import Parsers, add_command
 
 
@@ -18,7 +19,7 @@ def add(parsers: Parsers) -> None:
         metavar="DIR|FILE.zip|URL",
         help="where to write; a folder or URL where the same export was interrupted is continued",
     )
-    evaluate.add_request(exported)
+    request.add_request(exported)
 
 
 def export_command(options: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def export_command(options: argparse.Namespace) -> int:
     from robustness.base.pace import Pace, Unit
     from robustness.runs import images_out
 
-    plan = evaluate.planned(options, options.source)
+    plan = request.planned(options, options.source)
     pace = Pace(Unit("images"), len(plan.dataset))
     done = unreadable = 0
     for state in images_out.export(plan, options.to):
@@ -41,4 +42,4 @@ def export_command(options: argparse.Namespace) -> int:
         console.say(f"{written:,} images and {images_out.TABLE} in {options.to}")
         if unreadable:
             console.say(f"{unreadable:,} images could not be read.")
-    return 0 if written else evaluate.EXIT_NOTHING
+    return 0 if written else EXIT_NOTHING

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
-from robustness.commands import console, evaluate
+from robustness.commands import console, evaluate, request
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def add(parsers: Parsers) -> None:
         "--github", action="store_true", help="append the Markdown to $GITHUB_STEP_SUMMARY"
     )
     add_shared(checked, "--out")
-    evaluate.add_request(checked)
+    request.add_request(checked)
+    add_shared(checked, "--engine", "--address")
 
 
 def check_command(options: argparse.Namespace) -> int:
@@ -54,7 +55,7 @@ def check_command(options: argparse.Namespace) -> int:
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
         run = evaluate.evaluated(options, options.run, resume=True)
-    elif said := evaluate.said(options):
+    elif said := request.said(options, "engine", "address"):
         raise ParameterError(
             f"{options.run} is a saved run, which {said} cannot change: expected a source to "
             "evaluate, or none of these options."

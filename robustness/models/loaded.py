@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from robustness.base.errors import WeightsError
+from robustness.base.text import in_bytes
 from robustness.models import memory
 from robustness.models.classifier import Classifier
 from robustness.models.file_formats.kinds import ONNXRUNTIME, is_graph_file, runtime
@@ -27,7 +28,7 @@ from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.graphs import as_graph
 from robustness.models.python_models.kinds import opened_reference
 from robustness.models.python_models.record import PythonModel
-from robustness.models.weights.ready import digest, megabytes, require, state
+from robustness.models.weights.ready import digest, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 
 Key = tuple[str, int, str, Choice]
@@ -151,8 +152,8 @@ class Loaded:
         needed, budget = memory.needed(record), memory.budget()
         if needed > budget:
             raise WeightsError(
-                f"{record.name} takes about {megabytes(needed)} of memory, and loaded models may "
-                f"take {megabytes(budget)}: raise the setting 'memory' (ROBUSTNESS_MEMORY)."
+                f"{record.name} takes about {in_bytes(needed)} of memory, and loaded models may "
+                f"take {in_bytes(budget)}: raise the setting 'memory' (ROBUSTNESS_MEMORY)."
             )
         peak = memory.WHILE_LOADING * needed
         with self._changing:

@@ -25,7 +25,7 @@ from robustness.perturbations.perturbation import (
 )
 
 snow_mean = severity_curve(-0.85, (0.1, 0.2, 0.55, 0.55, 0.55))
-"""Mean of the noise whose peaks are flakes; at strength 0 no peak reaches the threshold."""
+"""Mean of the noise; its peaks become flakes. At strength 0 no peak reaches the threshold."""
 SNOW_SPREAD = 0.3
 snow_threshold = severity_curve(0.5, (0.5, 0.5, 0.9, 0.85, 0.85))
 snow_zoom_start = severity_curve(74.0, (74.0, 56.0, 84.0, 87.0, 67.0))

@@ -14,7 +14,7 @@ import numpy as np
 
 from robustness.base.own_process import peak_memory
 from robustness.base.pace import duration
-from robustness.base.text import counted
+from robustness.base.text import counted, in_bytes
 from robustness.evaluation.spec import RunSpec
 from robustness.runs.engines import Chunk, Job, local
 from robustness.runs.manifest import FINISHED, Manifest
@@ -73,19 +73,11 @@ class Forecast:
     @property
     def disk(self) -> str:
         """Such as "about 4.2 GB on disk"."""
-        return f"about {amount(self.bytes_on_disk)} on disk"
+        return f"about {in_bytes(self.bytes_on_disk)} on disk"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {**asdict(self), "basis": list(self.basis), "passes": self.passes, "rows": self.rows}
-
-
-def amount(size: float) -> str:
-    """``size`` bytes such as "4.2 GB"."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{max(1, round(size / 1e3))} kB"
 
 
 def tried(

@@ -120,7 +120,7 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
 
 
 def _file_name(name: str) -> str:
-    """``name`` as a path below a folder; a name that leads out of it is told by its digest."""
+    """``name`` as a path inside the folder; a name that points outside it becomes its digest."""
     parts = name.split("/")
     if name.startswith("/") or "\\" in name or any(part in ("", ".", "..") for part in parts):
         plain = re.sub(r"[^\w.-]+", "_", parts[-1]).strip(".") or "image"
@@ -201,7 +201,9 @@ class _Zip:
 
     def write(self, name: str, data: bytes) -> None:
         if not name.startswith(_PROGRESS):
-            self._file.writestr(zipfile.ZipInfo(name), data)
+            about = zipfile.ZipInfo(name)
+            about.external_attr = 0o644 << 16  # else unpacked files cannot be read
+            self._file.writestr(about, data)
 
     def read(self, name: str) -> bytes | None:
         return None

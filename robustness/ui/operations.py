@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 from robustness import models
 from robustness.base.access import Action
 from robustness.base.pace import duration
-from robustness.base.text import counted, plain
+from robustness.base.text import counted, in_bytes, plain
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.ui.browser.html import Html, html
@@ -79,14 +79,18 @@ def _tiles(found: Mapping[str, Metric]) -> Html:
     slow = max((spread.quantile(0.95) or 0.0 for spread in updates), default=None)
     value = partial(_value, found)
     tiles = (
-        ("Memory of the server", _size(value("memory_bytes")), "in physical memory"),
+        ("Memory of the server", in_bytes(value("memory_bytes")), "in physical memory"),
         (
             "Loaded models",
-            _size(value("models_bytes")),
-            f"estimated, of {_size(value('models_budget_bytes'))}",
+            in_bytes(value("models_bytes")),
+            f"estimated, of {in_bytes(value('models_budget_bytes'))}",
         ),
-        ("Kept results", _size(value("results_bytes")), "for all sessions"),
-        ("Runs folder", _size(value("runs_bytes")), f"{_size(value('disk_free_bytes'))} free"),
+        ("Kept results", in_bytes(value("results_bytes")), "for all sessions"),
+        (
+            "Runs folder",
+            in_bytes(value("runs_bytes")),
+            f"{in_bytes(value('disk_free_bytes'))} free",
+        ),
         ("Runs", f"{value('runs'):,.0f}", f"{value('runs_deleted'):,.0f} in the bin"),
         (
             "Runs in progress",
@@ -162,10 +166,6 @@ def _cleared() -> None:
 
 def _when(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _size(number: float) -> str:
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"
 
 
 def _time(seconds: float | None) -> str:

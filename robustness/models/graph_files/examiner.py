@@ -48,11 +48,11 @@ Floats = NDArray[np.float32]
 
 
 def answer(head: bytes, _data: bytes) -> bytes:
-    """JSON with the ``stages`` of the study model that it has written, or the ``problem``.
+    """Write the study model; return JSON with its ``stages``, or the ``problem``.
 
-    It also names the operations whose gradients are ``missing``. ``head`` is JSON: the ``path`` of
-    the file, its ``use``, the native ``runtime`` that runs it as well, if any, and where ``to``
-    write the study model. Without the latter it returns the facts of the file.
+    The JSON also names the operations without gradients (``missing``). ``head`` is JSON with the
+    ``path`` of the file, its ``use``, a native ``runtime``, if any, and the path ``to`` write to.
+    Without ``to``, only the facts of the file are returned.
     """
     asked = json.loads(head)
     try:

@@ -29,7 +29,7 @@ FIRST_WAIT = 0.5
 
 _KEPT_BYTES = 64 * 2**20
 _TIMES = 1000
-"""Calls whose times are kept."""
+"""Number of recent calls whose durations are kept."""
 
 _REASON = 300
 """Characters of an error that are quoted."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from robustness.base import settings
 from robustness.base.disk import alone, occupied, write_whole
 from robustness.base.errors import DownloadError, UnknownNameError
+from robustness.base.text import in_bytes
 from robustness.models.model_record import (
     REGISTRY,
     ModelRecord,
@@ -23,7 +24,7 @@ from robustness.models.weights.digests import SUMS, file_digest, fresh_digest, s
 from robustness.models.weights.fetch import SourceError
 from robustness.models.weights.meter import Meter, Progress
 from robustness.models.weights.places import places
-from robustness.models.weights.ready import fault, find_whole, megabytes, size, size_text
+from robustness.models.weights.ready import fault, find_whole, size, size_text
 from robustness.models.weights.sources import Sources
 
 TIMEOUT_SECONDS = 20.0
@@ -171,8 +172,8 @@ def _check_room(record: ModelRecord, target: Path, needed: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise DownloadError(
-            f"{record.name} still needs {megabytes(needed)} in {target.parent}, where "
-            f"{megabytes(free)} are free: make room there, or choose another folder."
+            f"{record.name} still needs {in_bytes(needed)} in {target.parent}, where "
+            f"{in_bytes(free)} are free: make room there, or choose another folder."
         )
 
 

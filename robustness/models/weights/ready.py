@@ -10,6 +10,7 @@ from pathlib import Path
 
 from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError, WeightsError
+from robustness.base.text import in_bytes
 from robustness.models.file_formats.kinds import all_files, runtime
 from robustness.models.model_record import (
     OFFLINE,
@@ -37,11 +38,6 @@ class WeightsState:
     ready: bool
     path: Path | None
     reason: str
-
-
-def megabytes(size: int) -> str:
-    """``size`` in bytes as a short text in MB (1 MB = 10**6 bytes)."""
-    return f"{size / 1e6:.0f} MB" if size >= 10e6 else f"{size / 1e6:.1f} MB"
 
 
 def size(record: ModelRecord) -> int | None:
@@ -75,7 +71,7 @@ def size_text(record: ModelRecord) -> str:
     if found is None:
         return ""
     exact = isinstance(record.weights, UserFile) or record.weights.size
-    return megabytes(found) if exact else f"about {megabytes(found)}"
+    return in_bytes(found) if exact else f"about {in_bytes(found)}"
 
 
 def parameters_text(record: ModelRecord) -> str:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustness.base.disk import occupied
+from robustness.base.text import in_bytes
 from robustness.models.file_formats.kinds import all_files, is_graph_file
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.digests import fresh_digest
 from robustness.models.weights.download import leftovers
 from robustness.models.weights.places import all_places
-from robustness.models.weights.ready import megabytes, wanted
+from robustness.models.weights.ready import wanted
 
 OK = "ok"
 UNPUBLISHED = "ok, no published hash"
@@ -103,4 +104,4 @@ def _read_again(path: Path, digest: str | None, *, listed: bool) -> Finding:
 def _left(path: Path) -> str:
     if path.name.endswith(".damaged"):
         return "set aside as damaged, may be deleted"
-    return f"unfinished download of {megabytes(occupied(path))}, may be deleted"
+    return f"unfinished download of {in_bytes(occupied(path))}, may be deleted"
