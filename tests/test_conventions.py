@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from robustness import attacks, metrics, models, perturbations
+from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.base.registry import Registry
 from robustness.models import PackagedFile, Preset, PublishedFile
 from robustness.pictures import samples
@@ -42,6 +42,7 @@ ROOMS = (
     "datasets",
     "models/explain",
     "models",
+    "remedies",
     "perturbations",
     "metrics",
     "pictures",
@@ -54,6 +55,7 @@ ROOMS = (
 APART = {
     "metrics": {"perturbations", "models", "datasets"},
     "perturbations": {"models", "datasets"},
+    "remedies": {"models", "datasets"},
 }
 """Rooms that do not know each other, although one lies below the other."""
 
@@ -350,12 +352,13 @@ def test_other_records_say_what_they_are() -> None:
         *((r.name, r.label, r.alt, r.credit) for r in samples.REGISTRY),
         *((r.name, r.label, r.formula, r.source) for r in attacks.REGISTRY),
         *((r.name, r.label) for r in attacks.NORMS),
+        *((r.name, r.label, r.kind, r.against, r.source) for r in remedies.REGISTRY),
     ]
     for record in texts:
         assert all(text and text == text.strip() for text in record), record
     registries: tuple[Registry[Any], ...] = (
         *(models.REGISTRY, perturbations.REGISTRY, metrics.REGISTRY, samples.REGISTRY),
-        *(attacks.REGISTRY, attacks.NORMS),
+        *(attacks.REGISTRY, attacks.NORMS, remedies.REGISTRY),
     )
     for registry in registries:
         assert len({record.label for record in registry}) == len(registry), "no label twice"

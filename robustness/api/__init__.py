@@ -13,7 +13,7 @@ goes wrong raises a ``RobustnessError`` with a sentence for people. Nothing impo
 before a model is loaded.
 """
 
-from robustness.api.arrays import Pair, pair, perturb
+from robustness.api.arrays import Pair, pair, perturb, remedy
 from robustness.api.evaluating import (
     Sweep,
     evaluate,
@@ -59,6 +59,7 @@ __all__ = [
     "pair",
     "perturb",
     "read_request",
+    "remedy",
     "remove_model",
     "replay",
     "report",

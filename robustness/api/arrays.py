@@ -21,6 +21,7 @@ from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.picture import image_digest
 from robustness.pictures.samples import picture_file
+from robustness.remedies import parse
 
 Levels = NDArray[np.uint8]
 
@@ -132,6 +133,13 @@ def perturb(
     a square that mirrors its edges. Raises ``ParameterError`` or ``UnknownNameError``.
     """
     condition = _condition(perturbation, strength)
+    given, batch = _batch(images)
+    check_seed(seed)
+    return _like(given, np.stack([_perturbed(image, condition, seed) for image in batch]))
+
+
+def _batch(images: Any) -> tuple[NDArray[Any], Levels]:
+    """``images`` as an array, and as 8-bit images (N, H, W, 3)."""
     if isinstance(images, str | os.PathLike | Image.Image):
         images = levels(images)
     given = as_array(images)
@@ -140,9 +148,12 @@ def perturb(
             f"images: expected an array (N, height, width, 3) or (height, width, 3), got "
             f"{_kind(given)}."
         )
-    batch = in_range(given, "images").reshape(-1, *given.shape[-3:])
-    check_seed(seed)
-    found = np.stack([_perturbed(image, condition, seed) for image in batch]).reshape(given.shape)
+    return given, in_range(given, "images").reshape(-1, *given.shape[-3:])
+
+
+def _like(given: NDArray[Any], found: Levels) -> NDArray[Any]:
+    """``found`` in the shape and type of ``given``."""
+    found = found.reshape(given.shape)
     if given.dtype.kind != "f":
         return found.astype(given.dtype)
     return np.divide(found, given.dtype.type(255), dtype=given.dtype)
@@ -198,3 +209,22 @@ def pair(
     original = levels(image)
     condition = _condition(perturbation, strength)
     return Pair(original, perturb(original, condition, seed=seed), condition)
+
+
+@checked_call
+def remedy(remedies: str, images: Any) -> NDArray[Any]:
+    """``images`` after remedies on the image, such as ``"median"`` or ``"median+autocontrast"``.
+
+    A new array of the same shape and type. ``images`` are as in ``perturb``, square or not. Raises
+    ``ParameterError`` for a remedy on the prediction, which takes a model:
+    ``load_model(name).with_remedies([...])``.
+    """
+    chain = parse(remedies)
+    if not chain.on_image:
+        raise ParameterError(
+            f"Expected a remedy on the image, got {chain.id}, which takes a model. "
+            "Use load_model(name).with_remedies([...])."
+        )
+    given, batch = _batch(images)
+    found = np.stack([chain.image(each) for each in batch])
+    return _like(given, found)

@@ -26,6 +26,7 @@ from robustness.commands import (
     gate,
     models,
     pictures,
+    remedies,
     runs,
     study,
 )
@@ -34,7 +35,7 @@ from robustness.commands.console import OutputError, remark
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-FAMILIES = (models, pictures, study, evaluate, export, attack, runs, choose, gate)
+FAMILIES = (models, pictures, remedies, study, evaluate, export, attack, runs, choose, gate)
 """In the order of the help."""
 
 

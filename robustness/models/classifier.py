@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from robustness.models.in_tensorflow.gradients import Gradients, Network
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.inference.kept import pass_of
+from robustness.models.inference.remedied_pass import RemediedGradients, RemediedPass
 from robustness.models.model_record import ModelRecord, Stages
 from robustness.pictures.fitting import STUDY_SIDE
+from robustness.remedies import Chain, parse
 
 MAX_BATCH = 16
 """Images that are worth asking about at once; more gain nothing on a CPU and cost memory."""
@@ -81,6 +83,8 @@ class Classifier:
         self._make_network = network
         self._loading = threading.Lock()
         self._network: Network | None = None
+        self._chain: Chain | None = None
+        self._plain: Classifier = self
 
     @classmethod
     def of(
@@ -98,6 +102,30 @@ class Classifier:
     def call_ms(self) -> float | None:
         """Median milliseconds per image of a function's calls so far; None for other models."""
         found: float | None = getattr(self._forward, "call_ms", None)
+        return found
+
+    def with_remedies(
+        self, remedies: str | Iterable[str] | Chain, others: Sequence[Classifier] = ()
+    ) -> Classifier:
+        """The same model behind ``remedies``, applied in order, such as ``["median", "tta"]``.
+
+        ``others`` are the further models of an average or a vote. Raises ``UnknownNameError`` for
+        an unknown remedy, ``ParameterError`` for remedies that do not go together.
+        """
+        chain = parse(remedies if isinstance(remedies, str | Chain) else "+".join(remedies))
+        if chain.abstains or chain.several_models != bool(others):
+            needs = (
+                "a measured confidence: see the abstentions of a run"
+                if chain.abstains
+                else "other models"
+                if chain.several_models
+                else "no other models"
+            )
+            raise ParameterError(f"{chain.id} expects {needs}.")
+        forward = RemediedPass([self._forward, *(other._forward for other in others)], chain)
+        key = self.key and f"{self.key}-{chain.id}"
+        found = Classifier(self.record, forward, lambda: self.graph, self.side, key)
+        found._chain, found._plain = chain, self
         return found
 
     def __call__(self, images: Floats) -> Outputs:
@@ -174,12 +202,17 @@ class Classifier:
         return self._forward.exact and self.graph.exact
 
     @property
-    def gradients(self) -> Gradients:
-        """The pass that attacks need, compiled when it is first asked for.
+    def gradients(self) -> Gradients | RemediedGradients:
+        """The pass that attacks need, compiled when it is first asked for; through its remedies.
 
         Raises ``GradientError`` for a model that cannot be differentiated.
         """
-        return self.graph.gradients
+        if self._chain is None:
+            return self.graph.gradients
+        plain = self._plain
+        return RemediedGradients(
+            plain.graph.gradients, self._chain, lambda views: plain(views).probabilities
+        )
 
     def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         """Coordinates of ``images`` at each stage, shallow to deep, (N, N).

@@ -1,0 +1,27 @@
+"""The command ``remedies``, which lists what may help before a prediction."""
+
+from __future__ import annotations
+
+import argparse
+
+from robustness.commands import console
+from robustness.commands.options import Parsers, add_command, add_shared
+
+_TOLD = ("name", "label", "kind", "against", "source")
+
+
+def add(parsers: Parsers) -> None:
+    """Add ``remedies``."""
+    listing = add_command(parsers, "remedies", remedies_command, asks_models=False)
+    add_shared(listing, "--json")
+
+
+def remedies_command(options: argparse.Namespace) -> None:
+    """List the remedies, which act between an image and its prediction and need no training."""
+    from robustness.remedies import REGISTRY
+
+    if options.json:
+        console.print_json([{name: getattr(each, name) for name in _TOLD} for each in REGISTRY])
+        return
+    for record in REGISTRY:
+        console.say(f"{record.name:22}{record.kind:16}{record.label}: {record.against}")

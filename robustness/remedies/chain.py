@@ -1,0 +1,140 @@
+"""Remedies in a row: ``median``, or ``median+tta``, applied to batches of study images.
+
+Study images are float32 RGB in [0, 1], shape (N, S, S, 3), on the 8-bit grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import ParameterError
+from robustness.perturbations import Images
+from robustness.pictures.eight_bits import from_uint8, to_uint8
+from robustness.remedies.remedy import (
+    ABSTENTION,
+    GATED,
+    ON_IMAGE,
+    REGISTRY,
+    SEVERAL_MODELS,
+    SUREST,
+    ImageView,
+    Levels,
+    Remedy,
+    unchanged,
+)
+
+Floats = NDArray[np.float32]
+
+AS_IS = ImageView(unchanged)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Remedies in the order of their application; at most the last acts on the prediction.
+
+    Created by ``parse``. ``id`` reads back as the chain.
+    """
+
+    remedies: tuple[Remedy, ...]
+
+    @property
+    def id(self) -> str:
+        return "+".join(remedy.name for remedy in self.remedies)
+
+    @property
+    def label(self) -> str:
+        return " + ".join(remedy.label for remedy in self.remedies)
+
+    @property
+    def last(self) -> Remedy:
+        return self.remedies[-1]
+
+    @property
+    def on_image(self) -> bool:
+        """Whether it gives one image, which needs no model."""
+        return self.last.kind in (ON_IMAGE, GATED)
+
+    @property
+    def several_models(self) -> bool:
+        """Whether it needs the predictions of several models."""
+        return self.last.kind == SEVERAL_MODELS
+
+    @property
+    def abstains(self) -> bool:
+        """Whether it withholds predictions, which takes measured confidences to set up."""
+        return self.last.kind == ABSTENTION
+
+    @property
+    def passes(self) -> int:
+        """Forward passes an image, of each model."""
+        return len(self._views)
+
+    def image(self, image: Levels) -> Levels:
+        """One 8-bit RGB image (H, W, 3) after the remedies on the image."""
+        for remedy in self.remedies if self.on_image else self.remedies[:-1]:
+            image = remedy.gated(np.ascontiguousarray(image))
+        return image
+
+    def images(self, images: Images) -> Images:
+        """``images`` (N, S, S, 3) after the remedies on the image; a new array."""
+        return self._changed(images, AS_IS)
+
+    def views(self, images: Images) -> list[Images]:
+        """The views of ``images`` that a model is asked about, each (N, S, S, 3)."""
+        return [self._changed(images, view) for view in self._views]
+
+    @property
+    def _views(self) -> tuple[ImageView, ...]:
+        return (AS_IS,) if self.on_image or not self.last.views else self.last.views
+
+    def _changed(self, images: Images, view: ImageView) -> Images:
+        found = np.empty(images.shape, np.uint8)
+        for image, out in zip(to_uint8(images), found, strict=True):
+            out[:] = view.change(self.image(image))
+        return from_uint8(found)
+
+    def weights(self, probabilities: Floats) -> Floats:
+        """The weight of each view, (views, N), from its ``probabilities`` (views, N, classes)."""
+        views, count, _ = probabilities.shape
+        if self.last.combine != SUREST:
+            return np.full((views, count), 1 / views, np.float32)
+        confidence = probabilities.max(axis=2)
+        best = confidence.argmax(axis=0)
+        surer = confidence.max(axis=0) > confidence[0] + self.last.margin
+        chosen = np.where(surer, best, 0)
+        return np.asarray(np.arange(views)[:, None] == chosen, np.float32)
+
+    def back(self, gradients: Sequence[Floats]) -> Floats:
+        """The gradient for the images, from one of each view; straight through the rest."""
+        found = np.zeros_like(gradients[0])
+        for view, gradient in zip(self._views, gradients, strict=True):
+            found += np.stack([view.back(each) for each in gradient])
+        return found
+
+
+def parse(text: str | Chain) -> Chain:
+    """The chain that ``text`` describes, such as ``median`` or ``median+tta``.
+
+    Raises ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for a remedy on the
+    prediction before the end.
+    """
+    if isinstance(text, Chain):
+        return text
+    chain = Chain(tuple(REGISTRY[name.strip()] for name in text.split("+")))
+    for remedy in chain.remedies[:-1]:
+        if remedy.kind not in (ON_IMAGE, GATED):
+            raise ParameterError(
+                f"Expected {remedy.name} at the end of {chain.id}: it acts on the prediction. "
+                "Put remedies on the image before it."
+            )
+    return chain
+
+
+def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:
+    """The chains of a text such as ``median,autocontrast,tta``, or of several; each once."""
+    parts = texts.split(",") if isinstance(texts, str) else list(texts)
+    return tuple(dict.fromkeys(parse(part) for part in parts if part.strip()))

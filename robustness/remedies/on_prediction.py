@@ -1,0 +1,154 @@
+"""Remedies on the prediction: several views of one image, several models, or no prediction."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from robustness.remedies.on_image import autocontrast, gamma, median
+from robustness.remedies.remedy import (
+    ABSTENTION,
+    ON_PREDICTION,
+    REGISTRY,
+    SEVERAL_MODELS,
+    SUREST,
+    ImageView,
+    Levels,
+    Plane,
+    Remedy,
+    unchanged,
+)
+
+ORIGINAL = ImageView(unchanged)
+
+
+def view(
+    *, flip: bool = False, turn: int = 0, scale: float = 1.0, shift: tuple[float, float] = (0, 0)
+) -> ImageView:
+    """The image after a flip, quarter turns, and an enlargement around its centre.
+
+    ``shift`` moves the centre, in shares of the side. Beyond the edges the image is mirrored.
+    """
+
+    def matrix(side: int) -> Plane:
+        angle, centre = math.pi / 2 * turn, (side - 1) / 2
+        cosine, sine = round(math.cos(angle)), round(math.sin(angle))
+        linear = scale * np.array([[cosine, sine], [-sine, cosine]]) @ np.diag([1 - 2 * flip, 1])
+        offset = centre - linear @ [centre, centre] - scale * side * np.array(shift)
+        return np.column_stack([linear, offset]).astype(np.float32)
+
+    def change(image: Levels) -> Levels:
+        side = len(image)
+        found = cv2.warpAffine(image, matrix(side), (side, side), borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(found)
+
+    def back(gradient: Plane) -> Plane:
+        side = len(gradient)
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        found = cv2.warpAffine(gradient, matrix(side), (side, side), flags=how)
+        return np.asarray(found * np.float32(scale**2))
+
+    return ImageView(change, back)
+
+
+_EIGHTH = 8 / 7
+"""Crops of 7/8 of the side: 224 of 256 pixels, as in Krizhevsky et al."""
+
+FLIPS = (ORIGINAL, view(flip=True))
+CROPS = (
+    view(scale=_EIGHTH),
+    *(view(scale=_EIGHTH, shift=(x, y)) for x in (-1 / 16, 1 / 16) for y in (-1 / 16, 1 / 16)),
+)
+SCALES = (ORIGINAL, view(scale=7 / 8), view(scale=_EIGHTH))
+TURNS = (ORIGINAL, *(view(turn=turn) for turn in (1, 2, 3)))
+
+
+def _add(
+    name: str,
+    views: tuple[ImageView, ...] = (),
+    *,
+    kind: str = ON_PREDICTION,
+    label: str,
+    against: str,
+    source: str,
+) -> None:
+    REGISTRY.add(Remedy(name, unchanged, label, kind, against, source, views=views))
+
+
+_add(
+    "flip",
+    FLIPS,
+    label="Average with the mirror image",
+    against="chance of the viewpoint",
+    source="He et al., CVPR 2016, horizontal flips at test time",
+)
+_add(
+    "five_crops",
+    CROPS,
+    label="Average of five crops",
+    against="chance of the frame",
+    source="Krizhevsky, Sutskever & Hinton, NeurIPS 2012: centre and corners, 224 of 256 pixels",
+)
+_add(
+    "three_scales",
+    SCALES,
+    label="Average of three scales",
+    against="unusual size",
+    source="Simonyan & Zisserman, ICLR 2015, multi-scale evaluation; 7/8, 1 and 8/7",
+)
+_add(
+    "tta",
+    (*FLIPS, *CROPS, SCALES[1]),
+    label="Test-time augmentation",
+    against="chance of viewpoint, frame and size",
+    source="the mean over mirror image, five crops and three scales of the papers that those cite",
+)
+_add(
+    "mixture",
+    (ORIGINAL, ImageView(median), ImageView(autocontrast), ImageView(gamma)),
+    label="Average of original, median, autocontrast and gamma",
+    against="unknown conditions",
+    source="this project's choice: the mean over the image and its three cheapest restorations",
+)
+REGISTRY.add(
+    Remedy(
+        "upright",
+        unchanged,
+        label="Turn upright if surer",
+        kind=ON_PREDICTION,
+        against="rotation",
+        views=TURNS,
+        combine=SUREST,
+        margin=0.2,
+        source="Gidaris, Singh & Komodakis, ICLR 2018: the four quarter turns; a turn counts if "
+        "its confidence exceeds that of the image by the margin 0.2",
+    )
+)
+_add(
+    "average",
+    kind=SEVERAL_MODELS,
+    label="Average of the models",
+    against="errors of single models",
+    source="Lakshminarayanan, Pritzel & Blundell, NeurIPS 2017: the mean of the probabilities",
+)
+_add(
+    "vote",
+    kind=SEVERAL_MODELS,
+    label="Vote of the models",
+    against="errors of single models",
+    source="Hansen & Salamon, PAMI 1990: the plurality of the top-1 classes; the mean probability "
+    "decides between equal counts",
+)
+_add(
+    "abstain",
+    kind=ABSTENTION,
+    label="Abstain if unsure",
+    against="confident errors",
+    source="Chow, IEEE Transactions on Information Theory 1970; the confidence that 95 % of the "
+    "originals reach",
+)
+
+ANSWERED_ORIGINALS = 0.95
+"""Share of the originals that the confidence below which ``abstain`` gives no prediction keeps."""

@@ -1,0 +1,184 @@
+"""Laws that every remedy obeys, and views and combinations against computations by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import robustness as rb
+from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.models.inference.remedied_pass import RemediedGradients, behind, together
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.perturbations import Images, apply
+from robustness.pictures.eight_bits import to_uint8
+from robustness.remedies import ON_IMAGE, ON_PREDICTION, REGISTRY, Remedy, parse, parse_all, python
+from tests.support.oracles import photos
+
+PHOTOS = photos("coffee", "astronaut")[:, ::2, ::2].copy()
+
+on_image = pytest.mark.parametrize(
+    "record", [r for r in REGISTRY if parse(r.name).on_image], ids=lambda record: record.name
+)
+on_prediction = pytest.mark.parametrize(
+    "record", [r for r in REGISTRY if r.kind == ON_PREDICTION], ids=lambda record: record.name
+)
+
+
+def perturbed(name: str, strength: float) -> Images:
+    return apply(PERTURBATIONS[name], PHOTOS, strength)
+
+
+def distance(first: Images, second: Images) -> float:
+    return float(np.abs(first - second).mean())
+
+
+@on_image
+@pytest.mark.parametrize("images", [PHOTOS, np.zeros_like(PHOTOS), np.ones_like(PHOTOS)])
+def test_a_remedied_image_is_a_study_image_and_the_same_each_time(
+    record: Remedy, images: Images
+) -> None:
+    before = images.copy()
+    found = parse(record.name).images(images)
+    assert found.shape == images.shape
+    assert found.dtype == np.float32
+    assert np.array_equal(found, to_uint8(found) / np.float32(255))
+    assert np.array_equal(images, before)
+    assert np.array_equal(found[1:], parse(record.name).images(images[1:]))
+
+
+@on_image
+def test_a_remedy_changes_originals_no_more_than_it_says(record: Remedy) -> None:
+    images = photos("coffee", "astronaut")
+    found = parse(record.name).images(images)
+    if record.gate is not None:
+        assert np.array_equal(found, images)
+    elif record.original is not None:
+        for image, changed in zip(images, found, strict=True):
+            assert distance(image, changed) <= record.original
+
+
+@pytest.mark.parametrize(
+    ("name", "perturbation"),
+    [
+        ("median", "impulse_noise"),
+        ("median_if_impulsive", "impulse_noise"),
+        ("non_local_means", "gaussian_noise"),
+        ("autocontrast", "contrast"),
+        ("autocontrast_if_flat", "contrast"),
+        ("gamma", "darkness"),
+    ],
+)
+def test_a_remedy_brings_an_image_nearer_to_its_original(name: str, perturbation: str) -> None:
+    images = perturbed(perturbation, 0.5 if name != "non_local_means" else 0.05)
+    assert distance(parse(name).images(images), PHOTOS) < 0.9 * distance(images, PHOTOS)
+
+
+@on_image
+def test_its_code_gives_the_same_image_without_this_package(record: Remedy) -> None:
+    namespace: dict[str, Any] = {}
+    code = python(parse(record.name))
+    assert "robustness" not in code
+    exec(code, namespace)
+    image = to_uint8(perturbed("impulse_noise", 0.5)[0])
+    assert np.array_equal(namespace["remedied"](image), rb.remedy(record.name, image))
+
+
+def test_flips_turns_and_crops_are_what_numpy_makes_them() -> None:
+    flipped = parse("flip").views(PHOTOS)
+    assert np.array_equal(flipped[0], PHOTOS)
+    assert np.array_equal(flipped[1], PHOTOS[:, :, ::-1])
+    for turn, found in enumerate(parse("upright").views(PHOTOS)):
+        assert np.array_equal(found, np.rot90(PHOTOS, turn, axes=(1, 2)))
+    cube = np.zeros((1, 112, 112, 3), np.float32)
+    cube[0, :8, :8] = 1  # only the upper left crop has most of a corner
+    levels = [view[0, :2, :2].mean() for view in parse("five_crops").views(cube)]
+    assert levels.index(max(levels)) == 1
+
+
+@on_prediction
+def test_gradients_of_views_lead_back_to_the_pixels_they_come_from(record: Remedy) -> None:
+    chain = parse(record.name)
+    spot = np.zeros((1, 112, 112, 3), np.float32)
+    spot[0, 30:36, 50:56] = 1
+    views = chain.views(spot)
+    back = chain.back(views)[0, ..., 0]
+    place = np.unravel_index(back.argmax(), back.shape)
+    assert abs(place[0] - 33) <= 4
+    assert abs(place[1] - 53) <= 4
+
+
+def answer(images: Images) -> tuple[Any, dict[str, Any]]:
+    """Probabilities of three classes by the mean of the upper left, right and lower quarter."""
+    half = images.shape[1] // 2
+    means = [images[:, :half, :half], images[:, :half, half:], images[:, half:]]
+    logits = np.stack([8 * each.mean(axis=(1, 2, 3)) for each in means], axis=1)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return shares.astype(np.float32), {"stage": logits.astype(np.float32)}
+
+
+def test_a_flip_averages_probabilities_and_features() -> None:
+    found, features = behind(parse("median+flip"), [answer], PHOTOS)
+    before = parse("median").images(PHOTOS)
+    sides = [answer(each) for each in (before, before[:, :, ::-1])]
+    assert np.allclose(found, (sides[0][0] + sides[1][0]) / 2, atol=1e-6)
+    assert np.allclose(features["stage"], (sides[0][1]["stage"] + sides[1][1]["stage"]) / 2)
+
+
+def test_upright_turns_only_where_a_turn_is_surer_by_the_margin() -> None:
+    chain = parse("upright")
+    sure = [[0.5, 0.4], [0.69, 0.4], [0.1, 0.9], [0.2, 0.6]]
+    probabilities = np.stack([np.array(sure), 1 - np.array(sure)], axis=2) * 0.5
+    assert chain.weights(probabilities[..., :1].astype(np.float32)).argmax(axis=0).tolist() == [
+        0,
+        2,
+    ]
+
+
+def test_average_and_vote_of_models_are_those_by_hand() -> None:
+    answers = np.array([[[0.6, 0.4, 0.0]], [[0.0, 0.55, 0.45]], [[0.35, 0.34, 0.31]]], np.float32)
+    assert np.allclose(together(answers, vote=False), answers.mean(axis=0))
+    assert together(answers, vote=False).argmax() == 1
+    assert together(answers, vote=True).argmax() == 0  # two of three, whatever the mean
+    tied = together(answers[:2], vote=True)
+    assert tied.argmax() == 1
+    assert tied.sum() == pytest.approx(1)
+
+
+def test_slopes_come_from_every_view_by_its_weight() -> None:
+    def slope(images: Images, *_: object, **__: object) -> Any:
+        from robustness.models.in_tensorflow.gradients import Slope
+
+        gradient = np.zeros_like(images)
+        gradient[:, 10, 20] = 1
+        return Slope(images.mean((1, 2, 3)), images.mean((1, 2)), gradient)
+
+    chain = parse("flip")
+    found = RemediedGradients(slope, chain, lambda images: answer(images)[0])(  # type: ignore[arg-type]
+        PHOTOS, np.zeros(2, np.int32)
+    )
+    assert found.gradient[0, 10, 20, 0] == pytest.approx(0.5)
+    assert found.gradient[0, 10, 112 - 1 - 20, 0] == pytest.approx(0.5)
+    assert np.allclose(found.lead, PHOTOS.mean((1, 2, 3)), atol=1e-6)
+
+
+def test_texts_read_back_and_say_what_is_wrong() -> None:
+    chains = parse_all("median, autocontrast+tta,median")
+    assert [chain.id for chain in chains] == ["median", "autocontrast+tta"]
+    with pytest.raises(ParameterError, match="at the end"):
+        parse("tta+median")
+    with pytest.raises(UnknownNameError, match="median"):
+        parse("medain")
+    with pytest.raises(ParameterError, match="with_remedies"):
+        rb.remedy("tta", PHOTOS)
+
+
+def test_the_python_face_keeps_shape_and_type() -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), np.uint8)
+    found = rb.remedy("median", wide)
+    assert found.dtype == np.uint8
+    assert found.shape == wide.shape
+    single = rb.remedy("median", wide[0] / 255.0)
+    assert np.allclose(single, found[0] / 255.0)
+    assert REGISTRY["median"].kind == ON_IMAGE
