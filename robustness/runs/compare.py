@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from robustness import statistics
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
 from robustness.evaluation.provenance import ENGINE
 from robustness.runs.manifest import Manifest
+from robustness.runs.shared import Images, shared_grids
 from robustness.runs.store import Run
-from robustness.statistics import DIFFERENCE_COLUMNS
-
-if TYPE_CHECKING:
-    import pandas as pd
+from robustness.statistics.differences import changes
 
 _SHOWN = 3
 
@@ -42,16 +39,13 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
-    columns = (*DIFFERENCE_COLUMNS, "image")
-    frames = [run.frame(columns) for run in (baseline, other)]
-    if baseline.manifest.spec.side != other.manifest.spec.side:
-        frames[1] = _by_source(frames[0], frames[1], baseline.manifest, other.manifest)
-    first, second = (set(frame["image_digest"]) for frame in frames)
+    images = _identified(baseline, other)
+    first, second = map(set, images)
     return Comparison(
         baseline=baseline,
         other=other,
         images=len(first & second),
-        differences=statistics.difference(*frames),
+        differences=changes(shared_grids((baseline.rows, other.rows), images)),
         apart=(
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),
@@ -60,19 +54,21 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
     )
 
 
-def _by_source(
-    frame: pd.DataFrame, of_other: pd.DataFrame, baseline: Manifest, other: Manifest
-) -> pd.DataFrame:
-    """``of_other`` with the digests of ``frame`` for images of one source.
+def _identified(baseline: Run, other: Run) -> tuple[Images, Images]:
+    """The images of both runs by their digests.
 
-    Those are images of one name in equal datasets, of one fit.
+    At different sides, images of one name in equal datasets, of one fit, are the same.
     """
-    if baseline.dataset.digest != other.dataset.digest or baseline.spec.fit != other.spec.fit:
-        return of_other
-    names, digests = (frame[key].astype(str) for key in ("image", "image_digest"))
-    known = dict(zip(names, digests, strict=True))
-    own = of_other["image_digest"].astype(str)
-    return of_other.assign(image_digest=of_other["image"].astype(str).map(known).fillna(own))
+    axes, axes_of_other = baseline.rows.axes, other.rows.axes
+    first, second = list(axes.digests), list(axes_of_other.digests)
+    one, two = baseline.manifest, other.manifest
+    of_one_source = one.dataset.digest == two.dataset.digest and one.spec.fit == two.spec.fit
+    if one.spec.side != two.spec.side and of_one_source:
+        known = dict(zip(axes.images, first, strict=True))
+        named = zip(axes_of_other.images, second, strict=True)
+        second = [known.get(name, digest) for name, digest in named]
+    places = [{key: at for at, key in reversed(list(enumerate(keys)))} for keys in (first, second)]
+    return places[0], places[1]
 
 
 def told(run: Run) -> str:

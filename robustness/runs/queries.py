@@ -46,10 +46,12 @@ class Axes:
     """What the rows are of: images, models and conditions, in the order of the rows.
 
     ``positions`` are those in the dataset that have rows, ascending; ``image_of`` is the place of
-    each among ``images``, -1 for one of the ``copies`` of an image that counts already.
+    each among ``images``, -1 for one of the ``copies`` of an image that counts already. ``digests``
+    are those of the ``images``.
     """
 
     images: NDArray[np.object_]
+    digests: NDArray[np.object_]
     positions: NDArray[np.int64]
     image_of: NDArray[np.int64]
     copies: int
@@ -115,7 +117,7 @@ class Rows:
         """The images, models and conditions of the rows."""
         if not self.paths:
             none = np.empty(0, np.int64)
-            return Axes(np.empty(0, object), none, none, 0, (), ())
+            return Axes(np.empty(0, object), np.empty(0, object), none, none, 0, (), ())
         images = self.ask(
             "SELECT position, any_value(image), any_value(image_digest) FROM rows "
             "GROUP BY position ORDER BY position"
@@ -128,16 +130,19 @@ class Rows:
         known = all(digest is not None for _, _, digest in images)
         image_of = np.full(len(images), -1, np.int64)
         names: list[str] = []
+        digests: list[str] = []
         for place, (position, name, digest) in enumerate(images):
             if first.setdefault(digest if known else position, position) == position:
                 image_of[place] = len(names)
                 names.append(name)
+                digests.append(str(digest))
         conditions: dict[str, tuple[str, float]] = {}
         for _, condition, perturbation, strength in keys:
             level = float("nan") if strength is None else float(strength)
             conditions.setdefault(str(condition), (str(perturbation), level))
         return Axes(
             np.array(names, object),
+            np.array(digests, object),
             np.array([position for position, *_ in images], np.int64),
             image_of,
             len(images) - len(names),

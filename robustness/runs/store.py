@@ -168,7 +168,8 @@ class Run:
         data = self.dataset.read(self._entries[name])
         image = study_image(data, name=name, fit=spec.fit, side=spec.side)
         picture = Picture.of(name, image, fit=spec.fit)
-        if self.digests.get(name, picture.digest) != picture.digest:
+        known = "SELECT image_digest FROM rows WHERE image = $name LIMIT 1"
+        if self.rows.paths and self.rows.ask(known, name=name) not in ([], [(picture.digest,)]):
             raise ImageError(
                 f"{name} is not the image any more that this run evaluated: its pixels have "
                 "changed since."
@@ -180,8 +181,12 @@ class Run:
         """The digest of the study image of every image that was evaluated, by its name."""
         if not self.images:
             return {}
-        table = self.table(["image", "image_digest"])
-        return dict(zip(*(table[n].to_pylist() for n in ("image", "image_digest")), strict=True))
+        return dict(
+            self.rows.ask(
+                "SELECT any_value(image), any_value(image_digest) FROM rows "
+                "GROUP BY position ORDER BY position"
+            )
+        )
 
 
 def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,12 @@ def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, A
     is the quantity of the verdict: robust accuracy for attacks on labelled images, else
     consistency. [] if the runs share nothing.
     """
-    entries = [entry for grid in laid_out(_shared(frame_a, frame_b)) for entry in _entries(grid)]
+    return changes(laid_out(_shared(frame_a, frame_b)))
+
+
+def changes(shared: Iterable[Grid]) -> list[dict[str, Any]]:
+    """As ``difference``, of grids with the columns ``x_a`` and ``x_b`` of both runs."""
+    entries = [entry for grid in shared for entry in _entries(grid)]
     for quantity in QUANTITIES:
         _settle([e for e in entries if e["condition"] is None], quantity)
         _settle([e for e in entries if e["condition"] is not None], quantity)

@@ -23,6 +23,7 @@ from robustness.runs import kept_figures
 from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows
 from robustness.statistics import CORRECTNESS, SURVIVORS, WORST, Criteria, Figures, cases, choose
+from robustness.statistics.differences import difference
 from robustness.statistics.grid import AS_TOLD, MEANS, grids
 from tests.support.made_up_runs import APGD, PGD
 from tests.support.made_up_saved_runs import saved
@@ -118,6 +119,19 @@ def test_grids_equal_those_of_the_frame(run: runs.Run) -> None:
 def test_figures_equal_those_of_the_frame(run: runs.Run) -> None:
     rows = rows_of(run)
     check(tell(Figures(rows.grids(), rows.axes.copies)), tell(Figures(run.frame())))
+
+
+def test_a_comparison_equals_that_of_the_frames(run: runs.Run, tmp_path: Path) -> None:
+    """The other run lacks images, models and conditions, and has some in another order."""
+    digests = {f"{number:03}.png": f"digest {number}" for number in range(44, 4, -1)}
+    digests["copy.png"] = "digest 9"
+    shares = {"EfficientNetLite1": 0.4, "EfficientNetLite0": 0.8, "EfficientNetLite2": 0.5}
+    conditions = (AIMED, Condition.of({"rotation": 0.25, "fog": 0.4}), APGD, *CONDITIONS[1:5])
+    other = saved(tmp_path / "other", digests, shares, source=tmp_path, conditions=conditions)
+    for pair in ((run, other), (other, run), (run, run)):
+        found = runs.compare(*pair)
+        check(found.differences, difference(*(one.frame() for one in pair)))
+    assert runs.compare(run, other).images == 34
 
 
 def test_queries_read_the_files_of_their_run_alone(run: runs.Run, tmp_path: Path) -> None:

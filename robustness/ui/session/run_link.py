@@ -89,10 +89,10 @@ def _class(run: runs.Run, name: str) -> str | None:
     """
     known = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
     for labels, (model, *_) in models.by_labels(known) if run.images else ():
-        frame = run.frame(["image", "label"], model)
-        found = frame.loc[frame["image"] == name, "label"].dropna()
-        if len(found):
-            return labels.names[int(found.iloc[0])]
+        query = "SELECT label FROM rows WHERE model = $model AND image = $name LIMIT 1"
+        ((label,),) = run.rows.ask(query, model=model, name=name) or [(None,)]
+        if label is not None:
+            return labels.names[label]
     return None
 
 
