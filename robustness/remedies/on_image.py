@@ -89,12 +89,11 @@ def clahe(image: Levels) -> Levels:
 @_on_image(
     label="Autocontrast",
     against="low contrast, fog",
-    source="Pillow's ImageOps.autocontrast with a cutoff of 0.5 % and preserve_tone",
+    source="Pillow's ImageOps.autocontrast, with one gain for all channels and a cutoff of 0.5 %",
 )
 def autocontrast(image: Levels) -> Levels:
-    """Stretch the lightness so that 0.5 % of the pixels become black and 0.5 % white."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    low, high = np.percentile(grey, (0.5, 99.5))
+    """Stretch all channels alike, so that 0.5 % of the values become 0 and 0.5 % become 255."""
+    low, high = np.percentile(image, (0.5, 99.5))
     gain = 255 / max(high - low, 1)
     return np.clip((image - low) * gain + 0.5, 0, 255).astype(np.uint8)
 
