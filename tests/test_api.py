@@ -240,6 +240,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "load_model": lambda wrong: rb.load_model(wrong),
     "remove_model": lambda wrong: rb.remove_model(wrong),
     "open_run": lambda wrong: rb.open_run(wrong),
+    "predictions": lambda wrong: rb.evaluate_predictions(wrong, classes=wrong),
     "report": lambda wrong: api.report(wrong, wrong),
     "summary": lambda wrong: api.summary(wrong),
     "check": lambda wrong: rb.check(wrong, wrong),

@@ -24,6 +24,7 @@ from robustness.api.evaluating import (
     sweep,
 )
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
+from robustness.api.predictions import evaluate_predictions
 from robustness.api.reading import check, choose, compare, open_run, replay, report, summary
 from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
@@ -50,6 +51,7 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_pictures",
+    "evaluate_predictions",
     "export",
     "load_model",
     "make_spec",

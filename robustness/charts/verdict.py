@@ -78,7 +78,9 @@ def verdict_of(row: Mapping[str, Any]) -> Mark:
 
 
 def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Mark:
-    return judged(clean == top1, is_correct(label, top1), unsure=now < max(UNSURE, HALF * before))
+    told = pd.notna(now) and pd.notna(before)  # tables of predictions may leave it out
+    unsure = bool(told and now < max(UNSURE, HALF * before))
+    return judged(clean == top1, is_correct(label, top1), unsure=unsure)
 
 
 def outcomes(labelled: int, images: int) -> tuple[str, str]:

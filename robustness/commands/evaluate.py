@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request import add_request, one_spec, planned, specs
+from robustness.commands.request import add_request, one_spec, planned, said, specs
 
 if TYPE_CHECKING:
     from robustness.evaluation.spec import RunSpec
@@ -26,8 +27,21 @@ def add(parsers: Parsers) -> None:
     evaluated.add_argument(
         "source",
         metavar="SOURCE",
+        nargs="?",
         help="a folder (flat, or one subfolder per class), a .csv or .parquet of paths and labels, "
         "a .zip, a URL such as s3://bucket/photos, or 'samples'",
+    )
+    evaluated.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="TABLE",
+        help="a .csv, .parquet or .jsonl with predictions of another system for the images of "
+        "'export'; no model is needed, and SOURCE only for tables without image files",
+    )
+    evaluated.add_argument(
+        "--classes",
+        metavar="imagenet|FILE",
+        help="with --predictions: what indices of classes mean; a file names one class a line",
     )
     add_shared(evaluated, "--out")
     add_request(evaluated)
@@ -52,11 +66,19 @@ def evaluate_command(options: argparse.Namespace) -> int:
     """
     if options.workers is not None and not (options.plan and options.workers > 0):
         raise ParameterError("--workers expects 1 or more, together with --plan.")
-    if options.plan:
+    if options.predictions is None and options.source is None:
+        raise ParameterError("Expected a SOURCE, or a table with --predictions, got neither.")
+    if options.predictions is None and options.classes is not None:
+        raise ParameterError("--classes expects --predictions.")
+    if options.plan and options.predictions is None:
         return _forecast(options)
-    found = [
-        _evaluated(options, options.source, spec, resume=options.resume) for spec in specs(options)
-    ]
+    if options.predictions is not None:
+        found = [_of_predictions(options)]
+    else:
+        found = [
+            _evaluated(options, options.source, spec, resume=options.resume)
+            for spec in specs(options)
+        ]
     if options.json:
         documents = [_document(run) for run in found]
         console.print_json(documents[0] if len(documents) == 1 else documents)
@@ -85,6 +107,18 @@ def _evaluated(options: argparse.Namespace, source: str, spec: RunSpec, *, resum
     plan = planned(options, source, spec)
     with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
         _perform(session, options.engine, options.address)
+    return runs.load(session.folder)
+
+
+def _of_predictions(options: argparse.Namespace) -> Run:
+    from robustness import runs
+    from robustness.runs import predicted
+
+    if given := said(options, "engine", "address", "resume", "plan", "workers"):
+        raise ParameterError(f"The table of --predictions says what was asked: omit {given}.")
+    plan = predicted.read_plan(options.predictions, options.source, options.classes)
+    with runs.start(plan, options.out, engine=predicted.ENGINE) as session:
+        _perform(session, predicted.ENGINE, None)
     return runs.load(session.folder)
 
 

@@ -24,6 +24,8 @@ _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restart
 _UNSAID = {
     **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
     "labels": "folders",
+    "resume": False,
+    "plan": False,
 }
 """Defaults of options, other than None."""
 

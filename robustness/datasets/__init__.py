@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from robustness.base.errors import ParameterError
+from robustness.datasets import predictions
 from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
@@ -80,6 +81,8 @@ def _opened(source: str) -> Dataset:
     if not os.path.isfile(path):
         raise ParameterError(f"{source} is a pipe or device: expected a folder, zip or table.")
     suffix = path.suffix.lower()
+    if suffix in predictions.SUFFIXES and predictions.holds_predictions(path):
+        return predictions.read_predictions(path)
     if suffix == ".zip":
         return Archive(path)
     if suffix in SUFFIXES:

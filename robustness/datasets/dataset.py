@@ -45,6 +45,9 @@ class Dataset(ABC):
     wrapped = False
     """Whether a single outer folder is ignored, as in many archives."""
 
+    fitted = False
+    """Whether its images are study images already, which are not cropped again."""
+
     def __init__(self, source: str, title: str, entries: Sequence[Entry]) -> None:
         """``source`` is the argument of ``open_dataset``; ``title`` is shown to people."""
         self.source = source

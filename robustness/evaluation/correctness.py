@@ -90,7 +90,7 @@ def good_rows(frame: pd.DataFrame) -> pd.Series:
 def correctness(row: Measurement) -> dict[str, bool | None]:
     """The columns ``CORRECTNESS`` of one measurement; all None without a label."""
     answers = (row.clean_top1, row.top1, row.clean_top5, row.top5)
-    return dict(zip(CORRECTNESS, _right(row.label, answers), strict=True))
+    return dict(zip(CORRECTNESS, right(row.label, answers), strict=True))
 
 
 def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
     require(frame, ("label", *_ANSWERS))
     labels = frame["label"].astype("Int64").tolist()
     answers = zip(*(frame[name].tolist() for name in _ANSWERS), strict=True)
-    columns = zip(*map(_right, labels, answers), strict=True) if len(frame) else ((),) * 4
+    columns = zip(*map(right, labels, answers), strict=True) if len(frame) else ((),) * 4
     found = {
         name: pd.array(list(values), dtype="boolean")
         for name, values in zip(CORRECTNESS, columns, strict=True)
@@ -112,7 +112,8 @@ def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**found)
 
 
-def _right(label: Any, answers: tuple[Any, Any, Any, Any]) -> tuple[bool | None, ...]:
+def right(label: Any, answers: tuple[Any, Any, Any, Any]) -> tuple[bool | None, ...]:
+    """``CORRECTNESS`` of the ``answers`` clean_top1, top1, clean_top5 and top5."""
     if label is None or label is pd.NA:
         return (None,) * 4
     clean_top1, top1, clean_top5, top5 = answers

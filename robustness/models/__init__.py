@@ -20,6 +20,7 @@ from robustness.models.model_record import (
     UserFile,
     by_labels,
     class_name,
+    classes,
     label,
 )
 from robustness.models.weights.ready import (
@@ -48,6 +49,7 @@ __all__ = [
     "WeightsState",
     "by_labels",
     "class_name",
+    "classes",
     "default_names",
     "digest",
     "imagenet",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from robustness.base.registry import Registry
 from robustness.base.text import visible
+from robustness.models import elsewhere
 from robustness.models.labels import Labels, imagenet
 from robustness.pictures.fitting import DEFAULT_FIT
 
@@ -290,9 +291,15 @@ def label(name: str) -> str:
 def class_name(model: str, index: int) -> str:
     """What the model called ``model`` names its class ``index``.
 
-    The index itself where that is not known, as in a run from another machine.
+    The index itself if that is not known, as in a run from another machine.
     """
-    return REGISTRY[model].class_name(index) if model in REGISTRY else str(index)
+    labels = classes(model)
+    return labels.names[index] if labels is not None and 0 <= index < len(labels) else str(index)
+
+
+def classes(model: str) -> Labels | None:
+    """The classes of the model called ``model``, also of one that a saved run tells of."""
+    return REGISTRY[model].labels() if model in REGISTRY else elsewhere.labels_of(model)
 
 
 def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
@@ -305,7 +312,7 @@ def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
     """
     groups: dict[str, tuple[Labels, list[str]]] = {}
     for name in names:
-        labels = REGISTRY[name].labels() if name in REGISTRY else Labels("unknown classes", ())
+        labels = classes(name) or Labels("unknown classes", ())
         groups.setdefault(labels.key, (labels, []))[1].append(name)
     titles = Counter(labels.title for labels, _ in groups.values())
     found = []

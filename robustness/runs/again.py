@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustness import models
 from robustness.base.errors import RunError
+from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.manifest import Manifest
 from robustness.runs.session import Plan, plan
 
@@ -16,6 +17,8 @@ def plan_again(manifest: Manifest) -> Plan:
     ``plan`` raise.
     """
     asked, spec = manifest.dataset, manifest.spec
+    if manifest.engine in ENGINES and not ENGINES[manifest.engine].asks_models:
+        raise RunError("its predictions came in a table: evaluate that table again.")
     for name, digest in spec.models:
         models.require(models.REGISTRY[name])
         now = models.digest(models.REGISTRY[name])

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import zipfile
@@ -18,10 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import metrics
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
-from robustness.evaluation.condition import CLEAN
+from robustness.evaluation.condition import CLEAN, Condition
+from robustness.evaluation.spec import RunSpec
 from robustness.pictures.fitting import to_png
+from robustness.pictures.picture import Picture
 from robustness.runs.engines.engine import Prepared, prepared
 from robustness.runs.progress import Progress
 from robustness.runs.session import Plan
@@ -29,7 +36,8 @@ from robustness.runs.session import Plan
 TABLE = "images.csv"
 COLUMNS = (
     *("path", "label", "image", "condition", "perturbation", "strength", "parameter", "seed"),
-    *("fit", "side", "sha256"),
+    *("fit", "side", "sha256", "image_digest"),
+    *(metric.name for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE),
 )
 _PROGRESS = "export-progress"
 """The folder of what is done: the request, and the rows of each chunk. It goes at the end."""
@@ -92,31 +100,45 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
 def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
     rows = []
     labels: Sequence[int | None] = next(iter(plan.labels.values()))
-    if ready.batch is not None:
-        for position, picture, frames in zip(
-            ready.positions, ready.batch.pictures, ready.batch.frames, strict=True
+    if made := ready.batch:
+        for position, picture, frames, seen in zip(
+            ready.positions, made.pictures, made.frames, made.seen, strict=True
         ):
-            for condition, image in zip((None, *plan.spec.conditions), frames, strict=True):
-                about = CLEAN if condition is None else condition.id
-                path = f"{about}/{_file_name(picture.name)}"
+            scores: list[Mapping[str, float | None]] = [{}, *_scores(seen)]
+            for condition, image, own in zip(
+                (None, *plan.spec.conditions), frames, scores, strict=True
+            ):
                 png = to_png(image)
-                target.write(path, png)
-                rows.append(
-                    {
-                        "path": path,
-                        "label": labels[position],
-                        "image": picture.name,
-                        "condition": about,
-                        "perturbation": condition and condition.name,
-                        "strength": condition and condition.strength,
-                        "parameter": condition and condition.parameter,
-                        "seed": plan.spec.seed,
-                        "fit": plan.spec.fit,
-                        "side": plan.spec.side,
-                        "sha256": hashlib.sha256(png).hexdigest(),
-                    }
-                )
+                row = _about(plan.spec, picture, condition)
+                target.write(row["path"], png)
+                row["label"] = labels[position]
+                rows.append({**row, "sha256": hashlib.sha256(png).hexdigest(), **own})
     return {"rows": rows, "unreadable": len(ready.unreadable)}
+
+
+def _about(spec: RunSpec, picture: Picture, condition: Condition | None) -> dict[str, Any]:
+    about = CLEAN if condition is None else condition.id
+    return {
+        "path": f"{about}/{_file_name(picture.name)}",
+        "image": picture.name,
+        "condition": about,
+        "perturbation": condition and condition.name,
+        "strength": condition and condition.strength,
+        "parameter": condition and condition.parameter,
+        "seed": spec.seed,
+        "fit": spec.fit,
+        "side": spec.side,
+        "image_digest": picture.digest,
+    }
+
+
+def _scores(seen: Mapping[str, NDArray[np.float64]]) -> Iterator[dict[str, float | None]]:
+    """The image metrics of each condition; None for the PSNR of equal images."""
+    for values in zip(*seen.values(), strict=True):
+        yield {
+            name: float(value) if math.isfinite(value) else None
+            for name, value in zip(seen, values, strict=True)
+        }
 
 
 def _file_name(name: str) -> str:

@@ -40,6 +40,7 @@ Count = Annotated[int, Field(ge=0, le=2**63)]
 Pictures = Annotated[int, Field(ge=1, le=MAX_PICTURES)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
 Cost = Annotated[float, Field(ge=0, lt=1e9)]
+Classes = Mapping[Text, Literal["imagenet"] | list[Text]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Manifest:
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     ``costs`` has, by model, ``latency_ms`` of one image on the machine that finished the run, and
-    ``megabytes`` of its weights, as far as they are known.
+    ``megabytes`` of its weights, as far as they are known. ``classes`` are those of models that are
+    not here, whose predictions came in a table: their names in order, or "imagenet".
     """
 
     __pydantic_config__ = CONFIG
@@ -94,6 +96,7 @@ class Manifest:
     costs: Mapping[Text, Mapping[Literal["latency_ms", "megabytes"], Cost]] = field(
         default_factory=dict
     )
+    classes: Classes = field(default_factory=dict)
 
     @property
     def counted_otherwise(self) -> bool:
@@ -121,6 +124,8 @@ class Manifest:
     def as_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""
         values = {name: value for name, value in vars(self).items() if name != "spec"}
+        if not self.classes:
+            del values["classes"]
         return {
             "format": FORMAT,
             "version": VERSION,

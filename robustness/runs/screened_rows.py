@@ -53,8 +53,10 @@ _MAY_LACK = {"strength", "parameter", "label"} | {
 class ScreenedRows:
     """Raises ``RunError`` with what is wrong; ``read`` takes the parts, ``digest`` ends it."""
 
-    def __init__(self, spec: RunSpec, pictures: int) -> None:
+    def __init__(self, spec: RunSpec, pictures: int, *, told: bool = False) -> None:
+        """``told`` says that the predictions came in a table, which may leave figures out."""
         self.spec, self.pictures = spec, pictures
+        self.may_lack = {*_MAY_LACK, *(_ranges() if told else ())}
         self.ranges = _ranges()
         self.ids = [condition.id for condition in spec.conditions]
         self.names = list(dict.fromkeys(condition.name for condition in spec.conditions))
@@ -102,7 +104,7 @@ class ScreenedRows:
 
     def _figures(self, batch: pa.RecordBatch) -> None:
         for name, (low, high) in self.ranges.items():
-            _within(name, batch[name], low, high)
+            _within(name, batch[name], low, high, gaps=name in self.may_lack)
         stages = batch["stages"].flatten()
         for name in RESCALED:
             _within(f"{name} of a stage", stages.field(name), *self.ranges[name])
@@ -161,7 +163,8 @@ _TWO_NAMES = "one image has two names or digests in it"
 
 def _classes(name: str) -> int:
     """How many classes the model has; without bounds where it is not known here."""
-    return len(models.REGISTRY[name].labels()) if name in models.REGISTRY else _MOST_CLASSES
+    labels = models.classes(name)
+    return _MOST_CLASSES if labels is None else len(labels)
 
 
 def _codes(column: pa.DictionaryArray, known: Sequence[str], what: str) -> Whole:
@@ -172,8 +175,8 @@ def _codes(column: pa.DictionaryArray, known: Sequence[str], what: str) -> Whole
     return found
 
 
-def _within(name: str, column: pa.Array, low: float, high: float) -> None:
-    whole = name in _MAY_LACK or column.null_count == 0
+def _within(name: str, column: pa.Array, low: float, high: float, *, gaps: bool = False) -> None:
+    whole = gaps or column.null_count == 0
     near = pc.and_(
         pc.greater_equal(column, low - _ROUNDING), pc.less_equal(column, high + _ROUNDING)
     )

@@ -88,7 +88,7 @@ def check_rows(run: Run) -> None:
     """
     _check_counts(run)
     try:
-        rows = ScreenedRows(run.manifest.spec, run.manifest.dataset.pictures)
+        rows = ScreenedRows(run.manifest.spec, run.manifest.dataset.pictures, told=run.told)
         for part in run.parts:
             rows.read(part)
         digest = rows.digest(run.images)

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Generator
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from robustness.runs.compacting import compact
 from robustness.runs.costs import measured
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
-from robustness.runs.manifest import FINISHED, Asked, Manifest, read
+from robustness.runs.manifest import FINISHED, Asked, Classes, Manifest, read
 from robustness.runs.parts import (
     Part,
     all_parts,
@@ -52,6 +52,8 @@ class Plan(Job):
     """A planned run: the work, and what its manifest says of the images. Nothing is written yet."""
 
     asked: Asked
+    classes: Classes = field(default_factory=dict)
+    """Those of models that are not here, as in a manifest."""
 
 
 def plan(
@@ -184,8 +186,9 @@ class Session:
                 hint=_HOW_TO_CONTINUE,
             )
         self._set_parts(compact(self.folder, self._parts, finished=True))
+        asked = todo and ENGINES[engine].asks_models
         costs = (
-            measured(self.manifest.spec, here=engine == "local") if todo else self.manifest.costs
+            measured(self.manifest.spec, here=engine == "local") if asked else self.manifest.costs
         )
         self._write(status=FINISHED, content=content(self._parts), costs=costs)
         remove_superseded(self.folder, self.manifest)
@@ -307,6 +310,7 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
         engine=engine,
         versions=versions(),
         creator=creator,
+        classes=plan.classes,
     )
 
 

@@ -20,11 +20,13 @@ from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
+from robustness.models import elsewhere
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.runs import kept_figures, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.cases import CaseRows
+from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
 from robustness.runs.queries import Rows
@@ -68,6 +70,12 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.manifest.status == FINISHED
+
+    @property
+    def told(self) -> bool:
+        """Whether its predictions came in a table, so that no model ran."""
+        engine = self.manifest.engine
+        return engine in ENGINES and not ENGINES[engine].asks_models
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -166,7 +174,8 @@ class Run:
             raise ImageError(f"{name} is not among the images of {self.dataset.title} any more.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
-        image = study_image(data, name=name, fit=spec.fit, side=spec.side)
+        fit = "squash" if self.dataset.fitted else spec.fit
+        image = study_image(data, name=name, fit=fit, side=spec.side)
         picture = Picture.of(name, image, fit=spec.fit)
         known = "SELECT image_digest FROM rows WHERE image = $name LIMIT 1"
         if self.rows.paths and self.rows.ask(known, name=name) not in ([], [(picture.digest,)]):
@@ -208,6 +217,7 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
 
 
 def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) -> Run:
+    elsewhere.note(manifest.classes)
     parts = all_parts(folder, manifest)
     if manifest.status == FINISHED:
         found = {part.path.name: part.path.stat().st_size for part in parts}

@@ -30,7 +30,7 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
     images it is above 0 even for a calibrated model; the second figure approximates by how much:
     the sum over bins of sqrt(2 / pi * sum p (1 - p)) / N. NaN without predictions.
     """
-    known = ~np.isnan(correct)
+    known = _known(confidence, correct)
     confidence, correct = confidence[known], correct[known]
     if not len(correct):
         return np.nan, np.nan
@@ -77,7 +77,7 @@ def _signed_gaps(confidence: Floats, correct: Floats, *, together: bool) -> tupl
     groups = [slice(None)] if together else [slice(at, at + 1) for at in range(k)]
     values, seeming = np.full((len(confidence), len(groups)), np.nan), np.full(len(groups), np.nan)
     for at, group in enumerate(groups):
-        if not np.isnan(correct[:, group]).all():
+        if _known(confidence[:, group], correct[:, group]).any():
             values[:, at], seeming[at] = _signed(confidence[:, group], correct[:, group])
     return values, seeming
 
@@ -88,7 +88,7 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
 
     The mean of the first (n,) is the calibration error of the predictions (n, k).
     """
-    known = ~np.isnan(correct)
+    known = _known(confidence, correct)
     sums: Floats = np.zeros((len(known), BINS))
     variances = np.zeros(BINS)
     step = max(1, _CELLS // max(1, known.shape[1]))
@@ -129,6 +129,11 @@ def _seeming(gap: Floats, noise: Floats) -> Floats:
     return found
 
 
+def _known(confidence: Floats, correct: Floats) -> NDArray[np.bool_]:
+    """Where there is a prediction with a label and a confidence, which tables may leave out."""
+    return ~(np.isnan(correct) | np.isnan(confidence))
+
+
 def bin_of(confidence: Floats) -> NDArray[np.intp]:
     """The bin, 0 to 14, of each probability."""
     return np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
@@ -154,7 +159,7 @@ def _bins(grid: Grid, kind: str) -> list[dict[str, Any]]:
         grid.per_image(column)[:, None] if kind == "clean" else grid.values(column)
         for column in KINDS[kind]
     )
-    known = ~np.isnan(correct)
+    known = _known(confidence, correct)
     right, rows = np.zeros((2, len(known), BINS))
     sure = np.zeros(BINS)
     step = max(1, _CELLS // max(1, known.shape[1]))

@@ -90,9 +90,8 @@ def published(names: list[str]) -> list[dict[str, Any]]:
 
 
 def _knows_imagenet(model: str) -> bool:
-    if model not in models.REGISTRY:
-        return False
-    return models.REGISTRY[model].labels().key == models.imagenet().key
+    labels = models.classes(model)
+    return labels is not None and labels.key == models.imagenet().key
 
 
 def _complete(grid: Grid, note: str) -> dict[str, list[int]]:

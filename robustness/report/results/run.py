@@ -25,6 +25,11 @@ REPLAY = (
     "compares the rows; RUN is its folder."
 )
 
+TOLD = (
+    "The predictions came in a table, whose digest the manifest has in place of weights. "
+    "`python -m robustness evaluate --predictions TABLE` evaluates it again."
+)
+
 
 def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Report:
     """The report of ``run``, finished or not, with its figures ``found``, if they are known.
@@ -61,7 +66,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
-        replay=REPLAY,
+        replay=TOLD if run.told else REPLAY,
         data=Data(run.tables, _tables(found)),
         note=BRACKETS if found.images >= statistics.FEWEST else "",
     )

@@ -99,12 +99,19 @@ def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> l
 def _predictions(row: Row) -> list[str]:
     name = str(row["model"])
     before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
-    told = f"{before} {share(row['clean_probability'])} → "
+    told = f"{before} {_share(row['clean_probability'])} → "
     told += "" if row["consistent"] else f"{after} "
-    told += share(row["probability"])
-    if not row["consistent"]:
-        told += f"; {before}: {share(row['retained_probability'])}"
-    lines = [told, f"SSIM {row['ssim']:.2f}"]
+    told += _share(row["probability"])
+    if not row["consistent"] and pd.notna(row["retained_probability"]):
+        told += f"; {before}: {_share(row['retained_probability'])}"
+    lines = [told]
+    if pd.notna(row["ssim"]):
+        lines.append(f"SSIM {row['ssim']:.2f}")
     if pd.notna(row["label"]):
         lines.insert(1, f"True class: {class_title(name, int(row['label']))}")
     return lines
+
+
+def _share(value: Any) -> str:
+    """A probability; tables of predictions may have none."""
+    return share(value) if pd.notna(value) else "(confidence unknown)"

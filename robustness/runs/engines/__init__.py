@@ -3,7 +3,7 @@
 Importing this package registers them all.
 """
 
-from robustness.runs.engines import local, ray_cluster
+from robustness.runs.engines import local, ray_cluster, told
 from robustness.runs.engines.engine import REGISTRY, UNANSWERED, Chunk, Engine, Job, default_batch
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "default_batch",
     "local",
     "ray_cluster",
+    "told",
 ]

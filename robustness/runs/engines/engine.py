@@ -79,12 +79,14 @@ class Engine:
     each of ``numbers``, in any order, each once. Closing the iterator stops the work. ``address``
     says where a cluster is; an engine without one ignores it. ``label`` is what people read.
     ``require()`` raises ``ParameterError`` where the engine cannot be used on this machine.
+    ``asks_models`` says whether the models run here or on the cluster.
     """
 
     name: str
     label: str
     run: Callable[[Job, Sequence[int], str | None], Iterator[Chunk | None]]
     require: Callable[[], object] = lambda: None
+    asks_models: bool = True
 
 
 REGISTRY: Registry[Engine] = Registry("engine")

@@ -1,0 +1,76 @@
+"""Predictions of another system, evaluated without a model."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from robustness import runs
+from robustness.api.calls import checked_call
+from robustness.api.result import EvaluatedRun
+from robustness.api.sources import opened
+from robustness.base.errors import ParameterError
+from robustness.datasets.predictions import Predictions, read_predictions
+from robustness.runs import predicted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@checked_call
+def evaluate_predictions(
+    table: Any,
+    source: Any = None,
+    *,
+    classes: Any = None,
+    out: str | PathLike[str] | None = None,
+) -> EvaluatedRun:
+    """Evaluate the predictions that another system made of exported images; no model runs.
+
+    ``table`` is a file (.csv, .parquet or .jsonl) or a frame with the rows of ``images.csv``, as
+    ``export`` writes it, and one of these: ``prediction`` (the class) with ``confidence``;
+    ``classes`` and ``probabilities``, lists of the top classes; ``probabilities`` of all classes;
+    or a column ``p0``, ``p1``, ... for each class. A column ``model`` names several models.
+    ``classes`` says what indices mean: "imagenet", a file with one class a line, or a list of
+    names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
+    is kept. Raises ``ParameterError`` for a table that cannot be used.
+    """
+    told = _told(table)
+    shown = None if source is None else opened(source)
+    plan = predicted.plan_predictions(told, source=shown, classes=predicted.class_names(classes))
+    folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
+    try:
+        with runs.start(plan, folder, engine=predicted.ENGINE) as session:
+            for _state in session.perform(predicted.ENGINE):
+                pass
+        run = EvaluatedRun.of(runs.load(session.folder, anywhere=True))
+    except BaseException:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if out is None:
+        weakref.finalize(run, shutil.rmtree, folder, True)
+    if shown is not None:
+        run.dataset = shown
+    elif not isinstance(table, str | PathLike):
+        run.dataset = told  # it cannot be opened by name
+    return run
+
+
+def _told(table: Any) -> Predictions:
+    if isinstance(table, str | PathLike):
+        return read_predictions(Path(table))
+    try:
+        given: pd.DataFrame = table.reset_index(drop=True)
+        found = pa.Table.from_pandas(given, preserve_index=False)
+    except (AttributeError, TypeError, pa.ArrowException) as error:
+        raise ParameterError(
+            f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
+        ) from error
+    return Predictions(found, "python:predictions", "predictions", Path.cwd(), "predictions")

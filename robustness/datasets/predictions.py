@@ -1,0 +1,223 @@
+"""A table of predictions that another system made of exported images: ``Predictions``.
+
+A row is one image under one condition for one model. ``COLUMNS`` names what is read beside the
+predictions, which have one of four forms, see ``datasets.answers``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from robustness.base.errors import ImageError, ParameterError, RobustnessError
+from robustness.base.parquet import ClaimsError, claims
+from robustness.datasets.answers import PREDICTED, Answers, predicted
+from robustness.datasets.dataset import Dataset, Entry
+from robustness.pictures.decoding import read_file
+
+SUFFIXES = (".csv", ".parquet", ".jsonl")
+ORIGINAL = "clean"
+"""The condition of the original images."""
+
+COLUMNS = ("image", "condition", "model", "label", "path", "image_digest", "fit", "side", "seed")
+_ROWS_FREE, _MAX_RATIO = 100_000, 200
+_FIRST_BYTES = 64 * 1024  # enough for the names of the columns
+
+
+class Predictions(Dataset):
+    """The images of a table of predictions, in order of appearance, with all their predictions.
+
+    ``at`` (images, models, 1 + conditions) is the row of each prediction, the original first, and
+    -1 where there is none. An image is shown if the column ``path`` of its original names a file.
+    """
+
+    fitted = True
+
+    def __init__(self, table: pa.Table, source: str, title: str, folder: Path, name: str) -> None:
+        """``name`` is the model of a table without the column ``model``.
+
+        Raises ``ParameterError`` for a table that lacks a column or repeats a row.
+        """
+        self._folder = folder
+        self.table, self.title = table, title
+        for column in ("image", "condition"):
+            if column not in table.column_names or table[column].null_count:
+                raise ParameterError(
+                    f"{title}: expected the columns image, condition and {PREDICTED}, got "
+                    f"{_listed(table.column_names)}."
+                )
+        images, image_of = _coded(self.texts("image"))
+        conditions, condition_of = _coded(self.texts("condition"))
+        if ORIGINAL not in conditions:
+            raise ParameterError(
+                f"{title}: expected the predictions of the originals, too, in rows with the "
+                f"condition {ORIGINAL!r}; got {_listed(conditions)}."
+            )
+        models = self.texts("model") if "model" in table.column_names else [name] * len(table)
+        self.models, model_of = _coded(models)
+        self.conditions = [text for text in conditions if text != ORIGINAL]
+        place = {text: at for at, text in enumerate([ORIGINAL, *self.conditions])}
+        column_of = np.array([place[text] for text in conditions])[condition_of]
+        self.at = np.full((len(images), len(self.models), len(place)), -1)
+        self.at[image_of, model_of, column_of] = np.arange(len(table))
+        if (count := int((self.at >= 0).sum())) < len(table):
+            raise ParameterError(
+                f"{title}: expected one row for each image, condition and model; "
+                f"{len(table) - count:,} rows are repeated."
+            )
+        super().__init__(source, title, self._entries(images, image_of, column_of))
+
+    def _entries(
+        self, images: Sequence[str], image_of: NDArray[np.intp], column_of: NDArray[np.intp]
+    ) -> list[Entry]:
+        labels = dict.fromkeys(range(len(images)), "")
+        for place, label in zip(image_of.tolist(), self.texts("label"), strict=True):
+            if labels[place] and label and label != labels[place]:
+                raise ParameterError(
+                    f"{self.title} has two labels for {images[place]!r}, {labels[place]!r} "
+                    f"and {label!r}: expected one label per image."
+                )
+            labels[place] = labels[place] or label
+        paths = self.texts("path")
+        originals = np.flatnonzero(column_of == 0)
+        places = {int(image_of[row]): paths[row] for row in originals}
+        return [
+            Entry(name, places.get(at, ""), label=labels[at] or None)
+            for at, name in enumerate(images)
+        ]
+
+    def texts(self, column: str) -> list[str]:
+        """The texts of ``column``; "" where there is none."""
+        if column not in self.table.column_names:
+            return [""] * len(self.table)
+        return [
+            "" if value is None else str(value).strip() for value in self.table[column].to_pylist()
+        ]
+
+    def numbers(self, column: str) -> list[float | None]:
+        """The numbers of ``column``; None where there is none."""
+        if column not in self.table.column_names:
+            return [None] * len(self.table)
+        found: list[float | None] = self.table[column].cast(pa.float64()).to_pylist()
+        return found
+
+    def one(self, column: str, default: str) -> str:
+        """The only value of ``column``; raises ``ParameterError`` if there are several."""
+        found = sorted(set(self.texts(column)) - {""}) or [default]
+        if len(found) > 1:
+            raise ParameterError(
+                f"{self.title}: expected one {column} for all rows, got {_listed(found)}."
+            )
+        return found[0]
+
+    def answers(self) -> Answers:
+        """The predictions by row; raises ``ParameterError`` as ``predicted`` does."""
+        return predicted(self.table, self.title)
+
+    def read(self, entry: Entry) -> bytes:
+        """The bytes of an original's file; raises ``ImageError`` if there is none."""
+        if not entry.place:
+            raise ImageError(f"The table names no file for {entry.name}.")
+        return read_file(self._folder / entry.place, name=entry.name)
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of the table."""
+        found = hashlib.sha256(str(self.table.schema.remove_metadata()).encode())
+        for column in self.table.column_names:
+            for value in self.table[column].to_pylist():
+                found.update(repr(value).encode("utf-8", "backslashreplace"))
+        return found.hexdigest()
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown or "none"
+
+
+def _coded(texts: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    """(the distinct ``texts`` in order of appearance, the place of each among them)."""
+    place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+    return list(place), np.array([place[text] for text in texts], np.intp)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """The predictions in the file ``path``; raises ``ParameterError`` if it cannot be used."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        raise ParameterError(
+            f"Expected a table of predictions ({', '.join(SUFFIXES)}), got {path}."
+        )
+    try:
+        table = _READERS[path.suffix.lower()](path)
+    except ParameterError:
+        raise
+    except (pa.ArrowException, ClaimsError, OSError, ValueError) as error:
+        raise ParameterError(
+            f"{path.name} cannot be read as a table of predictions: expected "
+            f"{_KINDS[path.suffix.lower()]}, got something else or a damaged file."
+        ) from error
+    if not len(table):
+        raise ParameterError(f"{path.name} has no rows: expected a row for each prediction.")
+    return Predictions(table, str(path.resolve()), path.stem, path.resolve().parent, path.stem)
+
+
+def holds_predictions(path: Path) -> bool:
+    """Whether the table ``path`` has predictions, judged by the names of its columns."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet as pq
+
+            claims(path)
+            names = pq.read_schema(path).names
+        elif path.suffix.lower() == ".csv":
+            with path.open("rb") as file:
+                names = (
+                    file.readline(_FIRST_BYTES).decode("utf-8-sig", "replace").strip().split(",")
+                )
+        else:
+            return path.suffix.lower() == ".jsonl"
+    except (pa.ArrowException, ClaimsError, OSError, RobustnessError):
+        return False
+    plain = {name.strip().strip('"') for name in names}
+    return {"image", "condition"} <= plain and bool(plain & {*PREDICTED.split(" or "), "p0"})
+
+
+def _csv(path: Path) -> pa.Table:
+    from pyarrow import csv
+
+    texts = (*COLUMNS, *_AS_TEXT)
+    return csv.read_csv(
+        path,
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(column_types={n: pa.string() for n in texts}),
+    )
+
+
+_AS_TEXT = ("prediction", "classes", "probabilities", "perturbation")
+
+
+def _jsonl(path: Path) -> pa.Table:
+    from pyarrow import json
+
+    return json.read_json(path, json.ReadOptions(block_size=16 * 1024**2))
+
+
+def _parquet(path: Path) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    size, claimed = path.stat().st_size, claims(path)
+    if claimed.rows > max(_ROWS_FREE, size) or claimed.unpacked > max(2**26, _MAX_RATIO * size):
+        raise ParameterError(
+            f"{path.name} is refused: its {size:,} bytes would expand to {claimed.rows:,} rows."
+        )
+    return pq.read_table(path)
+
+
+_READERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}
+_KINDS = {".csv": "comma-separated values", ".parquet": "Parquet", ".jsonl": "one JSON a line"}

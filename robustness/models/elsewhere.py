@@ -1,0 +1,29 @@
+"""Classes of models that are not on this machine, as the saved runs that name them tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from robustness.models.labels import Labels, imagenet
+
+_KNOWN: dict[str, Labels | None] = {}
+"""By model; None where two runs disagree, so that no prediction gets a wrong name."""
+
+
+def note(classes: Mapping[str, str | Sequence[str]]) -> None:
+    """Remember the classes of each model: their names in order, or "imagenet"."""
+    for name, told in classes.items():
+        labels = from_names(told)
+        before = _KNOWN.setdefault(name, labels)
+        if before is not None and before.key != labels.key:
+            _KNOWN[name] = None
+
+
+def from_names(told: str | Sequence[str]) -> Labels:
+    """The classes that a manifest tells."""
+    return imagenet() if isinstance(told, str) else Labels("classes of a table", tuple(told))
+
+
+def labels_of(name: str) -> Labels | None:
+    """The classes of the model ``name``; None if no open run tells them."""
+    return _KNOWN.get(name)

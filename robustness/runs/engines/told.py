@@ -1,0 +1,172 @@
+"""The engine of predictions that came in a table: it turns them into rows and asks no model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from robustness import metrics, models
+from robustness.base.errors import ImageError, ParameterError
+from robustness.datasets.answers import Answers, Floats, meaning
+from robustness.datasets.dataset import Entry
+from robustness.datasets.predictions import Predictions
+from robustness.evaluation.correctness import CORRECTNESS, right
+from robustness.evaluation.rows import SCHEMA
+from robustness.metrics.predictions import top_k
+from robustness.pictures.picture import image_digest
+from robustness.pictures.untrusted import study_image
+from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
+
+NAME = "predictions"
+Row = dict[str, Any]
+
+
+def chunks(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+    """Yields None, then the chunks ``numbers`` of ``job``, whose dataset is ``Predictions``."""
+    if not isinstance(job.dataset, Predictions):
+        raise ParameterError(f"Expected a table of predictions, got {job.dataset.title}.")
+    rows = _Rows(job, job.dataset)
+    yield None
+    for number in numbers:
+        found: list[Row] = []
+        unreadable: list[tuple[str, str]] = []
+        for position in job.positions(number):
+            reason = rows.missing(position)
+            if reason:
+                unreadable.append((job.dataset.entries[position].name, reason))
+            else:
+                found += rows.of_image(position)
+        images = len(job.positions(number)) - len(unreadable)
+        table = pa.Table.from_pylist(found, SCHEMA)
+        yield Chunk(number, table, images, tuple(unreadable))
+
+
+REGISTRY.add(Engine(NAME, "a table of predictions", chunks, asks_models=False))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One prediction: up to five ``top`` classes, best first, with ``shares`` as far as known.
+
+    ``whole`` has the probabilities of all classes, (1, classes); ``share`` returns that of a class,
+    None if it is unknown.
+    """
+
+    top: tuple[int, ...]
+    shares: tuple[float, ...]
+    share: Callable[[int], float | None]
+    whole: Floats | None = None
+
+
+class _Rows:
+    def __init__(self, job: Job, told: Predictions) -> None:
+        self._job, self._told = job, told
+        self._answers = told.answers()
+        self._index = {
+            name: meaning(self._answers, _classes(name), told.title) for name in told.models
+        }
+        self._digests = told.texts("image_digest")
+        self._scores = {
+            metric.name: told.numbers(metric.name)
+            for metric in metrics.REGISTRY
+            if metric.subject == metrics.PICTURE
+        }
+
+    def missing(self, position: int) -> str:
+        """What the table lacks of an image, as a sentence; "" if nothing."""
+        gaps = np.argwhere(self._told.at[position] < 0)
+        if not len(gaps):
+            return ""
+        model, place = gaps[0]
+        where = ["the original", *self._told.conditions][place]
+        return f"The table has no prediction of {self._told.models[model]} for {where}."
+
+    def of_image(self, position: int) -> Iterator[Row]:
+        told, spec = self._told, self._job.spec
+        entry = told.entries[position]
+        places = told.at[position]
+        digest = self._digests[places[0, 0]] or self._digest(entry)
+        for model, rows in zip(told.models, places.tolist(), strict=True):
+            label = self._job.labels[_classes(model).key][position]
+            clean = _answer(self._answers, rows[0], self._index[model])
+            for condition, row in zip(spec.conditions, rows[1:], strict=True):
+                after = _answer(self._answers, row, self._index[model])
+                yield {
+                    "position": position,
+                    "image": entry.name,
+                    "image_digest": digest,
+                    "fit": spec.fit,
+                    "side": spec.side,
+                    "label": label,
+                    "model": model,
+                    "condition": condition.id,
+                    "perturbation": condition.name,
+                    "strength": condition.strength,
+                    "parameter": condition.parameter,
+                    "seed": spec.seed,
+                    **{name: values[row] for name, values in self._scores.items()},
+                    **_compared(clean, after, label),
+                    "stages": [],
+                }
+
+    def _digest(self, entry: Entry) -> str:
+        """The digest of the image of ``entry``; of its name alone if no image is there."""
+        try:
+            side = self._job.spec.side
+            image = study_image(self._told.read(entry), name=entry.name, fit="squash", side=side)
+        except ImageError:
+            return hashlib.sha256(entry.name.encode()).hexdigest()
+        return image_digest(image)
+
+
+def _classes(model: str) -> models.Labels:
+    labels = models.classes(model)
+    if labels is None:
+        raise ParameterError(f"The classes of {model} are not known: another run names others.")
+    return labels
+
+
+def _answer(answers: Answers, row: int, index: Callable[[str], int]) -> _Answer:
+    if answers.whole is not None:
+        whole = answers.whole[row : row + 1]
+        top = top_k(whole)[0].tolist()
+        shares = tuple(whole[0, top].tolist())
+        return _Answer(tuple(top), shares, lambda at: float(whole[0, at]), whole)
+    classes = tuple(map(index, answers.classes[row]))
+    known: Mapping[int, float] = dict(zip(classes, answers.shares[row], strict=False))
+    return _Answer(classes[:5], tuple(known[at] for at in classes[:5] if at in known), known.get)
+
+
+def _compared(clean: _Answer, after: _Answer, label: int | None) -> Row:
+    """The columns that follow from the predictions of the original and the perturbed image."""
+    winner = clean.top[0]
+    before, retained = clean.share(winner), after.share(winner)
+    answers = winner, after.top[0], clean.top, after.top
+    five = min(len(clean.top), len(after.top)) >= 5
+    found: Row = {
+        "clean_top1": winner,
+        "clean_probability": before,
+        "top1": after.top[0],
+        "probability": after.share(after.top[0]),
+        "retained_probability": retained,
+        "clean_top5": clean.top if clean.shares else (),
+        "clean_top5_probabilities": clean.shares,
+        "top5": after.top if after.shares else (),
+        "top5_probabilities": after.shares,
+        "consistent": winner == after.top[0],
+        "top5_overlap": len(set(clean.top) & set(after.top)) / 5 if five else None,
+        "confidence_change": None if before is None or retained is None else retained - before,
+    }
+    if clean.whole is not None and after.whole is not None:
+        for metric in metrics.REGISTRY:
+            if metric.subject == metrics.PREDICTION and metric.name != "consistent":
+                found[metric.name] = float(metric.function(clean.whole, after.whole)[0])
+    told = dict(zip(CORRECTNESS, right(label, answers), strict=True))
+    if not five:  # the class may be among those that are not told
+        told |= {name: told[name] or None for name in ("clean_correct5", "correct5")}
+    return {**found, **told}

@@ -1,0 +1,140 @@
+"""A run of predictions that another system made: planned from their table, without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
+from robustness.datasets.answers import Answers
+from robustness.datasets.predictions import Predictions, read_predictions
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import RunSpec
+from robustness.models import elsewhere
+from robustness.models.labels import Labels, imagenet
+from robustness.models.own.label_files import labels_of
+from robustness.perturbations import check_seed
+from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
+from robustness.runs.engines import told as engine
+from robustness.runs.manifest import Asked, Classes
+from robustness.runs.session import MAX_BATCH, Plan
+
+ClassNames = Literal["imagenet"] | list[str]
+
+ENGINE = engine.NAME
+
+_ROWS_AT_ONCE = 16_384
+
+
+def read_plan(table: Path, source: str | None = None, classes: str | None = None) -> Plan:
+    """``plan_predictions`` of the file ``table``; ``classes`` is "imagenet" or a file of names.
+
+    Raises ``ParameterError`` for a file that cannot be used.
+    """
+    told = read_predictions(table)
+    shown = None if source is None else open_dataset(source)
+    return plan_predictions(told, source=shown, classes=class_names(classes))
+
+
+def class_names(given: Any) -> ClassNames | None:
+    """The classes that ``given`` means: "imagenet", a file with one class a line, or their names.
+
+    Raises ``ParameterError`` for anything else.
+    """
+    if given is None or given == "imagenet":
+        return given
+    if isinstance(given, str | PathLike):
+        return list(labels_of(Path(given)).names)
+    texts = isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
+    if texts and 1 < len(set(given)) == len(given):
+        return list(given)
+    raise ParameterError(
+        'Expected classes to be "imagenet", a file with one class a line, or a list of two or more '
+        "different names."
+    )
+
+
+def plan_predictions(
+    told: Predictions, *, source: Dataset | None = None, classes: ClassNames | None = None
+) -> Plan:
+    """The run of the table ``told``, for ``start`` with the engine ``predictions``.
+
+    ``source`` has the images to show, by the names that the table has; without it they are the
+    files of the table. ``classes`` are the names that indices mean, in order, or "imagenet"; the
+    default is those of a model that is known here, else what the predictions tell. Raises
+    ``ParameterError`` for a table that cannot be used.
+    """
+    conditions = tuple(Condition.parse(text) for text in told.conditions)
+    if not conditions or len(set(conditions)) < len(conditions):
+        raise ParameterError(
+            f"{told.title}: expected predictions under one or more different conditions, got "
+            f"{', '.join(told.conditions) or 'the originals alone'}."
+        )
+    answers = told.answers()
+    unknown = [name for name in told.models if name not in models.REGISTRY]
+    texts = [entry.label for entry in told.entries if entry.label is not None]
+    meant = classes if classes is not None else _told_classes(answers, texts, told.title)
+    named: Classes = dict.fromkeys(unknown, meant)
+    elsewhere.note(named)
+    spec = RunSpec(
+        models=tuple((name, f"predictions:{told.content}") for name in told.models),
+        conditions=conditions,
+        seed=check_seed(_whole(told, "seed", 0)),
+        fit=check_fit(told.one("fit", DEFAULT_FIT)),
+        side=check_side(_whole(told, "side", STUDY_SIDE)),
+    )
+    sets = [labels for labels, _ in models.by_labels(told.models)]
+    for labels in sets:
+        _check_width(answers, labels, told.title)
+    dataset = copy(told)
+    if source is not None:
+        dataset.source, dataset.title = source.source, source.title
+    asked = Asked(
+        source=dataset.source,
+        title=dataset.title,
+        labelling=FOLDERS,
+        limit=None,
+        sample=None,
+        pictures=len(told),
+        digest=told.digest,
+    )
+    batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(told.models))))
+    return Plan(spec, dataset, labelled(told, sets), batch, asked, named)
+
+
+def _whole(told: Predictions, column: str, default: int) -> int:
+    text = told.one(column, str(default)).removesuffix(".0")
+    if not text.isdecimal() or len(text) > 18:
+        raise ParameterError(f"{told.title}: expected a whole number as {column}, got {text!r}.")
+    return int(text)
+
+
+def _told_classes(answers: Answers, labels: Sequence[str], title: str) -> ClassNames:
+    """The classes that the texts of predictions and labels mean, if nobody names them."""
+    texts = list(dict.fromkeys([*answers.named, *labels]))
+    words = [text for text in texts if not text.isdecimal()]
+    if words and all(imagenet().meant(text) for text in texts):
+        return "imagenet"
+    if not words:
+        most = 0 if answers.whole is None else answers.whole.shape[1]
+        return [str(at) for at in range(max(most, 1 + max(map(int, texts), default=1), 2))]
+    if answers.whole is None and len(words) == len(texts):
+        return sorted(texts)
+    raise ParameterError(
+        f"{title}: expected indices of classes or their names, got both, such as {words[0]!r}; "
+        "name the classes.",
+        hint="Use --classes imagenet or --classes FILE, with one class a line.",
+    )
+
+
+def _check_width(answers: Answers, labels: Labels, title: str) -> None:
+    if answers.whole is not None and answers.whole.shape[1] != len(labels):
+        raise ParameterError(
+            f"{title}: expected {len(labels):,} probabilities in a row, one for each class of "
+            f"{labels.title}, got {answers.whole.shape[1]:,}."
+        )

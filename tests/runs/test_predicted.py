@@ -1,0 +1,196 @@
+"""Predictions of another system come back as a run, equal to one that was measured here."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import robustness as rb
+from robustness import report, runs
+from robustness.base.errors import ParameterError, RunError
+from robustness.commands.main import main
+from robustness.metrics.features import RESCALED
+from tests.support.onnx_files import small_model
+
+NAMES = [f"class {at}" for at in range(10)]
+CONDITIONS = ["fog=0.6", "brightness=0.4+gaussian_noise=0.3"]
+FEATURES = {*RESCALED, *RESCALED.values(), "stages", "model"}
+"""What a table of predictions cannot tell."""
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    file = tmp_path_factory.mktemp("model") / "digits.onnx"
+    file.write_bytes(small_model())
+    rb.add_model("digits", file, labels=NAMES, normalisation="0..1", output="logits")
+    yield file
+    rb.remove_model("digits")
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[np.ndarray[Any, Any], list[str]]:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    return pixels, [NAMES[at] for at in random.integers(0, 10, 12)]
+
+
+@pytest.fixture(scope="module")
+def direct(network: Path, images: Any) -> rb.EvaluatedRun:
+    return rb.evaluate(images, models=["digits"], conditions=CONDITIONS, side=8, fit="squash")
+
+
+@pytest.fixture(scope="module")
+def asked(network: Path, images: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an export, with the predictions that onnxruntime made of its images."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    to = tmp_path_factory.mktemp("export") / "out"
+    rb.export(images, to, conditions=CONDITIONS, models=["digits"], side=8, fit="squash")
+    table = pd.read_csv(to / "images.csv", dtype={"image": str})
+    session = onnxruntime.InferenceSession(network)
+    pixels = np.stack([np.asarray(Image.open(to / path)) for path in table["path"]])
+    (logits,) = session.run(None, {"image": pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255})
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    table["probabilities"] = list(raised / raised.sum(axis=1, keepdims=True))
+    table.to_parquet(to / "elsewhere.parquet")
+    return to
+
+
+@pytest.fixture
+def table(asked: Path) -> pd.DataFrame:
+    return pd.read_parquet(asked / "elsewhere.parquet")
+
+
+def same(direct: rb.EvaluatedRun, found: rb.EvaluatedRun, *, but: set[str] = FEATURES) -> None:
+    before, after = direct.frame(None), found.frame(None)
+    for column in before.columns.difference(list(but)):
+        if isinstance(before[column].iloc[0], float | np.ndarray):
+            left, right = (np.array(frame[column].tolist()) for frame in (before, after))
+            np.testing.assert_allclose(left, right, atol=2e-6, err_msg=column)
+        else:
+            assert before[column].astype(str).tolist() == after[column].astype(str).tolist(), column
+
+
+def test_all_probabilities_give_the_rows_of_the_direct_run(
+    direct: rb.EvaluatedRun, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = tmp_path / "classes.txt"
+    classes.write_text("\n".join(NAMES))
+    command = ["evaluate", "--predictions", str(asked / "elsewhere.parquet"), "--out"]
+    assert main([*command, str(tmp_path / "runs"), "--classes", str(classes), "--json"]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)["summary"]
+    (wanted,) = direct.figures().summary
+    for name in ("perturbed_accuracy", "consistency_low", "divergence", "ssim", "condition_ece"):
+        assert summary[name] == pytest.approx(wanted[name], abs=1e-5), name
+    (folder,) = (tmp_path / "runs").iterdir()
+    found = rb.open_run(folder)
+    same(direct, found)
+    shown = found.picture(str(direct.frame()["image"].iloc[0]))
+    assert shown.digest == direct.frame()["image_digest"].iloc[0], "shown as it was asked"
+    assert rb.choose(found).sentences[0].startswith("elsewhere is the best")
+    written = found.report(tmp_path / "report.html")[0].read_text()
+    assert "class 3" in written
+    assert "data:image/png" in written
+
+
+def test_every_form_of_predictions_is_read(
+    direct: rb.EvaluatedRun, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    whole = np.array(table["probabilities"].tolist())
+    order = np.argsort(-whole, axis=1)[:, :6]
+    best = np.take_along_axis(whole, order, axis=1)
+    bare = table.drop(columns="probabilities")
+    columns = pd.DataFrame({f"p{at}": whole[:, at] for at in range(10)})
+    pd.concat([bare, columns], axis=1).to_csv(tmp_path / "columns.csv", index=False)
+    listed = bare.assign(classes=order.tolist(), probabilities=best.tolist())
+    listed.to_json(tmp_path / "listed.jsonl", orient="records", lines=True)
+    first = bare.assign(prediction=order[:, 0], confidence=best[:, 0])
+    first.to_parquet(tmp_path / "first.parquet")
+    same(direct, rb.evaluate_predictions(tmp_path / "columns.csv", classes=NAMES))
+    partly = {*FEATURES, "divergence", "retained_probability", "confidence_change"}
+    same(direct, rb.evaluate_predictions(tmp_path / "listed.jsonl", classes=NAMES), but=partly)
+    few = {*partly, *direct.frame(None).columns[direct.frame(None).columns.str.contains("5")]}
+    same(direct, rb.evaluate_predictions(tmp_path / "first.parquet", classes=NAMES), but=few)
+
+
+def test_classes_alone_give_every_figure_that_needs_no_confidence(
+    direct: rb.EvaluatedRun, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    best = [NAMES[int(np.argmax(each))] for each in table["probabilities"]]
+    labels = [NAMES[at] for at in table["label"]]
+    bare = table[["image", "condition"]].assign(prediction=best, label=labels, model="theirs")
+    found = rb.evaluate_predictions(bare, out=tmp_path / "runs")
+    (told,), (wanted,) = found.figures().summary, direct.figures().summary
+    for name in ("clean_accuracy", "perturbed_accuracy", "consistency", "drop_low"):
+        assert told[name] == pytest.approx(wanted[name]), name
+    assert told["condition_ece"] is None
+    report.write(report.of_run(found), tmp_path / "report.html")
+    assert "class 3" in (tmp_path / "report.html").read_text()
+    archive = io.BytesIO()
+    runs.write_archive(found, archive)
+    assert runs.import_run(archive, tmp_path / "others").figures().summary == [told]
+    with pytest.raises(RunError, match="came in a table"):
+        rb.replay(found, folder=tmp_path / "again")
+
+
+def test_images_without_all_predictions_are_named(table: pd.DataFrame) -> None:
+    found = rb.evaluate_predictions(table.drop(index=[5]), classes=NAMES)
+    assert found.images == 11
+    ((_, reason),) = found.unreadable
+    assert "no prediction" in reason
+
+
+BAD = {
+    "no image": (lambda t: t.drop(columns="image"), "columns image"),
+    "no original": (lambda t: t[t["condition"] != "clean"], "originals"),
+    "no condition": (lambda t: t[t["condition"] == "clean"], "originals alone"),
+    "no predictions": (lambda t: t.drop(columns="probabilities"), "expected a column"),
+    "twice": (lambda t: pd.concat([t, t[:2]]), "2 rows are repeated"),
+    "two labels": (lambda t: t.assign(label=range(len(t))), "two labels"),
+    "strange condition": (lambda t: t.replace({"condition": {"fog=0.6": "?"}}), "condition"),
+    "logits": (lambda t: t.assign(probabilities=[[3.0, -1.0]] * len(t)), "softmax"),
+    "top classes": (lambda t: t.assign(probabilities=[[0.3, 0.1]] * len(t)), "sum"),
+    "ragged": (lambda t: t.assign(probabilities=[[1.0], *[[0.5, 0.5]] * (len(t) - 1)]), "as many"),
+    "few classes": (lambda t: t.assign(probabilities=[[0.5, 0.5]] * len(t)), "10 probabilities"),
+    "words": (lambda t: t.assign(probabilities="many"), "a list such as"),
+    "stranger": (lambda t: t.drop(columns="probabilities").assign(prediction="dog"), "'dog'"),
+    "two sides": (lambda t: t.assign(side=range(1, len(t) + 1)), "one side"),
+    "a bad fit": (lambda t: t.assign(fit="stretch"), "stretch"),
+    "a bad seed": (lambda t: t.assign(seed="x"), "seed"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_table_ends_in_a_sentence(name: str, table: pd.DataFrame) -> None:
+    change: Any
+    change, expected = BAD[name]
+    with pytest.raises(rb.RobustnessError, match=expected) as caught:
+        rb.evaluate_predictions(change(table), classes=NAMES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"image,condition,p0\n", b"\xff\xfe\0", b"PAR1 PAR1"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl", "txt"])
+def test_a_damaged_file_ends_in_a_sentence(content: bytes, suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"table.{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(ParameterError, match=r"expected|Expected"):
+        rb.evaluate_predictions(file)
+
+
+def test_options_of_a_request_are_refused(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "--predictions", str(asked / "elsewhere.parquet")]
+    assert main([*command, "--models", "SqueezeNet", "--resume"]) == 2
+    assert main(["evaluate"]) == 2
+    assert main(["evaluate", "samples", "--classes", "imagenet"]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert "--models, --resume" in first
+    assert "SOURCE" in second
+    assert "--predictions" in third
