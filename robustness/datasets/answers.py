@@ -32,7 +32,7 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Answers:
+class TableAnswers:
     """The predictions of all rows.
 
     ``whole`` (rows, classes) has all probabilities; without it ``classes`` has the top classes of
@@ -49,7 +49,7 @@ class Answers:
         return list(dict.fromkeys(text for row in self.classes for text in row))
 
 
-def predicted(table: pa.Table, title: str) -> Answers:
+def predicted(table: pa.Table, title: str) -> TableAnswers:
     """The predictions in ``table``; raises ``ParameterError`` if there are none it can use."""
     names = table.column_names
     columns = [name for name in names if re.fullmatch(r"p\d+", name)]
@@ -61,11 +61,13 @@ def predicted(table: pa.Table, title: str) -> Answers:
                 f"{title}: expected the columns p0 to p{len(columns) - 1}, one for each class."
             )
         stacked = [_numbers(table[f"p{at}"], title) for at in range(len(columns))]
-        return Answers(_probabilities(np.stack(stacked, axis=1), title))
+        return TableAnswers(_probabilities(np.stack(stacked, axis=1), title))
     if "classes" in names and "probabilities" in names:
         return _top(table, title)
     if "probabilities" in names:
-        return Answers(_probabilities(_matrix(_lists(table, "probabilities", title), title), title))
+        return TableAnswers(
+            _probabilities(_matrix(_lists(table, "probabilities", title), title), title)
+        )
     if "prediction" in names:
         return _first(table, title)
     raise ParameterError(
@@ -136,7 +138,7 @@ def _within(found: Floats, title: str) -> None:
         )
 
 
-def _top(table: pa.Table, title: str) -> Answers:
+def _top(table: pa.Table, title: str) -> TableAnswers:
     classes = _lists(table, "classes", title)
     shares = _lists(table, "probabilities", title)
     if [len(each) for each in classes] != [len(each) for each in shares]:
@@ -146,13 +148,13 @@ def _top(table: pa.Table, title: str) -> Answers:
         sorted(zip(shares_, map(_text, classes_), strict=True), key=lambda pair: -pair[0])
         for classes_, shares_ in zip(classes, shares, strict=True)
     ]
-    return Answers(
+    return TableAnswers(
         classes=[[name for _, name in row] for row in ordered],
         shares=[[float(share) for share, _ in row] for row in ordered],
     )
 
 
-def _first(table: pa.Table, title: str) -> Answers:
+def _first(table: pa.Table, title: str) -> TableAnswers:
     texts = [_text(value) for value in table["prediction"].to_pylist()]
     if "" in texts:
         raise ParameterError(f"{title}: expected a class in every row of prediction, got none.")
@@ -161,14 +163,14 @@ def _first(table: pa.Table, title: str) -> Answers:
         found = _numbers(table["confidence"], title)
         _within(found, title)
         shares = [[float(each)] for each in found]
-    return Answers(classes=[[text] for text in texts], shares=shares)
+    return TableAnswers(classes=[[text] for text in texts], shares=shares)
 
 
 def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-def meaning(answers: Answers, labels: Labels, title: str) -> Callable[[str], int]:
+def meaning(answers: TableAnswers, labels: Labels, title: str) -> Callable[[str], int]:
     """What returns the index of a class as it is written; raises ``ParameterError`` for others."""
     known: dict[str, int] = {}
     for text in answers.named:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.parquet import ClaimsError, claims
-from robustness.datasets.answers import PREDICTED, Answers, predicted
+from robustness.datasets.answers import PREDICTED, TableAnswers, predicted
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.pictures.decoding import read_file
 
@@ -116,7 +116,7 @@ class Predictions(Dataset):
             )
         return found[0]
 
-    def answers(self) -> Answers:
+    def answers(self) -> TableAnswers:
         """The predictions by row; raises ``ParameterError`` as ``predicted`` does."""
         return predicted(self.table, self.title)
 

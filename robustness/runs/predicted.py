@@ -11,7 +11,7 @@ from typing import Any, Literal
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
-from robustness.datasets.answers import Answers
+from robustness.datasets.answers import TableAnswers
 from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
@@ -114,7 +114,7 @@ def _whole(told: Predictions, column: str, default: int) -> int:
     return int(text)
 
 
-def _told_classes(answers: Answers, labels: Sequence[str], title: str) -> ClassNames:
+def _told_classes(answers: TableAnswers, labels: Sequence[str], title: str) -> ClassNames:
     """The classes that the texts of predictions and labels mean, if nobody names them."""
     texts = list(dict.fromkeys([*answers.named, *labels]))
     words = [text for text in texts if not text.isdecimal()]
@@ -132,7 +132,7 @@ def _told_classes(answers: Answers, labels: Sequence[str], title: str) -> ClassN
     )
 
 
-def _check_width(answers: Answers, labels: Labels, title: str) -> None:
+def _check_width(answers: TableAnswers, labels: Labels, title: str) -> None:
     if answers.whole is not None and answers.whole.shape[1] != len(labels):
         raise ParameterError(
             f"{title}: expected {len(labels):,} probabilities in a row, one for each class of "

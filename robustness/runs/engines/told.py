@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from robustness import metrics, models
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.answers import Answers, Floats, meaning
+from robustness.datasets.answers import Floats, TableAnswers, meaning
 from robustness.datasets.dataset import Entry
 from robustness.datasets.predictions import Predictions
 from robustness.evaluation.correctness import CORRECTNESS, right
@@ -30,7 +30,7 @@ def chunks(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[C
     """Yields None, then the chunks ``numbers`` of ``job``, whose dataset is ``Predictions``."""
     if not isinstance(job.dataset, Predictions):
         raise ParameterError(f"Expected a table of predictions, got {job.dataset.title}.")
-    rows = _Rows(job, job.dataset)
+    rows = _ToldRows(job, job.dataset)
     yield None
     for number in numbers:
         found: list[Row] = []
@@ -50,7 +50,7 @@ REGISTRY.add(Engine(NAME, "a table of predictions", chunks, asks_models=False))
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _RowAnswer:
     """One prediction: up to five ``top`` classes, best first, with ``shares`` as far as known.
 
     ``whole`` has the probabilities of all classes, (1, classes); ``share`` returns that of a class,
@@ -63,7 +63,7 @@ class _Answer:
     whole: Floats | None = None
 
 
-class _Rows:
+class _ToldRows:
     def __init__(self, job: Job, told: Predictions) -> None:
         self._job, self._told = job, told
         self._answers = told.answers()
@@ -131,18 +131,18 @@ def _classes(model: str) -> models.Labels:
     return labels
 
 
-def _answer(answers: Answers, row: int, index: Callable[[str], int]) -> _Answer:
+def _answer(answers: TableAnswers, row: int, index: Callable[[str], int]) -> _RowAnswer:
     if answers.whole is not None:
         whole = answers.whole[row : row + 1]
         top = top_k(whole)[0].tolist()
         shares = tuple(whole[0, top].tolist())
-        return _Answer(tuple(top), shares, lambda at: float(whole[0, at]), whole)
+        return _RowAnswer(tuple(top), shares, lambda at: float(whole[0, at]), whole)
     classes = tuple(map(index, answers.classes[row]))
     known: Mapping[int, float] = dict(zip(classes, answers.shares[row], strict=False))
-    return _Answer(classes[:5], tuple(known[at] for at in classes[:5] if at in known), known.get)
+    return _RowAnswer(classes[:5], tuple(known[at] for at in classes[:5] if at in known), known.get)
 
 
-def _compared(clean: _Answer, after: _Answer, label: int | None) -> Row:
+def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None) -> Row:
     """The columns that follow from the predictions of the original and the perturbed image."""
     winner = clean.top[0]
     before, retained = clean.share(winner), after.share(winner)
