@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from robustness import models
 from robustness.base.text import visible
@@ -24,7 +22,8 @@ USABLE = "usable uploads"
 _SAID = "true classes"
 """Session key: entered classes by image digest."""
 
-_SHOWN = "image of the true class in the link"
+_LINKED = "true class in the link"
+"""Session key: the class that the link held last; another one was put there from outside."""
 
 
 def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, str]:
@@ -53,46 +52,41 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
     known = known if known in options else None
     shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
     in_link = main and (shared or not st.session_state.get(USABLE))
+    said = st.session_state.setdefault(_SAID, {})
+    linked = st.query_params.get(TRUE_CLASS) if in_link else None
+    if linked in options and linked != st.session_state.get(_LINKED):
+        said[picture.digest] = linked
+    wanted = said.get(picture.digest, known)
     key = TRUE_CLASS if in_link else f"{TRUE_CLASS} {picture.digest}"
-    _settle(picture, key, known, options, in_link=in_link)
-    return st.selectbox(
+    st.session_state[key] = wanted if wanted in options else known
+    chosen: str | None = st.selectbox(
         title or "True class",
         options,
-        index=None if known is None else options.index(known),
+        index=None,
         key=key,
-        bind="query-params" if in_link else None,
         on_change=_say,
         args=(picture.digest, key),
         placeholder="Choose the true class to see which models are correct",
         label_visibility="visible" if title else "collapsed",
         width="stretch",
     )
+    if in_link:
+        _link(None if chosen == known else chosen, linked)
+    return chosen
 
 
 def _say(digest: str, key: str) -> None:
     st.session_state.setdefault(_SAID, {})[digest] = st.session_state[key]
 
 
-def _settle(
-    picture: Picture, key: str, known: str | None, options: Sequence[str], *, in_link: bool
-) -> None:
-    """Set the control to this image's class: from the link, or else as entered."""
-    said = st.session_state.setdefault(_SAID, {})
-    stays = st.session_state.get(_SHOWN, picture.digest) == picture.digest or not in_link
-    if in_link:
-        st.session_state[_SHOWN] = picture.digest
-        if stays and (linked := st.query_params.get(key)) in options:
-            said[picture.digest] = linked
-            return
-    wanted = st.session_state.get(key) if stays else None
-    if wanted not in options:
-        wanted = said.get(picture.digest, known)
-        wanted = wanted if wanted in options else known
-        st.session_state[key] = wanted
-    # Streamlit drops the key when a run ends early, as when a page is just being left.
-    if in_link and wanted is not None and wanted != known:
-        with suppress(StreamlitAPIException):  # a control on the page writes it itself
-            st.query_params[key] = wanted
+def _link(wanted: str | None, linked: str | None) -> None:
+    """Put ``wanted`` into the link in place of ``linked``.
+
+    Streamlit's own binding loses the key where a page is left before its script has ended.
+    """
+    if wanted != linked:
+        st.query_params.update({TRUE_CLASS: [] if wanted is None else wanted})
+    st.session_state[_LINKED] = wanted
 
 
 def _known(picture: Picture) -> str | None:
