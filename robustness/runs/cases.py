@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from robustness.attacks import REGISTRY as ATTACKS
+from robustness.runs import kept_cases
+from robustness.runs.kept_cases import KeptCases
 from robustness.runs.queries import ROW, Rows
 from robustness.statistics import CASE_COLUMNS, WORST
 from robustness.statistics.attacked import targets
@@ -53,9 +57,18 @@ class Tally:
 
 
 class CaseRows:
-    """The cases among ``rows``, which are of the ``conditions``; answers are remembered."""
+    """The cases among ``rows``, which are of the ``conditions``; answers are remembered.
 
-    def __init__(self, rows: Rows, conditions: Sequence[str]) -> None:
+    ``kept`` returns what is kept beside the run for the filters that are used most, where it is;
+    it is called with the function that reads this from the rows.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        conditions: Sequence[str],
+        kept: Callable[[Callable[[], KeptCases]], KeptCases | None] = lambda _read: None,
+    ) -> None:
         self._rows = rows
         aims = targets(conditions)
         aimed = [at for at, aim in enumerate(aims) if not math.isnan(aim)]
@@ -66,17 +79,33 @@ class CaseRows:
         }
         self._attacked = any(name in text for text in conditions for name in ATTACKS.names)
         self._known: dict[Any, Any] = {}
+        self._keeper = kept
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _kept(self) -> KeptCases | None:
+        values = self._values if self._attacked else {}
+        return self._keeper(lambda: kept_cases.read(self._rows, _GOOD, self._counts, values))
+
+    def prepare(self) -> KeptCases | None:
+        """What is kept for the most used filters; it is read from the rows the first time."""
+        with self._lock:
+            return self._kept
 
     def tally(self, chosen: Chosen) -> Tally:
         """How many images there are among the ``chosen`` rows."""
+        kept = None if chosen.conditions or chosen.classes else self.prepare()
+        counts = kept and kept.tally(chosen.model, chosen.perturbation)
+        if counts:
+            return Tally(*counts)
         if chosen not in self._known:
             where, values = self._where(chosen)
-            counts = self._counts
+            counted = self._counts
             query = (
                 "SELECT count(*), count(*) FILTER (counted), count(*) FILTER (bad), "
-                f"count(*) FILTER (good) FROM (SELECT bool_or({counts}) AS counted, "
-                f"bool_or({counts} AND NOT ({_GOOD})) AS bad, "
-                f"bool_or({counts} AND ({_GOOD})) AS good "
+                f"count(*) FILTER (good) FROM (SELECT bool_or({counted}) AS counted, "
+                f"bool_or({counted} AND NOT ({_GOOD})) AS bad, "
+                f"bool_or({counted} AND ({_GOOD})) AS good "
                 f"FROM rows WHERE {where} GROUP BY position)"
             )
             self._remember(chosen, Tally(*self._rows.ask(query, **values)[0]))
@@ -100,6 +129,14 @@ class CaseRows:
     def _read(
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int]
     ) -> list[dict[str, Any]]:
+        most = count + len(without)
+        if chosen.classes or most > kept_cases.EACH or (kept := self.prepare()) is None:
+            return self._told(self._ordered(chosen, kind, count, without))
+        order = kept.rows(kind, chosen.model, chosen.perturbation, chosen.conditions, most)
+        return self._told([row for row in order if row >> 32 not in without][:count])
+
+    def _ordered(self, chosen: Chosen, kind: str, count: int, without: Sequence[int]) -> list[int]:
+        """The rows of the first ``count`` cases, by a query."""
         where, values = self._where(chosen)
         bad = kind == WORST
         query = (
@@ -117,14 +154,17 @@ class CaseRows:
             if len(picked) >= count or len(rows) < most:
                 break
             most *= 8
-        order = list(picked.values())[:count]
+        return list(picked.values())[:count]
+
+    def _told(self, order: Sequence[int]) -> list[dict[str, Any]]:
+        """The cases in the rows ``order``."""
         if not order:
             return []
         columns = ", ".join(CASE_COLUMNS)
         found = self._rows.ask(
             f"SELECT {ROW} AS row, position, {columns} FROM rows WHERE "
             f"list_contains($positions, position) AND list_contains($order, {ROW})",
-            positions=list(picked)[:count],
+            positions=[row >> 32 for row in order],
             order=order,
         )
         by_row = {

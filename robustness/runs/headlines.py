@@ -60,7 +60,9 @@ def keep(folder: Path, manifest: Manifest) -> Headline:
     if manifest.status != FINISHED or not manifest.images:
         return _short([], [])
     try:
-        figures = load(folder).figures()
+        run = load(folder)
+        figures = run.figures()
+        run.cases.prepare()
         found = _short(figures.summary, [*figures.pairs(), *figures.pairs_under_attack])
         text = json.dumps({"of": _digest(manifest), **found}, allow_nan=False)
     except (RobustnessError, pa.ArrowException, OSError, ValueError, TypeError, KeyError):

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,10 @@ def of(folder: Path, manifest: Manifest, rows: Rows) -> Figures:
     """
     if manifest.status != FINISHED or not manifest.images:
         return fresh(rows)
-    key = _key(manifest)
-    found = _read(folder / FILE, key, rows)
+    found = _read(folder / FILE, manifest, rows)
     if found is None:
         found = fresh(rows)
-        document = {"of": key, "classes": found.classes, **found.as_dict()}
-        with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
-            text = json.dumps(document, allow_nan=False).encode()
-            write_whole(folder / FILE, gzip.compress(text, compresslevel=5, mtime=0))
+        keep(folder / FILE, manifest, {"classes": found.classes, **found.as_dict()})
     return found
 
 
@@ -49,21 +46,38 @@ def fresh(rows: Rows) -> Figures:
     return found
 
 
-def _read(file: Path, key: str, rows: Rows) -> Figures | None:
-    """What is kept under ``key``; None where that is nothing, or damaged."""
+def _read(file: Path, manifest: Manifest, rows: Rows) -> Figures | None:
+    document = kept(file, manifest)
+    if document is None:
+        return None
+    try:
+        classes = [(str(model), int(index)) for model, index in document.pop("classes")]
+        found = Figures.from_dict(document, rows.grids)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    found.classes = classes
+    return found
+
+
+def keep(file: Path, manifest: Manifest, document: Mapping[str, Any]) -> None:
+    """Write ``document`` about the run of ``manifest``, if that is possible."""
+    with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
+        text = json.dumps({"of": _key(manifest), **document}, allow_nan=False).encode()
+        write_whole(file, gzip.compress(text, compresslevel=5, mtime=0))
+
+
+def kept(file: Path, manifest: Manifest) -> dict[str, Any] | None:
+    """What ``keep`` wrote about this very run; None where that is nothing, or damaged."""
     try:
         data = read_regular(file, _MOST)
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
             text = unpacked.read(_MOST_TEXT + 1)
-        document: dict[str, Any] = json.loads(text)
-        if len(text) > _MOST_TEXT or document.pop("of") != key:
+        if len(text) > _MOST_TEXT:
             return None
-        classes = [(str(model), int(index)) for model, index in document.pop("classes")]
-        found = Figures.from_dict(document, rows.grids)
-        found.classes = classes
+        document: dict[str, Any] = json.loads(text)
+        return document if document.pop("of") == _key(manifest) else None
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return found
 
 
 def _key(manifest: Manifest) -> str:

@@ -92,6 +92,11 @@ class Rows:
         with self._asked(query, values) as found:
             return found.fetchall()
 
+    def ask_columns(self, query: str, **values: object) -> list[NDArray[Any]]:
+        """As ``ask``, an array for each column."""
+        with self._asked(query, values) as found:
+            return list(found.fetchnumpy().values())
+
     @contextmanager
     def _asked(self, query: str, values: dict[str, object]) -> Iterator[duckdb.DuckDBPyRelation]:
         import duckdb

@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
 from robustness.models import elsewhere
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
-from robustness.runs import kept_figures, notes
+from robustness.runs import kept_cases, kept_figures, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.cases import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
@@ -112,7 +112,8 @@ class Run:
     @cached_property
     def cases(self) -> CaseRows:
         """Its measurements to look at."""
-        return CaseRows(self.rows, [condition.id for condition in self.conditions])
+        conditions = [condition.id for condition in self.conditions]
+        return CaseRows(self.rows, conditions, partial(kept_cases.of, self.folder, self.manifest))
 
     @property
     def row_count(self) -> int:

@@ -19,7 +19,7 @@ from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
-from robustness.runs import kept_figures
+from robustness.runs import kept_cases, kept_figures
 from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows
 from robustness.statistics import CORRECTNESS, SURVIVORS, WORST, Criteria, Figures, cases, choose
@@ -159,18 +159,22 @@ def test_no_rows_give_no_grids() -> None:
 # --- cases ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("kind", [WORST, SURVIVORS])
 @pytest.mark.parametrize(
     "chosen",
     [
         Chosen(),
         Chosen(model="SqueezeNet", perturbation="pgd"),
+        Chosen(perturbation="contrast"),
         Chosen(conditions=(APGD.id, CONDITIONS[0].id)),
         Chosen(classes=(("SqueezeNet", 281), ("EfficientNetLite0", 967))),
         Chosen(model="no such"),
     ],
 )
-def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: Chosen) -> None:
+def test_cases_equal_those_of_the_frame(
+    run: runs.Run, kind: str, chosen: Chosen, kept: bool
+) -> None:
     frame = run.frame()
     index = frame["label"].fillna(frame["clean_top1"])
     keep = pd.Series(True, index=frame.index)
@@ -183,7 +187,8 @@ def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: Chosen
     if chosen.classes:
         pairs = list(zip(frame["model"], index, strict=True))
         keep &= pd.Series([pair in chosen.classes for pair in pairs], index=frame.index)
-    expected, some = cases(frame[keep], kind), CaseRows(rows_of(run), [c.id for c in CONDITIONS])
+    expected = cases(frame[keep], kind)
+    some = run.cases if kept else CaseRows(rows_of(run), [c.id for c in CONDITIONS])
     tally = some.tally(chosen)
     assert (tally.bad if kind == WORST else tally.good) == len(expected)
     assert tally.images == frame[keep]["image"].nunique()
@@ -192,6 +197,18 @@ def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: Chosen
         columns = ["image", "model", "condition", "top1"]
         told = [[row[name] for name in columns] for row in found]
         assert told == expected[columns].head(count).to_numpy().tolist()
+    first, *rest = some.first(chosen, kind, 4) or [{}]
+    assert some.first(chosen, kind, 3, [first.get("position", -1)]) == rest
+
+
+def test_kept_cases_are_read_from_the_rows_once(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = in_turns(run).cases.first(Chosen(), WORST, 6)
+    monkeypatch.setattr(kept_cases, "read", None)
+    again = in_turns(run).cases
+    assert again.first(Chosen(), WORST, 6) == first
+    assert again.tally(Chosen()).images == 40
 
 
 # --- kept figures ---------------------------------------------------------------------------------
