@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from robustness import report
 from robustness.runs.jobs import is_ordered
 from robustness.ui.controls.model_input import ask_for_a_model, sidebar_input
 from robustness.ui.dataset import results
 from robustness.ui.dataset.new_run import new_run
 from robustness.ui.dataset.saved_run import about, saved_run
 from robustness.ui.frame.page import page
-from robustness.ui.shown.report_button import report_button
 
 with page(
     "Dataset",
@@ -25,8 +21,6 @@ with page(
         ask_for_a_model()
     opened = saved_run()
     if opened is not None:
-        if opened.run.images:
-            report_button(partial(report.of_run, opened.run), opened.id)
         if opened.run.images or not is_ordered(opened.run.folder):
             results.show(opened)
         about(opened.run)

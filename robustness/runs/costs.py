@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.spec import RunSpec
+from robustness.models.memory import needed
 from robustness.models.selfcheck import latency
 from robustness.models.weights.ready import size
 
@@ -15,16 +16,17 @@ Costs = Mapping[str, Mapping[str, float]]
 
 
 def measured(spec: RunSpec, *, here: bool) -> Costs:
-    """Per model ``megabytes`` of weights and, if it answers ``here``, ``latency_ms`` of one image.
+    """Per model ``megabytes`` of weights, ``memory_megabytes`` and ``latency_ms`` of one image.
 
-    1 MB = 10**6 bytes. The latency is the median of a few passes of the model that is loaded
-    already. What is unknown is left out.
+    1 MB = 10**6 bytes. The memory of the loaded model is estimated from its weights. The latency is
+    the median of a few passes, for a model that answers ``here``. What is unknown is left out.
     """
     found: dict[str, dict[str, float]] = {}
     for name in spec.model_names:
         cost = found.setdefault(name, {})
         if held := size(models.REGISTRY[name]):
             cost["megabytes"] = held / 1e6
+            cost["memory_megabytes"] = needed(models.REGISTRY[name]) / 1e6
         with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
             if here:
                 cost["latency_ms"] = latency(models.load(name, side=spec.side))

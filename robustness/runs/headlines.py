@@ -28,8 +28,9 @@ _NAMES = (
 
 _PAIR = ("quantity", "label_set", "better", "worse", "established")
 
-Headline = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By ``models`` the entries of the summary, by ``pairs`` those of the models; [] where unknown."""
+Headline = Mapping[str, Sequence[Any]]
+"""``models`` has entries of the summary, ``pairs`` those of its models, and ``choice`` the
+sentences on which to choose; [] where unknown."""
 
 
 class _KeptHeadline(StrictRecord):
@@ -38,6 +39,7 @@ class _KeptHeadline(StrictRecord):
     of: str
     models: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
+    choice: list[str]
 
 
 def kept(folder: Path, manifest: Manifest) -> Headline | None:
@@ -46,7 +48,7 @@ def kept(folder: Path, manifest: Manifest) -> Headline | None:
     if told is None or told.of != _digest(manifest):
         return None
     try:
-        return _short(told.models, told.pairs)
+        return _short(told.models, told.pairs, told.choice)
     except KeyError:
         return None
 
@@ -58,24 +60,27 @@ def keep(folder: Path, manifest: Manifest) -> Headline:
     is not finished or cannot be read; opening it says why.
     """
     if manifest.status != FINISHED or not manifest.images:
-        return _short([], [])
+        return _short([], [], [])
     try:
         run = load(folder)
         figures = run.figures()
         run.cases.prepare()
-        found = _short(figures.summary, [*figures.pairs(), *figures.pairs_under_attack])
+        pairs = [*figures.pairs(), *figures.pairs_under_attack]
+        choice = figures.choice.sentences if figures.choice.compared else ()
+        found = _short(figures.summary, pairs, choice)
         text = json.dumps({"of": _digest(manifest), **found}, allow_nan=False)
     except (RobustnessError, pa.ArrowException, OSError, ValueError, TypeError, KeyError):
-        return _short([], [])
+        return _short([], [], [])
     with contextlib.suppress(OSError):
         write_whole(folder / FILE, text.encode())
     return found
 
 
 def _short(
-    models: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
-) -> dict[str, list[dict[str, Any]]]:
+    models: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], choice: Sequence[str]
+) -> dict[str, list[Any]]:
     return {
+        "choice": list(choice),
         "models": [{name: entry[name] for name in _NAMES} for entry in models],
         "pairs": [{name: pair[name] for name in _PAIR} for pair in pairs],
     }

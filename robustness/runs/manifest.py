@@ -71,9 +71,10 @@ class Manifest:
     ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
-    ``costs`` has, by model, ``latency_ms`` of one image on the machine that finished the run, and
-    ``megabytes`` of its weights, as far as they are known. ``classes`` are those of models that are
-    not here, whose predictions came in a table: their names in order, or "imagenet".
+    ``costs`` has, by model and as far as they are known, ``latency_ms`` of one image on the machine
+    that finished the run, ``megabytes`` of its weights and ``memory_megabytes`` that it takes.
+    ``classes`` are those of models that are not here, whose predictions came in a table: their
+    names in order, or "imagenet".
     """
 
     __pydantic_config__ = CONFIG
@@ -93,8 +94,8 @@ class Manifest:
     parts: Mapping[str, Count] = field(default_factory=dict)
     content: Word | None = None
     creator: Word = ""
-    costs: Mapping[Text, Mapping[Literal["latency_ms", "megabytes"], Cost]] = field(
-        default_factory=dict
+    costs: Mapping[Text, Mapping[Literal["latency_ms", "megabytes", "memory_megabytes"], Cost]] = (
+        field(default_factory=dict)
     )
     classes: Classes = field(default_factory=dict)
 

@@ -14,13 +14,20 @@ from robustness.statistics.ranking import planned
 BEST, TIED, WORSE, RULED_OUT, NOT_COMPARED = "best", "tied", "worse", "ruled out", "not compared"
 
 
+NAMES = {
+    "consistency": "consistency",
+    "perturbed_accuracy": "accuracy",
+    "robust_accuracy": "robust accuracy",
+}
+
+
 def sentences(
-    told: Sequence[Mapping[str, Any]], images: int, more: int | None, margin: float
+    told: Sequence[Mapping[str, Any]], quantity: str, images: int, more: int | None, margin: float
 ) -> Iterator[str]:
     """The answer in words, the most important first."""
     best = [entry for entry in told if entry["status"] in (BEST, TIED)]
     if best:
-        yield from _first(best, images, more, margin)
+        yield from _first(best, quantity, images, more, margin)
     else:
         yield "No model meets the criteria."
     worse = [
@@ -38,7 +45,7 @@ def sentences(
 
 
 def _first(
-    best: Sequence[Mapping[str, Any]], images: int, more: int | None, margin: float
+    best: Sequence[Mapping[str, Any]], quantity: str, images: int, more: int | None, margin: float
 ) -> Iterator[str]:
     names = [models.label(entry["model"]) for entry in best]
     on = counted(images, "image")
@@ -48,10 +55,12 @@ def _first(
             if best[0]["certainty"] is None
             else (f", first in {100 * best[0]['certainty']:.0f} of 100 resamples of {on}")
         )
-        yield f"{names[0]} is the best: {best[0]['robust']:.1%}{sure}."
+        yield f"{names[0]} is best: {NAMES[quantity]} {best[0]['robust']:.1%}{sure}."
         return
     further = "" if more is None else f" ({planned(more, margin or SMALLEST)})"
-    yield f"Tie: {_listed(names)} cannot be told apart on {on}{further}."
+    low, high = (f"{each(entry['robust'] for entry in best):.1%}" for each in (min, max))
+    span = low if low == high else f"{low} to {high}"
+    yield f"Tie: {_listed(names)} cannot be told apart on {on}{further}; {NAMES[quantity]} {span}."
     if margin and any(entry["place_low"] > 1 for entry in best):
         yield f"Differences below {100 * margin:g} points count as ties."
 

@@ -69,6 +69,11 @@ class ModelChoice:
     weighted: Mapping[str, Sequence[str]]
     sentences: tuple[str, ...]
 
+    @property
+    def compared(self) -> bool:
+        """Whether there were two models or more to choose from."""
+        return sum(entry["robust"] is not None for entry in self.models) > 1
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {**vars(self), "models": [dict(entry) for entry in self.models]}
@@ -137,7 +142,7 @@ def choose(
         margin=criteria.margin,
         more_images=ranked.more,
         weighted=weighted,
-        sentences=tuple(sentences(told, scored.images, ranked.more, criteria.margin)),
+        sentences=tuple(sentences(told, quantity, scored.images, ranked.more, criteria.margin)),
     )
 
 

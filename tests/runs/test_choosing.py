@@ -209,11 +209,13 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     (table,) = [block.table for block in section.blocks if isinstance(block, Titled)]
     latency = table.head.index("Latency")
     assert [row[latency] for row in table.rows] == ["10 ms", "20 ms", "30 ms"]
-    (against,) = [block for block in section.blocks if isinstance(block, Chooser)]
+    charts = run_choice.trade_offs(run, Figures(run.frame()))
+    assert charts is not None
+    (against,) = [block for block in charts.blocks if isinstance(block, Chooser)]
     assert set(against.options) == {"accuracy", "latency_ms"}
     models = Figures(run.frame()).choice.models
     entries = [{**e, "latency_ms": COSTS[e["model"]].latency_ms} for e in models]
     losers = trade.dominated(entries, "latency_ms")
     assert losers == {"EfficientNetLite0": "SqueezeNet", "EfficientNetLite1": "SqueezeNet"}
     alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
-    assert run_choice.section(alone, Figures(alone.frame())) is None
+    assert run_choice.trade_offs(alone, Figures(alone.frame())) is None

@@ -23,14 +23,9 @@ from robustness.report.wording import (
     share,
 )
 from robustness.statistics import Figures, scorecard
+from robustness.statistics.choice_told import NAMES
 
 NOTHING_TO_BREAK = "no attack had a correct prediction to break"
-
-_NAMES = {
-    "consistency": "consistency",
-    "perturbed_accuracy": "accuracy",
-    "robust_accuracy": "robust accuracy",
-}
 
 Significant = Set[tuple[str, str]]
 """(better, worse) of every significant difference."""
@@ -43,7 +38,7 @@ def _order(
     group = [entry for entry in ranking if entry[by] is not None]
     if not group:
         return NOTHING_TO_BREAK
-    what = _NAMES[by]
+    what = NAMES[by]
     best, worst = scorecard.ends(group, by)
     most = common_rate(best, digits, by)
     if len(group) == 1:
@@ -68,22 +63,29 @@ def _order(
 
 
 def of_run(found: Figures) -> str:
-    """Which model leads the run ``found``."""
-    return headline(found.summary, found.pairs(), found.pairs_under_attack)
+    """Which model to choose in the run ``found``."""
+    chosen = found.choice
+    told = chosen.sentences if chosen.compared else ()
+    return headline(found.summary, found.pairs(), found.pairs_under_attack, told)
 
 
 def headline(
-    summary: Sequence[Entry], pairs: Sequence[Entry], under_attack: Sequence[Entry] = ()
+    summary: Sequence[Entry],
+    pairs: Sequence[Entry],
+    under_attack: Sequence[Entry] = (),
+    chosen: Sequence[str] = (),
 ) -> str:
-    """Which model leads, by the tables ``summary`` and ``compare`` of a run.
+    """Which model to choose: the sentences ``chosen``, or what one model alone scores.
 
-    ``under_attack`` are the pairs by robust accuracy, if models are ranked by something else.
+    ``summary`` and ``pairs`` are the tables of a run; ``under_attack`` are the pairs by robust
+    accuracy, if models are ranked by something else.
     """
     rankings = scorecard.rankings(summary)
-    return sentence(
-        *(_leader(ranking, ranking[0]["ranked_by"], pairs) for ranking in rankings),
-        *(_under_attack(ranking, under_attack) for ranking in rankings),
-    )
+    attacks = [told for each in rankings if (told := _under_attack(each, under_attack))]
+    if chosen and len(rankings) == 1:
+        return " ".join([*chosen, *([sentence(*attacks)] if attacks else [])])
+    led = (_leader(ranking, ranking[0]["ranked_by"], pairs) for ranking in rankings)
+    return sentence(*led, *attacks)
 
 
 def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:

@@ -44,6 +44,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     found = found or run.figures()
     sections = [
         run_choice.section(run, found),
+        run_choice.trade_offs(run, found),
         run_sections.ranking(found),
         run_sections.perturbations(found),
         run_sections.curves(found),

@@ -1,41 +1,55 @@
-"""The section that says which model of a run to choose, and what it costs."""
+"""The sections that say which model of a run to choose, and what it costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robustness.charts import dataset, trade
 from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import perturbation_label
+from robustness.perturbations import REGISTRY
 from robustness.report.content import Block, Chart, Chooser, Section, Text, Titled
 from robustness.report.wording import listed, model
 from robustness.runs import Run
-from robustness.statistics import Figures
+from robustness.statistics import Figures, ModelChoice
 
+TITLE = "Choice"
+"""Of the section with the models to choose from."""
+
+Costs = Mapping[str, Mapping[Any, float]]
+
+_SHORT = "A model is worse only if its paired difference is significant and at least the margin."
 _RULE = (
-    "A model is worse if the paired difference to the first is significant and at least 1 point. "
-    "Ranks hold for all models together at 95 %. First: the share of 1,000 resamples of the "
-    "images in which the model scores highest. Latency is that of one image, measured when the run "
-    "ended; `choose` weighs perturbations and sets limits."
+    "The margin is 1 point unless criteria set another. Ranks hold for all models together at "
+    "95 %. First: the share of 1,000 resamples of the images in which the model scores highest. "
+    "Latency is the median of one image on the machine that ended the run. Memory is estimated "
+    "from the weights."
 )
 
 
 def section(run: Run, found: Figures) -> Section | None:
-    """The choice among the models of ``run``; None if fewer than two can be compared."""
+    """The choice among the models of ``run``; None where none has a score."""
+    told = blocks(run.manifest.costs, found.choice)
+    return Section(TITLE, told) if told else None
+
+
+def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
+    """The models with what each scores and costs; [] where none has a score."""
+    entries = priced(costs, chosen)
+    if all(entry["robust"] is None for entry in entries):
+        return []
+    return [table(entries, chosen.quantity), Text(_SHORT, _RULE)]
+
+
+def trade_offs(run: Run, found: Figures) -> Section | None:
+    """Charts of robustness against accuracy and cost; None for fewer than two models."""
     chosen = found.choice
-    costs = run.manifest.costs
-    entries: list[Entry] = [
-        {**e, **{str(k): v for k, v in costs.get(e["model"], {}).items()}} for e in chosen.models
-    ]
-    scored: list[Entry] = [entry for entry in entries if entry["robust"] is not None]
-    if len(scored) < 2:
+    scored = [e for e in priced(run.manifest.costs, chosen) if e["robust"] is not None]
+    axes = trade.across(scored)
+    if len(scored) < 2 or not axes:
         return None
     title = dataset.QUANTITIES[chosen.quantity]
-    told: list[Block] = [Text(" ".join(chosen.sentences), _RULE)]
-    models = table(entries, chosen.quantity)
-    axes = trade.across(scored)
-    if not axes:
-        return Section("Choice", [*told, models])
     options = {name: trade.AXES[name].title for name in axes}
     chart = Chooser(
         "Against",
@@ -45,7 +59,29 @@ def section(run: Run, found: Figures) -> Section | None:
         printed=axes[:1],
         first=axes[0],
     )
-    return Section("Choice", [*told, models, chart])
+    return Section("Trade-offs", [chart])
+
+
+def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
+    """The entries of ``chosen`` with what the manifest tells of each model's ``costs``."""
+    return [{**entry, **costs.get(entry["model"], {})} for entry in chosen.models]
+
+
+def difference(pair: Entry) -> str:
+    """How the two models of a ``pair`` of ``compare`` differ."""
+    by = f"{100 * pair['difference']:.1f} points"
+    low, high = pair["difference_low"], pair["difference_high"]
+    if low is not None:
+        by += f" ({100 * low:.1f} to {100 * high:.1f})"
+    told = "" if pair["established"] else ", not significant"
+    what = dataset.QUANTITIES[pair["quantity"]].lower()
+    return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{told}."
+
+
+def risks(found: Figures) -> list[str]:
+    """The risks of the perturbations of a run, as they appear."""
+    names = dict.fromkeys(entry["perturbation"] for entry in found.by_perturbation)
+    return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
 
 
 def table(entries: Sequence[Entry], quantity: str) -> Titled:
@@ -77,8 +113,9 @@ def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
         ("Original", lambda entry: _of("{:.1%}", entry["accuracy"])),
         ("First", lambda entry: _of("{:.0%}", entry["certainty"])),
         ("Latency", lambda entry: _of("{:.0f} ms", entry["latency_ms"])),
+        ("Memory", lambda entry: _of("{:.0f} MB", entry.get("memory_megabytes"))),
         ("Size", lambda entry: _of("{:.1f} MB", entry["megabytes"])),
-        ("Weakest under", lambda entry: _label(entry["weakest"])),
+        ("Weakest under", _weakest),
     ]
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
 
@@ -90,8 +127,10 @@ def _rank(entry: Entry) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _label(name: str | None) -> str:
-    return "" if name is None else perturbation_label(name)
+def _weakest(entry: Entry) -> str:
+    if entry["weakest"] is None:
+        return ""
+    return f"{perturbation_label(entry['weakest'])}, {entry['weakest_value']:.0%}"
 
 
 def _of(form: str, value: float | None) -> str:

@@ -22,11 +22,15 @@ def choose(
     """
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
-    costs = {
+    return choose_among(run.figures(), criteria, costs(run), _ruled_out(run, budget))
+
+
+def costs(run: Run) -> dict[str, Cost]:
+    """What each model of ``run`` costs, as its manifest tells."""
+    return {
         name: Cost(cost.get("latency_ms"), cost.get("megabytes"))
         for name, cost in run.manifest.costs.items()
     }
-    return choose_among(run.figures(), criteria, costs, _ruled_out(run, budget))
 
 
 def _ruled_out(run: Run, budget: gate.Budget | None) -> dict[str, str]:

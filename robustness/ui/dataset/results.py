@@ -8,11 +8,11 @@ import streamlit as st
 
 from robustness import models, report
 from robustness.report.content import Cases
-from robustness.report.results import run_sections
+from robustness.report.results import run_choice, run_sections
 from robustness.runs import Run
 from robustness.statistics import Figures
 from robustness.ui.browser import components
-from robustness.ui.dataset import cases
+from robustness.ui.dataset import cases, decision
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.frame.page import fragment
 from robustness.ui.shown import blocks
@@ -38,7 +38,7 @@ def show(run: Opened) -> None:
         return
     found = _figures(run.id, run.written, _classes(run.run), run.run)
     told = report.of_run(run.run, found, cases=False)
-    blocks.opening(told)
+    decision.show(run, found, told)
 
     def cell(point: Sequence[str], chosen: Mapping[str, str]) -> None:
         level = chosen.get(run_sections.CELL_STRENGTH, run_sections.CELL_MEAN)
@@ -48,6 +48,8 @@ def show(run: Opened) -> None:
             cases.cell(run.run, found, point[0], asked, point[1])
 
     for section in told.sections:
+        if section.title == run_choice.TITLE:
+            continue  # the card has it
         if any(isinstance(block, Cases) for block in section.blocks):
             cases.gallery(section.title, run.run, found)
         else:

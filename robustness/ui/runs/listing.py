@@ -151,7 +151,8 @@ def _results(entry: Listed, until: float) -> tuple[str, str]:
     labels = max(entry["n_labelled"] for entry in entries)
     images = max(entry["n_images"] for entry in entries)
     told = "no labels" if not labels else f"{labels:,} of {images:,} labelled"
-    return ranked.headline(entries, *pairs), "all labelled" if labels == images else told
+    answer = ranked.headline(entries, pairs[0], pairs[1], found["choice"])
+    return answer, "all labelled" if labels == images else told
 
 
 def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:

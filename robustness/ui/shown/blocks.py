@@ -13,7 +13,6 @@ from robustness.report.content import (
     Block,
     Chart,
     Chooser,
-    Report,
     Section,
     Sortable,
     Text,
@@ -26,13 +25,9 @@ Clicked = Callable[[Sequence[str], Mapping[str, str]], None]
 """Draws what a click on a point opens, with its ``customdata`` and the options chosen by key."""
 
 
-def opening(report: Report) -> None:
-    """Draw the answers, and the cautions."""
-    first, *rest = report.answer
-    st.html(results.headline(first))
-    st.caption(plain(" ".join([*rest, report.note])))
-    for caution in report.cautions:
-        st.info(plain(caution), icon=":material/info:")
+def block(block: Block) -> None:
+    """Draw a block without clicks."""
+    _draw([block], lambda *_: None, "", {})
 
 
 def section(section: Section, clicked: Clicked, kept: str) -> None:

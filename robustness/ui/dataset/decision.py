@@ -1,0 +1,201 @@
+"""The decision card of a run: the answer, its price, and the images that speak against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import streamlit as st
+
+from robustness import models, report
+from robustness import statistics as figures
+from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.pictures.fitting import to_png
+from robustness.report import Report
+from robustness.report.results import run_choice
+from robustness.report.wording import class_title
+from robustness.runs import Run
+from robustness.runs.cases import Chosen
+from robustness.runs.gate import choosing
+from robustness.statistics import Criteria, Figures, ModelChoice
+from robustness.statistics.criteria import MARGIN, OTHERS
+from robustness.ui.dataset import cases
+from robustness.ui.dataset.saved_run import Opened
+from robustness.ui.shown import blocks, results
+from robustness.ui.shown.report_button import report_button
+from robustness.ui.work import memo
+
+THUMBNAILS = 6
+_WIDTH = 132  # pixels across a thumbnail
+
+
+def show(run: Opened, found: Figures, told: Report) -> None:
+    """Draw the card of ``run`` above its results."""
+    with st.container(border=True, key="decision"):
+        answer = st.container()
+        with st.container(horizontal=True, vertical_alignment="center"):
+            failures = st.toggle("Show failures", key="failures", bind="query-params")
+            if len(found.summary) > 1:
+                with st.popover("Compare two", icon=":material/difference:"):
+                    _two(found)
+            criteria = _criteria_input(run, found)
+            with st.popover("Share", icon=":material/link:"):
+                st.caption("Opens this run, for whoever can open this server.")
+                st.code(_link(run.id), language=None, wrap_lines=True)
+            report_button(partial(report.of_run, run.run), run.id)
+        chosen = found.choice
+        if criteria != Criteria():
+            chosen = _chosen(run.id, run.written, criteria, found, run.run)
+        with answer:
+            _answer(run, found, told, chosen, criteria)
+        if failures and (first := _worst(chosen)):
+            asked = _conditions(found, *first)
+            cases.cell(run.run, found, perturbation_label(first[1]), asked, first[0])
+
+
+def _answer(
+    run: Opened, found: Figures, told: Report, chosen: ModelChoice, criteria: Criteria
+) -> None:
+    first, *rest = told.answer
+    by_own = criteria != Criteria()
+    said = " ".join(chosen.sentences) if by_own else first
+    head = chosen.sentences[0] if said.startswith(chosen.sentences[0]) else said
+    st.html(results.headline(head))
+    st.markdown(plain(said.removeprefix(head).strip()))
+    if by_own:
+        weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
+        st.caption(plain(" ".join(["By your criteria.", *weighed])))
+    for caution in told.cautions:
+        st.info(plain(caution), icon=":material/info:")
+    for block in run_choice.blocks(run.run.manifest.costs, chosen):
+        blocks.block(block)
+    st.caption(plain(" ".join([*rest, told.note])))
+    if weakest := _worst(chosen):
+        _thumbnails(run, *weakest)
+
+
+def _worst(chosen: ModelChoice) -> tuple[str, str] | None:
+    """The first model and the perturbation under which it is weakest."""
+    if not chosen.models or chosen.models[0]["weakest"] is None:
+        return None
+    return str(chosen.models[0]["model"]), str(chosen.models[0]["weakest"])
+
+
+def _conditions(found: Figures, model: str, perturbation: str) -> list[str]:
+    return [
+        entry["condition"]
+        for entry in found.by_perturbation
+        if (entry["model"], entry["perturbation"]) == (model, perturbation)
+    ]
+
+
+def _thumbnails(run: Opened, model: str, perturbation: str) -> None:
+    """Draw images that ``model`` fails under ``perturbation``."""
+    try:
+        shots = _shots(run.id, run.written, model, perturbation, run.run)
+    except RobustnessError as error:
+        st.caption(plain(f"The images cannot be shown: {error}"))
+        return
+    if not shots:
+        return
+    st.caption(f"{plain(models.label(model))} fails under {perturbation_label(perturbation)}:")
+    with st.container(horizontal=True, gap="small", key="failing"):
+        for png, caption, alt in shots:
+            st.image(png, caption=plain(caption), width=_WIDTH, output_format="PNG", alt=alt)
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _shots(
+    run_id: str, written: int, model: str, perturbation: str, _run: Run
+) -> list[tuple[bytes, str, str]]:
+    """The PNG of each image that fails, what it was and became, and its text alternative."""
+    chosen = Chosen(model=model, perturbation=perturbation)
+    found = []
+    for row in _run.cases.first(chosen, figures.WORST, THUMBNAILS):
+        picture, condition = _run.picture(str(row["image"])), Condition.parse(row["condition"])
+        image = picture.image
+        if not condition.needs_model:  # an attack takes too long for a glance
+            image = memo.change(picture, condition, _run.seed).image
+        was = row["clean_top1"] if row["label"] is None else row["label"]
+        names = [class_title(model, int(index)) for index in (was, row["top1"])]
+        alt = f"{picture.name} under {condition.described}"
+        found.append((to_png(image), " → ".join(names), alt))
+    return found
+
+
+def _two(found: Figures) -> None:
+    """Draw how two models differ."""
+    names = [entry["model"] for entry in found.summary]
+    picked = [
+        st.selectbox(label, names, index=place, format_func=models.label, key=f"compare {label}")
+        for place, label in enumerate(("Model", "Against"))
+    ]
+    if picked[0] == picked[1]:
+        st.caption("Choose two models.")
+        return
+    pairs = [pair for pair in found.pairs() if {pair["better"], pair["worse"]} == {*picked}]
+    for pair in pairs:
+        st.markdown(plain(run_choice.difference(pair)))
+    if not pairs:
+        st.caption("These models have different classes: they cannot be compared.")
+
+
+def _criteria_input(run: Opened, found: Figures) -> Criteria:
+    """Draw what matters to the user."""
+    attacks_alone = found.ranked_by == "robust_accuracy"
+    with st.popover("Criteria", icon=":material/tune:"):
+        risks = [] if attacks_alone else run_choice.risks(found)
+        most: Iterable[str] = st.multiselect(
+            "What matters most",
+            risks,
+            key="matters",
+            bind="query-params",
+            placeholder="all alike",
+            help="Counts three times as much as the rest.",
+        )
+        labelled = found.summary[0]["clean_accuracy"] is not None
+        floor = _limit("Min accuracy on originals, %", "min_accuracy", 100.0) if labelled else None
+        costs: run_choice.Costs = run.run.manifest.costs
+        latency, size = (
+            _limit(label, f"max_{key}") if any(key in cost for cost in costs.values()) else None
+            for label, key in (("Max latency, ms", "latency_ms"), ("Max size, MB", "megabytes"))
+        )
+        margin = _limit("Smallest difference that matters, points", "margin", 100.0)
+    return Criteria(
+        dict.fromkeys(most, 3.0) | ({OTHERS: 1.0} if most else {}),
+        None if floor is None else floor / 100,
+        latency,
+        size,
+        MARGIN if margin is None else margin / 100,
+    )
+
+
+def _limit(label: str, key: str, most: float | None = None) -> float | None:
+    shown = "1" if key == "margin" else "none"
+    return st.number_input(
+        label,
+        min_value=0.0,
+        max_value=most,
+        value=None,
+        key=key,
+        bind="query-params",
+        placeholder=shown,
+    )
+
+
+@st.cache_resource(
+    show_spinner="Choosing …",
+    max_entries=16,
+    hash_funcs={Criteria: lambda asked: repr(asked)},
+)
+def _chosen(
+    run_id: str, written: int, criteria: Criteria, _found: Figures, _run: Run
+) -> ModelChoice:
+    return figures.choose(_found, criteria, choosing.costs(_run))
+
+
+def _link(run_id: str) -> str:
+    here, _, query = (st.context.url or "").partition("?")
+    return f"{here}?{query or f'run={run_id}'}"

@@ -1,0 +1,44 @@
+"""The decision card: the same answer on the page, on the command line and in Python."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robustness import api
+from robustness.commands.main import main
+from tests.support import pages
+from tests.support.made_up_saved_runs import pictures, saved
+from tests.support.pages import html
+from tests.support.places import ROOT
+
+SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.9}
+
+
+def test_page_command_and_python_tell_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(30)])
+    run = saved(tmp_path / "runs" / "made", digests, SHARES, source=tmp_path / "set")
+    assert main(["choose", str(run.folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(["choose", str(run.folder)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    found = api.choose(run)
+    assert found.best == ("EfficientNetLite0",)
+    assert told == json.loads(json.dumps(found.as_dict()))
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = pages.run(ROOT / "pages" / "dataset.py", run="made", failures="true")
+    assert not app.exception
+    page = html(app) + " ".join(str(each.value).replace("\\", "") for each in app.markdown)
+    for sentence in found.sentences:
+        assert sentence in printed
+        assert sentence in page
+    for entry in found.models:
+        assert f"{entry['robust']:.1%}" in page
+        assert f"{entry['robust']:.1%}" in printed
+    failing = [image for element in app.get("image") for image in element.proto.imgs]
+    assert len(failing) >= 6
+    assert any("under" in heading.value for heading in app.subheader), "the failures are shown"
