@@ -25,18 +25,30 @@ from robustness.api.evaluating import (
 )
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
 from robustness.api.predictions import evaluate_predictions
-from robustness.api.reading import check, choose, compare, open_run, replay, report, summary
+from robustness.api.reading import (
+    check,
+    choose,
+    compare,
+    failing_images,
+    failures,
+    open_run,
+    replay,
+    report,
+    summary,
+)
 from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
 from robustness.runs import Comparison, Progress, Replay, Run
+from robustness.runs.failures import Failures
 from robustness.statistics import ModelChoice
 
 __all__ = [
     "Comparison",
     "Condition",
     "EvaluatedRun",
+    "Failures",
     "ModelChoice",
     "Pair",
     "Progress",
@@ -53,6 +65,8 @@ __all__ = [
     "evaluate_pictures",
     "evaluate_predictions",
     "export",
+    "failing_images",
+    "failures",
     "load_model",
     "make_spec",
     "model",

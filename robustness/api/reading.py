@@ -10,8 +10,10 @@ from typing import Any
 from robustness import runs, statistics
 from robustness.api.calls import checked_call
 from robustness.api.result import EvaluatedRun
+from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.runs import Run, gate
+from robustness.runs import Run, gate, selected_cases, selection
+from robustness.runs.failures import Failures
 from robustness.runs.gate import choosing
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.criteria import MARGIN
@@ -53,6 +55,33 @@ def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None)
     budget that cannot be checked.
     """
     return gate.check(gate.read_budget(Path(budget)), run, baseline)
+
+
+@checked_call
+def failures(run: Run) -> Failures:
+    """Where and why the models of ``run`` fail: tables as lists of dictionaries."""
+    return run.failures
+
+
+@checked_call
+def failing_images(
+    run: Run, where: str = "", *, to: str | PathLike[str] | None = None, most: int = 1000
+) -> list[dict[str, Any]]:
+    """The images of a selection, failures first, each once with its worst measurement.
+
+    ``where`` is a text such as ``"model=SqueezeNet&slice=brightness:..0.2"``; every table of
+    ``failures`` has one in its ``selection``. ``to`` also writes them, to a ``.csv`` or to a
+    ``.zip`` with the images. At most ``most`` are returned. Raises ``ParameterError`` for a
+    selection that the run does not have, and for a file that cannot be written.
+    """
+    chosen = selection.Chosen.parse(where, run.manifest.spec.model_names)
+    if to is not None:
+        data = selected_cases.exported(run, chosen, Path(to).suffix.lower())
+        try:
+            write_whole(Path(to), data)
+        except OSError as error:
+            raise ParameterError(f"{to} cannot be written: {error.strerror}.") from error
+    return selected_cases.cases(run, chosen, most)
 
 
 @checked_call

@@ -13,7 +13,8 @@ import numpy as np
 from robustness.api.arrays import as_array, is_image, levels, png
 from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
-from robustness.datasets.table import LABEL_COLUMNS, PATH_COLUMNS
+from robustness.datasets.dataset import Columns
+from robustness.datasets.table import LABEL_COLUMNS, PATH_COLUMNS, other_columns
 from robustness.pictures.samples import picture_file
 
 _IMAGE_KEYS = ("image", "img", "pixel_values", *PATH_COLUMNS)
@@ -53,7 +54,12 @@ class SessionImages(Dataset):
                 refused = str(error)
             text = _label(label, classes)
             entries.append(Entry(name, str(place), size, label=text, refused=refused))
+        self.told: Columns = {}
         super().__init__(f"python:{content.hexdigest()[:16]}", "images from Python", entries)
+
+    def columns(self) -> Columns:
+        """The other columns of a frame."""
+        return self.told
 
     def read(self, entry: Entry) -> bytes:
         """A lossless PNG of an array or PIL image, the bytes of a file."""
@@ -115,7 +121,7 @@ def _of_session(source: Any) -> Dataset:
     raise _unknown(source)
 
 
-def _held(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] | None = None) -> Dataset:
+def _held(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] | None = None) -> SessionImages:
     """The images and labels ``pairs``; files are called by their paths."""
     if names is None and all(isinstance(image, str | os.PathLike) for image, _ in pairs):
         names = [Path(image).as_posix() for image, _ in pairs]
@@ -146,7 +152,14 @@ def _of_frame(frame: Any) -> Dataset:
             f"Expected a frame with the column 'path', got {', '.join(by_lower) or 'no column'}."
         )
     labels = [None] * len(frame) if label is None else frame[label]
-    return _held(list(zip(frame[path], labels, strict=True)))
+    found = _held(list(zip(frame[path], labels, strict=True)))
+    names = [entry.name for entry in found.entries]
+    places = dict(zip(map(str, frame[path]), names, strict=True))
+    told = other_columns(frame).items()
+    found.told = {
+        name: {places[image]: text for image, text in values.items()} for name, values in told
+    }
+    return found
 
 
 def _images(source: Any) -> Sequence[Any]:

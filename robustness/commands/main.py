@@ -23,6 +23,7 @@ from robustness.commands import (
     choose,
     evaluate,
     export,
+    failures,
     gate,
     models,
     pictures,
@@ -35,7 +36,19 @@ from robustness.commands.console import OutputError, remark
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-FAMILIES = (models, pictures, remedies, study, evaluate, export, attack, runs, choose, gate)
+FAMILIES = (
+    models,
+    pictures,
+    remedies,
+    study,
+    evaluate,
+    export,
+    attack,
+    runs,
+    choose,
+    failures,
+    gate,
+)
 """In the order of the help."""
 
 

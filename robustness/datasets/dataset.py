@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -14,6 +14,9 @@ import numpy as np
 
 from robustness.base.errors import ParameterError
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
+
+Columns = Mapping[str, Mapping[str, str]]
+"""The texts of each column by the names of the images."""
 
 _NOT_ACCEPTED = ("heic", "heif", "jxl", "jp2", "psd", "svg", "tga", "ppm", "pgm")
 _SUFFIXES = {f".{extension}" for extension in (*ACCEPTED_EXTENSIONS, *_NOT_ACCEPTED)}
@@ -57,6 +60,10 @@ class Dataset(ABC):
     @abstractmethod
     def read(self, entry: Entry) -> bytes:
         """The bytes of one image; raises ``ImageError`` with the reason if there are none."""
+
+    def columns(self) -> Columns:
+        """What the source says of images besides paths and labels: columns by name, then image."""
+        return {}
 
     def __len__(self) -> int:
         return len(self.entries)

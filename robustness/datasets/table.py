@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
 from robustness.base.parquet import BY_LENGTH, DICTIONARIES, PLAIN, claims
-from robustness.datasets.dataset import Dataset, Entry
+from robustness.datasets.dataset import Columns, Dataset, Entry
 from robustness.pictures.decoding import read_file
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".parquet")
 PATH_COLUMNS = ("path", "image", "file", "filename", "filepath")
 LABEL_COLUMNS = ("label", "class", "synset", "target")
+
+MAX_COLUMNS, LONGEST_VALUE = 100, 100
+"""Other columns that are kept, and characters of a value."""
 
 _ROWS_FREE, _TEXT_FREE = 100_000, 32 * 1024**2
 _OF_NUMBERS = frozenset({5, 9})  # DELTA_BINARY_PACKED and BYTE_STREAM_SPLIT
@@ -33,7 +36,7 @@ class TableDataset(Dataset):
 
     def __init__(self, path: Path) -> None:
         """Read the table; raises ``ParameterError`` if it cannot be used."""
-        self._folder = path.resolve().parent
+        self._path, self._folder = path.resolve(), path.resolve().parent
         frame = _read(path)
         paths = _column(frame, PATH_COLUMNS)
         if paths is None:
@@ -67,13 +70,33 @@ class TableDataset(Dataset):
         """The bytes of the file; raises ``ImageError`` if it cannot be read."""
         return read_file(self._folder / entry.place, name=entry.name)
 
+    def columns(self) -> Columns:
+        """The other columns, read again: a run needs them once, and an image's first row counts."""
+        return other_columns(_read(self._path, others=True))
 
-def _read(path: Path) -> pd.DataFrame:
+
+def other_columns(frame: pd.DataFrame) -> Columns:
+    """The first ``MAX_COLUMNS`` columns of ``frame`` that are neither paths nor labels."""
+    names = _column(frame, PATH_COLUMNS) or []
+    used = PATH_COLUMNS + LABEL_COLUMNS
+    others = [column for column in frame.columns if str(column).strip().lower() not in used]
+    found: dict[str, dict[str, str]] = {}
+    for column in others[:MAX_COLUMNS]:
+        values = frame[column]
+        texts = ["" if gap else _text(v) for v, gap in zip(values, values.isna(), strict=True)]
+        told = found.setdefault(str(column).strip()[:LONGEST_VALUE], {})
+        for name, text in zip(names, texts, strict=True):
+            if text:
+                told.setdefault(name, text[:LONGEST_VALUE])
+    return found
+
+
+def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
     import pandas as pd
 
     try:
         if path.suffix.lower() == ".parquet":
-            return _parquet(path)
+            return _parquet(path, others)
         # pandas' other engine makes an index of the first column if rows end with a comma.
         return pd.read_csv(
             path,
@@ -94,8 +117,8 @@ def _read(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _parquet(path: Path) -> pd.DataFrame:
-    """The columns of paths and labels; only the names of all others.
+def _parquet(path: Path, others: bool) -> pd.DataFrame:
+    """The columns of paths and labels; of the ``others`` the first, or only their names.
 
     Parquet can repeat a row or a text at no cost in bytes; such a file is refused before it is
     expanded.
@@ -112,6 +135,8 @@ def _parquet(path: Path) -> pd.DataFrame:
     wanted = [name for name in flat if name.strip().lower() in PATH_COLUMNS + LABEL_COLUMNS]
     if not wanted:
         return pd.DataFrame(columns=flat)
+    if others:
+        wanted += [name for name in flat if name not in wanted][:MAX_COLUMNS]
     texts = []
     for name in wanted:
         encodings = claimed.encodings[name]

@@ -11,6 +11,7 @@ from robustness.base.limited_worker import serve
 from robustness.pictures.cost import CostError
 from robustness.pictures.decoding import decode
 from robustness.pictures.fitting import fitted
+from robustness.pictures.properties import measured
 
 PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
 """First byte of a reply: 8-bit RGB, a sentence, or the bytes of memory needed follow."""
@@ -19,12 +20,16 @@ PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
 def answer(head: bytes, data: bytes) -> bytes:
     """The study image of the image in ``data``, or the reason why there is none.
 
-    ``head`` is JSON: ``name``, ``fit``, ``side``, the ``allowed`` bytes and ``pixels``.
+    ``head`` is JSON: ``name``, ``fit``, ``side``, the ``allowed`` bytes, ``pixels``, and whether
+    the ``properties`` of the image follow its pixels, as JSON.
     """
     asked = json.loads(head)
-    fit, side = asked.pop("fit"), asked.pop("side")
+    fit, side, tells = asked.pop("fit"), asked.pop("side"), asked.pop("properties")
     try:
-        return PIXELS + fitted(decode(data, **asked), fit, side).tobytes()
+        image = decode(data, **asked)
+        size, image = image.size, fitted(image, fit, side)
+        told = json.dumps(measured(data, size, image, fit)).encode() if tells else b""
+        return PIXELS + image.tobytes() + told
     except CostError as error:
         return NEEDS + str(error.needed).encode()
     except ImageError as error:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
@@ -32,6 +33,7 @@ from robustness.pictures.decoder import NEEDS, PIXELS
 from robustness.pictures.decoding import MAX_PIXELS, as_subject
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
+from robustness.pictures.properties import Told
 
 DEFAULT_MEMORY = 800 * 10**6
 """Default bytes of ``decode_memory``: keeps a shared server below two gigabytes. Camera images fit;
@@ -69,13 +71,42 @@ def study_image(
 ) -> NDArray[np.float32]:
     """The same as ``fitting.study_image``, to the bit, decoded in a limited process.
 
+    Raises as ``measured_image`` does, whose options these are.
+    """
+    asked = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": False}
+    return _image(_answer(asked, data, patience), side)
+
+
+def measured_image(
+    data: bytes,
+    *,
+    name: str = "the image",
+    fit: str = DEFAULT_FIT,
+    side: int = STUDY_SIDE,
+    patience: float | None = PATIENCE,
+    pixels: int = MAX_PIXELS,
+) -> tuple[NDArray[np.float32], Told]:
+    """The study image, and the ``properties`` of the image.
+
     ``patience`` is the longest wait in seconds, None for no limit; ``pixels`` is the most that the
     image may have. Raises ``ImageError`` also for an image that takes too much memory or time or
     crashes its decoder, and ``BusyError`` if there was no time to find out.
     """
-    check_fit(fit), check_side(side)
+    asked = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": True}
+    answer = _answer(asked, data, patience)
+    return _image(answer, side), json.loads(answer[1 + 3 * side * side :])
+
+
+def _image(answer: bytes, side: int) -> NDArray[np.float32]:
+    pixels = np.frombuffer(answer, np.uint8, 3 * side * side, offset=1)
+    return from_uint8(pixels.reshape(side, side, 3))
+
+
+def _answer(asked: dict[str, Any], data: bytes, patience: float | None) -> bytes:
+    """The reply with the pixels; raises as ``measured_image`` does."""
+    name = asked["name"]
+    check_fit(asked["fit"]), check_side(asked["side"])
     deadline = None if patience is None else time.monotonic() + patience
-    asked = {"name": name, "fit": fit, "side": side, "pixels": pixels}
     try:
         answer = _asked(asked, data, SMALL, deadline)
         if answer.startswith(NEEDS):
@@ -97,7 +128,7 @@ def study_image(
         ) from error
     if not answer.startswith(PIXELS):
         raise ImageError(answer[1:].decode("utf-8", "replace"))
-    return from_uint8(np.frombuffer(answer, np.uint8, offset=1).reshape(side, side, 3))
+    return answer
 
 
 def _large(asked: dict[str, object], data: bytes, needed: int, deadline: float | None) -> bytes:

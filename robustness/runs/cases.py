@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
+
 from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.errors import ParameterError
 from robustness.runs import kept_cases
 from robustness.runs.kept_cases import KeptCases
 from robustness.runs.queries import ROW, Rows
-from robustness.statistics import CASE_COLUMNS, WORST
+from robustness.runs.selection import Chosen
+from robustness.statistics import CASE_COLUMNS, SURVIVORS, WORST
 from robustness.statistics.attacked import targets
+from robustness.statistics.slices import inside
 
 _GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"
+_OTHER_GOOD = (
+    "CASE WHEN other.label IS NULL THEN other.consistent ELSE other.top1 = other.label END"
+)
 _COUNTS = """NOT (list_contains($attacks, perturbation) AND (
     clean_correct IS NOT DISTINCT FROM false
     OR coalesce(list_extract($aims, list_position($aimed, condition)) = clean_top1, false)
@@ -27,19 +35,6 @@ _ORDER = {
 }
 _REMEMBERED = 200  # answers
 _ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the worst
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Which rows: those of a ``model``, a ``perturbation``, some ``conditions``; () or "" is all.
-
-    ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
-    """
-
-    model: str = ""
-    perturbation: str = ""
-    conditions: tuple[str, ...] = ()
-    classes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,7 @@ class CaseRows:
 
     ``kept`` returns what is kept beside the run for the filters that are used most, where it is;
     it is called with the function that reads this from the rows.
+    ``properties`` returns those of the images, None if they are not known.
     """
 
     def __init__(
@@ -68,8 +64,10 @@ class CaseRows:
         rows: Rows,
         conditions: Sequence[str],
         kept: Callable[[Callable[[], KeptCases]], KeptCases | None] = lambda _read: None,
+        properties: Callable[[], pa.Table | None] = lambda: None,
     ) -> None:
         self._rows = rows
+        self._properties = properties
         aims = targets(conditions)
         aimed = [at for at, aim in enumerate(aims) if not math.isnan(aim)]
         self._values: dict[str, Any] = {
@@ -94,7 +92,7 @@ class CaseRows:
 
     def tally(self, chosen: Chosen) -> Tally:
         """How many images there are among the ``chosen`` rows."""
-        kept = None if chosen.conditions or chosen.classes else self.prepare()
+        kept = None if chosen.conditions or chosen.narrow else self.prepare()
         counts = kept and kept.tally(chosen.model, chosen.perturbation)
         if counts:
             return Tally(*counts)
@@ -126,11 +124,19 @@ class CaseRows:
         found: list[dict[str, Any]] = self._known[key]
         return found
 
+    def both(self, chosen: Chosen, count: int) -> list[dict[str, Any]]:
+        """The first ``count`` cases of both kinds, failures first, each image once."""
+        worst = self.first(chosen, WORST, count)
+        if len(worst) == count:
+            return worst
+        seen = [row["position"] for row in worst]
+        return [*worst, *self.first(chosen, SURVIVORS, count - len(worst), seen)]
+
     def _read(
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int]
     ) -> list[dict[str, Any]]:
         most = count + len(without)
-        if chosen.classes or most > kept_cases.EACH or (kept := self.prepare()) is None:
+        if chosen.narrow or most > kept_cases.EACH or (kept := self.prepare()) is None:
             return self._told(self._ordered(chosen, kind, count, without))
         order = kept.rows(kind, chosen.model, chosen.perturbation, chosen.conditions, most)
         return self._told([row for row in order if row >> 32 not in without][:count])
@@ -196,7 +202,34 @@ class CaseRows:
             )
             values["classes"] = sorted({index for _, index in chosen.classes})
             values["pairs"] = [f"{model} {index}" for model, index in chosen.classes]
+        if chosen.became:
+            parts.append("clean_top1 = $before AND top1 = $after")
+            values["before"], values["after"] = chosen.became
+        if chosen.against:
+            parts.append(
+                f"NOT ({_GOOD}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "
+                "other.position = rows.position AND other.condition = rows.condition "
+                f"AND other.model = $against AND ({_OTHER_GOOD}))"
+            )
+            values["against"] = chosen.against
+        for at, positions in enumerate(self._positions(chosen)):
+            parts.append(f"position IN (SELECT unnest($positions{at}::INTEGER[]))")
+            values[f"positions{at}"] = positions
         return " AND ".join(parts), values
+
+    def _positions(self, chosen: Chosen) -> Iterator[list[int]]:
+        """The positions of each part of ``chosen`` that is about images."""
+        if chosen.positions:
+            yield list(chosen.positions)
+        table = self._properties() if chosen.slices else None
+        for column, value in chosen.slices:
+            if table is None or column not in table.column_names[1:]:
+                known = "none" if table is None else ", ".join(table.column_names[1:])
+                raise ParameterError(
+                    f"Expected a property of this run's images ({known}), got {column!r}."
+                )
+            within = inside(table[column].to_pylist(), value)
+            yield table["position"].to_numpy()[within].tolist() or [-1]
 
     def _remember(self, key: Any, found: Any) -> None:
         if len(self._known) >= _REMEMBERED:

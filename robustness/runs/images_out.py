@@ -119,7 +119,7 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
 def _about(spec: RunSpec, picture: Picture, condition: Condition | None) -> dict[str, Any]:
     about = CLEAN if condition is None else condition.id
     return {
-        "path": f"{about}/{_file_name(picture.name)}",
+        "path": f"{about}/{png_name(picture.name)}",
         "image": picture.name,
         "condition": about,
         "perturbation": condition and condition.name,
@@ -141,7 +141,7 @@ def _scores(seen: Mapping[str, NDArray[np.float64]]) -> Iterator[dict[str, float
         }
 
 
-def _file_name(name: str) -> str:
+def png_name(name: str) -> str:
     """``name`` as a path inside the folder; a name that points outside it becomes its digest."""
     parts = name.split("/")
     if name.startswith("/") or "\\" in name or any(part in ("", ".", "..") for part in parts):

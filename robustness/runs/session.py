@@ -20,7 +20,7 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.spec import RunSpec
-from robustness.runs import compacting, headlines
+from robustness.runs import compacting, headlines, properties
 from robustness.runs.compacting import compact
 from robustness.runs.costs import measured
 from robustness.runs.engines import REGISTRY as ENGINES
@@ -185,6 +185,7 @@ class Session:
                 "continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
+        properties.gather(self.folder, self._job.dataset)
         self._set_parts(compact(self.folder, self._parts, finished=True))
         asked = todo and ENGINES[engine].asks_models
         costs = (
@@ -219,6 +220,7 @@ class Session:
         try:
             if self._waiting:
                 now = time.perf_counter()
+                properties.write(self.folder, self._waiting)
                 part = write_part(self.folder, self._waiting, now - self._since)
                 self._parts.append(part)
                 self._sums.add(part)

@@ -23,10 +23,11 @@ from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
 from robustness.models import elsewhere
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
-from robustness.runs import kept_cases, kept_figures, notes
+from robustness.runs import failures, kept_cases, kept_figures, notes, properties
 from robustness.runs import manifest as manifests
 from robustness.runs.cases import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
+from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
 from robustness.runs.queries import Rows
@@ -112,8 +113,24 @@ class Run:
     @cached_property
     def cases(self) -> CaseRows:
         """Its measurements to look at."""
-        conditions = [condition.id for condition in self.conditions]
-        return CaseRows(self.rows, conditions, partial(kept_cases.of, self.folder, self.manifest))
+        ids = [condition.id for condition in self.conditions]
+        return CaseRows(
+            self.rows,
+            ids,
+            partial(kept_cases.of, self.folder, self.manifest),
+            lambda: self.properties,
+        )
+
+    @cached_property
+    def properties(self) -> pa.Table | None:
+        """The properties of its images by ``position``; None where they were not measured."""
+        return properties.read(self.folder)
+
+    @cached_property
+    def failures(self) -> Failures:
+        """Where and why its models fail, which is worked out once and kept beside a finished
+        run."""
+        return failures.of(self.folder, self.manifest, self.rows, self.properties)
 
     @property
     def row_count(self) -> int:

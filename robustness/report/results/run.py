@@ -13,7 +13,13 @@ from robustness.base.text import counted
 from robustness.evaluation.spec import RunSpec
 from robustness.report import answers, methods
 from robustness.report.content import BRACKETS, Data, Report
-from robustness.report.results import run_accuracy, run_cases, run_choice, run_sections
+from robustness.report.results import (
+    run_accuracy,
+    run_cases,
+    run_choice,
+    run_failures,
+    run_sections,
+)
 from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import model
 from robustness.runs import Run
@@ -52,6 +58,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         run_accuracy.corruption_errors(found),
         run_sections.under_attack(found),
         run_accuracy.classes(found),
+        *run_failures.sections(run.failures),
         run_cases.section(run, found, cases=cases),
         run_sections.unreadable(run.unreadable),
     ]
@@ -68,7 +75,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
         replay=TOLD if run.told else REPLAY,
-        data=Data(run.tables, _tables(found)),
+        data=Data(run.tables, {**_tables(found), "slices": run.failures.slices}),
         note=BRACKETS if found.images >= statistics.FEWEST else "",
     )
 

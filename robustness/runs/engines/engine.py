@@ -20,7 +20,8 @@ from robustness.evaluation.rows import SCHEMA, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, ModelRecord
 from robustness.pictures.picture import Picture
-from robustness.pictures.untrusted import study_image
+from robustness.pictures.properties import Told
+from robustness.pictures.untrusted import measured_image
 
 FRAMES_AT_ONCE = 176
 """Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
@@ -62,13 +63,15 @@ class Job:
 class Chunk:
     """The result of one chunk: its rows, image by image, and the images that failed.
 
-    ``images`` counts the images that were read; ``unreadable`` are (name, reason).
+    ``images`` counts the images that were read; ``unreadable`` are (name, reason). ``properties``
+    are (position, the properties of that image).
     """
 
     number: int
     table: pa.Table
     images: int
     unreadable: tuple[tuple[str, str], ...]
+    properties: tuple[tuple[int, Told], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Prepared:
     positions: tuple[int, ...]
     batch: Batch | None
     unreadable: tuple[tuple[str, str], ...]
+    properties: tuple[tuple[int, Told], ...] = ()
 
 
 def prepared(job: Job, number: int) -> Prepared:
@@ -107,6 +111,7 @@ def prepared(job: Job, number: int) -> Prepared:
     spec = job.spec
     pictures: dict[int, Picture] = {}
     unreadable: list[tuple[str, str]] = []
+    properties: list[tuple[int, Told]] = []
     for position in job.positions(number):
         entry = job.dataset.entries[position]
         try:
@@ -114,12 +119,15 @@ def prepared(job: Job, number: int) -> Prepared:
                 raise ImageError(entry.refused)
             data = job.dataset.read(entry)
             # However long it waits: what a run says must not depend on what else is going on.
-            image = study_image(data, name=entry.name, fit=spec.fit, side=spec.side, patience=None)
+            image, told = measured_image(
+                data, name=entry.name, fit=spec.fit, side=spec.side, patience=None
+            )
+            properties.append((position, told))
             pictures[position] = Picture.of(entry.name, image, fit=spec.fit)
         except ImageError as error:
             unreadable.append((entry.name, str(error)))
     batch = prepare(list(pictures.values()), spec.conditions, spec.seed) if pictures else None
-    return Prepared(number, tuple(pictures), batch, tuple(unreadable))
+    return Prepared(number, tuple(pictures), batch, tuple(unreadable), tuple(properties))
 
 
 def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
@@ -142,6 +150,7 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
         pa.concat_tables([chunk.table for chunk in alone]),
         sum(chunk.images for chunk in alone),
         ready.unreadable + tuple(pair for chunk in alone for pair in chunk.unreadable),
+        ready.properties,
     )
 
 
@@ -165,4 +174,5 @@ def _answered(job: Job, ready: Prepared, batch: Batch, load: Callable[..., Class
             own += rows
     rows = [row for own in by_picture for row in own]
     places = [position for position in ready.positions for _ in by_picture[0]]
-    return Chunk(ready.number, to_table(rows, places), len(ready.positions), ready.unreadable)
+    table = to_table(rows, places)
+    return Chunk(ready.number, table, len(ready.positions), ready.unreadable, ready.properties)

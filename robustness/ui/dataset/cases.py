@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness import statistics as figures
 from robustness.base.text import plain
 from robustness.charts.verdict import outcomes
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
-from robustness.report.results import run_cases
-from robustness.runs import Run
+from robustness.report.results import run_cases, run_failures
+from robustness.runs import Run, selected_cases
 from robustness.runs.cases import Chosen
 from robustness.statistics import Figures
 from robustness.ui.browser.html import html
-from robustness.ui.frame.page import fragment
+from robustness.ui.frame.page import boundary, fragment
 from robustness.ui.session.inputs import listed, one_of
 from robustness.ui.session.run_link import page_link
 from robustness.ui.shown import results
@@ -58,37 +58,85 @@ def gallery(title: str, run: Run, found: Figures) -> None:
             chosen = listed(label, options, f"case_{label.lower()}")
         asked.append("" if chosen == ALL else chosen)
     chosen_rows = Chosen(
-        model=asked[1], perturbation=asked[2], classes=tuple(classes.get(asked[0], ()))
+        model=asked[1],
+        perturbation=asked[2],
+        classes=tuple(classes.get(asked[0], ())),
+        slices=_slice_input(run),
     )
     total = run_cases.number(run.cases.tally(chosen_rows), kind)
     st.caption(run_cases.caption(found, kind, total).capitalize())
+    _downloads(run, chosen_rows)
     _show(run, lambda most: run.cases.first(chosen_rows, kind, most), total, f"shown_{kind}")
+
+
+def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
+    """The controls of a property and its values; () for all images."""
+    values: dict[str, dict[str, str]] = {}
+    for entry in run.failures.slices:
+        told = run_failures.property_title(entry["column"], entry["value"])
+        values.setdefault(entry["column"], {})[entry["value"]] = told
+    if not values:
+        return ()
+    titles = {name: run_failures.property_name(name) for name in sorted(values)}
+    column, value = st.columns(2, gap="small")
+    with column:
+        name = listed("Property", {ALL: "All"} | titles, "case_property")
+    if name == ALL:
+        return ()
+    with value:
+        return ((name, listed("Values", dict(sorted(values[name].items())), "case_values")),)
 
 
 def cell(run: Run, found: Figures, shown: str, conditions: Sequence[str], model: str) -> None:
     """The cases of one model under ``conditions``, which are called ``shown``."""
-    mine = Chosen(model=model, conditions=tuple(conditions))
-    tally = run.cases.tally(mine)
+    chosen = Chosen(model=model, conditions=tuple(conditions))
+    where = " at one strength or more" if len(conditions) > 1 else ""
+    title = f"{plain(models.label(model))} under {plain(shown)}"
+    _selection(run, found, chosen, title, where)
+
+
+def selected(run: Run, found: Figures, text: str) -> None:
+    """The cases of the selection that ``text`` means, which may come from a link."""
+    with boundary():
+        chosen = Chosen.parse(text, run.manifest.spec.model_names)
+        _selection(run, found, chosen, plain(run_failures.selected_title(chosen)))
+
+
+def _selection(run: Run, found: Figures, chosen: Chosen, title: str, where: str = "") -> None:
+    """The ``chosen`` cases, failures first, with their downloads."""
+    tally = run.cases.tally(chosen)
     entries = [
         entry
         for entry in found.by_perturbation
-        if entry["model"] == model and entry["condition"] in conditions
+        if entry["model"] == (chosen.model or entry["model"])
+        and (not chosen.conditions or entry["condition"] in chosen.conditions)
     ]
     words = outcomes(*(max(entry[key] for entry in entries) for key in ("n_labelled", "n_images")))
-
-    def first(most: int) -> list[dict[str, Any]]:
-        worst = run.cases.first(mine, figures.WORST, most)
-        if len(worst) == most:
-            return worst
-        seen = [row["position"] for row in worst]
-        return [*worst, *run.cases.first(mine, figures.SURVIVORS, most - len(worst), seen)]
-
-    st.subheader(f"{plain(models.label(model))} under {plain(shown)}", anchor=False)
-    where = " at one strength or more" if len(conditions) > 1 else ""
+    st.subheader(title, anchor=False)
     left = tally.images - tally.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
     st.caption(f"{tally.bad:,} of {tally.counted:,} images: {words[1]}{where}, shown first.{more}")
-    _show(run, first, tally.counted, f"cell_{model}_{shown}", at_once=IN_A_ROW)
+    _downloads(run, chosen)
+    key = f"cell_{chosen.text}"
+    _show(run, lambda most: run.cases.both(chosen, most), tally.counted, key, at_once=IN_A_ROW)
+
+
+def _downloads(run: Run, chosen: Chosen) -> None:
+    """Buttons for the selection as a table, and as a zip with its images."""
+    with st.container(horizontal=True):
+        for label, suffix, icon in (
+            ("Table", ".csv", ":material/csv:"),
+            ("Images", ".zip", ":material/folder_zip:"),
+        ):
+            st.download_button(
+                label,
+                partial(selected_cases.exported, run, chosen, suffix),
+                f"{run.id}-selection{suffix}",
+                key=f"{label} {chosen.text}",
+                icon=icon,
+                on_click="ignore",
+                help=f"At most {selected_cases.MOST[suffix]:,} images, failures first.",
+            )
 
 
 def _show(

@@ -40,7 +40,10 @@ def show(run: Opened) -> None:
     told = report.of_run(run.run, found, cases=False)
     decision.show(run, found, told)
 
-    def cell(point: Sequence[str], chosen: Mapping[str, str]) -> None:
+    def opened(point: Sequence[str], chosen: Mapping[str, str]) -> None:
+        if len(point) == 1 and "=" in point[0]:
+            cases.selected(run.run, found, point[0])
+            return
         level = chosen.get(run_sections.CELL_STRENGTH, run_sections.CELL_MEAN)
         entries = run_sections.at_strength(found.by_perturbation, level)
         asked = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
@@ -53,7 +56,7 @@ def show(run: Opened) -> None:
         if any(isinstance(block, Cases) for block in section.blocks):
             cases.gallery(section.title, run.run, found)
         else:
-            fragment(blocks.section)(section, cell, f"cell of {run.id}")
+            fragment(blocks.section)(section, opened, run.id)
     components.place("place", run.id)
 
 

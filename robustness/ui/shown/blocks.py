@@ -31,7 +31,7 @@ def block(block: Block) -> None:
 
 
 def section(section: Section, clicked: Clicked, kept: str) -> None:
-    """Draw a section; a click on a chart is remembered under ``kept``."""
+    """Draw a section; a click on a chart is remembered for the result ``kept``."""
     st.header(section.title, anchor=False)
     _draw(section.blocks, clicked, kept, {})
 
@@ -97,10 +97,12 @@ def _chart(block: Chart, clicked: Clicked, kept: str, chosen: Mapping[str, str])
     st.markdown(f"**{plain(block.title)}**")
     point = None
     if block.link:
-        point = results.clicked(block.figure, key, block.alt, kept=kept, link=block.link)
+        point = results.clicked(
+            block.figure, key, block.alt, kept=f"{block.link} of {kept}", link=block.link
+        )
     else:
         results.chart(st, block.figure, key, block.alt)
-    note = f"{block.note} Click a cell to see its images." if block.link else block.note
+    note = f"{block.note} Click to see the images." if block.link else block.note
     if note:
         st.caption(plain(note.strip()))
     if point:

@@ -1,0 +1,135 @@
+"""Properties of an image that may explain why models fail on it: what its file says, and measured.
+
+Measured properties are those of the study image, which models see. ``original_size`` and
+``cut_off`` refer to the whole image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from robustness.pictures.fitting import CROP_SHARE
+
+Told = dict[str, float | str]
+"""Properties of one image by name; those that are unknown are left out."""
+
+
+class Property(NamedTuple):
+    """A property: its label and how a number of it is written; "" is a text."""
+
+    label: str
+    form: str = ""
+
+
+PROPERTIES: Mapping[str, Property] = {
+    "brightness": Property("Brightness", ".2f"),
+    "contrast": Property("Contrast", ".3f"),
+    "sharpness": Property("Sharpness", ".3g"),
+    "colourfulness": Property("Colourfulness", ".3g"),
+    "noise": Property("Noise", ".2f"),
+    "jpeg_quality": Property("JPEG quality", ".0f"),
+    "aspect": Property("Aspect ratio", ".2f"),
+    "cut_off": Property("Share cut off by the fit", ".1%"),
+    "original_size": Property("Megapixels", ".2f"),
+    "camera": Property("Camera"),
+    "exposure": Property("Exposure time in s", ".3g"),
+    "iso": Property("ISO", ".0f"),
+    "orientation": Property("EXIF orientation"),
+}
+"""By name, in the order of pages and files."""
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_STANDARD_SUM = 3680
+"""Sum of the standard luminance table of JPEG (ITU-T T.81, Annex K), which is quality 50."""
+_MAKE, _MODEL, _ORIENTATION, _DETAILS, _EXPOSURE, _ISO = 271, 272, 274, 0x8769, 33434, 34855
+_LONGEST = 60  # characters of the name of a camera
+
+
+def measured(data: bytes, size: tuple[int, int], image: Image.Image, fit: str) -> Told:
+    """The properties of the image in ``data``, whose upright ``size`` is (width, height).
+
+    ``image`` is its study image in 8 bits, made by ``fit``; ``data`` must have passed ``decode``.
+    """
+    width, height = size
+    return {
+        **_of_pixels(np.asarray(image)),
+        "aspect": width / height,
+        "cut_off": _cut_off(width, height, image.width, fit),
+        "original_size": width * height / 1e6,
+        **_of_file(data),
+    }
+
+
+def _of_pixels(pixels: np.ndarray[Any, Any]) -> Told:
+    """Mean and standard deviation of luma in [0, 1]; the others in 8-bit levels.
+
+    Sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000), colourfulness that of
+    Hasler & Suesstrunk 2003, noise the standard deviation after Immerkaer 1996.
+    """
+    colours = pixels.astype(np.float32)
+    luma = colours @ np.array(_LUMA, np.float32)
+    red, green, blue = colours.transpose(2, 0, 1)
+    first, second = red - green, (red + green) / 2 - blue
+    spread = np.hypot(first.std(), second.std())
+    offset = np.hypot(first.mean(), second.mean())
+    told: Told = {
+        "brightness": float(luma.mean()) / 255,
+        "contrast": float(luma.std()) / 255,
+        "colourfulness": float(spread + 0.3 * offset),
+    }
+    if min(luma.shape) > 2:
+        told["sharpness"] = float(cv2.Laplacian(luma, cv2.CV_32F).var())
+        found = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE)[1:-1, 1:-1]).mean()
+        told["noise"] = float(np.sqrt(np.pi / 2) / 6 * found)
+    return told
+
+
+def _cut_off(width: int, height: int, side: int, fit: str) -> float:
+    if fit != "crop":
+        return 0.0
+    return 1 - CROP_SHARE**2 * min(width, height) / max(width, height)
+
+
+def _of_file(data: bytes) -> Told:
+    """What the headers of a JPEG or TIFF say; nothing of other formats or of broken headers."""
+    told: Told = {}
+    if not data.startswith((b"\xff\xd8\xff", b"II", b"MM")):
+        return told
+    with contextlib.suppress(Exception):  # broken metadata must not cost the image
+        with Image.open(io.BytesIO(data), formats=("JPEG", "TIFF")) as image:
+            if tables := getattr(image, "quantization", None):
+                told["jpeg_quality"] = _quality(sum(tables[min(tables)]))
+            exif = image.getexif()
+        told["orientation"] = str(int(exif.get(_ORIENTATION, 1)))
+        if camera := _camera(exif.get(_MAKE, ""), exif.get(_MODEL, "")):
+            told["camera"] = camera
+        details = exif.get_ifd(_DETAILS)
+        for name, tag in (("exposure", _EXPOSURE), ("iso", _ISO)):
+            value: Any = details.get(tag)
+            value = value[0] if isinstance(value, tuple) and value else value
+            if value is not None and 0 < float(value) < float("inf"):
+                told[name] = float(value)
+    return told
+
+
+def _quality(total: int) -> float:
+    """The quality setting of libjpeg that makes a luminance table of this sum, about."""
+    scale = 100 * total / _STANDARD_SUM
+    quality = 5000 / scale if scale > 100 else (200 - scale) / 2
+    return float(np.clip(round(quality), 1, 100))
+
+
+def _camera(make: object, model: object) -> str:
+    """Maker and model as one printable text; the maker once."""
+    parts = ["".join(c if c.isprintable() else " " for c in str(text)) for text in (make, model)]
+    maker, name = (" ".join(part.split()) for part in parts)
+    text = name if maker and name.lower().startswith(maker.lower()) else f"{maker} {name}"
+    return text.strip()[:_LONGEST]

@@ -1,0 +1,92 @@
+"""Where and why the models of a run fail: tables that page, report, command and Python share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from robustness.runs import kept_figures
+from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.queries import Rows
+from robustness.runs.selection import Chosen
+from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.slices import by_slice, slices
+
+FILE = "failures.json.gz"
+
+NO_PROPERTIES = (
+    "Unknown: the properties of the images were not measured when this run was made; evaluate the "
+    "images again to have slices."
+)
+
+Entries = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Where the models fail; each table is JSON-ready.
+
+    ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
+    "consistency". ``slices`` are those of ``statistics.slices.by_slice``. Each entry has its
+    ``selection``, the text of a ``Chosen``. ``unknown`` holds sentences on what this run cannot
+    tell.
+    """
+
+    quantity: str
+    slices: Entries
+    unknown: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None) -> Failures:
+    """The failures of the run in ``folder``; of a finished one they are worked out once."""
+    if manifest.status != FINISHED or not manifest.images:
+        return fresh(rows, properties)
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    by = f"{code} {properties is None}"
+    document = kept_figures.kept(folder / FILE, manifest) or {}
+    if document.pop("by", None) == by and set(document) == set(Failures.__dataclass_fields__):
+        return Failures(**document)
+    found = fresh(rows, properties)
+    kept_figures.keep(folder / FILE, manifest, {"by": by, **found.as_dict()})
+    return found
+
+
+def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
+    """The failures of the rows that are there now."""
+    grids = rows.grids()
+    labelled = all((g.flags("correct") == UNKNOWN).all(axis=1).mean() <= 0.5 for g in grids)
+    return Failures(
+        "perturbed_accuracy" if grids and labelled else "consistency",
+        _slices(rows, grids, "correct" if labelled else "consistent", properties),
+        [] if properties is not None else [NO_PROPERTIES],
+    )
+
+
+def _slices(
+    rows: Rows, grids: Sequence[Grid], column: str, properties: pa.Table | None
+) -> list[dict[str, Any]]:
+    if properties is None or not grids:
+        return []
+    counted = rows.axes.positions[rows.axes.image_of >= 0]
+    place = {at: row for row, at in enumerate(properties["position"].to_pylist())}
+    chosen = [place.get(at) for at in counted.tolist()]
+    table = properties.take(pa.array(chosen, pa.int64()))
+    values = [grid.per_image(column) for grid in grids]
+    known = [at for at, value in enumerate(values) if not np.isnan(value).all()]
+    columns = {name: table[name].to_pylist() for name in table.column_names[1:]}
+    names = [grids[at].model for at in known]
+    found = by_slice(names, [values[at] for at in known], slices(columns))
+    for entry in found:
+        part = (entry["column"], entry["value"])
+        entry["selection"] = Chosen(model=entry["model"], slices=(part,)).text
+    return found

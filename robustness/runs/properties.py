@@ -1,0 +1,75 @@
+"""The properties of a run's images, kept beside its rows: one row an image, by its position.
+
+While a run goes on, each file of rows has one of properties beside it; a finished run has one file,
+with the other columns of its table as well. Runs of versions before 0.10 have none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustness.base.disk import put_whole
+from robustness.base.errors import ParameterError
+from robustness.datasets import Dataset
+from robustness.pictures.properties import PROPERTIES
+from robustness.runs.engines import Chunk
+
+FILE = "images.parquet"
+_LOOSE = "images-*.parquet"
+
+_SCHEMA = pa.schema(
+    [("position", pa.int32())]
+    + [(name, pa.float64() if known.form else pa.string()) for name, known in PROPERTIES.items()]
+)
+
+
+def write(folder: Path, chunks: Sequence[Chunk]) -> None:
+    """Write the properties of the images of ``chunks`` (at least one); raises ``OSError``."""
+    rows = [{"position": at, **told} for chunk in chunks for at, told in chunk.properties]
+    if rows:
+        first = min(chunk.number for chunk in chunks)
+        _write(folder / f"images-{first:06d}.parquet", pa.Table.from_pylist(rows, _SCHEMA))
+
+
+def gather(folder: Path, dataset: Dataset) -> None:
+    """Write one file of all properties, and of the columns of ``dataset``; remove the others.
+
+    Where the disk does not take it, the files stay as they are: the rows are what counts.
+    """
+    loose = sorted(folder.glob(_LOOSE))
+    table = read(folder)
+    if table is None or not loose:
+        return
+    with contextlib.suppress(OSError, ParameterError):
+        table = table.select(_SCHEMA.names)  # columns of the dataset are read again
+        positions = table["position"].to_pylist()
+        for name, values in dataset.columns().items():
+            texts = [values.get(dataset.entries[at].name) for at in positions]
+            column = f"{name} (table)" if name in table.column_names else name
+            table = table.append_column(column, pa.array(texts, pa.string()))
+        _write(folder / FILE, table)
+        for path in loose:
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    put_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read(folder: Path) -> pa.Table | None:
+    """The properties of the run in ``folder``, each position once; None if there are none."""
+    tables: list[pa.Table] = []
+    for path in [folder / FILE, *sorted(folder.glob(_LOOSE))]:
+        with contextlib.suppress(OSError, pa.ArrowException):
+            tables.append(pq.read_table(path))
+    if not tables:
+        return None
+    joined = pa.concat_tables(tables, promote_options="default")
+    last: dict[Any, int] = {at: row for row, at in enumerate(joined["position"].to_pylist())}
+    return joined.take(pa.array([last[at] for at in sorted(last)], pa.int64()))

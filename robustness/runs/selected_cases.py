@@ -1,0 +1,85 @@
+"""A selection of cases as files: a table of the measurements, and a zip with the images as well."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from robustness import models
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import is_correct
+from robustness.pictures.fitting import to_png
+from robustness.runs.images_out import png_name
+from robustness.runs.selection import Chosen
+from robustness.runs.store import Run
+from robustness.statistics import CASE_COLUMNS
+
+MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}
+"""Images that a file of each suffix holds at most."""
+
+TABLE = "cases.csv"
+_CLASSES = {"label": "true_class", "clean_top1": "original_class", "top1": "perturbed_class"}
+COLUMNS = (*CASE_COLUMNS, "correct", *_CLASSES.values(), "original", "perturbed")
+
+
+def cases(run: Run, chosen: Chosen, most: int) -> list[dict[str, Any]]:
+    """The ``chosen`` cases, failures first, each image once with its worst measurement.
+
+    A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
+    """
+    found = run.cases.both(chosen, most)
+    for row in found:
+        row["correct"] = is_correct(row["label"], row["top1"])
+        for index, name in _CLASSES.items():
+            known = row[index] is not None
+            row[name] = models.class_name(row["model"], row[index]) if known else None
+    return [{key: value for key, value in row.items() if key != "position"} for row in found]
+
+
+def exported(run: Run, chosen: Chosen, suffix: str) -> bytes:
+    """The ``chosen`` cases as the bytes of a file of the ``suffix`` .csv or .zip.
+
+    Images that cannot be read, and those that an attack made, are left out of the zip; their cells
+    in the table are empty. Raises ``ParameterError`` for another suffix.
+    """
+    if suffix not in MOST:
+        raise ParameterError(f"Expected a file that ends in .csv or .zip, got {suffix or 'none'}.")
+    rows = cases(run, chosen, MOST[suffix])
+    if suffix == ".csv":
+        return _table(rows)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        written: set[str] = set()
+        for row in rows:
+            for key, name, png in _images(run, row):
+                row[key] = name
+                if name not in written:
+                    archive.writestr(name, png)
+                    written.add(name)
+        archive.writestr(TABLE, _table(rows))
+    return packed.getvalue()
+
+
+def _images(run: Run, row: Mapping[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+    """(column, name, PNG) of the original and of the perturbed image, as far as they are there."""
+    try:
+        picture = run.picture(row["image"])
+    except RobustnessError:
+        return
+    yield "original", f"original/{png_name(picture.name)}", to_png(picture.image)
+    condition = Condition.parse(row["condition"])
+    if not condition.needs_model:
+        image = condition.images(picture.image[None], [picture.digest], run.seed)[0]
+        yield "perturbed", f"{condition.id}/{png_name(picture.name)}", to_png(image)
+
+
+def _table(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")

@@ -1,0 +1,121 @@
+"""A selection of a run's measurements, and its text: what links, exports and commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import parse_qsl, quote
+
+from robustness import models
+from robustness.base.errors import ParameterError, UnknownNameError
+
+_KEYS = "model, perturbation, condition, class, slice, became, against, image"
+_READABLE = " :,.=+>()/"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which rows: those of a ``model``, a ``perturbation``, some ``conditions``; () or "" is all.
+
+    ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
+    ``slices`` are (column, value) of the properties of the images, as in ``statistics.slices``.
+    ``became`` is a change (original class, new class). ``against`` is another model, which went
+    well where these rows did not. ``positions`` are those of images in the dataset.
+    """
+
+    model: str = ""
+    perturbation: str = ""
+    conditions: tuple[str, ...] = ()
+    classes: tuple[tuple[str, int], ...] = ()
+    slices: tuple[tuple[str, str], ...] = ()
+    became: tuple[int, int] | None = None
+    against: str = ""
+    positions: tuple[int, ...] = ()
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it asks for more than a model, a perturbation and conditions."""
+        others = (self.classes, self.slices, self.became, self.against, self.positions)
+        return any(map(bool, others))
+
+    @property
+    def text(self) -> str:
+        """The selection as ``parse`` reads it, such as ``model=VGG16&slice=brightness:..0.2``."""
+        pairs = [
+            ("model", self.model),
+            ("perturbation", self.perturbation),
+            *(("condition", each) for each in self.conditions),
+            *(("class", name) for name in dict.fromkeys(self._names())),
+            *(("slice", f"{column}:{value}") for column, value in self.slices),
+            ("became", ">".join(map(str, self.became or ()))),
+            ("against", self.against),
+            ("image", ",".join(map(str, self.positions))),
+        ]
+        return "&".join(f"{key}={quote(value, safe=_READABLE)}" for key, value in pairs if value)
+
+    def _names(self) -> Iterable[str]:
+        return (models.class_name(model, index) for model, index in self.classes)
+
+    @classmethod
+    def parse(cls, text: str, model_names: Sequence[str]) -> Chosen:
+        """The selection that ``text`` means in a run of the models ``model_names``.
+
+        Classes are names, synsets or indices. Raises ``ParameterError`` for another text.
+        """
+        given: dict[str, list[str]] = {}
+        for key, value in parse_qsl(text.replace("+", "%2B"), keep_blank_values=True):
+            given.setdefault(key, []).append(value)
+        if text.strip() and (not given or not set(given) <= set(_KEYS.split(", "))):
+            _refuse(text)
+
+        def one(key: str) -> str:
+            return given.get(key, [""])[-1]
+
+        for key in ("model", "against"):
+            if one(key) not in ("", *model_names):
+                raise ParameterError(
+                    f"Expected {key} to be one of {', '.join(model_names)}; got {one(key)!r}."
+                )
+        labels = models.by_labels([one("model")] if one("model") else model_names)
+        slices = [value.partition(":") for value in given.get("slice", ())]
+        became = one("became").split(">") if one("became") else []
+        if not all(colon for _, colon, _ in slices) or len(became) not in (0, 2):
+            _refuse(text)
+        try:
+            before = [labels[0][0].index(name) for name in became]
+            positions = tuple(int(at) for at in ",".join(given.get("image", ())).split(",") if at)
+        except (ValueError, UnknownNameError) as error:
+            raise ParameterError(f"The selection {text!r} cannot be read: {error}") from error
+        return cls(
+            one("model"),
+            one("perturbation"),
+            tuple(given.get("condition", ())),
+            tuple(pair for name in given.get("class", ()) for pair in _meant(name, labels)),
+            tuple((column, value) for column, _, value in slices),
+            (before[0], before[1]) if before else None,
+            one("against"),
+            positions,
+        )
+
+
+def _meant(
+    name: str, labels: Sequence[tuple[models.Labels, Sequence[str]]]
+) -> list[tuple[str, int]]:
+    """(model, class) of each model that knows the class ``name``."""
+    found = [
+        (model, known.index(name))
+        for known, names in labels
+        if len(known.meant(name)) == 1
+        for model in names
+    ]
+    if not found:
+        raise ParameterError(f"Expected a class that a model of the run knows, got {name!r}.")
+    return found
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ParameterError(
+        f"Expected a selection such as model=NAME&slice=brightness:..0.2, got {text!r}.",
+        hint=f"Its keys are {_KEYS}.",
+    )

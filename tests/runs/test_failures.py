@@ -1,0 +1,147 @@
+"""Where and why the models of a run fail: the same from Python, command, report and page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustness import api, report, runs
+from robustness.base.errors import ParameterError
+from robustness.commands.main import main
+from robustness.datasets import open_dataset
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.rows import SCHEMA
+from robustness.pictures.properties import Told
+from robustness.runs import properties
+from robustness.runs.engines import Chunk
+from robustness.runs.failures import NO_PROPERTIES
+from robustness.runs.selection import Chosen
+from tests.support.made_up_saved_runs import pictures, saved
+
+FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
+IMAGES = 48
+
+
+def write_properties(folder: Path, number: int, brightness: Mapping[int, float]) -> None:
+    """The properties of some images by their position, as a run writes those of a chunk."""
+    told: list[tuple[int, Told]] = [
+        (at, {"brightness": value, "camera": "A"}) for at, value in brightness.items()
+    ]
+    properties.write(folder, [Chunk(number, SCHEMA.empty_table(), 0, (), tuple(told))])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """SqueezeNet fails on the darker half of the images, and Lite0 never does."""
+    root = tmp_path_factory.mktemp("failures")
+    names = [f"{number:02}.png" for number in range(IMAGES)]
+    digests = {name: f"digest {name}" for name in names} | pictures(root / "images", names[:3])
+    kept = {
+        "SqueezeNet": np.repeat(np.arange(IMAGES) >= IMAGES // 2, 2).reshape(-1, 2),
+        "EfficientNetLite0": np.ones((IMAGES, 2), bool),
+    }
+    made = saved(
+        root / "run",
+        digests,
+        dict.fromkeys(kept, 1.0),
+        source=root / "images",
+        conditions=(FOG, BLUR),
+        labelled=False,
+        kept=kept,
+    )
+    write_properties(made.folder, 0, {at: at / IMAGES for at in range(IMAGES)})
+    return runs.load(made.folder)
+
+
+def test_the_worse_slice_is_the_same_everywhere(
+    run: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = api.failures(run)
+    (worse,) = [entry for entry in found.slices if entry["worse"]]
+    assert (worse["model"], worse["column"], worse["rate"], worse["rest"]) == (
+        "SqueezeNet",
+        "brightness",
+        0,
+        1,
+    )
+    assert main(["failures", str(run.folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found.as_dict()))
+    assert main(["failures", str(run.folder)]) == 0
+    assert "Brightness below" in capsys.readouterr().out
+    (section,) = [s for s in report.of_run(run).sections if s.title == "Slices"]
+    assert any("Brightness below" in str(block) for block in section.printed)
+    assert runs.load(run.folder).failures == found  # as kept beside the run
+
+
+def test_a_selection_gives_its_images_to_lists_tables_and_archives(
+    run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = next(entry["selection"] for entry in run.failures.slices if entry["worse"])
+    rows = api.failing_images(run, where)
+    assert sorted(row["image"] for row in rows) == [f"{at:02}.png" for at in range(IMAGES // 2)]
+    assert main(["failures", str(run.folder), "--where", where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+    api.failing_images(run, where, to=tmp_path / "cases.zip")
+    with zipfile.ZipFile(tmp_path / "cases.zip") as archive:
+        table = list(csv.DictReader(io.StringIO(archive.read("cases.csv").decode())))
+        shown = [row for row in table if row["perturbed"]]
+        assert {row["image"] for row in shown} == {"00.png", "01.png", "02.png"}
+        assert {row["perturbed"] for row in shown} < set(archive.namelist())
+    with pytest.raises(ParameterError, match=r"\.csv or \.zip"):
+        api.failing_images(run, where, to=tmp_path / "cases.txt")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "images"),
+    [
+        (Chosen(slices=(("brightness", "0.25..0.5"), ("camera", "A"))), 12),
+        (Chosen(model="SqueezeNet", against="EfficientNetLite0", conditions=(FOG.id,)), 24),
+        (Chosen(model="EfficientNetLite0", against="SqueezeNet"), 0),
+        (Chosen(model="SqueezeNet", became=(967, 281)), 24),
+        (Chosen(positions=(3, 40)), 2),
+        (Chosen(classes=(("SqueezeNet", 967), ("EfficientNetLite0", 967))), IMAGES),
+    ],
+)
+def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, images: int) -> None:
+    assert Chosen.parse(chosen.text, run.manifest.spec.model_names) == chosen
+    assert run.cases.tally(chosen).images == images
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nonsense", "model=nobody", "slice=brightness", "became=1", "image=x", "class=nobody", "a=b"],
+)
+def test_a_text_that_is_no_selection_is_refused(run: runs.Run, text: str) -> None:
+    with pytest.raises(ParameterError):
+        Chosen.parse(text, run.manifest.spec.model_names)
+    with pytest.raises(ParameterError, match="brightness"):
+        api.failing_images(run, "slice=nothing:1")
+
+
+def test_a_run_without_properties_says_so(run: runs.Run, tmp_path: Path) -> None:
+    old = saved(tmp_path / "old", {"a.png": "1"}, {"SqueezeNet": 1.0}, source=tmp_path)
+    assert list(old.failures.unknown) == [NO_PROPERTIES]
+    assert not old.failures.slices
+
+
+def test_columns_of_the_table_stand_beside_what_was_measured(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("path,Label,scene,brightness\na.png,0,day,x\nb.png,1,,y\na.png,0,night,z\n")
+    dataset = open_dataset(str(table))
+    for number, at in enumerate((1, 0, 1)):  # the second image was read again
+        write_properties(tmp_path, number, {at: number / 2})
+    properties.gather(tmp_path, dataset)
+    assert [path.name for path in tmp_path.glob("images*")] == [properties.FILE]
+    found = properties.read(tmp_path)
+    assert found is not None
+    assert found["position"].to_pylist() == [0, 1]
+    assert found["brightness"].to_pylist() == [0.5, 1.0]
+    assert found["scene"].to_pylist() == ["day", None]
+    assert found["brightness (table)"].to_pylist() == ["x", "y"]
