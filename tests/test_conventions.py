@@ -38,6 +38,7 @@ ROOMS = (
     "runs/engines",
     "statistics",
     "evaluation",
+    "plugins",
     "attacks",
     "datasets",
     "models/explain",

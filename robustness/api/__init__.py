@@ -40,6 +40,7 @@ from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
+from robustness.plugins import attack, metric, perturbation
 from robustness.runs import Comparison, Progress, Replay, Run
 from robustness.runs.failures import Failures
 from robustness.statistics import ModelChoice
@@ -58,6 +59,7 @@ __all__ = [
     "RunSpec",
     "Sweep",
     "add_model",
+    "attack",
     "check",
     "choose",
     "compare",
@@ -69,11 +71,13 @@ __all__ = [
     "failures",
     "load_model",
     "make_spec",
+    "metric",
     "model",
     "model_names",
     "open_run",
     "pair",
     "perturb",
+    "perturbation",
     "read_request",
     "remedy",
     "remove_model",

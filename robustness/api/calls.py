@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
+from robustness import plugins
 from robustness.base.errors import ParameterError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,7 +34,7 @@ _SEVERAL = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
 def checked_call(function: Function) -> Function:
-    """``function``, which raises ``ParameterError`` for an argument of another kind.
+    """``function`` with the plugins loaded; an argument of another kind raises ``ParameterError``.
 
     NumPy's numbers and arrays count as Python's numbers and lists. An argument that is annotated
     with ``Any`` is for the function to check.
@@ -54,6 +55,7 @@ def checked_call(function: Function) -> Function:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        plugins.load()
         bound = signature.bind(*args, **kwargs)
         for name in bound.arguments.keys() & hints().keys():
             bound.arguments[name] = _checked(hints()[name], bound.arguments[name], name)

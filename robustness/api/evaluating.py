@@ -31,7 +31,7 @@ from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.rows import NUMBERS, to_frame, to_table
+from robustness.evaluation.rows import NUMBERS, own_scores, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_conditions
 from robustness.evaluation.sweep import Break
@@ -242,7 +242,7 @@ def evaluate_pictures(
         labelled(row, named[row.image]) if row.image in named else row
         for row in loop.evaluate(spec, shown)
     ]
-    return to_frame(to_table(rows, [0] * len(rows)).select(NUMBERS))
+    return to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
 
 
 def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
@@ -308,6 +308,6 @@ def sweep(
     ]
     rows = [event for event in events if isinstance(event, Measurement)]
     return Sweep(
-        to_frame(to_table(rows, [0] * len(rows)).select(NUMBERS)),
+        to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])),
         tuple(event for event in events if isinstance(event, Break)),
     )

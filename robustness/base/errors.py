@@ -51,6 +51,10 @@ class AnswerError(RobustnessError):
     """A model in Python gave no usable answer for an image."""
 
 
+class PluginError(RobustnessError):
+    """A plugin is missing, cannot be loaded, or returned something unusable."""
+
+
 class GradientError(RobustnessError):
     """A model cannot be differentiated, and an attack needs its gradient."""
 

@@ -119,6 +119,7 @@ DOWNLOAD_TIMEOUT = _seconds(
 )
 CACHE = _path("cache", "folder for files that the product creates or fetches")
 MODELS = _path("models", "file that describes your own models (default: models.toml)")
+PLUGINS = _names("plugins", "modules or files that add perturbations, metrics and attacks")
 RUNS = _path("runs", "folder in which the dashboard keeps runs (default: runs)")
 DATASETS = _path("datasets", "folder whose subfolders and archives the dashboard may evaluate")
 MEMORY = _size("memory", "memory for loaded models, such as 4GB (default: half of it)")
@@ -185,6 +186,12 @@ def text(setting: Setting[Any]) -> str | None:
         if values.get(setting.name):
             return values[setting.name]
     return None
+
+
+def folder(setting: Setting[Any]) -> Path:
+    """The folder to which relative paths in the value of ``setting`` refer."""
+    places = _places(setting)
+    return next((place for values, place in places if values.get(setting.name)), places[0][1])
 
 
 def cache_folder() -> Path:

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
-from robustness import models
+from robustness import metrics, models
 from robustness import statistics as figures
 from robustness.base.text import counted
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label, setting
+from robustness.evaluation.rows import own_scores
 from robustness.evaluation.sweep import Break
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
@@ -77,6 +79,7 @@ def ranking(entries: Sequence[Entry]) -> Table:
         ("Consistency", figure("consistency", ".1%")),
         ("95 % interval", lambda entry: interval(entry, "consistency", 1)),
         *similarities(entries, ".3f"),
+        *own_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
         columns[4:4] = [
@@ -122,6 +125,15 @@ def similarities(
 ) -> list[Column]:
     """A column per similarity of the embeddings, also rescaled unless the rows are too old."""
     return [_similarity(entries, form, name, RESCALED[name]) for name in names]
+
+
+def own_metrics(entries: Sequence[Entry]) -> list[Column]:
+    """A column per metric of a plugin."""
+    return [
+        (metrics.REGISTRY[name].label, partial(with_interval, name=name, form=".3f"))
+        for name in own_scores()
+        if all(name in entry for entry in entries)
+    ]
 
 
 def _similarity(entries: Sequence[Entry], form: str, name: str, from_floor: str) -> Column:
@@ -221,6 +233,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             **({"Labelled": entry["n_labelled"]} if labelled else {}),
             **({"Attacked": entry["n_attacked"]} if attacked else {}),
             **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
+            **{title: say(entry) for title, say in own_metrics(entries)},
             **{
                 title: with_interval(entry, name, ".3f") for name, title in _ECE.items() if labelled
             },

@@ -2,7 +2,8 @@
 
 Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models verify`` exits
 with status 1 when it found a damaged file, ``models check`` when a model answered wrongly,
-``replay`` when the rows differ, ``check`` when the budget is broken.
+``replay`` when the rows differ, ``check`` when the budget is broken, ``plugins check`` when a law
+is broken.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from robustness.commands import (
     gate,
     models,
     pictures,
+    plugin_check,
     remedies,
     runs,
     study,
@@ -48,6 +50,7 @@ FAMILIES = (
     choose,
     failures,
     gate,
+    plugin_check,
 )
 """In the order of the help."""
 
@@ -55,8 +58,9 @@ FAMILIES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status.
 
-    0; 1 when ``models verify``, ``models check``, ``replay`` or ``check`` found something wrong; 2
-    for bad input, or when the output or a file cannot be read or written; 130 when interrupted.
+    0; 1 when ``models verify``, ``models check``, ``replay``, ``check`` or ``plugins check`` found
+    something wrong; 2 for bad input, or when the output or a file cannot be read or written; 130
+    when interrupted.
     """
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
@@ -70,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _end(options: argparse.Namespace) -> int:
     """Run the command to its end, good or bad; raises ``OutputError`` if it cannot say so."""
     try:
+        if options.asks_models or options.asks_plugins:
+            from robustness import plugins
+
+            plugins.load()
         if options.asks_models:
             from robustness.models.own import user_models
 

@@ -76,17 +76,22 @@ def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) 
 
 
 def add_command(
-    parsers: Parsers, name: str, action: Action, *shared: str, asks_models: bool = True
+    parsers: Parsers,
+    name: str,
+    action: Action,
+    *shared: str,
+    asks_models: bool = True,
+    asks_plugins: bool = False,
 ) -> argparse.ArgumentParser:
     """Add a command that ``action`` performs, with ``shared`` options; others are the caller's.
 
     The first paragraph of the docstring of ``action`` heads the command's own help; up to a full
     stop or semicolon it stands in the list of commands. ``asks_models`` says whether the user's
-    own models are read first.
+    own models and the plugins are read first; ``asks_plugins``, whether the plugins alone are.
     """
     about = (action.__doc__ or "").partition("\n\n")[0]
     clause = re.split("[;.]", about)[0]
     command = parsers.add_parser(name, help=clause[:1].lower() + clause[1:], description=about)
-    command.set_defaults(command=action, asks_models=asks_models)
+    command.set_defaults(command=action, asks_models=asks_models, asks_plugins=asks_plugins)
     add_shared(command, *shared)
     return command

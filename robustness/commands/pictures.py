@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Add ``perturbations``, ``predict`` and ``perturb``."""
-    listing = add_command(parsers, "perturbations", perturbations_command, asks_models=False)
+    listing = add_command(
+        parsers, "perturbations", perturbations_command, asks_models=False, asks_plugins=True
+    )
     listing.add_argument("words", nargs="*", metavar="WORD", help="only matching perturbations")
     add_shared(listing, "--json")
 
@@ -39,7 +41,7 @@ def add(parsers: Parsers) -> None:
     add_shared(predict, "--true-class")
     add_shared(predict, "--side", help="default: as above; model: each one's published side")
 
-    perturb = add_command(parsers, "perturb", perturb_command, asks_models=False)
+    perturb = add_command(parsers, "perturb", perturb_command, asks_models=False, asks_plugins=True)
     add_shared(perturb, "image")
     perturb.add_argument("--perturbation", required=True, metavar="NAME")
     perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")

@@ -65,6 +65,9 @@ def measurements(
     for metric in metrics.REGISTRY:
         if metric.subject == metrics.PREDICTION:
             answers[metric.name] = metric.function(clean.probabilities, outputs.probabilities)
+        elif metric.subject == metrics.FEATURES and metric.name not in answers:
+            last = list(stages)[-1]
+            answers[metric.name] = metric.function(clean.features[last], outputs.features[last])
     clean_top5 = top_k(clean.probabilities)[0]
     top5 = top_k(outputs.probabilities)
     before = clean.probabilities[0]

@@ -8,8 +8,14 @@ from importlib.metadata import version
 from typing import Any
 
 import robustness
+from robustness import metrics
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.registry import Registry
+from robustness.evaluation.rows import own_scores
 from robustness.evaluation.spec import RunSpec
 from robustness.models.inference.choice import chosen
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.plugins import Plugin, plugin_of
 
 ENGINE = "inference engine"
 """The engine of the forward passes, among the versions. Engines, and versions of one engine, agree
@@ -27,6 +33,22 @@ def versions() -> dict[str, str]:
     }
 
 
+def plugins_of(spec: RunSpec) -> list[Plugin]:
+    """The plugins that ``spec`` uses, and those whose metrics add columns."""
+    used: list[tuple[Registry[Any], str]] = [
+        *((PERTURBATIONS, name) for each in spec.conditions for name in each.perturbations),
+        *((ATTACKS, attack.name) for each in spec.conditions for attack in each.attacks),
+        *((metrics.REGISTRY, name) for name in own_scores()),
+    ]
+    found = (plugin_of(registry, name) for registry, name in used)
+    return sorted({plugin for plugin in found if plugin}, key=lambda plugin: plugin.name)
+
+
+def plugin_digests(spec: RunSpec) -> dict[str, str]:
+    """The digest of each of ``plugins_of`` by its name, for manifests."""
+    return {plugin.name: plugin.digest for plugin in plugins_of(spec)}
+
+
 def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Everything needed to run ``spec`` again: the spec, the images (name, digest), versions."""
     return {
@@ -34,4 +56,5 @@ def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, An
         "spec_digest": spec.digest,
         "pictures": [{"image": name, "digest": digest} for name, digest in pictures],
         "versions": versions(),
+        **({"plugins": plugins} if (plugins := plugin_digests(spec)) else {}),
     }

@@ -1,7 +1,7 @@
 """Measurements as a table, for files and for transfer between machines.
 
-Columns: ``position`` (of the image in its dataset), those of ``Measurement.as_row``, and
-``statistics.CORRECTNESS``.
+Columns: ``position`` (of the image in its dataset), those of ``Measurement.as_row``,
+``statistics.CORRECTNESS``, and last the metrics of plugins.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from robustness import metrics
+from robustness.base.errors import ParameterError
 from robustness.evaluation.correctness import CORRECTNESS, correctness
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
@@ -60,11 +61,33 @@ NUMBERS = tuple(
 )
 """Columns with one value each; enough for every statistic."""
 
+MOST_OWN = 64
+"""Most columns of plugins' metrics in one table."""
+
+
+def own_scores() -> tuple[str, ...]:
+    """The metrics of plugins: columns after those of ``SCHEMA``."""
+    return tuple(m.name for m in metrics.REGISTRY if m.name not in {*_SCORES, "consistent"})
+
+
+def schema(own: Sequence[str]) -> pa.Schema:
+    """``SCHEMA`` with a column for each of the metrics ``own``."""
+    return pa.schema([*SCHEMA, *((name, pa.float64()) for name in own)])
+
+
+def own_columns(found: pa.Schema) -> tuple[str, ...]:
+    """The metrics of plugins in a table of rows; raises ``ParameterError`` for another table."""
+    own = tuple(found.names[len(SCHEMA) :])
+    if len(own) > MOST_OWN or not found.equals(schema(own)) or len({*found.names}) < len(found):
+        raise ParameterError("Expected the columns of rows.")
+    return own
+
 
 def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
-    """``rows`` as a table in ``SCHEMA``, with their ``positions``."""
+    """``rows`` as a table with their ``positions``, in ``SCHEMA`` and the plugins' columns."""
     return pa.Table.from_pylist(
-        [_flat(row, position) for row, position in zip(rows, positions, strict=True)], SCHEMA
+        [_flat(row, position) for row, position in zip(rows, positions, strict=True)],
+        schema(own_scores()),
     )
 
 

@@ -35,6 +35,9 @@ DIGITAL = "Compression & resolution"
 FAMILIES = (LIGHTING, GEOMETRIC, NOISE, BLUR, WEATHER, COLOUR, DIGITAL)
 """Families in display order; the first three are the study's."""
 
+OWN = "Your own"
+"""The family and the risk of a plugin's perturbation that names no other."""
+
 LOW_LIGHT = "low light"
 HARSH_LIGHT = "harsh light"
 ARTIFICIAL_LIGHT = "artificial light"

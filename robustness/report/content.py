@@ -157,13 +157,15 @@ def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
 
 @dataclass(frozen=True)
 class Data:
-    """The tidy rows in the schema ``robustness.evaluation.rows.SCHEMA``, a table at a time.
+    """The tidy rows in the schema ``robustness.evaluation.rows.schema(own)``, a table at a time.
 
-    ``tables`` holds the figures computed from the rows, by name, JSON-ready.
+    ``tables`` holds the figures computed from the rows, by name, JSON-ready. ``own`` are the
+    metrics of plugins.
     """
 
     read: Callable[[], Iterator[pa.Table]]
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    own: Sequence[str] = ()
 
 
 BRACKETS = "Parentheses: 95 % intervals."

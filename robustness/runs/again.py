@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from robustness import models
 from robustness.base.errors import RunError
+from robustness.evaluation.provenance import plugins_of
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.manifest import Manifest
 from robustness.runs.session import Plan, plan
@@ -24,6 +25,12 @@ def plan_again(manifest: Manifest) -> Plan:
         now = models.digest(models.REGISTRY[name])
         if now != digest:
             raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
+    loaded = {plugin.name for plugin in plugins_of(spec)}
+    if missing := [name for name in manifest.plugins if name not in loaded]:
+        raise RunError(
+            f"it used the plugin {' and '.join(missing)}, which is not loaded here: name it in the "
+            "setting plugins, or install it."
+        )
     return plan(
         asked.source,
         spec,

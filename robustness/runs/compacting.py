@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustness.base.disk import put_whole
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.rows import schema
 from robustness.runs.parts import KEY, Part, is_compacted, part_name, read_part
 
 FEW = 8
@@ -85,11 +85,11 @@ def _note(group: Sequence[Part]) -> str:
 
 
 def _write(group: Sequence[Part], path: Path) -> None:
-    schema = SCHEMA.with_metadata({KEY: _note(group).encode()})
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    described = schema(group[0].own).with_metadata({KEY: _note(group).encode()})
+    with pq.ParquetWriter(path, described, compression="zstd") as writer:
         waiting: list[pa.Table] = []
         for part in group:
-            waiting.append(pq.read_table(part.path).replace_schema_metadata(schema.metadata))
+            waiting.append(pq.read_table(part.path).replace_schema_metadata(described.metadata))
             if sum(table.num_rows for table in waiting) >= ROWS_A_GROUP:  # memory stays flat
                 _write_group(writer, waiting)
                 waiting = []

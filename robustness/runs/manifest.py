@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import CONFIG, checked_json, made_by
 from robustness.datasets import LABELLINGS
 from robustness.evaluation.spec import RunSpec
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.plugins import plugins
 
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
@@ -71,6 +74,7 @@ class Manifest:
     ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
+    ``plugins`` has the digests of the plugins it used, by their names.
     ``costs`` has, by model and as far as they are known, ``latency_ms`` of one image on the machine
     that finished the run, ``megabytes`` of its weights and ``memory_megabytes`` that it takes.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
@@ -94,6 +98,7 @@ class Manifest:
     parts: Mapping[str, Count] = field(default_factory=dict)
     content: Word | None = None
     creator: Word = ""
+    plugins: Mapping[Word, Word] = field(default_factory=dict)
     costs: Mapping[Text, Mapping[Literal["latency_ms", "megabytes", "memory_megabytes"], Cost]] = (
         field(default_factory=dict)
     )
@@ -113,6 +118,7 @@ class Manifest:
             "pictures": self.dataset.digest,
             "labelling": self.dataset.labelling,
             "versions": dict(self.versions),
+            **({"plugins": dict(self.plugins)} if self.plugins else {}),
         }
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -174,9 +180,29 @@ def read(folder: Path) -> Manifest:
                 "it again with this version, or open it with the version that wrote it.",
                 hint=_where(folder),
             )
+        require_plugins(folder.name, head)
         return checked_json(Manifest, text, where)
     except ParameterError as error:
         raise RunError(str(error), hint=_where(folder)) from error
+
+
+def require_plugins(run: str, head: Mapping[str, Any]) -> None:
+    """Raise ``RunError`` if a condition of the manifest ``head`` needs a plugin that is missing."""
+    told, spec = head.get("plugins"), head.get("spec")
+    asked = spec.get("perturbations") if isinstance(spec, dict) else None
+    loaded = {plugin.name for plugin in plugins()}
+    missing = sorted({*told} - loaded) if isinstance(told, dict) else []
+    if not missing or not isinstance(asked, list):
+        return
+    each = [condition for condition in asked if isinstance(condition, dict)]
+    names = {str(name) for c in each for name in ([c["attack"]] if "attack" in c else c)}
+    if unknown := sorted(
+        name for name in names if name not in {*PERTURBATIONS.names, *ATTACKS.names}
+    ):
+        raise RunError(
+            f"The run {run} needs the plugin {' or '.join(missing)} for {', '.join(unknown)}: "
+            "name it in the setting plugins, or install it."
+        )
 
 
 def _where(folder: Path) -> str:

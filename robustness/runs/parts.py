@@ -20,7 +20,7 @@ from pydantic import Field
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import StrictRecord, checked_json
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.rows import own_columns
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import FINISHED, Manifest
 
@@ -35,7 +35,7 @@ class Part:
     """What a file of rows says of itself, without its rows.
 
     ``chunks`` are the numbers of the chunks in it; ``unreadable`` are (name, reason);
-    ``seconds`` is the time since the part before it.
+    ``seconds`` is the time since the part before it. ``own`` are its columns of plugins' metrics.
     """
 
     path: Path
@@ -44,6 +44,7 @@ class Part:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
     rows: int
+    own: tuple[str, ...] = ()
 
 
 class _About(StrictRecord):
@@ -96,10 +97,9 @@ def read_part(path: Path) -> Part:
     """What the file says of itself; raises ``RunError`` for one that is damaged or foreign."""
     try:
         with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(SCHEMA):
-                raise ParameterError("Expected the columns of rows.")
+            own = own_columns(file.schema_arrow)
             about = checked_json(_About, (file.schema_arrow.metadata or {}).get(KEY, b""))
-            return Part(path, **vars(about), rows=file.metadata.num_rows)
+            return Part(path, **vars(about), rows=file.metadata.num_rows, own=own)
     except (pa.ArrowException, OSError, ParameterError) as error:
         raise RunError(
             f"The file {_named(path)} is damaged or of another kind: delete the run, or that file "
@@ -120,13 +120,13 @@ def read_rows(
     Raises ``RunError`` where the file cannot be read.
     """
     filters = None if model is None else [("model", "==", model)]
-    table = _read(part.path, SCHEMA.names if columns is None else columns, filters)
+    table = _read(part.path, columns, filters)
     return table.replace_schema_metadata(None)
 
 
-def _read(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:
+def _read(path: Path, columns: Sequence[str] | None, filters: Any = None) -> pa.Table:
     try:
-        return pq.read_table(path, columns=list(columns), filters=filters)
+        return pq.read_table(path, columns=columns and list(columns), filters=filters)
     except (pa.ArrowException, OSError) as error:
         raise RunError(
             f"The file {_named(path)} cannot be read any more: it is gone or damaged.",
@@ -137,11 +137,12 @@ def _read(path: Path, columns: Sequence[str], filters: Any = None) -> pa.Table:
 def all_parts(folder: Path, manifest: Manifest) -> list[Part]:
     """The parts of the run in ``folder``, by their first chunk.
 
-    Raises ``RunError`` as ``read_part`` does, and where two parts hold the same chunk.
+    Raises ``RunError`` as ``read_part`` does, and where two parts hold the same chunk or have
+    other columns.
     """
     parts, _ = _sorted_out(folder, manifest)
     numbers = [number for part in parts for number in part.chunks]
-    if len(numbers) != len(set(numbers)):
+    if len(numbers) != len(set(numbers)) or len({part.own for part in parts}) > 1:
         raise RunError(f"{folder.name} holds some rows twice: it was mixed from several runs.")
     return sorted(parts, key=lambda part: part.chunks[:1])
 

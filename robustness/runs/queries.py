@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
 from robustness.evaluation.correctness import CORRECTNESS
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.rows import SCHEMA, own_columns
 from robustness.statistics.attacked import targets
 from robustness.statistics.grid import AS_TOLD, MEANS, UNKNOWN, Grid, in_order
 
@@ -86,6 +87,11 @@ class Rows:
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         return connection
+
+    @cached_property
+    def own_scores(self) -> tuple[str, ...]:
+        """The columns of plugins' metrics."""
+        return own_columns(pq.read_schema(self.paths[0])) if self.paths else ()
 
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``."""
@@ -184,6 +190,7 @@ class Rows:
                 keys,
                 cells.there(model),
                 partial(_counted, cells, model, attacks, targets([key.id for key in keys])),
+                self.own_scores,
             )
             for model in axes.models
         ]
@@ -265,8 +272,9 @@ class _Cells:
         self, model: str, columns: Sequence[str], flags: bool
     ) -> Iterator[tuple[NDArray[np.int64], list[NDArray[Any]]]]:
         """(the flat places of some rows of ``model``, their values of each of the ``columns``)."""
-        for column in columns:
-            SCHEMA.field(column)  # else a KeyError: a query names columns of the schema alone
+        known = {*SCHEMA.names, *self._rows.own_scores}
+        if unknown := set(columns) - known:
+            raise KeyError(*unknown)  # a query names columns of the rows alone
         form = f"coalesce({{}}::TINYINT, {UNKNOWN}::TINYINT)" if flags else "{}::DOUBLE"
         chosen = ", ".join(form.format(f'"{column}"') for column in columns)
         query = (

@@ -115,6 +115,10 @@ def replay(
     return agreement(run, load(session.folder))
 
 
+def _digests(run: Run) -> dict[str, str]:
+    return {f"the plugin {name}": text[:12] for name, text in run.manifest.plugins.items()}
+
+
 def _planned(run: Run) -> Plan:
     """What ``run`` was to do, of the same source with the same weights."""
     try:
@@ -136,6 +140,10 @@ def agreement(run: Run, again: Run) -> Replay:
         missing=tuple(name for name in before if name not in after),
         extra=tuple(name for name in after if name not in before),
         changed=tuple(name for name in shared if name not in same),
-        versions=tuple(version_notes(dict(run.manifest.versions), versions())),
+        versions=tuple(
+            version_notes(
+                {**run.manifest.versions, **_digests(run)}, {**versions(), **_digests(again)}
+            )
+        ),
         changes=tuple(rounding.changes(run.table(), again.table(), same)) if same else (),
     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from robustness import metrics, models
 from robustness.base.errors import RunError
+from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.spec import RunSpec
 from robustness.metrics.features import RESCALED
 from robustness.runs.manifest import MAX_TEXT
@@ -38,7 +39,7 @@ def _ranges() -> dict[str, tuple[float, float]]:
     """What the figures of a row lie between."""
     found = dict.fromkeys(_PROBABILITIES, (0.0, 1.0))
     for record in metrics.REGISTRY:
-        if record.name != "consistent":
+        if record.name != "consistent" and record.name in SCHEMA.names:
             found[record.name] = (record.low, min(record.high, 1e4))
     found |= dict.fromkeys(RESCALED.values(), (-1e7, 1.0))
     return found | {"strength": (0.0, 1e6), "parameter": (-1e9, 1e9)}

@@ -18,7 +18,7 @@ from robustness import models
 from robustness.base.disk import TEMPORARY
 from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
-from robustness.evaluation.provenance import versions
+from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.evaluation.spec import RunSpec
 from robustness.runs import compacting, headlines, properties
 from robustness.runs.compacting import compact
@@ -313,6 +313,7 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
         versions=versions(),
         creator=creator,
         classes=plan.classes,
+        plugins=plugin_digests(plan.spec),
     )
 
 
@@ -323,7 +324,13 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
     else still writes it after ``patience`` seconds.
     """
     manifest = read(folder)
-    now = replace(manifest, spec=plan.spec, dataset=plan.asked, versions=versions())
+    now = replace(
+        manifest,
+        spec=plan.spec,
+        dataset=plan.asked,
+        versions=versions(),
+        plugins=plugin_digests(plan.spec),
+    )
     if now.key != manifest.key:
         raise RunError(
             f"The run {manifest.id} cannot go on: its images or the versions of what computes "

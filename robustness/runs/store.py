@@ -19,7 +19,7 @@ from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.rows import NUMBERS, SCHEMA, to_frame
+from robustness.evaluation.rows import NUMBERS, schema, to_frame
 from robustness.models import elsewhere
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
@@ -133,6 +133,11 @@ class Run:
         return failures.of(self.folder, self.manifest, self.rows, self.properties)
 
     @property
+    def own_scores(self) -> tuple[str, ...]:
+        """The columns of plugins' metrics."""
+        return self.parts[0].own if self.parts else ()
+
+    @property
     def row_count(self) -> int:
         """How many rows, that is measurements, there are."""
         return sum(part.rows for part in self.parts)
@@ -143,9 +148,10 @@ class Run:
 
     def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
         """The rows, in the order of the dataset; all ``columns`` unless named."""
-        wanted = SCHEMA.names if columns is None else list(dict.fromkeys([*columns, "position"]))
+        every = schema(self.own_scores)
+        wanted = every.names if columns is None else list(dict.fromkeys([*columns, "position"]))
         tables = [read_rows(part, wanted, model) for part in self.parts]
-        joined = pa.concat_tables(tables or [SCHEMA.empty_table().select(wanted)])
+        joined = pa.concat_tables(tables or [every.empty_table().select(wanted)])
         numbers = [number for part in self.parts for number in part.chunks]
         return joined if numbers == sorted(numbers) else joined.sort_by("position")
 
@@ -154,12 +160,11 @@ class Run:
         for part in self.parts:
             yield read_rows(part)
 
-    def frame(
-        self, columns: Sequence[str] | None = NUMBERS, model: str | None = None
-    ) -> pd.DataFrame:
-        """The rows as a frame: by default the columns of one value each."""
-        frame = to_frame(self.table(columns, model))
-        return frame if columns is None else frame[list(columns)]
+    def frame(self, columns: Sequence[str] | None = (), model: str | None = None) -> pd.DataFrame:
+        """The rows as a frame: by default the columns of one value each, None for all."""
+        wanted = (*NUMBERS, *self.own_scores) if columns == () else columns
+        frame = to_frame(self.table(wanted, model))
+        return frame if wanted is None else frame[list(wanted)]
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -21,6 +21,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.columns import require
 from robustness.evaluation.condition import degree, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
+from robustness.evaluation.rows import own_scores
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics.attacked import as_counted
@@ -102,8 +103,8 @@ class Grid:
     """The rows of one model; all grids of a run have the same ``images`` and ``conditions``.
 
     ``there`` (images, conditions) says where there is a row. ``read`` returns the cells of a
-    column; it may read them from disk each time. A further axis, such as a remedy, is a further
-    grid, as another model is.
+    column; it may read them from disk each time. ``own`` are the columns of plugins' metrics. A
+    further axis, such as a remedy, is a further grid, as another model is.
     """
 
     model: str
@@ -111,6 +112,7 @@ class Grid:
     conditions: tuple[ConditionKey, ...]
     there: NDArray[np.bool_]
     read: Callable[[str], Cells]
+    own: tuple[str, ...] = ()
 
     @property
     def n_images(self) -> int:
@@ -195,6 +197,7 @@ def laid_out(frame: pd.DataFrame) -> list[Grid]:
     condition_of, conditions = _conditions(frame)
     model_of, names = pd.factorize(frame["model"])
     shape = len(images), len(conditions)
+    own = tuple(name for name in own_scores() if name in frame)
     found = []
     for code, name in enumerate(names):
         places = np.flatnonzero(model_of == code)
@@ -202,7 +205,8 @@ def laid_out(frame: pd.DataFrame) -> list[Grid]:
         there = np.zeros(shape, bool)
         there[cells] = True
         read = partial(_cells, frame, places, cells, shape)
-        found.append(Grid(str(name), np.asarray(images, dtype=object), conditions, there, read))
+        ids = np.asarray(images, dtype=object)
+        found.append(Grid(str(name), ids, conditions, there, read, own))
     return found
 
 

@@ -57,7 +57,7 @@ RATES: Mapping[str, str] = {
 """Figures that are shares of images, with the column they count."""
 
 FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
-"""All figures that are means over rows, with their columns."""
+"""All figures that are means over rows, with their columns; a plugin's metric is a further one."""
 
 MOST_UNLABELLED = 0.5
 """Beyond this share of images without a label, models are not ranked by accuracy."""
@@ -362,7 +362,7 @@ def _columns(grid: Grid, groups: Sequence[Places], *, each: bool) -> _Columns:
     blocks = grid.blocks(_CELLS)
     values: dict[str, Floats] = {}
     of_each: dict[str, Estimates] = {}
-    for name, column in FIGURES.items():
+    for name, column in {**FIGURES, **dict(zip(grid.own, grid.own, strict=True))}.items():
         if groups:
             values[name] = _of_images(grid, column, groups)
         if each:
@@ -381,7 +381,7 @@ def _columns(grid: Grid, groups: Sequence[Places], *, each: bool) -> _Columns:
 
 def _of_groups(values: Mapping[str, Floats]) -> list[dict[str, Any]]:
     """The figures of each group from ``values`` (images, groups)."""
-    found = {name: _estimate(name)(values[name]) for name in FIGURES}
+    found = {name: _estimate(name)(each) for name, each in values.items()}
     lost = {
         suffix: drops(values[f"clean_accuracy{suffix}"], values[f"perturbed_accuracy{suffix}"])
         for suffix in _TOPS

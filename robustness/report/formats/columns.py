@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from robustness import metrics
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.rows import schema
 from robustness.metrics.features import RESCALED
 
 
@@ -87,9 +87,9 @@ _MEANINGS: Mapping[str, tuple[str, str, str]] = {
 _UNITS = {"psnr": "dB", "divergence": "bits"}
 
 
-def columns() -> tuple[Column, ...]:
-    """Every column of ``rows.SCHEMA``, in its order."""
-    return tuple(Column(field.name, str(field.type), *_about(field.name)) for field in SCHEMA)
+def columns(own: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Every column of ``rows.schema(own)``, in its order."""
+    return tuple(Column(field.name, str(field.type), *_about(field.name)) for field in schema(own))
 
 
 _RAW = {rescaled: raw for raw, rescaled in RESCALED.items()}
@@ -105,10 +105,12 @@ def _about(name: str) -> tuple[str, str, str]:
             f"({_RAW[name]} - floor) / (1 - floor), the floor being the mean {_RAW[name]} of "
             "unrelated images; higher is better; empty in runs of earlier versions",
         )
+    if name not in metrics.REGISTRY:
+        return "", "any number", "a metric of a plugin that is not loaded here"
     metric = metrics.REGISTRY[name]
     better = "higher" if metric.higher_is_better else "lower"
     bounds = f"{metric.low:g} to {metric.high:g}" if math.isfinite(metric.high) else "any number"
-    note = "; empty where nothing changed" if not math.isfinite(metric.high) else ""
+    note = "; empty where nothing changed" if name == "psnr" else ""
     return (
         _UNITS.get(name, ""),
         bounds,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustness.base.text import visible
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.rows import schema
 from robustness.report.content import Report
 from robustness.report.formats.columns import Column, columns
 
@@ -27,7 +27,7 @@ def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
     Nothing but the head and the rows, so that every reader takes it; ``columns_file`` explains it.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(text, SCHEMA.names)
+    writer = csv.DictWriter(text, schema(report.data.own).names)
     writer.writeheader()
     for row in _rows(report):
         writer.writerow({name: _cell(value) for name, value in row.items()})
@@ -41,29 +41,30 @@ def _cell(value: Any) -> Any:
 
 
 def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The data dictionary as CSV, the same for every report."""
+    """The data dictionary as CSV."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
     writer.writerow(Column._fields)
-    writer.writerows(columns())
+    writer.writerows(columns(report.data.own))
     text.detach()
 
 
 def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The rows; each column's meaning is in its metadata, the manifest in that of the schema."""
-    about = {column.column: column for column in columns()}
-    fields = [field.with_metadata(about[field.name]._asdict()) for field in SCHEMA]
+    plain = schema(report.data.own)
+    about = {column.column: column for column in columns(report.data.own)}
+    fields = [field.with_metadata(about[field.name]._asdict()) for field in plain]
     told = {
         "format": FORMAT,
         "version": VERSION,
         "title": visible(report.title),
         "manifest": report.manifest,
-        "data_dictionary": [column._asdict() for column in columns()],
+        "data_dictionary": [column._asdict() for column in columns(report.data.own)],
     }
-    schema = pa.schema(fields, {"robustness_report": json.dumps(told, allow_nan=False)})
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    explained = pa.schema(fields, {"robustness_report": json.dumps(told, allow_nan=False)})
+    with pq.ParquetWriter(file, explained, compression="zstd") as writer:
         for table in report.data.read():
-            writer.write_table(table.cast(SCHEMA).replace_schema_metadata(None).cast(schema))
+            writer.write_table(table.cast(plain).replace_schema_metadata(None).cast(explained))
 
 
 def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
@@ -78,7 +79,7 @@ def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
         "cautions": report.cautions,
         "limits": report.limits,
         "manifest": report.manifest,
-        "data_dictionary": [column._asdict() for column in columns()],
+        "data_dictionary": [column._asdict() for column in columns(report.data.own)],
         **report.data.tables,
     }
     # ASCII alone, as everywhere that the program prints JSON.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from robustness import models
+from robustness import metrics, models
 from robustness.base.text import visible
 from robustness.charts.verdict import percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.rows import to_table
+from robustness.evaluation.rows import own_scores, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
@@ -87,11 +87,17 @@ def perturbed_shot(picture: Picture, condition: Condition, seed: int) -> Shot:
     return Shot(to_png(image), "perturbed", f"{picture.name} under {condition.described}")
 
 
+def own_labels(rows: Sequence[Measurement]) -> list[tuple[str, str]]:
+    """(name, label) of the plugins' metrics in ``rows``."""
+    scores = rows[0].scores if rows else {}
+    return [(name, metrics.REGISTRY[name].label) for name in own_scores() if name in scores]
+
+
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:
     """``rows`` as a report has them; their images are numbered in order of appearance."""
     order = {digest: at for at, digest in enumerate(dict.fromkeys(r.image_digest for r in rows))}
     positions = [order[row.image_digest] for row in rows]
-    return Data(lambda: iter([to_table(rows, positions)]), tables)
+    return Data(lambda: iter([to_table(rows, positions)]), tables, own_scores())
 
 
 def command(spec: RunSpec, what: str) -> str:

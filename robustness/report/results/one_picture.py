@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from robustness.pictures.picture import Picture
 from robustness.report import answers as told
 from robustness.report import methods
 from robustness.report.content import Case, Cases, Chart, Film, Report, Section, Shot, Titled
+from robustness.report.results import measured
 from robustness.report.results.film import film
 from robustness.report.results.measured import answer_line, cautions, clean_shot, data, facts
 from robustness.report.wording import class_title, model
@@ -114,8 +116,13 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
+        *((told, partial(_score, name=name)) for name, told in measured.own_labels(rows)),
     ]
     return Table.of(rows, columns)
+
+
+def _score(row: Measurement, name: str) -> str:
+    return f"{row.scores[name]:.3f}"
 
 
 def top5(row: Measurement) -> Titled:

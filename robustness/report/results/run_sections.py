@@ -146,6 +146,7 @@ def _conditions(entries: Sequence[Entry]) -> Table:
         ("Consistency", rate),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
+        *tables.own_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
         columns += [tables.LABELLED, ("Accuracy lost", lambda entry: rate(entry, "drop"))]

@@ -16,7 +16,7 @@ from robustness.base.registry import Registry
 from robustness.datasets import Dataset
 from robustness.evaluation.loop import Batch, answers, prepare
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.rows import SCHEMA, to_table
+from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, ModelRecord
 from robustness.pictures.picture import Picture
@@ -136,14 +136,14 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
     if ready.batch is None:
-        return Chunk(ready.number, SCHEMA.empty_table(), 0, ready.unreadable)
+        return Chunk(ready.number, to_table([], []), 0, ready.unreadable)
     try:
         return _answered(job, ready, ready.batch, load)
     except AnswerError as error:
         if len(ready.positions) == 1:
             name = ready.batch.pictures[0].name
             unreadable = (*ready.unreadable, (name, f"{UNANSWERED} {error}"))
-            return Chunk(ready.number, SCHEMA.empty_table(), 0, unreadable)
+            return Chunk(ready.number, to_table([], []), 0, unreadable)
     alone = [answered(job, each, load) for each in _each_alone(ready, ready.batch)]
     return Chunk(
         ready.number,

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.base.own_process import environment
+from robustness.evaluation.provenance import plugins_of
 from robustness.models.python_models.in_process import require_described
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
 from robustness.runs.engines.local import chunks as local_chunks
@@ -37,10 +38,12 @@ class RayWorker:
     """Lives in a process of the cluster; keeps its models between chunks."""
 
     def __init__(self, job: Job, folder: str) -> None:
+        from robustness import plugins
         from robustness.models.own import user_models
 
         if Path(folder).is_dir():  # what is relative there, such as models.toml, is so here
             os.chdir(folder)
+        plugins.load()
         user_models.refresh()
         self._job = job
 
@@ -67,6 +70,12 @@ def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Ch
     ``RunError`` when it breaks down.
     """
     require_described(job.spec.model_names, "a Ray cluster")
+    for plugin in plugins_of(job.spec):
+        if not plugin.shared:
+            raise ParameterError(
+                f"A Ray cluster cannot use the plugin {plugin.name}, which only this process has: "
+                "save it as a file, and name that in the setting plugins."
+            )
     ray = _ray()
     _connect(ray, address)
     try:

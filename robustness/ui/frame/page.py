@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from robustness import plugins
 from robustness.base import access, settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
@@ -90,7 +91,9 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     entrance.enter()
     with under_way, boundary():
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
-    with boundary(_SETTINGS_ICON):  # the built-in models keep working
+    with boundary(_SETTINGS_ICON):  # what is built in keeps working
+        plugins.load()
+    with boundary(_SETTINGS_ICON):
         user_models.refresh()
     with boundary():
         yield

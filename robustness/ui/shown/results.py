@@ -20,7 +20,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.results.measured import unsure_cases
+from robustness.report.results.measured import own_labels, unsure_cases
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
@@ -116,6 +116,8 @@ def card(row: Measurement, changed: str = "Perturbed") -> Html:
     detail = f"Confidence change: {100 * row.scores['confidence_change']:+.1f} points"
     if not row.consistent:
         detail = f"{before}: {row.clean_probability:.1%} → {row.retained_probability:.1%}"
+    for measure, title in own_labels([row]):
+        detail += f". {title}: {row.scores[measure]:.3f}"
     if row.clean_probability < UNSURE:
         detail += ". Low confidence on the original: treat with caution"
     return html(

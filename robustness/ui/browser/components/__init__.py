@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
@@ -86,10 +87,22 @@ def _component(name: str, script: str) -> ComponentRenderer:
     return st.components.v2.component(f"robustness_{name}", js=script, isolate_styles=False)
 
 
-stack = _component(
-    "stack",
-    f"const RECORDS = {json.dumps(_records())};\n" + _script("slider.js", "picker.js", "stack.js"),
-)
+_FIRST = REGISTRY.names
+
+
+@cache
+def _stack(names: tuple[str, ...]) -> ComponentRenderer:
+    """The stack for the perturbations ``names``; plugins may add some later."""
+    known = "" if names == _FIRST else f"_{zlib.crc32(' '.join(names).encode()):x}"
+    records = f"const RECORDS = {json.dumps(_records())};\n"
+    return _component(f"stack{known}", records + _script("slider.js", "picker.js", "stack.js"))
+
+
+def stack(**mounted: Any) -> Any:
+    """Draw the stack; ``mounted`` is as for any component."""
+    return _stack(REGISTRY.names)(**mounted)
+
+
 _choice = _component("choice", _script("slider.js", "choice.js"))
 _pair = _component("pair", _script("slider.js", "pair.js"))
 _answers = _component("answers", _script("slider.js", "answers.js"))

@@ -1,0 +1,17 @@
+"""Plugins: perturbations, metrics and attacks that a user adds, in Python or as data."""
+
+from robustness.plugins.adding import attack, metric, perturbation
+from robustness.plugins.loading import load
+from robustness.plugins.origins import INTERFACE, VARIABLE, Plugin, plugin_of, plugins
+
+__all__ = [
+    "INTERFACE",
+    "VARIABLE",
+    "Plugin",
+    "attack",
+    "load",
+    "metric",
+    "perturbation",
+    "plugin_of",
+    "plugins",
+]

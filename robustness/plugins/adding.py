@@ -1,0 +1,286 @@
+"""Decorators that add a perturbation, a metric or an attack; all but the function has a default.
+
+What a plugin's function returns is checked, and an exception in it becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.attacks import NORMS
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.attacks.attack_record import Attack, State, Task, at_clean
+from robustness.base.errors import PluginError, RobustnessError
+from robustness.base.registry import Registry
+from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
+from robustness.metrics import REGISTRY as METRICS
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.perturbations import Images, Perturbation, Stage
+from robustness.perturbations.perturbation import OWN, Streams, words
+from robustness.plugins.origins import register
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SUBJECTS = {"images": PICTURE, "probabilities": PREDICTION, "features": FEATURES}
+"""What a metric may compare, and the subject of its record."""
+
+TAKEN = re.compile(
+    r"position|image(_digest)?|fit|side|label(_set)?|model|condition|perturbations?|strength|seed"
+    r"|parameter|series|severity|rank|ranked_by|remedy|stages|(clean_)?(correct5?|top[15])"
+    r"|(clean_)?top5_probabilities|(clean_|retained_)?probability|n_\w+|consistency|flip_rate"
+    r"|\w+_(low|high|by_chance|rescaled|ece)|(relative_)?drop\w*|\w*(accuracy|overconfidence)\w*"
+    r"|attack\w*|robust\w*"
+)
+"""Names of columns of rows and tables; a metric's name is one, too."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def perturbation(
+    label: str = "",
+    *,
+    name: str = "",
+    family: str = OWN,
+    stage: Stage = Stage.SCENE,
+    parameter: str = "strength",
+    unit: str = "",
+    parameter_at: Callable[[float], float] | None = None,
+    search: str = "",
+    source: str = "",
+    graded: bool = True,
+    random: bool = True,
+    monotone: bool = True,
+    continuous: bool = True,
+    batched: bool = False,
+) -> Callable[[Function], Function]:
+    """A decorator that adds ``function(images, strength, rng)`` as a perturbation.
+
+    ``images`` are float32 RGB in [0, 1], of shape (1, side, side, 3), and read-only; ``strength``
+    is above 0 and at most 1; ``rng`` is a NumPy generator of the image's own. The function returns
+    images of the same shape. With ``batched`` it gets several images at once and a list of as many
+    generators. ``parameter_at`` maps the strength to the value of ``parameter`` in ``unit``.
+    The other fields are those of ``perturbations.Perturbation``.
+    """
+
+    def added(function: Function) -> Function:
+        own = _name(PERTURBATIONS, function, name)
+        if own in ATTACKS:
+            raise PluginError(f"The perturbation {own!r} needs another name: an attack has it.")
+        record = Perturbation(
+            name=own,
+            function=_changing(own, function, batched, random),
+            label=label or _label(own),
+            family=family,
+            stage=Stage(stage),
+            parameter=parameter,
+            unit=unit,
+            parameter_at=parameter_at or float,
+            wording=None if unit else "{value}" if parameter_at else "{percent}",
+            source=source or f"the plugin {function.__module__}",
+            risk=OWN.lower(),
+            search=words(search),
+            graded=graded,
+            random=random,
+            monotone=monotone,
+            continuous=continuous,
+        )
+        register(PERTURBATIONS, record, function)
+        return function
+
+    return added
+
+
+def metric(
+    label: str = "",
+    *,
+    of: str = "images",
+    name: str = "",
+    higher_is_better: bool = True,
+    low: float = -math.inf,
+    high: float = math.inf,
+    formula: str = "",
+) -> Callable[[Function], Function]:
+    """A decorator that adds ``function(original, perturbed)`` as a metric.
+
+    Both arrays have N rows: ``of`` "images" (N, side, side, 3), "probabilities" (N, classes) or
+    "features" of the last stage (N, D). The function returns N numbers. Its name is that of the
+    column of the rows; ``low`` and ``high`` bound the numbers.
+    """
+    if of not in SUBJECTS:
+        raise PluginError(f"A metric compares {', '.join(SUBJECTS)}; got of={of!r}.")
+
+    def added(function: Function) -> Function:
+        own = _name(METRICS, function, name)
+        if TAKEN.fullmatch(own):
+            raise PluginError(f"The metric {own!r} needs another name: a column has it.")
+        record = Metric(
+            name=own,
+            function=_comparing(own, function),
+            label=label or _label(own),
+            subject=SUBJECTS[of],
+            higher_is_better=higher_is_better,
+            formula=formula or f"as in the plugin {function.__module__}",
+            low=low,
+            high=high,
+        )
+        register(METRICS, record, function)
+        return function
+
+    return added
+
+
+def attack(
+    label: str = "",
+    *,
+    name: str = "",
+    norms: Sequence[str] = ("linf", "l2"),
+    white_box: bool = True,
+    targeted: bool = True,
+    steps: int = 20,
+    most_steps: int = 500,
+    random: bool = False,
+    start: Callable[[Task], Images] = at_clean,
+    formula: str = "",
+    source: str = "",
+) -> Callable[[Function], Function]:
+    """A decorator that adds ``move(task, state)`` as an attack.
+
+    It returns the next images, or None to end; the loop keeps them within the allowed size, rounds
+    to 8 bits and judges success. ``state.gradient`` is that of the lead to raise, unless the attack
+    is not ``white_box``. The other fields are those of ``attacks.Attack``.
+    """
+    for norm in norms:
+        NORMS[norm]
+
+    def added(function: Function) -> Function:
+        own = _name(ATTACKS, function, name)
+        if own in PERTURBATIONS:
+            raise PluginError(f"The attack {own!r} needs another name: a perturbation has it.")
+        record = Attack(
+            name=own,
+            move=_moving(own, function),
+            label=label or _label(own),
+            norms=tuple(norms),
+            white_box=white_box,
+            targeted=targeted,
+            steps=steps,
+            most_steps=most_steps,
+            formula=formula or f"as in the plugin {function.__module__}",
+            source=source or f"the plugin {function.__module__}",
+            start=start,
+            random=random,
+        )
+        register(ATTACKS, record, function)
+        return function
+
+    return added
+
+
+def _name(registry: Registry[Any], function: Any, name: str) -> str:
+    if not callable(function):
+        raise PluginError(f"Expected a function to add as a {registry.kind}, got {function!r}.")
+    own = name or getattr(function, "__name__", "")
+    if not _NAME.fullmatch(own):
+        raise PluginError(
+            f"The {registry.kind} {own!r} needs another name: expected lower-case letters, digits "
+            "and underscores."
+        )
+    return own
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a plugin's function; an exception becomes a ``PluginError``."""
+    try:
+        return function(*arguments)
+    except RobustnessError:
+        raise
+    except Exception as error:
+        raise PluginError(f"The {what} failed: {type(error).__name__}: {error}.") from error
+
+
+def _changing(
+    name: str, function: Callable[..., Any], batched: bool, random: bool
+) -> Callable[[Images, float, Streams], Images]:
+    what = f"perturbation {name!r}"
+
+    @wraps(function)
+    def change(images: Images, strength: float, rng: Streams) -> Images:
+        shown = images.view()
+        shown.flags.writeable = False
+        if batched:
+            return _images(what, _called(what, function, shown, strength, rng), images.shape)
+        parts = []
+        for place in range(len(images)):
+            one = shown[place : place + 1]
+            stream = rng[place] if random else None
+            parts.append(_images(what, _called(what, function, one, strength, stream), one.shape))
+        return np.concatenate(parts) if parts else images.copy()
+
+    return change
+
+
+def _images(what: str, result: Any, shape: tuple[int, ...]) -> Images:
+    """``result`` as images in [0, 1]; raises ``PluginError`` for anything else."""
+    found = np.asarray(result)
+    if found.shape != shape or found.dtype.kind != "f":
+        raise PluginError(
+            f"The {what} returned {_told(found)}: expected floating-point images in [0, 1] of "
+            f"shape {shape}."
+        )
+    if not np.isfinite(found).all():
+        raise PluginError(f"The {what} returned values that are not finite numbers.")
+    return np.clip(found, 0, 1).astype(np.float32)
+
+
+def _told(found: NDArray[Any]) -> str:
+    return f"{found.dtype} of shape {found.shape}"
+
+
+def _comparing(
+    name: str, function: Callable[..., Any]
+) -> Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]:
+    what = f"metric {name!r}"
+
+    @wraps(function)
+    def compare(clean: NDArray[np.float32], perturbed: NDArray[np.float32]) -> NDArray[np.float64]:
+        shown = perturbed.view()
+        shown.flags.writeable = False
+        before = np.broadcast_to(clean, perturbed.shape)
+        found = np.asarray(_called(what, function, before, shown))
+        if found.shape != (len(perturbed),) or found.dtype.kind not in "fiub":
+            raise PluginError(
+                f"The {what} returned {_told(found)}: expected {len(perturbed)} numbers, one a row."
+            )
+        return found.astype(np.float64)
+
+    return compare
+
+
+def _moving(name: str, function: Callable[..., Any]) -> Callable[[Task, State], Images | None]:
+    what = f"attack {name!r}"
+
+    @wraps(function)
+    def move(task: Task, state: State) -> Images | None:
+        found = _called(what, function, task, state)
+        if found is None:
+            return None
+        found = np.asarray(found)
+        if found.shape != state.images.shape or not np.isfinite(found).all():
+            raise PluginError(
+                f"The {what} returned {_told(found)}: expected finite images of shape "
+                f"{state.images.shape}, or None."
+            )
+        return found.astype(np.float32)
+
+    return move

@@ -1,0 +1,221 @@
+"""Perturbations without code, described in a TOML file.
+
+interface = 1
+
+[dirty_lens]                 # a folder of PNG images with transparency
+overlays = "dirt"
+opacity = 0.8                # at strength 1
+scale = 0.5                  # width as a share of the image's; 1 covers it
+
+[rainy_night]                # perturbations together, at their strengths for strength 1
+composition = { darkness = 0.6, gaussian_noise = 0.3 }
+
+[shadow]                     # a transform of albumentations or nrtk, one argument as strength
+transform = "albumentations.RandomFog"
+argument = "fog_coef_range"
+from = [0.0, 0.0]            # at strength 0
+to = [0.9, 0.9]              # at strength 1
+arguments = { p = 1.0 }
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from robustness.base.disk import read_regular
+from robustness.base.errors import PluginError
+from robustness.base.toml import read_toml
+from robustness.base.validation import StrictTable, checked
+from robustness.perturbations import Images, Stage, ordered
+from robustness.perturbations.perturbation import OWN
+from robustness.pictures.eight_bits import to_uint8
+from robustness.plugins.adding import perturbation
+from robustness.plugins.origins import INTERFACE
+
+_MOST_BYTES = 32 * 2**20
+_MOST_SIDE = 8192
+_SUFFIXES = (".png", ".webp")
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Level = int | float | list[int | float]
+
+
+class _Described(StrictTable):
+    """A table of the file; one of the three kinds."""
+
+    label: str = ""
+    family: str = OWN
+    search: str = ""
+    overlays: str | None = None
+    opacity: Share = 1.0
+    scale: Share = 1.0
+    composition: dict[str, Share] | None = None
+    transform: str | None = None
+    argument: str = ""
+    begin: Annotated[Level, Field(alias="from")] = 0.0
+    end: Annotated[Level, Field(alias="to")] = 1.0
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+def add(file: Path) -> list[Path]:
+    """Add the perturbations that ``file`` describes; returns all files they depend on."""
+    tables = dict(read_toml(file))
+    if (version := tables.pop("interface", None)) != INTERFACE:
+        raise PluginError(
+            f"expected the interface {INTERFACE}, got {version!r}. Begin the file with the line "
+            f"interface = {INTERFACE}."
+        )
+    files = [file]
+    for name, table in tables.items():
+        files += _add(name, checked(_Described, table, f"[{name}]"), file.parent)
+    return files
+
+
+def _add(name: str, told: _Described, folder: Path) -> list[Path]:
+    kinds = (told.overlays, told.composition, told.transform)
+    if sum(kind is not None for kind in kinds) != 1:
+        raise PluginError(f"[{name}] expects one of overlays, composition and transform.")
+    files: list[Path] = []
+    stage = Stage.SCENE
+    function: Callable[..., Images]
+    if told.overlays is not None:
+        files = _listed(name, folder / told.overlays)
+        function, stage = partial(_overlaid, files, told.opacity, told.scale), Stage.OPTICS
+    elif told.composition is not None:
+        ordered(told.composition)  # an unknown name is refused here
+        function = partial(_composed, told.composition)
+    else:
+        function = _transforming(name, told)
+    function.__name__, function.__module__ = name, str(folder)
+    source = told.transform or "described by the plugin's file"
+    add_it = perturbation(
+        told.label,
+        name=name,
+        family=told.family,
+        search=told.search,
+        stage=stage,
+        source=source,
+        monotone=told.overlays is not None,
+    )
+    add_it(function)
+    return files
+
+
+def _listed(name: str, folder: Path) -> list[Path]:
+    try:
+        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+    except OSError:
+        found = []
+    if not found:
+        raise PluginError(f"[{name}] expects a folder with PNG or WebP images, got {folder}.")
+    for file in found:
+        _overlay(file, 8)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _overlay(file: Path, width: int, height: int | None = None) -> NDArray[np.float32]:
+    """The overlay in this size: red, green and blue times opacity, and opacity, (H, W, 4).
+
+    The default ``height`` is in proportion.
+    """
+    data = np.frombuffer(read_regular(file, _MOST_BYTES), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    if image is None or image.ndim != 3 or max(image.shape) > _MOST_SIDE:
+        raise PluginError(f"{file.name} is not a colour image of up to {_MOST_SIDE} pixels a side.")
+    peak = 65535 if image.dtype == np.uint16 else 255
+    if image.shape[2] == 3:
+        image = np.dstack([image, np.full(image.shape[:2], peak, image.dtype)])
+    plain = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA).astype(np.float32) / np.float32(peak)
+    plain[..., :3] *= plain[..., 3:]  # edges keep their colour when it is resized
+    height = height or max(1, round(width * image.shape[0] / image.shape[1]))
+    return np.asarray(cv2.resize(plain, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _overlaid(
+    files: list[Path],
+    opacity: float,
+    scale: float,
+    images: Images,
+    strength: float,
+    rng: np.random.Generator,
+) -> Images:
+    """One of the overlays over the image, anywhere; it covers the image if ``scale`` is 1."""
+    side = images.shape[1]
+    width = max(1, round(scale * side))
+    layer = _overlay(files[int(rng.integers(len(files)))], width, width if scale == 1 else None)
+    layer = layer[:side, :side]
+    height, width = layer.shape[:2]
+    top, left = (int(rng.integers(side - size + 1)) for size in (height, width))
+    result = images.copy()
+    under = result[0, top : top + height, left : left + width]
+    cover = np.float32(opacity * strength) * layer
+    under *= 1 - cover[..., 3:]
+    under += cover[..., :3]
+    return result
+
+
+def _composed(
+    strengths: Mapping[str, float], images: Images, strength: float, rng: np.random.Generator
+) -> Images:
+    """All perturbations of ``strengths``, each at that share of the strength."""
+    steps = ordered({name: value * strength for name, value in strengths.items()})
+    for (record, value), stream in zip(steps, rng.spawn(len(steps)), strict=True):
+        images = record.function(images, value, [stream] if record.random else [])
+    return images
+
+
+def _transforming(name: str, told: _Described) -> Callable[..., Images]:
+    where, _, what = (told.transform or "").rpartition(".")
+    try:
+        maker = getattr(importlib.import_module(where), what)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginError(
+            f"[{name}] names {told.transform}, which cannot be imported ({error}). Install its "
+            "package."
+        ) from error
+    if not told.argument:
+        raise PluginError(f"[{name}] expects argument, the name of the one that grows.")
+
+    def changed(images: Images, strength: float, rng: np.random.Generator) -> Images:
+        value = _between(told.begin, told.end, strength)
+        seed = int(rng.integers(2**31))
+        takes = inspect.signature(maker).parameters
+        seeded = {"seed": seed} if "seed" in takes else {}
+        made = maker(**{**seeded, **told.arguments, told.argument: value})
+        return (_through(made, to_uint8(images[0]), seed)[None] / 255).astype(np.float32)
+
+    return changed
+
+
+def _through(made: Any, image: NDArray[np.uint8], seed: int) -> NDArray[Any]:
+    """``image`` after a transform of albumentations or of nrtk (also those of its kind)."""
+    if hasattr(made, "set_random_seed"):  # albumentations
+        made.set_random_seed(seed)
+        return np.asarray(made(image=image)["image"])
+    found = made(image=image)
+    return np.asarray(found[0] if isinstance(found, tuple) else found)
+
+
+def _between(begin: Level, end: Level, strength: float) -> Any:
+    """The value between both ends; whole between whole ones, and odd between odd ones."""
+    if isinstance(begin, list) and isinstance(end, list):
+        return tuple(_between(a, b, strength) for a, b in zip(begin, end, strict=True))
+    if isinstance(begin, list) or isinstance(end, list):
+        raise PluginError("from and to: expected two numbers, or two lists of numbers.")
+    value = begin + (end - begin) * strength
+    if isinstance(begin, int) and isinstance(end, int):
+        if begin % 2 and end % 2:
+            return 2 * round((value - 1) / 2) + 1
+        return round(value)
+    return value

@@ -1,0 +1,145 @@
+"""Loads the plugins that the settings and the installed packages name.
+
+The setting ``plugins`` lists modules, Python files and TOML files; an installed package names its
+module by the entry point ``robustness.plugins``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base import settings
+from robustness.base.errors import PluginError, RobustnessError
+from robustness.metrics import REGISTRY as METRICS
+from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.plugins import described
+from robustness.plugins.origins import (
+    INTERFACE,
+    VARIABLE,
+    Plugin,
+    digest,
+    forget,
+    loading,
+    note,
+)
+
+GROUP = "robustness.plugins"
+"""The group of entry points."""
+
+REGISTRIES = (PERTURBATIONS, METRICS, ATTACKS)
+
+_LOADED: dict[str, str] = {}
+"""The name of the plugin by the text that asked for it."""
+
+_LOCK = threading.RLock()
+_BUSY = False
+
+
+def load() -> None:
+    """Load the plugins that are named and not yet loaded; remove those no longer named.
+
+    Raises ``PluginError`` for one that cannot be loaded.
+    """
+    global _BUSY
+    with _LOCK:
+        if _BUSY:  # called by a plugin that is being loaded
+            return
+        _BUSY = True
+        try:
+            named = _named()
+            for text in [text for text in _LOADED if text not in named]:
+                forget(_LOADED.pop(text), REGISTRIES)
+            for text in named:
+                if text not in _LOADED:
+                    _LOADED[text] = load_one(text)
+        finally:
+            _BUSY = False
+
+
+def _named() -> tuple[str, ...]:
+    folder = settings.folder(settings.PLUGINS)
+    told = settings.value(settings.PLUGINS) or ()
+    own = [str(settings.located(text, folder)) if _is_file(text) else text for text in told]
+    if own and not {str(folder), ""} & set(sys.path):
+        sys.path.append(str(folder))  # where modules lie beside robustness.toml
+    return tuple(dict.fromkeys([*own, *_entry_points()]))
+
+
+@cache
+def _entry_points() -> tuple[str, ...]:
+    return tuple(point.value for point in entry_points(group=GROUP))
+
+
+def _is_file(text: str) -> bool:
+    return text.endswith((".py", ".toml"))
+
+
+def load_one(text: str) -> str:
+    """Load the module, Python file or TOML file ``text``; returns the name of the plugin.
+
+    Raises ``PluginError`` if it cannot be loaded; it has then added nothing.
+    """
+    path = Path(text)
+    name = path.name if _is_file(text) else text.partition(":")[0]
+    try:
+        with loading(name):
+            if path.suffix == ".toml":
+                module, files = "", list(described.add(path))
+            else:
+                found = _imported(text, path)
+                _check_interface(name, getattr(found, VARIABLE, None))
+                module, files = found.__name__, list(_files(found))
+        note(Plugin(name, digest(files), shared=True), module)
+    except BaseException as error:
+        forget(name, REGISTRIES)
+        for known in [n for n in sys.modules if n == name or n.startswith(f"{name}.")]:
+            del sys.modules[known]  # so that it is imported anew once it is mended
+        if isinstance(error, RobustnessError):
+            raise PluginError(f"The plugin {name} cannot be loaded: {error}") from error
+        if isinstance(error, Exception | SystemExit):
+            reason = f"{type(error).__name__}: {error}".rstrip(".")
+            raise PluginError(
+                f"The plugin {name} cannot be loaded ({reason}). Correct it, or remove it from the "
+                "setting plugins."
+            ) from error
+        raise
+    return name
+
+
+def _imported(text: str, path: Path) -> ModuleType:
+    if path.suffix != ".py":
+        return importlib.import_module(text.partition(":")[0])
+    name = f"robustness_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _check_interface(name: str, version: object) -> None:
+    if version is None:
+        raise PluginError(
+            f"it names no version of the interface. Add the line {VARIABLE} = {INTERFACE}."
+        )
+    if version != INTERFACE:
+        raise PluginError(
+            f"expected the interface {INTERFACE}, got {version!r}. Use a version of {name} for "
+            "this interface."
+        )
+
+
+def _files(module: ModuleType) -> Iterable[Path]:
+    """The code of ``module``: its file, or all Python files of its package."""
+    file = Path(module.__file__ or "")
+    return file.parent.rglob("*.py") if module.__package__ else [file]
