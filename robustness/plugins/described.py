@@ -7,14 +7,14 @@ overlays = "dirt"
 opacity = 0.8                # at strength 1
 scale = 0.5                  # width as a share of the image's; 1 covers it
 
-[rainy_night]                # perturbations together, at their strengths for strength 1
-composition = { darkness = 0.6, gaussian_noise = 0.3 }
+[foggy_night]                # perturbations with their strengths at strength 1
+composition = { darkness = 0.6, fog = 0.8 }
 
-[shadow]                     # a transform of albumentations or nrtk, one argument as strength
-transform = "albumentations.RandomFog"
-argument = "fog_coef_range"
-from = [0.0, 0.0]            # at strength 0
-to = [0.9, 0.9]              # at strength 1
+[smear]                      # a transform of albumentations or nrtk
+transform = "albumentations.MotionBlur"
+argument = "blur_limit"      # the argument that grows with the strength
+from = [3, 3]                # at strength 0
+to = [31, 31]                # at strength 1
 arguments = { p = 1.0 }
 """
 

@@ -27,7 +27,7 @@ _STEPS = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class LawResult:
     """One law for one record: whether it holds and, if not, what breaks it."""
 
     kind: str
@@ -44,7 +44,7 @@ Law = tuple[str, Callable[[], str]]
 """A sentence, and a function that returns what breaks it, or ""."""
 
 
-def check(plugin: str, classifier: Callable[[], Classifier]) -> Iterator[Finding]:
+def check(plugin: str, classifier: Callable[[], Classifier]) -> Iterator[LawResult]:
     """Try every law on every record of the loaded ``plugin``; attacks attack the ``classifier``.
 
     Raises ``PluginError`` if it has no record.
@@ -58,7 +58,7 @@ def check(plugin: str, classifier: Callable[[], Classifier]) -> Iterator[Finding
                 trouble = broken()
             except RobustnessError as error:
                 trouble = str(error)
-            yield Finding(kind, name, law, trouble)
+            yield LawResult(kind, name, law, trouble)
             if trouble and law.startswith("runs"):
                 break  # without a result no other law can be tried
 
