@@ -56,6 +56,7 @@ class _Described(StrictTable):
     label: str = ""
     family: str = OWN
     search: str = ""
+    random: bool = True
     overlays: str | None = None
     opacity: Share = 1.0
     scale: Share = 1.0
@@ -86,13 +87,14 @@ def _add(name: str, told: _Described, folder: Path) -> list[Path]:
     if sum(kind is not None for kind in kinds) != 1:
         raise PluginError(f"[{name}] expects one of overlays, composition and transform.")
     files: list[Path] = []
-    stage = Stage.SCENE
+    stage, random = Stage.SCENE, told.random
     function: Callable[..., Images]
     if told.overlays is not None:
         files = _listed(name, folder / told.overlays)
         function, stage = partial(_overlaid, files, told.opacity, told.scale), Stage.OPTICS
     elif told.composition is not None:
-        ordered(told.composition)  # an unknown name is refused here
+        steps = ordered(told.composition)  # an unknown name is refused here
+        random = any(record.random for record, _ in steps)
         function = partial(_composed, told.composition)
     else:
         function = _transforming(name, told)
@@ -105,6 +107,7 @@ def _add(name: str, told: _Described, folder: Path) -> list[Path]:
         search=told.search,
         stage=stage,
         source=source,
+        random=random,
         monotone=told.overlays is not None,
     )
     add_it(function)
@@ -170,8 +173,8 @@ def _composed(
 ) -> Images:
     """All perturbations of ``strengths``, each at that share of the strength."""
     steps = ordered({name: value * strength for name, value in strengths.items()})
-    for (record, value), stream in zip(steps, rng.spawn(len(steps)), strict=True):
-        images = record.function(images, value, [stream] if record.random else [])
+    for record, value in steps:
+        images = record.function(images, value, rng.spawn(1) if record.random else [])
     return images
 
 
@@ -189,7 +192,7 @@ def _transforming(name: str, told: _Described) -> Callable[..., Images]:
 
     def changed(images: Images, strength: float, rng: np.random.Generator) -> Images:
         value = _between(told.begin, told.end, strength)
-        seed = int(rng.integers(2**31))
+        seed = int(rng.integers(2**31)) if told.random else 0
         takes = inspect.signature(maker).parameters
         seeded = {"seed": seed} if "seed" in takes else {}
         made = maker(**{**seeded, **told.arguments, told.argument: value})
