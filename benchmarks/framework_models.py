@@ -1,7 +1,9 @@
 """Networks of torchvision, timm and Hugging Face with random weights, against torch itself.
 
 Each is added as a ``torch.nn.Module``. Its probabilities and the gradient that attacks follow are
-compared with torch's own; where there is no gradient, the operation without one is named.
+compared with torch's, computed in double precision. Torch's own gradient in single precision stands
+beside them: where a unit is at the kink of its ReLU, rounding decides. Where there is no gradient,
+the operation without one is named.
 """
 
 from __future__ import annotations
@@ -79,9 +81,9 @@ def added(what: Any) -> None:
 def measure() -> Iterator[dict[str, Any]]:
     """Yields one row a network.
 
-    ``probabilities`` and ``gradients`` are the largest differences from torch's, as shares of the
-    largest value; ``cosine`` is that of the two gradients. A unit at the kink of a ReLU may change
-    a gradient at one place by a few percent. ``problem`` says why one of them is missing.
+    ``probabilities`` and ``gradients`` are the largest differences from torch's in double
+    precision, as shares of the largest value, and ``torch`` that of torch's gradients in single
+    precision; ``cosine`` is that of the two gradients. ``problem`` says why one is missing.
     """
     torch = importlib.import_module("torch")
     rng = np.random.default_rng(0)
@@ -93,8 +95,12 @@ def measure() -> Iterator[dict[str, Any]]:
             module = make().eval()
             added(module)
             classifier = api.load_model("network")
-            probabilities, gradient, classes = _by_torch(torch, module, images)
+            _, single, classes = _by_torch(torch, module, images)
+            probabilities, gradient, _ = _by_torch(
+                torch, module.double(), images.astype(np.float64)
+            )
             row["probabilities"] = _apart(classifier(images).probabilities, probabilities)
+            row["torch"] = _apart(single, gradient)
             found = classifier.gradients(images, classes.astype(np.int32))
             row["gradients"] = _apart(found.gradient, gradient)
             ours, theirs = (each.astype(np.float64) for each in (found.gradient, gradient))
@@ -131,10 +137,11 @@ def main() -> None:
     if importlib.util.find_spec("torch") is None:
         print("torch is not installed: pip install -r requirements-torch.in")
         return
-    print("| network | probabilities | gradients | cosine | without gradients |")
-    print("|---|---|---|---|---|")
+    print("| network | probabilities | gradients | torch's own | cosine | without gradients |")
+    print("|---|---|---|---|---|---|")
     for row in measure():
-        shown = [f"{row[key]:.0e}" if key in row else "" for key in ("probabilities", "gradients")]
+        keys = ("probabilities", "gradients", "torch")
+        shown = [f"{row[key]:.0e}" if key in row else "" for key in keys]
         shown.append(f"{row['cosine']:.6f}" if "cosine" in row else "")
         print(f"| {row['network']} | {' | '.join(shown)} | {row['problem']} |", flush=True)
 

@@ -17,6 +17,9 @@ from robustness.models.inference.openvino_core import core
 MAPS = (0, 2, 3, 1)
 """The order of axes that TensorFlow wants of feature maps: (N, H, W, C)."""
 
+VOLUMES = (0, 2, 3, 4, 1)
+"""The same of maps with three axes of places: (N, D, H, W, C)."""
+
 Floats = NDArray[np.float32]
 Pads = list[list[int]]
 
@@ -27,7 +30,7 @@ def _check_maps(x: Value) -> None:
 
 
 def _pads(node: Node, before: Shape, windows: Sequence[int]) -> Pads:
-    """What is to be put around each of the two axes of places, of the sizes ``before``."""
+    """What is to be put around each axis of places, of the sizes ``before``."""
     kind = str(node.attributes["auto_pad"]).lower().rpartition(".")[2]
     begin, end = list(node.attributes["pads_begin"]), list(node.attributes["pads_end"])
     if kind == "valid":
@@ -72,6 +75,8 @@ def _same(size: int | None, reach: int, stride: int) -> list[int]:
 
 @operation("Convolution")
 def _convolution(node: Node, x: Value, kernel: Value) -> Value:
+    if x.rank == len(VOLUMES):
+        return _convolved_volumes(node, x, kernel)
     _check_maps(x)
     return Value(_convolved(node, x.at(MAPS), kernel.at((2, 3, 1, 0)), kernel.shape[2:], x), MAPS)
 
@@ -99,6 +104,17 @@ def _group_convolution(node: Node, x: Value, kernel: Value) -> Value:
         for part, filters in zip(tensors, kernels, strict=True)
     ]
     return Value(tf.concat(found, 3), MAPS)
+
+
+def _convolved_volumes(node: Node, x: Value, kernel: Value) -> Value:
+    """A convolution over three axes; TensorFlow dilates none on a CPU."""
+    if any(step != 1 for step in node.attributes["dilations"]):
+        raise NotImplementedError("three axes of places with a dilation")
+    tf = tensorflow()
+    pads = _pads(node, x.shape[2:], [size or 0 for size in kernel.shape[2:]])
+    tensor = tf.pad(x.at(VOLUMES), [[0, 0], *pads, [0, 0]])
+    strides = [1, *node.attributes["strides"], 1]
+    return Value(tf.nn.conv3d(tensor, kernel.at((2, 3, 4, 1, 0)), strides, "VALID"), VOLUMES)
 
 
 def _convolved(node: Node, tensor: Any, filters: Any, window: Shape, x: Value) -> Any:
@@ -199,7 +215,7 @@ def _interpolate(node: Node, x: Value, *told: Value) -> Value:
     by_scales = node.attributes["shape_calculation_mode"] == "scales"
     matrices = {}
     for axis, (before, after) in enumerate(zip(x.shape, node.shape, strict=True)):
-        if before == after:
+        if before == after or (axis == 0 and after is None):  # the images, any number
             continue
         if before is None or after is None:
             raise NotImplementedError("maps of a size that is not fixed")

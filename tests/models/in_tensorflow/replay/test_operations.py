@@ -203,6 +203,9 @@ SMOOTH: dict[str, Make] = {
     "Convolution in steps": convolved(steps=2, pads=(1, 1)),
     "Convolution, dilated": convolved(dilation=2, pads=(2, 2)),
     "Convolution, other edges": convolved(steps=2, pads=(0, 1)),
+    "Convolution over three axes": lambda x: o.convolution(
+        o.unsqueeze(x, whole(1)), weights(4, 1, 3, 3, 1), [1, 2, 1], [1, 1, 0], [1, 0, 0], [1] * 3
+    ),
     "GroupConvolution": grouped(2),
     "GroupConvolution in steps": grouped(3, steps=2),
     "GroupConvolution, depthwise": grouped(6),
@@ -397,6 +400,20 @@ def test_every_operation_is_tried() -> None:
         graph = Graph(simplified(model_of(make, shape=shape)))
         found |= {node.type for node in graph.nodes.values()}
     assert set(TABLE) - found == set()
+
+
+def test_a_resize_to_all_sizes_takes_any_number_of_images() -> None:
+    model = model_of(
+        lambda x: o.interpolate(
+            x,
+            o.concat([o.gather(o.shape_of(x), whole(0, 1), one(0)), whole(11, 5)], 0),
+            "linear_onnx",
+            "sizes",
+        )
+    )
+    graph, x = Graph(simplified(model)), numbers(2, *MAPS[1:])
+    (found,) = graph.run(tensorflow().constant(x), graph.results)
+    assert_equal(found.plain.numpy(), core().compile_model(model, "CPU", PRECISE)(x)[0])
 
 
 def test_a_form_that_is_not_known_is_named() -> None:
