@@ -9,7 +9,7 @@ import streamlit as st
 from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.ui import breaking_point
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
@@ -33,7 +33,7 @@ with page(
     events = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     found = [labelled(event, truth) for event in events]
     conditions = [Condition.of({perturbation: 1.0})]
-    spec = make_spec(model_names, conditions, seed=seed, fit=picture.fit, side=picture.side)
+    spec = spec_of(picture, model_names, conditions, seed)
     report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
     breaking_point.show(picture, perturbation, model_names, seed, found, truth)
     breaking_point.show_summary(picture, model_names, seed, truth)

@@ -6,7 +6,7 @@ from functools import partial
 
 from robustness import report
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.ui import scorecard
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import pictures_input
@@ -24,6 +24,6 @@ with page(
     require_models(model_names)
     found = scorecard.measure(pictures, model_names, conditions, seed)
     rows = [labelled(row, true_classes.get(row.image_digest)) for row in found]
-    spec = make_spec(model_names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
+    spec = spec_of(pictures[0], model_names, conditions, seed)
     report_button(partial(report.of_scorecard, spec, pictures, rows), "scorecard")
     scorecard.show(rows, pictures, conditions, seed)

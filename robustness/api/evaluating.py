@@ -66,8 +66,8 @@ def make_spec(
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
     "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. ``fit`` is crop,
-    squash or letterbox; ``side`` is in pixels, or "model" for the published side of models that
-    share one. Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
+    squash or letterbox; ``side`` is in pixels, or "model" for the published side of each model.
+    Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
     for what does not exist.
     """
     if conditions is None:
@@ -77,9 +77,7 @@ def make_spec(
             else graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
     asked = [Condition.parse(each) if isinstance(each, str) else each for each in conditions]
-    names = known_models.resolve(list(model_names) if model_names else None)
-    at = sides.one_side(str(side), names)
-    return specs.make_spec(names, asked, seed=seed, fit=fit, side=at)
+    return specs.make_spec(model_names, asked, seed=seed, fit=fit, side=side)
 
 
 @checked_call
@@ -246,6 +244,11 @@ def evaluate_pictures(
 
 
 def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
+    """The image ``given``, at each side of ``spec``."""
+    return Picture.together([_at_one(name, given, part, label) for part in spec.by_side()])
+
+
+def _at_one(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
     if isinstance(given, str | PathLike):
         image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
     else:
@@ -288,19 +291,20 @@ def sweep(
     repeats: int = sweeps.DEFAULT_REPEATS,
     seed: int = 0,
     fit: str = DEFAULT_FIT,
-    side: int = STUDY_SIDE,
+    side: int | str = STUDY_SIDE,
 ) -> Sweep:
     """Find the strength at which each model's prediction of ``image`` changes.
 
     ``image`` is an array, a PIL image or the path of a file. ``label`` is its true class, an index
-    or a name. ``steps`` strengths from 0 to 1 are tried, and more near a change; a random
-    perturbation is drawn ``repeats`` times. Raises as ``evaluate`` does.
+    or a name. ``side`` is as for ``make_spec``. ``steps`` strengths from 0 to 1 are tried, and more
+    near a change; a random perturbation is drawn ``repeats`` times. Raises as ``evaluate`` does.
     """
     names = None if models is None else [_name(each) for each in _listed(models)]
-    fitted = fitting.fit(Image.fromarray(levels(image)), fit=fit, side=side)
-    picture = Picture.of("image", fitted, fit=fit)
-    how = {"steps": steps, "repeats": repeats, "seed": seed, "fit": fit, "side": side}
     chosen = known_models.resolve(names)
+    shown = Image.fromarray(levels(image))
+    fitted = [fitting.fit(shown, fit=fit, side=each) for each in sides.by_side(side, chosen)]
+    picture = Picture.together([Picture.of("image", each, fit=fit) for each in fitted])
+    how = {"steps": steps, "repeats": repeats, "seed": seed, "fit": fit, "side": side}
     truth = None if label is None else true_class("image", str(label), chosen)
     events = [
         labelled(event, truth)

@@ -69,7 +69,7 @@ def attack_command(options: argparse.Namespace) -> None:
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])
-    side = one_side(options.side, [name])
+    side = one_side(options.side, name)
     image = load_study_image(picture_file(options.image), fit=options.fit, side=side)
     picture = Picture.of(options.image, image, fit=options.fit)
     console.progress(f"loading {name} ...")

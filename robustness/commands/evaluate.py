@@ -10,11 +10,12 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request import add_request, one_spec, planned, said, specs
+from robustness.commands.request import add_request, planned, said, whole_spec
 
 if TYPE_CHECKING:
     from robustness.evaluation.spec import RunSpec
     from robustness.runs import Run, Session
+    from robustness.runs.forecast import Forecast
 
 EXIT_NOTHING = 2
 _SHOWN = 10
@@ -75,10 +76,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if options.predictions is not None:
         found = [_of_predictions(options)]
     else:
-        found = [
-            _evaluated(options, options.source, spec, resume=options.resume)
-            for spec in specs(options)
-        ]
+        found = evaluated(options, options.source, resume=options.resume)
     if options.json:
         documents = [_document(run) for run in found]
         console.print_json(documents[0] if len(documents) == 1 else documents)
@@ -93,12 +91,10 @@ def evaluate_command(options: argparse.Namespace) -> int:
     return 0 if found[0].images else EXIT_NOTHING
 
 
-def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> Run:
-    """The one run of ``source`` with ``options``; with ``resume`` it may exist already.
-
-    Raises ``ParameterError`` if the models have several sides.
-    """
-    return _evaluated(options, source, one_spec(options), resume=resume)
+def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> list[Run]:
+    """The run of ``source`` at each side; with ``resume`` it may exist already."""
+    parts = whole_spec(options).by_side()
+    return [_evaluated(options, source, part, resume=resume) for part in parts]
 
 
 def _evaluated(options: argparse.Namespace, source: str, spec: RunSpec, *, resume: bool) -> Run:
@@ -123,20 +119,34 @@ def _of_predictions(options: argparse.Namespace) -> Run:
 
 
 def _forecast(options: argparse.Namespace) -> int:
-    """Print what the run would take."""
-    from robustness.base.pace import duration
+    """Print what the run of each side would take."""
     from robustness.runs import forecast
 
     console.progress("trying a few images ...")
-    found = forecast.tried(
-        planned(options, options.source),
-        workers=options.workers,
-        note=lambda images: console.progress(f"trying a few images ... {images}"),
-    )
+    parts = whole_spec(options).by_side()
+    found = [
+        forecast.tried(
+            planned(options, options.source, part),
+            workers=options.workers,
+            note=lambda images: console.progress(f"trying a few images ... {images}"),
+        )
+        for part in parts
+    ]
     console.end_progress()
     if options.json:
-        console.print_json(found.as_dict())
-        return 0 if found.tried else EXIT_NOTHING
+        told = [each.as_dict() for each in found]
+        console.print_json(told[0] if len(told) == 1 else told)
+    else:
+        for part, each in zip(parts, found, strict=True):
+            if len(parts) > 1:
+                console.say(f"Side {part.side} px:")
+            _print_forecast(each)
+    return 0 if all(each.tried for each in found) else EXIT_NOTHING
+
+
+def _print_forecast(found: Forecast) -> None:
+    from robustness.base.pace import duration
+
     console.say(found.size)
     if found.seconds is not None:
         console.say(f"Time: about {duration(found.seconds)} on this machine")
@@ -147,7 +157,6 @@ def _forecast(options: argparse.Namespace) -> int:
     if found.memory_bytes is not None:
         console.say(f"Memory: {in_bytes(found.memory_bytes)}, whatever the number of images")
     console.say("\n" + "\n".join(found.basis))
-    return 0 if found.tried else EXIT_NOTHING
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:

@@ -27,7 +27,7 @@ def export_command(options: argparse.Namespace) -> int:
     from robustness.base.pace import Pace, Unit
     from robustness.runs import images_out
 
-    plan = request.planned(options, options.source)
+    plan = request.planned(options, options.source, request.whole_spec(options))
     pace = Pace(Unit("images"), len(plan.dataset))
     done = unreadable = 0
     for state in images_out.export(plan, options.to):

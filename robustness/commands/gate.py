@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,8 @@ from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.runs import Run
-    from robustness.runs.gate import Check
+    from robustness.runs.gate import Budget, Check
+    from robustness.runs.gate.budget import Rule
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with which GitHub Actions names the file for the summary of a step."""
@@ -43,7 +47,11 @@ def add(parsers: Parsers) -> None:
 
 
 def check_command(options: argparse.Namespace) -> int:
-    """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run."""
+    """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run.
+
+    With --side model there is a run for each input size of the models; each limit applies to the
+    runs that have its model.
+    """
     from robustness import runs
     from robustness.runs import gate
 
@@ -54,21 +62,34 @@ def check_command(options: argparse.Namespace) -> int:
         raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
-        run = evaluate.evaluated(options, options.run, resume=True)
+        found = evaluate.evaluated(options, options.run, resume=True)
     elif said := request.said(options, "engine", "address"):
         raise ParameterError(
             f"{options.run} is a saved run, which {said} cannot change: expected a source to "
             "evaluate, or none of these options."
         )
     else:
-        run = runs.load(folder, anywhere=True)
-    found = gate.check(budget, run, baseline)
-    _write_documents(options, found)
+        found = [runs.load(folder, anywhere=True)]
+    checks = [gate.check(_part(budget, run, found), run, baseline) for run in found]
+    _write_documents(options, checks)
     if options.json:
-        console.print_json(gate.as_dict(found))
+        told = [gate.as_dict(check) for check in checks]
+        console.print_json(told[0] if len(told) == 1 else told)
     else:
-        _print_check(found)
-    return 0 if found.passed else 1
+        for check in checks:
+            _print_check(check)
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
+    """``budget`` without the limits on models that only other runs of ``every`` have."""
+    others = [n for other in every if other is not run for n in other.manifest.spec.model_names]
+
+    def concerns(rule: Rule) -> bool:
+        own = any(fnmatchcase(name, rule.model) for name in run.manifest.spec.model_names)
+        return own or not any(fnmatchcase(name, rule.model) for name in others)
+
+    return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
 
 
 def _baseline(named: str, options: argparse.Namespace) -> Run:
@@ -91,12 +112,12 @@ def _saved(options: argparse.Namespace) -> Path | None:
     return None
 
 
-def _write_documents(options: argparse.Namespace, found: Check) -> None:
+def _write_documents(options: argparse.Namespace, checks: Sequence[Check]) -> None:
     from robustness.runs import gate
 
     if options.junit:
-        console.write_file(options.junit, gate.junit(found))
-    text = gate.markdown(found)
+        console.write_file(options.junit, gate.junit(*checks))
+    text = "\n".join(map(gate.markdown, checks))
     if options.summary:
         console.write_file(options.summary, text.encode())
     if options.github:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ _TOLD = (
 
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
+    from robustness.evaluation.spec import RunSpec
+    from robustness.pictures.picture import Picture
 
 
 def add(parsers: Parsers) -> None:
@@ -128,7 +131,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
         for place, picture in enumerate(decoded):
             is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
             side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
-            side = side if options.side is None else one_side(options.side, [name])
+            side = side if options.side is None else one_side(options.side, name)
             if (place, side) not in fitted:
                 fitted[place, side] = fit(picture, fit=options.fit, side=side)
             probabilities = models.load(name, side=side)(fitted[place, side][None]).probabilities
@@ -142,23 +145,29 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """The prediction of each model for each image under ``condition``."""
     from robustness.evaluation.loop import evaluate
-    from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec
+    from robustness.pictures.fitting import STUDY_SIDE
+
+    how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
+    spec = make_spec(names, [condition], **how)
+    pictures = [
+        replace(fitted(image, spec), name=str(place)) for place, image in enumerate(options.images)
+    ]
+    for row in evaluate(spec, pictures):
+        console.progress(f"{row.model} ...")
+        top = list(zip(row.top5, row.top5_probabilities, strict=True))
+        yield (int(row.image), row.model), {**row.as_row(), "top": top}
+
+
+def fitted(image: str, spec: RunSpec) -> Picture:
+    """The image at each side of ``spec``."""
     from robustness.pictures.fitting import load_study_image
     from robustness.pictures.picture import Picture
     from robustness.pictures.samples import picture_file
 
-    how = {"seed": options.seed, "fit": options.fit}
-    for side, group in by_side(options.side, names).items():
-        spec = make_spec(group, [condition], side=side, **how)
-        pictures = [
-            Picture.of(str(place), load_study_image(picture_file(image), fit=spec.fit, side=side))
-            for place, image in enumerate(options.images)
-        ]
-        for row in evaluate(spec, pictures):
-            console.progress(f"{row.model} ...")
-            top = list(zip(row.top5, row.top5_probabilities, strict=True))
-            yield (int(row.image), row.model), {**row.as_row(), "top": top}
+    file = picture_file(image)
+    versions = [load_study_image(file, fit=spec.fit, side=each.side) for each in spec.by_side()]
+    return Picture.together([Picture.of(image, each, fit=spec.fit) for each in versions])
 
 
 def _told(name: str, index: int, probability: float) -> dict[str, Any]:

@@ -121,32 +121,18 @@ def _severities(text: str) -> list[int]:
     return levels
 
 
-def one_spec(options: argparse.Namespace) -> RunSpec:
-    """The request for one run, from a file or from the options."""
-    from robustness.evaluation.sides import one_side
-    from robustness.models import resolve
-
-    if options.request is None:
-        one_side(options.side, resolve(options.models))
-    return specs(options)[0]
-
-
-def specs(options: argparse.Namespace) -> list[RunSpec]:
-    """The requests, from a file or from the options: one for each side."""
+def whole_spec(options: argparse.Namespace) -> RunSpec:
+    """The request, from a file or from the options; its ``by_side`` are the runs."""
     from robustness.evaluation.request_file import read_request
-    from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec
-    from robustness.models import resolve
+    from robustness.pictures.fitting import STUDY_SIDE
 
     if options.request is None:
-        how = {"seed": options.seed, "fit": options.fit}
-        return [
-            make_spec(names, _conditions(options), side=side, **how)
-            for side, names in by_side(options.side, resolve(options.models)).items()
-        ]
+        how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
+        return make_spec(options.models, _conditions(options), **how)
     if twice := _said(options, _SAID_BY_A_REQUEST):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
-    return [read_request(options.request)]
+    return read_request(options.request)
 
 
 def said(options: argparse.Namespace, *others: str) -> str:
@@ -217,13 +203,13 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     )
 
 
-def planned(options: argparse.Namespace, source: str, spec: RunSpec | None = None) -> Plan:
-    """What ``options``, or ``spec``, ask of ``source``, listed; nothing is done yet."""
+def planned(options: argparse.Namespace, source: str, spec: RunSpec) -> Plan:
+    """The plan of ``spec`` on ``source``, listed as ``options`` say."""
     from robustness import runs
 
     return runs.plan(
         source,
-        one_spec(options) if spec is None else spec,
+        spec,
         labelling=options.labels,
         limit=options.limit,
         sample=options.sample,

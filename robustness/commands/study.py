@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
+from robustness.commands.pictures import fitted
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
     from robustness.evaluation.sweep import Break
-    from robustness.pictures.picture import Picture
 
 
 def add(parsers: Parsers) -> None:
@@ -52,24 +50,18 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
     from robustness.evaluation.provenance import manifest
-    from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.suites import study_conditions
     from robustness.models import resolve
-    from robustness.pictures.fitting import to_png
+    from robustness.pictures.fitting import STUDY_SIDE, to_png
     from robustness.statistics.scorecard import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
     how = {"seed": options.seed, "fit": options.fit}
     names = resolve(options.models)
-    specs = [
-        make_spec(group, conditions, side=side, **how)
-        for side, group in by_side(options.side, names).items()
-    ]
-    shown = [
-        [_picture(image, options.fit, spec.side) for image in options.images] for spec in specs
-    ]
-    pictures = shown[0]
+    spec = make_spec(names, conditions, side=options.side or STUDY_SIDE, **how)
+    parts = spec.by_side()
+    pictures = [fitted(image, spec) for image in options.images]
     if options.out is not None:
         console.make_folder(options.out)  # now rather than after all the work
     truths = {
@@ -78,23 +70,20 @@ def study_command(options: argparse.Namespace) -> None:
     rows: list[Measurement] = []
     total = len(pictures) * len(names) * len(conditions)
     console.progress(f"loading {', '.join(names)} ...")
-    for spec, fitted in zip(specs, shown, strict=True):
-        for row in evaluate(spec, fitted):
-            rows.append(labelled(row, truths[row.image]))
-            if len(rows) % len(conditions) == 0:
-                console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
+    for row in evaluate(spec, pictures):
+        rows.append(labelled(row, truths[row.image]))
+        if len(rows) % len(conditions) == 0:
+            console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
     console.end_progress()
+    shown = [[picture.at(part.side) for picture in pictures] for part in parts]
     manifests = [
-        manifest(spec, [(picture.name, picture.digest) for picture in fitted])
-        for spec, fitted in zip(specs, shown, strict=True)
+        manifest(part, [(picture.name, picture.digest) for picture in seen])
+        for part, seen in zip(parts, shown, strict=True)
     ]
-    # At any side an image is one image.
-    source = {picture.name: picture.digest for picture in pictures}
-    same = [replace(row, image_digest=source[row.image]) for row in rows]
     result: dict[str, Any] = {
         "manifest": manifests[0],
         **({"manifests": manifests} if len(manifests) > 1 else {}),
-        "summary": summarise(same),
+        "summary": summarise(rows),
         "measurements": [row.as_row() for row in rows],
     }
     if options.out is not None:
@@ -105,9 +94,9 @@ def study_command(options: argparse.Namespace) -> None:
         console.write_file(
             options.out / "measurements.csv", table.encode(errors="backslashreplace")
         )
-        for fitted in shown:
-            for number, picture in enumerate(fitted, start=1):
-                at = "" if fitted is pictures else f"-{len(picture.image)}"
+        for place, seen in enumerate(shown):
+            for number, picture in enumerate(seen, start=1):
+                at = f"-{picture.side}" if place else ""
                 folder = options.out / f"picture-{number}{at}"
                 console.write_file(folder / "clean.png", to_png(picture.image))
                 made = perturbed(picture, conditions, options.seed)
@@ -118,16 +107,8 @@ def study_command(options: argparse.Namespace) -> None:
     else:
         from robustness import report
 
-        told = report.of_scorecard(specs[0], pictures, same)
+        told = report.of_scorecard(spec, pictures, rows)
         console.say(report.printed(told, tables=1))
-
-
-def _picture(image: str, fit: str, side: int) -> Picture:
-    from robustness.pictures.fitting import load_study_image
-    from robustness.pictures.picture import Picture
-    from robustness.pictures.samples import picture_file
-
-    return Picture.of(image, load_study_image(picture_file(image), fit=fit, side=side), fit=fit)
 
 
 def sweep_command(options: argparse.Namespace) -> None:
@@ -135,10 +116,10 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness import models, report
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.correctness import labelled, true_class
-    from robustness.evaluation.sides import by_side
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
+    from robustness.pictures.fitting import STUDY_SIDE
 
     if options.perturbation:
         names = [REGISTRY[options.perturbation].name]
@@ -146,23 +127,14 @@ def sweep_command(options: argparse.Namespace) -> None:
         names = [record.name for record in REGISTRY if options.all or record.in_study]
     chosen = models.resolve(options.models)
     truth = true_class(options.image, options.true_class, chosen)
+    conditions = [Condition.of({name: 1.0}) for name in names]
+    how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
+    spec = make_spec(chosen, conditions, **how)
+    picture = fitted(options.image, spec)
     points: list[Measurement] = []
     breaks: list[Break] = []
     console.progress("loading the models ...")
-    swept = (
-        sweep(
-            _picture(options.image, options.fit, side),
-            names,
-            group,
-            steps=options.steps,
-            repeats=options.repeats,
-            seed=options.seed,
-            fit=options.fit,
-            side=side,
-        )
-        for side, group in by_side(options.side, chosen).items()
-    )
-    for event in chain.from_iterable(swept):
+    for event in sweep(picture, names, chosen, steps=options.steps, repeats=options.repeats, **how):
         if isinstance(event, Break):
             breaks.append(labelled(event, truth))
             console.progress(f"{event.perturbation}, {event.model}: done")
@@ -178,8 +150,4 @@ def sweep_command(options: argparse.Namespace) -> None:
         )
         return
     breaks.sort(key=lambda entry: 2.0 if entry.strength is None else entry.strength)
-    conditions = [Condition.of({name: 1.0}) for name in names]
-    side = next(iter(by_side(options.side, chosen)))
-    spec = make_spec(chosen, conditions, seed=options.seed, fit=options.fit, side=side)
-    picture = _picture(options.image, options.fit, side)
     console.say(report.printed(report.of_sweep(spec, picture, [*points, *breaks])))

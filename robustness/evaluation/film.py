@@ -9,7 +9,7 @@ import numpy as np
 
 from robustness import models
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import measured, perturbed, prepare
+from robustness.evaluation.loop import measured, of_shown, perturbed, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.sweep import grid
@@ -88,25 +88,33 @@ def shoot(
     steps: int = STEPS,
     seed: int = 0,
     fit: str = DEFAULT_FIT,
-    side: int = STUDY_SIDE,
+    side: int | str = STUDY_SIDE,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Frame | Measurement]:
     """Yield the frames of a film and the rows of each model; ``assembled`` joins them.
 
-    All models share the images, and all images the seed. Closing the iterator stops the work.
+    Models of one side share the images, and all images the seed. The frames are those of
+    ``picture`` as shown. Closing the iterator stops the work.
     Raises what ``conditions``, ``make_spec`` and ``load`` raise.
     """
     asked = conditions(condition, perturbation, steps)
     spec = make_spec(model_names, asked, seed=seed, fit=fit, side=side)
     strengths = grid(REGISTRY[perturbation], steps)
-    clean = {name: load(name, side=side)(picture.image[None]) for name in spec.model_names}
+    sides = spec.by_side()
+    clean = {
+        name: load(name, side=one.side)(picture.at(one.side).image[None])
+        for one in sides
+        for name in one.model_names
+    }
     for start in range(0, len(asked), _AT_ONCE):
-        part = replace(spec, conditions=spec.conditions[start : start + _AT_ONCE])
-        batch = prepare([picture], part.conditions, seed)
-        yield from map(Frame, strengths[start:], batch.frames[0, 1:])
-        for name in spec.model_names:
-            classifier = load(name, side=side)  # again if the memory budget released it
-            yield from measured(part, batch, classifier, clean=[clean[name]])[0]
+        wanted = spec.conditions[start : start + _AT_ONCE]
+        yield from map(Frame, strengths[start:], perturbed(picture, wanted, seed))
+        for part in (replace(one, conditions=wanted) for one in sides):
+            batch = prepare([picture.at(part.side)], wanted, seed)
+            for name in part.model_names:
+                classifier = load(name, side=part.side)  # again if memory ran short
+                (rows,) = measured(part, batch, classifier, clean=[clean[name]])
+                yield from of_shown(rows, picture)
 
 
 def assembled(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,14 +203,24 @@ def evaluate(
 ) -> Iterator[Measurement]:
     """Yield the rows by image, model and condition.
 
-    All models share the perturbed images; each predicts the original and all conditions in one
-    batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be loaded.
+    Models of one side share the perturbed images; each predicts the original and all conditions in
+    one batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be
+    loaded.
     """
-    for name in spec.model_names:  # fail before any other work
-        load(name, side=spec.side)
+    parts = spec.by_side()
+    for part in parts:
+        for name in part.model_names:  # fail before any other work
+            load(name, side=part.side)
     for picture in pictures:
-        for (rows,) in answers(spec, prepare([picture], spec.conditions, spec.seed), load=load):
-            yield from rows
+        for part in parts:
+            batch = prepare([picture.at(part.side)], part.conditions, part.seed)
+            for (rows,) in answers(part, batch, load=load):
+                yield from of_shown(rows, picture)
+
+
+def of_shown(rows: Iterable[Measurement], picture: Picture) -> list[Measurement]:
+    """``rows`` of one version of ``picture``, with the digest of the version shown."""
+    return [replace(row, image_digest=picture.digest) for row in rows]
 
 
 def stages_by_place(
@@ -223,9 +234,10 @@ def stages_by_place(
     Each comes with its key (digest of the image, model, condition). Attacks are left out, as if
     they changed nothing. Raises as ``evaluate`` does.
     """
-    for picture in pictures:
-        images = perturbed(picture, spec.conditions, spec.seed)
-        for name in spec.model_names:
-            found = by_place(load(name, side=spec.side), picture.image[None], images)
-            for place, condition in enumerate(spec.conditions):
+    for picture, part in product(pictures, spec.by_side()):
+        seen = picture.at(part.side)
+        images = perturbed(seen, part.conditions, part.seed)
+        for name in part.model_names:
+            found = by_place(load(name, side=part.side), seen.image[None], images)
+            for place, condition in enumerate(part.conditions):
                 yield (picture.digest, name, condition.id), at(found, place)

@@ -5,7 +5,7 @@
     models = ["SqueezeNet", "EfficientNetLite0"]  # default: the default selection
     seed = 7                                      # default: 0
     fit = "crop"
-    side = 224                                    # pixels
+    side = 224                                    # pixels; "model": each model's own
 
     [[condition]]                                 # perturbations with strengths
     fog = 0.6
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -53,7 +53,7 @@ class RequestFile(StrictTable):
     models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     seed: int = 0
     fit: str = DEFAULT_FIT
-    side: int = STUDY_SIDE
+    side: int | Literal["model"] = STUDY_SIDE
     condition: list[Annotated[Condition, made_by(_condition)]] = Field(min_length=1)
 
 
@@ -76,7 +76,7 @@ def as_toml(spec: RunSpec) -> str:
         f"models = {json.dumps(spec.model_names)}",
         f"seed = {spec.seed}",
         f"fit = {json.dumps(spec.fit)}",
-        *([f"side = {spec.side}"] if spec.side != STUDY_SIDE else []),
+        *([f"side = {json.dumps(spec.asked_side)}"] if spec.asked_side != STUDY_SIDE else []),
     ]
     for condition in spec.conditions:
         values = condition.as_dict() or {_CLEAN: 0.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -14,9 +14,11 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.validation import StrictRecord, checked, made_by
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.sides import OWN_SIDE, by_side
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, check_fit, check_side
+from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, check_fit
+from robustness.pictures.picture import Picture
 
 
 class _KeptSpec(StrictRecord):
@@ -27,14 +29,15 @@ class _KeptSpec(StrictRecord):
     perturbations: list[Annotated[Condition, made_by(Condition.from_dict)]]
     seed: Annotated[int, made_by(check_seed)]
     fit: str
-    side: Annotated[int, Field(ge=1, le=MAX_SIDE)]
+    side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model"]
 
 
 @dataclass(frozen=True)
 class RunSpec:
     """The request of a run: enough to run it again and get the same rows.
 
-    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results.
+    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. With
+    ``own_sides`` each model sees the images at its own input side; ``side`` is the first model's.
     """
 
     models: tuple[tuple[str, str], ...]
@@ -42,6 +45,22 @@ class RunSpec:
     seed: int = 0
     fit: str = DEFAULT_FIT
     side: int = STUDY_SIDE
+    own_sides: bool = False
+
+    @property
+    def asked_side(self) -> int | str:
+        """The side of all images, or ``OWN_SIDE``."""
+        return OWN_SIDE if self.own_sides else self.side
+
+    def by_side(self) -> list[RunSpec]:
+        """The same request, split into one for each side."""
+        if not self.own_sides:
+            return [self]
+        hashes = dict(self.models)
+        return [
+            replace(self, models=tuple((n, hashes[n]) for n in names), side=side, own_sides=False)
+            for side, names in by_side(OWN_SIDE, self.model_names).items()
+        ]
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -53,7 +72,7 @@ class RunSpec:
             "perturbations": [condition.as_dict() for condition in self.conditions],
             "seed": self.seed,
             "fit": self.fit,
-            "side": self.side,
+            "side": self.asked_side,
             "bits": BITS,  # of every image
         }
 
@@ -61,8 +80,10 @@ class RunSpec:
     def from_dict(cls, values: Any) -> RunSpec:
         """The spec that ``as_dict`` gave; raises ``ParameterError`` for anything else."""
         read = checked(_KeptSpec, values)
-        models = tuple(read.models.items())
-        return cls(models, tuple(read.perturbations), read.seed, read.fit, read.side)
+        side = next(iter(by_side(read.side, list(read.models))), STUDY_SIDE)
+        own = read.side == OWN_SIDE
+        models, conditions = tuple(read.models.items()), tuple(read.perturbations)
+        return cls(models, conditions, read.seed, read.fit, side, own)
 
     @property
     def digest(self) -> str:
@@ -76,11 +97,12 @@ def make_spec(
     *,
     seed: int = 0,
     fit: str = DEFAULT_FIT,
-    side: int = STUDY_SIDE,
+    side: int | str = STUDY_SIDE,
 ) -> RunSpec:
     """A checked RunSpec; without ``model_names`` it has the default selection.
 
-    Duplicate ``conditions`` count once. Raises ``UnknownNameError`` for an unknown model or fit,
+    ``side`` is in pixels, or ``OWN_SIDE`` for each model's own. Duplicate ``conditions`` count
+    once. Raises ``UnknownNameError`` for an unknown model or fit,
     ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range or no
     condition.
     """
@@ -89,6 +111,14 @@ def make_spec(
     check_fit(fit)
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    return RunSpec(
-        hashes, tuple(dict.fromkeys(conditions)), check_seed(seed), fit, check_side(side)
-    )
+    sides = list(by_side(side, names))
+    conditions = tuple(dict.fromkeys(conditions))
+    return RunSpec(hashes, conditions, check_seed(seed), fit, sides[0], len(sides) > 1)
+
+
+def spec_of(
+    picture: Picture, model_names: Sequence[str] | None, conditions: Sequence[Condition], seed: int
+) -> RunSpec:
+    """As ``make_spec``, with the fit of ``picture`` and its side, or sides."""
+    side = OWN_SIDE if picture.others else picture.side
+    return make_spec(model_names, conditions, seed=seed, fit=picture.fit, side=side)

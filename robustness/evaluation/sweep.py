@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import measured, perturbed, picture_scores, prepare
+from robustness.evaluation.loop import measured, of_shown, perturbed, picture_scores, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import make_spec
 from robustness.models import Classifier, Outputs
@@ -129,7 +129,7 @@ def sweep(
     repeats: int = DEFAULT_REPEATS,
     seed: int = 0,
     fit: str = DEFAULT_FIT,
-    side: int = STUDY_SIDE,
+    side: int | str = STUDY_SIDE,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement | Break]:
     """Sweep each perturbation of ``names``; yield its points, then its breaks.
@@ -159,17 +159,23 @@ def sweep(
         ]
         for record in records
     }
-    chosen = make_spec(model_names, [Condition.of({records[0].name: 0.0})]).model_names
-    clean = {name: load(name, side=side)(picture.image[None]) for name in chosen}
+    first = specs[records[0].name][0]
+    chosen = first.model_names
+    clean = {
+        name: load(name, side=part.side)(picture.at(part.side).image[None])
+        for part in first.by_side()
+        for name in part.model_names
+    }
     for record in records:
         found: dict[str, list[_Found]] = {name: [] for name in chosen}
-        for spec in specs[record.name]:
-            batch = prepare([picture], spec.conditions, spec.seed)
-            for name in chosen:
-                classifier = load(name, side=side)  # again if the memory budget released it
-                (rows,) = measured(spec, batch, classifier, clean=[clean[name]])
-                yield from rows
-                found[name].append(_search(picture, classifier, rows, spec.seed, record))
+        for part in (part for spec in specs[record.name] for part in spec.by_side()):
+            seen = picture.at(part.side)
+            batch = prepare([seen], part.conditions, part.seed)
+            for name in part.model_names:
+                classifier = load(name, side=part.side)  # again if memory ran short
+                (rows,) = measured(part, batch, classifier, clean=[clean[name]])
+                yield from of_shown(rows, picture)
+                found[name].append(_search(seen, classifier, rows, part.seed, record))
         for name in chosen:
             yield _summary(record, name, found[name], clean[name], grid(record, steps)[1])
 

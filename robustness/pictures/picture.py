@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ def image_digest(image: NDArray[np.float32]) -> str:
 class Picture:
     """A study image with its name and the SHA-256 of its pixels.
 
-    ``fit`` is the method that made it square.
+    ``fit`` is the method that made it square. ``others`` are versions of the same image at other
+    sides, for models with another input size.
     """
 
     name: str
@@ -28,6 +30,22 @@ class Picture:
     digest: str
     label: int | None = None
     fit: str = DEFAULT_FIT
+    others: tuple[Picture, ...] = ()
+
+    @property
+    def versions(self) -> tuple[Picture, ...]:
+        """The image at each side, the one shown first."""
+        return (self, *self.others)
+
+    def at(self, side: int) -> Picture:
+        """The version of ``side`` pixels, with this name and label; itself if there is none."""
+        found = next((each for each in self.others if each.side == side), self)
+        return replace(found, name=self.name, label=self.label, others=())
+
+    @classmethod
+    def together(cls, versions: Sequence[Picture]) -> Picture:
+        """The first of ``versions``, with the others beside it."""
+        return replace(versions[0], others=tuple(versions[1:]))
 
     @property
     def side(self) -> int:

@@ -77,8 +77,8 @@ def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
         values["seed"] = str(spec.seed)
     if spec.fit != DEFAULT_FIT:
         values["fit"] = spec.fit
-    if spec.side != STUDY_SIDE:
-        values["side"] = str(spec.side)
+    if spec.asked_side != STUDY_SIDE:
+        values["side"] = str(spec.asked_side)
     return query(values)
 
 
@@ -93,8 +93,8 @@ def _command(spec: RunSpec, picture_name: str, sample: str | None, truth: str | 
         words += ["--seed", str(spec.seed)]
     if spec.fit != DEFAULT_FIT:
         words += ["--fit", spec.fit]
-    if spec.side != STUDY_SIDE:
-        words += ["--side", str(spec.side)]
+    if spec.asked_side != STUDY_SIDE:
+        words += ["--side", str(spec.asked_side)]
     return shlex.join(words)
 
 
@@ -125,7 +125,7 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
         f"    conditions=[{condition}],",
         f"    seed={spec.seed},",
         f"    fit={spec.fit!r},",
-        *([f"    side={spec.side},"] if spec.side != STUDY_SIDE else []),
+        *([f"    side={spec.asked_side!r},"] if spec.asked_side != STUDY_SIDE else []),
         ")",
         f"rows = api.evaluate_pictures({picture!r}, spec{labels})",
         f"print(rows[{json.dumps(columns)}])",

@@ -18,7 +18,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.film import of_sweep
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
@@ -53,7 +53,7 @@ def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: in
             repeats=REPEATS,
             seed=seed,
             fit=picture.fit,
-            side=picture.side,
+            side=spec_of(picture, names, [condition], seed).asked_side,
         ),
         len(names) * (repeats * (STEPS if record.graded else 2) + 1),
     )
@@ -167,7 +167,7 @@ def _at_one_strength(
         in_link=True,
     )
     condition = Condition.of({perturbation: strength})
-    spec = make_spec(names, [condition], seed=seed, fit=picture.fit, side=picture.side)
+    spec = spec_of(picture, names, [condition], seed)
     altered = memo.change(picture, condition, seed)
     what = f"{condition.label}, {record.value_text(strength)}"
     rows = memo.all_answers(spec, picture, names, altered)

@@ -17,7 +17,7 @@ from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed, stages_by_place
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.evaluation.suites import study_conditions
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
@@ -83,7 +83,7 @@ def measure(
     pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
 ) -> list[Measurement]:
     """The rows of the scorecard, cached or computed with progress; stops the page if cancelled."""
-    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
+    spec = spec_of(pictures[0], names, conditions, seed)
     return Measuring(
         "Scoring",
         work_key("score", pictures, names, conditions, seed),
@@ -159,7 +159,7 @@ def _by_place(
 ) -> list[Measurement]:
     """``rows`` with their stages compared place by place, cached or computed with progress."""
     names = list(dict.fromkeys(row.model for row in rows))
-    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
+    spec = spec_of(pictures[0], names, conditions, seed)
     what = "Comparing place by place"
     found = Measuring(
         what,

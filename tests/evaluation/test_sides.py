@@ -13,8 +13,14 @@ from robustness import api, runs
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.film import shoot
+from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request_file import as_toml, read_request
 from robustness.evaluation.sides import by_side, one_side
+from robustness.evaluation.spec import RunSpec
+from robustness.pictures.fitting import study_image
+from robustness.pictures.picture import Picture
+from robustness.pictures.samples import sample_bytes
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 MIXED = ("SqueezeNet", "EfficientNetLite1", "EfficientNetLite0")
@@ -25,7 +31,7 @@ def test_models_are_grouped_by_their_own_side() -> None:
     assert by_side("384", MIXED) == {384: MIXED}
     own = {224: ("SqueezeNet", "EfficientNetLite0"), 240: ("EfficientNetLite1",)}
     assert by_side("model", MIXED) == own
-    assert one_side("model", MIXED[1:2]) == 240
+    assert one_side("model", MIXED[1]) == 240
 
 
 @pytest.mark.parametrize("asked", ["0", "1025", "-1", "big", "2.5", "99999999999", ""])
@@ -34,18 +40,45 @@ def test_what_is_no_side_is_refused(asked: str) -> None:
         by_side(asked, MIXED)
 
 
-def test_one_run_has_one_side() -> None:
-    with pytest.raises(ParameterError, match="240: EfficientNetLite1"):
-        one_side("model", MIXED)
-    with pytest.raises(ParameterError, match="240: EfficientNetLite1"):
-        api.make_spec(MIXED, side="model")
-    assert api.make_spec(["EfficientNetLite1"], side="model").side == 240
+def test_a_request_at_several_sides_is_a_run_for_each() -> None:
+    whole = api.make_spec(MIXED, perturbations=["fog"], side="model")
+    assert [(part.side, part.model_names) for part in whole.by_side()] == [
+        (224, ("SqueezeNet", "EfficientNetLite0")),
+        (240, ("EfficientNetLite1",)),
+    ]
+    assert RunSpec.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole
+    with pytest.raises(ParameterError, match="224 px, 240 px"):
+        api.evaluate("samples", whole)
+    alone = api.make_spec(["EfficientNetLite1"], side="model")
+    assert (alone.side, alone.own_sides) == (240, False)
 
 
-def test_a_request_file_keeps_the_side(tmp_path: Path) -> None:
-    asked = api.make_spec(["SqueezeNet"], perturbations=["fog"], side=96)
+@pytest.mark.parametrize("side", [96, "model"])
+def test_a_request_file_keeps_the_side(tmp_path: Path, side: int | str) -> None:
+    asked = api.make_spec(MIXED, perturbations=["fog"], side=side)
     (tmp_path / "request.toml").write_text(as_toml(asked))
     assert read_request(tmp_path / "request.toml") == asked
+
+
+def test_every_model_is_asked_at_its_own_side_in_one_call() -> None:
+    images = {"coffee": "sample:coffee"}
+    whole = api.make_spec(MIXED[:2], conditions=["gaussian_noise=0.4"], side="model")
+    found = api.evaluate_pictures(images, whole)
+    assert found["side"].tolist() == [224, 240]
+    assert found["image_digest"].nunique() == 1, "it is one image"
+    apart = [api.evaluate_pictures(images, part) for part in whole.by_side()]
+    columns = ["probability", "cosine", "ssim"]
+    expected = [frame[columns].iloc[0].tolist() for frame in apart]
+    assert found[columns].to_numpy().tolist() == expected
+    made = Picture.together(
+        [
+            Picture.of("coffee", study_image(sample_bytes("coffee"), side=part.side))
+            for part in whole.by_side()
+        ]
+    )
+    film = shoot(made, whole.conditions[0], "gaussian_noise", MIXED[:2], steps=2, side="model")
+    last = [event for event in film if isinstance(event, Measurement)]
+    assert {row.model: row.side for row in last} == dict(zip(MIXED, (224, 240), strict=False))
 
 
 @pytest.mark.slow
@@ -87,6 +120,18 @@ def test_commands_measure_each_model_at_its_own_side(
     assert {spec.side: spec.model_names for spec in found} == {
         side: (name,) for name, side in sides.items()
     }
+    budget = tmp_path / "budget.toml"
+    budget.write_text(
+        "when_unsure = 'pass'\n[[limit]]\nmin_consistency = 0\n"
+        "[[limit]]\nmodel = 'Eff*'\nmax_accuracy_drop = 1\n"
+    )
+    checked = printed(
+        *("check", "samples", "--limit", "1", "--perturbations", "brightness"),
+        *("--out", str(tmp_path), "--budget", str(budget)),
+    )
+    assert [(each["run"], {v["model"] for v in each["verdicts"]}) for each in checked] == [
+        (Path(each["folder"]).name, {name}) for each, name in zip(evaluated, sides, strict=True)
+    ], "the runs that there were, each held against the limits on its model"
     swept = printed("sweep", images[0], "--perturbation", "brightness", "--steps", "3")
     assert {row["model"]: row["side"] for row in swept["points"]} == sides
     at_study = next(row for row in study["measurements"] if row["model"] == "EfficientNetLite1")

@@ -70,8 +70,9 @@ def three_pictures() -> None:
     from robustness.ui.shown import attention
 
     image = study_image(sample_bytes("coffee"))
-    pictures = [("Original", image), ("*Odd*", image[::-1]), ("Black", np.zeros_like(image))]
-    attention.section(pictures, {"EfficientNetLite0": [967, 504, 285]})
+    images = np.stack([image, image[::-1], np.zeros_like(image)])
+    captions = ["Original", "*Odd*", "Black"]
+    attention.section(captions, lambda _: images, {"EfficientNetLite0": [967, 504, 285]})
 
 
 def test_any_number_of_pictures_and_classes(at_once: None) -> None:

@@ -13,7 +13,7 @@ from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import own_scores, to_table
 from robustness.evaluation.spec import RunSpec
-from robustness.pictures.fitting import to_png
+from robustness.pictures.fitting import STUDY_SIDE, to_png
 from robustness.pictures.picture import Picture
 from robustness.report.content import Data, Shot
 from robustness.report.wording import class_title, model, share
@@ -35,7 +35,17 @@ def facts(
         ("Measurements", f"{len(rows):,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
         ("Seed", str(spec.seed)),
+        *([("Image side", _sides(spec))] if spec.asked_side != STUDY_SIDE else []),
     ]
+
+
+def _sides(spec: RunSpec) -> str:
+    """Such as "384 px", or the side of each model's images."""
+    if not spec.own_sides:
+        return f"{spec.side} px"
+    return "; ".join(
+        f"{part.side} px for {', '.join(map(model, part.model_names))}" for part in spec.by_side()
+    )
 
 
 def cautions(rows: Sequence[Measurement]) -> list[str]:
@@ -103,4 +113,5 @@ def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str,
 def command(spec: RunSpec, what: str) -> str:
     """The start of the command line that repeats the request."""
     names = ",".join(spec.model_names)
-    return f"python -m robustness {what} --models {names} --seed {spec.seed} --fit {spec.fit}"
+    side = f" --side {spec.asked_side}" if spec.asked_side != STUDY_SIDE else ""
+    return f"python -m robustness {what} --models {names} --seed {spec.seed} --fit {spec.fit}{side}"

@@ -41,10 +41,18 @@ def headline(check: Check) -> str:
     return f"{text}, and {unsure} more undecided." if unsure else f"{text}."
 
 
-def junit(check: Check) -> bytes:
-    """JUnit XML: one test case for each limit, model and condition."""
-    broken = check.broken
+def junit(*checks: Check) -> bytes:
+    """JUnit XML: one suite for each check, one test case for each limit, model and condition."""
     root = ElementTree.Element("testsuites")
+    for check in checks:
+        _add_suite(root, check)
+    ElementTree.indent(root)
+    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
+
+
+def _add_suite(root: ElementTree.Element, check: Check) -> None:
+    broken = check.broken
     suite = ElementTree.SubElement(
         root,
         "testsuite",
@@ -70,9 +78,6 @@ def junit(check: Check) -> bytes:
             ElementTree.SubElement(case, "system-out").text = _xml(verdict.sentence)
     if check.notes:
         ElementTree.SubElement(suite, "system-out").text = _xml("\n".join(check.notes))
-    ElementTree.indent(root)
-    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return written
 
 
 def _xml(text: str) -> str:

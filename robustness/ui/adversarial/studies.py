@@ -27,7 +27,7 @@ from robustness.charts.verdict import LEGEND, percent
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.reach import Reach, attack_reach, comparison, natural_reach
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.evaluation.sweep import resolution
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
@@ -58,7 +58,7 @@ def show_report(
     """Draw its button. What transfers is in the report if it is known when that is made."""
     attack = outcome.spec
     conditions = [AttackCondition.of_spec(attack)]
-    asked = make_spec(names, conditions, seed=attack.seed, fit=picture.fit, side=picture.side)
+    asked = spec_of(picture, names, conditions, attack.seed)
     changed = adversarial(picture, outcome)
     rows = [row(picture, changed, name, attack, truth) for name in names]
     transferred = transferring(picture, outcome, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
 
 from robustness import models
@@ -12,7 +13,7 @@ from robustness.charts.verdict import LEGEND, judged, percent
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
@@ -43,17 +44,18 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
         captions=("Adversarial", together),
         key="pictures-undo",
     )
-    spec = make_spec(names, [condition], seed=outcome.spec.seed, fit=picture.fit, side=picture.side)
+    spec = spec_of(picture, names, [condition], outcome.spec.seed)
     attacked = [row(picture, changed, model, outcome.spec, truth) for model in names]
     both = memo.all_answers(spec, changed, names, altered)
     alone = memo.all_answers(spec, picture, names, beside)
     _table(outcome, condition, attacked, both, alone)
-    pictures = [("Original", picture.image), ("Adversarial", outcome.image)]
+    captions, images = ["Original", "Adversarial"], [picture.image, outcome.image]
     answers = [attacked]
     if condition.strength:
-        pictures.append((together, altered.image))
+        captions.append(together)
+        images.append(altered.image)
         answers.append(both)
-    attention.section(pictures, _classes(answers))
+    attention.section(captions, lambda _: np.stack(images), _classes(answers))
 
 
 def _condition() -> Condition:

@@ -13,9 +13,9 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from robustness.base.access import Action
-from robustness.base.errors import ImageError, ParameterError, UnknownNameError
+from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain, some
-from robustness.evaluation.sides import OWN_SIDE, one_side
+from robustness.evaluation.sides import OWN_SIDE, by_side
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.fitting import DEFAULT_FIT, FITS, STUDY_SIDE
 from robustness.pictures.picture import Picture
@@ -66,7 +66,7 @@ def _choice(
     names: Sequence[str], *, several: bool, more: Callable[[], None] | None = None
 ) -> tuple[list[Picture], DeltaGenerator]:
     """The chosen images, and the row below the samples."""
-    sample, fit, side = current_sample(), _current_fit(), _current_side(names)
+    sample, fit, sides = current_sample(), _current_fit(), _current_sides(names)
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
@@ -99,9 +99,9 @@ def _choice(
             sharing.button(st.session_state.get("uploads", []))
             if more:
                 more()
-    uploaded = _uploaded(fit, side)
+    uploaded = _uploaded(fit, sides)
     of_run = [] if uploaded else linked_picture()
-    given = uploaded or of_run or _shared(fit, side)
+    given = uploaded or of_run or _shared(fit, sides)
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
         others = [name for name in SAMPLES.names if given or name != sample]
@@ -117,11 +117,19 @@ def _choice(
             if uploaded:
                 told = "Links include it." if _linked_copy() else "Links do not include uploads."
             st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
-    chosen = given or [sample_picture(sample, fit, side)]
-    if several:  # in the first one's fit and side, which may be a run's
-        first = chosen[0]
-        return [*chosen, *(sample_picture(name, first.fit, first.side) for name in also)], below
+    chosen = given or [_sample(sample, fit, sides)]
+    first = chosen[0]
+    if first.others:
+        each = ", ".join(f"{version.side} px" for version in first.versions)
+        st.caption(f"Each model sees its own input size ({each}). Shown at {first.side} px.")
+    if several:  # in the first one's fit and sides, which may be a run's
+        sides = [version.side for version in first.versions]
+        return [*chosen, *(_sample(name, first.fit, sides) for name in also)], below
     return chosen[-1:], below
+
+
+def _sample(name: str, fit: str, sides: Sequence[int]) -> Picture:
+    return Picture.together([sample_picture(name, fit, side) for side in sides])
 
 
 def _freeze() -> None:
@@ -212,11 +220,15 @@ def _link_to_own() -> None:
     st.query_params[UPLOAD] = sharing.OWN
 
 
-def _uploaded(fit: str, side: int) -> list[Picture]:
+def _own(name: str, data: bytes, fit: str, sides: Sequence[int]) -> Picture:
+    return Picture.together([uploaded_picture(name, data, fit, side) for side in sides])
+
+
+def _uploaded(fit: str, sides: Sequence[int]) -> list[Picture]:
     pictures = []
     for name, data in st.session_state.get("uploads", []):
         try:
-            pictures.append(uploaded_picture(name, data, fit, side))
+            pictures.append(_own(name, data, fit, sides))
         except ImageError as error:
             st.error(plain(sentence(error)), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
@@ -227,7 +239,7 @@ def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
     return sharing.shared(st.query_params.get(UPLOAD, ""))
 
 
-def _shared(fit: str, side: int) -> list[Picture]:
+def _shared(fit: str, sides: Sequence[int]) -> list[Picture]:
     """The link's shared image; says if a sample replaces it."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
@@ -241,7 +253,7 @@ def _shared(fit: str, side: int) -> list[Picture]:
         return []
     copy, data = found
     try:
-        picture = uploaded_picture(copy.name, data, fit, side)
+        picture = _own(copy.name, data, fit, sides)
     except ImageError as error:
         st.error(plain(sentence(error)), icon=":material/broken_image:")
         return []
@@ -274,15 +286,10 @@ def _current_fit() -> str:
     return fit if fit in FITS else DEFAULT_FIT
 
 
-def _current_side(names: Sequence[str]) -> int:
-    """The side chosen on the page or in the link; of the models ``names`` if it is theirs."""
+def _current_sides(names: Sequence[str]) -> list[int]:
+    """The side chosen on the page or in the link, or those of the models ``names``."""
     side = st.session_state.get("side") or st.query_params.get("side")
-    if side == OWN_SIDE:
-        try:
-            return one_side(side, names)
-        except ParameterError as error:
-            st.warning(plain(f"{sentence(error)} Showing {STUDY_SIDE} px."))
-    return int(side) if side in SIDES else STUDY_SIDE
+    return list(by_side(side if side in (*SIDES, OWN_SIDE) else None, names)) or [STUDY_SIDE]
 
 
 def _gallery(selected: str | None) -> None:

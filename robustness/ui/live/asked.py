@@ -12,7 +12,7 @@ from robustness.charts.verdict import correct_models, tally, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.evaluation.spec import RunSpec, spec_of
 from robustness.pictures.picture import Picture
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
@@ -35,7 +35,8 @@ class LiveRequest(NamedTuple):
     @property
     def of_whom(self) -> tuple[str, ...]:
         """The image, its true class and the models."""
-        return (self.picture.digest, str(self.truth), *self.models)
+        seen = (version.digest for version in self.picture.versions)
+        return (*seen, str(self.truth), *self.models)
 
     @property
     def id(self) -> str:
@@ -44,13 +45,7 @@ class LiveRequest(NamedTuple):
 
     @property
     def spec(self) -> RunSpec:
-        return make_spec(
-            self.models,
-            [self.condition],
-            seed=self.seed,
-            fit=self.picture.fit,
-            side=self.picture.side,
-        )
+        return spec_of(self.picture, self.models, [self.condition], self.seed)
 
     @property
     def what(self) -> str:

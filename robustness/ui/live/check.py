@@ -123,7 +123,8 @@ def show_details(
             )
             copy_button(asked.spec, picture, truth)
         attention.section(
-            [("Original", picture.image), ("Perturbed", altered.image)],
+            ["Original", "Perturbed"],
+            lambda name: memo.seen(asked.spec, picture, name, altered)[2].frames[0],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
         )
 

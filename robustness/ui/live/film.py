@@ -43,7 +43,7 @@ def _offer(asked: LiveRequest, name: str) -> films.Offer:
             *(picture, condition, name, asked.models),
             seed=seed,
             fit=picture.fit,
-            side=picture.side,
+            side=asked.spec.asked_side,
         ),
         total=len(wanted) * (1 + len(asked.models)),
         finish=lambda events: played(

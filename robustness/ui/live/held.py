@@ -132,12 +132,15 @@ def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
     fit = asked.picture.fit
-    side = asked.picture.side
-    image = study_image(pictures[0], name="camera", fit=fit, side=side, pixels=MOST_PIXELS)
-    asked = asked._replace(picture=Picture.of("camera", image, fit=fit), truth=None)
+    versions = [
+        study_image(pictures[0], name="camera", fit=fit, side=each.side, pixels=MOST_PIXELS)
+        for each in asked.picture.versions
+    ]
+    picture = Picture.together([Picture.of("camera", image, fit=fit) for image in versions])
+    asked = asked._replace(picture=picture, truth=None)
     header, (_, after) = _picture(asked, [], who)
     answers, _ = _answers(asked, [], who)
-    return {**header, **answers}, [to_png(image), after]
+    return {**header, **answers}, [to_png(picture.image), after]
 
 
 Make = Callable[[LiveRequest, list[bytes], str], Message]

@@ -15,7 +15,7 @@ from typing import Any
 from robustness.attacks.curves import Point, Smallest
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.models.inference.choice import chosen
 from robustness.pictures.picture import Picture
 
@@ -77,10 +77,11 @@ def work_key(
 ) -> str:
     """The key of the work ``what``: pixels, conditions, each model's weights, and the engine.
 
-    All ``pictures`` share one fit.
+    All ``pictures`` share one fit and have the same sides.
     """
-    spec = make_spec(names, conditions, seed=seed, fit=pictures[0].fit, side=pictures[0].side)
-    return " ".join([what, spec.digest, str(chosen()), *(picture.digest for picture in pictures)])
+    spec = spec_of(pictures[0], names, conditions, seed)
+    seen = (version.digest for picture in pictures for version in picture.versions)
+    return " ".join([what, spec.digest, str(chosen()), *seen])
 
 
 def nameless(pictures: Sequence[Picture]) -> list[Picture]:

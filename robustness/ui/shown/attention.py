@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -78,12 +78,16 @@ class Attention:
     refusal: str = ""
 
 
-def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequence[int]]) -> None:
+def section(
+    captions: Sequence[str],
+    images_of: Callable[[str], Images],
+    classes: Mapping[str, Sequence[int]],
+) -> None:
     """Draw a switch and, while it is on, every model's maps.
 
-    ``pictures`` are (caption, study image). ``classes`` are the distinct class indices to explain
-    by model name, the original's first. Drawn last on a page, once; while the switch is off,
-    nothing is computed or imported.
+    ``images_of`` returns the images that a model sees, one for each caption. ``classes`` are the
+    distinct class indices to explain by model name, the original's first. Drawn last on a page,
+    once; while the switch is off, nothing is computed or imported.
     """
     asked = st.toggle(
         "**Where does the model look?**",
@@ -95,11 +99,10 @@ def section(pictures: Sequence[tuple[str, Images]], classes: Mapping[str, Sequen
     if not asked:
         return
     st.html(_legend())
-    images = np.stack([image for _, image in pictures])
-    work = [Question.of(name, images, wanted) for name, wanted in classes.items()]
+    work = [Question.of(name, images_of(name), wanted) for name, wanted in classes.items()]
     complete = all(KEPT.get(item.key) for item in work)
     shown = fragment(_show, run_every=None if complete else LOOK_SECONDS)
-    shown(work, [caption for caption, _ in pictures], None if complete else time.monotonic())
+    shown(work, captions, None if complete else time.monotonic())
 
 
 def _show(work: Sequence[Question], captions: Sequence[str], since: float | None) -> None:

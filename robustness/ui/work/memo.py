@@ -140,11 +140,24 @@ def answers(
     wish = TURNS.wish(who)
 
     def answer(name: str) -> Measurement:
-        classifier = models.load(name, side=spec.side)
-        row = _answer(spec, picture, classifier, altered.batch, lambda: TURNS.turn(who, wish))
-        return replace(row, image=picture.name, label=picture.label)
+        part, own, batch = seen(spec, picture, name, altered)
+        classifier = models.load(name, side=part.side)
+        row = _answer(part, own, classifier, batch, lambda: TURNS.turn(who, wish))
+        shown = picture.digest
+        return replace(row, image=picture.name, image_digest=shown, label=picture.label)
 
     return together(names, answer)
+
+
+def seen(
+    spec: RunSpec, picture: Picture, name: str, altered: Altered
+) -> tuple[RunSpec, Picture, Batch]:
+    """``spec``, ``picture`` and ``altered`` at the side of the model ``name``."""
+    part = next(part for part in spec.by_side() if name in part.model_names)
+    if part.side == picture.side:
+        return part, picture, altered.batch
+    own = picture.at(part.side)
+    return part, own, change(own, part.conditions[0], part.seed).batch
 
 
 def all_answers(
@@ -166,7 +179,8 @@ def _by_place(spec: RunSpec, picture: Picture, classifier: Classifier, _image: I
 
 def by_place(spec: RunSpec, picture: Picture, model: str, altered: Altered) -> Stages:
     """The stages of a model's row, compared place by place."""
-    return _by_place(spec, picture, models.load(model, side=spec.side), altered.image)
+    part, own, batch = seen(spec, picture, model, altered)
+    return _by_place(part, own, models.load(model, side=part.side), Altered(batch).image)
 
 
 def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
