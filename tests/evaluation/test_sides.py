@@ -123,7 +123,7 @@ def test_commands_measure_each_model_at_its_own_side(
     budget = tmp_path / "budget.toml"
     budget.write_text(
         "when_unsure = 'pass'\n[[limit]]\nmin_consistency = 0\n"
-        "[[limit]]\nmodel = 'Eff*'\nmax_accuracy_drop = 1\n"
+        "[[limit]]\nmodel = 'Eff*'\nperturbation = '*'\nmin_consistency = 0\n"
     )
     checked = printed(
         *("check", "samples", "--limit", "1", "--perturbations", "brightness"),

@@ -50,14 +50,14 @@ def _pads(node: Node, before: Shape, windows: Sequence[int]) -> Pads:
 def _padded(
     tensor: Any, pads: Pads, reach: Sequence[int], strides: Sequence[int]
 ) -> tuple[Any, str]:
-    """``tensor`` (N, H, W, C), and the name of the padding that it still needs.
+    """``tensor`` (N, ..., C), and the name of the padding that it still needs.
 
     TensorFlow also takes padding as numbers, but with these its optimiser of graphs can end the
     process: 2.21 does, with a strided convolution's gradient for any number of images.
     """
     if not any(map(any, pads)):
         return tensor, "VALID"
-    if pads == [_same(*told) for told in zip(tensor.shape[1:3], reach, strides, strict=True)]:
+    if pads == [_same(*told) for told in zip(tensor.shape[1:-1], reach, strides, strict=True)]:
         return tensor, "SAME"
     return tensorflow().pad(tensor, [[0, 0], *pads, [0, 0]]), "VALID"
 
@@ -110,11 +110,11 @@ def _convolved_volumes(node: Node, x: Value, kernel: Value) -> Value:
     """A convolution over three axes; TensorFlow dilates none on a CPU."""
     if any(step != 1 for step in node.attributes["dilations"]):
         raise NotImplementedError("three axes of places with a dilation")
-    tf = tensorflow()
-    pads = _pads(node, x.shape[2:], [size or 0 for size in kernel.shape[2:]])
-    tensor = tf.pad(x.at(VOLUMES), [[0, 0], *pads, [0, 0]])
-    strides = [1, *node.attributes["strides"], 1]
-    return Value(tf.nn.conv3d(tensor, kernel.at((2, 3, 4, 1, 0)), strides, "VALID"), VOLUMES)
+    reach, strides = [size or 0 for size in kernel.shape[2:]], list(node.attributes["strides"])
+    pads = _pads(node, x.shape[2:], reach)
+    tensor, padding = _padded(x.at(VOLUMES), pads, reach, strides)
+    filters = kernel.at((2, 3, 4, 1, 0))
+    return Value(tensorflow().nn.conv3d(tensor, filters, [1, *strides, 1], padding), VOLUMES)
 
 
 def _convolved(node: Node, tensor: Any, filters: Any, window: Shape, x: Value) -> Any:
