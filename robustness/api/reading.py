@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def failing_images(
 
 @checked_call
 def choose(
-    run: Run,
+    run: Run | Sequence[Run],
     *,
     weights: Mapping[str, float] | None = None,
     min_accuracy: float | None = None,
@@ -97,6 +97,7 @@ def choose(
 ) -> ModelChoice:
     """The model of ``run`` to ship, or those that cannot be told apart; ``.sentences`` say it.
 
+    Several runs count on the images and conditions that all have.
     ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below
     ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
     ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out. A

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.look import drawn, model_style, whiskers
+from robustness.statistics.effective import Expected, expected
 
 Entry = Mapping[str, Any]
 
@@ -54,13 +56,16 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     """A marker per model: ``name`` of ``AXES`` across, the score up with its interval.
 
     ``entries`` are those of a choice that have a score. The area of a marker is the model's size.
-    A line joins the models that none dominates.
+    A dotted line joins the models that none dominates; against accuracy, a dashed one shows what
+    the accuracy of all of them predicts.
     """
     known = sorted((e for e in entries if e[name] is not None), key=lambda e: float(e[name]))
     axis = AXES[name]
     front = [e for e in known if e["model"] not in dominated(known, name)]
     largest = max((e["megabytes"] or 0.0 for e in known), default=0.0) or 1.0
+    line = expected(known) if name == "accuracy" else None
     traces: list[dict[str, Any]] = [
+        *([_line(line, [e[name] for e in known])] if line else []),
         {
             "type": "scatter",
             "name": "not dominated",
@@ -70,7 +75,7 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             "line": {"color": "#8796a5", "width": 1, "dash": "dot"},
             "hoverinfo": "skip",
             "showlegend": False,
-        }
+        },
     ]
     for entry in known:
         colour, marker, _ = model_style(entry["model"])
@@ -96,4 +101,61 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             **({"tickformat": axis.form} if axis.form else {"rangemode": "tozero"}),
         },
         yaxis={"title": title, "tickformat": ".0%"},
+    )
+
+
+def _line(line: Expected, accuracies: Sequence[float]) -> dict[str, Any]:
+    shares = np.linspace(min(accuracies), min(max(accuracies), 0.999), 30).tolist()
+    return {
+        "type": "scatter",
+        "name": "predicted from accuracy",
+        "x": shares,
+        "y": [line(share) for share in shares],
+        "mode": "lines",
+        "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
+        "hoverinfo": "skip",
+        "showlegend": True,
+    }
+
+
+def published(measured: Sequence[Entry], elsewhere: Sequence[Entry]) -> go.Figure:
+    """mCE against the error on the originals: this run's models beside published ones.
+
+    ``measured`` has ``model``, ``error`` (a share) and ``mean_ce`` with its interval; ``elsewhere``
+    is ``published_errors()``. Published models are grey and open.
+    """
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "name": "measured elsewhere",
+            "x": [e["clean_error"] / 100 for e in elsewhere],
+            "y": [e["mce"] for e in elsewhere],
+            "text": [e["model"] for e in elsewhere],
+            "mode": "markers+text",
+            "textposition": "top center",
+            "textfont": {"size": 10, "color": "#8796a5"},
+            "marker": {"size": 9, "color": "#8796a5", "symbol": "circle-open"},
+            "hovertemplate": "%{text}: error %{x:.1%}, mCE %{y:.1f}"
+            "<extra>measured elsewhere</extra>",
+        }
+    ]
+    for entry in measured:
+        colour, marker, _ = model_style(entry["model"])
+        traces.append(
+            {
+                "type": "scatter",
+                "name": models.label(entry["model"]),
+                "x": [entry["error"]],
+                "y": [entry["mean_ce"]],
+                "mode": "markers",
+                "marker": {"size": _SMALLEST, "color": colour, "symbol": marker},
+                "error_y": whiskers([entry], "mean_ce"),
+                "hovertemplate": "error %{x:.1%}, mCE %{y:.1f}<extra>%{fullData.name}</extra>",
+            }
+        )
+    return drawn(
+        traces,
+        height=380,
+        xaxis={"title": "Error on the originals", "tickformat": ".0%"},
+        yaxis={"title": "mCE, lower is better"},
     )

@@ -1,4 +1,4 @@
-"""The command that answers which model of a run to ship."""
+"""The command that answers which model to ship."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustness.commands.options import RUN, Parsers, add_command, add_shared
 def add(parsers: Parsers) -> None:
     """Add ``choose``."""
     chosen = add_command(parsers, "choose", choose_command, "--json")
-    chosen.add_argument("run", metavar="RUN", help=RUN)
+    chosen.add_argument("runs", metavar="RUN", nargs="+", help=f"{RUN}; several of the same images")
     chosen.add_argument(
         "--weights",
         metavar="A=N,B=N",
@@ -57,12 +57,11 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def choose_command(options: argparse.Namespace) -> int:
-    """Say which model of a run to ship; those that cannot be told apart are tied."""
+    """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, runs
 
-    run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
     found = api.choose(
-        run,
+        [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs],
         weights=options.weights,
         min_accuracy=options.min_accuracy,
         max_latency_ms=options.max_latency_ms,

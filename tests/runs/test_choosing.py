@@ -19,6 +19,7 @@ from robustness.report.content import Chooser, Titled
 from robustness.report.results import run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from tests.support.made_up_runs import MadeUpRun, attacked, rows
+from tests.support.made_up_saved_runs import pictures, saved
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
@@ -219,3 +220,25 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     assert losers == {"EfficientNetLite0": "SqueezeNet", "EfficientNetLite1": "SqueezeNet"}
     alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
     assert run_choice.trade_offs(alone, Figures(alone.frame())) is None
+
+
+def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any) -> None:
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(40)])
+    more = digests | pictures(tmp_path / "more", ["other.png"])
+    whole, one, two = (
+        saved(tmp_path / name, images, shares, source=tmp_path / "set")
+        for name, images, shares in (
+            ("whole", digests, {"SqueezeNet": 0.3, "EfficientNetLite0": 0.9}),
+            ("one", more, {"SqueezeNet": 0.3}),
+            ("two", digests, {"EfficientNetLite0": 0.9}),
+        )
+    )
+    found = api.choose([one, two])
+    assert (found.best, found.images) == (("EfficientNetLite0",), 40)
+    assert found.worse == ("SqueezeNet",)
+    alone = {entry["model"]: entry["robust"] for entry in api.choose(whole).models}
+    scores = {entry["model"]: entry["robust"] for entry in found.models}
+    assert scores.keys() == alone.keys()
+    apart = saved(tmp_path / "apart", {"x.png": "elsewhere"}, {"SqueezeNet": 1}, source=tmp_path)
+    with pytest.raises(ParameterError, match="shared image"):
+        api.choose([one, apart])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness import models, statistics
-from robustness.charts import dataset, label_tables, tables
+from robustness.charts import dataset, label_tables, tables, trade
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.report.content import (
     Beside,
@@ -21,6 +21,7 @@ from robustness.report.content import (
 )
 from robustness.report.wording import model
 from robustness.statistics import Figures
+from robustness.statistics.effective import published_errors
 
 _CLASSES = 15
 """Classes that a file lists."""
@@ -90,7 +91,29 @@ def corruption_errors(found: Figures) -> Section | None:
     sources = "; ".join(dict.fromkeys(row["source"] for row in shown[1:]))
     published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(shown, columns))
     notes = [Text(f"Sources: {sources}.")] if sources else []
-    return Section("ImageNet-C corruption error", [*blocks, published, *notes])
+    beside = _beside_published(found)
+    return Section("ImageNet-C corruption error", [*blocks, *beside, published, *notes])
+
+
+def _beside_published(found: Figures) -> list[Block]:
+    """mCE against the error on the originals, for models with every corruption of ImageNet-C."""
+    every = len(statistics.imagenet_c.ALEXNET_ERRORS)
+    accuracy = {entry["model"]: entry["clean_accuracy"] for entry in found.summary}
+    whole = [e for e in found.corruption_errors if len(e["corruptions"]) == every]
+    if not whole:
+        return []
+    protocol = whole[-1]["note"]  # that of the published files, where the run has it
+    mine = [{**e, "error": 1 - accuracy[e["model"]]} for e in whole if e["note"] == protocol]
+    elsewhere = published_errors()
+    chart = Chart(
+        "mCE against the error on the originals",
+        trade.published(mine, elsewhere),
+        "Mean corruption error of each model against its error on the originals, beside published "
+        "models.",
+        "Grey: measured elsewhere, on ImageNet's validation set ("
+        f"{'; '.join(dict.fromkeys(row['source'] for row in elsewhere))}). {protocol}.",
+    )
+    return [chart]
 
 
 def classes(found: Figures) -> Section | None:

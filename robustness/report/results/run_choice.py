@@ -13,6 +13,7 @@ from robustness.report.content import Block, Chart, Chooser, Section, Text, Titl
 from robustness.report.wording import listed, model
 from robustness.runs import Run
 from robustness.statistics import Figures, ModelChoice
+from robustness.statistics.effective import above_expected, expected
 
 TITLE = "Choice"
 """Of the section with the models to choose from."""
@@ -22,7 +23,9 @@ Costs = Mapping[str, Mapping[Any, float]]
 _SHORT = "A model is worse only if its paired difference is significant and at least the margin."
 _RULE = (
     "The margin is 1 point unless criteria set another. Ranks hold for all models together at "
-    "95 %. First: the share of 1,000 resamples of the images in which the model scores highest. "
+    "95 %. Above expected: above what the accuracy on the originals predicts, by a line through "
+    "the logits of these models (Taori et al. 2020). First: the share of 1,000 resamples of the "
+    "images in which the model scores highest. "
     "Latency is the median of one image on the machine that ended the run. Memory is estimated "
     "from the weights."
 )
@@ -64,7 +67,11 @@ def trade_offs(run: Run, found: Figures) -> Section | None:
 
 def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
     """The entries of ``chosen`` with what the manifest tells of each model's ``costs``."""
-    return [{**entry, **costs.get(entry["model"], {})} for entry in chosen.models]
+    above = above_expected(chosen.models)
+    return [
+        {**entry, **costs.get(entry["model"], {}), "above": above.get(entry["model"])}
+        for entry in chosen.models
+    ]
 
 
 def difference(pair: Entry) -> str:
@@ -96,6 +103,8 @@ def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     if losers:
         each = [f"{model(worse)} (by {model(better)})" for worse, better in losers.items()]
         note += f" Beaten in both, significantly or not: {listed(each, 4)}."
+    if name == "accuracy" and expected(scored):
+        note += f" The dashed line is fitted to the logits of these {len(scored)} models."
     across = trade.AXES[name].title.lower()
     return Chart(
         f"{title} against {across}",
@@ -111,6 +120,7 @@ def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
         ("Model", lambda entry: model(entry["model"])),
         (title, lambda entry: with_interval(entry, "robust")),
         ("Original", lambda entry: _of("{:.1%}", entry["accuracy"])),
+        ("Above expected", lambda entry: _of("{:+.1f} points", _times_100(entry.get("above")))),
         ("First", lambda entry: _of("{:.0%}", entry["certainty"])),
         ("Latency", lambda entry: _of("{:.0f} ms", entry["latency_ms"])),
         ("Memory", lambda entry: _of("{:.0f} MB", entry.get("memory_megabytes"))),
@@ -131,6 +141,10 @@ def _weakest(entry: Entry) -> str:
     if entry["weakest"] is None:
         return ""
     return f"{perturbation_label(entry['weakest'])}, {entry['weakest_value']:.0%}"
+
+
+def _times_100(value: float | None) -> float | None:
+    return None if value is None else 100 * value
 
 
 def _of(form: str, value: float | None) -> str:

@@ -1,28 +1,105 @@
-"""The choice among the models of a saved run, by its figures, costs and the limits of a gate."""
+"""The choice among the models of saved runs, by figures, costs and the limits of a gate."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from robustness.base.errors import ParameterError
 from robustness.base.text import some
+from robustness.evaluation.condition import effect
 from robustness.runs import gate
 from robustness.runs.store import Run
-from robustness.statistics import Cost, Criteria, ModelChoice
+from robustness.statistics import Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
+from robustness.statistics.grid import Grid
 
 _NAMED = 2
 """Limits of a budget that are named in the reason why a model is ruled out."""
 
 
 def choose(
-    run: Run, criteria: Criteria | None = None, budget: gate.Budget | None = None
+    chosen: Run | Sequence[Run],
+    criteria: Criteria | None = None,
+    budget: gate.Budget | None = None,
 ) -> ModelChoice:
-    """The best model of ``run`` by ``criteria``, or those tied; ``budget`` rules out who breaks it.
+    """The best model of one run, or of several of the same images, by ``criteria``.
 
-    Raises ``ParameterError`` for criteria or a budget that the run cannot answer.
+    ``budget`` rules out models that break it. Several runs count on the images and conditions that
+    all have; a model of more than one is taken from the first. Raises ``ParameterError`` for
+    criteria or a budget that a run cannot answer, and for runs that share nothing.
     """
-    if not run.images:
-        raise ParameterError(f"The run {run.id} has no image that could be read.")
-    return choose_among(run.figures(), criteria, costs(run), _ruled_out(run, budget))
+    several = [chosen] if isinstance(chosen, Run) else list(chosen)
+    for run in several:
+        if not run.images:
+            raise ParameterError(f"The run {run.id} has no image that could be read.")
+    if not several:
+        raise ParameterError("Expected at least one run to choose from, got none.")
+    found = several[0].figures() if len(several) == 1 else Figures(together(several))
+    spent: dict[str, Cost] = {}
+    out: dict[str, str] = {}
+    for run in reversed(several):  # the first run that has a model counts
+        spent |= costs(run)
+        out = {name: why for name, why in out.items() if name not in run.manifest.spec.model_names}
+        out |= _ruled_out(run, budget)
+    return choose_among(found, criteria, spent, out)
+
+
+def together(several: Sequence[Run]) -> list[Grid]:
+    """One grid a model of ``several`` runs, on the images and conditions that all have."""
+    _check_weights(several)
+    grids = [run.rows.grids() for run in several]
+    images = [_places(run.rows.axes.digests) for run in several]
+    effects = [_places([effect(key.id) for key in each[0].conditions]) for each in grids]
+    names, same = (
+        [key for key in each[0] if all(key in other for other in each)]
+        for each in (images, effects)
+    )
+    if not names or not same:
+        what = "condition" if names else "image"
+        raise ParameterError(
+            f"Expected runs of the same images and conditions, got runs without a shared {what}: "
+            "choose among runs of one dataset, fit and side."
+        )
+    keys = tuple(grids[0][0].conditions[effects[0][each]] for each in same)
+    found: dict[str, Grid] = {}
+    for mine, image_at, effect_at in zip(grids, images, effects, strict=True):
+        cells = np.ix_([image_at[name] for name in names], [effect_at[each] for each in same])
+        for grid in mine:
+            shared = Grid(
+                grid.model,
+                np.array(names, object),
+                keys,
+                grid.there[cells],
+                partial(_cells, grid, cells),
+            )
+            found.setdefault(grid.model, shared)
+    return list(found.values())
+
+
+def _places(keys: Iterable[str]) -> dict[str, int]:
+    """The first place of each of ``keys``."""
+    return {key: at for at, key in reversed(list(enumerate(keys)))}
+
+
+def _cells(grid: Grid, cells: tuple[NDArray[Any], ...], column: str) -> Any:
+    return grid.read(column)[cells]
+
+
+def _check_weights(several: Sequence[Run]) -> None:
+    known: dict[str, tuple[str, str]] = {}
+    for run in several:
+        for name, digest in run.manifest.spec.models:
+            before, first = known.setdefault(name, (digest, run.id))
+            if before != digest:
+                raise ParameterError(
+                    f"Expected one {name}, got two with different weights, in {first} and "
+                    f"{run.id}: give one of them another name, or compare the runs."
+                )
 
 
 def costs(run: Run) -> dict[str, Cost]:
