@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from robustness.runs import kept_figures
+from robustness.runs import changes, kept_figures
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.queries import Rows
 from robustness.runs.selection import Chosen
+from robustness.statistics import abstaining, agreement
 from robustness.statistics.grid import UNKNOWN, Grid
 from robustness.statistics.slices import by_slice, slices
 
@@ -33,13 +34,21 @@ class Failures:
     """Where the models fail; each table is JSON-ready.
 
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
-    "consistency". ``slices`` are those of ``statistics.slices.by_slice``. Each entry has its
-    ``selection``, the text of a ``Chosen``. ``unknown`` holds sentences on what this run cannot
-    tell.
+    "consistency". ``slices`` are those of ``statistics.slices.by_slice``, ``changes`` and
+    ``groups`` those of ``runs.changes``, ``pairs`` and ``majority`` those of
+    ``statistics.agreement``, ``confidence`` and ``risk_coverage`` those of
+    ``statistics.abstaining``. Entries about images have their ``selection``, the text of a
+    ``Chosen``. ``unknown`` holds sentences on what this run cannot tell.
     """
 
     quantity: str
     slices: Entries
+    changes: Entries
+    groups: Entries
+    pairs: Entries
+    majority: Entries
+    confidence: Entries
+    risk_coverage: Entries
     unknown: Sequence[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -51,7 +60,8 @@ def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None
     """The failures of the run in ``folder``; of a finished one they are worked out once."""
     if manifest.status != FINISHED or not manifest.images:
         return fresh(rows, properties)
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    files = (Path(__file__), Path(changes.__file__))
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     by = f"{code} {properties is None}"
     document = kept_figures.kept(folder / FILE, manifest) or {}
     if document.pop("by", None) == by and set(document) == set(Failures.__dataclass_fields__):
@@ -65,11 +75,27 @@ def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
     """The failures of the rows that are there now."""
     grids = rows.grids()
     labelled = all((g.flags("correct") == UNKNOWN).all(axis=1).mean() <= 0.5 for g in grids)
+    column = "correct" if labelled else "consistent"
     return Failures(
         "perturbed_accuracy" if grids and labelled else "consistency",
-        _slices(rows, grids, "correct" if labelled else "consistent", properties),
+        _slices(rows, grids, column, properties),
+        changes.by_condition(rows),
+        changes.by_group(grids),
+        _pairs(grids, column),
+        agreement.majorities(grids, column),
+        abstaining.by_threshold(grids, column),
+        abstaining.curves(grids, column),
         [] if properties is not None else [NO_PROPERTIES],
     )
+
+
+def _pairs(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
+    found = agreement.by_pair(grids, column)
+    for entry in found:
+        one, other = entry["model"], entry["other"]
+        entry["model_selection"] = Chosen(model=one, against=other).text
+        entry["other_selection"] = Chosen(model=other, against=one).text
+    return found
 
 
 def _slices(

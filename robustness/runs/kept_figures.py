@@ -80,13 +80,6 @@ def kept(file: Path, manifest: Manifest) -> dict[str, Any] | None:
         return None
 
 
-def write(file: Path, key: str, document: dict[str, Any]) -> None:
-    """Keep ``document`` under ``key``; nothing where the disk does not take it."""
-    with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
-        text = json.dumps({"of": key, **document}, allow_nan=False).encode()
-        write_whole(file, gzip.compress(text, compresslevel=5, mtime=0))
-
-
 def _key(manifest: Manifest) -> str:
     """Changes with the rows, with the statistics, and with the classes of the models."""
     groups = models.by_labels(manifest.spec.model_names)

@@ -80,6 +80,20 @@ def test_the_worse_slice_is_the_same_everywhere(
     assert runs.load(run.folder).failures == found  # as kept beside the run
 
 
+def test_changes_and_pairs_open_the_images_that_they_count(run: runs.Run) -> None:
+    found = run.failures
+    for entry in found.changes:
+        assert len(api.failing_images(run, entry["selection"])) == entry["n_images"]
+    whole = [(e["before"], e["after"], e["n_images"]) for e in found.changes if not e["condition"]]
+    assert whole == [("espresso", "tabby", IMAGES // 2)]
+    (pair,) = found.pairs
+    for side in ("model", "other"):
+        images = api.failing_images(run, pair[f"{side}_selection"])
+        assert len(images) == pair[f"{side}_only"]
+    group = next(e for e in found.groups if e["model"] == "SqueezeNet" and not e["perturbation"])
+    assert (group["consistency"], group["group_consistency"]) == (0.5, 0.5)
+
+
 def test_a_selection_gives_its_images_to_lists_tables_and_archives(
     run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

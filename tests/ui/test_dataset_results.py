@@ -79,13 +79,17 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
         "Accuracy",
         "ImageNet-C corruption error",
         "Classes",
+        "Slices",
+        "Changed classes",
+        "Agreement",
+        "Confidence",
         "Images",
         "Unreadable images",
     ]
     assert any("not comparable with published mCE" in caption.value for caption in app.caption)
     assert "104.1" in text, "the published figure stands beside"
     assert any("60 images under 8 conditions" in caption.value for caption in app.caption)
-    assert len(charts(app)) == 7
+    assert len(charts(app)) == 10
 
 
 def test_a_page_shows_the_tables_and_sentences_of_the_report(shown: Shown) -> None:

@@ -14,6 +14,7 @@ from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.evaluation.condition import perturbation_label, short
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.content import Block, Chart, Section, Sortable, Text, Titled
+from robustness.report.results import run_reasons
 from robustness.report.wording import model
 from robustness.runs.failures import Failures
 from robustness.runs.selection import Chosen
@@ -25,7 +26,8 @@ _SLICES = 10
 
 def sections(found: Failures) -> list[Section]:
     """All sections that have something to say."""
-    return [slices(found)]
+    further = (run_reasons.changes, run_reasons.agreement, run_reasons.confidence)
+    return [slices(found), *(told for each in further if (told := each(found)) is not None)]
 
 
 def slices(found: Failures) -> Section:

@@ -1,0 +1,141 @@
+"""Whether models fail on the same images: pairs of models, and what a majority would do.
+
+Error consistency is Cohen's kappa of two models' successes under a condition, averaged over the
+conditions (Geirhos, Meding & Wichmann, NeurIPS 2020): 1 if they fail on the same images, 0 if no
+more often together than their accuracies imply.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.statistics.estimates import differences, number, shares
+from robustness.statistics.grid import UNKNOWN, Grid, mean_of_rows
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.int8]
+
+_RESAMPLES, _BLOCKS = 1000, 1000
+_FEWEST = 5  # images of an interval
+
+AGREEMENT_RULE = (
+    "Error consistency: Cohen's kappa per condition, averaged (Geirhos et al. 2020). 0: the models "
+    "fail together as often as chance implies; 1: always together. Intervals: 1,000 resamples of "
+    "the images."
+)
+
+
+def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
+    """Every pair of models with the same classes; ``column`` says whether a row went well.
+
+    Keys: ``model``, ``other``, ``n_images``, ``model_only`` and ``other_only`` (images that this
+    model alone fails on, under a condition or more), ``both`` (images on which both fail under the
+    same condition), and ``kappa`` with its interval.
+    """
+    return [
+        _pair(one, other, column)
+        for _, names in models.by_labels([grid.model for grid in some])
+        for one, other in itertools.combinations([g for g in some if g.model in names], 2)
+    ]
+
+
+def _pair(one: Grid, other: Grid, column: str) -> dict[str, Any]:
+    a, b = one.flags(column), other.flags(column)
+    known = (a != UNKNOWN) & (b != UNKNOWN)
+    cells = np.stack([known & (a == x) & (b == y) for x in (1, 0) for y in (1, 0)])
+    low, high = _bounds(cells)
+    return {
+        "model": one.model,
+        "other": other.model,
+        "n_images": int(known.any(axis=1).sum()),
+        "model_only": int(cells[2].any(axis=1).sum()),
+        "other_only": int(cells[1].any(axis=1).sum()),
+        "both": int(cells[3].any(axis=1).sum()),
+        "kappa": number(float(_kappa(cells.sum(axis=1)[None].astype(float))[0])),
+        "kappa_low": low,
+        "kappa_high": high,
+    }
+
+
+def _kappa(counts: Floats) -> Floats:
+    """(r,): kappa averaged over conditions; ``counts`` (r, 4, conditions) are of both right, the
+    first alone, the second alone, and neither."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        both, first, second, neither = (counts / counts.sum(axis=1, keepdims=True)).swapaxes(0, 1)
+        a, b = both + first, both + second
+        chance = a * b + (1 - a) * (1 - b)
+        kappa = np.where(chance < 1 - 1e-12, (both + neither - chance) / (1 - chance), np.nan)
+    return mean_of_rows(kappa)
+
+
+def _bounds(cells: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """The 95 % interval of kappa over resamples of the images, of many images in blocks."""
+    kept = cells.any(axis=(0, 2))
+    images = int(kept.sum())
+    if images < _FEWEST:
+        return None, None
+    rng = np.random.default_rng(0)
+    block = rng.permutation(images) % min(images, _BLOCKS)
+    sums = np.zeros((int(block.max()) + 1, 4 * cells.shape[2]))
+    np.add.at(sums, block, cells[:, kept].transpose(1, 0, 2).reshape(images, -1))
+    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_RESAMPLES)
+    found = _kappa((drawn @ sums).reshape(_RESAMPLES, 4, -1).astype(float))
+    if np.isnan(found).mean() > 0.05:
+        return None, None
+    low, high = np.nanquantile(found, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
+    """What the majority of three models or more with the same classes would predict.
+
+    A tie goes to the most confident of the tied predictions. ``column`` is "correct" or
+    "consistent", which compares with the majority on the original. Keys: ``label_set``,
+    ``n_models``, ``n_images``, ``rate`` of the majority and its interval, ``best`` (the model with
+    the highest rate), ``best_rate``, and the paired ``difference`` with its interval.
+    """
+    found = []
+    for labels, names in models.by_labels([grid.model for grid in some]):
+        group = [grid for grid in some if grid.model in names]
+        if len(group) < 3:
+            continue
+        rates = [grid.per_image(column) for grid in group]
+        voted = _majority(group, "top1", "probability")
+        if column == "correct":
+            label = group[0].values("label")
+            well = np.where(np.isnan(label) | np.isnan(voted), np.nan, voted == label)
+        else:
+            before = _majority(group, "clean_top1", "clean_probability")
+            well = np.where(np.isnan(before) | np.isnan(voted), np.nan, voted == before)
+        mine = mean_of_rows(well)
+        if np.isnan(mine).all():
+            continue
+        best = int(np.argmax([float(np.nanmean(rate)) for rate in rates]))
+        found.append(
+            {
+                "label_set": labels.title,
+                "n_models": len(group),
+                "n_images": int((~np.isnan(mine)).sum()),
+                **shares(mine[:, None]).named("rate", 0),
+                "best": group[best].model,
+                "best_rate": number(float(np.nanmean(rates[best]))),
+                **differences((mine - rates[best])[:, None]).named("difference", 0),
+            }
+        )
+    return found
+
+
+def _majority(group: Sequence[Grid], column: str, confidence: str) -> Floats:
+    """(images, conditions): the class that most models predict; NaN where one has no row."""
+    votes = np.stack([grid.values(column) for grid in group])
+    sure = np.stack([grid.values(confidence) for grid in group])
+    support = (votes[:, None] == votes[None]).sum(axis=1)  # models that agree with each
+    best = (support + 0.999 * np.nan_to_num(sure)).argmax(axis=0)
+    found = np.take_along_axis(votes, best[None], axis=0)[0]
+    return np.where(np.isnan(votes).any(axis=0), np.nan, found)

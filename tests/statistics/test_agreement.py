@@ -1,0 +1,94 @@
+"""Agreement and abstaining against scikit-learn, and answers that can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score, precision_recall_curve
+
+from robustness.statistics.abstaining import by_threshold, curves, risk_coverage
+from robustness.statistics.agreement import by_pair, majorities
+from robustness.statistics.grid import Grid, grids
+from tests.support.made_up_runs import rows
+
+NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
+
+
+def made_up(images: int = 60, **columns: object) -> list[Grid]:
+    """Three models under two conditions that share half of their failures."""
+    rng = np.random.default_rng(0)
+    hard = rng.random((images, 2)) < 0.3
+    found = []
+    for name in NAMES:
+        good = ~(hard & (rng.random(hard.shape) < 0.6)) & (rng.random(hard.shape) < 0.9)
+        frame = rows(
+            good, model=name, conditions=(("fog", 0.2), ("fog", 0.4)), correct=good, labels=[1] * 60
+        )
+        found.append(
+            frame.assign(
+                top1=np.where(good.ravel(), 1, rng.integers(2, 5, good.size)),
+                clean_top1=1,
+                probability=rng.random(good.size),
+            )
+        )
+    return [grid for frame in found for grid in grids(frame)]
+
+
+def test_error_consistency_is_cohens_kappa_of_each_condition() -> None:
+    made = made_up()
+    for entry in by_pair(made, "correct"):
+        a, b = (next(g for g in made if g.model == entry[key]) for key in ("model", "other"))
+        one, other = a.flags("correct"), b.flags("correct")
+        expected = np.mean([cohen_kappa_score(one[:, at], other[:, at]) for at in (0, 1)])
+        assert entry["kappa"] == pytest.approx(expected)
+        assert entry["kappa_low"] < expected < entry["kappa_high"]
+        assert entry["model_only"] == ((one == 0) & (other == 1)).any(axis=1).sum()
+        assert entry["both"] == ((one == 0) & (other == 0)).any(axis=1).sum()
+
+
+def test_models_that_never_fail_have_no_error_consistency() -> None:
+    perfect = rows(np.ones((10, 2)), conditions=(("fog", 0.2), ("fog", 0.4)))
+    pair = [g for name in NAMES[:2] for g in grids(perfect.assign(model=name))]
+    (entry,) = by_pair(pair, "consistent")
+    assert (entry["kappa"], entry["kappa_low"]) == (None, None)
+
+
+def test_a_majority_is_what_most_models_predict_and_ties_go_to_the_surest() -> None:
+    made = made_up()
+    top1, sure = (np.stack([g.values(c) for g in made]) for c in ("top1", "probability"))
+    expected = []
+    for image, condition in np.ndindex(60, 2):
+        votes, weights = top1[:, image, condition], sure[:, image, condition]
+        counts = {vote: int((votes == vote).sum()) for vote in votes}
+        most = [at for at in range(3) if counts[votes[at]] == max(counts.values())]
+        expected.append(votes[max(most, key=lambda at: weights[at])] == 1)
+    (entry,) = majorities(made, "correct")
+    assert entry["rate"] == pytest.approx(np.mean(expected))
+    best = max(made, key=lambda grid: np.nanmean(grid.values("correct")))
+    assert entry["best"] == best.model
+    assert entry["difference"] == pytest.approx(entry["rate"] - entry["best_rate"])
+    assert majorities(made[:2], "correct") == []
+
+
+def test_risk_is_one_minus_the_precision_of_scikit_learn() -> None:
+    rng = np.random.default_rng(1)
+    confidence = rng.integers(0, 30, 200) / 30  # with ties
+    well = rng.integers(0, 2, 200).astype(float)
+    coverage, risk = risk_coverage(confidence, well)
+    precision, _, thresholds = precision_recall_curve(well, confidence)
+    np.testing.assert_allclose(risk, 1 - precision[:-1][::-1])
+    answered = [(confidence >= each).mean() for each in thresholds[::-1]]
+    np.testing.assert_allclose(coverage, answered)
+
+
+def test_thresholds_tell_what_they_withhold() -> None:
+    made = made_up()[:1]
+    entry = next(e for e in by_threshold(made, "correct") if e["threshold"] == 0.7)
+    sure, good = made[0].values("probability") >= 0.7, made[0].values("correct") == 1
+    assert entry["coverage"] == pytest.approx(sure.mean())
+    assert entry["risk"] == pytest.approx((~good & sure).sum() / sure.sum())
+    assert entry["avoided"] == pytest.approx((~good & ~sure).sum() / (~good).sum())
+    assert entry["lost"] == pytest.approx((good & ~sure).sum() / good.sum())
+    (curve,) = curves(made, "correct")
+    assert curve["risk"][-1] == pytest.approx(entry["risk_all"])
+    assert len(curve["coverage"]) == len(curve["risk"]) <= 40
