@@ -105,10 +105,11 @@ def test_the_search_offers_what_is_found_by_these_words(noisy: Page, typed: str)
     expect(options).to_have_text(labels or [found.no_match])
     noisy.keyboard.press("Escape")
     expect(options).to_have_count(0)
+    until(noisy, "document.querySelector('.rb-found').style.getPropertyValue('--thumbs') !== ''")
 
 
 def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:
-    page = noisy
+    page = settled(noisy)
     box = page.locator(SLIDER).bounding_box()
     assert box is not None
     y = box["y"] + box["height"] / 2

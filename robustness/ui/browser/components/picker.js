@@ -62,8 +62,10 @@ class Picker {
     return option;
   }
 
-  update({ thumbs }) {
-    if (thumbs) this.list.style.setProperty("--thumbs", `url("data:image/jpeg;base64,${thumbs}")`);
+  update({ thumbs, picture }) {
+    if (!thumbs) return;
+    this.pictured = picture;
+    this.list.style.setProperty("--thumbs", `url("data:image/jpeg;base64,${thumbs}")`);
   }
 
   get shown() {
@@ -71,10 +73,8 @@ class Picker {
   }
 
   open() {
-    if (!this.asked || this.list.hidden) {
-      this.asked = true;
-      this.stack.set("picking", this.stack.data.picture);
-    }
+    const { picture } = this.stack.data;
+    if (this.list.hidden && this.pictured !== picture) this.stack.set("picking", picture);
     this.list.hidden = false;
     this.search.setAttribute("aria-expanded", "true");
     this.answered = this.show(this.search.value);
