@@ -21,7 +21,7 @@ from robustness.statistics import CASE_COLUMNS, SURVIVORS, WORST
 from robustness.statistics.attacked import targets
 from robustness.statistics.slices import inside
 
-_GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"
+GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"
 _OTHER_GOOD = (
     "CASE WHEN other.label IS NULL THEN other.consistent ELSE other.top1 = other.label END"
 )
@@ -83,7 +83,7 @@ class CaseRows:
     @cached_property
     def _kept(self) -> KeptCases | None:
         values = self._values if self._attacked else {}
-        return self._keeper(lambda: kept_cases.read(self._rows, _GOOD, self._counts, values))
+        return self._keeper(lambda: kept_cases.read(self._rows, GOOD, self._counts, values))
 
     def prepare(self) -> KeptCases | None:
         """What is kept for the most used filters; it is read from the rows the first time."""
@@ -102,8 +102,8 @@ class CaseRows:
             query = (
                 "SELECT count(*), count(*) FILTER (counted), count(*) FILTER (bad), "
                 f"count(*) FILTER (good) FROM (SELECT bool_or({counted}) AS counted, "
-                f"bool_or({counted} AND NOT ({_GOOD})) AS bad, "
-                f"bool_or({counted} AND ({_GOOD})) AS good "
+                f"bool_or({counted} AND NOT ({GOOD})) AS bad, "
+                f"bool_or({counted} AND ({GOOD})) AS good "
                 f"FROM rows WHERE {where} GROUP BY position)"
             )
             self._remember(chosen, Tally(*self._rows.ask(query, **values)[0]))
@@ -147,7 +147,7 @@ class CaseRows:
         bad = kind == WORST
         query = (
             f"SELECT {ROW}, position FROM rows WHERE {where} AND {self._counts} "
-            f"AND {'NOT ' if bad else ''}({_GOOD}) AND NOT list_contains($without, position) "
+            f"AND {'NOT ' if bad else ''}({GOOD}) AND NOT list_contains($without, position) "
             f"ORDER BY {_ORDER[bad]} NULLS LAST, {ROW} LIMIT $most"
         )
         values["without"] = list(without) or [-1]
@@ -207,7 +207,7 @@ class CaseRows:
             values["before"], values["after"] = chosen.became
         if chosen.against:
             parts.append(
-                f"NOT ({_GOOD}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "
+                f"NOT ({GOOD}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "
                 "other.position = rows.position AND other.condition = rows.condition "
                 f"AND other.model = $against AND ({_OTHER_GOOD}))"
             )

@@ -54,6 +54,36 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
     )
 
 
+def incomparable(baseline: Run, other: Run) -> str:
+    """Why ``other`` cannot be compared with ``baseline``; "" if it can."""
+    first, second = baseline.manifest.spec, other.manifest.spec
+    if not baseline.row_count or not other.row_count:
+        return "One of the runs has no measurement yet."
+    if not {c.effect for c in first.conditions} & {c.effect for c in second.conditions}:
+        return "The runs have no condition in common."
+    ours, theirs = map(set, _identified(baseline, other))
+    return "" if ours & theirs else _images(ours, theirs, first.fit, second.fit)[0]
+
+
+def differences_in_setup(before: Manifest, after: Manifest) -> str:
+    """What was asked otherwise in the run ``after``, in a few words; "" if nothing."""
+    one, two = before.spec, after.spec
+    pairs = [(name, getattr(one, name), getattr(two, name)) for name in ("fit", "seed", "side")] + [
+        (name, before.versions.get(name, "none"), after.versions.get(name, "none"))
+        for name in sorted({*before.versions, *after.versions})
+    ]
+    told = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
+    if before.dataset.digest != after.dataset.digest:
+        told.insert(0, "other images")
+    for what, mine, others in (
+        ("models", one.models, two.models),
+        ("conditions", one.conditions, two.conditions),
+    ):
+        if mine != others:
+            told.append(f"other {what}")
+    return ", ".join(told)
+
+
 def _identified(baseline: Run, other: Run) -> tuple[Images, Images]:
     """The images of both runs by their digests.
 

@@ -1,6 +1,6 @@
-"""What is known of a run beside what it wrote itself: a title, and where it came from and when.
+"""What users say of a run: title, tags, a note, the pinned baseline; and where it came from.
 
-These lie in files of their own in the run's folder, so that they change nothing of the run.
+Each is a file of its own beside the run's rows, so that the run itself stays as it is.
 """
 
 from __future__ import annotations
@@ -14,47 +14,86 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import visible
 from robustness.datasets import SAMPLES
 
-TITLE_FILE = "title.txt"
-MAX_TITLE = 120
+TITLE_FILE, TAGS_FILE, NOTE_FILE = "title.txt", "tags.txt", "note.txt"
+MAX_TITLE, MAX_TAGS, MAX_NOTE = 120, 200, 2000
 
 UPLOADS = ".uploads"
 """The folder beside the runs in which the dashboard keeps uploaded images."""
 
+_BASELINE_FILE = ".baseline"
 _IMPORTED_FILE, _RESTORED_FILE = "imported", "restored"
 """Their times say when the run came here, or was brought back from the bin."""
 
 
 def title(folder: Path) -> str:
-    """The title that somebody gave the run in ``folder``; "" where nobody did."""
-    try:
-        require_regular(folder / TITLE_FILE)
-        with (folder / TITLE_FILE).open("rb") as file:
-            text = file.read(4 * MAX_TITLE).decode(errors="replace")
-    except OSError:
-        return ""
-    return visible(text)[:MAX_TITLE]
+    """The title that a user gave the run in ``folder``; "" for none."""
+    return _read(folder / TITLE_FILE, MAX_TITLE)
 
 
 def rename(folder: Path, text: str) -> None:
-    """Gives the run in ``folder`` the title ``text``; "" takes it away.
+    """Gives the run in ``folder`` the title ``text``; "" removes it.
 
-    Raises ``ParameterError`` for a text of more than ``MAX_TITLE`` characters, ``RunError`` where
-    it cannot be written.
+    Raises ``ParameterError`` for more than ``MAX_TITLE`` characters, ``RunError`` if it cannot be
+    written.
     """
-    text = " ".join(text.split())
-    if len(text) > MAX_TITLE:
+    _write(folder / TITLE_FILE, "title", " ".join(text.split()), MAX_TITLE)
+
+
+def tags(folder: Path) -> tuple[str, ...]:
+    """The tags of the run in ``folder``."""
+    found = (part.strip() for part in _read(folder / TAGS_FILE, MAX_TAGS).split(","))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def tag(folder: Path, text: str) -> None:
+    """Gives the run in ``folder`` the tags in ``text``, separated by commas; see ``rename``."""
+    _write(folder / TAGS_FILE, "list of tags", " ".join(text.split()), MAX_TAGS)
+
+
+def note(folder: Path) -> str:
+    """What a user noted about the run in ``folder``."""
+    return _read(folder / NOTE_FILE, MAX_NOTE)
+
+
+def annotate(folder: Path, text: str) -> None:
+    """Gives the run in ``folder`` the note ``text``; see ``rename``."""
+    _write(folder / NOTE_FILE, "note", text.strip(), MAX_NOTE)
+
+
+def pinned(runs: Path) -> str:
+    """The id of the run that is the baseline of all comparisons in the folder ``runs``, or ""."""
+    return _read(runs / _BASELINE_FILE, 255)
+
+
+def pin(runs: Path, run_id: str) -> None:
+    """Makes the run ``run_id`` the baseline of comparisons; "" for none. See ``rename``."""
+    _write(runs / _BASELINE_FILE, "baseline", run_id, 255)
+
+
+def _read(file: Path, most: int) -> str:
+    try:
+        require_regular(file)
+        with file.open("rb") as opened:
+            text = opened.read(4 * most).decode(errors="replace")
+    except OSError:
+        return ""
+    return visible(text)[:most]
+
+
+def _write(file: Path, what: str, text: str, most: int) -> None:
+    if len(text) > most:
         raise ParameterError(
-            f"Expected a title of at most {MAX_TITLE} characters, got {len(text)}: shorten it."
+            f"Expected a {what} of at most {most} characters, got {len(text)}: shorten it."
         )
     try:
         if text:
-            write_whole(folder / TITLE_FILE, text.encode(errors="replace"))
+            write_whole(file, text.encode(errors="replace"))
         else:
-            (folder / TITLE_FILE).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(
-            f"The title of the run {folder.name} cannot be kept: {error.strerror}.",
-            hint=f"Its folder is {folder}.",
+            f"The {what} of {file.parent.name} cannot be saved: {error.strerror}.",
+            hint=f"Its folder is {file.parent}.",
         ) from error
 
 

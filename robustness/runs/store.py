@@ -291,7 +291,8 @@ class Listed:
     """One folder among the runs: its manifest, or the ``reason`` why it cannot be used.
 
     ``title`` is what people call the run; ``imported`` whether it came from another machine;
-    ``owner`` the name of whose it is here, "" where it is nobody's.
+    ``owner`` the name of whose it is here, "" where it is nobody's; ``tags`` and ``note`` are what
+    users said of it.
     """
 
     folder: Path
@@ -300,6 +301,8 @@ class Listed:
     title: str = ""
     imported: bool = False
     owner: str = ""
+    tags: tuple[str, ...] = ()
+    note: str = ""
 
 
 def listed(folder: Path) -> Listed:
@@ -314,6 +317,8 @@ def listed(folder: Path) -> Listed:
         title=notes.title(folder) or visible(manifest.dataset.title),
         imported=notes.is_imported(folder),
         owner=notes.owner(folder, manifest.creator),
+        tags=notes.tags(folder),
+        note=notes.note(folder),
     )
 
 

@@ -14,6 +14,7 @@ from robustness import report, runs
 from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
+from robustness.runs.flips import flips
 from robustness.statistics.differences import said
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
@@ -159,7 +160,7 @@ def test_ticking_two_runs_compares_them_and_the_link_holds_it(folder: Path) -> N
     assert "Tick another run" in texts(app)
     app.checkbox(key="compare second").check().run()
     assert app.query_params["compare"] == ["first", "second"]
-    assert "at the top" in app.toast[0].value
+    assert "below" in app.toast[0].value
     linked = visit("first", "second")
     assert html(app) == html(linked)
     assert app.selectbox(key="baseline").value == "first"
@@ -178,12 +179,14 @@ def aged(folder: Path, **days: int) -> None:
 
 
 def test_the_oldest_ticked_run_is_the_baseline_until_another_is_chosen(folder: Path) -> None:
+    shutil.rmtree(folder / "third")
+    shutil.copytree(folder / "second", folder / "third")
     aged(folder, first=1, second=2, third=3)
     app = visit()
     for name in ("third", "second"):
         app.checkbox(key=f"compare {name}").check().run()
     assert app.query_params["compare"] == ["second", "third"]
-    assert "the oldest ticked run" in texts(app)
+    assert "the oldest ticked one" in texts(app)
     app.selectbox(key="baseline").set_value("third").run()
     app.checkbox(key="compare first").check().run()
     assert app.query_params["compare"] == ["third", "first", "second"], "chosen by hand"
@@ -239,6 +242,52 @@ def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_co
     assert "crop in the baseline, squash in the other run" in warning.value
     (choice,) = run(ROOT / "pages" / "dataset.py", models="SqueezeNet").selectbox
     assert len(set(choice.options)) == 2
+
+
+def test_a_run_that_cannot_be_compared_has_no_tick_but_a_reason(folder: Path) -> None:
+    app = visit("first")
+    assert not app.checkbox(key="compare second").disabled
+    tick = app.checkbox(key="compare third")
+    assert tick.disabled
+    assert "no condition in common" in tick.help
+
+
+def test_a_pinned_run_is_the_baseline_of_the_next_tick(folder: Path) -> None:
+    aged(folder, first=1, second=2)
+    app = visit()
+    app.button(key="pin second").click().run()
+    app.checkbox(key="compare first").check().run()
+    assert app.query_params["compare"] == ["second", "first"]
+    assert app.selectbox(key="baseline").value == "second"
+
+
+def test_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> None:
+    app = visit()
+    app.text_input(key="tags first").set_value("night, v2")
+    app.text_area(key="note first").set_value("camera <b>7</b>")
+    app.button(key="rename first").click().run()
+    listed = runs.listed(folder / "first")
+    assert (listed.tags, listed.note) == (("night", "v2"), "camera <b>7</b>")
+    assert shown(visit(search="night")) == {"first"}
+    (table,) = app.dataframe
+    row = table.value.set_index("Id").loc["first"]
+    assert (row["Tags"], row["Note"]) == ("night, v2", "camera <b>7</b>")
+    assert "<b>7" not in html(app)
+
+
+def test_flipped_images_are_those_whose_verdict_changed(folder: Path) -> None:
+    first, second = (runs.load(folder / name) for name in ("first", "second"))
+    frames = [run.frame() for run in (first, second)]
+    for condition in first.conditions:
+        mine = [
+            frame[(frame["condition"] == condition.id) & (frame["model"] == "SqueezeNet")]
+            .set_index("image_digest")["correct"]
+            .astype(bool)
+            for frame in frames
+        ]
+        worse, better = flips(first, second, "SqueezeNet", condition.id)
+        assert len(worse) == int((mine[0] & ~mine[1]).sum())
+        assert len(better) == int((~mine[0] & mine[1]).sum())
 
 
 def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:

@@ -11,11 +11,9 @@ from robustness import models, report
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.evaluation.condition import Condition, perturbation_label
-from robustness.pictures.fitting import to_png
+from robustness.evaluation.condition import perturbation_label
 from robustness.report import Report
 from robustness.report.results import run_choice
-from robustness.report.wording import class_title
 from robustness.runs import Run
 from robustness.runs.cases import Chosen
 from robustness.runs.gate import choosing
@@ -23,12 +21,10 @@ from robustness.statistics import Criteria, Figures, ModelChoice
 from robustness.statistics.criteria import MARGIN, OTHERS
 from robustness.ui.dataset import cases
 from robustness.ui.dataset.saved_run import Opened
-from robustness.ui.shown import blocks, results
+from robustness.ui.shown import blocks, results, thumbnails
 from robustness.ui.shown.report_button import report_button
-from robustness.ui.work import memo
 
 THUMBNAILS = 6
-_WIDTH = 132  # pixels across a thumbnail
 
 
 def show(run: Opened, found: Figures, told: Report) -> None:
@@ -101,27 +97,22 @@ def _thumbnails(run: Opened, model: str, perturbation: str) -> None:
     if not shots:
         return
     st.caption(f"{plain(models.label(model))} fails under {perturbation_label(perturbation)}:")
-    with st.container(horizontal=True, gap="small", key="failing"):
-        for png, caption, alt in shots:
-            st.image(png, caption=plain(caption), width=_WIDTH, output_format="PNG", alt=alt)
+    thumbnails.row(shots, "failing")
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _shots(
     run_id: str, written: int, model: str, perturbation: str, _run: Run
-) -> list[tuple[bytes, str, str]]:
-    """The PNG of each image that fails, what it was and became, and its text alternative."""
-    chosen = Chosen(model=model, perturbation=perturbation)
+) -> list[thumbnails.Thumbnail]:
+    """The images that ``model`` fails most clearly."""
     found = []
-    for row in _run.cases.first(chosen, figures.WORST, THUMBNAILS):
-        picture, condition = _run.picture(str(row["image"])), Condition.parse(row["condition"])
-        image = picture.image
-        if not condition.needs_model:  # an attack takes too long for a glance
-            image = memo.change(picture, condition, _run.seed).image
+    for row in _run.cases.first(
+        Chosen(model=model, perturbation=perturbation), figures.WORST, THUMBNAILS
+    ):
         was = row["clean_top1"] if row["label"] is None else row["label"]
-        names = [class_title(model, int(index)) for index in (was, row["top1"])]
-        alt = f"{picture.name} under {condition.described}"
-        found.append((to_png(image), " → ".join(names), alt))
+        classes = int(was), int(row["top1"])
+        image, condition = str(row["image"]), str(row["condition"])
+        found.append(thumbnails.thumbnail(_run, model, image, condition, classes))
     return found
 
 

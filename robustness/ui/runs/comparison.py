@@ -16,16 +16,23 @@ from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import short
-from robustness.report.results import comparison
-from robustness.runs import Comparison, Listed
+from robustness.report.results import comparison, run_choice
+from robustness.runs import Comparison, Listed, notes
+from robustness.runs.compare import incomparable
+from robustness.runs.flips import flips
+from robustness.runs.gate import choosing
+from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.sentences import sentence
-from robustness.ui.shown import results
+from robustness.ui.shown import results, thumbnails
 
 COMPARE = "compare"
 """Parameter of the link: the compared runs, the baseline first."""
+
+FLIPPED = 6
+"""Flipped images that are shown, each way."""
 
 Entry = Mapping[str, Any]
 
@@ -36,10 +43,50 @@ def chosen() -> list[str]:
 
 
 def tick(name: str, known: Mapping[str, Listed]) -> None:
-    """The checkbox to compare the run ``name``."""
+    """The checkbox to compare the run ``name``; if that is impossible, disabled with the reason."""
     key = f"compare {name}"
+    names = [each for each in chosen() if each in known]
+    why = "" if not names or name in names else _why_not(known[names[0]], known[name])
     st.session_state[key] = name in chosen()  # the link decides
-    st.checkbox("Compare", key=key, on_change=_toggle, args=(name, known))
+    st.checkbox(
+        "Compare",
+        key=key,
+        on_change=_toggle,
+        args=(name, known),
+        disabled=bool(why),
+        help=plain(why) or None,
+    )
+
+
+def _why_not(baseline: Listed, other: Listed) -> str:
+    try:
+        written = _written(baseline, other)
+        return _incomparable(str(baseline.folder), str(other.folder), *written)
+    except (RobustnessError, OSError):  # the comparison says what is wrong
+        return ""
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _incomparable(first: str, second: str, *_written: int) -> str:
+    return incomparable(*(runs.load(Path(f), unfinished=True) for f in (first, second)))
+
+
+def _written(*entries: Listed) -> list[int]:
+    return [(entry.folder / runs.MANIFEST_FILE).stat().st_mtime_ns for entry in entries]
+
+
+def pointer(folder: Path, known: Mapping[str, Listed]) -> None:
+    """One line above the list that says where the comparison is."""
+    count = len(names := chosen())
+    pinned = known.get(notes.pinned(folder))
+    if count > 1:
+        st.markdown(f"[Go to the comparison of {count} runs](#comparison)")
+    elif names:
+        st.caption("Tick another run to compare.")
+    elif pinned is not None:
+        st.caption(f"Tick a run to compare it with the baseline, {plain(pinned.title)}.")
+    else:
+        st.caption("Tick two runs to compare them.")
 
 
 def _toggle(name: str, known: Mapping[str, Listed]) -> None:
@@ -47,11 +94,14 @@ def _toggle(name: str, known: Mapping[str, Listed]) -> None:
     if name in names:
         forget(name)
         return
-    by_hand = names[:1] if names[:1] != _by_age(names, known)[:1] else []
+    pinned = notes.pinned(known[name].folder.parent)
+    if not names and pinned in known and pinned != name:
+        names = [pinned]
+    by_hand = names[:1] if names[:1] != _by_age(names, known)[:1] or names[:1] == [pinned] else []
     rest = [each for each in (*names, name) if each not in by_hand]
     _choose([*by_hand, *_by_age(rest, known)])
     if names:
-        st.toast("The comparison is at the top of the page.", icon=":material/arrow_upward:")
+        st.toast("The comparison is below the list.", icon=":material/arrow_downward:")
 
 
 def _by_age(names: Sequence[str], known: Mapping[str, Listed]) -> list[str]:
@@ -82,21 +132,45 @@ def show(folder: Path, known: Mapping[str, Listed]) -> None:
     if not names:
         return
     with st.container(border=True, key="comparison"):
-        st.header("Comparison", anchor=False)
+        st.header("Comparison", anchor="comparison")
         gone = [name for name in names if name not in known]
         for name in gone:
             st.warning(f"No run {plain(name)} here.", icon=":material/link_off:")
         there = [name for name in names if name in known]
         if len(there) < 2:
-            st.info("Tick another run below to compare.", icon=":material/difference:")
+            st.info("Tick another run to compare.", icon=":material/difference:")
             st.button("Clear", on_click=_choose, args=([],))
             return
         _controls(there, known)
         compared = {name: _found(known[there[0]], known[name]) for name in there[1:]}
+        _choice([known[name] for name in there])
         quantity = _quantity(list(compared.values()))
         for place, (name, found) in enumerate(compared.items()):
             with st.container(key=f"change-{place}"):
                 _one(known[name], found, quantity)
+
+
+def _choice(entries: Sequence[Listed]) -> None:
+    """Draw which model to choose among all that the compared runs have, if they differ."""
+    if len({name for e in entries for name in _models(e)}) == min(map(len, map(_models, entries))):
+        return
+    try:
+        found = _chosen(tuple(str(entry.folder) for entry in entries), *_written(*entries))
+    except (RobustnessError, OSError) as error:
+        told = sentence(error) if isinstance(error, RobustnessError) else "A run is gone."
+        st.caption(plain(f"No choice among these runs: {told}"))
+        return
+    st.markdown(f"**{plain(found.sentences[0])}** {plain(' '.join(found.sentences[1:]))}")
+    st.html(results.html_table(*run_choice.table(found.models, found.quantity).table))
+
+
+def _models(entry: Listed) -> Sequence[str]:
+    return () if entry.manifest is None else entry.manifest.spec.model_names
+
+
+@st.cache_resource(show_spinner="Choosing …", max_entries=16)
+def _chosen(folders: Sequence[str], *_written: int) -> ModelChoice:
+    return choosing.choose([runs.load(Path(folder), unfinished=True) for folder in folders])
 
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
@@ -125,7 +199,7 @@ def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
             args=(there,),
         )
         st.button("Clear", on_click=_choose, args=([],))
-    st.caption("By default the oldest ticked run.")
+    st.caption("By default the pinned run, else the oldest ticked one.")
 
 
 def _rebase(there: Sequence[str]) -> None:
@@ -147,10 +221,9 @@ def _compared(first: str, second: str, *_written: int) -> Comparison:
 
 def _found(baseline: Listed, other: Listed) -> Comparison | str:
     """The comparison, or why there is none."""
-    paths = [entry.folder for entry in (baseline, other)]
     try:
-        written = [(path / runs.MANIFEST_FILE).stat().st_mtime_ns for path in paths]
-        return _compared(str(paths[0]), str(paths[1]), *written)
+        written = _written(baseline, other)
+        return _compared(str(baseline.folder), str(other.folder), *written)
     except RobustnessError as error:
         return sentence(error)
     except OSError as error:  # deleted meanwhile
@@ -196,7 +269,7 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
         )
     each = [entry for entry in known if entry["perturbation"] is not None]
     with st.expander(_summary(each, quantity)):
-        _by_condition(each, quantity, name)
+        _by_condition(found, each, quantity, name)
 
 
 def _moved(entries: Sequence[Entry], quantity: str) -> bool:
@@ -210,7 +283,7 @@ def _summary(entries: Sequence[Entry], quantity: str) -> str:
     return f"By condition: {', '.join(counts)}, of {len(entries)}"
 
 
-def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
+def _by_condition(found: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
     names = list(dict.fromkeys(entry["model"] for entry in entries))
     model = st.selectbox("Model", names, format_func=models.label, key=f"changes of {name}")
     mine = [entry for entry in entries if entry["model"] == model]
@@ -223,3 +296,28 @@ def _by_condition(entries: Sequence[Entry], quantity: str, name: str) -> None:
         )
     columns = [*comparison.CONDITION, *comparison.figures(quantity)]
     st.html(results.html_table(*Table.of(mine, columns)))
+    most = sorted(mine, key=lambda entry: -entry[f"{quantity}_moved"])
+    condition = st.selectbox(
+        "Images that flipped under",
+        [str(entry["condition"]) for entry in most],
+        format_func=short,
+        key=f"flipped {name}",
+        help="Conditions with most flipped images first.",
+    )
+    try:
+        _flipped(found, model, condition, name)
+    except RobustnessError as error:
+        st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
+
+
+def _flipped(found: Comparison, model: str, condition: str, name: str) -> None:
+    """Draw the images on which ``model`` got worse, and those on which it got better."""
+    both = flips(found.baseline, found.other, model, condition)
+    for which, mine in zip(("Now worse", "Now better"), both, strict=True):
+        shown = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
+        st.markdown(f"**{which}: {counted(len(mine), 'image')}{shown}**")
+        drawn = [
+            thumbnails.thumbnail(found.other, model, each.image, condition, each[1:])
+            for each in mine[:FLIPPED]
+        ]
+        thumbnails.row(drawn, f"{which} {name}")

@@ -16,10 +16,10 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report.answers import ranked
 from robustness.report.wording import listed
-from robustness.runs import MAX_TITLE, Listed, headlines, keeping
+from robustness.runs import MAX_TITLE, Listed, headlines, keeping, notes
 from robustness.runs.jobs import is_ordered
 from robustness.ui.browser.html import Html, html
-from robustness.ui.runs import comparison, deleted, done
+from robustness.ui.runs import comparison, deleted, done, table
 from robustness.ui.session import access
 from robustness.ui.session.boundary import fragment
 from robustness.ui.session.run_link import RUN, page_link, runs_folder, show_what_is_no_run
@@ -43,7 +43,7 @@ def show() -> None:
     words = _toolbar(folder, known)
     done.say()
     jobs.said()
-    comparison.show(folder, known)
+    comparison.pointer(folder, known)
     found = [entry for entry in known.values() if _matches(entry, words)]
     total = counted(len(known), "run")
     heading = total if len(found) == len(known) else f"{len(found):,} of {total}"
@@ -55,8 +55,12 @@ def show() -> None:
         )
     limit = int(st.session_state.get(_SHOWN, AT_ONCE))
     until = time.monotonic() + HEADLINE_SECONDS
+    overview = st.container()
     for entry in found[:limit]:
         _card(entry, known, until)
+    if len(found) > 1:
+        with overview:  # drawn last, when headlines are known
+            table.show(found, notes.pinned(folder))
     if len(found) > limit:
         st.button(
             f"Show {min(AT_ONCE, len(found) - limit)} more",
@@ -64,6 +68,7 @@ def show() -> None:
             on_click=st.session_state.update,
             args=({_SHOWN: limit + AT_ONCE},),
         )
+    comparison.show(folder, known)
     deleted.show(folder)
     show_what_is_no_run(entries)
 
@@ -75,7 +80,7 @@ def _toolbar(folder: Path, known: Mapping[str, Listed]) -> list[str]:
             "Search",
             key="search",
             bind="query-params",
-            placeholder="title, model or perturbation",
+            placeholder="title, tag, model or perturbation",
             icon=":material/search:",
             disabled=not known,
         )
@@ -95,6 +100,8 @@ def _matches(entry: Listed, words: Sequence[str]) -> bool:
         entry.folder.name,
         manifest.dataset.title,
         manifest.created,
+        entry.note,
+        *entry.tags,
         *names,
         *map(models.label, names),
         *perturbations,
@@ -167,6 +174,9 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
         badges.append("imported")
     if entry.owner == access.me() and access.role() is not Role.OWNER:
         badges.append("yours")
+    if notes.pinned(entry.folder.parent) == entry.folder.name:
+        badges.append("baseline")
+    badges += entry.tags
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
         f"{counted(manifest.images, 'image')} of {manifest.dataset.title}",
@@ -176,6 +186,7 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
         manifest.how,
         f"{manifest.created[:16].replace('T', ' ')} UTC",
         *([f"of {entry.owner}"] if "@" in entry.owner else []),
+        *([entry.note] if entry.note else []),
     )
     values = {"title": entry.title, "badges": badges, "facts": facts, "name": entry.folder.name}
     return html("run", headline=headline, **values)
@@ -183,14 +194,30 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
 
 def _manage(entry: Listed) -> None:
     name = entry.folder.name
-    key = f"title {name}"
-    st.text_input("Title", value=entry.title, key=key, max_chars=MAX_TITLE)
+    st.text_input("Title", value=entry.title, key=f"title {name}", max_chars=MAX_TITLE)
+    st.text_input(
+        "Tags",
+        value=", ".join(entry.tags),
+        key=f"tags {name}",
+        max_chars=notes.MAX_TAGS,
+        help="Separated by commas.",
+    )
+    st.text_area("Note", value=entry.note, key=f"note {name}", max_chars=notes.MAX_NOTE)
     st.button(
-        "Rename",
+        "Save",
         key=f"rename {name}",
         on_click=done.do,
-        args=(_rename, entry, key),
+        args=(_describe, entry),
         **access.allowed(Action.RENAME, entry.owner),
+    )
+    pinned = notes.pinned(entry.folder.parent) == name
+    st.button(
+        "Unpin baseline" if pinned else "Pin as baseline",
+        key=f"pin {name}",
+        icon=":material/keep:",
+        on_click=done.do,
+        args=(_pin, entry, "" if pinned else name),
+        **access.allowed(Action.RENAME, entry.owner, help="Comparisons start from this run."),
     )
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
     st.download_button(
@@ -232,10 +259,18 @@ def _archive(folder: Path, by: Who) -> bytes:
     return stream.getvalue()
 
 
-def _rename(entry: Listed, key: str) -> str:
+def _describe(entry: Listed) -> str:
+    name = entry.folder.name
+    access.require(Action.RENAME, runs.owner_of(entry.folder), name)
+    for write, what in ((runs.rename, "title"), (notes.tag, "tags"), (notes.annotate, "note")):
+        write(entry.folder, str(st.session_state[f"{what} {name}"]))
+    return f"Saved {runs.title_of(entry.folder)}."
+
+
+def _pin(entry: Listed, name: str) -> str:
     access.require(Action.RENAME, runs.owner_of(entry.folder), entry.folder.name)
-    runs.rename(entry.folder, str(st.session_state[key]))
-    return f"Renamed {entry.title}."
+    notes.pin(entry.folder.parent, name)
+    return f"{entry.title} is {'the' if name else 'no longer the'} baseline."
 
 
 def _delete(entry: Listed) -> str:

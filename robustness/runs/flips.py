@@ -1,0 +1,42 @@
+"""The images of which a model's verdict flipped from one run to another, both ways."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from robustness.evaluation.condition import effect
+from robustness.runs.cases import GOOD
+from robustness.runs.store import Run
+
+
+class Flip(NamedTuple):
+    """An image, as the second run calls it, and the classes predicted before and after."""
+
+    image: str
+    before: int
+    after: int
+
+
+def flips(baseline: Run, other: Run, model: str, condition: str) -> tuple[list[Flip], list[Flip]]:
+    """The images that got worse in ``other``, and those that got better, under ``condition``.
+
+    Worse is incorrect where it was correct; without a label, changed where it was unchanged.
+    ``condition`` is an id of ``other``.
+    """
+    same = [c.id for c in baseline.conditions if c.effect == effect(condition)]
+    if not same:
+        return [], []
+    query = (
+        f"SELECT image_digest, image, top1, {GOOD} FROM rows "
+        "WHERE model = $model AND condition = $condition ORDER BY position"
+    )
+    first, second = (
+        run.rows.ask(query, model=model, condition=name)
+        for run, name in ((baseline, same[0]), (other, condition))
+    )
+    before = {digest: (top1, good) for digest, _, top1, good in first}
+    found: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
+    for digest, image, top1, good in second:
+        if digest in before and before[digest][1] != good:
+            found[bool(good)].setdefault(digest, Flip(str(image), before[digest][0], top1))
+    return list(found[False].values()), list(found[True].values())

@@ -1,0 +1,55 @@
+"""The sortable table of runs on the Runs page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models
+from robustness.runs import Listed, headlines
+from robustness.runs.compare import differences_in_setup
+from robustness.statistics.choice_told import NAMES
+
+
+def show(entries: Sequence[Listed], pinned: str) -> None:
+    """Draw a row for each of ``entries``, the newest first; ``pinned`` is the baseline's id."""
+    older = [*entries[1:], None]
+    rows = [_row(entry, after, pinned) for entry, after in zip(entries, older, strict=True)]
+    frame = pd.DataFrame(rows)[[name for name in rows[0] if any(row[name] for row in rows)]]
+    percent = st.column_config.NumberColumn(format="percent")
+    st.dataframe(
+        frame,
+        hide_index=True,
+        key="runs table",
+        column_config={name.capitalize(): percent for name in NAMES.values()}
+        | {
+            "Differs": st.column_config.TextColumn(help="From the next run in time."),
+            "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+        },
+    )
+
+
+def _row(entry: Listed, older: Listed | None, pinned: str) -> dict[str, Any]:
+    manifest = entry.manifest
+    assert manifest is not None
+    kept = headlines.kept(entry.folder, manifest)
+    first = kept["models"][0] if kept and kept["models"] else None
+    before = older.manifest if older else None
+    scores = {name.capitalize(): first and first[key] for key, name in NAMES.items()}
+    return {
+        "Run": entry.title,
+        "First model": first and models.label(first["model"]),
+        **scores,
+        "Images": manifest.images,
+        "Models": len(manifest.spec.models),
+        "Conditions": len(manifest.spec.conditions),
+        "Differs": differences_in_setup(before, manifest) if before else "",
+        "Baseline": "pinned" if entry.folder.name == pinned else "",
+        "Tags": ", ".join(entry.tags),
+        "Note": entry.note,
+        "Made": pd.Timestamp(manifest.created),
+        "Id": entry.folder.name,
+    }
