@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import csv
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,25 +46,12 @@ class TableDataset(Dataset):
                 f"the columns {found}."
             )
         labels = _column(frame, LABEL_COLUMNS)
-        super().__init__(str(path.resolve()), path.stem, self._entries(path, paths, labels))
-
-    def _entries(self, path: Path, paths: list[str], labels: list[str] | None) -> list[Entry]:
-        found: dict[str, Entry] = {}
-        for name, label in zip(paths, labels or [""] * len(paths), strict=True):
-            if not name:
-                continue
-            earlier = found.get(name)
-            if earlier is not None and earlier.label != (label or None):
-                raise ParameterError(
-                    f"{path.name} has two labels for {name!r}, {earlier.label!r} and {label!r}: "
-                    "expected one label per image."
-                )
-            try:
-                size = os.stat(self._folder / name).st_size
-            except (OSError, ValueError):
-                size = None  # reading it gives the reason
-            found[name] = Entry(name, name, size, label=label or None)
-        return list(found.values())
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            entries = _entries(path, folder, paths, labels or [""] * len(paths))
+        finally:
+            os.close(folder)
+        super().__init__(str(path.resolve()), path.stem, entries)
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of the file; raises ``ImageError`` if it cannot be read."""
@@ -73,6 +60,26 @@ class TableDataset(Dataset):
     def columns(self) -> Columns:
         """The other columns, read again: a run needs them once, and an image's first row counts."""
         return other_columns(_read(self._path, others=True))
+
+
+def _entries(path: Path, folder: int, paths: list[str], labels: list[str]) -> list[Entry]:
+    """The images of the table ``path``, which lies in the open ``folder``."""
+    found: dict[str, Entry] = {}
+    for name, label in zip(paths, labels, strict=True):
+        if not name:
+            continue
+        earlier = found.get(name)
+        if earlier is not None and earlier.label != (label or None):
+            raise ParameterError(
+                f"{path.name} has two labels for {name!r}, {earlier.label!r} and {label!r}: "
+                "expected one label per image."
+            )
+        try:
+            size = os.stat(name, dir_fd=folder).st_size
+        except (OSError, ValueError):
+            size = None  # reading it gives the reason
+        found[name] = Entry(name, name, size, label=label or None)
+    return list(found.values())
 
 
 def other_columns(frame: pd.DataFrame) -> Columns:
@@ -92,29 +99,45 @@ def other_columns(frame: pd.DataFrame) -> Columns:
 
 
 def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
-    import pandas as pd
-
     try:
         if path.suffix.lower() == ".parquet":
             return _parquet(path, others)
-        # pandas' other engine makes an index of the first column if rows end with a comma.
-        return pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            index_col=False,
-            engine="python",
-        )
+        return _csv(path, others)
     except ParameterError:
         raise
-    except Exception as error:  # pandas and its engines raise nearly anything on odd bytes
+    except Exception as error:  # readers raise nearly anything on odd bytes
         reason = "it is empty" if path.stat().st_size == 0 else "it is damaged"
         raise ParameterError(
             f"{path.name} cannot be read as a table ({reason}): expected "
             f"{'Parquet' if path.suffix.lower() == '.parquet' else 'comma-separated values'} with "
             "the columns 'path' and 'label'."
         ) from error
+
+
+def _csv(path: Path, others: bool) -> pd.DataFrame:
+    """The columns of paths and labels; of the ``others`` the first, or only their names.
+
+    A row may lack fields at its end, or have empty ones there. pandas takes four times as long.
+    """
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = (row for row in csv.reader(file, strict=True) if row)
+        names = next(rows)
+        found: dict[str, list[str] | None] = dict.fromkeys(names)
+        wanted = [name for name in found if _is_asked(name)]
+        if others:
+            wanted += [name for name in found if name not in wanted][:MAX_COLUMNS]
+        columns: list[list[str]] = [[] for _ in wanted]
+        adding = [
+            (names.index(name), column.append) for name, column in zip(wanted, columns, strict=True)
+        ]
+        for row in rows:
+            if any(row[len(names) :]):
+                raise ValueError("more fields than names")
+            for at, add in adding:
+                add(row[at] if at < len(row) else "")
+    return pd.DataFrame(found | dict(zip(wanted, columns, strict=True)))
 
 
 def _parquet(path: Path, others: bool) -> pd.DataFrame:
@@ -132,7 +155,7 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     _check(path, claimed.rows <= max(_ROWS_FREE, size), f"{claimed.rows:,} rows")
     schema = pq.read_schema(path)
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
-    wanted = [name for name in flat if name.strip().lower() in PATH_COLUMNS + LABEL_COLUMNS]
+    wanted = [name for name in flat if _is_asked(name)]
     if not wanted:
         return pd.DataFrame(columns=flat)
     if others:
@@ -149,6 +172,10 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     written = sum(_written_out(table[name]) for name in texts)
     _check(path, written <= most, f"{written:,} bytes of text")
     return table.to_pandas(ignore_metadata=True)
+
+
+def _is_asked(name: str) -> bool:
+    return name.strip().lower() in PATH_COLUMNS + LABEL_COLUMNS
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -190,4 +217,5 @@ def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str] | None:
 
 def _text(value: object) -> str:
     """``value`` as text; a float (a class index in a column with gaps) as a whole number."""
-    return re.sub(r"^(\d+)\.0$", r"\1", str(value).strip())
+    text = str(value).strip()
+    return text[:-2] if text.endswith(".0") and text[:-2].isdecimal() else text
