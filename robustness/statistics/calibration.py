@@ -89,6 +89,8 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
     The mean of the first (n,) is the calibration error of the predictions (n, k).
     """
     known = _known(confidence, correct)
+    if known.shape[1] == 1:
+        return _signed_once(confidence[known], correct[known], known[:, 0])
     sums: Floats = np.zeros((len(known), BINS))
     variances = np.zeros(BINS)
     step = max(1, _CELLS // max(1, known.shape[1]))
@@ -104,10 +106,31 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
     each = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
     gap = np.nanmean(each, axis=0)
     noise = np.nanstd(each, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
+    return each @ _signs(gap), _all_seeming(gap, noise, variances, int(known.sum()))
+
+
+def _signed_once(sure: Floats, right: Floats, known: NDArray[np.bool_]) -> tuple[Floats, float]:
+    """``_signed`` of one prediction an image at most, which is in one bin alone."""
+    places, n = bin_of(sure), len(sure)
+    gaps = right - sure
+    gap: Floats = np.bincount(places, gaps, BINS) / n
+    elsewhere = n - np.bincount(places, minlength=BINS)
+    spread = np.bincount(places, (gaps - gap[places]) ** 2, BINS) + elsewhere * gap**2
+    noise = np.sqrt(spread / n) / np.sqrt(max(n - 1, 1))
+    variances: Floats = np.bincount(places, sure * (1 - sure), BINS).astype(np.float64)
+    values = np.full(len(known), np.nan)
+    values[known] = gaps * _signs(gap)[places]
+    return values, _all_seeming(gap, noise, variances, n)
+
+
+def _signs(gap: Floats) -> Floats:
+    return np.where(gap < 0, -1.0, 1.0)
+
+
+def _all_seeming(gap: Floats, noise: Floats, variances: Floats, predictions: int) -> float:
     # Few predictions may happen to agree: assume at least the spread of a calibrated model.
-    least = np.sqrt(variances) / known.sum()
-    seeming = _seeming(np.abs(gap), np.maximum(noise, least))
-    return each @ np.where(gap < 0, -1.0, 1.0), float(seeming.sum())
+    least = np.sqrt(variances) / predictions
+    return float(_seeming(np.abs(gap), np.maximum(noise, least)).sum())
 
 
 _FADING = 2.0
