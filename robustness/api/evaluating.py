@@ -40,7 +40,8 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
-from robustness.runs import Progress, images_out
+from robustness.runs import Progress, images_out, racing
+from robustness.statistics.criteria import MARGIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +104,9 @@ def evaluate(
     labelling: str = FOLDERS,
     limit: int | None = None,
     sample: int | None = None,
+    until: str | None = None,
+    margin: float = MARGIN,
+    unit: str = "image",
     resume: bool = True,
     engine: str = "local",
     address: str | None = None,
@@ -118,8 +122,11 @@ def evaluate(
     square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are.
 
     What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns) and ``conditions``
-    as for ``make_spec``. With ``out`` and ``resume`` an unfinished run of the same request is
-    continued, and a finished one is not computed again. ``note`` is called with the progress;
+    as for ``make_spec``. With ``until`` it is a race: images are asked in random order,
+    each under a few conditions, until the best model is "settled" or all are "ordered"; differences
+    below ``margin`` are ties; ``unit`` is "class" where other classes matter as well;
+    ``run.raced`` has the outcome. With ``out`` and ``resume`` an unfinished run of the same request
+    is continued, and a finished one is not computed again. ``note`` is called with the progress;
     ``progress`` draws a bar with tqdm (by default in notebooks). Raises ``ParameterError`` for a
     source that cannot be used, ``RunError`` where the run cannot be kept.
     """
@@ -128,8 +135,9 @@ def evaluate(
         spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     elif models is not None or conditions is not None:
         raise ParameterError("Expected a spec, or models and conditions, got both.")
+    race = None if until is None else racing.asked(until, margin, unit)
     dataset = opened(source)
-    plan = runs.plan(dataset, spec, labelling=labelling, limit=limit, sample=sample)
+    plan = runs.plan(dataset, spec, labelling=labelling, limit=limit, sample=sample, race=race)
     folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
     try:
         with (

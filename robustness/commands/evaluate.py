@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request import add_request, planned, said, whole_spec
+from robustness.commands.request import add_race, add_request, planned, said, whole_spec
+from robustness.commands.request import race as asked_race
 
 if TYPE_CHECKING:
     from robustness.evaluation.spec import RunSpec
     from robustness.runs import Run, Session
     from robustness.runs.forecast import Forecast
+    from robustness.runs.racing import Race
 
 EXIT_NOTHING = 2
 _SHOWN = 10
@@ -46,6 +49,13 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(evaluated, "--out")
     add_request(evaluated)
+    add_race(evaluated, "settled", "ordered")
+    evaluated.add_argument(
+        "--margin",
+        type=float,
+        metavar="SHARE",
+        help="with --until: a smaller difference is a tie (default: 0.01)",
+    )
     add_shared(evaluated, "--engine", "--address")
     evaluated.add_argument(
         "--resume", action="store_true", help="continue the unfinished run of the same request"
@@ -71,12 +81,16 @@ def evaluate_command(options: argparse.Namespace) -> int:
         raise ParameterError("Expected a SOURCE, or a table with --predictions, got neither.")
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
+    if options.until and (options.plan or options.predictions):
+        other = "--plan" if options.plan else "--predictions"
+        raise ParameterError(f"Expected either {other} or --until, got both: leave one out.")
+    until = asked_race(options)
     if options.plan and options.predictions is None:
         return _forecast(options)
     if options.predictions is not None:
         found = [_of_predictions(options)]
     else:
-        found = evaluated(options, options.source, resume=options.resume)
+        found = evaluated(options, options.source, resume=options.resume, race=lambda _spec: until)
     if options.json:
         documents = [_document(run) for run in found]
         console.print_json(documents[0] if len(documents) == 1 else documents)
@@ -91,16 +105,31 @@ def evaluate_command(options: argparse.Namespace) -> int:
     return 0 if found[0].images else EXIT_NOTHING
 
 
-def evaluated(options: argparse.Namespace, source: str, *, resume: bool) -> list[Run]:
-    """The run of ``source`` at each side; with ``resume`` it may exist already."""
+def evaluated(
+    options: argparse.Namespace,
+    source: str,
+    *,
+    resume: bool,
+    race: Callable[[RunSpec], Race | None] = lambda _spec: None,
+) -> list[Run]:
+    """The run of ``source`` at each side; with ``resume`` it may exist already.
+
+    ``race`` says what each is to settle, if anything.
+    """
     parts = whole_spec(options).by_side()
-    return [_evaluated(options, source, part, resume=resume) for part in parts]
+    if options.until and len(parts) > 1:
+        raise ParameterError(
+            "Expected models of one input side for a race, got several: set --side to a number."
+        )
+    return [_evaluated(options, source, part, race(part), resume=resume) for part in parts]
 
 
-def _evaluated(options: argparse.Namespace, source: str, spec: RunSpec, *, resume: bool) -> Run:
+def _evaluated(
+    options: argparse.Namespace, source: str, spec: RunSpec, race: Race | None, *, resume: bool
+) -> Run:
     from robustness import runs
 
-    plan = planned(options, source, spec)
+    plan = planned(options, source, spec, race)
     with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
         _perform(session, options.engine, options.address)
     return runs.load(session.folder)
@@ -187,7 +216,7 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
 
 
 def _document(run: Run) -> dict[str, Any]:
-    found = run.figures() if run.images else None
+    found = run.figures() if run.images and run.raced is None else None
     return {
         "run": run.id,
         "folder": str(run.folder),
@@ -199,6 +228,7 @@ def _document(run: Run) -> dict[str, Any]:
         "recount": "" if found is None else run.recount_note(found),
         "summary": [] if found is None else found.summary,
         "by_perturbation": [] if found is None else found.by_perturbation,
+        **({} if run.raced is None else {"race": run.raced}),
     }
 
 

@@ -16,9 +16,11 @@ from robustness.commands import console, evaluate, request
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
+    from robustness.evaluation.spec import RunSpec
     from robustness.runs import Run
     from robustness.runs.gate import Budget, Check
     from robustness.runs.gate.budget import Rule
+    from robustness.runs.racing import Race
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with which GitHub Actions names the file for the summary of a step."""
@@ -43,6 +45,7 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(checked, "--out")
     request.add_request(checked)
+    request.add_race(checked, "settled")
     add_shared(checked, "--engine", "--address")
 
 
@@ -62,8 +65,10 @@ def check_command(options: argparse.Namespace) -> int:
         raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
-        found = evaluate.evaluated(options, options.run, resume=True)
-    elif said := request.said(options, "engine", "address"):
+        found = evaluate.evaluated(
+            options, options.run, resume=True, race=lambda spec: _race(options, budget, spec)
+        )
+    elif said := request.said(options, "engine", "address", "until", "unit"):
         raise ParameterError(
             f"{options.run} is a saved run, which {said} cannot change: expected a source to "
             "evaluate, or none of these options."
@@ -90,6 +95,16 @@ def _part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
         return own or not any(fnmatchcase(name, rule.model) for name in others)
 
     return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
+
+
+def _race(options: argparse.Namespace, budget: Budget, spec: RunSpec) -> Race | None:
+    """The race for the verdict on ``budget``; None without --until."""
+    from robustness.runs import gate, racing
+
+    if request.race(options) is None:
+        return None
+    limits = gate.race_limits(budget, spec.model_names, spec.conditions)
+    return racing.Race(goal="gate", unit=options.unit, limits=tuple(limits.values()))
 
 
 def _baseline(named: str, options: argparse.Namespace) -> Run:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.spec import RunSpec
     from robustness.runs import Plan
+    from robustness.runs.racing import Race
 
 _SAID_BY_A_REQUEST = (
     *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
@@ -26,6 +27,7 @@ _UNSAID = {
     "labels": "folders",
     "resume": False,
     "plan": False,
+    "unit": "image",
 }
 """Defaults of options, other than None."""
 
@@ -90,6 +92,34 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         default=_UNSAID["labels"],
         help="true classes from subfolders or the table (default), or none",
     )
+
+
+def add_race(command: argparse.ArgumentParser, *goals: str) -> None:
+    """Add the options of a race to one of ``goals``."""
+    command.add_argument(
+        "--until",
+        choices=goals,
+        help="ask images in random order, each under a few conditions, until the answer stands",
+    )
+    command.add_argument(
+        "--unit",
+        choices=("image", "class"),
+        default="image",
+        help="with --until: what is drawn at random; class where other classes matter as well",
+    )
+
+
+def race(options: argparse.Namespace) -> Race | None:
+    """The race among models that the options ask for; None without --until."""
+    from robustness.runs.racing import asked
+
+    margin = getattr(options, "margin", None)
+    if options.until is not None:
+        given = {} if margin is None else {"margin": margin}
+        return asked(options.until, unit=options.unit, **given)
+    if margin is not None or options.unit != _UNSAID["unit"]:
+        raise ParameterError("Expected --until beside --margin or --unit: add it.")
+    return None
 
 
 def _written(text: str) -> list[str]:
@@ -203,7 +233,9 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     )
 
 
-def planned(options: argparse.Namespace, source: str, spec: RunSpec) -> Plan:
+def planned(
+    options: argparse.Namespace, source: str, spec: RunSpec, race: Race | None = None
+) -> Plan:
     """The plan of ``spec`` on ``source``, listed as ``options`` say."""
     from robustness import runs
 
@@ -214,4 +246,5 @@ def planned(options: argparse.Namespace, source: str, spec: RunSpec) -> Plan:
         limit=options.limit,
         sample=options.sample,
         batch=options.batch,
+        race=race,
     )

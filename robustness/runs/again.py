@@ -38,4 +38,5 @@ def plan_again(manifest: Manifest) -> Plan:
         limit=asked.limit,
         sample=asked.sample,
         batch=manifest.batch,
+        race=manifest.race,
     )

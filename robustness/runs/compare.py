@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from robustness.base.errors import RunError
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
 from robustness.evaluation.provenance import ENGINE
@@ -33,12 +34,18 @@ class Comparison:
 
 
 def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
-    """``other`` against ``baseline``; raises ``RunError`` for a run without rows.
+    """``other`` against ``baseline``; raises ``RunError`` for a race, or a run without rows.
 
     Images are matched by what the models see; at different sides, by their source.
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
+    for run in (baseline, other):
+        if run.manifest.race is not None:
+            raise RunError(
+                f"Expected runs of all images, got the race {run.id}, which stops at the answer: "
+                "evaluate the same without --until to compare."
+            )
     images = _identified(baseline, other)
     first, second = map(set, images)
     return Comparison(

@@ -57,9 +57,9 @@ def keep(folder: Path, manifest: Manifest) -> Headline:
     """Works it out and writes it beside the run, where that can be written.
 
     The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
-    is not finished or cannot be read; opening it says why.
+    is not finished or cannot be read, and for a race; opening it says why.
     """
-    if manifest.status != FINISHED or not manifest.images:
+    if manifest.status != FINISHED or not manifest.images or manifest.race is not None:
         return _short([], [], [])
     try:
         run = load(folder)

@@ -20,6 +20,7 @@ from robustness.datasets import LABELLINGS
 from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
+from robustness.runs.racing import Race
 
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
@@ -78,7 +79,8 @@ class Manifest:
     ``costs`` has, by model and as far as they are known, ``latency_ms`` of one image on the machine
     that finished the run, ``megabytes`` of its weights and ``memory_megabytes`` that it takes.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
-    names in order, or "imagenet".
+    names in order, or "imagenet". A ``race`` asks images in random order until an answer
+    stands; ``decided`` is its outcome then.
     """
 
     __pydantic_config__ = CONFIG
@@ -103,6 +105,8 @@ class Manifest:
         field(default_factory=dict)
     )
     classes: Classes = field(default_factory=dict)
+    race: Race | None = None
+    decided: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def counted_otherwise(self) -> bool:
@@ -119,6 +123,7 @@ class Manifest:
             "labelling": self.dataset.labelling,
             "versions": dict(self.versions),
             **({"plugins": dict(self.plugins)} if self.plugins else {}),
+            **({"race": asdict(self.race)} if self.race else {}),
         }
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -133,6 +138,10 @@ class Manifest:
         values = {name: value for name, value in vars(self).items() if name != "spec"}
         if not self.classes:
             del values["classes"]
+        if self.race is None:
+            del values["race"], values["decided"]
+        else:
+            values["race"] = asdict(self.race)
         return {
             "format": FORMAT,
             "version": VERSION,

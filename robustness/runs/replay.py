@@ -127,6 +127,13 @@ def _planned(run: Run) -> Plan:
         raise RunError(f"The run {run.id} cannot be replayed: {error}") from error
 
 
+def _rows(run: Run, names: Sequence[str]) -> int:
+    """How many rows the images ``names`` have."""
+    if run.manifest.race is None:
+        return len(names) * len(run.manifest.spec.models) * len(run.conditions)
+    return sum(name in set(names) for name in run.table(["image"])["image"].to_pylist())
+
+
 def agreement(run: Run, again: Run) -> Replay:
     """Whether the rows of ``again`` are those of ``run``, which asked the same."""
     before, after = run.digests, again.digests
@@ -135,7 +142,7 @@ def agreement(run: Run, again: Run) -> Replay:
     return Replay(
         run=run,
         again=again,
-        rows=len(shared) * len(run.manifest.spec.models) * len(run.conditions),
+        rows=_rows(run, shared),
         listing=run.manifest.dataset.digest == again.manifest.dataset.digest,
         missing=tuple(name for name in before if name not in after),
         extra=tuple(name for name in after if name not in before),

@@ -78,13 +78,17 @@ class ScreenedRows:
                     self._figures(batch)
                     self._words(batch)
 
-    def digest(self, images: int) -> str | None:
-        """The ``content`` of all rows, which are to be of ``images`` images."""
+    def digest(self, images: int, *, whole: bool = True) -> str | None:
+        """The ``content`` of all rows, which are to be of ``images`` images.
+
+        Unless ``whole``, an image may lack models and conditions.
+        """
         places = np.sort(np.concatenate([np.zeros(0, np.int64), *self.places]))
         names = {name for name, _ in self.found.values()}
         each = len(self.ids) * len(self.classes)
-        whole = len(self.found) == len(names) == images and len(places) == images * each
-        _expect(whole and bool(np.all(np.diff(places))), "some of its rows are there twice")
+        fine = len(self.found) == len(names) == images
+        fine &= len(places) == images * each if whole else len(places) <= images * each
+        _expect(fine and bool(np.all(np.diff(places))), "some of its rows are there twice")
         if not images:
             return None
         digests = [self.found[place][1] for place in sorted(self.found)]

@@ -6,7 +6,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.evaluation.spec import RunSpec
-from robustness.runs import compacting, headlines, properties
+from robustness.runs import compacting, headlines, properties, racing
 from robustness.runs.compacting import compact
 from robustness.runs.costs import measured
 from robustness.runs.engines import REGISTRY as ENGINES
@@ -31,10 +32,12 @@ from robustness.runs.parts import (
     all_parts,
     content,
     is_compacted,
+    read_rows,
     remove_superseded,
     write_part,
 )
 from robustness.runs.progress import Progress, Teller
+from robustness.runs.racing import Race, Track
 from robustness.runs.store import listing, load, locked
 from robustness.runs.unanswered import unfinished_again, without_unanswered
 
@@ -54,6 +57,7 @@ class Plan(Job):
     asked: Asked
     classes: Classes = field(default_factory=dict)
     """Those of models that are not here, as in a manifest."""
+    race: Race | None = None
 
 
 def plan(
@@ -64,12 +68,14 @@ def plan(
     limit: int | None = None,
     sample: int | None = None,
     batch: int | None = None,
+    race: Race | None = None,
 ) -> Plan:
     """Lists the images of ``source``, unless they are already, and finds their classes.
 
     ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
-    ``batch`` is how many are worked on at once (by default as many as fill the passes). Raises
-    ``ParameterError`` where the source, a label or a number cannot be used.
+    ``batch`` is how many are worked on at once (by default as many as fill the passes). A ``race``
+    asks them in random order. Raises ``ParameterError`` where the source, a label or a number
+    cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(
@@ -86,6 +92,12 @@ def plan(
     dataset.select(limit, sample, spec.seed)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)
+    if race is not None:
+        race = racing.planned(race, spec, labels)
+        order = racing.order(race, labels, spec.seed)
+        dataset.entries = tuple(dataset.entries[place] for place in order)
+        labels = {key: tuple(known[place] for place in order) for key, known in labels.items()}
+        batch = batch or min(racing.BATCH, default_batch(spec))
     asked = Asked(
         source=dataset.source,
         title=dataset.title,
@@ -95,7 +107,8 @@ def plan(
         pictures=len(dataset),
         digest=dataset.digest,
     )
-    return Plan(spec, dataset, labels, batch or default_batch(spec), asked)
+    batch = batch or default_batch(spec)
+    return Plan(spec, dataset, labels, batch, asked, race, few=race is not None)
 
 
 @dataclass
@@ -169,9 +182,14 @@ class Session:
         run = ENGINES[engine].run
         done = {number for part in self._parts for number in part.chunks}
         todo = [number for number in range(self._job.chunk_count) if number not in done]
+        track = self._track()
+        if track is not None:
+            found = self._raced(track, engine, todo)
+        else:
+            found = run(self._job, todo, address) if todo else iter(())
         began = time.perf_counter()
         yield self._progress(loading=True)
-        for chunk in run(self._job, todo, address) if todo else ():
+        for chunk in found:
             if chunk is None:
                 self._since = time.perf_counter()
                 started = self.manifest.startup_seconds + self._since - began
@@ -185,21 +203,60 @@ class Session:
             yield self._progress()
         self._write()
         count = sum(len(part.chunks) for part in self._parts)
-        if count < self._job.chunk_count:
+        if count < self._job.chunk_count and not (track and track.settled):
             raise RunError(
                 f"The engine did only {count} of {self._job.chunk_count} parts of the work: "
                 "continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
         properties.gather(self.folder, self._job.dataset)
+        if track is not None and not track.settled:
+            track.close()
         self._set_parts(compact(self.folder, self._parts, finished=True))
         asked = todo and ENGINES[engine].asks_models
         costs = (
             measured(self.manifest.spec, here=engine == "local") if asked else self.manifest.costs
         )
-        self._write(status=FINISHED, content=content(self._parts), costs=costs)
+        decided = {} if track is None else track.outcome()
+        self._write(status=FINISHED, content=content(self._parts), costs=costs, decided=decided)
         remove_superseded(self.folder, self.manifest)
         headlines.keep(self.folder, self.manifest)
+
+    def _track(self) -> Track | None:
+        """The race so far; None if there is none."""
+        if self.manifest.race is None:
+            return None
+        track = Track(self.manifest.race, self.manifest.spec)
+        for part in self._parts:
+            track.feed(read_rows(part), part.images + len(part.unreadable))
+        return track
+
+    def _raced(self, track: Track, engine: str, todo: list[int]) -> Iterator[Chunk | None]:
+        """The chunks of a race, until it is settled; models that it no longer needs are left out.
+
+        Raises ``ParameterError`` for an engine that does not work on chunks in their order.
+        """
+        if engine != "local":
+            raise ParameterError(
+                f"Expected the local engine for a race, which decides image by image, got "
+                f"{engine!r}: leave out --engine or --until."
+            )
+        loaded = False
+        while todo and not track.settled:
+            running = track.running
+            models = tuple(pair for pair in self._job.spec.models if pair[0] in running)
+            job = replace(self._job, spec=replace(self._job.spec, models=models))
+            with closing(ENGINES[engine].run(job, todo, None)) as chunks:  # type: ignore[type-var]
+                for chunk in chunks:
+                    if chunk is None:
+                        yield from [] if loaded else [None]
+                        loaded = True
+                        continue
+                    todo = todo[1:]
+                    track.feed(chunk.table, chunk.images + len(chunk.unreadable))
+                    yield chunk
+                    if track.settled or track.running != running:
+                        break
 
     def _set_parts(self, parts: list[Part]) -> None:
         self._parts, self._sums = parts, _Sums()
@@ -320,6 +377,7 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
         creator=creator,
         classes=plan.classes,
         plugins=plugin_digests(plan.spec),
+        race=plan.race,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -31,6 +31,7 @@ from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
 from robustness.runs.queries import Rows
+from robustness.runs.racing import Race, Track
 from robustness.statistics import Figures
 
 if TYPE_CHECKING:
@@ -142,8 +143,36 @@ class Run:
         """How many rows, that is measurements, there are."""
         return sum(part.rows for part in self.parts)
 
+    @cached_property
+    def raced(self) -> dict[str, Any] | None:
+        """The outcome of its race so far, as ``Track.outcome``; None if it is no race."""
+        manifest = self.manifest
+        if manifest.race is None:
+            return None
+        if self.finished and not self.imported and manifest.decided:
+            return dict(manifest.decided)
+        return self.track(manifest.race).outcome()
+
+    def track(self, race: Race) -> Track:
+        """``race`` over its rows, which are of a race."""
+        found = Track(race, self.manifest.spec)
+        for part in self.parts:
+            found.feed(read_rows(part), part.images + len(part.unreadable))
+        if self.finished and not found.settled:
+            found.close()
+        return found
+
     def figures(self) -> Figures:
-        """Its figures, which are worked out once and kept beside a finished run."""
+        """Its figures, which are worked out once and kept beside a finished run.
+
+        Raises ``RunError`` for a race: its means and their intervals would be misleading, as it
+        ended when they looked best.
+        """
+        if self.manifest.race is not None:
+            raise RunError(
+                f"Expected a run of all images, got the race {self.id}, which stops at the answer: "
+                "evaluate the same without --until for figures."
+            )
         return kept_figures.of(self.folder, self.manifest, self.rows)
 
     def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:

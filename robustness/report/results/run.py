@@ -18,11 +18,12 @@ from robustness.report.results import (
     run_cases,
     run_choice,
     run_failures,
+    run_race,
     run_sections,
 )
 from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import model
-from robustness.runs import Run
+from robustness.runs import Run, kept_figures
 from robustness.statistics import Figures
 
 REPLAY = (
@@ -47,6 +48,8 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     """
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
+    if run.raced is not None:
+        return _of_race(run, run.raced, cases)
     found = found or run.figures()
     sections = [
         run_choice.section(run, found),
@@ -80,6 +83,30 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     )
 
 
+def _of_race(run: Run, told: Mapping[str, Any], cases: bool) -> Report:
+    """The report of a race: its outcome with bounds that hold whenever it ended, and its images."""
+    found = kept_figures.fresh(run.rows)  # for the images alone: means would be misleading
+    spec = run.manifest.spec
+    sections = [
+        run_race.section(run, told),
+        run_cases.section(run, found, cases=cases),
+        run_sections.unreadable(run.unreadable),
+    ]
+    return Report(
+        title=f"Race of {counted(len(spec.models), 'model')} on {run.manifest.dataset.title}",
+        answers=run_race.answers(run, told),
+        facts=_facts(run, found.images, run.row_count),
+        cautions=_cautions(run, found),
+        sections=[section for section in sections if section is not None],
+        brief=run_race.tables(run, told),
+        methods=methods.blocks(spec.conditions, ()),
+        limits=methods.limits(),
+        manifest=_manifest(run.manifest.as_dict()),
+        replay=REPLAY,
+        data=Data(run.tables, {}),
+    )
+
+
 def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
     manifest = run.manifest
     spec: RunSpec = manifest.spec
@@ -103,14 +130,22 @@ def _cautions(run: Run, found: Figures) -> list[str]:
         else f"Unfinished run: {done:,} of {run.manifest.dataset.pictures:,} images are done. "
         "The figures cover these only.",
         found.copies_note,
-        statistics.TOO_FEW if found.images < statistics.FEWEST else "",
-        run.recount_note(found),
-        *several_label_sets(entry["model"] for entry in found.summary),
+        *_cautions_of_means(run, found),
         f"Not counted: {counted(len(run.unreadable), 'unreadable image')}."
         if run.unreadable
         else "",
     ]
     return [caution for caution in told if caution]
+
+
+def _cautions_of_means(run: Run, found: Figures) -> list[str]:
+    if run.manifest.race is not None:
+        return []
+    return [
+        statistics.TOO_FEW if found.images < statistics.FEWEST else "",
+        run.recount_note(found),
+        *several_label_sets(entry["model"] for entry in found.summary),
+    ]
 
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]*@")

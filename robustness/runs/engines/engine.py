@@ -6,7 +6,7 @@ The same work on the same chunks gives the same rows, whichever engine does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -14,6 +14,8 @@ from robustness import models
 from robustness.base.errors import AnswerError, ImageError
 from robustness.base.registry import Registry
 from robustness.datasets import Dataset
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.drawing import drawn
 from robustness.evaluation.loop import Batch, answers, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
@@ -41,13 +43,15 @@ class Job:
     """What is to be done with a dataset: enough for another process to do a part of it.
 
     ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
-    ``batch`` is how many images make a chunk.
+    ``batch`` is how many images make a chunk. With ``few`` each image is asked under a few of the
+    conditions, drawn at random.
     """
 
     spec: RunSpec
     dataset: Dataset
     labels: Mapping[str, tuple[int | None, ...]]
     batch: int
+    few: bool = field(default=False, kw_only=True)
 
     @property
     def chunk_count(self) -> int:
@@ -97,13 +101,18 @@ REGISTRY: Registry[Engine] = Registry("engine")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A chunk read and perturbed, before any model is asked; ``batch`` is None without images."""
+    """A chunk read and perturbed, before any model is asked; ``batch`` is None without images.
+
+    ``alone`` are its images instead, one by one, each under ``conditions`` of its own.
+    """
 
     number: int
     positions: tuple[int, ...]
     batch: Batch | None
     unreadable: tuple[tuple[str, str], ...]
     properties: tuple[tuple[int, Told], ...] = ()
+    alone: tuple[Prepared, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
 
 def prepared(job: Job, number: int) -> Prepared:
@@ -126,8 +135,19 @@ def prepared(job: Job, number: int) -> Prepared:
             pictures[position] = Picture.of(entry.name, image, fit=spec.fit)
         except ImageError as error:
             unreadable.append((entry.name, str(error)))
+    if job.few:
+        alone = tuple(_drawn(spec, number, *each) for each in pictures.items())
+        return Prepared(
+            number, tuple(pictures), None, tuple(unreadable), tuple(properties), alone
+        )
     batch = prepare(list(pictures.values()), spec.conditions, spec.seed) if pictures else None
     return Prepared(number, tuple(pictures), batch, tuple(unreadable), tuple(properties))
+
+
+def _drawn(spec: RunSpec, number: int, position: int, picture: Picture) -> Prepared:
+    conditions = drawn(spec.conditions, spec.seed, picture.digest)
+    batch = prepare([picture], conditions, spec.seed)
+    return Prepared(number, (position,), batch, (), conditions=conditions)
 
 
 def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
@@ -135,6 +155,10 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
 
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
+    if ready.alone:
+        own = (replace(job.spec, conditions=each.conditions) for each in ready.alone)
+        pairs = zip(own, ready.alone, strict=True)
+        return _joined(ready, [answered(replace(job, spec=s), each, load) for s, each in pairs])
     if ready.batch is None:
         return Chunk(ready.number, to_table([], []), 0, ready.unreadable)
     try:
@@ -144,7 +168,10 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
             name = ready.batch.pictures[0].name
             unreadable = (*ready.unreadable, (name, f"{UNANSWERED} {error}"))
             return Chunk(ready.number, to_table([], []), 0, unreadable)
-    alone = [answered(job, each, load) for each in _each_alone(ready, ready.batch)]
+    return _joined(ready, [answered(job, each, load) for each in _each_alone(ready, ready.batch)])
+
+
+def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:
     return Chunk(
         ready.number,
         pa.concat_tables([chunk.table for chunk in alone]),

@@ -2,7 +2,7 @@
 
 from robustness.runs.gate.budget import LIMITS, Budget, read_budget
 from robustness.runs.gate.documents import as_dict, headline, junit, markdown
-from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, check
+from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, check, race_limits
 
 __all__ = [
     "BROKEN",
@@ -16,5 +16,6 @@ __all__ = [
     "headline",
     "junit",
     "markdown",
+    "race_limits",
     "read_budget",
 ]

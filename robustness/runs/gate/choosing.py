@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import effect
-from robustness.runs import gate
+from robustness.runs import gate, racing
 from robustness.runs.store import Run
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
+from robustness.statistics.choice_told import BEST, TIED, WORSE
+from robustness.statistics.criteria import MARGIN
 from robustness.statistics.grid import Grid
 
 _NAMED = 2
@@ -37,8 +40,14 @@ def choose(
     for run in several:
         if not run.images:
             raise ParameterError(f"The run {run.id} has no image that could be read.")
+        if run.manifest.race is not None and len(several) > 1:
+            raise ParameterError(
+                f"Expected runs of all images, got the race {run.id}: choose from it alone."
+            )
     if not several:
         raise ParameterError("Expected at least one run to choose from, got none.")
+    if several[0].raced is not None:
+        return _raced(several[0], several[0].raced, criteria, budget)
     found = several[0].figures() if len(several) == 1 else Figures(together(several))
     spent: dict[str, Cost] = {}
     out: dict[str, str] = {}
@@ -108,6 +117,57 @@ def costs(run: Run) -> dict[str, Cost]:
         name: Cost(cost.get("latency_ms"), cost.get("megabytes"))
         for name, cost in run.manifest.costs.items()
     }
+
+
+def _raced(
+    run: Run, told: Mapping[str, Any], criteria: Criteria | None, budget: gate.Budget | None
+) -> ModelChoice:
+    """The choice that the race ``run`` made, which criteria come too late for."""
+    asked = criteria or Criteria()
+    known = asked.margin in (MARGIN, told["margin"])
+    if budget is not None or not known or replace(asked, margin=MARGIN) != Criteria():
+        raise ParameterError(
+            f"Expected no criteria for the race {run.id}, which asked only what its own answer "
+            "needs: leave them out, or evaluate the same without --until."
+        )
+    if told["goal"] == "gate":
+        raise ParameterError(
+            f"Expected a race among models, got one of a gate, {run.id}: check it instead."
+        )
+    statuses = dict.fromkeys(told["worse"], WORSE)
+    best = TIED if len(told["best"]) > 1 else BEST
+    entries = [
+        {"model": name, "status": statuses.get(name, best), "low": low, "high": high}
+        for name, (low, high) in told["scores"].items()
+    ]
+    return ModelChoice(
+        best=tuple(told["best"]),
+        certainty=None,
+        worse=tuple(told["worse"]),
+        models=tuple(
+            {
+                **_UNKNOWN,
+                **entry,
+                "robust_low": entry["low"],
+                "robust_high": entry["high"],
+                **run.manifest.costs.get(entry["model"], {}),
+            }
+            for entry in entries
+        ),
+        quantity="perturbed_accuracy" if told["quantity"] == "accuracy" else "consistency",
+        images=run.images,
+        margin=told["margin"],
+        more_images=None,
+        weighted={},
+        sentences=tuple(racing.sentences(told, run.manifest.dataset.pictures)),
+    )
+
+
+_UNKNOWN = dict.fromkeys(
+    ("robust", "certainty", "accuracy", "weakest", "weakest_value", "latency_ms", "megabytes",
+     "place_low", "place_high"),
+) | {"reason": ""}  # fmt: skip
+"""What a race does not tell of a model."""
 
 
 def _ruled_out(run: Run, budget: gate.Budget | None) -> dict[str, str]:

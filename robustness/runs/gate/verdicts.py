@@ -7,6 +7,7 @@ images for an interval, it is not shown.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -16,10 +17,11 @@ from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted, did_you_mean
-from robustness.evaluation.condition import named, perturbation_label
-from robustness.runs import Run, compare
+from robustness.evaluation.condition import Condition, named, perturbation_label
+from robustness.runs import Run, compare, racing
 from robustness.runs.compare import told as told_before
 from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
+from robustness.runs.racing import Limit, Race
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 
@@ -38,7 +40,8 @@ class Verdict:
 
     ``where`` describes the condition. ``value`` is the figure, with its bounds ``low`` and ``high``
     (None with too few images). A breaking strength covers all strengths, so its ``condition`` is
-    None; ``value`` and ``high`` are None if no strength of the run breaks the model. ``of`` names
+    None; ``value`` and ``high`` are None if no strength of the run breaks the model. A race knows
+    bounds alone, so its ``value`` is None. ``of`` names
     the figure as ``statistics`` does; for ``max_regression`` it is the robust accuracy under attack
     on labelled images, otherwise the consistency.
     """
@@ -75,6 +78,8 @@ class Verdict:
             low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
             return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
         of = " of robust accuracy" if self.of == "robust_accuracy" else ""
+        if self.value is None and self.low is not None and self.high is not None:
+            return f"{self.low:.1%} to {self.high:.1%}"  # of a race
         if self.low is None or self.high is None:
             return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} images: no interval)"
         return f"{self.value:.1%}{of} ({self.low:.1%} to {self.high:.1%})"
@@ -109,7 +114,7 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     needs labels or needs several strengths; ``RunError`` for a run without rows.
     """
     for rule in budget.rules:
-        _check_patterns(budget, rule, run)
+        _check_patterns(budget, rule, run.manifest.spec.model_names, run.conditions)
         if baseline is None and set(rule.limits) & set(REGRESSIONS):
             raise ParameterError(
                 f"{budget.path}: a limit on regression needs a run to compare with: add "
@@ -117,6 +122,8 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
             )
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
+    if run.manifest.race is not None:
+        return Check(run, budget, tuple(_raced(budget, run)), (race_note(run),))
     told = run.figures()
     before = () if baseline is None else baseline.manifest.spec.models
     tables = Tables(
@@ -139,6 +146,64 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     return Check(run, budget, tuple(found.values()), tuple(note for note in notes if note))
 
 
+RACED = {"min_consistency": "consistent", "min_accuracy": "correct", "max_accuracy_drop": "drop"}
+"""Limits that a race can decide, with what they limit."""
+
+
+def race_limits(
+    budget: Budget, names: Sequence[str], conditions: Sequence[Condition]
+) -> dict[tuple[str, str, str], Limit]:
+    """The limits of ``budget`` for a race, by model, kind and condition, "" for all conditions.
+
+    Raises ``ParameterError`` for a limit that a race cannot decide.
+    """
+    found: dict[tuple[str, str, str], Limit] = {}
+    for rule in budget.rules:
+        _check_patterns(budget, rule, names, conditions)
+        for limit, wanted in rule.limits.items():
+            if limit not in RACED:
+                raise ParameterError(
+                    f"{budget.path}: expected limits among {', '.join(RACED)} for a race, got "
+                    f"{limit}: leave out --until."
+                )
+            for model, condition in itertools.product(names, (None, *conditions)):
+                name, strength = (condition.name, condition.strength) if condition else (None, None)
+                if rule.fits(model, name, strength):
+                    ids = (condition.id,) if condition else ()
+                    found[model, limit, "".join(ids)] = Limit(model, RACED[limit], ids, wanted)
+    return found
+
+
+def race_note(run: Run) -> str:
+    """How the race ``run`` ended."""
+    return " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
+
+
+def _raced(budget: Budget, run: Run) -> Iterator[Verdict]:
+    """The verdicts on a race: its bounds hold whenever it ended, also for another budget."""
+    limits = race_limits(budget, run.manifest.spec.model_names, run.conditions)
+    race = Race(goal="gate", unit=run.manifest.race.unit, limits=tuple(limits.values()))
+    told = run.track(race).outcome()["limits"]
+    of = {condition.id: condition for condition in run.conditions}
+    for (model, limit, id_), entry in zip(limits, told, strict=True):
+        condition = of.get(id_)
+        yield Verdict(
+            model=model,
+            where="all conditions" if condition is None else named(condition.id),
+            condition=None if condition is None else condition.id,
+            perturbation=None if condition is None else condition.name,
+            strength=None if condition is None else condition.strength,
+            limit=limit,
+            wanted=entry["wanted"],
+            value=None,
+            low=entry["low"],
+            high=entry["high"],
+            outcome=entry["outcome"],
+            images=run.images,
+            of=FIGURES[limit],
+        )
+
+
 @dataclass(frozen=True)
 class Tables:
     """The figures that limits are compared with.
@@ -152,11 +217,13 @@ class Tables:
     labelled: int
 
 
-def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
+def _check_patterns(
+    budget: Budget, rule: Rule, models: Sequence[str], conditions: Sequence[Condition]
+) -> None:
     """Raise ``ParameterError`` for a pattern that matches nothing."""
-    names = tuple(dict.fromkeys(condition.name for condition in run.conditions))
+    names = tuple(dict.fromkeys(condition.name for condition in conditions))
     for what, pattern, known in (
-        ("model", rule.model, run.manifest.spec.model_names),
+        ("model", rule.model, models),
         ("perturbation", rule.perturbation or "*", names),
     ):
         if not any(fnmatchcase(name, pattern) for name in known):
@@ -165,8 +232,8 @@ def _check_patterns(budget: Budget, rule: Rule, run: Run) -> None:
             )
     if rule.strength is not None and not any(
         rule.fits(model, condition.name, condition.strength)
-        for condition in run.conditions
-        for model in run.manifest.spec.model_names
+        for condition in conditions
+        for model in models
     ):
         raise ParameterError(
             f"{budget.path}: the run has no {rule.perturbation} at strength {rule.strength:g}."

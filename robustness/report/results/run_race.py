@@ -1,0 +1,120 @@
+"""A race among the models of a run, or for a gate: its outcome, with bounds that hold at the end.
+
+Plain means and intervals are left out: a race ends when they look best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustness.base.text import counted
+from robustness.charts import dataset
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import named
+from robustness.evaluation.drawing import FEW
+from robustness.report.content import Block, Section, Text, Titled
+from robustness.report.wording import model
+from robustness.runs import Run, racing
+from robustness.statistics.racing import GATE
+
+_RULE = (
+    "Bounds hold whenever the race ends (95 %): confidence sequences by betting (Waudby-Smith and "
+    "Ramdas 2024) at 2.5 %, and one test once all images are asked, at 2.5 %. Comparisons share "
+    "these (Bonferroni)."
+)
+_QUANTITIES = {"accuracy": "perturbed_accuracy", "consistency": "consistency"}
+_LIMITS = {"consistent": "consistency", "correct": "accuracy", "drop": "accuracy lost"}
+
+
+def answers(run: Run, told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The questions that a race answers."""
+    first, *rest = racing.sentences(told, run.manifest.dataset.pictures)
+    question = "Is the budget met?" if told["goal"] == GATE else "Which model is best?"
+    return [(question, " ".join([first, *rest])), ("What is this based on?", _basis(run, told))]
+
+
+def _basis(run: Run, told: Mapping[str, Any]) -> str:
+    spec = run.manifest.spec
+    each = min(FEW, len(spec.conditions))
+    drawn = "all" if each == len(spec.conditions) else f"{each} of"
+    passes = _passes(run)
+    every = run.manifest.dataset.pictures * (1 + len(spec.conditions)) * len(spec.models)
+    units = "" if told["unit"] == "image" else f" from {told['units']:,} classes"
+    return (
+        f"{counted(run.images, 'image')}{units} in random order, each under {drawn} "
+        f"{counted(len(spec.conditions), 'condition')}: {passes:,} of {every:,} forward passes."
+    )
+
+
+def _passes(run: Run) -> int:
+    """Passes of the rows, and of one original for each image and model."""
+    ((rows, originals),) = run.rows.ask(
+        "SELECT count(*), count(DISTINCT (position, model)) FROM rows"
+    )
+    return int(rows) + int(originals)
+
+
+def section(run: Run, told: Mapping[str, Any]) -> Section:
+    """The outcome of the race."""
+    blocks: list[Block] = [
+        Text(" ".join(racing.sentences(told, run.manifest.dataset.pictures)), _RULE),
+        *tables(run, told),
+    ]
+    if told["decisions"]:
+        left = [
+            f"{', '.join(map(model, each['decided']))} after {counted(each['images'], 'image')}"
+            for each in told["decisions"]
+            if each["decided"]
+        ]
+        blocks.append(Text(f"Decided: {'; '.join(left)}."))
+    return Section("Race", blocks)
+
+
+def tables(run: Run, told: Mapping[str, Any]) -> list[Titled]:
+    """The models and their differences, or the limits of a gate."""
+    if told["goal"] == GATE:
+        return [_limits(told["limits"])]
+    title = dataset.QUANTITIES[_QUANTITIES[told["quantity"]]]
+    scores = [
+        (model(name), "worse" if name in told["worse"] else _first(told), _percent(*bounds))
+        for name, bounds in told["scores"].items()
+    ]
+    gaps = [
+        (model(gap["better"]), model(gap["worse"]), _points(gap["low"], gap["high"]))
+        for gap in told["differences"]
+    ]
+    return [
+        Titled("Models", Table(("Model", "Outcome", f"{title}, 95 % bounds"), scores)),
+        Titled("Differences in points", Table(("Model", "Minus", "95 % bounds"), gaps)),
+    ]
+
+
+def _first(told: Mapping[str, Any]) -> str:
+    if len(told["best"]) == 1:
+        return "best"
+    return "tied" if told["settled"] else "undecided"
+
+
+def _limits(limits: Sequence[Mapping[str, Any]]) -> Titled:
+    rows = [
+        (
+            limit["outcome"],
+            model(limit["model"]),
+            named(limit["conditions"][0]) if limit["conditions"] else "all conditions",
+            _LIMITS[limit["quantity"]],
+            f"{limit['wanted']:.1%}",
+            _percent(limit["low"], limit["high"]),
+        )
+        for limit in limits
+    ]
+    head = ("Outcome", "Model", "Condition", "Figure", "Limit", "95 % bounds")
+    return Titled("Limits", Table(head, rows))
+
+
+def _percent(low: float, high: float) -> str:
+    return f"{low:.1%} to {high:.1%}"
+
+
+def _points(low: float, high: float) -> str:
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"

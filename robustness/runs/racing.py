@@ -1,0 +1,303 @@
+"""Races over saved rows: what is asked, and what the rows so far decide."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.base.text import counted
+from robustness.base.validation import CONFIG
+from robustness.evaluation.drawing import shuffled
+from robustness.evaluation.spec import RunSpec
+from robustness.statistics.criteria import MARGIN
+from robustness.statistics.racing import BEST, GATE, ORDER, GateRace, ModelRace, RaceLimit
+
+BATCH = 8
+"""Images between two decisions."""
+
+IMAGE, CLASS = "image", "class"
+COLUMNS = ("position", "image_digest", "label", "model", "condition")
+FLAGS = ("consistent", "correct", "clean_correct")
+
+UNTIL: Mapping[str, Literal["best", "order"]] = {"settled": BEST, "ordered": ORDER}
+"""What people call the goals of races among models."""
+
+Word = Annotated[str, Field(max_length=4096)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit of a gate, as ``RaceLimit`` has it; ``conditions`` are ids, () for all."""
+
+    __pydantic_config__ = CONFIG
+
+    model: Word
+    quantity: Literal["consistent", "correct", "drop"]
+    conditions: tuple[Word, ...]
+    wanted: Share
+
+    @property
+    def bare(self) -> RaceLimit:
+        return RaceLimit(self.model, self.quantity, self.conditions, self.wanted)
+
+
+@dataclass(frozen=True)
+class Race:
+    """What a race settles, and by what.
+
+    ``margin`` is the smallest difference that matters. ``unit`` is what is drawn at random: images,
+    or classes where other classes matter as well. ``quantity`` is what models are scored by.
+    ``limits`` are those of a gate.
+    """
+
+    __pydantic_config__ = CONFIG
+
+    goal: Literal["best", "order", "gate"] = "best"
+    margin: Share = MARGIN
+    unit: Literal["image", "class"] = "image"
+    quantity: Literal["accuracy", "consistency"] = "consistency"
+    limits: tuple[Limit, ...] = ()
+
+
+def asked(until: str, margin: float = MARGIN, unit: str = IMAGE) -> Race:
+    """The race among models that these words ask for; raises ``ParameterError`` for others."""
+    for name, value, known in (("until", until, tuple(UNTIL)), ("unit", unit, (IMAGE, CLASS))):
+        if value not in known:
+            raise ParameterError(f"Expected {name} to be {' or '.join(known)}, got {value!r}.")
+    if not 0 <= margin <= 1:
+        raise ParameterError(f"Expected margin to be a number from 0 to 1, got {margin:g}.")
+    return Race(goal=UNTIL[until], margin=margin, unit="class" if unit == CLASS else "image")
+
+
+def planned(race: Race, spec: RunSpec, labels: Mapping[str, Sequence[int | None]]) -> Race:
+    """``race`` with the quantity that the images allow; raises ``ParameterError`` if it cannot be.
+
+    ``labels`` are those of a plan.
+    """
+    attacks = [condition.label for condition in spec.conditions if condition.needs_model]
+    if attacks:
+        raise ParameterError(
+            f"Expected perturbations without attacks for a race, got {attacks[0]}: evaluate "
+            "attacks without --until."
+        )
+    if race.goal != GATE and len(spec.models) < 2:
+        raise ParameterError(
+            "Expected at least two models for a race, got one: add a model, or leave out --until."
+        )
+    if len(labels) > 1:
+        raise ParameterError(
+            "Expected models with the same classes for a race, got several sets of classes: race "
+            "those of each set."
+        )
+    (known,) = labels.values()
+    is_labelled = any(label is not None for label in known)
+    needs = race.unit == CLASS or any(limit.quantity != "consistent" for limit in race.limits)
+    if needs and not is_labelled:
+        raise ParameterError(
+            "Expected labelled images for accuracy or for classes as the unit, got images without "
+            "labels: add labels, or leave these out."
+        )
+    return replace(race, quantity="accuracy" if is_labelled else "consistency")
+
+
+def order(race: Race, labels: Mapping[str, Sequence[int | None]], seed: int) -> list[int]:
+    """The places of the images in the order in which they are asked."""
+    (known,) = labels.values()
+    return shuffled(known if race.unit == CLASS else None, len(known), seed)
+
+
+class Track:
+    """A race fed with rows, in the order in which the images are asked."""
+
+    def __init__(self, race: Race, spec: RunSpec) -> None:
+        self.race, self.total, self.units = race, 0, 0
+        self.contest: ModelRace | GateRace
+        if race.goal == GATE:
+            self.contest = GateRace([limit.bare for limit in race.limits])
+        else:
+            self.contest = ModelRace(spec.model_names, race.goal, race.margin)
+        self.decisions: list[dict[str, Any]] = []
+        self._seen: set[str] = set()
+        self._class: int | None = None
+        self._waiting: list[Mapping[Any, float]] = []
+        self._names: Sequence[Any] = (
+            range(len(race.limits)) if race.goal == GATE else spec.model_names
+        )
+
+    @property
+    def settled(self) -> bool:
+        return self.contest.settled
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        return self.contest.running
+
+    def feed(self, table: pa.Table, images: int) -> None:
+        """Take in the rows of the next chunk, of ``images`` images, readable or not."""
+        self.total += images
+        for label, cells in _by_image(table, self._seen):
+            if self.race.unit == CLASS and label != self._class:
+                self._unit()
+                self._class = label
+            self._waiting.append(self._figures(cells))
+            if self.race.unit == IMAGE:
+                self._unit()
+        self._decide()
+
+    def close(self) -> None:
+        """Decide by all images: there are no more."""
+        self._unit()
+        self._decide(last=True)
+
+    def _decide(self, *, last: bool = False) -> None:
+        before = self.running
+        self.contest.decide(last=last)
+        if self.running != before:
+            left = [name for name in before if name not in self.running]
+            self.decisions.append({"images": self.total, "decided": left})
+
+    def _unit(self) -> None:
+        """Bet on the image or class that is complete."""
+        if not self._waiting:
+            return
+        means = {
+            name: float(np.mean(values))
+            for name in self._names
+            if (values := [each[name] for each in self._waiting if name in each])
+        }
+        self._waiting = []
+        self.units += 1
+        if isinstance(self.contest, GateRace):
+            values = [means.get(at, np.nan) for at in range(len(self.race.limits))]
+            self.contest.add(np.array(values))
+        else:
+            self.contest.add(means)
+
+    def _figures(self, cells: Sequence[Mapping[str, Any]]) -> dict[Any, float]:
+        """The figures of one image: by model, or by the place of a limit."""
+        if self.race.goal != GATE:
+            of = "correct" if self.race.quantity == "accuracy" else "consistent"
+            return _means((cell["model"], cell[of]) for cell in cells)
+        return _means(
+            (at, _value(limit.quantity, cell))
+            for at, limit in enumerate(self.race.limits)
+            for cell in cells
+            if cell["model"] == limit.model
+            and (not limit.conditions or cell["condition"] in limit.conditions)
+        )
+
+    def outcome(self) -> dict[str, Any]:
+        """JSON-ready: what is settled, after how many images, and when models left."""
+        return {
+            **self.contest.outcome(),
+            "goal": self.race.goal,
+            "unit": self.race.unit,
+            "units": self.units,
+            "quantity": self.race.quantity,
+            "margin": self.race.margin,
+            "images": self.total,
+            "decisions": self.decisions,
+        }
+
+
+def _value(quantity: str, cell: Mapping[str, Any]) -> float | None:
+    if quantity != "drop":
+        value: float | None = cell[quantity]
+        return value
+    if cell["correct"] is None:
+        return None
+    return float(cell["clean_correct"]) - float(cell["correct"])
+
+
+def _means(pairs: Iterable[tuple[Any, float | None]]) -> dict[Any, float]:
+    found: dict[Any, list[float]] = {}
+    for name, value in pairs:
+        if value is not None:
+            found.setdefault(name, []).append(float(value))
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _by_image(
+    table: pa.Table, seen: set[str]
+) -> Iterator[tuple[int | None, list[Mapping[str, Any]]]]:
+    """(label, rows) of each image; exact copies of images in ``seen`` are no further evidence."""
+    rows = table.select([*COLUMNS, *FLAGS]).to_pylist()
+    images: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        images.setdefault(row["position"], []).append(row)
+    for position in sorted(images):
+        cells = images[position]
+        if cells[0]["image_digest"] not in seen:
+            seen.add(cells[0]["image_digest"])
+            yield cells[0]["label"], cells
+
+
+def sentences(told: Mapping[str, Any], pictures: int) -> list[str]:
+    """What a race ``told``, of so many images, in words."""
+    on = f"{told['images']:,} of {counted(pictures, 'image')}"
+    head = f"Settled after {on}" if told["settled"] else f"Not settled after {on}"
+    if told["goal"] == GATE:
+        broken = [limit for limit in told["limits"] if limit["outcome"] == "broken"]
+        undecided = [limit for limit in told["limits"] if limit["outcome"] == "not shown"]
+        if told["passed"]:
+            return [f"{head}: all {counted(len(told['limits']), 'limit')} are kept."]
+        if broken:
+            return [f"{head}: {counted(len(broken), 'limit')} broken."]
+        return [f"{head}: {counted(len(undecided), 'limit')} undecided."]
+    gaps = {(gap["better"], gap["worse"]): gap for gap in told["differences"]}
+    return [f"{head}: {_answer(told, gaps)}.", *_others(told, gaps)]
+
+
+def _answer(told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
+    names = [models.label(name) for name in told["best"]]
+    if told["goal"] == ORDER and told["settled"]:
+        ranked = told["order"]
+        each = [
+            f"{models.label(b)} by {_between(_gap(gaps, a, b))}"
+            for a, b in itertools.pairwise(ranked)
+        ]
+        return f"{models.label(ranked[0])} is best, then {', then '.join(each)}"
+    if len(names) == 1:
+        each = [
+            f"{models.label(worse)} by {_between(_gap(gaps, told['best'][0], worse))}"
+            for worse in told["worse"]
+        ]
+        return f"{names[0]} is better than {' and '.join(each)}"
+    said = " and ".join([", ".join(names[:-1]), names[-1]])
+    if told["settled"]:
+        return f"{said} are tied within {100 * told['margin']:g} points"
+    return f"{said} cannot be told apart"
+
+
+def _others(
+    told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> Iterator[str]:
+    """The models that left a race that has no single winner."""
+    if len(told["best"]) < 2 or (told["goal"] == ORDER and told["settled"]):
+        return
+    for worse in told["worse"]:
+        found = [_gap(gaps, best, worse) for best in told["best"]]
+        low, high = max(found)
+        yield f"{models.label(worse)} is worse than one of them by {_between((low, high))}."
+
+
+def _gap(
+    gaps: Mapping[tuple[str, str], Mapping[str, Any]], better: str, worse: str
+) -> tuple[float, float]:
+    if (better, worse) in gaps:
+        return gaps[better, worse]["low"], gaps[better, worse]["high"]
+    return -gaps[worse, better]["high"], -gaps[worse, better]["low"]
+
+
+def _between(bounds: tuple[float, float]) -> str:
+    low, high = (f"{100 * bound:.1f}".removesuffix(".0") for bound in bounds)
+    return f"{low} to {high} points"

@@ -1,0 +1,226 @@
+"""Races end to end, of stand-ins: one keeps its prediction, the other changes it all the time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import models, report, runs
+from robustness.base.errors import ParameterError, RunError
+from robustness.evaluation.suites import suite_conditions
+from robustness.models import Outputs
+from robustness.perturbations import Images
+from robustness.runs import engines, gate
+from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines.local import chunks
+from robustness.runs.gate import choosing
+from robustness.runs.racing import Race
+from tests.support.made_datasets import flat_folder, labelled_folder
+from tests.support.saved_runs import NAMES, spec
+from tests.support.stand_ins import StandIn
+
+STEADY, FICKLE = NAMES
+PICTURES = 40
+
+
+class Extreme(StandIn):
+    """Predicts class 0, or a class by the first pixels."""
+
+    def __call__(self, images: Images) -> Outputs:
+        found = super().__call__(images)
+        steady = self.record.name == STEADY
+        places = 0 if steady else (images.reshape(len(images), -1)[:, :99].sum(1) * 997).astype(int)
+        answers = np.full_like(found.probabilities, 1e-4)
+        answers[np.arange(len(images)), np.asarray(places) % 1000] = 0.9
+        return Outputs(answers, found.features)
+
+
+@pytest.fixture(autouse=True)
+def extremes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
+    """What the engine is asked: the chunks it has done, and of which models."""
+    asked: list[tuple[int, tuple[str, ...]]] = []
+
+    def run(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+        def load(name: str, *, side: int) -> Any:
+            return Extreme(name, side)
+
+        for chunk in chunks(job, numbers, load=load):
+            if chunk is not None:
+                asked.append((chunk.number, job.spec.model_names))
+            yield chunk
+
+    monkeypatch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
+    return asked
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return flat_folder(tmp_path_factory.mktemp("data") / "set", PICTURES)
+
+
+def planned(photos: Path, race: Race | None = None) -> runs.Plan:
+    asked = spec(suite_conditions("imagenet-c", severities=(1, 5)))
+    return runs.plan(str(photos), asked, race=race or Race(), batch=4)
+
+
+def performed(plan: runs.Plan, out: Path, *, steps: int = 1000) -> runs.Run:
+    with runs.start(plan, out, resume=True) as session:
+        for step, _ in enumerate(session.perform()):
+            if step == steps:
+                break
+    return runs.load(session.folder, unfinished=True)
+
+
+@pytest.fixture
+def run(photos: Path, tmp_path: Path) -> runs.Run:
+    return performed(planned(photos), tmp_path / "runs")
+
+
+def test_a_race_ends_once_its_answer_stands(run: runs.Run) -> None:
+    assert run.finished
+    assert 4 <= run.images < PICTURES / 2
+    told = run.raced
+    assert told == run.track(run.manifest.race or Race()).outcome()
+    assert told["settled"]
+    assert told["best"] == [STEADY]
+    assert told["worse"] == [FICKLE]
+    rows = run.frame(["image", "model", "condition", "position"])
+    assert set(rows.groupby(["image", "model"]).size()) == {5}
+    drawn = rows.groupby(["image", "condition"]).size()
+    assert set(drawn) == {2}  # of both models the same
+    assert rows["condition"].nunique() > 15
+    order = rows.drop_duplicates("position").sort_values("position")["image"].tolist()
+    assert order != sorted(order)
+
+
+def test_a_race_says_what_it_knows_and_no_plain_means(run: runs.Run, tmp_path: Path) -> None:
+    chosen = choosing.choose(run)
+    assert chosen.best == (STEADY,)
+    assert chosen.worse == (FICKLE,)
+    label = models.label(STEADY)
+    assert label in chosen.sentences[0]
+    assert f"{run.images} of {PICTURES}" in chosen.sentences[0]
+    told = report.of_run(run)
+    assert told.answer[0] == " ".join(chosen.sentences)
+    (file,) = report.write(told, tmp_path / "race.html")
+    assert chosen.sentences[0] in file.read_text()
+    with pytest.raises(RunError, match="race"):
+        run.figures()
+    with pytest.raises(RunError, match="race"):
+        runs.compare(run, run)
+
+
+def test_a_race_that_stops_goes_on_to_the_same_rows(
+    run: runs.Run, photos: Path, tmp_path: Path, extremes: list[tuple[int, tuple[str, ...]]]
+) -> None:
+    stopped = performed(planned(photos), tmp_path / "other", steps=2)
+    assert not stopped.finished
+    assert stopped.images == 4
+    assert stopped.raced is not None
+    assert not stopped.raced["settled"]
+    extremes.clear()
+    resumed = performed(planned(photos), tmp_path / "other")
+    assert resumed.id == stopped.id
+    assert extremes[0][0] == 1
+    assert resumed.table().equals(run.table())
+    assert resumed.raced == run.raced
+    found = runs.replay(run, tmp_path / "again")
+    assert found.verdict == runs.IDENTICAL
+    assert found.rows == run.row_count
+
+
+def test_a_model_that_lost_is_asked_no_more(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extremes: list[Any]
+) -> None:
+    names = (STEADY, FICKLE, "EfficientNetLite1", "EfficientNetLite2")
+    asked = spec(suite_conditions("imagenet-c", severities=(1,)), names=names)
+    plan = runs.plan(str(photos), asked, race=Race(goal="order"), batch=4)
+    monkeypatch.setattr(
+        Extreme, "__call__", _of({STEADY: 1.0, FICKLE: 0.7, "EfficientNetLite1": 0.72}, 0.0)
+    )
+    run = performed(plan, tmp_path)
+    assert run.raced is not None
+    assert not run.raced["settled"]
+    assert run.images == PICTURES
+    assert extremes[-1][1] == (FICKLE, "EfficientNetLite1")
+    (first, *_) = run.raced["decisions"]
+    assert 0 < first["images"] < PICTURES
+    assert first["decided"]
+
+
+def _of(chances: dict[str, float], otherwise: float) -> Any:
+    """An answer that keeps class 0 with the chance of its model."""
+
+    def answer(self: Extreme, images: Images) -> Outputs:
+        found = StandIn.__call__(self, images)
+        chance = chances.get(self.record.name, otherwise)
+        random = np.random.default_rng(abs(hash((images.tobytes(), self.record.name))) % 2**32)
+        places = np.where(random.random(len(images)) < chance, 0, 1 + np.arange(len(images)))
+        places[0] = 0
+        answers = np.full_like(found.probabilities, 1e-4)
+        answers[np.arange(len(images)), places] = 0.9
+        return Outputs(answers, found.features)
+
+    return answer
+
+
+def test_a_gate_races_to_its_verdict_and_holds_for_another_budget(
+    photos: Path, tmp_path: Path
+) -> None:
+    def budget(text: str) -> gate.Budget:
+        (tmp_path / "budget.toml").write_text(text)
+        return gate.read_budget(tmp_path / "budget.toml")
+
+    strict = budget(f'[[limit]]\nmodel = "{FICKLE}"\nmin_consistency = 0.5\n')
+    plain = planned(photos).spec
+    limits = gate.race_limits(strict, plain.model_names, plain.conditions)
+    race = Race(goal="gate", limits=tuple(limits.values()))
+    run = performed(planned(photos, race), tmp_path / "runs")
+    assert run.finished
+    assert run.images < PICTURES
+    found = gate.check(strict, run)
+    (verdict,) = found.verdicts
+    assert not found.passed
+    assert verdict.outcome == gate.BROKEN
+    assert verdict.value is None
+    assert verdict.high is not None
+    assert verdict.high < 0.5
+    assert str(run.images) in gate.markdown(found)
+    loose = budget(f'[[limit]]\nmodel = "{FICKLE}"\nmax_accuracy_regression = 0.5\n')
+    with pytest.raises(ParameterError, match="for a race"):
+        gate.race_limits(loose, plain.model_names, plain.conditions)
+
+
+def test_an_exported_race_comes_back(run: runs.Run, tmp_path: Path) -> None:
+    runs.export_run(run, tmp_path / "run.zip")
+    back = runs.import_run(tmp_path / "run.zip", tmp_path / "elsewhere")
+    assert back.imported
+    assert back.raced == run.raced
+
+
+def test_what_cannot_be_raced_is_refused(photos: Path, tmp_path: Path) -> None:
+    alone = spec(suite_conditions("study"), names=(STEADY,))
+    with pytest.raises(ParameterError, match="at least two models"):
+        runs.plan(str(photos), alone, race=Race())
+    with pytest.raises(ParameterError, match="labelled images"):
+        planned(photos, Race(unit="class"))
+    with (
+        runs.start(planned(photos), tmp_path) as session,
+        pytest.raises(ParameterError, match="local engine"),
+    ):
+        list(session.perform("ray"))
+
+
+def test_classes_may_be_what_is_drawn(tmp_path: Path) -> None:
+    photos = labelled_folder(tmp_path / "photos", 3)
+    run = performed(planned(photos, Race(unit="class")), tmp_path / "runs")
+    assert run.raced is not None
+    assert run.raced["units"] == 3
+    assert run.raced["quantity"] == "accuracy"
+    folders = [name.split("/")[0] for name in run.frame(["image"])["image"].drop_duplicates()]
+    assert len([a for a, b in itertools.pairwise(folders) if a != b]) == 2
