@@ -108,7 +108,7 @@ def plan(
         digest=dataset.digest,
     )
     batch = batch or default_batch(spec)
-    return Plan(spec, dataset, labels, batch, asked, race, few=race is not None)
+    return Plan(spec, dataset, labels, batch, asked, race=race, few=race is not None)
 
 
 @dataclass
