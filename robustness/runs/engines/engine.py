@@ -137,9 +137,7 @@ def prepared(job: Job, number: int) -> Prepared:
             unreadable.append((entry.name, str(error)))
     if job.few:
         alone = tuple(_drawn(spec, number, *each) for each in pictures.items())
-        return Prepared(
-            number, tuple(pictures), None, tuple(unreadable), tuple(properties), alone
-        )
+        return Prepared(number, tuple(pictures), None, tuple(unreadable), tuple(properties), alone)
     batch = prepare(list(pictures.values()), spec.conditions, spec.seed) if pictures else None
     return Prepared(number, tuple(pictures), batch, tuple(unreadable), tuple(properties))
 
