@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,9 @@ from robustness.statistics.betting import Bets
 
 Floats = NDArray[np.float64]
 
-BEST, ORDER, GATE = "best", "order", "gate"
+BEST: Literal["best"] = "best"
+ORDER: Literal["order"] = "order"
+GATE: Literal["gate"] = "gate"
 """What a race settles: the best model, the order of all, or the verdict of a gate."""
 
 _TAIL = 0.025

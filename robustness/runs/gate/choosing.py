@@ -134,6 +134,7 @@ def _raced(
         raise ParameterError(
             f"Expected a race among models, got one of a gate, {run.id}: check it instead."
         )
+    spent = costs(run)
     statuses = dict.fromkeys(told["worse"], WORSE)
     best = TIED if len(told["best"]) > 1 else BEST
     entries = [
@@ -150,7 +151,7 @@ def _raced(
                 **entry,
                 "robust_low": entry["low"],
                 "robust_high": entry["high"],
-                **run.manifest.costs.get(entry["model"], {}),
+                **vars(spent.get(entry["model"], Cost())),
             }
             for entry in entries
         ),

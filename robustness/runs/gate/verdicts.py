@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
@@ -122,8 +122,8 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
             )
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
-    if run.manifest.race is not None:
-        return Check(run, budget, tuple(_raced(budget, run)), (race_note(run),))
+    if (race := run.manifest.race) is not None:
+        return Check(run, budget, tuple(_raced(budget, run, race.unit)), (race_note(run),))
     told = run.figures()
     before = () if baseline is None else baseline.manifest.spec.models
     tables = Tables(
@@ -146,7 +146,11 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     return Check(run, budget, tuple(found.values()), tuple(note for note in notes if note))
 
 
-RACED = {"min_consistency": "consistent", "min_accuracy": "correct", "max_accuracy_drop": "drop"}
+RACED: Mapping[str, Literal["consistent", "correct", "drop"]] = {
+    "min_consistency": "consistent",
+    "min_accuracy": "correct",
+    "max_accuracy_drop": "drop",
+}
 """Limits that a race can decide, with what they limit."""
 
 
@@ -179,10 +183,10 @@ def race_note(run: Run) -> str:
     return " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
 
 
-def _raced(budget: Budget, run: Run) -> Iterator[Verdict]:
+def _raced(budget: Budget, run: Run, unit: Literal["image", "class"]) -> Iterator[Verdict]:
     """The verdicts on a race: its bounds hold whenever it ended, also for another budget."""
     limits = race_limits(budget, run.manifest.spec.model_names, run.conditions)
-    race = Race(goal="gate", unit=run.manifest.race.unit, limits=tuple(limits.values()))
+    race = Race(goal="gate", unit=unit, limits=tuple(limits.values()))
     told = run.track(race).outcome()["limits"]
     of = {condition.id: condition for condition in run.conditions}
     for (model, limit, id_), entry in zip(limits, told, strict=True):
