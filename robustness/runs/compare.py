@@ -43,8 +43,9 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
     for run in (baseline, other):
         if run.manifest.race is not None:
             raise RunError(
-                f"Expected runs of all images, got the race {run.id}, which stops at the answer: "
-                "evaluate the same without --until to compare."
+                f"Expected runs of all images, got the race {run.id}, which stops early: "
+                "evaluate all images to compare.",
+                hint="Leave out --until.",
             )
     images = _identified(baseline, other)
     first, second = map(set, images)

@@ -79,8 +79,8 @@ class Manifest:
     ``costs`` has, by model and as far as they are known, ``latency_ms`` of one image on the machine
     that finished the run, ``megabytes`` of its weights and ``memory_megabytes`` that it takes.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
-    names in order, or "imagenet". A ``race`` asks images in random order until an answer
-    stands; ``decided`` is its outcome then.
+    names in order, or "imagenet". A ``race`` asks images in random order until a result
+    is certain; ``decided`` is its outcome then.
     """
 
     __pydantic_config__ = CONFIG

@@ -87,11 +87,13 @@ def planned(race: Race, spec: RunSpec, labels: Mapping[str, Sequence[int | None]
     if attacks:
         raise ParameterError(
             f"Expected perturbations without attacks for a race, got {attacks[0]}: evaluate "
-            "attacks without --until."
+            "attacks on all images instead.",
+            hint="Leave out --until.",
         )
     if race.goal != GATE and len(spec.models) < 2:
         raise ParameterError(
-            "Expected at least two models for a race, got one: add a model, or leave out --until."
+            "Expected at least two models for a race, got one: add one, or evaluate all images.",
+            hint="Leave out --until.",
         )
     if len(labels) > 1:
         raise ParameterError(

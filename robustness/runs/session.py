@@ -239,7 +239,8 @@ class Session:
         if engine != "local":
             raise ParameterError(
                 f"Expected the local engine for a race, which decides image by image, got "
-                f"{engine!r}: leave out --engine or --until."
+                f"{engine!r}: choose that one, or evaluate all images.",
+                hint="Leave out --engine or --until.",
             )
         loaded = False
         while todo and not track.settled:

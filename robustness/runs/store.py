@@ -170,8 +170,9 @@ class Run:
         """
         if self.manifest.race is not None:
             raise RunError(
-                f"Expected a run of all images, got the race {self.id}, which stops at the answer: "
-                "evaluate the same without --until for figures."
+                f"Expected a run of all images, got the race {self.id}, which stops early: "
+                "evaluate all images for figures.",
+                hint="Leave out --until.",
             )
         return kept_figures.of(self.folder, self.manifest, self.rows)
 

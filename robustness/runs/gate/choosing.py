@@ -127,8 +127,8 @@ def _raced(
     known = asked.margin in (MARGIN, told["margin"])
     if budget is not None or not known or replace(asked, margin=MARGIN) != Criteria():
         raise ParameterError(
-            f"Expected no criteria for the race {run.id}, which asked only what its own answer "
-            "needs: leave them out, or evaluate the same without --until."
+            f"Expected no criteria for the race {run.id}, which asked only what its own result "
+            "needs: leave them out, or evaluate all images."
         )
     if told["goal"] == "gate":
         raise ParameterError(

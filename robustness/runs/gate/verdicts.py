@@ -168,7 +168,8 @@ def race_limits(
             if limit not in RACED:
                 raise ParameterError(
                     f"{budget.path}: expected limits among {', '.join(RACED)} for a race, got "
-                    f"{limit}: leave out --until."
+                    f"{limit}: evaluate all images instead.",
+                    hint="Leave out --until.",
                 )
             for model, condition in itertools.product(names, (None, *conditions)):
                 name, strength = (condition.name, condition.strength) if condition else (None, None)
