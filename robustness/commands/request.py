@@ -99,7 +99,7 @@ def add_race(command: argparse.ArgumentParser, *goals: str) -> None:
     command.add_argument(
         "--until",
         choices=goals,
-        help="race: images in random order, each under a few conditions, until the result is certain",
+        help="race: images in random order, under a few conditions each, until that is certain",
     )
     command.add_argument(
         "--unit",
