@@ -12,7 +12,7 @@ from robustness.api.calls import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.runs import Run, gate, selected_cases, selection
+from robustness.runs import Run, embedding, gate, selected_cases, selection
 from robustness.runs.failures import Failures
 from robustness.runs.gate import choosing
 from robustness.statistics import Criteria, ModelChoice
@@ -82,6 +82,20 @@ def failing_images(
         except OSError as error:
             raise ParameterError(f"{to} cannot be written: {error.strerror}.") from error
     return selected_cases.cases(run, chosen, most)
+
+
+@checked_call
+def embedding_map(
+    run: Run, where: str, *, images: int = embedding.IMAGES
+) -> embedding.EmbeddingMap:
+    """The features of some images, original and perturbed, in the plane of their main components.
+
+    ``where`` is a selection of one model and one condition, such as
+    ``"model=SqueezeNet&condition=fog=0.6"``. The model predicts the images again; the map is kept
+    beside the run, for its page and its report. Raises as ``runs.embedding.embedding_map`` does.
+    """
+    chosen = selection.Chosen.parse(where, run.manifest.spec.model_names)
+    return embedding.embedding_map(run, chosen, images)
 
 
 @checked_call

@@ -119,3 +119,71 @@ def risk_coverage(entries: Sequence[Entry], title: str) -> go.Figure:
         xaxis={"title": "Coverage", "tickformat": ".0%", "range": [-0.03, 1.03]},
         yaxis={"title": title, "tickformat": ".0%", "rangemode": "tozero"},
     )
+
+
+def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:
+    """Originals and perturbed images, joined by lines; ``points`` are those of a map.
+
+    Crosses are failures. A drag selects several images.
+    """
+    lines: dict[bool, tuple[list[float | None], list[float | None]]] = {}
+    for point in points:
+        x, y = lines.setdefault(bool(point["well"]), ([], []))
+        x += [point["before"][0], point["after"][0], None]
+        y += [point["before"][1], point["after"][1], None]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "x": x,
+            "y": y,
+            "mode": "lines",
+            "line": {"width": 1, "color": "#8796a5" if well else COLOURS[4]},
+            "opacity": 0.45,
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+        for well, (x, y) in lines.items()
+    ]
+    labelled = any(point["well_before"] is not None for point in points)
+    words = ("correct", "incorrect") if labelled else ("unchanged", "changed")
+    for side, key, filled in (("original", "before", False), ("perturbed", "after", True)):
+        for good, word in zip((True, False), words, strict=True):
+            told = point_wells(points, key)
+            chosen = [p for p, well in zip(points, told, strict=True) if well is good]
+            if chosen:
+                traces.append(_marks(f"{side}, {word}", key, filled, good, chosen))
+    across, up = (f"Component {at} ({share:.0%})" for at, share in enumerate(explained, 1))
+    return drawn(
+        traces,
+        height=520,
+        dragmode="select",
+        xaxis={"title": across, "showticklabels": False, "zeroline": False},
+        yaxis={"title": up, "showticklabels": False, "zeroline": False},
+    )
+
+
+def point_wells(points: Sequence[Entry], key: str) -> list[bool]:
+    """Whether each point went well; an original without a label did."""
+    name = "well" if key == "after" else "well_before"
+    return [point[name] is not False for point in points]
+
+
+def _marks(
+    name: str, key: str, filled: bool, good: bool, points: Sequence[Entry]
+) -> dict[str, Any]:
+    symbol = "circle" if good else "x"
+    return {
+        "type": "scatter",
+        "name": name,
+        "x": [point[key][0] for point in points],
+        "y": [point[key][1] for point in points],
+        "text": [point["image"] for point in points],
+        "customdata": [[point["selection"]] for point in points],
+        "mode": "markers",
+        "marker": {
+            "size": 9,
+            "symbol": symbol if filled else f"{symbol}-open",
+            "color": COLOURS[0] if good else COLOURS[4],
+        },
+        "hovertemplate": f"%{{text}}<extra>{name}</extra>",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from robustness.commands import console
@@ -24,6 +25,12 @@ def add(parsers: Parsers) -> None:
         metavar="FILE.csv|FILE.zip",
         help="write the images of --where (default: all) as a table or a zip",
     )
+    found.add_argument(
+        "--map",
+        type=int,
+        metavar="IMAGES",
+        help="make a map of so many images of --where, which names a model and a condition",
+    )
     add_shared(found, "--out")
 
 
@@ -33,6 +40,17 @@ def failures_command(options: argparse.Namespace) -> None:
     from robustness.report.results import run_failures
 
     run = runs.load(runs.folder_of(options.run, options.out), unfinished=True, anywhere=True)
+    if options.map is not None:
+        made = api.embedding_map(run, options.where or "", images=options.map)
+        if options.json:
+            console.print_json(asdict(made))
+        else:
+            shares = " and ".join(f"{share:.0%}" for share in made.explained)
+            console.say(
+                f"The map of {len(made.points)} images is kept beside the run, for its page and "
+                f"its report. Its axes hold {shares} of the variance."
+            )
+        return
     if options.where is not None or options.to is not None:
         rows = api.failing_images(run, options.where or "", to=options.to)
         if options.json:

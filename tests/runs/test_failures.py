@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
 from robustness.runs import properties
+from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
 from robustness.runs.failures import NO_PROPERTIES
 from robustness.runs.selection import Chosen
@@ -92,6 +94,27 @@ def test_changes_and_pairs_open_the_images_that_they_count(run: runs.Run) -> Non
         assert len(images) == pair[f"{side}_only"]
     group = next(e for e in found.groups if e["model"] == "SqueezeNet" and not e["perturbation"])
     assert (group["consistency"], group["group_consistency"]) == (0.5, 0.5)
+
+
+def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
+    run: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"model=SqueezeNet&condition={FOG.id}"
+    made = api.embedding_map(run, where, images=IMAGES)
+    assert ([point["image"] for point in made.points], made.left_out) == (
+        ["00.png", "01.png", "02.png"],
+        IMAGES - 3,
+    )
+    again = api.failing_images(run, made.points[1]["selection"])
+    assert [row["image"] for row in again] == ["01.png"]
+    assert 0.5 < sum(made.explained) <= 1
+    assert main(["failures", str(run.folder), "--map", "48", "--where", where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(asdict(made)))
+    assert len(kept_maps(run)) == 1
+    assert "Map" in [section.title for section in report.of_run(run).sections]
+    for refused in ("model=SqueezeNet", f"condition={FOG.id}"):
+        with pytest.raises(ParameterError, match="one model and one condition"):
+            api.embedding_map(run, refused)
 
 
 def test_a_selection_gives_its_images_to_lists_tables_and_archives(

@@ -83,6 +83,7 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
         "Changed classes",
         "Agreement",
         "Confidence",
+        "Map",
         "Images",
         "Unreadable images",
     ]

@@ -19,11 +19,13 @@ from robustness.report.results import (
     run_choice,
     run_failures,
     run_race,
+    run_reasons,
     run_sections,
 )
 from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import model
 from robustness.runs import Run, kept_figures
+from robustness.runs.embedding import kept_maps
 from robustness.statistics import Figures
 
 REPLAY = (
@@ -62,6 +64,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         run_sections.under_attack(found),
         run_accuracy.classes(found),
         *run_failures.sections(run.failures),
+        run_reasons.maps(kept_maps(run)),
         run_cases.section(run, found, cases=cases),
         run_sections.unreadable(run.unreadable),
     ]

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from robustness.base.text import visible
 from robustness.charts import dataset
-from robustness.charts.failures import change_counts, failing_alone, risk_coverage
+from robustness.charts.failures import change_counts, embedding_map, failing_alone, risk_coverage
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.evaluation.condition import perturbation_label, short
 from robustness.report.content import Beside, Block, Chart, Chooser, Section, Text, Titled
 from robustness.report.wording import model
+from robustness.runs.embedding import EmbeddingMap
 from robustness.runs.failures import Failures
 from robustness.statistics.abstaining import ABSTAINING_RULE, THRESHOLDS
 from robustness.statistics.agreement import AGREEMENT_RULE
@@ -189,3 +190,35 @@ _SAVED: Sequence[Column] = (
     ("Errors avoided", figure("avoided", ".1%")),
     ("Good ones lost", figure("lost", ".1%")),
 )
+
+
+def maps(made: Sequence[EmbeddingMap]) -> Section | None:
+    """The maps that were made of a run; None without one."""
+    if not made:
+        return None
+    of = {each.name: each for each in made}
+    options = {name: f"{model(e.model)}, {short(e.condition)}" for name, e in of.items()}
+    first = made[0].name
+    choice = Chooser(
+        "Map of",
+        "map_of",
+        options,
+        lambda name: _map(of[name], options[name]),
+        printed=[first],
+        first=first,
+        listed=True,
+    )
+    return Section("Map", [choice])
+
+
+def _map(made: EmbeddingMap, title: str) -> list[Block]:
+    left = f" {made.left_out:,} images could not be read again." if made.left_out else ""
+    chart = Chart(
+        title,
+        embedding_map(made.points, made.explained),
+        f"{len(made.points)} images and their perturbed versions in the plane of the two main "
+        "components of the features.",
+        f"Each line joins an original to its perturbed image. Crosses are failures.{left}",
+        link="map",
+    )
+    return [chart]

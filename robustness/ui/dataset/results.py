@@ -12,7 +12,7 @@ from robustness.report.results import run_choice, run_sections
 from robustness.runs import Run
 from robustness.statistics import Figures
 from robustness.ui.browser import components
-from robustness.ui.dataset import cases, decision
+from robustness.ui.dataset import cases, decision, embedding
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.frame.page import fragment
 from robustness.ui.shown import blocks
@@ -54,6 +54,7 @@ def show(run: Opened) -> None:
         if section.title == run_choice.TITLE:
             continue  # the card has it
         if any(isinstance(block, Cases) for block in section.blocks):
+            embedding.ask(run.run)
             cases.gallery(section.title, run.run, found)
         else:
             fragment(blocks.section)(section, opened, run.id)

@@ -27,6 +27,9 @@ from robustness.ui.browser.html import Html, html
 from robustness.ui.work.memo import original_png
 
 GAIN = 3
+_IMAGE = "&image="
+"""Before the position of an image at the end of the text of a selection."""
+_MOST_SELECTED = 200
 
 
 def show_pictures(
@@ -157,7 +160,7 @@ def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "
         figure,
         key=key,
         on_select=note,
-        selection_mode="points",
+        selection_mode=("points", "box"),
         config={"displayModeBar": False},
         alt=alt,
     )
@@ -178,8 +181,14 @@ def _in_link(kept: str, link: str) -> Any:
 
 
 def _customdata(event: Any) -> Any:
+    """That of the clicked point; of several, which are images of one selection, of all."""
     points = event["selection"]["points"]
-    return points[0]["customdata"] if points else None
+    if len(points) < 2:
+        return points[0]["customdata"] if points else None
+    texts = dict.fromkeys(str(point["customdata"][0]) for point in points if point["customdata"])
+    places = [text.rpartition(_IMAGE)[2] for text in texts if _IMAGE in text]
+    first = next(iter(texts), "")
+    return [first.rpartition(_IMAGE)[0] + _IMAGE + ",".join(places[:_MOST_SELECTED])]
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:

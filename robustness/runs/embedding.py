@@ -1,0 +1,144 @@
+"""Maps of what a model sees: the features of originals and perturbed images in two dimensions.
+
+Features are not among the rows of a run, so a map asks the model again. It is kept beside a
+finished run, where pages and reports find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from robustness import models
+from robustness.base.errors import ImageError, ParameterError, RunError
+from robustness.evaluation.condition import Condition
+from robustness.models import Classifier
+from robustness.pictures.picture import Picture
+from robustness.runs.kept_figures import keep, kept
+from robustness.runs.manifest import FINISHED
+from robustness.runs.selection import Chosen
+from robustness.runs.store import Run
+from robustness.statistics.projection import principal
+
+FILE = "maps.json.gz"
+IMAGES, MOST_IMAGES = 100, 500
+_BATCH, _MOST_KEPT = 8, 12
+
+Features = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """The images of a run in the plane of the last stage of a ``model``; JSON-ready.
+
+    Each of ``points`` has ``image``, ``before`` and ``after`` (x, y), ``well_before`` (None without
+    a label) and ``well`` (correct or, without a label, unchanged), and its ``selection``.
+    ``explained`` are the shares of the variance along both axes; ``left_out`` counts the images
+    that could not be read again.
+    """
+
+    model: str
+    condition: str
+    points: Sequence[Mapping[str, Any]]
+    explained: Sequence[float]
+    left_out: int
+
+    @property
+    def name(self) -> str:
+        """What tells the maps of a run apart."""
+        return f"{self.model}, {self.condition}"
+
+
+def kept_maps(run: Run) -> list[EmbeddingMap]:
+    """The maps that are kept beside ``run``, the newest first."""
+    document = kept(run.folder / FILE, run.manifest) if run.finished else None
+    try:
+        return [EmbeddingMap(**each) for each in (document or {}).get("maps", [])]
+    except TypeError:  # of another version
+        return []
+
+
+def embedding_map(
+    run: Run,
+    chosen: Chosen,
+    images: int = IMAGES,
+    note: Callable[[int, int], object] = lambda _done, _total: None,
+) -> EmbeddingMap:
+    """The map of ``images`` of the ``chosen`` cases, spread over the dataset; kept if it can be.
+
+    ``chosen`` names a model and one condition. ``note`` is told how many images are done of how
+    many. Raises ``ParameterError`` for another selection, ``RunError`` where fewer than 3 images
+    can be read, and ``WeightsError`` where the model cannot be loaded.
+    """
+    if not chosen.model or len(chosen.conditions) != 1:
+        raise ParameterError("Expected a selection of one model and one condition for a map.")
+    if not 3 <= images <= MOST_IMAGES:
+        raise ParameterError(f"Expected 3 to {MOST_IMAGES} images for a map, got {images}.")
+    rows = sorted(run.cases.both(chosen, 10 * MOST_IMAGES), key=lambda row: row["position"])
+    places = np.unique(np.linspace(0, max(0, len(rows) - 1), min(images, len(rows))).astype(int))
+    wanted = [rows[at] for at in places]
+    condition = Condition.parse(chosen.conditions[0])
+    classifier = models.load(chosen.model, side=run.manifest.spec.side)
+    used: list[Mapping[str, Any]] = []
+    parts: list[Features] = []
+    for start in range(0, len(wanted), _BATCH):
+        batch = [(r, p) for r in wanted[start : start + _BATCH] if (p := _read(run, r)) is not None]
+        if batch:
+            used += [row for row, _ in batch]
+            parts.append(_features(run, condition, classifier, [p for _, p in batch]))
+        note(min(start + _BATCH, len(wanted)), len(wanted))
+    if len(used) < 3:
+        raise RunError(f"Expected at least 3 images that can be read again, got {len(used)}.")
+    before, after = np.concatenate(parts, axis=1)
+    plane, explained = principal(np.concatenate([before, after]))
+    points = [
+        _point(row, chosen, old.tolist(), new.tolist())
+        for row, old, new in zip(used, plane[: len(used)], plane[len(used) :], strict=True)
+    ]
+    found = EmbeddingMap(
+        chosen.model, chosen.conditions[0], points, explained, len(wanted) - len(used)
+    )
+    others = [each for each in kept_maps(run) if each.name != found.name]
+    if run.manifest.status == FINISHED:
+        maps = [asdict(each) for each in [found, *others][:_MOST_KEPT]]
+        keep(run.folder / FILE, run.manifest, {"maps": maps})
+    return found
+
+
+def _read(run: Run, row: Mapping[str, Any]) -> Picture | None:
+    try:
+        return run.picture(row["image"])
+    except ImageError:
+        return None
+
+
+def _features(
+    run: Run, condition: Condition, classifier: Classifier, pictures: Sequence[Picture]
+) -> Features:
+    """(2, images, D): the last stage of the originals and of the perturbed images."""
+    clean = np.stack([picture.image for picture in pictures])
+    if condition.needs_model:
+        changed = np.stack([condition.against(p, run.seed, classifier) for p in pictures])
+    else:
+        changed = condition.images(clean, [picture.digest for picture in pictures], run.seed)
+    stages = classifier(np.concatenate([clean, changed])).features
+    last = stages[list(stages)[-1]]
+    return last.reshape(2, len(pictures), -1).astype(np.float64)
+
+
+def _point(
+    row: Mapping[str, Any], chosen: Chosen, before: Sequence[float], after: Sequence[float]
+) -> dict[str, Any]:
+    label = row["label"]
+    of = Chosen(chosen.model, conditions=chosen.conditions, positions=(row["position"],))
+    return {
+        "image": row["image"],
+        "before": before,
+        "after": after,
+        "well_before": None if label is None else row["clean_top1"] == label,
+        "well": row["consistent"] if label is None else row["top1"] == label,
+        "selection": of.text,
+    }

@@ -1,0 +1,52 @@
+"""The form that makes a map of the features of a run's images."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from robustness import models
+from robustness.base.access import Action
+from robustness.evaluation.condition import short
+from robustness.runs import Run
+from robustness.runs.embedding import IMAGES, embedding_map, kept_maps
+from robustness.runs.selection import Chosen
+from robustness.ui.frame.page import boundary
+from robustness.ui.session import access
+from robustness.ui.session.inputs import listed
+from robustness.ui.work.long_work import Work
+
+
+def ask(run: Run) -> None:
+    """Draw the choice of a model and a condition, and the button; make the map once asked to."""
+    if not run.finished:
+        return
+    if not kept_maps(run):
+        st.header("Map", anchor=False)
+        st.caption(
+            "A map shows how far a perturbation moves images in the features of a model. The model "
+            f"predicts about {IMAGES} images again."
+        )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        names = {name: models.label(name) for name in run.manifest.spec.model_names}
+        model = listed("Model", names, "new_map_model")
+        conditions = {each.id: short(each.id) for each in run.conditions}
+        condition = listed("Condition", conditions, "new_map_condition")
+        work = Work("map", f"{run.id} {model} {condition}")
+        st.button(
+            "Make a map",
+            icon=":material/scatter_plot:",
+            key="make_map",
+            on_click=work.ask,
+            **access.allowed(Action.MEASURE),
+        )
+    if not work.asked:
+        return
+    with boundary():
+        access.require(Action.MEASURE)
+        with work.bar("Loading the model …") as show:
+
+            def note(done: int, total: int) -> None:
+                show(done / max(1, total), f"{done} of {total} images")
+
+            embedding_map(run, Chosen(model, conditions=(condition,)), note=note)
+        st.rerun()
