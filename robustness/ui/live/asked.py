@@ -20,6 +20,8 @@ from robustness.ui.shown import results
 from robustness.ui.work import memo
 
 Answer = Measurement | RobustnessError
+Remedied = tuple[str, Sequence[object]]
+"""The label of a remedy, and a line per model: label, prediction, verdict and class."""
 
 
 class LiveRequest(NamedTuple):
@@ -31,6 +33,8 @@ class LiveRequest(NamedTuple):
     seed: int
     truth: str | None = None
     """The true class of the image, where it is known."""
+    remedy: str = ""
+    """The id of the remedy whose effect is shown, too."""
 
     @property
     def of_whom(self) -> tuple[str, ...]:
@@ -46,6 +50,11 @@ class LiveRequest(NamedTuple):
     @property
     def spec(self) -> RunSpec:
         return spec_of(self.picture, self.models, [self.condition], self.seed)
+
+    @property
+    def together(self) -> bool:
+        """Whether several models can predict one image together."""
+        return len(self.models) > 1 and not self.picture.others
 
     @property
     def what(self) -> str:
@@ -67,12 +76,17 @@ class LiveRequest(NamedTuple):
         return ((name, labelled(answer, self.truth)) for name, answer in coming)
 
 
-def shown(asked: LiveRequest, found: Mapping[str, Answer], note: str = "") -> components.Answers:
+def shown(
+    asked: LiveRequest,
+    found: Mapping[str, Answer],
+    note: str = "",
+    remedied: Remedied = ("", ()),
+) -> components.Answers:
     """The headline, the verdicts and a card per model; ``found`` holds the results so far."""
     rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
     return components.Answers(
         headline=_headline(asked, list(rows.values())),
-        verdicts=_verdicts(asked, rows),
+        verdicts=_verdicts(asked, rows, remedied),
         cards=[_card(name, found.get(name)) for name in asked.models],
         note=note,
     )
@@ -96,11 +110,12 @@ def _headline(asked: LiveRequest, rows: Sequence[Measurement]) -> Html:
     return results.headline(f"{'Original' if idle else asked.what}: {told}.")
 
 
-def _verdicts(asked: LiveRequest, answered: Mapping[str, Measurement]) -> Html:
-    """One line per model: its verdict and its prediction."""
+def _verdicts(asked: LiveRequest, answered: Mapping[str, Measurement], remedied: Remedied) -> Html:
+    """One line per model: its verdict and its prediction; the same again with the remedy."""
     lines = []
     for name in asked.models:
         row = answered.get(name)
         told = row and verdict(row)
         lines.append((models.label(name), row, told, row and models.class_name(name, row.top1)))
-    return html("verdicts", lines=lines)
+    remedy, after = remedied
+    return html("verdicts", lines=lines, remedy=remedy, remedied=after)

@@ -20,7 +20,7 @@ from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
-from robustness.ui.live import film, held, presenting, stack
+from robustness.ui.live import film, held, helping, presenting, stack
 from robustness.ui.live.asked import Answer, LiveRequest, shown
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.shown import attention, results, stages
@@ -37,14 +37,17 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     on = stack.current()
     _say_who_cannot_run(model_names)
     asked = LiveRequest(picture, on.condition, _usable(model_names), seed, truth)
+    if not on.condition.idle:
+        asked = asked._replace(remedy=helping.chosen(asked.together, told=True))
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     presenting.told(picture, asked.models, seed, asked.condition.id)
     with PAUSES.answering(), st.container(key="live"):
-        (_follow if follows else _begin)(asked, on)
+        # What a remedy makes of the image may depend on the predictions, so these come first.
+        (_follow if follows or asked.remedy else _begin)(asked, on, follows)
     st.session_state[_STANDING] = asked.of_whom  # last: only a complete page can be followed
 
 
-def _begin(asked: LiveRequest, on: stack.Stack) -> None:
+def _begin(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw a new image, and each prediction as it arrives: models may have to load."""
     start = time.perf_counter()
     altered = asked.change()
@@ -62,15 +65,20 @@ def _begin(asked: LiveRequest, on: stack.Stack) -> None:
     components.answers(place, "live answers", shown(asked, found, note))
 
 
-def _follow(asked: LiveRequest, on: stack.Stack) -> None:
+def _follow(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw all changes at once, so that no part of the page is empty in between."""
     start = time.perf_counter()
     altered = asked.change()
     asking, coming = time.perf_counter(), asked.answers(altered)
-    results.show_pictures(asked.picture, altered.image, asked.what, altered.scores, follows=on.held)
+    results.show_pictures(
+        *(asked.picture, altered.image, asked.what, altered.scores),
+        follows=on.held and follows,
+        remedied=helping.pair(asked, altered),
+    )
     found = dict(coming)
+    remedied = helping.told(asked, altered, found)
     note = _pace(asking, start)
-    components.answers(nullcontext(), "live answers", shown(asked, found, note))
+    components.answers(nullcontext(), "live answers", shown(asked, found, note, remedied))
     # Last: the browser may then ask for more, which would drop what is not sent yet.
     stack.show(on, asked.picture, asked.id, held.ticket(asked))
 
@@ -105,8 +113,11 @@ def show_details(
     picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
 ) -> None:
     """Draw the charts and exports; a fragment that reruns once the predictions have settled."""
+    helping.rerun_if_chosen()
     condition = stack.kept().condition
     asked = LiveRequest(picture, condition, _usable(model_names), seed, truth)
+    if not condition.idle:
+        asked = asked._replace(remedy=helping.chosen(asked.together))
     components.settled("details settled", asked.id)
     film.show(asked)
     altered = asked.change()
@@ -114,6 +125,7 @@ def show_details(
     rows = [row for name in asked.models if isinstance(row := found[name], Measurement)]
     if not rows:
         return
+    helping.show(asked, altered, found)
     with st.container(key="live-details"):
         st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))

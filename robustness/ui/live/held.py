@@ -23,6 +23,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.ui.browser import components
+from robustness.ui.live import helping
 from robustness.ui.live.asked import Answer, LiveRequest, shown
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES
@@ -116,15 +117,18 @@ def _refused(error: AccessError) -> Response:
     return Response(sentence(error), status_code=403, media_type="text/plain")
 
 
-def _picture(asked: LiveRequest, _pictures: list[bytes], _who: str) -> Message:
+def _picture(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = asked.change()
     header, after = results.pair_of(asked.picture, altered.image, asked.what, altered.scores)
-    return header, [b"", after]
+    texts, remedied = helping.pair(asked, altered, f"{who} image")
+    return {**header, **texts}, [b"", after, *map(to_png, remedied)]
 
 
 def _answers(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
-    found: dict[str, Answer] = dict(asked.answers(asked.change(), who))
-    return {"answers": shown(asked, found)._asdict()}, []
+    altered = asked.change()
+    found: dict[str, Answer] = dict(asked.answers(altered, who))
+    remedied = helping.told(asked, altered, found, who)
+    return {"answers": shown(asked, found, remedied=remedied)._asdict()}, []
 
 
 def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
@@ -138,9 +142,9 @@ def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
     ]
     picture = Picture.together([Picture.of("camera", image, fit=fit) for image in versions])
     asked = asked._replace(picture=picture, truth=None)
-    header, (_, after) = _picture(asked, [], who)
+    header, (_, *changed) = _picture(asked, [], who)
     answers, _ = _answers(asked, [], who)
-    return {**header, **answers}, [to_png(picture.image), after]
+    return {**header, **answers}, [to_png(picture.image), *changed]
 
 
 Make = Callable[[LiveRequest, list[bytes], str], Message]

@@ -42,16 +42,19 @@ def show_pictures(
     gain: int = GAIN,
     key: str = "pictures",
     follows: bool = False,
+    remedied: tuple[Mapping[str, Any], Sequence[Images]] = ({}, ()),
 ) -> None:
     """Draw the original, the perturbed image and their difference times ``gain``, lossless.
 
     ``scores`` are the ``picture_scores`` of ``image``, one value each. With ``follows``, the same
-    original was drawn just before and is not sent again.
+    original was drawn just before and is not sent again. ``remedied`` are the texts and the image
+    of a remedy, which is drawn beside them.
     """
     header, after = pair_of(picture, image, what, scores, captions=captions, gain=gain)
     original = b"" if follows else original_png(picture)
     with st.container(key=key):
-        components.pair(f"{key} pair", header, original, after)
+        third = b"".join(map(to_png, remedied[1]))
+        components.pair(f"{key} pair", {**header, **remedied[0]}, original, after, third)
 
 
 def pair_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -34,6 +34,8 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
+from robustness.remedies import Chain, parse
+from robustness.remedies.remedy import SUREST
 from robustness.ui.session.identity import session
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
@@ -170,6 +172,61 @@ def all_answers(
             raise row
         found[name] = row
     return [found[name] for name in names]
+
+
+class Remedied(NamedTuple):
+    """The prediction of a model behind a remedy; ``view`` is the one that decided, if one did."""
+
+    top1: int
+    probability: float
+    view: int | None
+
+
+@st.cache_resource(show_spinner=False, max_entries=2048, hash_funcs=KEYS)
+def _remedied(
+    spec: RunSpec,
+    picture: Picture,
+    classifiers: Sequence[Classifier],
+    remedy: str,
+    _image: Images,
+    _turn: Turn,
+) -> Remedied:
+    chain = parse(remedy)
+    first, *others = classifiers
+    with _turn():
+        found = first.with_remedies(chain, others)(_image[None]).probabilities[0]
+        view = None
+        if chain.last.combine == SUREST:
+            each = [first(shown).probabilities for shown in chain.views(_image[None])]
+            view = int(chain.weights(np.stack(each))[:, 0].argmax())
+    return Remedied(int(found.argmax()), float(found.max()), view)
+
+
+def remedied(
+    spec: RunSpec,
+    picture: Picture,
+    names: Sequence[str],
+    altered: Altered,
+    chain: Chain,
+    who: str | None = None,
+) -> dict[str, Remedied | RobustnessError]:
+    """Each model's prediction for the perturbed image behind ``chain``, or its error.
+
+    A remedy of several models, which are to have one side, has one prediction: the first name's.
+    """
+    who = who or session()
+    wish = TURNS.wish(who)
+
+    def predicted(name: str) -> Remedied:
+        asked = names if chain.several_models else [name]
+        part, own, batch = seen(spec, picture, name, altered)
+        loaded = tuple(models.load(each, side=part.side) for each in asked)
+        turn = lambda: TURNS.turn(who, wish)  # noqa: E731
+        return _remedied(part, own, loaded, chain.id, Altered(batch).image, turn)
+
+    asked_names = names[:1] if chain.several_models else names
+    found = dict(together(asked_names, predicted))
+    return {name: found[name] for name in asked_names}
 
 
 @st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)

@@ -109,6 +109,7 @@ _answers = _component("answers", _script("slider.js", "answers.js"))
 _escape = _component("escape", _script("escape.js"))
 _camera = _component("camera", _script("slider.js", "camera.js"))
 _tour = _component("tour", _script("slider.js", "tour.js"))
+_remedies = _component("remedies", _script("slider.js", "remedies.js"))
 _settled = _component("settled", _script("slider.js", "settled.js"))
 _place = _component("place", _script("place.js"))
 _history = _component("history", _script("history.js"))
@@ -140,9 +141,18 @@ def unpack(message: bytes, most: int | None = None) -> tuple[dict[str, Any], lis
     return header, [message[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
-def pair(key: str, header: Mapping[str, Any], before: bytes, after: bytes) -> None:
-    """Draw two PNGs of one size to compare; an empty ``before`` keeps the one shown."""
-    _pair(key=key, data=pack(header, [before, after]))
+def pair(
+    key: str, header: Mapping[str, Any], before: bytes, after: bytes, remedied: bytes = b""
+) -> None:
+    """Draw two or three PNGs of one size to compare; an empty ``before`` keeps the one shown."""
+    _pair(key=key, data=pack(header, [before, after, *([remedied] if remedied else [])]))
+
+
+def remedies(
+    key: str, cards: Sequence[Mapping[str, Any]], chosen: str, clicked: Callable[[], None]
+) -> None:
+    """Draw a button per card; calls ``clicked`` when ``chosen`` reports one of them."""
+    _remedies(key=key, data={"cards": cards, "chosen": chosen}, on_chosen_change=clicked)
 
 
 class Answers(NamedTuple):

@@ -22,7 +22,7 @@ class Pair {
     this.root = make("div", "rb-pair");
     this.frames = make("div", "rb-frames");
     this.canvases = {};
-    for (const name of ["before", "after", "difference"]) {
+    for (const name of ["before", "after", "remedied", "difference"]) {
       const figure = make("figure", `rb-${name}`);
       const box = make("div", "rb-box");
       const canvas = make("canvas", "", { width: 224, height: 224 });
@@ -73,16 +73,19 @@ class Pair {
 
   async update(data) {
     this.data = data;
-    const [before, after] = await Promise.all(
+    const [before, after, remedied] = await Promise.all(
       data.pictures.map((bytes) => (bytes.length ? decoded(bytes) : null)),
     );
     if (data !== this.data) return; // newer data has arrived
     if (before) draw(this.canvases.before, before);
     draw(this.canvases.after, after);
+    if (remedied) draw(this.canvases.remedied, remedied);
+    this.root.classList.toggle("rb-third", Boolean(remedied));
     this.subtract(data.gain);
     for (const [name, caption, alt] of [
       ["before", data.before, data.altBefore],
       ["after", data.after, data.altAfter],
+      ["remedied", data.remedied ?? "", data.altRemedied ?? ""],
       ["difference", `Difference x ${data.gain}`, "Difference of the images; black is unchanged"],
     ]) {
       this.canvases[name].setAttribute("aria-label", alt);

@@ -1,0 +1,232 @@
+"""What would help: the current image under each remedy, with the models' predictions."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import streamlit as st
+from PIL import Image
+
+from robustness import models
+from robustness.base.errors import RobustnessError
+from robustness.base.text import plain
+from robustness.charts.verdict import Mark, judged
+from robustness.evaluation.correctness import is_correct, label_index
+from robustness.evaluation.measurement import Measurement
+from robustness.perturbations import Images
+from robustness.pictures.eight_bits import to_uint8
+from robustness.remedies import REGISTRY, Chain, parse
+from robustness.remedies.remedy import SUREST
+from robustness.ui.browser import components
+from robustness.ui.live.asked import Answer, LiveRequest, Remedied
+from robustness.ui.session.sentences import sentence
+from robustness.ui.work import memo
+
+LINK = "remedy"
+"""The link's parameter."""
+
+_OPEN = "helping"
+_SIDE = 112
+_LINES = 2
+"""Most models whose predictions a thumbnail has one by one."""
+
+
+def chosen(together: bool, *, told: bool = False) -> str:
+    """The id of the remedy in the link; "" if there is none that one image can show.
+
+    ``together``: the models can predict together. With ``told`` a warning says what is wrong with
+    the link.
+    """
+    text = st.query_params.get(LINK, "")
+    try:
+        chain = parse(text) if text else None
+        if chain is not None and chain.abstains:
+            raise RobustnessError("Abstaining needs a run over a dataset. Choose another remedy.")
+        if chain is not None and chain.several_models and not together:
+            raise RobustnessError(
+                f"{chain.label} needs two models with images of one size. Choose other models."
+            )
+    except RobustnessError as error:
+        if told:
+            st.warning(plain(sentence(error)), icon=":material/link_off:")
+        return ""
+    return chain.id if chain else ""
+
+
+@dataclass(frozen=True)
+class Helped:
+    """The predictions of ``asked`` for the perturbed image after the remedy ``chain``."""
+
+    asked: LiveRequest
+    chain: Chain
+    altered: memo.Altered
+    found: Mapping[str, memo.Remedied | RobustnessError]
+    before: Mapping[str, Measurement]
+    """The predictions without the remedy, by model."""
+
+    @cached_property
+    def lines(self) -> list[tuple[str, memo.Remedied, Mark]]:
+        """(model, prediction, verdict); of several models together there is one."""
+        told = []
+        for name, row in self.found.items():
+            before = self.before.get(name)
+            if isinstance(row, RobustnessError) or before is None:
+                continue
+            label = label_index(name, self.asked.truth)
+            told.append(
+                (name, row, judged(row.top1 == before.clean_top1, is_correct(label, row.top1)))
+            )
+        return told
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The share of good predictions, then their confidence: the best is first."""
+        good = [row.probability for _, row, mark in self.lines if mark.good]
+        return -len(good) / max(1, len(self.lines)), -sum(good)
+
+    def title(self, name: str) -> str:
+        """The label of the model, or of all together."""
+        return "All models" if self.chain.several_models else models.label(name)
+
+
+def image(
+    asked: LiveRequest, chain: Chain, altered: memo.Altered, who: str | None = None
+) -> Images:
+    """The image (S, S, 3) after ``chain``: the view that decided, else that before the views.
+
+    Where models choose different views, it is that of the first.
+    """
+    if chain.last.combine == SUREST:
+        ((_, row),) = memo.remedied(
+            asked.spec, asked.picture, asked.models[:1], altered, chain, who
+        ).items()
+        if isinstance(row, memo.Remedied) and row.view is not None:
+            return chain.views(altered.image[None])[row.view][0]
+    return chain.images(altered.image[None])[0]
+
+
+def helped(
+    asked: LiveRequest,
+    chain: Chain,
+    altered: memo.Altered,
+    found: Mapping[str, Answer],
+    who: str | None = None,
+) -> Helped:
+    """Predict ``altered`` after ``chain``; ``found`` are the predictions without it."""
+    rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
+    after = memo.remedied(asked.spec, asked.picture, list(rows), altered, chain, who)
+    return Helped(asked, chain, altered, after, rows)
+
+
+def told(
+    asked: LiveRequest,
+    altered: memo.Altered,
+    found: Mapping[str, Answer],
+    who: str | None = None,
+) -> Remedied:
+    """The predictions with the remedy of ``asked``, for ``asked.shown``."""
+    if not asked.remedy:
+        return "", ()
+    chain = parse(asked.remedy)
+    return chain.label, shown(helped(asked, chain, altered, found, who))
+
+
+def shown(done: Helped) -> list[tuple[str, memo.Remedied, Mark, str]]:
+    """The lines beside the images: label, prediction, verdict and class."""
+    return [
+        (done.title(name), row, mark, models.class_name(name, row.top1))
+        for name, row, mark in done.lines
+    ]
+
+
+def offered(together: bool) -> list[Chain]:
+    """The remedies that can be tried on one image; ``together`` as in ``chosen``."""
+    chains = [parse(record.name) for record in REGISTRY]
+    return [c for c in chains if not c.abstains and (together or not c.several_models)]
+
+
+def show(asked: LiveRequest, altered: memo.Altered, found: Mapping[str, Answer]) -> None:
+    """Draw the remedies once the visitor asks for them, those that help first."""
+    if asked.condition.idle or not found:
+        return
+    now = asked.remedy
+    with st.container(key="live-helping"):
+        st.subheader("What would help?", anchor=False)
+        if not st.toggle("Try every remedy on this image", value=bool(now), key=_OPEN):
+            return
+        with st.spinner("Trying the remedies …"):
+            done = [helped(asked, chain, altered, found) for chain in offered(asked.together)]
+        done.sort(key=lambda each: each.rank)
+        components.remedies(
+            "remedies",
+            [_card(each) for each in done],
+            now,
+            lambda: _choose({each.chain.id for each in done}),
+        )
+        st.caption(
+            "Remedies act on the perturbed image or on the prediction, without training. One image "
+            "is an anecdote: measure a remedy on a dataset before you rely on it."
+        )
+
+
+def _choose(known: set[str]) -> None:
+    """Put the remedy that was clicked into the link; a second click takes it out."""
+    report = components.sent("remedies", "chosen") or {}
+    wanted = report.get("remedy")
+    if wanted in known and wanted != st.query_params.get(LINK):
+        st.query_params[LINK] = wanted
+    elif wanted in known:
+        del st.query_params[LINK]
+    st.session_state["helping chosen"] = True
+
+
+def rerun_if_chosen() -> None:
+    """Draw the whole page anew after a choice: the images are in another fragment."""
+    if st.session_state.pop("helping chosen", False):
+        st.rerun()
+
+
+def _card(done: Helped) -> dict[str, Any]:
+    lines = [
+        {"tone": mark.tone, "text": f"{mark.sign} {seen} {row.probability:.0%}", "model": label}
+        for label, row, mark, seen in shown(done)
+    ]
+    if len(lines) > _LINES:
+        marks = [mark for _, _, mark in done.lines]
+        good = sum(mark.good for mark in marks)
+        word = "correct" if done.asked.truth else "unchanged"
+        tone = judged(True, True).tone if good == len(marks) else judged(False, False).tone
+        lines = [{"tone": tone, "text": f"{good} of {len(marks)} {word}", "model": ""}]
+    return {
+        "id": done.chain.id,
+        "label": done.chain.label,
+        "lines": lines,
+        "image": _thumbnail(image(done.asked, done.chain, done.altered)),
+    }
+
+
+def _thumbnail(image: Images) -> str:
+    small = cv2.resize(to_uint8(image), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    buffer = io.BytesIO()
+    Image.fromarray(small).save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def pair(
+    asked: LiveRequest, altered: memo.Altered, who: str | None = None
+) -> tuple[dict[str, Any], list[Images]]:
+    """The texts and the image that stand beside the pair; nothing without a remedy."""
+    if not asked.remedy:
+        return {}, []
+    chain = parse(asked.remedy)
+    texts = {
+        "remedied": f"Remedied: {chain.label}",
+        "altRemedied": f"The perturbed image after {chain.label}",
+    }
+    return texts, [image(asked, chain, altered, who)]

@@ -1,0 +1,65 @@
+"""What would help: remedies of the current image on the Live page."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from robustness import models
+from robustness.perturbations import compose
+from robustness.pictures.eight_bits import to_uint8
+from robustness.remedies import parse
+from robustness.ui.live import helping
+from tests.support.pages import components, html, pictures, run, sample
+
+
+def noisy_page(remedy: str = "") -> AppTest:
+    return run(sample="coffee", models="SqueezeNet", impulse_noise="0.6", remedy=remedy)
+
+
+def test_a_remedy_in_the_link_is_a_third_image_with_its_predictions() -> None:
+    app = noisy_page(remedy="median")
+    assert not app.exception
+    header, (_, after, remedied) = pictures(app)
+    picture = sample("coffee")
+    noisy = compose(picture.image[None], {"impulse_noise": 0.6}, digests=[picture.digest])
+    expected = parse("median").images(noisy)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(remedied))), to_uint8(expected[0])
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(after))), to_uint8(noisy[0]))
+    assert header["remedied"].endswith(parse("median").label)
+    answer = models.load("SqueezeNet", side=224).with_remedies("median")(noisy).probabilities[0]
+    told = html(app).split(f"With {parse('median').label}")[1]
+    assert models.class_name("SqueezeNet", int(answer.argmax())) in told
+    assert f"{answer.max():.0%}" in told
+
+
+def test_every_remedy_is_offered_with_its_prediction_and_correct_ones_come_first() -> None:
+    app = noisy_page(remedy="median")
+    (offered,) = components(app, "remedies")
+    cards = offered["cards"]
+    assert offered["chosen"] == "median"
+    assert {card["id"] for card in cards} == {chain.id for chain in helping.offered(together=False)}
+    good = [card["lines"][0]["tone"] in ("correct", "unchanged") for card in cards]
+    assert good == sorted(good, reverse=True)
+    assert any(good)
+    assert not all(good)
+
+
+def test_nothing_is_tried_before_it_is_asked_for_or_without_a_perturbation() -> None:
+    assert not components(noisy_page(), "remedies")
+    plain = run(sample="coffee", models="SqueezeNet", remedy="median")
+    assert not components(plain, "remedies")
+    assert len(pictures(plain)[1]) == 2
+
+
+def test_a_link_to_a_remedy_that_one_image_cannot_show_says_so() -> None:
+    for text in ("medain", "abstain", "average"):
+        app = noisy_page(remedy=text)
+        assert not app.exception
+        assert len(pictures(app)[1]) == 2
+        assert app.warning
