@@ -24,7 +24,7 @@ from robustness.api.calls import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
-from robustness.datasets import FOLDERS
+from robustness.datasets import FOLDERS, Published
 from robustness.evaluation import loop, request_file, sides
 from robustness.evaluation import spec as specs
 from robustness.evaluation import sweep as sweeps
@@ -33,7 +33,12 @@ from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import NUMBERS, own_scores, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
-from robustness.evaluation.suites import STUDY_SUITE, graded_conditions, suite_conditions
+from robustness.evaluation.suites import (
+    STUDY_SUITE,
+    graded_conditions,
+    stored_conditions,
+    suite_conditions,
+)
 from robustness.evaluation.sweep import Break
 from robustness.pictures import fitting
 from robustness.pictures.eight_bits import round_to_grid
@@ -107,6 +112,7 @@ def evaluate(
     until: str | None = None,
     margin: float = MARGIN,
     unit: str = "image",
+    own_classes: bool = False,
     resume: bool = True,
     engine: str = "local",
     address: str | None = None,
@@ -118,26 +124,38 @@ def evaluate(
     ``source`` is a folder (its subfolders may be classes), a zip, a table, a URL or ``samples``;
     images as an array (N, H, W, 3), uint8 or floating point in [0, 1], or as a list of arrays, PIL
     images or paths, alone or with labels as ``(images, labels)``; a frame with the columns ``path``
-    and ``label``; or a dataset of torchvision, Hugging Face, maite or TensorFlow. All are made
+    and ``label``; or a dataset of torchvision, Hugging Face, maite or TensorFlow. A published tree
+    such as ImageNet-C is "TREE::ORIGINALS"; its images are read as stored. All others are made
     square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are.
 
     What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns) and ``conditions``
     as for ``make_spec``. With ``until`` it is a race: images are asked in random order,
     each under a few conditions, until the best model is "settled" or all are "ordered"; differences
     below ``margin`` are ties; ``unit`` is "class" where other classes matter as well;
-    ``run.raced`` has the outcome. With ``out`` and ``resume`` an unfinished run of the same request
-    is continued, and a finished one is not computed again. ``note`` is called with the progress;
+    ``run.raced`` has the outcome. ``own_classes`` limits predictions to the classes
+    that the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume`` an
+    unfinished run of the same request is continued, and a finished one is not computed again. ``note`` is called with the progress;
     ``progress`` draws a bar with tqdm (by default in notebooks). Raises ``ParameterError`` for a
     source that cannot be used, ``RunError`` where the run cannot be kept.
     """
+    dataset = opened(source)
     if spec is None:
         names = None if models is None else [_name(each) for each in _listed(models)]
+        if conditions is None and isinstance(dataset, Published):
+            conditions = stored_conditions(dataset)
         spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     elif models is not None or conditions is not None:
         raise ParameterError("Expected a spec, or models and conditions, got both.")
     race = None if until is None else racing.asked(until, margin, unit)
-    dataset = opened(source)
-    plan = runs.plan(dataset, spec, labelling=labelling, limit=limit, sample=sample, race=race)
+    plan = runs.plan(
+        dataset,
+        spec,
+        labelling=labelling,
+        limit=limit,
+        sample=sample,
+        race=race,
+        own_classes=own_classes,
+    )
     folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
     try:
         with (

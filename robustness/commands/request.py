@@ -12,6 +12,7 @@ from robustness.base.errors import ParameterError
 from robustness.commands.options import SHARED, add_shared, names
 
 if TYPE_CHECKING:
+    from robustness.datasets import Published
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.spec import RunSpec
     from robustness.runs import Plan
@@ -25,6 +26,7 @@ _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restart
 _UNSAID = {
     **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
     "labels": "folders",
+    "own_classes": False,
     "resume": False,
     "plan": False,
     "unit": "image",
@@ -85,6 +87,11 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
     )
     evaluated.add_argument(
         "--batch", type=int, metavar="N", help="images per batch (default: by memory)"
+    )
+    evaluated.add_argument(
+        "--own-classes",
+        action="store_true",
+        help="predict among the classes of the dataset alone, as published for ImageNet-A and -R",
     )
     evaluated.add_argument(
         "--labels",
@@ -167,7 +174,7 @@ def whole_spec(options: argparse.Namespace) -> RunSpec:
 
 def said(options: argparse.Namespace, *others: str) -> str:
     """The names of the given options, of ``add_request`` and ``others``; "" for none."""
-    also = ("request", "limit", "sample", "batch", "labels", *others)
+    also = ("request", "limit", "sample", "batch", "labels", "own_classes", *others)
     return _said(options, (*_SAID_BY_A_REQUEST, *also))
 
 
@@ -181,6 +188,14 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.evaluation import suites
     from robustness.evaluation.condition import Condition
 
+    if published := _published(options):
+        wrong = ("suite", "strength", "epsilon", "attack_steps", "attack_restarts")
+        if options.conditions or (twice := _said(options, wrong)):
+            raise ParameterError(
+                f"{published.title} is perturbed already: expected --perturbations and "
+                f"--severities at most, got {'--conditions' if options.conditions else twice}."
+            )
+        return suites.stored_conditions(published, options.perturbations, options.severities)
     if options.conditions:
         if twice := _said(options, _DEGREES):
             raise ParameterError(f"Expected either --conditions or {twice}, got both.")
@@ -202,6 +217,15 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     if plain:
         return (*suites.graded_conditions(plain, **degrees), *attacked)
     return suites.suite_conditions(suite, **degrees)
+
+
+def _published(options: argparse.Namespace) -> Published | None:
+    """The source, if it is a published tree with its originals."""
+    from robustness.datasets import PAIRED, Published, open_dataset
+
+    source = getattr(options, "source", None) or getattr(options, "run", None) or ""
+    found = open_dataset(source) if PAIRED in source and "://" not in source else None
+    return found if isinstance(found, Published) else None
 
 
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
@@ -247,4 +271,5 @@ def planned(
         sample=options.sample,
         batch=options.batch,
         race=race,
+        own_classes=options.own_classes,
     )

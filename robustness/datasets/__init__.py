@@ -11,6 +11,7 @@ from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
 from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
+from robustness.datasets.published import PAIRED, Published, refuse_published
 from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, TableDataset
 from robustness.pictures.samples import REGISTRY, sample_bytes
@@ -19,9 +20,11 @@ __all__ = [
     "FOLDERS",
     "LABELLINGS",
     "NO_LABELS",
+    "PAIRED",
     "SAMPLES",
     "Dataset",
     "Entry",
+    "Published",
     "class_index",
     "distinct",
     "labelled",
@@ -48,8 +51,8 @@ def open_dataset(source: str) -> Dataset:
     """List the images of ``source`` without reading any.
 
     ``source`` is the path of a folder, zip archive or table (CSV or Parquet), the URL of a folder
-    that fsspec knows, or ``samples``. Raises ``ParameterError`` if it does not exist, cannot be
-    used, or holds no image.
+    that fsspec knows, ``samples``, or TREE::ORIGINALS for a published tree (``Published``). Raises
+    ``ParameterError`` if it does not exist, cannot be used, or holds no image.
     """
     dataset = _opened(source)
     if not dataset.entries:
@@ -68,10 +71,14 @@ def _opened(source: str) -> Dataset:
         )
     if "://" in source:
         return Remote(source)
+    tree, pair, originals = source.partition(PAIRED)
+    if pair and Path(tree).is_dir() and Path(originals).is_dir():
+        return Published(Path(tree), Path(originals))
     path = Path(source)
     if source == SAMPLES and not path.exists():
         return Samples()
     if path.is_dir():
+        refuse_published(path)
         return Folder(path)
     if not path.exists():
         raise ParameterError(

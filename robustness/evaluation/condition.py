@@ -70,6 +70,9 @@ class Condition:
     needs_model: ClassVar[bool] = False
     """Whether the image depends on the model, as that of an attack does."""
 
+    in_files: ClassVar[bool] = False
+    """Whether the images are files of a published dataset, see ``StoredCondition``."""
+
     @staticmethod
     def of(strengths: Mapping[str, float]) -> Condition:
         """The condition of ``strengths`` by perturbation.
@@ -91,6 +94,10 @@ class Condition:
 
         Raises ``ParameterError`` for anything else, and as ``of`` and ``attack`` do.
         """
+        if isinstance(values, Mapping) and "corruption" in values:
+            from robustness.evaluation.stored import StoredCondition, StoredTable
+
+            return StoredCondition.of_table(checked(StoredTable, values))
         if not isinstance(values, Mapping) or "attack" not in values:
             return Condition.of(checked(_Strengths, values))
         table = checked(_AttackTable, values, f"attack {values['attack']!r}")
@@ -110,6 +117,11 @@ class Condition:
             values: dict[str, Any] = {name.strip(): value.strip() for name, value in pairs}
             if len(values) < len(pairs):
                 raise ValueError(text)
+            if attack and attack[1] == "stored":
+                from robustness.evaluation.stored import StoredCondition, StoredTable
+
+                stored = StoredTable.model_validate_strings(values, strict=False)
+                return StoredCondition.of_table(stored)
             if attack:
                 if "epsilon" in values:
                     values["epsilon"] = str(parse_epsilon(values["epsilon"]))
@@ -350,6 +362,9 @@ def unspecified(perturbation: str, strength: float | None) -> str:
 def perturbation_label(name: str) -> str:
     """The label of a perturbation or an attack, or of several joined by "+"."""
     known = {record.name: record.label for record in (*REGISTRY, *ATTACKS)}
+    if name.startswith("stored:"):
+        plain = name.removeprefix("stored:")
+        return f"{known.get(plain, plain.replace('_', ' ').capitalize())} (stored)"
     return " + ".join(known.get(part, part) for part in name.split("+"))
 
 

@@ -113,9 +113,17 @@ class Batch:
     seen: Sequence[Mapping[str, NDArray[np.float64]]]
 
 
-def prepare(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Batch:
-    """Perturb ``pictures`` (at least one) and compute the image metrics, without a model."""
-    made = frames(pictures, conditions, seed)
+def prepare(
+    pictures: Sequence[Picture],
+    conditions: Sequence[Condition],
+    seed: int,
+    made: Images | None = None,
+) -> Batch:
+    """Perturb ``pictures`` (at least one) and compute the image metrics, without a model.
+
+    ``made`` are their ``frames``, if they are there already.
+    """
+    made = frames(pictures, conditions, seed) if made is None else made
     return Batch(pictures, made, [picture_scores(own[:1], own[1:]) for own in made])
 
 
@@ -136,6 +144,8 @@ def measured(
     count, each = shown.shape[:2]
     known = [] if clean is None else list(clean)
     asked = classifier(shown.reshape(-1, *shown.shape[2:])) if each else None
+    if asked is not None and spec.classes:
+        asked = _among(asked, spec.classes)
     order = np.zeros(len(spec.conditions), np.intp)
     order[np.array(active, np.intp) - 1] = np.arange(1, 1 + len(active))
     rows = []
@@ -147,6 +157,16 @@ def measured(
         picture, seen = batch.pictures[place], batch.seen[place]
         rows.append(measurements(spec, picture, classifier, own[:1], own[order], seen))
     return rows
+
+
+def _among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
+    """``outputs`` with the probabilities of ``classes`` alone, which then sum to 1."""
+    known = [index for index in classes if index < outputs.probabilities.shape[1]]
+    kept = np.zeros_like(outputs.probabilities)
+    kept[:, known] = outputs.probabilities[:, known]
+    total = kept.sum(axis=1, keepdims=True)
+    kept = np.divide(kept, total, out=kept, where=total > 0)
+    return replace(outputs, probabilities=kept)
 
 
 Labelling = Callable[[ModelRecord], Sequence[int | None]]

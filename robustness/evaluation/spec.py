@@ -30,6 +30,7 @@ class _KeptSpec(StrictRecord):
     seed: Annotated[int, made_by(check_seed)]
     fit: str
     side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model"]
+    classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class RunSpec:
 
     ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. With
     ``own_sides`` each model sees the images at its own input side; ``side`` is the first model's.
+    Predictions are among ``classes`` alone, indices, if there are any.
     """
 
     models: tuple[tuple[str, str], ...]
@@ -46,6 +48,7 @@ class RunSpec:
     fit: str = DEFAULT_FIT
     side: int = STUDY_SIDE
     own_sides: bool = False
+    classes: tuple[int, ...] = ()
 
     @property
     def asked_side(self) -> int | str:
@@ -74,6 +77,7 @@ class RunSpec:
             "fit": self.fit,
             "side": self.asked_side,
             "bits": BITS,  # of every image
+            **({"classes": list(self.classes)} if self.classes else {}),
         }
 
     @classmethod
@@ -83,7 +87,7 @@ class RunSpec:
         side = next(iter(by_side(read.side, list(read.models))), STUDY_SIDE)
         own = read.side == OWN_SIDE
         models, conditions = tuple(read.models.items()), tuple(read.perturbations)
-        return cls(models, conditions, read.seed, read.fit, side, own)
+        return cls(models, conditions, read.seed, read.fit, side, own, tuple(read.classes))
 
     @property
     def digest(self) -> str:

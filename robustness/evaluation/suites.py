@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.datasets import Published
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.stored import StoredCondition, StoredTable
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
 
 
@@ -96,6 +98,28 @@ def graded_conditions(
             values = [max(values)]
         conditions += [Condition.of({name: value}) for value in dict.fromkeys(values)]
     return tuple(conditions)
+
+
+def stored_conditions(
+    dataset: Published, names: Iterable[str] | None = None, severities: Iterable[int] | None = None
+) -> tuple[Condition, ...]:
+    """The conditions that a published dataset has, or those of ``names`` and ``severities``.
+
+    Raises ``ParameterError`` if it has none of them.
+    """
+    known = sorted({corruption for corruption, _ in dataset.stored})
+    wanted = known if names is None else list(names)
+    if strangers := [name for name in wanted if name not in known]:
+        raise ParameterError(f"{dataset.title} has no {strangers[0]!r}. Known: {', '.join(known)}.")
+    levels = SEVERITIES if severities is None else tuple(severities)
+    found = [
+        StoredCondition.of_table(StoredTable(corruption=name, severity=level))
+        for name, level in dataset.stored
+        if name in wanted and level in levels
+    ]
+    if not found:
+        raise ParameterError(f"{dataset.title} has none of the severities {levels}.")
+    return tuple(found)
 
 
 def _at_severity(record: Perturbation, level: int) -> float:

@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from filelock import FileLock
 from robustness import models
 from robustness.base.disk import TEMPORARY
 from robustness.base.errors import ParameterError, RunError
-from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
+from robustness.datasets import FOLDERS, Dataset, Published, labelled, open_dataset
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.evaluation.spec import RunSpec
 from robustness.runs import compacting, headlines, properties, racing
@@ -69,12 +69,14 @@ def plan(
     sample: int | None = None,
     batch: int | None = None,
     race: Race | None = None,
+    own_classes: bool = False,
 ) -> Plan:
     """Lists the images of ``source``, unless they are already, and finds their classes.
 
     ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
     ``batch`` is how many are worked on at once (by default as many as fill the passes). A ``race``
-    asks them in random order. Raises ``ParameterError`` where the source, a label or a number
+    asks them in random order. ``own_classes`` limits predictions to the classes that the labels
+    name. Raises ``ParameterError`` where the source, a label or a number
     cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
@@ -89,9 +91,12 @@ def plan(
             "part of spec.by_side() on its own."
         )
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
+    _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)
+    if own_classes:
+        spec = replace(spec, classes=_own_classes(labels))
     if race is not None:
         race = racing.planned(race, spec, labels)
         order = racing.order(race, labels, spec.seed)
@@ -109,6 +114,33 @@ def plan(
     )
     batch = batch or default_batch(spec)
     return Plan(spec, dataset, labels, batch, asked, race=race, few=race is not None)
+
+
+def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
+    """The classes that ``labels`` name; raises ``ParameterError`` if there are not two or more."""
+    if len(labels) > 1:
+        raise ParameterError("Expected models of the same classes, got models of several sets.")
+    (known,) = labels.values()
+    found = tuple(sorted({label for label in known if label is not None}))
+    if len(found) < 2:
+        raise ParameterError(
+            f"Expected labels of two or more classes, to predict among these, got {len(found)}."
+        )
+    return found
+
+
+def _check_stored(dataset: Dataset, spec: RunSpec) -> None:
+    """Raise ``ParameterError`` unless all conditions are files of ``dataset``, or none is."""
+    published = isinstance(dataset, Published)
+    wrong = [each.id for each in spec.conditions if each.in_files != published]
+    if wrong and published:
+        raise ParameterError(
+            f"{dataset.title} is perturbed already: expected its own conditions, got {wrong[0]}."
+        )
+    if wrong:
+        raise ParameterError(
+            f"{wrong[0]} needs a published dataset: expected a source TREE::ORIGINALS."
+        )
 
 
 @dataclass

@@ -21,12 +21,14 @@ from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import NUMBERS, schema, to_frame
 from robustness.models import elsewhere
+from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.runs import failures, kept_cases, kept_figures, notes, properties
 from robustness.runs import manifest as manifests
 from robustness.runs.cases import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
+from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
@@ -237,6 +239,14 @@ class Run:
                 "changed since."
             )
         return picture
+
+    def stored_image(self, name: str, condition: Condition) -> Images:
+        """The image (S, S, 3) called ``name`` under ``condition``, which is a file of the dataset.
+
+        Raises as ``picture`` does.
+        """
+        entry = self._entries[name]
+        return stored_image(self.dataset, entry, condition, self.manifest.spec.side)
 
     @cached_property
     def digests(self) -> dict[str, str]:

@@ -21,7 +21,13 @@ from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
-from robustness.statistics.imagenet_c import AS_JPEG, IN_MEMORY, corruption_errors, published
+from robustness.statistics.imagenet_c import (
+    AS_JPEG,
+    AS_STORED,
+    IN_MEMORY,
+    corruption_errors,
+    published,
+)
 from robustness.statistics.ranking import (
     FEWEST_TO_PLAN,
     QUANTITIES,
@@ -44,6 +50,7 @@ from robustness.statistics.summaries import (
 
 __all__ = [
     "AS_JPEG",
+    "AS_STORED",
     "BINS",
     "CASE_COLUMNS",
     "COLUMNS",

@@ -22,6 +22,7 @@ from robustness.base.columns import require
 from robustness.evaluation.condition import degree, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
 from robustness.evaluation.rows import own_scores
+from robustness.evaluation.stored import PREFIX, SEVERITIES
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics.attacked import as_counted
@@ -77,6 +78,8 @@ class ConditionKey:
     @property
     def severity(self) -> int | None:
         name, strength = degree(self.id) or (self.perturbation, self.strength)
+        if strength is not None and name.startswith(PREFIX):
+            return round(SEVERITIES * strength)
         if strength is None or name not in REGISTRY:
             return None
         marks = REGISTRY[name].severity_strengths

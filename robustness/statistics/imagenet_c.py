@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.evaluation.stored import PREFIX
 from robustness.evaluation.suites import SEVERITIES
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.estimates import Estimates, differences, shares
@@ -30,8 +31,12 @@ AS_JPEG = (
     "Saved as JPEG of quality 85, as the published files were: the protocol of published mCE, on "
     "these images in place of ImageNet's validation set"
 )
-_PROTOCOLS = {IN_MEMORY: "", AS_JPEG: f"+{SAVED_AS_JPEG}"}
-"""Suffix of the names of perturbations in each protocol."""
+AS_STORED = (
+    "The files of ImageNet-C as they were published, read and not made here: published mCE, if "
+    "these are the 50,000 images of ImageNet's validation set"
+)
+_PROTOCOLS = {IN_MEMORY: "{}", AS_JPEG: f"{{}}+{SAVED_AS_JPEG}", AS_STORED: f"{PREFIX}{{}}"}
+"""Names of perturbations in each protocol."""
 
 ALEXNET_CLEAN_ERROR = 0.435
 ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
@@ -57,9 +62,9 @@ ALEXNET_ERRORS: Mapping[str, tuple[float, float, float, float, float]] = {
 def corruption_errors(measured: Measured) -> list[dict[str, Any]]:
     """CE and relative CE per protocol and ImageNet-1k model, for all five severities.
 
-    Keys: ``model``, ``n_images``, ``note`` (``IN_MEMORY``, whose entries come first, or
-    ``AS_JPEG``), ``corruptions``, and with intervals ``mean_ce`` and ``mean_relative_ce`` over its
-    corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
+    Keys: ``model``, ``n_images``, ``note`` (``IN_MEMORY``, whose entries come first, ``AS_JPEG``,
+    ``AS_STORED``), ``corruptions``, and with intervals ``mean_ce`` and ``mean_relative_ce`` over
+    its corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
     intervals. All in percent. A model without labels or without such a corruption is left out.
     """
     known = [grid for grid in grids(measured) if _knows_imagenet(grid.model)]
@@ -97,7 +102,7 @@ def _knows_imagenet(model: str) -> bool:
 def _complete(grid: Grid, note: str) -> dict[str, list[int]]:
     """The positions of the five severities, for every corruption that has all of them."""
     places = {(key.perturbation, key.severity): at for at, key in enumerate(grid.conditions)}
-    names = {name: name + _PROTOCOLS[note] for name in ALEXNET_ERRORS}
+    names = {name: _PROTOCOLS[note].format(name) for name in ALEXNET_ERRORS}
     return {
         name: [places[applied, level] for level in SEVERITIES]
         for name, applied in names.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from robustness import statistics
+from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.text import counted
 from robustness.evaluation.spec import RunSpec
@@ -120,9 +120,16 @@ def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
         ("Conditions", f"{len(spec.conditions):,}"),
         ("Measurements", f"{rows:,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
+        *([("Classes", _classes(spec))] if spec.classes else []),
         ("Seed", str(spec.seed)),
         ("Evaluated", f"{manifest.created[:16].replace('T', ' ')} UTC"),
     ]
+
+
+def _classes(spec: RunSpec) -> str:
+    known = models.classes(spec.model_names[0])
+    whole = f" of {len(known):,}" if known is not None else ""
+    return f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
 
 
 def _cautions(run: Run, found: Figures) -> list[str]:

@@ -88,8 +88,13 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
 def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:
     picture = run.picture(str(row["image"]))
     shots = [clean_shot(picture)]
-    if change is not None:
-        png = to_png(change(picture, condition, row))
+    made: Images | None = None
+    if condition.in_files:
+        made = run.stored_image(picture.name, condition)
+    elif change is not None:
+        made = change(picture, condition, row)
+    if made is not None:
+        png = to_png(made)
         shots.append(Shot(png, "perturbed", f"{picture.name} under {condition.described}"))
     elif not condition.needs_model:
         shots.append(perturbed_shot(picture, condition, run.seed))

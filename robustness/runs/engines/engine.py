@@ -8,22 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 
 from robustness import models
-from robustness.base.errors import AnswerError, ImageError
+from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
-from robustness.datasets import Dataset
+from robustness.datasets import Dataset, Entry, Published
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.drawing import drawn
 from robustness.evaluation.loop import Batch, answers, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.stored import StoredCondition
 from robustness.models import Classifier, ModelRecord
+from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.pictures.properties import Told
-from robustness.pictures.untrusted import measured_image
+from robustness.pictures.untrusted import measured_image, study_image
 
 FRAMES_AT_ONCE = 176
 """Images and their perturbed versions in one chunk: 11 full passes of 16, and about 100 MB."""
@@ -121,6 +124,7 @@ def prepared(job: Job, number: int) -> Prepared:
     pictures: dict[int, Picture] = {}
     unreadable: list[tuple[str, str]] = []
     properties: list[tuple[int, Told]] = []
+    stored: list[Images] = []
     for position in job.positions(number):
         entry = job.dataset.entries[position]
         try:
@@ -131,21 +135,51 @@ def prepared(job: Job, number: int) -> Prepared:
             image, told = measured_image(
                 data, name=entry.name, fit=spec.fit, side=spec.side, patience=None
             )
+            if isinstance(job.dataset, Published):
+                stored.append(np.stack([image, *_stored(job.dataset, entry, spec)]))
             properties.append((position, told))
             pictures[position] = Picture.of(entry.name, image, fit=spec.fit)
         except ImageError as error:
             unreadable.append((entry.name, str(error)))
     if job.few:
-        alone = tuple(_drawn(spec, number, *each) for each in pictures.items())
+        alone = tuple(_drawn(spec, number, stored[at] if stored else None, *each)
+            for at, each in enumerate(pictures.items())
+        )
         return Prepared(number, tuple(pictures), None, tuple(unreadable), tuple(properties), alone)
-    batch = prepare(list(pictures.values()), spec.conditions, spec.seed) if pictures else None
+    made = np.stack(stored) if stored else None
+    batch = prepare(list(pictures.values()), spec.conditions, spec.seed, made) if pictures else None
     return Prepared(number, tuple(pictures), batch, tuple(unreadable), tuple(properties))
 
 
-def _drawn(spec: RunSpec, number: int, position: int, picture: Picture) -> Prepared:
+def _drawn(
+    spec: RunSpec, number: int, made: Images | None, position: int, picture: Picture
+) -> Prepared:
     conditions = drawn(spec.conditions, spec.seed, picture.digest)
-    batch = prepare([picture], conditions, spec.seed)
+    if made is not None:
+        made = made[None, [0, *(1 + spec.conditions.index(each) for each in conditions)]]
+    batch = prepare([picture], conditions, spec.seed, made)
     return Prepared(number, (position,), batch, (), conditions=conditions)
+
+
+def _stored(dataset: Published, entry: Entry, spec: RunSpec) -> Iterator[Images]:
+    """The images of ``entry`` as the published ``dataset`` has them, uncropped."""
+    for condition in spec.conditions:
+        yield stored_image(dataset, entry, condition, spec.side)
+
+
+def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int) -> Images:
+    """The image (S, S, 3) of ``entry`` under ``condition`` as its files have it, uncropped.
+
+    Raises ``ParameterError`` unless the dataset is published and the condition one of its own,
+    ``ImageError`` where the file cannot be read.
+    """
+    if not (isinstance(dataset, Published) and isinstance(condition, StoredCondition)):
+        raise ParameterError(
+            f"{dataset.title} is perturbed already: expected conditions such as "
+            f"stored(corruption=fog,severity=3), got {condition.id}."
+        )
+    data = dataset.read_stored(entry, condition.corruption, condition.severity)
+    return study_image(data, name=entry.name, fit="squash", side=side, patience=None)
 
 
 def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
