@@ -24,7 +24,7 @@ from robustness.api.calls import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
-from robustness.datasets import FOLDERS, Published
+from robustness.datasets import FOLDERS, PublishedTree
 from robustness.evaluation import loop, request_file, sides
 from robustness.evaluation import spec as specs
 from robustness.evaluation import sweep as sweeps
@@ -141,7 +141,7 @@ def evaluate(
     dataset = opened(source)
     if spec is None:
         names = None if models is None else [_name(each) for each in _listed(models)]
-        if conditions is None and isinstance(dataset, Published):
+        if conditions is None and isinstance(dataset, PublishedTree):
             conditions = stored_conditions(dataset)
         spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     elif models is not None or conditions is not None:

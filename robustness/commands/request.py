@@ -12,7 +12,7 @@ from robustness.base.errors import ParameterError
 from robustness.commands.options import SHARED, add_shared, names
 
 if TYPE_CHECKING:
-    from robustness.datasets import Published
+    from robustness.datasets import PublishedTree
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.spec import RunSpec
     from robustness.runs import Plan
@@ -219,13 +219,13 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     return suites.suite_conditions(suite, **degrees)
 
 
-def _published(options: argparse.Namespace) -> Published | None:
+def _published(options: argparse.Namespace) -> PublishedTree | None:
     """The source, if it is a published tree with its originals."""
-    from robustness.datasets import PAIRED, Published, open_dataset
+    from robustness.datasets import PAIRED, PublishedTree, open_dataset
 
     source = getattr(options, "source", None) or getattr(options, "run", None) or ""
     found = open_dataset(source) if PAIRED in source and "://" not in source else None
-    return found if isinstance(found, Published) else None
+    return found if isinstance(found, PublishedTree) else None
 
 
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:

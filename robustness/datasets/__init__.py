@@ -11,7 +11,7 @@ from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
 from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
-from robustness.datasets.published import PAIRED, Published, refuse_published
+from robustness.datasets.published import PAIRED, PublishedTree, refuse_published
 from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, TableDataset
 from robustness.pictures.samples import REGISTRY, sample_bytes
@@ -24,7 +24,7 @@ __all__ = [
     "SAMPLES",
     "Dataset",
     "Entry",
-    "Published",
+    "PublishedTree",
     "class_index",
     "distinct",
     "labelled",
@@ -51,7 +51,7 @@ def open_dataset(source: str) -> Dataset:
     """List the images of ``source`` without reading any.
 
     ``source`` is the path of a folder, zip archive or table (CSV or Parquet), the URL of a folder
-    that fsspec knows, ``samples``, or TREE::ORIGINALS for a published tree (``Published``). Raises
+    that fsspec knows, ``samples``, or TREE::ORIGINALS for a ``PublishedTree``. Raises
     ``ParameterError`` if it does not exist, cannot be used, or holds no image.
     """
     dataset = _opened(source)
@@ -73,7 +73,7 @@ def _opened(source: str) -> Dataset:
         return Remote(source)
     tree, pair, originals = source.partition(PAIRED)
     if pair and Path(tree).is_dir() and Path(originals).is_dir():
-        return Published(Path(tree), Path(originals))
+        return PublishedTree(Path(tree), Path(originals))
     path = Path(source)
     if source == SAMPLES and not path.exists():
         return Samples()

@@ -41,7 +41,7 @@ _SUFFIXES = (".JPEG", ".jpg", ".jpeg", ".png")
 _MOST_SEVERITIES = 5
 
 
-class Published(Folder):
+class PublishedTree(Folder):
     """The originals of a published tree, by their path; ``read_stored`` reads a perturbed one.
 
     ``stored`` are the corruptions and severities (1 to 5) of the tree with their folders.

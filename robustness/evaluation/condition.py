@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
-from pydantic import StrictBool, StrictFloat
+from pydantic import Field, StrictBool, StrictFloat
 
 from robustness.attacks import NORMS, AttackSpec, adversarial, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
@@ -25,6 +25,9 @@ from robustness.pictures.picture import Picture
 
 CLEAN = "clean"
 """The name of the original image on the command line."""
+
+STORED = "stored:"
+"""Begins the name of a corruption of a published tree, which keeps it apart from our own."""
 
 NOTHING = "no perturbation"
 """The description of a condition without perturbations."""
@@ -95,8 +98,6 @@ class Condition:
         Raises ``ParameterError`` for anything else, and as ``of`` and ``attack`` do.
         """
         if isinstance(values, Mapping) and "corruption" in values:
-            from robustness.evaluation.stored import StoredCondition, StoredTable
-
             return StoredCondition.of_table(checked(StoredTable, values))
         if not isinstance(values, Mapping) or "attack" not in values:
             return Condition.of(checked(_Strengths, values))
@@ -118,8 +119,6 @@ class Condition:
             if len(values) < len(pairs):
                 raise ValueError(text)
             if attack and attack[1] == "stored":
-                from robustness.evaluation.stored import StoredCondition, StoredTable
-
                 stored = StoredTable.model_validate_strings(values, strict=False)
                 return StoredCondition.of_table(stored)
             if attack:
@@ -240,7 +239,28 @@ def _step(name: str, strength: float) -> str:
 
 
 @dataclass(frozen=True)
-class AttackCondition(Condition):
+class _OfOneKind(Condition):
+    """A condition that is no composition of perturbations."""
+
+    @property
+    def effect(self) -> str:
+        return self.id
+
+    @property
+    def described(self) -> str:
+        return self.short
+
+    @property
+    def short(self) -> str:
+        return f"{self.label}, {self.setting}"
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True)
+class AttackCondition(_OfOneKind):
     """An attack; its strength is epsilon, its seed that of the run. See ``Condition.attack``."""
 
     spec: AttackSpec
@@ -272,24 +292,12 @@ class AttackCondition(Condition):
         }
 
     @property
-    def effect(self) -> str:
-        return self.id
-
-    @property
     def label(self) -> str:
         return self.spec.record.label
 
     @property
-    def described(self) -> str:
-        return self.short
-
-    @property
     def named(self) -> str:
         return f"{self.name} {self.setting}"
-
-    @property
-    def short(self) -> str:
-        return f"{self.label}, {self.setting}"
 
     @property
     def setting(self) -> str:
@@ -320,10 +328,6 @@ class AttackCondition(Condition):
         return self.strength
 
     @property
-    def perturbations(self) -> tuple[str, ...]:
-        return ()
-
-    @property
     def attacks(self) -> tuple[AttackSpec, ...]:
         return (self.spec,)
 
@@ -344,6 +348,63 @@ class AttackCondition(Condition):
         return adversarial(classifier, picture.image, label, spec, picture.digest)
 
 
+class StoredTable(StrictTable):
+    """A stored condition as ``as_dict`` has it."""
+
+    corruption: Annotated[str, Field(pattern=r"^\w{1,100}$")]
+    severity: Annotated[int, Field(ge=1, le=5)]
+
+
+@dataclass(frozen=True)
+class StoredCondition(_OfOneKind):
+    """A corruption of a published tree at a severity of 1 to 5; its images are files."""
+
+    corruption: str
+    severity: int
+
+    in_files: ClassVar[bool] = True
+
+    @staticmethod
+    def of_table(table: StoredTable) -> StoredCondition:
+        """The condition that ``table`` describes."""
+        steps = ((STORED + table.corruption, table.severity / 5),)
+        return StoredCondition(steps, table.corruption, table.severity)
+
+    @property
+    def id(self) -> str:
+        return f"stored(corruption={self.corruption},severity={self.severity})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Corruption and severity, as in the spec of a run."""
+        return {"corruption": self.corruption, "severity": self.severity}
+
+    @property
+    def label(self) -> str:
+        return perturbation_label(self.name)
+
+    @property
+    def named(self) -> str:
+        return f"{self.corruption} {self.severity}"
+
+    @property
+    def setting(self) -> str:
+        return f"severity {self.severity}"
+
+    @property
+    def series(self) -> str:
+        return self.label
+
+    @property
+    def parameter(self) -> float | None:
+        return float(self.severity)
+
+    def images(self, clean: Images, digests: Sequence[str], seed: int) -> Images:
+        """Raise ``ParameterError``: the images are read from their dataset."""
+        raise ParameterError(
+            f"{self.label} is stored in a published tree: expected that as TREE::ORIGINALS."
+        )
+
+
 @lru_cache(maxsize=1024)
 def readable(text: str) -> Condition | None:
     """The condition with the id ``text``; None if it is unknown in this version."""
@@ -362,8 +423,8 @@ def unspecified(perturbation: str, strength: float | None) -> str:
 def perturbation_label(name: str) -> str:
     """The label of a perturbation or an attack, or of several joined by "+"."""
     known = {record.name: record.label for record in (*REGISTRY, *ATTACKS)}
-    if name.startswith("stored:"):
-        plain = name.removeprefix("stored:")
+    if name.startswith(STORED):
+        plain = name.removeprefix(STORED)
         return f"{known.get(plain, plain.replace('_', ' ').capitalize())} (stored)"
     return " + ".join(known.get(part, part) for part in name.split("+"))
 

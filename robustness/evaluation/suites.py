@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.datasets import Published
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.stored import StoredCondition, StoredTable
+from robustness.datasets import PublishedTree
+from robustness.evaluation.condition import Condition, StoredCondition, StoredTable
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
 
 
@@ -101,7 +100,9 @@ def graded_conditions(
 
 
 def stored_conditions(
-    dataset: Published, names: Iterable[str] | None = None, severities: Iterable[int] | None = None
+    dataset: PublishedTree,
+    names: Iterable[str] | None = None,
+    severities: Iterable[int] | None = None,
 ) -> tuple[Condition, ...]:
     """The conditions that a published dataset has, or those of ``names`` and ``severities``.
 

@@ -18,7 +18,7 @@ from filelock import FileLock
 from robustness import models
 from robustness.base.disk import TEMPORARY
 from robustness.base.errors import ParameterError, RunError
-from robustness.datasets import FOLDERS, Dataset, Published, labelled, open_dataset
+from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.evaluation.spec import RunSpec
 from robustness.runs import compacting, headlines, properties, racing
@@ -131,7 +131,7 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
 
 def _check_stored(dataset: Dataset, spec: RunSpec) -> None:
     """Raise ``ParameterError`` unless all conditions are files of ``dataset``, or none is."""
-    published = isinstance(dataset, Published)
+    published = isinstance(dataset, PublishedTree)
     wrong = [each.id for each in spec.conditions if each.in_files != published]
     if wrong and published:
         raise ParameterError(

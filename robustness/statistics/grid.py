@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.columns import require
-from robustness.evaluation.condition import degree, series, unspecified
+from robustness.evaluation.condition import STORED, degree, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
 from robustness.evaluation.rows import own_scores
-from robustness.evaluation.stored import PREFIX, SEVERITIES
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics.attacked import as_counted
@@ -78,8 +77,8 @@ class ConditionKey:
     @property
     def severity(self) -> int | None:
         name, strength = degree(self.id) or (self.perturbation, self.strength)
-        if strength is not None and name.startswith(PREFIX):
-            return round(SEVERITIES * strength)
+        if strength is not None and name.startswith(STORED):
+            return round(5 * strength)
         if strength is None or name not in REGISTRY:
             return None
         marks = REGISTRY[name].severity_strengths

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.evaluation.stored import PREFIX
+from robustness.evaluation.condition import STORED
 from robustness.evaluation.suites import SEVERITIES
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.estimates import Estimates, differences, shares
@@ -35,7 +35,7 @@ AS_STORED = (
     "The files of ImageNet-C as they were published, read and not made here: published mCE, if "
     "these are the 50,000 images of ImageNet's validation set"
 )
-_PROTOCOLS = {IN_MEMORY: "{}", AS_JPEG: f"{{}}+{SAVED_AS_JPEG}", AS_STORED: f"{PREFIX}{{}}"}
+_PROTOCOLS = {IN_MEMORY: "{}", AS_JPEG: f"{{}}+{SAVED_AS_JPEG}", AS_STORED: f"{STORED}{{}}"}
 """Names of perturbations in each protocol."""
 
 ALEXNET_CLEAN_ERROR = 0.435

@@ -1,4 +1,4 @@
-"""Published trees are read as they are stored, and give the figures that were measured live."""
+"""PublishedTree trees are read as they are stored, and give the figures that were measured live."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 import robustness as rb
 from robustness import models
 from robustness.commands.main import main
-from robustness.datasets import Published, open_dataset
+from robustness.datasets import PublishedTree, open_dataset
 from robustness.evaluation.suites import SEVERITIES, graded_conditions
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import AS_JPEG, AS_STORED, IN_MEMORY
@@ -119,7 +119,7 @@ def test_severities_may_be_numbers_of_any_size(originals: Path, tmp_path: Path) 
     for level in ("10.00", "1.50", "4.00"):
         shutil.copytree(originals, tmp_path / "bar" / "plasma_noise" / level)
     dataset = open_dataset(f"{tmp_path / 'bar'}::{originals}")
-    assert isinstance(dataset, Published)
+    assert isinstance(dataset, PublishedTree)
     assert dataset.title == "ImageNet-C-bar (bar)"
     assert [(name, level, place.name) for (name, level), place in dataset.stored.items()] == [
         ("plasma_noise", 1, "1.50"),

@@ -14,14 +14,13 @@ import pyarrow as pa
 from robustness import models
 from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
-from robustness.datasets import Dataset, Entry, Published
-from robustness.evaluation.condition import Condition
+from robustness.datasets import Dataset, Entry, PublishedTree
+from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.drawing import drawn
 from robustness.evaluation.loop import Batch, answers, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
-from robustness.evaluation.stored import StoredCondition
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
@@ -135,7 +134,7 @@ def prepared(job: Job, number: int) -> Prepared:
             image, told = measured_image(
                 data, name=entry.name, fit=spec.fit, side=spec.side, patience=None
             )
-            if isinstance(job.dataset, Published):
+            if isinstance(job.dataset, PublishedTree):
                 stored.append(np.stack([image, *_stored(job.dataset, entry, spec)]))
             properties.append((position, told))
             pictures[position] = Picture.of(entry.name, image, fit=spec.fit)
@@ -161,7 +160,7 @@ def _drawn(
     return Prepared(number, (position,), batch, (), conditions=conditions)
 
 
-def _stored(dataset: Published, entry: Entry, spec: RunSpec) -> Iterator[Images]:
+def _stored(dataset: PublishedTree, entry: Entry, spec: RunSpec) -> Iterator[Images]:
     """The images of ``entry`` as the published ``dataset`` has them, uncropped."""
     for condition in spec.conditions:
         yield stored_image(dataset, entry, condition, spec.side)
@@ -173,7 +172,7 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
     Raises ``ParameterError`` unless the dataset is published and the condition one of its own,
     ``ImageError`` where the file cannot be read.
     """
-    if not (isinstance(dataset, Published) and isinstance(condition, StoredCondition)):
+    if not (isinstance(dataset, PublishedTree) and isinstance(condition, StoredCondition)):
         raise ParameterError(
             f"{dataset.title} is perturbed already: expected conditions such as "
             f"stored(corruption=fog,severity=3), got {condition.id}."
