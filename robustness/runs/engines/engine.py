@@ -141,7 +141,8 @@ def prepared(job: Job, number: int) -> Prepared:
         except ImageError as error:
             unreadable.append((entry.name, str(error)))
     if job.few:
-        alone = tuple(_drawn(spec, number, stored[at] if stored else None, *each)
+        alone = tuple(
+            _drawn(spec, number, stored[at] if stored else None, *each)
             for at, each in enumerate(pictures.items())
         )
         return Prepared(number, tuple(pictures), None, tuple(unreadable), tuple(properties), alone)
