@@ -134,9 +134,10 @@ def evaluate(
     below ``margin`` are ties; ``unit`` is "class" where other classes matter as well;
     ``run.raced`` has the outcome. ``own_classes`` limits predictions to the classes
     that the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume`` an
-    unfinished run of the same request is continued, and a finished one is not computed again. ``note`` is called with the progress;
-    ``progress`` draws a bar with tqdm (by default in notebooks). Raises ``ParameterError`` for a
-    source that cannot be used, ``RunError`` where the run cannot be kept.
+    unfinished run of the same request is continued, and a finished one is not computed again.
+    ``note`` is called with the progress; ``progress`` draws a bar with tqdm (by default in
+    notebooks). Raises ``ParameterError`` for a source that cannot be used, ``RunError`` where the
+    run cannot be kept.
     """
     dataset = opened(source)
     if spec is None:
