@@ -1,7 +1,8 @@
 """Opens, controls and reports of runs of up to nineteen million rows, and the memory they take.
 
 The runs are replicas of a small real run, see ``benchmarks.replicas``. Every figure is of a fresh
-process: a server that is asked without a browser, or the command line. The first opening finds
+process: a server that is asked without a browser, or the command line (a report, a comparison
+of the run with itself, a gate with that baseline). The first opening finds
 nothing kept beside the run; the second one, in another server, finds what the first kept.
 ``reference_s`` is a fixed work of one core, sorting five million numbers, halfway through: where
 it takes longer than on another machine, so does the rest.
@@ -38,7 +39,9 @@ SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
 
 VISITORS = 10
 CONTROL, CASES = "curve_of", "case_perturbation"
+_BUDGET = "baseline = {baseline}\n[[limit]]\nmin_consistency = 0\nmax_regression = 1\n"
 _SECONDS_TO_SETTLE = 3.0
+_SECONDS_BETWEEN = 0.5  # looks at the memory: each takes a while itself
 
 
 def measure(folder: Path, sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[dict[str, Any]]:
@@ -70,9 +73,17 @@ def _of(run: runs.Run) -> dict[str, Any]:
         row[f"above_idle_of_{VISITORS}_mb"] = memory()
     row["reference_s"] = min(_reference() for _ in range(3))
     with tempfile.TemporaryDirectory() as scratch:
-        start = time.perf_counter()
-        peak = peak_of("report", str(run.folder), "--to", str(Path(scratch) / "report.html"))
-        row |= {"report_s": time.perf_counter() - start, "report_peak_mb": peak / 1e6}
+        report, budget = (str(Path(scratch) / name) for name in ("report.html", "gate.toml"))
+        Path(budget).write_text(_BUDGET.format(baseline=json.dumps(str(run.folder))))
+        commands = {
+            "report": ("report", str(run.folder), "--to", report),
+            "compare": ("runs", "compare", str(run.folder), str(run.folder)),
+            "check": ("check", str(run.folder), "--budget", budget),
+        }
+        for name, command in commands.items():
+            start = time.perf_counter()
+            peak = peak_of(*command)
+            row |= {f"{name}_s": time.perf_counter() - start, f"{name}_peak_mb": peak / 1e6}
     return row
 
 
@@ -104,7 +115,7 @@ def _server(run: runs.Run) -> Iterator[tuple[str, Any]]:
         held = [idle]
 
         def watch() -> None:
-            while not over.wait(0.1):
+            while not over.wait(_SECONDS_BETWEEN):
                 held.append(held_by(process))
 
         watcher = threading.Thread(target=watch)

@@ -264,6 +264,35 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
     assert len(worked_out) == 1
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
+    before: bool, run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, file = run.figures().summary, run.folder / kept_figures.FILE
+    old = file.read_bytes()
+    if not before:
+        file.unlink()
+
+    def half(path: Path, data: bytes) -> None:
+        with path.open("wb") as opened:
+            opened.write(data[: len(data) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as ending:
+        ending.setattr(kept_figures, "version", lambda: "0")  # so that they are worked out anew
+        ending.setattr(Path, "write_bytes", half)
+        ending.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process clears nothing
+        with pytest.raises(KeyboardInterrupt):
+            run.figures()
+    assert len(list(run.folder.glob(f".{kept_figures.FILE}.*"))) == 1
+    assert (file.read_bytes() == old) if before else not file.exists()
+    worked_out = counted(monkeypatch)
+    assert run.figures().summary == expected
+    assert len(worked_out) == (0 if before else 1)
+    for path in run.folder.glob(f".{kept_figures.FILE}.*"):
+        path.unlink()
+
+
 def test_figures_are_told_where_they_cannot_be_kept(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

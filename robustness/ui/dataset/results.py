@@ -17,10 +17,12 @@ from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.frame.page import fragment
 from robustness.ui.shown import blocks
 
+_WAITING = "Computing the figures of {:,} rows …"
+
 _Classes = Sequence[tuple[str, str, Sequence[str]]]
 
 
-@st.cache_resource(show_spinner="Computing the figures …", max_entries=8)
+@st.cache_resource(show_spinner=False, max_entries=8)
 def _figures(run_id: str, written: int, classes: _Classes, _run: Run) -> Figures:
     return _run.figures()
 
@@ -36,7 +38,8 @@ def show(run: Opened) -> None:
     if not run.run.row_count:
         _nothing(run)
         return
-    found = _figures(run.id, run.written, _classes(run.run), run.run)
+    with st.spinner(_WAITING.format(run.run.row_count), show_time=True):
+        found = _figures(run.id, run.written, _classes(run.run), run.run)
     told = report.of_run(run.run, found, cases=False)
     decision.show(run, found, told)
 
