@@ -75,10 +75,17 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     first = strangers[0]
     either = dict.fromkeys(labels.names[at] for labels in label_sets for at in labels.meant(first))
     names = (name for labels in label_sets for name in labels.names)
-    near = " or ".join(map(repr, either or nearest(first, names, key=folded)))
+    near = " or ".join(map(repr, either or _nearest(first, list(names))))
     hint = f" Did you mean {near}?" if near else ""
     return LabelError(
         f"{shown}{more} is not a class of {titles}: expected the index, synset or name of a "
         f"class for each subfolder or label.{hint} Images without classes need no labels.",
         hint="Use --labels none.",
     )
+
+
+def _nearest(text: str, names: Sequence[str]) -> list[str]:
+    """Names with the last word of ``text``, such as Eskimo dog for "dogs", else similar ones."""
+    word = folded(text).rpartition(" ")[2]
+    having = [name for name in names if {word, word.removesuffix("s")} & set(folded(name).split())]
+    return having[:2] if word and having else nearest(text, names, key=folded)

@@ -85,11 +85,15 @@ def _write(file: Path, what: str, text: str, most: int) -> None:
         raise ParameterError(
             f"Expected a {what} of at most {most} characters, got {len(text)}: shorten it."
         )
+    data = text.encode(errors="replace")
     try:
-        if text:
-            write_whole(file, text.encode(errors="replace"))
-        else:
+        if not text:
             file.unlink(missing_ok=True)
+            return
+        try:
+            write_whole(file, data)
+        except FileNotFoundError:  # a starting session removed the temporary file
+            write_whole(file, data)
     except OSError as error:
         raise RunError(
             f"The {what} of {file.parent.name} cannot be saved: {error.strerror}.",

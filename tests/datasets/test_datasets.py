@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from robustness.base.errors import ImageError, ParameterError
+from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
 from robustness.models import Labels, imagenet
@@ -541,3 +541,11 @@ def test_a_url_is_listed_and_read_like_a_folder(tmp_path: Path) -> None:
 def test_a_url_that_cannot_be_listed_gets_a_sentence(url: str) -> None:
     with pytest.raises(ParameterError, match=url.partition(":")[0]):
         open_dataset(url)
+
+
+@pytest.mark.parametrize(("text", "near"), [("dogs", "dog"), ("wild cats", "cat")])
+def test_a_folder_without_a_class_is_told_the_nearest(text: str, near: str, tmp_path: Path) -> None:
+    (tmp_path / "set" / text).mkdir(parents=True)
+    drawing(0).save(tmp_path / "set" / text / "a.png")
+    with pytest.raises(LabelError, match=rf"Did you mean '[^']*\b{near}\b"):
+        labelled(open_dataset(str(tmp_path / "set")), [imagenet()])

@@ -96,7 +96,13 @@ def test_a_run_is_made_saved_and_opened_by_its_link(
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     app = run(PAGE, models="SqueezeNet", suite="My own choice", limit="2")
     assert app.session_state["new-run"], "the form stands open"
+    assert "2 images without classes" in texts(app)
+    app.text_input(key="name 0").set_value("Night shots")
+    app.text_input(key="tags 0").set_value("night, v2")
     folder = evaluate(app)
+    listed = runs.listed(folder)
+    assert (listed.title, listed.tags) == ("Night shots", ("night", "v2"))
+    assert app.text_input(key="name 1").value == "", "the next run has a name of its own"
     assert not app.session_state["new-run"], "it is folded away"
     found = runs.load(folder)
     assert (found.images, [c.name for c in found.conditions]) == (2, ["gaussian_blur", "fog"])
@@ -135,8 +141,11 @@ def test_an_archive_without_a_readable_image_is_refused_at_upload(
     assert '"a.jpg" cannot be decoded' in error.value.replace("\\", ""), "the first, and why"
     assert not app.exception
     assert "evaluate" not in {button.key for button in app.button}, "there is nothing to begin"
-    given({**broken, "c.png": sample_bytes("coffee")})
+    given({**broken, "espresso/c.png": sample_bytes("coffee")})
     assert not app.error
+    said = texts(app).replace("\\", "")
+    assert "3 images in 1 class, 1 matched to ImageNet-1k by name; 2 unreadable" in said
+    assert sum(len(element.proto.imgs) for element in app.get("image")) == 1
     assert app.button(key="evaluate")
 
 

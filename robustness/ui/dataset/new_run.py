@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import streamlit as st
 
 from robustness import runs
 from robustness.base.access import Action
-from robustness.base.errors import ImageError, LabelError, ParameterError
+from robustness.base.errors import LabelError, ParameterError
 from robustness.base.pace import duration
-from robustness.base.text import counted
+from robustness.base.text import counted, plain
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.sides import by_side
 from robustness.evaluation.spec import RunSpec, make_spec
-from robustness.pictures.untrusted import BusyError, study_image
-from robustness.runs import Plan, forecast
+from robustness.runs import MAX_TITLE, Plan, forecast, notes
+from robustness.ui.dataset import preflight
 from robustness.ui.dataset.request import WITHOUT_CLASSES, Request, request_input
 from robustness.ui.dataset.uploads import clean
 from robustness.ui.frame.page import boundary
@@ -26,9 +25,7 @@ from robustness.ui.session.run_link import RUN, runs_folder
 from robustness.ui.work import jobs
 
 _FORM, _FOLDED_FOR = "new-run", "form folded for"
-
-_SECONDS_TO_LOOK = 10.0
-"""Time limit of the search for a readable image."""
+_BEGUN = "runs begun"
 
 FRAMES_AT_ONCE = 44
 """Images and their perturbed versions between two checks for cancelling."""
@@ -85,27 +82,9 @@ def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
 
 
-@st.cache_resource(show_spinner="Looking for a readable image …", max_entries=8)
-def _unreadable(source: str, written: tuple[int, ...]) -> str:
-    """Why no image of ``source`` can be read; "" if one can, or time ran out."""
-    reasons: list[str] = []
-    until = time.monotonic() + _SECONDS_TO_LOOK
-    for entry in (entries := _listed(source, written)).entries:
-        try:
-            if not entry.refused:
-                study_image(entries.read(entry), name=entry.name)
-                return ""
-            reasons.append(entry.refused)
-        except BusyError:
-            return ""
-        except ImageError as error:
-            reasons.append(str(error))
-        if time.monotonic() > until:
-            return ""
-    return (
-        f"Expected at least one readable image in {entries.title}, got "
-        f"{counted(len(reasons), 'file')} that cannot be read. {reasons[0]}"
-    )
+@st.cache_resource(show_spinner="Looking at the images …", max_entries=8)
+def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
+    return preflight.look(_listed(source, written))
 
 
 @st.cache_data(show_spinner=False, ttl=60, max_entries=32)
@@ -126,14 +105,29 @@ def _size(plan: Plan) -> str:
 
 def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
     """Draw the start button of a run for each of ``specs``, which differ in side and models."""
-    if trouble := _unreadable(request.source, _written(request.source)):
-        raise ParameterError(trouble)
+    written = _written(request.source)
+    looked = _looked(request.source, written)
+    if looked.nothing:
+        title = _listed(request.source, written).title
+        raise ParameterError(
+            f"Expected at least one readable image in {title}, got "
+            f"{counted(looked.tried, 'file')} that cannot be read. {looked.reasons[0]}"
+        )
     plans = [_planned(request, spec, _written(request.source)) for spec in specs]
     size = " ".join(
         (f"{plan.spec.side} px: " if len(plans) > 1 else "") + _size(plan) for plan in plans
     )
     if len(plans) > 1:
         size = f"One run for each side; compare them on the Runs page. {size}"
+    st.markdown(f"**{plain(preflight.told(plans[0], looked))}**")
+    preflight.show(looked)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        number = st.session_state.setdefault(_BEGUN, 0)  # the next run has empty ones
+        title = plans[0].asked.title
+        name = st.text_input("Name", key=f"name {number}", max_chars=MAX_TITLE, placeholder=title)
+        tags = st.text_input(
+            "Tags", key=f"tags {number}", max_chars=notes.MAX_TAGS, placeholder="night, v2"
+        )
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Evaluate",
@@ -148,5 +142,11 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
         _planned.clear()
         written = _written(request.source)
         begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
+        st.session_state[_BEGUN] += 1
+        for run_id in begun:
+            if name.strip():
+                runs.rename(runs_folder() / run_id, name)
+            if tags.strip():
+                notes.tag(runs_folder() / run_id, tags)
         st.query_params[RUN] = begun[0]
         st.rerun()

@@ -1,0 +1,107 @@
+"""What a new run will read: images, classes and how they were matched, and a first look."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import streamlit as st
+
+from robustness import models
+from robustness.base.errors import ImageError
+from robustness.base.text import counted, plain
+from robustness.datasets import Dataset
+from robustness.pictures.fitting import to_png
+from robustness.pictures.untrusted import BusyError, study_image
+from robustness.runs import Plan
+
+SHOWN = 12
+_SIDE = 72  # pixels
+_MOST, _SECONDS, _SECONDS_FOR_ONE = 48, 3.0, 10.0
+"""Images and time of the first look; the time until an image can be read."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The first images of a dataset: small PNGs, how many were tried, and why some failed."""
+
+    thumbnails: Sequence[tuple[str, bytes]]
+    tried: int
+    reasons: Sequence[str]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether every image was tried and none could be read."""
+        return not self.thumbnails and self.tried == len(self.reasons)
+
+
+def look(entries: Dataset) -> Look:
+    """Read the first images of ``entries`` within a time limit."""
+    found: list[tuple[str, bytes]] = []
+    reasons: list[str] = []
+    began, tried = time.monotonic(), 0
+    for entry in entries.entries:
+        limit = _SECONDS if found else _SECONDS_FOR_ONE
+        if time.monotonic() - began > limit or (found and tried >= _MOST):
+            break
+        tried += 1
+        try:
+            if entry.refused:
+                reasons.append(entry.refused)
+                continue
+            image = study_image(entries.read(entry), name=entry.name)
+        except BusyError:
+            tried -= 1
+            break
+        except ImageError as error:
+            reasons.append(str(error))
+            continue
+        if len(found) < SHOWN:
+            small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+            found.append((entry.name, to_png(np.asarray(small, np.float32))))
+    return Look(found, tried, reasons)
+
+
+def told(plan: Plan, looked: Look) -> str:
+    """Images, classes and unreadable ones in one sentence, such as "20 images in 20 classes"."""
+    images = counted(len(plan.dataset), "image")
+    parts = [f"{images}{_classes(plan)}"]
+    if looked.reasons:
+        among = "" if looked.tried == len(plan.dataset) else f" of the first {looked.tried}"
+        parts.append(f"{len(looked.reasons):,}{among} unreadable")
+    return "; ".join(parts)
+
+
+def _classes(plan: Plan) -> str:
+    """How many classes, of which set, and by what they were recognised."""
+    titles = {labels.key: labels.title for labels, _ in models.by_labels(plan.spec.model_names)}
+    known = {key: [at for at in found if at is not None] for key, found in plan.labels.items()}
+    key = max(known, key=lambda each: len(known[each]), default="")
+    if not known.get(key):
+        return " without classes"
+    count, missing = len(set(known[key])), len(plan.dataset) - len(known[key])
+    matched = "all matched" if not missing else f"{len(known[key]):,} matched"
+    how = _how([entry.label or " ".join(entry.folders) for entry in plan.dataset.entries])
+    return (
+        f" in {count:,} {'class' if count == 1 else 'classes'}, {matched} to {titles[key]} by {how}"
+    )
+
+
+def _how(texts: Sequence[str]) -> str:
+    given = [text for text in texts if text]
+    if all(re.search(r"\bn\d{8}\b", text) for text in given):
+        return "synset"
+    return "index" if all(text.strip().isdecimal() for text in given) else "name"
+
+
+def show(looked: Look) -> None:
+    """Draw the first images."""
+    with st.container(horizontal=True, gap="small", key="preflight"):
+        for name, png in looked.thumbnails:
+            st.image(png, width=_SIDE, output_format="PNG", alt=name)
+    if looked.reasons:
+        st.caption(plain(f"Unreadable: {looked.reasons[0]}"))
