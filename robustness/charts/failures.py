@@ -72,9 +72,15 @@ def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
         height=130 + 34 * len(labels),
         showlegend=len(traces) > 1,
         barmode="overlay",
-        xaxis={"title": "Images", "rangemode": "tozero", "tickformat": "d"},
+        xaxis=_images(entries),
         yaxis=_rows(labels),
     )
+
+
+def _images(entries: Sequence[Entry]) -> dict[str, Any]:
+    """An axis of numbers of images, which are whole."""
+    most = max(entry["n_images"] for entry in entries)
+    return {"title": "Images", "rangemode": "tozero"} | ({"dtick": 1} if most < 8 else {})
 
 
 def _bar(name: str, colour: str, told: Sequence[tuple[str, Entry]]) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def failing_alone(told: Sequence[tuple[str, Entry]]) -> go.Figure:
         [_bar("fails alone", COLOURS[4], told)],
         height=130 + 44 * len(labels),
         showlegend=False,
-        xaxis={"title": "Images", "rangemode": "tozero", "tickformat": "d"},
+        xaxis=_images([entry for _, entry in told]),
         yaxis=_rows(labels),
     )
 

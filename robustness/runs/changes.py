@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustness import models
 from robustness.models import Labels, wordnet
@@ -20,15 +21,18 @@ MOST = 20
 _QUERY = """SELECT model, {condition} AS under, clean_top1, top1,
     count(DISTINCT position) AS images,
     sum(count(DISTINCT position)) OVER (PARTITION BY model, under) AS every
-    FROM rows WHERE top1 <> clean_top1 AND NOT list_contains($copies, position)
+    FROM rows WHERE top1 <> clean_top1
+    AND position IN (SELECT unnest($positions::INTEGER[]))
     GROUP BY model, under, clean_top1, top1
     QUALIFY row_number() OVER
         (PARTITION BY model, under ORDER BY images DESC, clean_top1, top1) <= $most
     ORDER BY model, under, images DESC, clean_top1, top1"""
 
 
-def by_condition(rows: Rows) -> list[dict[str, Any]]:
+def by_condition(rows: Rows, positions: NDArray[np.int64]) -> list[dict[str, Any]]:
     """The most frequent changes of each model under each condition, and under any ("").
+
+    Images at ``positions`` count.
 
     Keys: ``model``, ``condition``, ``before`` and ``after`` (names of classes), ``n_images``,
     ``share`` (of all changes), ``shared`` (what WordNet calls both), ``same_group`` (None if that
@@ -36,9 +40,8 @@ def by_condition(rows: Rows) -> list[dict[str, Any]]:
     """
     if not rows.paths:
         return []
-    axes = rows.axes
-    copies = axes.positions[axes.image_of < 0].tolist() or [-1]
-    known = {name: labels for labels, names in models.by_labels(axes.models) for name in names}
+    sets = models.by_labels(rows.axes.models)
+    known = {name: labels for labels, names in sets for name in names}
     return [
         {
             "model": model,
@@ -56,7 +59,7 @@ def by_condition(rows: Rows) -> list[dict[str, Any]]:
         }
         for name in ("''", "condition")
         for model, condition, before, after, images, every in rows.ask(
-            _QUERY.format(condition=name), copies=copies, most=MOST
+            _QUERY.format(condition=name), positions=positions.tolist(), most=MOST
         )
     ]
 

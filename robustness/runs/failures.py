@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from robustness.runs import changes, kept_figures
 from robustness.runs.manifest import FINISHED, Manifest
@@ -26,6 +27,12 @@ NO_PROPERTIES = (
     "images again to have slices."
 )
 
+MOST_CELLS = 4_000_000
+"""Images times conditions that the tables rest on; of larger runs they rest on some images."""
+
+SAMPLED = "Slices, changes, agreement and confidence rest on {:,} images drawn at random."
+
+Places = NDArray[np.int64]
 Entries = Sequence[Mapping[str, Any]]
 
 
@@ -73,20 +80,49 @@ def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None
 
 def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
     """The failures of the rows that are there now."""
-    grids = rows.grids()
+    whole = rows.grids()
+    sample = _sample(whole)
+    grids = whole if sample is None else [_part(grid, sample) for grid in whole]
     labelled = all((g.flags("correct") == UNKNOWN).all(axis=1).mean() <= 0.5 for g in grids)
     column = "correct" if labelled else "consistent"
     return Failures(
         "perturbed_accuracy" if grids and labelled else "consistency",
-        _slices(rows, grids, column, properties),
-        changes.by_condition(rows),
+        _slices(rows, grids, column, properties, sample),
+        changes.by_condition(rows, _positions(rows, sample)),
         changes.by_group(grids),
         _pairs(grids, column),
         agreement.majorities(grids, column),
         abstaining.by_threshold(grids, column),
         abstaining.curves(grids, column),
-        [] if properties is not None else [NO_PROPERTIES],
+        [
+            *([] if properties is not None else [NO_PROPERTIES]),
+            *([] if sample is None else [SAMPLED.format(len(sample))]),
+        ],
     )
+
+
+def _sample(grids: Sequence[Grid]) -> Places | None:
+    """The rows of the images to look at; None for all of them."""
+    images, conditions = grids[0].there.shape if grids else (0, 1)
+    most = max(1, MOST_CELLS // conditions)
+    if images <= most:
+        return None
+    return np.sort(np.random.default_rng(0).choice(images, most, replace=False))
+
+
+def _part(grid: Grid, rows: Places) -> Grid:
+    return replace(
+        grid,
+        images=grid.images[rows],
+        there=grid.there[rows],
+        read=lambda column: grid.read(column)[rows],
+    )
+
+
+def _positions(rows: Rows, sample: Places | None) -> Places:
+    """The positions in the dataset of the images to look at."""
+    counted: Places = rows.axes.positions[rows.axes.image_of >= 0]
+    return counted if sample is None else counted[sample]
 
 
 def _pairs(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
@@ -99,13 +135,16 @@ def _pairs(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
 
 def _slices(
-    rows: Rows, grids: Sequence[Grid], column: str, properties: pa.Table | None
+    rows: Rows,
+    grids: Sequence[Grid],
+    column: str,
+    properties: pa.Table | None,
+    sample: Places | None,
 ) -> list[dict[str, Any]]:
     if properties is None or not grids:
         return []
-    counted = rows.axes.positions[rows.axes.image_of >= 0]
     place = {at: row for row, at in enumerate(properties["position"].to_pylist())}
-    chosen = [place.get(at) for at in counted.tolist()]
+    chosen = [place.get(at) for at in _positions(rows, sample).tolist()]
     table = properties.take(pa.array(chosen, pa.int64()))
     values = [grid.per_image(column) for grid in grids]
     known = [at for at, value in enumerate(values) if not np.isnan(value).all()]

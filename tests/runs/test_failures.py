@@ -20,7 +20,7 @@ from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
-from robustness.runs import properties
+from robustness.runs import failures, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
 from robustness.runs.failures import NO_PROPERTIES
@@ -160,6 +160,14 @@ def test_a_text_that_is_no_selection_is_refused(run: runs.Run, text: str) -> Non
         Chosen.parse(text, run.manifest.spec.model_names)
     with pytest.raises(ParameterError, match="brightness"):
         api.failing_images(run, "slice=nothing:1")
+
+
+def test_large_runs_are_sampled_and_say_so(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "MOST_CELLS", 20)
+    found = failures.fresh(run.rows, run.properties)
+    assert [entry["n_images"] for entry in found.pairs] == [10]
+    assert found.changes[0]["n_images"] < 10
+    assert list(found.unknown) == [failures.SAMPLED.format(10)]
 
 
 def test_a_run_without_properties_says_so(run: runs.Run, tmp_path: Path) -> None:

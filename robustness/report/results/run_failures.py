@@ -20,8 +20,8 @@ from robustness.runs.failures import Failures
 from robustness.runs.selection import Chosen
 from robustness.statistics.slices import SLICE_RULE
 
-_SLICES = 10
-"""Slices that a chart and a file show."""
+_SLICES, _NOT_WORSE = 10, 5
+"""Slices that a chart and a file show, and how many if none is significantly worse."""
 
 
 def sections(found: Failures) -> list[Section]:
@@ -42,16 +42,15 @@ def slices(found: Failures) -> Section:
         "images."
     )
     every = Sortable("All slices", lambda: _sortable(found.slices), ("Rate", "Other images"))
-    if not worse:
-        return Section("Slices", [Text(told, SLICE_RULE), every])
-    shown = worse[:_SLICES]
+    shown = worse[:_SLICES] or found.slices[:_NOT_WORSE]
     chart = Chart(
-        f"{title} in the slices where a model is worst",
+        f"{title} in the {'significantly worse' if worse else 'lowest'} slices",
         slice_rates(shown, [f"{slice_title(e)},<br>{model(e['model'])}" for e in shown], title),
         f"{title} in each slice and on all other images; the table below holds the numbers.",
         link="slice",
     )
-    table = Titled("Significantly worse slices", slice_table(shown))
+    table = Titled("Significantly worse" if worse else "Not significant", slice_table(shown))
+    told = " ".join([told, *found.unknown])
     blocks: list[Block] = [Text(told, SLICE_RULE), chart, table, every]
     return Section("Slices", blocks)
 
@@ -130,7 +129,7 @@ def selected_title(chosen: Chosen) -> str:
         *dict.fromkeys(models.class_name(name, index) for name, index in chosen.classes),
         *(property_title(column, value) for column, value in chosen.slices),
         _became(chosen),
-        f"where {model(chosen.against)} does not fail" if chosen.against else "",
+        f"fails where {model(chosen.against)} does not" if chosen.against else "",
         counted(len(chosen.positions), "chosen image") if chosen.positions else "",
     ]
     return visible(", ".join(part for part in parts if part) or "All images")
