@@ -27,13 +27,16 @@ with page(
     story = st.container()
     picture, truth = picture_input(model_names)
     perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
+    remedy = breaking_point.remedy_input()
     with story:
         presenting.told(picture, model_names, seed, perturbation)
     require_models(model_names)
     events = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     found = [labelled(event, truth) for event in events]
+    behind = breaking_point.sweeping(picture, perturbation, model_names, seed, remedy)
+    remedied = [labelled(event, truth) for event in (behind.at_once() if remedy else ())]
     conditions = [Condition.of({perturbation: 1.0})]
     spec = spec_of(picture, model_names, conditions, seed)
     report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
-    breaking_point.show(picture, perturbation, model_names, seed, found, truth)
+    breaking_point.show(picture, perturbation, model_names, seed, found, truth, (remedy, remedied))
     breaking_point.show_summary(picture, model_names, seed, truth)

@@ -6,6 +6,8 @@ random perturbation are averaged.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -50,17 +52,41 @@ def axis_names(perturbation: str) -> list[str]:
     return names if record.graded else ["strength"]
 
 
-def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -> go.Figure:
+def over_strength(
+    points: pd.DataFrame,
+    quantity: str,
+    axis: str = "strength",
+    remedied: pd.DataFrame | None = None,
+    remedy: str = "",
+) -> go.Figure:
     """``quantity`` of each model against ``axis``; markers are open as in ``OPEN_MARKERS``.
 
-    The ``customdata`` of each point is its strength.
+    The ``customdata`` of each point is its strength. ``remedied`` are the points with ``remedy``,
+    drawn as dotted lines.
     """
     perturbation = str(points["perturbation"].iat[0])
+    traces = _curves(points, quantity, axis)
+    for trace in _curves(remedied, quantity, axis) if remedied is not None else ():
+        line = {**trace["line"], "dash": "dot"}
+        traces.append({**trace, "name": f"{trace['name']}, {remedy}", "line": line})
+    record = REGISTRY[perturbation]
+    lowest = min(0.0, *(min(trace["y"]) for trace in traces))
+    title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
+    return drawn(
+        dodged(traces, 1.06 - lowest),
+        height=400,
+        xaxis={"title": title, "autorange": "reversed" if axis == "ssim" else True},
+        yaxis={"title": QUANTITIES[quantity], "range": [lowest - 0.04, 1.06]},
+    )
+
+
+def _curves(points: pd.DataFrame, quantity: str, axis: str) -> list[dict[str, Any]]:
+    """A trace per model."""
     points = points.assign(good=good_rows(points))
     typical = points.groupby(["model", "strength"], sort=False, as_index=False).agg(
         {**dict.fromkeys((*QUANTITIES, "good"), "mean"), "parameter": "first"}
     )
-    traces = [
+    return [
         model_trace(
             str(model),
             axis_values(rows, axis),
@@ -71,15 +97,6 @@ def over_strength(points: pd.DataFrame, quantity: str, axis: str = "strength") -
         )
         for model, rows in typical.groupby("model", sort=False)
     ]
-    record = REGISTRY[perturbation]
-    lowest = min(0.0, float(typical[quantity].min()))
-    title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
-    return drawn(
-        dodged(traces, 1.06 - lowest),
-        height=400,
-        xaxis={"title": title, "autorange": "reversed" if axis == "ssim" else True},
-        yaxis={"title": QUANTITIES[quantity], "range": [lowest - 0.04, 1.06]},
-    )
 
 
 def breaking_table(breaks: pd.DataFrame) -> go.Figure:

@@ -20,8 +20,11 @@ from robustness.evaluation.film import of_sweep
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import spec_of
 from robustness.evaluation.sweep import Break, sweep
+from robustness.models import Classifier
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
+from robustness.remedies import ABSTENTION, SEVERAL_MODELS
+from robustness.remedies import REGISTRY as REMEDIES
 from robustness.report import answers
 from robustness.report.answers.sweep import coarsest, with_seeds
 from robustness.ui.browser import components
@@ -36,14 +39,31 @@ STEPS = 21
 REPEATS = 5
 
 
-def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: int) -> Measuring:
-    """The sweep of one perturbation; its events are ``Measurement`` and ``Break``."""
+def remedy_input() -> str:
+    """Draw a list of remedies and return the id of the chosen one; "" for none."""
+    single = [record for record in REMEDIES if record.kind not in (SEVERAL_MODELS, ABSTENTION)]
+    names = {record.name: record.label for record in single}
+    return listed("Remedy", {"": "None", **names}, "with_remedy")
+
+
+def sweeping(
+    picture: Picture, perturbation: str, names: Sequence[str], seed: int, remedy: str = ""
+) -> Measuring:
+    """The sweep of one perturbation; its events are ``Measurement`` and ``Break``.
+
+    With ``remedy`` every model is behind it.
+    """
+
+    def load(name: str, *, side: int) -> Classifier:
+        found = models.load(name, side=side)
+        return found.with_remedies(remedy) if remedy else found
+
     record = REGISTRY[perturbation]
     repeats = REPEATS if record.random else 1
     condition = Condition.of({perturbation: 1.0})
     return Measuring(
-        "Sweeping",
-        work_key(f"sweep {STEPS} {REPEATS}", [picture], names, [condition], seed),
+        f"Sweeping with {REMEDIES[remedy].label}" if remedy else "Sweeping",
+        work_key(f"sweep {STEPS} {REPEATS} {remedy}", [picture], names, [condition], seed),
         [picture],
         lambda nameless: sweep(
             nameless[0],
@@ -54,6 +74,7 @@ def sweeping(picture: Picture, perturbation: str, names: Sequence[str], seed: in
             seed=seed,
             fit=picture.fit,
             side=spec_of(picture, names, [condition], seed).asked_side,
+            load=load,
         ),
         len(names) * (repeats * (STEPS if record.graded else 2) + 1),
     )
@@ -66,10 +87,12 @@ def show(
     seed: int,
     found: Sequence[Measurement | Break],
     truth: str | None,
+    remedied: tuple[str, Sequence[Measurement | Break]] = ("", ()),
 ) -> None:
     """Draw the result for one perturbation: sentence, table, curves, the image at a strength.
 
-    ``truth`` is the true class with which ``found`` is labelled.
+    ``truth`` is the true class with which ``found`` is labelled. ``remedied`` are a remedy and the
+    sweep with it.
     """
     rows = [event for event in found if isinstance(event, Measurement)]
     breaks = _breaks(found)
@@ -77,6 +100,10 @@ def show(
     first, rest, basis = (sentence for _, sentence in told)
     st.html(results.headline(f"{first} {rest}"))
     st.caption(plain(basis))
+    remedy, with_it = remedied
+    if remedy:
+        label = REMEDIES[remedy].label
+        st.markdown(f"**With {plain(label)}:** {plain(_moved(breaks, _breaks(with_it)))}")
     results.warn_of_the_unsure(rows)
     st.html(results.html_table(*tables.breaking(breaks)))
     returning = [entry for entry in breaks if entry.returns]
@@ -91,7 +118,7 @@ def show(
         )
     films.show("film", [_film(picture, perturbation, names, seed, found, truth)])
     points = pd.DataFrame([row.as_row() for row in rows])
-    _curves(picture, perturbation, names, seed, points, truth)
+    _curves(picture, perturbation, names, seed, points, truth, remedied)
 
 
 def _film(
@@ -124,7 +151,10 @@ def _curves(
     seed: int,
     points: pd.DataFrame,
     truth: str | None,
+    remedied: tuple[str, Sequence[Measurement | Break]],
 ) -> None:
+    remedy, with_it = remedied
+    swept = [event.as_row() for event in with_it if isinstance(event, Measurement)]
     left, right = st.columns(2, gap="medium")
     with left:
         quantity = listed("Curve", QUANTITIES, "quantity", "retained_probability")
@@ -132,7 +162,11 @@ def _curves(
         axes = {name: AXES[name] for name in axis_names(perturbation)}
         axis = listed("Horizontal axis", axes, f"axis_{perturbation}", "strength")
     clicked = results.clicked(
-        over_strength(points, quantity, axis),
+        over_strength(
+            *(points, quantity, axis),
+            pd.DataFrame(swept) if remedy else None,
+            REMEDIES[remedy].label if remedy else "",
+        ),
         "curve",
         f"{QUANTITIES[quantity]} of each model over {AXES[axis]}; "
         "the table above has the breaking strengths.",
@@ -174,6 +208,24 @@ def _at_one_strength(
     results.show_pictures(picture, altered.image, what, altered.scores)
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(labelled(row, truth)))
+
+
+def _moved(before: Sequence[Break], after: Sequence[Break]) -> str:
+    """How far the breaking strength of each model moves."""
+    told = []
+    for was, now in zip(before, after, strict=True):
+        old, new = (f"{b.strength:.2f}" if b.strength is not None else "" for b in (was, now))
+        if not was.graded:
+            text = "still changed" if now.strength is not None else "unchanged"
+            text = text if was.strength is not None else "as before"
+        elif old == new:
+            text = f"the breaking strength stays at {old}" if old else "still no break"
+        elif not new:
+            text = f"the breaking strength moves from {old} to beyond 1"
+        else:
+            text = f"the breaking strength moves from {old or 'beyond 1'} to {new}"
+        told.append(f"{models.label(was.model)}: {text}")
+    return "; ".join(told) + "."
 
 
 def _breaks(found: Sequence[Measurement | Break]) -> tuple[Break, ...]:

@@ -9,11 +9,14 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
+from robustness.evaluation.sweep import Break, sweep
+from robustness.models import Classifier
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.remedies import parse
 from robustness.ui.live import helping
 from tests.support.pages import components, html, pictures, run, sample
+from tests.support.places import ROOT
 
 
 def noisy_page(remedy: str = "") -> AppTest:
@@ -63,3 +66,27 @@ def test_a_link_to_a_remedy_that_one_image_cannot_show_says_so() -> None:
         assert not app.exception
         assert len(pictures(app)[1]) == 2
         assert app.warning
+
+
+def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> None:
+    page = ROOT / "pages" / "breaking_point.py"
+    app = run(page, sample="coffee", models="SqueezeNet", perturbation="Rotation")
+    app.selectbox(key="with_remedy").set_value("flip").run()
+    assert not app.exception
+
+    def load(name: str, *, side: int) -> Classifier:
+        return models.load(name, side=side).with_remedies("flip")
+
+    before, after = (
+        next(
+            e
+            for e in sweep(sample("coffee"), ["rotation"], ["SqueezeNet"], load=way)
+            if isinstance(e, Break)
+        )
+        for way in (models.load, load)
+    )
+    (told,) = [each.value for each in app.markdown if parse("flip").label in each.value]
+    assert before.strength != after.strength
+    assert f"from {before.strength:.2f} to {after.strength:.2f}" in told.replace("\\", "")
+    (chart,) = app.get("plotly_chart")
+    assert parse("flip").label in chart.proto.spec
