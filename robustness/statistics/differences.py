@@ -111,14 +111,15 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     keys = (None, *grid.conditions)
     attacks = [key.is_attack for key in grid.conditions]
     images = [grid.there.any(axis=1).sum(), *grid.there.sum(axis=0)]
-    kept, right = (_shared_by(grid, column) for column in ("consistent", "correct"))
+    kept = _shared_by(grid, "consistent")
+    changes = {"consistency": _changes(kept, kept, grid.there)}
+    del kept  # these arrays are large
+    right = _shared_by(grid, "correct")
+    changes["perturbed_accuracy"] = _changes(right, right)
     robust = [survived(each, budgets(grid.conditions)) for each in right]
-    attacked = [np.where(attacks, each, np.nan) for each in right]
-    changes = {
-        "consistency": _changes(kept, kept, grid.there),
-        "perturbed_accuracy": _changes(right, right),
-        "robust_accuracy": _changes(robust, attacked),
-    }
+    for each in right:
+        each[:, np.logical_not(attacks)] = np.nan
+    changes["robust_accuracy"] = _changes(robust, right)
     entries: list[dict[str, Any]] = []
     for at, key in enumerate(keys):
         by_robust = attacks[at - 1] if key else all(attacks)
