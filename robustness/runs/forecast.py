@@ -15,6 +15,7 @@ import numpy as np
 from robustness.base.own_process import peak_memory
 from robustness.base.pace import duration
 from robustness.base.text import counted, in_bytes
+from robustness.evaluation.drawing import FEW
 from robustness.evaluation.spec import RunSpec
 from robustness.runs.engines import Chunk, Job, local
 from robustness.runs.manifest import FINISHED, Manifest
@@ -162,6 +163,8 @@ def from_earlier(plan: Job, runs: Path) -> Forecast:
     """
     spec, images = plan.spec, len(plan.dataset)
     conditions, names = len(spec.conditions), len(spec.models)
+    if plan.few:
+        conditions = min(conditions, FEW)
     rows = images * conditions * names
     earlier = None if _attacks(spec) else next(_earlier(runs, spec), None)
     if earlier is None:
@@ -188,6 +191,7 @@ def _earlier(runs: Path, spec: RunSpec) -> Iterator[Manifest]:
             and not entry.imported
             and manifest.status == FINISHED
             and manifest.engine == "local"
+            and manifest.race is None
             and manifest.images >= _ENOUGH
             and manifest.spec.side == spec.side
             and sorted(manifest.spec.model_names) == sorted(spec.model_names)

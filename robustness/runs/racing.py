@@ -20,7 +20,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.racing import BEST, GATE, ORDER, GateRace, ModelRace, RaceLimit
 
-BATCH = 8
+BATCH = 1
 """Images between two decisions."""
 
 IMAGE, CLASS = "image", "class"
@@ -277,7 +277,10 @@ def _answer(told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str,
     said = " and ".join([", ".join(names[:-1]), names[-1]])
     if told["settled"]:
         return f"{said} are tied within {100 * told['margin']:g} points"
-    return f"{said} cannot be told apart"
+    if len(names) > 2:
+        return f"{said} cannot be told apart"
+    between = _between(_gap(gaps, told["best"][0], told["best"][1]))
+    return f"{said} cannot be told apart ({names[0]} minus {names[1]}: {between})"
 
 
 def _others(
@@ -301,5 +304,5 @@ def _gap(
 
 
 def _between(bounds: tuple[float, float]) -> str:
-    low, high = (f"{100 * bound:.1f}".removesuffix(".0") for bound in bounds)
+    low, high = (f"{round(100 * bound, 1) + 0.0:g}" for bound in bounds)
     return f"{low} to {high} points"

@@ -102,7 +102,7 @@ def plan(
         order = racing.order(race, labels, spec.seed)
         dataset.entries = tuple(dataset.entries[place] for place in order)
         labels = {key: tuple(known[place] for place in order) for key, known in labels.items()}
-        batch = batch or min(racing.BATCH, default_batch(spec))
+        batch = batch or racing.BATCH
     asked = Asked(
         source=dataset.source,
         title=dataset.title,

@@ -33,7 +33,7 @@ from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, all_parts, read_rows
 from robustness.runs.queries import Rows
-from robustness.runs.racing import Race, Track
+from robustness.runs.racing import Race, Track, sentences
 from robustness.statistics import Figures
 
 if TYPE_CHECKING:
@@ -343,6 +343,13 @@ class Listed:
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def race_result(self) -> str:
+        """The outcome of a finished race in a sentence; "" for other runs, and imported ones."""
+        if self.manifest is None or not self.manifest.decided or self.imported:
+            return ""
+        return sentences(self.manifest.decided, self.manifest.dataset.pictures)[0]
 
 
 def listed(folder: Path) -> Listed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import robustness
 from robustness import models, report, runs
 from robustness.base.errors import ParameterError, RunError
+from robustness.commands import main
 from robustness.evaluation.suites import suite_conditions
 from robustness.models import Outputs
 from robustness.perturbations import Images
@@ -21,7 +24,9 @@ from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
 from robustness.runs.gate import choosing
 from robustness.runs.racing import Race
+from tests.support import pages
 from tests.support.made_datasets import flat_folder, labelled_folder
+from tests.support.places import ROOT
 from tests.support.saved_runs import NAMES, spec
 from tests.support.stand_ins import StandIn
 
@@ -228,3 +233,34 @@ def test_classes_may_be_what_is_drawn(tmp_path: Path) -> None:
     assert run.raced["quantity"] == "accuracy"
     folders = [name.split("/")[0] for name in run.frame(["image"])["image"].drop_duplicates()]
     assert len([a for a, b in itertools.pairwise(folders) if a != b]) == 2
+
+
+def test_the_command_and_python_tell_the_same(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ["--models", ",".join(NAMES), "--side", "64", "--out", str(tmp_path)]
+    assert main.main(["evaluate", str(photos), "--until", "settled", *how, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["race"]
+    again = robustness.evaluate(photos, models=NAMES, side=64, until="settled")
+    assert again.raced == told
+    assert told["best"] == [STEADY]
+    (tmp_path / "budget.toml").write_text("[[limit]]\nmin_consistency = 0.5\n")
+    gate_of = ["check", str(photos), "--budget", str(tmp_path / "budget.toml")]
+    assert main.main([*gate_of, "--until", "settled", *how]) == 1
+    said = capsys.readouterr().out
+    assert "Settled after" in said
+    assert main.main(["evaluate", str(photos), "--margin", "0.1", *how]) == 2
+    assert "--until" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_outcome_and_no_plain_means(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(run.folder.parent))
+    app = pages.run(ROOT / "pages" / "dataset.py", run=run.id)
+    assert not app.exception
+    assert f"Settled after {run.images} of {PICTURES} images" in pages.html(app)
+    assert [header.value for header in app.header] == ["Race", "Images"]
+    listed = pages.run(ROOT / "pages" / "runs.py")
+    assert f"Settled after {run.images} of {PICTURES} images" in pages.html(listed)
+    assert listed.checkbox(key=f"compare {run.id}").disabled

@@ -88,6 +88,9 @@ def test_a_first_visit_offers_the_samples(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "Time unknown" in said
     assert "kB on disk" in said
     assert not (tmp_path / "runs").exists(), "looking is not doing"
+    app.segmented_control(key="until").set_value("settled").run()
+    assert "× (5 conditions + the original)" in texts(app)
+    assert "At most: a race stops earlier." in texts(app)
 
 
 def test_a_run_is_made_saved_and_opened_by_its_link(

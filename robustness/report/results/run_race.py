@@ -58,7 +58,7 @@ def _passes(run: Run) -> int:
 def section(run: Run, told: Mapping[str, Any]) -> Section:
     """The outcome of the race."""
     blocks: list[Block] = [
-        Text(" ".join(racing.sentences(told, run.manifest.dataset.pictures)), _RULE),
+        Text("The bounds hold whenever the race ends.", _RULE),
         *tables(run, told),
     ]
     if told["decisions"]:
@@ -67,7 +67,7 @@ def section(run: Run, told: Mapping[str, Any]) -> Section:
             for each in told["decisions"]
             if each["decided"]
         ]
-        blocks.append(Text(f"Decided: {'; '.join(left)}."))
+        blocks.append(Text(f"No longer asked: {'; '.join(left)}."))
     return Section("Race", blocks)
 
 
@@ -117,4 +117,4 @@ def _percent(low: float, high: float) -> str:
 
 
 def _points(low: float, high: float) -> str:
-    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+    return " to ".join(f"{round(100 * bound, 1) + 0.0:+.1f}" for bound in (low, high))

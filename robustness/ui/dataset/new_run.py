@@ -15,7 +15,7 @@ from robustness.base.text import counted, plain
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.sides import by_side
 from robustness.evaluation.spec import RunSpec, make_spec
-from robustness.runs import MAX_TITLE, Plan, forecast, notes
+from robustness.runs import MAX_TITLE, Plan, forecast, notes, racing
 from robustness.ui.dataset import preflight
 from robustness.ui.dataset.request import WITHOUT_CLASSES, Request, request_input
 from robustness.ui.dataset.uploads import clean
@@ -70,13 +70,15 @@ def _listed(source: str, written: tuple[int, ...]) -> Dataset:
 )
 def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
     """The plan of the run."""
+    race = racing.asked(request.until) if request.until else None
     try:
         return runs.plan(
             _listed(request.source, written),
             spec,
             labelling=request.labelling,
             limit=request.limit,
-            batch=max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions))),
+            batch=None if race else max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions))),
+            race=race,
         )
     except LabelError as error:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
@@ -88,19 +90,21 @@ def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
 
 
 @st.cache_data(show_spinner=False, ttl=60, max_entries=32)
-def _forecast(folder: Path, spec_digest: str, images: int, _plan: Plan) -> forecast.Forecast:
+def _forecast(folder: Path, asked: str, images: int, _plan: Plan) -> forecast.Forecast:
     """What the run will take; the list of runs is not read at every click."""
     return forecast.from_earlier(_plan, folder)
 
 
 def _size(plan: Plan) -> str:
     """Images, conditions, passes, time and disk."""
-    found = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
+    asked = f"{plan.spec.digest}, few: {plan.few}"
+    found = _forecast(runs_folder(), asked, len(plan.dataset), plan)
     if found.seconds is None:
         told = "Time unknown until these models finish a run here"
     else:
         told = f"About {duration(found.seconds)} {found.basis[0]}"
-    return f"{found.size}. {told}; {found.disk}."
+    most = " At most: a race stops earlier." if plan.race else ""
+    return f"{found.size}. {told}; {found.disk}.{most}"
 
 
 def _begin(request: Request, specs: Sequence[RunSpec]) -> None:

@@ -36,6 +36,12 @@ _SUITES = {
     IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
     OWN_CHOICE: "My own choice",
 }
+_STOPS = {
+    "all": "All images are done",
+    "settled": "Best is certain",
+    "ordered": "Order is certain",
+}
+_UNTIL = {name: "" if name == "all" else name for name in _STOPS}
 _LABELLINGS = {FOLDERS: "from subfolders or the table", NO_LABELS: "none"}
 
 WITHOUT_CLASSES = f"To ignore them, choose {_LABELLINGS[NO_LABELS]!r} under Options, Classes."
@@ -46,7 +52,8 @@ WITHOUT_CLASSES = f"To ignore them, choose {_LABELLINGS[NO_LABELS]!r} under Opti
 class Request:
     """What the page's controls ask for.
 
-    ``source`` is as ``open_dataset`` takes it, ``side`` as ``sides.by_side`` does.
+    ``source`` is as ``open_dataset`` takes it, ``side`` as ``sides.by_side`` does. ``until`` is the
+    goal of a race, "" for every image.
     """
 
     source: str
@@ -55,6 +62,7 @@ class Request:
     limit: int | None
     fit: str
     side: str
+    until: str = ""
 
 
 def request_input() -> Request | None:
@@ -67,9 +75,17 @@ def request_input() -> Request | None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             limit = _limit_input()
             labelling, fit, side = _options()
+        until = one_of(
+            "Evaluate until",
+            _STOPS,
+            "until",
+            help="A race asks images in random order, each under a few conditions, and stops once "
+            "that is certain, often after a tenth of the work. It says which model is best and "
+            "by how much, but not how each fares under every perturbation.",
+        )
     if source is None or not conditions:
         return None
-    return Request(source, conditions, labelling, limit, fit, side)
+    return Request(source, conditions, labelling, limit, fit, side, _UNTIL[until])
 
 
 def _source_input() -> str | None:

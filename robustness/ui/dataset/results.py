@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import streamlit as st
 
 from robustness import models, report
+from robustness.base.text import plain
 from robustness.report.content import Cases
 from robustness.report.results import run_choice, run_sections
-from robustness.runs import Run
+from robustness.runs import Run, kept_figures
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.dataset import cases, decision, embedding
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.frame.page import fragment
-from robustness.ui.shown import blocks
+from robustness.ui.shown import blocks, results
+from robustness.ui.shown.report_button import report_button
 
 _WAITING = "Computing the figures of {:,} rows …"
 
@@ -24,7 +27,7 @@ _Classes = Sequence[tuple[str, str, Sequence[str]]]
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _figures(run_id: str, written: int, classes: _Classes, _run: Run) -> Figures:
-    return _run.figures()
+    return kept_figures.fresh(_run.rows) if _run.manifest.race else _run.figures()
 
 
 def _classes(run: Run) -> _Classes:
@@ -41,7 +44,10 @@ def show(run: Opened) -> None:
     with st.spinner(_WAITING.format(run.run.row_count), show_time=True):
         found = _figures(run.id, run.written, _classes(run.run), run.run)
     told = report.of_run(run.run, found, cases=False)
-    decision.show(run, found, told)
+    if run.run.manifest.race is None:
+        decision.show(run, found, told)
+    else:
+        _race(run, told)
 
     def opened(point: Sequence[str], chosen: Mapping[str, str]) -> None:
         if len(point) == 1 and "=" in point[0]:
@@ -62,6 +68,17 @@ def show(run: Opened) -> None:
         else:
             fragment(blocks.section)(section, opened, run.id)
     components.place("place", run.id)
+
+
+def _race(run: Opened, told: report.Report) -> None:
+    """Draw the outcome of a race, and what it is based on."""
+    with st.container(border=True, key="race"):
+        first, *rest = told.answer
+        st.html(results.headline(first))
+        st.caption(plain(" ".join(rest)))
+        report_button(partial(report.of_run, run.run), run.id)
+    for caution in told.cautions:
+        st.info(plain(caution), icon=":material/info:")
 
 
 def _nothing(run: Opened) -> None:

@@ -47,6 +47,9 @@ def tick(name: str, known: Mapping[str, Listed]) -> None:
     key = f"compare {name}"
     names = [each for each in chosen() if each in known]
     why = "" if not names or name in names else _why_not(known[names[0]], known[name])
+    manifest = known[name].manifest
+    if manifest is not None and manifest.race is not None:
+        why = "A race stops early: compare runs of all images."
     st.session_state[key] = name in chosen()  # the link decides
     st.checkbox(
         "Compare",

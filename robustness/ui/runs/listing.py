@@ -148,6 +148,8 @@ def _results(entry: Listed, until: float) -> tuple[str, str]:
     """The headline of a finished run, and how many images have labels; "" if not known yet."""
     manifest = entry.manifest
     assert manifest is not None
+    if manifest.race is not None:
+        return entry.race_result, ""
     found = headlines.kept(entry.folder, manifest)
     if found is None and time.monotonic() < until:
         found = headlines.keep(entry.folder, manifest)
@@ -170,6 +172,8 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
     if manifest.status != runs.FINISHED:
         state = "under way" if is_ordered(entry.folder) else "unfinished"
         badges.append(f"{state}: {done:,} of {manifest.dataset.pictures:,}")
+    if manifest.race is not None:
+        badges.append("race")
     if entry.imported:
         badges.append("imported")
     if entry.owner == access.me() and access.role() is not Role.OWNER:
