@@ -132,7 +132,8 @@ class Run:
     @cached_property
     def failures(self) -> Failures:
         """Where and why its models fail, which is worked out once and kept beside a finished
-        run."""
+        run. Raises ``RunError`` for a race."""
+        self._check_complete()
         return failures.of(self.folder, self.manifest, self.rows, self.properties)
 
     @property
@@ -170,13 +171,16 @@ class Run:
         Raises ``RunError`` for a race: its means and their intervals would be misleading, as it
         ended when they looked best.
         """
+        self._check_complete()
+        return kept_figures.of(self.folder, self.manifest, self.rows)
+
+    def _check_complete(self) -> None:
         if self.manifest.race is not None:
             raise RunError(
                 f"Expected a run of all images, got the race {self.id}, which stops early: "
-                "evaluate all images for figures.",
+                "evaluate all images for its figures.",
                 hint="Leave out --until.",
             )
-        return kept_figures.of(self.folder, self.manifest, self.rows)
 
     def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
         """The rows, in the order of the dataset; all ``columns`` unless named."""

@@ -121,6 +121,8 @@ def test_a_race_says_what_it_knows_and_no_plain_means(run: runs.Run, tmp_path: P
     with pytest.raises(RunError, match="race"):
         run.figures()
     with pytest.raises(RunError, match="race"):
+        _ = run.failures
+    with pytest.raises(RunError, match="race"):
         runs.compare(run, run)
 
 

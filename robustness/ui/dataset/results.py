@@ -63,7 +63,8 @@ def show(run: Opened) -> None:
         if section.title == run_choice.TITLE:
             continue  # the card has it
         if any(isinstance(block, Cases) for block in section.blocks):
-            embedding.ask(run.run)
+            if run.run.manifest.race is None:  # else few images have a condition
+                embedding.ask(run.run)
             cases.gallery(section.title, run.run, found)
         else:
             fragment(blocks.section)(section, opened, run.id)
