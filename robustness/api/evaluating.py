@@ -64,6 +64,7 @@ def make_spec(
     seed: int = 0,
     fit: str = DEFAULT_FIT,
     side: int | str = STUDY_SIDE,
+    remedies: Sequence[str] = (),
 ) -> RunSpec:
     """What is to be asked: models, and perturbations with their strengths.
 
@@ -72,9 +73,9 @@ def make_spec(
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
     "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. ``fit`` is crop,
-    squash or letterbox; ``side`` is in pixels, or "model" for the published side of each model.
-    Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError``
-    for what does not exist.
+    squash or letterbox; ``side`` is in pixels, or "model" for the published side of each model;
+    ``remedies`` are tried on every image, such as "median" or "median+tta". Raises
+    ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does not exist.
     """
     if conditions is None:
         conditions = (
@@ -83,7 +84,9 @@ def make_spec(
             else graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
     asked = [Condition.parse(each) if isinstance(each, str) else each for each in conditions]
-    return specs.make_spec(model_names, asked, seed=seed, fit=fit, side=side)
+    return specs.make_spec(
+        model_names, asked, seed=seed, fit=fit, side=side, remedies=remedies
+    )
 
 
 @checked_call
@@ -105,6 +108,7 @@ def evaluate(
     seed: int = 0,
     fit: str = DEFAULT_FIT,
     side: int | str = STUDY_SIDE,
+    remedies: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     labelling: str = FOLDERS,
     limit: int | None = None,
@@ -128,10 +132,10 @@ def evaluate(
     such as ImageNet-C is "TREE::ORIGINALS"; its images are read as stored. All others are made
     square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are.
 
-    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns) and ``conditions``
-    as for ``make_spec``. With ``until`` it is a race: images are asked in random order,
-    each under a few conditions, until the best model is "settled" or all are "ordered"; differences
-    below ``margin`` are ties; ``unit`` is "class" where other classes matter as well;
+    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions``
+    and ``remedies`` as for ``make_spec``. With ``until`` it is a race: images are asked in random
+    order, each under a few conditions, until the best model is "settled" or all are "ordered";
+    differences below ``margin`` are ties; ``unit`` is "class" where other classes matter as well;
     ``run.raced`` has the outcome. ``own_classes`` limits predictions to the classes
     that the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume`` an
     unfinished run of the same request is continued, and a finished one is not computed again.
@@ -144,7 +148,9 @@ def evaluate(
         names = None if models is None else [_name(each) for each in _listed(models)]
         if conditions is None and isinstance(dataset, PublishedTree):
             conditions = stored_conditions(dataset)
-        spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
+        spec = make_spec(
+            names, conditions=conditions, seed=seed, fit=fit, side=side, remedies=remedies
+        )
     elif models is not None or conditions is not None:
         raise ParameterError("Expected a spec, or models and conditions, got both.")
     race = None if until is None else racing.asked(until, margin, unit)

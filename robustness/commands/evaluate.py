@@ -216,7 +216,10 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
 
 
 def _document(run: Run) -> dict[str, Any]:
+    from robustness.runs.remedied import remedy_figures
+
     found = run.figures() if run.images and run.raced is None else None
+    tried = remedy_figures(run)
     return {
         "run": run.id,
         "folder": str(run.folder),
@@ -229,6 +232,8 @@ def _document(run: Run) -> dict[str, Any]:
         "summary": [] if found is None else found.summary,
         "by_perturbation": [] if found is None else found.by_perturbation,
         **({} if run.raced is None else {"race": run.raced}),
+        "remedies": tried.as_rows(),
+        "abstentions": [each.as_dict() for each in tried.abstentions],
     }
 
 

@@ -57,6 +57,12 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "metavar": "CLASS",
         "help": "true class, by name or synset (known for most samples)",
     },
+    "--remedies": {
+        "metavar": "A,B",
+        "type": names,
+        "default": [],
+        "help": "try remedies, such as median,autocontrast,tta or median+tta; see `remedies`",
+    },
     "--out": {
         "metavar": "RUNS",
         "type": Path,

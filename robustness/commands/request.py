@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _SAID_BY_A_REQUEST = (
     *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
-    *("attack_steps", "attack_restarts", "seed", "fit", "side"),
+    *("attack_steps", "attack_restarts", "seed", "fit", "side", "remedies"),
 )
 _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
 _UNSAID = {
-    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine")},
+    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine", "remedies")},
     "labels": "folders",
     "own_classes": False,
     "resume": False,
@@ -80,7 +80,7 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         metavar="1-5",
         help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
     )
-    add_shared(evaluated, "--seed", "--fit", "--side")
+    add_shared(evaluated, "--seed", "--fit", "--side", "--remedies")
     evaluated.add_argument("--limit", type=int, metavar="N", help="the first N images")
     evaluated.add_argument(
         "--sample", type=int, metavar="N", help="N images drawn at random with the seed"
@@ -166,7 +166,9 @@ def whole_spec(options: argparse.Namespace) -> RunSpec:
 
     if options.request is None:
         how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
-        return make_spec(options.models, _conditions(options), **how)
+        return make_spec(
+            options.models, _conditions(options), remedies=options.remedies, **how
+        )
     if twice := _said(options, _SAID_BY_A_REQUEST):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
     return read_request(options.request)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.remedied import Trials
 from robustness.evaluation.similarity import Stages, at, by_place, floors, similarities
 from robustness.evaluation.spec import RunSpec
 from robustness.metrics.predictions import top_k
@@ -185,15 +186,19 @@ def answers(
     ``labels`` replaces the images' own labels. Raises ``GradientError`` for a model that cannot be
     attacked.
     """
+    tried = Trials(load)
     for name in spec.model_names:
         classifier = load(name, side=spec.side)  # anew if the memory budget had it released
         pictures = batch.pictures
         if labels is not None:
             known = zip(pictures, labels(classifier.record), strict=True)
             pictures = [replace(picture, label=label) for picture, label in known]
-        yield measured(
-            spec, _with_attacks(spec, replace(batch, pictures=pictures), classifier), classifier
-        )
+        known_batch = replace(batch, pictures=pictures)
+        attacked = _with_attacks(spec, known_batch, classifier)
+        rows = measured(spec, attacked, classifier)
+        if spec.remedies:
+            rows = tried.tried(spec, attacked, classifier, rows)
+        yield rows
 
 
 def _with_attacks(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Remedied(NamedTuple):
+    """The predictions of the same model behind a remedy, for the original and the condition.
+
+    ``remedy`` is a ``Chain.id``. Under an attack ``top1`` is the worse of two predictions: for the
+    image attacked without the remedy, and for one attacked through it.
+    """
+
+    remedy: str
+    clean_top1: int
+    clean_probability: float
+    top1: int
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,7 @@ class Measurement:
     top5_probabilities: tuple[float, ...]
     scores: Mapping[str, float]
     stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    remedies: tuple[Remedied, ...] = ()
 
     @property
     def consistent(self) -> bool:
@@ -51,7 +66,10 @@ class Measurement:
         row = asdict(self)
         scores = row.pop("scores")
         stages = row.pop("stages")
+        remedies = row.pop("remedies")
         row |= {name: value if np.isfinite(value) else None for name, value in scores.items()}
         row["consistent"] = self.consistent
         row["stages"] = stages
+        if remedies:
+            row["remedies"] = [each._asdict() for each in self.remedies]
         return row

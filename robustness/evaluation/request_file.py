@@ -6,6 +6,7 @@
     seed = 7                                      # default: 0
     fit = "crop"
     side = 224                                    # pixels; "model": each model's own
+    remedies = ["median", "autocontrast+tta"]     # default: none
 
     [[condition]]                                 # perturbations with strengths
     fog = 0.6
@@ -54,6 +55,7 @@ class RequestFile(StrictTable):
     seed: int = 0
     fit: str = DEFAULT_FIT
     side: int | Literal["model"] = STUDY_SIDE
+    remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     condition: list[Annotated[Condition, made_by(_condition)]] = Field(min_length=1)
 
 
@@ -64,7 +66,14 @@ def read_request(path: Path) -> RunSpec:
     raises.
     """
     asked = checked(RequestFile, read_toml(path), str(path))
-    return make_spec(asked.models, asked.condition, seed=asked.seed, fit=asked.fit, side=asked.side)
+    return make_spec(
+        asked.models,
+        asked.condition,
+        seed=asked.seed,
+        fit=asked.fit,
+        side=asked.side,
+        remedies=asked.remedies,
+    )
 
 
 def as_toml(spec: RunSpec) -> str:
@@ -72,11 +81,13 @@ def as_toml(spec: RunSpec) -> str:
 
     A condition without perturbations comes back as one of strength 0, which changes nothing.
     """
+    remedies = [chain.id for chain in spec.remedies]
     lines = [
         f"models = {json.dumps(spec.model_names)}",
         f"seed = {spec.seed}",
         f"fit = {json.dumps(spec.fit)}",
         *([f"side = {json.dumps(spec.asked_side)}"] if spec.asked_side != STUDY_SIDE else []),
+        *([f"remedies = {json.dumps(remedies)}"] if remedies else []),
     ]
     for condition in spec.conditions:
         values = condition.as_dict() or {_CLEAN: 0.0}

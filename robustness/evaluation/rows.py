@@ -56,6 +56,23 @@ SCHEMA = pa.schema(
     ]
 )
 
+REMEDIES = pa.field(
+    "remedies",
+    pa.list_(
+        pa.struct(
+            [
+                ("remedy", pa.string()),
+                ("clean_top1", pa.int32()),
+                ("clean_probability", pa.float64()),
+                ("top1", pa.int32()),
+                ("probability", pa.float64()),
+            ]
+        )
+    ),
+)
+"""The last column of a run with remedies."""
+
+
 NUMBERS = tuple(
     field.name for field in SCHEMA if not pa.types.is_list(field.type) and field.name != "position"
 )
@@ -77,17 +94,25 @@ def schema(own: Sequence[str]) -> pa.Schema:
 
 def own_columns(found: pa.Schema) -> tuple[str, ...]:
     """The metrics of plugins in a table of rows; raises ``ParameterError`` for another table."""
+    if REMEDIES.name in found.names and found.field(len(found) - 1).equals(REMEDIES):
+        found = found.remove(len(found) - 1)
     own = tuple(found.names[len(SCHEMA) :])
     if len(own) > MOST_OWN or not found.equals(schema(own)) or len({*found.names}) < len(found):
         raise ParameterError("Expected the columns of rows.")
     return own
 
 
-def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
-    """``rows`` as a table with their ``positions``, in ``SCHEMA`` and the plugins' columns."""
+def to_table(
+    rows: Sequence[Measurement], positions: Sequence[int], *, remedied: bool = False
+) -> pa.Table:
+    """``rows`` as a table with their ``positions``, in ``SCHEMA`` and the plugins' columns.
+
+    With ``remedied`` the column ``REMEDIES`` is the last.
+    """
+    columns = schema(own_scores())
     return pa.Table.from_pylist(
         [_flat(row, position) for row, position in zip(rows, positions, strict=True)],
-        schema(own_scores()),
+        columns.append(REMEDIES) if remedied else columns,
     )
 
 

@@ -19,6 +19,7 @@ from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
 from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, check_fit
 from robustness.pictures.picture import Picture
+from robustness.remedies import Chain, parse, parse_all
 
 
 class _KeptSpec(StrictRecord):
@@ -31,6 +32,7 @@ class _KeptSpec(StrictRecord):
     fit: str
     side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model"]
     classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
+    remedies: list[Annotated[Chain, made_by(parse)]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class RunSpec:
 
     ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. With
     ``own_sides`` each model sees the images at its own input side; ``side`` is the first model's.
-    Predictions are among ``classes`` alone, indices, if there are any.
+    Predictions are among ``classes`` alone, indices, if there are any. Each of the ``remedies`` is
+    tried on every image and condition.
     """
 
     models: tuple[tuple[str, str], ...]
@@ -49,6 +52,7 @@ class RunSpec:
     side: int = STUDY_SIDE
     own_sides: bool = False
     classes: tuple[int, ...] = ()
+    remedies: tuple[Chain, ...] = ()
 
     @property
     def asked_side(self) -> int | str:
@@ -78,6 +82,7 @@ class RunSpec:
             "side": self.asked_side,
             "bits": BITS,  # of every image
             **({"classes": list(self.classes)} if self.classes else {}),
+            **({"remedies": [chain.id for chain in self.remedies]} if self.remedies else {}),
         }
 
     @classmethod
@@ -87,7 +92,8 @@ class RunSpec:
         side = next(iter(by_side(read.side, list(read.models))), STUDY_SIDE)
         own = read.side == OWN_SIDE
         models, conditions = tuple(read.models.items()), tuple(read.perturbations)
-        return cls(models, conditions, read.seed, read.fit, side, own, tuple(read.classes))
+        among, remedies = tuple(read.classes), tuple(read.remedies)
+        return cls(models, conditions, read.seed, read.fit, side, own, among, remedies)
 
     @property
     def digest(self) -> str:
@@ -102,11 +108,12 @@ def make_spec(
     seed: int = 0,
     fit: str = DEFAULT_FIT,
     side: int | str = STUDY_SIDE,
+    remedies: Sequence[str] = (),
 ) -> RunSpec:
     """A checked RunSpec; without ``model_names`` it has the default selection.
 
-    ``side`` is in pixels, or ``OWN_SIDE`` for each model's own. Duplicate ``conditions`` count
-    once. Raises ``UnknownNameError`` for an unknown model or fit,
+    ``side`` is in pixels, or ``OWN_SIDE`` for each model's own. Duplicate ``conditions`` and
+    ``remedies`` count once. Raises ``UnknownNameError`` for an unknown model, fit or remedy,
     ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range or no
     condition.
     """
@@ -117,7 +124,8 @@ def make_spec(
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     sides = list(by_side(side, names))
     conditions = tuple(dict.fromkeys(conditions))
-    return RunSpec(hashes, conditions, check_seed(seed), fit, sides[0], len(sides) > 1)
+    own, chains = len(sides) > 1, parse_all(remedies)
+    return RunSpec(hashes, conditions, check_seed(seed), fit, sides[0], own, remedies=chains)
 
 
 def spec_of(

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustness.base.disk import put_whole
-from robustness.evaluation.rows import schema
 from robustness.runs.parts import KEY, Part, is_compacted, part_name, read_part
 
 FEW = 8
@@ -85,7 +84,7 @@ def _note(group: Sequence[Part]) -> str:
 
 
 def _write(group: Sequence[Part], path: Path) -> None:
-    described = schema(group[0].own).with_metadata({KEY: _note(group).encode()})
+    described = pq.read_schema(group[0].path).with_metadata({KEY: _note(group).encode()})
     with pq.ParquetWriter(path, described, compression="zstd") as writer:
         waiting: list[pa.Table] = []
         for part in group:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
+from statistics import median
+
+import numpy as np
 
 from robustness import models
 from robustness.base.errors import RobustnessError
@@ -11,6 +15,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.models.memory import needed
 from robustness.models.selfcheck import latency
 from robustness.models.weights.ready import size
+from robustness.pictures.eight_bits import from_uint8
 
 Costs = Mapping[str, Mapping[str, float]]
 
@@ -30,4 +35,22 @@ def measured(spec: RunSpec, *, here: bool) -> Costs:
         with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
             if here:
                 cost["latency_ms"] = latency(models.load(name, side=spec.side))
+    return found
+
+
+def remedies_ms(spec: RunSpec) -> dict[str, float]:
+    """Milliseconds, by remedy of ``spec``, to make the images that a model is asked about.
+
+    Further forward passes come on top: ``Chain.passes`` - 1 of them.
+    """
+    shape = 1, spec.side, spec.side, 3
+    image = from_uint8(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    found = {}
+    for chain in spec.remedies:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            chain.views(image)
+            times.append(1000 * (time.perf_counter() - start))
+        found[chain.id] = median(times)
     return found

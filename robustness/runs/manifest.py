@@ -80,7 +80,8 @@ class Manifest:
     that finished the run, ``megabytes`` of its weights and ``memory_megabytes`` that it takes.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
     names in order, or "imagenet". A ``race`` asks images in random order until a result
-    is certain; ``decided`` is its outcome then.
+    is certain; ``decided`` is its outcome then. ``remedies_ms`` has the milliseconds that each
+    remedy takes for one image, without further forward passes.
     """
 
     __pydantic_config__ = CONFIG
@@ -107,6 +108,7 @@ class Manifest:
     classes: Classes = field(default_factory=dict)
     race: Race | None = None
     decided: Mapping[str, Any] = field(default_factory=dict)
+    remedies_ms: Mapping[Text, Cost] = field(default_factory=dict)
 
     @property
     def counted_otherwise(self) -> bool:
@@ -136,8 +138,9 @@ class Manifest:
     def as_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""
         values = {name: value for name, value in vars(self).items() if name != "spec"}
-        if not self.classes:
-            del values["classes"]
+        for name in ("classes", "remedies_ms"):
+            if not values[name]:
+                del values[name]
         if self.race is None:
             del values["race"], values["decided"]
         else:

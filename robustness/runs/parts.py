@@ -20,7 +20,7 @@ from pydantic import Field
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import StrictRecord, checked_json
-from robustness.evaluation.rows import own_columns
+from robustness.evaluation.rows import own_columns, schema
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import FINISHED, Manifest
 
@@ -113,13 +113,20 @@ def _named(path: Path) -> str:
 
 
 def read_rows(
-    part: Part, columns: Sequence[str] | None = None, model: str | None = None
+    part: Part,
+    columns: Sequence[str] | None = None,
+    model: str | None = None,
+    *,
+    remedied: bool = False,
 ) -> pa.Table:
-    """The rows of ``part``, of one ``model`` if that is named; all ``columns`` unless named.
+    """The rows of ``part``, of one ``model`` if that is named.
 
-    Raises ``RunError`` where the file cannot be read.
+    All ``columns`` unless named; those of remedies only if ``remedied``. Raises ``RunError`` where
+    the file cannot be read.
     """
     filters = None if model is None else [("model", "==", model)]
+    if columns is None and not remedied:
+        columns = schema(part.own).names
     table = _read(part.path, columns, filters)
     return table.replace_schema_metadata(None)
 

@@ -23,7 +23,7 @@ from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.evaluation.spec import RunSpec
 from robustness.runs import compacting, headlines, properties, racing
 from robustness.runs.compacting import compact
-from robustness.runs.costs import measured
+from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk, Job, default_batch
 from robustness.runs.manifest import FINISHED, Asked, Classes, Manifest, read
@@ -249,8 +249,11 @@ class Session:
         costs = (
             measured(self.manifest.spec, here=engine == "local") if asked else self.manifest.costs
         )
-        decided = {} if track is None else track.outcome()
-        self._write(status=FINISHED, content=content(self._parts), costs=costs, decided=decided)
+        outcome = {
+            "decided": {} if track is None else track.outcome(),
+            "remedies_ms": remedies_ms(self.manifest.spec) if asked else self.manifest.remedies_ms,
+        }
+        self._write(status=FINISHED, content=content(self._parts), costs=costs, **outcome)
         remove_superseded(self.folder, self.manifest)
         headlines.keep(self.folder, self.manifest)
 

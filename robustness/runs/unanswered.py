@@ -59,7 +59,7 @@ def without_unanswered(job: Job, parts: Sequence[Part]) -> list[Part]:
 
 def _chunks(job: Job, part: Part, numbers: Collection[int]) -> list[Chunk]:
     """The chunks ``numbers`` of ``part``."""
-    table = read_rows(part)
+    table = read_rows(part, remedied=True)
     found = []
     for number in numbers:
         places = job.positions(number)

@@ -192,14 +192,16 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
         pairs = zip(own, ready.alone, strict=True)
         return _joined(ready, [answered(replace(job, spec=s), each, load) for s, each in pairs])
     if ready.batch is None:
-        return Chunk(ready.number, to_table([], []), 0, ready.unreadable)
+        none = to_table([], [], remedied=bool(job.spec.remedies))
+        return Chunk(ready.number, none, 0, ready.unreadable)
     try:
         return _answered(job, ready, ready.batch, load)
     except AnswerError as error:
         if len(ready.positions) == 1:
             name = ready.batch.pictures[0].name
             unreadable = (*ready.unreadable, (name, f"{UNANSWERED} {error}"))
-            return Chunk(ready.number, to_table([], []), 0, unreadable)
+            none = to_table([], [], remedied=bool(job.spec.remedies))
+            return Chunk(ready.number, none, 0, unreadable)
     return _joined(ready, [answered(job, each, load) for each in _each_alone(ready, ready.batch)])
 
 
@@ -233,5 +235,5 @@ def _answered(job: Job, ready: Prepared, batch: Batch, load: Callable[..., Class
             own += rows
     rows = [row for own in by_picture for row in own]
     places = [position for position in ready.positions for _ in by_picture[0]]
-    table = to_table(rows, places)
+    table = to_table(rows, places, remedied=bool(job.spec.remedies))
     return Chunk(ready.number, table, len(ready.positions), ready.unreadable, ready.properties)

@@ -1,0 +1,128 @@
+"""Trials of remedies: the same images and conditions, the same model, behind each remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.evaluation.measurement import Measurement, Remedied
+from robustness.evaluation.spec import RunSpec
+from robustness.models import Classifier
+from robustness.models.inference.remedied_pass import behind
+from robustness.perturbations import Images
+from robustness.remedies import Chain
+
+if TYPE_CHECKING:
+    from robustness.evaluation.loop import Batch
+
+Floats = NDArray[np.float32]
+
+_AT_ONCE = 16
+"""Images whose views are asked about at once: memory stays flat however many views there are."""
+
+
+class Trials:
+    """Asks models behind remedies about the batches of one call of ``loop.answers``.
+
+    The predictions of several models together are computed once for all of them.
+    """
+
+    def __init__(self, load: Callable[..., Classifier]) -> None:
+        self._load = load
+        self._together: dict[tuple[str, str], list[Floats]] = {}
+
+    def tried(
+        self,
+        spec: RunSpec,
+        batch: Batch,
+        classifier: Classifier,
+        rows: Sequence[Sequence[Measurement]],
+    ) -> list[list[Measurement]]:
+        """The ``rows`` of ``classifier`` for ``batch``, with a trial of each remedy of ``spec``."""
+        found: list[list[Measurement]] = [list(own) for own in rows]
+        for chain in spec.remedies:
+            if chain.abstains:
+                continue  # the confidences are in the rows
+            answers = self._answers(spec, batch, classifier, chain)
+            for place, own in enumerate(found):
+                clean, *after = answers[place]
+                adaptive = self._attacked(spec, batch, classifier, chain, place)
+                for at, row in enumerate(own):
+                    worse = _worse(after[at], adaptive.get(at), row, clean)
+                    trial = Remedied(chain.id, *_top(clean), *_top(worse))
+                    own[at] = replace(row, remedies=(*row.remedies, trial))
+        return found
+
+    def _answers(
+        self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain
+    ) -> list[Floats]:
+        """By image, the probabilities (1 + conditions, classes), the original first."""
+        idle = [place for place, each in enumerate(spec.conditions, 1) if each.idle]
+        attacked = any(condition.needs_model for condition in spec.conditions)
+        key = chain.id, classifier.record.labels().key
+        if chain.several_models and key in self._together and not attacked:
+            return self._together[key]
+        asks = [classifier, *self._others(spec, classifier, chain)]
+        found = []
+        for frames in batch.frames:
+            answer = _asked(chain, asks, frames)
+            answer[idle] = answer[0]
+            found.append(answer)
+        if chain.several_models:
+            self._together[key] = found
+        return found
+
+    def _others(self, spec: RunSpec, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
+        """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
+        if chain.several_models:
+            key = classifier.record.labels().key
+            for name in spec.model_names:
+                known = models.REGISTRY[name]
+                if name != classifier.record.name and known.labels().key == key:
+                    yield self._load(name, side=spec.side)
+
+    def _attacked(
+        self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain, place: int
+    ) -> Mapping[int, Floats]:
+        """Probabilities for the image ``place``, attacked through ``chain``, by condition."""
+        if chain.several_models:
+            return {}  # an attack on one of the models is what is measured
+        found = {}
+        for at, condition in enumerate(spec.conditions):
+            if condition.needs_model:
+                through = classifier.with_remedies(chain)
+                image = condition.against(batch.pictures[place], spec.seed, through)
+                found[at] = through(image[None]).probabilities[0]
+        return found
+
+
+def _asked(chain: Chain, classifiers: Sequence[Classifier], images: Images) -> Floats:
+    """Probabilities (N, classes) for ``images`` of the models behind ``chain``."""
+
+    def pass_of(classifier: Classifier) -> Callable[[Images], tuple[Floats, dict[str, Floats]]]:
+        return lambda views: (classifier(views).probabilities, {})
+
+    asks = [pass_of(classifier) for classifier in classifiers]
+    parts = [
+        behind(chain, asks, images[start : start + _AT_ONCE])[0]
+        for start in range(0, len(images), _AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _top(probabilities: Floats) -> tuple[int, float]:
+    best = int(probabilities.argmax())
+    return best, float(probabilities[best])
+
+
+def _worse(plain: Floats, adaptive: Floats | None, row: Measurement, clean: Floats) -> Floats:
+    """The one of two predictions under attack that is incorrect or, without a label, changed."""
+    if adaptive is None:
+        return plain
+    own = int(clean.argmax()) if row.label is None else row.label
+    return plain if int(plain.argmax()) != own else adaptive

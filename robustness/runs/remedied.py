@@ -1,0 +1,104 @@
+"""What the remedies of a run gain, read from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from robustness.evaluation.condition import readable
+from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
+from robustness.runs.store import Run
+from robustness.statistics.remedies import Abstention, Gain, Trial, abstention, gains
+
+_COLUMNS = (
+    *("position", "condition", "label", "clean_top1", "top1"),
+    *("clean_probability", "probability", "remedies"),
+)
+_TRIAL = ("clean_top1", "top1")
+
+
+@dataclass(frozen=True)
+class RemedyFigures:
+    """The gains of the remedies of a run, and its abstentions if it asked for them."""
+
+    gains: tuple[Gain, ...]
+    abstentions: tuple[Abstention, ...]
+    milliseconds: dict[tuple[str, str], float]
+    """By remedy and model, what the remedy adds for one image; what is unknown is left out."""
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """The gains, JSON-ready, each with ``milliseconds`` (None if unknown)."""
+        return [
+            {**gain.as_dict(), "milliseconds": self.milliseconds.get((gain.remedy, gain.model))}
+            for gain in self.gains
+        ]
+
+
+def remedy_figures(run: Run) -> RemedyFigures:
+    """The figures of the remedies of ``run``; empty for a run without remedies or images."""
+    spec = run.manifest.spec
+    trials: list[Trial] = []
+    abstentions: list[Abstention] = []
+    if spec.remedies and run.row_count:
+        counted = run.rows.axes.positions[run.rows.axes.image_of >= 0]
+        for model in spec.model_names:
+            table = run.table(_COLUMNS, model)
+            table = table.filter(pc.is_in(table["position"], pa.array(counted, pa.int32())))
+            for condition, found in _by_condition(table):
+                trials += _trials(model, condition, found)
+                if any(chain.abstains for chain in spec.remedies):
+                    abstentions.append(abstention(model, condition, found, kept=ANSWERED_ORIGINALS))
+    return RemedyFigures(tuple(gains(trials)), tuple(abstentions), _milliseconds(run))
+
+
+def _by_condition(table: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each condition with its columns by image, in the order of the dataset."""
+    for condition in pc.unique(table["condition"]).to_pylist():
+        own = table.filter(pc.equal(table["condition"], condition)).sort_by("position")
+        found: dict[str, Any] = {
+            name: own[name].to_numpy()
+            for name in ("clean_top1", "top1", "clean_probability", "probability")
+        }
+        found["right"] = pc.coalesce(own["label"], own["clean_top1"]).to_numpy()
+        found["good"] = found["top1"] == found["right"]
+        found["remedies"] = own["remedies"].combine_chunks()
+        yield condition, found
+
+
+def _trials(model: str, condition: str, found: dict[str, Any]) -> Iterator[Trial]:
+    structs = found["remedies"].flatten()
+    names = list(dict.fromkeys(structs.field("remedy").to_pylist()))
+    attack = (known := readable(condition)) is not None and known.needs_model
+    right = found["right"]
+    clean_before = found["clean_top1"] == right
+    before = found["good"] & clean_before if attack else found["good"]
+    for place, name in enumerate(names):
+        clean, top = (
+            structs.field(each).to_numpy().reshape(len(right), len(names))[:, place]
+            for each in _TRIAL
+        )
+        clean_after = clean == right
+        after = (top == right) & clean_after if attack else top == right
+        yield Trial(name, model, condition, before, after, clean_before, clean_after)
+
+
+def _milliseconds(run: Run) -> dict[tuple[str, str], float]:
+    manifest = run.manifest
+    found = {}
+    for chain in manifest.spec.remedies:
+        prepared = manifest.remedies_ms.get(chain.id)
+        for model in manifest.spec.model_names:
+            latency = manifest.costs.get(model, {}).get("latency_ms")
+            if prepared is None or chain.abstains:
+                continue
+            more = (chain.passes - 1) * (latency or 0.0)
+            if chain.several_models:
+                others = [name for name in manifest.spec.model_names if name != model]
+                more = sum(manifest.costs.get(name, {}).get("latency_ms", 0.0) for name in others)
+            if latency is not None or chain.passes == 1:
+                found[chain.id, model] = prepared + more
+    return found

@@ -1,0 +1,161 @@
+"""What remedies gain: paired with the same model without them, on images that did not choose them.
+
+The images are split at random into halves. For each model and condition the first half chooses the
+remedy with the largest gain; the second half alone tells every gain, so that no figure is inflated
+by the choice. A chosen remedy is helpful if its gain is significant: the exact paired test, with
+Holm's correction over the models and conditions, and an interval above 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.metrics.intervals import difference_bounds
+from robustness.statistics.paired import established, holm, sign_flip
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One remedy on one model under one condition: truth values by image, (images,) each.
+
+    ``before`` and ``after`` say whether the prediction under the condition is correct (or, without
+    labels, that of the original), without and with the remedy; ``clean_before`` and
+    ``clean_after`` say so of the original.
+    """
+
+    remedy: str
+    model: str
+    condition: str
+    before: Flags
+    after: Flags
+    clean_before: Flags
+    clean_after: Flags
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The gain of a remedy in accuracy, as a share, on the images that tell it.
+
+    ``gain_low`` and ``gain_high`` are its 95 % interval, None with too few images;
+    ``cost_on_originals`` is the accuracy lost on the originals. ``chosen`` marks the remedy that
+    the other images chose for this model and condition, and ``helpful`` a chosen one whose gain is
+    significant. ``p`` is corrected for the number of chosen ones, None for the others.
+    """
+
+    remedy: str
+    model: str
+    condition: str
+    images: int
+    gain: float
+    gain_low: float | None
+    gain_high: float | None
+    cost_on_originals: float
+    chosen: bool
+    helpful: bool
+    p: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def gains(trials: Sequence[Trial], *, seed: int = 0) -> list[Gain]:
+    """The gain of each of ``trials``, which share their images; [] with fewer than 2 images."""
+    count = len(trials[0].before) if trials else 0
+    if count < 2:
+        return []
+    order = np.random.default_rng(seed).permutation(count)
+    choosing, telling = order[: count // 2], order[count // 2 :]
+    best: dict[tuple[str, str], tuple[float, int]] = {}
+    for place, trial in enumerate(trials):
+        gain = float(_net(trial.before, trial.after)[choosing].mean())
+        key = trial.model, trial.condition
+        if gain > 0 and gain > best.get(key, (0.0, 0))[0]:
+            best[key] = gain, place
+    chosen = [place for _, place in best.values()]
+    tests = [_net(trials[place].before, trials[place].after)[telling] for place in chosen]
+    p_values = dict(zip(chosen, holm([sign_flip(net) for net in tests]), strict=True))
+    return [_gain(trial, telling, p_values.get(place)) for place, trial in enumerate(trials)]
+
+
+def _net(before: Flags, after: Flags) -> NDArray[np.int64]:
+    return after.astype(np.int64) - before
+
+
+def _gain(trial: Trial, telling: NDArray[np.intp], p: float | None) -> Gain:
+    net = _net(trial.before, trial.after)[telling]
+    low, high = (
+        None if np.isnan(bound) else float(bound)
+        for bound in np.ravel(difference_bounds(net[:, None].astype(float)))
+    )
+    cost = -float(_net(trial.clean_before, trial.clean_after)[telling].mean())
+    gain = float(net.mean())
+    return Gain(
+        trial.remedy,
+        trial.model,
+        trial.condition,
+        len(telling),
+        gain,
+        low,
+        high,
+        cost + 0.0,  # no negative zero
+        p is not None,
+        p is not None and gain > 0 and established(p, low, high),
+        p,
+    )
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """A model that gives no prediction below a confidence, under one condition.
+
+    ``confidence`` is the one that 95 % of the choosing half of the originals reach. On the other
+    half ``answered`` is the share of the images with a prediction, ``accuracy`` the share of these
+    that is correct (None if there is none), ``accuracy_of_all`` that without abstaining.
+    """
+
+    model: str
+    condition: str
+    confidence: float
+    answered: float
+    accuracy: float | None
+    accuracy_of_all: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def abstention(
+    model: str,
+    condition: str,
+    columns: Mapping[str, NDArray[Any]],
+    *,
+    kept: float,
+    seed: int = 0,
+) -> Abstention:
+    """The abstention of ``model`` that keeps the share ``kept`` of the originals.
+
+    ``columns`` are ``clean_probability``, ``probability`` and ``good`` by image, as in ``gains``.
+    """
+    count = len(columns["good"])
+    order = np.random.default_rng(seed).permutation(count)
+    choosing, telling = order[: count // 2], order[count // 2 :]
+    confidence = float(np.quantile(columns["clean_probability"][choosing], 1 - kept))
+    answered = columns["probability"][telling] >= confidence
+    good = columns["good"][telling]
+    return Abstention(
+        model,
+        condition,
+        confidence,
+        float(answered.mean()),
+        float(good[answered].mean()) if answered.any() else None,
+        float(good.mean()),
+    )
