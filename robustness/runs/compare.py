@@ -134,8 +134,9 @@ def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> l
 def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
     a, b = first.spec, second.spec
     notes = [
-        *_alone("Model", a.model_names, b.model_names),
-        *_alone("Condition", *([said(c.effect) for c in spec.conditions] for spec in (a, b))),
+        *_alone("Models", a.model_names, b.model_names),
+        *_alone("Remedies", *([chain.id for chain in spec.remedies] for spec in (a, b))),
+        *_alone("Conditions", *([said(c.effect) for c in spec.conditions] for spec in (a, b))),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
@@ -164,7 +165,7 @@ def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[s
 
 def _alone(what: str, first: Collection[str], second: Collection[str]) -> list[str]:
     return [
-        f"{what}s of the {whose} alone: {some(alone, _SHOWN)}."
+        f"{what} of the {whose} alone: {some(alone, _SHOWN)}."
         for mine, others, whose in ((first, second, "baseline"), (second, first, "other run"))
         if (alone := [name for name in mine if name not in others])
     ]

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
 from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
 from robustness.runs.store import Run
@@ -43,13 +44,14 @@ def remedy_figures(run: Run) -> RemedyFigures:
     spec = run.manifest.spec
     trials: list[Trial] = []
     abstentions: list[Abstention] = []
+    names = [chain.id for chain in spec.remedies if not chain.abstains]
     if spec.remedies and run.row_count:
         counted = run.rows.axes.positions[run.rows.axes.image_of >= 0]
         for model in spec.model_names:
             table = run.table(_COLUMNS, model)
             table = table.filter(pc.is_in(table["position"], pa.array(counted, pa.int32())))
             for condition, found in _by_condition(table):
-                trials += _trials(model, condition, found)
+                trials += _trials(model, condition, found, names)
                 if any(chain.abstains for chain in spec.remedies):
                     abstentions.append(abstention(model, condition, found, kept=ANSWERED_ORIGINALS))
     return RemedyFigures(tuple(gains(trials)), tuple(abstentions), _milliseconds(run))
@@ -69,9 +71,13 @@ def _by_condition(table: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
         yield condition, found
 
 
-def _trials(model: str, condition: str, found: dict[str, Any]) -> Iterator[Trial]:
+def _trials(model: str, condition: str, found: dict[str, Any], names: list[str]) -> Iterator[Trial]:
     structs = found["remedies"].flatten()
-    names = list(dict.fromkeys(structs.field("remedy").to_pylist()))
+    if structs.field("remedy").to_pylist() != names * len(found["right"]):
+        raise RunError(
+            f"The rows of {model} under {condition} lack some of the remedies of the run: it was "
+            "damaged or changed. Evaluate the same anew."
+        )
     attack = (known := readable(condition)) is not None and known.needs_model
     right = found["right"]
     clean_before = found["clean_top1"] == right

@@ -10,6 +10,7 @@ from typing import Any
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import some
 from robustness.evaluation.provenance import versions
+from robustness.evaluation.rows import REMEDIES, schema
 from robustness.runs import rounding
 from robustness.runs.again import plan_again
 from robustness.runs.compare import version_notes
@@ -139,6 +140,7 @@ def agreement(run: Run, again: Run) -> Replay:
     before, after = run.digests, again.digests
     shared = [name for name in before if name in after]
     same = {name for name in shared if before[name] == after[name]}
+    columns = schema(run.own_scores).names + ([REMEDIES.name] if run.manifest.spec.remedies else [])
     return Replay(
         run=run,
         again=again,
@@ -152,5 +154,7 @@ def agreement(run: Run, again: Run) -> Replay:
                 {**run.manifest.versions, **_digests(run)}, {**versions(), **_digests(again)}
             )
         ),
-        changes=tuple(rounding.changes(run.table(), again.table(), same)) if same else (),
+        changes=tuple(rounding.changes(run.table(columns), again.table(columns), same))
+        if same
+        else (),
     )

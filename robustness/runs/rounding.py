@@ -31,6 +31,13 @@ FOLLOWING = ("clean_top5", "top5", "top5_overlap", "clean_correct5", "correct5")
 """What changes where classes of nearly equal probability below the first trade places."""
 
 
+_NESTED = {
+    "stages": tuple(RESCALED),
+    "remedies": ("clean_top1", "top1", "clean_probability", "probability"),
+}
+"""Columns of lists, with the values of their items."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A column whose values are not all the same.
@@ -66,19 +73,21 @@ def changes(first: pa.Table, second: pa.Table, images: Collection[str]) -> Itera
     """
     a, b = (_of(table, images) for table in (first, second))
     for name in a.column_names:
-        if name in ("position", "stages") or a[name].equals(b[name]):
+        if name in ("position", *_NESTED) or a[name].equals(b[name]):
             continue
         if name in RESCALED.values() and a[name].null_count == len(a):
             continue
         yield _change(a, name, *_apart(a[name].combine_chunks(), b[name].combine_chunks()))
-    if not a["stages"].equals(b["stages"]):
-        one, two = (table["stages"].combine_chunks() for table in (a, b))
-        for name in RESCALED:
+    for column, names in _NESTED.items():
+        if column not in a.column_names or a[column].equals(b[column]):
+            continue
+        one, two = (table[column].combine_chunks() for table in (a, b))
+        for name in names:
             apart = _apart(
                 *(pa.ListArray.from_arrays(c.offsets, c.values.field(name)) for c in (one, two))
             )
             if apart[0].any():
-                yield _change(a, f"stages {name}", *apart)
+                yield _change(a, f"{column} {name}", *apart)
 
 
 def _of(table: pa.Table, images: Collection[str]) -> pa.Table:

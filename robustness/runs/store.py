@@ -19,7 +19,7 @@ from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import counted, visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.rows import NUMBERS, schema, to_frame
+from robustness.evaluation.rows import NUMBERS, REMEDIES, schema, to_frame
 from robustness.models import elsewhere
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
@@ -187,7 +187,7 @@ class Run:
         every = schema(self.own_scores)
         wanted = every.names if columns is None else list(dict.fromkeys([*columns, "position"]))
         tables = [read_rows(part, wanted, model) for part in self.parts]
-        joined = pa.concat_tables(tables or [every.empty_table().select(wanted)])
+        joined = pa.concat_tables(tables or [every.append(REMEDIES).empty_table().select(wanted)])
         numbers = [number for part in self.parts for number in part.chunks]
         return joined if numbers == sorted(numbers) else joined.sort_by("position")
 

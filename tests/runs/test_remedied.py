@@ -1,0 +1,66 @@
+"""Runs with remedies: paired rows, the same in any batch, read and replayed; old runs stay."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from robustness import runs
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.spec import RunSpec
+from robustness.remedies import parse_all
+from robustness.runs.remedied import remedy_figures
+from tests.support.made_datasets import labelled_folder
+from tests.support.saved_runs import performed, spec, use_stand_ins
+
+ASKED = replace(
+    spec([Condition.of({"impulse_noise": 0.6}), Condition.of({"rotation": 0.0})]),
+    remedies=parse_all("median,flip,median+autocontrast,average,vote,abstain"),
+)
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_stand_ins(monkeypatch)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return labelled_folder(tmp_path / "photos")
+
+
+def test_rows_hold_the_prediction_behind_each_remedy(source: Path, tmp_path: Path) -> None:
+    run = performed(source, tmp_path / "runs", ASKED)
+    for row in run.table(["model", "condition", "top1", "clean_top1", "remedies"]).to_pylist():
+        names = [each["remedy"] for each in row["remedies"]]
+        assert names == ["median", "flip", "median+autocontrast", "average", "vote"]
+        if row["condition"].startswith("rotation"):
+            for each in row["remedies"]:
+                assert each["top1"] == each["clean_top1"]
+    found = remedy_figures(run)
+    assert len(found.gains) == 5 * 2 * 2
+    assert len(found.abstentions) == 2 * 2
+    assert all(row["milliseconds"] is None or row["milliseconds"] > 0 for row in found.as_rows())
+    assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
+
+
+def test_other_figures_are_those_of_the_run_without_remedies(source: Path, tmp_path: Path) -> None:
+    with_them = performed(source, tmp_path / "a", ASKED)
+    without = performed(source, tmp_path / "b", replace(ASKED, remedies=()))
+    assert with_them.table().equals(without.table())
+    assert with_them.figures().summary == without.figures().summary
+    assert not remedy_figures(without).gains
+    assert "remedies" not in str(without.manifest.as_dict())
+
+
+def test_a_run_goes_through_an_archive_and_its_spec_reads_back(
+    source: Path, tmp_path: Path
+) -> None:
+    assert RunSpec.from_dict(ASKED.as_dict()) == ASKED
+    run = performed(source, tmp_path / "a", ASKED)
+    archive = tmp_path / "run.zip"
+    runs.export_run(run, archive)
+    brought = runs.import_run(archive, tmp_path / "b")
+    assert remedy_figures(brought).gains == remedy_figures(run).gains
