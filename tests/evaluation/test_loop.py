@@ -31,6 +31,7 @@ from robustness.models import digest
 from robustness.perturbations import REGISTRY, Images, apply, compose
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.picture import Picture
+from robustness.remedies import parse_all
 from robustness.statistics.scorecard import summarise
 from tests.support.oracles import photos
 from tests.support.stand_ins import TWO, Stable, StandIn
@@ -126,6 +127,7 @@ CHANGES: dict[str, list[Any]] = {
     "seed": [4],
     "fit": ["squash"],
     "side": [384],
+    "remedies": [parse_all("median"), parse_all("median,tta")],
 }
 
 
