@@ -84,9 +84,7 @@ def make_spec(
             else graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
     asked = [Condition.parse(each) if isinstance(each, str) else each for each in conditions]
-    return specs.make_spec(
-        model_names, asked, seed=seed, fit=fit, side=side, remedies=remedies
-    )
+    return specs.make_spec(model_names, asked, seed=seed, fit=fit, side=side, remedies=remedies)
 
 
 @checked_call

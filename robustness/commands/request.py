@@ -166,9 +166,7 @@ def whole_spec(options: argparse.Namespace) -> RunSpec:
 
     if options.request is None:
         how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
-        return make_spec(
-            options.models, _conditions(options), remedies=options.remedies, **how
-        )
+        return make_spec(options.models, _conditions(options), remedies=options.remedies, **how)
     if twice := _said(options, _SAID_BY_A_REQUEST):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
     return read_request(options.request)

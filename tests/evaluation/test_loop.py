@@ -127,6 +127,7 @@ CHANGES: dict[str, list[Any]] = {
     "seed": [4],
     "fit": ["squash"],
     "side": [384],
+    "own_sides": [True],
     "remedies": [parse_all("median"), parse_all("median,tta")],
 }
 
