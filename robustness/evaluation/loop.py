@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.remedied import Trials
+from robustness.evaluation.remedied import Trials, among
 from robustness.evaluation.similarity import Stages, at, by_place, floors, similarities
 from robustness.evaluation.spec import RunSpec
 from robustness.metrics.predictions import top_k
@@ -146,7 +146,7 @@ def measured(
     known = [] if clean is None else list(clean)
     asked = classifier(shown.reshape(-1, *shown.shape[2:])) if each else None
     if asked is not None and spec.classes:
-        asked = _among(asked, spec.classes)
+        asked = among(asked, spec.classes)
     order = np.zeros(len(spec.conditions), np.intp)
     order[np.array(active, np.intp) - 1] = np.arange(1, 1 + len(active))
     rows = []
@@ -158,16 +158,6 @@ def measured(
         picture, seen = batch.pictures[place], batch.seen[place]
         rows.append(measurements(spec, picture, classifier, own[:1], own[order], seen))
     return rows
-
-
-def _among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
-    """``outputs`` with the probabilities of ``classes`` alone, which then sum to 1."""
-    known = [index for index in classes if index < outputs.probabilities.shape[1]]
-    kept = np.zeros_like(outputs.probabilities)
-    kept[:, known] = outputs.probabilities[:, known]
-    total = kept.sum(axis=1, keepdims=True)
-    kept = np.divide(kept, total, out=kept, where=total > 0)
-    return replace(outputs, probabilities=kept)
 
 
 Labelling = Callable[[ModelRecord], Sequence[int | None]]

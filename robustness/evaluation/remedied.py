@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.evaluation.measurement import Measurement, Remedied
 from robustness.evaluation.spec import RunSpec
-from robustness.models import Classifier
+from robustness.models import Classifier, Outputs
 from robustness.models.inference.remedied_pass import behind
 from robustness.perturbations import Images
 from robustness.remedies import Chain
@@ -70,7 +70,7 @@ class Trials:
         asks = [classifier, *self._others(spec, classifier, chain)]
         found = []
         for frames in batch.frames:
-            answer = _asked(chain, asks, frames)
+            answer = _asked(chain, asks, frames, spec.classes)
             answer[idle] = answer[0]
             found.append(answer)
         if chain.several_models:
@@ -97,15 +97,33 @@ class Trials:
             if condition.needs_model:
                 through = classifier.with_remedies(chain)
                 image = condition.against(batch.pictures[place], spec.seed, through)
-                found[at] = through(image[None]).probabilities[0]
+                answer = through(image[None])
+                answer = among(answer, spec.classes) if spec.classes else answer
+                found[at] = answer.probabilities[0]
         return found
 
 
-def _asked(chain: Chain, classifiers: Sequence[Classifier], images: Images) -> Floats:
+def among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
+    """``outputs`` with the probabilities of ``classes`` alone, which then sum to 1."""
+    known = [index for index in classes if index < outputs.probabilities.shape[1]]
+    kept = np.zeros_like(outputs.probabilities)
+    kept[:, known] = outputs.probabilities[:, known]
+    total = kept.sum(axis=1, keepdims=True)
+    kept = np.divide(kept, total, out=kept, where=total > 0)
+    return replace(outputs, probabilities=kept)
+
+
+def _asked(
+    chain: Chain, classifiers: Sequence[Classifier], images: Images, classes: Sequence[int]
+) -> Floats:
     """Probabilities (N, classes) for ``images`` of the models behind ``chain``."""
 
     def pass_of(classifier: Classifier) -> Callable[[Images], tuple[Floats, dict[str, Floats]]]:
-        return lambda views: (classifier(views).probabilities, {})
+        def ask(views: Images) -> tuple[Floats, dict[str, Floats]]:
+            found = classifier(views)
+            return (among(found, classes) if classes else found).probabilities, {}
+
+        return ask
 
     asks = [pass_of(classifier) for classifier in classifiers]
     parts = [

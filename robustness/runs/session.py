@@ -97,6 +97,11 @@ def plan(
     labels = labelled(dataset, sets, labelling)
     if own_classes:
         spec = replace(spec, classes=_own_classes(labels))
+    if race is not None and spec.remedies:
+        raise ParameterError(
+            "Expected either remedies or a race, got both: gains need every image under every "
+            "condition. Leave one of them out."
+        )
     if race is not None:
         race = racing.planned(race, spec, labels)
         order = racing.order(race, labels, spec.seed)
