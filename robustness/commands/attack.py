@@ -120,8 +120,9 @@ def _answers(picture: Picture, outcome: Outcome) -> tuple[RunSpec, list[Measurem
     import numpy as np
 
     from robustness import models
+    from robustness.evaluation.batch import Batch
     from robustness.evaluation.condition import AttackCondition
-    from robustness.evaluation.loop import Batch, measured, picture_scores
+    from robustness.evaluation.loop import measured, picture_scores
     from robustness.evaluation.spec import make_spec
 
     ready = [record.name for record in models.REGISTRY if models.state(record).ready]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics, models
+from robustness.evaluation.batch import Batch
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedied import Trials, among
@@ -103,15 +104,6 @@ def measurements(
             )
         )
     return rows
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Prepared images: their ``frames`` and ``picture_scores``."""
-
-    pictures: Sequence[Picture]
-    frames: Images
-    seen: Sequence[Mapping[str, NDArray[np.float64]]]
 
 
 def prepare(

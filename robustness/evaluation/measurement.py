@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Remedied(NamedTuple):
+class RemediedPrediction(NamedTuple):
     """The predictions of the same model behind a remedy, for the original and the condition.
 
     ``remedy`` is a ``Chain.id``. Under an attack ``top1`` is the worse of two predictions: for the
@@ -55,7 +55,7 @@ class Measurement:
     top5_probabilities: tuple[float, ...]
     scores: Mapping[str, float]
     stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    remedies: tuple[Remedied, ...] = ()
+    remedies: tuple[RemediedPrediction, ...] = ()
 
     @property
     def consistent(self) -> bool:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.evaluation.measurement import Measurement, Remedied
+from robustness.evaluation.batch import Batch
+from robustness.evaluation.measurement import Measurement, RemediedPrediction
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
 from robustness.models.inference.remedied_pass import behind
 from robustness.perturbations import Images
 from robustness.remedies import Chain
-
-if TYPE_CHECKING:
-    from robustness.evaluation.loop import Batch
 
 Floats = NDArray[np.float32]
 
@@ -54,7 +51,7 @@ class Trials:
                 adaptive = self._attacked(spec, batch, classifier, chain, place)
                 for at, row in enumerate(own):
                     worse = _worse(after[at], adaptive.get(at), row, clean)
-                    trial = Remedied(chain.id, *_top(clean), *_top(worse))
+                    trial = RemediedPrediction(chain.id, *_top(clean), *_top(worse))
                     own[at] = replace(row, remedies=(*row.remedies, trial))
         return found
 

@@ -13,7 +13,7 @@ from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
 from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
 from robustness.runs.store import Run
-from robustness.statistics.remedies import Abstention, Gain, Trial, abstention, gains
+from robustness.statistics.remedies import Abstention, Gain, PairedTruths, abstention, gains
 
 _COLUMNS = (
     *("position", "condition", "label", "clean_top1", "top1"),
@@ -42,7 +42,7 @@ class RemedyFigures:
 def remedy_figures(run: Run) -> RemedyFigures:
     """The figures of the remedies of ``run``; empty for a run without remedies or images."""
     spec = run.manifest.spec
-    trials: list[Trial] = []
+    trials: list[PairedTruths] = []
     abstentions: list[Abstention] = []
     names = [chain.id for chain in spec.remedies if not chain.abstains]
     if spec.remedies and run.row_count:
@@ -71,7 +71,9 @@ def _by_condition(table: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
         yield condition, found
 
 
-def _trials(model: str, condition: str, found: dict[str, Any], names: list[str]) -> Iterator[Trial]:
+def _trials(
+    model: str, condition: str, found: dict[str, Any], names: list[str]
+) -> Iterator[PairedTruths]:
     structs = found["remedies"].flatten()
     if structs.field("remedy").to_pylist() != names * len(found["right"]):
         raise RunError(
@@ -89,7 +91,7 @@ def _trials(model: str, condition: str, found: dict[str, Any], names: list[str])
         )
         clean_after = clean == right
         after = (top == right) & clean_after if attack else top == right
-        yield Trial(name, model, condition, before, after, clean_before, clean_after)
+        yield PairedTruths(name, model, condition, before, after, clean_before, clean_after)
 
 
 def _milliseconds(run: Run) -> dict[tuple[str, str], float]:

@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Trial:
+class PairedTruths:
     """One remedy on one model under one condition: truth values by image, (images,) each.
 
     ``before`` and ``after`` say whether the prediction under the condition is correct (or, without
@@ -66,7 +66,7 @@ class Gain:
         return asdict(self)
 
 
-def gains(trials: Sequence[Trial], *, seed: int = 0) -> list[Gain]:
+def gains(trials: Sequence[PairedTruths], *, seed: int = 0) -> list[Gain]:
     """The gain of each of ``trials``, which share their images; [] with fewer than 2 images."""
     count = len(trials[0].before) if trials else 0
     if count < 2:
@@ -89,7 +89,7 @@ def _net(before: Flags, after: Flags) -> NDArray[np.int64]:
     return after.astype(np.int64) - before
 
 
-def _gain(trial: Trial, telling: NDArray[np.intp], p: float | None) -> Gain:
+def _gain(trial: PairedTruths, telling: NDArray[np.intp], p: float | None) -> Gain:
     net = _net(trial.before, trial.after)[telling]
     low, high = (
         None if np.isnan(bound) else float(bound)

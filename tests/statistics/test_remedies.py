@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness.statistics.remedies import Trial, abstention, gains
+from robustness.statistics.remedies import PairedTruths, abstention, gains
 
 
 def trial(
     name: str, before: NDArray[np.bool_], after: NDArray[np.bool_], *, condition: str = "fog=0.6"
-) -> Trial:
+) -> PairedTruths:
     sure = np.ones(len(before), bool)
-    return Trial(name, "SqueezeNet", condition, before, after, sure, sure)
+    return PairedTruths(name, "SqueezeNet", condition, before, after, sure, sure)
 
 
 def test_a_gain_is_that_of_the_images_that_did_not_choose() -> None:
@@ -33,7 +33,7 @@ def test_a_gain_is_that_of_the_images_that_did_not_choose() -> None:
 def test_a_loss_on_originals_is_told() -> None:
     before = np.zeros(100, bool)
     clean = np.ones(100, bool)
-    harmed = Trial("median", "SqueezeNet", "fog=0.6", before, ~before, clean, ~clean)
+    harmed = PairedTruths("median", "SqueezeNet", "fog=0.6", before, ~before, clean, ~clean)
     (gain,) = gains([harmed])
     assert gain.cost_on_originals == 1
     assert gain.gain == 1

@@ -15,9 +15,10 @@ from robustness import models
 from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
 from robustness.datasets import Dataset, Entry, PublishedTree
+from robustness.evaluation.batch import Batch
 from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.drawing import drawn
-from robustness.evaluation.loop import Batch, answers, prepare
+from robustness.evaluation.loop import answers, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
