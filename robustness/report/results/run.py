@@ -81,7 +81,9 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
         replay=TOLD if run.told else REPLAY,
-        data=Data(run.tables, {**_tables(found), "slices": run.failures.slices}, run.own_scores),
+        data=Data(
+            run.tables, {**_tables(found), **run_failures.tables(run.failures)}, run.own_scores
+        ),
         note=BRACKETS if found.images >= statistics.FEWEST else "",
     )
 

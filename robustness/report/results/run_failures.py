@@ -16,7 +16,7 @@ from robustness.pictures.properties import PROPERTIES
 from robustness.report.content import Block, Chart, Section, Sortable, Text, Titled
 from robustness.report.results import run_reasons
 from robustness.report.wording import model
-from robustness.runs.failures import Failures
+from robustness.runs.failures import Entries, Failures
 from robustness.runs.selection import Chosen
 from robustness.statistics.slices import SLICE_RULE
 
@@ -28,6 +28,19 @@ def sections(found: Failures) -> list[Section]:
     """All sections that have something to say."""
     further = (run_reasons.changes, run_reasons.agreement, run_reasons.confidence)
     return [slices(found), *(told for each in further if (told := each(found)) is not None)]
+
+
+def tables(found: Failures) -> dict[str, Entries]:
+    """The tables of the JSON report, by name."""
+    return {
+        "slices": found.slices,
+        "changed_classes": found.changes,
+        "class_groups": found.groups,
+        "agreement": found.pairs,
+        "majority": found.majority,
+        "abstaining": found.confidence,
+        "risk_coverage": found.risk_coverage,
+    }
 
 
 def slices(found: Failures) -> Section:
