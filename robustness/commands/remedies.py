@@ -12,7 +12,9 @@ _TOLD = ("name", "label", "kind", "against", "source")
 
 def add(parsers: Parsers) -> None:
     """Add ``remedies``."""
-    listing = add_command(parsers, "remedies", remedies_command, asks_models=False)
+    listing = add_command(
+        parsers, "remedies", remedies_command, asks_models=False, asks_plugins=True
+    )
     add_shared(listing, "--json")
 
 

@@ -1,6 +1,6 @@
-"""Plugins: perturbations, metrics and attacks that a user adds, in Python or as data."""
+"""Plugins: perturbations, metrics, attacks and remedies that a user adds, in Python or as data."""
 
-from robustness.plugins.adding import attack, metric, perturbation
+from robustness.plugins.adding import attack, metric, perturbation, remedy_plugin
 from robustness.plugins.loading import load
 from robustness.plugins.origins import INTERFACE, VARIABLE, Plugin, plugin_of, plugins
 
@@ -14,4 +14,5 @@ __all__ = [
     "perturbation",
     "plugin_of",
     "plugins",
+    "remedy_plugin",
 ]

@@ -1,4 +1,4 @@
-"""Decorators that add a perturbation, a metric or an attack; all but the function has a default.
+"""Decorators that add a perturbation, metric, attack or remedy; all but the function has a default.
 
 What a plugin's function returns is checked, and an exception in it becomes one sentence.
 """
@@ -25,6 +25,9 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, Stage
 from robustness.perturbations.perturbation import OWN, Streams, words
 from robustness.plugins.origins import register
+from robustness.remedies import ON_IMAGE, Remedy
+from robustness.remedies import REGISTRY as REMEDIES
+from robustness.remedies.remedy import Levels
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -183,6 +186,35 @@ def attack(
     return added
 
 
+def remedy_plugin(
+    label: str = "",
+    *,
+    name: str = "",
+    against: str = "what its plugin names",
+    source: str = "",
+) -> Callable[[Function], Function]:
+    """A decorator that adds ``function(image)`` as a remedy on the image.
+
+    ``image`` is uint8 RGB of shape (side, side, 3) and read-only; the function returns one like it.
+    ``against`` says, in words, what it should help against.
+    """
+
+    def added(function: Function) -> Function:
+        own = _name(REMEDIES, function, name)
+        record = Remedy(
+            name=own,
+            function=_mending(own, function),
+            label=label or _label(own),
+            kind=ON_IMAGE,
+            against=against,
+            source=source or f"the plugin {function.__module__}",
+        )
+        register(REMEDIES, record, function)
+        return function
+
+    return added
+
+
 def _name(registry: Registry[Any], function: Any, name: str) -> str:
     if not callable(function):
         raise PluginError(f"Expected a function to add as a {registry.kind}, got {function!r}.")
@@ -265,6 +297,23 @@ def _comparing(
         return found.astype(np.float64)
 
     return compare
+
+
+def _mending(name: str, function: Callable[..., Any]) -> Callable[[Levels], Levels]:
+    what = f"remedy {name!r}"
+
+    @wraps(function)
+    def mend(image: Levels) -> Levels:
+        shown = image.view()
+        shown.flags.writeable = False
+        found = np.asarray(_called(what, function, shown))
+        if found.shape != image.shape or found.dtype != np.uint8:
+            raise PluginError(
+                f"The {what} returned {_told(found)}: expected uint8 of shape {image.shape}."
+            )
+        return found
+
+    return mend
 
 
 def _moving(name: str, function: Callable[..., Any]) -> Callable[[Task, State], Images | None]:

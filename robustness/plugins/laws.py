@@ -20,6 +20,8 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, apply
 from robustness.pictures.eight_bits import round_to_grid
 from robustness.plugins.origins import records_of
+from robustness.remedies import REGISTRY as REMEDIES
+from robustness.remedies import Chain, parse
 
 SIDES = (224, 96)
 STRENGTHS = (0.05, 0.25, 0.5, 0.75, 1.0)
@@ -68,6 +70,8 @@ def _laws(kind: str, name: str, classifier: Callable[[], Classifier]) -> list[La
         return _of_perturbation(PERTURBATIONS[name])
     if kind == METRICS.kind:
         return _of_metric(METRICS[name])
+    if kind == REMEDIES.kind:
+        return _of_remedy(parse(name))
     return _of_attack(ATTACKS[name], classifier)
 
 
@@ -179,6 +183,21 @@ def _of_metric(record: Metric) -> list[Law]:
         ("gives each pair the same number alone and among others", alone),
         ("gives finite numbers for different inputs", finite),
         *([("stays within its bounds", bounded)] if bounds else []),
+    ]
+
+
+def _of_remedy(chain: Chain) -> list[Law]:
+    def runs(side: int) -> str:
+        chain.images(images(side))
+        return ""
+
+    def repeats() -> str:
+        first, second = chain.images(images(SIDES[0])), chain.images(images(SIDES[0]))
+        return "" if np.array_equal(first, second) else "the second image differs from the first"
+
+    return [
+        *((f"runs on images of {side} pixels", partial(runs, side)) for side in SIDES),
+        ("gives the same image again", repeats),
     ]
 
 

@@ -31,11 +31,12 @@ from robustness.plugins.origins import (
     loading,
     note,
 )
+from robustness.remedies import REGISTRY as REMEDIES
 
 GROUP = "robustness.plugins"
 """The group of entry points."""
 
-REGISTRIES = (PERTURBATIONS, METRICS, ATTACKS)
+REGISTRIES = (PERTURBATIONS, METRICS, ATTACKS, REMEDIES)
 
 _LOADED: dict[str, str] = {}
 """The name of the plugin by the text that asked for it."""

@@ -26,6 +26,7 @@ from robustness.perturbations import compose
 from robustness.plugins import loading, origins
 from robustness.plugins.adding import TAKEN
 from robustness.plugins.laws import images
+from robustness.remedies import parse
 from robustness.report import of_run, write
 from robustness.runs.again import plan_again
 from robustness.runs.replay import replay
@@ -114,6 +115,11 @@ def test_a_job_loads_the_plugins(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     command = [sys.executable, "-m", "robustness", "runs", "resume", str(unfinished)]
     subprocess.run([*command, "--background"], check=True, env=environment(), cwd=os.getcwd())
     assert runs.load(unfinished).frame()["changed_pixels"].gt(0).all()
+
+
+def test_a_remedy_of_a_plugin_is_one_like_the_others(folder: Path) -> None:
+    before = np.full((1, 8, 8, 3), 15 / 255, np.float32)
+    np.testing.assert_allclose(parse("drop_bits").images(before), 8 / 255, atol=1e-6)
 
 
 def test_a_page_offers_the_perturbation_and_shows_the_metric(folder: Path) -> None:

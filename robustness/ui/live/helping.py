@@ -14,7 +14,7 @@ import streamlit as st
 from PIL import Image
 
 from robustness import models
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.text import plain
 from robustness.charts.verdict import Mark, judged
 from robustness.evaluation.correctness import is_correct, label_index
@@ -203,11 +203,15 @@ def _card(done: Helped) -> dict[str, Any]:
         word = "correct" if done.asked.truth else "unchanged"
         tone = judged(True, True).tone if good == len(marks) else judged(False, False).tone
         lines = [{"tone": tone, "text": f"{good} of {len(marks)} {word}", "model": ""}]
+    try:
+        after = image(done.asked, done.chain, done.altered)
+    except PluginError as error:
+        after, lines = done.altered.image, [{"tone": "incorrect", "text": str(error), "model": ""}]
     return {
         "id": done.chain.id,
         "label": done.chain.label,
         "lines": lines,
-        "image": _thumbnail(image(done.asked, done.chain, done.altered)),
+        "image": _thumbnail(after),
     }
 
 
