@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     attack_speed,
     batch_speed,
+    choices,
     claims,
     dataset_memory,
     dataset_speed,
@@ -50,6 +51,7 @@ _TABLES = {
     interval_coverage: "How often the intervals hold the truth, simulated",
     claims: "How often what is claimed of a run holds, simulated",
     race: "Races: false answers and passes saved, simulated",
+    choices: "How often a choice names the wrong model, simulated",
     explain_speed: "Heat maps of four images against their forward pass, offline models",
     attack_speed: "PGD of 20 steps against 20 bare passes forward and back, offline models",
     live_drag: "What follows a slider that is held, in a browser on the same cores",
