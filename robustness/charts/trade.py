@@ -131,9 +131,7 @@ def published(measured: Sequence[Entry], elsewhere: Sequence[Entry]) -> go.Figur
             "x": [e["clean_error"] / 100 for e in elsewhere],
             "y": [e["mce"] for e in elsewhere],
             "text": [e["model"] for e in elsewhere],
-            "mode": "markers+text",
-            "textposition": "top center",
-            "textfont": {"size": 10, "color": "#8796a5"},
+            "mode": "markers",
             "marker": {"size": 9, "color": "#8796a5", "symbol": "circle-open"},
             "hovertemplate": "%{text}: error %{x:.1%}, mCE %{y:.1f}"
             "<extra>measured elsewhere</extra>",
