@@ -54,6 +54,8 @@ class EvaluatedRun(Run):
         told = report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in told.answer]
         parts += [_table(titled.table.head, titled.table.rows) for titled in told.brief[:1]]
+        if self.raced is not None:
+            return "\n".join(parts)
         found = self.figures()
         png = b64encode(to_png(perturbation_heatmap(found.by_perturbation, found.ranked_by)))
         parts.append(

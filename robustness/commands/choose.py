@@ -60,8 +60,9 @@ def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, runs
 
+    opened = [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs]
     found = api.choose(
-        [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs],
+        opened,
         weights=options.weights,
         min_accuracy=options.min_accuracy,
         max_latency_ms=options.max_latency_ms,
@@ -73,10 +74,12 @@ def choose_command(options: argparse.Namespace) -> int:
         console.print_json(found.as_dict())
         return 0
     from robustness import report
-    from robustness.report.results import run_choice
+    from robustness.report.results import run_choice, run_race
 
     weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
     console.say("\n".join(found.sentences))
-    table = run_choice.table(found.models, found.quantity)
-    console.say(report.printed_blocks([table, *map(report.Text, weighted)]))
+    tables = [run_choice.table(found.models, found.quantity)]
+    for run in opened:
+        tables += run_race.tables(run, run.raced) if run.raced is not None else []
+    console.say(report.printed_blocks([*tables, *map(report.Text, weighted)]))
     return 0

@@ -20,6 +20,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.racing import BEST, GATE, ORDER, GateRace, ModelRace, RaceLimit
 
+MOST_MODELS, MOST_LIMITS = 64, 4096
 BATCH = 1
 """Images between two decisions."""
 
@@ -100,6 +101,7 @@ def planned(race: Race, spec: RunSpec, labels: Mapping[str, Sequence[int | None]
             "Expected models with the same classes for a race, got several sets of classes: race "
             "those of each set."
         )
+    check_size(race, spec)
     (known,) = labels.values()
     is_labelled = any(label is not None for label in known)
     needs = race.unit == CLASS or any(limit.quantity != "consistent" for limit in race.limits)
@@ -117,11 +119,24 @@ def order(race: Race, labels: Mapping[str, Sequence[int | None]], seed: int) -> 
     return shuffled(known if race.unit == CLASS else None, len(known), seed)
 
 
+def check_size(race: Race, spec: RunSpec) -> None:
+    """Raise ``ParameterError`` for more models or limits than a race has memory for, or no limit.
+
+    Manifests from elsewhere may claim any number.
+    """
+    what, count, least, most = "models", len(spec.models), 1, MOST_MODELS
+    if race.goal == GATE:
+        what, count, least, most = "limits", len(race.limits), 1, MOST_LIMITS
+    if not least <= count <= most:
+        raise ParameterError(f"Expected {least} to {most:,} {what} for a race, got {count:,}.")
+
+
 class Track:
     """A race fed with rows, in the order in which the images are asked."""
 
     def __init__(self, race: Race, spec: RunSpec) -> None:
         self.race, self.total, self.units = race, 0, 0
+        check_size(race, spec)
         self.contest: ModelRace | GateRace
         if race.goal == GATE:
             self.contest = GateRace([limit.bare for limit in race.limits])
@@ -251,7 +266,7 @@ def sentences(told: Mapping[str, Any], pictures: int) -> list[str]:
         broken = [limit for limit in told["limits"] if limit["outcome"] == "broken"]
         undecided = [limit for limit in told["limits"] if limit["outcome"] == "not shown"]
         if told["passed"]:
-            return [f"{head}: all {counted(len(told['limits']), 'limit')} are kept."]
+            return [f"{head}: every limit is kept ({len(told['limits'])})."]
         if broken:
             return [f"{head}: {counted(len(broken), 'limit')} broken."]
         return [f"{head}: {counted(len(undecided), 'limit')} undecided."]

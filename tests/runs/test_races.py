@@ -215,6 +215,9 @@ def test_an_exported_race_comes_back(run: runs.Run, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_raced_is_refused(photos: Path, tmp_path: Path) -> None:
+    unlimited = Race(goal="gate")
+    with pytest.raises(ParameterError, match="limits for a race"):
+        planned(photos, unlimited)
     alone = spec(suite_conditions("study"), names=(STEADY,))
     with pytest.raises(ParameterError, match="at least two models"):
         runs.plan(str(photos), alone, race=Race())
@@ -245,6 +248,7 @@ def test_the_command_and_python_tell_the_same(
     told = json.loads(capsys.readouterr().out)["race"]
     again = robustness.evaluate(photos, models=NAMES, side=64, until="settled")
     assert again.raced == told
+    assert models.label(STEADY) in again._repr_html_()
     assert told["best"] == [STEADY]
     (tmp_path / "budget.toml").write_text("[[limit]]\nmin_consistency = 0.5\n")
     gate_of = ["check", str(photos), "--budget", str(tmp_path / "budget.toml")]

@@ -108,7 +108,7 @@ def _of_race(run: Run, told: Mapping[str, Any], cases: bool) -> Report:
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
         replay=REPLAY,
-        data=Data(run.tables, {}),
+        data=Data(run.tables, {key: told[key] for key in ("differences", "limits") if key in told}),
     )
 
 
