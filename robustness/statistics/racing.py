@@ -130,13 +130,14 @@ class ModelRace:
 
     def outcome(self) -> dict[str, Any]:
         """JSON-ready: the best, those worse, and every difference."""
-        best = self.best
+        best, scores = self.best, self.scores
+        worse = [model for model in self.order if model not in best]
         return {
             "settled": self.settled,
             "best": list(best),
-            "worse": [model for model in self.order if model not in best],
+            "worse": worse,
             "order": self.order if self.goal == ORDER else [],
-            "scores": {model: list(bounds) for model, bounds in self.scores.items()},
+            "scores": {model: list(scores[model]) for model in (*best, *worse)},
             "differences": [vars(gap) for gap in self.gaps],
         }
 
