@@ -16,6 +16,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.models.inference.choice import chosen
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import Plugin, plugin_of
+from robustness.remedies import REGISTRY as REMEDIES
 
 ENGINE = "inference engine"
 """The engine of the forward passes, among the versions. Engines, and versions of one engine, agree
@@ -39,6 +40,7 @@ def plugins_of(spec: RunSpec) -> list[Plugin]:
         *((PERTURBATIONS, name) for each in spec.conditions for name in each.perturbations),
         *((ATTACKS, attack.name) for each in spec.conditions for attack in each.attacks),
         *((metrics.REGISTRY, name) for name in own_scores()),
+        *((REMEDIES, remedy.name) for chain in spec.remedies for remedy in chain.remedies),
     ]
     found = (plugin_of(registry, name) for registry, name in used)
     return sorted({plugin for plugin in found if plugin}, key=lambda plugin: plugin.name)

@@ -20,6 +20,7 @@ from robustness.datasets import LABELLINGS
 from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
+from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs.racing import Race
 
 FILE = "manifest.json"
@@ -201,16 +202,19 @@ def read(folder: Path) -> Manifest:
 def require_plugins(run: str, head: Mapping[str, Any]) -> None:
     """Raise ``RunError`` if a condition of the manifest ``head`` needs a plugin that is missing."""
     told, spec = head.get("plugins"), head.get("spec")
-    asked = spec.get("perturbations") if isinstance(spec, dict) else None
+    spec = spec if isinstance(spec, dict) else {}
+    asked, chains = spec.get("perturbations"), spec.get("remedies")
     loaded = {plugin.name for plugin in plugins()}
     missing = sorted({*told} - loaded) if isinstance(told, dict) else []
     if not missing or not isinstance(asked, list):
         return
     each = [condition for condition in asked if isinstance(condition, dict)]
     names = {str(name) for c in each for name in ([c["attack"]] if "attack" in c else c)}
-    if unknown := sorted(
-        name for name in names if name not in {*PERTURBATIONS.names, *ATTACKS.names}
-    ):
+    names |= {
+        part for c in (chains if isinstance(chains, list) else ()) for part in str(c).split("+")
+    }
+    known = {*PERTURBATIONS.names, *ATTACKS.names, *REMEDIES.names}
+    if unknown := sorted(names - known):
         raise RunError(
             f"The run {run} needs the plugin {' or '.join(missing)} for {', '.join(unknown)}: "
             "name it in the setting plugins, or install it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -333,9 +334,11 @@ class Session:
             if self._sums.loose_rows > self._compact_beyond and not changes:
                 self._compact()
         except OSError as error:
+            # Arrow has the reason within a text of its own.
+            reason = os.strerror(error.errno) if error.errno else error.strerror
             raise RunError(
-                f"The rows of the run {self.manifest.id} cannot be written: {error.strerror}; make "
-                "room, then continue the run.",
+                f"The rows of the run {self.manifest.id} cannot be written: {reason}; make room, "
+                "then continue the run.",
                 hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
             ) from error
 

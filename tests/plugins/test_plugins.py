@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -96,6 +97,8 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_replay_names_it(
     with_metric = performed(source, folder / "runs", spec(CONDITIONS), limit=2).folder
     asked = spec([Condition.of({"hot_pixels": 0.5})])
     with_perturbation = performed(source, folder / "runs", asked, limit=2).folder
+    remedied = replace(spec(CONDITIONS), remedies=(parse("drop_bits"),))
+    with_remedy = performed(source, folder / "runs", remedied, limit=2).folder
     (folder / "robustness.toml").unlink()
     plugins.load()
     run = runs.load(with_metric)
@@ -104,6 +107,8 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_replay_names_it(
         plan_again(run.manifest)
     with pytest.raises(RunError, match=r"hot\.py.*hot_pixels"):
         runs.load(with_perturbation)
+    with pytest.raises(RunError, match=r"hot\.py.*drop_bits"):
+        runs.load(with_remedy)
 
 
 def test_a_job_loads_the_plugins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
