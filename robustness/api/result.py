@@ -43,6 +43,24 @@ class EvaluatedRun(Run):
         report.format_of(Path(to))  # now rather than after all the work
         return report.write(report.of_run(self), Path(to))
 
+    def model_card(self, model: str = "") -> str:
+        """The ``model-index`` of ``model`` as the front matter of a Hugging Face model card.
+
+        Raises ``ParameterError`` for a model that the run does not have.
+        """
+        from robustness.report import shared
+
+        return shared.model_card(self, model)
+
+    def log_mlflow(self) -> str:
+        """Log each model to the active experiment of MLflow; return the ids of its runs.
+
+        Raises ``ParameterError`` if MLflow is not installed.
+        """
+        from robustness.report import shared
+
+        return shared.log_mlflow(self)
+
     def _repr_html_(self) -> str:
         """The answers, the table of models and the heat map of the report, as static HTML."""
         if not self.images:

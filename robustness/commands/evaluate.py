@@ -47,6 +47,9 @@ def add(parsers: Parsers) -> None:
         metavar="imagenet|FILE",
         help="with --predictions: what indices of classes mean; a file names one class a line",
     )
+    evaluated.add_argument(
+        "--log-mlflow", action="store_true", help="also log each model to MLflow (mlflow-skinny)"
+    )
     add_shared(evaluated, "--out")
     add_request(evaluated)
     add_race(evaluated, "settled", "ordered")
@@ -91,6 +94,11 @@ def evaluate_command(options: argparse.Namespace) -> int:
         found = [_of_predictions(options)]
     else:
         found = evaluated(options, options.source, resume=options.resume, race=lambda _spec: until)
+    if options.log_mlflow:
+        from robustness.report.shared import log_mlflow
+
+        for run in found:
+            console.remark(f"Logged to MLflow: {log_mlflow(run)}")
     if options.json:
         documents = [_document(run) for run in found]
         console.print_json(documents[0] if len(documents) == 1 else documents)

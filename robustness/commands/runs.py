@@ -29,7 +29,7 @@ def add(parsers: Parsers) -> None:
     add_shared(reported, "--out")
 
     listing = add_command(parsers, "runs", runs_command, "--json", "--out", asks_models=False)
-    actions = listing.add_subparsers(metavar="[compare|resume|export|import|delete]")
+    actions = listing.add_subparsers(metavar="[compare|resume|card|export|import|delete]")
 
     compared = _add_action(actions, "compare", compare_command, asks_models=True)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
@@ -44,6 +44,10 @@ def add(parsers: Parsers) -> None:
     )
     resumed.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(resumed, "--engine", "--address")
+
+    carded = _add_action(actions, "card", card_command, asks_models=True)
+    carded.add_argument("run", metavar="RUN", help=RUN)
+    carded.add_argument("--model", default="", metavar="NAME", help="in a run of several models")
 
     exported = _add_action(actions, "export", export_command)
     exported.add_argument("run", metavar="RUN", help=RUN)
@@ -90,6 +94,13 @@ def report_command(options: argparse.Namespace) -> None:
     console.end_progress()
     for path in written:
         console.say(str(path))
+
+
+def card_command(options: argparse.Namespace) -> None:
+    """Print the results of a model as the front matter of a Hugging Face model card."""
+    from robustness.report.shared import model_card
+
+    console.say(model_card(_opened(options.run, options), options.model))
 
 
 def runs_command(options: argparse.Namespace) -> None:

@@ -1,0 +1,133 @@
+"""A run where people keep results: the card of a Hugging Face model, and MLflow."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from robustness import models, report
+from robustness.base.errors import ParameterError, RunError
+from robustness.evaluation.condition import short
+from robustness.runs import MANIFEST_FILE, Run
+
+_RATES = ("clean_accuracy", "perturbed_accuracy", "consistency", "robust_accuracy")
+
+
+def model_card(run: Run, model: str = "") -> str:
+    """The ``model-index`` of ``model`` as the front matter of a Hugging Face model card.
+
+    It has one result for the run and one for each condition. ``model`` may be left out in a run of
+    one model. Raises ``RunError`` for a run without rows, ``ParameterError`` for another model.
+    """
+    name = _chosen(run, model)
+    results = [
+        {
+            "task": {"type": "image-classification", "name": "Image Classification"},
+            "dataset": {"name": f"{run.title}{where}", "type": "imagefolder", "split": "test"},
+            "metrics": [
+                {"type": _type(key), "name": key.replace("_", " "), "value": value}
+                for key, value in _figures(entry)
+            ],
+        }
+        for where, entry in _entries(run, name)
+    ]
+    index = [{"name": models.label(name), "results": results}]
+    # JSON is YAML, too.
+    return f"---\nmodel-index: {json.dumps(index, indent=1, ensure_ascii=False)}\n---\n"
+
+
+def log_mlflow(run: Run) -> str:
+    """Log each model of ``run`` to MLflow as a run of the active experiment; return the ids.
+
+    Parameters are what was asked, metrics the rates with their bounds and the accuracy or
+    consistency under each condition; the manifest and the HTML report are artifacts. Raises
+    ``ParameterError`` if MLflow is not installed, ``RunError`` if it cannot be reached.
+    """
+    try:
+        import mlflow
+    except ImportError as error:
+        raise ParameterError(
+            "Logging to MLflow needs it: run 'pip install mlflow-skinny'."
+        ) from error
+    try:
+        return ", ".join(_logged(mlflow, run, name) for name in run.manifest.spec.model_names)
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
+
+
+def _logged(mlflow: Any, run: Run, name: str) -> str:
+    spec = run.manifest.spec
+    with (
+        mlflow.start_run(run_name=f"{run.id} {name}") as active,
+        tempfile.TemporaryDirectory() as to,
+    ):
+        mlflow.log_params(
+            {
+                "model": name,
+                "dataset": run.title,
+                "images": run.images,
+                "conditions": len(spec.conditions),
+                "seed": spec.seed,
+                "fit": spec.fit,
+                "side": spec.side,
+                "robustness": run.manifest.versions.get("robustness", ""),
+            }
+        )
+        (_, whole), *conditions = _entries(run, name)
+        bounds = {
+            f"{key}_{side}": whole[f"{key}_{side}"]
+            for key, _ in _figures(whole)
+            for side in ("low", "high")
+            if whole[f"{key}_{side}"] is not None
+        }
+        mlflow.log_metrics({**dict(_figures(whole)), **bounds})
+        for where, entry in conditions:
+            found = dict(_figures(entry))
+            key = next((k for k in ("perturbed_accuracy", "consistency") if k in found), None)
+            if key is not None:
+                mlflow.log_metric(_metric_name(f"{key}{where}"), found[key])
+        mlflow.log_artifact(str(run.folder / MANIFEST_FILE))
+        for path in report.write(report.of_run(run), Path(to) / "report.html"):
+            mlflow.log_artifact(str(path))
+        return str(active.info.run_id)
+
+
+def _metric_name(text: str) -> str:
+    """``text`` with the characters that MLflow allows."""
+    return re.sub(r"[^\w./ -]", " ", text)[:250]
+
+
+def _chosen(run: Run, model: str) -> str:
+    if not run.images:
+        raise RunError(f"The run {run.id} has no rows: there is nothing to tell.")
+    names = run.manifest.spec.model_names
+    if not model and len(names) == 1:
+        return names[0]
+    if model not in names:
+        raise ParameterError(
+            f"Expected one of the models {', '.join(names)}, got {model or 'none'!r}."
+        )
+    return model
+
+
+def _entries(run: Run, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("", the model's entry), then (", CONDITION", its entry under the condition)."""
+    found = run.figures()
+    yield "", next(entry for entry in found.summary if entry["model"] == name)
+    for entry in found.by_perturbation:
+        if entry["model"] == name:
+            yield f", {short(entry['condition'])}", entry
+
+
+def _figures(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for key in _RATES:
+        if entry.get(key) is not None:
+            yield key, float(entry[key])
+
+
+def _type(key: str) -> str:
+    return "accuracy" if key.endswith("accuracy") else key
