@@ -62,12 +62,14 @@ APART = {
 
 OPTIONAL = {
     "keras_hub": "requirements-hub.in",
+    "mlflow": "requirements-mlflow.in",
     "ray": "requirements-ray.in",
 }
 """Optional packages, and the file of requirements that asks for each."""
 
 LATE = {
     "keras_hub": ["robustness/models/in_tensorflow/transformers.py"],
+    "mlflow": ["robustness/report/shared.py"],
     "ray": ["robustness/runs/engines/ray_cluster.py"],
     "fpdf": ["robustness/report/formats/pdf_paper.py"],
     "jinja2": ["robustness/report/formats/html.py", "robustness/ui/browser/html.py"],
