@@ -18,15 +18,18 @@ from robustness.statistics.grid import Grid, mean_of_rows
 MOST = 20
 """Changes that are kept of each model and condition."""
 
-_QUERY = """SELECT model, {condition} AS under, clean_top1, top1,
-    count(DISTINCT position) AS images,
-    sum(count(DISTINCT position)) OVER (PARTITION BY model, under) AS every
-    FROM rows WHERE top1 <> clean_top1
-    AND position IN (SELECT unnest($positions::INTEGER[]))
-    GROUP BY model, under, clean_top1, top1
+_QUERY = """SELECT {under} AS under, clean_top1, top1, count(*) AS images,
+    sum(count(*)) OVER (PARTITION BY under) AS every
+    FROM (SELECT {columns}, clean_top1, top1 FROM rows
+        WHERE model = $model AND top1 <> clean_top1
+        AND position IN (SELECT unnest($positions::INTEGER[])))
+    GROUP BY under, clean_top1, top1
     QUALIFY row_number() OVER
-        (PARTITION BY model, under ORDER BY images DESC, clean_top1, top1) <= $most
-    ORDER BY model, under, images DESC, clean_top1, top1"""
+        (PARTITION BY under ORDER BY images DESC, clean_top1, top1) <= $most
+    ORDER BY under, images DESC, clean_top1, top1"""
+
+_UNDER = {"''": "DISTINCT position", "condition": "condition"}
+"""Under any condition an image counts once; under one condition it has one row."""
 
 
 def by_condition(rows: Rows, positions: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -57,9 +60,13 @@ def by_condition(rows: Rows, positions: NDArray[np.int64]) -> list[dict[str, Any
                 became=(before, after),
             ).text,
         }
-        for name in ("''", "condition")
-        for model, condition, before, after, images, every in rows.ask(
-            _QUERY.format(condition=name), positions=positions.tolist(), most=MOST
+        for under, columns in _UNDER.items()
+        for model in sorted(rows.axes.models)
+        for condition, before, after, images, every in rows.ask(
+            _QUERY.format(under=under, columns=columns),
+            model=model,
+            positions=positions.tolist(),
+            most=MOST,
         )
     ]
 

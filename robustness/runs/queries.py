@@ -115,6 +115,12 @@ class Rows:
             cursor = self._connection.cursor()
         try:
             yield cursor.sql(source + query, params={"files": paths, **values})
+        except duckdb.OutOfMemoryException as error:
+            raise RunError(
+                f"The run has too many rows for this table: expected a query within {MEMORY} of "
+                "memory.",
+                hint="Evaluate fewer images or conditions in one run.",
+            ) from error
         except duckdb.Error as error:
             raise RunError(
                 "The rows of the run cannot be read any more: a file is gone or damaged.",
