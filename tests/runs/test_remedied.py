@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustness import runs
+from robustness import report, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
 from robustness.remedies import parse_all
@@ -64,3 +64,13 @@ def test_a_run_goes_through_an_archive_and_its_spec_reads_back(
     runs.export_run(run, archive)
     brought = runs.import_run(archive, tmp_path / "b")
     assert remedy_figures(brought).gains == remedy_figures(run).gains
+
+
+def test_the_report_says_what_would_help(source: Path, tmp_path: Path) -> None:
+    run = performed(source, tmp_path / "a", ASKED)
+    told = report.of_run(run)
+    titles = [section.title for section in told.sections]
+    assert "What would help?" in titles
+    assert any("nothing tried" in sentence or "gains" in sentence for sentence in told.answer)
+    without = performed(source, tmp_path / "b", replace(ASKED, remedies=()))
+    assert "What would help?" not in [s.title for s in report.of_run(without).sections]

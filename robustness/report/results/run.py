@@ -20,12 +20,14 @@ from robustness.report.results import (
     run_failures,
     run_race,
     run_reasons,
+    run_remedies,
     run_sections,
 )
 from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import model
 from robustness.runs import Run, kept_figures
 from robustness.runs.embedding import kept_maps
+from robustness.runs.remedied import remedy_figures
 from robustness.statistics import Figures
 
 REPLAY = (
@@ -53,6 +55,8 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     if run.raced is not None:
         return _of_race(run, run.raced, cases)
     found = found or run.figures()
+    tried = remedy_figures(run)
+    helps = ((run_remedies.QUESTION, run_remedies.answer(tried)),) if tried.gains else ()
     sections = [
         run_choice.section(run, found),
         run_choice.trade_offs(run, found),
@@ -62,6 +66,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         run_accuracy.accuracy(found),
         run_accuracy.corruption_errors(found),
         run_sections.under_attack(found),
+        run_remedies.section(tried),
         run_accuracy.classes(found),
         *run_failures.sections(run.failures),
         run_reasons.maps(kept_maps(run)),
@@ -72,7 +77,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     who = model(spec.model_names[0]) if len(spec.models) == 1 else f"{len(spec.models)} models"
     return Report(
         title=f"Robustness of {who} on {run.manifest.dataset.title}",
-        answers=answers.told(answers.RUN, found),
+        answers=(*answers.told(answers.RUN, found), *helps),
         facts=_facts(run, found.images, run.row_count),
         cautions=_cautions(run, found),
         sections=[section for section in sections if section is not None],

@@ -1,0 +1,101 @@
+"""The section that says what would help: the remedies that a run tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustness.charts.tables import Column, Entry, Table, with_interval
+from robustness.evaluation.condition import short
+from robustness.remedies import parse
+from robustness.report.content import Block, Section, Text, Titled
+from robustness.report.wording import listed, model
+from robustness.runs.remedied import RemedyFigures
+from robustness.statistics.remedies import Gain
+
+QUESTION = "What would help?"
+
+_RULE = (
+    "Half of the images choose the remedy with the largest gain for each model and condition; the "
+    "other half tell every gain. A remedy helps if its gain is significant: exact paired test with "
+    "Holm's correction over models and conditions, and an interval above 0. Under attack each "
+    "remedy is attacked through itself as well, and the worse prediction counts."
+)
+_NAMED = 3
+"""Conditions that a sentence names."""
+
+
+def answer(found: RemedyFigures) -> str:
+    """One sentence for each model: what helps under which condition, and where nothing does."""
+    by_model: dict[str, list[Gain]] = {}
+    for gain in found.gains:
+        by_model.setdefault(gain.model, []).append(gain)
+    return " ".join(_sentence(name, own, len(by_model)) for name, own in by_model.items())
+
+
+def _sentence(name: str, own: Sequence[Gain], count: int) -> str:
+    helpful = sorted((g for g in own if g.helpful), key=lambda g: -g.gain)
+    helped = {gain.condition for gain in helpful}
+    rest = [short(c) for c in dict.fromkeys(gain.condition for gain in own) if c not in helped]
+    parts = [_gain(gain) for gain in helpful[:_NAMED]]
+    if rest:
+        parts.append(f"nothing tried helps significantly under {listed(rest, _NAMED)}")
+    text = "; ".join(parts)
+    return f"{model(name)}: {text}." if count > 1 else f"{text[:1].upper()}{text[1:]}."
+
+
+def _gain(gain: Gain) -> str:
+    low, high = 100 * (gain.gain_low or 0), 100 * (gain.gain_high or 0)
+    cost = round(100 * gain.cost_on_originals)
+    price = "costs nothing" if cost == 0 else f"costs {cost}" if cost > 0 else f"gains {-cost}"
+    return (
+        f"{parse(gain.remedy).label} gains {100 * gain.gain:.0f} points ({low:.0f} to {high:.0f}) "
+        f"under {short(gain.condition)} and {price} on originals"
+    )
+
+
+def section(found: RemedyFigures) -> Section | None:
+    """The gains and the abstentions; None for a run without remedies."""
+    blocks: list[Block] = []
+    if found.gains:
+        blocks += [Text(answer(found), _RULE), Titled("Gains of the remedies", _gains(found))]
+    if found.abstentions:
+        entries = [each.as_dict() for each in found.abstentions]
+        note = "The confidence is the one that 95 % of one half of the originals reach."
+        blocks.append(Titled("Abstaining below a confidence", Table.of(entries, _ABSTENTIONS)))
+        blocks.append(Text(note))
+    return Section(QUESTION, blocks) if blocks else None
+
+
+def _gains(found: RemedyFigures) -> Table:
+    columns: list[Column] = [
+        ("Model", lambda entry: model(entry["model"])),
+        ("Condition", lambda entry: short(entry["condition"])),
+        ("Remedy", lambda entry: parse(entry["remedy"]).label),
+        ("Gain in accuracy", lambda entry: with_interval(entry, "gain", "+.1%")),
+        ("Cost on originals", lambda entry: f"{entry['cost_on_originals']:.1%}"),
+        ("Time", _time),
+        ("", _verdict),
+    ]
+    return Table.of(found.as_rows(), columns)
+
+
+def _time(entry: Entry) -> str:
+    took = entry["milliseconds"]
+    return "" if took is None else f"{took:.3g} ms"
+
+
+def _verdict(entry: Entry) -> str:
+    return "helps" if entry["helpful"] else "chosen, not significant" if entry["chosen"] else ""
+
+
+_ABSTENTIONS: list[Column] = [
+    ("Model", lambda entry: model(entry["model"])),
+    ("Condition", lambda entry: short(entry["condition"])),
+    ("Confidence", lambda entry: f"{entry['confidence']:.1%}"),
+    ("Answered", lambda entry: f"{entry['answered']:.0%}"),
+    (
+        "Accuracy of answered",
+        lambda entry: "" if entry["accuracy"] is None else f"{entry['accuracy']:.1%}",
+    ),
+    ("Accuracy of all", lambda entry: f"{entry['accuracy_of_all']:.1%}"),
+]
