@@ -357,7 +357,7 @@ class Listed:
 
 
 def listed(folder: Path) -> Listed:
-    """What is to be said of ``folder`` without opening its rows."""
+    """The entry of ``folder``, without opening its rows."""
     try:
         manifest = manifests.read(folder)
     except RunError as error:
