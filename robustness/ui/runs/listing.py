@@ -145,7 +145,7 @@ def _follow(folder: Path) -> None:
 
 
 def _results(entry: Listed, until: float) -> tuple[str, str]:
-    """The headline of a finished run, and how many images have labels; "" if not known yet."""
+    """The headline of a finished run, and how many images have labels; "" while unknown."""
     manifest = entry.manifest
     assert manifest is not None
     if manifest.race is not None:
