@@ -73,14 +73,19 @@ def write_part(
     table = pa.concat_tables([chunk.table for chunk in ordered])
     described = table.replace_schema_metadata({KEY: json.dumps(about).encode()})
     path = path or folder / part_name(ordered[0].number)
+    put_table(path, described)
+    return read_part(path)
+
+
+def put_table(path: Path, table: pa.Table) -> None:
+    """Write ``table`` to ``path``, whole or not at all; raises ``OSError`` with a plain reason."""
     try:
-        put_whole(path, lambda temporary: pq.write_table(described, temporary, compression="zstd"))
+        put_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
     except OSError as error:
         if error.errno is None:
             raise
         # Arrow has the reason within a text of its own.
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-    return read_part(path)
 
 
 def part_name(chunk: int, *, compacted: bool = False) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError
 from robustness.datasets import Dataset
 from robustness.pictures.properties import PROPERTIES
 from robustness.runs.engines import Chunk
+from robustness.runs.parts import put_table
 
 FILE = "images.parquet"
 _LOOSE = "images-*.parquet"
@@ -34,7 +34,7 @@ def write(folder: Path, chunks: Sequence[Chunk]) -> None:
     rows = [{"position": at, **told} for chunk in chunks for at, told in chunk.properties]
     if rows:
         first = min(chunk.number for chunk in chunks)
-        _write(folder / f"images-{first:06d}.parquet", pa.Table.from_pylist(rows, _SCHEMA))
+        put_table(folder / f"images-{first:06d}.parquet", pa.Table.from_pylist(rows, _SCHEMA))
 
 
 def gather(folder: Path, dataset: Dataset) -> None:
@@ -53,13 +53,9 @@ def gather(folder: Path, dataset: Dataset) -> None:
             texts = [values.get(dataset.entries[at].name) for at in positions]
             column = f"{name} (table)" if name in table.column_names else name
             table = table.append_column(column, pa.array(texts, pa.string()))
-        _write(folder / FILE, table)
+        put_table(folder / FILE, table)
         for path in loose:
             path.unlink(missing_ok=True)
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    put_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
 def read(folder: Path) -> pa.Table | None:
