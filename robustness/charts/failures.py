@@ -32,7 +32,7 @@ def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> 
         "name": "other images",
         "x": [entry["rest"] for entry in entries],
         "customdata": [[entry["selection"]] for entry in entries],
-        "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[0]},
+        "marker": {"size": 12, "symbol": "diamond-open", "color": COLOURS[5]},
         "hovertemplate": "%{y}: %{x:.1%}<extra>other images</extra>",
     }
     return drawn(
