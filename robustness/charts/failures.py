@@ -91,7 +91,8 @@ def _bar(name: str, colour: str, told: Sequence[tuple[str, Entry]]) -> dict[str,
         "y": [label for label, _ in told],
         "x": [entry["n_images"] for _, entry in told],
         "customdata": [[entry["selection"]] for _, entry in told],
-        "marker": {"color": colour},
+        "text": [f"{entry['n_images']:,}" for _, entry in told],
+        "marker": {"color": colour, "pattern": {"shape": "/" if name == "same group" else ""}},
         "hovertemplate": f"%{{y}}: %{{x}} images<extra>{name}</extra>",
     }
 

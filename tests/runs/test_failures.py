@@ -20,6 +20,8 @@ from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
+from robustness.report.content import Chart
+from robustness.report.formats.pdf_charts import to_png
 from robustness.runs import failures, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
@@ -115,6 +117,16 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
     for refused in ("model=SqueezeNet", f"condition={FOG.id}"):
         with pytest.raises(ParameterError, match="one model and one condition"):
             api.embedding_map(run, refused)
+
+
+def test_every_chart_can_be_printed(run: runs.Run) -> None:
+    api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
+    titles = {"Slices", "Changed classes", "Agreement", "Confidence", "Map"}
+    for section in report.of_run(run).sections:
+        drawn = [to_png(b.figure) for b in section.printed if isinstance(b, Chart)]
+        assert all(png.startswith(b"\x89PNG") for png in drawn)
+        titles -= {section.title} if drawn else set()
+    assert not titles
 
 
 def test_a_selection_gives_its_images_to_lists_tables_and_archives(
