@@ -241,7 +241,7 @@ WRITTEN_BEFORE: dict[str, Callable[[], object]] = {
 """By the name of the model: what the example of it finds there."""
 
 
-@pytest.mark.parametrize(("place", "name"), enumerate(WRITTEN_BEFORE))
+@pytest.mark.parametrize(("place", "name"), list(enumerate(WRITTEN_BEFORE)))
 def test_each_kind_of_model_is_added_from_python_as_printed(
     place: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

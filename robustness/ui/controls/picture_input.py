@@ -120,8 +120,11 @@ def _choice(
     chosen = given or [_sample(sample, fit, sides)]
     first = chosen[0]
     if first.others:
-        each = ", ".join(f"{version.side} px" for version in first.versions)
-        st.caption(f"Each model sees its own input size ({each}). Shown at {first.side} px.")
+        each = ", ".join(str(version.side) for version in first.versions)
+        st.caption(
+            f"Each model sees the image at its own input size ({each} px). Shown here: "
+            f"{first.side} px."
+        )
     if several:  # in the first one's fit and sides, which may be a run's
         sides = [version.side for version in first.versions]
         return [*chosen, *(_sample(name, first.fit, sides) for name in also)], below
