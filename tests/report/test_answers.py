@@ -6,17 +6,20 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustness import report, statistics
+from robustness import api, report, statistics
 from robustness.charts import label_tables, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
+from robustness.models.own import user_models
+from robustness.models.python_models.in_process import ADDED
 from robustness.report.answers import RUN, SCORECARD, SWEEP, told
 from robustness.statistics import Figures
 from robustness.statistics.scorecard import summarise
@@ -268,6 +271,24 @@ def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
     one = sentences(SWEEP, never[:1], "a")
     assert one[0].startswith(f"{A_LABEL} is unchanged")
     assert A_LABEL not in one[1], "said once"
+
+
+def test_a_model_with_classes_of_its_own_that_never_breaks_is_named_once() -> None:
+    described: dict[str, Any] = {
+        "labels": ("dark", "bright"),
+        "input_size": 8,
+        "normalisation": "0..1",
+    }
+    api.add_model("own", lambda pixels: [[0.5, 0.5]] * len(pixels), title="Own", **described)
+    try:
+        never = broken("own", None, 1.0, None)
+        who, rest, _ = sentences(SWEEP, [broken(A, 0.2, 0.18, 0.2), never], "a")
+    finally:
+        ADDED.clear()
+        user_models.refresh()
+    assert who.startswith(f"{A_LABEL} changes under")
+    assert "Own" not in who
+    assert "Own stays unchanged up to strength 1" in rest
 
 
 def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:

@@ -21,10 +21,15 @@ _BEYOND = 2.0
 
 def first(breaks: Sequence[Break], title: str) -> str:
     """The smallest breaking strength, among the models with the same classes."""
-    groups = models.by_labels(dict.fromkeys(entry.model for entry in breaks))
-    return sentence(
-        *(_first([entry for entry in breaks if entry.model in names]) for _, names in groups)
-    )
+    names = models.by_labels(dict.fromkeys(entry.model for entry in breaks))
+    groups = [[entry for entry in breaks if entry.model in group] for _, group in names]
+    sound, _ = _by_original([entry for entry in breaks if entry.graded])
+    changing = [
+        group
+        for group in groups
+        if len(sound) < 2 or any(not e.never or e not in sound for e in group)
+    ]
+    return sentence(*map(_first, changing or groups))  # ``last`` names those that never break
 
 
 def _first(group: Sequence[Break]) -> str:
