@@ -12,7 +12,7 @@ from pydantic import Field
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.validation import StrictRecord, checked, made_by
+from robustness.base.validation import StrictRecord, checked, expected, made_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.sides import OWN_SIDE, by_side
 from robustness.perturbations import check_seed
@@ -30,7 +30,10 @@ class _KeptSpec(StrictRecord):
     perturbations: list[Annotated[Condition, made_by(Condition.from_dict)]]
     seed: Annotated[int, made_by(check_seed)]
     fit: str
-    side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model"]
+    side: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model"],
+        expected(f"a whole number from 1 to {MAX_SIDE}, or 'model'"),
+    ]
     classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
     remedies: list[Annotated[Chain, made_by(parse)]] = Field(default_factory=list)
 
