@@ -69,22 +69,23 @@ class Classifier:
         network: Callable[[], Network],
         side: int,
         key: str = "",
+        remedied: tuple[Chain, Classifier] | None = None,
     ) -> None:
         """``forward`` answers; ``network`` gives the same in TensorFlow's graph, when it is needed.
 
         Two of one ``key`` give the same answers, in other processes too; it is empty for a network
-        that nobody can tell from others. ``of`` makes one of a network that is there already.
+        that nobody can tell from others. ``remedied`` are the remedies and the model behind them.
+        ``of`` makes one of a network that is there already.
         """
         self.record = record
         self.side = side
         self.key = key
         self.stages = forward.stages
-        self._forward = forward
+        self.forward = forward
         self._make_network = network
         self._loading = threading.Lock()
         self._network: Network | None = None
-        self._chain: Chain | None = None
-        self._plain: Classifier = self
+        self._remedied = remedied
 
     @classmethod
     def of(
@@ -101,7 +102,7 @@ class Classifier:
     @property
     def call_ms(self) -> float | None:
         """Median milliseconds per image of a function's calls so far; None for other models."""
-        found: float | None = getattr(self._forward, "call_ms", None)
+        found: float | None = getattr(self.forward, "call_ms", None)
         return found
 
     def with_remedies(
@@ -122,11 +123,11 @@ class Classifier:
                 else "no other models"
             )
             raise ParameterError(f"{chain.id} expects {needs}.")
-        forward = RemediedPass([self._forward, *(other._forward for other in others)], chain)
+        forward = RemediedPass([self.forward, *(other.forward for other in others)], chain)
         key = self.key and f"{self.key}-{chain.id}"
-        found = Classifier(self.record, forward, lambda: self.graph, self.side, key)
-        found._chain, found._plain = chain, self
-        return found
+        return Classifier(
+            self.record, forward, lambda: self.graph, self.side, key, remedied=(chain, self)
+        )
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.
@@ -142,7 +143,7 @@ class Classifier:
 
         Raises ``WeightsError`` for an answer that is not finite.
         """
-        found = Outputs(*self._forward(images))
+        found = Outputs(*self.forward(images))
         self._check(found, len(images))
         return found
 
@@ -165,7 +166,7 @@ class Classifier:
     @property
     def engine(self) -> str:
         """What runs the pass, in which version and precision."""
-        return self._forward.engine
+        return self.forward.engine
 
     def check_images(self, images: Floats) -> None:
         """Raises ``ParameterError`` unless they are (N, side, side, 3), N >= 1, within [0, 1]."""
@@ -199,7 +200,7 @@ class Classifier:
 
         Those of a quantised model, or of one that another runtime computes, may be a step off.
         """
-        return self._forward.exact and self.graph.exact
+        return self.forward.exact and self.graph.exact
 
     @property
     def gradients(self) -> Gradients | RemediedGradients:
@@ -207,11 +208,11 @@ class Classifier:
 
         Raises ``GradientError`` for a model that cannot be differentiated.
         """
-        if self._chain is None:
+        if self._remedied is None:
             return self.graph.gradients
-        plain = self._plain
+        chain, plain = self._remedied
         return RemediedGradients(
-            plain.graph.gradients, self._chain, lambda views: plain(views).probabilities
+            plain.graph.gradients, chain, lambda views: plain(views).probabilities
         )
 
     def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
@@ -222,7 +223,7 @@ class Classifier:
         ``ParameterError`` for another shape.
         """
         self.check_images(images)
-        found = self._forward.products(images)
+        found = self.forward.products(images)
         return {stage: _coordinates(products) for stage, products in found.items()}
 
 

@@ -152,7 +152,7 @@ def test_another_engine_is_another_classifier_of_the_same_answers(
     assert default.engine.endswith(", f32")
     assert default.engine.startswith("openvino 20")
     assert other.engine == f"tensorflow {tensorflow().__version__}, f32"
-    assert isinstance(other._forward, TensorFlowPass)
+    assert isinstance(other.forward, TensorFlowPass)
     expected = other(images)
     assert np.abs(default(images).probabilities - expected.probabilities).max() <= 1e-5
     for stage, features in expected.features.items():
