@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ class Run:
             self.rows,
             ids,
             partial(kept_cases.of, self.folder, self.manifest),
-            lambda: self.properties,
+            cache(partial(properties.read, self.folder)),  # no cycle: a session's run goes at once
         )
 
     @cached_property
