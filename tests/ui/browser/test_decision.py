@@ -24,7 +24,7 @@ def test_two_actions_after_an_upload_answer_both_questions(
     page = visit(browser, f"{address}/dataset?source=Upload&{models}&{suite}")
     page.locator("input[type=file]").first.set_input_files(archive)
     expect(page.get_by_text("3 images in 1 class, all matched to ImageNet-1k")).to_be_visible()
-    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.locator(HEADLINE).first).to_have_text(re.compile("best|Tie"))
     expect(page.locator(".st-key-failing img").first).to_be_visible()
     page.locator(".st-key-decision").get_by_text("Show failures").click()

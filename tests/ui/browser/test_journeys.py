@@ -208,7 +208,7 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
 ) -> None:
     page = visit(browser, f"{address}/dataset?models=SqueezeNet")
     page.get_by_text("On the server").click()
-    page.get_by_role("button", name="Evaluate").click()
+    page.get_by_role("button", name="Evaluate", exact=True).click()
     under_way = page.locator(".st-key-under-way")
     expect(under_way.get_by_text(re.compile(r"\d of 5 images"))).to_be_visible()
     under_way.get_by_role("button", name="Cancel").click()
