@@ -25,11 +25,19 @@ _NAMED = 3
 
 
 def answer(found: RemedyFigures) -> str:
-    """One sentence for each model: what helps under which condition, and where nothing does."""
+    """One sentence for each model: what helps under which condition, and where nothing does.
+
+    Models that nothing helps share one.
+    """
     by_model: dict[str, list[Gain]] = {}
     for gain in found.gains:
         by_model.setdefault(gain.model, []).append(gain)
-    return " ".join(_sentence(name, own, len(by_model)) for name, own in by_model.items())
+    helped = {name: own for name, own in by_model.items() if any(gain.helpful for gain in own)}
+    said = [_sentence(name, own, len(by_model)) for name, own in helped.items()]
+    if unhelped := [model(name) for name in by_model if name not in helped]:
+        whom = f"{listed(unhelped, _NAMED)}: n" if helped else "N"
+        said.append(f"{whom}othing tried helps significantly under any condition.")
+    return " ".join(said)
 
 
 def _sentence(name: str, own: Sequence[Gain], count: int) -> str:

@@ -67,9 +67,9 @@ def _answer(
         st.info(plain(caution), icon=":material/info:")
     for block in run_choice.blocks(run.run.manifest.costs, chosen):
         blocks.block(block)
-    st.caption(plain(" ".join([*rest, told.note])))
     if weakest := _worst(chosen):
         _thumbnails(run, *weakest)
+    st.caption("\n".join(f"- {plain(sentence)}" for sentence in (*rest, told.note) if sentence))
 
 
 def _worst(chosen: ModelChoice) -> tuple[str, str] | None:
