@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,45 +26,59 @@ _MOST, _SECONDS, _SECONDS_FOR_ONE = 48, 3.0, 10.0
 """Images and time of the first look; the time until an image can be read."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Look:
     """The first images of a dataset: small PNGs, how many were tried, and why some failed."""
 
-    thumbnails: Sequence[tuple[str, bytes]]
+    thumbnails: list[tuple[str, bytes]]
     tried: int
-    reasons: Sequence[str]
+    reasons: list[str]
+    whole: bool = False
+    """Whether every image was tried."""
 
     @property
     def nothing(self) -> bool:
         """Whether every image was tried and none could be read."""
-        return not self.thumbnails and self.tried == len(self.reasons)
+        return self.whole and not self.thumbnails
 
 
 def look(entries: Dataset) -> Look:
-    """Read the first images of ``entries`` within a time limit."""
-    found: list[tuple[str, bytes]] = []
-    reasons: list[str] = []
-    began, tried = time.monotonic(), 0
-    for entry in entries.entries:
-        limit = _SECONDS if found else _SECONDS_FOR_ONE
-        if time.monotonic() - began > limit or (found and tried >= _MOST):
+    """Read the first images of ``entries`` within a time limit.
+
+    A file that cannot be read in time, as on a network drive, is left to its thread.
+    """
+    found = Look([], 0, [])
+    reading = threading.Thread(target=_read, args=(entries, found), daemon=True)
+    reading.start()
+    began = time.monotonic()
+    while reading.is_alive():
+        limit = _SECONDS if found.thumbnails else _SECONDS_FOR_ONE
+        if time.monotonic() - began > limit:
             break
-        tried += 1
+        reading.join(0.05)
+    return Look(found.thumbnails[:], found.tried, found.reasons[:], found.whole)
+
+
+def _read(entries: Dataset, found: Look) -> None:
+    """Add the first images of ``entries`` to ``found`` one by one."""
+    for entry in entries.entries:
+        if found.thumbnails and found.tried >= _MOST:
+            return
         try:
             if entry.refused:
-                reasons.append(entry.refused)
-                continue
+                raise ImageError(entry.refused)
             image = study_image(entries.read(entry), name=entry.name)
         except BusyError:
-            tried -= 1
-            break
+            return
         except ImageError as error:
-            reasons.append(str(error))
-            continue
-        if len(found) < SHOWN:
-            small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-            found.append((entry.name, to_png(np.asarray(small, np.float32))))
-    return Look(found, tried, reasons)
+            found.reasons.append(str(error))
+        else:
+            if len(found.thumbnails) < SHOWN:
+                small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+                png = to_png(np.asarray(small, np.float32))
+                found.thumbnails.append((entry.name, png))
+        found.tried += 1
+    found.whole = True
 
 
 def told(plan: Plan, looked: Look) -> str:
