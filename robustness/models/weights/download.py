@@ -72,6 +72,7 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
                 _check_room(record, target, expected - occupied(part))
                 _set_aside(target)
                 try:
+                    meter.at(occupied(part))  # the start is told, however fast it goes on
                     _bring(weights, part, get, meter)
                     os.replace(part if preset else part / weights.name, target)
                 finally:
