@@ -46,7 +46,7 @@ def clustered(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
 
 
 def apart(difference: float) -> Make:
-    """Models whose accuracies are ``difference`` apart, on easy and hard images alike."""
+    """Models with accuracies ``difference`` apart, on easy and hard images alike."""
 
     def made(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
         hardness = rng.normal(0, 1.5, shape)

@@ -161,12 +161,26 @@ def evaluate(
         race=race,
         own_classes=own_classes,
     )
+    with _told(note, progress, len(plan.dataset)) as tell:
+        run = performed(plan, out, engine, address, resume=resume, tell=tell)
+    if not isinstance(source, str | PathLike):
+        run.dataset = plan.dataset  # it cannot be opened by name
+    return run
+
+
+def performed(
+    plan: runs.Plan,
+    out: str | PathLike[str] | None,
+    engine: str,
+    address: str | None = None,
+    *,
+    resume: bool = True,
+    tell: Callable[[Progress], object] = lambda _: None,
+) -> EvaluatedRun:
+    """The run of ``plan`` in the folder ``out``; without one, it goes with its last reference."""
     folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
     try:
-        with (
-            _told(note, progress, len(plan.dataset)) as tell,
-            runs.start(plan, folder, engine=engine, resume=resume) as session,
-        ):
+        with runs.start(plan, folder, engine=engine, resume=resume) as session:
             for state in () if session.finished else session.perform(engine, address):
                 tell(state)
         run = EvaluatedRun.of(runs.load(session.folder, anywhere=True))
@@ -176,8 +190,6 @@ def evaluate(
         raise
     if out is None:
         weakref.finalize(run, shutil.rmtree, folder, True)
-    if not isinstance(source, str | PathLike):
-        run.dataset = plan.dataset  # it cannot be opened by name
     return run
 
 

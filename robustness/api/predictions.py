@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from robustness import runs
 from robustness.api.calls import checked_call
+from robustness.api.evaluating import performed
 from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
@@ -44,18 +41,7 @@ def evaluate_predictions(
     told = _told(table)
     shown = None if source is None else opened(source)
     plan = predicted.plan_predictions(told, source=shown, classes=predicted.class_names(classes))
-    folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
-    try:
-        with runs.start(plan, folder, engine=predicted.ENGINE) as session:
-            for _state in session.perform(predicted.ENGINE):
-                pass
-        run = EvaluatedRun.of(runs.load(session.folder, anywhere=True))
-    except BaseException:
-        if out is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if out is None:
-        weakref.finalize(run, shutil.rmtree, folder, True)
+    run = performed(plan, out, predicted.ENGINE)
     if shown is not None:
         run.dataset = shown
     elif not isinstance(table, str | PathLike):

@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 2.0
 """Seconds after which waiting long work counts like any other request."""
 
 REMEMBERED = 1000
-"""Most sessions whose last turn and latest request are kept."""
+"""Maximum number of sessions to keep the last turn and latest request of."""
 
 Item = TypeVar("Item")
 

@@ -81,15 +81,15 @@ class PublishedTree(Folder):
 
 
 def refuse_published(folder: Path) -> None:
-    """Raise ``ParameterError`` for a published tree, whose images are perturbed already."""
+    """Raise ``ParameterError`` for a published tree: its images are perturbed already."""
     names = {path.name for path in _folders(folder)}
     if not any(names & {*known.split(), *_GROUPS} for known in _TREES.values()):
         return
     found = {corruption for (corruption, _severity), _place in _severities(folder)}
     if any(found & {*known.split()} for known in _TREES.values()):
         raise ParameterError(
-            f"{folder.name} is {_kind(found)}, whose images are perturbed already: expected it "
-            f"with its originals, as {folder}{PAIRED}ORIGINALS."
+            f"{folder.name} is {_kind(found)}: its images are perturbed already. Name it with "
+            f"its originals, as {folder}{PAIRED}ORIGINALS."
         )
 
 

@@ -20,7 +20,7 @@ from robustness.remedies import Chain
 Floats = NDArray[np.float32]
 
 _AT_ONCE = 16
-"""Images whose views are asked about at once: memory stays flat however many views there are."""
+"""Images per forward pass with all their views, to keep memory flat."""
 
 
 class Trials:

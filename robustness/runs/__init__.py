@@ -7,9 +7,10 @@ from robustness.runs.exchange import export_run, folder_of, import_run, write_ar
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
+from robustness.runs.planning import Plan, plan
 from robustness.runs.progress import Progress, Seen, seen
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
-from robustness.runs.session import Plan, Session, plan, reopen, start
+from robustness.runs.session import Session, reopen, start
 from robustness.runs.store import (
     Listed,
     Run,

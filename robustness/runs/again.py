@@ -7,7 +7,7 @@ from robustness.base.errors import RunError
 from robustness.evaluation.provenance import plugins_of
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.manifest import Manifest
-from robustness.runs.session import Plan, plan
+from robustness.runs.planning import Plan, plan
 
 
 def plan_again(manifest: Manifest) -> Plan:

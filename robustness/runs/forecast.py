@@ -20,7 +20,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.runs.engines import Chunk, Job, local
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import write_part
-from robustness.runs.session import Plan
+from robustness.runs.planning import Plan
 from robustness.runs.store import listing
 
 TRIAL_SECONDS = 30.0

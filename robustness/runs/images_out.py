@@ -30,8 +30,8 @@ from robustness.evaluation.spec import RunSpec
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.runs.engines.engine import Prepared, prepared
+from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
-from robustness.runs.session import Plan
 
 TABLE = "images.csv"
 COLUMNS = (

@@ -22,7 +22,7 @@ from robustness.perturbations import check_seed
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
 from robustness.runs.engines import told as engine
 from robustness.runs.manifest import Asked, Classes
-from robustness.runs.session import MAX_BATCH, Plan
+from robustness.runs.planning import MAX_BATCH, Plan
 
 ClassNames = Literal["imagenet"] | list[str]
 

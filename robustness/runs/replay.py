@@ -14,9 +14,10 @@ from robustness.evaluation.rows import REMEDIES, schema
 from robustness.runs import rounding
 from robustness.runs.again import plan_again
 from robustness.runs.compare import version_notes
+from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
 from robustness.runs.rounding import Change
-from robustness.runs.session import Plan, start
+from robustness.runs.session import start
 from robustness.runs.store import Run, load
 
 IDENTICAL, ROUNDED, DIFFERENT = "identical", "agrees within rounding", "different"

@@ -21,7 +21,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import image_digest
 from robustness.runs import images_out, plan
-from robustness.runs.session import Plan
+from robustness.runs.planning import Plan
 from tests.support.made_datasets import labelled_folder
 
 CONDITION = {"fog": 0.4, "gaussian_noise": 0.3}

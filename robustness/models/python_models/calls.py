@@ -29,7 +29,7 @@ FIRST_WAIT = 0.5
 
 _KEPT_BYTES = 64 * 2**20
 _TIMES = 1000
-"""Number of recent calls whose durations are kept."""
+"""Number of recent calls to keep the durations of."""
 
 _REASON = 300
 """Characters of an error that are quoted."""

@@ -21,8 +21,9 @@ from robustness.models.python_models.in_process import require_described
 from robustness.runs import notes
 from robustness.runs.again import plan_again
 from robustness.runs.manifest import FINISHED, Manifest, read
+from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
-from robustness.runs.session import Plan, Session, earlier, reopen, start
+from robustness.runs.session import Session, earlier, reopen, start
 from robustness.runs.unanswered import has_unanswered
 
 QUEUE = ".queue"

@@ -321,7 +321,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def performed(plan: Callable[[], runs.session.Plan], out: Path, *, resume: bool) -> runs.Run:
+def performed(plan: Callable[[], runs.Plan], out: Path, *, resume: bool) -> runs.Run:
     with runs.start(plan(), out, resume=resume) as sitting:
         for _ in () if sitting.finished else sitting.perform():
             pass
@@ -344,7 +344,7 @@ def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_re
     api.add_model("colours", function, **DESCRIBED, cache=False)
     spec = api.make_spec(["colours"], perturbations=["contrast", "brightness"])
 
-    def plan() -> runs.session.Plan:
+    def plan() -> runs.Plan:
         return runs.plan(str(photos), spec, batch=1)
 
     whole = performed(plan, tmp_path / "whole", resume=False)

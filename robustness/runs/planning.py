@@ -1,0 +1,115 @@
+"""A planned run: which images are asked, under which conditions, and what their classes are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
+from robustness.evaluation.spec import RunSpec
+from robustness.runs import racing
+from robustness.runs.engines import Job, default_batch
+from robustness.runs.manifest import Asked, Classes
+from robustness.runs.racing import Race
+
+MAX_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Plan(Job):
+    """A planned run: the work, and what its manifest says of the images. Nothing is written yet."""
+
+    asked: Asked
+    classes: Classes = field(default_factory=dict)
+    """Those of models that are not here, as in a manifest."""
+    race: Race | None = None
+
+
+def plan(
+    source: str | Dataset,
+    spec: RunSpec,
+    *,
+    labelling: str = FOLDERS,
+    limit: int | None = None,
+    sample: int | None = None,
+    batch: int | None = None,
+    race: Race | None = None,
+    own_classes: bool = False,
+) -> Plan:
+    """Lists the images of ``source``, unless they are already, and finds their classes.
+
+    ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
+    ``batch`` is how many are worked on at once (by default as many as fill the passes). A ``race``
+    asks them in random order. ``own_classes`` limits predictions to the classes that the labels
+    name. Raises ``ParameterError`` where the source, a label or a number cannot be used.
+    """
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise ParameterError(
+            f"Expected 1 to {MAX_BATCH} images to be worked on at once, got {batch}.",
+            hint="That is --batch.",
+        )
+    if spec.own_sides:
+        found = ", ".join(f"{part.side} px" for part in spec.by_side())
+        raise ParameterError(
+            f"Expected models of one input size, got {found}. Give a side in pixels, or use each "
+            "part of spec.by_side() on its own."
+        )
+    dataset = open_dataset(source) if isinstance(source, str) else copy(source)
+    _check_stored(dataset, spec)
+    dataset.select(limit, sample, spec.seed)
+    sets = [labels for labels, _ in models.by_labels(spec.model_names)]
+    labels = labelled(dataset, sets, labelling)
+    if own_classes:
+        spec = replace(spec, classes=_own_classes(labels))
+    if race is not None and spec.remedies:
+        raise ParameterError(
+            "Expected either remedies or a race, got both: gains need every image under every "
+            "condition. Leave one of them out."
+        )
+    if race is not None:
+        race = racing.planned(race, spec, labels)
+        order = racing.order(race, labels, spec.seed)
+        dataset.entries = tuple(dataset.entries[place] for place in order)
+        labels = {key: tuple(known[place] for place in order) for key, known in labels.items()}
+        batch = batch or racing.BATCH
+    asked = Asked(
+        source=dataset.source,
+        title=dataset.title,
+        labelling=labelling,
+        limit=limit,
+        sample=sample,
+        pictures=len(dataset),
+        digest=dataset.digest,
+    )
+    batch = batch or default_batch(spec)
+    return Plan(spec, dataset, labels, batch, asked, race=race, few=race is not None)
+
+
+def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
+    """The classes that ``labels`` name; raises ``ParameterError`` if there are not two or more."""
+    if len(labels) > 1:
+        raise ParameterError("Expected models of the same classes, got models of several sets.")
+    (known,) = labels.values()
+    found = tuple(sorted({label for label in known if label is not None}))
+    if len(found) < 2:
+        raise ParameterError(
+            f"Expected labels of two or more classes, to predict among these, got {len(found)}."
+        )
+    return found
+
+
+def _check_stored(dataset: Dataset, spec: RunSpec) -> None:
+    """Raise ``ParameterError`` unless all conditions are files of ``dataset``, or none is."""
+    published = isinstance(dataset, PublishedTree)
+    wrong = [each.id for each in spec.conditions if each.in_files != published]
+    if wrong and published:
+        raise ParameterError(
+            f"{dataset.title} is perturbed already: expected its own conditions, got {wrong[0]}."
+        )
+    if wrong:
+        raise ParameterError(
+            f"{wrong[0]} needs a published dataset: expected a source TREE::ORIGINALS."
+        )
