@@ -10,10 +10,10 @@ from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
 from robustness.runs.planning import Plan, plan
 from robustness.runs.progress import Progress, Seen, seen
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
+from robustness.runs.saved import Run
 from robustness.runs.session import Session, reopen, start
 from robustness.runs.store import (
     Listed,
-    Run,
     delete,
     find,
     listed,

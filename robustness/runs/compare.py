@@ -11,8 +11,8 @@ from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
 from robustness.evaluation.provenance import ENGINE
 from robustness.runs.manifest import Manifest
+from robustness.runs.saved import Run
 from robustness.runs.shared import Images, shared_grids
-from robustness.runs.store import Run
 from robustness.statistics.differences import changes
 
 _SHOWN = 3

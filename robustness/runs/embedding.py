@@ -19,8 +19,8 @@ from robustness.models import Classifier
 from robustness.pictures.picture import Picture
 from robustness.runs.kept_figures import keep, kept
 from robustness.runs.manifest import FINISHED
+from robustness.runs.saved import Run
 from robustness.runs.selection import Chosen
-from robustness.runs.store import Run
 from robustness.statistics.projection import principal
 
 FILE = "maps.json.gz"

@@ -20,8 +20,9 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.runs import headlines, notes
 from robustness.runs import manifest as manifests
+from robustness.runs.saved import Run
 from robustness.runs.screening import check_files, check_manifest, check_rows
-from robustness.runs.store import Run, load
+from robustness.runs.store import load
 
 MAX_FILES = 100_000
 MAX_BYTES = 4 * 1024**3

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from robustness.evaluation.condition import effect
 from robustness.runs.cases import GOOD
-from robustness.runs.store import Run
+from robustness.runs.saved import Run
 
 
 class Flip(NamedTuple):

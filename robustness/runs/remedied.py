@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
 from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
-from robustness.runs.store import Run
+from robustness.runs.saved import Run
 from robustness.statistics.remedies import Abstention, Gain, PairedTruths, abstention, gains
 
 _COLUMNS = (

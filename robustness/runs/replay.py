@@ -17,8 +17,9 @@ from robustness.runs.compare import version_notes
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
 from robustness.runs.rounding import Change
+from robustness.runs.saved import Run
 from robustness.runs.session import start
-from robustness.runs.store import Run, load
+from robustness.runs.store import load
 
 IDENTICAL, ROUNDED, DIFFERENT = "identical", "agrees within rounding", "different"
 

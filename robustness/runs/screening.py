@@ -15,8 +15,8 @@ from robustness.base.parquet import DICTIONARIES, PLAIN, Claims, ClaimsError, cl
 from robustness.evaluation.condition import readable
 from robustness.pictures.fitting import check_fit
 from robustness.runs.manifest import MAX_TEXT, Manifest
+from robustness.runs.saved import Run
 from robustness.runs.screened_rows import ScreenedRows
-from robustness.runs.store import Run
 
 ROWS_FREE = 500_000
 MIN_ROW_BYTES = 32

@@ -14,8 +14,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.pictures.fitting import to_png
 from robustness.runs.images_out import png_name
+from robustness.runs.saved import Run
 from robustness.runs.selection import Chosen
-from robustness.runs.store import Run
 from robustness.statistics import CASE_COLUMNS
 
 MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}

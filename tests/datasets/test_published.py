@@ -99,7 +99,7 @@ def test_the_published_jpeg_files_are_the_suite_with_that_step(
 
 def test_a_tree_is_never_perturbed_again(originals: Path, tmp_path: Path) -> None:
     place = tree(originals, tmp_path)
-    with pytest.raises(rb.RobustnessError, match="ImageNet-C, whose images are perturbed already"):
+    with pytest.raises(rb.RobustnessError, match="ImageNet-C: its images are perturbed already"):
         rb.evaluate(place, **HOW)
     source = f"{place}::{originals}"
     with pytest.raises(rb.RobustnessError, match="perturbed already"):

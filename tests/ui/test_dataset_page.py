@@ -260,8 +260,8 @@ def test_a_case_opens_on_the_live_page(saved: str, tmp_path: Path) -> None:
     ("name", "said"),
     [
         (None, "not among the images"),
-        ("x" * 300, "is no name of a run"),
-        ("a\0b", "is no name of a run"),
+        ("x" * 300, "Expected the name of a run"),
+        ("a\0b", "Expected the name of a run"),
     ],
     ids=ascii,
 )

@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import effect
 from robustness.runs import gate, racing
-from robustness.runs.store import Run
+from robustness.runs.saved import Run
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
 from robustness.statistics.choice_told import BEST, TIED, WORSE

@@ -1,0 +1,255 @@
+"""One saved run: its manifest, its rows, its figures and its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from robustness.base.errors import ImageError, RobustnessError, RunError
+from robustness.base.text import visible
+from robustness.datasets import Dataset, Entry, open_dataset
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.rows import NUMBERS, REMEDIES, schema, to_frame
+from robustness.perturbations import Images
+from robustness.pictures.picture import Picture
+from robustness.pictures.untrusted import study_image
+from robustness.runs import failures, kept_cases, kept_figures, notes, properties
+from robustness.runs.cases import CaseRows
+from robustness.runs.engines import REGISTRY as ENGINES
+from robustness.runs.engines.engine import stored_image
+from robustness.runs.failures import Failures
+from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.parts import Part, read_rows
+from robustness.runs.queries import Rows
+from robustness.runs.racing import Race, Track
+from robustness.statistics import Figures
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(eq=False)
+class Run:
+    """One saved run, opened for reading by ``load``, which says what ``anywhere`` means."""
+
+    folder: Path
+    manifest: Manifest
+    parts: Sequence[Part]
+    anywhere: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def title(self) -> str:
+        """What people call it: the title it was given, else that of its images."""
+        return notes.title(self.folder) or visible(self.manifest.dataset.title)
+
+    @property
+    def imported(self) -> bool:
+        """Whether it came from another machine."""
+        return notes.is_imported(self.folder)
+
+    @property
+    def owner(self) -> str:
+        """The name of whose it is here; "" is nobody's."""
+        return notes.owner(self.folder, self.manifest.creator)
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest.status == FINISHED
+
+    @property
+    def told(self) -> bool:
+        """Whether its predictions came in a table, so that no model ran."""
+        engine = self.manifest.engine
+        return engine in ENGINES and not ENGINES[engine].asks_models
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return self.manifest.spec.conditions
+
+    @property
+    def seed(self) -> int:
+        return self.manifest.spec.seed
+
+    def recount_note(self, found: Figures) -> str:
+        """How its figures ``found`` differ from what the version that wrote it told; "" if not."""
+        return found.recount if self.manifest.counted_otherwise else ""
+
+    @property
+    def images(self) -> int:
+        """How many images were read and evaluated."""
+        return sum(part.images for part in self.parts)
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """(name, reason) of the images that could not be read."""
+        return [pair for part in self.parts for pair in part.unreadable]
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the images in all sittings, without loading the models."""
+        return sum(part.seconds for part in self.parts)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Its rows, to be queried where they lie."""
+        return Rows([part.path for part in self.parts])
+
+    @cached_property
+    def cases(self) -> CaseRows:
+        """Its measurements to look at."""
+        ids = [condition.id for condition in self.conditions]
+        return CaseRows(
+            self.rows,
+            ids,
+            partial(kept_cases.of, self.folder, self.manifest),
+            cache(partial(properties.read, self.folder)),  # no cycle: a session's run goes at once
+        )
+
+    @cached_property
+    def properties(self) -> pa.Table | None:
+        """The properties of its images by ``position``; None where they were not measured."""
+        return properties.read(self.folder)
+
+    @cached_property
+    def failures(self) -> Failures:
+        """Where and why its models fail, which is worked out once and kept beside a finished
+        run. Raises ``RunError`` for a race."""
+        self._check_complete()
+        return failures.of(self.folder, self.manifest, self.rows, self.properties)
+
+    @property
+    def own_scores(self) -> tuple[str, ...]:
+        """The columns of plugins' metrics."""
+        return self.parts[0].own if self.parts else ()
+
+    @property
+    def row_count(self) -> int:
+        """How many rows, that is measurements, there are."""
+        return sum(part.rows for part in self.parts)
+
+    @cached_property
+    def raced(self) -> dict[str, Any] | None:
+        """The outcome of its race so far, as ``Track.outcome``; None if it is no race."""
+        manifest = self.manifest
+        if manifest.race is None:
+            return None
+        if self.finished and not self.imported and manifest.decided:
+            return dict(manifest.decided)
+        return self.track(manifest.race).outcome()
+
+    def track(self, race: Race) -> Track:
+        """``race`` over its rows, which are of a race."""
+        found = Track(race, self.manifest.spec)
+        for part in self.parts:
+            found.feed(read_rows(part), part.images + len(part.unreadable))
+        if self.finished and not found.settled:
+            found.close()
+        return found
+
+    def figures(self) -> Figures:
+        """Its figures, which are worked out once and kept beside a finished run.
+
+        Raises ``RunError`` for a race: its means and their intervals would be misleading, as it
+        ended when they looked best.
+        """
+        self._check_complete()
+        return kept_figures.of(self.folder, self.manifest, self.rows)
+
+    def _check_complete(self) -> None:
+        if self.manifest.race is not None:
+            raise RunError(
+                f"Expected a run of all images, got the race {self.id}, which stops early: "
+                "evaluate all images for its figures.",
+                hint="Leave out --until.",
+            )
+
+    def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
+        """The rows, in the order of the dataset; all ``columns`` unless named."""
+        every = schema(self.own_scores)
+        wanted = every.names if columns is None else list(dict.fromkeys([*columns, "position"]))
+        tables = [read_rows(part, wanted, model) for part in self.parts]
+        joined = pa.concat_tables(tables or [every.append(REMEDIES).empty_table().select(wanted)])
+        numbers = [number for part in self.parts for number in part.chunks]
+        return joined if numbers == sorted(numbers) else joined.sort_by("position")
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows a file at a time, as they were written; the whole need not fit into memory."""
+        for part in self.parts:
+            yield read_rows(part)
+
+    def frame(self, columns: Sequence[str] | None = (), model: str | None = None) -> pd.DataFrame:
+        """The rows as a frame: by default the columns of one value each, None for all."""
+        wanted = (*NUMBERS, *self.own_scores) if columns == () else columns
+        frame = to_frame(self.table(wanted, model))
+        return frame if wanted is None else frame[list(wanted)]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The images, listed again; raises ``RunError`` where they cannot be opened."""
+        asked = self.manifest.dataset
+        if self.imported and not self.anywhere:
+            notes.check_source(asked.source, self.folder.parent)
+        try:
+            dataset = open_dataset(asked.source)
+        except (RobustnessError, OSError) as error:
+            reason = error.with_hint if isinstance(error, RobustnessError) else f"{error.strerror}."
+            raise RunError(
+                "The images of this run cannot be opened again: they are not where they were, or "
+                "cannot be read there.",
+                hint=reason,
+            ) from error
+        dataset.select(asked.limit, asked.sample, self.seed)
+        return dataset
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        return {entry.name: entry for entry in self.dataset.entries}
+
+    def picture(self, name: str) -> Picture:
+        """The study image called ``name``, read again.
+
+        Raises ``RunError`` or ``ImageError`` where that is not possible any more.
+        """
+        if name not in self._entries:
+            raise ImageError(f"{name} is not among the images of {self.dataset.title} any more.")
+        spec = self.manifest.spec
+        data = self.dataset.read(self._entries[name])
+        fit = "squash" if self.dataset.fitted else spec.fit
+        image = study_image(data, name=name, fit=fit, side=spec.side)
+        picture = Picture.of(name, image, fit=spec.fit)
+        known = "SELECT image_digest FROM rows WHERE image = $name LIMIT 1"
+        if self.rows.paths and self.rows.ask(known, name=name) not in ([], [(picture.digest,)]):
+            raise ImageError(
+                f"{name} is not the image any more that this run evaluated: its pixels have "
+                "changed since."
+            )
+        return picture
+
+    def stored_image(self, name: str, condition: Condition) -> Images:
+        """The image (S, S, 3) called ``name`` under ``condition``, which is a file of the dataset.
+
+        Raises as ``picture`` does.
+        """
+        entry = self._entries[name]
+        return stored_image(self.dataset, entry, condition, self.manifest.spec.side)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The digest of the study image of every image that was evaluated, by its name."""
+        if not self.images:
+            return {}
+        return dict(
+            self.rows.ask(
+                "SELECT any_value(image), any_value(image_digest) FROM rows "
+                "GROUP BY position ORDER BY position"
+            )
+        )
