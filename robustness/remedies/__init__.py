@@ -10,7 +10,6 @@ from robustness.remedies.copying import python
 from robustness.remedies.remedy import (
     ABSTENTION,
     GATED,
-    KINDS,
     ON_IMAGE,
     ON_PREDICTION,
     REGISTRY,
@@ -27,7 +26,6 @@ for _module in ("on_image", "gated", "on_prediction"):  # the order of display
 __all__ = [
     "ABSTENTION",
     "GATED",
-    "KINDS",
     "ON_IMAGE",
     "ON_PREDICTION",
     "REGISTRY",

@@ -31,6 +31,9 @@ Floats = NDArray[np.float32]
 
 AS_IS = ImageView(unchanged)
 
+MOST = 8
+"""Remedies in a chain; anyone may put a chain into a link."""
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -120,17 +123,27 @@ def parse(text: str | Chain) -> Chain:
     """The chain that ``text`` describes, such as ``median`` or ``median+tta``.
 
     Raises ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for a remedy on the
-    prediction before the end.
+    prediction before the end, for ``abstain`` after another one, and for more than ``MOST``.
     """
     if isinstance(text, Chain):
         return text
-    chain = Chain(tuple(REGISTRY[name.strip()] for name in text.split("+")))
+    names = text.split("+")
+    if len(names) > MOST:
+        raise ParameterError(
+            f"Expected at most {MOST} remedies in a chain, got {len(names)}. Leave some out."
+        )
+    chain = Chain(tuple(REGISTRY[name.strip()] for name in names))
     for remedy in chain.remedies[:-1]:
         if remedy.kind not in (ON_IMAGE, GATED):
             raise ParameterError(
                 f"Expected {remedy.name} at the end of {chain.id}: it acts on the prediction. "
                 "Put remedies on the image before it."
             )
+    if chain.abstains and chain.remedies[:-1]:
+        raise ParameterError(
+            f"Expected {chain.last.name} alone, got {chain.id}: it uses the confidence of the "
+            "model without remedies. List it apart from the others."
+        )
     return chain
 
 

@@ -159,5 +159,6 @@ def jpeg(image: Levels) -> Levels:
 def resize(image: Levels) -> Levels:
     """Average to half the side, then enlarge smoothly (bicubic)."""
     height, width = image.shape[:2]
-    small = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    half = max(1, width // 2), max(1, height // 2)
+    small = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -26,7 +26,6 @@ ON_PREDICTION = "prediction"
 GATED = "gated"
 SEVERAL_MODELS = "several models"
 ABSTENTION = "abstention"
-KINDS = (ON_IMAGE, GATED, ON_PREDICTION, SEVERAL_MODELS, ABSTENTION)
 """What a remedy changes: the image, always or behind a gate; the prediction, by several views of
 the image or by several models; or whether there is a prediction."""
 

@@ -85,6 +85,14 @@ def test_its_code_gives_the_same_image_without_this_package(record: Remedy) -> N
     assert np.array_equal(namespace["remedied"](image), rb.remedy(record.name, image))
 
 
+@on_image
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 3)])
+def test_an_image_may_be_one_pixel_wide_or_high(
+    record: Remedy, shape: tuple[int, int, int]
+) -> None:
+    assert rb.remedy(record.name, np.zeros(shape, np.uint8)).shape == shape
+
+
 def test_flips_turns_and_crops_are_what_numpy_makes_them() -> None:
     flipped = parse("flip").views(PHOTOS)
     assert np.array_equal(flipped[0], PHOTOS)
@@ -168,6 +176,10 @@ def test_texts_read_back_and_say_what_is_wrong() -> None:
     assert [chain.id for chain in chains] == ["median", "autocontrast+tta"]
     with pytest.raises(ParameterError, match="at the end"):
         parse("tta+median")
+    with pytest.raises(ParameterError, match="abstain alone"):
+        parse("median+abstain")  # the abstention of a run knows nothing of the median
+    with pytest.raises(ParameterError, match="at most 8"):
+        parse("+".join(["non_local_means"] * 9))
     with pytest.raises(UnknownNameError, match="median"):
         parse("medain")
     with pytest.raises(ParameterError, match="with_remedies"):
