@@ -8,6 +8,7 @@ from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 _TOLD = ("name", "label", "kind", "against", "source")
+"""Fields of the record that the JSON repeats."""
 
 
 def add(parsers: Parsers) -> None:
@@ -23,7 +24,15 @@ def remedies_command(options: argparse.Namespace) -> None:
     from robustness.remedies import REGISTRY
 
     if options.json:
-        console.print_json([{name: getattr(each, name) for name in _TOLD} for each in REGISTRY])
+        told = [
+            {
+                **{name: getattr(each, name) for name in _TOLD},
+                "max_original_change": each.original,
+                "false_alarms": each.gate and each.gate.false_alarms,
+            }
+            for each in REGISTRY
+        ]
+        console.print_json(told)
         return
     for record in REGISTRY:
         console.say(f"{record.name:22}{record.kind:16}{record.label}: {record.against}")
