@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+import robustness as rb
 from robustness import models
 from robustness.evaluation.sweep import Break, sweep
 from robustness.models import Classifier
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
-from robustness.remedies import parse
+from robustness.plugins import loading, origins
+from robustness.remedies import parse, python
 from robustness.ui.live import helping
 from tests.support.pages import components, html, pictures, run, sample
 from tests.support.places import ROOT
@@ -39,6 +44,32 @@ def test_a_remedy_in_the_link_is_a_third_image_with_its_predictions() -> None:
     told = html(app).split(f"With {parse('median').label}")[1]
     assert models.class_name("SqueezeNet", int(answer.argmax())) in told
     assert f"{answer.max():.0%}" in told
+
+
+@pytest.fixture
+def failing() -> Iterator[str]:
+    """The name of a plugin's remedy that fails."""
+
+    @rb.remedy_plugin()
+    def bad_one(image: Any) -> Any:
+        raise ValueError("no such luck")
+
+    yield "bad_one"
+    origins.forget(bad_one.__module__, loading.REGISTRIES)
+
+
+def test_a_remedy_that_fails_leaves_the_images_and_says_why(failing: str) -> None:
+    app = noisy_page(remedy=failing)
+    assert not app.exception
+    assert len(pictures(app)[1]) == 2
+    assert "ValueError: no such luck" in html(app).split("With Bad one")[1]
+    assert "def remedied" not in str([each.value for each in app.code])
+
+
+def test_a_chosen_remedy_can_be_copied_as_python() -> None:
+    assert python(parse("median")).strip() in [
+        each.value for each in noisy_page(remedy="median").code
+    ]
 
 
 def test_every_remedy_is_offered_with_its_prediction_and_correct_ones_come_first() -> None:

@@ -21,7 +21,8 @@ from robustness.evaluation.correctness import is_correct, label_index
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import to_uint8
-from robustness.remedies import REGISTRY, Chain, parse
+from robustness.plugins import plugin_of
+from robustness.remedies import REGISTRY, Chain, parse, python
 from robustness.remedies.remedy import SUREST
 from robustness.ui.browser import components
 from robustness.ui.live.asked import Answer, LiveRequest, Remedied
@@ -134,7 +135,13 @@ def told(
     if not asked.remedy:
         return "", ()
     chain = parse(asked.remedy)
-    return chain.label, shown(helped(asked, chain, altered, found, who))
+    done = helped(asked, chain, altered, found, who)
+    failed = [
+        (done.title(name), None, None, str(error))
+        for name, error in done.found.items()
+        if isinstance(error, PluginError)
+    ]
+    return chain.label, [*shown(done), *failed]
 
 
 def shown(done: Helped) -> list[tuple[str, memo.Remedied, Mark, str]]:
@@ -149,6 +156,11 @@ def offered(together: bool) -> list[Chain]:
     """The remedies that can be tried on one image; ``together`` as in ``chosen``."""
     chains = [parse(record.name) for record in REGISTRY]
     return [c for c in chains if not c.abstains and (together or not c.several_models)]
+
+
+def has_code(chain: Chain) -> bool:
+    """Whether ``chain`` can be copied as code: it is built in and gives one image."""
+    return chain.on_image and not any(plugin_of(REGISTRY, each.name) for each in chain.remedies)
 
 
 def show(asked: LiveRequest, altered: memo.Altered, found: Mapping[str, Answer]) -> None:
@@ -169,6 +181,9 @@ def show(asked: LiveRequest, altered: memo.Altered, found: Mapping[str, Answer])
             now,
             lambda: _choose({each.chain.id for each in done}),
         )
+        if now and has_code(parse(now)):
+            with st.popover("This remedy in Python", icon=":material/content_copy:"):
+                st.code(python(parse(now)), language="python", wrap_lines=True)
         st.caption(
             "Remedies act on the perturbed image or on the prediction, without training. One image "
             "is an anecdote: measure a remedy on a dataset before you rely on it."
@@ -233,4 +248,7 @@ def pair(
         "remedied": f"Remedied: {chain.label}",
         "altRemedied": f"The perturbed image after {chain.label}",
     }
-    return texts, [image(asked, chain, altered, who)]
+    try:
+        return texts, [image(asked, chain, altered, who)]
+    except PluginError:  # the verdicts have its sentence
+        return {}, []
