@@ -6,6 +6,7 @@ memory. So its bytes are checked first, then its metadata, and last the rows, in
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,8 +42,17 @@ def check_manifest(manifest: Manifest) -> None:
     _expect(manifest, several, "it asks for nothing, or for far more than there is")
     known = all(readable(condition.id) for condition in spec.conditions)
     _expect(manifest, known, "one of its conditions is none")
+    _expect(manifest, _is_time(manifest.created), "it was made at no date and time (ISO 8601)")
     named = all(len(name) <= MAX_TEXT for name in spec.model_names)
     _expect(manifest, named, "the name of a model is too long")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_files(folder: Path) -> None:

@@ -310,6 +310,10 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "a hidden id": (lambda run: with_manifest(run, id=".uploads"), "no id of a run"),
     "an id that is a number": (lambda run: with_manifest(run, id=7), "damaged"),
     "a date that is none": (lambda run: with_manifest(run, created=None), "damaged"),
+    "a date that is a word": (
+        lambda run: with_manifest(run, created="yesterday"),
+        "made at no date and time",
+    ),
     "a time that is no number": (
         lambda run: with_manifest(run, startup_seconds=float("nan")),
         "damaged",

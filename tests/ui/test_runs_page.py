@@ -103,6 +103,15 @@ def test_every_run_offers_its_report_made_when_it_is_asked_for(
             assert app.download_button(key=f"report-{name} {label}").proto.deferred_file_id
 
 
+def test_a_run_made_at_no_date_keeps_no_other_from_its_row(folder: Path) -> None:
+    manifests.read(folder / "first").updated(created="yesterday").write(folder / "first")
+    app = visit()
+    assert not app.exception
+    assert not app.error
+    made = app.dataframe[0].value.set_index("Id")["Made"]
+    assert made.isna().to_dict() == {"first": True, "second": False, "third": False}
+
+
 def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
     manifest = folder / "first" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"finished"', '"unfinished"'))

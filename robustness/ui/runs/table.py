@@ -50,6 +50,6 @@ def _row(entry: Listed, older: Listed | None, pinned: str) -> dict[str, Any]:
         "Baseline": "pinned" if entry.folder.name == pinned else "",
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Made": pd.Timestamp(manifest.created),
+        "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
         "Id": entry.folder.name,
     }
