@@ -265,6 +265,7 @@ def test_the_page_shows_the_outcome_and_no_plain_means(
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(run.folder.parent))
     app = pages.run(ROOT / "pages" / "dataset.py", run=run.id)
     assert not app.exception
+    assert not app.error
     assert f"Settled after {run.images} of {PICTURES} images" in pages.html(app)
     assert [header.value for header in app.header] == ["Race", "Images"]
     listed = pages.run(ROOT / "pages" / "runs.py")

@@ -32,6 +32,7 @@ def test_page_command_and_python_tell_the_same(
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     app = pages.run(ROOT / "pages" / "dataset.py", run="made", failures="true")
     assert not app.exception
+    assert not app.error
     page = html(app) + " ".join(str(each.value).replace("\\", "") for each in app.markdown)
     for sentence in found.sentences:
         assert sentence in printed
