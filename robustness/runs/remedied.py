@@ -52,7 +52,7 @@ def remedy_figures(run: Run) -> RemedyFigures:
             table = table.filter(pc.is_in(table["position"], pa.array(counted, pa.int32())))
             for condition, found in _by_condition(table):
                 trials += _trials(model, condition, found, names)
-                if any(chain.abstains for chain in spec.remedies):
+                if len(found["good"]) > 1 and any(chain.abstains for chain in spec.remedies):
                     abstentions.append(abstention(model, condition, found, kept=ANSWERED_ORIGINALS))
     return RemedyFigures(tuple(gains(trials)), tuple(abstentions), _milliseconds(run))
 

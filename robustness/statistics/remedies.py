@@ -145,7 +145,8 @@ def abstention(
 ) -> Abstention:
     """The abstention of ``model`` that keeps the share ``kept`` of the originals.
 
-    ``columns`` are ``clean_probability``, ``probability`` and ``good`` by image, as in ``gains``.
+    ``columns`` are ``clean_probability``, ``probability`` and ``good`` by image, of at least 2
+    images, which are split as in ``gains``.
     """
     count = len(columns["good"])
     order = np.random.default_rng(seed).permutation(count)

@@ -46,6 +46,11 @@ def test_rows_hold_the_prediction_behind_each_remedy(source: Path, tmp_path: Pat
     assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
 
 
+def test_one_image_tells_nothing_of_remedies(source: Path, tmp_path: Path) -> None:
+    found = remedy_figures(performed(source, tmp_path / "runs", ASKED, limit=1))
+    assert (found.gains, found.abstentions) == ((), ())
+
+
 def test_other_figures_are_those_of_the_run_without_remedies(source: Path, tmp_path: Path) -> None:
     with_them = performed(source, tmp_path / "a", ASKED)
     without = performed(source, tmp_path / "b", replace(ASKED, remedies=()))
