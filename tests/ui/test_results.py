@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import streamlit as st
@@ -12,7 +13,7 @@ from robustness.evaluation.condition import Condition
 from robustness.report.results.measured import cautions
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser.html import html
-from robustness.ui.shown.results import warn_of_the_unsure
+from robustness.ui.shown.results import _customdata, warn_of_the_unsure
 from tests.support.made_up_saved_runs import measurement
 
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -54,3 +55,22 @@ def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown(
     assert "&lt;1% megalith" in html("verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith")])
     lines = [(A_LABEL, seen, verdict(seen), "megalith")]
     assert "megalith &lt;1%" in html("answers", title="Fog", lines=lines)
+
+
+@pytest.mark.parametrize(
+    ("points", "meant"),
+    [
+        ([], None),
+        ([["0.4"]], ["0.4"]),
+        ([["0.4"], ["0.6"]], ["0.4"]),
+        ([["model=A&slice=iso:..200"], ["model=A&slice=iso:200.."]], ["model=A&slice=iso:..200"]),
+        ([["model=A&image=3"], ["model=A&image=7"]], ["model=A&image=3,7"]),
+        ([["Fog", "A"], ["Fog", "B"]], ["Fog", "A"]),
+        ([None, ["0.6"]], ["0.6"]),
+    ],
+)
+def test_several_points_mean_all_their_images_or_else_the_first_point(
+    points: list[Any], meant: list[str] | None
+) -> None:
+    event = {"selection": {"points": [{"customdata": values} for values in points]}}
+    assert _customdata(event) == meant

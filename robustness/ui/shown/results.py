@@ -184,14 +184,13 @@ def _in_link(kept: str, link: str) -> Any:
 
 
 def _customdata(event: Any) -> Any:
-    """That of the clicked point; of several, which are images of one selection, of all."""
-    points = event["selection"]["points"]
-    if len(points) < 2:
-        return points[0]["customdata"] if points else None
-    texts = dict.fromkeys(str(point["customdata"][0]) for point in points if point["customdata"])
-    places = [text.rpartition(_IMAGE)[2] for text in texts if _IMAGE in text]
-    first = next(iter(texts), "")
-    return [first.rpartition(_IMAGE)[0] + _IMAGE + ",".join(places[:_MOST_SELECTED])]
+    """That of the first selected point; where all are images of a selection, of all of these."""
+    given = [point["customdata"] for point in event["selection"]["points"] if point["customdata"]]
+    texts = dict.fromkeys(str(values[0]) for values in given)
+    if len(texts) < 2 or not all(_IMAGE in text for text in texts):
+        return given[0] if given else None
+    places = [text.rpartition(_IMAGE)[2] for text in texts]
+    return [next(iter(texts)).rpartition(_IMAGE)[0] + _IMAGE + ",".join(places[:_MOST_SELECTED])]
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
