@@ -276,6 +276,8 @@ def sentences(told: Mapping[str, Any], pictures: int) -> list[str]:
 
 def _answer(told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
     names = [models.label(name) for name in told["best"]]
+    if not names:
+        return "every model is worse than another, so none is best"
     if told["goal"] == ORDER and told["settled"]:
         ranked = told["order"]
         each = [

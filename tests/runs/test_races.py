@@ -19,7 +19,7 @@ from robustness.commands import main
 from robustness.evaluation.suites import suite_conditions
 from robustness.models import Outputs
 from robustness.perturbations import Images
-from robustness.runs import engines, gate, session
+from robustness.runs import engines, gate, racing, session
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
 from robustness.runs.gate import choosing
@@ -124,6 +124,15 @@ def test_a_race_says_what_it_knows_and_no_plain_means(run: runs.Run, tmp_path: P
         _ = run.failures
     with pytest.raises(RunError, match="race"):
         runs.compare(run, run)
+
+
+@pytest.mark.parametrize("goal", ["best", "order"])
+def test_a_race_in_a_circle_has_no_best_model(goal: str) -> None:
+    told = {"goal": goal, "settled": True, "images": 30, "best": [], "order": [*NAMES]}
+    told |= {"worse": [*NAMES], "differences": [], "margin": 0.01}
+    assert racing.sentences(told, 32) == [
+        "Settled after 30 of 32 images: every model is worse than another, so none is best."
+    ]
 
 
 def test_a_race_that_stops_goes_on_to_the_same_rows(
