@@ -33,14 +33,28 @@ function oneEntry(link) {
   addEventListener("popstate", stop);
 }
 
+// Streamlit links to the first page by its query alone, which a new tab reads as the page it is on.
+function complete(event) {
+  const link = event.target.closest?.(PAGE_LINKS);
+  const href = link?.getAttribute("href");
+  if (href === "" || href?.startsWith("?")) {
+    link.setAttribute("href", location.pathname.replace(/[^/]*$/, "") + href);
+  }
+}
+
+function clicked(event) {
+  const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey; // opens a new tab
+  const link = event.target.closest?.(PAGE_LINKS);
+  if (link && !elsewhere) oneEntry(link);
+}
+
+const LISTENERS = { pointerover: complete, focusin: complete, click: clicked };
+
 export default function ({ parentElement }) {
-  const clicked = (event) => {
-    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey; // opens a new tab
-    const link = event.target.closest?.(PAGE_LINKS);
-    if (link && !elsewhere) oneEntry(link);
+  parentElement.leave?.();
+  for (const kind in LISTENERS) document.addEventListener(kind, LISTENERS[kind], true);
+  parentElement.leave = () => {
+    for (const kind in LISTENERS) document.removeEventListener(kind, LISTENERS[kind], true);
   };
-  document.removeEventListener("click", parentElement.clicked, true);
-  parentElement.clicked = clicked;
-  document.addEventListener("click", clicked, true);
-  return () => document.removeEventListener("click", parentElement.clicked, true);
+  return () => parentElement.leave();
 }
