@@ -51,8 +51,6 @@ from robustness.statistics.criteria import MARGIN
 if TYPE_CHECKING:
     import pandas as pd
 
-_DEFAULTS = (0, DEFAULT_FIT, STUDY_SIDE)
-
 
 @checked_call
 def make_spec(
@@ -151,10 +149,8 @@ def evaluate(
         spec = make_spec(
             names, conditions=conditions, seed=seed, fit=fit, side=side, remedies=remedies
         )
-    elif not (models is conditions is None and not remedies and (seed, fit, side) == _DEFAULTS):
-        raise ParameterError(
-            "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
-        )
+    elif models is not None or conditions is not None:
+        raise ParameterError("Expected a spec, or models and conditions, got both.")
     race = None if until is None else racing.asked(until, margin, unit)
     plan = runs.plan(
         dataset,

@@ -81,8 +81,10 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
         for name in sorted({*before.versions, *after.versions})
     ]
     told = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
-    if before.dataset.digest != after.dataset.digest:
+    if before.dataset.digest != after.dataset.digest and not _reordered(before, after):
         told.insert(0, "other images")
+    if (before.race is None) != (after.race is None):
+        told.insert(0, "a race" if before.race is None else "no race")
     for what, mine, others in (
         ("models", one.models, two.models),
         ("conditions", one.conditions, two.conditions),
@@ -90,6 +92,13 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
         if mine != others:
             told.append(f"other {what}")
     return ", ".join(told)
+
+
+def _reordered(before: Manifest, after: Manifest) -> bool:
+    """Whether a race alone may have put the same images into another order."""
+    one, two = before.dataset, after.dataset
+    asked = [(each.source, each.limit, each.sample, each.pictures) for each in (one, two)]
+    return asked[0] == asked[1] and (before.race is not None or after.race is not None)
 
 
 def _identified(baseline: Run, other: Run) -> tuple[Images, Images]:

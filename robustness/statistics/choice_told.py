@@ -26,7 +26,11 @@ def sentences(
 ) -> Iterator[str]:
     """The answer in words, the most important first."""
     best = [entry for entry in told if entry["status"] in (BEST, TIED)]
-    if best:
+    ruled_out = sum(entry["status"] == RULED_OUT for entry in told)
+    if len(best) == 1 and 0 < ruled_out == len(told) - 1:
+        score = f"{NAMES[quantity]} {best[0]['robust']:.1%}"
+        yield f"Only {models.label(best[0]['model'])} meets the criteria: {score}."
+    elif best:
         yield from _first(best, quantity, images, more, margin)
     else:
         yield "No model meets the criteria."

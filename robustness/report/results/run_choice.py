@@ -99,12 +99,15 @@ def table(entries: Sequence[Entry], quantity: str) -> Titled:
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     losers = trade.dominated(scored, name)
-    note = "The dotted line joins the models that no other beats in both figures."
+    note = ""
+    if len(scored) - len(losers) > 1:
+        note = "The dotted line joins the models that no other beats in both figures."
     if losers:
         each = [f"{model(worse)} (by {model(better)})" for worse, better in losers.items()]
         note += f" Beaten in both, significantly or not: {listed(each, 4)}."
     if name == "accuracy" and expected(scored):
         note += f" The dashed line is fitted to the logits of these {len(scored)} models."
+    note = note.strip()
     across = trade.AXES[name].title.lower()
     return Chart(
         f"{title} against {across}",

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.charts.verdict import outcomes
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
@@ -115,7 +115,9 @@ def _selection(run: Run, found: Figures, chosen: Chosen, title: str, where: str 
     st.subheader(title, anchor=False)
     left = tally.images - tally.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
-    st.caption(f"{tally.bad:,} of {tally.counted:,} images: {words[1]}{where}, shown first.{more}")
+    st.caption(
+        f"{tally.bad:,} of {counted(tally.counted, 'image')}: {words[1]}{where}, shown first.{more}"
+    )
     _downloads(run, chosen)
     key = f"cell_{chosen.text}"
     _show(run, lambda most: run.cases.both(chosen, most), tally.counted, key, at_once=IN_A_ROW)

@@ -74,7 +74,7 @@ def _answer(
 
 def _worst(chosen: ModelChoice) -> tuple[str, str] | None:
     """The first model and the perturbation under which it is weakest."""
-    if not chosen.models or chosen.models[0]["weakest"] is None:
+    if not chosen.best or chosen.models[0]["weakest"] is None:
         return None
     return str(chosen.models[0]["model"]), str(chosen.models[0]["weakest"])
 

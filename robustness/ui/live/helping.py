@@ -121,8 +121,10 @@ def helped(
 ) -> Helped:
     """Predict ``altered`` after ``chain``; ``found`` are the predictions without it."""
     rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
-    after = memo.remedied(asked.spec, asked.picture, list(rows), altered, chain, who)
-    return Helped(asked, chain, altered, after, rows)
+    names = [name for name in asked.models if name in rows]  # not in the order of arrival
+    after = memo.remedied(asked.spec, asked.picture, names, altered, chain, who)
+    ordered = {name: after[name] for name in names if name in after}
+    return Helped(asked, chain, altered, ordered, rows)
 
 
 def told(

@@ -16,29 +16,32 @@ from robustness.statistics.choice_told import NAMES
 
 def show(entries: Sequence[Listed], pinned: str) -> None:
     """Draw a row for each of ``entries``, the newest first; ``pinned`` is the baseline's id."""
-    older = [*entries[1:], None]
-    rows = [_row(entry, after, pinned) for entry, after in zip(entries, older, strict=True)]
+    baseline = next((entry for entry in entries if entry.folder.name == pinned), None)
+    others = [baseline] * len(entries) if baseline else [*entries[1:], None]
+    rows = [_row(entry, other, pinned) for entry, other in zip(entries, others, strict=True)]
     frame = pd.DataFrame(rows)[[name for name in rows[0] if any(row[name] for row in rows)]]
-    percent = st.column_config.NumberColumn(format="percent")
+    points = st.column_config.NumberColumn(format="%.1f %%")
+    differs = "From the baseline." if baseline else "From the next run in time."
     st.dataframe(
         frame,
         hide_index=True,
         key="runs table",
-        column_config={name.capitalize(): percent for name in NAMES.values()}
+        placeholder="",
+        column_config={name.capitalize(): points for name in NAMES.values()}
         | {
-            "Differs": st.column_config.TextColumn(help="From the next run in time."),
+            "Differs": st.column_config.TextColumn(width="medium", help=differs),
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },
     )
 
 
-def _row(entry: Listed, older: Listed | None, pinned: str) -> dict[str, Any]:
+def _row(entry: Listed, other: Listed | None, pinned: str) -> dict[str, Any]:
     manifest = entry.manifest
     assert manifest is not None
     kept = headlines.kept(entry.folder, manifest)
     first = kept["models"][0] if kept and kept["models"] else None
-    before = older.manifest if older else None
-    scores = {name.capitalize(): first and first[key] for key, name in NAMES.items()}
+    before = other.manifest if other else None
+    scores = {name.capitalize(): first and _percent(first[key]) for key, name in NAMES.items()}
     return {
         "Run": entry.title,
         "First model": first and models.label(first["model"]),
@@ -53,3 +56,7 @@ def _row(entry: Listed, older: Listed | None, pinned: str) -> dict[str, Any]:
         "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
         "Id": entry.folder.name,
     }
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
