@@ -7,7 +7,7 @@ predictions, which have one of four forms, see ``datasets.answers``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.parquet import ClaimsError, claims
 from robustness.datasets.answers import PREDICTED, TableAnswers, predicted
 from robustness.datasets.dataset import Dataset, Entry
+from robustness.models.labels import Labels
 from robustness.pictures.decoding import read_file
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
@@ -38,6 +39,8 @@ class Predictions(Dataset):
     """
 
     fitted = True
+    classes: Mapping[str, Labels] = {}
+    """Those of each model, as the plan of a run found them."""
 
     def __init__(self, table: pa.Table, source: str, title: str, folder: Path, name: str) -> None:
         """``name`` is the model of a table without the column ``model``.

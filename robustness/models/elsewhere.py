@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from robustness.models.labels import Labels, imagenet
 
 _KNOWN: dict[str, Labels | None] = {}
-"""By model; None where two runs disagree, so that no prediction gets a wrong name."""
+"""By model; None where two runs disagree: then predictions keep their index instead of a name."""
 
 
 def note(classes: Mapping[str, str | Sequence[str]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
-from robustness.datasets.answers import TableAnswers
+from robustness.datasets.answers import TableAnswers, meaning
 from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
@@ -80,7 +80,12 @@ def plan_predictions(
     texts = [entry.label for entry in told.entries if entry.label is not None]
     meant = classes if classes is not None else _told_classes(answers, texts, told.title)
     named: Classes = dict.fromkeys(unknown, meant)
-    elsewhere.note(named)
+    known = {name: models.REGISTRY[name].labels() for name in told.models if name not in named}
+    known |= {name: elsewhere.from_names(names) for name, names in named.items()}
+    sets = list({labels.key: labels for labels in known.values()}.values())
+    for labels in sets:
+        _check_width(answers, labels, told.title)
+        meaning(answers, labels, told.title)
     spec = RunSpec(
         models=tuple((name, f"predictions:{told.content}") for name in told.models),
         conditions=conditions,
@@ -88,10 +93,10 @@ def plan_predictions(
         fit=check_fit(told.one("fit", DEFAULT_FIT)),
         side=check_side(_whole(told, "side", STUDY_SIDE)),
     )
-    sets = [labels for labels, _ in models.by_labels(told.models)]
-    for labels in sets:
-        _check_width(answers, labels, told.title)
+    labels_of_images = labelled(told, sets)
+    elsewhere.note(named)  # now that the table is known to fit them
     dataset = copy(told)
+    dataset.classes = known
     if source is not None:
         dataset.source, dataset.title = source.source, source.title
     asked = Asked(
@@ -104,7 +109,7 @@ def plan_predictions(
         digest=told.digest,
     )
     batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(told.models))))
-    return Plan(spec, dataset, labelled(told, sets), batch, asked, named)
+    return Plan(spec, dataset, labels_of_images, batch, asked, named)
 
 
 def _whole(told: Predictions, column: str, default: int) -> int:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import robustness as rb
-from robustness import report, runs
+from robustness import models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.commands.main import main
 from robustness.metrics.features import RESCALED
@@ -145,6 +145,30 @@ def test_images_without_all_predictions_are_named(table: pd.DataFrame) -> None:
     assert found.images == 11
     ((_, reason),) = found.unreadable
     assert "no prediction" in reason
+
+
+def animals(*found: object, **columns: object) -> pd.DataFrame:
+    """Two images under fog, with the predictions ``found``."""
+    told = {"image": [*"abab"], "condition": ["clean", "clean", "fog=0.6", "fog=0.6"]}
+    return pd.DataFrame({**told, "prediction": list(found), **columns})
+
+
+def test_other_classes_of_the_same_name_spoil_no_run(tmp_path: Path) -> None:
+    """Two systems may have one name."""
+    texts = animals("cat", "dog", "cat", "cat", model="theirs of animals")
+    indices = texts.assign(prediction=[0, 1, 0, 0])
+    with pytest.raises(rb.RobustnessError, match="'cat' is not one of the 2 classes"):
+        rb.evaluate_predictions(texts, classes=["good", "bad"])
+    with pytest.raises(rb.RobustnessError, match="not a class"):
+        rb.evaluate_predictions(indices.assign(label="cat"), classes=["good", "bad"])
+    first = rb.evaluate_predictions(texts, classes=["cat", "dog"])
+    assert models.class_name("theirs of animals", 1) == "dog", "what was refused is not remembered"
+    for classes in (["good", "bad"], ["cat", "dog"]):
+        again = rb.evaluate_predictions(indices, classes=classes)
+        assert again.manifest.classes == {"theirs of animals": classes}
+        assert again.frame()["top1"].tolist() == first.frame()["top1"].tolist() == [0, 0]
+        assert again.report(tmp_path / "report.md")
+    assert models.class_name("theirs of animals", 1) == "1", "no wrong name"
 
 
 BAD = {

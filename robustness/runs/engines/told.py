@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from robustness import metrics, models
+from robustness import metrics
 from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets.answers import Floats, TableAnswers, meaning
 from robustness.datasets.dataset import Entry
@@ -68,7 +68,7 @@ class _ToldRows:
         self._job, self._told = job, told
         self._answers = told.answers()
         self._index = {
-            name: meaning(self._answers, _classes(name), told.title) for name in told.models
+            name: meaning(self._answers, told.classes[name], told.title) for name in told.models
         }
         self._digests = told.texts("image_digest")
         self._scores = {
@@ -92,7 +92,7 @@ class _ToldRows:
         places = told.at[position]
         digest = self._digests[places[0, 0]] or self._digest(entry)
         for model, rows in zip(told.models, places.tolist(), strict=True):
-            label = self._job.labels[_classes(model).key][position]
+            label = self._job.labels[told.classes[model].key][position]
             clean = _answer(self._answers, rows[0], self._index[model])
             for condition, row in zip(spec.conditions, rows[1:], strict=True):
                 after = _answer(self._answers, row, self._index[model])
@@ -122,13 +122,6 @@ class _ToldRows:
         except ImageError:
             return hashlib.sha256(entry.name.encode()).hexdigest()
         return image_digest(image)
-
-
-def _classes(model: str) -> models.Labels:
-    labels = models.classes(model)
-    if labels is None:
-        raise ParameterError(f"The classes of {model} are not known: another run names others.")
-    return labels
 
 
 def _answer(answers: TableAnswers, row: int, index: Callable[[str], int]) -> _RowAnswer:
