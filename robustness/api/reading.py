@@ -74,7 +74,7 @@ def failing_images(
     ``.zip`` with the images. At most ``most`` are returned. Raises ``ParameterError`` for a
     selection that the run does not have, and for a file that cannot be written.
     """
-    chosen = selection.Chosen.parse(where, run.manifest.spec.model_names)
+    chosen = selection.Chosen.parse(where, run.manifest.spec)
     if to is not None:
         data = selected_cases.exported(run, chosen, Path(to).suffix.lower())
         try:
@@ -94,7 +94,7 @@ def embedding_map(
     ``"model=SqueezeNet&condition=fog=0.6"``. The model predicts the images again; the map is kept
     beside the run, for its page and its report. Raises as ``runs.embedding.embedding_map`` does.
     """
-    chosen = selection.Chosen.parse(where, run.manifest.spec.model_names)
+    chosen = selection.Chosen.parse(where, run.manifest.spec)
     return embedding.embedding_map(run, chosen, images)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -9,9 +10,14 @@ from urllib.parse import parse_qsl, quote
 
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.text import some
+from robustness.evaluation.spec import RunSpec
+from robustness.runs.manifest import MAX_PICTURES
 
 _KEYS = "model, perturbation, condition, class, slice, became, against, image"
 _READABLE = " :,.=+>()/"
+_POSITION = re.compile("[0-9]{1,10}")
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ class Chosen:
         return (models.class_name(model, index) for model, index in self.classes)
 
     @classmethod
-    def parse(cls, text: str, model_names: Sequence[str]) -> Chosen:
-        """The selection that ``text`` means in a run of the models ``model_names``.
+    def parse(cls, text: str, spec: RunSpec) -> Chosen:
+        """The selection that ``text`` means in a run of ``spec``.
 
         Classes are names, synsets or indices. Raises ``ParameterError`` for another text.
         """
@@ -72,31 +78,48 @@ class Chosen:
         def one(key: str) -> str:
             return given.get(key, [""])[-1]
 
-        for key in ("model", "against"):
-            if one(key) not in ("", *model_names):
-                raise ParameterError(
-                    f"Expected {key} to be one of {', '.join(model_names)}; got {one(key)!r}."
-                )
-        labels = models.by_labels([one("model")] if one("model") else model_names)
+        known = {
+            "model": spec.model_names,
+            "against": spec.model_names,
+            "perturbation": tuple(dict.fromkeys(c.name for c in spec.conditions)),
+            "condition": tuple(condition.id for condition in spec.conditions),
+        }
+        for key, names in known.items():
+            for name in filter(None, given.get(key, ())):
+                if name not in names:
+                    raise ParameterError(
+                        f"Expected {key} to be one of {some(names, _SHOWN)}; got {name!r}."
+                    )
+        labels = models.by_labels([one("model")] if one("model") else spec.model_names)
         slices = [value.partition(":") for value in given.get("slice", ())]
         became = one("became").split(">") if one("became") else []
         if not all(colon for _, colon, _ in slices) or len(became) not in (0, 2):
             _refuse(text)
         try:
             before = [labels[0][0].index(name) for name in became]
-            positions = tuple(int(at) for at in ",".join(given.get("image", ())).split(",") if at)
-        except (ValueError, UnknownNameError) as error:
+        except UnknownNameError as error:
             raise ParameterError(f"The selection {text!r} cannot be read: {error}") from error
         return cls(
             one("model"),
             one("perturbation"),
-            tuple(given.get("condition", ())),
+            tuple(filter(None, given.get("condition", ()))),
             tuple(pair for name in given.get("class", ()) for pair in _meant(name, labels)),
             tuple((column, value) for column, _, value in slices),
             (before[0], before[1]) if before else None,
             one("against"),
-            positions,
+            _positions(",".join(given.get("image", ()))),
         )
+
+
+def _positions(text: str) -> tuple[int, ...]:
+    """The positions of images in ``text``, separated by commas."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(_POSITION.fullmatch(part) and int(part) < MAX_PICTURES for part in parts):
+        raise ParameterError(
+            f"Expected image to be positions from 0 to {MAX_PICTURES - 1}, such as 3,40; "
+            f"got {text[:80]!r}."
+        )
+    return tuple(map(int, parts))
 
 
 def _meant(

@@ -159,17 +159,31 @@ def test_a_selection_gives_its_images_to_lists_tables_and_archives(
     ],
 )
 def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, images: int) -> None:
-    assert Chosen.parse(chosen.text, run.manifest.spec.model_names) == chosen
+    assert Chosen.parse(chosen.text, run.manifest.spec) == chosen
     assert run.cases.tally(chosen).images == images
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["nonsense", "model=nobody", "slice=brightness", "became=1", "image=x", "class=nobody", "a=b"],
+    ("text", "reason"),
+    [
+        ("nonsense", "such as"),
+        ("model=nobody", "model to be one of"),
+        ("condition=nope", "condition to be one of fog=0.6, gaussian_blur=0.5; got 'nope'"),
+        ("condition=fog=0.6&condition=fog=0.7", "got 'fog=0.7'"),
+        ("perturbation=nope", "perturbation to be one of fog, gaussian_blur; got"),
+        ("slice=brightness", "such as"),
+        ("became=1", "such as"),
+        ("image=x", "image to be positions from 0 to 2147483646, such as 3,40; got 'x'"),
+        ("image=3,-1", "positions"),
+        ("image=99999999999", "positions"),
+        ("image=2147483648", "positions"),
+        ("class=nobody", "Expected a class"),
+        ("a=b", "such as"),
+    ],
 )
-def test_a_text_that_is_no_selection_is_refused(run: runs.Run, text: str) -> None:
-    with pytest.raises(ParameterError):
-        Chosen.parse(text, run.manifest.spec.model_names)
+def test_a_text_that_is_no_selection_is_refused(run: runs.Run, text: str, reason: str) -> None:
+    with pytest.raises(ParameterError, match=reason):
+        Chosen.parse(text, run.manifest.spec)
     with pytest.raises(ParameterError, match="brightness"):
         api.failing_images(run, "slice=nothing:1")
 

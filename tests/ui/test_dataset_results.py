@@ -152,6 +152,14 @@ def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
         assert not any(" under " in m.value for m in app.subheader)
 
 
+def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
+    for text in ("condition=nope", "image=99999999999", "image=a"):
+        app = shown(made_up(images=4), cell=[text])
+        assert not app.exception
+        (error,) = app.error
+        assert "Expected" in error.value
+
+
 def test_the_heatmap_can_stand_at_one_strength(shown: Shown) -> None:
     def targets(app: AppTest) -> list[list[object]]:
         (cells,) = [c for c in charts(app) if c["data"][0]["type"] == "heatmap"]

@@ -98,7 +98,7 @@ def cell(run: Run, found: Figures, shown: str, conditions: Sequence[str], model:
 def selected(run: Run, found: Figures, text: str) -> None:
     """The cases of the selection that ``text`` means, which may come from a link."""
     with boundary():
-        chosen = Chosen.parse(text, run.manifest.spec.model_names)
+        chosen = Chosen.parse(text, run.manifest.spec)
         _selection(run, found, chosen, plain(run_failures.selected_title(chosen)))
 
 
@@ -111,7 +111,8 @@ def _selection(run: Run, found: Figures, chosen: Chosen, title: str, where: str 
         if entry["model"] == (chosen.model or entry["model"])
         and (not chosen.conditions or entry["condition"] in chosen.conditions)
     ]
-    words = outcomes(*(max(entry[key] for entry in entries) for key in ("n_labelled", "n_images")))
+    most = (max((e[key] for e in entries), default=0) for key in ("n_labelled", "n_images"))
+    words = outcomes(*most)
     st.subheader(title, anchor=False)
     left = tally.images - tally.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
