@@ -16,7 +16,7 @@ from robustness import models
 from robustness.base.errors import ImageError, ParameterError, RunError
 from robustness.evaluation.condition import Condition
 from robustness.models import Classifier
-from robustness.pictures.picture import Picture
+from robustness.perturbations import Images
 from robustness.runs.kept_figures import keep, kept
 from robustness.runs.manifest import FINISHED
 from robustness.runs.saved import Run
@@ -85,10 +85,11 @@ def embedding_map(
     used: list[Mapping[str, Any]] = []
     parts: list[Features] = []
     for start in range(0, len(wanted), _BATCH):
-        batch = [(r, p) for r in wanted[start : start + _BATCH] if (p := _read(run, r)) is not None]
-        if batch:
+        rows_here = wanted[start : start + _BATCH]
+        pairs = [(row, _pair(run, row["image"], condition, classifier)) for row in rows_here]
+        if batch := [(row, pair) for row, pair in pairs if pair is not None]:
             used += [row for row, _ in batch]
-            parts.append(_features(run, condition, classifier, [p for _, p in batch]))
+            parts.append(_features(classifier, [pair for _, pair in batch]))
         note(min(start + _BATCH, len(wanted)), len(wanted))
     if len(used) < 3:
         raise RunError(f"Expected at least 3 images that can be read again, got {len(used)}.")
@@ -108,25 +109,24 @@ def embedding_map(
     return found
 
 
-def _read(run: Run, row: Mapping[str, Any]) -> Picture | None:
+def _pair(run: Run, name: str, condition: Condition, classifier: Classifier) -> Images | None:
+    """The image called ``name`` and the perturbed one, (2, S, S, 3); None if one is unreadable."""
     try:
-        return run.picture(row["image"])
+        picture = run.picture(name)
+        if condition.needs_model:
+            changed = condition.against(picture, run.seed, classifier)
+        else:
+            changed = run.perturbed(picture, condition)
     except ImageError:
         return None
+    return np.stack([picture.image, changed])
 
 
-def _features(
-    run: Run, condition: Condition, classifier: Classifier, pictures: Sequence[Picture]
-) -> Features:
+def _features(classifier: Classifier, pairs: Sequence[Images]) -> Features:
     """(2, images, D): the last stage of the originals and of the perturbed images."""
-    clean = np.stack([picture.image for picture in pictures])
-    if condition.needs_model:
-        changed = np.stack([condition.against(p, run.seed, classifier) for p in pictures])
-    else:
-        changed = condition.images(clean, [picture.digest for picture in pictures], run.seed)
-    stages = classifier(np.concatenate([clean, changed])).features
+    stages = classifier(np.stack(pairs, axis=1).reshape(-1, *pairs[0].shape[1:])).features
     last = stages[list(stages)[-1]]
-    return last.reshape(2, len(pictures), -1).astype(np.float64)
+    return last.reshape(2, len(pairs), -1).astype(np.float64)
 
 
 def _point(

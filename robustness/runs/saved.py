@@ -234,13 +234,16 @@ class Run:
             )
         return picture
 
-    def stored_image(self, name: str, condition: Condition) -> Images:
-        """The image (S, S, 3) called ``name`` under ``condition``, which is a file of the dataset.
+    def perturbed(self, picture: Picture, condition: Condition) -> Images:
+        """The image (S, S, 3) of ``picture``, one of this run's, under ``condition``.
 
-        Raises as ``picture`` does.
+        It is made or, where ``condition`` is a file of the dataset, read. Raises as ``picture``
+        does, and ``ParameterError`` for an attack.
         """
-        entry = self._entries[name]
-        return stored_image(self.dataset, entry, condition, self.manifest.spec.side)
+        if condition.in_files:
+            entry = self._entries[picture.name]
+            return stored_image(self.dataset, entry, condition, self.manifest.spec.side)
+        return condition.images(picture.image[None], [picture.digest], self.seed)[0]
 
     @cached_property
     def digests(self) -> dict[str, str]:

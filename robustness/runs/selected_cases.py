@@ -73,7 +73,10 @@ def _images(run: Run, row: Mapping[str, Any]) -> Iterator[tuple[str, str, bytes]
     yield "original", f"original/{png_name(picture.name)}", to_png(picture.image)
     condition = Condition.parse(row["condition"])
     if not condition.needs_model:
-        image = condition.images(picture.image[None], [picture.digest], run.seed)[0]
+        try:
+            image = run.perturbed(picture, condition)
+        except RobustnessError:
+            return
         yield "perturbed", f"{condition.id}/{png_name(picture.name)}", to_png(image)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from robustness.datasets import PublishedTree, open_dataset
 from robustness.evaluation.suites import SEVERITIES, graded_conditions
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import AS_JPEG, AS_STORED, IN_MEMORY
+from tests.support import pages
 from tests.support.onnx_files import small_model, small_weights
+from tests.support.places import ROOT
 
 CORRUPTIONS = ("contrast", "gaussian_noise")
 CLASSES = ("n01440764", "n07920052")
@@ -66,7 +69,10 @@ def columns(run: rb.EvaluatedRun) -> dict[str, list[object]]:
 
 
 def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
-    originals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    originals: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = f"{tree(originals, tmp_path, group='noise')}::{originals}"
     live = rb.evaluate(originals, conditions=LIVE, **HOW)
@@ -80,6 +86,21 @@ def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
     assert "cannot be shown" not in html
     assert "Gaussian noise (stored)" in html or "Random noise (stored)" in html
     assert rb.replay(rb.open_run(stored.folder), tmp_path / "again").verdict == "identical"
+    rows = rb.failing_images(stored, "perturbation=stored:contrast", to=tmp_path / "cases.zip")
+    with zipfile.ZipFile(tmp_path / "cases.zip") as archive:
+        for row in rows:
+            name = row["image"]
+            made = stored.perturbed(stored.picture(name), rb.Condition.parse(row["condition"]))
+            with Image.open(archive.open(f"{row['condition']}/{name}.png")) as image:
+                assert np.array_equal(np.asarray(image), np.rint(made * 255))
+    where = "model=thousand&condition=stored(corruption=contrast,severity=3)"
+    assert len(rb.embedding_map(stored, where).points) == 6
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(stored.folder.parent))
+    app = pages.run(ROOT / "pages" / "dataset.py", run=stored.id)
+    assert not app.exception
+    assert not app.error
+    assert "cannot be shown" not in pages.html(app) + str([each.value for each in app.caption])
+    assert sum(len(element.proto.imgs) for element in app.get("image")) > 6
     command = ["evaluate", source, "--severities", "3", "--perturbations", "contrast", "--json"]
     how = ["--models", "thousand", "--side", "32", "--fit", "squash", "--out", str(tmp_path)]
     assert main([*command, *how]) == 0

@@ -16,7 +16,7 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.content import Case, Cases, Section, Shot
-from robustness.report.results.measured import clean_shot, perturbed_shot
+from robustness.report.results.measured import clean_shot
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 from robustness.runs.cases import Chosen, Tally
@@ -88,17 +88,14 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
 def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:
     picture = run.picture(str(row["image"]))
     shots = [clean_shot(picture)]
-    made: Images | None = None
-    if condition.in_files:
-        made = run.stored_image(picture.name, condition)
-    elif change is not None:
+    if change is not None and not condition.in_files:
         made = change(picture, condition, row)
-    if made is not None:
-        png = to_png(made)
-        shots.append(Shot(png, "perturbed", f"{picture.name} under {condition.described}"))
     elif not condition.needs_model:
-        shots.append(perturbed_shot(picture, condition, run.seed))
-    return shots
+        made = run.perturbed(picture, condition)
+    else:
+        return shots
+    alt = f"{picture.name} under {condition.described}"
+    return [*shots, Shot(to_png(made), "perturbed", alt)]
 
 
 def _predictions(row: Row) -> list[str]:

@@ -183,7 +183,12 @@ def _card(run: Run, row: dict[str, Any]) -> None:
 
 
 def _link(run: Run, row: dict[str, Any], condition: Condition) -> None:
-    """Opens the case on the Live page, an attack's on the Adversarial page."""
+    """Opens the case on the Live page, an attack's on the Adversarial page.
+
+    Images of a published tree are made by no perturbation that a page could repeat.
+    """
+    if condition.in_files:
+        return
     query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.needs_model:
         page_link("pages/adversarial.py", "Repeat the attack", ":material/bug_report:", query)

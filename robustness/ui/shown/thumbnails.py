@@ -35,7 +35,9 @@ def thumbnail(
     """
     picture, done = run.picture(image), Condition.parse(condition)
     shown = picture.image
-    if not done.needs_model:
+    if done.in_files:
+        shown = run.perturbed(picture, done)
+    elif not done.needs_model:
         shown = memo.change(picture, done, run.seed).image
     caption = " → ".join(class_title(model, index) for index in classes)
     return Thumbnail(to_png(shown), caption, f"{picture.name} under {done.described}")
