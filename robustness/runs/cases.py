@@ -206,6 +206,8 @@ class CaseRows:
             parts.append("clean_top1 = $before AND top1 = $after")
             values["before"], values["after"] = chosen.became
         if chosen.against:
+            if self._attacked:  # each model has its own attacked image
+                parts.append("NOT list_contains($attacks, perturbation)")
             parts.append(
                 f"NOT ({GOOD}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "
                 "other.position = rows.position AND other.condition = rows.condition "

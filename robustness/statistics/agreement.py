@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _FEWEST = 5  # images of an interval
 AGREEMENT_RULE = (
     "Error consistency: Cohen's kappa per condition, averaged (Geirhos et al. 2020). 0: the models "
     "fail together as often as chance implies; 1: always together. Intervals: 1,000 resamples of "
-    "the images."
+    "the images. Attacks are left out: each model has its own attacked image."
 )
 
 
@@ -36,13 +37,35 @@ def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``other``, ``n_images``, ``model_only`` and ``other_only`` (images that this
     model alone fails on, under a condition or more), ``both`` (images on which both fail under the
-    same condition), and ``kappa`` with its interval.
+    same condition), and ``kappa`` with its interval. Attacks do not count.
     """
+    some = _of_the_same_images(some)
     return [
         _pair(one, other, column)
         for _, names in models.by_labels([grid.model for grid in some])
         for one, other in itertools.combinations([g for g in some if g.model in names], 2)
     ]
+
+
+def _of_the_same_images(some: Sequence[Grid]) -> list[Grid]:
+    """``some`` without attacks, which make an image of their own for each model.
+
+    Grids without other conditions are left out.
+    """
+    return [_chosen(grid, kept) for grid in some if (kept := _shared(grid))]
+
+
+def _shared(grid: Grid) -> list[int]:
+    return [at for at, key in enumerate(grid.conditions) if not key.is_attack]
+
+
+def _chosen(grid: Grid, places: list[int]) -> Grid:
+    return replace(
+        grid,
+        conditions=tuple(grid.conditions[at] for at in places),
+        there=grid.there[:, places],
+        read=lambda column: grid.read(column)[:, places],
+    )
 
 
 def _pair(one: Grid, other: Grid, column: str) -> dict[str, Any]:
@@ -98,9 +121,10 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     A tie goes to the most confident of the tied predictions. ``column`` is "correct" or
     "consistent", which compares with the majority on the original. Keys: ``label_set``,
     ``n_models``, ``n_images``, ``rate`` of the majority and its interval, ``best`` (the model with
-    the highest rate), ``best_rate``, and the paired ``difference`` with its interval.
+    the highest rate), ``best_rate``, and the paired ``difference`` with its interval. Attacks do
+    not count.
     """
-    found = []
+    found, some = [], _of_the_same_images(some)
     for labels, names in models.by_labels([grid.model for grid in some]):
         group = [grid for grid in some if grid.model in names]
         if len(group) < 3:
