@@ -40,7 +40,8 @@ def by_threshold(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     """What each of ``THRESHOLDS`` does for each model under each perturbation; "" is all.
 
     Keys: ``model``, ``perturbation``, ``threshold``, ``coverage`` with its interval, ``risk_all``
-    (without a threshold), ``risk``, ``avoided`` and ``lost``. Unknown figures are None.
+    (without a threshold), ``risk``, ``avoided`` and ``lost``. Unknown figures are None; predictions
+    without a confidence do not count.
     """
     found = []
     for grid in some:
@@ -49,7 +50,7 @@ def by_threshold(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
         for name in ["", *dict.fromkeys(names)]:
             chosen = [at for at, each in enumerate(names) if name in ("", each)]
             sure, right = confidence[:, chosen], well[:, chosen]
-            known = ~np.isnan(right)
+            known = ~np.isnan(right) & ~np.isnan(sure)
             if not known.any():
                 continue
             for threshold in THRESHOLDS:
@@ -83,11 +84,11 @@ def curves(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     """
     found = []
     for grid in some:
-        well = grid.values(column)
-        known = ~np.isnan(well)
+        confidence, well = grid.values("probability"), grid.values(column)
+        known = ~np.isnan(well) & ~np.isnan(confidence)
         if not known.any():
             continue
-        coverage, risk = risk_coverage(grid.values("probability")[known], well[known])
+        coverage, risk = risk_coverage(confidence[known], well[known])
         steps = np.diff(coverage, prepend=0.0)
         at = np.unique(np.searchsorted(coverage, np.linspace(coverage[0], 1, _POINTS)))
         at = at[at < len(coverage)]

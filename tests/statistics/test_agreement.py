@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, precision_recall_curve
 
+from robustness.evaluation.condition import Condition
 from robustness.statistics.abstaining import by_threshold, curves, risk_coverage
 from robustness.statistics.agreement import by_pair, majorities
 from robustness.statistics.grid import Grid, grids
@@ -92,3 +93,36 @@ def test_thresholds_tell_what_they_withhold() -> None:
     (curve,) = curves(made, "correct")
     assert curve["risk"][-1] == pytest.approx(entry["risk_all"])
     assert len(curve["coverage"]) == len(curve["risk"]) <= 40
+
+
+def test_attacks_do_not_count_since_each_model_has_its_own_image() -> None:
+    rng = np.random.default_rng(2)
+    attack = Condition.attack(name="pgd", epsilon=4 / 255)
+    good = [rng.random((60, 3)) < 0.7 for _ in NAMES]
+
+    def of(conditions: list[Condition]) -> list[Grid]:
+        frames = [
+            rows(kept[:, : len(conditions)], model=name, conditions=conditions).assign(
+                top1=np.where(kept[:, : len(conditions)].ravel(), 1, 2),
+                clean_top1=1,
+                clean_probability=0.8,
+            )
+            for name, kept in zip(NAMES, good, strict=True)
+        ]
+        return [grid for frame in frames for grid in grids(frame)]
+
+    fog = [Condition.of({"fog": level}) for level in (0.2, 0.4)]
+    for told in (by_pair, majorities):
+        assert told(of([*fog, attack]), "consistent") == told(of(fog), "consistent")
+        assert told(of([attack]), "consistent") == []
+
+
+def test_predictions_without_a_confidence_are_not_withheld() -> None:
+    good = np.tile([True, True, False, False], 15).reshape(-1, 1)
+    frame = rows(good).assign(probability=np.tile([0.9, np.nan, 0.6, np.nan], 15))
+    (entry,) = [e for e in by_threshold(grids(frame), "consistent") if e["threshold"] == 0.7][:1]
+    assert [entry[key] for key in ("coverage", "risk_all", "risk")] == [0.5, 0.5, 0.0]
+    assert (entry["avoided"], entry["lost"]) == (1.0, 0.0)
+    (curve,) = curves(grids(frame), "consistent")
+    assert (curve["coverage"], curve["risk"]) == ([0.5, 1.0], [0.0, 0.5])
+    assert curves(grids(frame.assign(probability=np.nan)), "consistent") == []
