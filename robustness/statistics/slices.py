@@ -41,6 +41,9 @@ _FEW_NUMBERS = 8
 
 _MOST_VALUES = 50
 
+_MOVED = 0.02
+"""Share of the images that rounding a cut may move across it."""
+
 
 @dataclass(frozen=True)
 class ImageSlice:
@@ -56,7 +59,7 @@ class ImageSlice:
 
 
 def numeric(values: Values) -> Floats | None:
-    """``values`` (n,) as numbers, NaN where there is none; None unless all are numbers."""
+    """``values`` (n,) as finite numbers, else NaN; None unless all are numbers."""
     found = np.full(len(values), np.nan)
     for at, value in enumerate(values):
         if value is None or value == "":
@@ -65,6 +68,7 @@ def numeric(values: Values) -> Floats | None:
             found[at] = float(value)
         except ValueError:
             return None
+    found[~np.isfinite(found)] = np.nan
     return found
 
 
@@ -104,8 +108,18 @@ def _by_number(numbers: Floats, values: Values) -> list[str]:
         return _by_value(values)
     parts = min(4, len(known) // FEWEST_OF_A_SLICE)
     cuts = np.quantile(known, np.arange(1, parts) / parts).tolist() if parts > 1 else []
-    ends = ["", *dict.fromkeys(f"{cut:.4g}" for cut in cuts), ""]
+    ends = ["", *dict.fromkeys(_rounded(cut, known) for cut in cuts), ""]
     return [f"{low}..{high}" for low, high in itertools.pairwise(ends) if low or high]
+
+
+def _rounded(cut: float, known: Floats) -> str:
+    """The shortest text of ``cut`` that moves next to none of the numbers ``known`` across it."""
+    below = known < cut
+    for digits in range(4, 16):
+        text = f"{float(f'{cut:.{digits}g}'):.15g}"
+        if ((known < float(text)) != below).mean() <= _MOVED:
+            return text
+    return repr(cut)
 
 
 def _text(value: float | str | None) -> str:

@@ -56,6 +56,20 @@ def test_numbers_are_cut_into_parts_that_hold_every_image_once() -> None:
     assert inside(["a..b", "c"], "a..b").tolist() == [True, False]
 
 
+@pytest.mark.parametrize("start", [0.0, 20_260_000.0, 1_767_225_600.0, -1_767_225_600_000.0])
+def test_large_numbers_close_together_are_cut_into_quarters(start: float) -> None:
+    numbers = [start + at for at in np.random.default_rng(5).permutation(400).tolist()]
+    parts = slices({"taken": numbers})
+    assert len(parts) == 4
+    assert all(90 <= part.inside.sum() <= 110 for part in parts)
+    assert not any("e" in part.value for part in parts)
+
+
+def test_infinite_numbers_count_as_missing() -> None:
+    parts = slices({"n": [*map(float, range(100)), *["inf", "-inf", "nan"] * 10]})
+    assert np.sum([part.inside for part in parts], axis=0).tolist() == [1] * 100 + [0] * 30
+
+
 def test_images_without_a_value_and_equal_ones_raise_no_alarm() -> None:
     values = np.where(np.arange(60) % 3 == 0, np.nan, 1.0)
     part = ImageSlice("c", "v", np.arange(60) < 30)
