@@ -30,6 +30,8 @@ NO_PROPERTIES = (
 MOST_CELLS = 4_000_000
 """Images times conditions that the tables rest on; of larger runs they rest on some images."""
 
+ONCE_FINISHED = "Unknown until the run is finished."
+
 SAMPLED = "Slices, changes, agreement and confidence rest on {:,} images drawn at random."
 
 Places = NDArray[np.int64]
@@ -64,8 +66,10 @@ class Failures:
 
 
 def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None) -> Failures:
-    """The failures of the run in ``folder``; of a finished one they are worked out once."""
-    if manifest.status != FINISHED or not manifest.images:
+    """The failures of the run in ``folder``, worked out once; empty until it is finished."""
+    if manifest.status != FINISHED:  # each write would have them worked out anew
+        return Failures("consistency", (), (), (), (), (), (), (), (ONCE_FINISHED,))
+    if not manifest.images:
         return fresh(rows, properties)
     files = (Path(__file__), Path(changes.__file__))
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -126,12 +130,25 @@ def _positions(rows: Rows, sample: Places | None) -> Places:
 
 
 def _pairs(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
-    found = agreement.by_pair(grids, column)
+    found = agreement.by_pair([_judged(grid, column) for grid in grids], column)
     for entry in found:
         one, other = entry["model"], entry["other"]
         entry["model_selection"] = Chosen(model=one, against=other).text
         entry["other_selection"] = Chosen(model=other, against=one).text
     return found
+
+
+def _judged(grid: Grid, column: str) -> Grid:
+    """``grid`` with ``column`` as ``cases.GOOD`` has it, so that counts are those of the images
+    that open: correct or, without a label, consistent."""
+
+    def read(name: str) -> Any:
+        if name != column:
+            return grid.read(name)
+        correct = grid.flags("correct")
+        return np.where(correct == UNKNOWN, grid.flags("consistent"), correct)
+
+    return replace(grid, read=read)
 
 
 def _slices(

@@ -7,8 +7,9 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
 from robustness.report.content import Chart
@@ -25,9 +27,10 @@ from robustness.report.formats.pdf_charts import to_png
 from robustness.runs import failures, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
-from robustness.runs.failures import NO_PROPERTIES
+from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
-from tests.support.made_up_saved_runs import pictures, saved
+from tests.support import made_up_saved_runs
+from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
 
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
 IMAGES = 48
@@ -200,6 +203,47 @@ def test_a_run_without_properties_says_so(run: runs.Run, tmp_path: Path) -> None
     old = saved(tmp_path / "old", {"a.png": "1"}, {"SqueezeNet": 1.0}, source=tmp_path)
     assert list(old.failures.unknown) == [NO_PROPERTIES]
     assert not old.failures.slices
+
+
+def test_an_unfinished_run_has_no_failures_yet(tmp_path: Path) -> None:
+    for finished in (False, True):
+        made = saved(
+            tmp_path / f"{finished}", {"a.png": "1"}, {"SqueezeNet": 1.0}, source=tmp_path,
+            finished=finished,
+        )  # fmt: skip
+        assert (ONCE_FINISHED in made.failures.unknown) is not finished
+        assert bool(made.failures.confidence) is finished
+        assert bool(report.of_run(made).sections)
+
+
+@pytest.mark.parametrize("without", [0.25, 0.75])
+def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, without: float
+) -> None:
+    rng = np.random.default_rng(1)
+    names = ("SqueezeNet", "EfficientNetLite0")
+    attack = Condition.attack(name="pgd", epsilon=4 / 255)
+    labels = [ESPRESSO, TABBY] if without < 0.5 else [ESPRESSO]
+
+    def measured(*told: Any, **more: Any) -> Measurement:
+        row = measurement(*told, **more)
+        number = int(row.image)
+        there = number % 4 >= 4 * without
+        return replace(row, label=labels[number % len(labels)] if there else None)
+
+    monkeypatch.setattr(made_up_saved_runs, "measurement", measured)
+    made = saved(
+        tmp_path / "run",
+        {f"{at}": f"digest {at}" for at in range(IMAGES)},
+        dict.fromkeys(names, 1.0),
+        source=tmp_path,
+        conditions=(FOG, attack),
+        kept={name: rng.random((IMAGES, 2)) < 0.6 for name in names},
+    )
+    (pair,) = made.failures.pairs
+    for side in ("model", "other"):
+        assert pair[f"{side}_only"] > 0
+        assert len(api.failing_images(made, pair[f"{side}_selection"])) == pair[f"{side}_only"]
 
 
 def test_columns_of_the_table_stand_beside_what_was_measured(tmp_path: Path) -> None:
