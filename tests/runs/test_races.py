@@ -19,7 +19,7 @@ from robustness.commands import main
 from robustness.evaluation.suites import suite_conditions
 from robustness.models import Outputs
 from robustness.perturbations import Images
-from robustness.runs import engines, gate, racing, session
+from robustness.runs import engines, gate, kept_figures, racing, session
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
 from robustness.runs.gate import choosing
@@ -133,6 +133,20 @@ def test_a_race_in_a_circle_has_no_best_model(goal: str) -> None:
     assert racing.sentences(told, 32) == [
         "Settled after 30 of 32 images: every model is worse than another, so none is best."
     ]
+
+
+def test_the_report_of_a_race_asks_its_rows_once(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = kept_figures.fresh(run.rows)
+    first = report.of_run(run, found, cases=False)
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(kept_figures, "fresh", asked)
+    monkeypatch.setattr(type(run.rows), "ask", asked)
+    assert report.of_run(run, found, cases=False).answers == first.answers
 
 
 def test_a_race_that_stops_goes_on_to_the_same_rows(

@@ -38,21 +38,13 @@ def _basis(run: Run, told: Mapping[str, Any]) -> str:
     spec = run.manifest.spec
     each = min(FEW, len(spec.conditions))
     drawn = "all" if each == len(spec.conditions) else f"{each} of"
-    passes = _passes(run)
     every = run.manifest.dataset.pictures * (1 + len(spec.conditions)) * len(spec.models)
     units = "" if told["unit"] == "image" else f" from {told['units']:,} classes"
     return (
         f"{counted(run.images, 'image')}{units} in random order, each under {drawn} "
-        f"{counted(len(spec.conditions), 'condition')}: {passes:,} of {every:,} forward passes."
+        f"{counted(len(spec.conditions), 'condition')}: {run.forward_passes:,} of "
+        f"{every:,} forward passes."
     )
-
-
-def _passes(run: Run) -> int:
-    """Passes of the rows, and of one original for each image and model."""
-    ((rows, originals),) = run.rows.ask(
-        "SELECT count(*), count(DISTINCT (position, model)) FROM rows"
-    )
-    return int(rows) + int(originals)
 
 
 def section(run: Run, told: Mapping[str, Any]) -> Section:
