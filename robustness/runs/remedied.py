@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,9 @@ class RemedyFigures:
     abstentions: tuple[Abstention, ...]
     milliseconds: dict[tuple[str, str], float]
     """By remedy and model, what the remedy adds for one image; what is unknown is left out."""
+    labelled: bool | None = True
+    """Whether the images have a true class; None if some do. Without one, a prediction counts as
+    good if it is that of the original."""
 
     def as_rows(self) -> list[dict[str, Any]]:
         """The gains, JSON-ready, each with ``milliseconds`` (None if unknown)."""
@@ -39,22 +43,36 @@ class RemedyFigures:
         ]
 
 
+_KNOWN: WeakKeyDictionary[Run, RemedyFigures] = WeakKeyDictionary()
+"""Of the open runs: the rows of a large one take seconds to read."""
+
+
 def remedy_figures(run: Run) -> RemedyFigures:
-    """The figures of the remedies of ``run``; empty for a run without remedies or images."""
+    """The figures of the remedies of ``run``, worked out once; empty without remedies or images."""
+    found = _KNOWN.get(run)
+    if found is None:
+        found = _KNOWN[run] = _fresh(run)
+    return found
+
+
+def _fresh(run: Run) -> RemedyFigures:
     spec = run.manifest.spec
     trials: list[PairedTruths] = []
     abstentions: list[Abstention] = []
+    known: set[bool] = set()
     names = [chain.id for chain in spec.remedies if not chain.abstains]
     if spec.remedies and run.row_count:
         counted = run.rows.axes.positions[run.rows.axes.image_of >= 0]
         for model in spec.model_names:
             table = run.table(_COLUMNS, model)
             table = table.filter(pc.is_in(table["position"], pa.array(counted, pa.int32())))
+            known |= set(pc.unique(table["label"].is_valid()).to_pylist())
             for condition, found in _by_condition(table):
                 trials += _trials(model, condition, found, names)
                 if len(found["good"]) > 1 and any(chain.abstains for chain in spec.remedies):
                     abstentions.append(abstention(model, condition, found, kept=ANSWERED_ORIGINALS))
-    return RemedyFigures(tuple(gains(trials)), tuple(abstentions), _milliseconds(run))
+    labelled = None if len(known) > 1 else known != {False}
+    return RemedyFigures(tuple(gains(trials)), tuple(abstentions), _milliseconds(run), labelled)
 
 
 def _by_condition(table: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:

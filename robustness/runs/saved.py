@@ -146,6 +146,12 @@ class Run:
             return dict(manifest.decided)
         return self.track(manifest.race).outcome()
 
+    @cached_property
+    def forward_passes(self) -> int:
+        """Passes of its rows, and of one original for each image and model."""
+        query = "SELECT count(*), count(DISTINCT (position, model)) FROM rows"
+        return sum(map(int, self.rows.ask(query)[0])) if self.parts else 0
+
     def track(self, race: Race) -> Track:
         """``race`` over its rows, which are of a race."""
         found = Track(race, self.manifest.spec)

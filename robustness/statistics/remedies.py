@@ -2,7 +2,7 @@
 
 The images are split at random into halves. For each model and condition the first half chooses the
 remedy with the largest gain, of equal ones the one that costs originals least. The second half
-alone tells every gain, so that no figure is inflated by the choice. A chosen remedy is helpful if
+alone measures the gains, so that no figure is inflated by the choice. A chosen remedy is helpful if
 its gain is significant: the exact paired test, with Holm's correction over the models and
 conditions, and an interval above 0.
 """
@@ -42,7 +42,7 @@ class PairedTruths:
 
 @dataclass(frozen=True)
 class Gain:
-    """The gain of a remedy in accuracy, as a share, on the images that tell it.
+    """The gain of a remedy in accuracy, as a share, on the images that measure it.
 
     ``gain_low`` and ``gain_high`` are its 95 % interval, None with too few images;
     ``cost_on_originals`` is the accuracy lost on the originals. ``chosen`` marks the remedy that

@@ -11,8 +11,9 @@ from robustness import report, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
 from robustness.remedies import parse_all
+from robustness.runs import remedied
 from robustness.runs.remedied import remedy_figures
-from tests.support.made_datasets import labelled_folder
+from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 ASKED = replace(
@@ -79,3 +80,19 @@ def test_the_report_says_what_would_help(source: Path, tmp_path: Path) -> None:
     assert any("othing tried" in sentence or "gains" in sentence for sentence in told.answer)
     without = performed(source, tmp_path / "b", replace(ASKED, remedies=()))
     assert "What would help?" not in [s.title for s in report.of_run(without).sections]
+
+
+@pytest.mark.parametrize(("labelled", "quantity"), [(True, "accuracy"), (False, "consistency")])
+def test_gains_are_read_once_and_named_after_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labelled: bool, quantity: str
+) -> None:
+    images = (
+        labelled_folder(tmp_path / "photos") if labelled else flat_folder(tmp_path / "photos", 20)
+    )
+    run = performed(images, tmp_path / "a", ASKED)
+    report.of_run(run, cases=False)
+    monkeypatch.setattr(remedied, "_fresh", None)  # is not called again
+    sections = report.of_run(run, cases=False).sections
+    (printed,) = [str(s.printed) for s in sections if s.title == "What would help?"]
+    assert f"Gain in {quantity}" in printed
+    assert f"{quantity.title()} of answered" in printed

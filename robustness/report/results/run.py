@@ -53,7 +53,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
     if run.raced is not None:
-        return _of_race(run, run.raced, cases)
+        return _of_race(run, run.raced, found, cases)
     found = found or run.figures()
     tried = remedy_figures(run)
     helps = ((run_remedies.QUESTION, run_remedies.answer(tried)),) if tried.gains else ()
@@ -93,9 +93,9 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     )
 
 
-def _of_race(run: Run, told: Mapping[str, Any], cases: bool) -> Report:
+def _of_race(run: Run, told: Mapping[str, Any], found: Figures | None, cases: bool) -> Report:
     """The report of a race: its outcome with bounds that hold whenever it ended, and its images."""
-    found = kept_figures.fresh(run.rows)  # for the images alone: means would be misleading
+    found = found or kept_figures.fresh(run.rows)  # for the images alone: means would be misleading
     spec = run.manifest.spec
     sections = [
         run_race.section(run, told),

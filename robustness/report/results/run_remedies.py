@@ -16,8 +16,8 @@ QUESTION = "What would help?"
 
 _RULE = (
     "Half of the images choose the remedy with the largest gain for each model and condition; the "
-    "other half tell every gain. A remedy helps if its gain is significant: exact paired test with "
-    "Holm's correction over models and conditions, and an interval above 0. Under attack each "
+    "other half measures the gains. A remedy helps if its gain is significant: exact paired test "
+    "with Holm's correction over models and conditions, and an interval above 0. Under attack each "
     "remedy is attacked through itself as well, and the worse prediction counts."
 )
 _NAMED = 3
@@ -69,9 +69,16 @@ def section(found: RemedyFigures) -> Section | None:
     if found.abstentions:
         entries = [each.as_dict() for each in found.abstentions]
         note = "The confidence is the one that 95 % of one half of the originals reach."
-        blocks.append(Titled("Abstaining below a confidence", Table.of(entries, _ABSTENTIONS)))
+        table = Table.of(entries, _abstentions(_quantity(found)))
+        blocks.append(Titled("Abstaining below a confidence", table))
         blocks.append(Text(note))
     return Section(QUESTION, blocks) if blocks else None
+
+
+def _quantity(found: RemedyFigures) -> str:
+    """What the shares are of; with some labels, of predictions that are correct or unchanged."""
+    names = {True: "Accuracy", False: "Consistency", None: "Accuracy or consistency"}
+    return names[found.labelled]
 
 
 def _gains(found: RemedyFigures) -> Table:
@@ -79,7 +86,7 @@ def _gains(found: RemedyFigures) -> Table:
         ("Model", lambda entry: model(entry["model"])),
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        ("Gain in accuracy", lambda entry: with_interval(entry, "gain", "+.1%")),
+        (f"Gain in {_quantity(found).lower()}", lambda entry: with_interval(entry, "gain", "+.1%")),
         ("Cost on originals", lambda entry: f"{entry['cost_on_originals']:.1%}"),
         ("Time", _time),
         ("", _verdict),
@@ -96,14 +103,15 @@ def _verdict(entry: Entry) -> str:
     return "helps" if entry["helpful"] else "chosen, not significant" if entry["chosen"] else ""
 
 
-_ABSTENTIONS: list[Column] = [
-    ("Model", lambda entry: model(entry["model"])),
-    ("Condition", lambda entry: short(entry["condition"])),
-    ("Confidence", lambda entry: f"{entry['confidence']:.1%}"),
-    ("Answered", lambda entry: f"{entry['answered']:.0%}"),
-    (
-        "Accuracy of answered",
-        lambda entry: "" if entry["accuracy"] is None else f"{entry['accuracy']:.1%}",
-    ),
-    ("Accuracy of all", lambda entry: f"{entry['accuracy_of_all']:.1%}"),
-]
+def _abstentions(quantity: str) -> list[Column]:
+    return [
+        ("Model", lambda entry: model(entry["model"])),
+        ("Condition", lambda entry: short(entry["condition"])),
+        ("Confidence", lambda entry: f"{entry['confidence']:.1%}"),
+        ("Answered", lambda entry: f"{entry['answered']:.0%}"),
+        (
+            f"{quantity} of answered",
+            lambda entry: "" if entry["accuracy"] is None else f"{entry['accuracy']:.1%}",
+        ),
+        (f"{quantity} of all", lambda entry: f"{entry['accuracy_of_all']:.1%}"),
+    ]
