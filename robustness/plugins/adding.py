@@ -1,6 +1,6 @@
 """Decorators that add a perturbation, metric, attack or remedy; all but the function has a default.
 
-What a plugin's function returns is checked, and an exception in it becomes one sentence.
+Their arguments and what a plugin's function returns are checked: see ``checking``.
 """
 
 from __future__ import annotations
@@ -8,26 +8,29 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.attack_record import Attack, State, Task, at_clean
-from robustness.base.errors import PluginError, RobustnessError
+from robustness.attacks.attack_record import Attack, Task, at_clean
+from robustness.base.errors import PluginError
 from robustness.base.registry import Registry
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, Stage
-from robustness.perturbations.perturbation import OWN, Streams, words
-from robustness.plugins.origins import register
+from robustness.perturbations.perturbation import OWN, words
+from robustness.plugins.checking import (
+    changing,
+    checked_arguments,
+    comparing,
+    mending,
+    moving,
+    valued,
+)
+from robustness.plugins.origins import module_of, register
 from robustness.remedies import ON_IMAGE, Remedy
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.remedies.remedy import Levels
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,6 +49,7 @@ TAKEN = re.compile(
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
+@checked_arguments
 def perturbation(
     label: str = "",
     *,
@@ -78,15 +82,15 @@ def perturbation(
             raise PluginError(f"The perturbation {own!r} needs another name: an attack has it.")
         record = Perturbation(
             name=own,
-            function=_changing(own, function, batched, random),
+            function=changing(own, function, batched, random),
             label=label or _label(own),
             family=family,
             stage=Stage(stage),
             parameter=parameter,
             unit=unit,
-            parameter_at=parameter_at or float,
+            parameter_at=valued(own, parameter_at) if parameter_at else float,
             wording=None if unit else "{value}" if parameter_at else "{percent}",
-            source=source or f"the plugin {function.__module__}",
+            source=source or f"the plugin {module_of(function)}",
             risk=OWN.lower(),
             search=words(search),
             graded=graded,
@@ -100,6 +104,7 @@ def perturbation(
     return added
 
 
+@checked_arguments
 def metric(
     label: str = "",
     *,
@@ -125,11 +130,11 @@ def metric(
             raise PluginError(f"The metric {own!r} needs another name: a column has it.")
         record = Metric(
             name=own,
-            function=_comparing(own, function),
+            function=comparing(own, function),
             label=label or _label(own),
             subject=SUBJECTS[of],
             higher_is_better=higher_is_better,
-            formula=formula or f"as in the plugin {function.__module__}",
+            formula=formula or f"as in the plugin {module_of(function)}",
             low=low,
             high=high,
         )
@@ -139,6 +144,7 @@ def metric(
     return added
 
 
+@checked_arguments
 def attack(
     label: str = "",
     *,
@@ -168,15 +174,15 @@ def attack(
             raise PluginError(f"The attack {own!r} needs another name: a perturbation has it.")
         record = Attack(
             name=own,
-            move=_moving(own, function),
+            move=moving(own, function),
             label=label or _label(own),
             norms=tuple(norms),
             white_box=white_box,
             targeted=targeted,
             steps=steps,
             most_steps=most_steps,
-            formula=formula or f"as in the plugin {function.__module__}",
-            source=source or f"the plugin {function.__module__}",
+            formula=formula or f"as in the plugin {module_of(function)}",
+            source=source or f"the plugin {module_of(function)}",
             start=start,
             random=random,
         )
@@ -186,6 +192,7 @@ def attack(
     return added
 
 
+@checked_arguments
 def remedy_plugin(
     label: str = "",
     *,
@@ -203,11 +210,11 @@ def remedy_plugin(
         own = _name(REMEDIES, function, name)
         record = Remedy(
             name=own,
-            function=_mending(own, function),
+            function=mending(own, function),
             label=label or _label(own),
             kind=ON_IMAGE,
             against=against,
-            source=source or f"the plugin {function.__module__}",
+            source=source or f"the plugin {module_of(function)}",
         )
         register(REMEDIES, record, function)
         return function
@@ -229,107 +236,3 @@ def _name(registry: Registry[Any], function: Any, name: str) -> str:
 
 def _label(name: str) -> str:
     return name.replace("_", " ").capitalize()
-
-
-def _called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a plugin's function; an exception becomes a ``PluginError``."""
-    try:
-        return function(*arguments)
-    except RobustnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"The {what} failed: {type(error).__name__}: {error}.") from error
-
-
-def _changing(
-    name: str, function: Callable[..., Any], batched: bool, random: bool
-) -> Callable[[Images, float, Streams], Images]:
-    what = f"perturbation {name!r}"
-
-    @wraps(function)
-    def change(images: Images, strength: float, rng: Streams) -> Images:
-        shown = images.view()
-        shown.flags.writeable = False
-        if batched:
-            return _images(what, _called(what, function, shown, strength, rng), images.shape)
-        parts = []
-        for place in range(len(images)):
-            one = shown[place : place + 1]
-            stream = rng[place] if random else None
-            parts.append(_images(what, _called(what, function, one, strength, stream), one.shape))
-        return np.concatenate(parts) if parts else images.copy()
-
-    return change
-
-
-def _images(what: str, result: Any, shape: tuple[int, ...]) -> Images:
-    """``result`` as images in [0, 1]; raises ``PluginError`` for anything else."""
-    found = np.asarray(result)
-    if found.shape != shape or found.dtype.kind != "f":
-        raise PluginError(
-            f"The {what} returned {_told(found)}: expected floating-point images in [0, 1] of "
-            f"shape {shape}."
-        )
-    if not np.isfinite(found).all():
-        raise PluginError(f"The {what} returned values that are not finite numbers.")
-    return np.clip(found, 0, 1).astype(np.float32)
-
-
-def _told(found: NDArray[Any]) -> str:
-    return f"{found.dtype} of shape {found.shape}"
-
-
-def _comparing(
-    name: str, function: Callable[..., Any]
-) -> Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]:
-    what = f"metric {name!r}"
-
-    @wraps(function)
-    def compare(clean: NDArray[np.float32], perturbed: NDArray[np.float32]) -> NDArray[np.float64]:
-        shown = perturbed.view()
-        shown.flags.writeable = False
-        before = np.broadcast_to(clean, perturbed.shape)
-        found = np.asarray(_called(what, function, before, shown))
-        if found.shape != (len(perturbed),) or found.dtype.kind not in "fiub":
-            raise PluginError(
-                f"The {what} returned {_told(found)}: expected {len(perturbed)} numbers, one a row."
-            )
-        return found.astype(np.float64)
-
-    return compare
-
-
-def _mending(name: str, function: Callable[..., Any]) -> Callable[[Levels], Levels]:
-    what = f"remedy {name!r}"
-
-    @wraps(function)
-    def mend(image: Levels) -> Levels:
-        shown = image.view()
-        shown.flags.writeable = False
-        found = np.asarray(_called(what, function, shown))
-        if found.shape != image.shape or found.dtype != np.uint8:
-            raise PluginError(
-                f"The {what} returned {_told(found)}: expected uint8 of shape {image.shape}."
-            )
-        return found
-
-    return mend
-
-
-def _moving(name: str, function: Callable[..., Any]) -> Callable[[Task, State], Images | None]:
-    what = f"attack {name!r}"
-
-    @wraps(function)
-    def move(task: Task, state: State) -> Images | None:
-        found = _called(what, function, task, state)
-        if found is None:
-            return None
-        found = np.asarray(found)
-        if found.shape != state.images.shape or not np.isfinite(found).all():
-            raise PluginError(
-                f"The {what} returned {_told(found)}: expected finite images of shape "
-                f"{state.images.shape}, or None."
-            )
-        return found.astype(np.float32)
-
-    return move

@@ -96,6 +96,12 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
             changed(strength, side)
         return ""
 
+    def tells() -> str:
+        for strength in (0.0, *STRENGTHS):
+            record.value_text(strength)
+            record.parameter_at(strength)
+        return ""
+
     def repeats() -> str:
         return _at_first(lambda s: not np.array_equal(changed(s), changed(s)))
 
@@ -129,6 +135,7 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
 
     return [
         *((f"runs on images of {side} pixels", partial(runs, side)) for side in SIDES),
+        ("tells the value of its parameter at every strength", tells),
         ("gives the same images for the same seed", repeats),
         ("gives each image the same change alone and among others", alone),
         ("changes something at strength 1", acts),

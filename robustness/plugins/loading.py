@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -59,6 +59,7 @@ def load() -> None:
             named = _named()
             for text in [text for text in _LOADED if text not in named]:
                 forget(_LOADED.pop(text), REGISTRIES)
+                _drop(_module(text), kept=())
             for text in named:
                 if text not in _LOADED:
                     _LOADED[text] = load_one(text)
@@ -90,7 +91,9 @@ def load_one(text: str) -> str:
     Raises ``PluginError`` if it cannot be loaded; it has then added nothing.
     """
     path = Path(text)
-    name = path.name if _is_file(text) else text.partition(":")[0]
+    name = path.name if _is_file(text) else _module(text)
+    _check_alone(name, path)
+    before = set(sys.modules)
     try:
         with loading(name):
             if path.suffix == ".toml":
@@ -102,8 +105,7 @@ def load_one(text: str) -> str:
         note(Plugin(name, digest(files), shared=True), module)
     except BaseException as error:
         forget(name, REGISTRIES)
-        for known in [n for n in sys.modules if n == name or n.startswith(f"{name}.")]:
-            del sys.modules[known]  # so that it is imported anew once it is mended
+        _drop(_module(text), kept=before)
         if isinstance(error, RobustnessError):
             raise PluginError(f"The plugin {name} cannot be loaded: {error}") from error
         if isinstance(error, Exception | SystemExit):
@@ -116,10 +118,33 @@ def load_one(text: str) -> str:
     return name
 
 
+def _check_alone(name: str, path: Path) -> None:
+    """Raise ``PluginError`` if another file is loaded as the plugin ``name``."""
+    for other in (Path(text) for text, known in _LOADED.items() if known == name):
+        if _is_file(name) and other.resolve() != path.resolve():
+            raise PluginError(
+                f"The plugin {path} needs another file name: {other} has the same. Rename one."
+            )
+
+
+def _module(text: str) -> str:
+    """The name under which Python knows the module of the plugin ``text``."""
+    if text.endswith(".py"):
+        return f"robustness_plugin_{Path(text).stem}"
+    return text.partition(":")[0]
+
+
+def _drop(module: str, kept: Collection[str]) -> None:
+    """Make Python import ``module`` anew when it is next named, unless it is in ``kept``."""
+    for known in [n for n in sys.modules if n == module or n.startswith(f"{module}.")]:
+        if known not in kept:
+            del sys.modules[known]
+
+
 def _imported(text: str, path: Path) -> ModuleType:
     if path.suffix != ".py":
-        return importlib.import_module(text.partition(":")[0])
-    name = f"robustness_plugin_{path.stem}"
+        return importlib.import_module(_module(text))
+    name = _module(text)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class Plugin:
 
 _PLUGINS: dict[str, Plugin] = {}
 _ORIGINS: dict[tuple[str, str], str] = {}
-_LOADING: ContextVar[str] = ContextVar("loading", default="")
+_LOADING: ContextVar[tuple[str, set[tuple[str, str]]] | None] = ContextVar("loading", default=None)
+"""The name of the plugin that is being loaded, and (kind, name) of what it has added so far."""
 
 
 def plugins() -> list[Plugin]:
@@ -57,7 +59,7 @@ def records_of(plugin: str) -> list[tuple[str, str]]:
 @contextmanager
 def loading(name: str) -> Iterator[None]:
     """Records added inside are those of the plugin ``name``."""
-    token = _LOADING.set(name)
+    token = _LOADING.set((name, set()))
     try:
         yield
     finally:
@@ -80,8 +82,13 @@ def register(registry: Registry[Any], record: Any, function: Callable[..., Any])
     A record of the same module is replaced, as when a notebook cell runs again. Raises
     ``PluginError`` if the name is taken.
     """
-    origin = _LOADING.get() or function.__module__
+    loaded, added = _LOADING.get() or ("", set())
+    origin = loaded or module_of(function)
     key = registry.kind, record.name
+    if key in added:
+        raise PluginError(
+            f"Two functions add the {registry.kind} {record.name!r}. Rename one of them."
+        )
     if record.name in registry and _ORIGINS.get(key) != origin:
         owner = _ORIGINS.get(key)
         by = f"by the plugin {owner}" if owner else "by a built-in one"
@@ -90,7 +97,8 @@ def register(registry: Registry[Any], record: Any, function: Callable[..., Any])
         )
     registry.exchange([record.name], [record])
     _ORIGINS[key] = origin
-    if not _LOADING.get() and origin not in _PLUGINS:
+    added.add(key)
+    if not loaded and origin not in _PLUGINS:
         _PLUGINS[origin] = Plugin(origin, _digest_of(function), shared=False)
 
 
@@ -106,11 +114,27 @@ def forget(plugin: str, registries: Iterable[Registry[Any]]) -> None:
 
 def _digest_of(function: Callable[..., Any]) -> str:
     """The digest of the file of ``function``; of its bytecode where it has no file."""
+    own = _innermost(function)
+    if not (inspect.isroutine(own) or isinstance(own, type)):  # an object that can be called
+        own = type(own).__call__
     try:
-        return digest([Path(inspect.getsourcefile(function) or "")])
+        return digest([Path(inspect.getsourcefile(own) or "")])
     except (TypeError, OSError):
-        code = function.__code__
-        return hashlib.sha256(repr((code.co_code, code.co_consts)).encode()).hexdigest()
+        code = getattr(own, "__code__", None)
+        told = (code.co_code, code.co_consts) if code else own
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _innermost(function: Callable[..., Any]) -> Any:
+    """``function`` without the arguments that ``functools.partial`` binds."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def module_of(function: Callable[..., Any]) -> str:
+    """The name of the module of ``function``."""
+    return getattr(_innermost(function), "__module__", None) or "builtins"
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -6,62 +6,42 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import robustness as rb
 from robustness import metrics, plugins, runs
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import PluginError, RunError
 from robustness.base.own_process import environment
+from robustness.base.registry import Registry
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose
-from robustness.plugins import loading, origins
+from robustness.plugins import laws, loading, origins
 from robustness.plugins.adding import TAKEN
 from robustness.plugins.laws import images
+from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
 from robustness.runs.again import plan_again
 from robustness.runs.replay import replay
 from tests.support import pages
-from tests.support.documents import DOCUMENTS, blocks
 from tests.support.made_datasets import labelled_folder
+from tests.support.plugin_images import image
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
-(PLUGIN,) = blocks("python", DOCUMENTS["docs/plugins.md"])
-
 CONDITIONS = (Condition.of({"fog": 0.4}),)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder whose robustness.toml names one plugin, which is loaded."""
-    (tmp_path / "hot.py").write_text(PLUGIN)
-    (tmp_path / "robustness.toml").write_text('plugins = ["hot.py"]')
-    with monkeypatch.context() as patch:
-        patch.chdir(tmp_path)
-        plugins.load()
-        yield tmp_path
-    plugins.load()
-    assert "hot_pixels" not in PERTURBATIONS, "a plugin that is no longer named is gone"
-
-
-def described(folder: Path, text: str) -> None:
-    (folder / "mine.toml").write_text(f"interface = 1\n{text}")
-    (folder / "robustness.toml").write_text('plugins = ["hot.py", "mine.toml"]')
-    plugins.load()
-
-
-def image(name: str, strength: float = 0.5) -> np.ndarray:
-    return compose(images(64), {name: strength}, seed=1, digests=["a", "b", "c"])
 
 
 def test_one_of_each_kind_is_a_column_a_condition_and_an_entry_of_the_manifest(
@@ -178,6 +158,20 @@ def too_large(original, perturbed):
         ("import robustness as rb\n@rb.perturbation()\ndef fog(a, b, c): ...", "built-in"),
         ("import robustness as rb\n@rb.metric()\ndef flip_rate(a, b): ...", "flip_rate"),
         ("import robustness as rb\n@rb.metric(of='sound')\ndef loud(a, b): ...", "sound"),
+        ("import robustness as rb\n@rb.metric(of=['x'])\ndef loud(a, b): ...", "a text as of"),
+        ("import robustness as rb\n@rb.metric(name=5)\ndef loud(a, b): ...", "a text as name"),
+        ("import robustness as rb\n@rb.attack(norms='linf')\ndef go(a, b): ...", "list of names"),
+        ("import robustness as rb\n@rb.attack(steps=0)\ndef go(a, b): ...", "at least 1"),
+        ("import robustness as rb\n@rb.perturbation(search=['a'])\ndef p(a, b, c): ...", "search"),
+        ("import robustness as rb\n@rb.perturbation\ndef p(a, b, c): ...", "parentheses"),
+        ("import robustness as rb\n@rb.metric\ndef m(a, b): ...", "parentheses"),
+        ("import robustness as rb\n@rb.attack\ndef go(a, b): ...", "parentheses"),
+        ("import robustness as rb\n@rb.remedy_plugin\ndef r(a): ...", "parentheses"),
+        (
+            "import robustness as rb\n@rb.metric()\ndef m(a, b): ...\n"
+            "@rb.metric()\ndef m(a, b): ...",
+            "Two functions add the metric 'm'",
+        ),
     ],
 )
 def test_a_plugin_that_cannot_be_loaded_is_one_sentence_and_adds_nothing(
@@ -190,6 +184,105 @@ def test_a_plugin_that_cannot_be_loaded_is_one_sentence_and_adds_nothing(
         plugins.load()
     assert expected in str(raised.value)
     assert (PERTURBATIONS.names, metrics.REGISTRY.names, ATTACKS.names) == before
+
+
+def test_a_second_file_of_the_same_name_is_refused(folder: Path) -> None:
+    (folder / "other").mkdir()
+    (folder / "other" / "hot.py").write_text("ROBUSTNESS_INTERFACE = 1")
+    (folder / "robustness.toml").write_text('plugins = ["hot.py", "other/hot.py"]')
+    with pytest.raises(PluginError, match="another file name"):
+        plugins.load()
+    assert "hot_pixels" in PERTURBATIONS
+
+
+def test_a_module_that_is_named_again_adds_its_records_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(folder)
+    code = (
+        "import robustness as rb\nROBUSTNESS_INTERFACE = 1\n@rb.remedy_plugin()\ndef same(a): ..."
+    )
+    (folder / "as_module.py").write_text(code)
+    for named in ('["as_module"]', "[]", '["as_module"]'):
+        (folder / "robustness.toml").write_text(f"plugins = {named}")
+        plugins.load()
+        assert ("same" in REMEDIES) == ("as_module" in named)
+
+
+def test_a_file_that_cannot_be_loaded_leaves_no_module(folder: Path) -> None:
+    (folder / "bad.py").write_text("1 / 0")
+    for name in (str(folder / "bad.py"), "json"):  # which names no interface
+        with pytest.raises(PluginError):
+            loading.load_one(name)
+    assert "robustness_plugin_bad" not in sys.modules
+    assert sys.modules["json"] is json
+
+
+def bright(strength: float, images: np.ndarray, *_: object) -> np.ndarray:
+    return images * 0 + np.float32(strength)
+
+
+class Bright:
+    def __call__(self, images: np.ndarray, strength: float, rng: object) -> np.ndarray:
+        return bright(strength, images)
+
+
+@pytest.mark.parametrize("function", [partial(bright, 0.5), Bright(), np.fmax], ids=str)
+def test_anything_that_can_be_called_can_be_added(function: Callable[..., Any]) -> None:
+    rb.perturbation(name="lit")(function)
+    assert "lit" in PERTURBATIONS
+    origins.forget(origins.module_of(function), loading.REGISTRIES)
+    assert "lit" not in PERTURBATIONS
+
+
+@pytest.mark.parametrize("parameter_at", [lambda s: 1 / (s - 0.5), lambda s: "much"])
+def test_a_parameter_that_cannot_be_told_is_one_sentence_and_breaks_a_law(
+    parameter_at: Callable[[float], float],
+) -> None:
+    @rb.perturbation(parameter_at=parameter_at, random=False, monotone=False)
+    def moved(images: np.ndarray, strength: float, rng: object) -> np.ndarray:
+        return 1 - images
+
+    with pytest.raises(PluginError, match="parameter_at of the perturbation 'moved'"):
+        assert Condition.of({"moved": 0.5}).parameter
+    (told,) = [found for found in laws.check(__name__, lambda: None) if not found.holds]  # type: ignore[arg-type, return-value]
+    assert told.law.startswith("tells the value")
+    origins.forget(__name__, loading.REGISTRIES)
+
+
+RAGGED = "[[1], [1, 2]]"
+
+
+@pytest.mark.parametrize("result", [RAGGED, "None", "'text'"])
+@pytest.mark.parametrize("kind", [*loading.REGISTRIES], ids=lambda registry: registry.kind)
+def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: str) -> None:
+    add: Callable[[], Any] = {
+        PERTURBATIONS: rb.perturbation,
+        metrics.REGISTRY: rb.metric,
+        ATTACKS: rb.attack,
+        REMEDIES: rb.remedy_plugin,
+    }[kind]
+
+    @add()
+    def odd(*_: object) -> Any:
+        return eval(result)
+
+    shown = images(8)
+    move: Any = kind is ATTACKS and ATTACKS["odd"].move
+    call: Callable[[], object] = {
+        PERTURBATIONS: lambda: image("odd"),
+        metrics.REGISTRY: lambda: metrics.REGISTRY["odd"].function(shown, shown),
+        ATTACKS: lambda: move(None, SimpleNamespace(images=shown)),
+        REMEDIES: lambda: parse("odd").images(shown),
+    }[kind]
+    try:
+        if kind is ATTACKS and result == "None":
+            assert call() is None
+            return
+        with pytest.raises(PluginError, match="'odd'"):
+            call()
+    finally:
+        origins.forget(__name__, loading.REGISTRIES)
 
 
 @pytest.mark.parametrize("result", ["images[:, :9]", "images * np.nan", "None", "1 / 0"])
@@ -218,67 +311,3 @@ def test_a_name_of_a_column_is_refused_for_a_metric(
     figures = run.figures()
     names = {*SCHEMA.names, *figures.ranking()[0], *figures.by_perturbation[0]}
     assert {name for name in names if not TAKEN.fullmatch(name)} <= {*metrics.REGISTRY.names}
-
-
-def test_overlays_cover_what_is_below_them_by_their_opacity(folder: Path) -> None:
-    (folder / "dirt").mkdir()
-    red = np.zeros((10, 10, 4), np.uint8)
-    red[:, 5:] = (0, 0, 255, 255)  # in OpenCV's order
-    cv2.imwrite(str(folder / "dirt" / "red.png"), red)
-    described(folder, '[dirty]\noverlays = "dirt"\nopacity = 0.5')
-    result = image("dirty", 1.0)
-    before = images(64)
-    np.testing.assert_array_equal(result[:, :, :31], before[:, :, :31])
-    np.testing.assert_allclose(
-        result[:, :, 33:], 0.5 * before[:, :, 33:] + [0.5, 0, 0], atol=1 / 255
-    )
-
-
-def test_a_composition_is_the_perturbations_it_names(folder: Path) -> None:
-    described(folder, "[dim]\ncomposition = { contrast = 0.8, brightness = 0.4 }")
-    expected = compose(images(64), {"contrast": 0.4, "brightness": 0.2})
-    np.testing.assert_allclose(image("dim"), expected, atol=1.1 / 255)
-
-
-def test_a_transform_grows_by_one_argument(folder: Path) -> None:
-    (folder / "kinds.py").write_text(
-        """
-class Nrtk:
-    def __init__(self, ksize, seed=None):
-        self.level = ksize
-    def __call__(self, image, boxes=None):
-        return image // self.level, boxes
-
-class Albumentations:
-    def __init__(self, limit, p):
-        self.level = limit[1]
-    def set_random_seed(self, seed): ...
-    def __call__(self, *, image):
-        return {"image": image // self.level}
-"""
-    )
-    described(
-        folder,
-        '[a]\ntransform = "kinds.Nrtk"\nargument = "ksize"\nfrom = 1\nto = 7\n'
-        '[b]\ntransform = "kinds.Albumentations"\nargument = "limit"\nfrom = [1, 1]\nto = [1, 7]\n'
-        "arguments = { p = 1.0 }",
-    )
-    expected = np.rint(images(64) * 255) // 5
-    for name in ("a", "b"):
-        np.testing.assert_array_equal(np.rint(image(name) * 255), expected)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[x]",
-        '[x]\noverlays = "nowhere"',
-        "[x]\ncomposition = { fogg = 0.5 }",
-        '[x]\ntransform = "no.such"\nargument = "a"',
-        '[x]\noverlay = "dirt"',
-    ],
-)
-def test_a_wrong_description_is_one_sentence(folder: Path, text: str) -> None:
-    with pytest.raises(PluginError, match=r"mine\.toml"):
-        described(folder, text)
-    assert "x" not in PERTURBATIONS
