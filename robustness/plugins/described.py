@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
 from robustness.base.disk import read_regular
@@ -45,6 +47,9 @@ from robustness.plugins.origins import INTERFACE
 _MOST_BYTES = 32 * 2**20
 _MOST_SIDE = 8192
 _SUFFIXES = (".png", ".webp")
+_FORMATS = ("PNG", "WEBP")
+_PACKAGES = ("albumentations", "nrtk")
+"""Whose transforms a file may name: it is data, and shall not call whatever Python finds."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Level = int | float | list[int | float]
@@ -93,6 +98,8 @@ def _add(name: str, told: _Described, folder: Path) -> list[Path]:
         files = _listed(name, folder / told.overlays)
         function, stage = partial(_overlaid, files, told.opacity, told.scale), Stage.OPTICS
     elif told.composition is not None:
+        if not told.composition:
+            raise PluginError(f"[{name}] expects at least one perturbation in composition.")
         steps = ordered(told.composition)  # an unknown name is refused here
         random = any(record.random for record, _ in steps)
         function = partial(_composed, told.composition)
@@ -122,8 +129,28 @@ def _listed(name: str, folder: Path) -> list[Path]:
     if not found:
         raise PluginError(f"[{name}] expects a folder with PNG or WebP images, got {folder}.")
     for file in found:
-        _overlay(file, 8)
+        _check_header(file)
     return found
+
+
+def _check_header(file: Path) -> None:
+    """Raise ``PluginError`` unless ``file`` says it is a colour image of a usable size.
+
+    Its pixels are decoded when they are first used.
+    """
+    try:
+        with Image.open(io.BytesIO(read_regular(file, _MOST_BYTES)), formats=_FORMATS) as image:
+            usable = max(image.size) <= _MOST_SIDE and image.mode in ("RGB", "RGBA", "P")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        usable = False
+    if not usable:
+        raise _unusable(file)
+
+
+def _unusable(file: Path) -> PluginError:
+    return PluginError(
+        f"{file.name} is not a colour image of up to {_MOST_SIDE} pixels a side. Replace it."
+    )
 
 
 @lru_cache(maxsize=64)
@@ -132,10 +159,11 @@ def _overlay(file: Path, width: int, height: int | None = None) -> NDArray[np.fl
 
     The default ``height`` is in proportion.
     """
+    _check_header(file)
     data = np.frombuffer(read_regular(file, _MOST_BYTES), np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if image is None or image.ndim != 3 or max(image.shape) > _MOST_SIDE:
-        raise PluginError(f"{file.name} is not a colour image of up to {_MOST_SIDE} pixels a side.")
+    if image is None or image.ndim != 3:
+        raise _unusable(file)
     peak = 65535 if image.dtype == np.uint16 else 255
     if image.shape[2] == 3:
         image = np.dstack([image, np.full(image.shape[:2], peak, image.dtype)])
@@ -180,6 +208,11 @@ def _composed(
 
 def _transforming(name: str, told: _Described) -> Callable[..., Images]:
     where, _, what = (told.transform or "").rpartition(".")
+    if where.partition(".")[0] not in _PACKAGES:
+        raise PluginError(
+            f"[{name}] expects a transform of {' or '.join(_PACKAGES)}, got {told.transform}. "
+            "Write a Python plugin for anything else."
+        )
     try:
         maker = getattr(importlib.import_module(where), what)
     except (ImportError, AttributeError, ValueError) as error:
@@ -187,6 +220,9 @@ def _transforming(name: str, told: _Described) -> Callable[..., Images]:
             f"[{name}] names {told.transform}, which cannot be imported ({error}). Install its "
             "package."
         ) from error
+    if not isinstance(maker, type) or maker.__module__.partition(".")[0] not in _PACKAGES:
+        raise PluginError(f"[{name}] expects a class of transforms, got {told.transform}.")
+    _between(told.begin, told.end, 0.5)
     if not told.argument:
         raise PluginError(f"[{name}] expects argument, the name of the one that grows.")
 
@@ -212,10 +248,13 @@ def _through(made: Any, image: NDArray[np.uint8], seed: int) -> NDArray[Any]:
 
 def _between(begin: Level, end: Level, strength: float) -> Any:
     """The value between both ends; whole between whole ones, and odd between odd ones."""
-    if isinstance(begin, list) and isinstance(end, list):
+    if isinstance(begin, list) and isinstance(end, list) and len(begin) == len(end):
         return tuple(_between(a, b, strength) for a, b in zip(begin, end, strict=True))
     if isinstance(begin, list) or isinstance(end, list):
-        raise PluginError("from and to: expected two numbers, or two lists of numbers.")
+        raise PluginError(
+            f"Expected two numbers, or two lists of equal length, as from and to; got {begin} and "
+            f"{end}."
+        )
     value = begin + (end - begin) * strength
     if isinstance(begin, int) and isinstance(end, int):
         if begin % 2 and end % 2:
