@@ -170,6 +170,10 @@ def test_all_forms_of_the_same_images_have_the_same_rows(
         "PIL": ([Image.fromarray(each) for each in PIXELS], LABELS),
         "files": (files, LABELS),
         "frame": pd.DataFrame({"path": files, "label": LABELS}),
+        "repeated columns": pd.DataFrame(
+            [[file, label, 1, file, 2] for file, label in zip(files, LABELS, strict=True)],
+            columns=["path", "label", "site", "path", "site"],
+        ),
         "tuples": Listed([*((x, y, {}) for x, y in zip(PIXELS, one_hot, strict=False)), pairs[2]]),
         "mappings": Listed([{"image": x, "label": y} for x, y in pairs]),
     }
@@ -214,6 +218,18 @@ def test_a_study_image_is_perturbed_as_a_run_does_it() -> None:
     asked = "fog=0.4+gaussian_noise=0.2"
     assert (rb.perturb(study, asked, seed=7) == compose(study, condition, seed=7)).all()
     assert rb.pair(study[0], asked)._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"models": ["SqueezeNet"]}, {"conditions": ["fog=0.6"]}, {"remedies": ["median"]}),
+        *({"seed": 1}, {"fit": "squash"}, {"side": 64}),
+    ],
+)
+def test_nothing_beside_a_spec_is_dropped(spec: RunSpec, given: dict[str, Any]) -> None:
+    with pytest.raises(api.RobustnessError, match="Expected a spec, or models"):
+        rb.evaluate(PIXELS, spec, **given)
 
 
 # --- wrong arguments ------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ from robustness.statistics.criteria import MARGIN
 if TYPE_CHECKING:
     import pandas as pd
 
+_DEFAULTS = (0, DEFAULT_FIT, STUDY_SIDE)
+
 
 @checked_call
 def make_spec(
@@ -149,8 +151,10 @@ def evaluate(
         spec = make_spec(
             names, conditions=conditions, seed=seed, fit=fit, side=side, remedies=remedies
         )
-    elif models is not None or conditions is not None:
-        raise ParameterError("Expected a spec, or models and conditions, got both.")
+    elif not (models is conditions is None and not remedies and (seed, fit, side) == _DEFAULTS):
+        raise ParameterError(
+            "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
+        )
     race = None if until is None else racing.asked(until, margin, unit)
     plan = runs.plan(
         dataset,

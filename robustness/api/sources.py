@@ -142,6 +142,7 @@ def _is_frame(source: Any) -> bool:
 
 
 def _of_frame(frame: Any) -> Dataset:
+    frame = frame.loc[:, ~frame.columns.duplicated()]
     by_lower = {str(column).strip().lower(): column for column in frame.columns}
     path, label = (
         next((by_lower[name] for name in names if name in by_lower), None)

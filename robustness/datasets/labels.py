@@ -78,7 +78,7 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     near = " or ".join(map(repr, either or _nearest(first, list(names))))
     hint = f" Did you mean {near}?" if near else ""
     return LabelError(
-        f"No class of {titles} is called {shown}{more}: expected the name, number or synset of a "
+        f"{shown}{more} is not a class of {titles}: expected the index, synset or name of a "
         f"class for each subfolder or label.{hint} Images without classes need no labels.",
         hint="Use --labels none.",
     )

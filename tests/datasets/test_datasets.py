@@ -138,7 +138,9 @@ def test_a_folder_that_is_no_class_is_named(tmp_path: Path, wrong: str) -> None:
     put(tmp_path / "n07920052" / "a.png")
     put(tmp_path / wrong / "a.png")
     dataset = open_dataset(str(tmp_path))
-    with pytest.raises(ParameterError, match=f"(?s)ImageNet-1k is called '{wrong}'.*--labels"):
+    with pytest.raises(
+        ParameterError, match=f"(?s)'{wrong}' is not a class of ImageNet-1k.*--labels"
+    ):
         labelled(dataset, [imagenet()])
     assert labelled(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
 

@@ -1,4 +1,4 @@
-"""PublishedTree trees are read as they are stored, and give the figures that were measured live."""
+"""Published trees are read as they are stored, and give the figures that were measured live."""
 
 from __future__ import annotations
 
