@@ -1,6 +1,7 @@
 """Export and import of runs as zip archives; an import is complete or leaves nothing behind.
 
-An archive holds one folder with the manifest, the rows and the title, but no images.
+An archive holds one folder with the manifest, the rows, the properties of the images, and the
+title, tags and note, but no images.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import BinaryIO
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
-from robustness.runs import headlines, notes
+from robustness.runs import headlines, notes, properties
 from robustness.runs import manifest as manifests
 from robustness.runs.saved import Run
+from robustness.runs.screened_properties import check_properties
 from robustness.runs.screening import check_files, check_manifest, check_rows
 from robustness.runs.store import load
 
@@ -32,11 +34,20 @@ MAX_RATIO = 20
 MAX_MANIFEST, MAX_MANIFEST_PART = 1024**2, 64
 """Most bytes of the manifest, plus those for each file of rows."""
 
-_MAX_TITLE = 4 * notes.MAX_TITLE
+_NOTES = {
+    notes.TITLE_FILE: 4 * notes.MAX_TITLE,
+    notes.TAGS_FILE: 4 * notes.MAX_TAGS,
+    notes.NOTE_FILE: 4 * notes.MAX_NOTE,
+}
+"""The files of what users say of a run, with the most bytes of each."""
 
 _FREE_BYTES = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_FILE = re.compile(rf"manifest\.json|part-\d{{1,12}}\.parquet|{re.escape(notes.TITLE_FILE)}")
+_FILE = re.compile(
+    "|".join(
+        [r"part-\d{1,12}\.parquet", *map(re.escape, (manifests.FILE, properties.FILE, *_NOTES))]
+    )
+)
 
 
 def write_archive(run: Run, to: Path | BinaryIO) -> None:
@@ -47,8 +58,8 @@ def write_archive(run: Run, to: Path | BinaryIO) -> None:
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: continue it first, then export it.")
     paths = [run.folder / manifests.FILE, *(part.path for part in run.parts)]
-    if notes.title(run.folder):
-        paths.append(run.folder / notes.TITLE_FILE)
+    beside = [run.folder / name for name in (properties.FILE, *_NOTES)]
+    paths += [path for path in beside if path.is_file()]
     with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
             info = zipfile.ZipInfo(f"{run.id}/{path.name}")
@@ -96,6 +107,7 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
             check_manifest(manifest)
             check_files(scratch)
             check_rows(load(scratch))
+            check_properties(scratch, manifest.dataset.pictures)
             folder = _free_folder(runs, manifest)
             manifest.updated(id=folder.name).write(scratch)
             notes.mark_imported(scratch, by)
@@ -189,10 +201,7 @@ def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]
             f"The archive is refused: its {size:,} bytes would unpack to {unpacked:,}, as no "
             "exported run does."
         )
-    limits = {
-        manifests.FILE: MAX_MANIFEST + MAX_MANIFEST_PART * len(infos),
-        notes.TITLE_FILE: _MAX_TITLE,
-    }
+    limits = {manifests.FILE: MAX_MANIFEST + MAX_MANIFEST_PART * len(infos), **_NOTES}
     for name, most in limits.items():
         if name in files and files[name].file_size > most:
             raise RunError(

@@ -23,7 +23,7 @@ from robustness.runs.parts import put_table
 FILE = "images.parquet"
 _LOOSE = "images-*.parquet"
 
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [("position", pa.int32())]
     + [(name, pa.float64() if known.form else pa.string()) for name, known in PROPERTIES.items()]
 )
@@ -34,7 +34,7 @@ def write(folder: Path, chunks: Sequence[Chunk]) -> None:
     rows = [{"position": at, **told} for chunk in chunks for at, told in chunk.properties]
     if rows:
         first = min(chunk.number for chunk in chunks)
-        put_table(folder / f"images-{first:06d}.parquet", pa.Table.from_pylist(rows, _SCHEMA))
+        put_table(folder / f"images-{first:06d}.parquet", pa.Table.from_pylist(rows, SCHEMA))
 
 
 def gather(folder: Path, dataset: Dataset) -> None:
@@ -47,7 +47,7 @@ def gather(folder: Path, dataset: Dataset) -> None:
     if table is None or not loose:
         return
     with contextlib.suppress(OSError, ParameterError):
-        table = table.select(_SCHEMA.names)  # columns of the dataset are read again
+        table = table.select(SCHEMA.names)  # columns of the dataset are read again
         positions = table["position"].to_pylist()
         for name, values in dataset.columns().items():
             texts = [values.get(dataset.entries[at].name) for at in positions]

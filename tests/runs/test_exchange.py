@@ -73,11 +73,18 @@ def with_manifest(run: runs.Run, **changes: Any) -> io.BytesIO:
 
 def test_a_run_goes_to_another_machine_and_back_unchanged(run: runs.Run, tmp_path: Path) -> None:
     runs.rename(run.folder, "Before *training*")
+    runs.notes.tag(run.folder, "night, v2")
+    runs.notes.annotate(run.folder, "Seen at night.")
     runs.export_run(runs.load(run.folder), tmp_path / "out" / "run.zip")
     there = runs.import_run(tmp_path / "out" / "run.zip", tmp_path / "there")
     assert there.table().equals(run.table())
     assert there.manifest == run.manifest
     assert (there.title, there.imported) == ("Before *training*", True)
+    assert runs.notes.tags(there.folder) == ("night", "v2")
+    assert runs.notes.note(there.folder) == "Seen at night."
+    assert there.properties == run.properties
+    assert there.properties is not None
+    assert there.failures == run.failures
     assert not run.imported
     assert archive_of(there) == archive_of(run) == (tmp_path / "out" / "run.zip").read_bytes()
     assert [entry.title for entry in runs.listing(tmp_path / "there")] == ["Before *training*"]
@@ -286,10 +293,29 @@ def of_a_stage(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
     return rows_of(change)
 
 
+def properties_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.BytesIO]:
+    def made(run: runs.Run) -> io.BytesIO:
+        assert run.properties is not None
+        pq.write_table(change(run.properties), run.folder / "images.parquet")
+        return io.BytesIO(archive_of(run))
+
+    return made
+
+
+def with_column(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
+    return properties_of(
+        lambda table: (
+            table.drop_columns(name) if name in table.column_names else table
+        ).append_column(name, pa.array([value] * len(table)))
+    )
+
+
 def set_column(table: pa.Table, column: str, values: list[Any]) -> pa.Table:
     place, field = SCHEMA.get_field_index(column), SCHEMA.field(column)
     return table.set_column(place, field, pa.array(values, field.type))
 
+
+PROPERTIES = r"images\.parquet is refused: expected one row an image"
 
 HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "no archive": (lambda run: io.BytesIO(b"PK nothing of the kind"), "damaged or of another kind"),
@@ -354,9 +380,44 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "endless rows": (rows_of(endless), "no measurements do"),
     "a huge manifest": (
         lambda run: with_manifest(run, more=os.urandom(1_500_000).hex()),
-        r"its manifest\.json has 3,00.,... bytes, more than the 1,048,704 that it can need",
+        r"its manifest\.json has 3,00.,... bytes, more than the 1,048,768 that it can need",
     ),
     "a long title": (more("{}/title.txt", b"0" * 5000), "its title.txt has 5,000 bytes, more than"),
+    "a long note": (more("{}/note.txt", b"0" * 9000), "its note.txt has 9,000 bytes, more than"),
+    "properties that are none": (more("{}/images.parquet"), r"images\.parquet is damaged"),
+    "properties of more images": (
+        properties_of(lambda table: pa.concat_tables([table, table])),
+        PROPERTIES,
+    ),
+    "properties without end": (
+        properties_of(lambda table: table.take(pa.array([0]).take([0] * 10_000_000))),
+        PROPERTIES,
+    ),
+    "properties of one image twice": (
+        properties_of(lambda table: table.take(pa.array([0, 0]))),
+        PROPERTIES,
+    ),
+    "properties of an image that there is not": (
+        properties_of(lambda t: t.set_column(0, "position", pa.array(range(1, 7), pa.int32()))),
+        PROPERTIES,
+    ),
+    "properties without positions": (
+        properties_of(lambda table: table.drop_columns("position")),
+        PROPERTIES,
+    ),
+    "an endless property": (with_column("iso", float("inf")), PROPERTIES),
+    "a long text of an image": (with_column("weather", "x" * 1_000_000), PROPERTIES),
+    "a list of each image": (with_column("weather", [1, 2]), PROPERTIES),
+    "a column of a long name": (with_column("x" * 1000, "y"), PROPERTIES),
+    "columns without end": (
+        properties_of(
+            lambda table: pa.table(
+                {**dict(zip(table.column_names, table.columns, strict=True))}
+                | {f"c{at}": pa.array(["x"] * len(table)) for at in range(500)}
+            )
+        ),
+        PROPERTIES,
+    ),
     "a list of contents without end": (crowded, "it holds more than 100,000 files, as no run does"),
     "a footer that claims far more": (
         claiming_footer,
