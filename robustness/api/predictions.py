@@ -52,11 +52,16 @@ def evaluate_predictions(
 def _told(table: Any) -> Predictions:
     if isinstance(table, str | PathLike):
         return read_predictions(Path(table))
+    if not (hasattr(table, "columns") and hasattr(table, "reset_index")):
+        raise ParameterError(
+            f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
+        )
     try:
         given: pd.DataFrame = table.reset_index(drop=True)
         found = pa.Table.from_pandas(given, preserve_index=False)
-    except (AttributeError, TypeError, pa.ArrowException) as error:
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
         raise ParameterError(
-            f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
+            f"Expected a frame with distinct columns of one kind of value each: {reason}."
         ) from error
     return Predictions(found, "python:predictions", "predictions", Path.cwd(), "predictions")

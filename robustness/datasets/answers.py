@@ -1,7 +1,7 @@
 """Predictions of other systems, in four forms.
 
 - ``prediction``: the top-1 class, with its ``confidence`` if known;
-- ``classes`` and ``probabilities``: lists of the top classes;
+- ``classes`` and ``probabilities``: lists of the top classes and their probabilities;
 - ``probabilities`` alone: a list with one number for each class, in the order of the classes;
 - ``p0``, ``p1``, ...: a column for each class.
 
@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.models.labels import Labels
 
-PREDICTED = "prediction or classes or probabilities"
+PREDICTED = "prediction or probabilities"
 """The columns that hold predictions, as a sentence says them."""
+
+_SHARES = "probabilities"
 
 _NEAR_ONE = 0.02
 Floats = NDArray[np.floating]
@@ -52,7 +54,7 @@ class TableAnswers:
 def predicted(table: pa.Table, title: str) -> TableAnswers:
     """The predictions in ``table``; raises ``ParameterError`` if there are none it can use."""
     names = table.column_names
-    columns = [name for name in names if re.fullmatch(r"p\d+", name)]
+    columns = [name for name in names if re.fullmatch(r"p\d{1,6}", name)]
     if columns:
         if sorted(columns, key=lambda name: int(name[1:])) != [
             f"p{at}" for at in range(len(columns))
@@ -60,7 +62,7 @@ def predicted(table: pa.Table, title: str) -> TableAnswers:
             raise ParameterError(
                 f"{title}: expected the columns p0 to p{len(columns) - 1}, one for each class."
             )
-        stacked = [_numbers(table[f"p{at}"], title) for at in range(len(columns))]
+        stacked = [_numbers(table, f"p{at}", title) for at in range(len(columns))]
         return TableAnswers(_probabilities(np.stack(stacked, axis=1), title))
     if "classes" in names and "probabilities" in names:
         return _top(table, title)
@@ -75,22 +77,25 @@ def predicted(table: pa.Table, title: str) -> TableAnswers:
     )
 
 
-def _numbers(column: pa.ChunkedArray, title: str) -> Floats:
+def _numbers(table: pa.Table, name: str, title: str) -> Floats:
+    column = table[name]
     try:
         found = column if pa.types.is_floating(column.type) else pc.cast(column, pa.float64())
         numbers: Floats = found.to_numpy()
     except pa.ArrowException as error:
-        raise ParameterError(
-            f"{title}: expected probabilities from 0 to 1, got another kind of value."
-        ) from error
+        raise _no_numbers(title, name) from error
     return numbers
+
+
+def _no_numbers(title: str, name: str = _SHARES) -> ParameterError:
+    return ParameterError(f"{title}: expected numbers from 0 to 1 in {name}, got other values.")
 
 
 def _lists(table: pa.Table, name: str, title: str) -> list[Any]:
     found = table[name].to_pylist()
     try:
         lists = [json.loads(each) if isinstance(each, str) else each for each in found]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"{title}: expected a list such as [0.7, 0.2] in {name}.") from error
     if not all(isinstance(each, list) and each for each in lists):
         raise ParameterError(f"{title}: expected a list in every row of {name}.")
@@ -104,37 +109,48 @@ def _matrix(lists: Sequence[Sequence[Any]], title: str) -> Floats:
             f"{title}: expected as many probabilities in every row, got {min(lengths)} to "
             f"{max(lengths)}; give the top classes in a column classes."
         )
-    return _float(lists, title)
+    return _float(lists, title, dimensions=2)
 
 
-def _float(values: Any, title: str) -> Floats:
+def _float(values: Any, title: str, *, dimensions: int) -> Floats:
     try:
-        return np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(
-            f"{title}: expected probabilities from 0 to 1, got another kind of value."
-        ) from error
+        found = np.array(values, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_numbers(title) from error
+    if found.ndim != dimensions:
+        raise _no_numbers(title)
+    return found
 
 
 def _probabilities(found: Floats, title: str) -> Floats:
-    """``found`` itself, of which every row is to sum to 1."""
-    _within(found, title)
+    """``found`` as float32; raises ``ParameterError`` unless every row sums to 1."""
+    _check_range(found, title)
+    if found.shape[1] < 2:
+        raise ParameterError(
+            f"{title}: expected the probabilities of all classes, two or more, got one in each "
+            "row; give the top classes in a column classes."
+        )
     sums = found.sum(axis=1)
-    if found.shape[1] < 2 or not np.all(np.abs(sums - 1) <= _NEAR_ONE):
+    if not np.all(np.abs(sums - 1) <= _NEAR_ONE):
         off = float(sums[np.abs(sums - 1).argmax()])
         raise ParameterError(
-            f"{title}: expected the probabilities of two or more classes, which sum to 1 in every "
-            f"row, got a sum of {off:g}; give the top classes in a column classes."
+            f"{title}: expected the probabilities of all classes, which sum to 1 in every row, "
+            f"got a sum of {off:g}; give the top classes in a column classes."
         )
     return found.astype(np.float32)
 
 
-def _within(found: Floats, title: str) -> None:
-    if not np.all((found >= 0) & (found <= 1 + 1e-6)):  # NaN, too
-        low, high = np.nanmin(found), np.nanmax(found)
+def _check_range(found: Floats, title: str, name: str = _SHARES) -> None:
+    if gaps := int(np.isnan(found).sum()):
         raise ParameterError(
-            f"{title}: expected probabilities from 0 to 1, got {low:g} to {high:g}; apply softmax "
-            "to logits first."
+            f"{title}: expected a number from 0 to 1 for each value of {name}, got {gaps:,} "
+            "without one."
+        )
+    if not np.all((found >= 0) & (found <= 1 + 1e-6)):
+        softmax = "; apply softmax to logits first" if name == _SHARES else ""
+        raise ParameterError(
+            f"{title}: expected {name} from 0 to 1, got {found.min():g} to {found.max():g}"
+            f"{softmax}."
         )
 
 
@@ -143,30 +159,37 @@ def _top(table: pa.Table, title: str) -> TableAnswers:
     shares = _lists(table, "probabilities", title)
     if [len(each) for each in classes] != [len(each) for each in shares]:
         raise ParameterError(f"{title}: expected as many probabilities as classes in every row.")
-    _within(_float([share for row in shares for share in row], title), title)
+    flat = _float([share for row in shares for share in row], title, dimensions=1)
+    _check_range(flat, title)
+    values = iter(flat.tolist())
     ordered = [
-        sorted(zip(shares_, map(_text, classes_), strict=True), key=lambda pair: -pair[0])
-        for classes_, shares_ in zip(classes, shares, strict=True)
+        sorted(((next(values), as_text(name)) for name in row), key=lambda pair: -pair[0])
+        for row in classes
     ]
     return TableAnswers(
         classes=[[name for _, name in row] for row in ordered],
-        shares=[[float(share) for share, _ in row] for row in ordered],
+        shares=[[share for share, _ in row] for row in ordered],
     )
 
 
 def _first(table: pa.Table, title: str) -> TableAnswers:
-    texts = [_text(value) for value in table["prediction"].to_pylist()]
-    if "" in texts:
-        raise ParameterError(f"{title}: expected a class in every row of prediction, got none.")
+    texts = [as_text(value) for value in table["prediction"].to_pylist()]
+    if gaps := texts.count(""):
+        raise ParameterError(
+            f"{title}: expected a class in every row of prediction, got {gaps:,} without one."
+        )
     shares: list[list[float]] = [[] for _ in texts]
     if "confidence" in table.column_names:
-        found = _numbers(table["confidence"], title)
-        _within(found, title)
+        found = _numbers(table, "confidence", title)
+        _check_range(found, title, "confidence")
         shares = [[float(each)] for each in found]
     return TableAnswers(classes=[[text] for text in texts], shares=shares)
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """``value`` as text; a float, as an index is in a column with gaps, as a whole number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return "" if value is None else str(value).strip()
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.parquet import ClaimsError, claims
-from robustness.datasets.answers import PREDICTED, TableAnswers, predicted
+from robustness.datasets.answers import PREDICTED, TableAnswers, as_text, predicted
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels
 from robustness.pictures.decoding import read_file
@@ -28,6 +29,8 @@ ORIGINAL = "clean"
 
 COLUMNS = ("image", "condition", "model", "label", "path", "image_digest", "fit", "side", "seed")
 _ROWS_FREE, _MAX_RATIO = 100_000, 200
+_CELLS_FREE, _MAX_GAPS = 1_000_000, 20
+"""Most places for predictions, and most for each row of the table."""
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
 
 
@@ -45,15 +48,23 @@ class Predictions(Dataset):
     def __init__(self, table: pa.Table, source: str, title: str, folder: Path, name: str) -> None:
         """``name`` is the model of a table without the column ``model``.
 
-        Raises ``ParameterError`` for a table that lacks a column or repeats a row.
+        Raises ``ParameterError`` for a table that lacks a column, repeats a column or row, or is
+        mostly gaps.
         """
         self._folder = folder
         self.table, self.title = table, title
+        names = table.column_names
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise ParameterError(f"{title}: expected each column once, got {twice[0]} repeatedly.")
         for column in ("image", "condition"):
-            if column not in table.column_names or table[column].null_count:
+            if column not in names:
                 raise ParameterError(
                     f"{title}: expected the columns image, condition and {PREDICTED}, got "
-                    f"{_listed(table.column_names)}."
+                    f"{_listed(names)}."
+                )
+            if gaps := table[column].null_count:
+                raise ParameterError(
+                    f"{title}: expected a value of {column} in every row, got {gaps:,} without one."
                 )
         images, image_of = _coded(self.texts("image"))
         conditions, condition_of = _coded(self.texts("condition"))
@@ -62,11 +73,17 @@ class Predictions(Dataset):
                 f"{title}: expected the predictions of the originals, too, in rows with the "
                 f"condition {ORIGINAL!r}; got {_listed(conditions)}."
             )
-        models = self.texts("model") if "model" in table.column_names else [name] * len(table)
+        models = self.texts("model") if "model" in names else [name] * len(table)
         self.models, model_of = _coded(models)
         self.conditions = [text for text in conditions if text != ORIGINAL]
         place = {text: at for at, text in enumerate([ORIGINAL, *self.conditions])}
         column_of = np.array([place[text] for text in conditions])[condition_of]
+        cells = len(images) * len(self.models) * len(place)
+        if cells > max(_CELLS_FREE, _MAX_GAPS * len(table)):
+            raise ParameterError(
+                f"{title}: expected a row for each image, condition and model, {cells:,} in all, "
+                f"got {len(table):,}."
+            )
         self.at = np.full((len(images), len(self.models), len(place)), -1)
         self.at[image_of, model_of, column_of] = np.arange(len(table))
         if (count := int((self.at >= 0).sum())) < len(table):
@@ -99,15 +116,21 @@ class Predictions(Dataset):
         """The texts of ``column``; "" where there is none."""
         if column not in self.table.column_names:
             return [""] * len(self.table)
-        return [
-            "" if value is None else str(value).strip() for value in self.table[column].to_pylist()
-        ]
+        return [as_text(value) for value in self.table[column].to_pylist()]
 
     def numbers(self, column: str) -> list[float | None]:
-        """The numbers of ``column``; None where there is none."""
+        """The numbers of ``column``; None where there is none.
+
+        Raises ``ParameterError`` where it has other values.
+        """
         if column not in self.table.column_names:
             return [None] * len(self.table)
-        found: list[float | None] = self.table[column].cast(pa.float64()).to_pylist()
+        try:
+            found: list[float | None] = self.table[column].cast(pa.float64()).to_pylist()
+        except pa.ArrowException as error:
+            raise ParameterError(
+                f"{self.title}: expected numbers in {column}, got other values."
+            ) from error
         return found
 
     def one(self, column: str, default: str) -> str:
@@ -131,12 +154,24 @@ class Predictions(Dataset):
 
     @cached_property
     def content(self) -> str:
-        """SHA-256 of the table."""
+        """SHA-256 of the table, however its rows are cut into chunks."""
         found = hashlib.sha256(str(self.table.schema.remove_metadata()).encode())
-        for column in self.table.column_names:
-            for value in self.table[column].to_pylist():
-                found.update(repr(value).encode("utf-8", "backslashreplace"))
+        for column in self.table.columns:
+            _add(found, column)
         return found.hexdigest()
+
+
+def _add(found: hashlib._Hash, column: pa.ChunkedArray) -> None:
+    """Add the values of ``column`` to the digest ``found``: numbers as they lie in memory."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        _add(found, pc.list_value_length(column))
+        _add(found, pc.list_flatten(column))
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        found.update(pc.is_valid(column).to_numpy().tobytes())
+        found.update(pc.fill_null(column, 0).to_numpy().tobytes())
+    else:
+        for value in column.to_pylist():
+            found.update(repr(value).encode("utf-8", "backslashreplace"))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -171,7 +206,7 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def holds_predictions(path: Path) -> bool:
-    """Whether the table ``path`` has predictions, judged by the names of its columns."""
+    """Whether the table ``path`` has predictions: the columns, and a row of an original."""
     try:
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
@@ -185,33 +220,39 @@ def holds_predictions(path: Path) -> bool:
                 )
         else:
             return path.suffix.lower() == ".jsonl"
-    except (pa.ArrowException, ClaimsError, OSError, RobustnessError):
+        plain = {name.strip().strip('"') for name in names}
+        if not ({"image", "condition"} <= plain and plain & {*PREDICTED.split(" or "), "p0"}):
+            return False
+        conditions = _READERS[path.suffix.lower()](path, ["condition"])["condition"]
+    except (pa.ArrowException, ClaimsError, OSError, ValueError, RobustnessError):
         return False
-    plain = {name.strip().strip('"') for name in names}
-    return {"image", "condition"} <= plain and bool(plain & {*PREDICTED.split(" or "), "p0"})
+    return ORIGINAL in {str(text).strip() for text in conditions.unique().to_pylist()}
 
 
-def _csv(path: Path) -> pa.Table:
+def _csv(path: Path, columns: list[str] | None = None) -> pa.Table:
     from pyarrow import csv
 
     texts = (*COLUMNS, *_AS_TEXT)
     return csv.read_csv(
         path,
         parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types={n: pa.string() for n in texts}),
+        convert_options=csv.ConvertOptions(
+            column_types={n: pa.string() for n in texts}, include_columns=columns
+        ),
     )
 
 
 _AS_TEXT = ("prediction", "classes", "probabilities", "perturbation")
 
 
-def _jsonl(path: Path) -> pa.Table:
+def _jsonl(path: Path, columns: list[str] | None = None) -> pa.Table:
     from pyarrow import json
 
-    return json.read_json(path, json.ReadOptions(block_size=16 * 1024**2))
+    table = json.read_json(path, json.ReadOptions(block_size=16 * 1024**2))
+    return table.select(columns) if columns else table
 
 
-def _parquet(path: Path) -> pa.Table:
+def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     size, claimed = path.stat().st_size, claims(path)
@@ -219,7 +260,7 @@ def _parquet(path: Path) -> pa.Table:
         raise ParameterError(
             f"{path.name} is refused: its {size:,} bytes would expand to {claimed.rows:,} rows."
         )
-    return pq.read_table(path)
+    return pq.read_table(path, columns=columns)
 
 
 _READERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}

@@ -29,6 +29,8 @@ ClassNames = Literal["imagenet"] | list[str]
 ENGINE = engine.NAME
 
 _ROWS_AT_ONCE = 16_384
+_MOST_DIGITS = 6
+"""Of the index of a class, as each index below it gets a name."""
 
 
 def read_plan(table: Path, source: str | None = None, classes: str | None = None) -> Plan:
@@ -93,6 +95,7 @@ def plan_predictions(
         fit=check_fit(told.one("fit", DEFAULT_FIT)),
         side=check_side(_whole(told, "side", STUDY_SIDE)),
     )
+    engine.scores(told)  # refuses what are no numbers before a run begins
     labels_of_images = labelled(told, sets)
     elsewhere.note(named)  # now that the table is known to fit them
     dataset = copy(told)
@@ -127,11 +130,17 @@ def _told_classes(answers: TableAnswers, labels: Sequence[str], title: str) -> C
         return "imagenet"
     if not words:
         most = 0 if answers.whole is None else answers.whole.shape[1]
+        if large := [text for text in texts if len(text.lstrip("0")) > _MOST_DIGITS]:
+            raise ParameterError(
+                f"{title}: expected indices of classes below {10**_MOST_DIGITS:,}, got "
+                f"{large[0][:20]}."
+            )
         return [str(at) for at in range(max(most, 1 + max(map(int, texts), default=1), 2))]
     if answers.whole is None and len(words) == len(texts):
         return sorted(texts)
+    got = "labels that are names" if answers.whole is not None else "both"
     raise ParameterError(
-        f"{title}: expected indices of classes or their names, got both, such as {words[0]!r}; "
+        f"{title}: expected indices of classes or their names, got {got}, such as {words[0]!r}; "
         "name the classes.",
         hint="Use --classes imagenet or --classes FILE, with one class a line.",
     )

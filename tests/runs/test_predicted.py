@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -17,6 +18,9 @@ import robustness as rb
 from robustness import models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.commands.main import main
+from robustness.datasets import open_dataset
+from robustness.datasets.predictions import Predictions
+from robustness.datasets.table import TableDataset
 from robustness.metrics.features import RESCALED
 from tests.support.onnx_files import small_model
 
@@ -198,6 +202,89 @@ def test_a_bad_table_ends_in_a_sentence(name: str, table: pd.DataFrame) -> None:
     with pytest.raises(rb.RobustnessError, match=expected) as caught:
         rb.evaluate_predictions(change(table), classes=NAMES)
     assert "\n" not in str(caught.value)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+ODD: dict[str, tuple[dict[str, Any], str]] = {
+    "probabilities as words": ({"classes": [["a"]] * 4, "probabilities": [["x"]] * 4}, "numbers"),
+    "nested": ({"probabilities": [[[0.5], [0.5]]] * 4}, "numbers from 0 to 1 in probabilities"),
+    "nested top classes": ({"classes": [["a"]] * 4, "probabilities": [[[1.0]]] * 4}, "numbers"),
+    "deep": ({"probabilities": [DEEP] * 4}, "a list such as"),
+    "huge": ({"classes": ["[1]"] * 4, "probabilities": [f"[1{400 * '0'}]"] * 4}, "numbers"),
+    "one class": ({"p0": [1.0] * 4}, "two or more, got one"),
+    "many columns": ({f"p{5_000 * '9'}": [1.0] * 4}, "expected a column"),
+    "confidence with gaps": ({"prediction": [*"cdcd"], "confidence": [1, 1, None, 1]}, "got 1 w"),
+    "confidence in percent": (
+        {"prediction": [*"cdcd"], "confidence": 97},
+        "confidence from 0 to 1",
+    ),
+    "metric as words": ({"prediction": [*"cdcd"], "ssim": [*"abcd"]}, "numbers in ssim"),
+    "large index": ({"prediction": [0, 1, 0, 10**12]}, "below 1,000,000"),
+    "image with gaps": ({"prediction": [*"cdcd"], "image": [*"ab", None, "b"]}, "value of image"),
+    "several kinds": ({"prediction": [1, "a", 2.0, 3]}, "one kind of value"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_values_end_in_a_sentence(name: str) -> None:
+    columns, expected = ODD[name]
+    frame = animals(*"cdcd").drop(columns="prediction").assign(**columns)
+    with pytest.raises(ParameterError, match=expected) as caught:
+        rb.evaluate_predictions(frame)
+    assert "softmax" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "frame"])
+def test_a_column_may_not_be_repeated(suffix: str, tmp_path: Path) -> None:
+    frame = animals(*"cdcd")
+    frame = pd.concat([frame, frame[["prediction"]]], axis=1)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(ParameterError, match=r"each column once|distinct columns"):
+        rb.evaluate_predictions(frame if suffix == "frame" else tmp_path / "table.csv")
+
+
+def test_a_table_of_gaps_takes_no_memory() -> None:
+    """Of 3,000 images, conditions and models each, the places would take 200 GiB."""
+    numbers = [str(at) for at in range(3_000)]
+    conditions = ["clean", *(f"fog={at / 3_000}" for at in range(1, 3_000))]
+    frame = pd.DataFrame({"image": numbers, "model": numbers, "condition": conditions})
+    with pytest.raises(ParameterError, match=r"27,000,000,000 in all, got 3,000"):
+        rb.evaluate_predictions(frame.assign(prediction="cat"))
+
+
+def test_labels_with_gaps_are_indices_still() -> None:
+    found = rb.evaluate_predictions(animals(0, 1, 0, 0, label=[0, None, 0, None]))
+    assert found.frame()["label"].tolist()[0] == 0
+
+
+def test_equal_tables_are_one_whatever_their_chunks() -> None:
+    frame = animals(*"cdcd", confidence=[0.5, 0.6, 0.7, None], probabilities=[[0.5, 0.5]] * 4)
+
+    def content(frame: pd.DataFrame, rows: int = 4) -> str:
+        table = pa.Table.from_pandas(frame)
+        parts = [table[at : at + rows] for at in range(0, 4, rows)]
+        return Predictions(pa.concat_tables(parts), "", "", Path(), "").content
+
+    def with_lists(lists: list[list[float]]) -> pd.DataFrame:
+        return frame.assign(probabilities=pd.Series(lists))
+
+    assert content(frame) == content(frame, 1)
+    others = [
+        frame.assign(confidence=[0.5, 0.6, 0.7, 0.0]),
+        with_lists([[0.5, 0.5]] * 3 + [[0.5, 0.4]]),
+        with_lists([[0.5, 0.5], [0.5], [0.5, 0.5, 0.5], [0.5, 0.5]]),
+        frame.assign(prediction=[*"cdcc"]),
+    ]
+    assert len({content(frame), *map(content, others)}) == 5
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_with_columns_of_these_names_may_be_a_dataset(suffix: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"image": [*"ab"], "condition": ["healthy", "ill"], "prediction": [1, 0]})
+    for told, kind in ((frame, TableDataset), (animals(*"cdcd"), Predictions)):
+        file = tmp_path / f"{kind.__name__}.{suffix}"
+        told.to_csv(file) if suffix == "csv" else told.to_parquet(file)
+        assert type(open_dataset(str(file))) is kind
 
 
 @pytest.mark.parametrize("content", [b"", b"image,condition,p0\n", b"\xff\xfe\0", b"PAR1 PAR1"])

@@ -71,11 +71,7 @@ class _ToldRows:
             name: meaning(self._answers, told.classes[name], told.title) for name in told.models
         }
         self._digests = told.texts("image_digest")
-        self._scores = {
-            metric.name: told.numbers(metric.name)
-            for metric in metrics.REGISTRY
-            if metric.subject == metrics.PICTURE
-        }
+        self._scores = scores(told)
 
     def missing(self, position: int) -> str:
         """What the table lacks of an image, as a sentence; "" if nothing."""
@@ -122,6 +118,18 @@ class _ToldRows:
         except ImageError:
             return hashlib.sha256(entry.name.encode()).hexdigest()
         return image_digest(image)
+
+
+def scores(told: Predictions) -> dict[str, list[float | None]]:
+    """The metrics between images that ``told`` has columns of, by row.
+
+    Raises ``ParameterError`` where a column has other values than numbers.
+    """
+    return {
+        metric.name: told.numbers(metric.name)
+        for metric in metrics.REGISTRY
+        if metric.subject == metrics.PICTURE
+    }
 
 
 def _answer(answers: TableAnswers, row: int, index: Callable[[str], int]) -> _RowAnswer:
