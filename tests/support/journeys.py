@@ -163,7 +163,7 @@ def drawn_again(page: Page, before: int) -> None:
     """Waits until the images were drawn after ``before``."""
     until(
         page,
-        "([pair, before]) => Number(document.querySelector(pair).dataset.drawn) > before",
+        "([pair, before]) => Number(document.querySelector(pair)?.dataset.drawn) > before",
         arg=[PAIR, before],
     )
 

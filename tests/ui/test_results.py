@@ -67,6 +67,8 @@ def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown(
         ([["model=A&image=3"], ["model=A&image=7"]], ["model=A&image=3,7"]),
         ([["Fog", "A"], ["Fog", "B"]], ["Fog", "A"]),
         ([None, ["0.6"]], ["0.6"]),
+        ([0.1], [0.1]),
+        ([0.0, 0.1], [0.0]),
     ],
 )
 def test_several_points_mean_all_their_images_or_else_the_first_point(

@@ -185,7 +185,8 @@ def _in_link(kept: str, link: str) -> Any:
 
 def _customdata(event: Any) -> Any:
     """That of the first selected point; where all are images of a selection, of all of these."""
-    given = [point["customdata"] for point in event["selection"]["points"] if point["customdata"]]
+    told = [point.get("customdata") for point in event["selection"]["points"]]
+    given = [data if isinstance(data, list) else [data] for data in told if data not in (None, [])]
     texts = dict.fromkeys(str(values[0]) for values in given)
     if len(texts) < 2 or not all(_IMAGE in text for text in texts):
         return given[0] if given else None

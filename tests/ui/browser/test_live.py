@@ -105,7 +105,7 @@ def test_the_search_offers_what_is_found_by_these_words(noisy: Page, typed: str)
     expect(options).to_have_text(labels or [found.no_match])
     noisy.keyboard.press("Escape")
     expect(options).to_have_count(0)
-    until(noisy, "document.querySelector('.rb-found').style.getPropertyValue('--thumbs') !== ''")
+    until(noisy, "document.querySelector('.rb-found')?.style.getPropertyValue('--thumbs')")
 
 
 def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:
