@@ -41,7 +41,7 @@ from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
-from robustness.plugins import attack, metric, perturbation, remedy_plugin
+from robustness.plugins.adding import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Replay, Run
 from robustness.runs.failures import Failures
 from robustness.statistics import ModelChoice

@@ -1,6 +1,9 @@
-"""Plugins: perturbations, metrics, attacks and remedies that a user adds, in Python or as data."""
+"""Plugins: perturbations, metrics, attacks and remedies that a user adds, in Python or as data.
 
-from robustness.plugins.adding import attack, metric, perturbation, remedy_plugin
+The decorators are in ``adding``, which imports everything that can be added: this package does
+not, as every command asks it which plugins are named.
+"""
+
 from robustness.plugins.loading import load
 from robustness.plugins.origins import INTERFACE, VARIABLE, Plugin, plugin_of, plugins
 
@@ -8,11 +11,7 @@ __all__ = [
     "INTERFACE",
     "VARIABLE",
     "Plugin",
-    "attack",
     "load",
-    "metric",
-    "perturbation",
     "plugin_of",
     "plugins",
-    "remedy_plugin",
 ]

@@ -16,12 +16,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base import settings
 from robustness.base.errors import PluginError, RobustnessError
-from robustness.metrics import REGISTRY as METRICS
-from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.plugins import described
 from robustness.plugins.origins import (
     INTERFACE,
     VARIABLE,
@@ -31,12 +27,9 @@ from robustness.plugins.origins import (
     loading,
     note,
 )
-from robustness.remedies import REGISTRY as REMEDIES
 
 GROUP = "robustness.plugins"
 """The group of entry points."""
-
-REGISTRIES = (PERTURBATIONS, METRICS, ATTACKS, REMEDIES)
 
 _LOADED: dict[str, str] = {}
 """The name of the plugin by the text that asked for it."""
@@ -58,7 +51,7 @@ def load() -> None:
         try:
             named = _named()
             for text in [text for text in _LOADED if text not in named]:
-                forget(_LOADED.pop(text), REGISTRIES)
+                forget(_LOADED.pop(text))
                 _drop(_module(text), kept=())
             for text in named:
                 if text not in _LOADED:
@@ -97,6 +90,8 @@ def load_one(text: str) -> str:
     try:
         with loading(name):
             if path.suffix == ".toml":
+                from robustness.plugins import described
+
                 module, files = "", list(described.add(path))
             else:
                 found = _imported(text, path)
@@ -104,7 +99,7 @@ def load_one(text: str) -> str:
                 module, files = found.__name__, list(_files(found))
         note(Plugin(name, digest(files), shared=True), module)
     except BaseException as error:
-        forget(name, REGISTRIES)
+        forget(name)
         _drop(_module(text), kept=before)
         if isinstance(error, RobustnessError):
             raise PluginError(f"The plugin {name} cannot be loaded: {error}") from error

@@ -37,6 +37,8 @@ class Plugin:
 
 _PLUGINS: dict[str, Plugin] = {}
 _ORIGINS: dict[tuple[str, str], str] = {}
+_REGISTRIES: dict[str, Registry[Any]] = {}
+"""By their kind, those that a plugin has added to."""
 _LOADING: ContextVar[tuple[str, set[tuple[str, str]]] | None] = ContextVar("loading", default=None)
 """The name of the plugin that is being loaded, and (kind, name) of what it has added so far."""
 
@@ -96,16 +98,17 @@ def register(registry: Registry[Any], record: Any, function: Callable[..., Any])
             f"The {registry.kind} {record.name!r} needs another name: this one is taken {by}."
         )
     registry.exchange([record.name], [record])
+    _REGISTRIES[registry.kind] = registry
     _ORIGINS[key] = origin
     added.add(key)
     if not loaded and origin not in _PLUGINS:
         _PLUGINS[origin] = Plugin(origin, _digest_of(function), shared=False)
 
 
-def forget(plugin: str, registries: Iterable[Registry[Any]]) -> None:
+def forget(plugin: str) -> None:
     """Remove the plugin called ``plugin`` and its records."""
     gone = records_of(plugin)
-    for registry in registries:
+    for registry in _REGISTRIES.values():
         registry.exchange([name for kind, name in gone if kind == registry.kind], [])
     for record in gone:
         del _ORIGINS[record]

@@ -146,7 +146,7 @@ def too_large(original, perturbed):
     assert {name for name, _ in failed} == {"mean_of_all", "too_large"}
     assert any("alone" in law for name, law in failed if name == "mean_of_all")
     assert [law for name, law in failed if name == "too_large"] == ["stays within its bounds"]
-    origins.forget("broken.py", loading.REGISTRIES)
+    origins.forget("broken.py")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ class Bright:
 def test_anything_that_can_be_called_can_be_added(function: Callable[..., Any]) -> None:
     rb.perturbation(name="lit")(function)
     assert "lit" in PERTURBATIONS
-    origins.forget(origins.module_of(function), loading.REGISTRIES)
+    origins.forget(origins.module_of(function))
     assert "lit" not in PERTURBATIONS
 
 
@@ -247,14 +247,16 @@ def test_a_parameter_that_cannot_be_told_is_one_sentence_and_breaks_a_law(
         assert Condition.of({"moved": 0.5}).parameter
     (told,) = [found for found in laws.check(__name__, lambda: None) if not found.holds]  # type: ignore[arg-type, return-value]
     assert told.law.startswith("tells the value")
-    origins.forget(__name__, loading.REGISTRIES)
+    origins.forget(__name__)
 
 
 RAGGED = "[[1], [1, 2]]"
 
 
 @pytest.mark.parametrize("result", [RAGGED, "None", "'text'"])
-@pytest.mark.parametrize("kind", [*loading.REGISTRIES], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize(
+    "kind", [PERTURBATIONS, metrics.REGISTRY, ATTACKS, REMEDIES], ids=lambda registry: registry.kind
+)
 def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: str) -> None:
     add: Callable[[], Any] = {
         PERTURBATIONS: rb.perturbation,
@@ -282,7 +284,7 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: 
         with pytest.raises(PluginError, match="'odd'"):
             call()
     finally:
-        origins.forget(__name__, loading.REGISTRIES)
+        origins.forget(__name__)
 
 
 @pytest.mark.parametrize("result", ["images[:, :9]", "images * np.nan", "None", "1 / 0"])

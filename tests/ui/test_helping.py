@@ -17,7 +17,7 @@ from robustness.evaluation.sweep import Break, sweep
 from robustness.models import Classifier
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
-from robustness.plugins import loading, origins
+from robustness.plugins import origins
 from robustness.remedies import parse, python
 from robustness.ui.live import helping
 from tests.support.pages import components, html, pictures, run, sample
@@ -55,7 +55,7 @@ def failing() -> Iterator[str]:
         raise ValueError("no such luck")
 
     yield "bad_one"
-    origins.forget(bad_one.__module__, loading.REGISTRIES)
+    origins.forget(bad_one.__module__)
 
 
 def test_a_remedy_that_fails_leaves_the_images_and_says_why(failing: str) -> None:
