@@ -46,9 +46,12 @@ def photos(tmp_path: Path) -> Path:
     return labelled_folder(tmp_path / "photos", 1)
 
 
-def test_importing_it_loads_no_tensorflow() -> None:
+def test_importing_it_loads_no_tensorflow_and_listing_models_no_remedies() -> None:
     code = (
-        "import sys, robustness; before = set(sys.modules); robustness.make_spec(['SqueezeNet']); "
+        "import sys, robustness; before = set(sys.modules); "
+        "from robustness.commands import main; main.main(['models', '--json']); "
+        "assert not {'cv2', 'robustness.remedies', 'robustness.attacks'} & set(sys.modules); "
+        "robustness.make_spec(['SqueezeNet']); "
         "slow = {'tensorflow', 'openvino', 'streamlit', 'plotly'}; "
         "sys.exit('numpy' in before or bool(slow & set(sys.modules)))"
     )

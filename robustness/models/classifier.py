@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from robustness.models.inference.kept import pass_of
 from robustness.models.inference.remedied_pass import RemediedGradients, RemediedPass
 from robustness.models.model_record import ModelRecord, Stages
 from robustness.pictures.fitting import STUDY_SIDE
-from robustness.remedies import Chain, parse
+
+if TYPE_CHECKING:
+    from robustness.remedies import Chain
 
 MAX_BATCH = 16
 """Images that are worth asking about at once; more gain nothing on a CPU and cost memory."""
@@ -111,9 +113,12 @@ class Classifier:
         """The same model behind ``remedies``, applied in order, such as ``["median", "tta"]``.
 
         ``others`` are the further models of an average or a vote. Raises ``UnknownNameError`` for
-        an unknown remedy, ``ParameterError`` for remedies that do not go together.
+        an unknown remedy, ``ParameterError`` for remedies that do not go together, and for models
+        with other classes or another side.
         """
-        chain = parse(remedies if isinstance(remedies, str | Chain) else "+".join(remedies))
+        from robustness.remedies import parse  # imports OpenCV, which most commands do without
+
+        chain = parse(remedies)
         if chain.abstains or chain.several_models != bool(others):
             needs = (
                 "a measured confidence: see the abstentions of a run"
@@ -123,8 +128,16 @@ class Classifier:
                 else "no other models"
             )
             raise ParameterError(f"{chain.id} expects {needs}.")
+        own = self.side, self.record.labels().key
+        for other in others:
+            if (other.side, other.record.labels().key) != own:
+                raise ParameterError(
+                    f"{chain.id} expects models with the same classes, loaded with the same side; "
+                    f"{other.record.name} differs from {self.record.name}."
+                )
         forward = RemediedPass([self.forward, *(other.forward for other in others)], chain)
-        key = self.key and f"{self.key}-{chain.id}"
+        keys = [self.key, *(other.key for other in others)]
+        key = "-".join([*keys, chain.id]) if all(keys) else ""
         return Classifier(
             self.record, forward, lambda: self.graph, self.side, key, remedied=(chain, self)
         )
@@ -211,9 +224,7 @@ class Classifier:
         if self._remedied is None:
             return self.graph.gradients
         chain, plain = self._remedied
-        return RemediedGradients(
-            plain.graph.gradients, chain, lambda views: plain(views).probabilities
-        )
+        return RemediedGradients(plain.gradients, chain, lambda views: plain(views).probabilities)
 
     def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         """Coordinates of ``images`` at each stage, shallow to deep, (N, N).

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.perturbations import Images
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.remedies.remedy import (
     ABSTENTION,
@@ -26,6 +26,9 @@ from robustness.remedies.remedy import (
     Remedy,
     unchanged,
 )
+
+if TYPE_CHECKING:
+    from robustness.perturbations import Images
 
 Floats = NDArray[np.float32]
 
@@ -119,15 +122,16 @@ class Chain:
         return found
 
 
-def parse(text: str | Chain) -> Chain:
-    """The chain that ``text`` describes, such as ``median`` or ``median+tta``.
+def parse(text: str | Iterable[str] | Chain) -> Chain:
+    """The chain that ``text`` describes, such as ``median``, ``median+tta`` or a list of both.
 
     Raises ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for a remedy on the
-    prediction before the end, for ``abstain`` after another one, and for more than ``MOST``.
+    prediction before the end, for ``abstain`` after another one, for more than ``MOST``, and for
+    anything but names.
     """
     if isinstance(text, Chain):
         return text
-    names = text.split("+")
+    names = _names(text)
     if len(names) > MOST:
         raise ParameterError(
             f"Expected at most {MOST} remedies in a chain, got {len(names)}. Leave some out."
@@ -145,6 +149,17 @@ def parse(text: str | Chain) -> Chain:
             "model without remedies. List it apart from the others."
         )
     return chain
+
+
+def _names(text: object) -> list[str]:
+    parts = [text] if isinstance(text, str) else list(text) if isinstance(text, Iterable) else []
+    named = [part for part in parts if isinstance(part, str)]
+    if not named or named != parts:
+        raise ParameterError(
+            f"Expected the names of remedies, such as median+tta, got {text!r}. "
+            "The command remedies lists them."
+        )
+    return "+".join(named).split("+")
 
 
 def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 import robustness as rb
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.models import REGISTRY as MODELS
+from robustness.models import Classifier
 from robustness.models.inference.remedied_pass import RemediedGradients, behind, together
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, apply
@@ -154,14 +157,28 @@ def test_average_and_vote_of_models_are_those_by_hand() -> None:
     assert tied.sum() == pytest.approx(1)
 
 
+def slope(images: Images, *_: object, **__: object) -> Any:
+    """A slope at one pixel."""
+    from robustness.models.in_tensorflow.gradients import Slope
+
+    gradient = np.zeros_like(images)
+    gradient[:, 10, 20] = 1
+    return Slope(images.mean((1, 2, 3)), images.mean((1, 2)), gradient)
+
+
+def model(side: int = 112, name: str = "SqueezeNet", key: str = "") -> Classifier:
+    class Forward:
+        stages, engine, exact = ("stage",), "", True
+
+        def __call__(self, images: Images) -> Any:
+            return answer(images)
+
+    network: Any = SimpleNamespace(gradients=slope)
+    forward: Any = Forward()
+    return Classifier(MODELS[name], forward, lambda: network, side, key)
+
+
 def test_slopes_come_from_every_view_by_its_weight() -> None:
-    def slope(images: Images, *_: object, **__: object) -> Any:
-        from robustness.models.in_tensorflow.gradients import Slope
-
-        gradient = np.zeros_like(images)
-        gradient[:, 10, 20] = 1
-        return Slope(images.mean((1, 2, 3)), images.mean((1, 2)), gradient)
-
     chain = parse("flip")
     found = RemediedGradients(slope, chain, lambda images: answer(images)[0])(  # type: ignore[arg-type]
         PHOTOS, np.zeros(2, np.int32)
@@ -169,6 +186,42 @@ def test_slopes_come_from_every_view_by_its_weight() -> None:
     assert found.gradient[0, 10, 20, 0] == pytest.approx(0.5)
     assert found.gradient[0, 10, 112 - 1 - 20, 0] == pytest.approx(0.5)
     assert np.allclose(found.lead, PHOTOS.mean((1, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("remedies", [("flip", "median"), ("median", "flip")])
+def test_slopes_behind_two_layers_of_remedies_come_from_the_views_of_both(
+    remedies: tuple[str, str],
+) -> None:
+    inner, outer = remedies
+    found = model().with_remedies(inner).with_remedies(outer)
+    gradient = found.gradients(PHOTOS, np.zeros(2, np.int32)).gradient
+    assert gradient[0, 10, 20, 0] == gradient[0, 10, 112 - 1 - 20, 0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("remedies", "others", "told"),
+    [
+        ([], [], "names of remedies"),
+        (["median", 5], [], "names of remedies"),
+        (7, [], "names of remedies"),
+        ("average", [], "other models"),
+        ("median", [model()], "no other models"),
+        ("vote", [model(side=96)], "same side"),
+    ],
+)
+def test_remedies_that_do_not_suit_a_model_are_one_sentence(
+    remedies: Any, others: list[Classifier], told: str
+) -> None:
+    with pytest.raises(ParameterError, match=told):
+        model().with_remedies(remedies, others)
+
+
+def test_the_key_behind_an_average_names_all_its_models() -> None:
+    first, *others = (model(key=key) for key in "abc")
+    keys = {first.with_remedies("average", [other]).key for other in others}
+    assert len(keys) == 2
+    assert "" not in keys
+    assert first.with_remedies("average", [model()]).key == ""
 
 
 def test_texts_read_back_and_say_what_is_wrong() -> None:

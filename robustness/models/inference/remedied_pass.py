@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.models.in_tensorflow.gradients import Classes, Gradients, Network, Slope
 from robustness.models.inference.forward_pass import Floats, ForwardPass
-from robustness.remedies import Chain
+
+if TYPE_CHECKING:
+    from robustness.remedies import Chain
 
 
 class RemediedPass:
@@ -102,7 +104,7 @@ class RemediedGradients:
     differentiable approximation (Athalye, Carlini & Wagner, ICML 2018).
     """
 
-    gradients: Gradients
+    gradients: Gradients | RemediedGradients
     chain: Chain
     probabilities: Callable[[Floats], Floats]
 
