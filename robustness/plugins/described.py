@@ -48,6 +48,8 @@ _MOST_BYTES = 32 * 2**20
 _MOST_SIDE = 8192
 _SUFFIXES = (".png", ".webp")
 _FORMATS = ("PNG", "WEBP")
+_MODES = ("RGB", "RGBA", "LA", "P")
+"""What Pillow calls an image that OpenCV reads in colours."""
 _PACKAGES = ("albumentations", "nrtk")
 """Whose transforms a file may name: it is data, and shall not call whatever Python finds."""
 
@@ -140,7 +142,7 @@ def _check_header(file: Path) -> None:
     """
     try:
         with Image.open(io.BytesIO(read_regular(file, _MOST_BYTES)), formats=_FORMATS) as image:
-            usable = max(image.size) <= _MOST_SIDE and image.mode in ("RGB", "RGBA", "P")
+            usable = max(image.size) <= _MOST_SIDE and image.mode in _MODES
     except (OSError, ValueError, Image.DecompressionBombError):
         usable = False
     if not usable:

@@ -9,6 +9,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from robustness import plugins
 from robustness.base.errors import PluginError
@@ -50,6 +51,18 @@ def test_the_size_of_an_overlay_is_read_before_its_pixels(
             described(folder, '[dirty]\noverlays = "dirt"')
     described(folder, '[dirty]\noverlays = "dirt"')
     assert "dirty" in PERTURBATIONS
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L"])
+def test_overlays_are_in_colours_or_transparent(folder: Path, mode: str) -> None:
+    (folder / "dirt").mkdir()
+    Image.new(mode, (8, 4)).save(folder / "dirt" / "one.png")
+    if mode == "L":
+        with pytest.raises(PluginError, match="colour image"):
+            described(folder, '[dirty]\noverlays = "dirt"')
+        return
+    described(folder, '[dirty]\noverlays = "dirt"')
+    assert image("dirty").shape == images(64).shape
 
 
 def test_a_composition_is_the_perturbations_it_names(folder: Path) -> None:
