@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if options.until and (options.plan or options.predictions):
         other = "--plan" if options.plan else "--predictions"
         raise ParameterError(f"Expected either {other} or --until, got both: leave one out.")
+    _check_logging(options)
     until = asked_race(options)
     if options.plan and options.predictions is None:
         return _forecast(options)
@@ -94,15 +95,34 @@ def evaluate_command(options: argparse.Namespace) -> int:
         found = [_of_predictions(options)]
     else:
         found = evaluated(options, options.source, resume=options.resume, race=lambda _spec: until)
+    _print(options, found)
+    if not found[0].images:
+        return EXIT_NOTHING
     if options.log_mlflow:
         from robustness.report.shared import log_mlflow
 
         for run in found:
             console.remark(f"Logged to MLflow: {log_mlflow(run)}")
+    return 0
+
+
+def _check_logging(options: argparse.Namespace) -> None:
+    """Raise ``ParameterError`` now for what could not be logged to MLflow at the end."""
+    if not options.log_mlflow:
+        return
+    if options.until or options.plan:
+        other = "--until" if options.until else "--plan"
+        raise ParameterError(f"Expected either {other} or --log-mlflow, got both: leave one out.")
+    from robustness.report.shared import installed_mlflow
+
+    installed_mlflow()
+
+
+def _print(options: argparse.Namespace, found: Sequence[Run]) -> None:
     if options.json:
         documents = [_document(run) for run in found]
         console.print_json(documents[0] if len(documents) == 1 else documents)
-        return 0 if found[0].images else EXIT_NOTHING
+        return
     for run in found:
         if len(found) > 1:
             console.say(f"Side {run.manifest.spec.side} px:")
@@ -110,7 +130,6 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if len(found) > 1:
         folders = " ".join(str(run.folder) for run in found)
         console.say(f"\nCompare: python -m robustness runs compare {folders}")
-    return 0 if found[0].images else EXIT_NOTHING
 
 
 def evaluated(

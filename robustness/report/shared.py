@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import short
 from robustness.runs import MANIFEST_FILE, Run
 
+_Entry = tuple[str, Mapping[str, Any]]
 _RATES = ("clean_accuracy", "perturbed_accuracy", "consistency", "robust_accuracy")
 
 
@@ -45,21 +46,30 @@ def log_mlflow(run: Run) -> str:
 
     Parameters are what was asked, metrics the rates with their bounds and the accuracy or
     consistency under each condition; the manifest and the HTML report are artifacts. Raises
-    ``ParameterError`` if MLflow is not installed, ``RunError`` if it cannot be reached.
+    ``ParameterError`` if MLflow is not installed, ``RunError`` if it cannot be reached, for a race
+    and for a run without rows.
     """
+    mlflow = installed_mlflow()
+    _check_rows(run)
+    told = {name: list(_entries(run, name)) for name in run.manifest.spec.model_names}
+    try:
+        return ", ".join(_logged(mlflow, run, *each) for each in told.items())
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
+
+
+def installed_mlflow() -> Any:
+    """The module ``mlflow``; raises ``ParameterError`` if it is not installed."""
     try:
         import mlflow
     except ImportError as error:
         raise ParameterError(
             "Logging to MLflow needs it: run 'pip install mlflow-skinny'."
         ) from error
-    try:
-        return ", ".join(_logged(mlflow, run, name) for name in run.manifest.spec.model_names)
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
+    return mlflow
 
 
-def _logged(mlflow: Any, run: Run, name: str) -> str:
+def _logged(mlflow: Any, run: Run, name: str, entries: Sequence[_Entry]) -> str:
     spec = run.manifest.spec
     with (
         mlflow.start_run(run_name=f"{run.id} {name}") as active,
@@ -77,7 +87,7 @@ def _logged(mlflow: Any, run: Run, name: str) -> str:
                 "robustness": run.manifest.versions.get("robustness", ""),
             }
         )
-        (_, whole), *conditions = _entries(run, name)
+        (_, whole), *conditions = entries
         bounds = {
             f"{key}_{side}": whole[f"{key}_{side}"]
             for key, _ in _figures(whole)
@@ -101,9 +111,13 @@ def _metric_name(text: str) -> str:
     return re.sub(r"[^\w./ -]", " ", text)[:250]
 
 
-def _chosen(run: Run, model: str) -> str:
+def _check_rows(run: Run) -> None:
     if not run.images:
         raise RunError(f"The run {run.id} has no rows: there is nothing to tell.")
+
+
+def _chosen(run: Run, model: str) -> str:
+    _check_rows(run)
     names = run.manifest.spec.model_names
     if not model and len(names) == 1:
         return names[0]
@@ -114,7 +128,7 @@ def _chosen(run: Run, model: str) -> str:
     return model
 
 
-def _entries(run: Run, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _entries(run: Run, name: str) -> Iterator[_Entry]:
     """("", the model's entry), then (", CONDITION", its entry under the condition)."""
     found = run.figures()
     yield "", next(entry for entry in found.summary if entry["model"] == name)

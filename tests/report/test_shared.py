@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,3 +66,42 @@ def test_without_mlflow_a_sentence_says_what_to_install(
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(rb.RobustnessError, match="pip install mlflow-skinny"):
         run.log_mlflow()
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ([], "pip install mlflow-skinny"),
+        (["--until", "settled"], "either --until or --log-mlflow, got both"),
+        (["--plan"], "either --plan or --log-mlflow, got both"),
+    ],
+)
+def test_what_cannot_be_logged_is_refused_before_the_run(
+    more: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    out = tmp_path / "runs"
+    assert main(["evaluate", "samples", "--log-mlflow", "--out", str(out), *more]) != 0
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_run_without_rows_is_not_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[object] = []
+    mlflow = SimpleNamespace(start_run=lambda **_: started.append(1))
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
+    request = ["--models", "SqueezeNet", "--conditions", "fog=0.6", "--out", str(tmp_path / "runs")]
+    assert main(["evaluate", str(tmp_path / "photos"), "--log-mlflow", *request]) == 2
+    assert "No image could be read" in capsys.readouterr().out
+    (folder,) = (each for each in (tmp_path / "runs").iterdir() if each.is_dir())
+    with pytest.raises(rb.RobustnessError, match="has no rows: there is nothing to tell"):
+        rb.open_run(folder).log_mlflow()
+    assert not started
