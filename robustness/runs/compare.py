@@ -47,7 +47,7 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
                 "evaluate all images to compare.",
                 hint="Leave out --until.",
             )
-    images = _identified(baseline, other)
+    images = identified(baseline, other)
     first, second = map(set, images)
     return Comparison(
         baseline=baseline,
@@ -69,7 +69,7 @@ def incomparable(baseline: Run, other: Run) -> str:
         return "One of the runs has no measurement yet."
     if not {c.effect for c in first.conditions} & {c.effect for c in second.conditions}:
         return "The runs have no condition in common."
-    ours, theirs = map(set, _identified(baseline, other))
+    ours, theirs = map(set, identified(baseline, other))
     return "" if ours & theirs else _images(ours, theirs, first.fit, second.fit)[0]
 
 
@@ -101,7 +101,7 @@ def _reordered(before: Manifest, after: Manifest) -> bool:
     return asked[0] == asked[1] and (before.race is not None or after.race is not None)
 
 
-def _identified(baseline: Run, other: Run) -> tuple[Images, Images]:
+def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
     """The images of both runs by their digests.
 
     At different sides, images of one name in equal datasets, of one fit, are the same.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from robustness.evaluation.condition import effect
 from robustness.runs.cases import GOOD
+from robustness.runs.compare import identified
 from robustness.runs.saved import Run
 
 
@@ -21,7 +22,7 @@ def flips(baseline: Run, other: Run, model: str, condition: str) -> tuple[list[F
     """The images that got worse in ``other``, and those that got better, under ``condition``.
 
     Worse is incorrect where it was correct; without a label, changed where it was unchanged.
-    ``condition`` is an id of ``other``.
+    ``condition`` is an id of ``other``. Images are matched as ``compare`` matches them.
     """
     same = [c.id for c in baseline.conditions if c.effect == effect(condition)]
     if not same:
@@ -34,9 +35,14 @@ def flips(baseline: Run, other: Run, model: str, condition: str) -> tuple[list[F
         run.rows.ask(query, model=model, condition=name)
         for run, name in ((baseline, same[0]), (other, condition))
     )
-    before = {digest: (top1, good) for digest, _, top1, good in first}
+    images, images_of_other = (
+        {run.rows.axes.digests[place]: key for key, place in places.items()}
+        for run, places in zip((baseline, other), identified(baseline, other), strict=True)
+    )
+    before = {images.get(digest): (top1, good) for digest, _, top1, good in first}
     found: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
     for digest, image, top1, good in second:
-        if digest in before and before[digest][1] != good:
-            found[bool(good)].setdefault(digest, Flip(str(image), before[digest][0], top1))
+        key = images_of_other.get(digest)
+        if key is not None and key in before and before[key][1] != good:
+            found[bool(good)].setdefault(key, Flip(str(image), before[key][0], top1))
     return list(found[False].values()), list(found[True].values())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -17,6 +19,7 @@ from robustness.runs.flips import flips
 from robustness.statistics.differences import said
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
+from tests.support.made_up_saved_runs import saved
 from tests.support.pages import html, run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -284,19 +287,33 @@ def test_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> None:
     assert "<b>7" not in html(app)
 
 
-def test_flipped_images_are_those_whose_verdict_changed(folder: Path) -> None:
-    first, second = (runs.load(folder / name) for name in ("first", "second"))
-    frames = [run.frame() for run in (first, second)]
-    for condition in first.conditions:
-        mine = [
-            frame[(frame["condition"] == condition.id) & (frame["model"] == "SqueezeNet")]
-            .set_index("image_digest")["correct"]
-            .astype(bool)
-            for frame in frames
-        ]
-        worse, better = flips(first, second, "SqueezeNet", condition.id)
-        assert len(worse) == int((mine[0] & ~mine[1]).sum())
-        assert len(better) == int((~mine[0] & mine[1]).sum())
+@pytest.mark.parametrize("side", [224, 96])
+def test_flipped_images_are_those_whose_verdict_changed(side: int, tmp_path: Path) -> None:
+    names, conditions = [f"{at}.png" for at in range(12)], [Condition.of({"fog": 0.6})]
+    verdicts = np.random.default_rng(0).random((2, 12, 1)) < 0.5
+    made = [
+        saved(
+            tmp_path / f"{asked}-{place}",
+            {name: f"{name} of {asked}" for name in names},
+            {"SqueezeNet": 1},
+            source=tmp_path,
+            conditions=conditions,
+            labelled=False,
+            kept={"SqueezeNet": verdicts[place]},
+        )
+        for place, asked in enumerate((224, side))
+    ]
+    asked = replace(made[1].manifest.spec, side=side)
+    made[1].manifest.updated(spec=asked).write(made[1].folder)
+    first, second = (runs.load(run.folder) for run in made)
+    before, after = verdicts[..., 0]
+    told = [
+        [flip.image for flip in each]
+        for each in flips(first, second, "SqueezeNet", conditions[0].id)
+    ]
+    expected = [np.flatnonzero(before & ~after), np.flatnonzero(~before & after)]
+    assert told == [[names[at] for at in places] for places in expected]
+    assert all(told)
 
 
 def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:
