@@ -34,6 +34,7 @@ _ORDER = {
     False: "ssim",
 }
 _REMEMBERED = 200  # answers
+_MOST_REMEMBERED = 100  # cases of one
 _ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the worst
 
 
@@ -52,7 +53,7 @@ class Tally:
 
 
 class CaseRows:
-    """The cases among ``rows``, which are of the ``conditions``; answers are remembered.
+    """The cases among ``rows``, which are of the ``conditions``; short answers are remembered.
 
     ``kept`` returns what is kept beside the run for the filters that are used most, where it is;
     it is called with the function that reads this from the rows.
@@ -118,6 +119,8 @@ class CaseRows:
         Images at the positions ``without`` are left out. A case has ``CASE_COLUMNS`` and
         ``position``.
         """
+        if count > _MOST_REMEMBERED:
+            return self._read(chosen, kind, count, without)
         key = chosen, kind, count, tuple(without)
         if key not in self._known:
             self._remember(key, self._read(chosen, kind, count, without))

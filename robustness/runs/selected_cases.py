@@ -31,13 +31,14 @@ def cases(run: Run, chosen: Chosen, most: int) -> list[dict[str, Any]]:
 
     A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
     """
-    found = run.cases.both(chosen, most)
+    found = [dict(row) for row in run.cases.both(chosen, most)]  # these may be remembered
     for row in found:
+        del row["position"]
         row["correct"] = is_correct(row["label"], row["top1"])
         for index, name in _CLASSES.items():
             known = row[index] is not None
             row[name] = models.class_name(row["model"], row[index]) if known else None
-    return [{key: value for key, value in row.items() if key != "position"} for row in found]
+    return found
 
 
 def exported(run: Run, chosen: Chosen, suffix: str) -> bytes:
