@@ -51,7 +51,7 @@ class ModelRace:
         self._pairs = list(itertools.combinations(range(len(models)), 2))
         self._bets = Bets(len(self._pairs), _TAIL / 2 / max(1, len(self._pairs)))
         self._scores = Bets(len(models), _TAIL)
-        self._differences: list[Floats] = []
+        self._told: list[Floats] = []
         self._low, self._high = np.full(len(self._pairs), -1.0), np.ones(len(self._pairs))
         self._better = np.zeros((len(models), len(models)), bool)
         self._tied = np.zeros((len(models), len(models)), bool)
@@ -60,7 +60,7 @@ class ModelRace:
         """Take in the scores of one image, in [0, 1]; those of models that left are missing."""
         known = np.array([scores.get(model, np.nan) for model in self.models])
         first, second = (known[[pair[at] for pair in self._pairs]] for at in (0, 1))
-        self._differences.append(first - second)
+        self._told.append(known)
         self._bets.add((first - second + 1) / 2)
         self._scores.add(known)
 
@@ -68,8 +68,8 @@ class ModelRace:
         """Draw the conclusions from the images so far; ``last`` says that there are no more."""
         low, high = (2 * bound - 1 for bound in self._bets.bounds)
         above, below = low >= 0, high <= 0  # candidate 0 is ruled out as well
-        if last and self._differences:
-            told = difference_bounds(np.array(self._differences), tests=2 * len(self._pairs))
+        if last and self._told:
+            told = self._at_last()
             bounds = (np.nan_to_num(told[0], nan=-1.0), np.nan_to_num(told[1], nan=1.0))
             open_yet = [self._is_open(*pair) for pair in self._pairs]
             low = np.where(open_yet, np.maximum(low, bounds[0]), low)
@@ -81,6 +81,15 @@ class ModelRace:
             self._better[a, b] |= bool(above[place])
             self._better[b, a] |= bool(below[place])
             self._tied[a, b] = self._tied[b, a] = self._tied[a, b] | bool(tied[place])
+
+    def _at_last(self) -> Floats:
+        """(2, pairs): the bounds of every difference; those of one model at a time, for memory."""
+        told = np.array(self._told)
+        bounds = [
+            difference_bounds(told[:, [a]] - told[:, a + 1 :], tests=2 * len(self._pairs))
+            for a in range(len(self.models) - 1)
+        ]
+        return np.concatenate([np.stack(each) for each in bounds], axis=1)
 
     def _is_open(self, a: int, b: int) -> bool:
         if self.goal == BEST and (self._better[:, a].any() or self._better[:, b].any()):

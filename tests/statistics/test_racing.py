@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.betting import Bets
 from robustness.statistics.racing import BEST, BROKEN, KEPT, ORDER, GateRace, ModelRace, RaceLimit
 
@@ -93,6 +97,30 @@ def test_one_test_at_the_last_image_finds_what_the_bets_did_not() -> None:
     assert race.settled
     assert race.best == ("a",)
     assert race.gaps[0].low > 0
+
+
+def test_the_last_test_of_many_models_is_that_of_each_pair() -> None:
+    scores = np.random.default_rng(5).random((30, 4)) * [1, 0.8, 0.6, 0.3]
+    scores[::7, 2] = np.nan
+    race = ModelRace("abcd", ORDER, 0.0)
+    for row in scores:
+        race.add({name: score for name, score in zip("abcd", row, strict=True) if score == score})
+    pairs = list(itertools.combinations(range(4), 2))
+    told = np.stack([scores[:, a] - scores[:, b] for a, b in pairs], axis=1)
+    np.testing.assert_allclose(race._at_last(), difference_bounds(told, tests=2 * len(pairs)))
+
+
+def test_a_race_remembers_a_score_of_each_model_alone() -> None:
+    names = [str(at) for at in range(20)]
+    race = ModelRace(names, BEST, 0.0)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            race.add(dict.fromkeys(names, 0.5))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 200 * 20 * 8 + 100_000
 
 
 def test_a_gate_ends_at_the_first_broken_limit_or_once_all_are_kept() -> None:
