@@ -24,6 +24,9 @@ from robustness.runs.selection import Chosen
 from robustness.statistics.projection import principal
 
 FILE = "maps.json.gz"
+_CODE = "maps 1"
+"""Goes up when maps change. A model made them, so other statistics do not put them out of date."""
+
 IMAGES, MOST_IMAGES = 100, 500
 _BATCH, _MOST_KEPT = 8, 12
 
@@ -54,7 +57,7 @@ class EmbeddingMap:
 
 def kept_maps(run: Run) -> list[EmbeddingMap]:
     """The maps that are kept beside ``run``, the newest first."""
-    document = kept(run.folder / FILE, run.manifest) if run.finished else None
+    document = kept(run.folder / FILE, run.manifest, _CODE) if run.finished else None
     try:
         return [EmbeddingMap(**each) for each in (document or {}).get("maps", [])]
     except TypeError:  # of another version
@@ -105,7 +108,7 @@ def embedding_map(
     others = [each for each in kept_maps(run) if each.name != found.name]
     if run.manifest.status == FINISHED:
         maps = [asdict(each) for each in [found, *others][:_MOST_KEPT]]
-        keep(run.folder / FILE, run.manifest, {"maps": maps})
+        keep(run.folder / FILE, run.manifest, {"maps": maps}, _CODE)
     return found
 
 

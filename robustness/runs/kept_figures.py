@@ -59,14 +59,17 @@ def _read(file: Path, manifest: Manifest, rows: Rows) -> Figures | None:
     return found
 
 
-def keep(file: Path, manifest: Manifest, document: Mapping[str, Any]) -> None:
-    """Write ``document`` about the run of ``manifest``, if that is possible."""
+def keep(file: Path, manifest: Manifest, document: Mapping[str, Any], code: str = "") -> None:
+    """Write ``document`` about the run of ``manifest``, if that is possible.
+
+    ``code`` is the version of the code that made it, by default that of the statistics.
+    """
     with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
-        text = json.dumps({"of": _key(manifest), **document}, allow_nan=False).encode()
+        text = json.dumps({"of": _key(manifest, code), **document}, allow_nan=False).encode()
         write_whole(file, gzip.compress(text, compresslevel=5, mtime=0))
 
 
-def kept(file: Path, manifest: Manifest) -> dict[str, Any] | None:
+def kept(file: Path, manifest: Manifest, code: str = "") -> dict[str, Any] | None:
     """What ``keep`` wrote about this very run; None where that is nothing, or damaged."""
     try:
         data = read_regular(file, _MOST)
@@ -75,17 +78,17 @@ def kept(file: Path, manifest: Manifest) -> dict[str, Any] | None:
         if len(text) > _MOST_TEXT:
             return None
         document: dict[str, Any] = json.loads(text)
-        return document if document.pop("of") == _key(manifest) else None
+        return document if document.pop("of") == _key(manifest, code) else None
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def _key(manifest: Manifest) -> str:
-    """Changes with the rows, with the statistics, and with the classes of the models."""
+def _key(manifest: Manifest, code: str) -> str:
+    """Changes with the rows, with the code, and with the classes of the models."""
     groups = models.by_labels(manifest.spec.model_names)
     classes = [
         [labels.title, labels.key, [[name, models.label(name)] for name in names]]
         for labels, names in groups
     ]
     rows = [manifest.key, manifest.content, dict(manifest.parts), manifest.images]
-    return hashlib.sha256(json.dumps([rows, version(), classes]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([rows, code or version(), classes]).encode()).hexdigest()

@@ -24,7 +24,7 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
 from robustness.report.content import Chart
 from robustness.report.formats.pdf_charts import to_png
-from robustness.runs import failures, properties
+from robustness.runs import cases, failures, kept_figures, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
@@ -120,6 +120,24 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
     for refused in ("model=SqueezeNet", f"condition={FOG.id}"):
         with pytest.raises(ParameterError, match="one model and one condition"):
             api.embedding_map(run, refused)
+
+
+def test_a_map_stays_with_other_statistics(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
+    monkeypatch.setattr(kept_figures, "version", lambda: "0")
+    assert [each.name for each in kept_maps(run)] == [made.name]
+
+
+def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "_MOST_REMEMBERED", 5)
+    run = runs.load(run.folder)
+    first = [dict(row) for row in run.cases.both(Chosen(), 5)]
+    assert len(api.failing_images(run, most=5)) == 5
+    assert len(api.failing_images(run)) == IMAGES
+    assert run.cases.both(Chosen(), 5) == first
+    assert max(len(found) for found in run.cases._known.values()) == 5
 
 
 def test_every_chart_can_be_printed(run: runs.Run) -> None:
