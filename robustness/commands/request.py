@@ -220,11 +220,12 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
 
 
 def _published(options: argparse.Namespace) -> PublishedTree | None:
-    """The source, if it is a published tree with its originals."""
+    """The source, if it is a published tree with its originals; ``planned`` takes it as listed."""
     from robustness.datasets import PAIRED, PublishedTree, open_dataset
 
     source = getattr(options, "source", None) or getattr(options, "run", None) or ""
     found = open_dataset(source) if PAIRED in source and "://" not in source else None
+    options.listed = {source: found}
     return found if isinstance(found, PublishedTree) else None
 
 
@@ -263,8 +264,9 @@ def planned(
     """The plan of ``spec`` on ``source``, listed as ``options`` say."""
     from robustness import runs
 
+    listed = getattr(options, "listed", {}).get(source)
     return runs.plan(
-        source,
+        listed or source,
         spec,
         labelling=options.labels,
         limit=options.limit,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from robustness.base.errors import ImageError, ParameterError
@@ -44,7 +45,8 @@ _MOST_SEVERITIES = 5
 class PublishedTree(Folder):
     """The originals of a published tree, by their path; ``read_stored`` reads a perturbed one.
 
-    ``stored`` are the corruptions and severities (1 to 5) of the tree with their folders.
+    Originals that the tree has nowhere are left out. ``stored`` are the corruptions and severities
+    (1 to 5) of the tree with their folders.
     """
 
     def __init__(self, tree: Path, originals: Path) -> None:
@@ -56,8 +58,10 @@ class PublishedTree(Folder):
                 "fog/3/n01440764."
             )
         super().__init__(originals)
-        first = next(iter(self.stored))
-        self.entries = tuple(e for e in self.entries if e.refused or self._place(e, *first))
+        names = cache(_stems)  # an original that lacks at one severity alone is told of later
+        self.entries = tuple(
+            entry for entry in self.entries if entry.refused or self._is_stored(entry, names)
+        )
         if not self.entries:
             raise ParameterError(
                 f"{originals} has none of the images of {tree}: expected the originals with the "
@@ -65,6 +69,10 @@ class PublishedTree(Folder):
             )
         self.source = f"{tree.resolve()}{PAIRED}{self.source}"
         self.title = f"{_kind(c for c, _ in self.stored)} ({tree.name})"
+
+    def _is_stored(self, entry: Entry, names: Callable[[Path], frozenset[str]]) -> bool:
+        name = PurePosixPath(entry.place)
+        return any(name.stem in names(folder / name.parent) for folder in self.stored.values())
 
     def _place(self, entry: Entry, corruption: str, severity: int) -> Path | None:
         folder, name = self.stored[corruption, severity], PurePosixPath(entry.place)
@@ -116,6 +124,14 @@ def _levels(corruption: Path) -> list[Path]:
     folders = _folders(corruption)
     numbered = all(re.fullmatch(r"\d+(\.\d+)?", folder.name) for folder in folders)
     return sorted(folders, key=lambda folder: float(folder.name)) if numbered else []
+
+
+def _stems(folder: Path) -> frozenset[str]:
+    """The names in ``folder``, without suffix."""
+    try:
+        return frozenset(PurePosixPath(name).stem for name in os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 def _folders(folder: Path) -> list[Path]:

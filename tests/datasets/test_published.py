@@ -103,7 +103,16 @@ def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
     assert sum(len(element.proto.imgs) for element in app.get("image")) > 6
     command = ["evaluate", source, "--severities", "3", "--perturbations", "contrast", "--json"]
     how = ["--models", "thousand", "--side", "32", "--fit", "squash", "--out", str(tmp_path)]
+    listed: list[Path] = []
+    listing = PublishedTree.__init__
+
+    def noted(self: PublishedTree, place: Path, *rest: Path) -> None:
+        listed.append(place)
+        listing(self, place, *rest)
+
+    monkeypatch.setattr(PublishedTree, "__init__", noted)
     assert main([*command, *how]) == 0
+    assert len(listed) == 1, "a large tree takes long to list"
     (row,) = json.loads(capsys.readouterr().out)["by_perturbation"]
     assert row["condition"] == "stored(corruption=contrast,severity=3)"
 
@@ -129,10 +138,16 @@ def test_a_tree_is_never_perturbed_again(originals: Path, tmp_path: Path) -> Non
         rb.evaluate(originals, conditions=["stored(corruption=fog,severity=3)"], **HOW)
     with pytest.raises(rb.RobustnessError, match="none of the images"):
         rb.evaluate(f"{place}::{tmp_path / 'out' / LIVE[0].id}", **HOW)
-    (place / "contrast" / "3" / CLASSES[0] / "ILSVRC2012_val_1.png").unlink()
+    name = f"{CLASSES[0]}/ILSVRC2012_val_%s.png"
+    for each in place.glob(f"*/*/{name % 0}"):
+        each.unlink()
+    (place / "contrast" / "3" / (name % 1)).unlink()
+    (place / "contrast" / "1" / (name % 2)).unlink()
     found = rb.evaluate(source, **HOW)
+    assert found.images == 3, "the tree has image 0 nowhere"
     assert [reason for _, reason in found.unreadable] == [
-        f"{CLASSES[0]}/ILSVRC2012_val_1.png is missing under contrast/3."
+        f"{name % 1} is missing under contrast/3.",
+        f"{name % 2} is missing under contrast/1.",
     ]
 
 
