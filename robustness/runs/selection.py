@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
@@ -25,7 +25,8 @@ class Chosen:
     """Which rows: those of a ``model``, a ``perturbation``, some ``conditions``; () or "" is all.
 
     ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
-    ``slices`` are (column, value) of the properties of the images, as in ``statistics.slices``.
+    ``slices`` are (column, value) of the properties of the images, as in ``statistics.slices``; in
+    texts, a colon within a column is ``%3A``.
     ``became`` is a change (original class, new class). ``against`` is another model, which went
     well where these rows did not. ``positions`` are those of images in the dataset.
     """
@@ -53,7 +54,7 @@ class Chosen:
             ("perturbation", self.perturbation),
             *(("condition", each) for each in self.conditions),
             *(("class", name) for name in dict.fromkeys(self._names())),
-            *(("slice", f"{column}:{value}") for column, value in self.slices),
+            *(("slice", f"{_escaped(column)}:{value}") for column, value in self.slices),
             ("became", ">".join(map(str, self.became or ()))),
             ("against", self.against),
             ("image", ",".join(map(str, self.positions))),
@@ -104,7 +105,7 @@ class Chosen:
             one("perturbation"),
             tuple(filter(None, given.get("condition", ()))),
             tuple(pair for name in given.get("class", ()) for pair in _meant(name, labels)),
-            tuple((column, value) for column, _, value in slices),
+            tuple((unquote(column), value) for column, _, value in slices),
             (before[0], before[1]) if before else None,
             one("against"),
             _positions(",".join(given.get("image", ()))),
@@ -120,6 +121,11 @@ def _positions(text: str) -> tuple[int, ...]:
             f"got {text[:80]!r}."
         )
     return tuple(map(int, parts))
+
+
+def _escaped(column: str) -> str:
+    """``column`` without a colon, as ``unquote`` reads it back."""
+    return column.replace("%", "%25").replace(":", "%3A")
 
 
 def _meant(

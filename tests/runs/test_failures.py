@@ -184,6 +184,12 @@ def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, images: int) -> 
     assert run.cases.tally(chosen).images == images
 
 
+@pytest.mark.parametrize("column", ["site:camera", "a%3Ab", "100 %", ":"])
+def test_a_column_may_have_any_name(run: runs.Run, column: str) -> None:
+    chosen = Chosen(slices=((column, "x:y"), (column, "..0.2")))
+    assert Chosen.parse(chosen.text, run.manifest.spec) == chosen
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
