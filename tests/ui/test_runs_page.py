@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
 from robustness.runs.flips import flips
 from robustness.statistics.differences import said
+from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
 from tests.support.made_up_saved_runs import saved
@@ -285,6 +287,19 @@ def test_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> None:
     row = table.value.set_index("Id").loc["first"]
     assert (row["Tags"], row["Note"]) == ("night, v2", "camera <b>7</b>")
     assert "<b>7" not in html(app)
+
+
+def test_flipped_images_are_read_when_the_conditions_are_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(return_value=([], []))
+    monkeypatch.setattr(comparison, "flips", read)
+    app = visit("first", "second")
+    read.assert_not_called()
+    app.session_state["conditions of second"] = True
+    app.run()
+    read.assert_called_once()
+    assert "Now worse: 0 images" in texts(app)
 
 
 @pytest.mark.parametrize("side", [224, 96])

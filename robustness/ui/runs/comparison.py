@@ -271,8 +271,10 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
             help="Exact sign-flip test over images with Holm's correction.",
         )
     each = [entry for entry in known if entry["perturbation"] is not None]
-    with st.expander(_summary(each, quantity)):
-        _by_condition(found, each, quantity, name)
+    details = st.expander(_summary(each, quantity), key=f"conditions of {name}", on_change="rerun")
+    if details.open:  # its images take long to read
+        with details:
+            _by_condition(found, each, quantity, name)
 
 
 def _moved(entries: Sequence[Entry], quantity: str) -> bool:
