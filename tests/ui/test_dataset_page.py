@@ -335,9 +335,10 @@ def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> N
     )
     app.run()
     (said,) = (error.value.replace("\\", "") for error in app.error)
-    assert "'notaclass' is not a class" in said
+    assert "is called 'notaclass'" in said
     assert said.endswith("choose 'none' under Options, Classes.")
     assert "--labels" not in said
+    assert len(app.get("image")) == 2, "the images are shown all the same"
     app.segmented_control(key="labelling").set_value("none").run()
     assert not app.error
     assert "2 images × (2" in texts(app)

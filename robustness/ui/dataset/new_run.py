@@ -117,7 +117,11 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
             f"Expected at least one readable image in {title}, got "
             f"{counted(looked.tried, 'file')} that cannot be read. {looked.reasons[0]}"
         )
-    plans = [_planned(request, spec, _written(request.source)) for spec in specs]
+    try:
+        plans = [_planned(request, spec, _written(request.source)) for spec in specs]
+    except LabelError:
+        preflight.show(looked)  # the images can be read all the same
+        raise
     size = " ".join(
         (f"{plan.spec.side} px: " if len(plans) > 1 else "") + _size(plan) for plan in plans
     )
