@@ -73,6 +73,21 @@ def test_the_text_is_what_prometheus_reads(folder: Path, fresh: tuple[Latency, F
     assert found["robustness_jobs_waiting"] == 0
 
 
+@pytest.mark.parametrize(
+    ("seconds", "median", "slowest"),
+    [((0.06,), 0.075, 0.075), ((0.06,) * 4, 0.06875, 0.09375), ((0.06, 99.0), 0.075, 10.0)],
+)
+def test_quantiles_are_those_of_evenly_spread_buckets(
+    seconds: tuple[float, ...], median: float, slowest: float
+) -> None:
+    updates = Latency()
+    for each in seconds:
+        updates.note("page", each)
+    spread = updates.spreads()["page"]
+    assert spread.quantile(0.5) == pytest.approx(median)
+    assert spread.quantile(0.95) == pytest.approx(slowest)
+
+
 def test_what_fails_is_no_update() -> None:
     updates = latency.Latency()
     with pytest.raises(KeyError), updates.timed("page"):

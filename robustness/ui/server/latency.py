@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets in seconds; the last bucket has none."""
@@ -26,17 +27,18 @@ class Spread:
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """The quantile ``share`` in seconds, interpolated within its bucket; None without data.
+        """The quantile ``share`` in seconds; None without data.
 
-        Durations beyond the last bound count as that bound.
+        The durations of a bucket count as evenly spread in it, those beyond the last bound as that
+        bound.
         """
-        wanted, below = share * self.count, 0
+        wanted, below = ceil(share * self.count), 0
         if not self.count:
             return None
         for number, upper in zip(self.counts, BOUNDS, strict=False):
             if below + number >= wanted and number:
                 lower = max((bound for bound in BOUNDS if bound < upper), default=0.0)
-                return lower + (upper - lower) * (wanted - below) / number
+                return lower + (upper - lower) * (wanted - below - 0.5) / number
             below += number
         return BOUNDS[-1]
 
