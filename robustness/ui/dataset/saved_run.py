@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import models, runs
+from robustness.base.pace import duration
 from robustness.base.text import counted, plain
 from robustness.runs import Listed, Manifest, jobs
 from robustness.ui.frame.page import fragment
@@ -124,7 +125,8 @@ def about(run: runs.Run) -> None:
     """The request, and how to share the run."""
     manifest = run.manifest
     asked = ", ".join(models.label(name) for name in manifest.spec.model_names)
+    took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
     st.caption(
-        f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed} · evaluated in "
-        f"{run.seconds:.1f} s · {plain(run.id)}. To share it on this server, copy the link."
+        f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed}{took} · {plain(run.id)}. "
+        "To share it on this server, copy the link."
     )
