@@ -71,22 +71,31 @@ def label(name: str = "model") -> Callable[[Entry], str]:
     return lambda entry: models.label(entry[name])
 
 
-def ranking(entries: Sequence[Entry]) -> Table:
-    """The ranking: ranks, consistency, similarity, and accuracies if known."""
+def ranking(entries: Sequence[Entry], by: str) -> Table:
+    """The ranking: ranks, consistency, similarity, and accuracies if known.
+
+    Of consistency and accuracy, the one that the models are ranked ``by`` comes first.
+    """
+    consistent: list[Column] = [("Consistency", figure("consistency", ".1%"))]
+    accurate: list[Column] = [
+        ("Perturbed accuracy", figure("perturbed_accuracy", ".1%")),
+        ("Original accuracy", figure("clean_accuracy", ".1%")),
+        LABELLED,
+    ]
+    if by == "perturbed_accuracy":
+        first, shown = by, [*accurate, *consistent]
+    else:
+        known = any(entry["clean_accuracy"] is not None for entry in entries)
+        first, shown = "consistency", [*consistent, *(accurate if known else [])]
     columns: list[Column] = [
         ("Rank", _place),
         ("Model", label()),
-        ("Consistency", figure("consistency", ".1%")),
-        ("95 % interval", lambda entry: interval(entry, "consistency", 1)),
+        shown[0],
+        ("95 % interval", lambda entry: interval(entry, first, 1)),
+        *shown[1:],
         *similarities(entries, ".3f"),
         *own_metrics(entries),
     ]
-    if any(entry["clean_accuracy"] is not None for entry in entries):
-        columns[4:4] = [
-            LABELLED,
-            ("Accuracy original", figure("clean_accuracy", ".1%")),
-            ("perturbed", figure("perturbed_accuracy", ".1%")),
-        ]
     if any(entry["robust_accuracy"] is not None for entry in entries):
         columns[2:2] = [
             ("Robust accuracy", lambda entry: with_interval(entry, "robust_accuracy")),

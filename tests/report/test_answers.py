@@ -145,13 +145,26 @@ def test_an_accuracy_says_on_how_many_labels_it_rests() -> None:
     frame.loc[without, ["label", "clean_correct", "correct", "clean_correct5", "correct5"]] = None
     assert "3 of 40 labelled" in answer_of(frame)[2]
     entries = statistics.ranking(statistics.summary(frame), [])
-    for table in (tables.ranking(entries), label_tables.accuracy(entries)):
+    for table in (tables.ranking(entries, "consistency"), label_tables.accuracy(entries)):
         cells = dict(zip(table.head, table.rows[0], strict=True))
         assert cells["Labelled images"] == "3 of 40"
     conditions = tables.conditions(statistics.by_perturbation(frame))
     assert conditions["Labelled"].tolist() == [3] * 3
     assert "3 of 40" in tables.labels_note(entries, "perturbed_accuracy")
     assert not tables.labels_note(entries, "consistency")
+
+
+@pytest.mark.parametrize("by", ["consistency", "perturbed_accuracy"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_ranking_shows_first_what_models_are_ranked_by(by: str, labelled: bool) -> None:
+    frame = run_of({A: chance(0.5, 100, 0)}, labelled=labelled)
+    (entry,) = statistics.ranking(statistics.summary(frame), [])
+    table = tables.ranking([entry], by)
+    title = "Consistency" if by == "consistency" else "Perturbed accuracy"
+    assert table.head[2:4] == (title, "95 % interval")
+    assert table.rows[0][2] == ("" if entry[by] is None else f"{entry[by]:.1%}")
+    assert table.rows[0][3] == tables.interval(entry, by, 1)
+    assert ("Original accuracy" in table.head) is (labelled or by != "consistency")
 
 
 def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.Report, str]:

@@ -66,7 +66,7 @@ def _ranked(found: Figures, quantity: str) -> list[Block]:
         f"{title} of each model with its 95 % interval; the table below holds the numbers.",
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
-    table = Titled("Ranking", tables.ranking(ranked))
+    table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
     return [Beside([chart], [note]), table, *(_pairs(found, quantity, pairs) if pairs else [])]
 
 
@@ -238,7 +238,7 @@ def brief(found: Figures) -> list[Titled]:
         (series, *(_over_strengths(mine, one) for one in names))
         for series, mine in dataset.grouped(found.over_strengths, "series").items()
     ]
-    told = [Titled("Ranking", tables.ranking(ranked))]
+    told = [Titled("Ranking", tables.ranking(ranked, found.ranked_by))]
     if pairs:
         what = dataset.QUANTITIES[pairs[0]["quantity"]].lower()
         told.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
