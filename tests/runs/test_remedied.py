@@ -94,5 +94,6 @@ def test_gains_are_read_once_and_named_after_what_is_known(
     monkeypatch.setattr(remedied, "_fresh", None)  # is not called again
     sections = report.of_run(run, cases=False).sections
     (printed,) = [str(s.printed) for s in sections if s.title == "What would help?"]
-    assert f"Gain in {quantity}" in printed
+    assert f"Gain in {quantity}, points" in printed
+    assert "-0.0" not in printed
     assert f"{quantity.title()} of answered" in printed

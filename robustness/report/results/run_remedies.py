@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.charts.tables import Column, Entry, Table, with_interval
+from robustness.charts.tables import Column, Entry, Table
 from robustness.evaluation.condition import short
 from robustness.remedies import parse
 from robustness.report.content import Block, Section, Text, Titled
@@ -86,12 +86,22 @@ def _gains(found: RemedyFigures) -> Table:
         ("Model", lambda entry: model(entry["model"])),
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (f"Gain in {_quantity(found).lower()}", lambda entry: with_interval(entry, "gain", "+.1%")),
-        ("Cost on originals", lambda entry: f"{entry['cost_on_originals']:.1%}"),
+        (f"Gain in {_quantity(found).lower()}, points", _points),
+        ("Change on originals, points", _on_originals),
         ("Time", _time),
-        ("", _verdict),
+        ("Verdict", _verdict),
     ]
     return Table.of(found.as_rows(), columns)
+
+
+def _points(entry: Entry) -> str:
+    low, high = entry["gain_low"], entry["gain_high"]
+    told = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * entry['gain']:+.1f}{told}"
+
+
+def _on_originals(entry: Entry) -> str:
+    return f"{-100 * entry['cost_on_originals']:+z.1f}"
 
 
 def _time(entry: Entry) -> str:
