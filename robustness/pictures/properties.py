@@ -22,18 +22,18 @@ Told = dict[str, float | str]
 
 
 class Property(NamedTuple):
-    """A property: its label and how a number of it is written; "" is a text."""
+    """A property: its label and how a number of it is written; "" is a text, "%" a share."""
 
     label: str
     form: str = ""
 
 
 PROPERTIES: Mapping[str, Property] = {
-    "brightness": Property("Brightness", ".2f"),
-    "contrast": Property("Contrast", ".3f"),
+    "brightness": Property("Brightness", ".0%"),
+    "contrast": Property("Contrast", ".1%"),
     "sharpness": Property("Sharpness", ".3g"),
     "colourfulness": Property("Colourfulness", ".3g"),
-    "noise": Property("Noise", ".2f"),
+    "noise": Property("Noise (8-bit levels)", ".2f"),
     "jpeg_quality": Property("JPEG quality", ".0f"),
     "aspect": Property("Aspect ratio", ".2f"),
     "cut_off": Property("Share cut off by the fit", ".1%"),

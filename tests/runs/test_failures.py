@@ -24,6 +24,7 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
 from robustness.report.content import Chart
 from robustness.report.formats.pdf_charts import to_png
+from robustness.report.results.run_failures import property_title
 from robustness.runs import cases, failures, kept_figures, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
@@ -85,6 +86,22 @@ def test_the_worse_slice_is_the_same_everywhere(
     (section,) = [s for s in report.of_run(run).sections if s.title == "Slices"]
     assert any("Brightness below" in str(block) for block in section.printed)
     assert runs.load(run.folder).failures == found  # as kept beside the run
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "title"),
+    [
+        ("brightness", "..0.4259", "Brightness below 42.59%"),
+        ("cut_off", "0.07..0.14", "Share cut off by the fit 7% to 14%"),
+        ("contrast", "0.25", "Contrast: 25%"),
+        ("contrast", "high", "Contrast: high"),
+        ("iso", "200..", "ISO 200 or more"),
+        ("camera", "0.5", "Camera: 0.5"),
+        ("own", "0.5..", "own 0.5 or more"),
+    ],
+)
+def test_a_slice_in_words_has_shares_in_percent(column: str, value: str, title: str) -> None:
+    assert property_title(column, value) == title
 
 
 def test_changes_and_pairs_open_the_images_that_they_count(run: runs.Run) -> None:

@@ -74,7 +74,7 @@ def slice_table(entries: Sequence[Entry]) -> Table:
 
 
 def slice_title(entry: Entry) -> str:
-    """A slice in words, such as "Brightness below 0.2"."""
+    """A slice in words, such as "Brightness below 20%"."""
     return property_title(entry["column"], entry["value"])
 
 
@@ -82,10 +82,20 @@ def property_title(column: str, value: str) -> str:
     """A ``value`` of a ``column``, as ``statistics.slices`` writes it, in words."""
     name = property_name(column)
     low, dots, high = value.partition("..")
+    if column in PROPERTIES and PROPERTIES[column].form.endswith("%"):
+        low, high = _percent(low), _percent(high)
     if not dots:
-        return visible(f"{name}: {value}")
+        return visible(f"{name}: {low}")
     told = f"below {high}" if not low else f"{low} or more" if not high else f"{low} to {high}"
     return visible(f"{name} {told}")
+
+
+def _percent(text: str) -> str:
+    """``text``, a share, in percent without a loss of digits; another text as it is."""
+    try:
+        return f"{100 * float(text):.10g}%"
+    except ValueError:
+        return text
 
 
 def property_name(column: str) -> str:
