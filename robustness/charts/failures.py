@@ -93,7 +93,7 @@ def _bar(name: str, colour: str, told: Sequence[tuple[str, Entry]]) -> dict[str,
         "customdata": [[entry["selection"]] for _, entry in told],
         "text": [f"{entry['n_images']:,}" for _, entry in told],
         "marker": {"color": colour, "pattern": {"shape": "/" if name == "same group" else ""}},
-        "hovertemplate": f"%{{y}}: %{{x}} images<extra>{name}</extra>",
+        "hovertemplate": f"%{{y}}<br>Images: %{{x}}<extra>{name}</extra>",
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.base.text import visible
+from robustness.base.text import counted, visible
 from robustness.charts import dataset
 from robustness.charts.failures import change_counts, embedding_map, failing_alone, risk_coverage
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
@@ -20,6 +20,10 @@ _CHANGES = 12
 """Changes that a chart and a file show."""
 
 _ANY = "any"
+_COUNTED = (
+    "An image counts in a column if this happens under at least one condition, so it can count in "
+    "several columns."
+)
 _GROUPS = (
     "Groups follow WordNet: a change from one terrier to another stays in the group, a change from "
     "a terrier to a doormat does not. A group has at most 60 of ImageNet's classes."
@@ -107,7 +111,7 @@ def agreement(found: Failures) -> Section | None:
         link="against",
     )
     table = Titled("Do they fail together?", Table.of(found.pairs, _PAIR))
-    blocks: list[Block] = [chart, table, Text(_together(found), AGREEMENT_RULE)]
+    blocks: list[Block] = [chart, table, Text(f"{_COUNTED} {_together(found)}", AGREEMENT_RULE)]
     if found.majority:
         blocks.append(Titled("What a majority would do", Table.of(found.majority, _MAJORITY)))
     return Section("Agreement", blocks)
@@ -212,12 +216,12 @@ def maps(made: Sequence[EmbeddingMap]) -> Section | None:
 
 
 def _map(made: EmbeddingMap, title: str) -> list[Block]:
-    left = f" {made.left_out:,} images could not be read again." if made.left_out else ""
+    left = f" {counted(made.left_out, 'image')} could not be read again." if made.left_out else ""
     chart = Chart(
         title,
         embedding_map(made.points, made.explained),
-        f"{len(made.points)} images and their perturbed versions in the plane of the two main "
-        "components of the features.",
+        f"{counted(len(made.points), 'image')} with the perturbed version in the plane of the two "
+        "main components of the features.",
         f"Each line joins an original to its perturbed image. Crosses are failures.{left}",
         link="map",
     )
