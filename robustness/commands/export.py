@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from robustness.base.text import counted
 from robustness.commands import console, request
 from robustness.commands.evaluate import EXIT_NOTHING
 from robustness.commands.options import Parsers, add_command
@@ -39,7 +40,7 @@ def export_command(options: argparse.Namespace) -> int:
     if options.json:
         console.print_json({"to": options.to, "images": written, "unreadable": unreadable})
     else:
-        console.say(f"{written:,} images and {images_out.TABLE} in {options.to}")
+        console.say(f"{counted(written, 'image')} and {images_out.TABLE} in {options.to}")
         if unreadable:
-            console.say(f"{unreadable:,} images could not be read.")
+            console.say(f"{counted(unreadable, 'image')} could not be read.")
     return 0 if written else EXIT_NOTHING
