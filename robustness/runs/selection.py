@@ -26,7 +26,7 @@ class Chosen:
 
     ``classes`` are (model, class): rows whose label, else the prediction on the original, is one.
     ``slices`` are (column, value) of the properties of the images, as in ``statistics.slices``; in
-    texts, a colon within a column is ``%3A``.
+    ``text``, a colon within a column is ``%253A``.
     ``became`` is a change (original class, new class). ``against`` is another model, which went
     well where these rows did not. ``positions`` are those of images in the dataset.
     """
