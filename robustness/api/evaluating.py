@@ -31,6 +31,7 @@ from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.remedied import loading_behind
 from robustness.evaluation.rows import NUMBERS, own_scores, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import (
@@ -45,6 +46,7 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
+from robustness.remedies import parse
 from robustness.runs import Progress, images_out, racing
 from robustness.statistics.criteria import MARGIN
 
@@ -339,12 +341,14 @@ def sweep(
     seed: int = 0,
     fit: str = DEFAULT_FIT,
     side: int | str = STUDY_SIDE,
+    remedy: str | None = None,
 ) -> Sweep:
     """Find the strength at which each model's prediction of ``image`` changes.
 
     ``image`` is an array, a PIL image or the path of a file. ``label`` is its true class, an index
     or a name. ``side`` is as for ``make_spec``. ``steps`` strengths from 0 to 1 are tried, and more
-    near a change; a random perturbation is drawn ``repeats`` times. Raises as ``evaluate`` does.
+    near a change; a random perturbation is drawn ``repeats`` times. With a ``remedy``, such as
+    ``median`` or ``median+tta``, every model is behind it. Raises as ``evaluate`` does.
     """
     names = None if models is None else [_name(each) for each in _listed(models)]
     chosen = known_models.resolve(names)
@@ -353,10 +357,9 @@ def sweep(
     picture = Picture.together([Picture.of("image", each, fit=fit) for each in fitted])
     how = {"steps": steps, "repeats": repeats, "seed": seed, "fit": fit, "side": side}
     truth = None if label is None else true_class("image", str(label), chosen)
-    events = [
-        labelled(event, truth)
-        for event in sweeps.sweep(picture, [perturbation], chosen, **how)  # type: ignore[arg-type]
-    ]
+    load = loading_behind(parse(remedy), chosen) if remedy else known_models.load
+    found = sweeps.sweep(picture, [perturbation], chosen, load=load, **how)  # type: ignore[arg-type]
+    events = [labelled(event, truth) for event in found]
     rows = [event for event in events if isinstance(event, Measurement)]
     return Sweep(
         to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])),

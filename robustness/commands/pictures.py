@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.spec import RunSpec
     from robustness.pictures.picture import Picture
+    from robustness.remedies import Chain
 
 
 def add(parsers: Parsers) -> None:
@@ -41,7 +42,7 @@ def add(parsers: Parsers) -> None:
         help="predict the study image under a condition such as fog=0.6+rotation=0.25; "
         "`clean` is the original",
     )
-    add_shared(predict, "--true-class")
+    add_shared(predict, "--true-class", "--remedies")
     add_shared(predict, "--side", help="default: as above; model: each one's published side")
 
     perturb = add_command(parsers, "perturb", perturb_command, asks_models=False, asks_plugins=True)
@@ -82,11 +83,13 @@ def predict_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.correctness import is_correct, label_index, true_class
     from robustness.perturbations import check_seed
     from robustness.pictures.fitting import check_fit
+    from robustness.remedies import parse, parse_all
     from robustness.report import Titled, printed_blocks
 
     check_fit(options.fit)
     check_seed(options.seed)
     condition, names = _condition(options.under), models.resolve(options.models)
+    expect_answers(parse_all(options.remedies))
     truths = [true_class(image, options.true_class, names) for image in options.images]
     answers = _answers(options, names) if condition is None else _under(condition, options, names)
     predictions, told = [], []
@@ -99,11 +102,40 @@ def predict_command(options: argparse.Namespace) -> None:
             "correct": is_correct(label, answer["top1"]),
             "top": [_told(name, *each) for each in answer["top"]],
         }
+        if behind := answer["remedies"]:
+            entry["remedies"] = [
+                {
+                    "remedy": remedy,
+                    "consistent": answer["clean_top1"] == top1,
+                    "correct": is_correct(label, top1),
+                    **_told(name, top1, probability),
+                }
+                for remedy, top1, probability in behind
+            ]
         known = condition is not None or label is not None
         mark = f": {verdict_of({**answer, 'label': label}).said}" if known else ""
         top = [(each["name"], f"{each['probability']:.1%}") for each in entry["top"]]
         predictions.append(entry)
         told.append(Titled(f"{entry['image']}, {name}{mark}", Table(("Class", "Confidence"), top)))
+        if behind:
+            after = [
+                (
+                    parse(each["remedy"]).label,
+                    each["name"],
+                    f"{each['probability']:.1%}",
+                    verdict_of(
+                        {
+                            **answer,
+                            "label": label,
+                            "top1": each["index"],
+                            "probability": each["probability"],
+                        }
+                    ).said,
+                )
+                for each in entry["remedies"]
+            ]
+            head = ("Remedy", "Class", "Confidence", "Prediction")
+            told.append(Titled(f"{entry['image']}, {name}, with remedies", Table(head, after)))
     console.end_progress()
     if options.json:
         console.print_json({"predictions": predictions})
@@ -112,26 +144,31 @@ def predict_command(options: argparse.Namespace) -> None:
 
 
 Answers = Iterator[tuple[tuple[int, str], Mapping[str, Any]]]
-"""By image position and model: top-1 on the original and now, and (class, probability)."""
+"""By image position and model: top-1 on the original and now, (class, probability) of the ``top``,
+and (remedy, class, probability) of ``remedies``."""
 
 
 def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """What each model makes of each image, at its own input size unless another is given."""
     from robustness import models
-    from robustness.evaluation.sides import one_side
+    from robustness.evaluation.remedied import loading_behind
+    from robustness.evaluation.sides import OWN_SIDE, one_side
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
     from robustness.pictures.fitting import STUDY_SIDE, fit
     from robustness.pictures.samples import picture_file
+    from robustness.remedies import parse_all
 
+    chains = parse_all(options.remedies)
     decoded = [decode(read_file(picture_file(image)), name=image) for image in options.images]
     fitted: dict[tuple[int, int], Any] = {}
     for name in names:
         console.progress(f"{name} ...")
         for place, picture in enumerate(decoded):
             is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
-            side = STUDY_SIDE if is_study_image else models.REGISTRY[name].input_size
-            side = side if options.side is None else one_side(options.side, name)
+            asked = STUDY_SIDE if options.side is None and is_study_image else options.side
+            sides = {each: one_side(asked or OWN_SIDE, each) for each in names}
+            side = sides[name]
             if (place, side) not in fitted:
                 fitted[place, side] = fit(picture, fit=options.fit, side=side)
             probabilities = models.load(name, side=side)(fitted[place, side][None]).probabilities
@@ -139,7 +176,13 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
             (top1, probability), *_ = top
             told = dict.fromkeys(("clean_top1", "top1"), top1)
             sure = dict.fromkeys(("clean_probability", "probability"), probability)
-            yield (place, name), {**told, **sure, "top": top}
+            behind = []
+            alike = [each for each in names if sides[each] == side]
+            for chain in chains:
+                after = loading_behind(chain, alike)(name, side=side)(fitted[place, side][None])
+                best = int(after.probabilities[0].argmax())
+                behind.append((chain.id, best, float(after.probabilities[0, best])))
+            yield (place, name), {**told, **sure, "top": top, "remedies": behind}
 
 
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
@@ -149,14 +192,24 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
     from robustness.pictures.fitting import STUDY_SIDE
 
     how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
-    spec = make_spec(names, [condition], **how)
+    spec = make_spec(names, [condition], remedies=options.remedies, **how)
     pictures = [
         replace(fitted(image, spec), name=str(place)) for place, image in enumerate(options.images)
     ]
     for row in evaluate(spec, pictures):
         console.progress(f"{row.model} ...")
         top = list(zip(row.top5, row.top5_probabilities, strict=True))
-        yield (int(row.image), row.model), {**row.as_row(), "top": top}
+        behind = [(each.remedy, each.top1, each.probability) for each in row.remedies]
+        yield (int(row.image), row.model), {**row.as_row(), "top": top, "remedies": behind}
+
+
+def expect_answers(chains: Sequence[Chain]) -> None:
+    """Raise ``ParameterError`` if one of ``chains`` abstains, which takes many originals."""
+    if any(chain.abstains for chain in chains):
+        raise ParameterError(
+            "abstain uses the confidences of a dataset: expected it in `evaluate --remedies`, "
+            "leave it out here."
+        )
 
 
 def fitted(image: str, spec: RunSpec) -> Picture:

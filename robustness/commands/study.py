@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
-from robustness.commands.pictures import fitted
+from robustness.commands.pictures import expect_answers, fitted
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
     from robustness.evaluation.sweep import Break
+    from robustness.remedies import Chain
 
 
 def add(parsers: Parsers) -> None:
@@ -25,7 +27,7 @@ def add(parsers: Parsers) -> None:
         "--strength", type=float, metavar="S", help="0 to 1 (default: the study setting of each)"
     )
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and images")
-    add_shared(study, "--true-class", "--seed", "--fit", "--side")
+    add_shared(study, "--true-class", "--seed", "--fit", "--side", "--remedies")
 
     swept = add_command(parsers, "sweep", sweep_command, "--json", "image")
     which = swept.add_mutually_exclusive_group()
@@ -42,7 +44,7 @@ def add(parsers: Parsers) -> None:
         metavar="N",
         help="seeds for a random perturbation (default: 5)",
     )
-    add_shared(swept, "--true-class", "--seed", "--fit", "--side")
+    add_shared(swept, "--true-class", "--seed", "--fit", "--side", "--remedies")
 
 
 def study_command(options: argparse.Namespace) -> None:
@@ -59,7 +61,9 @@ def study_command(options: argparse.Namespace) -> None:
     conditions = study_conditions(options.perturbations, options.strength)
     how = {"seed": options.seed, "fit": options.fit}
     names = resolve(options.models)
-    spec = make_spec(names, conditions, side=options.side or STUDY_SIDE, **how)
+    side = options.side or STUDY_SIDE
+    spec = make_spec(names, conditions, side=side, remedies=options.remedies, **how)
+    expect_answers(spec.remedies)
     parts = spec.by_side()
     pictures = [fitted(image, spec) for image in options.images]
     if options.out is not None:
@@ -108,7 +112,7 @@ def study_command(options: argparse.Namespace) -> None:
         from robustness import report
 
         told = report.of_scorecard(spec, pictures, rows)
-        console.say(report.printed(told, tables=1))
+        console.say(report.printed(told, tables=2 if spec.remedies else 1))
 
 
 def sweep_command(options: argparse.Namespace) -> None:
@@ -116,10 +120,12 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness import models, report
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.correctness import labelled, true_class
+    from robustness.evaluation.remedied import loading_behind
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
     from robustness.pictures.fitting import STUDY_SIDE
+    from robustness.remedies import parse_all
 
     if options.perturbation:
         names = [REGISTRY[options.perturbation].name]
@@ -131,23 +137,36 @@ def sweep_command(options: argparse.Namespace) -> None:
     how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
     spec = make_spec(chosen, conditions, **how)
     picture = fitted(options.image, spec)
-    points: list[Measurement] = []
-    breaks: list[Break] = []
-    console.progress("loading the models ...")
-    for event in sweep(picture, names, chosen, steps=options.steps, repeats=options.repeats, **how):
-        if isinstance(event, Break):
-            breaks.append(labelled(event, truth))
-            console.progress(f"{event.perturbation}, {event.model}: done")
-        else:
-            points.append(labelled(event, truth))
+    chains = parse_all(options.remedies)
+    expect_answers(chains)
+    behind = {chain: loading_behind(chain, chosen) for chain in chains}
+
+    def swept(chain: Chain | None = None) -> list[Measurement | Break]:
+        told = f" with {chain.id}" if chain else ""
+        console.progress(f"loading the models{told} ...")
+        load = models.load if chain is None else behind[chain]
+        found: list[Measurement | Break] = []
+        steps = {"steps": options.steps, "repeats": options.repeats}
+        for event in sweep(picture, names, chosen, load=load, **steps, **how):
+            found.append(labelled(event, truth))
+            if isinstance(event, Break):
+                console.progress(f"{event.perturbation}, {event.model}{told}: done")
+        return found
+
+    plain = swept()
+    remedied = {chain: swept(chain) for chain in behind}
     console.end_progress()
     if options.json:
-        console.print_json(
-            {
-                "points": [row.as_row() for row in points],
-                "breaking": [entry.as_row() for entry in breaks],
-            }
-        )
+        told = [{"remedy": chain.id, **_document(found)} for chain, found in remedied.items()]
+        console.print_json({**_document(plain), **({"remedies": told} if told else {})})
         return
-    breaks.sort(key=lambda entry: 2.0 if entry.strength is None else entry.strength)
-    console.say(report.printed(report.of_sweep(spec, picture, [*points, *breaks])))
+    console.say(report.printed(report.of_sweep(spec, picture, plain, remedied)))
+
+
+def _document(found: Sequence[Measurement | Break]) -> dict[str, Any]:
+    from robustness.evaluation.sweep import Break
+
+    return {
+        "points": [event.as_row() for event in found if not isinstance(event, Break)],
+        "breaking": [event.as_row() for event in found if isinstance(event, Break)],
+    }

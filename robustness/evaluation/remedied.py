@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.base.errors import ParameterError
 from robustness.evaluation.batch import Batch
 from robustness.evaluation.measurement import Measurement, RemediedPrediction
 from robustness.evaluation.spec import RunSpec
@@ -76,12 +77,8 @@ class Trials:
 
     def _others(self, spec: RunSpec, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
-        if chain.several_models:
-            key = classifier.record.labels().key
-            for name in spec.model_names:
-                known = models.REGISTRY[name]
-                if name != classifier.record.name and known.labels().key == key:
-                    yield self._load(name, side=spec.side)
+        for name in partners(chain, classifier.record.name, spec.model_names):
+            yield self._load(name, side=spec.side)
 
     def _attacked(
         self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain, place: int
@@ -98,6 +95,34 @@ class Trials:
                 answer = among(answer, spec.classes) if spec.classes else answer
                 found[at] = answer.probabilities[0]
         return found
+
+
+def partners(chain: Chain, name: str, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that predict the classes of ``name``, too, if ``chain`` takes several."""
+    if not chain.several_models:
+        return []
+    key = models.REGISTRY[name].labels().key
+    return [each for each in names if each != name and models.REGISTRY[each].labels().key == key]
+
+
+def loading_behind(chain: Chain, names: Sequence[str]) -> Callable[..., Classifier]:
+    """A ``models.load`` whose classifiers are behind ``chain``, with their partners of ``names``.
+
+    It raises ``ParameterError`` for a chain that abstains; so does this for one of several models
+    if one of ``names`` has no partner.
+    """
+    for name in names:
+        if chain.several_models and not partners(chain, name, names):
+            raise ParameterError(
+                f"{chain.id} asks models with the same classes together: expected another one "
+                f"beside {name}, with images of one size, got none."
+            )
+
+    def load(name: str, *, side: int) -> Classifier:
+        others = [models.load(each, side=side) for each in partners(chain, name, names)]
+        return models.load(name, side=side).with_remedies(chain, others)
+
+    return load
 
 
 def among(outputs: Outputs, classes: Sequence[int]) -> Outputs:

@@ -17,6 +17,7 @@ from robustness.evaluation.provenance import manifest
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
 from robustness.pictures.picture import Picture
+from robustness.remedies import parse
 from robustness.report import answers as told
 from robustness.report import methods
 from robustness.report.content import (
@@ -39,6 +40,7 @@ from robustness.report.results.measured import (
     facts,
     perturbed_shot,
 )
+from robustness.report.results.run_remedies import QUESTION
 from robustness.report.wording import model
 from robustness.statistics import TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
@@ -55,6 +57,7 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
     frame = pd.DataFrame([row.as_row() for row in rows])
     count = len(summary)
     who = model(summary[0]["model"]) if count == 1 else f"{count} models"
+    remedied = [Titled("Predictions with remedies", _remedied(rows))] if spec.remedies else []
     on = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} images"
     return Report(
         title=f"Robustness of {who} on {on}",
@@ -64,11 +67,13 @@ def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Meas
         sections=[
             _ranking(summary),
             _outcomes(rows, frame),
+            *([Section(QUESTION, remedied)] if remedied else []),
             _features(rows, frame),
             _pictures(spec, pictures, rows),
         ],
         brief=[
             Titled("Ranking", tables.verdicts(summary)),
+            *remedied,
             Titled(f"Predictions under each perturbation. {LEGEND}", _cells(frame)),
         ],
         methods=methods.blocks(spec.conditions, ["Intervals"]),
@@ -140,6 +145,35 @@ def _cells(frame: pd.DataFrame) -> Table:
             for what in dict.fromkeys(what for what, _ in told)
         ],
     )
+
+
+def _remedied(rows: Sequence[Measurement]) -> Table:
+    """By model and remedy, how many predictions are correct or, without a label, unchanged.
+
+    An original counts once for each of its conditions.
+    """
+    named = {row.model: [each.remedy for each in row.remedies] for row in rows}
+    entries = [(name, remedy) for name, tried in named.items() for remedy in ("", *tried)]
+
+    def good(entry: tuple[str, str], clean: bool) -> str:
+        name, remedy = entry
+        own = [row for row in rows if row.model == name]
+        right = [row.clean_top1 if row.label is None else row.label for row in own]
+        told = [next((each for each in row.remedies if each.remedy == remedy), row) for row in own]
+        found = [each.clean_top1 if clean else each.top1 for each in told]
+        count = sum(each == wanted for each, wanted in zip(found, right, strict=True))
+        return f"{count} of {len(own)}"
+
+    labelled = {row.label is not None for row in rows}
+    kept = {frozenset({True}): "Correct", frozenset({False}): "Unchanged"}
+    word = kept.get(frozenset(labelled), "Correct or unchanged")
+    columns: list[Column] = [
+        ("Model", lambda entry: model(entry[0])),
+        ("Remedy", lambda entry: parse(entry[1]).label if entry[1] else "none"),
+        (word, lambda entry: good(entry, clean=False)),
+        (f"{word}, originals", lambda entry: good(entry, clean=True)),
+    ]
+    return Table.of(entries, columns)
 
 
 def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:

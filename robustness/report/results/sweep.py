@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.sweep import TOLERANCE, Break
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
+from robustness.remedies import Chain
 from robustness.report import answers, methods
 from robustness.report.answers.sweep import coarsest
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
@@ -33,17 +35,25 @@ _CASES = 8
 """So many images at breaking strengths are shown."""
 
 
-def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Break]) -> Report:
+def of_sweep(
+    spec: RunSpec,
+    picture: Picture,
+    found: Sequence[Measurement | Break],
+    remedied: Mapping[Chain, Sequence[Measurement | Break]] = MappingProxyType({}),
+) -> Report:
     """The report of a sweep of ``picture``, ``found`` by ``sweep.sweep``.
 
     ``spec`` names the models and the seed; its conditions are the perturbations at strength 1.
+    ``remedied`` are the same sweeps behind remedies.
     """
     rows = [event for event in found if isinstance(event, Measurement)]
     breaks = [event for event in found if isinstance(event, Break)]
     names = list(dict.fromkeys(entry.perturbation for entry in breaks))
     label = ", ".join(perturbation_label(name) for name in names[:3])
     label += f" and {len(names) - 3} more" if len(names) > 3 else ""
-    table = Titled("Breaking strengths", _table(breaks))
+    shown = [Titled("Breaking strengths", _table(breaks))]
+    if remedied:
+        shown.append(Titled("Breaking strengths with remedies", _remedied(breaks, remedied)))
     repeats = max(entry.repeats for entry in breaks)
     swept = {"steps": _steps(rows), "repeats": repeats, "tolerance": TOLERANCE}
     return Report(
@@ -52,7 +62,7 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
-            Section("Breaking strengths", [*_overview(breaks), table]),
+            Section("Breaking strengths", [*_overview(breaks), *shown]),
             Section("Over strength", [*_films(spec, picture, found, names), *_curves(rows)]),
             Section(
                 "Images",
@@ -65,7 +75,7 @@ def of_sweep(spec: RunSpec, picture: Picture, found: Sequence[Measurement | Brea
                 ],
             ),
         ],
-        brief=[table],
+        brief=shown,
         methods=methods.blocks(spec.conditions, ["Breaking strength"]),
         limits=methods.limits(),
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "sweep": swept},
@@ -79,6 +89,20 @@ def _table(breaks: Sequence[Break]) -> Table:
     names = [perturbation_label(entry.perturbation) for entry in breaks]
     told = [(name, *row) for name, row in zip(names, rows, strict=True)]
     return Table(("Perturbation", *head), told)
+
+
+def _remedied(
+    breaks: Sequence[Break], remedied: Mapping[Chain, Sequence[Measurement | Break]]
+) -> Table:
+    behind = [[e for e in found if isinstance(e, Break)] for found in remedied.values()]
+    head = ("Perturbation", "Model", "No remedy", *(chain.label for chain in remedied))
+    return Table(
+        head,
+        [
+            (perturbation_label(one.perturbation), model(one.model), one.at, *(e.at for e in rest))
+            for one, *rest in zip(breaks, *behind, strict=True)
+        ],
+    )
 
 
 def _overview(breaks: Sequence[Break]) -> list[Block]:
