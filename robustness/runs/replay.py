@@ -134,7 +134,8 @@ def _rows(run: Run, names: Sequence[str]) -> int:
     """How many rows the images ``names`` have."""
     if run.manifest.race is None:
         return len(names) * len(run.manifest.spec.models) * len(run.conditions)
-    return sum(name in set(names) for name in run.table(["image"])["image"].to_pylist())
+    known = set(names)
+    return sum(name in known for name in run.table(["image"])["image"].to_pylist())
 
 
 def agreement(run: Run, again: Run) -> Replay:

@@ -22,7 +22,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.dataset import uploads
+from robustness.ui.dataset import preflight, uploads
 from robustness.ui.session import run_link
 from robustness.ui.session.run_link import runs_folder
 from tests.support.bad_images import BAD
@@ -80,6 +80,8 @@ def texts(app: AppTest) -> str:
 
 def test_a_first_visit_offers_the_samples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    matched = Mock(wraps=preflight.told)
+    monkeypatch.setattr(preflight, "told", matched)
     app = run(PAGE)
     assert not app.exception
     assert not app.error
@@ -91,6 +93,9 @@ def test_a_first_visit_offers_the_samples(monkeypatch: pytest.MonkeyPatch, tmp_p
     app.segmented_control(key="until").set_value("settled").run()
     assert "× (5 conditions + the original)" in texts(app)
     assert "At most: a race stops earlier." in texts(app)
+    count = matched.call_count
+    app.run()
+    assert matched.call_count == count, "the names of all images are looked through once"
 
 
 def test_a_run_is_made_saved_and_opened_by_its_link(

@@ -89,6 +89,14 @@ def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
     return preflight.look(_listed(source, written))
 
 
+@st.cache_data(show_spinner=False, max_entries=8, hash_funcs={RunSpec: lambda spec: spec.digest})
+def _told(
+    request: Request, spec: RunSpec, written: tuple[int, ...], _plan: Plan, _look: preflight.Look
+) -> str:
+    """What the run will read; the names of all images are not looked through at every click."""
+    return preflight.told(_plan, _look)
+
+
 @st.cache_data(show_spinner=False, ttl=60, max_entries=32)
 def _forecast(folder: Path, asked: str, images: int, _plan: Plan) -> forecast.Forecast:
     """What the run will take; the list of runs is not read at every click."""
@@ -118,7 +126,7 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
             f"{counted(looked.tried, 'file')} that cannot be read. {looked.reasons[0]}"
         )
     try:
-        plans = [_planned(request, spec, _written(request.source)) for spec in specs]
+        plans = [_planned(request, spec, written) for spec in specs]
     except LabelError:
         preflight.show(looked)  # the images can be read all the same
         raise
@@ -127,7 +135,7 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
     )
     if len(plans) > 1:
         size = f"One run for each side; compare them on the Runs page. {size}"
-    st.markdown(f"**{plain(preflight.told(plans[0], looked))}**")
+    st.markdown(f"**{plain(_told(request, specs[0], written, plans[0], looked))}**")
     preflight.show(looked)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         number = st.session_state.setdefault(_BEGUN, 0)  # the next run has empty ones
@@ -148,6 +156,7 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
     if pressed:
         _listed.clear()  # evaluate the current content of the source
         _planned.clear()
+        _told.clear()
         written = _written(request.source)
         begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
         st.session_state[_BEGUN] += 1
