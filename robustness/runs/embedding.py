@@ -73,9 +73,14 @@ def embedding_map(
     """The map of ``images`` of the ``chosen`` cases, spread over the dataset; kept if it can be.
 
     ``chosen`` names a model and one condition. ``note`` is told how many images are done of how
-    many. Raises ``ParameterError`` for another selection, ``RunError`` where fewer than 3 images
-    can be read, and ``WeightsError`` where the model cannot be loaded.
+    many. Raises ``ParameterError`` for another selection or a run of a table, ``RunError`` where
+    fewer than 3 images can be read, and ``WeightsError`` where the model cannot be loaded.
     """
+    if run.told:
+        raise ParameterError(
+            "Expected a run of models for a map, got one of a table of predictions: a table has no "
+            "features."
+        )
     if not chosen.model or len(chosen.conditions) != 1:
         raise ParameterError("Expected a selection of one model and one condition for a map.")
     if not 3 <= images <= MOST_IMAGES:

@@ -142,6 +142,8 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     assert runs.import_run(archive, tmp_path / "others").figures().summary == [told]
     with pytest.raises(RunError, match="came in a table"):
         rb.replay(found, folder=tmp_path / "again")
+    with pytest.raises(ParameterError, match="a table has no features"):
+        rb.embedding_map(found, "model=theirs&condition=fog=0.6")
 
 
 def test_images_without_all_predictions_are_named(table: pd.DataFrame) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from robustness import api
+from robustness.base.errors import ImageError
 from robustness.commands.main import main
+from robustness.ui.dataset import decision
 from tests.support import pages
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import html
@@ -43,3 +45,18 @@ def test_page_command_and_python_tell_the_same(
     failing = [image for element in app.get("image") for image in element.proto.imgs]
     assert len(failing) >= 6
     assert any("under" in heading.value for heading in app.subheader), "the failures are shown"
+
+
+def test_an_image_that_is_gone_hides_no_other(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(8)]
+    digests = pictures(tmp_path / "set", names)
+    run = saved(tmp_path / "made", digests, {"SqueezeNet": 0}, source=tmp_path / "set")
+    perturbation = run.conditions[0].name
+    (tmp_path / "set" / names[0]).unlink()
+    (tmp_path / "set" / names[1]).unlink()
+    shots = decision._shots(run.id, 1, "SqueezeNet", perturbation, run)
+    assert 0 < len(shots) < decision.THUMBNAILS
+    for name in names[2:]:
+        (tmp_path / "set" / name).unlink()
+    with pytest.raises(ImageError):
+        decision._shots(run.id, 2, "SqueezeNet", perturbation, run)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from robustness import models, report
 from robustness import statistics as figures
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report import Report
@@ -104,15 +104,21 @@ def _thumbnails(run: Opened, model: str, perturbation: str) -> None:
 def _shots(
     run_id: str, written: int, model: str, perturbation: str, _run: Run
 ) -> list[thumbnails.Thumbnail]:
-    """The images that ``model`` fails most clearly."""
-    found = []
+    """The images that ``model`` fails most clearly; raises ``ImageError`` if none can be read."""
+    found: list[thumbnails.Thumbnail] = []
+    unread: ImageError | None = None
     for row in _run.cases.first(
         Chosen(model=model, perturbation=perturbation), figures.WORST, THUMBNAILS
     ):
         was = row["clean_top1"] if row["label"] is None else row["label"]
         classes = int(was), int(row["top1"])
         image, condition = str(row["image"]), str(row["condition"])
-        found.append(thumbnails.thumbnail(_run, model, image, condition, classes))
+        try:
+            found.append(thumbnails.thumbnail(_run, model, image, condition, classes))
+        except ImageError as error:
+            unread = error
+    if unread and not found:
+        raise unread
     return found
 
 

@@ -18,7 +18,7 @@ from robustness.ui.work.long_work import Work
 
 def ask(run: Run) -> None:
     """Draw the choice of a model and a condition, and the button; make the map once asked to."""
-    if not run.finished:
+    if not run.finished or run.told:
         return
     if not kept_maps(run):
         st.header("Map", anchor=False)
