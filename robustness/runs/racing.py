@@ -307,9 +307,8 @@ def _others(
     if len(told["best"]) < 2 or (told["goal"] == ORDER and told["settled"]):
         return
     for worse in told["worse"]:
-        found = [_gap(gaps, best, worse) for best in told["best"]]
-        low, high = max(found)
-        yield f"{models.label(worse)} is worse than one of them by {_between((low, high))}."
+        bounds, best = max((_gap(gaps, best, worse), best) for best in told["best"])
+        yield f"{models.label(worse)} is worse than {models.label(best)} by {_between(bounds)}."
 
 
 def _gap(

@@ -22,8 +22,8 @@ _POINTS = 40
 
 ABSTAINING_RULE = (
     "Coverage: share of images with a confidence of at least the threshold. Risk: share of errors "
-    "among them. Avoided: share of all errors that are withheld. Lost: share of all good "
-    "predictions that are withheld."
+    "among them. Avoided: share of all errors that are withheld. Withheld: share of all correct "
+    "predictions below the threshold. Without labels a changed prediction counts as an error."
 )
 
 

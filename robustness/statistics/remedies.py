@@ -1,10 +1,10 @@
 """What remedies gain: paired with the same model without them, on images that did not choose them.
 
-The images are split at random into halves. For each model and condition the first half chooses the
-remedy with the largest gain, of equal ones the one that costs originals least. The second half
-alone measures the gains, so that no figure is inflated by the choice. A chosen remedy is helpful if
-its gain is significant: the exact paired test, with Holm's correction over the models and
-conditions, and an interval above 0.
+The images are split at random into halves. For each model and condition, the remedy with the
+largest gain on the first half is chosen, of equal ones the one that costs originals least. Gains
+are measured on the second half alone, so that no figure is inflated by the choice. A chosen remedy
+is helpful if its gain is significant: the exact paired test, with Holm's correction over the models
+and conditions, and an interval above 0.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Gain:
 
     ``gain_low`` and ``gain_high`` are its 95 % interval, None with too few images;
     ``cost_on_originals`` is the accuracy lost on the originals. ``chosen`` marks the remedy that
-    the other images chose for this model and condition, and ``helpful`` a chosen one whose gain is
-    significant. ``p`` is corrected for the number of chosen ones, None for the others.
+    was best on the other images for this model and condition, and ``helpful`` a chosen one whose
+    gain is significant. ``p`` is corrected for the number of chosen ones, None for the others.
     """
 
     remedy: str

@@ -24,6 +24,7 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
 from robustness.report.content import Chart
 from robustness.report.formats.pdf_charts import to_png
+from robustness.report.results import run_reasons
 from robustness.report.results.run_failures import property_title
 from robustness.runs import cases, failures, kept_figures, properties
 from robustness.runs.embedding import kept_maps
@@ -155,6 +156,19 @@ def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
     assert len(api.failing_images(run)) == IMAGES
     assert run.cases.both(Chosen(), 5) == first
     assert max(len(found) for found in run.cases._known.values()) == 5
+
+
+def test_what_abstaining_saves_is_called_what_it_is(run: runs.Run) -> None:
+    section = run_reasons.confidence(run.failures)
+    assert section is not None
+    columns = str(section.printed)
+    assert "Changed predictions avoided" in columns
+    assert "Unchanged predictions withheld" in columns
+    section = run_reasons.confidence(replace(run.failures, quantity="perturbed_accuracy"))
+    assert section is not None
+    columns = str(section.printed)
+    assert "Errors avoided" in columns
+    assert "Correct predictions withheld" in columns
 
 
 def test_every_chart_can_be_printed(run: runs.Run) -> None:

@@ -135,6 +135,20 @@ def test_a_race_in_a_circle_has_no_best_model(goal: str) -> None:
     ]
 
 
+def test_a_model_that_left_is_compared_with_one_that_is_named() -> None:
+    best, worse = [*NAMES, "VGG16"][:2], "VGG16"
+    gaps = [(best[0], worse, 0.1, 0.3), (best[1], worse, 0.2, 0.4), (*best, -0.1, 0.1)]
+    told = {"goal": "best", "settled": True, "images": 30, "best": best, "worse": [worse]}
+    told |= {"order": [], "margin": 0.1}
+    told["differences"] = [
+        {"better": better, "worse": other, "low": low, "high": high}
+        for better, other, low, high in gaps
+    ]
+    assert racing.sentences(told, 32)[1:] == [
+        "VGG16 is worse than EfficientNet-Lite0 by 20 to 40 points."
+    ]
+
+
 def test_the_report_of_a_race_asks_its_rows_once(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

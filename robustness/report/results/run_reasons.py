@@ -175,9 +175,16 @@ def _at_threshold(found: Failures, at: float) -> list[Block]:
     mine = [entry for entry in found.confidence if entry["threshold"] == at]
     whole = [entry for entry in mine if not entry["perturbation"]]
     each = [entry for entry in mine if entry["perturbation"]]
+    labelled = found.quantity == "perturbed_accuracy"
+    errors, good = ("Errors", "Correct") if labelled else ("Changed predictions", "Unchanged")
+    saved = [
+        *_COVERED,
+        (f"{errors} avoided", figure("avoided", ".1%")),
+        (f"{good} predictions withheld", figure("lost", ".1%")),
+    ]
     return [
-        Titled(f"Abstaining below {at:.0%}", Table.of(whole, _SAVED[1:])),
-        Titled(f"Abstaining below {at:.0%} under each perturbation", Table.of(each, _SAVED), True),
+        Titled(f"Abstaining below {at:.0%}", Table.of(whole, saved[1:])),
+        Titled(f"Abstaining below {at:.0%} under each perturbation", Table.of(each, saved), True),
     ]
 
 
@@ -185,14 +192,12 @@ _AREA: Sequence[Column] = (
     ("Model", lambda entry: model(entry["model"])),
     ("Area", figure("area", ".3f")),
 )
-_SAVED: Sequence[Column] = (
+_COVERED: Sequence[Column] = (
     ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
     ("Model", lambda entry: model(entry["model"])),
     ("Coverage", lambda entry: with_interval(entry, "coverage")),
     ("Risk without", figure("risk_all", ".1%")),
     ("Risk with", figure("risk", ".1%")),
-    ("Errors avoided", figure("avoided", ".1%")),
-    ("Good ones lost", figure("lost", ".1%")),
 )
 
 

@@ -15,10 +15,10 @@ from robustness.statistics.remedies import Gain
 QUESTION = "What would help?"
 
 _RULE = (
-    "Half of the images choose the remedy with the largest gain for each model and condition; the "
-    "other half measures the gains. A remedy helps if its gain is significant: exact paired test "
-    "with Holm's correction over models and conditions, and an interval above 0. Under attack each "
-    "remedy is attacked through itself as well, and the worse prediction counts."
+    "For each model and condition, the remedy with the largest gain on half of the images is "
+    "chosen. Gains are measured on the other half. A remedy helps if its gain is significant: "
+    "exact paired test with Holm's correction over models and conditions, and an interval above 0. "
+    "Under attack each remedy is attacked through itself as well, and the worse prediction counts."
 )
 _NAMED = 3
 """Conditions that a sentence names."""

@@ -122,7 +122,7 @@ def costs(run: Run) -> dict[str, Cost]:
 def _raced(
     run: Run, told: Mapping[str, Any], criteria: Criteria | None, budget: gate.Budget | None
 ) -> ModelChoice:
-    """The choice that the race ``run`` made, which criteria come too late for."""
+    """The choice that the race ``run`` made; raises ``ParameterError`` for criteria."""
     asked = criteria or Criteria()
     known = asked.margin in (MARGIN, told["margin"])
     if budget is not None or not known or replace(asked, margin=MARGIN) != Criteria():
