@@ -167,7 +167,7 @@ def drawn(
     """
     shared = {"automargin": True, "fixedrange": True}
     return go.Figure(
-        data=[_harmless(trace) for trace in traces],
+        data=[_harmless(_hovered(trace)) for trace in traces],
         layout={
             "height": height,
             "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
@@ -182,6 +182,17 @@ def drawn(
             **layout,
         },
     )
+
+
+_EXTRA = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
+
+
+def _hovered(trace: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``trace`` with the name within its hover box: beside it, it would lie over other lines."""
+    found = _EXTRA.fullmatch(trace.get("hovertemplate") or "")
+    if found is None:
+        return trace
+    return {**trace, "hovertemplate": f"{found[2]}{_BREAK}{found[1]}<extra></extra>"}
 
 
 _WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")

@@ -26,9 +26,11 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import ABSTENTION, SEVERAL_MODELS
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.report import answers
-from robustness.report.answers.sweep import coarsest, with_seeds
+from robustness.report.answers.sweep import clause, coarsest, with_seeds
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
+from robustness.ui.live import helping
+from robustness.ui.live.asked import LiveRequest, behind
 from robustness.ui.session.inputs import listed
 from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results
@@ -178,7 +180,7 @@ def _curves(
     st.session_state["strength clicked"] = clicked
     st.caption(f"{OPEN_MARKERS} Click a point to see its image.")
     st.header("The image at one strength", anchor=False)
-    _at_one_strength(picture, perturbation, names, seed, strengths, truth)
+    _at_one_strength(picture, perturbation, names, seed, strengths, truth, remedy)
 
 
 @fragment
@@ -189,8 +191,12 @@ def _at_one_strength(
     seed: int,
     strengths: Sequence[float],
     truth: str | None,
+    remedy: str,
 ) -> None:
-    """Draw the image and the predictions at one of ``strengths``, chosen by a slider."""
+    """Draw the image and the predictions at one of ``strengths``, chosen by a slider.
+
+    With ``remedy`` the image after it is a third, and every card has the prediction for that.
+    """
     record = REGISTRY[perturbation]
     strength = components.choice(
         "Strength of the image",
@@ -205,26 +211,27 @@ def _at_one_strength(
     altered = memo.change(picture, condition, seed)
     what = f"{condition.label}, {record.value_text(strength)}"
     rows = memo.all_answers(spec, picture, names, altered)
-    results.show_pictures(picture, altered.image, what, altered.scores)
+    asked = LiveRequest(picture, condition, tuple(names), seed, truth, remedy)
+    third = helping.pair(asked, altered)
+    results.show_pictures(picture, altered.image, what, altered.scores, remedied=third)
+    after = helping.told(asked, altered, {row.model: row for row in rows})
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
-        slot.html(results.card(labelled(row, truth)))
+        slot.html(results.card(labelled(row, truth), behind=behind(row.model, after)))
 
 
 def _moved(before: Sequence[Break], after: Sequence[Break]) -> str:
-    """How far the breaking strength of each model moves."""
+    """What becomes of each model's prediction with a remedy, and without it where that differs."""
     told = []
     for was, now in zip(before, after, strict=True):
-        old, new = (f"{b.strength:.2f}" if b.strength is not None else "" for b in (was, now))
-        if not was.graded:
-            text = "still changed" if now.strength is not None else "unchanged"
-            text = text if was.strength is not None else "as before"
-        elif old == new:
-            text = f"the breaking strength stays at {old}" if old else "still no break"
-        elif not new:
-            text = f"the breaking strength moves from {old} to beyond 1"
+        old, new = clause(was), clause(now)
+        at_old, at_new = ("" if b.strength is None else f"{b.strength:.3f}" for b in (was, now))
+        if old == new:
+            text = new
+        elif at_old and at_new and old.replace(at_old, at_new) == new:
+            text = f"{new} ({at_old} without it)"
         else:
-            text = f"the breaking strength moves from {old or 'beyond 1'} to {new}"
-        told.append(f"{models.label(was.model)}: {text}")
+            text = f"{new} (without it, {old})"
+        told.append(f"{models.label(was.model)} {text}")
     return "; ".join(told) + "."
 
 

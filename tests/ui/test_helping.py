@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import origins
 from robustness.remedies import parse, python
 from robustness.ui.live import helping
-from tests.support.pages import components, html, pictures, run, sample
+from tests.support.pages import components, headline, html, pictures, run, sample
 from tests.support.places import ROOT
 
 
@@ -40,10 +41,13 @@ def test_a_remedy_in_the_link_is_a_third_image_with_its_predictions() -> None:
     )
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(after))), to_uint8(noisy[0]))
     assert header["remedied"].endswith(parse("median").label)
+    assert f"with {parse('median').label}" in headline(app)
     answer = models.load("SqueezeNet", side=224).with_remedies("median")(noisy).probabilities[0]
-    told = html(app).split(f"With {parse('median').label}")[1]
-    assert models.class_name("SqueezeNet", int(answer.argmax())) in told
-    assert f"{answer.max():.0%}" in told
+    for told in html(app).split(f"With {parse('median').label}:")[
+        1:
+    ]:  # beside the images, on a card
+        assert models.class_name("SqueezeNet", int(answer.argmax())) in told
+        assert re.search(rf"{answer.max():.0%}|{answer.max():.1%}", told)
 
 
 @pytest.fixture
@@ -118,6 +122,10 @@ def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> N
     )
     (told,) = [each.value for each in app.markdown if parse("flip").label in each.value]
     assert before.strength != after.strength
-    assert f"from {before.strength:.2f} to {after.strength:.2f}" in told.replace("\\", "")
+    told = told.replace("\\", "")
+    assert f"becomes incorrect at strength {after.strength:.3f}" in told
+    assert f"({before.strength:.3f} without it)" in told
+    assert pictures(app)[0]["remedied"].endswith(parse("flip").label)
+    assert html(app).count(f"With {parse('flip').label}: ") == 1, "in the card of the model"
     (chart,) = app.get("plotly_chart")
     assert parse("flip").label in chart.proto.spec

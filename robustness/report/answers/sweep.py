@@ -69,7 +69,7 @@ def _smallest(breaks: Sequence[Break]) -> str:
 def _incorrect_before(wrong: Sequence[Break]) -> str:
     several = len({entry.perturbation for entry in wrong}) > 1
     if not several:
-        return "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in wrong)
+        return "; ".join(f"{model(entry.model)} {clause(entry)}" for entry in wrong)
     mended = sum(entry.correct is True for entry in wrong)
     names = dict.fromkeys(model(entry.model) for entry in wrong)
     return (
@@ -78,7 +78,8 @@ def _incorrect_before(wrong: Sequence[Break]) -> str:
     )
 
 
-def _told(entry: Break) -> str:
+def clause(entry: Break) -> str:
+    """When the prediction of a model changes, and to what: a clause that follows its name."""
     if entry.strength is None:
         return no_change(entry.clean_correct)
     where = f"at strength {entry.strength:.3f}" if entry.graded else "when on"
@@ -110,7 +111,7 @@ def _switched(breaks: Sequence[Break]) -> str:
         return f"switches change the prediction in {changed} of {counted(len(breaks), 'case')}"
     under = perturbation_label(breaks[0].perturbation)
     if any(entry.clean_correct is not None for entry in breaks):
-        return f"{under}: " + "; ".join(f"{model(entry.model)} {_told(entry)}" for entry in breaks)
+        return f"{under}: " + "; ".join(f"{model(entry.model)} {clause(entry)}" for entry in breaks)
     names = [model(entry.model) for entry in breaks if not entry.never]
     who = f" ({listed(names)})" if names else ""
     return f"{under} changes {changed} of {counted(len(breaks), 'prediction')}{who}"

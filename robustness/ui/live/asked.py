@@ -8,7 +8,7 @@ from typing import NamedTuple
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted
-from robustness.charts.verdict import correct_models, tally, verdict
+from robustness.charts.verdict import Mark, correct_models, tally, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
@@ -20,8 +20,26 @@ from robustness.ui.shown import results
 from robustness.ui.work import memo
 
 Answer = Measurement | RobustnessError
-Remedied = tuple[str, Sequence[object]]
-"""The label of a remedy, and a line per model: label, prediction, verdict and class."""
+
+
+class RemedyLine(NamedTuple):
+    """The prediction of a model behind a remedy; without one, ``seen`` says why."""
+
+    label: str
+    row: memo.Remedied | None
+    mark: Mark | None
+    seen: str
+
+
+class RemedyEffect(NamedTuple):
+    """What a remedy changes: its label, and a line per model, or one of all together."""
+
+    label: str = ""
+    lines: Sequence[RemedyLine] = ()
+
+    @property
+    def by_model(self) -> dict[str, RemedyLine]:
+        return {line.label: line for line in self.lines}
 
 
 class LiveRequest(NamedTuple):
@@ -76,33 +94,58 @@ class LiveRequest(NamedTuple):
         return ((name, labelled(answer, self.truth)) for name, answer in coming)
 
 
+_NO_REMEDY = RemedyEffect()
+
+
 def shown(
     asked: LiveRequest,
     found: Mapping[str, Answer],
     note: str = "",
-    remedied: Remedied = ("", ()),
+    remedied: RemedyEffect = _NO_REMEDY,
 ) -> components.Answers:
     """The headline, the verdicts and a card per model; ``found`` holds the results so far."""
     rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
     return components.Answers(
-        headline=_headline(asked, list(rows.values())),
+        headline=_headline(asked, list(rows.values()), remedied),
         verdicts=_verdicts(asked, rows, remedied),
-        cards=[_card(name, found.get(name)) for name in asked.models],
+        cards=[_card(name, found.get(name), remedied) for name in asked.models],
         note=note,
     )
 
 
-def _card(name: str, row: Answer | None) -> Html:
+def _card(name: str, row: Answer | None, remedied: RemedyEffect) -> Html:
     if isinstance(row, Measurement):
-        return results.card(row)
+        return results.card(row, behind=behind(name, remedied))
     text = "Waiting …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
-def _headline(asked: LiveRequest, rows: Sequence[Measurement]) -> Html:
+def behind(name: str, remedied: RemedyEffect) -> str:
+    """The prediction of a model with the remedy, in words; "" without one of its own."""
+    line = remedied.by_model.get(models.label(name))
+    if line is None or line.row is None or line.mark is None:
+        return ""
+    return f"With {remedied.label}: {line.mark.sign} {line.seen} {line.row.probability:.1%}"
+
+
+def with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
+    """How many predictions are correct (unchanged) without and with the remedy."""
+    marks = [line.mark for line in remedied.lines if line.mark is not None]
+    before = correct_models(rows)
+    if not before:
+        good = sum(verdict(row).good for row in rows)
+        before = f"{good} of {counted(len(rows), 'prediction')} unchanged"
+    if len(marks) == 1:
+        return f"{before}; with {remedied.label}: {marks[0].text}"
+    return f"{before}, {sum(mark.good for mark in marks)} of {len(marks)} with {remedied.label}"
+
+
+def _headline(asked: LiveRequest, rows: Sequence[Measurement], remedied: RemedyEffect) -> Html:
     """The result in one sentence."""
     idle, total = asked.condition.idle, len(asked.models)
     told = correct_models(rows) if idle else tally(rows)
+    if any(line.mark for line in remedied.lines):
+        told = with_remedy(rows, remedied)
     if len(rows) < total or not total:
         told = f"{len(rows)} of {counted(total, 'model')} done"
     if not told:
@@ -110,12 +153,14 @@ def _headline(asked: LiveRequest, rows: Sequence[Measurement]) -> Html:
     return results.headline(f"{'Original' if idle else asked.what}: {told}.")
 
 
-def _verdicts(asked: LiveRequest, answered: Mapping[str, Measurement], remedied: Remedied) -> Html:
-    """One line per model: its verdict and its prediction; the same again with the remedy."""
+def _verdicts(
+    asked: LiveRequest, answered: Mapping[str, Measurement], remedied: RemedyEffect
+) -> Html:
+    """One line per model: its verdict, its prediction, and that with the remedy."""
     lines = []
+    after = remedied.by_model
     for name in asked.models:
-        row = answered.get(name)
-        told = row and verdict(row)
-        lines.append((models.label(name), row, told, row and models.class_name(name, row.top1)))
-    remedy, after = remedied
-    return html("verdicts", lines=lines, remedy=remedy, remedied=after)
+        row, label = answered.get(name), models.label(name)
+        told, seen = row and verdict(row), row and models.class_name(name, row.top1)
+        lines.append((label, row, told, seen, after.pop(label, None)))
+    return html("verdicts", lines=lines, remedy=remedied.label, together=after.values())

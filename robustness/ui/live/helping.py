@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from PIL import Image
 from robustness import models
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.text import plain
-from robustness.charts.verdict import Mark, judged
+from robustness.charts.verdict import Mark, judged, verdict
 from robustness.evaluation.correctness import is_correct, label_index
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
@@ -25,7 +25,7 @@ from robustness.plugins import plugin_of
 from robustness.remedies import REGISTRY, Chain, parse, python
 from robustness.remedies.remedy import SUREST
 from robustness.ui.browser import components
-from robustness.ui.live.asked import Answer, LiveRequest, Remedied
+from robustness.ui.live.asked import Answer, LiveRequest, RemedyEffect, RemedyLine
 from robustness.ui.session.sentences import sentence
 from robustness.ui.work import memo
 
@@ -132,24 +132,24 @@ def told(
     altered: memo.Altered,
     found: Mapping[str, Answer],
     who: str | None = None,
-) -> Remedied:
+) -> RemedyEffect:
     """The predictions with the remedy of ``asked``, for ``asked.shown``."""
     if not asked.remedy:
-        return "", ()
+        return RemedyEffect()
     chain = parse(asked.remedy)
     done = helped(asked, chain, altered, found, who)
     failed = [
-        (done.title(name), None, None, str(error))
+        RemedyLine(done.title(name), None, None, str(error))
         for name, error in done.found.items()
         if isinstance(error, PluginError)
     ]
-    return chain.label, [*shown(done), *failed]
+    return RemedyEffect(chain.label, [*shown(done), *failed])
 
 
-def shown(done: Helped) -> list[tuple[str, memo.Remedied, Mark, str]]:
-    """The lines beside the images: label, prediction, verdict and class."""
+def shown(done: Helped) -> list[RemedyLine]:
+    """The lines beside the images."""
     return [
-        (done.title(name), row, mark, models.class_name(name, row.top1))
+        RemedyLine(done.title(name), row, mark, models.class_name(name, row.top1))
         for name, row, mark in done.lines
     ]
 
@@ -177,6 +177,9 @@ def show(asked: LiveRequest, altered: memo.Altered, found: Mapping[str, Answer])
         with st.spinner("Trying the remedies …"):
             done = [helped(asked, chain, altered, found) for chain in offered(asked.together)]
         done.sort(key=lambda each: each.rank)
+        rows = [row for row in found.values() if isinstance(row, Measurement)]
+        if len(rows) > _LINES:
+            st.caption(f"Without a remedy, {_good(rows, asked.truth)}.")
         components.remedies(
             "remedies",
             [_card(each) for each in done],
@@ -213,13 +216,15 @@ def _card(done: Helped) -> dict[str, Any]:
     lines = [
         {"tone": mark.tone, "text": f"{mark.sign} {seen} {row.probability:.0%}", "model": label}
         for label, row, mark, seen in shown(done)
+        if row and mark
     ]
     if len(lines) > _LINES:
         marks = [mark for _, _, mark in done.lines]
         good = sum(mark.good for mark in marks)
-        word = "correct" if done.asked.truth else "unchanged"
-        tone = judged(True, True).tone if good == len(marks) else judged(False, False).tone
-        lines = [{"tone": tone, "text": f"{good} of {len(marks)} {word}", "model": ""}]
+        gain = good - sum(verdict(row).good for row in done.before.values())
+        text = _of(good, len(marks), done.asked.truth) + (f" ({gain:+d})" if gain else "")
+        tone = judged(True, gain > 0).tone if gain else ""
+        lines = [{"tone": tone, "text": text, "model": ""}]
     try:
         after = image(done.asked, done.chain, done.altered)
     except PluginError as error:
@@ -230,6 +235,14 @@ def _card(done: Helped) -> dict[str, Any]:
         "lines": lines,
         "image": _thumbnail(after),
     }
+
+
+def _of(good: int, total: int, truth: str | None) -> str:
+    return f"{good} of {total} {'correct' if truth else 'unchanged'}"
+
+
+def _good(rows: Sequence[Measurement], truth: str | None) -> str:
+    return _of(sum(verdict(row).good for row in rows), len(rows), truth)
 
 
 def _thumbnail(image: Images) -> str:

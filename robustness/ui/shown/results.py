@@ -108,8 +108,11 @@ def card_slots(count: int) -> list[DeltaGenerator]:
     return list(islice(cells(2), count))
 
 
-def card(row: Measurement, changed: str = "Perturbed") -> Html:
-    """One model's verdict and top-5 for both images; ``changed`` is the second one's title."""
+def card(row: Measurement, changed: str = "Perturbed", behind: str = "") -> Html:
+    """One model's verdict and top-5 for both images; ``changed`` is the second one's title.
+
+    ``behind`` is the prediction with a remedy, in words.
+    """
 
     def name(index: int) -> str:
         return models.class_name(row.model, index)
@@ -135,6 +138,7 @@ def card(row: Measurement, changed: str = "Perturbed") -> Html:
         after=name(row.top1),
         detail=detail,
         changed=changed,
+        behind=behind,
         bars=zip(
             bars(row.clean_top5, row.clean_top5_probabilities),
             bars(row.top5, row.top5_probabilities),

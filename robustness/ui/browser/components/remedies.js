@@ -18,8 +18,8 @@ export default function ({ parentElement, data, setStateValue }) {
       node.append(make("img", "", { src: card.image, alt: "" }), make("b", "", { textContent: card.label }));
       for (const line of card.lines) {
         const text = make("span", "rb-line");
-        text.append(make("span", `rb-${line.tone}`, { textContent: line.text }));
-        if (line.model) text.append(make("span", "rb-muted", { textContent: ` ${line.model}` }));
+        if (line.model) text.append(make("span", "rb-muted", { textContent: `${line.model}: ` }));
+        text.append(make("span", line.tone ? `rb-${line.tone}` : "", { textContent: line.text }));
         node.append(text);
       }
       node.addEventListener("click", () => {
