@@ -16,6 +16,7 @@ from PIL import Image
 import robustness as rb
 from robustness import api
 from robustness import report as reports
+from robustness.api.sources import opened
 from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation import loop
 from robustness.evaluation.spec import RunSpec
@@ -233,6 +234,25 @@ def test_a_study_image_is_perturbed_as_a_run_does_it() -> None:
 def test_nothing_beside_a_spec_is_dropped(spec: RunSpec, given: dict[str, Any]) -> None:
     with pytest.raises(api.RobustnessError, match="Expected a spec, or models"):
         rb.evaluate(PIXELS, spec, **given)
+
+
+@pytest.mark.parametrize("form", ["arrays", "blanks", "a copy", "a gap"])
+def test_the_columns_of_a_frame_stay_with_their_images(form: str, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    for file in files:
+        Image.fromarray(PIXELS[0]).save(file)
+    images: dict[str, list[Any]] = {
+        "arrays": [PIXELS[0]] * 3,
+        "blanks": [f" {file}" for file in files],
+        "a copy": [str(files[0])] * 3,
+        "a gap": [str(files[0]), str(files[1]), None],
+    }
+    frame = pd.DataFrame({"image": images[form], "site": ["x", "y", "z"]})
+    found = opened(frame.assign(label=pd.array([3, None, 5], dtype="Int64")))
+    assert [*found.columns()["site"].values()] == ["x", "y", "z"][: len(found)]
+    assert [*found.columns()["site"]] == [entry.name for entry in found.entries]
+    assert [entry.label for entry in found.entries] == ["3", None, "5"][: len(found)]
+    assert len(found) == (2 if form == "a gap" else 3)
 
 
 # --- wrong arguments ------------------------------------------------------------------------------

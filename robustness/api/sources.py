@@ -152,14 +152,16 @@ def _of_frame(frame: Any) -> Dataset:
         raise ParameterError(
             f"Expected a frame with the column 'path', got {', '.join(by_lower) or 'no column'}."
         )
-    labels = [None] * len(frame) if label is None else frame[label]
-    found = _held(list(zip(frame[path], labels, strict=True)))
-    names = [entry.name for entry in found.entries]
-    places = dict(zip(map(str, frame[path]), names, strict=True))
-    told = other_columns(frame).items()
-    found.told = {
-        name: {places[image]: text for image, text in values.items()} for name, values in told
-    }
+    frame = frame[frame[path].notna()]
+    images = [each.strip() if isinstance(each, str) else each for each in frame[path]]
+    labels = [None] * len(frame)
+    if label is not None:
+        labels = [
+            None if gap else each
+            for each, gap in zip(frame[label], frame[label].isna(), strict=True)
+        ]
+    found = _held(list(zip(images, labels, strict=True)))
+    found.told = other_columns(frame.assign(**{path: [entry.name for entry in found.entries]}))
     return found
 
 
