@@ -1,4 +1,7 @@
-"""Texts that reproduce one condition on one image: a link, a command, Python, TOML."""
+"""Texts that reproduce one condition on one image: a link, a command, Python, TOML.
+
+Where other libraries have equivalents of its perturbations, their code too.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from robustness.evaluation.correctness import sample_class
 from robustness.evaluation.request_file import as_toml
 from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY
+from robustness.perturbations.equivalents import LIBRARIES, library_code
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.samples import SAMPLE
 
@@ -31,8 +35,9 @@ def copies(
     """The texts that reproduce ``spec``, which has one condition, by title.
 
     ``sample`` names the sample shown. Without it the image is the file ``picture_name``, and there
-    is no link, since links cannot include files; nor is there one for an attack. ``truth`` is the
-    true class, None for a sample with a known one. Raises ``ParameterError`` unless there is
+    is no link, since links cannot include files; nor is there one for an attack. The code of
+    another library makes the image only. ``truth`` is the true class, None for a sample with a
+    known one. Raises ``ParameterError`` unless there is
     exactly one condition.
     """
     if len(spec.conditions) != 1:
@@ -42,6 +47,7 @@ def copies(
         COMMAND: _command(spec, picture_name, sample, said),
         PYTHON: _python(spec, picture_name, sample, truth),
         TOML: _toml(spec, sample),
+        **_library_code(spec),
     }
     linked = sample is not None and not spec.conditions[0].needs_model
     return {LINK: _link(spec, str(sample), said), **texts} if linked else texts
@@ -131,6 +137,14 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
         f"print(rows[{json.dumps(columns)}])",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _library_code(spec: RunSpec) -> dict[str, str]:
+    condition = spec.conditions[0]
+    if spec.own_sides or not condition.perturbations:
+        return {}
+    texts = {each.title: library_code(each, condition.steps, spec.side) for each in LIBRARIES}
+    return {title: text for title, text in texts.items() if text is not None}
 
 
 def _toml(spec: RunSpec, sample: str | None) -> str:

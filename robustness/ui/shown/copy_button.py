@@ -6,10 +6,10 @@ import streamlit as st
 
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.picture import Picture
-from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
+from robustness.report.copy_as import COMMAND, LINK, TOML, copies
 from robustness.ui.work.memo import is_sample
 
-_LANGUAGES = {LINK: None, COMMAND: "bash", PYTHON: "python", TOML: "toml"}
+_LANGUAGES = {LINK: None, COMMAND: "bash", TOML: "toml"}
 
 
 def copy_button(spec: RunSpec, picture: Picture, truth: str | None) -> None:
@@ -22,4 +22,4 @@ def copy_button(spec: RunSpec, picture: Picture, truth: str | None) -> None:
             if title == LINK:  # to this page, as this browser has opened it
                 text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"
             st.markdown(f"**{title}**")
-            st.code(text, language=_LANGUAGES[title], wrap_lines=True)
+            st.code(text, language=_LANGUAGES.get(title, "python"), wrap_lines=True)
