@@ -1,16 +1,21 @@
-"""A selection of cases as files: a table of the measurements, and a zip with the images as well."""
+"""A selection of cases as files: a table of the measurements, and a zip with the images as well.
+
+The zip is also two datasets in the format FiftyOneImageClassificationDataset, whose images are in
+the same folders: the true classes, and the predictions.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.pictures.fitting import to_png
 from robustness.runs.images_out import png_name
@@ -22,6 +27,16 @@ MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}
 """Images that a file of each suffix holds at most."""
 
 TABLE = "cases.csv"
+TRUE_CLASSES, PREDICTIONS = "labels.json", "predictions.json"
+_OF_PREDICTIONS = (
+    "model",
+    "condition",
+    "perturbation",
+    "strength",
+    "consistent",
+    "correct",
+    "ssim",
+)
 _CLASSES = {"label": "true_class", "clean_top1": "original_class", "top1": "perturbed_class"}
 COLUMNS = (*CASE_COLUMNS, "correct", *_CLASSES.values(), "original", "perturbed")
 
@@ -54,14 +69,19 @@ def exported(run: Run, chosen: Chosen, suffix: str) -> bytes:
         return _table(rows)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        written: set[str] = set()
+        classes: dict[str, Any] = {}
+        predictions: dict[str, Any] = {}
         for row in rows:
             for key, name, png in _images(run, row):
                 row[key] = name
-                if name not in written:
+                image = name.removesuffix(".png")  # FiftyOne's name of it
+                if image not in classes:
                     archive.writestr(name, png)
-                    written.add(name)
+                    classes[image] = row["true_class"]
+                    predictions[image] = _prediction(row, key)
         archive.writestr(TABLE, _table(rows))
+        archive.writestr(TRUE_CLASSES, json.dumps({"labels": classes}))
+        archive.writestr(PREDICTIONS, json.dumps({"labels": predictions}))
     return packed.getvalue()
 
 
@@ -79,6 +99,16 @@ def _images(run: Run, row: Mapping[str, Any]) -> Iterator[tuple[str, str, bytes]
         except RobustnessError:
             return
         yield "perturbed", f"{condition.id}/{png_name(picture.name)}", to_png(image)
+
+
+def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The prediction on the "original" or the "perturbed" image of a case, as FiftyOne reads it."""
+    if key == "original":
+        confidence, about = row["clean_probability"], {"model": row["model"], "condition": CLEAN}
+    else:
+        confidence, about = row["probability"], {name: row[name] for name in _OF_PREDICTIONS}
+    known = {name: value for name, value in about.items() if value is not None}
+    return {"label": row[f"{key}_class"], "confidence": confidence, "attributes": known}
 
 
 def _table(rows: list[dict[str, Any]]) -> bytes:
