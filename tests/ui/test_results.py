@@ -52,7 +52,9 @@ def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown(
     assert warned == cautions([row])
     assert f"{A_LABEL} (29.6%)" in warned[0]
     seen = replace(row, probability=0.002)
-    assert "&lt;1% megalith" in html("verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith")])
+    assert "&lt;1% megalith" in html(
+        "verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith", None)]
+    )
     lines = [(A_LABEL, seen, verdict(seen), "megalith")]
     assert "megalith &lt;1%" in html("answers", title="Fog", lines=lines)
 
