@@ -5,15 +5,19 @@ const LINKS = "[data-testid=stMain] a[href*='image=']";
 const HOLD_MS = 2000;
 const GIVE_UP_MS = 30000;
 
+// By the query: history.js completes the path of a link under the pointer.
+function alike(query) {
+  return [...document.querySelectorAll(LINKS)].filter(({ search }) => search === query);
+}
+
 function followed(id) {
   return (event) => {
     const link = event.target.closest?.(LINKS);
     if (!link) return;
-    const alike = [...document.querySelectorAll(LINKS)].filter(({ href }) => href === link.href);
     const place = {
       id,
-      href: link.href,
-      which: alike.indexOf(link),
+      query: link.search,
+      which: alike(link.search).indexOf(link),
       y: link.getBoundingClientRect().top,
     };
     sessionStorage.setItem(PLACE, JSON.stringify(place));
@@ -21,13 +25,12 @@ function followed(id) {
 }
 
 // Images and charts above load one by one and shift the page: hold the position for a while.
-function restore({ href, which, y }, main, own) {
+function restore({ query, which, y }, main, own) {
   const began = performance.now();
   let seen = null;
   const step = () => {
     const now = performance.now();
-    const alike = [...document.querySelectorAll(LINKS)].filter((link) => link.href === href);
-    const link = alike[which];
+    const link = alike(query)[which];
     if (link) {
       seen ??= now;
       const off = link.getBoundingClientRect().top - y;
