@@ -131,10 +131,16 @@ Block = Printed | Sortable | Chooser | Beside
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its blocks."""
+    """A heading and its blocks.
+
+    ``about`` says what they answer, beside the heading of a folded section. ``link`` is the
+    parameter that a click in one of them sets.
+    """
 
     title: str
     blocks: Sequence[Block]
+    about: str = ""
+    link: str = ""
 
     @property
     def printed(self) -> list[Printed]:

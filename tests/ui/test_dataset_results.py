@@ -33,7 +33,10 @@ def page(
     finished: bool = True,
     **query: Any,
 ) -> AppTest:
-    """A page that shows ``run``; it stands where the Live page does, so that links find it."""
+    """A page that shows ``run`` with every section open, unless ``query`` says otherwise.
+
+    It stands where the Live page does, so that links find it.
+    """
     status = runs.FINISHED if finished else "unfinished"
     run.manifest = replace(run.manifest, id=tmp_path.name, status=status)
     script = tmp_path / "app.py"
@@ -43,9 +46,14 @@ def page(
         "results.show(test_dataset_results.CURRENT)\n"
     )
     monkeypatch.setitem(globals(), "CURRENT", Opened(run, written))
-    return pages.run(script, **query)
+    return pages.run(script, **{f"show_{name}": "true" for name in SECTIONS} | query)
 
 
+SECTIONS = (
+    *("trade_offs", "ranking", "perturbations", "over_strength", "accuracy", "classes", "slices"),
+    *("changed_classes", "agreement", "confidence", "map", "images", "unreadable_images"),
+    *("imagenet_c_corruption_error", "what_would_help", "race", "attacks"),
+)
 Shown = Callable[..., AppTest]
 
 
@@ -59,7 +67,8 @@ def charts(app: AppTest) -> list[dict[str, Any]]:
 
 
 def headings(app: AppTest) -> list[str]:
-    return [heading.value for heading in app.header]
+    titles = [re.match(r"\*\*(.+)\*\*", each.label) for each in app.expander]
+    return [title[1].replace("\\", "") for title in titles if title]
 
 
 def case_names(app: AppTest) -> list[str]:
@@ -91,6 +100,20 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
     assert "104.1" in text, "the published figure stands beside"
     assert any("60 images under 8 conditions" in caption.value for caption in app.caption)
     assert len(charts(app)) == 10
+
+
+def test_what_follows_is_folded_until_it_or_its_click_is_in_the_link(shown: Shown) -> None:
+    folded: Any = {f"show_{name}": [] for name in SECTIONS}
+    app = shown(made_up(), **folded)
+    assert not app.exception
+    assert "Perturbations" in headings(app)
+    assert not charts(app)
+    app = shown(made_up(), **folded, cell=["Rotation", "SqueezeNet"])
+    assert len(charts(app)) == 1
+    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
+    app.session_state["show_perturbations"] = False
+    app.run()
+    assert not charts(app)
 
 
 def test_a_page_shows_the_tables_and_sentences_of_the_report(shown: Shown) -> None:
@@ -244,7 +267,8 @@ def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Show
     app = shown(run, finished=False)
     assert not app.exception
     assert app.info
-    assert len(app.expander) == 1
+    assert headings(app) == ["Unreadable images"]
+    assert any("1 unreadable" in each.label for each in app.expander)
 
 
 # --- which cases ----------------------------------------------------------------------------------

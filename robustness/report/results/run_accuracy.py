@@ -24,6 +24,7 @@ from robustness.statistics import Figures
 from robustness.statistics.effective import published_errors
 
 _CLASSES = 15
+_ABOUT_CLASSES = "which classes lose most accuracy"
 """Classes that a file lists."""
 
 
@@ -48,6 +49,7 @@ def accuracy(found: Figures) -> Section | None:
             Titled("Expected calibration error (ECE)", label_tables.calibration(entries)),
             Beside([choice], [Text(label_tables.CALIBRATION_NOTE)]),
         ],
+        "top-1, top-5 and calibration",
     )
 
 
@@ -92,7 +94,11 @@ def corruption_errors(found: Figures) -> Section | None:
     published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(shown, columns))
     notes = [Text(f"Sources: {sources}.")] if sources else []
     beside = _beside_published(found)
-    return Section("ImageNet-C corruption error", [*blocks, *beside, published, *notes])
+    return Section(
+        "ImageNet-C corruption error",
+        [*blocks, *beside, published, *notes],
+        "beside published models",
+    )
 
 
 def _beside_published(found: Figures) -> list[Block]:
@@ -122,7 +128,9 @@ def classes(found: Figures) -> Section | None:
         return None
     known = dataset.grouped(dataset.comparable_classes(entries), "model")
     if not known:
-        return Section("Classes", [Text(dataset.TOO_FEW_OF_A_CLASS), _every_class(entries)])
+        return Section(
+            "Classes", [Text(dataset.TOO_FEW_OF_A_CLASS), _every_class(entries)], _ABOUT_CLASSES
+        )
     blocks: list[Block] = [Text(dataset.CLASS_NOTE)]
     for labels, names in models.by_labels(dataset.grouped(entries, "model")):
         mine = [entry for name in names for entry in known.get(name, [])]
@@ -137,7 +145,7 @@ def classes(found: Figures) -> Section | None:
         table = Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS))
         every = [entry for entry in entries if entry["model"] in names]
         blocks += [chart, _every_class(every, table)]
-    return Section("Classes", blocks)
+    return Section("Classes", blocks, _ABOUT_CLASSES)
 
 
 def _every_class(entries: Sequence[Entry], printed: Titled | None = None) -> Sortable:

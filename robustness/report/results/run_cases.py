@@ -41,7 +41,7 @@ Change = Callable[[Picture, Condition, Row], Images]
 def section(run: Run, found: Figures, *, cases: bool = True) -> Section:
     """The worst and the surviving cases, each image once; without ``cases`` the heading alone."""
     shown = [_cases(run, found, kind) for kind in KINDS] if cases else [Cases("", lambda: iter(()))]
-    return Section("Images", shown)
+    return Section("Images", shown, "filter them and open each on Live")
 
 
 def _cases(run: Run, found: Figures, kind: str) -> Cases:

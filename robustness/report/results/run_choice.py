@@ -62,7 +62,7 @@ def trade_offs(run: Run, found: Figures) -> Section | None:
         printed=axes[:1],
         first=axes[0],
     )
-    return Section("Trade-offs", [chart])
+    return Section("Trade-offs", [chart], "accuracy against robustness, latency and size")
 
 
 def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:

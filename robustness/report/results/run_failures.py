@@ -21,6 +21,7 @@ from robustness.runs.selection import Chosen
 from robustness.statistics.slices import SLICE_RULE
 
 _SLICES, _NOT_WORSE = 10, 5
+_ABOUT = "images with a property in common that do worse"
 """Slices that a chart and a file show, and how many if none is significantly worse."""
 
 
@@ -47,7 +48,7 @@ def slices(found: Failures) -> Section:
     """The subgroups of images where a model is significantly worse."""
     if not found.slices:
         why = found.unknown or ["Slices need at least 40 images, and a property that differs."]
-        return Section("Slices", [Text(" ".join(why))])
+        return Section("Slices", [Text(" ".join(why))], _ABOUT)
     title = dataset.QUANTITIES[found.quantity]
     worse = [entry for entry in found.slices if entry["worse"]]
     told = (
@@ -65,7 +66,7 @@ def slices(found: Failures) -> Section:
     table = Titled("Significantly worse" if worse else "Not significant", slice_table(shown))
     told = " ".join([told, *found.unknown])
     blocks: list[Block] = [Text(told, SLICE_RULE), chart, table, every]
-    return Section("Slices", blocks)
+    return Section("Slices", blocks, _ABOUT, link="slice")
 
 
 def slice_table(entries: Sequence[Entry]) -> Table:

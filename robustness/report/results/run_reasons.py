@@ -60,7 +60,7 @@ def changes(found: Failures) -> Section | None:
             Titled("Consistency by class and by group", Table.of(whole, _GROUP[1:])),
             Titled("Under each perturbation", Table.of(each, _GROUP), long=True),
         ]
-    return Section("Changed classes", blocks)
+    return Section("Changed classes", blocks, "what predictions become", link="change")
 
 
 def _changes(entries: Sequence[Entry]) -> list[Block]:
@@ -114,7 +114,7 @@ def agreement(found: Failures) -> Section | None:
     blocks: list[Block] = [chart, table, Text(f"{_COUNTED} {_together(found)}", AGREEMENT_RULE)]
     if found.majority:
         blocks.append(Titled("What a majority would do", Table.of(found.majority, _MAJORITY)))
-    return Section("Agreement", blocks)
+    return Section("Agreement", blocks, "where one model fails and another does not", "against")
 
 
 def _together(found: Failures) -> str:
@@ -168,7 +168,8 @@ def confidence(found: Failures) -> Section | None:
     )
     area = Titled("Area under the curve (lower is better)", Table.of(found.risk_coverage, _AREA))
     rule = Text("A threshold withholds predictions of low confidence.", ABSTAINING_RULE)
-    return Section("Confidence", [Beside([chart], [area]), rule, choice])
+    about = "what answering only above a threshold saves"
+    return Section("Confidence", [Beside([chart], [area]), rule, choice], about)
 
 
 def _at_threshold(found: Failures, at: float) -> list[Block]:
@@ -217,7 +218,7 @@ def maps(made: Sequence[EmbeddingMap]) -> Section | None:
         first=first,
         listed=True,
     )
-    return Section("Map", [choice])
+    return Section("Map", [choice], "how far perturbed images move", link="map")
 
 
 def _map(made: EmbeddingMap, title: str) -> list[Block]:

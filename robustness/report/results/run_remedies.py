@@ -72,7 +72,7 @@ def section(found: RemedyFigures) -> Section | None:
         table = Table.of(entries, _abstentions(_quantity(found)))
         blocks.append(Titled("Abstaining below a confidence", table))
         blocks.append(Text(note))
-    return Section(QUESTION, blocks) if blocks else None
+    return Section(QUESTION, blocks, "remedies without training") if blocks else None
 
 
 def _quantity(found: RemedyFigures) -> str:

@@ -50,7 +50,7 @@ def ranking(found: Figures) -> Section:
         printed=[found.ranked_by],
         first=found.ranked_by,
     )
-    return Section("Ranking", [choice])
+    return Section("Ranking", [choice], "which differences between models are significant")
 
 
 def _titles(quantities: Iterable[str]) -> dict[str, str]:
@@ -103,7 +103,8 @@ def perturbations(found: Figures) -> Section:
     every = Sortable(
         "All figures by model and condition", lambda: tables.conditions(entries), printed=table
     )
-    return Section("Perturbations", [by_figure, every])
+    about = "under which each model fails"
+    return Section("Perturbations", [by_figure, every], about, link="cell")
 
 
 def _at_strengths(found: Figures, quantity: str) -> Chooser:
@@ -195,6 +196,7 @@ def curves(found: Figures) -> Section | None:
     return Section(
         "Over strength",
         [choice, Text("Bands are 95 % intervals. They overlap more than paired differences.")],
+        "how fast each model loses",
     )
 
 
@@ -218,7 +220,7 @@ def under_attack(found: Figures) -> Section | None:
     blocks: list[Block] = [table, Text(label_tables.ROBUST_NOTE)]
     if pairs := found.pairs_under_attack:
         blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
-    return Section("Attacks", blocks)
+    return Section("Attacks", blocks, "what is correct under every attack")
 
 
 def unreadable(images: Sequence[tuple[str, str]]) -> Section | None:

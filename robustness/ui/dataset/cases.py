@@ -16,6 +16,7 @@ from robustness.charts.verdict import outcomes
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
+from robustness.report.content import Section
 from robustness.report.copy_as import link_values
 from robustness.report.results import run_cases, run_failures
 from robustness.runs import Run, selected_cases
@@ -26,6 +27,7 @@ from robustness.ui.frame.page import boundary, fragment
 from robustness.ui.session.inputs import listed, one_of
 from robustness.ui.session.run_link import page_link
 from robustness.ui.shown import results
+from robustness.ui.shown.blocks import folded
 from robustness.ui.work import memo
 
 IN_A_ROW = 3
@@ -34,9 +36,14 @@ ALL = "all"
 
 
 @fragment
-def gallery(title: str, run: Run, found: Figures) -> None:
+def gallery(section: Section, run: Run, found: Figures) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
-    st.header(title, anchor=False)
+    if (opened := folded(section.title, section.about)) is not None:
+        with opened:
+            _gallery(run, found)
+
+
+def _gallery(run: Run, found: Figures) -> None:
     kind = one_of("Cases", run_cases.KINDS, "cases", shows_label=False)
     classes: dict[str, list[tuple[str, int]]] = {}
     for model, index in found.classes:

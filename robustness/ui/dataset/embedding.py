@@ -13,19 +13,23 @@ from robustness.runs.selection import Chosen
 from robustness.ui.frame.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed
+from robustness.ui.shown.blocks import folded
 from robustness.ui.work.long_work import Work
+
+_ABOUT = "how far perturbed images move in the features of a model"
 
 
 def ask(run: Run) -> None:
     """Draw the choice of a model and a condition, and the button; make the map once asked to."""
     if not run.finished or run.told:
         return
-    if not kept_maps(run):
-        st.header("Map", anchor=False)
-        st.caption(
-            "A map shows how far a perturbation moves images in the features of a model. The model "
-            f"predicts about {IMAGES} images again."
-        )
+    if (opened := folded("Another map" if kept_maps(run) else "Map", _ABOUT)) is not None:
+        with opened:
+            _ask(run)
+
+
+def _ask(run: Run) -> None:
+    st.caption(f"The model predicts about {IMAGES} images again.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         names = {name: models.label(name) for name in run.manifest.spec.model_names}
         model = listed("Model", names, "new_map_model")

@@ -65,9 +65,9 @@ def show(run: Opened) -> None:
         if any(isinstance(block, Cases) for block in section.blocks):
             if run.run.manifest.race is None:  # else few images have a condition
                 embedding.ask(run.run)
-            cases.gallery(section.title, run.run, found)
+            cases.gallery(section, run.run, found)
         else:
-            fragment(blocks.section)(section, opened, run.id)
+            fragment(blocks.section)(section, opened, run.id, alone=run.run.raced is not None)
     components.place("place", run.id)
 
 
@@ -92,4 +92,4 @@ def _nothing(run: Opened) -> None:
     else:
         st.info("No image is measured yet.", icon=":material/hourglass_empty:")
     if unreadable := run_sections.unreadable(run.run.unreadable):
-        blocks.section(unreadable, lambda *_: None, "")
+        blocks.section(unreadable, lambda *_: None, "", alone=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
@@ -30,10 +31,29 @@ def block(block: Block) -> None:
     _draw([block], lambda *_: None, "", {})
 
 
-def section(section: Section, clicked: Clicked, kept: str) -> None:
-    """Draw a section; a click on a chart is remembered for the result ``kept``."""
-    st.header(section.title, anchor=False)
-    _draw(section.blocks, clicked, kept, {})
+def section(section: Section, clicked: Clicked, kept: str, *, alone: bool = False) -> None:
+    """Draw a section if it is open; a click on a chart is remembered for the result ``kept``.
+
+    One that stands ``alone`` is open at first.
+    """
+    if (opened := folded(section.title, section.about, section.link, alone)) is not None:
+        with opened:
+            _draw(section.blocks, clicked, kept, {})
+
+
+def folded(
+    title: str, about: str = "", link: str = "", opened: bool = False
+) -> DeltaGenerator | None:
+    """Draw the heading ``title``, folded at first; return the container below it if it is open.
+
+    The link says what is open: by itself, or by ``link``, which a click in the section sets.
+    """
+    key = "show_" + "_".join(re.findall(r"\w+", title.lower()))
+    if link in st.query_params and key not in st.session_state:
+        st.session_state[key] = True
+    label = f"**{plain(title)}** {plain(about)}"
+    drawn = st.expander(label, expanded=opened, key=key, bind="query-params")
+    return drawn if drawn.open else None
 
 
 def _draw(

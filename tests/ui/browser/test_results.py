@@ -35,6 +35,7 @@ def results(
     shares = {"SqueezeNet": 0.5, "EfficientNetLite1": 0.8}
     run = saved(kept_runs / "looked-at", digests, shares, source=source)
     link = f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1"
+    link += "&show_perturbations=true&show_images=true"
     with visiting(browser, link, charts=True) as page:
         yield page, run
     runs.delete(run.folder)
