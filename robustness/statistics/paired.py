@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,14 +70,21 @@ def sign_flip(net: Integers) -> float:
 
 def _distribution(sizes: Integers) -> NDArray[np.float64]:
     """The chances of every total of ``sizes`` with random signs, from -sum to +sum."""
-    from scipy.stats import binom
-
     chances = np.ones(1)
     for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
         step = np.zeros(2 * size * count + 1)  # count coins of that size: steps of twice the size
-        step[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        step[:: 2 * size] = _heads(int(count))
         chances = np.convolve(chances, step)
     return chances
+
+
+@lru_cache(maxsize=512)  # many pairs of models have the same few counts
+def _heads(coins: int) -> NDArray[np.float64]:
+    """The chances of 0 to ``coins`` heads; not to be changed."""
+    from scipy.stats import binom
+
+    found: NDArray[np.float64] = binom.pmf(np.arange(coins + 1), coins, 0.5)
+    return found
 
 
 def established(p: float, low: float | None, high: float | None) -> bool:
