@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from robustness import models
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
 from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
@@ -21,6 +24,8 @@ _COLUMNS = (
     *("clean_probability", "probability", "remedies"),
 )
 _TRIAL = ("clean_top1", "top1")
+
+Classes = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -62,26 +67,31 @@ def _fresh(run: Run) -> RemedyFigures:
     known: set[bool] = set()
     names = [chain.id for chain in spec.remedies if not chain.abstains]
     if spec.remedies and run.row_count:
-        counted = run.rows.axes.positions[run.rows.axes.image_of >= 0]
         for model in spec.model_names:
-            table = run.table(_COLUMNS, model)
-            table = table.filter(pc.is_in(table["position"], pa.array(counted, pa.int32())))
+            table = counted_rows(run, model)
             known |= set(pc.unique(table["label"].is_valid()).to_pylist())
-            for condition, found in _by_condition(table):
+            for condition, found in by_condition(table):
                 trials += _trials(model, condition, found, names)
                 if len(found["good"]) > 1 and any(chain.abstains for chain in spec.remedies):
                     abstentions.append(abstention(model, condition, found, kept=ANSWERED_ORIGINALS))
     labelled = None if len(known) > 1 else known != {False}
-    return RemedyFigures(tuple(gains(trials)), tuple(abstentions), _milliseconds(run), labelled)
+    return RemedyFigures(tuple(gains(trials)), tuple(abstentions), milliseconds(run), labelled)
 
 
-def _by_condition(table: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
+def counted_rows(run: Run, model: str) -> pa.Table:
+    """The rows of ``model`` that remedies are judged by, without those of copies of images."""
+    counted = run.rows.axes.positions[run.rows.axes.image_of >= 0]
+    table = run.table(_COLUMNS, model)
+    return table.filter(pc.is_in(table["position"], pa.array(counted, pa.int32())))
+
+
+def by_condition(table: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each condition with its columns by image, in the order of the dataset."""
     for condition in pc.unique(table["condition"]).to_pylist():
         own = table.filter(pc.equal(table["condition"], condition)).sort_by("position")
         found: dict[str, Any] = {
             name: own[name].to_numpy()
-            for name in ("clean_top1", "top1", "clean_probability", "probability")
+            for name in ("position", "clean_top1", "top1", "clean_probability", "probability")
         }
         found["right"] = pc.coalesce(own["label"], own["clean_top1"]).to_numpy()
         found["good"] = found["top1"] == found["right"]
@@ -89,30 +99,50 @@ def _by_condition(table: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
         yield condition, found
 
 
-def _trials(
-    model: str, condition: str, found: dict[str, Any], names: list[str]
-) -> Iterator[PairedTruths]:
-    structs = found["remedies"].flatten()
-    if structs.field("remedy").to_pylist() != names * len(found["right"]):
+def trial_classes(
+    model: str, condition: str, found: Mapping[str, Any], names: Sequence[str]
+) -> Iterator[tuple[str, Classes, Classes]]:
+    """Each remedy of ``names`` with the top-1 classes behind it: of the originals, and perturbed.
+
+    Raises ``RunError`` for rows without these remedies.
+    """
+    structs, count = found["remedies"].flatten(), len(found["right"])
+    if structs.field("remedy").to_pylist() != list(names) * count:
         raise RunError(
             f"The rows of {model} under {condition} lack some of the remedies of the run: it was "
             "damaged or changed. Evaluate the same anew."
         )
-    attack = (known := readable(condition)) is not None and known.needs_model
-    right = found["right"]
+    clean, top = (structs.field(each).to_numpy().reshape(count, len(names)) for each in _TRIAL)
+    for place, name in enumerate(names):
+        yield name, clean[:, place], top[:, place]
+
+
+def is_attack(condition: str) -> bool:
+    """Whether the condition with this id is an attack, which only counts as failed if the original
+    is correct, too."""
+    return (known := readable(condition)) is not None and known.needs_model
+
+
+def _trials(
+    model: str, condition: str, found: dict[str, Any], names: list[str]
+) -> Iterator[PairedTruths]:
+    attack, right = is_attack(condition), found["right"]
     clean_before = found["clean_top1"] == right
     before = found["good"] & clean_before if attack else found["good"]
-    for place, name in enumerate(names):
-        clean, top = (
-            structs.field(each).to_numpy().reshape(len(right), len(names))[:, place]
-            for each in _TRIAL
-        )
+    for name, clean, top in trial_classes(model, condition, found, names):
         clean_after = clean == right
         after = (top == right) & clean_after if attack else top == right
         yield PairedTruths(name, model, condition, before, after, clean_before, clean_after)
 
 
-def _milliseconds(run: Run) -> dict[tuple[str, str], float]:
+def together(run: Run, model: str) -> tuple[str, ...]:
+    """The models of ``run`` with the classes of ``model``, which ``average`` and ``vote`` ask."""
+    groups = models.by_labels(run.manifest.spec.model_names)
+    return next(names for _, names in groups if model in names)
+
+
+def milliseconds(run: Run) -> dict[tuple[str, str], float]:
+    """As ``RemedyFigures.milliseconds``."""
     manifest = run.manifest
     found = {}
     for chain in manifest.spec.remedies:
@@ -123,8 +153,11 @@ def _milliseconds(run: Run) -> dict[tuple[str, str], float]:
                 continue
             more = (chain.passes - 1) * (latency or 0.0)
             if chain.several_models:
-                others = [name for name in manifest.spec.model_names if name != model]
-                more = sum(manifest.costs.get(name, {}).get("latency_ms", 0.0) for name in others)
+                others = [name for name in together(run, model) if name != model]
+                latencies = [manifest.costs.get(name, {}).get("latency_ms") for name in others]
+                if None in latencies:
+                    continue
+                more = sum(filter(None, latencies))
             if latency is not None or chain.passes == 1:
                 found[chain.id, model] = prepared + more
     return found
