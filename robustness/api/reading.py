@@ -108,6 +108,7 @@ def choose(
     max_megabytes: float | None = None,
     margin: float = MARGIN,
     budget: str | PathLike[str] | None = None,
+    remedies: bool = False,
 ) -> ModelChoice:
     """The model of ``run`` to ship, or those that cannot be told apart; ``.sentences`` say it.
 
@@ -115,9 +116,10 @@ def choose(
     ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below
     ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
     ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out. A
-    difference below ``margin`` (a share) is a tie. Raises ``ParameterError`` for criteria that the
-    run cannot answer.
+    difference below ``margin`` (a share) is a tie. With ``remedies`` each model behind each remedy
+    that ``run`` tried is a candidate, too; ``.abstaining`` tells of a run that tried to abstain.
+    Raises ``ParameterError`` for criteria that the run cannot answer.
     """
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
     limits = None if budget is None else gate.read_budget(Path(budget))
-    return choosing.choose(run, criteria, limits)
+    return choosing.choose(run, criteria, limits, remedies=remedies)

@@ -37,6 +37,11 @@ def add(parsers: Parsers) -> None:
     chosen.add_argument(
         "--budget", type=Path, metavar="FILE.toml", help="rule out models that break its limits"
     )
+    chosen.add_argument(
+        "--remedies",
+        action="store_true",
+        help="also choose among the models behind each remedy that the run tried",
+    )
     add_shared(chosen, "--out")
 
 
@@ -68,6 +73,7 @@ def choose_command(options: argparse.Namespace) -> int:
         max_latency_ms=options.max_latency_ms,
         max_megabytes=options.max_megabytes,
         budget=options.budget,
+        remedies=options.remedies,
         **({} if options.margin is None else {"margin": options.margin}),
     )
     if options.json:
@@ -78,7 +84,7 @@ def choose_command(options: argparse.Namespace) -> int:
 
     weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
     console.say("\n".join(found.sentences))
-    tables = [run_choice.table(found.models, found.quantity)]
+    tables = [run_choice.table(found.models, found.quantity, found.abstaining)]
     for run in opened:
         tables += run_race.tables(run, run.raced) if run.raced is not None else []
     console.say(report.printed_blocks([*tables, *map(report.Text, weighted)]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from robustness import models
 from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
 from robustness.statistics.paired import SMALLEST
@@ -13,6 +12,8 @@ from robustness.statistics.ranking import planned
 
 BEST, TIED, WORSE, RULED_OUT, NOT_COMPARED = "best", "tied", "worse", "ruled out", "not compared"
 
+_MOST = 5
+"""Names in a sentence; of more, the others are counted."""
 
 NAMES = {
     "consistency": "consistency",
@@ -29,29 +30,26 @@ def sentences(
     ruled_out = sum(entry["status"] == RULED_OUT for entry in told)
     if len(best) == 1 and 0 < ruled_out == len(told) - 1:
         score = f"{NAMES[quantity]} {best[0]['robust']:.1%}"
-        yield f"Only {models.label(best[0]['model'])} meets the criteria: {score}."
+        yield f"Only {best[0]['label']} meets the criteria: {score}."
     elif best:
         yield from _first(best, quantity, images, more, margin)
     else:
         yield "No model meets the criteria."
-    worse = [
-        f"{models.label(entry['model'])} is worse by "
-        f"{100 * (best[0]['robust'] - entry['robust']):.0f} points"
-        for entry in told
-        if entry["status"] == WORSE
-    ]
-    if worse:
-        yield f"{_listed(worse)}."
+    yield from _worse_told([entry for entry in told if entry["status"] == WORSE], best)
     yield from _weakest_told(best)
-    for entry in told:
-        if entry["status"] in (RULED_OUT, NOT_COMPARED):
-            yield f"{models.label(entry['model'])} is {entry['status']}: {entry['reason']}."
+    out = [entry for entry in told if entry["status"] in (RULED_OUT, NOT_COMPARED)]
+    shown = out if len(out) <= _MOST else out[: _MOST - 1]
+    for entry in shown:
+        yield f"{entry['label']} is {entry['status']}: {entry['reason']}."
+    if rest := out[len(shown) :]:
+        statuses = " or ".join(dict.fromkeys(entry["status"] for entry in rest))
+        yield f"{len(rest)} more are {statuses}."
 
 
 def _first(
     best: Sequence[Mapping[str, Any]], quantity: str, images: int, more: int | None, margin: float
 ) -> Iterator[str]:
-    names = [models.label(entry["model"]) for entry in best]
+    names = [entry["label"] for entry in best]
     on = counted(images, "image")
     if len(best) == 1:
         sure = (
@@ -69,20 +67,31 @@ def _first(
         yield f"Differences below {100 * margin:g} points count as ties."
 
 
+def _worse_told(
+    worse: Sequence[Mapping[str, Any]], best: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    points = [f"{100 * (best[0]['robust'] - entry['robust']):.0f}" for entry in worse]
+    if len(worse) > _MOST:
+        yield f"{len(worse)} others are worse by {points[0]} to {points[-1]} points."
+    elif worse:
+        each = zip(worse, points, strict=True)
+        said = [f"{entry['label']} is worse by {by} points" for entry, by in each]
+        yield f"{_listed(said)}."
+
+
 def _weakest_told(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    weak = {entry["model"]: entry["weakest"] for entry in best if entry["weakest"] is not None}
+    weak = [(entry["label"], entry["weakest"]) for entry in best if entry["weakest"] is not None]
     if not weak:
         return
-    if len(set(weak.values())) == 1:
+    if len({under for _, under in weak}) == 1:
         subject = "All are" if len(weak) > 1 else "It is"
-        yield f"{subject} weakest under {perturbation_label(next(iter(weak.values()))).lower()}."
+        yield f"{subject} weakest under {perturbation_label(weak[0][1]).lower()}."
         return
-    each = [
-        f"{models.label(name)} under {perturbation_label(under).lower()}"
-        for name, under in weak.items()
-    ]
+    each = [f"{name} under {perturbation_label(under).lower()}" for name, under in weak]
     yield f"Weakest: {_listed(each)}."
 
 
 def _listed(names: Sequence[str]) -> str:
+    if len(names) > _MOST:
+        names = [*names[: _MOST - 1], f"{len(names) - _MOST + 1} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

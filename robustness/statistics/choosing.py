@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.metrics.intervals import FEWEST, difference_bounds
+from robustness.statistics.candidates import Candidate
 from robustness.statistics.choice_told import BEST, NOT_COMPARED, RULED_OUT, TIED, WORSE, sentences
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import number, shares
@@ -49,13 +50,17 @@ class ModelChoice:
     ``best`` is one model, or those tied with the first; empty if none meets the criteria.
     ``certainty`` is the share of resamples of the images in which the first of ``best`` scores
     highest, None for one candidate or too few images. ``worse`` names the models that are
-    significantly worse than the first, by ``margin`` or more. ``models`` has an entry per model,
-    best first: ``model``, ``status``, ``reason`` (of one ruled out), ``accuracy`` of the originals,
+    significantly worse than the first, by ``margin`` or more. ``models`` has an entry per
+    candidate, best first: ``model``, ``label``, ``remedy`` ("" without one), ``status``, ``reason``
+    (of one ruled out), ``accuracy`` of the originals,
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
     ``place_high`` (simultaneous 95 %), ``weakest`` (perturbation) with ``weakest_value``,
-    ``latency_ms``, ``megabytes``. ``more_images`` would show a
+    ``latency_ms``, ``megabytes``, ``memory_megabytes``. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
-    ``weighted`` says which perturbations each weight was for.
+    ``weighted`` says which perturbations each weight was for. ``abstaining`` has an entry per model
+    of a run that tried to abstain, outside the ranking: ``model``, ``label``, ``confidence``,
+    ``answered`` (share of the images), ``accuracy_of_answered`` and ``accuracy_of_all``
+    (consistencies without labels).
     """
 
     best: tuple[str, ...]
@@ -68,6 +73,7 @@ class ModelChoice:
     more_images: int | None
     weighted: Mapping[str, Sequence[str]]
     sentences: tuple[str, ...]
+    abstaining: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def compared(self) -> bool:
@@ -76,12 +82,13 @@ class ModelChoice:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {**vars(self), "models": [dict(entry) for entry in self.models]}
+        entries = {name: list(map(dict, getattr(self, name))) for name in ("models", "abstaining")}
+        return {**vars(self), **entries}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> ModelChoice:
         """What ``as_dict`` told, also after a way through JSON."""
-        names = ("best", "worse", "models", "sentences")
+        names = ("best", "worse", "models", "sentences", "abstaining")
         return cls(**{**told, **{name: tuple(told[name]) for name in names}})
 
 
@@ -90,8 +97,9 @@ def choose(
     criteria: Criteria | None = None,
     costs: Mapping[str, Cost] | None = None,
     ruled_out: Mapping[str, str] | None = None,
+    more: Sequence[Candidate] = (),
 ) -> ModelChoice:
-    """The choice among the models of ``figures``.
+    """The choice among the models of ``figures`` and the candidates ``more``.
 
     Models score by what the run ranks them by: accuracy on labelled images, robust accuracy under
     attacks alone, else consistency; only images that every candidate was asked about count.
@@ -100,14 +108,14 @@ def choose(
     A model is worse than the first if the paired difference is significant (as in ``compare``) and
     at least the margin. Raises ``ParameterError`` for criteria that the run cannot answer.
     """
-    criteria, costs = criteria or Criteria(), costs or {}
+    criteria, further = criteria or Criteria(), {each.id: each for each in more}
+    costs = {**(costs or {}), **{name: each.cost for name, each in further.items()}}
     quantity = figures.ranked_by
-    of = {grid.model: grid for grid in figures.grids}
-    summary = {entry["model"]: entry for entry in figures.summary}
-    reasons = {**reasons_against(summary, criteria, costs), **(ruled_out or {})}
-    allowed = [name for name in of if name not in reasons]
-    sets = [names for _, names in models.by_labels(allowed)]
-    group: Sequence[str] = max(sets, key=len, default=())
+    of = {grid.model: grid for grid in [*figures.grids, *(each.grid for each in more)]}
+    accuracies = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
+    accuracies |= {name: each.accuracy for name, each in further.items()}
+    reasons = {**reasons_against(accuracies, criteria, costs), **(ruled_out or {})}
+    group = _largest([name for name in of if name not in reasons], further)
     keys = next(iter(of.values())).conditions
     weights, weighted = weights_of(keys, criteria.weights, quantity)
     scored = _Scored([_values(of[name], quantity) for name in group], weights)
@@ -125,8 +133,9 @@ def choose(
         {
             **dict.fromkeys(_SCORES),
             **entry,
-            "accuracy": summary[entry["model"]]["clean_accuracy"],
-            **_weakest(figures, entry["model"], quantity),
+            **_described(entry["model"], further.get(entry["model"])),
+            "accuracy": accuracies[entry["model"]],
+            **_weakest(figures, entry["model"], quantity, further.get(entry["model"])),
             **vars(costs.get(entry["model"], Cost())),
         }
         for entry in [*ranked.entries, *others]
@@ -144,6 +153,22 @@ def choose(
         weighted=weighted,
         sentences=tuple(sentences(told, quantity, scored.images, ranked.more, criteria.margin)),
     )
+
+
+def _described(name: str, further: Candidate | None) -> dict[str, str]:
+    if further is None:
+        return {"label": models.label(name), "remedy": ""}
+    return {"label": further.label, "remedy": further.remedy}
+
+
+def _largest(allowed: Sequence[str], further: Mapping[str, Candidate]) -> list[str]:
+    """Those of ``allowed`` with the same classes, of the largest such set."""
+    like = {name: further[name].model if name in further else name for name in allowed}
+    sets = [
+        [name for name in allowed if like[name] in known]
+        for _, known in models.by_labels(dict.fromkeys(like.values()))
+    ]
+    return max(sets, key=len, default=[])
 
 
 class _Ranked(NamedTuple):
@@ -288,7 +313,9 @@ def _more(pair: Pair, scored: _Scored, margin: float) -> int | None:
     return None if needed is None else needed - images
 
 
-def _weakest(figures: Told, model: str, quantity: str) -> dict[str, Any]:
+def _weakest(figures: Told, model: str, quantity: str, further: Candidate | None) -> dict[str, Any]:
+    if further is not None and quantity != "robust_accuracy":
+        return further.weakest(QUANTITIES[quantity])
     known = [
         entry
         for entry in figures.by_perturbation

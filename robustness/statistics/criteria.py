@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,25 +55,26 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds per image and megabytes of weights; None if unknown."""
+    """Milliseconds per image, megabytes of weights and of the loaded model; None if unknown."""
 
     latency_ms: float | None = None
     megabytes: float | None = None
+    memory_megabytes: float | None = None
 
 
 def reasons_against(
-    summary: Mapping[str, Mapping[str, Any]], criteria: Criteria, costs: Mapping[str, Cost]
+    accuracies: Mapping[str, float | None], criteria: Criteria, costs: Mapping[str, Cost]
 ) -> dict[str, str]:
-    """The reasons why models are ruled out, by model."""
+    """The reasons why models are ruled out, by model; ``accuracies`` are of the originals."""
     found = {}
     floor = criteria.min_accuracy
-    if floor is not None and all(e["clean_accuracy"] is None for e in summary.values()):
+    if floor is not None and all(accuracy is None for accuracy in accuracies.values()):
         raise ParameterError(
             "A floor of accuracy needs labelled images, and this run has none: leave out "
             "min_accuracy, or evaluate images with labels."
         )
-    for name, entry in summary.items():
-        accuracy, cost = entry["clean_accuracy"], costs.get(name, Cost())
+    for name, accuracy in accuracies.items():
+        cost = costs.get(name, Cost())
         if floor is not None and (accuracy is None or accuracy < floor):
             known = "unknown" if accuracy is None else f"{accuracy:.1%}"
             found[name] = f"accuracy {known}, wanted at least {floor:.1%}"

@@ -19,10 +19,11 @@ Expected = Callable[[float], float]
 def expected(entries: Sequence[Mapping[str, Any]]) -> Expected | None:
     """The score ``robust`` that ``accuracy`` predicts, both as shares; None for too few models.
 
-    A least-squares line through the logits of the ``entries`` of a choice, as in "Measuring
-    Robustness to Natural Distribution Shifts in Image Classification" (NeurIPS 2020).
+    A least-squares line through the logits of the ``entries`` of a choice, without those behind a
+    remedy, as in "Measuring Robustness to Natural Distribution Shifts in Image Classification"
+    (NeurIPS 2020).
     """
-    points = [(e["accuracy"], e["robust"]) for e in entries]
+    points = [(e["accuracy"], e["robust"]) for e in entries if not e.get("remedy")]
     inside = [(x, y) for x, y in points if None not in (x, y) and 0 < x < 1 and 0 < y < 1]
     if len(inside) < FEWEST_MODELS or len({x for x, _ in inside}) < 2:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from robustness.evaluation.suites import study_conditions
 from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import image_digest
+from robustness.remedies import Chain
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import Asked, Manifest
 from robustness.runs.parts import write_part
 from tests.support.made_datasets import drawing
 
 Shares = Mapping[str, float]
+Changed = Callable[[Measurement, int, int], Measurement]
 ESPRESSO, TABBY = 967, 281
 
 
@@ -52,14 +54,18 @@ def saved(
     unreadable: Sequence[tuple[str, str]] = (),
     kept: Mapping[str, NDArray[np.bool_]] | None = None,
     each: int = 256,
+    remedies: Sequence[Chain] = (),
+    changed: Changed | None = None,
 ) -> runs.Run:
     """A run in ``folder`` in which every model keeps its share of the answers, drawn by chance.
 
     ``kept`` gives the answers (images, conditions) of a model instead. A file of rows holds
-    ``each`` images.
+    ``each`` images. ``changed`` makes another row of one, of its image and its condition, by their
+    places; with ``remedies`` it adds a trial of each.
     """
     chosen = tuple(conditions) or study_conditions()
     spec = RunSpec(tuple((name, f"sha256:{name}") for name in shares), chosen, seed=3)
+    spec = replace(spec, remedies=tuple(remedies))
     rng = np.random.default_rng(0)
     size = (len(digests), len(chosen))
     answers = {
@@ -70,7 +76,7 @@ def saved(
     parts = []
     for start in range(0, len(items), each):
         some = items[start : start + each]
-        chunk = _chunk(start // each, some, start, spec, answers, labelled)
+        chunk = _chunk(start // each, some, start, spec, answers, labelled, changed)
         if not start:
             chunk = replace(chunk, unreadable=tuple(unreadable))
         parts.append(write_part(folder, [chunk], seconds=1.5))
@@ -98,17 +104,17 @@ def _chunk(
     spec: RunSpec,
     answers: Mapping[str, NDArray[np.bool_]],
     labelled: bool,
+    changed: Changed | None,
 ) -> Chunk:
     rows, positions = [], []
     for place, (name, digest) in enumerate(items, start=start):
         for model in spec.model_names:
             for at, condition in enumerate(spec.conditions):
                 stays = bool(answers[model][place, at])
-                rows.append(
-                    measurement(name, digest, model, condition, stays, labelled, place + at)
-                )
+                row = measurement(name, digest, model, condition, stays, labelled, place + at)
+                rows.append(changed(row, place, at) if changed else row)
                 positions.append(place)
-    return Chunk(number, to_table(rows, positions), len(items), ())
+    return Chunk(number, to_table(rows, positions, remedied=bool(spec.remedies)), len(items), ())
 
 
 def measurement(

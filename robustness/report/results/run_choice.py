@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robustness.base.text import visible
 from robustness.charts import dataset, trade
 from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import perturbation_label
@@ -12,6 +13,7 @@ from robustness.perturbations import REGISTRY
 from robustness.report.content import Block, Chart, Chooser, Section, Text, Titled
 from robustness.report.wording import listed, model
 from robustness.runs import Run
+from robustness.runs.candidates import with_abstaining
 from robustness.statistics import Figures, ModelChoice
 from robustness.statistics.effective import above_expected, expected
 
@@ -29,11 +31,21 @@ _RULE = (
     "Latency is the median of one image on the machine that ended the run. Memory is estimated "
     "from the weights."
 )
+_REMEDIES = (
+    "Each model behind a remedy is one more candidate; tests and ranks are corrected for the "
+    "number of candidates. The best score of many is likely a little too high. Latency "
+    "includes the remedy."
+)
+_ABSTAINING = (
+    "Abstaining: no prediction below the confidence that 95 % of the originals reach. Half of the "
+    "images set the confidence; the shares are of the other half. These rows are not ranked, "
+    "because accuracies of different images cannot be compared."
+)
 
 
 def section(run: Run, found: Figures) -> Section | None:
     """The choice among the models of ``run``; None where none has a score."""
-    told = blocks(run.manifest.costs, found.choice)
+    told = blocks(run.manifest.costs, with_abstaining(run, found.choice, {}))
     return Section(TITLE, told) if told else None
 
 
@@ -42,7 +54,12 @@ def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
     entries = priced(costs, chosen)
     if all(entry["robust"] is None for entry in entries):
         return []
-    return [table(entries, chosen.quantity), Text(_SHORT, _RULE)]
+    rule = _RULE
+    if any(entry["remedy"] for entry in entries):
+        rule += f" {_REMEDIES}"
+    if chosen.abstaining:
+        rule += f" {_ABSTAINING}"
+    return [table(entries, chosen.quantity, chosen.abstaining), Text(_SHORT, rule)]
 
 
 def trade_offs(run: Run, found: Figures) -> Section | None:
@@ -91,10 +108,11 @@ def risks(found: Figures) -> list[str]:
     return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
 
 
-def table(entries: Sequence[Entry], quantity: str) -> Titled:
-    """The models of a ``ModelChoice`` with their scores and costs."""
-    columns = _columns(entries, dataset.QUANTITIES[quantity])
-    return Titled("Models to choose from", Table.of(entries, columns))
+def table(entries: Sequence[Entry], quantity: str, abstaining: Sequence[Entry] = ()) -> Titled:
+    """The models of a ``ModelChoice`` with their scores and costs, then those that abstain."""
+    rows = [*entries, *({**_UNRANKED, **entry} for entry in abstaining)]
+    columns = _columns(rows, dataset.QUANTITIES[quantity])
+    return Titled("Models to choose from", Table.of(rows, columns))
 
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
@@ -120,9 +138,10 @@ def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
 def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
     columns: list[Column] = [
         ("Rank", _rank),
-        ("Model", lambda entry: model(entry["model"])),
-        (title, lambda entry: with_interval(entry, "robust")),
+        ("Model", lambda entry: visible(entry["label"])),
+        (title, _score),
         ("Original", lambda entry: _of("{:.1%}", entry["accuracy"])),
+        ("Answered", lambda entry: _of("{:.0%}", entry.get("answered"))),
         ("Above expected", lambda entry: _of("{:+.1f} points", _times_100(entry.get("above")))),
         ("First", lambda entry: _of("{:.0%}", entry["certainty"])),
         ("Latency", lambda entry: _of("{:.0f} ms", entry["latency_ms"])),
@@ -131,6 +150,19 @@ def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
         ("Weakest under", _weakest),
     ]
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
+
+
+_UNRANKED: Entry = {
+    **dict.fromkeys(("accuracy", "certainty", "latency_ms", "megabytes")),
+    **dict.fromkeys(("place_low", "place_high", "weakest")),
+    "status": "not ranked",
+}
+
+
+def _score(entry: Entry) -> str:
+    if "answered" in entry:
+        return _of("{:.1%} of answered", entry["accuracy_of_answered"])
+    return with_interval(entry, "robust")
 
 
 def _rank(entry: Entry) -> str:

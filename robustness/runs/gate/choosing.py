@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import effect
 from robustness.runs import gate, racing
+from robustness.runs.candidates import candidates, costs, weighable, with_abstaining
 from robustness.runs.saved import Run
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
@@ -29,14 +31,19 @@ def choose(
     chosen: Run | Sequence[Run],
     criteria: Criteria | None = None,
     budget: gate.Budget | None = None,
+    *,
+    remedies: bool = False,
 ) -> ModelChoice:
     """The best model of one run, or of several of the same images, by ``criteria``.
 
     ``budget`` rules out models that break it. Several runs count on the images and conditions that
-    all have; a model of more than one is taken from the first. Raises ``ParameterError`` for
+    all have; a model of more than one is taken from the first. With ``remedies`` each model behind
+    each remedy of a run is a candidate, too. Raises ``ParameterError`` for
     criteria or a budget that a run cannot answer, and for runs that share nothing.
     """
     several = [chosen] if isinstance(chosen, Run) else list(chosen)
+    if remedies:
+        _check_remedies(several, budget)
     for run in several:
         if not run.images:
             raise ParameterError(f"The run {run.id} has no image that could be read.")
@@ -48,14 +55,50 @@ def choose(
         raise ParameterError("Expected at least one run to choose from, got none.")
     if several[0].raced is not None:
         return _raced(several[0], several[0].raced, criteria, budget)
-    found = several[0].figures() if len(several) == 1 else Figures(together(several))
+    if len(several) == 1:
+        (run,) = several
+        out = _ruled_out(run, budget)
+        return of_run(run, run.figures(), criteria, out, remedies=remedies)
     spent: dict[str, Cost] = {}
-    out: dict[str, str] = {}
+    out = {}
     for run in reversed(several):  # the first run that has a model counts
         spent |= costs(run)
         out = {name: why for name, why in out.items() if name not in run.manifest.spec.model_names}
         out |= _ruled_out(run, budget)
-    return choose_among(found, criteria, spent, out)
+    return choose_among(Figures(together(several)), criteria, spent, out)
+
+
+def of_run(
+    run: Run,
+    figures: Figures,
+    criteria: Criteria | None = None,
+    ruled_out: Mapping[str, str] | None = None,
+    *,
+    remedies: bool = False,
+) -> ModelChoice:
+    """As ``choose`` for one run, whose ``figures`` are known."""
+    more = candidates(run, figures) if remedies else ()
+    chosen = choose_among(figures, criteria, costs(run), ruled_out, more)
+    return with_abstaining(run, chosen, (criteria or Criteria()).weights)
+
+
+def _check_remedies(several: Sequence[Run], budget: gate.Budget | None) -> None:
+    if budget is not None:
+        raise ParameterError(
+            "Expected remedies or a budget, got both: a budget checks models without remedies. "
+            "Leave one of them out."
+        )
+    if len(several) > 1:
+        raise ParameterError(
+            f"Expected one run to choose from with remedies, got {len(several)}: choose from each "
+            "run alone."
+        )
+    for run in several:
+        if run.manifest.race is not None or not weighable(run):
+            raise ParameterError(
+                f"Expected a run of all images that tried remedies, got {run.id}: evaluate with "
+                "remedies, or choose without them."
+            )
 
 
 def together(several: Sequence[Run]) -> list[Grid]:
@@ -111,14 +154,6 @@ def _check_weights(several: Sequence[Run]) -> None:
                 )
 
 
-def costs(run: Run) -> dict[str, Cost]:
-    """What each model of ``run`` costs, as its manifest tells."""
-    return {
-        name: Cost(cost.get("latency_ms"), cost.get("megabytes"))
-        for name, cost in run.manifest.costs.items()
-    }
-
-
 def _raced(
     run: Run, told: Mapping[str, Any], criteria: Criteria | None, budget: gate.Budget | None
 ) -> ModelChoice:
@@ -149,6 +184,8 @@ def _raced(
             {
                 **_UNKNOWN,
                 **entry,
+                "label": models.label(entry["model"]),
+                "remedy": "",
                 "robust_low": entry["low"],
                 "robust_high": entry["high"],
                 **vars(spent.get(entry["model"], Cost())),

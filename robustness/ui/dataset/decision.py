@@ -15,6 +15,7 @@ from robustness.evaluation.condition import perturbation_label
 from robustness.report import Report
 from robustness.report.results import run_choice
 from robustness.runs import Run
+from robustness.runs.candidates import weighable, with_abstaining
 from robustness.runs.cases import Chosen
 from robustness.runs.gate import choosing
 from robustness.statistics import Criteria, Figures, ModelChoice
@@ -36,26 +37,24 @@ def show(run: Opened, found: Figures, told: Report) -> None:
             if len(found.summary) > 1:
                 with st.popover("Compare two", icon=":material/difference:"):
                     _two(found)
-            criteria = _criteria_input(run, found)
+            criteria, remedies = _criteria_input(run, found)
             with st.popover("Share", icon=":material/link:"):
                 st.caption("Opens this run, for whoever can open this server.")
                 st.code(_link(run.id), language=None, wrap_lines=True)
             report_button(partial(report.of_run, run.run), run.id)
-        chosen = found.choice
-        if criteria != Criteria():
-            chosen = _chosen(run.id, run.written, criteria, found, run.run)
+        if by_own := remedies or criteria != Criteria():
+            chosen = _chosen(run.id, run.written, criteria, remedies, found, run.run)
+        else:
+            chosen = with_abstaining(run.run, found.choice, {})
         with answer:
-            _answer(run, found, told, chosen, criteria)
+            _answer(run, found, told, chosen, by_own)
         if failures and (first := _worst(chosen)):
             asked = _conditions(found, *first)
             cases.cell(run.run, found, perturbation_label(first[1]), asked, first[0])
 
 
-def _answer(
-    run: Opened, found: Figures, told: Report, chosen: ModelChoice, criteria: Criteria
-) -> None:
+def _answer(run: Opened, found: Figures, told: Report, chosen: ModelChoice, by_own: bool) -> None:
     first, *rest = told.answer
-    by_own = criteria != Criteria()
     said = " ".join(chosen.sentences) if by_own else first
     head = chosen.sentences[0] if said.startswith(chosen.sentences[0]) else said
     st.html(results.headline(head))
@@ -73,10 +72,11 @@ def _answer(
 
 
 def _worst(chosen: ModelChoice) -> tuple[str, str] | None:
-    """The first model and the perturbation under which it is weakest."""
-    if not chosen.best or chosen.models[0]["weakest"] is None:
+    """The first model, without a remedy, and the perturbation under which it is weakest."""
+    first = next((entry for entry in chosen.models if not entry["remedy"]), None)
+    if not chosen.best or first is None or first["weakest"] is None:
         return None
-    return str(chosen.models[0]["model"]), str(chosen.models[0]["weakest"])
+    return str(first["model"]), str(first["weakest"])
 
 
 def _conditions(found: Figures, model: str, perturbation: str) -> list[str]:
@@ -139,8 +139,8 @@ def _two(found: Figures) -> None:
         st.caption("These models have different classes: they cannot be compared.")
 
 
-def _criteria_input(run: Opened, found: Figures) -> Criteria:
-    """Draw what matters to the user."""
+def _criteria_input(run: Opened, found: Figures) -> tuple[Criteria, bool]:
+    """Draw what matters to the user; (the criteria, whether remedies make further candidates)."""
     attacks_alone = found.ranked_by == "robust_accuracy"
     with st.popover("Criteria", icon=":material/tune:"):
         risks = [] if attacks_alone else run_choice.risks(found)
@@ -160,13 +160,20 @@ def _criteria_input(run: Opened, found: Figures) -> Criteria:
             for label, key in (("Max latency, ms", "latency_ms"), ("Max size, MB", "megabytes"))
         )
         margin = _limit("Smallest difference that matters, points", "margin", 100.0)
-    return Criteria(
+        remedies = bool(weighable(run.run)) and st.toggle(
+            "Include remedies",
+            key="choose_remedies",
+            bind="query-params",
+            help="Each model behind each remedy of the run is one more candidate.",
+        )
+    criteria = Criteria(
         dict.fromkeys(most, 3.0) | ({OTHERS: 1.0} if most else {}),
         None if floor is None else floor / 100,
         latency,
         size,
         MARGIN if margin is None else margin / 100,
     )
+    return criteria, remedies
 
 
 def _limit(label: str, key: str, most: float | None = None) -> float | None:
@@ -188,9 +195,9 @@ def _limit(label: str, key: str, most: float | None = None) -> float | None:
     hash_funcs={Criteria: lambda asked: repr(asked)},
 )
 def _chosen(
-    run_id: str, written: int, criteria: Criteria, _found: Figures, _run: Run
+    run_id: str, written: int, criteria: Criteria, remedies: bool, _found: Figures, _run: Run
 ) -> ModelChoice:
-    return figures.choose(_found, criteria, choosing.costs(_run))
+    return choosing.of_run(_run, _found, criteria, remedies=remedies)
 
 
 def _link(run_id: str) -> str:

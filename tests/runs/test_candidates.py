@@ -1,0 +1,257 @@
+"""Remedies among the candidates of a choice: figures by hand, and remedies that do nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import api
+from robustness.base.errors import ParameterError
+from robustness.commands.main import main
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.measurement import Measurement, RemediedPrediction
+from robustness.remedies import parse_all
+from robustness.runs import Run
+from robustness.ui.dataset import decision
+from tests.support import pages
+from tests.support.made_up_saved_runs import ESPRESSO, TABBY, pictures, saved
+from tests.support.pages import html
+from tests.support.places import ROOT
+
+MODELS = ("SqueezeNet", "EfficientNetLite0")
+CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.4}))
+IMAGES = 60
+COSTS: Any = {
+    "SqueezeNet": {"latency_ms": 4.0, "megabytes": 5.0, "memory_megabytes": 90.0},
+    "EfficientNetLite0": {"latency_ms": 10.0, "megabytes": 19.0, "memory_megabytes": 110.0},
+}
+ASKED = "median,flip,average,abstain"
+MILLISECONDS = {"median": 0.5, "flip": 0.25, "average": 0.125, "abstain": 0.0}
+
+Classes = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+
+class Made:
+    """Predictions drawn by chance, and the run that has them.
+
+    ``clean`` (images,) and ``top`` (images, conditions) are by remedy and model; "" is none, and
+    ``average`` has no model. ``sure`` (images, conditions) are confidences, by model.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        labelled: bool = True,
+        asked: str = ASKED,
+        conditions: Sequence[Condition] = CONDITIONS,
+    ) -> None:
+        rng = np.random.default_rng(1)
+        self.labelled = labelled
+        self.tried = [name for name in asked.split(",") if name != "abstain"]
+        self.labels = rng.choice([ESPRESSO, TABBY], IMAGES)
+        self.clean: dict[tuple[str, str], Classes] = {}
+        self.top: dict[tuple[str, str], Classes] = {}
+        keys = [(remedy, model) for remedy in ("", "median", "flip") for model in MODELS]
+        for place, key in enumerate([*keys, ("average", "")]):
+            self.clean[key] = self._drawn(rng, 0.9, self.labels)
+            self.top[key] = self._drawn(rng, 0.5 + 0.05 * place, np.stack([self.labels] * 2, 1))
+        self.sure = {model: rng.random((IMAGES, 2)) for model in MODELS}
+        self.sure_clean = {model: rng.random(IMAGES) for model in MODELS}
+        digests = pictures(folder / "set", [f"{number}.png" for number in range(IMAGES)])
+        self.run = saved(
+            folder / "runs" / "made",
+            digests,
+            dict.fromkeys(MODELS, 0.5),
+            source=folder / "set",
+            conditions=conditions,
+            remedies=parse_all(asked),
+            changed=self._row,
+        )
+        self.run.manifest = replace(self.run.manifest, costs=COSTS, remedies_ms=MILLISECONDS)
+        self.run.manifest.write(self.run.folder)
+
+    def _drawn(self, rng: np.random.Generator, share: float, labels: Classes) -> Classes:
+        return np.where(rng.random(labels.shape) < share, labels, ESPRESSO + TABBY - labels)
+
+    def _row(self, row: Measurement, place: int, at: int) -> Measurement:
+        model = row.model
+
+        def trial(remedy: str) -> RemediedPrediction:
+            key = remedy, "" if remedy == "average" else model
+            return RemediedPrediction(
+                remedy, int(self.clean[key][place]), 0.5, int(self.top[key][place, at]), 0.5
+            )
+
+        clean, top = int(self.clean["", model][place]), int(self.top["", model][place, at])
+        return replace(
+            row,
+            label=int(self.labels[place]) if self.labelled else None,
+            clean_top1=clean,
+            top1=top,
+            clean_probability=float(self.sure_clean[model][place]),
+            probability=float(self.sure[model][place, at]),
+            scores={**row.scores, "consistent": float(clean == top)},
+            remedies=tuple(trial(each) for each in self.tried),
+        )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("made"))
+
+
+IDS = {
+    "SqueezeNet+median": ("median", "SqueezeNet"),
+    "SqueezeNet+flip": ("flip", "SqueezeNet"),
+    "EfficientNetLite0+median": ("median", "EfficientNetLite0"),
+    "EfficientNetLite0+flip": ("flip", "EfficientNetLite0"),
+    "SqueezeNet+EfficientNetLite0+average": ("average", ""),
+    "SqueezeNet": ("", "SqueezeNet"),
+    "EfficientNetLite0": ("", "EfficientNetLite0"),
+}
+
+
+def test_each_model_behind_each_remedy_has_its_own_figures(made: Made) -> None:
+    found = api.choose(made.run, remedies=True)
+    entries = {entry["model"]: entry for entry in found.models}
+    assert entries.keys() == IDS.keys()
+    for name, key in IDS.items():
+        entry, right = entries[name], made.top[key] == made.labels[:, None]
+        assert entry["robust"] == pytest.approx(right.mean())
+        assert entry["accuracy"] == pytest.approx((made.clean[key] == made.labels).mean())
+        under = right.mean(axis=0)
+        assert entry["weakest"] == CONDITIONS[int(under.argmin())].name
+        assert entry["weakest_value"] == pytest.approx(under.min())
+        assert entry["remedy"] == key[0]
+    costs = {
+        name: [entries[name][key] for key in ("latency_ms", "megabytes", "memory_megabytes")]
+        for name in IDS
+    }
+    assert costs["EfficientNetLite0"] == [10.0, 19.0, 110.0]
+    assert costs["EfficientNetLite0+median"] == [10.5, 19.0, 110.0]
+    assert costs["EfficientNetLite0+flip"] == [20.25, 19.0, 110.0], "a second forward pass"
+    assert costs["SqueezeNet+EfficientNetLite0+average"] == [14.125, 24.0, 200.0]
+    assert entries["EfficientNetLite0+median"]["label"] == "EfficientNet-Lite0 + Median 3 x 3"
+    assert sum(entry["certainty"] for entry in found.models) == pytest.approx(1)
+    assert [e["robust"] for e in found.models] == sorted(e["robust"] for e in found.models)[::-1]
+    alone = api.choose(made.run)
+    assert {entry["model"] for entry in alone.models} == {*MODELS}
+    for entry in alone.models:
+        assert entry["robust"] == entries[entry["model"]]["robust"]
+
+
+def test_weights_and_limits_hold_for_remedies(made: Made) -> None:
+    found = api.choose(
+        made.run, weights={"fog": 3}, max_latency_ms=12, min_accuracy=0.5, remedies=True
+    )
+    entries = {entry["model"]: entry for entry in found.models}
+    ruled_out = {name for name, entry in entries.items() if entry["status"] == "ruled out"}
+    assert ruled_out == {"EfficientNetLite0+flip", "SqueezeNet+EfficientNetLite0+average"}
+    right = made.top["median", "SqueezeNet"] == made.labels[:, None]
+    expected = (3 * right[:, 0].mean() + right[:, 1].mean()) / 4
+    assert entries["SqueezeNet+median"]["robust"] == pytest.approx(expected)
+
+
+def test_without_labels_a_prediction_counts_if_it_is_that_without_the_remedy(
+    tmp_path: Path,
+) -> None:
+    made = Made(tmp_path, labelled=False)
+    found = api.choose(made.run, remedies=True)
+    assert found.quantity == "consistency"
+    for entry in found.models:
+        remedy, model = key = IDS[entry["model"]]
+        own = made.clean[key if remedy == "average" else ("", model)]
+        assert entry["robust"] == pytest.approx((made.top[key] == own[:, None]).mean())
+        assert entry["accuracy"] is None
+    (entry,) = [e for e in found.abstaining if e["model"] == "SqueezeNet"]
+    assert entry["accuracy_of_all"] <= 1
+
+
+def test_under_attack_an_image_counts_if_no_attack_breaks_it(tmp_path: Path) -> None:
+    attacks = [Condition.attack(name, epsilon=0.5, norm="l2", steps=10) for name in ("apgd", "pgd")]
+    made = Made(tmp_path, conditions=attacks)
+    found = api.choose(made.run, remedies=True)
+    assert found.quantity == "robust_accuracy"
+    assert not found.abstaining
+    for entry in found.models:
+        if entry["remedy"]:
+            key = IDS[entry["model"]]
+            right = (made.top[key] == made.labels[:, None]).all(axis=1)
+            kept = right & (made.clean[key] == made.labels)
+            assert entry["robust"] == pytest.approx(kept.mean())
+
+
+@pytest.mark.parametrize("weights", [{}, {"fog": 3}, {"fog": 1, "others": 0}])
+def test_abstaining_has_its_share_and_accuracy_outside_the_ranking(
+    made: Made, weights: dict[str, float]
+) -> None:
+    found = api.choose(made.run, weights=weights)
+    assert [entry["model"] for entry in found.abstaining] == [*MODELS]
+    assert len(found.models) == 2
+    order = np.random.default_rng(0).permutation(IMAGES)
+    setting, telling = order[: IMAGES // 2], order[IMAGES // 2 :]
+    weight = np.array([weights.get("fog", 1.0), weights.get("others", 1.0)])
+    for entry in found.abstaining:
+        model = entry["model"]
+        confidence = np.quantile(made.sure_clean[model][setting], 0.05)
+        answered = made.sure[model][telling] >= confidence
+        right = (made.top["", model] == made.labels[:, None])[telling]
+        assert entry["confidence"] == pytest.approx(confidence)
+        assert entry["answered"] == pytest.approx(np.average(answered.mean(axis=0), weights=weight))
+        assert entry["accuracy_of_answered"] == pytest.approx(
+            float((right & answered).sum(axis=0) @ weight / (answered.sum(axis=0) @ weight))
+        )
+        assert entry["accuracy_of_all"] == pytest.approx(
+            np.average(right.mean(axis=0), weights=weight)
+        )
+        assert entry["label"].endswith(", abstaining")
+
+
+def test_page_command_and_python_tell_the_same(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = api.choose(made.run, remedies=True)
+    assert main(["choose", str(made.run.folder), "--remedies", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found.as_dict()))
+    assert main(["choose", str(made.run.folder), "--remedies"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(made.run.folder.parent))
+    app = pages.run(ROOT / "pages" / "dataset.py", run="made", choose_remedies="true")
+    assert not app.exception
+    assert not app.error
+    page = html(app) + " ".join(str(each.value).replace("\\", "") for each in app.markdown)
+    for sentence in found.sentences:
+        assert sentence in page
+    for entry in found.models:
+        for text in (entry["label"], f"{entry['robust']:.1%}", f"{entry['latency_ms']:.0f} ms"):
+            assert text in page
+            assert text in printed
+    for entry in found.abstaining:
+        for text in (entry["label"], f"{entry['accuracy_of_answered']:.1%} of answered"):
+            assert text in page
+            assert text in printed
+    worst = decision._worst(found)
+    assert worst is not None
+    assert worst[0] in MODELS, "the failures that are shown are those without a remedy"
+
+
+def test_what_has_no_remedies_is_refused(made: Made, tmp_path: Path) -> None:
+    without = Made(tmp_path, asked="abstain").run
+    budget = tmp_path / "gate.toml"
+    budget.write_text("[[limit]]\nmin_accuracy = 0.6\n")
+    asked: Sequence[tuple[Run | list[Run], Path | None, str]] = [
+        (without, None, "tried remedies"),
+        ([made.run, made.run], None, "one run"),
+        (made.run, budget, "budget"),
+    ]
+    for run, limits, message in asked:
+        with pytest.raises(ParameterError, match=message):
+            api.choose(run, budget=limits, remedies=True)
+    assert api.choose(without).abstaining
