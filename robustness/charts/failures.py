@@ -131,7 +131,7 @@ def risk_coverage(entries: Sequence[Entry], title: str) -> go.Figure:
 def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:
     """Originals and perturbed images, joined by lines; ``points`` are those of a map.
 
-    Crosses are failures. A drag selects several images.
+    Crosses are failures.
     """
     lines: dict[bool, tuple[list[float | None], list[float | None]]] = {}
     for point in points:
@@ -163,7 +163,7 @@ def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Fig
     return drawn(
         traces,
         height=520,
-        dragmode="select",
+        dragmode="pan",  # nothing moves; Streamlit takes no clicks while a box can be drawn
         xaxis={"title": across, "showticklabels": False, "zeroline": False},
         yaxis={"title": up, "showticklabels": False, "zeroline": False},
     )

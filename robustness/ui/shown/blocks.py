@@ -122,7 +122,8 @@ def _chart(block: Chart, clicked: Clicked, kept: str, chosen: Mapping[str, str])
         )
     else:
         results.chart(st, block.figure, key, block.alt)
-    note = f"{block.note} Click to see the images." if block.link else block.note
+    box = " For several, draw a box (top right)." if block.figure.layout.dragmode else ""
+    note = f"{block.note} Click to see the images.{box}" if block.link else block.note
     if note:
         st.caption(plain(note.strip()))
     if point:

@@ -28,6 +28,7 @@ from robustness.ui.work.memo import original_png
 
 GAIN = 3
 _IMAGE = "&image="
+_BOX = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["select2d", "pan2d"]]}
 """Before the position of an image at the end of the text of a selection."""
 _MOST_SELECTED = 200
 
@@ -155,6 +156,8 @@ def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: 
 def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "") -> Any:
     """Draw a ``chart`` and return the ``customdata`` of the clicked point; None without a click.
 
+    One with a ``dragmode`` has a button to draw a box around several points.
+
     With ``kept``, the session stores it under that name for a figure that replaces this one and
     for a return to the page; the link then carries it as ``link``.
     """
@@ -168,7 +171,7 @@ def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "
         key=key,
         on_select=note,
         selection_mode=("points", "box"),
-        config={"displayModeBar": False},
+        config=_BOX if figure.layout.dragmode else {"displayModeBar": False},
         alt=alt,
     )
     return _in_link(kept, link) if kept else _customdata(event)
