@@ -227,7 +227,9 @@ class Bright:
         return bright(strength, images)
 
 
-@pytest.mark.parametrize("function", [partial(bright, 0.5), Bright(), np.fmax], ids=str)
+@pytest.mark.parametrize(
+    "function", [partial(bright, 0.5), Bright(), np.fmax], ids=["partial", "object", "ufunc"]
+)
 def test_anything_that_can_be_called_can_be_added(function: Callable[..., Any]) -> None:
     rb.perturbation(name="lit")(function)
     assert "lit" in PERTURBATIONS
