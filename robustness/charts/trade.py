@@ -40,15 +40,18 @@ def across(entries: Sequence[Entry]) -> list[str]:
     return [name for name in AXES if sum(entry[name] is not None for entry in entries) > 1]
 
 
-def dominated(entries: Sequence[Entry], name: str) -> dict[str, str]:
-    """The models that another is no worse than in ``name`` and ``robust``, and better in one."""
+def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
+    """The models that others dominate, each with those, the one with the best score first.
+
+    One dominates another if it is no worse in ``name`` and ``robust``, and better in one.
+    """
     sign = 1 if AXES[name].more_is_better else -1
     at = {e["model"]: (sign * e[name], e["robust"]) for e in entries if e[name] is not None}
     found = {}
     for model, (x, y) in at.items():
         better = [m for m, (a, b) in at.items() if a >= x and b >= y and (a, b) != (x, y)]
         if better:
-            found[model] = max(better, key=lambda other: at[other][1])
+            found[model] = sorted(better, key=lambda other: -at[other][1])
     return found
 
 

@@ -55,7 +55,8 @@ class ModelChoice:
     (of one ruled out), ``accuracy`` of the originals,
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
     ``place_high`` (simultaneous 95 %), ``weakest`` (perturbation) with ``weakest_value``,
-    ``latency_ms``, ``megabytes``, ``memory_megabytes``. ``more_images`` would show a
+    ``latency_ms``, ``megabytes``, ``memory_megabytes``. One that is not ranked has no ``robust``,
+    but ``own``, the score on its own images, with its interval. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
     ``weighted`` says which perturbations each weight was for. ``abstaining`` has an entry per model
     of a run that tried to abstain, outside the ranking: ``model``, ``label``, ``confidence``,
@@ -125,6 +126,7 @@ def choose(
             "model": name,
             "status": RULED_OUT if name in reasons else NOT_COMPARED,
             "reason": reasons.get(name, "it has other classes"),
+            **_own(_values(of[name], quantity), weights),
         }
         for name in of
         if name not in group
@@ -205,6 +207,12 @@ _SCORES = (
     *("robust", "robust_low", "robust_high", "certainty", "place_low", "place_high"),
     *("weakest", "weakest_value"),
 )
+
+
+def _own(values: NDArray[np.int8], weights: Floats) -> dict[str, float | None]:
+    """The score of a model that is not ranked, on its own cells; {} if there are none."""
+    scored = _Scored([values], weights)
+    return shares(scored.per_image[0][:, None]).named("own", 0) if scored.images else {}
 
 
 def _values(grid: Grid, quantity: str) -> NDArray[np.int8]:

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.charts import trade
-from robustness.report.content import Chooser, Titled
+from robustness.report.content import Chart, Chooser, Titled
 from robustness.report.results import run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from tests.support.made_up_runs import MadeUpRun, attacked, rows
@@ -131,6 +131,12 @@ def test_what_costs_too_much_is_ruled_out_with_the_reason(
     entry = next(entry for entry in found.models if entry["model"] == out)
     assert entry["status"] == "ruled out"
     assert entry["reason"]
+    alone = chosen(frame).models
+    (own,) = [each["robust"] for each in alone if each["model"] == out]
+    assert (entry["robust"], entry["own"]) == (None, pytest.approx(own))
+    table = run_choice.table(found.models, found.quantity).table
+    (row,) = [row for row in table.rows if row[0] == "ruled out"]
+    assert row[2].startswith(f"{own:.1%} (")
     assert len(found.best) == 1
     assert found.certainty is None
 
@@ -139,6 +145,9 @@ def test_if_all_are_ruled_out_none_is_best() -> None:
     found = chosen(models_with([0.6, 0.9], 50), max_latency_ms=1)
     assert (found.best, found.worse, found.images) == ((), (), 0)
     assert [entry["status"] for entry in found.models] == ["ruled out"] * 2
+    table, _ = run_choice.blocks({}, found)
+    assert isinstance(table, Titled)
+    assert [row[0] for row in table.table.rows] == ["ruled out"] * 2
 
 
 def test_a_cost_that_is_unknown_is_above_every_ceiling() -> None:
@@ -217,7 +226,11 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     models = Figures(run.frame()).choice.models
     entries = [{**e, "latency_ms": COSTS[e["model"]].latency_ms} for e in models]
     losers = trade.dominated(entries, "latency_ms")
-    assert losers == {"EfficientNetLite0": "SqueezeNet", "EfficientNetLite1": "SqueezeNet"}
+    first, second, third = NAMES[:3]
+    assert losers == {second: [first], third: [first, second]}
+    (chart,) = against.read("latency_ms")
+    assert isinstance(chart, Chart)
+    assert "(by SqueezeNet 1.1) and EfficientNet-Lite1 (by SqueezeNet 1.1 and 1 more)" in chart.note
     alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
     assert run_choice.trade_offs(alone, Figures(alone.frame())) is None
 

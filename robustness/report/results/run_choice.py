@@ -15,6 +15,7 @@ from robustness.report.wording import listed, model
 from robustness.runs import Run
 from robustness.runs.candidates import with_abstaining
 from robustness.statistics import Figures, ModelChoice
+from robustness.statistics.choice_told import RULED_OUT
 from robustness.statistics.effective import above_expected, expected
 
 TITLE = "Choice"
@@ -42,6 +43,11 @@ _ABSTAINING = (
     "because accuracies of different images cannot be compared."
 )
 
+_DOMINATES = (
+    "One model dominates another if it is no worse in both figures and better in at least one, "
+    "significantly or not."
+)
+
 
 def section(run: Run, found: Figures) -> Section | None:
     """The choice among the models of ``run``; None where none has a score."""
@@ -50,9 +56,9 @@ def section(run: Run, found: Figures) -> Section | None:
 
 
 def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
-    """The models with what each scores and costs; [] where none has a score."""
+    """The models with what each scores and costs; [] where none has a score or is ruled out."""
     entries = priced(costs, chosen)
-    if all(entry["robust"] is None for entry in entries):
+    if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
     rule = _RULE
     if any(entry["remedy"] for entry in entries):
@@ -119,10 +125,12 @@ def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     losers = trade.dominated(scored, name)
     note = ""
     if len(scored) - len(losers) > 1:
-        note = "The dotted line joins the models that no other beats in both figures."
+        note = "The dotted line joins the models that no other dominates."
     if losers:
-        each = [f"{model(worse)} (by {model(better)})" for worse, better in losers.items()]
-        note += f" Beaten in both, significantly or not: {listed(each, 4)}."
+        each = [f"{model(worse)} (by {_first_of(better)})" for worse, better in losers.items()]
+        note += f" Dominated: {listed(each, 4)}."
+    if note:
+        note += f" {_DOMINATES}"
     if name == "accuracy" and expected(scored):
         note += f" The dashed line is fitted to the logits of these {len(scored)} models."
     note = note.strip()
@@ -133,6 +141,10 @@ def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
         f"{title} of each model against its {across}; the table holds the numbers.",
         note,
     )
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return model(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
@@ -162,7 +174,7 @@ _UNRANKED: Entry = {
 def _score(entry: Entry) -> str:
     if "answered" in entry:
         return _of("{:.1%} of answered", entry["accuracy_of_answered"])
-    return with_interval(entry, "robust")
+    return with_interval(entry, "own" if "own" in entry else "robust")
 
 
 def _rank(entry: Entry) -> str:
