@@ -45,6 +45,11 @@ _GREY = "#8796a5"
 _BAND = 0.18  # opacity
 
 
+def _forms(quantity: str) -> tuple[str, str]:
+    """How a figure is written: (short, exact). Similarities are fractions, other figures shares."""
+    return (".2f", ".3f") if quantity.startswith(("cosine", "euclidean")) else (".0%", ".1%")
+
+
 def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
     """``entries`` by their value of ``key``, in order of appearance."""
     groups: dict[Any, list[Entry]] = {}
@@ -80,7 +85,7 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
         },
         yaxis={
             "title": QUANTITIES[quantity],
-            **_SHARE,
+            "tickformat": _forms(quantity)[0],
             "range": [min(0.0, lowest) - 0.03, 1.03],
         },
     )
@@ -104,13 +109,14 @@ def _band(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[
 
 
 def _line(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
+    _, exact = _forms(quantity)
     return model_trace(
         model,
         [row[level] for row in rows],
         [row[quantity] for row in rows],
         legendgroup=model,
-        customdata=[in_brackets(row, quantity) for row in rows],
-        hover="%{x:.3g}: %{y:.1%}%{customdata}",
+        customdata=[in_brackets(row, quantity, exact) for row in rows],
+        hover=f"%{{x:.3g}}: %{{y:{exact}}}%{{customdata}}",
     )
 
 
@@ -142,10 +148,11 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
         "text": [_hover(cells[key], means[key], quantity) for key in keys],
         "customdata": [list(key) for key in keys],
     }
+    short, _ = _forms(quantity)
     values = np.array([means[key] for key in keys]).reshape(len(names), len(columns))
     return heatmap(
         values,
-        [["" if np.isnan(value) else f"{value:.0%}" for value in line] for line in values],
+        [["" if np.isnan(value) else f"{value:{short}}" for value in line] for line in values],
         columns=columns,
         rows=names,
         hover="",
@@ -171,9 +178,10 @@ def _mean(rows: Sequence[Entry], quantity: str) -> float:
 def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
     if np.isnan(mean):
         return "not measured"
+    _, exact = _forms(quantity)
     if len(rows) > 1:
-        return f"{mean:.1%}, mean of {len(rows)} strengths"
-    return f"{mean:.1%}{in_brackets(rows[0], quantity)}"
+        return f"{mean:{exact}}, mean of {len(rows)} strengths"
+    return f"{mean:{exact}}{in_brackets(rows[0], quantity, exact)}"
 
 
 FEWEST_OF_A_CLASS = 10

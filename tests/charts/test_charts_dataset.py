@@ -74,6 +74,18 @@ def test_what_has_no_interval_has_no_band() -> None:
     assert list(line.customdata) == ["", ""]
 
 
+@pytest.mark.parametrize(
+    ("quantity", "short", "exact"),
+    [("consistency", "50%", "50.0%"), ("cosine", "0.50", "0.500")],
+)
+def test_similarities_are_fractions(quantity: str, short: str, exact: str) -> None:
+    entries = by_perturbation(rows([[1], [0]], conditions=severities("fog")[:1]))
+    cells, targets = dataset.perturbation_heatmap(entries, quantity).data
+    assert (cells.text[0][0], targets.text[0]) == (short, exact)
+    figure = dataset.over_levels(entries, quantity, "strength")
+    assert figure.layout.yaxis.tickformat == (".2f" if quantity == "cosine" else ".0%")
+
+
 def test_the_heatmap_has_the_worst_perturbation_on_top_and_a_target_on_every_cell() -> None:
     entries = by_perturbation(run(("fog", 0.2), ("rotation", 0.3), ("fog+rotation", None)))
     cells, targets = dataset.perturbation_heatmap(entries).data
