@@ -156,6 +156,7 @@ def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
     figure = json.dumps(charts(app)[0])
     assert "Perturbed accuracy" in figure
     assert app.selectbox(key="curve_figure").value == "perturbed_accuracy"
+    assert any("(lowest SSIM) first" in each.value for each in app.caption)
     assert judged(True, True).said in html(app)
     assert judged(False, False).said not in html(app)
 
@@ -163,6 +164,7 @@ def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
 def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
     app = shown(made_up(), cell=["Rotation", "SqueezeNet"])
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
+    assert any("the cell shows prediction consistency" in m.value for m in app.caption)
     app.session_state[f"cell of {tmp_path.name}"] = ["Fog effect", "EfficientNetLite0"]
     app.run()
     assert app.query_params["cell"] == ["Fog effect", "EfficientNetLite0"]

@@ -30,6 +30,9 @@ _AVERAGE = "average"
 CELL_STRENGTH, CELL_MEAN = "cell_strength", "mean"
 """The control of the heatmap's strength, and its option for the mean of all."""
 
+CELL_FIGURE = "cell_figure"
+"""The control of what the heatmap shows."""
+
 _MEANING = {
     "consistency": "Consistency: share of perturbed images with the prediction of the original.",
     "perturbed_accuracy": "Accuracy: share of perturbed, labelled images predicted correctly.",
@@ -92,7 +95,7 @@ def perturbations(found: Figures) -> Section:
     ]
     by_figure = Chooser(
         "Figure",
-        "cell_figure",
+        CELL_FIGURE,
         _titles(there),
         lambda quantity: [_at_strengths(found, quantity)],
         printed=["consistency"],

@@ -12,6 +12,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import counted, plain
+from robustness.charts.dataset import QUANTITIES
 from robustness.charts.verdict import outcomes
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
@@ -71,7 +72,8 @@ def _gallery(run: Run, found: Figures) -> None:
         slices=_slice_input(run),
     )
     total = run_cases.number(run.cases.tally(chosen_rows), kind)
-    st.caption(run_cases.caption(found, kind, total).capitalize())
+    about = run_cases.caption(found, kind, total)
+    st.caption(about[0].upper() + about[1:])
     _downloads(run, chosen_rows)
     _show(run, lambda most: run.cases.first(chosen_rows, kind, most), total, f"shown_{kind}")
 
@@ -94,12 +96,22 @@ def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
         return ((name, listed("Values", dict(sorted(values[name].items())), "case_values")),)
 
 
-def cell(run: Run, found: Figures, shown: str, conditions: Sequence[str], model: str) -> None:
-    """The cases of one model under ``conditions``, which are called ``shown``."""
+def cell(
+    run: Run,
+    found: Figures,
+    shown: str,
+    conditions: Sequence[str],
+    model: str,
+    quantity: str = "",
+) -> None:
+    """The cases of one model under ``conditions``, which are called ``shown``.
+
+    ``quantity`` is the figure of the cell, if it is one of a chart.
+    """
     chosen = Chosen(model=model, conditions=tuple(conditions))
     where = " at one strength or more" if len(conditions) > 1 else ""
     title = f"{plain(models.label(model))} under {plain(shown)}"
-    _selection(run, found, chosen, title, where)
+    _selection(run, found, chosen, title, where, quantity)
 
 
 def selected(run: Run, found: Figures, text: str) -> None:
@@ -109,7 +121,9 @@ def selected(run: Run, found: Figures, text: str) -> None:
         _selection(run, found, chosen, plain(run_failures.selected_title(chosen)))
 
 
-def _selection(run: Run, found: Figures, chosen: Chosen, title: str, where: str = "") -> None:
+def _selection(
+    run: Run, found: Figures, chosen: Chosen, title: str, where: str = "", quantity: str = ""
+) -> None:
     """The ``chosen`` cases, failures first, with their downloads."""
     tally = run.cases.tally(chosen)
     entries = [
@@ -119,10 +133,14 @@ def _selection(run: Run, found: Figures, chosen: Chosen, title: str, where: str 
         and (not chosen.conditions or entry["condition"] in chosen.conditions)
     ]
     most = (max((e[key] for e in entries), default=0) for key in ("n_labelled", "n_images"))
-    words = outcomes(*most)
+    labelled, images = most
+    words = outcomes(labelled, images)
     st.subheader(title, anchor=False)
     left = tally.images - tally.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
+    if labelled and quantity and "accuracy" not in quantity:
+        shown = QUANTITIES[quantity].lower()
+        more += f" This list goes by accuracy; the cell shows {shown}."
     st.caption(
         f"{tally.bad:,} of {counted(tally.counted, 'image')}: {words[1]}{where}, shown first.{more}"
     )

@@ -57,7 +57,8 @@ def show(run: Opened) -> None:
         entries = run_sections.at_strength(found.by_perturbation, level)
         asked = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
         if asked:
-            cases.cell(run.run, found, point[0], asked, point[1])
+            quantity = chosen.get(run_sections.CELL_FIGURE, "")
+            cases.cell(run.run, found, point[0], asked, point[1], quantity)
 
     for section in told.sections:
         if section.title == run_choice.TITLE:
