@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -119,9 +120,11 @@ def test_a_run_made_at_no_date_keeps_no_other_from_its_row(folder: Path) -> None
 
 def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
     manifest = folder / "first" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"finished"', '"unfinished"'))
+    told = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(told | {"status": "unfinished", "images": 3}))
     app = visit()
-    assert "unfinished: 12 of 12" in html(app)
+    assert "unfinished: 3 of 12" in html(app)
+    assert "12 images of photos" in html(app)
     assert app.download_button(key="download first").disabled
     assert not app.download_button(key="download second").disabled
 

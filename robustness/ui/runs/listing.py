@@ -168,8 +168,10 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
     manifest = entry.manifest
     assert manifest is not None
     done = manifest.images + manifest.unreadable
+    finished = manifest.status == runs.FINISHED
+    images = manifest.images if finished else manifest.dataset.pictures
     badges = []
-    if manifest.status != runs.FINISHED:
+    if not finished:
         state = "under way" if is_ordered(entry.folder) else "unfinished"
         badges.append(f"{state}: {done:,} of {manifest.dataset.pictures:,}")
     if manifest.race is not None:
@@ -183,7 +185,7 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
     badges += entry.tags
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
     facts = (
-        f"{counted(manifest.images, 'image')} of {manifest.dataset.title}",
+        f"{counted(images, 'image')} of {manifest.dataset.title}",
         *([labels] if labels else []),
         ", ".join(map(models.label, manifest.spec.model_names)),
         f"{counted(len(manifest.spec.conditions), 'condition')}: {listed(perturbations, 4)}",
@@ -242,7 +244,7 @@ def _manage(entry: Listed) -> None:
     )
     st.divider()
     days = counted(keeping.bin_days(), "day")
-    sure = st.checkbox(f"Confirm: the bin keeps it for {days}", key=f"sure {name}")
+    sure = st.checkbox(f"Confirm deletion; the bin keeps the run for {days}", key=f"sure {name}")
     if refused := access.refusal(Action.DELETE, entry.owner):
         st.caption(plain(refused))
     st.button(
