@@ -20,7 +20,7 @@ def show(entries: Sequence[Listed], pinned: str) -> None:
     others = [baseline] * len(entries) if baseline else [*entries[1:], None]
     rows = [_row(entry, other, pinned) for entry, other in zip(entries, others, strict=True)]
     frame = pd.DataFrame(rows)[[name for name in rows[0] if any(row[name] for row in rows)]]
-    points = st.column_config.NumberColumn(format="%.1f %%")
+    points = st.column_config.NumberColumn(format="%.1f%%")
     differs = "From the baseline." if baseline else "From the next run in time."
     st.dataframe(
         frame,
