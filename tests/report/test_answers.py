@@ -97,6 +97,7 @@ def test_a_tie_claims_no_order() -> None:
     assert who.startswith("Tie: ")
     assert not claims(who)
     assert "0 of 3 differences" in basis
+    assert ("more images" in who, "more images" in basis) == (True, False)
 
 
 def test_equal_models_are_called_equal() -> None:

@@ -138,20 +138,23 @@ def basis_of_run(found: Figures) -> str:
     conditions = len({entry["condition"] for entry in found.by_perturbation})
     return sentence(
         f"{counted(found.images, 'image')} under {counted(conditions, 'condition')}",
-        _differences(found.pairs()),
+        _differences(found.pairs(), advised=found.choice.more_images is not None),
         _labels(found.summary[0]),
         "too few images for intervals" if found.images < statistics.FEWEST else "",
     )
 
 
-def _differences(pairs: Sequence[Entry]) -> str:
-    """How many differences are significant, and how many images the closest other needs."""
+def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
+    """How many differences are significant, and how many images the closest other needs.
+
+    That number is left out where the headline has ``advised`` it for a tie.
+    """
     if not pairs:
         return ""
     rest = [pair for pair in pairs if not pair["established"]]
     count = f"{len(pairs) - len(rest)} of {counted(len(pairs), 'difference')} between models"
     told = f"{count} {'is' if len(pairs) == 1 else 'are'} significant"
-    if not rest:
+    if not rest or advised:
         return told
     known = [pair for pair in rest if pair["more_images"] is not None]
     closest = min(known, key=lambda pair: pair["more_images"]) if known else rest[0]
