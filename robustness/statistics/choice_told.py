@@ -85,9 +85,9 @@ def _weakest_told(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         return
     if len({under for _, under in weak}) == 1:
         subject = "All are" if len(weak) > 1 else "It is"
-        yield f"{subject} weakest under {perturbation_label(weak[0][1]).lower()}."
+        yield f"{subject} weakest under {perturbation_label(weak[0][1])}."
         return
-    each = [f"{name} under {perturbation_label(under).lower()}" for name, under in weak]
+    each = [f"{name} under {perturbation_label(under)}" for name, under in weak]
     yield f"Weakest: {_listed(each)}."
 
 
