@@ -111,9 +111,14 @@ def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {"label": row[f"{key}_class"], "confidence": confidence, "attributes": known}
 
 
+def _cell(value: Any) -> Any:
+    """As in the table of a whole run."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 def _table(rows: list[dict[str, Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8", "backslashreplace")

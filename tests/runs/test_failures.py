@@ -192,6 +192,7 @@ def test_a_selection_gives_its_images_to_lists_tables_and_archives(
     api.failing_images(run, where, to=tmp_path / "cases.zip")
     with zipfile.ZipFile(tmp_path / "cases.zip") as archive:
         table = list(csv.DictReader(io.StringIO(archive.read("cases.csv").decode())))
+        assert {row["consistent"] for row in table} == {"false"}
         shown = [row for row in table if row["perturbed"]]
         assert {row["image"] for row in shown} == {"00.png", "01.png", "02.png"}
         assert {row["perturbed"] for row in shown} < set(archive.namelist())
