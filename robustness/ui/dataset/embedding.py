@@ -6,6 +6,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.access import Action
+from robustness.base.text import counted
 from robustness.evaluation.condition import short
 from robustness.runs import Run
 from robustness.runs.embedding import IMAGES, embedding_map, kept_maps
@@ -29,7 +30,8 @@ def ask(run: Run) -> None:
 
 
 def _ask(run: Run) -> None:
-    st.caption(f"The model predicts about {IMAGES} images again.")
+    images = counted(min(IMAGES, run.manifest.images), "image")
+    st.caption(f"The model predicts up to {images} again.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         names = {name: models.label(name) for name in run.manifest.spec.model_names}
         model = listed("Model", names, "new_map_model")
