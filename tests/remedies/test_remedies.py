@@ -151,7 +151,9 @@ def test_average_and_vote_of_models_are_those_by_hand() -> None:
     answers = np.array([[[0.6, 0.4, 0.0]], [[0.0, 0.55, 0.45]], [[0.35, 0.34, 0.31]]], np.float32)
     assert np.allclose(together(answers, vote=False), answers.mean(axis=0))
     assert together(answers, vote=False).argmax() == 1
-    assert together(answers, vote=True).argmax() == 0  # two of three, whatever the mean
+    voted = together(answers, vote=True)
+    assert voted.argmax() == 0  # two of three, whatever the mean
+    assert voted.max() == pytest.approx(2 / 3, abs=5e-4), "the share of the votes"
     tied = together(answers[:2], vote=True)
     assert tied.argmax() == 1
     assert tied.sum() == pytest.approx(1)

@@ -84,16 +84,18 @@ def _weighted(weights: Floats, values: Floats) -> Floats:
 def together(answers: Floats, *, vote: bool) -> Floats:
     """One prediction, (N, classes), from those of several models, (models, N, classes).
 
-    Their mean; with ``vote`` the share of the models whose top-1 class it is. Among equal shares
-    the mean decides: it counts for less than the vote of one model.
+    Their mean; with ``vote`` the share of the models whose top-1 class it is, up to ``_TIE``. Among
+    equal shares the mean decides.
     """
     mean = answers.mean(axis=0)
     if not vote:
         return np.asarray(mean, np.float32)
-    models, _, classes = answers.shape
-    votes = np.eye(classes, dtype=np.float32)[answers.argmax(axis=2)].mean(axis=0)
-    tied = votes + mean / (2 * models)
-    return np.asarray(tied / tied.sum(axis=1, keepdims=True), np.float32)
+    votes = np.eye(answers.shape[2], dtype=np.float32)[answers.argmax(axis=2)].mean(axis=0)
+    return np.asarray((1 - _TIE) * votes + _TIE * mean, np.float32)
+
+
+_TIE = 2e-4
+"""Weight of the mean in a vote: it decides between equal shares and hardly changes them."""
 
 
 @dataclass(frozen=True)
