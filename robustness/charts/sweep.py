@@ -45,10 +45,11 @@ def axis_values(points: pd.DataFrame, axis: str) -> pd.Series:
     return points["strength"] * 5 if axis == "severity" else points[axis]
 
 
-def axis_names(perturbation: str) -> list[str]:
-    """The axes available for a perturbation."""
+def axis_names(perturbation: str, quantity: str = "") -> list[str]:
+    """The axes available for a perturbation; not the one that is ``quantity`` itself."""
     record = REGISTRY[perturbation]
     names = [name for name in AXES if name != "severity" or record.severity_strengths]
+    names = [name for name in names if name != quantity]
     return names if record.graded else ["strength"]
 
 

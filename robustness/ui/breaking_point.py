@@ -161,7 +161,7 @@ def _curves(
     with left:
         quantity = listed("Curve", QUANTITIES, "quantity", "retained_probability")
     with right:
-        axes = {name: AXES[name] for name in axis_names(perturbation)}
+        axes = {name: AXES[name] for name in axis_names(perturbation, quantity)}
         axis = listed("Horizontal axis", axes, f"axis_{perturbation}", "strength")
     clicked = results.clicked(
         over_strength(

@@ -275,6 +275,8 @@ def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
         assert "%{text}" in trace.hovertemplate
     assert "severity" not in sweep.axis_names("rotation")
     assert sweep.axis_names("vertical_flip") == ["strength"]
+    assert "ssim" in sweep.axis_names("rotation", "cosine")
+    assert "ssim" not in sweep.axis_names("rotation", "ssim")
 
 
 def test_the_breaking_table_says_of_a_switch_whether_it_changes_the_answer() -> None:
