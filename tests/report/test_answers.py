@@ -272,6 +272,10 @@ def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     who = sentences(SWEEP, apart, "a")[0]
     assert who.startswith(f"{A_LABEL} changes first")
     assert "order unknown" not in who
+    later = broken(C, 0.8, 0.7, 0.9, 5)
+    rest = sentences(SWEEP, [*apart, later], "a")[1]
+    assert C_LABEL in rest
+    assert f"in between: {B_LABEL} (0.500)" in rest, "every model is named"
     close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
     assert f"overlaps {B_LABEL}: order unknown" in sentences(SWEEP, close, "a")[0]
 

@@ -61,9 +61,14 @@ def _smallest(breaks: Sequence[Break]) -> str:
         f"{perturbation_label(earliest.perturbation)} at strength {earliest.strength:.3f} ({value})"
     )
     several = len({entry.perturbation for entry in breaks}) > 1
-    close = [e for e in breaks if e is not earliest and _overlap(earliest, e)]
+    close = _close(breaks, earliest)
     names = listed([_name(entry, several) for entry in close]) if close else ""
     return f"{told}; its range overlaps {names}: order unknown" if close else told
+
+
+def _close(breaks: Sequence[Break], earliest: Break) -> list[Break]:
+    """Those whose range overlaps that of ``earliest``."""
+    return [entry for entry in breaks if entry is not earliest and _overlap(earliest, entry)]
 
 
 def _incorrect_before(wrong: Sequence[Break]) -> str:
@@ -123,7 +128,7 @@ def last(breaks: Sequence[Break], title: str) -> str:
     switches = [entry for entry in breaks if not entry.graded]
     if not graded:
         return sentence("a switch is on or off, so there is no breaking strength")
-    return sentence(_last(graded), _switched(switches) if switches else "")
+    return sentence(_last(graded), _between(graded), _switched(switches) if switches else "")
 
 
 def _last(breaks: Sequence[Break]) -> str:
@@ -147,6 +152,27 @@ def _last(breaks: Sequence[Break]) -> str:
     return f"{names} {'stays' if len(never) == 1 else 'stay'} {state}"
 
 
+def _between(breaks: Sequence[Break]) -> str:
+    """The models that neither ``first`` nor ``_last`` names.
+
+    "" for several perturbations, or for models of different classes, of which ``first`` names more.
+    """
+    sound, _ = _by_original(breaks)
+    earliest = most_fragile(sound)
+    groups = models.by_labels(entry.model for entry in sound)
+    if earliest is None or len(groups) > 1 or len({entry.perturbation for entry in sound}) > 1:
+        return ""
+    latest = max(sound, key=lambda entry: entry.strength or 0.0)
+    told = [earliest, *_close(sound, earliest)]
+    if not any(entry.never for entry in sound):
+        told.append(latest)
+    rest = [entry for entry in sound if not entry.never and entry not in told]
+    if not rest:
+        return ""
+    names = listed([f"{model(entry.model)} ({entry.strength or 0:.3f})" for entry in rest])
+    return f"in between: {names}"
+
+
 def basis(breaks: Sequence[Break], title: str) -> str:
     """The image, the resolution, the seeds, and predictions that return."""
     grid = coarsest(breaks)
@@ -154,7 +180,7 @@ def basis(breaks: Sequence[Break], title: str) -> str:
     back = [entry for entry in breaks if entry.returns]
     return sentence(
         f"one image, {title}",
-        f"strengths {grid} near a change" if grid else "",
+        f"strengths in steps of {grid} near a change" if grid else "",
         f"median over {counted(repeats, 'seed')}" if repeats > 1 else "",
         f"the original prediction returns at a higher strength in {counted(len(back), 'case')}"
         f"{with_seeds(back)}"
