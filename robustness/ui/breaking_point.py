@@ -13,7 +13,7 @@ from robustness.base.text import counted, plain, visible
 from robustness.charts import tables
 from robustness.charts.film import moving, played_sweep
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
-from robustness.charts.verdict import OPEN_MARKERS
+from robustness.charts.verdict import OPEN_MARKERS, no_change
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.film import of_sweep
@@ -105,7 +105,7 @@ def show(
     remedy, with_it = remedied
     if remedy:
         label = REMEDIES[remedy].label
-        st.markdown(f"**With {plain(label)}:** {plain(_moved(breaks, _breaks(with_it)))}")
+        st.markdown(f"**With {plain(label)}:** {plain(moved(breaks, _breaks(with_it)))}")
     results.warn_of_the_unsure(rows)
     st.html(results.html_table(*tables.breaking(breaks)))
     returning = [entry for entry in breaks if entry.returns]
@@ -219,8 +219,11 @@ def _at_one_strength(
         slot.html(results.card(labelled(row, truth), behind=behind(row.model, after)))
 
 
-def _moved(before: Sequence[Break], after: Sequence[Break]) -> str:
-    """What becomes of each model's prediction with a remedy, and without it where that differs."""
+def moved(before: Sequence[Break], after: Sequence[Break]) -> str:
+    """What becomes of each model's prediction with a remedy, and without it where that differs.
+
+    Said once if it is the same for all.
+    """
     told = []
     for was, now in zip(before, after, strict=True):
         old, new = clause(was), clause(now)
@@ -231,8 +234,11 @@ def _moved(before: Sequence[Break], after: Sequence[Break]) -> str:
             text = f"{new} ({at_old} without it)"
         else:
             text = f"{new} (without it, {old})"
-        told.append(f"{models.label(was.model)} {text}")
-    return "; ".join(told) + "."
+        told.append(text)
+    if len(told) > 1 and len({*told}) == 1:
+        return "No model changes." if told[0] == no_change(None) else f"Each model {told[0]}."
+    named = [f"{models.label(was.model)} {text}" for was, text in zip(before, told, strict=True)]
+    return "; ".join(named) + "."
 
 
 def _breaks(found: Sequence[Measurement | Break]) -> tuple[Break, ...]:

@@ -20,9 +20,12 @@ from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import origins
 from robustness.remedies import parse, python
+from robustness.ui import breaking_point
 from robustness.ui.live import helping
+from tests.conftest import OFFLINE_NAMES
 from tests.support.pages import components, headline, html, pictures, run, sample
 from tests.support.places import ROOT
+from tests.support.reports import broken
 
 
 def noisy_page(remedy: str = "") -> AppTest:
@@ -129,3 +132,10 @@ def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> N
     assert html(app).count(f"With {parse('flip').label}: ") == 1, "in the card of the model"
     (chart,) = app.get("plotly_chart")
     assert parse("flip").label in chart.proto.spec
+
+
+def test_a_remedy_that_does_the_same_to_every_model_is_told_once() -> None:
+    each = [broken(name, None, 1.0, None) for name in OFFLINE_NAMES]
+    assert breaking_point.moved(each, each) == "No model changes."
+    apart = [broken(OFFLINE_NAMES[0], 0.2, 0.18, 0.2), *each[1:]]
+    assert breaking_point.moved(apart, apart).count("does not change") == 3
