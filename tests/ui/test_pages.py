@@ -35,6 +35,7 @@ def test_a_model_of_the_link_that_cannot_run_is_named(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     app = run(sample="coffee", models="VGG16")
     assert "VGG16: weights missing, 553 MB" in app.warning[0].value.replace("\\", "")
+    assert not any("weights missing" in each.value for each in app.sidebar.caption)
     assert len(app.run().warning) == 1
     app.multiselect(key="models").set_value(["SqueezeNet"]).run()
     assert not app.warning

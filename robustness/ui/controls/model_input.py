@@ -11,7 +11,12 @@ from robustness import models
 from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.models.weights.ready import size_text, state_text
+from robustness.models.weights.ready import (
+    NOT_DOWNLOADED,
+    lacks_package,
+    size_text,
+    state_text,
+)
 from robustness.perturbations import MAX_SEED
 from robustness.ui.controls.downloads import download_button
 from robustness.ui.server.streamlit_internals import correct_link
@@ -75,7 +80,7 @@ def _model_input() -> tuple[str, ...]:
                 state = states[record.name]
                 text = state_text(record, state)
                 st.markdown(f"**{plain(record.label)}** · {text}, {size_text(record)}")
-                if state.path or not isinstance(record.weights, models.PublishedFile):
+                if text != NOT_DOWNLOADED or lacks_package(record):  # else the button says it
                     st.caption(plain(state.reason))
                 download_button(record)
     return tuple(chosen)
