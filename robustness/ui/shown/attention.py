@@ -90,7 +90,7 @@ def section(
     once; while the switch is off, nothing is computed or imported.
     """
     asked = st.toggle(
-        "**Where does the model look?**",
+        "Where does the model look?",
         key="attention",
         bind="query-params",
         help="Shows which parts of the image support the prediction (Grad-CAM). Takes about as "
