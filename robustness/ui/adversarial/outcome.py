@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import streamlit as st
 
 from robustness import models
-from robustness.attacks import AttackSpec, Outcome, Step, craft
+from robustness.attacks import NORMS, AttackSpec, Outcome, Step, craft
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.loop import picture_scores
@@ -97,6 +97,7 @@ def show_answers(
         noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)
         noise.html(results.card(row(picture, noisy, outcome.model, spec, truth), "Noise"))
         noise.caption(
+            f"Same {NORMS[spec.norm].label} as the attack, up to rounding. "
             f"The closest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g} of 255, "
             f"L2 {control.l2:.3g}, SSIM {control.ssim:.3f}."
         )
