@@ -123,6 +123,8 @@ def _models() -> None:
     st.header("Models in memory", anchor=False)
     names = ", ".join(plain(models.label(name)) for name in LOADED.names())
     st.caption(names or "None loaded.")
+    if names:
+        st.caption("Heat maps and attacks load a second graph of a model, which counts again.")
 
 
 def _errors() -> None:
