@@ -95,9 +95,10 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
     )
     evaluated.add_argument(
         "--labels",
-        choices=("folders", "none"),
+        choices=("folders", "known", "none"),
         default=_UNSAID["labels"],
-        help="true classes from subfolders or the table (default), or none",
+        help="true classes from subfolders or the table (default); known: the same, but other "
+        "names count as no class; or none",
     )
 
 

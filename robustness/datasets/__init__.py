@@ -10,7 +10,7 @@ from robustness.datasets import predictions
 from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
-from robustness.datasets.labels import FOLDERS, LABELLINGS, NO_LABELS, class_index, labelled
+from robustness.datasets.labels import FOLDERS, KNOWN, LABELLINGS, NO_LABELS, class_index, labelled
 from robustness.datasets.published import PAIRED, PublishedTree, refuse_published
 from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, TableDataset
@@ -18,6 +18,7 @@ from robustness.pictures.samples import REGISTRY, sample_bytes
 
 __all__ = [
     "FOLDERS",
+    "KNOWN",
     "LABELLINGS",
     "NO_LABELS",
     "PAIRED",

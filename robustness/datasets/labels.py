@@ -9,9 +9,9 @@ from robustness.base.text import nearest
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels, folded
 
-FOLDERS, NO_LABELS = "folders", "none"
-LABELLINGS = (FOLDERS, NO_LABELS)
-"""Sources of labels: a table's column or the names of subfolders; or none."""
+FOLDERS, KNOWN, NO_LABELS = "folders", "known", "none"
+LABELLINGS = (FOLDERS, KNOWN, NO_LABELS)
+"""Sources of labels: a table's column or the names of subfolders; of these the classes; or none."""
 
 
 def class_index(text: str, labels: Labels) -> int | None:
@@ -27,7 +27,7 @@ def labelled(
 
     The label is the dataset's, else the outermost subfolder. An archive's outer folder that is not
     a class is skipped. A class may exist in some of the label sets only. Raises ``LabelError`` for
-    a label without a class.
+    a label without a class, unless ``labelling`` is ``KNOWN``: then such an image has no label.
     """
     texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
     distinct = dict.fromkeys(text for text in texts if text is not None)
@@ -35,7 +35,7 @@ def labelled(
         labels.key: {text: class_index(text, labels) for text in distinct} for labels in label_sets
     }
     strangers = [t for t in distinct if all(found[t] is None for found in known.values())]
-    if strangers:
+    if strangers and labelling != KNOWN:
         raise _no_class(strangers, label_sets)
     return {
         key: tuple(None if text is None else found[text] for text in texts)
@@ -80,7 +80,7 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     return LabelError(
         f"{shown}{more} is not a class of {titles}: expected the index, synset or name of a "
         f"class for each subfolder or label.{hint} Images without classes need no labels.",
-        hint="Use --labels none.",
+        hint="Use --labels known to evaluate these without a class, or --labels none.",
     )
 
 

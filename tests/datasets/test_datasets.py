@@ -143,6 +143,9 @@ def test_a_folder_that_is_no_class_is_named(tmp_path: Path, wrong: str) -> None:
     ):
         labelled(dataset, [imagenet()])
     assert labelled(dataset, [imagenet()], "none")[imagenet().key] == (None, None)
+    known = {"n07920052": 967, wrong: None}
+    expected = tuple(known[entry.folders[0]] for entry in dataset.entries)
+    assert labelled(dataset, [imagenet()], "known")[imagenet().key] == expected
 
 
 def test_names_that_only_case_tells_apart_are_told_apart_by_it(tmp_path: Path) -> None:

@@ -341,9 +341,11 @@ def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> N
     app.run()
     (said,) = (error.value.replace("\\", "") for error in app.error)
     assert said.startswith("'notaclass' is not a class of ImageNet-1k: expected")
-    assert said.endswith("choose 'none' under Options, Classes.")
+    assert said.endswith("or 'none' to ignore all classes.")
     assert "--labels" not in said
     assert len(app.get("image")) == 2, "the images are shown all the same"
+    app.segmented_control(key="labelling").set_value("known").run()
+    assert "2 images in 1 class, 1 matched" in texts(app)
     app.segmented_control(key="labelling").set_value("none").run()
     assert not app.error
     assert "2 images × (2" in texts(app)

@@ -12,7 +12,7 @@ from robustness.base import settings
 from robustness.base.access import Action
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
-from robustness.datasets import FOLDERS, NO_LABELS, SAMPLES
+from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
@@ -42,9 +42,16 @@ _STOPS = {
     "ordered": "Order is certain",
 }
 _UNTIL = {name: "" if name == "all" else name for name in _STOPS}
-_LABELLINGS = {FOLDERS: "from subfolders or the table", NO_LABELS: "none"}
+_LABELLINGS = {
+    FOLDERS: "from subfolders or the table",
+    KNOWN: "known classes only",
+    NO_LABELS: "none",
+}
 
-WITHOUT_CLASSES = f"To ignore them, choose {_LABELLINGS[NO_LABELS]!r} under Options, Classes."
+WITHOUT_CLASSES = (
+    f"Under Options, Classes: choose {_LABELLINGS[KNOWN]!r} to evaluate these images without a "
+    f"class, or {_LABELLINGS[NO_LABELS]!r} to ignore all classes."
+)
 """Advice for labels that are not classes."""
 
 
