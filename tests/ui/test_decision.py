@@ -10,6 +10,8 @@ import pytest
 from robustness import api
 from robustness.base.errors import ImageError
 from robustness.commands.main import main
+from robustness.evaluation.condition import perturbation_label
+from robustness.runs.selection import Chosen
 from robustness.ui.dataset import decision
 from tests.support import pages
 from tests.support.made_up_saved_runs import pictures, saved
@@ -60,3 +62,29 @@ def test_an_image_that_is_gone_hides_no_other(tmp_path: Path) -> None:
         (tmp_path / "set" / name).unlink()
     with pytest.raises(ImageError):
         decision._shots(run.id, 2, "SqueezeNet", perturbation, run)
+
+
+def test_the_same_images_can_stand_in_the_card_and_in_a_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(12)])
+    run = saved(tmp_path / "runs" / "made", digests, SHARES, source=tmp_path / "set")
+    alone = Chosen(model="SqueezeNet", against="EfficientNetLite0")
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    weakest = perturbation_label(str(run.figures().choice.models[0]["weakest"]))
+    app = pages.run(
+        ROOT / "pages" / "dataset.py",
+        run="made",
+        failures="true",
+        cell=[weakest, str(run.figures().choice.models[0]["model"])],
+        against=alone.text,
+    )
+    assert not app.exception
+    once = len(app.subheader)
+    app.session_state["alone"] = alone.text
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert len(app.subheader) == once + 1
+    titles = [heading.value for heading in app.subheader]
+    assert len(set(titles)) == len(titles) - 2, "each of two selections stands twice"

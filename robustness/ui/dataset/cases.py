@@ -74,7 +74,7 @@ def _gallery(run: Run, found: Figures) -> None:
     total = run_cases.number(run.cases.tally(chosen_rows), kind)
     about = run_cases.caption(found, kind, total)
     st.caption(about[0].upper() + about[1:])
-    _downloads(run, chosen_rows)
+    _downloads(run, chosen_rows, "gallery")
     _show(run, lambda most: run.cases.first(chosen_rows, kind, most), total, f"shown_{kind}")
 
 
@@ -103,26 +103,34 @@ def cell(
     conditions: Sequence[str],
     model: str,
     quantity: str = "",
+    place: str = "section",
 ) -> None:
     """The cases of one model under ``conditions``, which are called ``shown``.
 
-    ``quantity`` is the figure of the cell, if it is one of a chart.
+    ``quantity`` is the figure of the cell, if it is one of a chart. The same cases can be drawn at
+    another ``place`` of the page.
     """
     chosen = Chosen(model=model, conditions=tuple(conditions))
     where = " at one strength or more" if len(conditions) > 1 else ""
     title = f"{plain(models.label(model))} under {plain(shown)}"
-    _selection(run, found, chosen, title, where, quantity)
+    _selection(run, found, chosen, title, place, where, quantity)
 
 
-def selected(run: Run, found: Figures, text: str) -> None:
-    """The cases of the selection that ``text`` means, which may come from a link."""
+def selected(run: Run, found: Figures, text: str, place: str = "section") -> None:
+    """The cases of the selection that ``text`` means, which may come from a link, as ``cell``."""
     with boundary():
         chosen = Chosen.parse(text, run.manifest.spec)
-        _selection(run, found, chosen, plain(run_failures.selected_title(chosen)))
+        _selection(run, found, chosen, plain(run_failures.selected_title(chosen)), place)
 
 
 def _selection(
-    run: Run, found: Figures, chosen: Chosen, title: str, where: str = "", quantity: str = ""
+    run: Run,
+    found: Figures,
+    chosen: Chosen,
+    title: str,
+    place: str,
+    where: str = "",
+    quantity: str = "",
 ) -> None:
     """The ``chosen`` cases, failures first, with their downloads."""
     tally = run.cases.tally(chosen)
@@ -144,12 +152,12 @@ def _selection(
     st.caption(
         f"{tally.bad:,} of {counted(tally.counted, 'image')}: {words[1]}{where}, shown first.{more}"
     )
-    _downloads(run, chosen)
-    key = f"cell_{chosen.text}"
+    _downloads(run, chosen, place)
+    key = f"{place}_{chosen.text}"
     _show(run, lambda most: run.cases.both(chosen, most), tally.counted, key, at_once=IN_A_ROW)
 
 
-def _downloads(run: Run, chosen: Chosen) -> None:
+def _downloads(run: Run, chosen: Chosen, place: str) -> None:
     """Buttons for the selection as a table, and as a zip with its images."""
     with st.container(horizontal=True):
         for label, suffix, icon in (
@@ -160,7 +168,7 @@ def _downloads(run: Run, chosen: Chosen) -> None:
                 label,
                 partial(selected_cases.exported, run, chosen, suffix),
                 f"{run.id}-selection{suffix}",
-                key=f"{label} {chosen.text}",
+                key=f"{label} {place} {chosen.text}",
                 icon=icon,
                 on_click="ignore",
                 help=f"At most {selected_cases.MOST[suffix]:,} images, failures first.",

@@ -22,6 +22,7 @@ from robustness.statistics import Criteria, Figures, ModelChoice
 from robustness.statistics.criteria import MARGIN, OTHERS
 from robustness.ui.dataset import cases
 from robustness.ui.dataset.saved_run import Opened
+from robustness.ui.session.inputs import forget_unless
 from robustness.ui.shown import blocks, results, thumbnails
 from robustness.ui.shown.report_button import report_button
 
@@ -34,9 +35,10 @@ def show(run: Opened, found: Figures, told: Report) -> None:
         answer = st.container()
         with st.container(horizontal=True, vertical_alignment="center"):
             failures = st.toggle("Show failures", key="failures", bind="query-params")
+            alone = ""
             if len(found.summary) > 1:
                 with st.popover("Compare two", icon=":material/difference:"):
-                    _two(found)
+                    alone = _two(found)
             criteria, remedies = _criteria_input(run, found)
             with st.popover("Share", icon=":material/link:"):
                 st.caption("Opens this run, for whoever can open this server.")
@@ -50,7 +52,10 @@ def show(run: Opened, found: Figures, told: Report) -> None:
             _answer(run, found, told, chosen, by_own)
         if failures and (first := _worst(chosen)):
             asked = _conditions(found, *first)
-            cases.cell(run.run, found, perturbation_label(first[1]), asked, first[0])
+            label = perturbation_label(first[1])
+            cases.cell(run.run, found, label, asked, first[0], place="card")
+        if alone:
+            cases.selected(run.run, found, alone, "card")
 
 
 def _answer(run: Opened, found: Figures, told: Report, chosen: ModelChoice, by_own: bool) -> None:
@@ -122,21 +127,34 @@ def _shots(
     return found
 
 
-def _two(found: Figures) -> None:
-    """Draw how two models differ."""
+def _two(found: Figures) -> str:
+    """Draw how two models differ; return the images to show that one of them alone fails on."""
     names = [entry["model"] for entry in found.summary]
     picked = [
-        st.selectbox(label, names, index=place, format_func=models.label, key=f"compare {label}")
+        st.selectbox(
+            label,
+            names,
+            index=place,
+            format_func=models.label,
+            key=f"compare_{label.lower()}",
+            bind="query-params",
+        )
         for place, label in enumerate(("Model", "Against"))
     ]
     if picked[0] == picked[1]:
         st.caption("Choose two models.")
-        return
+        return ""
     pairs = [pair for pair in found.pairs() if {pair["better"], pair["worse"]} == {*picked}]
     for pair in pairs:
         st.markdown(plain(run_choice.difference(pair)))
     if not pairs:
         st.caption("These models have different classes: they cannot be compared.")
+    options = {
+        Chosen(model=one, against=other).text: f"{models.label(one)} alone fails"
+        for one, other in (picked, picked[::-1])
+    }
+    forget_unless(options, "alone")
+    return st.pills("Images", options, format_func=options.__getitem__, key="alone") or ""
 
 
 def _criteria_input(run: Opened, found: Figures) -> tuple[Criteria, bool]:
