@@ -81,7 +81,10 @@ class Pair {
     draw(this.canvases.after, after);
     if (remedied) draw(this.canvases.remedied, remedied);
     this.root.classList.toggle("rb-third", Boolean(remedied));
-    this.subtract(data.gain);
+    const differ = this.subtract(data.gain);
+    const another = data.altBefore !== this.shown;
+    this.shown = data.altBefore;
+    if (another && !differ && this.view === "Difference") this.look(VIEWS[0]); // instead of black
     for (const [name, caption, alt] of [
       ["before", data.before, data.altBefore],
       ["after", data.after, data.altAfter],
@@ -99,6 +102,7 @@ class Pair {
     this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
   }
 
+  // Draw the difference and return whether there is one.
   subtract(gain) {
     const { before, after, difference } = this.canvases;
     const side = after.width;
@@ -106,12 +110,17 @@ class Pair {
       (canvas) => canvas.getContext("2d").getImageData(0, 0, side, side).data,
     );
     const result = new ImageData(side, side);
+    let differ = false;
     for (let i = 0; i < a.length; i += 4) {
-      for (let c = 0; c < 3; c++) result.data[i + c] = gain * Math.abs(a[i + c] - b[i + c]);
+      for (let c = 0; c < 3; c++) {
+        result.data[i + c] = gain * Math.abs(a[i + c] - b[i + c]);
+        differ ||= a[i + c] !== b[i + c];
+      }
       result.data[i + 3] = 255;
     }
     if (difference.width !== side) difference.width = difference.height = side;
     difference.getContext("2d").putImageData(result, 0, 0);
+    return differ;
   }
 
   look(view) {
