@@ -112,7 +112,8 @@ def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored(
     few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(REGISTRY._records, "pgd", replace(REGISTRY["pgd"], steps=2))
-    app = opened(attack="FGSM", norm="L2", epsilon_l2="1", target="tench", seed="3")
+    app = opened(attack="FGSM", norm="L2", epsilon="2", epsilon_l2="1", target="tench", seed="3")
+    assert "epsilon" not in app.query_params, "of another norm"
     assert app.selectbox(key="attack").value == "fgsm"
     assert app.selectbox(key="target").value == "tench"
     assert app.session_state["epsilon_l2"] == 1

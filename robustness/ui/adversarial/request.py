@@ -110,6 +110,7 @@ def _norm(record: Attack) -> str:
 
 def _epsilon(norm: str) -> float:
     values = EPSILONS[norm]
+    components.leave_link("epsilon" if norm == "l2" else "epsilon_l2")
     if norm == "linf":
         texts = [f"{level:g} of 255" for level in values]
         label = "Epsilon, largest change"

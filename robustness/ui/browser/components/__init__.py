@@ -277,6 +277,13 @@ def choice(
     return float(chosen)
 
 
+def leave_link(key: str) -> None:
+    """Take the ``choice`` of ``key``, which is not drawn, out of the link; it keeps its value."""
+    if key in st.query_params:
+        del st.query_params[key]
+        st.session_state[f"{key} seen"] = None
+
+
 def _of_link(said: str | None, values: Sequence[float], first: float) -> float:
     """The value in the link; ``first`` if it is none of ``values``."""
     try:
