@@ -29,7 +29,7 @@ def show(entries: Sequence[Listed], pinned: str) -> None:
         placeholder="",
         column_config={name.capitalize(): points for name in NAMES.values()}
         | {
-            "Differs": st.column_config.TextColumn(width="medium", help=differs),
+            "Differs": st.column_config.TextColumn(help=differs),
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },
     )
@@ -44,6 +44,7 @@ def _row(entry: Listed, other: Listed | None, pinned: str) -> dict[str, Any]:
     scores = {name.capitalize(): first and _percent(first[key]) for key, name in NAMES.items()}
     return {
         "Run": entry.title,
+        "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
         "First model": first and models.label(first["model"]),
         **scores,
         "Images": manifest.images,
@@ -53,7 +54,6 @@ def _row(entry: Listed, other: Listed | None, pinned: str) -> dict[str, Any]:
         "Baseline": "pinned" if entry.folder.name == pinned else "",
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
         "Id": entry.folder.name,
     }
 
