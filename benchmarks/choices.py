@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from robustness.statistics import Criteria, choose
+from robustness.statistics import Cost, Criteria, choose
+from robustness.statistics.candidates import Candidate
 from robustness.statistics.grid import ConditionKey, Grid
 from tests.support.made_up_claims import Random, logistic
 
@@ -31,13 +32,21 @@ TRUTHS = {
     "one better by 10 points, of rare ones": (0.15, 0.05, 0.05, 0.05),
 }
 """The accuracy of each model."""
+IMAGES = (60, 500)
+REMEDIES = 6
+REMEDY_RUNS = 200
+ACTED = (0.05, 1.0)
+"""Shares of the images on which remedies that do nothing act."""
+SURE = 0.95
+"""A candidate that is first in so many resamples may be taken for better than the others."""
 
 
 @dataclass
 class Made:
-    """What a choice reads of a run."""
+    """What a choice reads of a run, and how ``hard`` its images are, (images, 1) in logits."""
 
     grids: Sequence[Grid]
+    hard: NDArray[np.float64]
     ranked_by: str = "perturbed_accuracy"
     by_perturbation: list[dict[str, Any]] = field(default_factory=list)
 
@@ -59,10 +68,52 @@ def drawn(levels: Sequence[float], images: int, rng: Random) -> Made:
     there = np.ones((images, len(CONDITIONS)), bool)
     grids = []
     for name, at in zip(NAMES, levels, strict=True):
-        own = rng.normal(0, 0.5, (images, 1))
-        right = (rng.random(there.shape) < logistic(hard + own + at)).astype(np.int8)
+        right = _right(hard, at, rng)
         grids.append(Grid(name, names, CONDITIONS, there, partial(_cells, right)))
-    return Made(grids)
+    return Made(grids, hard)
+
+
+def _right(hard: NDArray[np.float64], at: float, rng: Random) -> NDArray[np.int8]:
+    """Whether a model at the level ``at`` is correct, (images, conditions)."""
+    own = rng.normal(0, 0.5, hard.shape)
+    return (rng.random((len(hard), len(CONDITIONS))) < logistic(hard + own + at)).astype(np.int8)
+
+
+def behind_nothing(
+    made: Made, levels: Sequence[float], acted: float, rng: Random
+) -> list[Candidate]:
+    """Each model behind ``REMEDIES`` that act on the share ``acted`` of the images for nothing.
+
+    The predictions for these images are drawn anew, with the same chances of being correct.
+    """
+    found = []
+    for grid, at in zip(made.grids, levels, strict=True):
+        for number in range(REMEDIES):
+            places = rng.random(len(grid.images)) < acted
+            right = np.where(places[:, None], _right(made.hard, at, rng), grid.flags("correct"))
+            own = replace(grid, model=f"{grid.model}+{number}", read=partial(_cells, right))
+            found.append(Candidate(own, own.model, str(number), grid.model, None, Cost()))
+    return found
+
+
+def remedies_that_do_nothing() -> None:
+    """A line a share of the images that they act on: what a choice with them claims wrongly."""
+    print("| four equal models, six remedies each, act on | images | left out | sure | too high |")
+    print("|---|---|---|---|---|")
+    levels = [level(0.6)] * 4
+    for acted in ACTED:
+        for images in IMAGES:
+            wrong, sure, high = 0, 0, []
+            rng = np.random.default_rng(images)
+            for _ in range(REMEDY_RUNS):
+                made = drawn(levels, images, rng)
+                found = choose(made, Criteria(), more=behind_nothing(made, levels, acted, rng))
+                wrong += len(found.best) < len(found.models)
+                sure += (found.certainty or 0.0) >= SURE
+                high.append(found.models[0]["robust"] - 0.6)
+            shares = f"{wrong / REMEDY_RUNS:.1%} | {sure / REMEDY_RUNS:.1%}"
+            points = f"{100 * np.mean(high):.1f} points"
+            print(f"| {acted:.0%} | {images} | {shares} | {points} |", flush=True)
 
 
 def _cells(found: NDArray[np.int8], _column: str) -> NDArray[np.int8]:
@@ -77,11 +128,13 @@ def main() -> None:
     for what, truth in TRUTHS.items():
         levels, top = [level(share) for share in truth], max(truth)
         best = {name for name, share in zip(NAMES, truth, strict=True) if share == top}
-        for images in (60, 500):
+        for images in IMAGES:
             found = [set(choose(drawn(levels, images, rng), Criteria()).best) for _ in range(RUNS)]
             wrong = np.mean([not best <= names for names in found])
             alone = f"{np.mean([names == best for names in found]):.0%}" if len(best) == 1 else ""
             print(f"| {what} | {images} | {wrong:.1%} | {alone} |", flush=True)
+    print()
+    remedies_that_do_nothing()
 
 
 if __name__ == "__main__":
