@@ -34,7 +34,7 @@ _RULE = (
 )
 _REMEDIES = (
     "Each model behind a remedy is one more candidate; tests and ranks are corrected for the "
-    "number of candidates. The best score of many is likely a little too high. Latency "
+    "number of candidates. The best score of many is likely too high. Latency "
     "includes the remedy."
 )
 _ABSTAINING = (
