@@ -102,7 +102,7 @@ def test_what_is_printed_for_people(
     printed = capsys.readouterr()
     assert "6 images under 2 conditions" in printed.out
     assert "unreadable: 670/broken.jpg" in printed.out
-    assert re.search(r"^\| Rank +\| Model .*Accuracy ", printed.out, re.MULTILINE)
+    assert re.search(r"^\| Rank +\| Model .*[Aa]ccuracy ", printed.out, re.MULTILINE)
     assert "### Differences in perturbed accuracy" in printed.out
     assert "7 of 7 images" in printed.err
 
