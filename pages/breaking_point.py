@@ -26,8 +26,11 @@ with page(
     model_names, seed = sidebar_input()
     story = st.container()
     picture, truth = picture_input(model_names)
-    perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
-    remedy = breaking_point.remedy_input()
+    left, right = st.columns(2, gap="medium")
+    with left:
+        perturbation = perturbation_input("Perturbation", "gaussian_blur", "perturbation")
+    with right:
+        remedy = breaking_point.remedy_input()
     with story:
         presenting.told(picture, model_names, seed, perturbation)
     require_models(model_names)

@@ -162,7 +162,7 @@ def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
 
 
 def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
-    app = shown(made_up(), cell=["Rotation", "SqueezeNet"])
+    app = shown(made_up(), cell=["Rotation", "SqueezeNet"], cell_figure="Prediction consistency")
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
     assert any("the cell shows prediction consistency" in m.value for m in app.caption)
     app.session_state[f"cell of {tmp_path.name}"] = ["Fog effect", "EfficientNetLite0"]

@@ -93,13 +93,14 @@ def perturbations(found: Figures) -> Section:
     there = [
         name for name in dataset.QUANTITIES if any(entry.get(name) is not None for entry in entries)
     ]
+    first = found.ranked_by if found.ranked_by in there else "consistency"
     by_figure = Chooser(
         "Figure",
         CELL_FIGURE,
         _titles(there),
         lambda quantity: [_at_strengths(found, quantity)],
-        printed=["consistency"],
-        first="consistency",
+        printed=[first],
+        first=first,
         listed=True,
     )
     table = Titled("By model and condition", _conditions(entries), long=True)
