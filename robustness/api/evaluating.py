@@ -32,7 +32,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedied import loading_behind
-from robustness.evaluation.rows import NUMBERS, own_scores, to_frame, to_table
+from robustness.evaluation.rows import NUMBERS, REMEDIES, own_scores, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import (
     STUDY_SUITE,
@@ -271,6 +271,8 @@ def evaluate_pictures(
 ) -> pd.DataFrame:
     """The rows of a few images, as ``Run.frame`` has them; nothing is kept.
 
+    With remedies in ``spec`` the last column lists the predictions behind each.
+
     ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, a PIL image, or an
     array (H, W, 3) of any size, uint8 or floating point in [0, 1]. Floating point (224, 224, 3) is
     a study image, and not fitted again. ``labels`` are true classes by the image's name, each a
@@ -289,7 +291,9 @@ def evaluate_pictures(
         labelled(row, named[row.image]) if row.image in named else row
         for row in loop.evaluate(spec, shown)
     ]
-    return to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
+    table = to_table(rows, [0] * len(rows), remedied=bool(spec.remedies))
+    further = [REMEDIES.name] if spec.remedies else []
+    return to_frame(table.select([*NUMBERS, *own_scores(), *further]))
 
 
 def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:

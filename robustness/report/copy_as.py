@@ -24,6 +24,9 @@ from robustness.pictures.samples import SAMPLE
 TRUE_CLASS = "shows"
 """Parameter of a link: the true class of its image, unless it is known."""
 
+REMEDY = "remedy"
+"""Parameter of a link: the remedy whose effect is shown."""
+
 LINK, COMMAND, PYTHON, TOML = "Link", "Command line", "Python", "TOML"
 
 _DEFAULT_SEED = 0
@@ -34,11 +37,12 @@ def copies(
 ) -> dict[str, str]:
     """The texts that reproduce ``spec``, which has one condition, by title.
 
+    A remedy of ``spec`` is in all but the code of other libraries; a link has one at most.
+
     ``sample`` names the sample shown. Without it the image is the file ``picture_name``, and there
     is no link, since links cannot include files; nor is there one for an attack. The code of
     another library makes the image only. ``truth`` is the true class, None for a sample with a
-    known one. Raises ``ParameterError`` unless there is
-    exactly one condition.
+    known one. Raises ``ParameterError`` unless there is exactly one condition.
     """
     if len(spec.conditions) != 1:
         raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
@@ -85,6 +89,8 @@ def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
         values["fit"] = spec.fit
     if spec.asked_side != STUDY_SIDE:
         values["side"] = str(spec.asked_side)
+    for chain in spec.remedies:
+        values[REMEDY] = chain.id
     return query(values)
 
 
@@ -101,6 +107,8 @@ def _command(spec: RunSpec, picture_name: str, sample: str | None, truth: str | 
         words += ["--fit", spec.fit]
     if spec.asked_side != STUDY_SIDE:
         words += ["--side", str(spec.asked_side)]
+    if spec.remedies:
+        words += ["--remedies", ",".join(chain.id for chain in spec.remedies)]
     return shlex.join(words)
 
 
@@ -122,7 +130,8 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
     known = {picture_name: truth}
     labels = "" if truth is None else f", labels={known!r}"
     columns = ["model", "clean_top1", "top1", "probability", "consistent"]
-    columns += ["correct"] * (truth is not None)
+    columns += ["correct"] * (truth is not None) + ["remedies"] * bool(spec.remedies)
+    remedies = [chain.id for chain in spec.remedies]
     lines = [
         "from robustness import api",
         "",
@@ -132,6 +141,7 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
         f"    seed={spec.seed},",
         f"    fit={spec.fit!r},",
         *([f"    side={spec.asked_side!r},"] if spec.asked_side != STUDY_SIDE else []),
+        *([f"    remedies={remedies!r},"] if remedies else []),
         ")",
         f"rows = api.evaluate_pictures({picture!r}, spec{labels})",
         f"print(rows[{json.dumps(columns)}])",

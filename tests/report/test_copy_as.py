@@ -42,6 +42,23 @@ views = pytest.mark.parametrize(("sample", "spec"), VIEWS.values(), ids=VIEWS.ke
 Answer = tuple[str, int, object]
 
 
+def test_a_remedy_is_in_each_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    condition = Condition.of({"salt_and_pepper": 0.5})
+    spec = make_spec(["SqueezeNet"], [condition], remedies=["median+tta"])
+    texts = copies(spec, "coffee", sample="coffee")
+    assert parse_qs(texts[LINK].partition("?")[2])["remedy"] == ["median+tta"]
+    arguments = shlex.split(texts[COMMAND])[3:]
+    assert main([*arguments, "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["predictions"]
+    names: dict[str, Any] = {}
+    exec(texts[PYTHON], names)
+    ((trial,),) = names["rows"]["remedies"]
+    assert trial["remedy"] == entry["remedies"][0]["remedy"] == "median+tta"
+    assert trial["top1"] == entry["remedies"][0]["index"]
+    (tmp_path / "request.toml").write_text(texts[TOML])
+    assert read_request(tmp_path / "request.toml").remedies == spec.remedies
+
+
 def answers(rows: Sequence[Measurement]) -> list[Answer]:
     return [(r.model, r.top1, pytest.approx(r.probability, abs=1e-6)) for r in rows]
 

@@ -34,14 +34,19 @@ GAIN = 3
 
 
 def of_live(
-    spec: RunSpec, picture: Picture, rows: Sequence[Measurement], films: Sequence[Played] = ()
+    spec: RunSpec,
+    picture: Picture,
+    rows: Sequence[Measurement],
+    films: Sequence[Played] = (),
+    remedied: Titled | None = None,
 ) -> Report:
     """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``.
 
-    ``films`` are the condition's films that were played, from ``charts.film.played``.
+    ``films`` are the condition's films that were played, from ``charts.film.played``;
+    ``remedied`` are the predictions with a remedy.
     """
     condition = spec.conditions[0]
-    table = Titled("Predictions", verdicts(rows))
+    shown = [Titled("Predictions", verdicts(rows)), *([remedied] if remedied else [])]
     return Report(
         title=f"{picture.name} under {condition.described}",
         answers=told.told(told.LIVE, rows, condition),
@@ -50,13 +55,13 @@ def of_live(
         sections=[
             Section(
                 "Image and predictions",
-                [Cases("", lambda: _shown(spec, picture, rows)), table],
+                [Cases("", lambda: _shown(spec, picture, rows)), *shown],
             ),
             Section("Top-5 classes", [top5(row) for row in rows]),
             moved(rows),
             *([Section("Over strength", [_film(played) for played in films])] * bool(films)),
         ],
-        brief=[table],
+        brief=shown,
         methods=methods.blocks(spec.conditions, []),
         limits=methods.limits(),
         manifest=manifest(spec, [(picture.name, picture.digest)]),

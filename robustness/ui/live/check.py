@@ -18,6 +18,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import Stages
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
+from robustness.remedies import parse_all
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
 from robustness.ui.live import film, held, helping, presenting, stack
@@ -130,10 +131,12 @@ def show_details(
         st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         with st.container(horizontal=True):
+            tried = helping.table(helping.told(asked, altered, found))
             report_button(
-                lambda: report.of_live(asked.spec, picture, rows, film.made(asked)), "live"
+                lambda: report.of_live(asked.spec, picture, rows, film.made(asked), tried), "live"
             )
-            copy_button(asked.spec, picture, truth)
+            remedies = parse_all(asked.remedy)
+            copy_button(replace(asked.spec, remedies=remedies), picture, truth)
         attention.section(
             ["Original", "Perturbed"],
             lambda name: memo.seen(asked.spec, picture, name, altered)[2].frames[0],

@@ -16,6 +16,7 @@ from PIL import Image
 from robustness import models
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.text import plain
+from robustness.charts.tables import Table
 from robustness.charts.verdict import Mark, judged, verdict
 from robustness.evaluation.correctness import is_correct, label_index
 from robustness.evaluation.measurement import Measurement
@@ -24,13 +25,12 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import plugin_of
 from robustness.remedies import REGISTRY, Chain, parse, python
 from robustness.remedies.remedy import SUREST
+from robustness.report.content import Titled
+from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.live.asked import Answer, LiveRequest, RemedyEffect, RemedyLine
 from robustness.ui.session.sentences import sentence
 from robustness.ui.work import memo
-
-LINK = "remedy"
-"""The link's parameter."""
 
 _OPEN = "helping"
 _SIDE = 112
@@ -44,7 +44,7 @@ def chosen(together: bool, *, told: bool = False) -> str:
     ``together``: the models can predict together. With ``told`` a warning says what is wrong with
     the link.
     """
-    text = st.query_params.get(LINK, "")
+    text = st.query_params.get(REMEDY, "")
     try:
         chain = parse(text) if text else None
         if chain is not None and chain.abstains:
@@ -154,6 +154,19 @@ def shown(done: Helped) -> list[RemedyLine]:
     ]
 
 
+def table(effect: RemedyEffect) -> Titled | None:
+    """The predictions with the remedy, for a report; None without one."""
+    if not effect.label:
+        return None
+    told = [
+        (line.label, line.seen, f"{line.row.probability:.1%}", line.mark.said)
+        for line in effect.lines
+        if line.row is not None and line.mark is not None
+    ]
+    head = ("Model", "Class", "Confidence", "Prediction")
+    return Titled(f"Predictions with {effect.label}", Table(head, told))
+
+
 def offered(together: bool) -> list[Chain]:
     """The remedies that can be tried on one image; ``together`` as in ``chosen``."""
     chains = [parse(record.name) for record in REGISTRY]
@@ -199,10 +212,10 @@ def _choose(known: set[str]) -> None:
     """Put the remedy that was clicked into the link; a second click takes it out."""
     report = components.sent("remedies", "chosen") or {}
     wanted = report.get("remedy")
-    if wanted in known and wanted != st.query_params.get(LINK):
-        st.query_params[LINK] = wanted
+    if wanted in known and wanted != st.query_params.get(REMEDY):
+        st.query_params[REMEDY] = wanted
     elif wanted in known:
-        del st.query_params[LINK]
+        del st.query_params[REMEDY]
     st.session_state["helping chosen"] = True
 
 
