@@ -160,6 +160,8 @@ def sweep_command(options: argparse.Namespace) -> None:
         told = [{"remedy": chain.id, **_document(found)} for chain, found in remedied.items()]
         console.print_json({**_document(plain), **({"remedies": told} if told else {})})
         return
+    # The smallest strength first; the sweep gave the breaks by perturbation.
+    plain.sort(key=lambda e: -1 if not isinstance(e, Break) else 2 if e.never else e.strength or 0)
     console.say(report.printed(report.of_sweep(spec, picture, plain, remedied)))
 
 

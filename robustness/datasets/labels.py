@@ -11,7 +11,8 @@ from robustness.models.labels import Labels, folded
 
 FOLDERS, KNOWN, NO_LABELS = "folders", "known", "none"
 LABELLINGS = (FOLDERS, KNOWN, NO_LABELS)
-"""Sources of labels: a table's column or the names of subfolders; of these the classes; or none."""
+"""Where labels come from: a table's column or the names of subfolders; the same, but without those
+that name no class; or nowhere."""
 
 
 def class_index(text: str, labels: Labels) -> int | None:

@@ -106,10 +106,10 @@ def partners(chain: Chain, name: str, names: Sequence[str]) -> list[str]:
 
 
 def loading_behind(chain: Chain, names: Sequence[str]) -> Callable[..., Classifier]:
-    """A ``models.load`` whose classifiers are behind ``chain``, with their partners of ``names``.
+    """A replacement for ``models.load`` that puts ``chain`` before each classifier.
 
-    It raises ``ParameterError`` for a chain that abstains; so does this for one of several models
-    if one of ``names`` has no partner.
+    A chain of several models asks those of ``names`` with the same classes. Raises
+    ``ParameterError`` if such a chain has no second model; loading raises it if ``chain`` abstains.
     """
     for name in names:
         if chain.several_models and not partners(chain, name, names):

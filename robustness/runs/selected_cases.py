@@ -1,7 +1,7 @@
 """A selection of cases as files: a table of the measurements, and a zip with the images as well.
 
-The zip is also two datasets in the format FiftyOneImageClassificationDataset, whose images are in
-the same folders: the true classes, and the predictions.
+FiftyOne reads the zip as two datasets of the same images, in its format
+FiftyOneImageClassificationDataset: one has the true classes, the other the predictions.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -20,10 +19,6 @@ from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import all_parts
 from robustness.runs.racing import sentences
-
-if TYPE_CHECKING:
-    pass
-
 from robustness.runs.saved import Run
 
 MAX_ID = 255

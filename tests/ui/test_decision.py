@@ -72,17 +72,16 @@ def test_the_same_images_can_stand_in_the_card_and_in_a_section(
     alone = Chosen(model="SqueezeNet", against="EfficientNetLite0")
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     weakest = perturbation_label(str(run.figures().choice.models[0]["weakest"]))
-    app = pages.run(
-        ROOT / "pages" / "dataset.py",
-        run="made",
-        failures="true",
-        cell=[weakest, str(run.figures().choice.models[0]["model"])],
-        against=alone.text,
-    )
+    asked: dict[str, str | list[str]] = {
+        "run": "made",
+        "failures": "true",
+        "cell": [weakest, str(run.figures().choice.models[0]["model"])],
+        "against": alone.text,
+    }
+    app = pages.run(ROOT / "pages" / "dataset.py", **asked)
     assert not app.exception
     once = len(app.subheader)
-    app.session_state["alone"] = alone.text
-    app.run()
+    app = pages.run(ROOT / "pages" / "dataset.py", **asked, alone="SqueezeNet 1.1 alone fails")
     assert not app.exception
     assert not app.error
     assert len(app.subheader) == once + 1

@@ -24,8 +24,8 @@ from robustness.statistics import Figures
 from robustness.statistics.effective import published_errors
 
 _CLASSES = 15
-_ABOUT_CLASSES = "which classes lose most accuracy"
 """Classes that a file lists."""
+_ABOUT_CLASSES = "which classes lose most accuracy"
 
 
 def accuracy(found: Figures) -> Section | None:

@@ -21,8 +21,8 @@ from robustness.runs.selection import Chosen
 from robustness.statistics.slices import SLICE_RULE
 
 _SLICES, _NOT_WORSE = 10, 5
-_ABOUT = "images with a property in common that do worse"
 """Slices that a chart and a file show, and how many if none is significantly worse."""
+_ABOUT = "images with a property in common that do worse"
 
 
 def sections(found: Failures) -> list[Section]:

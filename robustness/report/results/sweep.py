@@ -94,13 +94,21 @@ def _table(breaks: Sequence[Break]) -> Table:
 def _remedied(
     breaks: Sequence[Break], remedied: Mapping[Chain, Sequence[Measurement | Break]]
 ) -> Table:
-    behind = [[e for e in found if isinstance(e, Break)] for found in remedied.values()]
+    behind = [
+        {(e.perturbation, e.model): e.at for e in found if isinstance(e, Break)}
+        for found in remedied.values()
+    ]
     head = ("Perturbation", "Model", "No remedy", *(chain.label for chain in remedied))
     return Table(
         head,
         [
-            (perturbation_label(one.perturbation), model(one.model), one.at, *(e.at for e in rest))
-            for one, *rest in zip(breaks, *behind, strict=True)
+            (
+                perturbation_label(entry.perturbation),
+                model(entry.model),
+                entry.at,
+                *(at[entry.perturbation, entry.model] for at in behind),
+            )
+            for entry in breaks
         ],
     )
 

@@ -76,7 +76,7 @@ def of_run(
     *,
     remedies: bool = False,
 ) -> ModelChoice:
-    """As ``choose`` for one run, whose ``figures`` are known."""
+    """Like ``choose``, for one run whose ``figures`` are known."""
     more = candidates(run, figures) if remedies else ()
     chosen = choose_among(figures, criteria, costs(run), ruled_out, more)
     return with_abstaining(run, chosen, (criteria or Criteria()).weights)

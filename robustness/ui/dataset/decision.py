@@ -154,7 +154,8 @@ def _two(found: Figures) -> str:
         for one, other in (picked, picked[::-1])
     }
     forget_unless(options, "alone")
-    return st.pills("Images", options, format_func=options.__getitem__, key="alone") or ""
+    shown = options.__getitem__
+    return st.pills("Images", options, format_func=shown, key="alone", bind="query-params") or ""
 
 
 def _criteria_input(run: Opened, found: Figures) -> tuple[Criteria, bool]:

@@ -28,8 +28,8 @@ from robustness.ui.work.memo import original_png
 
 GAIN = 3
 _IMAGE = "&image="
-_BOX = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["select2d", "pan2d"]]}
 """Before the position of an image at the end of the text of a selection."""
+_BOX = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["select2d", "pan2d"]]}
 _MOST_SELECTED = 200
 
 
