@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.dataset_memory import peak_of
 from benchmarks.offline_models import NAMES
-from benchmarks.page_session import Answered, PageSession
+from benchmarks.page_session import PageSession
 from benchmarks.processes import held_by, serving
 from benchmarks.replicas import replicated, small_run
 from robustness import runs
@@ -63,17 +63,15 @@ def _rows(run: runs.Run) -> int:
 def _of(run: runs.Run) -> dict[str, Any]:
     row: dict[str, Any] = {}
     with _server(run) as (address, memory):
-        first = _opening(address, run)
-        row |= {"first_headline_s": first.headline, "first_page_s": first.end}
+        row["first_headline_s"], row["first_page_s"] = _opening(address, run)
         row["first_above_idle_mb"] = memory()
     with _server(run) as (address, memory):
-        again = _opening(address, run)
-        control, cases = _controls(address, run)
-        row |= {"headline_s": again.headline, "page_s": again.end}
-        row |= {"control_s": control, "cases_s": cases, "above_idle_mb": memory()}
+        row["headline_s"], row["page_s"] = _opening(address, run)
+        row["control_s"], row["cases_s"] = _controls(address, run)
+        row["above_idle_mb"] = memory()
     with _server(run) as (address, memory), ThreadPoolExecutor(VISITORS) as pool:
         seen = list(pool.map(lambda _: _opening(address, run), range(VISITORS)))
-        row[f"headline_of_{VISITORS}_s"] = max(each.headline for each in seen)
+        row[f"headline_of_{VISITORS}_s"] = max(headline for headline, _ in seen)
         row[f"above_idle_of_{VISITORS}_mb"] = memory()
     row["reference_s"] = min(_reference() for _ in range(3))
     with tempfile.TemporaryDirectory() as scratch:
@@ -98,12 +96,13 @@ def _reference() -> float:
     return time.perf_counter() - start
 
 
-def _opening(address: str, run: runs.Run) -> Answered:
+def _opening(address: str, run: runs.Run) -> tuple[float, float]:
+    """What a visitor waits for: (the headline, the whole page)."""
     with PageSession(address, "dataset", f"run={run.id}") as session:
         opened = session.open()
     if opened.headline is None:
         raise RuntimeError("the page did not come to its end: see the server's log")
-    return opened
+    return opened.headline, opened.end
 
 
 def _controls(address: str, run: runs.Run) -> tuple[float, float]:
