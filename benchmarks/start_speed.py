@@ -1,13 +1,16 @@
 """Times what a start takes until the first answer of the offline models, each in new processes.
 
-``predict`` is held against ``import tensorflow`` alone, and the dashboard against itself with
+``import robustness``, alone and with its first name, is held against pandas and twice NumPy,
+``predict`` against ``import tensorflow`` alone, and the dashboard against itself with
 TensorFlow's passes: from the start of its server until a headless Chromium, which runs already,
 shows the headline with the verdict of all four. Everything in turns, after a round that is not
-counted: what is measured is a later start, with converted models and a filled cache of files.
+counted: what is measured is a later start, with compiled modules, converted models and a filled
+cache of files.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -31,6 +34,20 @@ from tests.support.server import PATIENCE, chromium, dashboard, until
 _VERDICT = """() => / models (keep|change) their answer /.test(
     document.querySelector(".rb-headline")?.innerText)"""
 _LINK = urlencode({"sample": "chelsea", "gaussian_blur": 0.6, "models": NAMES}, doseq=True)
+
+
+def measure_import(repeats: int = 10) -> list[dict[str, Any]]:
+    """Milliseconds of imports without Python's own start, and ``ratio`` to the last row."""
+    code = ("import robustness", "import robustness; robustness.evaluate", "import pandas")
+    alone_ms, used_ms, pandas_ms, numpy_ms = _in_turns_ms(
+        *(partial(_import, each) for each in (*code, "import numpy")), repeats=repeats
+    )
+    bound_ms = pandas_ms + 2 * numpy_ms
+    return [
+        {"what": "import robustness", "ms": alone_ms, "ratio": alone_ms / bound_ms},
+        {"what": "with robustness.evaluate", "ms": used_ms, "ratio": used_ms / bound_ms},
+        {"what": "pandas and twice NumPy", "ms": bound_ms, "ratio": 1.0},
+    ]
 
 
 def measure_predict(repeats: int = 5) -> list[dict[str, Any]]:
@@ -70,6 +87,16 @@ def _python(engine: str, *arguments: str) -> None:
         subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True)
 
 
+def _import(code: str) -> float:
+    """Seconds that ``code`` takes in a new process, which keeps what it compiles."""
+    clock = "from time import perf_counter"
+    timed = f"{clock}; start = perf_counter(); {code}; print(perf_counter() - start)"
+    writes = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    python = [sys.executable, "-c", timed]
+    done = subprocess.run(python, cwd=ROOT, env=writes, stdout=subprocess.PIPE, check=True)
+    return float(done.stdout)
+
+
 def _first_verdict(browser: Browser, engine: str) -> float:
     """Seconds until it is shown; the end of the server is not among them."""
     start = time.perf_counter()
@@ -96,7 +123,8 @@ def _in_turns_ms(*works: Callable[[], float | None], repeats: int) -> tuple[floa
 
 def main() -> None:
     """Prints the tables."""
-    print(f"{'what':24}{'ms':>8}{'of the last':>14}")
+    print(f"{'what':26}{'ms':>8}{'of the last':>14}")
+    _print(measure_import())
     _print(measure_predict())
     try:
         with chromium() as browser:
@@ -107,7 +135,7 @@ def main() -> None:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        print(f"{row['what']:24}{row['ms']:8.0f}{row['ratio']:14.2f}")
+        print(f"{row['what']:26}{row['ms']:8.0f}{row['ratio']:14.2f}")
 
 
 if __name__ == "__main__":
