@@ -28,7 +28,9 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(reported, "--out")
 
-    listing = add_command(parsers, "runs", runs_command, "--json", "--out", asks_models=False)
+    listing = add_command(
+        parsers, "runs", runs_command, "--json", "--out", asks_models=False, asks_plugins=True
+    )
     actions = listing.add_subparsers(metavar="[compare|resume|card|export|import|delete]")
 
     compared = _add_action(actions, "compare", compare_command, asks_models=True)
@@ -72,7 +74,7 @@ def add(parsers: Parsers) -> None:
 def _add_action(
     actions: Parsers, name: str, action: Action, *, asks_models: bool = False
 ) -> argparse.ArgumentParser:
-    command = add_command(actions, name, action, asks_models=asks_models)
+    command = add_command(actions, name, action, asks_models=asks_models, asks_plugins=True)
     add_shared(command, "--json", "--out", default=argparse.SUPPRESS)
     return command
 

@@ -91,6 +91,28 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_replay_names_it(
         runs.load(with_remedy)
 
 
+@pytest.mark.parametrize(
+    "action", [[], ["export", "{run}", "--to", "run.zip"], ["delete", "{run}", "--yes"]]
+)
+def test_commands_on_runs_load_the_plugins_first(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    action: list[str],
+) -> None:
+    use_stand_ins(monkeypatch)
+    asked = spec([Condition.of({"hot_pixels": 0.5})])
+    run = performed(labelled_folder(folder / "three", 1), folder / "runs", asked)
+    named = (folder / "robustness.toml").rename(folder / "away.toml")
+    plugins.load()
+    assert "hot_pixels" not in PERTURBATIONS
+    named.rename(folder / "robustness.toml")
+    assert main(["runs", *(part.format(run=run.id) for part in action)]) == 0
+    told = capsys.readouterr().out
+    assert run.id in told
+    assert "needs the plugin" not in told
+
+
 def test_a_job_loads_the_plugins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = labelled_folder(folder / "three", 1)
     asked = spec([Condition.of({"hot_pixels": 0.5})], names=["SqueezeNet"])
