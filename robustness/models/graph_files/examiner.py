@@ -30,6 +30,7 @@ from robustness.models.graph_files.study_model import (
     study_models,
 )
 from robustness.models.in_tensorflow.replay.graph import Operations, simplified
+from robustness.models.in_tensorflow.user_network import OTHER_OUTPUTS, are_logits
 from robustness.models.inference.compiled import MOST, SOONEST
 from robustness.models.inference.forward_pass import F32
 from robustness.models.inference.openvino_core import core, first_line
@@ -139,7 +140,7 @@ def _told(path: Path, shape: Shape | None, output: dict[str, Any] | None) -> dic
     use = Use(max(found.shape), found.shape, plain, True, found.classes, False, output=quantised)
     images = _images(use.side)
     answers = _asked(study_models(_read(path), use)(ONE_IMAGE), images, 1)[0]
-    return {**asdict(found), "logits": not _is_distribution(answers, use)}
+    return {**asdict(found), "logits": are_logits(answers, _is_distribution(answers, use))}
 
 
 def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
@@ -191,8 +192,7 @@ def _check_answers(answers: Floats, use: Use) -> None:
     if not use.logits and not distribution:
         raise UnusableError(
             f"its output is not a distribution over the classes (the values of an image sum to "
-            f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); if these are logits, "
-            'write output = "logits"'
+            f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); {OTHER_OUTPUTS}"
         )
 
 

@@ -139,7 +139,9 @@ class _StageWalk:
         maps: dict[tuple[int, int], FeatureStage] = {}
         for operation in inner:
             name, shape = operation.get_friendly_name(), _shape(operation)
-            if not self._is_map(name) or operation.get_type_name() in _NO_STAGES:
+            # A dilated convolution of TensorFlow Lite sees parts of the image as a batch.
+            parts = shape[:1] != (1,)
+            if not self._is_map(name) or parts or operation.get_type_name() in _NO_STAGES:
                 continue
             second = self._channels_second[name]
             (height, width), channels = (shape[2:], shape[1]) if second else (shape[1:3], shape[3])

@@ -37,6 +37,12 @@ _FREE_BYTES = 32 * 2**20  # a small file of zeros may shrink a lot and is harmle
 _ANSWER = "answer"
 
 
+OTHER_OUTPUTS = (
+    'if these are logits, write output = "logits"; if they come from a sigmoid, export the model '
+    "without it"
+)
+
+
 def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]:
     """The functional model of ``record``, with probabilities as output, and its feature stages.
 
@@ -73,7 +79,7 @@ def keras_told(path: Path, given: tuple[int, int] | None) -> dict[str, Any]:
         images = np.random.default_rng(0).random((2, *told, 3), np.float32)
         with suppress(Exception):  # opening it later says what is wrong
             answers = network(tensorflow().constant(images), training=False).numpy()
-            found["logits"] = not is_distribution(answers)
+            found["logits"] = are_logits(answers, is_distribution(answers))
     return found
 
 
@@ -85,6 +91,16 @@ def is_distribution(answers: Any) -> bool:
         and (rows >= -SIMPLEX_TOLERANCE).all()
         and np.abs(rows.sum(axis=1) - 1).max() <= SIMPLEX_TOLERANCE
     )
+
+
+def are_logits(answers: Any, distribution: bool) -> bool | None:
+    """Whether answers are logits; None if that is unknown, as after a sigmoid.
+
+    ``distribution`` says whether their rows are probabilities that sum to 1.
+    """
+    if distribution:
+        return False
+    return None if 0 <= np.min(answers) and np.max(answers) <= 1 else True
 
 
 def _screen(path: Path) -> None:
@@ -259,8 +275,7 @@ def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
     if file.output != "logits" and not distribution:
         raise WeightsError(
             f"its output is not a distribution over the classes (an image's values sum to "
-            f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); if these are logits, "
-            'write output = "logits".'
+            f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); {OTHER_OUTPUTS}."
         )
 
 

@@ -366,6 +366,20 @@ def test_a_tensorflow_lite_file_answers_as_its_interpreter(
     assert outputs.features["embedding"].shape == (5, 32)
 
 
+def test_a_dilated_convolution_of_tensorflow_lite_has_features(models_folder: Path) -> None:
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    found = layers.Conv2D(4, 3, dilation_rate=2, padding="same", activation="relu")(inputs)
+    found = layers.Dense(10)(layers.GlobalAveragePooling2D()(found))
+    converter = tensorflow().lite.TFLiteConverter.from_keras_model(keras().Model(inputs, found))
+    content = bytes(converter.convert())
+    outputs = loaded(models_folder, "model.tflite", content)(IMAGES)
+    answers = np.exp(interpreted(content, IMAGES))
+    expected = answers / answers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(outputs.probabilities, expected, atol=1e-5)
+    assert outputs.features["embedding"].shape == (5, 4)
+
+
 def test_adding_a_quantised_file_compares_the_runtimes(
     models_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

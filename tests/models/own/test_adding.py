@@ -18,6 +18,7 @@ from PIL import Image
 from robustness import models
 from robustness.commands import main
 from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
 from robustness.models.own import beside, entry
 from tests.support import onnx_files as onnx
@@ -35,20 +36,20 @@ COLOURS = {
 
 
 def colour_model(
-    *metadata: tuple[str, str], image: bytes = onnx.IMAGE, from_zero: bool = False
+    *metadata: tuple[str, str], image: bytes = onnx.IMAGE, last: str = ""
 ) -> bytes:
     """Tells the nearest of ``COLOURS`` from the mean of pixels in [-1, 1].
 
-    ``from_zero``: in [0, 1], and it gives probabilities.
+    With a ``last`` operation after the logits: of pixels in [0, 1].
     """
     pixels = np.array(list(COLOURS.values()), np.float32)
-    seen = (pixels / 255 if from_zero else pixels / 127.5 - 1).astype(np.float32)
+    seen = (pixels / 255 if last else pixels / 127.5 - 1).astype(np.float32)
     arrays = {"w": 80 * seen.T, "b": -40 * (seen**2).sum(axis=1)}
     nodes = [
         onnx.node("GlobalAveragePool", ["image"], ["mean"]),
         onnx.node("Flatten", ["mean"], ["flat"]),
-        onnx.node("Gemm", ["flat", "w", "b"], ["logits" if from_zero else "answer"]),
-        *([onnx.node("Softmax", ["logits"], ["answer"])] if from_zero else []),
+        onnx.node("Gemm", ["flat", "w", "b"], ["logits" if last else "answer"]),
+        *([onnx.node(last, ["logits"], ["answer"])] if last else []),
     ]
     tensors = [onnx.tensor(name, np.ascontiguousarray(each)) for name, each in arrays.items()]
     answer = onnx.value("answer", ["n", len(COLOURS)])
@@ -164,6 +165,20 @@ def test_the_rest_is_asked_for_on_a_terminal(
     assert "written to" in capsys.readouterr().out
 
 
+def test_sigmoids_are_not_taken_for_logits(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "sigmoids.onnx").write_bytes(colour_model(last="Sigmoid"))
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    answer = layers.Dense(len(COLOURS), activation="sigmoid")(layers.Flatten()(inputs))
+    keras().Model(inputs, answer).save(folder / "sigmoids.keras")
+    for file in ("sigmoids.onnx", "sigmoids.keras"):
+        assert run("add", file, "--labels", "colours.txt", "--normalisation", "0..1") == 2
+        assert "if they come from a sigmoid" in capsys.readouterr().err
+    assert not (folder / "models.toml").exists()
+
+
 def test_classes_in_the_file_become_its_labels(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,7 +193,7 @@ def test_classes_in_the_file_become_its_labels(
 def jatic_package(folder: Path, **changes: Any) -> Path:
     """A JATIC_ONNX folder with a colour model that takes pixels from 0 to 1, and gives scores."""
     folder.mkdir()
-    (folder / "model.onnx").write_bytes(colour_model(from_zero=True))
+    (folder / "model.onnx").write_bytes(colour_model(last="Softmax"))
     told = {
         "interface": {"name": "JATIC_ONNX", "version": "v1"},
         "io": {
