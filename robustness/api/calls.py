@@ -17,6 +17,8 @@ from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from robustness import plugins
 from robustness.base.errors import ParameterError
+from robustness.base.text import did_you_mean
+from robustness.models.own import user_models
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -34,10 +36,11 @@ _SEVERAL = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
 def checked_call(function: Function) -> Function:
-    """``function`` with the plugins loaded; an argument of another kind raises ``ParameterError``.
+    """``function`` with the plugins and the models of ``models.toml`` loaded.
 
-    NumPy's numbers and arrays count as Python's numbers and lists. An argument that is annotated
-    with ``Any`` is for the function to check.
+    An argument of another kind, an unknown or a missing one raises ``ParameterError``. NumPy's
+    numbers and arrays count as Python's numbers and lists. An argument that is annotated with
+    ``Any`` is for the function to check.
     """
     signature = inspect.signature(function)
     collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -56,12 +59,25 @@ def checked_call(function: Function) -> Function:
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         plugins.load()
-        bound = signature.bind(*args, **kwargs)
+        user_models.refresh()
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ParameterError(_mistake(function, kwargs, str(error))) from error
         for name in bound.arguments.keys() & hints().keys():
             bound.arguments[name] = _checked(hints()[name], bound.arguments[name], name)
         return function(*bound.args, **bound.kwargs)
 
     return call  # type: ignore[return-value]
+
+
+def _mistake(function: Callable[..., Any], given: Iterable[str], told: str) -> str:
+    """What is wrong with the names of the arguments; Python has ``told`` what it found."""
+    known = inspect.signature(function).parameters
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is None:
+        return f"{function.__name__}: {told}."
+    return f"{function.__name__}: there is no {unknown!r}. {did_you_mean(unknown, known)}."
 
 
 def _checked(hint: Any, value: Any, name: str) -> Any:
@@ -74,7 +90,10 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with NumPy's numbers and arrays, and other iterables, as Python's."""
+    """``value`` with NumPy's numbers and arrays, and other iterables, as Python's.
+
+    A set stays one, as it has no order.
+    """
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -82,7 +101,7 @@ def _plain(value: Any) -> Any:
             key: each.item() if isinstance(each, np.generic) else each
             for key, each in value.items()
         }
-    if isinstance(value, Iterable) and not isinstance(value, str | Sequence):
+    if isinstance(value, Iterable) and not isinstance(value, str | Sequence | set | frozenset):
         return list(value)
     return value
 

@@ -100,7 +100,7 @@ def are_logits(answers: Any, distribution: bool) -> bool | None:
     """
     if distribution:
         return False
-    return None if 0 <= np.min(answers) and np.max(answers) <= 1 else True
+    return None if np.min(answers) >= 0 and np.max(answers) <= 1 else True
 
 
 def _screen(path: Path) -> None:

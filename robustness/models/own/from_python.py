@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, WeightsError
+from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
 from robustness.models.graph_files.native import prepared
@@ -21,7 +22,7 @@ from robustness.models.loaded import LOADED
 from robustness.models.model_record import OWN, REGISTRY, ModelRecord
 from robustness.models.own import user_models
 from robustness.models.own.beside import normalisation_told
-from robustness.models.own.label_files import labels_of
+from robustness.models.own.label_files import check_names, labels_of
 from robustness.models.own.proposal import IMAGENET_LABELS, are_imagenet, propose
 from robustness.models.own.trial import value_of
 from robustness.models.python_models import torch_modules
@@ -31,7 +32,7 @@ from robustness.models.python_models.graphs import as_graph, new_folder, source_
 from robustness.models.python_models.in_process import ADDED
 from robustness.models.python_models.kinds import opened
 from robustness.models.python_models.live_model import LiveModel
-from robustness.models.python_models.record import CallOptions, PythonModel
+from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonModel
 from robustness.pictures.fitting import STUDY_SIDE
 
 _WHERE = Path("add_model")
@@ -53,16 +54,22 @@ def add_model(
     Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot
     be used.
     """
-    user_models.refresh()
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
     values = dict(given)
     values["labels"], names = _labels(name, values.get("labels"))
+    _check_names(name, calls, given)
+    LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
+    if weights and not text.startswith(torch_modules.TIMM):
+        raise ParameterError(f'{name}: expected weights with "timm:NAME" only.')
     if text and not text.startswith(torch_modules.TIMM):
         path = Path(text).resolve()
         if not torch_modules.is_hugging_face(path):
+            if calls:
+                raise ParameterError(f"{name}: expected {min(calls)} with a function only.")
             record = _of_file(name, path, values)
+            LOADED.get(record, STUDY_SIDE)  # refuses what is not as described
             return user_models.add_to_process(record)
         found = torch_modules.opened_hugging_face(path)
         if told := normalisation_told(path / torch_modules.SAFETENSORS):
@@ -74,6 +81,14 @@ def add_model(
         found = opened(what)
     options = checked(user_models.Calls, calls, name).options
     return user_models.add_to_process(_of_model(name, what, found, values, options))
+
+
+def _check_names(name: str, calls: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises ``ParameterError`` for an argument that does not exist."""
+    known = (*given, "weights", *CALL_KEYS)
+    for key in calls:
+        if key not in known:
+            raise ParameterError(f"{name}: there is no {key!r}. {did_you_mean(key, known)}.")
 
 
 def _labels(name: str, given: Any) -> tuple[str | None, tuple[str, ...]]:
@@ -90,8 +105,9 @@ def _labels(name: str, given: Any) -> tuple[str | None, tuple[str, ...]]:
 
 def _label_file(name: str, names: Sequence[str]) -> str:
     path = new_folder() / f"{name}.txt"
-    path.write_text("\n".join(" ".join(each.split()) for each in names) + "\n", encoding="utf-8")
-    labels_of(path)
+    lines = [" ".join(each.split()) for each in names]
+    check_names(lines, f"labels of {name}", "name")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)
 
 

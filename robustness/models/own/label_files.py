@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,14 +33,19 @@ def _read_labels(file: Path, _version: Version) -> Labels:
     names = [line.strip() for line in text.split("\n")]
     while names and not names[-1]:
         names.pop()
+    check_names(names, f"the lines of the label file {file}", "line")
+    return Labels(title=file.stem, names=tuple(names))
+
+
+def check_names(names: Sequence[str], what: str, unit: str) -> None:
+    """Raises ``ParameterError`` unless ``names`` are those of two or more classes.
+
+    The sentence calls all of them ``what``, and each a ``unit``.
+    """
     problem = "" if len(names) > 1 else f"got {len(names)}"
     if "" in names:
-        problem = f"line {names.index('') + 1} is empty"
+        problem = f"{unit} {names.index('') + 1} is empty"
     elif len(set(names)) < len(names):
         problem = f"{Counter(names).most_common(1)[0][0]!r} is listed twice"
     if problem:
-        raise ParameterError(
-            f"Expected the label file {file} to list two or more different classes, one per "
-            f"line; {problem}."
-        )
-    return Labels(title=file.stem, names=tuple(names))
+        raise ParameterError(f"Expected {what} to be two or more different classes; {problem}.")

@@ -114,7 +114,7 @@ def _described() -> tuple[ModelRecord, ...]:
         if settings.value(settings.MODELS):
             raise ParameterError(
                 f"Expected your models in {file}, as the setting 'models' says, but there is no "
-                "file there: create it, or change the setting."
+                "file there: run 'python -m robustness models add FILE', or change the setting."
             ) from None
         return ()
     return _records(file, found)

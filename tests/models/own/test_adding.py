@@ -35,9 +35,7 @@ COLOURS = {
 """Each is a class, and the one colour of its images."""
 
 
-def colour_model(
-    *metadata: tuple[str, str], image: bytes = onnx.IMAGE, last: str = ""
-) -> bytes:
+def colour_model(*metadata: tuple[str, str], image: bytes = onnx.IMAGE, last: str = "") -> bytes:
     """Tells the nearest of ``COLOURS`` from the mean of pixels in [-1, 1].
 
     With a ``last`` operation after the logits: of pixels in [0, 1].

@@ -19,6 +19,7 @@ from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import (
     GradientError,
     ParameterError,
+    RobustnessError,
     UnknownNameError,
     WeightsError,
 )
@@ -29,7 +30,8 @@ from robustness.models.python_models.calls import Caller
 from robustness.models.python_models.record import CallOptions
 from robustness.models.selfcheck import latency
 from robustness.runs import jobs, session
-from tests.support.user_models import describe
+from tests.support.onnx_files import small_model
+from tests.support.user_models import DIGITS, describe
 
 COLOURS = ("red", "green", "blue")
 DESCRIBED: dict[str, Any] = {"labels": COLOURS, "input_size": 16, "normalisation": "0..1"}
@@ -400,8 +402,31 @@ def test_the_latency_of_a_function_is_that_of_its_earlier_calls() -> None:
     assert len(calls_made) == before, "a service may charge for each call"
 
 
+def test_a_file_is_loaded_when_it_is_added(models_folder: Path) -> None:
+    describe(models_folder)
+    (models_folder / "digits.onnx").write_bytes(small_model())
+    told: dict[str, Any] = {"input_size": 8, "normalisation": "0..1", "output": "logits"}
+    api.add_model("mine", models_folder / "digits.onnx", labels=DIGITS, **told)
+    for path, labels, said in (
+        ("none.onnx", DIGITS, "none.onnx"),
+        ("digits.onnx", DIGITS[:9], "10 classes"),
+        ("digits.onnx", DIGITS[:1], "^Expected labels of other to be two or more .* got 1"),
+        ("digits.onnx", set(DIGITS), "labels: expected"),
+    ):
+        with pytest.raises(RobustnessError, match=said):
+            api.add_model("other", models_folder / path, labels=labels, **told)  # type: ignore[arg-type]
+        assert "other" not in models.REGISTRY
+    with pytest.raises(ParameterError, match="batch with a function"):
+        api.add_model("other", models_folder / "digits.onnx", labels=DIGITS, batch=2, **told)
+    with pytest.raises(ParameterError, match="Did you mean 'normalisation'"):
+        api.add_model("other", models_folder / "digits.onnx", labels=DIGITS, normalization="0..1")
+    with pytest.raises(ParameterError, match="weights with"):
+        api.add_model("other", logits, weights="weights.safetensors", **DESCRIBED)
+
+
 def test_a_model_is_removed_from_the_process_or_from_the_file(models_folder: Path) -> None:
     describe(models_folder)
+    assert "digits" in api.model_names(ready=False), "without another call before"
     api.add_model("colours", logits, **DESCRIBED)
     for name in ("colours", "digits"):
         assert name in api.model_names(ready=False)

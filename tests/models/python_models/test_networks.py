@@ -41,6 +41,9 @@ def test_a_keras_model_is_used_as_its_file_would_be() -> None:
     assert api.load_model("digits").stages == ("active1", "conv2", "pool2")
     again = api.add_model("digits", network, labels=DIGITS, normalisation="0..1")
     assert models.digest(again) == models.digest(record)
+    api.load_model("digits")
+    turned = api.add_model("digits", network, labels=DIGITS[::-1], normalisation="0..1")
+    assert turned.labels().names == DIGITS[::-1]
     network.layers[-1].set_weights([2 * each for each in network.layers[-1].get_weights()])
     changed = api.add_model("digits", network, labels=DIGITS, normalisation="0..1")
     assert models.digest(changed) != models.digest(record)
