@@ -92,6 +92,8 @@ def _bar(name: str, colour: str, told: Sequence[tuple[str, Entry]]) -> dict[str,
         "x": [entry["n_images"] for _, entry in told],
         "customdata": [[entry["selection"]] for _, entry in told],
         "text": [f"{entry['n_images']:,}" for _, entry in told],
+        "textposition": "outside",  # a hatched bar is no ground for words
+        "cliponaxis": False,
         "marker": {"color": colour, "pattern": {"shape": "/" if name == "same group" else ""}},
         "hovertemplate": f"%{{y}}<br>Images: %{{x}}<extra>{name}</extra>",
     }

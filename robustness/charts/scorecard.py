@@ -79,7 +79,7 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
     told = [[cells[row, column] for column in left.columns] for row in left.index]
     return heatmap(
         np.array([[share for share, _ in line] for line in told]),
-        [[text.replace(", ", ",<br>") for _, text in line] for line in told],
+        [[text for _, text in line] for line in told],
         columns=[models.label(str(model)) for model in left.columns],
         rows=list(map(str, left.index)),
         hover="%{y}, %{x}: %{text}; original class %{customdata:.1%}",

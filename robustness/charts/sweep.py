@@ -127,7 +127,7 @@ def _cell(row: pd.Series) -> tuple[float, str]:
     before, after = (is_correct(row["label"], row[name]) for name in ("clean_top1", "top1"))
     if not REGISTRY[row["perturbation"]].graded:
         told = judged(bool(row["never"]), before if row["never"] else after)
-        return (_NEVER if told.good else 0.0), told.said.replace(", ", ",<br>")
+        return (_NEVER if told.good else 0.0), told.brief
     if before is False:
         return 0.0, judged(True, before).said
     return (_NEVER, "never") if row["never"] else (row["strength"], f"{row['strength']:.2f}")

@@ -32,6 +32,12 @@ class Mark(NamedTuple):
         return f"{self.sign} {self.text}"
 
     @property
+    def brief(self) -> str:
+        """``said`` for a narrow cell of a chart, where ✓ and ✗ stand for their words."""
+        words = [word for word in self.text.split(", ") if word not in ("correct", "incorrect")]
+        return "<br>".join([self.sign, *words])
+
+    @property
     def good(self) -> bool:
         """Whether the prediction is correct or, without a true class, unchanged."""
         return self.sign in (_CORRECT, _UNCHANGED)
@@ -96,12 +102,12 @@ def outcomes(labelled: int, images: int) -> tuple[str, str]:
 
 
 def cell(frame: pd.DataFrame) -> tuple[float, str]:
-    """The share of rows that are correct and its text; unchanged unless all rows have a label."""
+    """The share of rows that are correct and its brief text; unchanged unless all have a label."""
     labelled = bool(frame["label"].notna().all())
     good = good_rows(frame) if labelled else frame["consistent"]
     if len(frame) == 1:
         stays = bool(frame["consistent"].iloc[0])
-        return float(good.iloc[0]), judged(stays, bool(good.iloc[0]) if labelled else None).said
+        return float(good.iloc[0]), judged(stays, bool(good.iloc[0]) if labelled else None).brief
     sign = judged(True, True if labelled else None).sign
     return float(good.mean()), f"{sign} {int(good.sum())}/{len(frame)}"
 

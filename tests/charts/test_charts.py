@@ -249,7 +249,7 @@ def test_outcomes_count_what_is_correct_or_unchanged_and_tell_the_pointer_the_re
     rows = measured_rows().assign(label=label)
     (one,) = scorecard.outcomes(rows[rows["strength"] == 1.0]).data
     kept, changed = (judged(same, is_correct(label, 3 if same else 4)) for same in (True, False))
-    words = [[told.said.replace(", ", ",<br>") for told in (kept, changed)]] * 2
+    words = [[told.brief for told in (kept, changed)]] * 2
     assert [list(words) for words in one.text] == words
     assert np.asarray(one.z).tolist() == [[float(kept.good), float(changed.good)]] * 2
     (several,) = scorecard.outcomes(rows).data
@@ -293,7 +293,7 @@ def test_the_breaking_table_says_of_a_switch_whether_it_changes_the_answer() -> 
     )
     (table,) = sweep.breaking_table(breaks).data
     assert list(table.y) == ["Increased brightness", "Horizontal flip", "Vertical flip"]
-    kept, changed = (judged(same, None).said for same in (True, False))
+    kept, changed = (judged(same, None).brief for same in (True, False))
     words = [["0.80", "never"], [changed, changed], [changed, kept]]
     assert [list(row) for row in table.text] == words
     assert table.z[1:].tolist() == [[0, 0], [0, table.z[0, 1]]], "orange, and blue as never is"
