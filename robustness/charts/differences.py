@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -51,17 +51,17 @@ def _forest(
     title: str,
 ) -> go.Figure:
     """One marker with its interval per label; significant ones are filled."""
-    traces = []
+    traces, points = [], [_in_points(entry, value) for entry in entries]
     for wanted, name in ((True, "significant"), (False, "not significant")):
         chosen = [at for at in range(len(labels)) if significant[at] is wanted]
-        rows = [entries[at] for at in chosen]
+        rows = [points[at] for at in chosen]
         traces.append(
             {
                 "type": "scatter",
                 "name": name,
                 "x": [row[value] for row in rows],
                 "y": [labels[at] for at in chosen],
-                "customdata": [in_brackets(row, value) for row in rows],
+                "customdata": [in_brackets(row, value, "+.1f") for row in rows],
                 "mode": "markers",
                 "marker": {
                     "symbol": "circle" if wanted else "circle-open",
@@ -70,15 +70,14 @@ def _forest(
                     "line": {"width": 2, "color": COLOURS[0]},
                 },
                 "error_x": whiskers(rows, value),
-                "hovertemplate": "%{y}: %{x:+.1%}%{customdata}<extra>" + name + "</extra>",
+                "hovertemplate": "%{y}: %{x:+.1f} points%{customdata}<extra>" + name + "</extra>",
             }
         )
     return drawn(
         [trace for trace in traces if trace["x"]],
         height=150 + 44 * len(labels),
         showlegend=True,
-        xaxis={"title": title, "tickformat": "+.0%", "range": _around_zero(entries, value)}
-        | ZERO_LINE,
+        xaxis={"title": f"{title}, points", "range": _around_zero(points)} | ZERO_LINE,
         yaxis={
             "range": [len(labels) - 0.4, -0.6],
             "categoryorder": "array",
@@ -87,9 +86,14 @@ def _forest(
     )
 
 
-def _around_zero(entries: Sequence[Entry], value: str) -> list[float]:
+def _in_points(entry: Entry, value: str) -> dict[str, float | None]:
+    """The difference ``value`` and its bounds in percentage points."""
+    figures = {name: entry[name] for name in (value, f"{value}_low", f"{value}_high")}
+    return {name: None if part is None else 100 * part for name, part in figures.items()}
+
+
+def _around_zero(points: Sequence[Mapping[str, float | None]]) -> list[float]:
     """From the lowest to the highest end of an interval, 0 among them, with room on both sides."""
-    ends = [entry[name] for entry in entries for name in (value, f"{value}_low", f"{value}_high")]
-    known = [0.0, *(end for end in ends if end is not None)]
-    room = 0.08 * (max(known) - min(known)) or 0.01
+    known = [0.0, *(end for entry in points for end in entry.values() if end is not None)]
+    room = 0.08 * (max(known) - min(known)) or 1.0
     return [min(known) - room, max(known) + room]

@@ -125,7 +125,7 @@ def test_pairs_are_filled_where_established() -> None:
     assert (filled.marker.symbol, hollow.marker.symbol) == ("circle", "circle-open")
     assert [words(y) for y in filled.y] == ["EfficientNet-Lite0 over SqueezeNet 1.1"]
     low = filled.x[0] - filled.error_x.arrayminus[0]
-    assert low == pytest.approx(pairs[0]["difference_low"])
+    assert low == pytest.approx(100 * pairs[0]["difference_low"]), "in points"
 
 
 def test_two_runs_are_drawn_condition_by_condition() -> None:

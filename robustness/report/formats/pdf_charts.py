@@ -232,10 +232,7 @@ def _axes(axes: Any, layout: Mapping[str, Any], names: _Names, *, grid: bool) ->
                 told["tickvals"], [words(text) for text in told.get("ticktext", [])] or None
             )
         if "%" in told.get("tickformat", "") and not known:
-            sign = "+" if told["tickformat"].startswith("+") else ""
-            on.set_major_formatter(
-                FuncFormatter(lambda value, _, sign=sign: f"{100 * value:{sign}.0f}%")
-            )
+            on.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
         if told.get("zeroline"):
             axes.axvline(0, color=_INK, linewidth=1, zorder=1)
         title = told.get("title", {}).get("text")
