@@ -30,13 +30,13 @@ def accuracy(labelled: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Model", label()),
         LABELLED,
-        ("Top-1 original", figure("clean_accuracy", ".1%")),
-        ("perturbed", figure("perturbed_accuracy", ".1%")),
-        ("Lost", figure("drop", ".1%")),
+        ("Original top-1", figure("clean_accuracy", ".1%")),
+        ("Perturbed top-1", figure("perturbed_accuracy", ".1%")),
+        ("Accuracy lost", figure("drop", ".1%")),
         ("95 % interval", lambda entry: interval(entry, "drop", 1)),
         ("Relative loss", figure("relative_drop", ".1%")),
-        ("Top-5 original", figure("clean_accuracy_top5", ".1%")),
-        ("perturbed", figure("perturbed_accuracy_top5", ".1%")),
+        ("Original top-5", figure("clean_accuracy_top5", ".1%")),
+        ("Perturbed top-5", figure("perturbed_accuracy_top5", ".1%")),
     ]
     return Table.of(labelled, columns)
 
@@ -46,13 +46,13 @@ def calibration(labelled: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Model", label()),
         LABELLED,
-        ("ECE original", _ece("clean_ece")),
-        ("by chance", figure("clean_ece_by_chance", ".3f")),
-        ("perturbed", _ece("perturbed_ece")),
-        ("per condition", _ece("condition_ece")),
-        ("by chance", figure("condition_ece_by_chance", ".3f")),
-        ("Overconfidence, original", _too_sure("clean_overconfidence")),
-        ("perturbed", _too_sure("overconfidence")),
+        ("Original ECE", _ece("clean_ece")),
+        ("By chance", figure("clean_ece_by_chance", ".3f")),
+        ("Perturbed ECE", _ece("perturbed_ece")),
+        ("Per condition", _ece("condition_ece")),
+        ("By chance", figure("condition_ece_by_chance", ".3f")),
+        ("Original overconfidence", _too_sure("clean_overconfidence")),
+        ("Perturbed overconfidence", _too_sure("overconfidence")),
     ]
     return Table.of(labelled, columns)
 

@@ -132,7 +132,7 @@ def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
 def similarities(
     entries: Sequence[Entry], form: str, names: Iterable[str] = RESCALED
 ) -> list[Column]:
-    """A column per similarity of the embeddings, also rescaled unless the rows are too old."""
+    """A column per similarity of the embeddings, rescaled unless the rows are too old."""
     return [_similarity(entries, form, name, RESCALED[name]) for name in names]
 
 
@@ -148,12 +148,7 @@ def own_metrics(entries: Sequence[Entry]) -> list[Column]:
 def _similarity(entries: Sequence[Entry], form: str, name: str, from_floor: str) -> Column:
     if all(entry[from_floor] is None for entry in entries):
         return name.capitalize(), figure(name, form)
-
-    def both(entry: Entry) -> str:
-        known = (entry[key] for key in (name, from_floor) if entry[key] is not None)
-        return ", ".join(f"{value:{form}}" for value in known)
-
-    return f"{name.capitalize()}, rescaled", both
+    return f"{name.capitalize()}, rescaled", figure(from_floor, form)
 
 
 def _place(entry: Entry) -> str:
@@ -224,7 +219,10 @@ _FIGURES = {
     "drop": "Accuracy lost",
     "relative_drop": "Relative loss",
 }
-_ECE = {"clean_ece": "ECE original", "perturbed_ece": "ECE perturbed"}
+_NUMBERS = {"confidence_change", *RESCALED, *RESCALED.values(), "ssim"}
+"""Those that are no shares."""
+
+_ECE = {"clean_ece": "Original ECE", "perturbed_ece": "Perturbed ECE"}
 
 
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -241,7 +239,10 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             "Images": entry["n_images"],
             **({"Labelled": entry["n_labelled"]} if labelled else {}),
             **({"Attacked": entry["n_attacked"]} if attacked else {}),
-            **{_FIGURES[name]: with_interval(entry, name, ".3f") for name in known},
+            **{
+                _FIGURES[name]: with_interval(entry, name, ".3f" if name in _NUMBERS else ".1%")
+                for name in known
+            },
             **{title: say(entry) for title, say in own_metrics(entries)},
             **{
                 title: with_interval(entry, name, ".3f") for name, title in _ECE.items() if labelled
