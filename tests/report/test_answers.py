@@ -196,7 +196,7 @@ def test_under_attack_the_model_with_the_higher_robust_accuracy_is_named() -> No
 
 def test_beside_perturbations_attacks_have_a_clause_of_their_own() -> None:
     _, who = of_attacks(2, 40, Condition.of({"fog": 0.6}), APGD)
-    assert f"Under attack, highest robust accuracy: {B_LABEL}, 57.1%" in who
+    assert f"Under attack, {B_LABEL} has the highest robust accuracy, 57.1%" in who
 
 
 def test_the_worst_perturbation_is_claimed_only_where_it_stands_out() -> None:
@@ -254,12 +254,12 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
     assert "no difference is significant" in scored(near, 8)[0]
     far = measured({A: [True] * 10, B: [False] * 10}, pictures=8)
     who, harm, basis = scored(far, 8)
-    assert who.startswith(f"Highest consistency: {A_LABEL}, 100%")
+    assert who.startswith(f"{A_LABEL} has the highest consistency, 100%")
     assert claims(who)
     assert "50% of the predictions are unchanged" in harm
     assert "8 images under 10 conditions" in basis
     one = measured({A: [True] * 10, B: [False] * 10})
-    assert "too few images for an order" in scored(one, 1)[0]
+    assert "too few images to rank" in scored(one, 1)[0]
     same = measured({A: [True] * 10, B: [True] * 10})
     assert scored(same, 1)[0].startswith("All 2 models have the same consistency")
 

@@ -46,8 +46,8 @@ def _order(
     if not worst:
         return f"all {len(group)} models have the same {what}, {most}"
     span = (
-        f"highest {what}: {models_of(best)}, {most}; lowest: {models_of(worst)}, "
-        f"{common_rate(worst, digits, by)}"
+        f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
+        f"{models_of(worst)} the lowest, {common_rate(worst, digits, by)}"
     )
     others = [entry for entry in group if entry not in best]
     close = [e for e in others if any((b["model"], e["model"]) not in significant for b in best)]
@@ -185,7 +185,7 @@ def of_scorecard(summary: Sequence[Entry], rows: Sequence[Measurement], images: 
 
     ``summary`` is ``scorecard.summarise`` of ``rows`` on so many ``images``.
     """
-    unknown = "" if scorecard.has_intervals(summary) else "too few images for an order"
+    unknown = "" if scorecard.has_intervals(summary) else "too few images to rank"
     rankings = scorecard.rankings(summary)
     return sentence(*(_scored(ranking, unknown) for ranking in rankings))
 
