@@ -29,6 +29,9 @@ QUANTITIES = {
 }
 """Columns for ``over_strength``, with their axis titles."""
 
+_SHARES = ("retained_probability", "consistent")
+"""Those that are written as percentages."""
+
 _NEVER = 1.05  # beyond every strength, for order and colour
 
 AXES = {
@@ -77,7 +80,11 @@ def over_strength(
         dodged(traces, 1.06 - lowest),
         height=400,
         xaxis={"title": title, "autorange": "reversed" if axis == "ssim" else True},
-        yaxis={"title": QUANTITIES[quantity], "range": [lowest - 0.04, 1.06]},
+        yaxis={
+            "title": QUANTITIES[quantity],
+            "tickformat": ".0%" if quantity in _SHARES else "",
+            "range": [lowest - 0.04, 1.06],
+        },
     )
 
 
@@ -94,7 +101,7 @@ def _curves(points: pd.DataFrame, quantity: str, axis: str) -> list[dict[str, An
             rows[quantity],
             kept=[share > 0.5 for share in rows["good"]],
             customdata=rows["strength"].tolist(),
-            hover="%{x:.3g}: %{y:.3f}",
+            hover=f"%{{x:.3g}}: %{{y:{'.1%' if quantity in _SHARES else '.3f'}}}",
         )
         for model, rows in typical.groupby("model", sort=False)
     ]

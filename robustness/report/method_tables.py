@@ -42,11 +42,11 @@ def fits() -> pd.DataFrame:
         [
             {
                 "Model": record.label,
-                "Crop, 224 px": found.crop,
-                "Squash, 224 px": found.squash,
-                "Letterbox, 224 px": found.letterbox,
+                "Crop, 224 px": f"{found.crop:.1f}%",
+                "Squash, 224 px": f"{found.squash:.1f}%",
+                "Letterbox, 224 px": f"{found.letterbox:.1f}%",
                 "Own size": record.input_text,
-                "Crop, own size": found.own,
+                "Crop, own size": f"{found.own:.1f}%",
             }
             for record in MODELS
             if (found := record.fits) is not None

@@ -68,7 +68,7 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
         *(_perturbations(list(names)) if names else ()),
         *(_attacks(specs) if specs else ()),
         Text(note("Features")),
-        Titled("Metrics", _as_table(method_tables.metric_formulas())),
+        Titled("Metrics", as_table(method_tables.metric_formulas())),
         *(Text(f"{title}. {note(title)}") for title in notes),
         Text(f"Sources. {' '.join(sections()['Sources'].split())}"),
     ]
@@ -76,7 +76,7 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
 
 def _perturbations(names: Sequence[str]) -> list[Printed]:
     used = method_tables.perturbations(REGISTRY[name] for name in names)
-    table = _as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
+    table = as_table(used.drop(columns=["Family", "Acts on", "Study setting", "Random"]))
     return [Text(note("Strength")), Titled("Perturbations", table)]
 
 
@@ -92,7 +92,7 @@ def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
     return [
         Text(note("Size and objective")),
         Text(note("Judging an attack")),
-        Titled("Attacks", _as_table(known.drop(columns=["Target", "Steps", "Measured by"]))),
+        Titled("Attacks", as_table(known.drop(columns=["Target", "Steps", "Measured by"]))),
         Titled("Attack budgets", allowed),
     ]
 
@@ -103,7 +103,7 @@ def effort(spec: AttackSpec) -> str:
     return f"{counted(spec.steps, 'step')}{restarts}"
 
 
-def _as_table(frame: pd.DataFrame) -> Table:
+def as_table(frame: pd.DataFrame) -> Table:
     """``frame`` as text; empty for unknown values."""
     rows = [
         tuple("" if pd.isna(cell) else _text(cell) for cell in row)

@@ -8,22 +8,26 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 import streamlit as st
 
-from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.models.weights.ready import parameters_text, size_text, state_text
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_tables, methods
 from robustness.report.glossary import TERMS
 from robustness.ui.browser.html import html
+from robustness.ui.shown import results
+
+_IN_CATALOGUE = ["Family", "Study setting", "ImageNet-C", "Random"]
 
 _TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
     "Study image": method_tables.fits,
-    "Perturbations": lambda: method_tables.perturbations(PERTURBATIONS),
+    "Perturbations": lambda: method_tables.perturbations(PERTURBATIONS).drop(columns=_IN_CATALOGUE),
     "Metrics": method_tables.metric_formulas,
     "Attacks": lambda: method_tables.attacks(ATTACKS),
 }
 """The table below each section."""
+
+_LONG = 20
+"""A table with more rows is folded."""
 
 
 def show() -> None:
@@ -34,23 +38,8 @@ def show() -> None:
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", text, flags=re.MULTILINE))
         if title in _TABLES:
-            st.dataframe(_TABLES[title](), hide_index=True, height="content")
+            table = methods.as_table(_TABLES[title]())
+            long = len(table.rows) > _LONG
+            with st.expander(f"All {len(table.rows)} {title.lower()}") if long else st.container():
+                st.html(results.html_table(*table))
     st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))
-    st.header("Models", anchor="models")
-    st.dataframe(_models(), hide_index=True, height="content")
-
-
-def _models() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "Model": record.label,
-            "Group": record.group,
-            "Family": record.family,
-            "Year": record.year,
-            "Parameters": parameters_text(record),
-            "Input": record.input_text,
-            "Weights": size_text(record),
-            "State": state_text(record, models.state(record)),
-        }
-        for record in models.REGISTRY
-    )

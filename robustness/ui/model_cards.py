@@ -51,7 +51,9 @@ def show(states: Mapping[str, models.WeightsState]) -> None:
             continue
         st.markdown(f"**{title}.** {text}")
         for record, column in zip(records, results.cells(4), strict=False):
-            with column.container(border=True, key=f"weights_{record.name}", gap="xsmall"):
+            with column.container(
+                border=True, key=f"weights_{record.name}", gap="xsmall", height="stretch"
+            ):
                 _card(record, states[record.name])
 
 

@@ -11,9 +11,8 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from robustness import models
 from robustness.base.text import counted, plain
 from robustness.models.inference.choice import chosen
-from robustness.models.loaded import engine_text
 from robustness.models.selfcheck import PASSES, Answer, SelfCheck, self_checks
-from robustness.models.weights.ready import parameters_text, size_text, state_text
+from robustness.models.weights.ready import parameters_text, state_text
 from robustness.report import method_tables, methods
 from robustness.ui import add_model, model_cards
 from robustness.ui.session.kept import KEPT
@@ -38,7 +37,7 @@ def show() -> None:
 def _fits() -> None:
     st.header("Accuracy by fit", anchor="fit")
     st.markdown(methods.note("Fit"))
-    st.dataframe(method_tables.fits(), hide_index=True, height="content")
+    st.html(results.html_table(*methods.as_table(method_tables.fits())))
 
 
 def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfCheck]) -> None:
@@ -61,9 +60,6 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
                 "Published mean corruption error on ImageNet-C, relative to AlexNet; lower is "
                 "better. From the published image files, with other weights of the same "
                 "architecture."
-            ),
-            "Engine": st.column_config.TextColumn(
-                help="Runs the forward passes. TensorFlow computes gradients and heat maps."
             ),
             "Latency": st.column_config.NumberColumn(
                 format="%.0f ms",
@@ -95,11 +91,9 @@ def _row(
         "Year": record.year,
         "Parameters": parameters_text(record),
         "Input": record.input_text,
-        "Engine": engine_text(record),
         "Top-1": published.top1,
         "Top-5": published.top5,
         "mCE": published.mce,
-        "Weights": size_text(record),
     }
 
 
