@@ -43,7 +43,7 @@ def show() -> None:
     _clear()
     st.header("Versions", anchor=False)
     rows = [(name, version) for name, version in versions().items()]
-    st.html(results.html_table(("What", "Version"), rows))
+    st.html(results.html_table(("Component", "Version"), rows))
 
 
 def _live() -> None:
@@ -114,7 +114,7 @@ def _updates() -> None:
         for kind, spread in UPDATES.spreads().items()
     ]
     if rows:
-        st.html(results.html_table(("Asked for", "How often", "Median", "p95"), rows))
+        st.html(results.html_table(("Update", "Count", "Median", "p95"), rows))
     else:
         st.caption("No use of the Live page since the server started.")
 

@@ -59,7 +59,7 @@ def section(run: Run, told: Mapping[str, Any]) -> Section:
             for each in told["decisions"]
             if each["decided"]
         ]
-        blocks.append(Text(f"No longer asked: {'; '.join(left)}."))
+        blocks.append(Text(f"Dropped from the race: {'; '.join(left)}."))
     return Section("Race", blocks)
 
 

@@ -78,7 +78,7 @@ def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:
         gain=outcome.gain,
     )
     st.caption(
-        f"Largest change {LEVELS * outcome.linf:.3g} of 255 (L∞), length {outcome.l2:.3g} (L2). "
+        f"Largest change {LEVELS * outcome.linf:.3g}/255 (L∞), length {outcome.l2:.3g} (L2). "
         "All figures are of the saved 8-bit image."
     )
 
@@ -98,7 +98,7 @@ def show_answers(
         noise.html(results.card(row(picture, noisy, outcome.model, spec, truth), "Noise"))
         noise.caption(
             f"Same {NORMS[spec.norm].label} as the attack, up to rounding. "
-            f"The closest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g} of 255, "
+            f"The closest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g}/255, "
             f"L2 {control.l2:.3g}, SSIM {control.ssim:.3f}."
         )
     else:
@@ -115,7 +115,7 @@ def _say_what_noise_does(outcome: Outcome) -> None:
     control = outcome.control
     if outcome.beats_noise:
         st.success(
-            f"Noise has no such effect (0 of {control.draws}).",
+            f"Random noise of the same size has no such effect (0 of {control.draws} draws).",
             icon=":material/verified:",
         )
     elif outcome.success:

@@ -112,7 +112,7 @@ def _epsilon(norm: str) -> float:
     values = EPSILONS[norm]
     components.leave_link("epsilon" if norm == "l2" else "epsilon_l2")
     if norm == "linf":
-        texts = [f"{level:g} of 255" for level in values]
+        texts = [f"{level:g}/255" for level in values]
         label = "Epsilon, largest change"
         usual = (1.0, 2.0, 4.0, 8.0, 16.0)
         found = components.choice(

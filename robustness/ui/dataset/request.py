@@ -86,9 +86,9 @@ def request_input() -> Request | None:
             "Evaluate until",
             _STOPS,
             "until",
-            help="A race asks images in random order, each under a few conditions, and stops once "
-            "that is certain, often after a tenth of the work. It says which model is best and "
-            "by how much, but not how each fares under every perturbation.",
+            help="A race evaluates images in random order, each under a few conditions, and stops "
+            "once the best model or the order is certain, often after a tenth of the work. It does "
+            "not say how each model fares under every perturbation.",
         )
     if source is None or not conditions:
         return None
@@ -106,7 +106,7 @@ def _source_input() -> str | None:
     if kind == ON_SERVER and allowed is not None:
         return _server_input(allowed)
     st.caption(
-        "Five photographs: enough to see what a run shows, too few to rank models. To do that, "
+        "Five images: enough to see what a run shows, too few to rank models. To rank them, "
         "upload your own images, or evaluate a folder on the command line and open the run here."
     )
     return SAMPLES

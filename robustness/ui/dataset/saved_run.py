@@ -66,8 +66,8 @@ def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) 
 
 
 def _title(title: str, manifest: Manifest) -> str:
-    done = manifest.images + manifest.unreadable
-    state = "" if manifest.status == runs.FINISHED else f", unfinished: {done} done"
+    # Without the number of images done: it grows while this list stays.
+    state = "" if manifest.status == runs.FINISHED else ", unfinished"
     return (
         f"{title}, {counted(manifest.dataset.pictures, 'image')}, "
         f"{counted(len(manifest.spec.models), 'model')}, "

@@ -107,7 +107,7 @@ STORIES = (
     Story(
         LIVE,
         _live("coffee", _BLUR),
-        "Features move, the answer stays",
+        "Features move, the prediction stays",
         "A blur of 6 px moves the features of SqueezeNet 1.1 far: their rescaled cosine "
         "similarity is below 0.6, where 1 is identical. It still predicts espresso.",
         (Claim("SqueezeNet", _BLUR, "espresso", "espresso", 0.6, 0.5, cosine=(0.3, 0.6)),),
@@ -116,7 +116,7 @@ STORIES = (
         ADVERSARIAL,
         {"sample": "coffee", "epsilon": "2", "models": OFFLINE},
         "An attack, and noise of the same size",
-        "No pixel changes by more than 2 of 255. Noise of this size has no effect; the attack "
+        "No pixel changes by more than 2/255. Noise of this size has no effect; the attack "
         "makes SqueezeNet 1.1 predict consomme.",
         (Claim("SqueezeNet", _ATTACK, "espresso", "consomme", 0.9, 0.8, news=True),),
     ),
@@ -127,7 +127,7 @@ STORIES = (
             "perturbation": REGISTRY["perspective"].label,
             "models": OFFLINE,
         },
-        "An answer that comes back",
+        "A prediction that comes back",
         "At 15 degrees from the side SqueezeNet 1.1 predicts disk brake for the motorcycle. At "
         "45 degrees it predicts moped again, with a higher confidence than on the original.",
         (
