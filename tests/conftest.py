@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from robustness.ui.session import access
 from tests.support import pages, shards
+from tests.support.wheel import build_wheel
 
 OFFLINE_NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 
@@ -124,6 +127,23 @@ class Offline(Mapping[str, models.Classifier]):
 
     def __len__(self) -> int:
         return len(OFFLINE_NAMES)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
+    return ZipFile(build_wheel(tmp_path_factory.mktemp("source")))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: ZipFile, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that imports the package from the unpacked wheel."""
+    site = tmp_path_factory.mktemp("site")
+    wheel.extractall(site)
+    variables = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    where = "import robustness; print(robustness.__path__[0])"
+    found = subprocess.check_output([sys.executable, "-c", where], env=variables, text=True)
+    assert Path(found.strip()).parent == site
+    return variables
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -120,23 +121,28 @@ def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> N
     } == run
 
 
-def test_the_example_from_python_works_as_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_examples_from_python_work_as_printed_with_the_wheel(
+    tmp_path: Path, installed: dict[str, str]
 ) -> None:
-    code, parts, conditions = blocks("python", DOCUMENTS["docs/python.md"])
-    exec(conditions, {})
-    assert "fog=0.2+gaussian_blur=0.4" in capsys.readouterr().out
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    exec(parts, names)
-    assert names["foggy"].shape == names["images"].shape
-    exec(code, names)
-    printed = capsys.readouterr().out
-    assert all(name in printed for name in ("SqueezeNet", "EfficientNetLite0", "fog=0.6"))
-    run = names["run"]
-    assert (run.images, len(names["frame"])) == (5, 5 * 2 * 2)
+    script = "".join(
+        f"exec({example!r}, names := {{}}); {then}\n"
+        for example, then in zip(
+            blocks("python", DOCUMENTS["docs/python.md"]),
+            [
+                "run = names['run']; assert (run.images, len(names['frame'])) == (5, 5 * 2 * 2);"
+                " assert run.id in open('report.html', encoding='utf-8').read()",
+                "assert names['foggy'].shape == names['images'].shape",
+                "",
+            ],
+            strict=True,
+        )
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = ("SqueezeNet", "EfficientNetLite0", "fog=0.6", "fog=0.2+gaussian_blur=0.4")
+    assert all(text in done.stdout for text in expected)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    assert run.id in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_example_of_a_metric_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:

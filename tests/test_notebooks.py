@@ -1,9 +1,8 @@
-"""The notebooks of the documentation, run from an empty folder as Jupyter would run them."""
+"""The notebooks of the documentation, run from an empty folder with the installed wheel."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +28,13 @@ for file in sys.argv[1:]:
 """
 
 
-def test_every_notebook_runs_and_draws(tmp_path: Path) -> None:
+def test_every_notebook_runs_and_draws(tmp_path: Path, installed: dict[str, str]) -> None:
     assert len(NOTEBOOKS) == 2
     for file in NOTEBOOKS:
         cells = json.loads(file.read_text())["cells"]
         assert not any(cell.get("outputs") for cell in cells), "outputs are not kept"
     command = [sys.executable, "-c", _RUN, *map(str, NOTEBOOKS)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=installed)
     assert done.returncode == 0, done.stderr
     assert "Each model under each perturbation" in done.stdout, "the run"
     assert "mean is" in done.stdout, "the decision"
