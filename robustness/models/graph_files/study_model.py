@@ -10,6 +10,7 @@ import numpy as np
 
 from robustness.models.file_formats.tflite_file import Quantisation
 from robustness.models.graph_files.stages import FeatureStage, StageError, find_stages, name_apart
+from robustness.models.in_tensorflow.user_network import other_classes
 from robustness.models.inference.openvino_core import first_line
 from robustness.models.model_record import Normalisation
 from robustness.models.preparation import factors, resizing
@@ -246,7 +247,7 @@ def _answer(model: Any, use: Use) -> _Answer:
     if len(fitting) == 1:
         return _Answer(fitting[0], counts[fitting[0]])
     if len(counts) == 1 and counts[0]:
-        raise UnusableError(f"the model has {counts[0]} classes, but its labels name {use.classes}")
+        raise UnusableError(other_classes(counts[0], use.classes))
     raise UnusableError(
         f"expected one output of {use.classes} classes, got {_names(model.outputs)}; export the "
         "model with that one alone"

@@ -18,6 +18,7 @@ from robustness.base.errors import WeightsError
 from robustness.base.zips import BoundedZip
 from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord, Stages, UserFile
 
 MOST_STAGES = 6
@@ -54,13 +55,16 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
     network = (
         _saved_model(file.path, record.shape) if file.path.is_dir() else _keras_file(file.path)
     )
-    _check_shapes(network, record.shape, len(record.labels()))
+    labels = record.labels()
+    background = _check_shapes(network, record.shape, len(labels), labels == imagenet())
     _check_answers(record, file, network)
     stages = _stages(file, network)
+    answer = network.output[:, 1:] if background else network.output
     if file.output == "logits":
-        answer = k.layers.Softmax(name="probabilities", dtype="float32")(network.output)
-        network = k.Model(network.inputs, answer)
-    return network, stages
+        answer = k.layers.Softmax(name="probabilities", dtype="float32")(answer)
+    elif background:
+        answer = answer / k.ops.sum(answer, axis=1, keepdims=True)
+    return (network if answer is network.output else k.Model(network.inputs, answer)), stages
 
 
 def keras_told(path: Path, given: tuple[int, int] | None) -> dict[str, Any]:
@@ -232,7 +236,13 @@ def _images(shape: tuple[int, int]) -> str:
     return f"(N, {shape[0]}, {shape[1]}, 3)"
 
 
-def _check_shapes(network: Any, size: tuple[int, int], classes: int) -> None:
+def _check_shapes(
+    network: Any, size: tuple[int, int], classes: int, may_have_background: bool
+) -> bool:
+    """Whether the network has a background class ahead of its ``classes``.
+
+    Raises ``WeightsError`` for other inputs and outputs.
+    """
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise WeightsError(
             f"expected a model with one input and one output, got {len(network.inputs)} and "
@@ -249,10 +259,20 @@ def _check_shapes(network: Any, size: tuple[int, int], classes: int) -> None:
     answer = tuple(network.outputs[0].shape)
     if len(answer) != 2:
         raise WeightsError(f"expected an output of shape (N, classes), got {answer}.")
-    if answer[1] != classes:
-        raise WeightsError(
-            f"the model has {answer[1]} classes, but its label file names {classes}."
+    background = may_have_background and answer[1] == classes + 1
+    if answer[1] != classes and not background:
+        raise WeightsError(f"{other_classes(answer[1], classes)}.")
+    return background
+
+
+def other_classes(found: int, named: int) -> str:
+    """A clause for a network whose number of classes is not that of its labels."""
+    if found == 1:
+        return (
+            "its output is one number for an image, as of one sigmoid; export it with one output "
+            "for each class"
         )
+    return f"the model has {found} classes, but its labels name {named}"
 
 
 def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:

@@ -180,6 +180,21 @@ def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("output", ["probabilities", "logits"])
+def test_a_background_class_is_left_out(models_folder: Path, output: str) -> None:
+    network = small_network(classes=1001, activation=None if output == "logits" else "softmax")
+    network.save(models_folder / "digits.keras")
+    describe(models_folder, output=output, labels="imagenet")
+    user_models.refresh()
+    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    found = answers(network, picture)[:, 1:].astype(np.float64)
+    found = np.exp(found) if output == "logits" else found
+    classifier = models.load("digits", side=8)
+    np.testing.assert_allclose(classifier(picture).probabilities, found / found.sum(), rtol=1e-4)
+    slope = classifier.gradients(picture, np.array([3], np.int32))
+    assert np.abs(slope.gradient).max() > 0
+
+
 # --- the file changes -----------------------------------------------------------------------------
 
 
@@ -385,7 +400,8 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a map instead of classes": (a_map, {}, r"output of shape \(N, classes\)"),
     "grey images": (grey, {}, r"shape \(N, 8, 8, 3\), got \(None, 8, 8, 1\)"),
     "another size": (saved(), {"input_size": 16}, r"\(N, 16, 16, 3\), got"),
-    "too few labels": (saved(classes=11), {}, "has 11 classes, but its label file names 10"),
+    "too few labels": (saved(classes=11), {}, "has 11 classes, but its labels name 10"),
+    "one sigmoid": (saved(classes=1, activation="sigmoid"), {}, "one output for each class"),
     "logits undeclared": (saved(activation=None), {}, 'not a distribution.*output = "logits"'),
     "probabilities as logits": (saved(), {"output": "logits"}, "probabilities already"),
     "an unknown layer": (saved(), {"features": ["conv9"]}, "no layer 'conv9'.*pool2"),
