@@ -18,7 +18,7 @@ from robustness.base.limited_worker import (
     WorkerLateError,
     WorkerTimeError,
 )
-from robustness.models.file_formats.kinds import TFLITE, all_files, misplaced, runtime
+from robustness.models.file_formats.kinds import TFLITE, all_files, is_quantised, misplaced, runtime
 from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
 from robustness.models.graph_files.study_model import Shape, Use
 from robustness.models.inference.kept import Written
@@ -74,7 +74,7 @@ def told(path: Path, shape: Shape | None) -> dict[str, Any]:
     def asked() -> dict[str, Any]:
         facts = tflite_facts(path) if path.suffix.lower() == TFLITE else None
         output = asdict(facts.output) if facts and facts.output else None
-        return {"shape": shape, "output": output}
+        return {"shape": shape, "output": output, "quantised": is_quantised(path)}
 
     found = _examined(path, asked)
     if "problem" in found:
@@ -109,6 +109,7 @@ def use_of(record: ModelRecord, file: UserFile, side: int) -> Use:
         features=file.features,
         input=facts.input if facts else None,
         output=facts.output if facts else None,
+        quantised=is_quantised(file.path),
     )
 
 

@@ -59,7 +59,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
     try:
         if "to" not in asked:
             shape = tuple(asked["shape"]) if asked["shape"] else None
-            return json.dumps(_told(Path(asked["path"]), shape, asked["output"])).encode()
+            return json.dumps(_told(Path(asked["path"]), shape, asked)).encode()
         path, use = Path(asked["path"]), _use(asked["use"])
         if asked["runtime"]:
             _ask_natively(path, asked["runtime"], use)
@@ -130,14 +130,22 @@ def _read(path: Path) -> Any:
         raise UnusableError(f"OpenVINO cannot read it ({told})") from error
 
 
-def _told(path: Path, shape: Shape | None, output: dict[str, Any] | None) -> dict[str, Any]:
+def _told(path: Path, shape: Shape | None, asked: Mapping[str, Any]) -> dict[str, Any]:
     """The input's shape and the classes of the file, and whether its answers are ``logits``."""
     found = facts(_read(path), shape)
     if found.shape is None or found.classes is None:
         return {**asdict(found), "logits": None}
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    quantised = Quantisation(**output) if output else None
-    use = Use(max(found.shape), found.shape, plain, True, found.classes, False, output=quantised)
+    use = Use(
+        max(found.shape),
+        found.shape,
+        plain,
+        True,
+        found.classes,
+        False,
+        output=Quantisation(**asked["output"]) if asked["output"] else None,
+        quantised=asked["quantised"],
+    )
     images = _images(use.side)
     answers = _asked(study_models(_read(path), use)(ONE_IMAGE), images, 1)[0]
     return {**asdict(found), "logits": are_logits(answers, _is_distribution(answers, use))}
@@ -184,7 +192,7 @@ def _check_answers(answers: Floats, use: Use) -> None:
     if not np.isfinite(answers).all():
         raise UnusableError("its answer to an image is not finite (NaN or infinity)")
     distribution = _is_distribution(answers, use)
-    if use.logits and distribution and use.output is None:
+    if use.logits and distribution and not use.quantised:
         raise UnusableError(
             'its output is probabilities already; write output = "probabilities", or leave that '
             "line out"
@@ -197,8 +205,9 @@ def _check_answers(answers: Floats, use: Use) -> None:
 
 
 def _is_distribution(answers: Floats, use: Use) -> bool:
-    # In 256 steps a thousand small probabilities round to nothing.
-    slack = SIMPLEX_TOLERANCE if use.output is None else 1.0
+    slack = SIMPLEX_TOLERANCE
+    if use.quantised:  # each probability to one of 256 steps; a thousand small ones to nothing
+        slack += min(1.0, use.classes / 512)
     sums = answers.sum(axis=1, dtype=np.float64)
     return bool(answers.min() >= -SIMPLEX_TOLERANCE and np.abs(sums - 1).max() <= slack)
 

@@ -152,7 +152,7 @@ def native_probabilities(answers: Array, use: Use) -> Floats:
     found = found[:, 1:] if background else found
     if use.logits:
         found = np.exp(found - found.max(axis=1, keepdims=True))
-    elif not background and use.output is None:
+    elif not background and not use.quantised:
         return found
     found = found + np.float32(_TINY)
     return np.asarray(found / found.sum(axis=1, keepdims=True), np.float32)

@@ -37,6 +37,7 @@ class Use:
 
     ``side`` is that of the study images, ``shape`` the height and width of the file's input. With
     ``background`` the file may have one class more than ``classes``, ahead of all: it is left out.
+    The probabilities of a ``quantised`` file are rounded, even where they are floating point.
     """
 
     side: int
@@ -48,6 +49,7 @@ class Use:
     features: tuple[str, ...] = ()
     input: Quantisation | None = None
     output: Quantisation | None = None
+    quantised: bool = False
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,7 @@ def _probabilities(raw: Any, use: Use, classes: int) -> Any:
         found = operations.slice(found, *(np.array([end]) for end in (1, classes, 1, 1)))
     if use.logits:
         return operations.softmax(found, 1)
-    if not background and use.output is None:
+    if not background and not use.quantised:
         return found
     # What is left of a distribution, be it without the background or in 256 steps, is one again.
     found = operations.add(found, operations.constant(np.float32(_TINY)))

@@ -303,7 +303,10 @@ def test_a_transformer_s_stages_are_the_sums_of_its_blocks() -> None:
 
 @cache
 def tflite(kind: str) -> bytes:
-    """``network`` with a softmax as a file of TensorFlow Lite: float, half or uint8."""
+    """``network`` with a softmax as a file of TensorFlow Lite: float, half or uint8.
+
+    "uint8 within" takes and gives floating point.
+    """
     tf, k = tensorflow(), keras()
     inputs = k.layers.Input((8, 8, 3))
     whole = k.Model(inputs, k.layers.Softmax()(network()(inputs)))
@@ -312,10 +315,11 @@ def tflite(kind: str) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "half":
         converter.target_spec.supported_types = [tf.float16]
-    if kind == "uint8":
+    if kind in ("uint8", "uint8 within"):
         images = np.random.default_rng(1).random((50, 1, 8, 8, 3), np.float32)
         converter.representative_dataset = lambda: ([image] for image in images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if kind == "uint8":
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     return bytes(converter.convert())
 
@@ -345,6 +349,7 @@ def interpreted(content: bytes, images: Floats) -> Floats:
         ("float", "native", 1e-6),
         ("half", None, 1e-3),
         ("uint8", None, 1e-6),
+        ("uint8 within", None, 1e-6),
         ("uint8", "openvino", 0.02),
     ],
 )
@@ -355,7 +360,7 @@ def test_a_tensorflow_lite_file_answers_as_its_interpreter(
     classifier = loaded(
         models_folder, "model.tflite", content, output="probabilities", runtime=runtime
     )
-    native = runtime == "native" or (kind == "uint8" and runtime is None)
+    native = runtime == "native" or (kind.startswith("uint8") and runtime is None)
     assert classifier.engine.startswith("tensorflow" if native else "openvino")
     stands_in = kind == "uint8" and not native
     assert classifier.record.label.endswith("(as OpenVINO computes it)") is stands_in
