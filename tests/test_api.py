@@ -287,6 +287,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "read_request": lambda wrong: rb.read_request(wrong),
     "compare": lambda wrong: rb.compare(wrong, wrong),
     "replay": lambda wrong: rb.replay(wrong, "again"),
+    "no models": lambda _: rb.evaluate(PIXELS, models=[], conditions=["fog=0.6"]),
     "names": lambda wrong: rb.evaluate(PIXELS, model=wrong),
     "missing": lambda wrong: rb.sweep(wrong),
 }

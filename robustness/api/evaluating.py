@@ -81,6 +81,8 @@ def make_spec(
     ``remedies`` are tried on every image, such as "median" or "median+tta". Raises
     ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does not exist.
     """
+    if model_names is not None and not model_names:
+        raise ParameterError("Expected at least one model, got none.")
     if conditions is None:
         conditions = (
             suite_conditions(suite, strengths=strengths, severities=severities)

@@ -62,13 +62,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     something wrong; 2 for bad input, or when the output or a file cannot be read or written; 130
     when interrupted.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_values_joined(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _end(options)
     except OutputError as error:
         return _without_output(error)
+
+
+def _values_joined(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the normalisation -1..1 joined to its option.
+
+    On its own it would count as an option.
+    """
+    found: list[str] = []
+    for argument in arguments:
+        if argument == "-1..1" and found and "=" not in found[-1]:
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def _end(options: argparse.Namespace) -> int:

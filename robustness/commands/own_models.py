@@ -134,9 +134,9 @@ def _value(text: str) -> Any:
 
 
 def _lacking(found: Proposal) -> str:
-    """A message that names the option for the first missing value."""
-    option = "--" + found.missing[0].replace("_", "-")
-    text = f"{found.name}: expected {option}, which the file does not tell."
+    """A message that names the options for the missing values."""
+    options = " and ".join("--" + each.replace("_", "-") for each in found.missing)
+    text = f"{found.name}: expected {options}, which the file does not tell."
     if found.trials:
         tried = "; ".join(" ".join(line.split()) for line in _trial_lines(found))
         text += f" Of {found.tried_on} images: {tried}."

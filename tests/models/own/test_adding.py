@@ -111,7 +111,8 @@ def test_told_all_it_asks_nothing_and_the_model_is_used_at_once(
 ) -> None:
     told = ["--labels", "colours.txt", "--output", "logits", "--title", "Colours"]
     table = '{order = "BGR", scale = 2, mean = [1, 1, 1], std = [1, 1, 1]}'
-    assert added(capsys, "colours.onnx", *told, "--normalisation", table, "--dry-run")
+    for value in (table, "-1..1"):
+        assert added(capsys, "colours.onnx", *told, "--normalisation", value, "--dry-run")
     assert not (folder / "models.toml").exists()
     found = added(capsys, "colours.onnx", "--name", "c.1", *told, "--normalisation", table)
     assert tomllib.loads(found["toml"]) == described(folder)
@@ -130,7 +131,7 @@ def test_what_nothing_tells_is_named(folder: Path, capsys: pytest.CaptureFixture
         assert not (folder / "models.toml").exists()
         return capsys.readouterr().err
 
-    assert "--labels" in lacking("colours.onnx")
+    assert "expected --labels and --normalisation" in lacking("colours.onnx")
     assert "--normalisation" in lacking("colours.onnx", "--labels", "colours.txt")
     free = onnx.value("image", ["n", 3, "h", "w"])
     (folder / "free.onnx").write_bytes(colour_model(image=free))
