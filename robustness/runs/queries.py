@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,42 +21,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
-from robustness.evaluation.correctness import CORRECTNESS
-from robustness.evaluation.rows import SCHEMA, own_columns
+from robustness.evaluation.rows import own_columns
+from robustness.runs.cells import Axes, Cells, damaged
 from robustness.statistics.attacked import targets
-from robustness.statistics.grid import AS_TOLD, MEANS, UNKNOWN, Grid, in_order
+from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, in_order
 
 if TYPE_CHECKING:
     import duckdb
 
 MEMORY = "384MB"
 _THREADS = 4
-_AT_ONCE = 2**16  # rows handed over at a time
-
-_FLAGS = ("consistent", *CORRECTNESS)
-_GROUPS = (_FLAGS, MEANS[:4], MEANS[4:], ("clean_probability", "probability"))
-"""Columns of grids that are read together, as they are needed together."""
 
 ROW = "position::BIGINT * 4294967296 + file_row_number"
 """The order of the rows: that of the dataset, then of the file."""
-
-
-@dataclass(frozen=True)
-class Axes:
-    """What the rows are of: images, models and conditions, in the order of the rows.
-
-    ``positions`` are those in the dataset that have rows, ascending; ``image_of`` is the place of
-    each among ``images``, -1 for one of the ``copies`` of an image that counts already. ``digests``
-    are those of the ``images``.
-    """
-
-    images: NDArray[np.object_]
-    digests: NDArray[np.object_]
-    positions: NDArray[np.int64]
-    image_of: NDArray[np.int64]
-    copies: int
-    models: tuple[str, ...]
-    conditions: tuple[tuple[str, str, float], ...]
 
 
 @dataclass(eq=False)
@@ -122,10 +98,7 @@ class Rows:
                 hint="Evaluate fewer images or conditions in one run.",
             ) from error
         except duckdb.Error as error:
-            raise RunError(
-                "The rows of the run cannot be read any more: a file is gone or damaged.",
-                hint=f"They are in {self.paths[0].parent}.",
-            ) from error
+            raise damaged(self.paths) from error
         finally:
             cursor.close()
 
@@ -180,14 +153,14 @@ class Rows:
     def grids(self) -> list[Grid]:
         """One grid a model, as ``statistics.grid.grids`` makes them of the frame of the rows.
 
-        Flags are a byte each and kept; numbers are read anew a few columns at a time.
+        Flags are a byte each and kept; numbers are read anew as they are needed.
         """
         axes = self.axes
         if not axes.models:
             return []
         ids, perturbations, strengths = zip(*axes.conditions, strict=True)
         order, keys = in_order(ids, perturbations, strengths)
-        cells = _Cells(self, axes, tuple(ids[at] for at in order))
+        cells = Cells(self.paths, axes, [ids[at] for at in order], self.own_scores)
         attacks = np.array([key.is_attack for key in keys])
         return [
             Grid(
@@ -203,7 +176,7 @@ class Rows:
 
 
 def _counted(
-    cells: _Cells,
+    cells: Cells,
     model: str,
     attacks: NDArray[np.bool_],
     aims: NDArray[np.float64],
@@ -219,86 +192,3 @@ def _counted(
     if not np.isnan(aims).all():
         idle |= cells.read(model, "clean_top1") == aims
     return np.where(idle & attacks, np.int8(UNKNOWN), found)
-
-
-class _Cells:
-    """The cells of grids, read from ``rows`` as they are asked for.
-
-    Flags are kept; of the numbers those that were read last.
-    """
-
-    def __init__(self, rows: Rows, axes: Axes, conditions: Sequence[str]) -> None:
-        self._rows = rows
-        self._axes = axes
-        self._shape = len(axes.images), len(conditions)
-        self._place = {"conditions": list(conditions)}
-        self._flags: dict[tuple[str, str], NDArray[Any]] = {}
-        self._numbers: OrderedDict[tuple[str, str], NDArray[Any]] = OrderedDict()
-        self._there: dict[str, NDArray[np.bool_]] = {}
-        self._lock = threading.RLock()
-
-    def there(self, model: str) -> NDArray[np.bool_]:
-        with self._lock:
-            if model not in self._there:
-                self.read(model, "consistent")
-            return self._there[model]
-
-    def read(self, model: str, column: str) -> NDArray[Any]:
-        """(images, conditions) of ``column``: flags as bytes, numbers as they are."""
-        key = model, column
-        with self._lock:
-            found = self._flags.get(key)
-            if found is None:
-                found = self._numbers.get(key)
-            if found is None:
-                self._load(model, column)
-                found = self._flags[key] if column in _FLAGS else self._numbers[key]
-            return found
-
-    def _load(self, model: str, column: str) -> None:
-        group = next((group for group in _GROUPS if column in group), (column,))
-        flags = group is _FLAGS
-        if not flags:
-            self._numbers.clear()
-        kept: NDArray[Any]
-        arrays = {}
-        for name in group:
-            kept = np.full(self._shape, UNKNOWN if flags else np.nan, np.int8 if flags else float)
-            arrays[name] = kept
-        there = np.zeros(self._shape, bool)
-        for cells, batch in self._batches(model, group, flags):
-            there.ravel()[cells] = True
-            for name, values in zip(group, batch, strict=True):
-                arrays[name].ravel()[cells] = values
-        self._there.setdefault(model, there)
-        target = self._flags if flags else self._numbers
-        target.update({(model, name): array for name, array in arrays.items()})
-
-    def _batches(
-        self, model: str, columns: Sequence[str], flags: bool
-    ) -> Iterator[tuple[NDArray[np.int64], list[NDArray[Any]]]]:
-        """(the flat places of some rows of ``model``, their values of each of the ``columns``)."""
-        known = {*SCHEMA.names, *self._rows.own_scores}
-        if unknown := set(columns) - known:
-            raise KeyError(*unknown)  # a query names columns of the rows alone
-        form = f"coalesce({{}}::TINYINT, {UNKNOWN}::TINYINT)" if flags else "{}::DOUBLE"
-        chosen = ", ".join(form.format(f'"{column}"') for column in columns)
-        query = (
-            "SELECT position, list_position($conditions, condition)::INTEGER - 1, "
-            f"{chosen} FROM rows WHERE model = $model"
-        )
-        width = self._shape[1]
-        with self._rows._asked(query, {"model": model, **self._place}) as found:
-            for batch in found.to_arrow_reader(_AT_ONCE):
-                # By search: a file from outside may have any position.
-                place = np.searchsorted(self._axes.positions, batch.column(0).to_numpy())
-                image = self._axes.image_of[place]
-                cells = image * width + batch.column(1).to_numpy()
-                counts = image >= 0
-                values = [
-                    batch.column(2 + at).to_numpy(zero_copy_only=False)
-                    for at in range(len(columns))
-                ]
-                if not counts.all():
-                    cells, values = cells[counts], [each[counts] for each in values]
-                yield cells, values

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -96,8 +98,9 @@ UNKNOWN = -1
 AS_TOLD = "consistent as told"
 """The column of ``consistent`` before ``as_counted``, as versions up to 0.6.7 counted it."""
 
-Cells = NDArray[np.int8] | NDArray[np.float32] | NDArray[np.float64]
-"""(images, conditions): flags as 0, 1 and ``UNKNOWN``, or numbers with NaN."""
+Cells = NDArray[np.int8] | NDArray[np.int32] | NDArray[np.float64]
+"""(images, conditions): flags as 0, 1 and ``UNKNOWN``, classes with ``UNKNOWN``, or numbers with
+NaN."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,9 @@ class Grid:
     """The rows of one model; all grids of a run have the same ``images`` and ``conditions``.
 
     ``there`` (images, conditions) says where there is a row. ``read`` returns the cells of a
-    column; it may read them from disk each time. ``own`` are the columns of plugins' metrics. A
-    further axis, such as a remedy, is a further grid, as another model is.
+    column, which are not to be changed; it may read them from disk each time. ``own`` are the
+    columns of plugins' metrics. A further axis, such as a remedy, is a further grid, as another
+    model is.
     """
 
     model: str
@@ -122,10 +126,7 @@ class Grid:
         return int(self.there.any(axis=1).sum())
 
     def values(self, column: str) -> Floats:
-        """(images, conditions) of a number or truth value; NaN where there is none.
-
-        The array is the caller's own.
-        """
+        """(images, conditions) of a number or truth value; NaN where there is none. Read-only."""
         return next(self.parts(column, [slice(None)]))
 
     def parts(self, column: str, conditions: Iterable[Places]) -> Iterator[Floats]:
@@ -133,9 +134,10 @@ class Grid:
         cells = self.read(column)
         for places in conditions:
             chosen = cells[:, places]
-            found = chosen.astype(np.float64)
-            if cells.dtype == np.int8:
+            found = chosen.astype(np.float64, copy=False)
+            if cells.dtype.kind == "i":
                 found[chosen == UNKNOWN] = np.nan
+            found.flags.writeable = False
             yield found
 
     def flags(self, column: str) -> NDArray[np.int8]:
@@ -152,14 +154,36 @@ class Grid:
 
     def per_image(self, column: str) -> Floats:
         """(images,): mean over the conditions that are there; NaN where there is none."""
-        return mean_of_rows(self.values(column))
+        cells = self.read(column)
+        if cells.dtype.kind != "i":
+            return mean_of_rows(self.values(column))
+        known = cells != UNKNOWN
+        return _ratio(np.where(known, cells, 0).sum(axis=1), known.sum(axis=1))
 
 
 def mean_of_rows(values: Floats) -> Floats:
     """(n,): the mean of each row without its NaNs; NaN for a row of nothing else."""
-    counts = (~np.isnan(values)).sum(axis=1)
-    totals = np.nansum(values, axis=1)
-    return np.divide(totals, counts, out=np.full(len(values), np.nan), where=counts > 0)
+    gone = np.isnan(values)
+    known = np.where(gone, 0.0, values) if gone.any() else values
+    return _ratio(known.sum(axis=1), (~gone).sum(axis=1))
+
+
+def _ratio(totals: NDArray[Any], counts: NDArray[np.intp]) -> Floats:
+    return np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+_THREADS = 2
+_SMALL = 1_000_000  # cells of all grids
+
+T = TypeVar("T")
+
+
+def each_grid(work: Callable[..., T], some: Sequence[Grid], *more: Iterable[Any]) -> list[T]:
+    """As ``map``, of grids; in two threads if they are large, as NumPy leaves others running."""
+    if sum(grid.there.size for grid in some) < _SMALL:
+        return list(map(work, some, *more))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(work, some, *more))
 
 
 Measured = pd.DataFrame | Sequence[Grid]

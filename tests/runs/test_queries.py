@@ -1,10 +1,12 @@
-"""What DuckDB reads of the files of a run equals what its frame says."""
+"""What is read of the files of a run equals what its frame says."""
 
 from __future__ import annotations
 
 import errno
 import gzip
 import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.rows import SCHEMA
-from robustness.runs import kept_cases, kept_figures
+from robustness.runs import cells, kept_cases, kept_figures
 from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows
 from robustness.statistics import CORRECTNESS, SURVIVORS, WORST, Criteria, Figures, cases, choose
+from robustness.statistics import grid as grid_module
 from robustness.statistics.differences import difference
 from robustness.statistics.grid import AS_TOLD, MEANS, grids
 from tests.support.made_up_runs import APGD, PGD
@@ -103,7 +106,12 @@ def rows_of(run: runs.Run) -> Rows:
     return Rows([part.path for part in run.parts])
 
 
-def test_grids_equal_those_of_the_frame(run: runs.Run) -> None:
+@pytest.mark.parametrize("room", [1, 2 * 8 * 45 * 11, cells._MOST])
+def test_grids_equal_those_of_the_frame(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """With room for numbers of one model, of two models, and for all."""
+    monkeypatch.setattr(cells, "_MOST", room)
     found, expected = rows_of(run).grids(), grids(run.frame())
     assert [grid.model for grid in found] == [grid.model for grid in expected]
     for one, other in zip(found, expected, strict=True):
@@ -116,7 +124,12 @@ def test_grids_equal_those_of_the_frame(run: runs.Run) -> None:
             np.testing.assert_array_equal(one.flags(name), other.flags(name))
 
 
-def test_figures_equal_those_of_the_frame(run: runs.Run) -> None:
+@pytest.mark.parametrize("small", [0, grid_module._SMALL])
+def test_figures_equal_those_of_the_frame(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    """In several threads and in one."""
+    monkeypatch.setattr(grid_module, "_SMALL", small)
     rows = rows_of(run)
     check(tell(Figures(rows.grids(), rows.axes.copies)), tell(Figures(run.frame())))
 
@@ -145,10 +158,33 @@ def test_queries_read_the_files_of_their_run_alone(run: runs.Run, tmp_path: Path
     assert rows.ask("SELECT count(*) FROM rows WHERE model = $name", name="' OR '1'='1") == [(0,)]
 
 
-def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run) -> None:
+def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Path) -> None:
     gone = Rows([*(part.path for part in run.parts), run.folder / "part-000009.parquet"])
     with pytest.raises(RunError, match="cannot be read any more"):
         gone.ask("SELECT count(*) FROM rows")
+    part = tmp_path / run.parts[0].path.name
+    part.write_bytes(run.parts[0].path.read_bytes())
+    found = Rows([part]).grids()
+    part.unlink()
+    with pytest.raises(RunError, match="cannot be read any more"):
+        found[0].read("cosine")
+
+
+def test_figures_read_a_number_of_all_models_once(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys, the flags and each number that there is no room for others beside."""
+    monkeypatch.setattr(cells, "_MOST", 8 * 45 * 11 * len(run.manifest.spec.models))
+    asked: list[str] = []
+
+    def batches(self: cells.Cells, path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        asked.extend(columns if path == self._paths[0] else ())
+        return read(self, path, columns)
+
+    read = cells.Cells._batches
+    monkeypatch.setattr(cells.Cells, "_batches", batches)
+    Figures(rows_of(run).grids()).as_dict()
+    assert {name: count for name, count in Counter(asked).items() if count > 1} == {}
 
 
 def test_no_rows_give_no_grids() -> None:

@@ -1,0 +1,193 @@
+"""The cells of a run's grids, read from its Parquet files as they are asked for."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from robustness.base.errors import RunError
+from robustness.evaluation.correctness import CORRECTNESS
+from robustness.evaluation.rows import schema
+from robustness.statistics.grid import MEANS, UNKNOWN
+
+_READERS = 2  # files read at once
+_AT_ONCE = 2**16  # rows of a file at a time
+_MOST = 160_000_000  # bytes of numbers read together, unless one column of one model has more
+
+_FLAGS = ("consistent", *CORRECTNESS)
+_NUMBERS = (*MEANS, "clean_probability", "probability")
+_KEYS = ("model", "condition")
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the rows are of: images, models and conditions, in the order of the rows.
+
+    ``positions`` are those in the dataset that have rows, ascending; ``image_of`` is the place of
+    each among ``images``, -1 for one of the ``copies`` of an image that counts already. ``digests``
+    are those of the ``images``.
+    """
+
+    images: NDArray[np.object_]
+    digests: NDArray[np.object_]
+    positions: NDArray[np.int64]
+    image_of: NDArray[np.int64]
+    copies: int
+    models: tuple[str, ...]
+    conditions: tuple[tuple[str, str, float], ...]
+
+
+def damaged(paths: Sequence[Path]) -> RunError:
+    """The error of rows in ``paths`` that cannot be read any more."""
+    return RunError(
+        "The rows of the run cannot be read any more: a file is gone or damaged.",
+        hint=f"They are in {paths[0].parent}.",
+    )
+
+
+class Cells:
+    """The cells of each model, arrays (images, conditions), from the files ``paths``.
+
+    ``own`` are the columns of plugins' metrics. Flags are kept, and what is the same under all
+    conditions; of the other columns those that were read last.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], axes: Axes, conditions: Sequence[str], own: Sequence[str]
+    ) -> None:
+        self._paths = paths
+        self._axes = axes
+        self._schema = schema(own)
+        self._shape = len(conditions), len(axes.images)  # so that a condition is in one piece
+        self._size = math.prod(self._shape)
+        self._starts = {model: at * self._size for at, model in enumerate(axes.models)}
+        self._places = {text: at * self._shape[1] for at, text in enumerate(conditions)}
+        self._kept: dict[tuple[str, str], NDArray[Any]] = {}
+        self._last: dict[tuple[str, str], NDArray[Any]] = {}
+        self._lock = threading.RLock()
+
+    def there(self, model: str) -> NDArray[np.bool_]:
+        """Where ``model`` has a row."""
+        with self._lock:
+            return self._there[model]
+
+    def read(self, model: str, column: str) -> NDArray[Any]:
+        """The cells of ``column``: flags as bytes, classes as integers, numbers as they are.
+
+        Raises ``KeyError`` for a column that rows do not have, ``RunError`` where a file cannot be
+        read.
+        """
+        key = model, column
+        with self._lock:
+            if key not in self._kept and key not in self._last:
+                self._load(model, column)
+            return self._kept[key] if key in self._kept else self._last[key]
+
+    @cached_property
+    def _there(self) -> dict[str, NDArray[np.bool_]]:
+        found = np.zeros((len(self._starts), *self._shape), bool)
+        for cells in self._cells:
+            found.ravel()[cells[cells >= 0]] = True
+        return {model: _narrow(each) for model, each in zip(self._starts, found, strict=True)}
+
+    @cached_property
+    def _cells(self) -> list[NDArray[Any]]:
+        """Where each row of each file is in (models, conditions, images); -1 for that of a copy."""
+        return self._of_files(self._cells_of)
+
+    def _cells_of(self, path: Path) -> NDArray[Any]:
+        small = len(self._starts) * self._size < 2**31
+        found = [np.empty(0, np.int32)]
+        for batch in self._batches(path, ("position", *_KEYS)):
+            position = batch.column(0).to_numpy()
+            # Rows of an image stand together. By search: a file from outside may have any position.
+            first = np.flatnonzero(np.diff(position, prepend=position[:1] - 1))
+            image = self._axes.image_of[np.searchsorted(self._axes.positions, position[first])]
+            cells = np.repeat(image, np.diff(first, append=len(position)))
+            copies = cells < 0
+            for key, place in zip(batch.columns[1:], (self._starts, self._places), strict=True):
+                places = np.array([place[text] for text in key.dictionary.to_pylist()], np.int64)
+                cells += places[key.indices.to_numpy()]
+            cells[copies] = -1
+            found.append(cells.astype(np.int32) if small else cells)
+        return np.concatenate(found)
+
+    def _load(self, model: str, column: str) -> None:
+        """Read ``column`` of ``model`` and, as far as there is room, what is needed with it."""
+        if column not in self._schema.names:
+            raise KeyError(column)  # only columns of the rows are read
+        group: tuple[str, ...] = (column,)
+        models = [*self._starts]
+        form: np.dtype[Any] = np.dtype(np.float64)
+        if column in _FLAGS:
+            group, form = _FLAGS, np.dtype("int8")
+        else:
+            self._last.clear()
+            if pa.types.is_integer(self._schema.field(column).type):
+                form = np.dtype("int32")
+            each = max(1, _MOST // max(1, form.itemsize * self._size))  # arrays
+            if column in _NUMBERS and len(_NUMBERS) * len(models) <= each:
+                group = _NUMBERS
+            start = models.index(model) // each * each
+            models = models[start : start + each]
+        shape = len(models), *self._shape
+        unknown = np.nan if form.kind == "f" else UNKNOWN
+        arrays = {name: np.full(shape, unknown, form) for name in group}
+        self._fill(arrays, self._starts[models[0]])
+        for name, array in arrays.items():
+            for one, found in zip(models, map(_narrow, array), strict=True):
+                kept = name in _FLAGS or not found.flags.writeable
+                (self._kept if kept else self._last)[one, name] = found
+
+    def _fill(self, arrays: Mapping[str, NDArray[Any]], start: int) -> None:
+        """Fill in the columns (models, conditions, images), whose first cell is ``start``."""
+        flat = {name: array.ravel() for name, array in arrays.items()}
+        most = next(iter(flat.values())).size
+
+        def fill(path: Path, cells: NDArray[Any]) -> None:
+            for batch in self._batches(path, [*flat]):
+                here, cells = cells[: len(batch)] - start, cells[len(batch) :]
+                chosen = (here >= 0) & (here < most)
+                rows = slice(None) if chosen.all() else chosen
+                for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                    flat[name][here[rows]] = _values(column, flat[name].dtype)[rows]
+
+        self._of_files(fill, self._cells)
+
+    def _of_files(self, work: Callable[..., Any], *more: Iterable[Any]) -> list[Any]:
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(work, self._paths, *more))
+
+    def _batches(self, path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            with pq.ParquetFile(path, read_dictionary=list(_KEYS)) as file:
+                yield from file.iter_batches(_AT_ONCE, columns=list(columns), use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self._paths) from error
+
+
+def _values(column: pa.Array, form: np.dtype[Any]) -> NDArray[Any]:
+    """``column`` as numbers of ``form``; NaN or ``UNKNOWN`` where there is none."""
+    if form.kind == "f":
+        return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    return np.asarray(pc.fill_null(column.cast(pa.from_numpy_dtype(form)), UNKNOWN).to_numpy())
+
+
+def _narrow(cells: NDArray[Any]) -> NDArray[Any]:
+    """(images, conditions) from ``cells`` (conditions, images); one value an image is kept, and the
+    array cannot be written to, where all conditions have it."""
+    first = cells[:1]
+    same = len(cells) > 0 and bool((cells == first).all())
+    return np.broadcast_to(first.copy(), cells.shape).T if same else cells.T
