@@ -69,7 +69,14 @@ def share_bounds(values: Floats, *, tests: int = 1) -> Bounds:
     vary no more than single predictions. One prediction per image gives the exact interval.
     ``tests`` is as for ``difference_bounds``.
     """
-    _, low, high, _ = _shares(values, _SHARE_PSEUDO, _TAIL / tests)
+    known, n = counted(values)
+    _, low, high, _ = _shares(known, n, _SHARE_PSEUDO, _TAIL / tests)
+    return low, high
+
+
+def flag_bounds(total: Floats, n: Floats) -> Bounds:
+    """``share_bounds`` of ``total`` successes in ``n`` images, one prediction each."""
+    _, low, high, _ = _of_totals(n, total, total, _SHARE_PSEUDO, _TAIL)
     return low, high
 
 
@@ -83,12 +90,13 @@ def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
     With ``tests`` it is one of so many intervals that all hold together in 95 % of cases
     (Bonferroni).
     """
+    known, n = counted(values)
     (won, won_low, won_high, won_spread), (lost, lost_low, lost_high, lost_spread) = (
-        _shares(np.maximum(side, 0), _DIFFERENCE_PSEUDO, _TAIL / tests)
-        for side in (values, -values)
+        _shares(np.maximum(side, 0), n, _DIFFERENCE_PSEUDO, _TAIL / tests)
+        for side in (known, -known)
     )
     spread = won_spread * lost_spread
-    covariance = won * lost / _pictures(values)
+    covariance = won * lost / n
     against = np.minimum(_ratio(covariance, spread, 0.0), 1.0)
     difference = won - lost
     low = difference - _joined(won - won_low, lost_high - lost, against)
@@ -103,21 +111,39 @@ def mean_bounds(values: Floats) -> Bounds:
     from the long tail of a skewed distribution. NaN if all are equal, since a width of 0 would
     claim certainty.
     """
-    n = _pictures(values)
+    known, n = counted(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.nansum(values, axis=0) / n
-        away = np.where(np.isnan(values), 0.0, values - mean) ** 2
+        mean = known.sum(axis=0) / n
+        away = values - mean
+        if known is not values:
+            away[np.isnan(values)] = 0.0
+        away *= away
         variance = (away.sum(axis=0) + away.max(axis=0, initial=0.0)) / (n - 1)
         reach = _t(n, _TAIL) * np.sqrt(variance / n)
     reach = np.where((n >= FEWEST_OF_A_MEAN) & (reach > 1e-12), reach, np.nan)
     return mean - reach, mean + reach
 
 
-def _shares(values: Floats, pseudo: float, tail: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """(mean, its low and high bound, its standard error) of shares; ``tail`` beyond each bound."""
-    n = _pictures(values)
-    total = np.nansum(values, axis=0)
-    squares = np.nansum(values**2, axis=0)
+def counted(values: Floats) -> tuple[Floats, Floats]:
+    """(``values`` (n, ...) with 0 in place of NaN, how many are not NaN (...))."""
+    gone = np.isnan(values)
+    if not gone.any():
+        return values, np.full(values.shape[1:], float(len(values)))
+    return np.where(gone, 0.0, values), np.asarray((~gone).sum(axis=0), np.float64)
+
+
+def _shares(
+    values: Floats, n: Floats, pseudo: float, tail: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """(mean, its low and high bound, its standard error) of ``n`` shares, the others of ``values``
+    being 0; ``tail`` beyond each bound."""
+    return _of_totals(n, values.sum(axis=0), (values**2).sum(axis=0), pseudo, tail)
+
+
+def _of_totals(
+    n: Floats, total: Floats, squares: Floats, pseudo: float, tail: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """``_shares`` from the total of the values and that of their squares."""
     padded = (total + pseudo / 2) / (n + pseudo)
     # Squared distances from the padded mean, including the pseudo-images at 0 and 1.
     apart = squares - 2 * padded * total + n * padded**2
@@ -153,10 +179,6 @@ def _t(n: Floats, tail: float) -> Floats:
 
     found: Floats = -stdtrit(np.maximum(n - 1, 1), tail)
     return found
-
-
-def _pictures(values: Floats) -> Floats:
-    return np.asarray((~np.isnan(values)).sum(axis=0), np.float64)
 
 
 def _ratio(numbers: Floats, by: Floats, otherwise: float) -> Floats:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
-from robustness.statistics.estimates import Estimates, each_picture, shares
-from robustness.statistics.grid import Grid, Measured, grids, mean_of_rows
+from robustness.statistics.estimates import Estimates, each_picture, shares, side_by_side
+from robustness.statistics.grid import Measured, grids, mean_of_rows
 
 Floats = NDArray[np.float64]
 
@@ -17,7 +18,7 @@ BINS = 15
 """Equal-width bins ((m - 1) / 15, m / 15], as Guo, Pleiss, Sun & Weinberger, *On Calibration of
 Modern Neural Networks*, ICML 2017."""
 
-_CELLS = 1_000_000  # predictions computed at once
+_CELLS = 250_000  # predictions computed at once
 
 KINDS = {"clean": ("clean_probability", "clean_correct"), "perturbed": ("probability", "correct")}
 """The columns of the top-1 probability and of correctness."""
@@ -50,22 +51,58 @@ def estimated_error(confidence: Floats, correct: Floats, *, together: bool = Tru
     estimated, which can only enlarge the error: ``_seeming`` estimates by how much, and the lower
     bound is reduced by that. docs/intervals.md shows how often the interval holds.
     """
-    values, seeming = _signed_gaps(confidence, correct, together=together)
+    return _mean_error(*_signed_gaps(confidence, correct, together=together))
+
+
+def _mean_error(values: Floats, seeming: Floats) -> Estimates:
+    """``estimated_error`` from ``_signed_gaps``."""
     there = ~np.isnan(seeming)
     if not there.any():
         nothing = np.full(1, np.nan)
         return Estimates(nothing, nothing, nothing)
     low, high = difference_bounds(mean_of_rows(values)[:, None])
-    error = np.nanmean(values[:, there], axis=0).mean(keepdims=True)
+    error = mean_of_rows(values.T)[there].mean(keepdims=True)
     return Estimates(error, np.maximum(low - seeming[there].mean(), 0.0), np.maximum(high, error))
 
 
-def condition_errors(confidence: Floats, correct: Floats) -> Estimates:
-    """``estimated_error`` of each of k conditions; predictions (n, k), NaN without any."""
+@dataclass(frozen=True)
+class ConditionErrors:
+    """``estimated_error`` of each of k conditions, and their ``mean`` (1,).
+
+    ``by_chance`` (k,) is that of ``calibration_error``. NaN without predictions.
+    """
+
+    each: Estimates
+    mean: Estimates
+    by_chance: Floats
+
+
+def condition_errors(confidence: Floats, correct: Floats) -> ConditionErrors:
+    """The errors of each of k conditions over predictions (n, k)."""
+    k = confidence.shape[1]
+    if k > 1 and _same(confidence) and _same(correct):  # such as of the originals
+        found = condition_errors(confidence[:, :1], correct[:, :1])
+        return ConditionErrors(
+            side_by_side(*[found.each] * k), found.mean, np.repeat(found.by_chance, k)
+        )
     values, seeming = _signed_gaps(confidence, correct, together=False)
-    low, high = difference_bounds(values)
+    step = max(1, _CELLS // max(1, len(values)))
+    blocks = [slice(at, at + step) for at in range(0, k, step)]
+    low, high = map(
+        np.concatenate, zip(*(difference_bounds(values[:, b]) for b in blocks), strict=True)
+    )
     error = mean_of_rows(values.T)
-    return Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error))
+    return ConditionErrors(
+        Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error)),
+        _mean_error(values, seeming),
+        np.array(
+            [calibration_error(*pair)[1] for pair in zip(confidence.T, correct.T, strict=True)]
+        ),
+    )
+
+
+def _same(values: Floats) -> bool:
+    return np.array_equal(values, np.broadcast_to(values[:, :1], values.shape), equal_nan=True)
 
 
 def _signed_gaps(confidence: Floats, correct: Floats, *, together: bool) -> tuple[Floats, Floats]:
@@ -75,7 +112,8 @@ def _signed_gaps(confidence: Floats, correct: Floats, *, together: bool) -> tupl
     """
     k = confidence.shape[1]
     groups = [slice(None)] if together else [slice(at, at + 1) for at in range(k)]
-    values, seeming = np.full((len(confidence), len(groups)), np.nan), np.full(len(groups), np.nan)
+    values = np.full((len(confidence), len(groups)), np.nan, order="F")  # filled by columns
+    seeming = np.full(len(groups), np.nan)
     for at, group in enumerate(groups):
         if _known(confidence[:, group], correct[:, group]).any():
             values[:, at], seeming[at] = _signed(confidence[:, group], correct[:, group])
@@ -169,19 +207,23 @@ def reliability(measured: Measured) -> list[dict[str, Any]]:
     (predictions), ``confidence`` (their mean), and ``accuracy`` with its interval. Empty without
     labels.
     """
-    found: list[dict[str, Any]] = []
-    for grid in grids(measured):
-        for kind in KINDS:
-            found += _bins(grid, kind)
-    return found
+    return [
+        entry
+        for grid in grids(measured)
+        for kind, columns in KINDS.items()
+        for entry in bins(grid.model, kind, *predictions(kind, *map(grid.values, columns)))
+    ]
 
 
-def _bins(grid: Grid, kind: str) -> list[dict[str, Any]]:
-    confidence, correct = (
-        # The original is the same under every condition.
-        grid.per_image(column)[:, None] if kind == "clean" else grid.values(column)
-        for column in KINDS[kind]
-    )
+def predictions(kind: str, confidence: Floats, correct: Floats) -> tuple[Floats, Floats]:
+    """Those that count of a ``kind``: an original, the same under every condition, once."""
+    if kind != "clean":
+        return confidence, correct
+    return mean_of_rows(confidence)[:, None], mean_of_rows(correct)[:, None]
+
+
+def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dict[str, Any]]:
+    """``reliability`` of the ``predictions`` (n, k) of ``model``."""
     known = _known(confidence, correct)
     right, rows = np.zeros((2, len(known), BINS))
     sure = np.zeros(BINS)
@@ -199,7 +241,7 @@ def _bins(grid: Grid, kind: str) -> list[dict[str, Any]]:
     accuracy = shares(each_picture(right, rows))
     return [
         {
-            "model": grid.model,
+            "model": model,
             "kind": kind,
             "low": place / BINS,
             "high": (place + 1) / BINS,

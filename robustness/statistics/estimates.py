@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from robustness.metrics.intervals import (
     FEWEST,
     FEWEST_OF_A_MEAN,
+    counted,
     difference_bounds,
+    flag_bounds,
     mean_bounds,
     share_bounds,
 )
@@ -68,6 +70,12 @@ def shares(values: Floats) -> Estimates:
     return Estimates(_mean(values), *share_bounds(values))
 
 
+def flag_shares(total: NDArray[np.intp], n: NDArray[np.intp]) -> Estimates:
+    """As ``shares`` of one prediction an image: ``total`` (k,) of ``n`` (k,) are true."""
+    mean = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
+    return Estimates(mean, *flag_bounds(total.astype(np.float64), n.astype(np.float64)))
+
+
 def means(values: Floats) -> Estimates:
     """Means of ``values`` (n, k) of any range; NaN where an image has none."""
     return Estimates(_mean(values), *mean_bounds(values))
@@ -92,7 +100,8 @@ def over_conditions(
     used, leaves_out = known.any(axis=0), (there & ~known).any(axis=0)
     parts, weights = [], []
     for chosen in (used & ~leaves_out, used & leaves_out):
-        sums = np.nansum(values[:, chosen], axis=1, keepdims=True)
+        some, _ = counted(values if chosen.all() else values[:, chosen])
+        sums = some.sum(axis=1, keepdims=True)
         counts = known[:, chosen].sum(axis=1, keepdims=True).astype(float)
         parts.append(estimate(each_picture(sums, counts)))
         weights.append(int(chosen.sum()))
@@ -139,9 +148,8 @@ def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
 
 
 def _mean(values: Floats) -> Floats:
-    known = ~np.isnan(values)
-    counts = known.sum(axis=0)
-    totals = np.nansum(values, axis=0)
+    known, counts = counted(values)
+    totals = known.sum(axis=0)
     return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from robustness import models
-from robustness.statistics.calibration import reliability
 from robustness.statistics.choosing import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.estimates import number, over_conditions, shares
@@ -124,21 +123,20 @@ class Figures:
         return int(np.logical_or.reduce(known).sum()) if known else 0
 
     @cached_property
-    def _of_models(self) -> list[tuple[ModelTables, Entries]]:
-        """What needs numbers of every row, model by model, as one's are in memory at a time."""
-        return [(tables(grid), reliability([grid])) for grid in self.grids]
+    def _of_models(self) -> list[ModelTables]:
+        return tables(self.grids)
 
     @cached_property
     def summary(self) -> Entries:
-        return ranked(self.grids, [told.summary for told, _ in self._of_models])
+        return ranked(self.grids, [told.summary for told in self._of_models])
 
     @cached_property
     def by_perturbation(self) -> Entries:
-        return [entry for told, _ in self._of_models for entry in told.by_perturbation]
+        return [entry for told in self._of_models for entry in told.by_perturbation]
 
     @cached_property
     def by_severity(self) -> Entries:
-        return [entry for told, _ in self._of_models for entry in told.by_severity]
+        return [entry for told in self._of_models for entry in told.by_severity]
 
     @cached_property
     def over_models(self) -> Entries:
@@ -162,7 +160,7 @@ class Figures:
 
     @cached_property
     def reliability(self) -> Entries:
-        return [entry for _, bins in self._of_models for entry in bins]
+        return [entry for told in self._of_models for entry in told.reliability]
 
     @property
     def copies_note(self) -> str:

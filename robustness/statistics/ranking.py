@@ -167,9 +167,10 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
     found = []
     for title, group, keys, values in _groups(measured, quantity, together=False):
         entries: list[dict[str, Any]] = []
-        for at, key in enumerate(keys):
+        of_condition = np.ascontiguousarray(values.transpose(2, 0, 1))
+        for key, answers in zip(keys, of_condition, strict=True):
             for a, b in itertools.combinations(range(len(group)), 2):
-                one, other = values[a, :, at], values[b, :, at]
+                one, other = answers[a], answers[b]
                 shared = (one != NEITHER) & (other != NEITHER)
                 if not shared.any():
                     continue

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.evaluation.condition import AttackCondition, readable
 from robustness.statistics.estimates import each_picture, shares
-from robustness.statistics.grid import ConditionKey, Grid, Measured, grids
+from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid, Measured, grids
 
 Floats = NDArray[np.float64]
 
@@ -78,8 +78,10 @@ def robust_accuracy(measured: Measured) -> list[dict[str, Any]]:
 
 
 def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
-    asked = budgets(grid.conditions)
-    left, kept = _left(grid), survived(_left(grid), asked)
+    if not (asked := budgets(grid.conditions)):
+        return
+    left = _left(grid)
+    kept = survived(left, asked)
     attacked = _attacked(grid, asked)
     for at, budget in enumerate(asked):
         met = ~np.isnan(kept[:, at])
@@ -109,6 +111,10 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
     means over every norm and epsilon, and ``n_attacked``: see ``robust_accuracy``.
     """
     asked = budgets(grid.conditions)
+    if not asked:
+        names = ("robust_accuracy", "attack_success")
+        bounds = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
+        return dict.fromkeys([*bounds, "n_attacked"])
     kept = survived(_left(grid), asked)
     broken = np.where(_attacked(grid, asked), 1 - kept, np.nan)
     robust = kept if is_labelled(grid) else np.full_like(kept, np.nan)
@@ -116,13 +122,13 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
     return {
         **shares(_each(robust)).named("robust_accuracy", 0),
         **shares(_each(broken)).named("attack_success", 0),
-        "n_attacked": attacked if asked else None,
+        "n_attacked": attacked,
     }
 
 
 def is_labelled(grid: Grid) -> bool:
     """Whether any image of the grid has a label."""
-    return not np.isnan(grid.values("correct")).all()
+    return bool((grid.flags("correct") != UNKNOWN).any())
 
 
 def _left(grid: Grid) -> Floats:

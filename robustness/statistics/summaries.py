@@ -7,8 +7,9 @@ needs labels is None without them. Accuracies count the labelled images only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from robustness import models
 from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.calibration import (
     KINDS,
+    ConditionErrors,
+    bins,
     calibration_error,
     condition_errors,
     estimated_error,
+    predictions,
 )
 from robustness.statistics.estimates import (
     Estimates,
@@ -28,6 +32,7 @@ from robustness.statistics.estimates import (
     differences,
     drops,
     each_picture,
+    flag_shares,
     means,
     number,
     over_conditions,
@@ -41,6 +46,7 @@ from robustness.statistics.grid import (
     Grid,
     Measured,
     Places,
+    each_grid,
     grids,
 )
 from robustness.statistics.robust_accuracy import under_attack
@@ -62,8 +68,8 @@ FIGURES: Mapping[str, str] = {**RATES, **{name: name for name in MEANS}}
 MOST_UNLABELLED = 0.5
 """Beyond this share of images without a label, models are not ranked by accuracy."""
 
-_CELLS = 1_000_000  # of a column worked on at once: some arrays of 8 MB
-_TOPS = ("", "_top5")
+_CELLS = 250_000  # of a column worked on at once: some arrays of 2 MB
+_TOPS, _SIDES = ("", "_top5"), ("clean", "perturbed")
 _ONCE = {"clean_correct", "clean_correct5"}  # of the image alone, whatever the condition
 
 
@@ -84,8 +90,7 @@ def summary(measured: Measured) -> list[dict[str, Any]]:
     ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
     some = grids(measured)
-    wholes = [_columns(grid, [slice(None)], each=False).of_groups[0] for grid in some]
-    return ranked(some, [_whole(grid, told) for grid, told in zip(some, wholes, strict=True)])
+    return ranked(some, [told.summary for told in tables(some)])
 
 
 def ranked(some: Sequence[Grid], wholes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -105,26 +110,51 @@ def ranked(some: Sequence[Grid], wholes: Iterable[dict[str, Any]]) -> list[dict[
 
 @dataclass(frozen=True)
 class ModelTables:
-    """The tables of one model: its entry of the summary without a rank, conditions, severities."""
+    """The tables of one model: its entry of the summary without a rank, conditions, severities,
+    and bins of ``reliability``."""
 
     summary: dict[str, Any]
     by_perturbation: list[dict[str, Any]]
     by_severity: list[dict[str, Any]]
+    reliability: list[dict[str, Any]]
 
 
-def tables(grid: Grid) -> ModelTables:
-    """What ``summary``, ``by_perturbation`` and ``by_severity`` say, each column read once."""
-    severities = _severities(grid)
-    found = _columns(grid, [slice(None), *severities.values()], each=True)
-    whole, *levels = found.of_groups
+def tables(some: Sequence[Grid]) -> list[ModelTables]:
+    """What ``summary``, ``by_perturbation``, ``by_severity`` and ``reliability`` say of each model.
+
+    A column is read once, of all models, as not all columns fit into memory.
+    """
+    severities = [_severities(grid) for grid in some]
+    columns = [
+        _Columns(grid, [slice(None), *levels.values()])
+        for grid, levels in zip(some, severities, strict=True)
+    ]
+    own = some[0].own if some else ()
+    for name, column in {**FIGURES, **dict(zip(own, own, strict=True))}.items():
+        each_grid(partial(_add, name=name, column=column), some, columns)
+    calibrations = [each_grid(partial(_calibration, kind=kind), some) for kind in KINDS]
+    return each_grid(_tables, some, severities, columns, *calibrations)
+
+
+def _tables(
+    grid: Grid,
+    severities: Mapping[int, Places],
+    columns: _Columns,
+    *calibrations: _Calibration,
+) -> ModelTables:
+    calibrated = dict(zip(KINDS, calibrations, strict=True))
+    whole, *levels = columns.of_groups()
     return ModelTables(
-        _whole(grid, whole),
-        _by_condition(grid, found.of_each),
+        _whole(grid, whole, calibrated),
+        _by_condition(grid, columns.of_each(), calibrated),
         _by_severity(grid, severities, levels),
+        [entry for each in calibrations for entry in each.bins],
     )
 
 
-def _whole(grid: Grid, figures: dict[str, Any]) -> dict[str, Any]:
+def _whole(
+    grid: Grid, figures: dict[str, Any], calibrated: Mapping[str, _Calibration]
+) -> dict[str, Any]:
     """The entry of a model over all its rows."""
     return {
         "model": grid.model,
@@ -132,7 +162,7 @@ def _whole(grid: Grid, figures: dict[str, Any]) -> dict[str, Any]:
         **figures,
         **_consistency(grid),
         **under_attack(grid),
-        **_overall_calibration(grid),
+        **_overall_calibration(calibrated),
     }
 
 
@@ -152,16 +182,14 @@ def by_perturbation(measured: Measured) -> list[dict[str, Any]]:
     ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images give a perfectly
     calibrated model.
     """
-    return [
-        entry
-        for grid in grids(measured)
-        for entry in _by_condition(grid, _columns(grid, [], each=True).of_each)
-    ]
+    return [entry for told in tables(grids(measured)) for entry in told.by_perturbation]
 
 
-def _by_condition(grid: Grid, figures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _by_condition(
+    grid: Grid, figures: Sequence[dict[str, Any]], calibrated: Mapping[str, _Calibration]
+) -> list[dict[str, Any]]:
     rows = grid.there.sum(axis=0).tolist()
-    counted = (~np.isnan(grid.values("consistent"))).sum(axis=0).tolist()
+    counted = (grid.flags("consistent") != UNKNOWN).sum(axis=0).tolist()
     return [
         {
             "model": grid.model,
@@ -169,11 +197,16 @@ def _by_condition(grid: Grid, figures: Sequence[dict[str, Any]]) -> list[dict[st
             "n_images": count,
             "n_attacked": counted[at] if key.is_attack else None,
             **found,
-            **calibration,
+            **{
+                name: value
+                for kind, each in calibrated.items()
+                for name, value in (
+                    *each.errors.each.named(f"{kind}_ece", at).items(),
+                    (f"{kind}_ece_by_chance", number(each.errors.by_chance[at])),
+                )
+            },
         }
-        for at, (key, count, found, calibration) in enumerate(
-            zip(grid.conditions, rows, figures, _calibration(grid), strict=True)
-        )
+        for at, (key, count, found) in enumerate(zip(grid.conditions, rows, figures, strict=True))
         if count
     ]
 
@@ -188,44 +221,53 @@ def _condition(key: ConditionKey) -> dict[str, Any]:
     }
 
 
-def _calibration(grid: Grid) -> list[dict[str, float | None]]:
-    found: list[dict[str, float | None]] = [{} for _ in grid.conditions]
-    for kind, columns in KINDS.items():
-        sure, right = map(grid.values, columns)
-        errors = condition_errors(sure, right)
-        for place, entry in enumerate(found):
-            by_chance = calibration_error(sure[:, place], right[:, place])[1]
-            entry |= errors.named(f"{kind}_ece", place)
-            entry[f"{kind}_ece_by_chance"] = number(by_chance)
-    return found
+@dataclass(frozen=True)
+class _Calibration:
+    """How well calibrated the predictions of a model of one of ``KINDS`` are.
+
+    ``errors`` are those of the conditions, ``whole`` that of all predictions with
+    ``whole_by_chance``; ``overconfidence`` is mean confidence less accuracy.
+    """
+
+    errors: ConditionErrors
+    whole: Estimates
+    whole_by_chance: float
+    overconfidence: Estimates
+    bins: list[dict[str, Any]]
 
 
-def _overall_calibration(grid: Grid) -> dict[str, float | None]:
-    clean = [grid.per_image(name) for name in ("clean_probability", "clean_correct")]
-    perturbed = [grid.values(name) for name in ("probability", "correct")]
-    chance = [calibration_error(*pair)[1] for pair in zip(*(v.T for v in perturbed), strict=True)]
-    known = [value for value in chance if not np.isnan(value)]
-    return {
-        **estimated_error(*(values[:, None] for values in clean)).named("clean_ece", 0),
-        "clean_ece_by_chance": number(calibration_error(*clean)[1]),
-        # Rows of one image are not independent: what chance would give over them is not known.
-        **estimated_error(*perturbed).named("perturbed_ece", 0),
-        **estimated_error(*perturbed, together=False).named("condition_ece", 0),
-        "condition_ece_by_chance": float(np.mean(known)) if known else None,
-        **_overconfidence(grid),
-    }
-
-
-def _overconfidence(grid: Grid) -> dict[str, float | None]:
-    """Mean confidence less accuracy of the answers with a label, clean and perturbed."""
-    clean = grid.per_image("clean_probability") - grid.per_image("clean_correct")
-    gaps = grid.values("probability") - grid.values("correct")
+def _calibration(grid: Grid, kind: str) -> _Calibration:
+    every = tuple(map(grid.values, KINDS[kind]))
+    errors = condition_errors(*every)
+    sure, right = predictions(kind, *every)
+    del every  # these arrays are large, as the next ones
+    gaps = sure - right
     known = ~np.isnan(gaps)
-    sums = np.where(known, gaps, 0.0).sum(axis=1, keepdims=True)
-    perturbed = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
+    gaps[~known] = 0.0
+    sums, counts = (each.sum(axis=1, keepdims=True, dtype=float) for each in (gaps, known))
+    del gaps, known
+    return _Calibration(
+        errors,
+        estimated_error(sure, right),
+        # Rows of one image are not independent: what chance would give over them is not known.
+        calibration_error(sure[:, 0], right[:, 0])[1] if kind == "clean" else np.nan,
+        differences(each_picture(sums, counts)),
+        bins(grid.model, kind, sure, right),
+    )
+
+
+def _overall_calibration(calibrated: Mapping[str, _Calibration]) -> dict[str, float | None]:
+    clean, perturbed = calibrated.values()
+    chance = perturbed.errors.by_chance
+    known = chance[~np.isnan(chance)]
     return {
-        **differences(clean[:, None]).named("clean_overconfidence", 0),
-        **differences(perturbed).named("overconfidence", 0),
+        **clean.whole.named("clean_ece", 0),
+        "clean_ece_by_chance": number(clean.whole_by_chance),
+        **perturbed.whole.named("perturbed_ece", 0),
+        **perturbed.errors.mean.named("condition_ece", 0),
+        "condition_ece_by_chance": float(known.mean()) if len(known) else None,
+        **clean.overconfidence.named("clean_overconfidence", 0),
+        **perturbed.overconfidence.named("overconfidence", 0),
     }
 
 
@@ -236,12 +278,7 @@ def by_severity(measured: Measured) -> list[dict[str, Any]]:
     what tells of one condition and without calibration, with ``severity`` and ``perturbations``
     (their names). Empty if no perturbation has two severities or more.
     """
-    found = []
-    for grid in grids(measured):
-        groups = _severities(grid)
-        told = _columns(grid, list(groups.values()), each=False).of_groups if groups else []
-        found += _by_severity(grid, groups, told)
-    return found
+    return [entry for told in tables(grids(measured)) for entry in told.by_severity]
 
 
 def _severities(grid: Grid) -> dict[int, list[int]]:
@@ -348,63 +385,62 @@ def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[i
 
 @dataclass(frozen=True)
 class _Columns:
-    """The figures of groups of conditions, by what every image has over them, and of each."""
+    """The figures of ``groups`` of conditions of a model, and of each condition."""
 
-    of_groups: list[dict[str, Any]]
-    of_each: list[dict[str, Any]]
+    grid: Grid
+    groups: Sequence[Places]
+    group_figures: dict[str, Estimates] = field(default_factory=dict)
+    each_figures: dict[str, Estimates] = field(default_factory=dict)
+    rates: dict[str, Floats] = field(default_factory=dict)
+    """(images, groups): the values of the rates."""
 
+    def of_groups(self) -> list[dict[str, Any]]:
+        lost = {
+            suffix: drops(*(self.rates[f"{kind}_accuracy{suffix}"] for kind in _SIDES))
+            for suffix in _TOPS
+        }
+        labelled = (~np.isnan(self.rates["perturbed_accuracy"])).sum(axis=0)
+        return _entries(self.group_figures, lost, labelled)
 
-def _columns(grid: Grid, groups: Sequence[Places], *, each: bool) -> _Columns:
-    """The figures of the ``groups`` and, if asked, of ``each`` condition.
-
-    A column is read once, and one column is in memory at a time.
-    """
-    blocks = grid.blocks(_CELLS)
-    values: dict[str, Floats] = {}
-    of_each: dict[str, Estimates] = {}
-    for name, column in {**FIGURES, **dict(zip(grid.own, grid.own, strict=True))}.items():
-        if groups:
-            values[name] = _of_images(grid, column, groups)
-        if each:
-            of_each[name] = side_by_side(*map(_estimate(name), grid.parts(column, blocks)))
-    lost: dict[str, Sequence[Estimates]] = {}
-    for suffix in _TOPS if each else ():
-        columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in ("clean", "perturbed"))
-        parts = zip(*map(drops, *(grid.parts(column, blocks) for column in columns)), strict=True)
-        lost[suffix] = [side_by_side(*some) for some in parts]
-    labelled = (grid.flags("correct") != UNKNOWN).sum(axis=0)
-    return _Columns(
-        _of_groups(values) if groups else [],
-        _entries(of_each, lost, labelled) if each else [],
-    )
+    def of_each(self) -> list[dict[str, Any]]:
+        blocks, lost = self.grid.blocks(_CELLS), {}
+        for suffix in _TOPS:
+            columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in _SIDES)
+            parts = (self.grid.parts(column, blocks) for column in columns)
+            told = zip(*map(drops, *parts), strict=True)
+            lost[suffix] = [side_by_side(*some) for some in told]
+        labelled = (self.grid.flags("correct") != UNKNOWN).sum(axis=0)
+        return _entries(self.each_figures, lost, labelled)
 
 
-def _of_groups(values: Mapping[str, Floats]) -> list[dict[str, Any]]:
-    """The figures of each group from ``values`` (images, groups)."""
-    found = {name: _estimate(name)(each) for name, each in values.items()}
-    lost = {
-        suffix: drops(values[f"clean_accuracy{suffix}"], values[f"perturbed_accuracy{suffix}"])
-        for suffix in _TOPS
-    }
-    return _entries(found, lost, (~np.isnan(values["perturbed_accuracy"])).sum(axis=0))
+def _add(grid: Grid, found: _Columns, name: str, column: str) -> None:
+    """Add the figure ``name``."""
+    values = _of_images(grid, column, found.groups)
+    if name in RATES:
+        found.rates[name], found.group_figures[name] = values, shares(values)
+        flags = grid.flags(column)
+        totals = ((flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0))
+        found.each_figures[name] = flag_shares(*totals)
+    else:
+        found.group_figures[name] = means(values)
+        parts = grid.parts(column, grid.blocks(_CELLS))
+        found.each_figures[name] = side_by_side(*map(means, parts))
 
 
 def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:
     """(images, groups): each image's value of ``column`` over the conditions of a group."""
     sums, counts = [], []
-    for values in grid.parts(column, groups):
-        there = ~np.isnan(values)
+    cells = grid.read(column)
+    for places in groups:
+        values = cells[:, places]
+        there = values != UNKNOWN if cells.dtype.kind == "i" else ~np.isnan(values)
         count = there.sum(axis=1).astype(np.float64)
-        total = np.where(there, values, 0.0).sum(axis=1)
+        total = (values if there.all() else np.where(there, values, 0)).sum(axis=1, dtype=float)
         if column in _ONCE:
             total, count = np.divide(total, np.maximum(count, 1)), np.minimum(count, 1)
         sums.append(total)
         counts.append(count)
     return each_picture(np.column_stack(sums), np.column_stack(counts))
-
-
-def _estimate(name: str) -> Callable[[Floats], Estimates]:
-    return shares if name in RATES else means
 
 
 def _entries(
