@@ -132,9 +132,12 @@ def check_size(race: Race, spec: RunSpec) -> None:
 
 
 class Track:
-    """A race fed with rows, in the order in which the images are asked."""
+    """A race fed with rows, in the order in which the images are asked.
 
-    def __init__(self, race: Race, spec: RunSpec) -> None:
+    ``follows`` is the outcome of a race: this one ends, and drops models, after as many images.
+    """
+
+    def __init__(self, race: Race, spec: RunSpec, follows: Mapping[str, Any] | None = None) -> None:
         self.race, self.total, self.units = race, 0, 0
         check_size(race, spec)
         self.contest: ModelRace | GateRace
@@ -143,6 +146,7 @@ class Track:
         else:
             self.contest = ModelRace(spec.model_names, race.goal, race.margin)
         self.decisions: list[dict[str, Any]] = []
+        self._follows, self._entered = follows, self.contest.running
         self._seen: set[str] = set()
         self._class: int | None = None
         self._waiting: list[Mapping[Any, float]] = []
@@ -151,12 +155,21 @@ class Track:
         )
 
     @property
-    def settled(self) -> bool:
-        return self.contest.settled
+    def ends(self) -> bool:
+        """Whether no more images are asked."""
+        if self._follows is None:
+            return self.contest.settled
+        done: bool = self.total >= self._follows["images"]
+        return done
 
     @property
     def running(self) -> tuple[str, ...]:
-        return self.contest.running
+        """The models that are asked about the next image."""
+        if self._follows is None:
+            return self.contest.running
+        decisions = self._follows["decisions"]
+        gone = {name for d in decisions if d["images"] <= self.total for name in d["decided"]}
+        return tuple(name for name in self._entered if name not in gone)
 
     def feed(self, table: pa.Table, images: int) -> None:
         """Take in the rows of the next chunk, of ``images`` images, readable or not."""
@@ -171,15 +184,16 @@ class Track:
         self._decide()
 
     def close(self) -> None:
-        """Decide by all images: there are no more."""
-        self._unit()
-        self._decide(last=True)
+        """Decide by all images, unless that is settled: there are no more."""
+        if not self.contest.settled:
+            self._unit()
+            self._decide(last=True)
 
     def _decide(self, *, last: bool = False) -> None:
-        before = self.running
+        before = self.contest.running
         self.contest.decide(last=last)
-        if self.running != before:
-            left = [name for name in before if name not in self.running]
+        if self.contest.running != before:
+            left = [name for name in before if name not in self.contest.running]
             self.decisions.append({"images": self.total, "decided": left})
 
     def _unit(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import some
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.rows import REMEDIES, schema
-from robustness.runs import rounding
+from robustness.runs import racing, rounding
 from robustness.runs.again import plan_again
 from robustness.runs.compare import version_notes
 from robustness.runs.planning import Plan
@@ -24,6 +24,9 @@ from robustness.runs.store import load
 IDENTICAL, ROUNDED, DIFFERENT = "identical", "agrees within rounding", "different"
 
 _EXAMPLES = 5
+
+_DECIDED = ("settled", "best", "worse", "passed", "decisions")
+"""What a race decided, of its outcome."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,16 @@ class Replay:
             *(f"{what}: {_pictures(names)}." for what, names in pictures if names),
             *self.versions,
             *(change.sentence for change in self.changes),
+            *self._decided_otherwise(),
         ]
+
+    def _decided_otherwise(self) -> Iterator[str]:
+        """What the new rows decide, if the race would end in another answer, or elsewhere."""
+        before, now = self.run.raced, self.again.raced
+        if before and now and any(before[what] != now[what] for what in _DECIDED if what in before):
+            pictures = self.again.manifest.dataset.pictures
+            told = " ".join(racing.sentences(now, pictures))
+            yield f"The race followed the decisions of the run. By its new rows: {told}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -104,6 +116,7 @@ def replay(
 ) -> Replay:
     """Runs the manifest of ``run`` again into the folder of runs ``folder``; ``note`` hears of it.
 
+    A race ends and drops models where that of ``run`` did, whatever its rows are now.
     It opens whatever source the manifest names, so it is for those who may read that themselves.
     Raises ``RunError`` where it could not run: weights that changed or are missing, a source that
     is gone, a run that is not finished or has no rows.
@@ -113,7 +126,7 @@ def replay(
     if not run.images:
         raise RunError(f"The run {run.id} has no rows: there is nothing to compare with.")
     with start(_planned(run), folder, engine=engine) as session:
-        for state in session.perform(engine, address):
+        for state in session.perform(engine, address, follows=run.raced):
             note(state)
     return agreement(run, load(session.folder))
 

@@ -157,7 +157,7 @@ class Run:
         found = Track(race, self.manifest.spec)
         for part in self.parts:
             found.feed(read_rows(part), part.images + len(part.unreadable))
-        if self.finished and not found.settled:
+        if self.finished and found.total == self.manifest.dataset.pictures:
             found.close()
         return found
 

@@ -7,11 +7,12 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -107,17 +108,21 @@ class Session:
             self._lock.release()
 
     def perform(
-        self, engine: str = "local", address: str | None = None
+        self,
+        engine: str = "local",
+        address: str | None = None,
+        follows: Mapping[str, Any] | None = None,
     ) -> Generator[Progress, None, None]:
         """Does what is left to do; yields after every chunk.
 
+        A race decides as one with the outcome ``follows`` did.
         Closing the iterator stops it; what is done stays. Raises ``UnknownNameError`` for another
         engine, ``RunError`` where the disk does not take the rows, and what the engine raises.
         """
         run = ENGINES[engine].run
         done = {number for part in self._parts for number in part.chunks}
         todo = [number for number in range(self._job.chunk_count) if number not in done]
-        track = self._track()
+        track = self._track(follows)
         if track is not None:
             found = self._raced(track, engine, todo)
         else:
@@ -138,14 +143,14 @@ class Session:
             yield self._progress()
         self._write()
         count = sum(len(part.chunks) for part in self._parts)
-        if count < self._job.chunk_count and not (track and track.settled):
+        if count < self._job.chunk_count and not (track and track.ends):
             raise RunError(
                 f"The engine did only {count} of {self._job.chunk_count} parts of the work: "
                 "continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
         properties.gather(self.folder, self._job.dataset)
-        if track is not None and not track.settled:
+        if track is not None and count == self._job.chunk_count:
             track.close()
         self._set_parts(compact(self.folder, self._parts, finished=True))
         asked = todo and ENGINES[engine].asks_models
@@ -160,11 +165,11 @@ class Session:
         remove_superseded(self.folder, self.manifest)
         headlines.keep(self.folder, self.manifest)
 
-    def _track(self) -> Track | None:
+    def _track(self, follows: Mapping[str, Any] | None) -> Track | None:
         """The race so far; None if there is none."""
         if self.manifest.race is None:
             return None
-        track = Track(self.manifest.race, self.manifest.spec)
+        track = Track(self.manifest.race, self.manifest.spec, follows)
         for part in self._parts:
             track.feed(read_rows(part), part.images + len(part.unreadable))
         return track
@@ -181,7 +186,7 @@ class Session:
                 hint="Leave out --engine or --until.",
             )
         loaded = False
-        while todo and not track.settled:
+        while todo and not track.ends:
             running = track.running
             models = tuple(pair for pair in self._job.spec.models if pair[0] in running)
             job = replace(self._job, spec=replace(self._job.spec, models=models))
@@ -194,7 +199,7 @@ class Session:
                     todo = todo[1:]
                     track.feed(chunk.table, chunk.images + len(chunk.unreadable))
                     yield chunk
-                    if track.settled or track.running != running:
+                    if track.ends or track.running != running:
                         break
 
     def _set_parts(self, parts: list[Part]) -> None:

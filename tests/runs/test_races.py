@@ -201,6 +201,30 @@ def test_a_model_that_lost_is_asked_no_more(
     assert first["decided"]
 
 
+def test_a_replayed_race_follows_the_decisions_of_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extremes: list[Any]
+) -> None:
+    names = (STEADY, FICKLE, "EfficientNetLite1")
+    plan = runs.plan(
+        str(photos), spec(suite_conditions("study"), names=names), race=Race(), batch=4
+    )
+    monkeypatch.setattr(Extreme, "__call__", _of({STEADY: 1.0, FICKLE: 0, names[2]: 0.4}))
+    run = performed(plan, tmp_path / "runs")
+    assert run.raced is not None
+    assert run.raced["settled"]
+    assert len(run.raced["decisions"]) > 1
+    asked = [*extremes]
+    extremes.clear()
+    monkeypatch.setattr(Extreme, "__call__", _of(dict.fromkeys(names, 0.5)))
+    found = runs.replay(run, tmp_path / "again")
+    assert extremes == asked, "the same images, of the same models"
+    assert (found.again.images, found.verdict) == (run.images, runs.DIFFERENT)
+    assert any(change.column == "top1" for change in found.changes)
+    assert f"new rows: Not settled after {run.images} of 32 images" in found.findings[-1]
+    saved = runs.load(found.again.folder)
+    assert saved.track(Race()).outcome() == saved.raced
+
+
 def _of(chances: dict[str, float]) -> Any:
     """An answer that keeps class 0 with the chance of its model."""
 
