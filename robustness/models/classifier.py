@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
+from robustness.models.in_tensorflow.conversion import convert
 from robustness.models.in_tensorflow.gradients import Gradients, Network
 from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.inference.adapting import Adaptable, unadaptable
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.inference.kept import pass_of
+from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.inference.remedied_pass import RemediedGradients, RemediedPass
 from robustness.models.model_record import ModelRecord, Stages
 from robustness.pictures.fitting import STUDY_SIDE
@@ -72,12 +77,14 @@ class Classifier:
         side: int,
         key: str = "",
         remedied: tuple[Chain, Classifier] | None = None,
+        unfolded: Callable[[], Any] | None = None,
     ) -> None:
         """``forward`` answers; ``network`` gives the same in TensorFlow's graph, when it is needed.
 
         Two of one ``key`` give the same answers, in other processes too; it is empty for a network
         that nobody can tell from others. ``remedied`` are the remedies and the model behind them.
-        ``of`` makes one of a network that is there already.
+        ``unfolded`` makes the same in OpenVINO, with its batch normalisations; without it they
+        cannot be adapted. ``of`` makes one of a network that is there already.
         """
         self.record = record
         self.side = side
@@ -88,6 +95,8 @@ class Classifier:
         self._loading = threading.Lock()
         self._network: Network | None = None
         self._remedied = remedied
+        self._unfolded = unfolded
+        self._adaptable: Adaptable | None = None
 
     @classmethod
     def of(
@@ -99,7 +108,15 @@ class Classifier:
         layers of it.
         """
         forward = pass_of(StudyGraph(record, network, stages, side=side))
-        return cls(record, forward, lambda: forward.network(record.label), side)
+        return cls(
+            record,
+            forward,
+            lambda: forward.network(record.label),
+            side,
+            unfolded=lambda: convert(StudyGraph(record, network, stages, side=side, folded=False))[
+                0
+            ],
+        )
 
     @property
     def call_ms(self) -> float | None:
@@ -108,17 +125,27 @@ class Classifier:
         return found
 
     def with_remedies(
-        self, remedies: str | Iterable[str] | Chain, others: Sequence[Classifier] = ()
+        self,
+        remedies: str | Iterable[str] | Chain,
+        others: Sequence[Classifier] = (),
+        *,
+        apart: Floats | None = None,
     ) -> Classifier:
         """The same model behind ``remedies``, applied in order, such as ``["median", "tta"]``.
 
-        ``others`` are the further models of an average or a vote. Raises ``UnknownNameError`` for
-        an unknown remedy, ``ParameterError`` for remedies that do not go together, and for models
-        with other classes or another side.
+        ``others`` are the further models of an average or a vote. ``apart``, for ``batch_norm``,
+        are images (N, side, side, 3) under the condition to adapt to, about 32 of them. Raises
+        ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for remedies that do not go
+        together, for models with other classes or another side, and for a network without batch
+        normalisations to adapt.
         """
         from robustness.remedies import parse  # imports OpenCV, which most commands do without
 
         chain = parse(remedies)
+        if chain.adapts != (apart is not None):
+            raise ParameterError(
+                f"{chain.id} expects {'images' if chain.adapts else 'no images'} apart."
+            )
         if chain.abstains or chain.several_models != bool(others):
             needs = (
                 "a measured confidence: see the abstentions of a run"
@@ -135,12 +162,39 @@ class Classifier:
                     f"{chain.id} expects models with the same classes, loaded with the same side; "
                     f"{other.record.name} differs from {self.record.name}."
                 )
+        if apart is not None:
+            return self._adapted(chain, apart)
         forward = RemediedPass([self.forward, *(other.forward for other in others)], chain)
         keys = [self.key, *(other.key for other in others)]
         key = "-".join([*keys, chain.id]) if all(keys) else ""
         return Classifier(
             self.record, forward, lambda: self.graph, self.side, key, remedied=(chain, self)
         )
+
+    def _adapted(self, chain: Chain, apart: Floats) -> Classifier:
+        """The same model adapted to ``apart`` behind ``chain``, whose last remedy that is."""
+        self.check_images(apart)
+        before = chain.before
+        statistics = self.adaptable.statistics(before.images(apart) if before else apart)
+        forward = OpenVinoPass(self.adaptable.adapted(statistics), self.stages)
+        digest = hashlib.sha256(statistics.tobytes()).hexdigest()
+        key = f"{self.key}-{digest}" if self.key else ""
+        network = partial(forward.network, self.record.label)
+        found = Classifier(self.record, forward, network, self.side, key)
+        return found.with_remedies(before) if before else found
+
+    @property
+    def adaptable(self) -> Adaptable:
+        """The network with its batch normalisations; made when it is first asked for.
+
+        Raises ``ParameterError`` for one without them.
+        """
+        with self._loading:
+            if self._adaptable is None:
+                if self._unfolded is None:
+                    raise ParameterError(unadaptable(self.record.name))
+                self._adaptable = Adaptable(self._unfolded(), self.record.name)
+            return self._adaptable
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.

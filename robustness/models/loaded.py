@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from robustness.base.errors import WeightsError
 from robustness.base.text import in_bytes
@@ -17,12 +18,14 @@ from robustness.models.file_formats.kinds import ONNXRUNTIME, is_graph_file, run
 from robustness.models.file_formats.kinds import TENSORFLOW as TFLITE_RUNTIME
 from robustness.models.graph_files.examine import examine, use_of
 from robustness.models.graph_files.native import NativePass
+from robustness.models.in_tensorflow.conversion import convert
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.forward_pass import F32, ForwardPass
 from robustness.models.inference.kept import file_pass, forward_pass, place, refusal
+from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.graphs import as_graph
@@ -94,7 +97,12 @@ class Loaded:
         memory.give_back(garbage=bool(graphs))  # what is converted already leaves none
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         return Classifier(
-            record, forward, lambda: self._network_beside(key, record, forward), side, name
+            record,
+            forward,
+            lambda: self._network_beside(key, record, forward),
+            side,
+            name,
+            unfolded=_unfolded(record, forward, side),
         )
 
     def _built_of_code(self, key: Key, record: ModelRecord, model: PythonModel) -> Classifier:
@@ -209,10 +217,20 @@ class Loaded:
             memory.give_back()
 
 
-def _graph(record: ModelRecord, side: int) -> StudyGraph:
+def _graph(record: ModelRecord, side: int, *, folded: bool = True) -> StudyGraph:
     with _building_graphs:
         network, stages = load_network(record)
-        return StudyGraph(record, network, stages, side=side)
+        return StudyGraph(record, network, stages, side=side, folded=folded)
+
+
+def _unfolded(record: ModelRecord, forward: ForwardPass, side: int) -> Callable[[], Any] | None:
+    """What makes the model in OpenVINO with its batch normalisations, if it runs there."""
+    if not isinstance(forward, OpenVinoPass):
+        return None
+    file = record.weights
+    if isinstance(file, UserFile) and is_graph_file(file.path):
+        return lambda: forward.model
+    return lambda: convert(_graph(record, side, folded=False))[0]
 
 
 LOADED = Loaded()

@@ -10,6 +10,7 @@ from robustness.remedies.copying import python
 from robustness.remedies.remedy import (
     ABSTENTION,
     GATED,
+    NETWORK,
     ON_IMAGE,
     ON_PREDICTION,
     REGISTRY,
@@ -26,6 +27,7 @@ for _module in ("on_image", "gated", "on_prediction"):  # the order of display
 __all__ = [
     "ABSTENTION",
     "GATED",
+    "NETWORK",
     "ON_IMAGE",
     "ON_PREDICTION",
     "REGISTRY",

@@ -17,6 +17,7 @@ from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.remedies.remedy import (
     ABSTENTION,
     GATED,
+    NETWORK,
     ON_IMAGE,
     REGISTRY,
     SEVERAL_MODELS,
@@ -73,6 +74,21 @@ class Chain:
     def abstains(self) -> bool:
         """Whether it withholds predictions, which takes measured confidences to set up."""
         return self.last.kind == ABSTENTION
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it adapts the network, which takes images apart from those it is asked about."""
+        return self.last.kind == NETWORK
+
+    @property
+    def before(self) -> Chain | None:
+        """The chain without its last remedy; None if nothing is left."""
+        return Chain(self.remedies[:-1]) if self.remedies[:-1] else None
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether one image is too little for it."""
+        return self.abstains or self.adapts
 
     @property
     def passes(self) -> int:

@@ -1,4 +1,4 @@
-"""Remedies on the prediction: several views of one image, several models, or no prediction."""
+"""Remedies on the prediction: by views of one image, several models, other statistics, or none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from robustness.remedies.on_image import autocontrast, gamma, median
 from robustness.remedies.remedy import (
     ABSTENTION,
+    NETWORK,
     ON_PREDICTION,
     REGISTRY,
     SEVERAL_MODELS,
@@ -142,6 +143,14 @@ _add(
     "decides between equal counts",
 )
 _add(
+    "batch_norm",
+    kind=NETWORK,
+    label="Adapted batch normalisation",
+    against="a change that all images share, such as blur or weather",
+    source="Schneider et al., NeurIPS 2020: statistics of 32 images apart under the same "
+    "condition and, with the same weight, of the training",
+)
+_add(
     "abstain",
     kind=ABSTENTION,
     label="Abstain if unsure",
@@ -152,3 +161,6 @@ _add(
 
 ANSWERED_ORIGINALS = 0.95
 """Share of the originals that the confidence below which ``abstain`` gives no prediction keeps."""
+
+APART = 32
+"""Images that ``batch_norm`` adapts to; they are not measured."""

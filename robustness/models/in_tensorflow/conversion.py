@@ -42,7 +42,10 @@ def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
 
     traced = answers.get_concrete_function()
     try:
-        model = translated(frozen(traced) if _has_functions(graph) else traced)
+        model = translated(
+            frozen(traced) if _has_functions(graph) else traced,
+            whole_normalisations=not graph.folded,
+        )
         result = OpenVinoPass(model, graph.stages)
         pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
         pictures[1] = pictures[1, :1, :1]  # one colour

@@ -1,4 +1,4 @@
-"""Folds each batch normalisation that follows a convolution into that convolution.
+"""Folds each batch normalisation that follows a convolution into that convolution, or keeps it.
 
 At inference a batch normalisation is one multiply-add a channel, so the pair equals a convolution
 with scaled kernel and shifted bias. That spares a pass over the activations: measured on two
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from robustness.models.in_tensorflow.internals import readers, times_used
-from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
 
 
 def fold_batch_normalisation(model: Any) -> Any:
@@ -55,6 +55,41 @@ def fold_batch_normalisation(model: Any) -> Any:
     return result
 
 
+def fuse_batch_normalisation(model: Any) -> Any:
+    """A model that gives the same outputs as the functional ``model``, layer names kept.
+
+    Each batch normalisation of channels is one operation of its graph, whose statistics can be
+    replaced.
+    """
+    k, tf = keras(), tensorflow()
+
+    class FusedNormalisation(k.layers.BatchNormalization):  # type: ignore[name-defined]
+        def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            mean, variance = self.moving_mean, self.moving_variance
+            scale = tf.ones_like(mean) if self.gamma is None else self.gamma
+            offset = tf.zeros_like(mean) if self.beta is None else self.beta
+            return tf.compat.v1.nn.fused_batch_norm(
+                inputs, scale, offset, mean, variance, self.epsilon, is_training=False
+            )[0]
+
+    def clone(layer: Any) -> Any:
+        fused = type(layer) is k.layers.BatchNormalization and _of_channels(layer)
+        return (FusedNormalisation if fused else type(layer)).from_config(layer.get_config())
+
+    result = k.models.clone_model(model, clone_function=clone)
+    result.set_weights(model.get_weights())
+    for layer in result.layers:
+        if isinstance(layer, k.layers.Normalization):
+            layer.finalize_state()  # it computes with what this derives from its weights
+    return result
+
+
+def _of_channels(normalisation: Any) -> bool:
+    """Whether it is used once, and normalises channels that are last of four axes."""
+    once = times_used(normalisation) == 1
+    return once and normalisation.axis in (-1, 3) and normalisation.input.ndim == 4
+
+
 def _foldable(layers: Any, model: Any) -> dict[str, str]:
     """{convolution: normalisation} for each pair with nothing between and no other reader."""
     inside = {id(layer) for layer in model.layers}
@@ -66,8 +101,7 @@ def _foldable(layers: Any, model: Any) -> dict[str, str]:
         if (
             len(reading) == 1
             and type(reading[0]) is layers.BatchNormalization
-            and reading[0].axis in (-1, 3)  # the channels, not rows or columns
-            and times_used(reading[0]) == 1
+            and _of_channels(reading[0])
             and layer.activation.__name__ == "linear"
             and not any(layer.output is output for output in model.outputs)
         ):

@@ -76,22 +76,38 @@ def frozen(function: Any) -> Any:
     return convert_variables_to_constants_v2(function)
 
 
-def translated(function: Any) -> Any:
+def translated(function: Any, *, whole_normalisations: bool = False) -> Any:
     """The OpenVINO model of a concrete function, by OpenVINO's front end.
 
-    ``openvino.convert_model`` reports every use to its makers.
+    ``openvino.convert_model`` reports every use to its makers. With ``whole_normalisations`` a
+    fused batch normalisation becomes one operation, instead of four.
     """
     from openvino.frontend import FrontEndManager
+    from openvino.frontend.tensorflow import ConversionExtension
     from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
     from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
 
     TFGraphNodeDecoder.get_variable = staticmethod(_captured)
     front_end = FrontEndManager().load_by_framework("tf")
+    if whole_normalisations:
+        front_end.add_extension(ConversionExtension("FusedBatchNormV3", _normalised))
     read = GraphIteratorTFGraph(function.graph, share_weights=False)  # to live until the end
     source = front_end.load(read)
     places = [source.get_place_by_tensor_name(tensor.name) for tensor in function.outputs]
     source.override_all_outputs(places)
     return front_end.convert(source)
+
+
+def _normalised(node: Any) -> list[Any]:
+    """TensorFlow's batch normalisation of the last axis of four, as it is at inference."""
+    from openvino import opset15 as operations
+
+    values, scale, offset, mean, variance = (node.get_input(place) for place in range(5))
+    planes = operations.transpose(values, [0, 3, 1, 2])
+    epsilon = node.get_attribute("epsilon")
+    found = operations.batch_norm_inference(planes, scale, offset, mean, variance, epsilon)
+    back = operations.transpose(found, [0, 2, 3, 1]).output(0)
+    return [back, mean, variance, mean, variance, variance]
 
 
 _CAPTURED: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()

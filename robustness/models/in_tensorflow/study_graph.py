@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.in_tensorflow.folding import fold_batch_normalisation
+from robustness.models.in_tensorflow.folding import (
+    fold_batch_normalisation,
+    fuse_batch_normalisation,
+)
 from robustness.models.in_tensorflow.gradients import Gradients, logits
 from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
@@ -24,15 +27,27 @@ class StudyGraph:
     """
 
     def __init__(
-        self, record: ModelRecord, network: Any, stages: Stages, *, side: int = STUDY_SIDE
+        self,
+        record: ModelRecord,
+        network: Any,
+        stages: Stages,
+        *,
+        side: int = STUDY_SIDE,
+        folded: bool = True,
     ) -> None:
-        """``network`` is a functional model with its weights; ``stages`` are layers of it."""
+        """``network`` is a functional model with its weights; ``stages`` are layers of it.
+
+        Unless ``folded``, the statistics of batch normalisations stay apart from other weights.
+        """
         self.record = record
         self.label = record.label
         self.side = side
         self.rows: int | None = None
         self.stages = tuple(stage for stage, _ in stages)
-        if not isinstance(record.weights, UserFile):  # which may contain any layer
+        self.folded = folded
+        if not folded:
+            network = fuse_batch_normalisation(network)
+        elif not isinstance(record.weights, UserFile):  # which may contain any layer
             network = fold_batch_normalisation(network)
         outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
         self.model = keras().Model(network.inputs, [network.output, *outputs])

@@ -23,7 +23,7 @@ MOST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "THROUGHPUT"}
 
 
 class Compiled:
-    """A model of one input; thread-safe."""
+    """A model whose first input is images; thread-safe."""
 
     def __init__(
         self, model: Any, precision: Precision, options: Mapping[str, object], rows: int
@@ -38,8 +38,8 @@ class Compiled:
         self._idle: list[Any] = []
         self.streams = int(self._model.get_property("NUM_STREAMS"))
 
-    def __call__(self, images: Floats) -> list[Floats]:
-        """Every output for all ``images``, in the model's order."""
+    def __call__(self, images: Floats, *beside: Floats) -> list[Floats]:
+        """Every output for all ``images``, in the model's order; ``beside`` are further inputs."""
         chunks = [
             np.ascontiguousarray(images[start : start + self._rows], np.float32)
             for start in range(0, len(images), self._rows)
@@ -50,7 +50,7 @@ class Compiled:
             request = requests[place % len(requests)]
             if place >= len(requests):
                 parts.append(_outputs(request))
-            request.start_async([chunk], share_inputs=True)
+            request.start_async([chunk, *beside], share_inputs=True)
         left = range(len(parts), len(chunks))
         parts += [_outputs(requests[place % len(requests)]) for place in left]
         self._idle += requests

@@ -39,7 +39,7 @@ class OpenVinoPass:
         self.stages = stages
         self.precision = precision
         self.exact = precision == F32
-        self._model = model
+        self.model = model
         free = model.inputs[0].partial_shape[0].is_dynamic
         self._rows = ROWS_AT_ONCE if free else 1
         self._compiling = threading.Lock()
@@ -53,7 +53,7 @@ class OpenVinoPass:
         return probabilities, dict(zip(self.stages, features, strict=True))
 
     def network(self, label: str) -> Network:
-        return ReplayedNetwork(self._model, label)
+        return ReplayedNetwork(self.model, label)
 
     def _for(self, count: int) -> Compiled:
         """The compiled model for ``count`` images now."""
@@ -66,7 +66,7 @@ class OpenVinoPass:
 
     def _for_soonest(self) -> Compiled:
         if self._soonest is None:
-            pooled = _pooled(self._model)
+            pooled = _pooled(self.model)
             self._soonest = (
                 Compiled(pooled, self.precision, SOONEST, self._rows)
                 if self._large
@@ -76,7 +76,7 @@ class OpenVinoPass:
 
     def _for_most(self) -> Compiled:
         if self._most is None:
-            self._most = Compiled(_alone(_pooled(self._model)), self.precision, MOST, 1)
+            self._most = Compiled(_alone(_pooled(self.model)), self.precision, MOST, 1)
             if self._most.streams == 1:  # a single stream: both are the same
                 self._soonest = self._soonest or self._most
         return self._most
@@ -84,7 +84,7 @@ class OpenVinoPass:
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         with self._compiling:
             if self._whole is None:
-                self._whole = Compiled(self._model, self.precision, SOONEST, self._rows)
+                self._whole = Compiled(self.model, self.precision, SOONEST, self._rows)
         _, *activations = self._whole(images)
         found = {}
         for stage in self.stages:
