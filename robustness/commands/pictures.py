@@ -204,12 +204,13 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
 
 
 def expect_answers(chains: Sequence[Chain]) -> None:
-    """Raise ``ParameterError`` if one of ``chains`` abstains, which takes many originals."""
-    if any(chain.abstains for chain in chains):
-        raise ParameterError(
-            "abstain uses the confidences of a dataset: expected it in `evaluate --remedies`, "
-            "leave it out here."
-        )
+    """Raise ``ParameterError`` if one of ``chains`` takes more than the images that are asked."""
+    for chain in chains:
+        if chain.needs_run:
+            raise ParameterError(
+                f"{chain.id} takes the images of a dataset: expected it in `evaluate --remedies`, "
+                "leave it out here."
+            )
 
 
 def fitted(image: str, spec: RunSpec) -> Picture:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.evaluation.adaptation import Adaptation, can_adapt
 from robustness.evaluation.batch import Batch
 from robustness.evaluation.measurement import Measurement, RemediedPrediction
 from robustness.evaluation.spec import RunSpec
@@ -27,11 +28,15 @@ _AT_ONCE = 16
 class Trials:
     """Asks models behind remedies about the batches of one call of ``loop.answers``.
 
-    The predictions of several models together are computed once for all of them.
+    The predictions of several models together are computed once for all of them. ``adaptation``
+    has the images for remedies that adapt the network.
     """
 
-    def __init__(self, load: Callable[..., Classifier]) -> None:
+    def __init__(
+        self, load: Callable[..., Classifier], adaptation: Adaptation | None = None
+    ) -> None:
         self._load = load
+        self._given = adaptation
         self._together: dict[tuple[str, str], list[Floats]] = {}
 
     def tried(
@@ -46,7 +51,10 @@ class Trials:
         for chain in spec.remedies:
             if chain.abstains:
                 continue  # the confidences are in the rows
-            answers = self._answers(spec, batch, classifier, chain)
+            if chain.adapts and not can_adapt(classifier):
+                continue
+            ask = self._adapted_answers if chain.adapts else self._answers
+            answers = ask(spec, batch, classifier, chain)
             for place, own in enumerate(found):
                 clean, *after = answers[place]
                 adaptive = self._attacked(spec, batch, classifier, chain, place)
@@ -75,6 +83,31 @@ class Trials:
             self._together[key] = found
         return found
 
+    def _adapted_answers(
+        self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain
+    ) -> list[Floats]:
+        """As ``_answers``, of the network adapted to each condition."""
+        found: list[Floats] = []
+        for place, condition in enumerate((None, *spec.conditions)):
+            if condition is not None and condition.idle:
+                found.append(found[0])
+                continue
+            answer = self._adaptation.probabilities(
+                batch.frames[:, place], condition, classifier, chain
+            )
+            found.append(_among(answer, spec.classes) if spec.classes else answer)
+        return list(np.stack(found, axis=1))
+
+    @property
+    def _adaptation(self) -> Adaptation:
+        if self._given is None:
+            raise ParameterError(
+                "batch_norm adapts to images that are not measured: expected it for a "
+                "dataset. Leave it out here.",
+                hint="That is evaluate --remedies.",
+            )
+        return self._given
+
     def _others(self, spec: RunSpec, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
         for name in partners(chain, classifier.record.name, spec.model_names):
@@ -89,7 +122,11 @@ class Trials:
         found = {}
         for at, condition in enumerate(spec.conditions):
             if condition.needs_model:
-                through = classifier.with_remedies(chain)
+                through = (
+                    self._adaptation.adapted(classifier, chain)
+                    if chain.adapts
+                    else classifier.with_remedies(chain)
+                )
                 image = condition.against(batch.pictures[place], spec.seed, through)
                 answer = through(image[None])
                 answer = among(answer, spec.classes) if spec.classes else answer
@@ -127,12 +164,15 @@ def loading_behind(chain: Chain, names: Sequence[str]) -> Callable[..., Classifi
 
 def among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
     """``outputs`` with the probabilities of ``classes`` alone, which then sum to 1."""
-    known = [index for index in classes if index < outputs.probabilities.shape[1]]
-    kept = np.zeros_like(outputs.probabilities)
-    kept[:, known] = outputs.probabilities[:, known]
+    return replace(outputs, probabilities=_among(outputs.probabilities, classes))
+
+
+def _among(probabilities: Floats, classes: Sequence[int]) -> Floats:
+    known = [index for index in classes if index < probabilities.shape[1]]
+    kept = np.zeros_like(probabilities)
+    kept[:, known] = probabilities[:, known]
     total = kept.sum(axis=1, keepdims=True)
-    kept = np.divide(kept, total, out=kept, where=total > 0)
-    return replace(outputs, probabilities=kept)
+    return np.divide(kept, total, out=kept, where=total > 0)
 
 
 def _asked(

@@ -65,6 +65,8 @@ class Asked:
     sample: Pictures | None
     pictures: Pictures
     digest: Word
+    apart: tuple[Text, ...] = ()
+    """Images that are not measured, as ``batch_norm`` adapts to them."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Manifest:
             "format": FORMAT,
             "version": VERSION,
             **values,
-            "dataset": asdict(self.dataset),
+            "dataset": {k: v for k, v in asdict(self.dataset).items() if k != "apart" or v},
             "spec": self.spec.as_dict(),
             "spec_digest": self.spec.digest,
         }

@@ -10,6 +10,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
 from robustness.evaluation.spec import RunSpec
+from robustness.remedies.on_prediction import APART
 from robustness.runs import racing
 from robustness.runs.engines import Job, default_batch
 from robustness.runs.manifest import Asked, Classes
@@ -60,6 +61,8 @@ def plan(
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)
+    if any(chain.adapts for chain in spec.remedies):
+        _set_apart(dataset, spec)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)
     if own_classes:
@@ -83,6 +86,7 @@ def plan(
         sample=sample,
         pictures=len(dataset),
         digest=dataset.digest,
+        apart=tuple(entry.name for entry in dataset.apart),
     )
     batch = batch or default_batch(spec)
     return Plan(spec, dataset, labels, batch, asked, race=race, few=race is not None)
@@ -99,6 +103,16 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
             f"Expected labels of two or more classes, to predict among these, got {len(found)}."
         )
     return found
+
+
+def _set_apart(dataset: Dataset, spec: RunSpec) -> None:
+    """Set the images apart that ``batch_norm`` adapts to, unless most would be."""
+    if len(dataset) < 2 * APART:
+        raise ParameterError(
+            f"batch_norm adapts to {APART} of the images, which are not measured: expected at "
+            f"least {2 * APART} images, got {len(dataset)}. Give more, or leave the remedy out."
+        )
+    dataset.set_apart(APART, spec.seed)
 
 
 def _check_stored(dataset: Dataset, spec: RunSpec) -> None:

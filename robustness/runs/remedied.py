@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
+from robustness.remedies import parse
 from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
 from robustness.runs.saved import Run
 from robustness.statistics.remedies import Abstention, Gain, PairedTruths, abstention, gains
@@ -104,10 +105,12 @@ def trial_classes(
 ) -> Iterator[tuple[str, Classes, Classes]]:
     """Each remedy of ``names`` with the top-1 classes behind it: of the originals, and perturbed.
 
-    Raises ``RunError`` for rows without these remedies.
+    One that the model cannot take is left out. Raises ``RunError`` for rows without the others.
     """
     structs, count = found["remedies"].flatten(), len(found["right"])
-    if structs.field("remedy").to_pylist() != list(names) * count:
+    told = structs.field("remedy").to_pylist()
+    names = [name for name in names if name in told or not parse(name).adapts]
+    if told != names * count:
         raise RunError(
             f"The rows of {model} under {condition} lack some of the remedies of the run: it was "
             "damaged or changed. Evaluate the same anew."

@@ -23,8 +23,8 @@ from robustness.evaluation.sweep import Break, sweep
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
-from robustness.remedies import ABSTENTION, SEVERAL_MODELS
 from robustness.remedies import REGISTRY as REMEDIES
+from robustness.remedies import parse
 from robustness.report import answers
 from robustness.report.answers.sweep import clause, coarsest, with_seeds
 from robustness.ui.browser import components
@@ -43,8 +43,8 @@ REPEATS = 5
 
 def remedy_input() -> str:
     """Draw a list of remedies and return the id of the chosen one; "" for none."""
-    single = [record for record in REMEDIES if record.kind not in (SEVERAL_MODELS, ABSTENTION)]
-    names = {record.name: record.label for record in single}
+    chains = [parse(record.name) for record in REMEDIES]
+    names = {c.id: c.label for c in chains if not (c.needs_run or c.several_models)}
     return listed("Remedy", {"": "None", **names}, "with_remedy")
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from robustness import report, runs
+from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
 from robustness.remedies import parse_all
+from robustness.remedies.on_prediction import APART
 from robustness.runs import remedied
 from robustness.runs.remedied import remedy_figures
 from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
+from tests.support.stand_ins import StandIn
 
 ASKED = replace(
     spec([Condition.of({"impulse_noise": 0.6}), Condition.of({"rotation": 0.0})]),
@@ -97,3 +103,52 @@ def test_gains_are_read_once_and_named_after_what_is_known(
     assert f"Gain in {quantity}, points" in printed
     assert "-0.0" not in printed
     assert f"{quantity.title()} of answered" in printed
+
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Stands in for a network that adapts: it sees images less the mean of those apart."""
+
+    ask: Callable[[Floats], Floats]
+
+    def statistics(self, images: Floats) -> Floats:
+        assert len(images) == APART
+        return np.asarray(images.mean((0, 1, 2)))
+
+    def probabilities(self, images: Floats, statistics: Floats) -> Floats:
+        return self.ask(np.clip(images - statistics + 0.5, 0, 1))
+
+
+def adaptable(stand_in: StandIn) -> Shifted:
+    if stand_in.record.name == "SqueezeNet":
+        raise ParameterError("it has no batch normalisations")
+    return Shifted(lambda images: stand_in(images).probabilities)
+
+
+def test_batch_norm_adapts_to_images_apart_from_those_it_is_measured_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StandIn, "adaptable", property(adaptable), raising=False)
+    photos = flat_folder(tmp_path / "photos", 2 * APART)
+    asked = replace(ASKED, remedies=parse_all("median,batch_norm,median+batch_norm"))
+    run = performed(photos, tmp_path / "a", asked)
+    apart = set(run.manifest.dataset.apart)
+    measured = set(run.table(["image"])["image"].to_pylist())
+    assert len(apart) == APART
+    assert len(measured) == APART
+    assert not apart & measured
+    for row in run.table(["model", "remedies"]).to_pylist():
+        names = [each["remedy"] for each in row["remedies"]]
+        adapted = [] if row["model"] == "SqueezeNet" else ["batch_norm", "median+batch_norm"]
+        assert names == ["median", *adapted]
+    tried = {(gain.remedy, gain.model) for gain in remedy_figures(run).gains}
+    assert ("batch_norm", "EfficientNetLite0") in tried
+    assert ("batch_norm", "SqueezeNet") not in tried
+    assert ("median", "SqueezeNet") in tried
+    assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
+    assert any("images apart" in str(s.printed) for s in report.of_run(run, cases=False).sections)
+    with pytest.raises(ParameterError, match=f"at least {2 * APART} images"):
+        runs.plan(str(photos), asked, limit=2 * APART - 1)

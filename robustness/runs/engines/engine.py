@@ -5,8 +5,12 @@ The same work on the same chunks gives the same rows, whichever engine does it.
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +19,11 @@ from robustness import models
 from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
 from robustness.datasets import Dataset, Entry, PublishedTree
+from robustness.evaluation.adaptation import Adaptation
 from robustness.evaluation.batch import Batch
 from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.drawing import drawn
-from robustness.evaluation.loop import answers, prepare
+from robustness.evaluation.loop import answers, frames, prepare
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import to_table
 from robustness.evaluation.spec import RunSpec
@@ -183,6 +188,40 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
     return study_image(data, name=entry.name, fit="squash", side=side, patience=None)
 
 
+_ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
+"""Of the jobs that this process works on."""
+
+
+def adaptation_of(job: Job) -> Adaptation:
+    """The images of ``job`` that are not measured; those that cannot be read are left out."""
+    if job.dataset not in _ADAPTATIONS:
+        _ADAPTATIONS[job.dataset] = Adaptation(partial(_under, weakref.ref(job.dataset), job.spec))
+    return _ADAPTATIONS[job.dataset]
+
+
+def _under(kept: weakref.ref[Dataset], spec: RunSpec, condition: Condition | None) -> Images:
+    """The images apart under ``condition``, as those that are measured are."""
+    dataset = kept()
+    assert dataset is not None, "what it belongs to is alive while it is asked"
+    found = []
+    for entry in dataset.apart:
+        with contextlib.suppress(ImageError):
+            if isinstance(condition, StoredCondition):
+                found.append(stored_image(dataset, entry, condition, spec.side))
+                continue
+            data = dataset.read(entry)
+            image = study_image(data, name=entry.name, fit=spec.fit, side=spec.side, patience=None)
+            picture = Picture.of(entry.name, image, fit=spec.fit)
+            asked = [] if condition is None else [condition]
+            found.append(frames([picture], asked, spec.seed)[0, -1])
+    if not found:
+        raise ParameterError(
+            f"Expected images that can be read for batch_norm to adapt to, got none of "
+            f"{len(dataset.apart)}. Leave the remedy out."
+        )
+    return np.stack(found)
+
+
 def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
     """Asks every model about the images of a prepared chunk.
 
@@ -231,7 +270,8 @@ def _answered(job: Job, ready: Prepared, batch: Batch, load: Callable[..., Class
         known = job.labels[record.labels().key]
         return [known[position] for position in ready.positions]
 
-    for found in answers(job.spec, batch, load=load, labels=labels):
+    adaptation = adaptation_of(job) if job.dataset.apart else None
+    for found in answers(job.spec, batch, load=load, labels=labels, adaptation=adaptation):
         for own, rows in zip(by_picture, found, strict=True):
             own += rows
     rows = [row for own in by_picture for row in own]

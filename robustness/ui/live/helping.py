@@ -47,8 +47,10 @@ def chosen(together: bool, *, told: bool = False) -> str:
     text = st.query_params.get(REMEDY, "")
     try:
         chain = parse(text) if text else None
-        if chain is not None and chain.abstains:
-            raise RobustnessError("Abstaining needs a run over a dataset. Choose another remedy.")
+        if chain is not None and chain.needs_run:
+            raise RobustnessError(
+                f"{chain.last.label} needs a run over a dataset. Choose another remedy."
+            )
         if chain is not None and chain.several_models and not together:
             raise RobustnessError(
                 f"{chain.label} needs two models with images of one size. Choose other models."
@@ -170,7 +172,7 @@ def table(effect: RemedyEffect) -> Titled | None:
 def offered(together: bool) -> list[Chain]:
     """The remedies that can be tried on one image; ``together`` as in ``chosen``."""
     chains = [parse(record.name) for record in REGISTRY]
-    return [c for c in chains if not c.abstains and (together or not c.several_models)]
+    return [c for c in chains if not c.needs_run and (together or not c.several_models)]
 
 
 def has_code(chain: Chain) -> bool:
