@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from robustness.charts.tables import Column, Entry, Table
 from robustness.evaluation.condition import short
 from robustness.remedies import parse
+from robustness.remedies.on_prediction import APART
 from robustness.report.content import Block, Section, Text, Titled
 from robustness.report.wording import listed, model
 from robustness.runs.remedied import RemedyFigures
@@ -19,6 +20,10 @@ _RULE = (
     "chosen. Gains are measured on the other half. A remedy helps if its gain is significant: "
     "exact paired test with Holm's correction over models and conditions, and an interval above 0. "
     "Under attack each remedy is attacked through itself as well, and the worse prediction counts."
+)
+_APART = (
+    f"Batch normalisation was adapted to {APART} images apart, under each condition. A single "
+    "image is too few to adapt to."
 )
 _NAMED = 3
 """Conditions that a sentence names."""
@@ -66,6 +71,8 @@ def section(found: RemedyFigures) -> Section | None:
     blocks: list[Block] = []
     if found.gains:
         blocks += [Text(answer(found), _RULE), Titled("Gains of the remedies", _gains(found))]
+        if any(parse(gain.remedy).adapts for gain in found.gains):
+            blocks.append(Text(_APART))
     if found.abstentions:
         entries = [each.as_dict() for each in found.abstentions]
         note = "The confidence is the one that 95 % of one half of the originals reach."
