@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,16 +16,19 @@ from robustness.remedies import Chain
 
 Floats = NDArray[np.float32]
 
+_ORIGINALS = ""
+
 
 @dataclass
 class Adaptation:
     """The images apart; what is made of them is kept for as long as this is.
 
-    ``under`` gives them, (N, S, S, 3), under a condition; for None the originals.
+    ``under`` gives them, (N, S, S, 3), under one of the ``conditions``; for None the originals.
     """
 
     under: Callable[[Condition | None], Images]
-    _statistics: dict[tuple[str, str, str], Floats] = field(default_factory=dict)
+    conditions: Sequence[Condition]
+    _statistics: dict[tuple[str, str], Mapping[str, Floats]] = field(default_factory=dict)
     _adapted: dict[tuple[str, str], Classifier] = field(default_factory=dict)
 
     def probabilities(
@@ -35,13 +38,17 @@ class Adaptation:
 
         An attack is made for a single model and image: there, the statistics are of originals.
         """
-        if condition is not None and condition.needs_model:
-            condition = None
-        key = classifier.record.name, chain.id, condition.id if condition else ""
+        key = classifier.record.name, chain.id
         if key not in self._statistics:
-            apart = _behind(chain, self.under(condition))
-            self._statistics[key] = classifier.adaptable.statistics(apart)
-        return classifier.adaptable.probabilities(_behind(chain, images), self._statistics[key])
+            adapting = [each for each in self.conditions if not each.needs_model and not each.idle]
+            sets = (_behind(chain, self.under(each)) for each in (None, *adapting))
+            found = classifier.adaptable.statistics(sets)
+            names = [_ORIGINALS, *(each.id for each in adapting)]
+            self._statistics[key] = dict(zip(names, found, strict=True))
+        known = self._statistics[key]
+        name = condition.id if condition else _ORIGINALS
+        statistics = known.get(name, known[_ORIGINALS])
+        return classifier.adaptable.probabilities(_behind(chain, images), statistics)
 
     def adapted(self, classifier: Classifier, chain: Chain) -> Classifier:
         """``classifier`` behind ``chain``, adapted to the originals."""

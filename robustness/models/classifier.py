@@ -175,7 +175,8 @@ class Classifier:
         """The same model adapted to ``apart`` behind ``chain``, whose last remedy that is."""
         self.check_images(apart)
         before = chain.before
-        statistics = self.adaptable.statistics(before.images(apart) if before else apart)
+        sets = [before.images(apart) if before else apart]
+        (statistics,) = self.adaptable.statistics(sets)
         forward = OpenVinoPass(self.adaptable.adapted(statistics), self.stages)
         digest = hashlib.sha256(statistics.tobytes()).hexdigest()
         key = f"{self.key}-{digest}" if self.key else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,9 +114,8 @@ class Shifted:
 
     ask: Callable[[Floats], Floats]
 
-    def statistics(self, images: Floats) -> Floats:
-        assert len(images) == APART
-        return np.asarray(images.mean((0, 1, 2)))
+    def statistics(self, sets: Iterable[Floats]) -> list[Floats]:
+        return [np.asarray(images[:APART].mean((0, 1, 2))) for images in sets]
 
     def probabilities(self, images: Floats, statistics: Floats) -> Floats:
         return self.ask(np.clip(images - statistics + 0.5, 0, 1))

@@ -7,6 +7,7 @@ training, which count as ``PRIOR`` images, and of those of images that are pertu
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,16 +46,25 @@ class Adaptable:
         if not self._lengths:
             raise ParameterError(unadaptable(name))
 
-    def statistics(self, images: Floats) -> Floats:
-        """The statistics adapted to ``images`` (N, S, S, 3) in [0, 1], all in one pass.
+    def statistics(self, sets: Iterable[Floats]) -> Iterator[Floats]:
+        """The statistics adapted to each of ``sets`` of images, (N, S, S, 3) in [0, 1].
 
-        Each layer's are of activations that the adapted layers before it give.
+        Each layer's are of activations that the adapted layers before it give. Sets of one size
+        share a compiled network, which holds the activations of all their images.
         """
+        measure: Compiled | None = None
+        for images in sets:
+            if measure is None or measure.rows != len(images):
+                measure = Compiled(self._measuring(images.shape), F32, SOONEST, len(images))
+            yield np.concatenate(measure(images)).astype(np.float32)
+
+    def _measuring(self, shape: tuple[int, ...]) -> Any:
+        """The model of images of ``shape`` whose outputs are the adapted statistics."""
         from openvino import opset15 as operations
 
         model = self._model.clone()
-        model.reshape([len(images), *images.shape[1:]])
-        share, results = len(images) / (PRIOR + len(images)), []
+        model.reshape(list(shape))
+        share, results = shape[0] / (PRIOR + shape[0]), []
         for node in _normalisations(model):
             values = node.input_value(0)
             axes = [0, *range(2, len(values.get_partial_shape()))]
@@ -66,9 +76,7 @@ class Adaptable:
                 mixed = operations.add(trained, operations.multiply(fresh, np.float32(share)))
                 node.input(place).replace_source_output(mixed.output(0))
                 results.append(operations.result(mixed))
-        measuring = _model(results, model.get_parameters())
-        found = Compiled(measuring, F32, SOONEST, len(images))(images)
-        return np.concatenate(found).astype(np.float32)
+        return _model(results, model.get_parameters())
 
     def probabilities(self, images: Floats, statistics: Floats) -> Floats:
         """For ``images`` (N, S, S, 3), with ``statistics``: (N, classes)."""

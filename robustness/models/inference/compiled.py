@@ -34,15 +34,15 @@ class Compiled:
         if threads.isdecimal() and int(threads) > 0:  # Ray sets it to a worker's share
             asked["INFERENCE_NUM_THREADS"] = int(threads)
         self._model = core().compile_model(model, "CPU", asked)
-        self._rows = rows
+        self.rows = rows
         self._idle: list[Any] = []
         self.streams = int(self._model.get_property("NUM_STREAMS"))
 
     def __call__(self, images: Floats, *beside: Floats) -> list[Floats]:
         """Every output for all ``images``, in the model's order; ``beside`` are further inputs."""
         chunks = [
-            np.ascontiguousarray(images[start : start + self._rows], np.float32)
-            for start in range(0, len(images), self._rows)
+            np.ascontiguousarray(images[start : start + self.rows], np.float32)
+            for start in range(0, len(images), self.rows)
         ]
         requests = [self._request() for _ in chunks[: self.streams]]
         parts: list[list[Floats]] = []

@@ -195,7 +195,8 @@ _ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
 def adaptation_of(job: Job) -> Adaptation:
     """The images of ``job`` that are not measured; those that cannot be read are left out."""
     if job.dataset not in _ADAPTATIONS:
-        _ADAPTATIONS[job.dataset] = Adaptation(partial(_under, weakref.ref(job.dataset), job.spec))
+        under = partial(_under, weakref.ref(job.dataset), job.spec)
+        _ADAPTATIONS[job.dataset] = Adaptation(under, job.spec.conditions)
     return _ADAPTATIONS[job.dataset]
 
 

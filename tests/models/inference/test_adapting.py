@@ -90,8 +90,9 @@ def test_adapted_statistics_are_the_mixture_worked_out_layer_by_layer(network: A
 
 def test_statistics_of_many_conditions_go_through_one_network(network: Any) -> None:
     adaptable = classifier(network).adaptable
-    for apart in (APART, APART[:2] ** 2):
-        found = adaptable.probabilities(ASKED, adaptable.statistics(apart))
+    sets = (APART, APART**2, APART[:2])
+    for apart, statistics in zip(sets, adaptable.statistics(sets), strict=True):
+        found = adaptable.probabilities(ASKED, statistics)
         wanted = classifier(network).with_remedies("batch_norm", apart=apart)(ASKED)
         np.testing.assert_allclose(found, wanted.probabilities, atol=1e-6)
 
