@@ -92,7 +92,7 @@ def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
     return Failures(
         "perturbed_accuracy" if grids and labelled else "consistency",
         _slices(rows, grids, column, properties, sample),
-        changes.by_condition(rows, _positions(rows, sample)),
+        changes.by_condition(grids),
         changes.by_group(grids),
         _pairs(grids, column),
         agreement.majorities(grids, column),
@@ -115,12 +115,10 @@ def _sample(grids: Sequence[Grid]) -> Places | None:
 
 
 def _part(grid: Grid, rows: Places) -> Grid:
-    return replace(
-        grid,
-        images=grid.images[rows],
-        there=grid.there[rows],
-        read=lambda column: grid.read(column)[rows],
-    )
+    def read(column: str) -> Any:
+        return np.take(grid.read(column).T, rows, axis=1).T  # in the order of the memory
+
+    return replace(grid, images=grid.images[rows], there=grid.there[rows], read=read)
 
 
 def _positions(rows: Rows, sample: Places | None) -> Places:
@@ -142,13 +140,9 @@ def _judged(grid: Grid, column: str) -> Grid:
     """``grid`` with ``column`` as ``cases.GOOD`` has it, so that counts are those of the images
     that open: correct or, without a label, consistent."""
 
-    def read(name: str) -> Any:
-        if name != column:
-            return grid.read(name)
-        correct = grid.flags("correct")
-        return np.where(correct == UNKNOWN, grid.flags("consistent"), correct)
-
-    return replace(grid, read=read)
+    correct = grid.flags("correct")
+    judged = np.where(correct == UNKNOWN, grid.flags("consistent"), correct)
+    return replace(grid, read=lambda name: judged if name == column else grid.read(name))
 
 
 def _slices(

@@ -36,6 +36,7 @@ def of(folder: Path, manifest: Manifest, rows: Rows) -> Figures:
     if found is None:
         found = fresh(rows)
         keep(folder / FILE, manifest, {"classes": found.classes, **found.as_dict()})
+        found = _read(folder / FILE, manifest, rows) or found  # those that hold no rows in memory
     return found
 
 

@@ -7,13 +7,14 @@ Wiener 2010). Without labels a changed prediction stands in for an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import number, shares
-from robustness.statistics.grid import Grid, mean_of_rows
+from robustness.statistics.estimates import shares
+from robustness.statistics.grid import UNKNOWN, Grid, each_grid, ratio
 
 Floats = NDArray[np.float64]
 
@@ -27,13 +28,13 @@ ABSTAINING_RULE = (
 )
 
 
-def risk_coverage(confidence: Floats, well: Floats) -> tuple[Floats, Floats]:
+def risk_coverage(confidence: Floats, well: NDArray[Any]) -> tuple[Floats, Floats]:
     """(coverage, risk) at each different confidence (n,), from the highest; ``well`` is 0 or 1."""
-    order = np.argsort(-confidence, kind="stable")
-    errors = np.cumsum(1 - well[order])
-    answered = np.arange(1, len(order) + 1)
-    ends = np.append(np.diff(confidence[order]) != 0, True)
-    return (answered / len(order))[ends], (errors / answered)[ends]
+    order = np.argsort(-confidence)  # in any order where equal, as only their last counts
+    confidence, errors = confidence[order], np.cumsum(well[order] == 0, dtype=np.int32)
+    del order  # these arrays are large
+    ends = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True))
+    return (ends + 1) / len(errors), errors[ends] / (ends + 1)
 
 
 def by_threshold(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
@@ -43,38 +44,43 @@ def by_threshold(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     (without a threshold), ``risk``, ``avoided`` and ``lost``. Unknown figures are None; predictions
     without a confidence do not count.
     """
+    each = each_grid(partial(_of_model, column=column), some)
+    return [entry for entries in each for entry in entries]
+
+
+def _of_model(grid: Grid, column: str) -> list[dict[str, Any]]:
+    confidence, well = grid.values("probability"), grid.flags(column)
+    known = (well != UNKNOWN) & ~np.isnan(confidence)
+    wrong = known & (well == 0)
+    kept = {threshold: known & (confidence >= threshold) for threshold in THRESHOLDS}
+    names = [key.perturbation for key in grid.conditions]
     found = []
-    for grid in some:
-        confidence, well = grid.values("probability"), grid.values(column)
-        names = [key.perturbation for key in grid.conditions]
-        for name in ["", *dict.fromkeys(names)]:
-            chosen = [at for at, each in enumerate(names) if name in ("", each)]
-            sure, right = confidence[:, chosen], well[:, chosen]
-            known = ~np.isnan(right) & ~np.isnan(sure)
-            if not known.any():
-                continue
-            for threshold in THRESHOLDS:
-                answered = np.where(known, sure >= threshold, np.nan)
-                kept = known & (sure >= threshold)
-                wrong = known & (right == 0)
-                found.append(
-                    {
-                        "model": grid.model,
-                        "perturbation": name,
-                        "threshold": threshold,
-                        **shares(mean_of_rows(answered)[:, None]).named("coverage", 0),
-                        "risk_all": _share(wrong, known),
-                        "risk": _share(wrong & kept, kept),
-                        "avoided": _share(wrong & ~kept, wrong),
-                        "lost": _share(known & ~wrong & ~kept, known & ~wrong),
-                    }
-                )
+    for name in ["", *dict.fromkeys(names)]:
+        chosen = [at for at, each in enumerate(names) if name in ("", each)]
+        rows, errors = (flags[:, chosen].sum(axis=1) for flags in (known, wrong))
+        if not (counted := int(rows.sum())):
+            continue
+        failed = int(errors.sum())
+        for threshold, flags in kept.items():
+            answered = flags[:, chosen].sum(axis=1)
+            sure, wrongly = int(answered.sum()), int((wrong & flags)[:, chosen].sum())
+            found.append(
+                {
+                    "model": grid.model,
+                    "perturbation": name,
+                    "threshold": threshold,
+                    **shares(ratio(answered, rows)[:, None]).named("coverage", 0),
+                    "risk_all": _share(failed, counted),
+                    "risk": _share(wrongly, sure),
+                    "avoided": _share(failed - wrongly, failed),
+                    "lost": _share(counted - failed - (sure - wrongly), counted - failed),
+                }
+            )
     return found
 
 
-def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float | None:
-    count = int(whole.sum())
-    return number(float(part.sum() / count)) if count else None
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def curves(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
@@ -82,22 +88,22 @@ def curves(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``coverage``, ``risk`` (lists) and ``area`` under the curve, lower is better.
     """
-    found = []
-    for grid in some:
-        confidence, well = grid.values("probability"), grid.values(column)
-        known = ~np.isnan(well) & ~np.isnan(confidence)
-        if not known.any():
-            continue
-        coverage, risk = risk_coverage(confidence[known], well[known])
-        steps = np.diff(coverage, prepend=0.0)
-        at = np.unique(np.searchsorted(coverage, np.linspace(coverage[0], 1, _POINTS)))
-        at = at[at < len(coverage)]
-        found.append(
-            {
-                "model": grid.model,
-                "coverage": coverage[at].tolist(),
-                "risk": risk[at].tolist(),
-                "area": float(risk @ steps),
-            }
-        )
-    return found
+    return [entry for entry in each_grid(partial(_curve, column=column), some) if entry]
+
+
+def _curve(grid: Grid, column: str) -> dict[str, Any]:
+    confidence, well = grid.values("probability"), grid.flags(column)
+    known = (well != UNKNOWN) & ~np.isnan(confidence)
+    if not known.any():
+        return {}
+    # By conditions, as they are in memory.
+    coverage, risk = risk_coverage(confidence.T[known.T], well.T[known.T])
+    steps = np.diff(coverage, prepend=0.0)
+    at = np.unique(np.searchsorted(coverage, np.linspace(coverage[0], 1, _POINTS)))
+    at = at[at < len(coverage)]
+    return {
+        "model": grid.model,
+        "coverage": coverage[at].tolist(),
+        "risk": risk[at].tolist(),
+        "area": float(risk @ steps),
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import differences, number, shares
-from robustness.statistics.grid import UNKNOWN, Grid, mean_of_rows
+from robustness.statistics.grid import UNKNOWN, Grid, each_grid, mean_of_rows
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.int8]
 
 _RESAMPLES, _BLOCKS = 1000, 1000
 _FEWEST = 5  # images of an interval
+_CELLS = 100_000  # of each model worked on at once
 
 AGREEMENT_RULE = (
     "Error consistency: Cohen's kappa per condition, averaged (Geirhos et al. 2020). 0: the models "
@@ -40,11 +42,13 @@ def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     same condition), and ``kappa`` with its interval. Attacks do not count.
     """
     some = _of_the_same_images(some)
-    return [
-        _pair(one, other, column)
+    pairs = [
+        pair
         for _, names in models.by_labels([grid.model for grid in some])
-        for one, other in itertools.combinations([g for g in some if g.model in names], 2)
+        for pair in itertools.combinations([g for g in some if g.model in names], 2)
     ]
+    ones, others = [one for one, _ in pairs], [other for _, other in pairs]
+    return each_grid(partial(_pair, column=column), ones, others)
 
 
 def _of_the_same_images(some: Sequence[Grid]) -> list[Grid]:
@@ -52,7 +56,11 @@ def _of_the_same_images(some: Sequence[Grid]) -> list[Grid]:
 
     Grids without other conditions are left out.
     """
-    return [_chosen(grid, kept) for grid in some if (kept := _shared(grid))]
+    return [
+        grid if len(kept) == len(grid.conditions) else _chosen(grid, kept)
+        for grid in some
+        if (kept := _shared(grid))
+    ]
 
 
 def _shared(grid: Grid) -> list[int]:
@@ -105,8 +113,10 @@ def _bounds(cells: NDArray[np.bool_]) -> tuple[float | None, float | None]:
         return None, None
     rng = np.random.default_rng(0)
     block = rng.permutation(images) % min(images, _BLOCKS)
-    sums = np.zeros((int(block.max()) + 1, 4 * cells.shape[2]))
-    np.add.at(sums, block, cells[:, kept].transpose(1, 0, 2).reshape(images, -1))
+    order = np.flatnonzero(kept)[np.argsort(block, kind="stable")]
+    starts = np.flatnonzero(np.diff(np.sort(block), prepend=-1))
+    sums = np.add.reduceat(cells[:, order], starts, axis=1, dtype=float)
+    sums = sums.transpose(1, 0, 2).reshape(len(starts), -1)
     drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_RESAMPLES)
     found = _kappa((drawn @ sums).reshape(_RESAMPLES, 4, -1).astype(float))
     if np.isnan(found).mean() > 0.05:
@@ -157,9 +167,12 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
 def _majority(group: Sequence[Grid], column: str, confidence: str) -> Floats:
     """(images, conditions): the class that most models predict; NaN where one has no row."""
-    votes = np.stack([grid.values(column) for grid in group])
-    sure = np.stack([grid.values(confidence) for grid in group])
-    support = (votes[:, None] == votes[None]).sum(axis=1)  # models that agree with each
-    best = (support + 0.999 * np.nan_to_num(sure)).argmax(axis=0)
-    found = np.take_along_axis(votes, best[None], axis=0)[0]
-    return np.where(np.isnan(votes).any(axis=0), np.nan, found)
+    every = [[grid.values(name) for grid in group] for name in (column, confidence)]
+    found = np.empty(group[0].there.shape, order="F")
+    for block in group[0].blocks(_CELLS):
+        votes, sure = (np.stack([values[:, block] for values in of]) for of in every)
+        support = (votes[:, None] == votes[None]).sum(axis=1)  # models that agree with each
+        best = (support + 0.999 * np.nan_to_num(sure)).argmax(axis=0)
+        chosen = np.take_along_axis(votes, best[None], axis=0)[0]
+        found[:, block] = np.where(np.isnan(votes).any(axis=0), np.nan, chosen)
+    return found

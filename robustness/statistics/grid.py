@@ -158,17 +158,18 @@ class Grid:
         if cells.dtype.kind != "i":
             return mean_of_rows(self.values(column))
         known = cells != UNKNOWN
-        return _ratio(np.where(known, cells, 0).sum(axis=1), known.sum(axis=1))
+        return ratio(np.where(known, cells, 0).sum(axis=1), known.sum(axis=1))
 
 
 def mean_of_rows(values: Floats) -> Floats:
     """(n,): the mean of each row without its NaNs; NaN for a row of nothing else."""
     gone = np.isnan(values)
     known = np.where(gone, 0.0, values) if gone.any() else values
-    return _ratio(known.sum(axis=1), (~gone).sum(axis=1))
+    return ratio(known.sum(axis=1), (~gone).sum(axis=1))
 
 
-def _ratio(totals: NDArray[Any], counts: NDArray[np.intp]) -> Floats:
+def ratio(totals: NDArray[Any], counts: NDArray[np.intp]) -> Floats:
+    """``totals`` (n,) divided by ``counts`` (n,); NaN for none."""
     return np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
