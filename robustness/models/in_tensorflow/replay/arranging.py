@@ -258,6 +258,17 @@ def _depth_and_space(node: Node, x: Value) -> Value:
     return Value(act(x.at(order), side), order)
 
 
+@operation("SpaceToBatch", "BatchToSpace")
+def _batch_and_space(node: Node, x: Value, blocks: Value, begin: Value, end: Value) -> Value:
+    """Between places and parts of the batch, as around a dilated convolution."""
+    tf = tensorflow()
+    sides, amounts = blocks.array, np.stack([begin.array, end.array], 1)
+    if sides[0] != 1 or amounts[0].any():
+        raise NotImplementedError("blocks of the batch")
+    act = tf.space_to_batch if node.type == "SpaceToBatch" else tf.batch_to_space
+    return Value(act(x.plain, sides[1:], amounts[1:]))
+
+
 @operation("ShuffleChannels")
 def _shuffle_channels(node: Node, x: Value) -> Value:
     tf = tensorflow()

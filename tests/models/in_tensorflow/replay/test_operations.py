@@ -67,6 +67,10 @@ def grouped(groups: int, *, steps: int = 1, dilation: int = 1, each: int = 2) ->
     )
 
 
+def parts(x: Any) -> Any:
+    return o.space_to_batch(x, whole(1, 1, 2, 3), whole(0, 0, 0, 2), whole(0, 0, 0, 0))
+
+
 def resized(mode: str, how: str = "half_pixel", **more: Any) -> Make:
     return lambda x: o.interpolate(
         x, whole(11, 5), mode, "sizes", coordinate_transformation_mode=how, axes=whole(2, 3), **more
@@ -184,6 +188,10 @@ SMOOTH: dict[str, Make] = {
     ),
     "SpaceToDepth": lambda x: o.space_to_depth(
         o.slice(x, whole(0), whole(6), whole(1), whole(3)), "blocks_first", 2
+    ),
+    "SpaceToBatch": parts,
+    "BatchToSpace": lambda x: o.batch_to_space(
+        o.exp(parts(x)), whole(1, 1, 2, 3), whole(0, 0, 0, 2), whole(0, 0, 1, 0)
     ),
     "ShuffleChannels": lambda x: o.shuffle_channels(x, 1, 3),
     "MatMul": lambda x: o.matmul(x, weights(7, 5), False, False),
