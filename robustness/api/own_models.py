@@ -27,7 +27,7 @@ def add_model(
     what: Any,
     *,
     labels: str | PathLike[str] | Sequence[str] | None = None,
-    input_size: int | tuple[int, int] | None = None,
+    input_size: int | Sequence[int] | None = None,
     normalisation: str | Mapping[str, Any] | None = None,
     output: str | None = None,
     weights: str | PathLike[str] | None = None,

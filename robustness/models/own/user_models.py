@@ -160,7 +160,13 @@ class _Scaling(StrictTable):
 def _normalisation(value: Any) -> Any:
     if isinstance(value, str):
         return NORMALISATIONS.get(value)
-    return Normalisation(**_Scaling.model_validate(value).model_dump())
+    if not isinstance(value, Mapping):
+        return None
+    try:
+        return Normalisation(**checked(_Scaling, value).model_dump())
+    except ParameterError as error:
+        text = str(error).rstrip(".")
+        raise RefusedError(text[0].lower() + text[1:]) from error
 
 
 _SIDE = f"a whole number from {SMALLEST} to {LARGEST}, or two of them: [height, width]"

@@ -235,18 +235,21 @@ DESCRIPTIONS = {
     "a size too large": ({"input_size": 5000}, "from 8 to 1024.*got 5000"),
     "an unknown output": ({"output": "scores"}, "'probabilities' or 'logits', got 'scores'"),
     "an unknown normalisation": ({"normalisation": "zscore"}, "\"-1..1\".*got 'zscore'"),
-    "a normalisation without std": ({"normalisation": {"mean": [0, 0, 0]}}, "std = "),
+    "a normalisation without std": (
+        {"normalisation": {"mean": [0, 0, 0]}},
+        "normalisation: 'order' is missing",
+    ),
     "a std of zero": (
         {"normalisation": {"order": "RGB", "scale": 1, "mean": [0, 0, 0], "std": [0, 1, 1]}},
-        "expected normalisation",
+        r"normalisation: std 1: .* greater than 0, got 0",
     ),
     "a mean of one number": (
         {"normalisation": {"order": "RGB", "scale": 255, "mean": 127, "std": [1, 1, 1]}},
-        "expected normalisation",
+        r"normalisation: expected mean to be .* got 127",
     ),
     "a scale beyond all floats": (
         {"normalisation": {"order": "RGB", "scale": 10**400, "mean": [0] * 3, "std": [1] * 3}},
-        "expected normalisation",
+        "normalisation: expected scale to be",
     ),
     "a mean that is no number": (
         {
@@ -257,7 +260,7 @@ DESCRIPTIONS = {
                 "std": [1] * 3,
             }
         },
-        "expected normalisation",
+        "normalisation: mean 3: expected",
     ),
     "a path in nobody's home": ({"path": "~nobody-here/x.keras"}, "a user without a home"),
     "a path with a zero": ({"labels": "a\0b"}, "a character of code 0"),

@@ -405,7 +405,7 @@ def test_the_latency_of_a_function_is_that_of_its_earlier_calls() -> None:
 def test_a_file_is_loaded_when_it_is_added(models_folder: Path) -> None:
     describe(models_folder)
     (models_folder / "digits.onnx").write_bytes(small_model())
-    told: dict[str, Any] = {"input_size": 8, "normalisation": "0..1", "output": "logits"}
+    told: dict[str, Any] = {"input_size": [8, 8], "normalisation": "0..1", "output": "logits"}
     api.add_model("mine", models_folder / "digits.onnx", labels=DIGITS, **told)
     for path, labels, said in (
         ("none.onnx", DIGITS, "none.onnx"),
