@@ -174,7 +174,7 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
             record = _record(replace(proposal, values=values), Path(folder))
             shown = trial.sample_images(side, fit)
             answers = trial.answers(ask(shown, record.normalisation), labels)
-            said("comparing runtimes")
+            said("predicting the samples")
             native = trial.difference(record, shown if known is None else known.images)
     return replace(
         proposal,
