@@ -157,7 +157,7 @@ def _of_model(
         values["normalisation"] = value_of(model.normalisation)
     if missing := _missing(values):
         raise _asked_for(name, missing, f"a {model.kind}")
-    output = values.get("output")
+    output = values.get("output") or model.output
     record = _record(name, {**values, "output": output or "logits"})
     answers = _answers(record, model, calls)
     if output is None:

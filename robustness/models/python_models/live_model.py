@@ -20,7 +20,8 @@ class LiveModel:
     ``shape`` is the height and width of its input.
     ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``export`` is None for a
     model whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest
-    of what is exported, for a format whose files hold the time as well.
+    of what is exported, for a format whose files hold the time as well. ``output`` is "logits"
+    where the format says so.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class LiveModel:
     labels: tuple[str, ...] = ()
     shape: tuple[int, int] | None = None
     normalisation: Normalisation | None = None
+    output: str | None = None
     export: Export | None = None
     content: Callable[[], str] | None = None
     limit: str = "a function shows no graph"

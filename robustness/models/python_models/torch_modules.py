@@ -121,7 +121,7 @@ def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveMod
     known = {} if classes is None else {"num_classes": classes}
     network = timm.create_model(name, pretrained=False, **known)
     _fill(network, state, weights)
-    return replace(opened_module(network), kind=f"timm {name}")
+    return replace(opened_module(network), kind=f"timm {name}", output="logits")
 
 
 def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
@@ -129,10 +129,12 @@ def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
     got = {key: tuple(value.shape) for key, value in state.items()}
     for key in sorted(expected.keys() | got.keys()):
         if expected.get(key) != got.get(key):
-            raise WeightsError(
-                f"{path.name} does not fit this architecture: expected {key} with shape "
-                f"{expected.get(key, 'none')}, got {got.get(key, 'none')}."
-            )
+            told = f"expected {key} with shape {expected.get(key)}, got {got.get(key)}"
+            if key not in got:
+                told = f"it lacks {key}"
+            elif key not in expected:
+                told = f"{key} is not part of it"
+            raise WeightsError(f"{path.name} does not fit this architecture: {told}.")
     network.load_state_dict(state)
 
 
@@ -227,8 +229,8 @@ def opened_hugging_face(folder: Path) -> LiveModel:
             str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
         )
     except Exception as error:  # it raises anything for a folder that is none
-        text = " ".join(str(error).split())[:300]
-        if "trust_remote_code" in text:
+        text = " ".join(str(error).split()).partition(". ")[0][:300]
+        if "trust_remote_code" in str(error):
             text = "transformers does not know its architecture"
         raise WeightsError(
             f"{folder} cannot be used as an image classifier: {text.removesuffix('.')}. Code of "
@@ -241,6 +243,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         opened_module(network),
         kind=f"Hugging Face {config.model_type}",
         labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
+        output="logits",
         shape=_shape_told(folder) or _shape(getattr(config, "image_size", None)),
     )
 

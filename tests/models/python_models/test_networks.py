@@ -133,6 +133,7 @@ def architecture(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     safetensors.save_file(network.state_dict(), folder / "a.safetensors")
     torch.save({"state_dict": network.state_dict()}, folder / "a.pt")
     torch.save(network, folder / "code.pt")
+    torch.save({**network.state_dict(), "a.b": torch.zeros(1)}, folder / "more.pt")
     torch.save({"a": torch.zeros(1).expand(10**11)}, folder / "stride.pt")
     (folder / "old.pt").write_bytes(pickle.dumps({"a": print}))
     lying = {"a": {"dtype": "F32", "shape": [10**11], "data_offsets": [0, 4 * 10**11]}}
@@ -161,6 +162,7 @@ def test_timms_architectures_take_local_weights(architecture: Path) -> None:
         ("lying.safetensors", 3, "not a whole file of safetensors"),
         ("missing.pt", 3, "no file of weights"),
         ("a.pt", 4, r"shape \(4,.*got \(3,"),
+        ("more.pt", 3, "architecture: a.b is not part of it"),
     ],
 )
 def test_weights_that_are_none_get_a_sentence(
@@ -180,7 +182,9 @@ def hugging_face(torch: Any, tmp_path: Path) -> Path:
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[8], depths=[1], num_labels=3, id2label=names
     )
-    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
+    network = transformers.ResNetForImageClassification(config)
+    torch.nn.init.constant_(network.classifier[-1].bias, 9.0)  # its logits are not negative
+    network.save_pretrained(tmp_path)
     told = {"crop_size": {"height": 32}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(told))
     return tmp_path
@@ -203,13 +207,22 @@ def unknown(config: dict[str, Any]) -> None:
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
 
 
+def newer(config: dict[str, Any]) -> None:
+    config |= {"model_type": "own"}
+
+
 def deeper(config: dict[str, Any]) -> None:
     config["depths"] = [2]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(enlarged, "more than model.safetensors holds"), (unknown, "never run"), (deeper, "lacks")],
+    [
+        (enlarged, "more than model.safetensors holds"),
+        (unknown, "never run"),
+        (newer, r"does not recognize this architecture\. Code"),
+        (deeper, "lacks"),
+    ],
 )
 def test_a_folder_that_is_not_what_it_says_gets_a_sentence(
     hugging_face: Path, change: Callable[[dict[str, Any]], None], said: str

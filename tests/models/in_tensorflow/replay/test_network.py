@@ -19,6 +19,7 @@ from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.in_tensorflow.replay.operation import TABLE
 from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.inference.openvino_core import core
 from tests.conftest import OFFLINE_NAMES
 
 Floats = NDArray[np.float32]
@@ -150,6 +151,15 @@ def test_an_operation_that_is_not_known_is_named() -> None:
 def test_a_replay_that_answers_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLE, "Relu", TABLE["Abs"])
     with pytest.raises(GradientError, match=r"Small gives no gradients.*differ by.*'square'"):
+        ReplayedNetwork(network(ENDINGS["softmax"]), "Small")
+
+
+def test_a_graph_that_openvino_does_not_compile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("Exception from src/core.cpp:117:\nCheck failed")
+
+    monkeypatch.setattr(type(core()), "compile_model", fails)
+    with pytest.raises(GradientError, match=r"Small gives no gradients.*'square'"):
         ReplayedNetwork(network(ENDINGS["softmax"]), "Small")
 
 
