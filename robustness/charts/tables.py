@@ -162,7 +162,7 @@ def pairs(entries: Sequence[Entry]) -> Table:
         ("Better", label("better")),
         ("Worse", label("worse")),
         ("Images", figure("n_images", ",")),
-        ("Difference, points", lambda entry: _points(entry["difference"])),
+        ("Difference, points", lambda entry: points(entry["difference"])),
         ("95 % interval", _difference),
         ("p, corrected", lambda entry: p_text(entry["p_holm"])),
         ("Verdict", figures.advice),
@@ -172,10 +172,11 @@ def pairs(entries: Sequence[Entry]) -> Table:
 
 def _difference(entry: Entry) -> str:
     low, high = entry["difference_low"], entry["difference_high"]
-    return "none" if low is None else f"{_points(low)} to {_points(high)}"
+    return "none" if low is None else f"{points(low)} to {points(high)}"
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
     return f"{100 * value:+.1f}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from robustness import models
 from robustness.base.errors import RunError
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
@@ -131,21 +132,21 @@ def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> l
     if not first & second:
         why = fits or "images are matched by what the models see"
         return [f"The runs have no image in common ({why})."]
-    only = (len(first - second), "the baseline"), (len(second - first), "the other run")
-    alone = [
-        f"{counted(count, 'image')} of {whose} alone, not counted."
-        for count, whose in only
+    counts = (len(first - second), "the baseline"), (len(second - first), "the other run")
+    only = [
+        f"{counted(count, 'image')} only in {whose}, not counted."
+        for count, whose in counts
         if count
     ]
-    return [*alone, *([f"The fit is not the same: {fits}."] if fits else [])]
+    return [*only, *([f"The fit is not the same: {fits}."] if fits else [])]
 
 
 def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
     a, b = first.spec, second.spec
     notes = [
-        *_alone("Models", a.model_names, b.model_names),
-        *_alone("Remedies", *([chain.id for chain in spec.remedies] for spec in (a, b))),
-        *_alone("Conditions", *([said(c.effect) for c in spec.conditions] for spec in (a, b))),
+        *_only("Models", *([models.label(name) for name in spec.model_names] for spec in (a, b))),
+        *_only("Remedies", *([chain.label for chain in spec.remedies] for spec in (a, b))),
+        *_only("Conditions", *([said(c.effect) for c in spec.conditions] for spec in (a, b))),
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
@@ -166,15 +167,13 @@ def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[s
     ]
     before, after = (versions.get(ENGINE, "TensorFlow") for versions in (first, second))
     if before != after:
-        notes.append(
-            f"Forward passes by another engine: {before} and {after}; they round otherwise."
-        )
+        notes.append(f"Another inference engine: {before} and {after}; they round differently.")
     return notes
 
 
-def _alone(what: str, first: Collection[str], second: Collection[str]) -> list[str]:
+def _only(what: str, first: Collection[str], second: Collection[str]) -> list[str]:
     return [
-        f"{what} of the {whose} alone: {some(alone, _SHOWN)}."
+        f"{what} only in the {whose}: {some(only, _SHOWN)}."
         for mine, others, whose in ((first, second, "baseline"), (second, first, "other run"))
-        if (alone := [name for name in mine if name not in others])
+        if (only := [name for name in mine if name not in others])
     ]

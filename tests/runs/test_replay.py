@@ -251,11 +251,11 @@ def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -
         shared = rows[rows["image"].isin(other.frame()["image"].unique())]
         assert noise[f"consistency_{side}"] == pytest.approx(np.mean(shared["consistent"]))
     text = " ".join(found.apart)
-    assert "2 images of the baseline alone" in text
-    assert "Models of the baseline alone: EfficientNetLite0." in text
-    assert "Conditions of the baseline alone: rotation 0.5, fog 0.2 + rotation 0.5" in text
+    assert "2 images only in the baseline" in text
+    assert "Models only in the baseline: EfficientNet-Lite0." in text
+    assert "Conditions only in the baseline: rotation 0.5, fog 0.2 + rotation 0.5" in text
     text = " ".join(runs.compare(kept, other, said=short).apart)
-    assert "Conditions of the baseline alone: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
+    assert "Conditions only in the baseline: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
     assert "The seed is not the same: 5 and 6." in text
     assert "other run alone" not in text
 

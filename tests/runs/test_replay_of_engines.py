@@ -23,6 +23,6 @@ def test_a_run_of_one_engine_is_replayed_by_the_other(
     found = runs.replay(run, tmp_path / "again")
     assert found.verdict == runs.ROUNDED
     (note,) = found.versions
-    assert note.startswith("Forward passes by another engine: openvino")
+    assert note.startswith("Another inference engine: openvino")
     assert "tensorflow" in note
     assert max(change.largest or 0 for change in found.changes) < 1e-4

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.text import counted
 from robustness.charts.dataset import QUANTITIES
-from robustness.charts.tables import Column, Table
+from robustness.charts.tables import Column, Table, points
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.content import Text, Titled
 from robustness.report.wording import model
@@ -34,7 +34,7 @@ def figures(quantity: str) -> Sequence[Column]:
         ("Images", lambda entry: f"{entry[f'{quantity}_images']:,}"),
         ("Baseline", lambda entry: f"{entry[f'{quantity}_a']:.1%}"),
         ("This run", lambda entry: f"{entry[f'{quantity}_b']:.1%}"),
-        ("Change, points", lambda entry: _points(entry[f"{quantity}_difference"])),
+        ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
         ("95 % interval", lambda entry: _interval(entry, quantity) or "none"),
         ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
     )
@@ -46,7 +46,7 @@ def sentence(entry: Entry, quantity: str) -> str:
     before, after = (f"{entry[f'{quantity}_{side}']:.1%}" for side in "ab")
     if not entry[f"{quantity}_moved"]:
         return f"{what} unchanged, {after}."
-    by = f"{_points(entry[f'{quantity}_difference'])} points"
+    by = f"{points(entry[f'{quantity}_difference'])} points"
     interval = _interval(entry, quantity)
     by += f", {interval}" if interval else ""
     return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
@@ -80,11 +80,6 @@ def _judged(entry: Entry) -> float | None:
     return found
 
 
-def _points(value: float) -> str:
-    text = f"{100 * value:+.1f}".replace("-", "−")
-    return "0.0" if text[1:] == "0.0" else text
-
-
 def _interval(entry: Entry, quantity: str) -> str:
     low, high = (entry[f"{quantity}_difference_{side}"] for side in ("low", "high"))
-    return "" if low is None else f"{_points(low)} to {_points(high)}"
+    return "" if low is None else f"{points(low)} to {points(high)}"

@@ -88,8 +88,6 @@ def pointer(folder: Path, known: Mapping[str, Listed]) -> None:
         st.caption("Tick another run to compare.")
     elif pinned is not None:
         st.caption(f"Tick a run to compare it with the baseline, {plain(pinned.title)}.")
-    else:
-        st.caption("Tick two runs to compare them.")
 
 
 def _toggle(name: str, known: Mapping[str, Listed]) -> None:

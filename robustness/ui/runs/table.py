@@ -50,11 +50,11 @@ def _row(entry: Listed, other: Listed | None, pinned: str) -> dict[str, Any]:
         "Images": manifest.images,
         "Models": len(manifest.spec.models),
         "Conditions": len(manifest.spec.conditions),
-        "Differs": differences_in_setup(before, manifest) if before else "",
         "Baseline": "pinned" if entry.folder.name == pinned else "",
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
         "Id": entry.folder.name,
+        "Differs": differences_in_setup(before, manifest) if before else "",
     }
 
 
