@@ -70,7 +70,13 @@ def section(found: RemedyFigures) -> Section | None:
     """The gains and the abstentions; None for a run without remedies."""
     blocks: list[Block] = []
     if found.gains:
-        blocks += [Text(answer(found), _RULE), Titled("Gains of the remedies", _gains(found))]
+        rows, columns = found.as_rows(), _gains(found)
+        chosen = [row for row in rows if _verdict(row)]
+        blocks += [
+            Text(answer(found), _RULE),
+            Titled("Best remedy for each condition", Table.of(chosen, columns)),
+            Titled("All remedies tried", Table.of(rows, columns), long=True),
+        ]
         if any(parse(gain.remedy).adapts for gain in found.gains):
             blocks.append(Text(_APART))
     if found.abstentions:
@@ -88,8 +94,8 @@ def _quantity(found: RemedyFigures) -> str:
     return names[found.labelled]
 
 
-def _gains(found: RemedyFigures) -> Table:
-    columns: list[Column] = [
+def _gains(found: RemedyFigures) -> list[Column]:
+    return [
         ("Model", lambda entry: model(entry["model"])),
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
@@ -98,7 +104,6 @@ def _gains(found: RemedyFigures) -> Table:
         ("Time", _time),
         ("Verdict", _verdict),
     ]
-    return Table.of(found.as_rows(), columns)
 
 
 def _points(entry: Entry) -> str:
