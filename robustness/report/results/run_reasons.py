@@ -64,15 +64,15 @@ def changes(found: Failures) -> Section | None:
 
 
 def _changes(entries: Sequence[Entry]) -> list[Block]:
-    shown = entries[:_CHANGES]
+    shown, whose = entries[:_CHANGES], model(entries[0]["model"])
     labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in shown]
     chart = Chart(
-        "Most frequent changes",
+        f"Most frequent changes of {whose}",
         change_counts(shown, labels),
         "Images with each change of the predicted class; the table below holds the numbers.",
         link="change",
     )
-    table = Titled(f"Changes of {model(shown[0]['model'])}", Table.of(shown, _CHANGE), long=True)
+    table = Titled(f"Changes of {whose}", Table.of(shown, _CHANGE), long=True)
     return [chart, table]
 
 

@@ -18,19 +18,25 @@
   };
   // On a narrow screen long names take lines of their own, and the legend a line an entry.
   const wrapped = (text) => {
-    const lines = [""];
-    for (const word of String(text).split(" ")) {
-      const last = lines[lines.length - 1];
-      if (last && (last + word).length > 18) lines.push(word);
-      else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+    const lines = [];
+    for (const part of String(text).split("<br>")) {
+      lines.push("");
+      for (const word of part.split(" ")) {
+        const last = lines[lines.length - 1];
+        if (last && (last + word).length > 19) lines.push(word);
+        else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+      }
     }
-    return lines.join("<br>");
+    return lines;
   };
   const narrowed = (figure) => {
     const layout = structuredClone(figure.layout);
     const names = [...new Set(figure.data.flatMap((trace) => trace.y || []))];
     if (names.length && names.every((name) => typeof name === "string")) {
-      Object.assign(layout.yaxis, { tickvals: names, ticktext: names.map(wrapped) });
+      const texts = names.map(wrapped);
+      Object.assign(layout.yaxis, { tickvals: names, ticktext: texts.map((text) => text.join("<br>")) });
+      const tallest = Math.max(...texts.map((text) => text.length));
+      layout.height += 15 * names.length * Math.max(0, tallest - 2);
     }
     layout.height += 18 * figure.data.filter((trace) => trace.name).length;
     layout.xaxis = { ...layout.xaxis, nticks: 5 };
