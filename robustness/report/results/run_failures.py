@@ -123,7 +123,7 @@ def _sortable(entries: Sequence[Entry]) -> pd.DataFrame:
             "Images": entry["n_images"],
             "Rate": entry["rate"],
             "Other images": entry["rest"],
-            "Corrected p": entry["p"],
+            "Corrected p": f"{entry['p']:.3f}",
         }
         for entry in entries
     )

@@ -105,11 +105,11 @@ def _table(block: Titled) -> None:
 
 
 def _frame(block: Sortable) -> None:
-    form = st.column_config.NumberColumn(format="percent")
+    form = st.column_config.NumberColumn(format="%.1f%%")
     with st.expander(plain(block.caption)):
-        st.dataframe(
-            block.read(), hide_index=True, column_config=dict.fromkeys(block.percentages, form)
-        )
+        frame, shares = block.read(), list(block.percentages)
+        frame[shares] = 100 * frame[shares].astype(float)
+        st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(block.percentages, form))
 
 
 def _chart(block: Chart, clicked: Clicked, kept: str, chosen: Mapping[str, str]) -> None:
