@@ -106,7 +106,7 @@ def questions(found: Proposal) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     missing = [key for key in _NAMES if key in found.missing]
     if missing:
-        st.markdown("The file does not tell:")
+        st.markdown("Missing from the file. Choose, then inspect again:")
         for key in missing:
             answers |= _CONTROLS[key](found)
     with st.expander("Change values"):

@@ -53,6 +53,7 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
         placeholder="",
         column_config={
             "Model": st.column_config.TextColumn(pinned=True, width=150),
+            "Self-check": st.column_config.TextColumn(width=105),
             "Year": st.column_config.NumberColumn(format="%d"),
             "Top-1": _percent("Published ImageNet validation accuracy."),
             "Top-5": _percent("Published ImageNet validation accuracy."),
@@ -68,7 +69,7 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
         },
     )
     st.caption(
-        "Click a column header to sort. Latency and prediction come from the self-check below; "
+        "Click a column header to sort. Latency comes from the self-check below; "
         "sources of the published figures are listed with each model's weights."
     )
 

@@ -138,7 +138,7 @@ def propose(
         values["normalisation"], sources["normalisation"] = trial.value_of(found[0]), found[1]
     if facts["logits"] is not None:
         values["output"] = "logits" if facts["logits"] else "probabilities"
-        sources["output"] = "its answers"
+        sources["output"] = "its predictions"
     values |= {key: value for key, value in given.items() if value is not None}
     sources = {key: source for key, source in sources.items() if given.get(key) is None}
     names = () if "labels" in given else names
