@@ -61,7 +61,7 @@ def untrue(entries: list[dict[str, Any]], ease: Floats) -> bool:
 
 PAIRS: dict[str, Pair] = {
     **{
-        f"{won} % won, {lost} % lost": one_condition(won / 100, lost / 100)
+        f"{won}% won, {lost}% lost": one_condition(won / 100, lost / 100)
         for lost in (3, 10, 20)
         for won in (lost + 1, lost + 2, lost + 3, lost + 5, lost + 10)
     },

@@ -1,4 +1,4 @@
-"""Rate and memory of a run as it grows, and how long a run that was stopped at 90 % takes to go on.
+"""Rate and memory of a run as it grows, and how long a run that was stopped at 90% takes to go on.
 
 Images are made on the fly. ``loop`` is the whole evaluation, with a model that answers at once and
 one condition. ``rows`` measures what writes the run: 95 rows of a real run arrive for every image,

@@ -58,7 +58,7 @@ def measure(name: str, severity: int, images: Images, model: str) -> tuple[Float
 
 
 def _difference(one: Floats, other: Floats) -> str:
-    """Mean of ``one`` - ``other`` in points, with half its 95 % interval over images."""
+    """Mean of ``one`` - ``other`` in points, with half its 95% interval over images."""
     difference = 100 * (one - other)
     half = 1.96 * difference.std() / np.sqrt(len(difference))
     return f"{difference.mean():+6.1f} +-{half:4.1f}"
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     dataset = open_dataset(source)
     images = np.stack([study_image(dataset.read(entry)) for entry in dataset.entries])
     print(f"{len(images)} images; consistency and probability lost in points, differences with")
-    print("95 % intervals over images: ours - original, and what saving as JPEG adds to ours")
+    print("95% intervals over images: ours - original, and what saving as JPEG adds to ours")
     heads = ("original", "ours", "difference", "lost, difference", "as JPEG")
     print(f"{'corruption':18} {'at':4} {'model':18}" + "".join(f"{head:>17}" for head in heads))
     for name in names or suite_names(IMAGENET_C_SUITE):

@@ -98,7 +98,7 @@ def four_tied(images: int, races: int, rng: np.random.Generator) -> float:
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    print("| two equal models | images | told apart (at most 5 %) |\n|---|---|---|")
+    print("| two equal models | images | told apart (at most 5%) |\n|---|---|---|")
     for kind, images in (
         (tied, IMAGES),
         (skewed, IMAGES),

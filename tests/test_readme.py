@@ -56,7 +56,7 @@ def test_the_short_perturbation_works_as_printed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(REGISTRY, "_records", dict(REGISTRY._records))
     exec(code, {**vars(perturbation), "np": np})
     images = np.full((2, 4, 4, 3), 0.5, np.float32)
-    assert REGISTRY["dimming"].value_text(0.5) == "60 % of the light"
+    assert REGISTRY["dimming"].value_text(0.5) == "60% of the light"
     assert REGISTRY["dimming"] in find("Lamp").records
     dimmed = apply(REGISTRY["dimming"], images, 0.5)
     np.testing.assert_allclose(dimmed, 0.3, rtol=1e-6)

@@ -30,7 +30,7 @@ def open_run(folder: str | PathLike[str]) -> EvaluatedRun:
 
 @checked_call
 def summary(run: Any) -> list[dict[str, Any]]:
-    """Per model the figures with 95 % intervals over the images: ``statistics.summary``.
+    """Per model the figures with 95% intervals over the images: ``statistics.summary``.
 
     ``robustness.statistics`` has everything else, all of it functions of ``run.frame()``.
     """

@@ -25,7 +25,7 @@ class EvaluatedRun(Run):
         return cls(**{field.name: getattr(run, field.name) for field in fields(run)})
 
     def summary(self) -> pd.DataFrame:
-        """One row a model, best first: ``statistics.summary``, with 95 % intervals."""
+        """One row a model, best first: ``statistics.summary``, with 95% intervals."""
         return _framed(self.figures().summary)
 
     def by_condition(self) -> pd.DataFrame:

@@ -131,7 +131,7 @@ def _watched(task: Task, state: State) -> tuple[Images, Images]:
 def _windows(steps: int) -> dict[int, int]:
     """The checkpoints among ``steps``, and the length of the window before each: section 3.2.
 
-    The first is after 22 % of all moves; each further window is 3 % shorter, down to 6 %.
+    The first is after 22% of all moves; each further window is 3% shorter, down to 6%.
     """
     window, shorter, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
     found, at = {}, window

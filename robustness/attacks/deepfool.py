@@ -25,7 +25,7 @@ _BEYOND = 1e-4
     targeted=False,
     steps=50,
     most_steps=200,
-    formula="to the nearest of nine linearised boundaries, overshot by 2 %, until it is "
+    formula="to the nearest of nine linearised boundaries, overshot by 2%, until it is "
     "crossed; then projected to ε",
     source="Moosavi-Dezfooli, Fawzi & Frossard, DeepFool, CVPR 2016",
     minimal=True,

@@ -1,6 +1,6 @@
 """Plotly figures of a run over many images, from the tables of ``robustness.statistics``.
 
-``entries`` are flat dictionaries; unknown values are None. Intervals are 95 %.
+``entries`` are flat dictionaries; unknown values are None. Intervals are 95%.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Plotly figures of differences on the same images: between models, between runs.
 
-``entries`` are a table of ``robustness.statistics``; intervals are paired, 95 %.
+``entries`` are a table of ``robustness.statistics``; intervals are paired, 95%.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def accuracy(labelled: Sequence[Entry]) -> Table:
         ("Original top-1", figure("clean_accuracy", ".1%")),
         ("Perturbed top-1", figure("perturbed_accuracy", ".1%")),
         ("Accuracy lost", figure("drop", ".1%")),
-        ("95 % interval", lambda entry: interval(entry, "drop", 1)),
+        ("95% interval", lambda entry: interval(entry, "drop", 1)),
         ("Relative loss", figure("relative_drop", ".1%")),
         ("Original top-5", figure("clean_accuracy_top5", ".1%")),
         ("Perturbed top-5", figure("perturbed_accuracy_top5", ".1%")),
@@ -85,7 +85,7 @@ CALIBRATION_NOTE = (
     f"ECE, expected calibration error: the mean distance from the diagonal in {figures.BINS} bins "
     "of confidence. Perturbed: over all rows, where errors of two conditions can cancel; per "
     "condition: the mean over conditions. By chance: the ECE of a perfectly calibrated model on "
-    "as few images. Overconfidence: mean confidence minus accuracy, in points. 95 % intervals in "
+    "as few images. Overconfidence: mean confidence minus accuracy, in points. 95% intervals in "
     "parentheses."
 )
 

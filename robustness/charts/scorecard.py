@@ -28,7 +28,7 @@ MOVEMENT = f"One marker per measurement. {OPEN_MARKERS}"
 def ranking(
     summary: pd.DataFrame, quantity: str = "consistency", title: str = "Prediction consistency"
 ) -> go.Figure:
-    """A rate of each model with its 95 % interval if known, in the order of ``summary``.
+    """A rate of each model with its 95% interval if known, in the order of ``summary``.
 
     ``summary`` has a row per model with ``quantity`` and its bounds, as from
     ``scorecard.summarise``. An open diamond is the consistency that the study published.
@@ -37,7 +37,7 @@ def ranking(
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
-            "name": "measured, with 95 % interval" if bounded else "measured",
+            "name": "measured, with 95% interval" if bounded else "measured",
             "x": summary[quantity].tolist(),
             "y": [models.label(model) for model in summary["model"]],
             "mode": "markers",
@@ -90,7 +90,7 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
 def movement(frame: pd.DataFrame) -> go.Figure:
     """Every measurement by its feature shift (x) and the divergence of the predictions (y).
 
-    A feature shift of 100 % is that of an unrelated image; the dashed line is at half of it.
+    A feature shift of 100% is that of an unrelated image; the dashed line is at half of it.
     Markers are open as in ``OPEN_MARKERS``.
     """
     correct = map(is_correct, frame["label"], frame["top1"])
@@ -117,7 +117,7 @@ def movement(frame: pd.DataFrame) -> go.Figure:
         traces,
         height=420,
         xaxis={
-            "title": "Feature shift (100 % = an unrelated image)",
+            "title": "Feature shift (100% = an unrelated image)",
             "rangemode": "tozero",
             "tickformat": ".0%",
         },

@@ -91,7 +91,7 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
         ("Rank", _place),
         ("Model", label()),
         shown[0],
-        ("95 % interval", lambda entry: interval(entry, first, 1)),
+        ("95% interval", lambda entry: interval(entry, first, 1)),
         *shown[1:],
         *similarities(entries, ".3f"),
         *own_metrics(entries),
@@ -163,7 +163,7 @@ def pairs(entries: Sequence[Entry]) -> Table:
         ("Worse", label("worse")),
         ("Images", figure("n_images", ",")),
         ("Difference, points", lambda entry: points(entry["difference"])),
-        ("95 % interval", _difference),
+        ("95% interval", _difference),
         ("p, corrected", lambda entry: p_text(entry["p_holm"])),
         ("Verdict", figures.advice),
     ]
@@ -267,7 +267,7 @@ def verdicts(summary: Sequence[Entry]) -> Table:
     columns: list[Column] = [
         ("Model", label()),
         ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
-        ("95 % interval", lambda entry: interval(entry, "consistency")),
+        ("95% interval", lambda entry: interval(entry, "consistency")),
         *similarities(summary, ".3f"),
         ("Verdict", scorecard.verdict),
     ]

@@ -166,7 +166,7 @@ def _of(count: int, total: int) -> str:
 def percent(probability: float) -> str:
     """``probability`` in whole percents: "94%", "<1%".
 
-    Values just below ``UNSURE`` keep a decimal, "29.6%", so that they do not read as 30 %.
+    Values just below ``UNSURE`` keep a decimal, "29.6%", so that they do not read as 30%.
     """
     if 0 < probability < 0.005:
         return "<1%"

@@ -1,4 +1,4 @@
-"""95 % confidence intervals with the image as the unit.
+"""95% confidence intervals with the image as the unit.
 
 ``values`` have shape (n, ...): one number per image, such as the share of conditions with an
 unchanged prediction; NaN if an image has none. Bounds have the remaining shape, NaN for too few
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Bounds = tuple[Floats, Floats]
 
 FEWEST = 5
-"""Fewest images for an interval: the exact one of 4 successes in 4 still spans 40 % to 100 %."""
+"""Fewest images for an interval: the exact one of 4 successes in 4 still spans 40% to 100%."""
 
 FEWEST_OF_A_MEAN = 30
 """Fewest images for an interval of a mean of unbounded numbers. With fewer, a kind of image that
@@ -30,7 +30,7 @@ _TAIL = 0.025
 _Z = NormalDist().inv_cdf(1 - _TAIL)
 _SHARE_PSEUDO, _DIFFERENCE_PSEUDO = 6.0, 1.0
 """Pseudo-images, half at each end of the range, so that few images do not understate the spread.
-The smallest number with which ``benchmarks.interval_coverage`` finds at most 3 % of the truths
+The smallest number with which ``benchmarks.interval_coverage`` finds at most 3% of the truths
 beyond either bound for every kind of images."""
 
 
@@ -87,7 +87,7 @@ def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
     that of the difference by Zou & Donner's method of variance estimates recovery (Statistics in
     Medicine 27, 2008), with the implied covariance.
 
-    With ``tests`` it is one of so many intervals that all hold together in 95 % of cases
+    With ``tests`` it is one of so many intervals that all hold together in 95% of cases
     (Bonferroni).
     """
     known, n = counted(values)

@@ -138,7 +138,7 @@ fringe_width = linear(0.0, 8.0)
     # On a periodic texture a channel can move by one whole period.
     monotone=False,
     source="lateral chromatic aberration as a radial scaling of red and blue (Boult & Wolberg, "
-    "CVPR 1992); up to 5 % of the half diagonal, this project's choice",
+    "CVPR 1992); up to 5% of the half diagonal, this project's choice",
     risk=CHEAP_CAMERA,
     search=words("lens fringe rainbow purple fisheye color edges"),
     wording="fringes {value} px",

@@ -132,7 +132,7 @@ class Perturbation:
             return "on"
         value = self.parameter_at(strength)
         wording = self.wording or f"{{value}} {self.unit}"
-        return wording.format(value=_number(value, 3), percent=f"{_number(100 * value, 2)} %")
+        return wording.format(value=_number(value, 3), percent=f"{_number(100 * value, 2)}%")
 
     @property
     def in_study(self) -> bool:

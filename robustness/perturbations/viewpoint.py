@@ -44,7 +44,7 @@ _IMAGENET_P = "the sequences of ImageNet-P (Hendrycks & Dietterich, ICLR 2019), 
     parameter="distance moved",
     unit="of the image's side",
     parameter_at=translation_share,
-    source=f"{_IMAGENET_P}'translate', in one step of up to 30 %",
+    source=f"{_IMAGENET_P}'translate', in one step of up to 30%",
     risk=VIEWPOINT,
     search=words("move framing crop center centre"),
     wording="{percent} of the width",
@@ -164,7 +164,7 @@ OCCLUDER_GREY = np.float32(0.5)
     parameter_at=occluder_side,
     random=True,
     source="the grey square of Zeiler & Fergus, ECCV 2014, section 4.2, at a random place; up "
-    "to 36 % of the area, this project's choice",
+    "to 36% of the area, this project's choice",
     risk=OBSTRUCTED_VIEW,
     search=words(
         "hidden cover block patch cutout sticker finger hand lens obscured occluded missing "

@@ -18,7 +18,7 @@ def impulsive(image: Levels) -> float:
 
 
 def flat(image: Levels) -> float:
-    """The share of the range 0 to 255 that 99 % of the grey values leave unused."""
+    """The share of the range 0 to 255 that 99% of the grey values leave unused."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     low, high = np.percentile(grey, (0.5, 99.5))
     return float(1 - (high - low) / 255)

@@ -65,7 +65,7 @@ def non_local_means(image: Levels) -> Levels:
 @_on_image(
     label="Unsharp mask",
     against="blur",
-    source="Pillow's UnsharpMask: radius 2, amount 150 %",
+    source="Pillow's UnsharpMask: radius 2, amount 150%",
 )
 def unsharp_mask(image: Levels) -> Levels:
     """The image with its difference from a blurred copy added 1.5 times."""
@@ -89,10 +89,10 @@ def clahe(image: Levels) -> Levels:
 @_on_image(
     label="Autocontrast",
     against="low contrast, fog",
-    source="Pillow's ImageOps.autocontrast, with one gain for all channels and a cutoff of 0.5 %",
+    source="Pillow's ImageOps.autocontrast, with one gain for all channels and a cutoff of 0.5%",
 )
 def autocontrast(image: Levels) -> Levels:
-    """Stretch all channels alike, so that 0.5 % of the values become 0 and 0.5 % become 255."""
+    """Stretch all channels alike, so that 0.5% of the values become 0 and 0.5% become 255."""
     low, high = np.percentile(image, (0.5, 99.5))
     gain = 255 / max(high - low, 1)
     return np.clip((image - low) * gain + 0.5, 0, 255).astype(np.uint8)
@@ -101,7 +101,7 @@ def autocontrast(image: Levels) -> Levels:
 @_on_image(
     label="Gamma normalisation",
     against="wrong brightness",
-    source="middle grey, 18 % of the light (Reinhard et al., SIGGRAPH 2002), is 46 % of the pixel "
+    source="middle grey, 18% of the light (Reinhard et al., SIGGRAPH 2002), is 46% of the pixel "
     "range; the power that brings the mean there",
 )
 def gamma(image: Levels) -> Levels:
@@ -115,7 +115,7 @@ def gamma(image: Levels) -> Levels:
 @_on_image(
     label="Exposure normalisation",
     against="wrong exposure",
-    source="Reinhard et al., SIGGRAPH 2002, equations 1 and 2: the log-average light becomes 18 %",
+    source="Reinhard et al., SIGGRAPH 2002, equations 1 and 2: the log-average light becomes 18%",
 )
 def exposure(image: Levels) -> Levels:
     """Scale the light so that its log-average becomes middle grey."""

@@ -155,7 +155,7 @@ _add(
     kind=ABSTENTION,
     label="Abstain if unsure",
     against="confident errors",
-    source="Chow, IEEE Transactions on Information Theory 1970; the confidence that 95 % of the "
+    source="Chow, IEEE Transactions on Information Theory 1970; the confidence that 95% of the "
     "originals reach",
 )
 

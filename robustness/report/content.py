@@ -174,7 +174,7 @@ class Data:
     own: Sequence[str] = ()
 
 
-BRACKETS = "Parentheses: 95 % intervals."
+BRACKETS = "Parentheses: 95% intervals."
 """The note of an answer with intervals."""
 
 

@@ -121,7 +121,7 @@ TERMS: tuple[tuple[str, str], ...] = (
         "100 is as many errors as AlexNet makes, and lower is better.",
     ),
     (
-        "95 % confidence interval",
+        "95% confidence interval",
         "A range around a figure that contains the value for all images of the kind in about 95 "
         f"of 100 runs. Its unit is the image; fewer than {FEWEST} images are too few for one.",
     ),

@@ -106,7 +106,7 @@ def _kappa(counts: Floats) -> Floats:
 
 
 def _bounds(cells: NDArray[np.bool_]) -> tuple[float | None, float | None]:
-    """The 95 % interval of kappa over resamples of the images, of many images in blocks."""
+    """The 95% interval of kappa over resamples of the images, of many images in blocks."""
     kept = cells.any(axis=(0, 2))
     images = int(kept.sum())
     if images < _FEWEST:

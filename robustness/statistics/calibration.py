@@ -173,7 +173,7 @@ def _all_seeming(gap: Floats, noise: Floats, variances: Floats, predictions: int
 
 _FADING = 2.0
 """Standard errors of a gap over which ``_seeming`` fades. Smaller values reduce the error of a
-miscalibrated model less, but leave more calibrated models above 0; with 2 these are at most 2.5 %
+miscalibrated model less, but leave more calibrated models above 0; with 2 these are at most 2.5%
 in ``benchmarks.claims``."""
 
 

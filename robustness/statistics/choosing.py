@@ -54,7 +54,7 @@ class ModelChoice:
     candidate, best first: ``model``, ``label``, ``remedy`` ("" without one), ``status``, ``reason``
     (of one ruled out), ``accuracy`` of the originals,
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
-    ``place_high`` (simultaneous 95 %), ``weakest`` (perturbation) with ``weakest_value``,
+    ``place_high`` (simultaneous 95%), ``weakest`` (perturbation) with ``weakest_value``,
     ``latency_ms``, ``megabytes``, ``memory_megabytes``. One that is not ranked has no ``robust``,
     but ``own``, the score on its own images, with its interval. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.

@@ -25,7 +25,7 @@ from robustness.metrics.intervals import (
 Floats = NDArray[np.float64]
 
 INTERVAL_RULE = (
-    "95 % intervals; each image counts once. Rates: exact binomial interval (Clopper and Pearson) "
+    "95% intervals; each image counts once. Rates: exact binomial interval (Clopper and Pearson) "
     "with the effective number of images. Differences: from the intervals of both rates. Other "
     f"means: Student's interval, from {FEWEST_OF_A_MEAN} images. Fewer than {FEWEST} images have "
     "none."

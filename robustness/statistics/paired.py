@@ -25,7 +25,7 @@ POWER = 0.8
 SMALLEST = 0.01
 """Difference that planned images are meant to show, unless a larger or smaller one is asked for.
 The difference that a pilot measured is no basis: pilots that are not significant but look promising
-overstate it, and the power at the number they give falls to 20 % (``benchmarks.claims``)."""
+overstate it, and the power at the number they give falls to 20% (``benchmarks.claims``)."""
 SENSIBLE = 1_000_000
 """No larger number of images is named."""
 EXACT_DISCORDANT = 1000
@@ -110,9 +110,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def images_needed(
     difference: float, low: float, images: int, tests: int, smallest: float = SMALLEST
 ) -> int | None:
-    """The number of images that show a true difference of ``smallest`` with 80 % power.
+    """The number of images that show a true difference of ``smallest`` with 80% power.
 
-    ``low`` is the lower bound of the 95 % interval of ``difference``, both found on ``images``
+    ``low`` is the lower bound of the 95% interval of ``difference``, both found on ``images``
     images. Their distance shrinks with the square root of the number of images; the level is
     0.05 / ``tests``, the strictest that Holm's correction asks for. None if ``images`` are already
     enough, or more than ``SENSIBLE`` are needed.

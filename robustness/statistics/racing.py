@@ -1,7 +1,7 @@
 """Races: models compared, or limits checked, image by image, until the answer stands.
 
-Half of the 5 % goes to confidence sequences, which hold at every image at once, half to one test
-once all images are asked. Both are shared among the comparisons (Bonferroni), so at most 5 % of
+Half of the 5% goes to confidence sequences, which hold at every image at once, half to one test
+once all images are asked. Both are shared among the comparisons (Bonferroni), so at most 5% of
 races end with a false answer, whenever they end.
 """
 
@@ -132,7 +132,7 @@ class ModelRace:
 
     @property
     def scores(self) -> dict[str, tuple[float, float]]:
-        """The bounds of each model's score, each 95 % whenever the race ends."""
+        """The bounds of each model's score, each 95% whenever the race ends."""
         low, high = self._scores.bounds
         bounds = zip(low.tolist(), high.tolist(), strict=True)
         return dict(zip(self.models, bounds, strict=True))

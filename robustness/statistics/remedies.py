@@ -44,7 +44,7 @@ class PairedTruths:
 class Gain:
     """The gain of a remedy in accuracy, as a share, on the images that measure it.
 
-    ``gain_low`` and ``gain_high`` are its 95 % interval, None with too few images;
+    ``gain_low`` and ``gain_high`` are its 95% interval, None with too few images;
     ``cost_on_originals`` is the accuracy lost on the originals. ``chosen`` marks the remedy that
     was best on the other images for this model and condition, and ``helpful`` a chosen one whose
     gain is significant. ``p`` is corrected for the number of chosen ones, None for the others.
@@ -118,7 +118,7 @@ def _gain(trial: PairedTruths, telling: NDArray[np.intp], p: float | None) -> Ga
 class Abstention:
     """A model that gives no prediction below a confidence, under one condition.
 
-    ``confidence`` is the one that 95 % of the choosing half of the originals reach. On the other
+    ``confidence`` is the one that 95% of the choosing half of the originals reach. On the other
     half ``answered`` is the share of the images with a prediction, ``accuracy`` the share of these
     that is correct (None if there is none), ``accuracy_of_all`` that without abstaining.
     """

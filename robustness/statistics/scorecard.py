@@ -84,9 +84,9 @@ UNSURE = 0.3
 
 
 VERDICT_RULE = (
-    "Robust: the 95 % interval of consistency lies above 50 %. Fragile: it lies below 50 %, or "
+    "Robust: the 95% interval of consistency lies above 50%. Fragile: it lies below 50%, or "
     "inconsistent if the features stay similar (mean rescaled cosine of 0.5 or more). Undecided: "
-    f"it includes 50 %, or there are fewer than {FEWEST} images."
+    f"it includes 50%, or there are fewer than {FEWEST} images."
 )
 
 

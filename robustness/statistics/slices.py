@@ -3,7 +3,7 @@
 A slice is a quarter (of few images: a third or half) of the images by a number, or those with one
 value of a text. All slices of all models are one family: the lowest standardised mean of a
 slice is compared with the lowest of all slices when the images are shuffled (Westfall & Young 1993,
-max-T), which keeps the chance of any false alarm at 5 %, however the slices overlap.
+max-T), which keeps the chance of any false alarm at 5%, however the slices overlap.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FEWEST_OF_A_SLICE = 20
 SLICE_RULE = (
     "Numbers are cut into quarters, or fewer parts where a part would have under "
     f"{FEWEST_OF_A_SLICE} images. Significant: p below 0.05 in a permutation test, corrected for "
-    "all slices and models (max-T); the chance of any false alarm is 5 %."
+    "all slices and models (max-T); the chance of any false alarm is 5%."
 )
 _SHUFFLES, _AT_ONCE = 999, 111
 _SHUFFLED = 20_000

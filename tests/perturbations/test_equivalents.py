@@ -131,7 +131,7 @@ def test_the_text_tells_how_close_it_is() -> None:
         "    [\n"
         "        # Underexposure, -2 stops: exact\n"
         "        v2.ColorJitter(brightness=(0.532520545, 0.532520545)),\n"
-        "        # Random noise, noise 18 %: same distribution, other random numbers\n"
+        "        # Random noise, noise 18%: same distribution, other random numbers\n"
         "        v2.GaussianNoise(sigma=0.18),\n"
         "    ]\n"
         ")\n"

@@ -162,7 +162,7 @@ def test_a_ranking_shows_first_what_models_are_ranked_by(by: str, labelled: bool
     (entry,) = statistics.ranking(statistics.summary(frame), [])
     table = tables.ranking([entry], by)
     title = "Consistency" if by == "consistency" else "Perturbed accuracy"
-    assert table.head[2:4] == (title, "95 % interval")
+    assert table.head[2:4] == (title, "95% interval")
     assert table.rows[0][2] == ("" if entry[by] is None else f"{entry[by]:.1%}")
     assert table.rows[0][3] == tables.interval(entry, by, 1)
     assert ("Original accuracy" in table.head) is (labelled or by != "consistency")

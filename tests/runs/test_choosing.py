@@ -189,7 +189,7 @@ def test_criteria_that_make_no_sense_are_refused(criteria: dict[str, Any]) -> No
 
 
 def test_equal_models_are_seldom_told_apart_and_a_better_one_is_found() -> None:
-    """Holm's correction keeps false claims at 5 %: 4 of 15 would be p < 0.006."""
+    """Holm's correction keeps false claims at 5%: 4 of 15 would be p < 0.006."""
     alone = sum(len(chosen(models_with([0.7] * 3, 60, seed)).best) < 3 for seed in range(15))
     assert alone < 4
     hits = [chosen(models_with([0.7, 0.6], 500, seed)).best for seed in range(4)]

@@ -154,7 +154,7 @@ def test_of_attacks_alone_the_whole_is_judged_by_robust_accuracy() -> None:
 
 
 def test_the_interval_over_perturbations_and_attacks_holds() -> None:
-    """Where an attack counts few images: an interval that took them for all would hold in 86 %."""
+    """Where an attack counts few images: an interval that took them for all would hold in 86%."""
     rng, images, draws, held = np.random.default_rng(0), 100, 300, 0
     for _ in range(draws):
         values = (rng.random((images, 4)) < (0.9, 0.8, 0.8, 0.8)).astype(float)

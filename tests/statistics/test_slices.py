@@ -34,7 +34,7 @@ def test_200_slices_without_a_difference_rarely_raise_an_alarm() -> None:
         assert len(parts) == 200
         values = rng.binomial(4, rng.beta(0.5, 0.2, 90)) / 4  # most images all right or all wrong
         alarms += by_slice(["m"], [values], parts)[0]["worse"]
-    assert alarms <= 6  # of 40 at 5 %, more happen in 3 of 1,000 cases
+    assert alarms <= 6  # of 40 at 5%, more happen in 3 of 1,000 cases
 
 
 def test_a_slice_that_is_worse_is_found_among_many() -> None:

@@ -16,7 +16,7 @@ CLASSES = {"coffee": "n07920052", "chelsea": "Egyptian cat", "motorcycle": "670"
 
 
 def crops(name: str, count: int, seed: int = 0) -> Iterator[Image.Image]:
-    """``count`` crops of a sample at random places and scales, at least 60 % of its short side."""
+    """``count`` crops of a sample at random places and scales, at least 60% of its short side."""
     random = np.random.default_rng([seed, *name.encode()])
     with Image.open(io.BytesIO(sample_bytes(name))) as opened:
         picture = opened.convert("RGB")

@@ -79,7 +79,7 @@ def noise(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     draws = f"{control.successes} of {counted(control.draws, 'random change')} of the same size"
     if outcome.beats_noise:
         most = share(wilson(0, control.draws).high, 0)
-        return sentence(f"{draws} succeed (95 % interval up to {most})")
+        return sentence(f"{draws} succeed (95% interval up to {most})")
     news = outcome.success and control.successes
     return sentence(f"{draws} succeed", "the attack is no better than noise" if news else "")
 

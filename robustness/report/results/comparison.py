@@ -35,7 +35,7 @@ def figures(quantity: str) -> Sequence[Column]:
         ("Baseline", lambda entry: f"{entry[f'{quantity}_a']:.1%}"),
         ("This run", lambda entry: f"{entry[f'{quantity}_b']:.1%}"),
         ("Change, points", lambda entry: points(entry[f"{quantity}_difference"])),
-        ("95 % interval", lambda entry: _interval(entry, quantity) or "none"),
+        ("95% interval", lambda entry: _interval(entry, quantity) or "none"),
         ("Verdict", lambda entry: said(entry[f"{quantity}_verdict"])),
     )
 

@@ -82,7 +82,7 @@ def corruption_errors(found: Figures) -> Section | None:
     ]
     for note, alike in dataset.grouped(found.corruption_errors, "note").items():
         table = label_tables.corruption_errors(alike)
-        blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95 % intervals", table)]
+        blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
     run = [entry["model"] for entry in found.corruption_errors]
     shown = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
     columns: list[Column] = [
@@ -159,7 +159,7 @@ def _every_class(entries: Sequence[Entry], printed: Titled | None = None) -> Sor
                 "Model": model(entry["model"]),
                 "Images": entry["n_images"],
                 **dict(zip(titles, map(entry.__getitem__, names), strict=True)),
-                "95 % interval of the loss": tables.interval(entry, "drop"),
+                "95% interval of the loss": tables.interval(entry, "drop"),
             }
             for entry in entries
         ]
@@ -175,5 +175,5 @@ _CLASS: Sequence[Column] = (
     ("Original", figure("clean_accuracy", ".0%")),
     ("Perturbed", figure("perturbed_accuracy", ".0%")),
     ("Lost", figure("drop", ".0%")),
-    ("95 % interval", lambda entry: tables.interval(entry, "drop")),
+    ("95% interval", lambda entry: tables.interval(entry, "drop")),
 )

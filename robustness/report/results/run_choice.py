@@ -26,7 +26,7 @@ Costs = Mapping[str, Mapping[Any, float]]
 _SHORT = "A model is worse only if its paired difference is significant and at least the margin."
 _RULE = (
     "The margin is 1 point unless criteria set another. Ranks hold for all models together at "
-    "95 %. Above expected: above what the accuracy on the originals predicts, by a line through "
+    "95%. Above expected: above what the accuracy on the originals predicts, by a line through "
     "the logits of these models (Taori et al. 2020). First: the share of 1,000 resamples of the "
     "images in which the model scores highest. "
     "Latency is the median of one image on the machine that ended the run. Memory is estimated "
@@ -38,7 +38,7 @@ _REMEDIES = (
     "includes the remedy."
 )
 _ABSTAINING = (
-    "Abstaining: no prediction below the confidence that 95 % of the originals reach. Half of the "
+    "Abstaining: no prediction below the confidence that 95% of the originals reach. Half of the "
     "images set the confidence; the shares are of the other half. These rows are not ranked, "
     "because accuracies of different images cannot be compared."
 )

@@ -19,8 +19,8 @@ from robustness.runs import Run, racing
 from robustness.statistics.racing import GATE
 
 _RULE = (
-    "Bounds hold whenever the race ends (95 %): confidence sequences by betting (Waudby-Smith and "
-    "Ramdas 2024) at 2.5 %, and one test once all images are asked, at 2.5 %. Comparisons share "
+    "Bounds hold whenever the race ends (95%): confidence sequences by betting (Waudby-Smith and "
+    "Ramdas 2024) at 2.5%, and one test once all images are asked, at 2.5%. Comparisons share "
     "these (Bonferroni)."
 )
 _QUANTITIES = {"accuracy": "perturbed_accuracy", "consistency": "consistency"}
@@ -77,8 +77,8 @@ def tables(run: Run, told: Mapping[str, Any]) -> list[Titled]:
         for gap in told["differences"]
     ]
     return [
-        Titled("Models", Table(("Model", "Outcome", f"{title}, 95 % bounds"), scores)),
-        Titled("Differences in points", Table(("Model", "Minus", "95 % bounds"), gaps)),
+        Titled("Models", Table(("Model", "Outcome", f"{title}, 95% bounds"), scores)),
+        Titled("Differences in points", Table(("Model", "Minus", "95% bounds"), gaps)),
     ]
 
 
@@ -100,7 +100,7 @@ def _limits(limits: Sequence[Mapping[str, Any]]) -> Titled:
         )
         for limit in limits
     ]
-    head = ("Outcome", "Model", "Condition", "Figure", "Limit", "95 % bounds")
+    head = ("Outcome", "Model", "Condition", "Figure", "Limit", "95% bounds")
     return Titled("Limits", Table(head, rows))
 
 

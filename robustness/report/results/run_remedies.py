@@ -81,7 +81,7 @@ def section(found: RemedyFigures) -> Section | None:
             blocks.append(Text(_APART))
     if found.abstentions:
         entries = [each.as_dict() for each in found.abstentions]
-        note = "The confidence is the one that 95 % of one half of the originals reach."
+        note = "The confidence is the one that 95% of one half of the originals reach."
         table = Table.of(entries, _abstentions(_quantity(found)))
         blocks.append(Titled("Abstaining below a confidence", table))
         blocks.append(Text(note))

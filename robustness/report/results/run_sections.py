@@ -66,7 +66,7 @@ def _ranked(found: Figures, quantity: str) -> list[Block]:
     chart = Chart(
         title,
         scorecard.ranking(pd.DataFrame(ranked), quantity, title),
-        f"{title} of each model with its 95 % interval; the table below holds the numbers.",
+        f"{title} of each model with its 95% interval; the table below holds the numbers.",
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
     table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
@@ -199,7 +199,7 @@ def curves(found: Figures) -> Section | None:
     choice = Chooser("Perturbation", "curve_of", names, by_quantity, printed=printed, listed=True)
     return Section(
         "Over strength",
-        [choice, Text("Bands are 95 % intervals. They overlap more than paired differences.")],
+        [choice, Text("Bands are 95% intervals. They overlap more than paired differences.")],
         "how fast each model loses",
     )
 
@@ -252,7 +252,7 @@ def brief(found: Figures) -> list[Titled]:
         robust = label_tables.robust_accuracy(found.robust_accuracy)
         told.append(Titled("Robust accuracy", robust))
     each = Table(("Perturbation", *map(model, names)), rows)
-    return [*told, Titled("Consistency under each perturbation, with 95 % intervals", each)]
+    return [*told, Titled("Consistency under each perturbation, with 95% intervals", each)]
 
 
 def _over_strengths(entries: Sequence[Entry], name: str) -> str:

@@ -90,7 +90,7 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
         Chart(
             "Prediction consistency",
             charts_scorecard.ranking(pd.DataFrame(summary)),
-            "Consistency of each model with its 95 % interval, given enough images; the table "
+            "Consistency of each model with its 95% interval, given enough images; the table "
             "below holds the numbers.",
         ),
         Titled("Ranking", tables.verdicts(summary)),

@@ -1,6 +1,6 @@
 """Verdicts on the limits of a budget: kept, broken, or not shown with so few images.
 
-A verdict compares the limit with the 95 % interval of the figure. A minimum is kept if the whole
+A verdict compares the limit with the 95% interval of the figure. A minimum is kept if the whole
 interval is above it, and broken if the whole interval is below it. Otherwise, and with too few
 images for an interval, it is not shown.
 """

@@ -101,7 +101,7 @@ STORIES = (
         LIVE,
         _live("coffee", _GRAIN),
         "Grain that all survive",
-        "Noise of 9 % covers the whole image. All four models still predict espresso.",
+        "Noise of 9% covers the whole image. All four models still predict espresso.",
         tuple(Claim(name, _GRAIN, "espresso", "espresso", 0.5, 0.35) for name in OFFLINE),
     ),
     Story(

@@ -265,7 +265,7 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
     with right:
         st.html(results.html_table(*Table.of(overall, [*comparison.MODEL, *columns])))
         st.caption(
-            f"{count}, all shared conditions. Intervals are 95 %, paired by image.",
+            f"{count}, all shared conditions. Intervals are 95%, paired by image.",
             help="Exact sign-flip test over images with Holm's correction.",
         )
     each = [entry for entry in known if entry["perturbation"] is not None]
