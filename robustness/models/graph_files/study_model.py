@@ -96,10 +96,14 @@ def study_models(read: Any, use: Use) -> Make:
 
 @dataclass(frozen=True)
 class Facts:
-    """Height and width of a graph's input and the classes of its answer; None if unknown."""
+    """Height and width of a graph's input and the classes of its answer; None if unknown.
+
+    ``whole`` is whether its input holds whole numbers.
+    """
 
     shape: Shape | None
     classes: int | None
+    whole: bool
 
 
 def facts(read: Any, given: Shape | None) -> Facts:
@@ -110,13 +114,13 @@ def facts(read: Any, given: Shape | None) -> Facts:
     name_apart(read)
     check_size(read)
     _check_inputs(read)
-    sizes = _sizes(read)
+    sizes, whole = _sizes(read), not read.inputs[0].get_element_type().is_real()
     known = [size for size in sizes[1:] if size not in (None, 1, 3)]
     if len(set(known)) == 1:  # the other side may be free
         known = [known[0]] * 2
     shape = (known[0], known[1]) if len(known) == 2 else given
     if shape is None and None in sizes:
-        return Facts(None, None)
+        return Facts(None, None, whole)
     if shape and max(shape) > MAX_SIDE:
         raise UnusableError(
             f"expected an input of at most {MAX_SIDE} x {MAX_SIDE} pixels, got {shape[0]} x "
@@ -124,7 +128,7 @@ def facts(read: Any, given: Shape | None) -> Facts:
         )
     _, single = _for_one_image(read, shape or (0, 0))
     counts = [count for count in map(_classes, single.outputs) if count > 1]
-    return Facts(shape, counts[0] if len(counts) == 1 else None)
+    return Facts(shape, counts[0] if len(counts) == 1 else None, whole)
 
 
 def _sizes(read: Any) -> list[Any]:

@@ -19,6 +19,7 @@ from robustness.models.model_record import ModelRecord
 from robustness.models.own import beside, entry, package, trial, user_models
 
 IMAGENET_LABELS = "imagenet"
+OF_BYTES = "0..255"
 _ALIKE = 0.5
 """Share of matching names from which 1,000 classes count as ImageNet's."""
 
@@ -136,6 +137,9 @@ def propose(
         names = ()
     if (found := beside.normalisation_told(path)) is not None:
         values["normalisation"], sources["normalisation"] = trial.value_of(found[0]), found[1]
+    elif facts.get("whole"):
+        _check_whole(name, given.get("normalisation"))
+        values["normalisation"], sources["normalisation"] = OF_BYTES, "the type of its input"
     if facts["logits"] is not None:
         values["output"] = "logits" if facts["logits"] else "probabilities"
         sources["output"] = "its predictions"
@@ -186,6 +190,15 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
         samples=answers,
         native=native,
     )
+
+
+def _check_whole(name: str, given: Any) -> None:
+    """Refuses a usual normalisation whose pixels an input of whole numbers would round."""
+    if isinstance(given, str) and given in user_models.NORMALISATIONS and given != OF_BYTES:
+        raise ParameterError(
+            f"{name}: expected normalisation {OF_BYTES}, as its input holds whole numbers, got "
+            f"{given}."
+        )
 
 
 def _shape(size: Any) -> tuple[int, int] | None:

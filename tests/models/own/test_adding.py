@@ -178,6 +178,22 @@ def test_sigmoids_are_not_taken_for_logits(
     assert not (folder / "models.toml").exists()
 
 
+def test_an_input_of_whole_numbers_takes_the_values_of_pixels(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = onnx.small_model(
+        image=onnx.value("image", ["n", 3, 8, 8], onnx.UINT8),
+        before=[onnx.node("Cast", ["image"], ["real"], to=onnx.FLOAT)],
+        first="real",
+    )
+    (folder / "bytes.onnx").write_bytes(content)
+    (folder / "ten.txt").write_text("\n".join("abcdefghij"))
+    found = added(capsys, "bytes.onnx", "--labels", "ten.txt", "--dry-run")
+    assert (found["entry"]["normalisation"], found["missing"]) == ("0..255", [])
+    assert run("add", "bytes.onnx", "--labels", "ten.txt", "--normalisation", "torch") == 2
+    assert "whole numbers, got torch" in capsys.readouterr().err
+
+
 def test_classes_in_the_file_become_its_labels(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
