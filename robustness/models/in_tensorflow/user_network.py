@@ -28,6 +28,9 @@ SIMPLEX_TOLERANCE = 1e-3
 _CHANGE_NOTHING = {"Dropout", "SpatialDropout2D", "ZeroPadding2D", "Rescaling", "Normalization"}
 """Layers that are not stages: they do not change features, or belong to the input."""
 
+_AGREEMENT = 1e-4
+"""Largest difference between answers to the same image, relative to the largest of them."""
+
 _CONFIG = "config.json"
 _LARGEST_CONFIG = 8 * 2**20
 _MOST_FILES = 10_000
@@ -276,16 +279,22 @@ def other_classes(found: int, named: int) -> str:
 
 
 def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
-    """Runs the model on two images and checks its outputs."""
-    tf = tensorflow()
+    """Runs the model twice on two images and checks its outputs."""
     pictures = np.random.default_rng(0).random((2, *record.shape, 3), np.float32)
-    pictures = (pictures * record.normalisation.scale).astype(np.float32)
+    images = tensorflow().constant((pictures * record.normalisation.scale).astype(np.float32))
     try:
-        answers = network(tf.constant(pictures), training=False).numpy().astype(np.float64)
+        answers, again = (
+            network(images, training=False).numpy().astype(np.float64) for _ in range(2)
+        )
     except Exception as error:  # a graph may fail in any way on its first image
         raise WeightsError(
             f"the model fails on an image of its own size ({type(error).__name__})."
         ) from error
+    if not np.allclose(answers, again, rtol=0, atol=_AGREEMENT * max(1.0, np.abs(answers).max())):
+        raise WeightsError(
+            "its answers to the same image differ, as if it drew random numbers; export it without "
+            "layers that do, such as augmentation."
+        )
     distribution = is_distribution(answers)
     if file.output == "logits" and distribution:
         raise WeightsError(

@@ -384,6 +384,15 @@ def not_a_saved_model(models_folder: Path) -> None:
     (models_folder / "digits.keras" / "saved_model.pb").write_bytes(b"nothing")
 
 
+def random_saved_model(models_folder: Path) -> None:
+    """Keras exports its layers of augmentation as they are in training."""
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    found = layers.Flatten()(layers.RandomTranslation(0.4, 0.4)(inputs))
+    network = keras().Model(inputs, layers.Dense(10, activation="softmax")(found))
+    network.export(models_folder / "digits.keras", verbose=False)
+
+
 def a_pipe(models_folder: Path) -> None:
     os.mkfifo(models_folder / "digits.keras")
 
@@ -409,6 +418,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "probabilities as logits": (saved(), {"output": "logits"}, "probabilities already"),
     "an unknown layer": (saved(), {"features": ["conv9"]}, "no layer 'conv9'.*pool2"),
     "no SavedModel": (not_a_saved_model, {}, "cannot be used as a SavedModel"),
+    "random numbers": (random_saved_model, {}, "answers to the same image differ"),
     "a pipe": (a_pipe, {}, "cannot be read: it is a pipe or device"),
     "a SavedModel with a pipe": (a_pipe_within, {}, "holds a pipe, a device or a broken link"),
 }
