@@ -16,7 +16,7 @@ from robustness.report.glossary import TERMS
 from robustness.ui.browser.html import html
 from robustness.ui.shown import results
 
-_IN_CATALOGUE = ["Family", "Study setting", "ImageNet-C", "Random"]
+_IN_CATALOGUE = ["Family", "Study setting", "ImageNet-C", "Random", "Source"]
 
 _TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
     "Study image": method_tables.fits,
