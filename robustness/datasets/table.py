@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,7 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = (row for row in csv.reader(file, strict=True) if row)
         names = next(rows)
+        _check_once(path, names)
         found: dict[str, list[str] | None] = dict.fromkeys(names)
         wanted = [name for name in found if _is_asked(name)]
         if others:
@@ -154,6 +156,7 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     most = max(_TEXT_FREE, _MAX_RATIO * size)
     _check(path, claimed.rows <= max(_ROWS_FREE, size), f"{claimed.rows:,} rows")
     schema = pq.read_schema(path)
+    _check_once(path, schema.names)
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
     wanted = [name for name in flat if _is_asked(name)]
     if not wanted:
@@ -172,6 +175,18 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     written = sum(_written_out(table[name]) for name in texts)
     _check(path, written <= most, f"{written:,} bytes of text")
     return table.to_pandas(ignore_metadata=True)
+
+
+def _check_once(path: Path, names: Sequence[str]) -> None:
+    """Raise ``ParameterError`` if two of the columns ``names`` differ in case or spaces alone."""
+    known: dict[str, str] = {}
+    for name in filter(_is_asked, names):
+        other = known.setdefault(name.strip().lower(), name)
+        if other != name or names.count(name) > 1:
+            raise ParameterError(
+                f"{path.name}: expected one column {name.strip().lower()!r}, got {other!r} and "
+                f"{name!r}: rename or remove one."
+            )
 
 
 def _is_asked(name: str) -> bool:

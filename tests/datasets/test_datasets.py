@@ -294,6 +294,8 @@ def test_a_comma_at_the_end_of_every_row_moves_no_column(tmp_path: Path) -> None
         (b"", "it is empty"),
         (b"name,label\nx.png,1\n", "expected a column 'path'.*got the columns name, label"),
         (b"path,label\nx.png,1\nx.png,2\n", "two labels for .*'1' and '2'"),
+        (b"path,Path\nx.png,y.png\n", "expected one column 'path', got 'path' and 'Path'"),
+        (b"path,label,label\nx.png,1,2\n", "expected one column 'label'"),
         (b"\xff\xfe\x00\x81", "cannot be read as a table"),
         (b"path,label\n", "no images"),
     ],
