@@ -61,6 +61,13 @@ def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
     return "" if entry[name] is None else f"{entry[name]:{form}}{in_brackets(entry, name, form)}"
 
 
+def in_points(entry: Entry, name: str) -> str:
+    """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"."""
+    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+    told = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * entry[name]:+.1f}{told}"
+
+
 def figure(name: str, form: str) -> Callable[[Entry], str]:
     """A function from an entry to its figure ``name`` as text; "" if there is none."""
     return lambda entry: "" if entry[name] is None else f"{entry[name]:{form}}"

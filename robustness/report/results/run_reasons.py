@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robustness.base.text import counted, visible
 from robustness.charts import dataset
 from robustness.charts.failures import change_counts, embedding_map, failing_alone, risk_coverage
-from robustness.charts.tables import Column, Entry, Table, figure, with_interval
+from robustness.charts.tables import Column, Entry, Table, figure, in_points, with_interval
 from robustness.evaluation.condition import perturbation_label, short
 from robustness.report.content import Beside, Block, Chart, Chooser, Section, Text, Titled
 from robustness.report.wording import model
@@ -141,7 +141,7 @@ _MAJORITY: Sequence[Column] = (
     ("Majority", lambda entry: with_interval(entry, "rate")),
     ("Best model", lambda entry: model(entry["best"])),
     ("Its rate", figure("best_rate", ".1%")),
-    ("Majority minus best", lambda entry: with_interval(entry, "difference", "+.1%")),
+    ("Majority minus best, points", lambda entry: in_points(entry, "difference")),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.charts.tables import Column, Entry, Table
+from robustness.charts.tables import Column, Entry, Table, in_points
 from robustness.evaluation.condition import short
 from robustness.remedies import parse
 from robustness.remedies.on_prediction import APART
@@ -99,17 +99,11 @@ def _gains(found: RemedyFigures) -> list[Column]:
         ("Model", lambda entry: model(entry["model"])),
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (f"Gain in {_quantity(found).lower()}, points", _points),
+        (f"Gain in {_quantity(found).lower()}, points", lambda entry: in_points(entry, "gain")),
         ("Change on originals, points", _on_originals),
         ("Time", _time),
         ("Verdict", _verdict),
     ]
-
-
-def _points(entry: Entry) -> str:
-    low, high = entry["gain_low"], entry["gain_high"]
-    told = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"{100 * entry['gain']:+.1f}{told}"
 
 
 def _on_originals(entry: Entry) -> str:
