@@ -71,7 +71,11 @@ class EvaluatedRun(Run):
 
         told = report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in told.answer]
-        parts += [_table(titled.table.head, titled.table.rows) for titled in told.brief[:1]]
+        parts += [
+            _table(block.table.head, block.table.rows)
+            for block in told.brief[:1]
+            if isinstance(block, report.Titled)
+        ]
         if self.raced is not None:
             return "\n".join(parts)
         found = self.figures()

@@ -84,8 +84,10 @@ def choose_command(options: argparse.Namespace) -> int:
 
     weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
     console.say("\n".join(found.sentences))
-    tables = [run_choice.table(found.models, found.quantity, found.abstaining)]
+    entries = run_choice.priced({}, found)
+    tables = [run_choice.table(entries, found.quantity, found.abstaining)]
     for run in opened:
         tables += run_race.tables(run, run.raced) if run.raced is not None else []
-    console.say(report.printed_blocks([*tables, *map(report.Text, weighted)]))
+    notes = [*run_choice.dominated(entries, found.quantity), *map(report.Text, weighted)]
+    console.say(report.printed_blocks([*tables, *notes]))
     return 0

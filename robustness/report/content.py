@@ -193,7 +193,7 @@ class Report:
     facts: Sequence[tuple[str, str]]
     cautions: Sequence[str]
     sections: Sequence[Section]
-    brief: Sequence[Titled]
+    brief: Sequence[Titled | Text]
     methods: Sequence[Printed]
     limits: Sequence[str]
     manifest: Mapping[str, Any]

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from robustness import api
+from robustness import api, report
 from robustness.base.errors import ParameterError
 from robustness.charts import trade
-from robustness.report.content import Chart, Chooser, Titled
+from robustness.report.content import Chooser, Text, Titled
 from robustness.report.results import run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from tests.support.made_up_runs import MadeUpRun, attacked, rows
@@ -145,7 +145,7 @@ def test_if_all_are_ruled_out_none_is_best() -> None:
     found = chosen(models_with([0.6, 0.9], 50), max_latency_ms=1)
     assert (found.best, found.worse, found.images) == ((), (), 0)
     assert [entry["status"] for entry in found.models] == ["ruled out"] * 2
-    table, _ = run_choice.blocks({}, found)
+    table, *_ = run_choice.blocks({}, found)
     assert isinstance(table, Titled)
     assert [row[0] for row in table.table.rows] == ["ruled out"] * 2
 
@@ -228,9 +228,15 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     losers = trade.dominated(entries, "latency_ms")
     first, second, third = NAMES[:3]
     assert losers == {second: [first], third: [first, second]}
-    (chart,) = against.read("latency_ms")
-    assert isinstance(chart, Chart)
-    assert "(by SqueezeNet 1.1) and EfficientNet-Lite1 (by SqueezeNet 1.1 and 1 more)" in chart.note
+    *_, told = section.blocks
+    assert isinstance(told, Text)
+    assert told.text.endswith(
+        "In perturbed accuracy and latency: EfficientNet-Lite0 (by SqueezeNet 1.1) and "
+        "EfficientNet-Lite1 (by SqueezeNet 1.1 and 1 more)."
+    )
+    written = report.of_run(run)
+    assert [*written.brief][-1] == told
+    assert report.printed(written).endswith(told.text)
     alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
     assert run_choice.trade_offs(alone, Figures(alone.frame())) is None
 

@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models, report, runs
 from robustness.charts.verdict import judged
-from robustness.report.content import Text
+from robustness.report.content import Text, Titled
 from robustness.statistics import SURVIVORS, TOO_FEW, WORST, cases, class_names
 from robustness.ui.dataset.saved_run import Opened
 from tests.support import pages
@@ -123,6 +123,7 @@ def test_a_page_shows_the_tables_and_sentences_of_the_report(shown: Shown) -> No
     text = html(app)
     assert escape(run.figures().choice.sentences[0]) in text
     for titled in told.brief[:2]:
+        assert isinstance(titled, Titled)
         for row in titled.table.rows:
             assert all(f">{escape(cell)}</td>" in text for cell in row)
     notes = [b.text for s in told.sections for b in s.printed if isinstance(b, Text)]

@@ -52,12 +52,15 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
         yield f"\n{_text(report.note)}"
     for caution in report.cautions:
         yield f"\n> {_text(caution)}"
-    for titled in report.brief:
-        yield from _table(titled, _text)
+    for block in report.brief:
+        if isinstance(block, Titled):
+            yield from _table(block, _text)
+        else:
+            yield f"\n{_text(block.text)}"
     for section in report.sections:
-        for block in section.printed:
-            if isinstance(block, Film):
-                yield f"\nThe HTML report plays a film: {_text(block.title)}."
+        for shown in section.printed:
+            if isinstance(shown, Film):
+                yield f"\nThe HTML report plays a film: {_text(shown.title)}."
     yield "\n### Limits\n"
     for limit in report.limits:
         yield f"- {_text(limit)}"

@@ -57,8 +57,9 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
     found = found or run.figures()
     tried = remedy_figures(run)
     helps = ((run_remedies.QUESTION, run_remedies.answer(tried)),) if tried.gains else ()
+    choice = run_choice.section(run, found)
     sections = [
-        run_choice.section(run, found),
+        choice,
         run_choice.trade_offs(run, found),
         run_sections.ranking(found),
         run_sections.perturbations(found),
@@ -81,7 +82,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         facts=_facts(run, found.images, run.row_count),
         cautions=_cautions(run, found),
         sections=[section for section in sections if section is not None],
-        brief=run_sections.brief(found),
+        brief=run_sections.brief(found, choice),
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),

@@ -65,7 +65,30 @@ def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
         rule += f" {_REMEDIES}"
     if chosen.abstaining:
         rule += f" {_ABSTAINING}"
-    return [table(entries, chosen.quantity, chosen.abstaining), Text(_SHORT, rule)]
+    return [
+        table(entries, chosen.quantity, chosen.abstaining),
+        Text(_SHORT, rule),
+        *dominated(entries, chosen.quantity),
+    ]
+
+
+def dominated(entries: Sequence[Entry], quantity: str) -> list[Text]:
+    """Which models, without remedies, others dominate in ``quantity`` and in what they cost."""
+    scored = [entry for entry in entries if entry["robust"] is not None and not entry["remedy"]]
+    axes = trade.across(scored)
+    told: list[str] = []
+    for name in axes:
+        losers = trade.dominated(scored, name)
+        if losers:
+            each = [f"{model(worse)} (by {_first_of(better)})" for worse, better in losers.items()]
+            other = trade.AXES[name].title.lower()
+            told.append(
+                f"{'In' if told else 'Dominated in'} {dataset.QUANTITIES[quantity].lower()} and "
+                f"{'original ' if name == 'accuracy' else ''}{other}: {listed(each, 4)}."
+            )
+    if axes and not told:
+        told = ["No model is dominated."]
+    return [Text(" ".join(told), _DOMINATES)] if told else []
 
 
 def trade_offs(run: Run, found: Figures) -> Section | None:
@@ -122,15 +145,9 @@ def table(entries: Sequence[Entry], quantity: str, abstaining: Sequence[Entry] =
 
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
-    losers = trade.dominated(scored, name)
     note = ""
-    if len(scored) - len(losers) > 1:
-        note = "The dotted line joins the models that no other dominates."
-    if losers:
-        each = [f"{model(worse)} (by {_first_of(better)})" for worse, better in losers.items()]
-        note += f" Dominated: {listed(each, 4)}."
-    if note:
-        note += f" {_DOMINATES}"
+    if len(scored) - len(trade.dominated(scored, name)) > 1:
+        note = f"The dotted line joins the models that no other dominates. {_DOMINATES}"
     if name == "accuracy" and expected(scored):
         note += f" The dashed line is fitted to the logits of these {len(scored)} models."
     note = note.strip()

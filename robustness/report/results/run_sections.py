@@ -236,15 +236,15 @@ def unreadable(images: Sequence[tuple[str, str]]) -> Section | None:
     return Section("Unreadable images", [Titled(f"{len(images):,} unreadable{shown}", table, True)])
 
 
-def brief(found: Figures) -> list[Titled]:
-    """The tables of a model card and of the command line."""
+def brief(found: Figures, choice: Section | None) -> list[Titled | Text]:
+    """The tables of a model card and of the command line; of several models, the ``choice``."""
     ranked, pairs = found.ranking(), found.pairs()
     names = [entry["model"] for entry in ranked]
     rows = [
         (series, *(_over_strengths(mine, one) for one in names))
         for series, mine in dataset.grouped(found.over_strengths, "series").items()
     ]
-    told = [Titled("Ranking", tables.ranking(ranked, found.ranked_by))]
+    told: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, found.ranked_by))]
     if pairs:
         what = dataset.QUANTITIES[pairs[0]["quantity"]].lower()
         told.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
@@ -252,7 +252,10 @@ def brief(found: Figures) -> list[Titled]:
         robust = label_tables.robust_accuracy(found.robust_accuracy)
         told.append(Titled("Robust accuracy", robust))
     each = Table(("Perturbation", *map(model, names)), rows)
-    return [*told, Titled("Consistency under each perturbation, with 95% intervals", each)]
+    told.append(Titled("Consistency under each perturbation, with 95% intervals", each))
+    if choice and len(names) > 1:
+        told += [block for block in choice.blocks if isinstance(block, Titled | Text)]
+    return told
 
 
 def _over_strengths(entries: Sequence[Entry], name: str) -> str:
