@@ -88,7 +88,7 @@ def dominated(entries: Sequence[Entry], quantity: str) -> list[Text]:
             )
     if axes and not told:
         told = ["No model is dominated."]
-    return [Text(" ".join(told), _DOMINATES)] if told else []
+    return [Text(" ".join([*told, _DOMINATES]))] if told else []
 
 
 def trade_offs(run: Run, found: Figures) -> Section | None:
@@ -147,7 +147,7 @@ def table(entries: Sequence[Entry], quantity: str, abstaining: Sequence[Entry] =
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     note = ""
     if len(scored) - len(trade.dominated(scored, name)) > 1:
-        note = f"The dotted line joins the models that no other dominates. {_DOMINATES}"
+        note = "The dotted line joins the models that no other dominates."
     if name == "accuracy" and expected(scored):
         note += f" The dashed line is fitted to the logits of these {len(scored)} models."
     note = note.strip()
