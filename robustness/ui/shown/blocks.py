@@ -51,7 +51,7 @@ def folded(
     key = "show_" + "_".join(re.findall(r"\w+", title.lower()))
     if link in st.query_params and key not in st.session_state:
         st.session_state[key] = True
-    label = f"**{plain(title)}** {plain(about)}"
+    label = f"**{plain(title)}**" + (f" · {plain(about)}" if about else "")
     drawn = st.expander(label, expanded=opened, key=key, bind="query-params")
     return drawn if drawn.open else None
 
