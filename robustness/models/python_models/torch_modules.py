@@ -77,6 +77,8 @@ def opened_module(module: Any) -> LiveModel:
                 (torch.zeros(1, 3, *shape),),
                 str(path),
                 dynamo=False,
+                # In evaluation mode, but with its batch normalisations, which can be adapted.
+                training=torch.onnx.TrainingMode.PRESERVE,
                 input_names=["image"],
                 dynamic_axes={"image": {0: "n"}},
             )

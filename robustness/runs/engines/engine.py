@@ -9,7 +9,6 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -195,32 +194,42 @@ _ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
 def adaptation_of(job: Job) -> Adaptation:
     """The images of ``job`` that are not measured; those that cannot be read are left out."""
     if job.dataset not in _ADAPTATIONS:
-        under = partial(_under, weakref.ref(job.dataset), job.spec)
-        _ADAPTATIONS[job.dataset] = Adaptation(under, job.spec.conditions)
+        _ADAPTATIONS[job.dataset] = Adaptation(_Apart(job).under, job.spec.conditions)
     return _ADAPTATIONS[job.dataset]
 
 
-def _under(kept: weakref.ref[Dataset], spec: RunSpec, condition: Condition | None) -> Images:
-    """The images apart under ``condition``, as those that are measured are."""
-    dataset = kept()
-    assert dataset is not None, "what it belongs to is alive while it is asked"
-    found = []
-    for entry in dataset.apart:
-        with contextlib.suppress(ImageError):
-            if isinstance(condition, StoredCondition):
-                found.append(stored_image(dataset, entry, condition, spec.side))
-                continue
-            data = dataset.read(entry)
-            image = study_image(data, name=entry.name, fit=spec.fit, side=spec.side, patience=None)
-            picture = Picture.of(entry.name, image, fit=spec.fit)
-            asked = [] if condition is None else [condition]
-            found.append(frames([picture], asked, spec.seed)[0, -1])
-    if not found:
-        raise ParameterError(
-            f"Expected images that can be read for batch_norm to adapt to, got none of "
-            f"{len(dataset.apart)}. Leave the remedy out."
-        )
-    return np.stack(found)
+class _Apart:
+    """The images apart, each read once."""
+
+    def __init__(self, job: Job) -> None:
+        self._dataset = weakref.ref(job.dataset)  # which keeps this alive
+        self._spec = job.spec
+        self._read: dict[Entry, Picture] = {}
+
+    def under(self, condition: Condition | None) -> Images:
+        """They, as those that are measured are: under ``condition``, or for None the originals."""
+        spec, found = self._spec, []
+        dataset = self._dataset()
+        assert dataset is not None, "it is alive while its images are asked about"
+        for entry in dataset.apart:
+            with contextlib.suppress(ImageError):
+                if isinstance(condition, StoredCondition):
+                    found.append(stored_image(dataset, entry, condition, spec.side))
+                    continue
+                if entry not in self._read:
+                    data, name = dataset.read(entry), entry.name
+                    image = study_image(
+                        data, name=name, fit=spec.fit, side=spec.side, patience=None
+                    )
+                    self._read[entry] = Picture.of(name, image, fit=spec.fit)
+                asked = [] if condition is None else [condition]
+                found.append(frames([self._read[entry]], asked, spec.seed)[0, -1])
+        if not found:
+            raise ParameterError(
+                f"Expected images that can be read for batch_norm to adapt to, got none of "
+                f"{len(dataset.apart)}. Leave the remedy out."
+            )
+        return np.stack(found)
 
 
 def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
