@@ -38,6 +38,7 @@ class Trials:
         self._load = load
         self._given = adaptation
         self._together: dict[tuple[str, str], list[Floats]] = {}
+        self._attacked_together: dict[tuple[str, str, int], Mapping[int, Floats]] = {}
 
     def tried(
         self,
@@ -117,20 +118,26 @@ class Trials:
         self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain, place: int
     ) -> Mapping[int, Floats]:
         """Probabilities for the image ``place``, attacked through ``chain``, by condition."""
+        attacks = [(at, each) for at, each in enumerate(spec.conditions) if each.needs_model]
+        key = chain.id, classifier.record.labels().key, place
+        if not attacks or key in self._attacked_together:
+            return self._attacked_together.get(key, {})
+        found: dict[int, Floats] = {}
+        others = list(self._others(spec, classifier, chain))
+        if chain.several_models and not others:
+            return found  # the model itself
+        through = (
+            self._adaptation.adapted(classifier, chain)
+            if chain.adapts
+            else classifier.with_remedies(chain, others)
+        )
+        for at, condition in attacks:
+            image = condition.against(batch.pictures[place], spec.seed, through)
+            answer = through(image[None])
+            answer = among(answer, spec.classes) if spec.classes else answer
+            found[at] = answer.probabilities[0]
         if chain.several_models:
-            return {}  # an attack on one of the models is what is measured
-        found = {}
-        for at, condition in enumerate(spec.conditions):
-            if condition.needs_model:
-                through = (
-                    self._adaptation.adapted(classifier, chain)
-                    if chain.adapts
-                    else classifier.with_remedies(chain)
-                )
-                image = condition.against(batch.pictures[place], spec.seed, through)
-                answer = through(image[None])
-                answer = among(answer, spec.classes) if spec.classes else answer
-                found[at] = answer.probabilities[0]
+            self._attacked_together[key] = found
         return found
 
 

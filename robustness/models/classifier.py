@@ -76,13 +76,13 @@ class Classifier:
         network: Callable[[], Network],
         side: int,
         key: str = "",
-        remedied: tuple[Chain, Classifier] | None = None,
+        remedied: tuple[Chain, Sequence[Classifier]] | None = None,
         unfolded: Callable[[], Any] | None = None,
     ) -> None:
         """``forward`` answers; ``network`` gives the same in TensorFlow's graph, when it is needed.
 
         Two of one ``key`` give the same answers, in other processes too; it is empty for a network
-        that nobody can tell from others. ``remedied`` are the remedies and the model behind them.
+        that nobody can tell from others. ``remedied`` are the remedies and the models behind them.
         ``unfolded`` makes the same in OpenVINO, with its batch normalisations; without it they
         cannot be adapted. ``of`` makes one of a network that is there already.
         """
@@ -168,7 +168,12 @@ class Classifier:
         keys = [self.key, *(other.key for other in others)]
         key = "-".join([*keys, chain.id]) if all(keys) else ""
         return Classifier(
-            self.record, forward, lambda: self.graph, self.side, key, remedied=(chain, self)
+            self.record,
+            forward,
+            lambda: self.graph,
+            self.side,
+            key,
+            remedied=(chain, [self, *others]),
         )
 
     def _adapted(self, chain: Chain, apart: Floats) -> Classifier:
@@ -274,12 +279,15 @@ class Classifier:
     def gradients(self) -> Gradients | RemediedGradients:
         """The pass that attacks need, compiled when it is first asked for; through its remedies.
 
-        Raises ``GradientError`` for a model that cannot be differentiated.
+        Of models together it is the mean. Raises ``GradientError`` for a model that cannot be
+        differentiated.
         """
         if self._remedied is None:
             return self.graph.gradients
         chain, plain = self._remedied
-        return RemediedGradients(plain.gradients, chain, lambda views: plain(views).probabilities)
+        return RemediedGradients(
+            [each.gradients for each in plain], chain, lambda views: plain[0](views).probabilities
+        )
 
     def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         """Coordinates of ``images`` at each stage, shallow to deep, (N, N).

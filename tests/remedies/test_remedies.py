@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -168,21 +169,23 @@ def slope(images: Images, *_: object, **__: object) -> Any:
     return Slope(images.mean((1, 2, 3)), images.mean((1, 2)), gradient)
 
 
-def model(side: int = 112, name: str = "SqueezeNet", key: str = "") -> Classifier:
+def model(
+    side: int = 112, name: str = "SqueezeNet", key: str = "", climbed: Any = slope
+) -> Classifier:
     class Forward:
         stages, engine, exact = ("stage",), "", True
 
         def __call__(self, images: Images) -> Any:
             return answer(images)
 
-    network: Any = SimpleNamespace(gradients=slope)
+    network: Any = SimpleNamespace(gradients=climbed)
     forward: Any = Forward()
     return Classifier(MODELS[name], forward, lambda: network, side, key)
 
 
 def test_slopes_come_from_every_view_by_its_weight() -> None:
     chain = parse("flip")
-    found = RemediedGradients(slope, chain, lambda images: answer(images)[0])(  # type: ignore[arg-type]
+    found = RemediedGradients([slope], chain, lambda images: answer(images)[0])(  # type: ignore[list-item]
         PHOTOS, np.zeros(2, np.int32)
     )
     assert found.gradient[0, 10, 20, 0] == pytest.approx(0.5)
@@ -224,6 +227,16 @@ def test_the_key_behind_an_average_names_all_its_models() -> None:
     assert len(keys) == 2
     assert "" not in keys
     assert first.with_remedies("average", [model()]).key == ""
+
+
+def test_an_attack_on_models_together_climbs_the_mean_of_their_slopes() -> None:
+    def steeper(images: Images, *_: object) -> Any:
+        return replace(slope(images), gradient=np.full_like(images, 5))
+
+    together = model().with_remedies("average", [model(climbed=steeper)])
+    found = together.gradients(PHOTOS, np.zeros(2, np.int32))
+    assert found.gradient[0, 10, 20, 0] == pytest.approx((1 + 5) / 2)
+    assert found.gradient[0, 0, 0, 0] == pytest.approx((0 + 5) / 2)
 
 
 def test_texts_read_back_and_say_what_is_wrong() -> None:

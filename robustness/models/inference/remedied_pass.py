@@ -103,10 +103,11 @@ class RemediedGradients:
     """The slope of a model at the views of an image, passed back to the image.
 
     A step without a gradient, such as a median, counts as the identity: backward pass
-    differentiable approximation (Athalye, Carlini & Wagner, ICML 2018).
+    differentiable approximation (Athalye, Carlini & Wagner, ICML 2018). That of several models is
+    their mean: an attack on the averaged logits (Dong et al., CVPR 2018).
     """
 
-    gradients: Gradients | RemediedGradients
+    gradients: Sequence[Gradients | RemediedGradients]
     chain: Chain
     probabilities: Callable[[Floats], Floats]
 
@@ -115,7 +116,7 @@ class RemediedGradients:
     ) -> Slope:
         """As ``Gradients`` does."""
         views = self.chain.views(images)
-        slopes = [self.gradients(view, classes, rivals, **how) for view in views]
+        slopes = [self._mean(view, classes, rivals, **how) for view in views]
         answers = np.stack([self.probabilities(view) for view in views]) if len(views) > 1 else None
         weights = (
             np.ones((1, len(images)), np.float32)
@@ -133,3 +134,8 @@ class RemediedGradients:
             slope.scores * own[:, None] for slope, own in zip(slopes, weights, strict=True)
         )
         return Slope(np.asarray(lead), np.asarray(scores), back)
+
+    def _mean(self, view: Floats, classes: Classes, rivals: Classes | None, **how: Any) -> Slope:
+        found = [each(view, classes, rivals, **how) for each in self.gradients]
+        fields = ("lead", "scores", "gradient")
+        return Slope(*(np.mean([getattr(each, name) for each in found], 0) for name in fields))
