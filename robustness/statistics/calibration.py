@@ -86,11 +86,7 @@ def condition_errors(confidence: Floats, correct: Floats) -> ConditionErrors:
             side_by_side(*[found.each] * k), found.mean, np.repeat(found.by_chance, k)
         )
     values, seeming = _signed_gaps(confidence, correct, together=False)
-    step = max(1, _CELLS // max(1, len(values)))
-    blocks = [slice(at, at + step) for at in range(0, k, step)]
-    low, high = map(
-        np.concatenate, zip(*(difference_bounds(values[:, b]) for b in blocks), strict=True)
-    )
+    low, high = difference_bounds(values)
     error = mean_of_rows(values.T)
     return ConditionErrors(
         Estimates(error, np.maximum(low - seeming, 0.0), np.maximum(high, error)),
