@@ -212,7 +212,8 @@ def _output(name: str, answers: Floats) -> str:
         return "logits"
     raise ParameterError(
         f"{name}: expected output={_EXPECTED['output']}, since its answers do not tell: they are "
-        f"not negative and the values of an image sum to {answers[0].sum():.3g}."
+        f"not negative and the values of an image sum to {answers[0].sum():.3g}; if they come from "
+        "a sigmoid, leave it out."
     )
 
 
