@@ -18,7 +18,7 @@ from robustness.statistics.ranking import FEWEST_TO_PLAN
 @pytest.mark.parametrize(
     ("title", "words"),
     [
-        ("Fit", f"on {FIT_PHOTOGRAPHS} labelled photographs"),
+        ("Fit", f"on {FIT_PHOTOGRAPHS} labelled images, one per class"),
         ("Noise", f"{DRAWS} random changes"),
         ("Breaking strength", f"refined to {TOLERANCE:g} "),
         ("Breaking strength", f"below {CLOSE:g} times"),
