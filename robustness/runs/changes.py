@@ -27,10 +27,8 @@ def by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     ``share`` (of all changes), ``shared`` (what WordNet calls both), ``same_group`` (None if that
     is not known) and ``selection``.
     """
-    every_model = [grid.model for grid in grids]
-    sets = models.by_labels(every_model)
-    known = {name: labels for labels, names in sets for name in names}
-    counts = dict(zip(every_model, each_grid(_counts, grids), strict=True))
+    counts = {grid.model: _counts(grid) for grid in grids}  # one at a time: its arrays are large
+    known = {name: labels for labels, names in models.by_labels(counts) for name in names}
     return [
         {
             "model": model,

@@ -88,7 +88,8 @@ def curves(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
     Keys: ``model``, ``coverage``, ``risk`` (lists) and ``area`` under the curve, lower is better.
     """
-    return [entry for entry in each_grid(partial(_curve, column=column), some) if entry]
+    # One at a time: its arrays are large.
+    return [entry for grid in some if (entry := _curve(grid, column))]
 
 
 def _curve(grid: Grid, column: str) -> dict[str, Any]:
