@@ -91,7 +91,7 @@ def test_sweep_breaks_where_the_library_says_that_the_remedied_model_does(
 
 
 @pytest.mark.parametrize("command", ["study", "sweep", "predict"])
-@pytest.mark.parametrize("remedy", ["abstain", "tta+median"])
+@pytest.mark.parametrize("remedy", ["abstain", "batch_norm", "tta+median"])
 def test_what_one_image_cannot_try_is_refused(
     capsys: pytest.CaptureFixture[str], command: str, remedy: str
 ) -> None:

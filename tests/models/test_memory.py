@@ -54,7 +54,7 @@ def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaded, "digest", lambda record: record.name)
     monkeypatch.setattr(loaded, "require", lambda record: None)
     monkeypatch.setattr(loaded, "forward_pass", lambda *_: SimpleNamespace(engine="none"))
-    monkeypatch.setattr(loaded, "Classifier", lambda *_: object())
+    monkeypatch.setattr(loaded, "Classifier", lambda *_, **__: object())
     monkeypatch.setattr(memory, "give_back", lambda **_: None)
 
 
