@@ -53,11 +53,13 @@ class Forecast:
     startup_seconds: float | None = None
     memory_bytes: int | None = None
     tried: int = 0
+    each: int = 1
+    """Forward passes for one image under one condition: without remedies, and with each."""
 
     @property
     def passes(self) -> int:
         """Forward passes, without those of attacks."""
-        return self.images * (1 + self.conditions) * self.models
+        return self.images * (1 + self.conditions) * self.models * self.each
 
     @property
     def rows(self) -> int:
@@ -66,9 +68,10 @@ class Forecast:
     @property
     def size(self) -> str:
         """Such as "5 images × (10 conditions + the original) × 4 models: 220 forward passes"."""
+        views = f" × {self.each} with remedies" if self.each > 1 else ""
         return (
             f"{counted(self.images, 'image')} × ({counted(self.conditions, 'condition')} + the "
-            f"original) × {counted(self.models, 'model')}: {self.passes:,} forward passes"
+            f"original) × {counted(self.models, 'model')}{views}: {self.passes:,} forward passes"
         )
 
     @property
@@ -148,7 +151,12 @@ def _scaled(
         startup_seconds=startup,
         memory_bytes=peak_memory(),
         tried=images,
+        each=_each(plan.spec),
     )
+
+
+def _each(spec: RunSpec) -> int:
+    return 1 + sum(chain.passes for chain in spec.remedies if not chain.abstains)
 
 
 def _bytes(done: list[Chunk]) -> int:
@@ -168,10 +176,10 @@ def from_earlier(plan: Job, runs: Path) -> Forecast:
     rows = images * conditions * names
     earlier = None if _attacks(spec) else next(_earlier(runs, spec), None)
     if earlier is None:
-        return Forecast(images, conditions, names, (), rows * BYTES_A_ROW)
+        return Forecast(images, conditions, names, (), rows * BYTES_A_ROW, each=_each(spec))
     before = len(earlier.spec.conditions)
     a_row = sum(earlier.parts.values()) / (earlier.images * before * names)
-    a_frame = earlier.seconds / (earlier.images * (1 + before))
+    a_frame = earlier.seconds / (earlier.images * (1 + before)) / _each(earlier.spec) * _each(spec)
     return Forecast(
         images,
         conditions,
@@ -179,6 +187,7 @@ def from_earlier(plan: Job, runs: Path) -> Forecast:
         (f"at the rate of the run of {earlier.created[:10]}",),
         bytes_on_disk=round(rows * a_row),
         seconds=images * (1 + conditions) * a_frame,
+        each=_each(spec),
     )
 
 

@@ -22,6 +22,7 @@ from robustness.evaluation.spec import make_spec
 from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
+from robustness.runs.remedied import remedy_figures
 from robustness.ui.dataset import preflight, uploads
 from robustness.ui.session import run_link
 from robustness.ui.session.run_link import runs_folder
@@ -327,6 +328,19 @@ def give(app: AppTest, *names: str) -> AppTest:
     files = [(f"{name}.png", sample_bytes(name), "image/png") for name in names]
     app.file_uploader(key="dataset_upload").set_value(files)
     return app.run()
+
+
+def test_remedies_are_tried_by_a_run_of_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = run(PAGE, models="SqueezeNet", suite="My own choice", limit="2")
+    app.multiselect(key="tried_remedies").set_value(["batch_norm"]).run()
+    assert "at least 64 images" in texts(app).replace("\\", "")
+    app.multiselect(key="tried_remedies").set_value(["median"]).run()
+    made = runs.load(evaluate(app))
+    assert [chain.id for chain in made.manifest.spec.remedies] == ["median"]
+    assert remedy_figures(made).gains
 
 
 def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> None:

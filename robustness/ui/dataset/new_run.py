@@ -45,7 +45,14 @@ def new_run(model_names: Sequence[str], seed: int) -> None:
         request = request_input()
         if request is not None:
             specs = [
-                make_spec(names, request.conditions, seed=seed, fit=request.fit, side=side)
+                make_spec(
+                    names,
+                    request.conditions,
+                    seed=seed,
+                    fit=request.fit,
+                    side=side,
+                    remedies=request.remedies,
+                )
                 for side, names in by_side(request.side, model_names).items()
             ]
             _begin(request, specs)

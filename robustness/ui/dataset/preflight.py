@@ -85,8 +85,10 @@ def told(plan: Plan, looked: Look) -> str:
     """Images, classes and unreadable ones in one sentence, such as "20 images in 20 classes"."""
     images = counted(len(plan.dataset), "image")
     parts = [f"{images}{_classes(plan)}"]
+    if apart := len(plan.dataset.apart):
+        parts.append(f"{apart} more to adapt to, not measured")
     if looked.reasons:
-        among = "" if looked.tried == len(plan.dataset) else f" of the first {looked.tried}"
+        among = "" if looked.tried == len(plan.dataset) + apart else f" of the first {looked.tried}"
         parts.append(f"{len(looked.reasons):,}{among} unreadable")
     return "; ".join(parts)
 

@@ -24,6 +24,7 @@ from robustness.evaluation.suites import (
 )
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
+from robustness.remedies import REGISTRY as REMEDIES
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.dataset.uploads import upload
 from robustness.ui.session import access
@@ -60,7 +61,7 @@ class Request:
     """What the page's controls ask for.
 
     ``source`` is as ``open_dataset`` takes it, ``side`` as ``sides.by_side`` does. ``until`` is the
-    goal of a race, "" for every image.
+    goal of a race, "" for every image. ``remedies`` are the names of those that are tried.
     """
 
     source: str
@@ -70,6 +71,7 @@ class Request:
     fit: str
     side: str
     until: str = ""
+    remedies: tuple[str, ...] = ()
 
 
 def request_input() -> Request | None:
@@ -90,9 +92,20 @@ def request_input() -> Request | None:
             "once the best model or the order is certain, often after a tenth of the work. It does "
             "not say how each model fares under every perturbation.",
         )
+        remedies = st.multiselect(
+            "Remedies",
+            REMEDIES.names,
+            format_func=lambda name: REMEDIES[name].label,
+            key="tried_remedies",
+            bind="query-params",
+            placeholder="None; choose what may help",
+            help="Each is tried on every image under every perturbation, without training. The run "
+            "says what it gains, what it costs on originals, and how long it takes.",
+        )
     if source is None or not conditions:
         return None
-    return Request(source, conditions, labelling, limit, fit, side, _UNTIL[until])
+    how = labelling, limit, fit, side, _UNTIL[until]
+    return Request(source, conditions, *how, tuple(remedies))
 
 
 def _source_input() -> str | None:
