@@ -153,7 +153,7 @@ _add(
 _add(
     "abstain",
     kind=ABSTENTION,
-    label="Abstain if unsure",
+    label="Abstain at low confidence",
     against="confident errors",
     source="Chow, IEEE Transactions on Information Theory 1970; the confidence that 95% of the "
     "originals reach",

@@ -92,9 +92,10 @@ class Keeper:
         self._stopping = True
         self._woken.set()
         PAUSES.concerns([])
-        for child in self._children.values():
+        for child in list(self._children.values()):
             child.end()
-        for child in self._children.values():
+        for child in list(self._children.values()):
+            child.end()  # one that began meanwhile, too
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(_SECONDS_TO_STOP)
         if self._lock is not None:
