@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import ParameterError, WeightsError
-from robustness.models.in_tensorflow.conversion import convert
+from robustness.base.errors import ParameterError, RobustnessError, WeightsError
+from robustness.models.in_tensorflow.conversion import unfolded
 from robustness.models.in_tensorflow.gradients import Gradients, Network
 from robustness.models.in_tensorflow.study_graph import StudyGraph
-from robustness.models.inference.adapting import Adaptable, unadaptable
+from robustness.models.inference.adapting import Adaptable
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.inference.kept import pass_of
 from robustness.models.inference.openvino_pass import OpenVinoPass
@@ -96,7 +96,7 @@ class Classifier:
         self._network: Network | None = None
         self._remedied = remedied
         self._unfolded = unfolded
-        self._adaptable: Adaptable | None = None
+        self._adaptable: Adaptable | str = ""
 
     @classmethod
     def of(
@@ -111,11 +111,9 @@ class Classifier:
         return cls(
             record,
             forward,
-            lambda: forward.network(record.label),
+            partial(forward.network, record.label),
             side,
-            unfolded=lambda: convert(StudyGraph(record, network, stages, side=side, folded=False))[
-                0
-            ],
+            unfolded=partial(unfolded, record, network, stages, side),
         )
 
     @property
@@ -143,9 +141,8 @@ class Classifier:
 
         chain = parse(remedies)
         if chain.adapts != (apart is not None):
-            raise ParameterError(
-                f"{chain.id} expects {'images' if chain.adapts else 'no images'} apart."
-            )
+            needs = "about 32 images to adapt to, as apart=" if chain.adapts else "no images apart"
+            raise ParameterError(f"{chain.id} expects {needs}.")
         if chain.abstains or chain.several_models != bool(others):
             needs = (
                 "a measured confidence: see the abstentions of a run"
@@ -196,11 +193,23 @@ class Classifier:
         Raises ``ParameterError`` for one without them.
         """
         with self._loading:
-            if self._adaptable is None:
-                if self._unfolded is None:
-                    raise ParameterError(unadaptable(self.record.name))
-                self._adaptable = Adaptable(self._unfolded(), self.record.name)
+            if not self._adaptable:
+                self._adaptable = self._made_adaptable()
+            if isinstance(self._adaptable, str):
+                raise ParameterError(self._adaptable)
             return self._adaptable
+
+    def _made_adaptable(self) -> Adaptable | str:
+        """The adaptable network, or why there is none, which is found out once."""
+        try:
+            if self._unfolded is not None:
+                return Adaptable(self._unfolded())
+        except RobustnessError:  # what it lacks is of no interest where it is left out
+            pass
+        return (
+            f"{self.record.name} cannot take batch_norm: it has no batch normalisations that can "
+            "be adapted, or they are folded into its weights. Leave the remedy or the model out."
+        )
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.

@@ -18,7 +18,7 @@ from robustness.models.file_formats.kinds import ONNXRUNTIME, is_graph_file, run
 from robustness.models.file_formats.kinds import TENSORFLOW as TFLITE_RUNTIME
 from robustness.models.graph_files.examine import examine, use_of
 from robustness.models.graph_files.native import NativePass
-from robustness.models.in_tensorflow.conversion import convert
+from robustness.models.in_tensorflow.conversion import unfolded
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.study_graph import StudyGraph
@@ -217,10 +217,10 @@ class Loaded:
             memory.give_back()
 
 
-def _graph(record: ModelRecord, side: int, *, folded: bool = True) -> StudyGraph:
+def _graph(record: ModelRecord, side: int) -> StudyGraph:
     with _building_graphs:
         network, stages = load_network(record)
-        return StudyGraph(record, network, stages, side=side, folded=folded)
+        return StudyGraph(record, network, stages, side=side)
 
 
 def _unfolded(record: ModelRecord, forward: ForwardPass, side: int) -> Callable[[], Any] | None:
@@ -230,7 +230,12 @@ def _unfolded(record: ModelRecord, forward: ForwardPass, side: int) -> Callable[
     file = record.weights
     if isinstance(file, UserFile) and is_graph_file(file.path):
         return lambda: forward.model
-    return lambda: convert(_graph(record, side, folded=False))[0]
+
+    def made() -> Any:
+        with _building_graphs:
+            return unfolded(record, *load_network(record), side)
+
+    return made
 
 
 LOADED = Loaded()

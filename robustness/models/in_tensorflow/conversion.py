@@ -12,7 +12,7 @@ from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.openvino_core import first_line
 from robustness.models.inference.openvino_pass import OpenVinoPass
-from robustness.models.model_record import UserFile
+from robustness.models.model_record import ModelRecord, Stages, UserFile
 
 TOLERANCE = 1e-4
 """Largest accepted difference of a probability. In float32 both differ by less than 1e-6; a network
@@ -56,6 +56,14 @@ def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
     if not difference <= TOLERANCE:
         raise RefusalError(f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}")
     return model, result
+
+
+def unfolded(record: ModelRecord, network: Any, stages: Stages, side: int) -> Any:
+    """The OpenVINO model of ``network``, as ``convert`` makes it, with its batch normalisations.
+
+    Raises ``ParameterError`` for a network without any, ``RefusalError`` as ``convert`` does.
+    """
+    return convert(StudyGraph(record, network, stages, side=side, folded=False))[0]
 
 
 def _has_functions(graph: StudyGraph) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.in_tensorflow.internals import readers, times_used
+from robustness.base.errors import ParameterError
+from robustness.models.in_tensorflow.internals import all_layers, readers, times_used
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 
 
@@ -59,9 +60,12 @@ def fuse_batch_normalisation(model: Any) -> Any:
     """A model that gives the same outputs as the functional ``model``, layer names kept.
 
     Each batch normalisation of channels is one operation of its graph, whose statistics can be
-    replaced.
+    replaced. Raises ``ParameterError`` for a model without any, or whose layers refuse to be
+    copied.
     """
     k, tf = keras(), tensorflow()
+    if not any(_is_fused(k.layers, layer) for layer in all_layers(model)):
+        raise ParameterError("Expected a network with batch normalisations, got one without.")
 
     class FusedNormalisation(k.layers.BatchNormalization):  # type: ignore[name-defined]
         def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
@@ -73,15 +77,24 @@ def fuse_batch_normalisation(model: Any) -> Any:
             )[0]
 
     def clone(layer: Any) -> Any:
-        fused = type(layer) is k.layers.BatchNormalization and _of_channels(layer)
+        fused = _is_fused(k.layers, layer)
         return (FusedNormalisation if fused else type(layer)).from_config(layer.get_config())
 
-    result = k.models.clone_model(model, clone_function=clone)
-    result.set_weights(model.get_weights())
+    try:
+        result = k.models.clone_model(model, clone_function=clone, recursive=True)
+        result.set_weights(model.get_weights())
+    except Exception as error:  # a layer of somebody's own may raise anything
+        raise ParameterError(
+            f"Expected layers that can be copied, got {type(error).__name__}."
+        ) from error
     for layer in result.layers:
         if isinstance(layer, k.layers.Normalization):
             layer.finalize_state()  # it computes with what this derives from its weights
     return result
+
+
+def _is_fused(layers: Any, layer: Any) -> bool:
+    return type(layer) is layers.BatchNormalization and _of_channels(layer)
 
 
 def _of_channels(normalisation: Any) -> bool:

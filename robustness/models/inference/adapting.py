@@ -7,7 +7,7 @@ training, which count as ``PRIOR`` images, and of those of images that are pertu
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from robustness.base.errors import ParameterError
 from robustness.models.inference.compiled import MOST, SOONEST, Compiled
 from robustness.models.inference.forward_pass import F32, Floats
+from robustness.models.inference.openvino_core import first_line
 
 PRIOR = 32
 """Images that the statistics of the training count as: as many as are adapted to, so that both
@@ -30,8 +31,8 @@ class Adaptable:
     Statistics are one vector, the means and variances of all channels of all layers.
     """
 
-    def __init__(self, model: Any, name: str) -> None:
-        """``model``, called ``name``, maps study images (N, S, S, 3) first to probabilities.
+    def __init__(self, model: Any) -> None:
+        """``model`` maps study images (N, S, S, 3) first of all to probabilities (N, classes).
 
         Raises ``ParameterError`` for a model without batch normalisations.
         """
@@ -44,7 +45,15 @@ class Adaptable:
             for length in [node.input(_MEAN).get_partial_shape()[0].get_length()] * 2
         ]
         if not self._lengths:
-            raise ParameterError(unadaptable(name))
+            raise ParameterError("Expected a graph with batch normalisations, got one without.")
+        shape = [size.get_length() for size in model.inputs[0].partial_shape[1:]]
+        try:  # a graph may be for one image alone, or not in float32
+            self._measuring((2, *shape))
+            self._with_input(shape)
+        except RuntimeError as error:
+            raise ParameterError(
+                f"Expected a graph in float32 of any batch ({first_line(error)})."
+            ) from error
 
     def statistics(self, sets: Iterable[Floats]) -> Iterator[Floats]:
         """The statistics adapted to each of ``sets`` of images, (N, S, S, 3) in [0, 1].
@@ -59,7 +68,7 @@ class Adaptable:
             yield np.concatenate(measure(images)).astype(np.float32)
 
     def _measuring(self, shape: tuple[int, ...]) -> Any:
-        """The model of images of ``shape`` whose outputs are the adapted statistics."""
+        """The network for a batch of ``shape`` that outputs its adapted statistics."""
         from openvino import opset15 as operations
 
         model = self._model.clone()
@@ -85,7 +94,7 @@ class Adaptable:
                 self._asked = Compiled(self._with_input(images.shape[1:]), F32, MOST, 1)
         return self._asked(images, statistics)[0]
 
-    def _with_input(self, shape: tuple[int, ...]) -> Any:
+    def _with_input(self, shape: Sequence[int]) -> Any:
         """The model for one image, with the statistics as a second input."""
         import openvino
         from openvino import opset15 as operations
@@ -113,14 +122,6 @@ class Adaptable:
                 node.input(place).replace_source_output(constant.output(0))
         model.validate_nodes_and_infer_types()
         return model
-
-
-def unadaptable(name: str) -> str:
-    """Why the model called ``name`` cannot be adapted."""
-    return (
-        f"{name} cannot take batch_norm: it has no batch normalisations, or they are folded into "
-        "its weights. Leave the remedy or the model out."
-    )
 
 
 def _model(results: Any, parameters: Any) -> Any:

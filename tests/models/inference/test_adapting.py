@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.evaluation.adaptation import can_adapt
 from robustness.models import Classifier
+from robustness.models.in_tensorflow.conversion import RefusalError
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.inference.adapting import PRIOR
 from robustness.remedies import parse
@@ -106,7 +108,7 @@ def test_remedies_before_it_change_what_it_adapts_to(network: Any) -> None:
 
 
 def test_what_cannot_be_adapted_is_one_sentence(network: Any) -> None:
-    with pytest.raises(ParameterError, match="expects images apart"):
+    with pytest.raises(ParameterError, match="expects about 32 images to adapt to"):
         classifier(network).with_remedies("batch_norm")
     with pytest.raises(ParameterError, match="expects no images apart"):
         classifier(network).with_remedies("median", apart=APART)
@@ -115,3 +117,30 @@ def test_what_cannot_be_adapted_is_one_sentence(network: Any) -> None:
     plain = keras().Model(given, keras().layers.Dense(1000, activation="softmax")(values))
     with pytest.raises(ParameterError, match="no batch normalisations"):
         classifier(plain).with_remedies("batch_norm", apart=APART)
+
+
+def test_a_network_that_cannot_be_adapted_is_made_once(network: Any) -> None:
+    known = classifier(network)
+    tried = []
+
+    def unfolded() -> Any:
+        tried.append(1)
+        raise RefusalError("OpenVINO cannot take it")
+
+    refused = Classifier(known.record, known.forward, lambda: known.graph, SIDE, unfolded=unfolded)
+    for _ in range(2):
+        assert not can_adapt(refused)
+    assert len(tried) == 1
+    assert can_adapt(known)
+
+
+def test_networks_within_a_network_are_adapted_as_well(network: Any) -> None:
+    k = keras()
+    given = k.Input((SIDE, SIDE, 3))
+    base = k.Model(network.inputs, network.get_layer("pooled").output)
+    values = k.layers.Reshape((6,), name="pooled_again")(base(given))
+    outer = k.Model(given, network.layers[-1](network.layers[-2](values)))
+    stages = (("features", "pooled_again"),)
+    found = Classifier.of(RECORD, outer, stages, side=SIDE).with_remedies("batch_norm", apart=APART)
+    wanted = classifier(network).with_remedies("batch_norm", apart=APART)(ASKED)
+    np.testing.assert_allclose(found(ASKED).probabilities, wanted.probabilities, atol=1e-6)
