@@ -49,28 +49,32 @@ def _sentence(name: str, own: Sequence[Gain], count: int) -> str:
     helpful = sorted((g for g in own if g.helpful), key=lambda g: -g.gain)
     helped = {gain.condition for gain in helpful}
     rest = [short(c) for c in dict.fromkeys(gain.condition for gain in own) if c not in helped]
-    parts = [_gain(gain) for gain in helpful[:_NAMED]]
+    named: dict[tuple[str, int], list[Gain]] = {}
+    for gain in helpful[:_NAMED]:
+        named.setdefault((gain.remedy, round(100 * gain.cost_on_originals)), []).append(gain)
+    parts = [_gains_of(remedy, cost, gains) for (remedy, cost), gains in named.items()]
     if rest:
         parts.append(f"nothing tried helps significantly under {listed(rest, _NAMED)}")
     text = "; ".join(parts)
     return f"{model(name)}: {text}." if count > 1 else f"{text[:1].upper()}{text[1:]}."
 
 
-def _gain(gain: Gain) -> str:
-    low, high = 100 * (gain.gain_low or 0), 100 * (gain.gain_high or 0)
-    cost = round(100 * gain.cost_on_originals)
+def _gains_of(remedy: str, cost: int, gains: Sequence[Gain]) -> str:
+    told = [
+        f"{100 * gain.gain:.0f}{'' if at else ' points'} ({100 * (gain.gain_low or 0):.0f} to "
+        f"{100 * (gain.gain_high or 0):.0f}) under {short(gain.condition)}"
+        for at, gain in enumerate(gains)
+    ]
     price = "costs nothing" if cost == 0 else f"costs {cost}" if cost > 0 else f"gains {-cost}"
-    return (
-        f"{parse(gain.remedy).label} gains {100 * gain.gain:.0f} points ({low:.0f} to {high:.0f}) "
-        f"under {short(gain.condition)} and {price} on originals"
-    )
+    comma = "," if len(gains) > 1 else ""
+    return f"{parse(remedy).label} gains {listed(told)}{comma} and {price} on originals"
 
 
 def section(found: RemedyFigures) -> Section | None:
     """The gains and the abstentions; None for a run without remedies."""
     blocks: list[Block] = []
     if found.gains:
-        rows, columns = found.as_rows(), _gains(found)
+        rows, columns = found.as_rows(), _columns(found)
         chosen = [row for row in rows if _verdict(row)]
         blocks += [
             Text(answer(found), _RULE),
@@ -94,7 +98,7 @@ def _quantity(found: RemedyFigures) -> str:
     return names[found.labelled]
 
 
-def _gains(found: RemedyFigures) -> list[Column]:
+def _columns(found: RemedyFigures) -> list[Column]:
     return [
         ("Model", lambda entry: model(entry["model"])),
         ("Condition", lambda entry: short(entry["condition"])),
