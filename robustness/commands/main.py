@@ -34,6 +34,7 @@ from robustness.commands import (
     study,
 )
 from robustness.commands.console import OutputError, remark
+from robustness.commands.options import LISTS
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -62,13 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     something wrong; 2 for bad input, or when the output or a file cannot be read or written; 130
     when interrupted.
     """
-    options = _parser().parse_args(_values_joined(sys.argv[1:] if arguments is None else arguments))
+    options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _end(options)
     except OutputError as error:
         return _without_output(error)
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """The options in ``words``; exits with a sentence if they are not understood."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        before = [word.partition("=")[0] for word in words[: words.index(unknown[0])]]
+        lists = [] if unknown[0].startswith("-") else [word for word in before if word in LISTS]
+        hint = f"; separate the values of {lists[-1]} with commas, as in A,B" if lists else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
 
 
 def _values_joined(arguments: Sequence[str]) -> list[str]:

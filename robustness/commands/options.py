@@ -74,6 +74,12 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 }
 """Options with the same meaning in every command."""
 
+LISTS = (
+    *("--models", "--perturbations", "--conditions", "--remedies"),
+    *("--strength", "--severities", "--epsilon", "--features"),
+)
+"""Options that may take several values, separated by commas."""
+
 
 def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) -> None:
     """Add ``options`` of ``SHARED`` to ``command``, with ``changes`` to each."""

@@ -186,6 +186,12 @@ def test_study_that_cannot_write_prints_no_result(
         (["study", COFFEE, "--perturbations", ""], "expected names"),
         (["guess"], "guess"),
         (["perturbations", "--jsonn"], "--jsonn"),
+        (
+            ["evaluate", ".", "--models", "A", "B"],
+            ": B; separate the values of --models with commas",
+        ),
+        (["evaluate", "--conditions=fog=1", "B", "."], ": .; separate the values of --conditions"),
+        (["runs", "export", "A", "B", "--to", "c.zip"], "arguments: B"),
     ],
     ids=" ".join,
 )
