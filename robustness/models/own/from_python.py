@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
-from robustness.models.graph_files.native import prepared
 from robustness.models.graph_files.study_model import Use
 from robustness.models.in_tensorflow.user_network import is_distribution
 from robustness.models.loaded import LOADED
@@ -27,12 +27,18 @@ from robustness.models.own.proposal import IMAGENET_LABELS, are_imagenet, propos
 from robustness.models.own.trial import value_of
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.calls import Caller, Floats
-from robustness.models.python_models.function_pass import problem, trial_images, use_of_answers
+from robustness.models.python_models.function_pass import (
+    as_shown,
+    problem,
+    trial_images,
+    use_of_answers,
+)
 from robustness.models.python_models.graphs import as_graph, new_folder, source_text
 from robustness.models.python_models.in_process import ADDED
 from robustness.models.python_models.kinds import opened
 from robustness.models.python_models.live_model import LiveModel
 from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonModel
+from robustness.models.python_models.steadiness import warn_if_unsteady
 from robustness.pictures.fitting import STUDY_SIDE
 
 _WHERE = Path("add_model")
@@ -192,17 +198,20 @@ def _output_of(record: ModelRecord) -> str:
 
 
 def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Floats:
-    """The model's raw answers to two images; raises ``WeightsError`` if it gives none."""
+    """The model's raw answers to two images, with a warning if they change.
+
+    Raises ``WeightsError`` if it gives none.
+    """
     use = replace(use_of_answers(record, record.input_size), logits=True)
-    pixels = np.asarray(
-        prepared(trial_images(use.side), use, False, np.dtype(np.float32)), np.float32
-    )
-    caller = Caller(model.ask, calls, lambda rows, count: problem(use, rows, count))
+    pixels, check = as_shown(trial_images(use.side), use), partial(problem, use)
+    caller = Caller(model.ask, calls, check)
     found = caller.answers(["0", "1"], lambda places: pixels[places])
     for answer in found:
         if isinstance(answer, str):
             raise WeightsError(f"{record.name} cannot be used: {answer}.")
-    return np.stack([np.asarray(answer) for answer in found])
+    answers = np.stack([np.asarray(answer) for answer in found])
+    warn_if_unsteady(record.name, model.ask, calls, check, pixels, answers)
+    return answers
 
 
 def _output(name: str, answers: Floats) -> str:

@@ -18,6 +18,7 @@ from robustness.models.inference.forward_pass import Floats
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import Ask, Caller
 from robustness.models.python_models.record import PythonModel
+from robustness.models.python_models.steadiness import warn_if_unsteady
 from robustness.pictures.picture import image_digest
 
 STAGE = "answer"
@@ -33,35 +34,41 @@ class FunctionPass:
     def __init__(self, record: ModelRecord, model: PythonModel, ask: Ask, side: int) -> None:
         """Call the function on two images and check its answers.
 
-        Raises ``WeightsError`` where they are not.
+        Raises ``WeightsError`` if there are none. A function that ``models.toml`` names gets a
+        warning if they change; one of this process got it when it was added.
         """
         self.engine = f"Python, {model.kind}"
         self._record = record
         self._limit = model.limit
         self._use = use_of_answers(record, side)
-        self._caller = Caller(ask, model.calls, partial(problem, self._use))
+        check = partial(problem, self._use)
+        self._caller = Caller(ask, model.calls, check)
+        images = trial_images(side)
         try:
-            self(trial_images(side))
+            answers = self._answers(images)
         except AnswerError as error:
             raise WeightsError(str(error)) from error
+        if model.reference:
+            pixels = as_shown(images, self._use)
+            warn_if_unsteady(record.name, ask, model.calls, check, pixels, answers)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         """Raise ``AnswerError`` if an image has no answer; answers of the others are cached."""
+        probabilities = native_probabilities(self._answers(images), self._use)
+        return probabilities, {STAGE: probabilities}
 
-        def pixels(places: list[int]) -> Floats:
-            shown = prepared(images[places], self._use, False, np.dtype(np.float32))
-            return np.asarray(shown, np.float32)
-
-        found = self._caller.answers([image_digest(image) for image in images], pixels)
+    def _answers(self, images: Floats) -> Floats:
+        found = self._caller.answers(
+            [image_digest(image) for image in images],
+            lambda places: as_shown(images[places], self._use),
+        )
         reasons = [answer for answer in found if isinstance(answer, str)]
         if reasons:
             raise AnswerError(
                 f"{self._record.name} gave no answer for {len(reasons)} of {len(images)} versions "
                 f"of an image: {reasons[0]}."
             )
-        rows = np.stack([answer for answer in found if not isinstance(answer, str)])
-        probabilities = native_probabilities(rows, self._use)
-        return probabilities, {STAGE: probabilities}
+        return np.stack([answer for answer in found if not isinstance(answer, str)])
 
     @property
     def call_ms(self) -> float:
@@ -83,6 +90,11 @@ def use_of_answers(record: ModelRecord, side: int) -> Use:
     """How to read answers of the model of ``record`` to study images of ``side``."""
     assert isinstance(record.weights, UserFile), "a model of the user's"
     return use_of(record, record.weights, side)
+
+
+def as_shown(images: Floats, use: Use) -> Floats:
+    """Study images as the model sees them: resized and normalised, float32 (N, H, W, 3)."""
+    return np.asarray(prepared(images, use, False, np.dtype(np.float32)), np.float32)
 
 
 def trial_images(side: int) -> Floats:

@@ -15,10 +15,10 @@ import numpy as np
 
 from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
-from robustness.models.graph_files.native import native_probabilities, prepared
+from robustness.models.graph_files.native import native_probabilities
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import as_array
-from robustness.models.python_models.function_pass import trial_images, use_of_answers
+from robustness.models.python_models.function_pass import as_shown, trial_images, use_of_answers
 from robustness.models.python_models.live_model import LiveModel
 
 _TOLERANCE = 1e-3
@@ -57,7 +57,7 @@ def as_graph(
         return f"its graph could not be exported ({told})"
     shown = trial_images(classifier.side)
     use = use_of_answers(record, classifier.side)
-    rows = as_array(model.ask(prepared(shown, use, False, np.dtype(np.float32))))
+    rows = as_array(model.ask(as_shown(shown, use)))
     apart = np.abs(native_probabilities(rows, use) - classifier(shown).probabilities).max()
     if apart > _TOLERANCE:
         return f"the exported graph predicts otherwise (probabilities differ by {apart:.2g})"

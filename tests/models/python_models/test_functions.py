@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -124,6 +125,26 @@ def test_an_answer_that_is_none_gets_a_sentence(function: Any, said: str) -> Non
         api.add_model("colours", function, timeout=0.1, **DESCRIBED)
     assert str(caught.value).count("\n") == 0
     assert "colours" not in models.REGISTRY
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda pixels: logits(pixels) * np.random.default_rng().random(), "is random: .*call"),
+        (lambda pixels: logits(pixels) / pixels.std(), "alone otherwise than in a batch"),
+        (lambda pixels: logits(pixels / pixels.max()), "alone otherwise than in a batch"),
+        (lambda pixels: logits(pixels).squeeze(), r"no answer to one image alone .*\(3,\)"),
+        (lambda pixels: logits(pixels) + np.random.default_rng().normal(0, 1e-3), ""),
+    ],
+)
+def test_answers_that_change_get_a_sentence_when_the_model_is_added(
+    function: Any, said: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    api.add_model("colours", function, **DESCRIBED, output="logits")
+    api.load_model("colours")
+    found = [str(each.message) for each in recwarn]
+    assert len(found) == bool(said)
+    assert all(re.search(f"^colours .*{said}", text) for text in found)
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"timeout": -1.0}, {"retry": 1}, {"retries": "2"}])
@@ -280,6 +301,14 @@ def test_a_module_without_a_model_gets_a_sentence(
 ) -> None:
     described(models_folder, module, text)
     with pytest.raises(WeightsError, match=said):
+        api.load_model("digits")
+
+
+def test_a_random_function_of_models_toml_gets_a_sentence_when_it_is_loaded(
+    models_folder: Path,
+) -> None:
+    described(models_folder, "answers_at_random", MODULE.format("np.random.random(10)"))
+    with pytest.warns(UserWarning, match="^digits is random"):
         api.load_model("digits")
 
 

@@ -112,6 +112,21 @@ def test_a_torch_module_has_features_and_gradients(torch: Any) -> None:
     assert models.digest(api.add_model("digits", module, **given)) != digest
 
 
+def test_a_module_in_training_mode_is_measured_without_dropout_unless_that_is_its_own(
+    torch: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    class Always(torch.nn.Module):
+        def forward(self, images: Any) -> Any:
+            return torch.nn.functional.dropout(images.mean((2, 3)), training=True) - 1
+
+    module = torch.nn.Sequential(small_module(torch, 3), torch.nn.Dropout(0.9)).train()
+    given: dict[str, Any] = {"labels": ("a", "b", "c"), "input_size": 16, "normalisation": "0..1"}
+    api.add_model("steady", module, output="logits", **given)
+    assert not [each for each in recwarn if "steady" in str(each.message)]
+    api.add_model("odd", Always(), output="logits", **given)
+    assert [each for each in recwarn if "odd is random" in str(each.message)]
+
+
 def test_a_module_that_is_not_exported_is_asked_as_a_function(torch: Any) -> None:
     class Determinant(torch.nn.Module):
         def forward(self, images: Any) -> Any:
