@@ -54,6 +54,8 @@ class Compiled:
         left = range(len(parts), len(chunks))
         parts += [_outputs(requests[place % len(requests)]) for place in left]
         self._idle += requests
+        if len(parts) == 1:
+            return parts[0]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _request(self) -> Any:
