@@ -57,7 +57,7 @@ class Gate:
     """The condition under which a gated remedy acts on an image.
 
     ``detector`` measures an image; the gate opens above ``threshold``. ``false_alarms`` is the
-    share of the 100 originals used to set the threshold on which the gate opens.
+    share of originals, apart from those that set the threshold, on which it opens.
     """
 
     detector: Callable[[Levels], float]
