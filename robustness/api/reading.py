@@ -117,8 +117,8 @@ def choose(
     ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
     ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out. A
     difference below ``margin`` (a share) is a tie. With ``remedies`` each model behind each remedy
-    that ``run`` tried is a candidate, too; ``.abstaining`` tells of a run that tried to abstain.
-    Raises ``ParameterError`` for criteria that the run cannot answer.
+    that ``run`` tried is a candidate, too, with the limits on the model; ``.abstaining`` tells of a
+    run that tried to abstain. Raises ``ParameterError`` for criteria that the run cannot answer.
     """
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
     limits = None if budget is None else gate.read_budget(Path(budget))

@@ -88,11 +88,14 @@ def check_command(options: argparse.Namespace) -> int:
 
 def _part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
     """``budget`` without the limits on models that only other runs of ``every`` have."""
-    others = [n for other in every if other is not run for n in other.manifest.spec.model_names]
+    from robustness.runs import behind_remedies
+
+    def fits(rule: Rule, run: Run) -> bool:
+        names = [*run.manifest.spec.model_names, *behind_remedies.named(run)]
+        return any(fnmatchcase(name, rule.model) for name in names)
 
     def concerns(rule: Rule) -> bool:
-        own = any(fnmatchcase(name, rule.model) for name in run.manifest.spec.model_names)
-        return own or not any(fnmatchcase(name, rule.model) for name in others)
+        return fits(rule, run) or not any(fits(rule, other) for other in every)
 
     return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
 

@@ -54,7 +54,7 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         baseline=baseline,
         other=other,
         images=len(first & second),
-        differences=changes(shared_grids((baseline.rows, other.rows), images)),
+        differences=changes(shared_grids((baseline.rows.grids(), other.rows.grids()), images)),
         apart=(
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),

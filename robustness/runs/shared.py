@@ -10,26 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.evaluation.condition import effect
-from robustness.runs.queries import Rows
 from robustness.statistics.grid import ConditionKey, Grid, in_order
 
 Images = Mapping[str, int]
 """The place in the grids of each image, by what identifies it in both runs."""
 
 
-def shared_grids(rows: tuple[Rows, Rows], images: tuple[Images, Images]) -> list[Grid]:
+def shared_grids(
+    grids: tuple[Sequence[Grid], Sequence[Grid]], images: tuple[Images, Images]
+) -> list[Grid]:
     """One grid for each model of both runs, with the columns ``x_a`` and ``x_b`` of a flag ``x``.
 
-    Images are in the order of the first run; conditions have the ids of the second run and equal
-    effects. Conditions without a shared row are left out.
+    ``grids`` are those of each run. Images are in the order of the first run; conditions have the
+    ids of the second run and equal effects. Conditions without a shared row are left out.
     """
-    first, second = ({grid.model: grid for grid in each.grids()} for each in rows)
+    first, second = ({grid.model: grid for grid in each} for each in grids)
     models = [model for model in first if model in second]
     names = [name for name in images[0] if name in images[1]]
     if not models or not names:
         return []
-    known = {key.id: key for key in second[models[0]].conditions}
-    ids = _conditions(rows[0], rows[1])
+    keys_of = [each[models[0]].conditions for each in (first, second)]
+    known = {key.id: key for key in keys_of[1]}
+    ids = _conditions(*([key.id for key in keys] for keys in keys_of))
     order, keys = in_order(
         list(ids),
         [known[text].perturbation for text in ids],
@@ -57,13 +59,13 @@ def shared_grids(rows: tuple[Rows, Rows], images: tuple[Images, Images]) -> list
     ]
 
 
-def _conditions(first: Rows, second: Rows) -> dict[str, str]:
+def _conditions(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
     """The id in the first run of each condition of the second run, in the order of the first."""
     by_effect: dict[str, list[str]] = {}
-    for text, *_ in second.axes.conditions:
+    for text in second:
         by_effect.setdefault(effect(text), []).append(text)
     found: dict[str, str] = {}
-    for text, *_ in first.axes.conditions:
+    for text in first:
         for same in by_effect.get(effect(text), ()):
             found.setdefault(same, text)
     return found

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,91 +13,12 @@ from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement import Measurement, RemediedPrediction
-from robustness.remedies import parse_all
 from robustness.runs import Run
 from robustness.ui.dataset import decision
 from tests.support import pages
-from tests.support.made_up_saved_runs import ESPRESSO, TABBY, pictures, saved
+from tests.support.made_up_remedies import CONDITIONS, IMAGES, MODELS, Made
 from tests.support.pages import html
 from tests.support.places import ROOT
-
-MODELS = ("SqueezeNet", "EfficientNetLite0")
-CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.4}))
-IMAGES = 60
-COSTS: Any = {
-    "SqueezeNet": {"latency_ms": 4.0, "megabytes": 5.0, "memory_megabytes": 90.0},
-    "EfficientNetLite0": {"latency_ms": 10.0, "megabytes": 19.0, "memory_megabytes": 110.0},
-}
-ASKED = "median,flip,average,abstain"
-MILLISECONDS = {"median": 0.5, "flip": 0.25, "average": 0.125, "abstain": 0.0}
-
-Classes = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-
-
-class Made:
-    """Predictions drawn by chance, and the run that has them.
-
-    ``clean`` (images,) and ``top`` (images, conditions) are by remedy and model; "" is none, and
-    ``average`` has no model. ``sure`` (images, conditions) are confidences, by model.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        labelled: bool = True,
-        asked: str = ASKED,
-        conditions: Sequence[Condition] = CONDITIONS,
-    ) -> None:
-        rng = np.random.default_rng(1)
-        self.labelled = labelled
-        self.tried = [name for name in asked.split(",") if name != "abstain"]
-        self.labels = rng.choice([ESPRESSO, TABBY], IMAGES)
-        self.clean: dict[tuple[str, str], Classes] = {}
-        self.top: dict[tuple[str, str], Classes] = {}
-        keys = [(remedy, model) for remedy in ("", "median", "flip") for model in MODELS]
-        for place, key in enumerate([*keys, ("average", "")]):
-            self.clean[key] = self._drawn(rng, 0.9, self.labels)
-            self.top[key] = self._drawn(rng, 0.5 + 0.05 * place, np.stack([self.labels] * 2, 1))
-        self.sure = {model: rng.random((IMAGES, 2)) for model in MODELS}
-        self.sure_clean = {model: rng.random(IMAGES) for model in MODELS}
-        digests = pictures(folder / "set", [f"{number}.png" for number in range(IMAGES)])
-        self.run = saved(
-            folder / "runs" / "made",
-            digests,
-            dict.fromkeys(MODELS, 0.5),
-            source=folder / "set",
-            conditions=conditions,
-            remedies=parse_all(asked),
-            changed=self._row,
-        )
-        self.run.manifest = replace(self.run.manifest, costs=COSTS, remedies_ms=MILLISECONDS)
-        self.run.manifest.write(self.run.folder)
-
-    def _drawn(self, rng: np.random.Generator, share: float, labels: Classes) -> Classes:
-        return np.where(rng.random(labels.shape) < share, labels, ESPRESSO + TABBY - labels)
-
-    def _row(self, row: Measurement, place: int, at: int) -> Measurement:
-        model = row.model
-
-        def trial(remedy: str) -> RemediedPrediction:
-            key = remedy, "" if remedy == "average" else model
-            return RemediedPrediction(
-                remedy, int(self.clean[key][place]), 0.5, int(self.top[key][place, at]), 0.5
-            )
-
-        clean, top = int(self.clean["", model][place]), int(self.top["", model][place, at])
-        return replace(
-            row,
-            label=int(self.labels[place]) if self.labelled else None,
-            clean_top1=clean,
-            top1=top,
-            clean_probability=float(self.sure_clean[model][place]),
-            probability=float(self.sure[model][place, at]),
-            scores={**row.scores, "consistent": float(clean == top)},
-            remedies=tuple(trial(each) for each in self.tried),
-        )
 
 
 @pytest.fixture(scope="module")
@@ -244,14 +163,11 @@ def test_page_command_and_python_tell_the_same(
 
 def test_what_has_no_remedies_is_refused(made: Made, tmp_path: Path) -> None:
     without = Made(tmp_path, asked="abstain").run
-    budget = tmp_path / "gate.toml"
-    budget.write_text("[[limit]]\nmin_accuracy = 0.6\n")
-    asked: Sequence[tuple[Run | list[Run], Path | None, str]] = [
-        (without, None, "tried remedies"),
-        ([made.run, made.run], None, "one run"),
-        (made.run, budget, "budget"),
+    asked: Sequence[tuple[Run | list[Run], str]] = [
+        (without, "tried remedies"),
+        ([made.run, made.run], "one run"),
     ]
-    for run, limits, message in asked:
+    for run, message in asked:
         with pytest.raises(ParameterError, match=message):
-            api.choose(run, budget=limits, remedies=True)
+            api.choose(run, remedies=True)
     assert api.choose(without).abstaining

@@ -2,7 +2,9 @@
 
 from robustness.runs.gate.budget import LIMITS, Budget, read_budget
 from robustness.runs.gate.documents import as_dict, headline, junit, markdown
-from robustness.runs.gate.verdicts import BROKEN, KEPT, NOT_SHOWN, Check, check, race_limits
+from robustness.runs.gate.raced import race_limits
+from robustness.runs.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
+from robustness.runs.gate.verdicts import check
 
 __all__ = [
     "BROKEN",

@@ -16,11 +16,15 @@
     perturbation = "gaussian_*"
     strength = 0.6
     min_consistency = 0.5
+
+    [[limit]]                       # on models behind a remedy of the run
+    model = "EfficientNet*+median"
+    min_accuracy = 0.6
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,8 +32,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from robustness.base.errors import ParameterError
+from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
+from robustness.evaluation.condition import Condition
 
 ATTACK = "max_attack_success"
 """Only for attacks: the share of correct predictions they break."""
@@ -59,8 +66,9 @@ Pattern = Annotated[str, Field(min_length=1), expected("a name, or a pattern suc
 class Rule(StrictTable):
     """Limits and where they apply: a table ``[[limit]]`` of the file.
 
-    ``model`` and ``perturbation`` are patterns as of file names. Without a perturbation the limits
-    apply to all conditions together. ``strength`` restricts them to one. ``breaking_level`` is the
+    ``model`` and ``perturbation`` are patterns as of file names. A ``model`` with a + is one behind
+    a remedy; other patterns fit models without remedies. Without a perturbation the limits apply to
+    all conditions together. ``strength`` restricts them to one. ``breaking_level`` is the
     consistency below which a model counts as broken. ``limits`` are those that the table has.
     """
 
@@ -122,6 +130,11 @@ class Rule(StrictTable):
             raise RefusedError('a strength needs a perturbation: give one, such as "*" or "fog"')
         return self
 
+    @property
+    def on_remedies(self) -> bool:
+        """Whether it is on models behind remedies."""
+        return "+" in self.model
+
     def fits(self, model: str, perturbation: str | None, strength: float | None) -> bool:
         """Whether the rule applies; ``perturbation`` None stands for all conditions together."""
         if not fnmatchcase(model, self.model):
@@ -157,6 +170,42 @@ class Budget:
     rules: tuple[Rule, ...]
     baseline: str | None = None
     unsure_fails: bool = True
+
+    def check_patterns(
+        self,
+        rule: Rule,
+        models: Sequence[str],
+        conditions: Sequence[Condition],
+        behind: Sequence[str] = (),
+    ) -> None:
+        """Raise ``ParameterError`` for a pattern of ``rule`` that matches nothing in a run.
+
+        ``behind`` are the ids of its models behind remedies.
+        """
+        names = tuple(dict.fromkeys(condition.name for condition in conditions))
+        for what, pattern, known in (
+            ("model", rule.model, [*models, *(behind if rule.on_remedies else ())]),
+            ("perturbation", rule.perturbation or "*", names),
+        ):
+            if any(fnmatchcase(name, pattern) for name in known):
+                continue
+            if what == "model" and rule.on_remedies and not behind:
+                raise ParameterError(
+                    f"{self.path}: expected a run of all images that tried remedies for "
+                    f"{pattern!r}, got one without.",
+                    hint="Evaluate with --remedies.",
+                )
+            raise ParameterError(
+                f"{self.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, known)}."
+            )
+        if rule.strength is not None and not any(
+            rule.fits(model, condition.name, condition.strength)
+            for condition in conditions
+            for model in [*models, *behind]
+        ):
+            raise ParameterError(
+                f"{self.path}: the run has no {rule.perturbation} at strength {rule.strength:g}."
+            )
 
 
 def read_budget(path: Path) -> Budget:

@@ -15,7 +15,8 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import effect
 from robustness.runs import gate, racing
-from robustness.runs.candidates import candidates, costs, weighable, with_abstaining
+from robustness.runs.behind_remedies import weighable
+from robustness.runs.candidates import candidates, costs, with_abstaining
 from robustness.runs.saved import Run
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
@@ -36,14 +37,15 @@ def choose(
 ) -> ModelChoice:
     """The best model of one run, or of several of the same images, by ``criteria``.
 
-    ``budget`` rules out models that break it. Several runs count on the images and conditions that
-    all have; a model of more than one is taken from the first. With ``remedies`` each model behind
-    each remedy of a run is a candidate, too. Raises ``ParameterError`` for
-    criteria or a budget that a run cannot answer, and for runs that share nothing.
+    ``budget`` rules out candidates that break it. Several runs count on the images and conditions
+    that all have; a model of more than one is taken from the first. With ``remedies`` each model
+    behind each remedy of a run is a candidate, too, and a limit on a model is one on these. Raises
+    ``ParameterError`` for criteria or a budget that a run cannot answer, and for runs that share
+    nothing.
     """
     several = [chosen] if isinstance(chosen, Run) else list(chosen)
     if remedies:
-        _check_remedies(several, budget)
+        _check_remedies(several)
     for run in several:
         if not run.images:
             raise ParameterError(f"The run {run.id} has no image that could be read.")
@@ -57,7 +59,7 @@ def choose(
         return _raced(several[0], several[0].raced, criteria, budget)
     if len(several) == 1:
         (run,) = several
-        out = _ruled_out(run, budget)
+        out = _ruled_out(run, budget, remedies=remedies)
         return of_run(run, run.figures(), criteria, out, remedies=remedies)
     spent: dict[str, Cost] = {}
     out = {}
@@ -82,12 +84,7 @@ def of_run(
     return with_abstaining(run, chosen, (criteria or Criteria()).weights)
 
 
-def _check_remedies(several: Sequence[Run], budget: gate.Budget | None) -> None:
-    if budget is not None:
-        raise ParameterError(
-            "Expected remedies or a budget, got both: a budget checks models without remedies. "
-            "Leave one of them out."
-        )
+def _check_remedies(several: Sequence[Run]) -> None:
     if len(several) > 1:
         raise ParameterError(
             f"Expected one run to choose from with remedies, got {len(several)}: choose from each "
@@ -208,8 +205,8 @@ _UNKNOWN = dict.fromkeys(
 """What a race does not tell of a model."""
 
 
-def _ruled_out(run: Run, budget: gate.Budget | None) -> dict[str, str]:
+def _ruled_out(run: Run, budget: gate.Budget | None, *, remedies: bool = False) -> dict[str, str]:
     broken: dict[str, list[str]] = {}
-    for verdict in gate.check(budget, run).broken if budget else ():
+    for verdict in gate.check(budget, run, remedies=remedies).broken if budget else ():
         broken.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
     return {name: f"it breaks {some(limits, _NAMED)}" for name, limits in broken.items()}

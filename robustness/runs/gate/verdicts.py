@@ -7,23 +7,25 @@ images for an interval, it is not shown.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from glob import escape
+from typing import Any
 
-from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted, did_you_mean
-from robustness.evaluation.condition import Condition, named, perturbation_label
-from robustness.runs import Run, compare, racing
+from robustness.evaluation.condition import named, perturbation_label
+from robustness.runs import Run, compare
+from robustness.runs.behind_remedies import Behind, models_behind
+from robustness.runs.compare import identified
 from robustness.runs.compare import told as told_before
 from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
-from robustness.runs.racing import Limit, Race
-
-KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
+from robustness.runs.gate.raced import race_note, raced
+from robustness.runs.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
+from robustness.runs.shared import shared_grids
+from robustness.statistics.differences import changes
+from robustness.statistics.summaries import tables
 
 Entry = Mapping[str, Any]
 
@@ -34,87 +36,21 @@ _TOGETHER = dict.fromkeys(("condition", "perturbation", "strength"))
 """The condition of figures on all conditions together."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One limit on one model and condition; without ``perturbation``, on all conditions together.
-
-    ``where`` describes the condition. ``value`` is the figure, with its bounds ``low`` and ``high``
-    (None with too few images). A breaking strength covers all strengths, so its ``condition`` is
-    None; ``value`` and ``high`` are None if no strength of the run breaks the model. A race knows
-    bounds alone, so its ``value`` is None. ``of`` names
-    the figure as ``statistics`` does; for ``max_regression`` it is the robust accuracy under attack
-    on labelled images, otherwise the consistency.
-    """
-
-    model: str
-    where: str
-    condition: str | None
-    perturbation: str | None
-    strength: float | None
-    limit: str
-    wanted: float
-    value: float | None
-    low: float | None
-    high: float | None
-    outcome: str
-    images: int
-    of: str = "consistency"
-
-    @property
-    def sentence(self) -> str:
-        """The figure and the limit."""
-        if self.limit == BREAKING:
-            return f"{self.found}; wanted: not below {self.wanted:g}"
-        sign = "at least" if self.limit.startswith("min") else "at most"
-        pictures = counted(self.images, "image")
-        if self.limit == ATTACK:
-            pictures += " with a prediction to break"
-        return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
-
-    @property
-    def found(self) -> str:
-        """The figure with its interval."""
-        if self.limit == BREAKING:
-            low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
-            return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
-        of = " of robust accuracy" if self.of == "robust_accuracy" else ""
-        if self.value is None and self.low is not None and self.high is not None:
-            return f"{self.low:.1%} to {self.high:.1%}"  # of a race
-        if self.low is None or self.high is None:
-            return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} images: no interval)"
-        return f"{self.value:.1%}{of} ({self.low:.1%} to {self.high:.1%})"
-
-
-@dataclass(frozen=True)
-class Check:
-    """The verdicts on a run; ``broken`` are those that fail the gate.
-
-    ``notes`` name figures that earlier versions computed differently.
-    """
-
-    run: Run
-    budget: Budget
-    verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def broken(self) -> list[Verdict]:
-        failing = {BROKEN, NOT_SHOWN} if self.budget.unsure_fails else {BROKEN}
-        return [verdict for verdict in self.verdicts if verdict.outcome in failing]
-
-    @property
-    def passed(self) -> bool:
-        return not self.broken
-
-
-def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
+def check(
+    budget: Budget, run: Run, baseline: Run | None = None, *, remedies: bool = False
+) -> Check:
     """Check ``run`` against ``budget``; ``baseline`` is the run that the budget names.
 
-    Raises ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run,
-    needs labels or needs several strengths; ``RunError`` for a run without rows.
+    With ``remedies`` a limit on a model is one on it behind each remedy of ``run``, too. Raises
+    ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run, needs
+    labels or needs several strengths; ``RunError`` for a run without rows.
     """
+    behind: list[Behind] = []
+    if remedies or any(rule.on_remedies for rule in budget.rules):
+        behind = models_behind(run, run.rows.grids()) if run.manifest.race is None else []
     for rule in budget.rules:
-        _check_patterns(budget, rule, run.manifest.spec.model_names, run.conditions)
+        names = [each.id for each in behind]
+        budget.check_patterns(rule, run.manifest.spec.model_names, run.conditions, names)
         if baseline is None and set(rule.limits) & set(REGRESSIONS):
             raise ParameterError(
                 f"{budget.path}: a limit on regression needs a run to compare with: add "
@@ -123,18 +59,15 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
     if (race := run.manifest.race) is not None:
-        return Check(run, budget, tuple(_raced(budget, run, race.unit)), (race_note(run),))
-    told = run.figures()
-    before = () if baseline is None else baseline.manifest.spec.models
-    tables = Tables(
-        figures=[*({**entry, **_TOGETHER} for entry in told.summary), *told.by_perturbation],
-        differences=[] if baseline is None else compare(baseline, run).differences,
-        weights={name for name, _ in set(run.manifest.spec.models) & set(before)},
-        labelled=told.labelled,
-    )
+        return Check(run, budget, tuple(raced(budget, run, race.unit)), (race_note(run),))
+    rules = [*_extended(budget.rules, behind)] if remedies else budget.rules
+    own = _of_models(run, baseline)
+    further = _of_remedies(run, baseline, [e for e in behind if _named(rules, e)], own)
     found: dict[tuple[Any, ...], Verdict] = {}
-    for rule in budget.rules:
-        verdicts = list(_verdicts(budget, rule, tables))
+    for rule in rules:
+        verdicts = [*_verdicts(budget, rule, own)]
+        if rule.on_remedies:
+            verdicts += _verdicts(budget, rule, further)
         missing = set(rule.limits) - {verdict.limit for verdict in verdicts}
         if missing:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
@@ -146,119 +79,82 @@ def check(budget: Budget, run: Run, baseline: Run | None = None) -> Check:
     return Check(run, budget, tuple(found.values()), tuple(note for note in notes if note))
 
 
-RACED: Mapping[str, Literal["consistent", "correct", "drop"]] = {
-    "min_consistency": "consistent",
-    "min_accuracy": "correct",
-    "max_accuracy_drop": "drop",
-}
-"""Limits that a race can decide, with what they limit."""
+def _extended(rules: Sequence[Rule], behind: Sequence[Behind]) -> Iterator[Rule]:
+    """``rules``, each on a model followed by one for every remedy before it."""
+    for rule in rules:
+        yield rule
+        for each in [] if rule.on_remedies else behind:
+            if all(fnmatchcase(name, rule.model) for name in each.names):
+                yield rule.model_copy(update={"model": escape(each.id)})
 
 
-def race_limits(
-    budget: Budget, names: Sequence[str], conditions: Sequence[Condition]
-) -> dict[tuple[str, str, str], Limit]:
-    """The limits of ``budget`` for a race, by model, kind and condition, "" for all conditions.
-
-    Raises ``ParameterError`` for a limit that a race cannot decide.
-    """
-    found: dict[tuple[str, str, str], Limit] = {}
-    for rule in budget.rules:
-        _check_patterns(budget, rule, names, conditions)
-        for limit, wanted in rule.limits.items():
-            if limit not in RACED:
-                raise ParameterError(
-                    f"{budget.path}: expected limits among {', '.join(RACED)} for a race, got "
-                    f"{limit}: evaluate all images instead.",
-                    hint="Leave out --until.",
-                )
-            for model, condition in itertools.product(names, (None, *conditions)):
-                name, strength = (condition.name, condition.strength) if condition else (None, None)
-                if rule.fits(model, name, strength):
-                    ids = (condition.id,) if condition else ()
-                    found[model, limit, "".join(ids)] = Limit(model, RACED[limit], ids, wanted)
-    return found
-
-
-def race_note(run: Run) -> str:
-    """How the race ``run`` ended."""
-    return " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
-
-
-def _raced(budget: Budget, run: Run, unit: Literal["image", "class"]) -> Iterator[Verdict]:
-    """The verdicts on a race: its bounds hold whenever it ended, also for another budget."""
-    limits = race_limits(budget, run.manifest.spec.model_names, run.conditions)
-    race = Race(goal="gate", unit=unit, limits=tuple(limits.values()))
-    told = run.track(race).outcome()["limits"]
-    of = {condition.id: condition for condition in run.conditions}
-    for (model, limit, id_), entry in zip(limits, told, strict=True):
-        condition = of.get(id_)
-        yield Verdict(
-            model=model,
-            where="all conditions" if condition is None else named(condition.id),
-            condition=None if condition is None else condition.id,
-            perturbation=None if condition is None else condition.name,
-            strength=None if condition is None else condition.strength,
-            limit=limit,
-            wanted=entry["wanted"],
-            value=None,
-            low=entry["low"],
-            high=entry["high"],
-            outcome=entry["outcome"],
-            images=run.images,
-            of=FIGURES[limit],
-        )
+def _named(rules: Sequence[Rule], candidate: Behind) -> bool:
+    return any(rule.on_remedies and fnmatchcase(candidate.id, rule.model) for rule in rules)
 
 
 @dataclass(frozen=True)
 class Tables:
     """The figures that limits are compared with.
 
-    ``weights`` are models whose weights did not change; ``labelled`` counts images.
+    ``unchanged`` are models with the weights that they had; ``labelled`` counts images.
     """
 
     figures: Sequence[Entry]
     differences: Sequence[Entry]
-    weights: Collection[str]
+    unchanged: Set[str]
     labelled: int
 
 
-def _check_patterns(
-    budget: Budget, rule: Rule, models: Sequence[str], conditions: Sequence[Condition]
-) -> None:
-    """Raise ``ParameterError`` for a pattern that matches nothing."""
-    names = tuple(dict.fromkeys(condition.name for condition in conditions))
-    for what, pattern, known in (
-        ("model", rule.model, models),
-        ("perturbation", rule.perturbation or "*", names),
-    ):
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise ParameterError(
-                f"{budget.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, known)}."
-            )
-    if rule.strength is not None and not any(
-        rule.fits(model, condition.name, condition.strength)
-        for condition in conditions
-        for model in models
-    ):
-        raise ParameterError(
-            f"{budget.path}: the run has no {rule.perturbation} at strength {rule.strength:g}."
-        )
+def _of_models(run: Run, baseline: Run | None) -> Tables:
+    told = run.figures()
+    before = () if baseline is None else baseline.manifest.spec.models
+    return Tables(
+        figures=[*({**entry, **_TOGETHER} for entry in told.summary), *told.by_perturbation],
+        differences=[] if baseline is None else compare(baseline, run).differences,
+        unchanged={name for name, _ in set(run.manifest.spec.models) & set(before)},
+        labelled=told.labelled,
+    )
 
 
-def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
+def _of_remedies(
+    run: Run, baseline: Run | None, behind: Sequence[Behind], of_models: Tables
+) -> Tables:
+    """As ``_of_models``, of models behind remedies."""
+    grids = [each.grid for each in behind]
+    differences: Sequence[Entry] = []
+    if baseline is not None and behind:
+        before = [each.grid for each in models_behind(baseline, baseline.rows.grids())]
+        differences = changes(shared_grids((before, grids), identified(baseline, run)))
+    told = tables(grids)
+    return Tables(
+        figures=[
+            *({**each.summary, **_TOGETHER} for each in told),
+            *(entry for each in told for entry in each.by_perturbation),
+        ],
+        differences=differences,
+        unchanged={
+            each.id
+            for each in behind
+            if of_models.unchanged >= {*each.names} and not each.chain.adapts
+        },
+        labelled=of_models.labelled,
+    )
+
+
+def _verdicts(budget: Budget, rule: Rule, known: Tables) -> Iterator[Verdict]:
     for limit, wanted in rule.limits.items():
         if limit == BREAKING:
-            yield from _breaking(budget, rule, wanted, tables.figures)
+            yield from _breaking(budget, rule, wanted, known.figures)
             continue
-        entries = tables.figures if limit in FIGURES else tables.differences
+        entries = known.figures if limit in FIGURES else known.differences
         for entry in entries:
             if limit == ATTACK and entry["perturbation"] not in ATTACKS:
                 continue
             if rule.fits(entry["model"], entry["perturbation"], entry["strength"]):
-                yield from _judged(limit, wanted, entry, tables)
+                yield from _judged(limit, wanted, entry, known)
 
 
-def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
+def _judged(limit: str, wanted: float, entry: Entry, known: Tables) -> Iterator[Verdict]:
     """The verdict on one figure; nothing if it is unknown without labels."""
     figure = _figure(limit, entry)
     name = figure if limit in FIGURES else f"{figure}_difference"
@@ -267,11 +163,11 @@ def _judged(limit: str, wanted: float, entry: Entry, tables: Tables) -> Iterator
         return
     images, attacked = entry["n_images"], entry.get("n_attacked")
     if figure not in LABEL_FREE:
-        images = min(images, tables.labelled)
+        images = min(images, known.labelled)
     elif entry["condition"] is not None and limit in FIGURES and attacked is not None:
         images = attacked
     if limit in REGRESSIONS:
-        if entry["model"] in tables.weights and not _moved(figure, entry, tables):
+        if entry["model"] in known.unchanged and not _moved(figure, entry, known):
             low = high = 0.0  # the same weights give the same predictions
         # The loss, so the sign changes.
         value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
@@ -301,7 +197,7 @@ def _figure(limit: str, entry: Entry) -> str:
     return "perturbed_accuracy" if figure == "robust_accuracy" and alone else figure
 
 
-def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
+def _moved(quantity: str, entry: Entry, known: Tables) -> bool:
     """Whether any row of ``entry`` changed.
 
     For all conditions together each condition is checked, as gains and losses of an image may
@@ -309,7 +205,7 @@ def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
     """
     return any(
         other[f"{quantity}_moved"]
-        for other in tables.differences
+        for other in known.differences
         if other["model"] == entry["model"] and entry["condition"] in (None, other["condition"])
     )
 

@@ -15,7 +15,8 @@ from robustness.evaluation.condition import perturbation_label
 from robustness.report import Report
 from robustness.report.results import run_choice
 from robustness.runs import Run
-from robustness.runs.candidates import weighable, with_abstaining
+from robustness.runs.behind_remedies import weighable
+from robustness.runs.candidates import with_abstaining
 from robustness.runs.cases import Chosen
 from robustness.runs.gate import choosing
 from robustness.statistics import Criteria, Figures, ModelChoice

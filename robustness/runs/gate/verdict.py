@@ -1,0 +1,85 @@
+"""The verdict on one limit of a budget, and all those on a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robustness import statistics
+from robustness.base.text import counted
+from robustness.runs.gate.budget import ATTACK, BREAKING, Budget
+from robustness.runs.saved import Run
+
+KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One limit on one model and condition; without ``perturbation``, on all conditions together.
+
+    ``where`` describes the condition. ``value`` is the figure, with its bounds ``low`` and ``high``
+    (None with too few images). A breaking strength covers all strengths, so its ``condition`` is
+    None; ``value`` and ``high`` are None if no strength of the run breaks the model. A race knows
+    bounds alone, so its ``value`` is None. ``of`` names
+    the figure as ``statistics`` does; for ``max_regression`` it is the robust accuracy under attack
+    on labelled images, otherwise the consistency.
+    """
+
+    model: str
+    where: str
+    condition: str | None
+    perturbation: str | None
+    strength: float | None
+    limit: str
+    wanted: float
+    value: float | None
+    low: float | None
+    high: float | None
+    outcome: str
+    images: int
+    of: str = "consistency"
+
+    @property
+    def sentence(self) -> str:
+        """The figure and the limit."""
+        if self.limit == BREAKING:
+            return f"{self.found}; wanted: not below {self.wanted:g}"
+        sign = "at least" if self.limit.startswith("min") else "at most"
+        pictures = counted(self.images, "image")
+        if self.limit == ATTACK:
+            pictures += " with a prediction to break"
+        return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
+
+    @property
+    def found(self) -> str:
+        """The figure with its interval."""
+        if self.limit == BREAKING:
+            low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
+            return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
+        of = " of robust accuracy" if self.of == "robust_accuracy" else ""
+        if self.value is None and self.low is not None and self.high is not None:
+            return f"{self.low:.1%} to {self.high:.1%}"  # of a race
+        if self.low is None or self.high is None:
+            return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} images: no interval)"
+        return f"{self.value:.1%}{of} ({self.low:.1%} to {self.high:.1%})"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The verdicts on a run; ``broken`` are those that fail the gate.
+
+    ``notes`` name figures that earlier versions computed differently.
+    """
+
+    run: Run
+    budget: Budget
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def broken(self) -> list[Verdict]:
+        failing = {BROKEN, NOT_SHOWN} if self.budget.unsure_fails else {BROKEN}
+        return [verdict for verdict in self.verdicts if verdict.outcome in failing]
+
+    @property
+    def passed(self) -> bool:
+        return not self.broken
