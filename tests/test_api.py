@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,18 @@ class Listed:
         return self._items[place]
 
 
+class Scalar(float):
+    """A label as torch has it: its size is a method."""
+
+    def detach(self) -> Scalar:
+        return self
+
+    cpu = size = item = detach
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        return np.array(float(self))
+
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 70, 90, 3), dtype=np.uint8)
 LABELS = [0, 1, None]
 
@@ -179,6 +192,9 @@ def test_all_forms_of_the_same_images_have_the_same_rows(
             columns=["path", "label", "site", "path", "site"],
         ),
         "tuples": Listed([*((x, y, {}) for x, y in zip(PIXELS, one_hot, strict=False)), pairs[2]]),
+        "loader": (
+            (PIXELS[part], [*map(Scalar, [0, 1, np.nan][part])]) for part in (slice(2), slice(2, 3))
+        ),
         "mappings": Listed([{"image": x, "label": y} for x, y in pairs]),
     }
     found = {name: rb.evaluate(source, spec).frame() for name, source in forms.items()}
@@ -253,6 +269,12 @@ def test_the_columns_of_a_frame_stay_with_their_images(form: str, tmp_path: Path
     assert [*found.columns()["site"]] == [entry.name for entry in found.entries]
     assert [entry.label for entry in found.entries] == ["3", None, "5"][: len(found)]
     assert len(found) == (2 if form == "a gap" else 3)
+
+
+def test_a_dataset_of_several_splits_is_asked_for_one() -> None:
+    splits = {"test": SimpleNamespace(features={}), "train": SimpleNamespace(features={})}
+    with pytest.raises(ParameterError, match=r"one split .* 2 splits: give dataset\['test'\]"):
+        rb.evaluate(splits, models=["SqueezeNet"], conditions=["fog=0.6"])
 
 
 # --- wrong arguments ------------------------------------------------------------------------------

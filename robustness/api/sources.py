@@ -99,6 +99,11 @@ def _of_session(source: Any) -> Dataset:
     if _is_frame(source):
         return _of_frame(source)
     if isinstance(source, Mapping):
+        if parts := [name for name, part in source.items() if hasattr(part, "features")]:
+            raise ParameterError(
+                f"Expected one split of a dataset, got {len(source)} splits: give "
+                f"dataset[{parts[0]!r}]."
+            )
         return _held([(image, None) for image in source.values()], [str(key) for key in source])
     if isinstance(source, tuple) and len(source) == 2 and _are_labels(*source):
         images, labels = _images(source[0]), _listed(source[1])
@@ -117,7 +122,7 @@ def _of_session(source: Any) -> Dataset:
             lambda place: _item(source[place]), len(source), classes=_class_names(source)
         )
     if isinstance(source, Iterable):
-        return _held([_item(each) for each in source])
+        return _held(list(_unbatched(source)))
     raise _unknown(source)
 
 
@@ -192,7 +197,7 @@ def _listed(labels: Any) -> list[Any]:
 def _label(given: Any, names: Sequence[str] = ()) -> str | None:
     """``given`` as the text of a class: an index, a name or one value a class (the largest)."""
     if hasattr(given, "detach"):
-        given = given.detach().cpu()
+        given = given.detach().cpu().numpy()
     if getattr(given, "ndim", 0) == 1 and len(given) > 1:
         given = np.asarray(given).argmax()
     if hasattr(given, "item") and getattr(given, "size", 1) == 1:
