@@ -27,6 +27,11 @@ class Remote(Dataset):
                 "the credentials."
             ) from error
         self._root = root.rstrip("/")
+        if [*found] == [self._root]:
+            raise ParameterError(
+                f"{url} is a file: expected the URL of a folder of images; download archives and "
+                "tables first."
+            )
         entries = []
         for path in sorted(found):
             relative = as_text(path[len(self._root) :].lstrip("/"))

@@ -77,7 +77,7 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
     if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
         raise ParameterError(
             "Expected an empty place, or one where this export was interrupted; got one that holds "
-            "another export.",
+            f"{'a finished' if begun is None else 'another'} export.",
             hint=f"The place is {to}.",
         )
     target.write(f"{_PROGRESS}/request.json", request)
@@ -160,7 +160,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 @contextmanager
 def _opened(to: str) -> Iterator[_Target]:
-    if to.lower().endswith(".zip") and "://" not in to:
+    if to.lower().endswith(".zip"):
+        if "://" in to:
+            raise ParameterError(
+                f"{to} cannot be written: expected the URL of a folder, or an archive on this "
+                "machine, got an archive elsewhere."
+            )
         place = Path(to)
         if place.exists():
             raise ParameterError(f"{place.name} exists already: expected a new file.")
@@ -185,21 +190,35 @@ class _Folder:
 
     def write(self, name: str, data: bytes) -> None:
         path = f"{self._root}/{name}"
-        self._files.makedirs(os.path.dirname(path), exist_ok=True)
-        if self._local:
-            put_whole(Path(path), lambda temporary: temporary.write_bytes(data))
-        else:
-            self._files.pipe_file(path, data)
+        with _errors_of_storage():
+            self._files.makedirs(os.path.dirname(path), exist_ok=True)
+            if self._local:
+                put_whole(Path(path), lambda temporary: temporary.write_bytes(data))
+            else:
+                self._files.pipe_file(path, data)
 
     def read(self, name: str) -> bytes | None:
         try:
-            found: bytes = self._files.cat_file(f"{self._root}/{name}")
+            with _errors_of_storage():
+                found: bytes = self._files.cat_file(f"{self._root}/{name}")
         except FileNotFoundError:
             return None
         return found
 
     def finish(self) -> None:
-        self._files.rm(f"{self._root}/{_PROGRESS}", recursive=True)
+        with _errors_of_storage():
+            self._files.rm(f"{self._root}/{_PROGRESS}", recursive=True)
+
+
+@contextmanager
+def _errors_of_storage() -> Iterator[None]:
+    """Raise ``OSError`` for what a storage raises: some have errors of their own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}".removesuffix(".")) from error
 
 
 class _Zip:

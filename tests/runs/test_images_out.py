@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 import robustness as rb
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands.main import main
 from robustness.evaluation.spec import make_spec
 from robustness.perturbations import compose
@@ -66,7 +67,7 @@ def test_an_interrupted_export_goes_on_and_another_is_refused(
     list(images_out.export(planned, str(broken)))
     assert (broken / "images.csv").read_bytes() == (whole / "images.csv").read_bytes()
     assert {path: path.stat().st_mtime_ns for path in first} == first, "not written again"
-    with pytest.raises(ParameterError, match="another export"):
+    with pytest.raises(ParameterError, match="a finished export"):
         list(images_out.export(planned, str(whole)))
 
 
@@ -104,7 +105,21 @@ def test_the_command_writes_what_evaluate_would_ask(
     assert "--severities" in error
 
 
-@pytest.mark.parametrize("to", ["nothing://x", "taken.zip"])
+def test_a_storage_of_its_own_errors_ends_in_a_sentence(
+    planned: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndpointConnectionError(Exception):
+        """As botocore's is none of Python's."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise EndpointConnectionError("no route to host")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", fails)
+    with pytest.raises(RunError, match="EndpointConnectionError: no route to host"):
+        list(images_out.export(planned, "memory://bucket/perturbed"))
+
+
+@pytest.mark.parametrize("to", ["nothing://x", "memory://x.zip", "taken.zip"])
 def test_a_place_that_cannot_be_used_is_refused(
     to: str, planned: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
