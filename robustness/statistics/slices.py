@@ -138,25 +138,18 @@ def by_slice(
     ``rate`` with its interval, ``rest`` (the rate of all other images), ``difference`` (rate minus
     rest), ``p`` (one-sided, corrected) and ``worse`` (significantly).
     """
-    if not parts or not names:
-        return []
-    table = np.stack([np.where(np.isnan(v), np.nanmean(v), v) for v in values])
-    table -= table.mean(axis=1, keepdims=True)
-    members = np.stack([part.inside for part in parts])
-    scores = _standardised(table, members)
-    adjusted = _adjusted(table, members, scores)
+    families = _families(values, parts)
     found = []
-    for m, (name, value) in enumerate(zip(names, values, strict=True)):
-        for at, part in enumerate(parts):
-            mine, others = value[part.inside], value[~part.inside]
-            if not (~np.isnan(mine)).any() or not (~np.isnan(others)).any():
-                continue
+    for family, scored, adjusted in zip(families, *_tested(families), strict=True):
+        for (i, m), (j, at) in itertools.product(enumerate(family.models), enumerate(family.parts)):
+            part = parts[at]
+            mine, others = values[m][part.inside], values[m][~part.inside]
             rest = float(np.nanmean(others))
             entry = shares(mine[:, None]).named("rate", 0)
-            p = float(adjusted[m, at])
+            p = float(adjusted[i, j])
             found.append(
                 {
-                    "model": name,
+                    "model": names[m],
                     "column": part.column,
                     "value": part.value,
                     "n_images": int((~np.isnan(mine)).sum()),
@@ -165,40 +158,79 @@ def by_slice(
                     "difference": number(float(np.nanmean(mine)) - rest),
                     "p": p,
                     "worse": p < ALPHA,
-                    "score": float(scores[m, at]),
+                    "score": float(scored[i, j]),
                 }
             )
     found.sort(key=lambda entry: (entry["p"], entry["score"]))
     return [{key: entry[key] for key in entry if key != "score"} for entry in found]
 
 
-def _standardised(table: Floats, members: NDArray[np.bool_]) -> Floats:
-    """(models, slices): the mean of each slice in its standard errors under shuffling."""
-    found: Floats = (table @ members.T) / _spread(table, members)
+@dataclass(frozen=True)
+class _Family:
+    """Models with a value for the same images, which are shuffled among each other.
+
+    ``table`` (models, images) are the values about their mean, ``members`` (parts, images) who is
+    in a slice; ``models`` and ``parts`` say which these are.
+    """
+
+    models: Sequence[int]
+    parts: Sequence[int]
+    table: Floats
+    members: NDArray[np.float32]
+
+    def spread(self) -> Floats:
+        """(models, parts): the standard deviation of the sum of a slice of shuffled images."""
+        n, sizes = self.table.shape[1], self.members.sum(axis=1)
+        variance = self.table.var(axis=1, ddof=1)[:, None] * (sizes * (n - sizes) / n)[None]
+        return np.sqrt(np.maximum(variance, 1e-12))
+
+    def scores(self) -> Floats:
+        """(models, parts): the mean of each slice in its standard errors under shuffling."""
+        found: Floats = (self.table @ self.members.T) / self.spread()
+        return found
+
+    def lowest(self, rng: np.random.Generator, shuffles: int) -> Floats:
+        """The lowest score of each of so many shuffles."""
+        order = np.tile(np.arange(self.table.shape[1]), (shuffles, 1))
+        shuffled = rng.permuted(order, axis=1)
+        sums = self.table.astype(np.float32)[:, shuffled] @ self.members.T
+        found: Floats = (sums / self.spread()[:, None]).min(axis=(0, 2))
+        return found
+
+
+def _families(values: Sequence[Floats], parts: Sequence[ImageSlice]) -> list[_Family]:
+    """The models by the images that have a value, with the slices that hold enough of these."""
+    alike: dict[bytes, list[int]] = {}
+    for m, value in enumerate(values):
+        alike.setdefault(np.isnan(value).tobytes(), []).append(m)
+    found = []
+    for mine in alike.values():
+        known = ~np.isnan(values[mine[0]])
+        table = np.stack([values[m][known] for m in mine])
+        sizes = [int(part.inside[known].sum()) for part in parts]
+        most = table.shape[1] - FEWEST_OF_A_SLICE
+        enough = [at for at, size in enumerate(sizes) if FEWEST_OF_A_SLICE <= size <= most]
+        if enough:
+            table -= table.mean(axis=1, keepdims=True)
+            members = np.stack([parts[at].inside[known] for at in enough]).astype(np.float32)
+            found.append(_Family(mine, enough, table, members))
     return found
 
 
-def _spread(table: Floats, members: NDArray[np.bool_]) -> Floats:
-    """(models, slices): the standard deviation of the sum of a slice of shuffled images."""
-    n, sizes = table.shape[1], members.sum(axis=1)
-    variance = table.var(axis=1, ddof=1)[:, None] * (sizes * (n - sizes) / n)[None]
-    return np.sqrt(np.maximum(variance, 1e-12))
-
-
-def _adjusted(table: Floats, members: NDArray[np.bool_], scores: Floats) -> Floats:
-    """(models, slices): corrected p-values."""
-    n = table.shape[1]
-    if n > _SHUFFLED:
+def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
+    """Of each family, (models, parts): the scores and their corrected p-values."""
+    scores = [family.scores() for family in families]
+    if any(family.table.shape[1] > _SHUFFLED for family in families):
         from scipy.stats import norm  # slow to import
 
-        return np.array(holm(norm.cdf(scores).ravel().tolist())).reshape(scores.shape)
-    rng, below = np.random.default_rng(0), np.ones(scores.shape)
-    chosen = members.T.astype(np.float32)
-    scale = _spread(table, members)[:, None]
-    order = np.tile(np.arange(n), (_AT_ONCE, 1))
-    for start in range(0, _SHUFFLES, _AT_ONCE):
-        shuffled = rng.permuted(order[: min(_AT_ONCE, _SHUFFLES - start)], axis=1)
-        sums = table.astype(np.float32)[:, shuffled] @ chosen
-        lowest = (sums / scale).min(axis=(0, 2))
-        below += (lowest[:, None, None] <= scores + 1e-6).sum(axis=0)
-    return below / (_SHUFFLES + 1)
+        flat = holm(norm.cdf(np.concatenate([each.ravel() for each in scores])).tolist())
+        ends = np.cumsum([each.size for each in scores])[:-1]
+        split = zip(np.split(np.array(flat), ends), scores, strict=True)
+        return scores, [corrected.reshape(each.shape) for corrected, each in split]
+    rng, below = np.random.default_rng(0), [np.ones(each.shape) for each in scores]
+    for start in range(0, _SHUFFLES if families else 0, _AT_ONCE):
+        shuffles = min(_AT_ONCE, _SHUFFLES - start)
+        lowest = np.min([family.lowest(rng, shuffles) for family in families], axis=0)
+        for counts, each in zip(below, scores, strict=True):
+            counts += (lowest[:, None, None] <= each + 1e-6).sum(axis=0)
+    return scores, [counts / (_SHUFFLES + 1) for counts in below]

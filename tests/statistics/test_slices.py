@@ -75,3 +75,15 @@ def test_images_without_a_value_and_equal_ones_raise_no_alarm() -> None:
     part = ImageSlice("c", "v", np.arange(60) < 30)
     (entry,) = by_slice(["m"], [values], [part])
     assert (entry["worse"], entry["n_images"], entry["rate"]) == (False, 20, 1.0)
+
+
+def test_slices_of_which_some_images_have_no_value_rarely_raise_an_alarm() -> None:
+    rng, alarms, rounds = np.random.default_rng(6), 0, 40
+    labelled = np.arange(300) < 120  # the others, say from the web, have no label
+    for _ in range(rounds):
+        site = [f"site {at // 30}" if known else "web" for at, known in enumerate(labelled)]
+        number = np.where(labelled, rng.random(300), 1 + rng.random(300)).tolist()
+        parts = slices({"site": site, "number": number})
+        values = [np.where(labelled, rng.binomial(10, 0.5, 300) / 10, np.nan) for _ in range(2)]
+        alarms += by_slice(["a", "b"], values, parts)[0]["worse"]
+    assert alarms <= 6  # as above
