@@ -27,10 +27,11 @@ def sentences(
 ) -> Iterator[str]:
     """The answer in words, the most important first."""
     best = [entry for entry in told if entry["status"] in (BEST, TIED)]
-    ruled_out = sum(entry["status"] == RULED_OUT for entry in told)
-    if len(best) == 1 and 0 < ruled_out == len(told) - 1:
+    others = {entry["status"] for entry in told} - {BEST}
+    if len(best) == 1 and WORSE not in others:
         score = f"{NAMES[quantity]} {best[0]['robust']:.1%}"
-        yield f"Only {best[0]['label']} meets the criteria: {score}."
+        only = others == {RULED_OUT}
+        yield f"{'Only ' * only}{best[0]['label']}{' meets the criteria' * only}: {score}."
     elif best:
         yield from _first(best, quantity, images, more, margin)
     else:
@@ -84,7 +85,7 @@ def _weakest_told(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not weak:
         return
     if len({under for _, under in weak}) == 1:
-        subject = "All are" if len(weak) > 1 else "It is"
+        subject = "The tied models are" if len(weak) > 1 else f"{weak[0][0]} is"
         yield f"{subject} weakest under {perturbation_label(weak[0][1])}."
         return
     each = [f"{name} under {perturbation_label(under)}" for name, under in weak]

@@ -329,7 +329,7 @@ def _weakest(figures: Told, model: str, quantity: str, further: Candidate | None
         for entry in figures.by_perturbation
         if entry["model"] == model and entry.get(quantity) is not None
     ]
-    if not known:
+    if not known or 1 == len({entry[quantity] for entry in known}) < len(known):
         return {"weakest": None, "weakest_value": None}
     worst = min(known, key=lambda entry: float(entry[quantity]))
     return {"weakest": worst["perturbation"], "weakest_value": worst[quantity]}

@@ -78,6 +78,21 @@ def test_models_that_cannot_be_told_apart_are_tied_and_none_is_crowned() -> None
     assert {entry["status"] for entry in found.models[:2]} == {"tied"}
 
 
+@pytest.mark.parametrize(
+    ("chances", "last"),
+    [
+        ([[0.9, 0.5], 0.2], "SqueezeNet 1.1 is weakest under Random noise."),
+        ([[0.9, 0.5], [0.9, 0.5], 0.2], "The tied models are weakest under Random noise."),
+        ([[0.0, 1.0]], "SqueezeNet 1.1 is weakest under Fog effect."),
+        ([1.0], "SqueezeNet 1.1: accuracy 100.0%."),
+    ],
+)
+def test_the_weakest_perturbation_is_told_of_the_best_models(
+    chances: list[Any], last: str
+) -> None:
+    assert chosen(models_with(chances, 300)).sentences[-1] == last
+
+
 def test_a_difference_below_the_margin_is_a_tie_however_significant() -> None:
     frame = models_with([0.8, 0.9], 500)
     assert len(chosen(frame).best) == 1
