@@ -73,13 +73,18 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     shown = ", ".join(repr(text) for text in strangers[:3])
     more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
     titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
-    first = strangers[0]
-    either = dict.fromkeys(labels.names[at] for labels in label_sets for at in labels.meant(first))
-    names = (name for labels in label_sets for name in labels.names)
-    near = " or ".join(map(repr, either or _nearest(first, list(names))))
-    hint = f" Did you mean {near}?" if near else ""
+    names = [name for labels in label_sets for name in labels.names]
+    near = []
+    for text in strangers[:3]:
+        either = dict.fromkeys(
+            labels.names[at] for labels in label_sets for at in labels.meant(text)
+        )
+        if found := " or ".join(map(repr, either or _nearest(text, names))):
+            near.append(found if len(strangers) == 1 else f"{found} for {text!r}")
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    verb = "is not a class" if len(strangers) == 1 else "are not classes"
     return LabelError(
-        f"{shown}{more} is not a class of {titles}: expected the index, synset or name of a "
+        f"{shown}{more} {verb} of {titles}: expected the index, synset or name of a "
         f"class for each subfolder or label.{hint} Images without classes need no labels.",
         hint="Use --labels known to evaluate these without a class, or --labels none.",
     )

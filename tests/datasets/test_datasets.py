@@ -560,3 +560,11 @@ def test_a_folder_without_a_class_is_told_the_nearest(text: str, near: str, tmp_
     drawing(0).save(tmp_path / "set" / text / "a.png")
     with pytest.raises(LabelError, match=rf"Did you mean '[^']*\b{near}\b"):
         labelled(open_dataset(str(tmp_path / "set")), [imagenet()])
+
+
+def test_each_of_several_folders_without_a_class_is_told_the_nearest(tmp_path: Path) -> None:
+    for text in ("dogs", "golden retreiver"):
+        put(tmp_path / text / "a.png")
+    near = r"are not classes .*dog' for 'dogs', 'golden retriever' for 'golden retreiver'\?"
+    with pytest.raises(LabelError, match=near):
+        labelled(open_dataset(str(tmp_path)), [imagenet()])
