@@ -153,7 +153,7 @@ def test_page_command_and_python_tell_the_same(
             assert text in page
             assert text in printed
     for entry in found.abstaining:
-        for text in (entry["label"], f"{entry['accuracy_of_answered']:.1%} of answered"):
+        for text in (entry["label"], f"{entry['accuracy_of_all']:.1%} of all"):
             assert text in page
             assert text in printed
     worst = decision._worst(found)

@@ -190,7 +190,8 @@ _UNRANKED: Entry = {
 
 def _score(entry: Entry) -> str:
     if "answered" in entry:
-        return _of("{:.1%} of answered", entry["accuracy_of_answered"])
+        among = _of("{:.1%} of answered, ", entry["accuracy_of_answered"])
+        return f"{among}{entry['accuracy_of_all']:.1%} of all"
     return with_interval(entry, "own" if "own" in entry else "robust")
 
 
