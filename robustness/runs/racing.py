@@ -335,4 +335,4 @@ def _gap(
 
 def _between(bounds: tuple[float, float]) -> str:
     low, high = (f"{round(100 * bound, 1) + 0.0:g}" for bound in bounds)
-    return f"{low} to {high} points"
+    return f"up to {high} points" if low == "0" else f"{low} to {high} points"

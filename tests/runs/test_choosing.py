@@ -87,9 +87,7 @@ def test_models_that_cannot_be_told_apart_are_tied_and_none_is_crowned() -> None
         ([1.0], "SqueezeNet 1.1: accuracy 100.0%."),
     ],
 )
-def test_the_weakest_perturbation_is_told_of_the_best_models(
-    chances: list[Any], last: str
-) -> None:
+def test_the_weakest_perturbation_is_told_of_the_best_models(chances: list[Any], last: str) -> None:
     assert chosen(models_with(chances, 300)).sentences[-1] == last
 
 

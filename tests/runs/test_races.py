@@ -118,6 +118,7 @@ def test_a_race_says_what_it_knows_and_no_plain_means(run: runs.Run, tmp_path: P
     assert told.answer[0] == " ".join(chosen.sentences)
     (file,) = report.write(told, tmp_path / "race.html")
     assert chosen.sentences[0] in file.read_text()
+    assert "Decided: " in file.read_text()
     with pytest.raises(RunError, match="race"):
         run.figures()
     with pytest.raises(RunError, match="race"):
@@ -133,6 +134,13 @@ def test_a_race_in_a_circle_has_no_best_model(goal: str) -> None:
     assert racing.sentences(told, 32) == [
         "Settled after 30 of 32 images: every model is worse than another, so none is best."
     ]
+
+
+def test_a_difference_that_may_be_next_to_nothing_has_only_an_upper_bound() -> None:
+    gap = {"better": NAMES[0], "worse": NAMES[1], "low": 0.0004, "high": 0.565}
+    told = {"goal": "best", "settled": True, "images": 25, "best": [NAMES[0]], "margin": 0.01}
+    told |= {"worse": [NAMES[1]], "order": [], "differences": [gap]}
+    assert racing.sentences(told, 200)[0].endswith(" by up to 56.5 points.")
 
 
 def test_a_model_that_left_is_compared_with_one_that_is_named() -> None:

@@ -54,12 +54,12 @@ def section(run: Run, told: Mapping[str, Any]) -> Section:
         *tables(run, told),
     ]
     if told["decisions"]:
-        left = [
+        decided = [
             f"{', '.join(map(model, each['decided']))} after {counted(each['images'], 'image')}"
             for each in told["decisions"]
             if each["decided"]
         ]
-        blocks.append(Text(f"Dropped from the race: {'; '.join(left)}."))
+        blocks.append(Text(f"Decided: {'; '.join(decided)}."))
     return Section("Race", blocks)
 
 
