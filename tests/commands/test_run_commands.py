@@ -181,7 +181,11 @@ def test_a_source_is_evaluated_once_and_held_against_the_budget(
 ) -> None:
     command = ["check", str(made / "photos"), "--budget", "budget.toml", "--out", "new"]
     request = ["--models", "SqueezeNet", "--perturbations", "fog", "--strength", "0.2,0.6"]
+    request += ["--remedies", "median"]
+    with Path("budget.toml").open("a") as file:
+        file.write('[[limit]]\nmodel = "*+median"\nmin_consistency = 0\n')
     first = answer(capsys, *command, *request)
+    assert "SqueezeNet+median" in [each["model"] for each in first["verdicts"]]
     assert answer(capsys, *command, *request) == first
     assert os.listdir("new") == [first["run"]]
     assert main.main(["check", "nowhere", "--budget", "budget.toml"]) == 2

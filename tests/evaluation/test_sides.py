@@ -114,7 +114,7 @@ def test_commands_measure_each_model_at_its_own_side(
     assert [entry["n"] for entry in study["summary"]] == [2, 2]
     evaluated = printed(
         *("evaluate", "samples", "--limit", "1", "--perturbations", "brightness"),
-        *("--out", str(tmp_path)),
+        *("--remedies", "flip", "--out", str(tmp_path)),
     )
     found = [runs.load(Path(each["folder"])).manifest.spec for each in evaluated]
     assert {spec.side: spec.model_names for spec in found} == {
@@ -124,14 +124,17 @@ def test_commands_measure_each_model_at_its_own_side(
     budget.write_text(
         "when_unsure = 'pass'\n[[limit]]\nmin_consistency = 0\n"
         "[[limit]]\nmodel = 'Eff*'\nperturbation = '*'\nmin_consistency = 0\n"
+        "[[limit]]\nmodel = 'Eff*+flip'\nmin_consistency = 0\n"
     )
     checked = printed(
         *("check", "samples", "--limit", "1", "--perturbations", "brightness"),
-        *("--out", str(tmp_path), "--budget", str(budget)),
+        *("--remedies", "flip", "--out", str(tmp_path), "--budget", str(budget)),
     )
-    assert [(each["run"], {v["model"] for v in each["verdicts"]}) for each in checked] == [
-        (Path(each["folder"]).name, {name}) for each, name in zip(evaluated, sides, strict=True)
-    ], "the runs that there were, each held against the limits on its model"
+    lite = "EfficientNetLite1"
+    judged = (["SqueezeNet"], [lite, lite, f"{lite}+flip"])
+    assert [(each["run"], [v["model"] for v in each["verdicts"]]) for each in checked] == [
+        (Path(each["folder"]).name, own) for each, own in zip(evaluated, judged, strict=True)
+    ], "the runs that there were, each held against the limits on its models"
     swept = printed("sweep", images[0], "--perturbation", "brightness", "--steps", "3")
     assert {row["model"]: row["side"] for row in swept["points"]} == sides
     at_study = next(row for row in study["measurements"] if row["model"] == "EfficientNetLite1")
