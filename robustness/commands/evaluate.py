@@ -113,9 +113,9 @@ def _check_logging(options: argparse.Namespace) -> None:
     if options.until or options.plan:
         other = "--until" if options.until else "--plan"
         raise ParameterError(f"Expected either {other} or --log-mlflow, got both: leave one out.")
-    from robustness.report.shared import installed_mlflow
+    from robustness.report.shared import ready_mlflow
 
-    installed_mlflow()
+    ready_mlflow()
 
 
 def _print(options: argparse.Namespace, found: Sequence[Run]) -> None:

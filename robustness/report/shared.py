@@ -46,10 +46,10 @@ def log_mlflow(run: Run) -> str:
 
     Parameters are what was asked, metrics the rates with their bounds and the accuracy or
     consistency under each condition; the manifest and the HTML report are artifacts. Raises
-    ``ParameterError`` if MLflow is not installed, ``RunError`` if it cannot be reached, for a race
-    and for a run without rows.
+    ``ParameterError`` if MLflow is not installed or lacks what its place for results needs,
+    ``RunError`` if it cannot be reached, for a race and for a run without rows.
     """
-    mlflow = installed_mlflow()
+    mlflow = ready_mlflow()
     _check_rows(run)
     told = {name: list(_entries(run, name)) for name in run.manifest.spec.model_names}
     try:
@@ -58,13 +58,23 @@ def log_mlflow(run: Run) -> str:
         raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
 
 
-def installed_mlflow() -> Any:
-    """The module ``mlflow``; raises ``ParameterError`` if it is not installed."""
+def ready_mlflow() -> Any:
+    """The module ``mlflow``.
+
+    Raises ``ParameterError`` if it is not installed, or lacks what its place for results needs.
+    """
     try:
         import mlflow
     except ImportError as error:
         raise ParameterError(
             "Logging to MLflow needs it: run 'pip install mlflow-skinny'."
+        ) from error
+    try:
+        mlflow.MlflowClient()
+    except mlflow.exceptions.MlflowException as error:
+        raise ParameterError(
+            f"This MLflow cannot keep results in {mlflow.get_tracking_uri()}: set "
+            "MLFLOW_TRACKING_URI to the address of your server, or run 'pip install mlflow'."
         ) from error
     return mlflow
 

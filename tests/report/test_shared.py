@@ -68,6 +68,22 @@ def test_without_mlflow_a_sentence_says_what_to_install(
         run.log_mlflow()
 
 
+def test_an_mlflow_without_its_database_asks_for_a_server(
+    run: rb.EvaluatedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise ValueError("unsupported URI")
+
+    mlflow = SimpleNamespace(
+        MlflowClient=fails,
+        exceptions=SimpleNamespace(MlflowException=ValueError),
+        get_tracking_uri=lambda: "sqlite:///mlflow.db",
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    with pytest.raises(rb.RobustnessError, match=r"mlflow\.db: set MLFLOW_TRACKING_URI"):
+        run.log_mlflow()
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
@@ -94,7 +110,7 @@ def test_a_run_without_rows_is_not_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[object] = []
-    mlflow = SimpleNamespace(start_run=lambda **_: started.append(1))
+    mlflow = SimpleNamespace(start_run=lambda **_: started.append(1), MlflowClient=object)
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "broken.png").write_bytes(b"no image")

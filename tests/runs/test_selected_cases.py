@@ -77,7 +77,10 @@ def test_fiftyone_reads_it_as_printed(
     classes, predictions = unpacked(made(tmp_path, labelled=labelled), tmp_path / "dark")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(code, names)
+    try:
+        exec(code, names)
+    except fiftyone.core.config.FiftyOneConfigError as error:
+        pytest.skip(f"FiftyOne's database does not start: {error}")
     dataset = names["dataset"]
     read = {
         Path(sample.filepath).relative_to(tmp_path / "dark").with_suffix("").as_posix(): sample
