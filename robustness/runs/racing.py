@@ -171,17 +171,26 @@ class Track:
         gone = {name for d in decisions if d["images"] <= self.total for name in d["decided"]}
         return tuple(name for name in self._entered if name not in gone)
 
-    def feed(self, table: pa.Table, images: int) -> None:
-        """Take in the rows of the next chunk, of ``images`` images, readable or not."""
-        self.total += images
-        for label, cells in _by_image(table, self._seen):
-            if self.race.unit == CLASS and label != self._class:
-                self._unit()
-                self._class = label
-            self._waiting.append(self._figures(cells))
-            if self.race.unit == IMAGE:
-                self._unit()
-        self._decide()
+    def feed(self, table: pa.Table, images: int, batch: int) -> None:
+        """Take in the rows of the next ``images`` images, readable or not.
+
+        Decides after every chunk of ``batch`` images, as when these were asked.
+        """
+        end = self.total + images
+        by_image = _by_image(table, self._seen)
+        for number, chunk in itertools.groupby(
+            by_image, lambda cells: cells[0]["position"] // batch
+        ):
+            for cells in chunk:
+                if self.race.unit == CLASS and cells[0]["label"] != self._class:
+                    self._unit()
+                    self._class = cells[0]["label"]
+                self._waiting.append(self._figures(cells))
+                if self.race.unit == IMAGE:
+                    self._unit()
+            self.total = min((number + 1) * batch, end)
+            self._decide()
+        self.total = end
 
     def close(self) -> None:
         """Decide by all images, unless that is settled: there are no more."""
@@ -257,10 +266,8 @@ def _means(pairs: Iterable[tuple[Any, float | None]]) -> dict[Any, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def _by_image(
-    table: pa.Table, seen: set[str]
-) -> Iterator[tuple[int | None, list[Mapping[str, Any]]]]:
-    """(label, rows) of each image; exact copies of images in ``seen`` are no further evidence."""
+def _by_image(table: pa.Table, seen: set[str]) -> Iterator[list[Mapping[str, Any]]]:
+    """The rows of each image; exact copies of images in ``seen`` are no further evidence."""
     rows = table.select([*COLUMNS, *FLAGS]).to_pylist()
     images: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -269,7 +276,7 @@ def _by_image(
         cells = images[position]
         if cells[0]["image_digest"] not in seen:
             seen.add(cells[0]["image_digest"])
-            yield cells[0]["label"], cells
+            yield cells
 
 
 def sentences(told: Mapping[str, Any], pictures: int) -> list[str]:

@@ -125,8 +125,10 @@ def replay(
         raise RunError(f"The run {run.id} is not finished: there is nothing to compare with.")
     if not run.images:
         raise RunError(f"The run {run.id} has no rows: there is nothing to compare with.")
+    race = run.manifest.race
+    follows = None if race is None else run.track(race).outcome()  # earlier versions kept others
     with start(_planned(run), folder, engine=engine) as session:
-        for state in session.perform(engine, address, follows=run.raced):
+        for state in session.perform(engine, address, follows=follows):
             note(state)
     return agreement(run, load(session.folder))
 

@@ -156,7 +156,7 @@ class Run:
         """``race`` over its rows, which are of a race."""
         found = Track(race, self.manifest.spec)
         for part in self.parts:
-            found.feed(read_rows(part), part.images + len(part.unreadable))
+            found.feed(read_rows(part), part.images + len(part.unreadable), self.manifest.batch)
         if self.finished and found.total == self.manifest.dataset.pictures:
             found.close()
         return found

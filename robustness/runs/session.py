@@ -171,7 +171,8 @@ class Session:
             return None
         track = Track(self.manifest.race, self.manifest.spec, follows)
         for part in self._parts:
-            track.feed(read_rows(part), part.images + len(part.unreadable))
+            images = part.images + len(part.unreadable)
+            track.feed(read_rows(part), images, self.manifest.batch)
         return track
 
     def _raced(self, track: Track, engine: str, todo: list[int]) -> Iterator[Chunk | None]:
@@ -197,7 +198,8 @@ class Session:
                         loaded = True
                         continue
                     todo = todo[1:]
-                    track.feed(chunk.table, chunk.images + len(chunk.unreadable))
+                    images = chunk.images + len(chunk.unreadable)
+                    track.feed(chunk.table, images, self.manifest.batch)
                     yield chunk
                     if track.ends or track.running != running:
                         break

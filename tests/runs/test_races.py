@@ -207,6 +207,12 @@ def test_a_model_that_lost_is_asked_no_more(
     (first, *_) = run.raced["decisions"]
     assert 0 < first["images"] < PICTURES
     assert first["decided"]
+    stopped = performed(plan, tmp_path / "stopped", steps=7)
+    assert stopped.raced is not None
+    assert stopped.raced["decisions"] == run.raced["decisions"]
+    resumed = performed(plan, tmp_path / "stopped")
+    assert resumed.raced == run.raced
+    assert runs.replay(resumed, tmp_path / "again").verdict == runs.IDENTICAL
 
 
 def test_a_replayed_race_follows_the_decisions_of_the_run(
