@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustness.base.disk import put_whole
-from robustness.runs.parts import KEY, Part, is_compacted, part_name, read_part
+from robustness.runs.parts import KEY, Part, is_compacted, part_name, read_part, written
 
 FEW = 8
 """A finished run keeps so many files as they are."""
@@ -70,10 +70,11 @@ def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
 
 
 def _fit(group: Sequence[Part]) -> bool:
-    return sum(part.rows for part in group) <= ROWS_A_FILE and len(_note(group)) <= _NOTES_A_FILE
+    return sum(part.rows for part in group) <= ROWS_A_FILE and len(note_of(group)) <= _NOTES_A_FILE
 
 
-def _note(group: Sequence[Part]) -> str:
+def note_of(group: Sequence[Part]) -> str:
+    """What a file of the rows of ``group`` says of itself."""
     about = {
         "chunks": [number for part in group for number in part.chunks],
         "images": sum(part.images for part in group),
@@ -84,8 +85,8 @@ def _note(group: Sequence[Part]) -> str:
 
 
 def _write(group: Sequence[Part], path: Path) -> None:
-    described = pq.read_schema(group[0].path).with_metadata({KEY: _note(group).encode()})
-    with pq.ParquetWriter(path, described, compression="zstd") as writer:
+    described = pq.read_schema(group[0].path).with_metadata({KEY: note_of(group).encode()})
+    with pq.ParquetWriter(path, described, **written(described)) as writer:
         waiting: list[pa.Table] = []
         for part in group:
             waiting.append(pq.read_table(part.path).replace_schema_metadata(described.metadata))

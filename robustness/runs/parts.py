@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -80,12 +80,32 @@ def write_part(
 def put_table(path: Path, table: pa.Table) -> None:
     """Write ``table`` to ``path``, whole or not at all; raises ``OSError`` with a plain reason."""
     try:
-        put_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+        put_whole(path, lambda temporary: pq.write_table(table, temporary, **written(table.schema)))
     except OSError as error:
         if error.errno is None:
             raise
         # Arrow has the reason within a text of its own.
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def written(columns: pa.Schema) -> dict[str, Any]:
+    """The options with which all Parquet files of a run are written.
+
+    Dictionaries of measured figures, which hardly repeat, would take time and space.
+    """
+    repeating = [path for field in columns for path in _repeating(field, field.name)]
+    return {"compression": "zstd", "use_dictionary": repeating}
+
+
+def _repeating(field: pa.Field, path: str) -> Iterator[str]:
+    """The paths of the columns in ``field`` that hold no fractions."""
+    if pa.types.is_list(field.type):
+        yield from _repeating(field.type.value_field, f"{path}.list.element")
+    elif pa.types.is_struct(field.type):
+        for inner in field.type:
+            yield from _repeating(inner, f"{path}.{inner.name}")
+    elif not pa.types.is_floating(field.type):
+        yield path
 
 
 def part_name(chunk: int, *, compacted: bool = False) -> str:
