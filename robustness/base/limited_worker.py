@@ -27,6 +27,9 @@ _ANSWERED = struct.Struct("<Q")
 
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # nothing is multiplied, and each thread takes memory
+    # Addresses are limited: by default Arrow reserves a gigabyte, and each thread 64 MB.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
     # Large blocks return to the system at once; small ones are reused.
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20),

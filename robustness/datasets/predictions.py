@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robustness.base import parquet
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
-from robustness.base.parquet import ClaimsError, claims
 from robustness.datasets.answers import PREDICTED, TableAnswers, as_text, predicted
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels
@@ -28,7 +28,7 @@ ORIGINAL = "clean"
 """The condition of the original images."""
 
 COLUMNS = ("image", "condition", "model", "label", "path", "image_digest", "fit", "side", "seed")
-_ROWS_FREE, _MAX_RATIO = 100_000, 200
+_MAX_RATIO = 200
 _CELLS_FREE, _MAX_GAPS = 1_000_000, 20
 """Most places for predictions, and most for each row of the table."""
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
@@ -195,7 +195,7 @@ def read_predictions(path: Path) -> Predictions:
         table = _READERS[path.suffix.lower()](path)
     except ParameterError:
         raise
-    except (pa.ArrowException, ClaimsError, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ParameterError(
             f"{path.name} cannot be read as a table of predictions: expected "
             f"{_KINDS[path.suffix.lower()]}, got something else or a damaged file."
@@ -209,10 +209,7 @@ def holds_predictions(path: Path) -> bool:
     """Whether the table ``path`` has predictions: the columns, and a row of an original."""
     try:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            claims(path)
-            names = pq.read_schema(path).names
+            names = [name for name, _ in parquet.columns(path)]
         elif path.suffix.lower() == ".csv":
             with path.open("rb") as file:
                 names = (
@@ -224,7 +221,7 @@ def holds_predictions(path: Path) -> bool:
         if not ({"image", "condition"} <= plain and plain & {*PREDICTED.split(" or "), "p0"}):
             return False
         conditions = _READERS[path.suffix.lower()](path, ["condition"])["condition"]
-    except (pa.ArrowException, ClaimsError, OSError, ValueError, RobustnessError):
+    except (pa.ArrowException, OSError, ValueError, RobustnessError):
         return False
     return ORIGINAL in {str(text).strip() for text in conditions.unique().to_pylist()}
 
@@ -253,14 +250,7 @@ def _jsonl(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    size, claimed = path.stat().st_size, claims(path)
-    if claimed.rows > max(_ROWS_FREE, size) or claimed.unpacked > max(2**26, _MAX_RATIO * size):
-        raise ParameterError(
-            f"{path.name} is refused: its {size:,} bytes would expand to {claimed.rows:,} rows."
-        )
-    return pq.read_table(path, columns=columns)
+    return parquet.read(path, columns, _MAX_RATIO)
 
 
 _READERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robustness.base import parquet
 from robustness.base.errors import ParameterError
-from robustness.base.parquet import BY_LENGTH, DICTIONARIES, PLAIN, claims
 from robustness.datasets.dataset import Columns, Dataset, Entry
 from robustness.pictures.decoding import read_file
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 SUFFIXES = (".csv", ".parquet")
 PATH_COLUMNS = ("path", "image", "file", "filename", "filepath")
@@ -23,10 +22,6 @@ LABEL_COLUMNS = ("label", "class", "synset", "target")
 
 MAX_COLUMNS, LONGEST_VALUE = 100, 100
 """Other columns that are kept, and characters of a value."""
-
-_ROWS_FREE, _TEXT_FREE = 100_000, 32 * 1024**2
-_OF_NUMBERS = frozenset({5, 9})  # DELTA_BINARY_PACKED and BYTE_STREAM_SPLIT
-_MAX_RATIO = 100  # bytes of all texts per byte of the Parquet file
 
 
 class TableDataset(Dataset):
@@ -143,38 +138,18 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
 
 
 def _parquet(path: Path, others: bool) -> pd.DataFrame:
-    """The columns of paths and labels; of the ``others`` the first, or only their names.
-
-    Parquet can repeat a row or a text at no cost in bytes; such a file is refused before it is
-    expanded.
-    """
+    """The columns of paths and labels; of the ``others`` the first, or only their names."""
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    size, claimed = path.stat().st_size, claims(path)
-    most = max(_TEXT_FREE, _MAX_RATIO * size)
-    _check(path, claimed.rows <= max(_ROWS_FREE, size), f"{claimed.rows:,} rows")
-    schema = pq.read_schema(path)
-    _check_once(path, schema.names)
-    flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    columns = parquet.columns(path)
+    _check_once(path, [name for name, _ in columns])
+    flat = [name for name, nested in columns if not nested]
     wanted = [name for name in flat if _is_asked(name)]
     if not wanted:
         return pd.DataFrame(columns=flat)
     if others:
         wanted += [name for name in flat if name not in wanted][:MAX_COLUMNS]
-    texts = []
-    for name in wanted:
-        encodings = claimed.encodings[name]
-        if not encodings <= PLAIN | DICTIONARIES | _OF_NUMBERS:
-            fine = encodings <= PLAIN | BY_LENGTH
-            _check(path, fine and claimed.unpacked <= most, f"texts of no limit in {name!r}")
-        elif _is_text(schema.field(name).type):
-            texts.append(name)
-    table = pq.read_table(path, columns=wanted, read_dictionary=texts)
-    written = sum(_written_out(table[name]) for name in texts)
-    _check(path, written <= most, f"{written:,} bytes of text")
-    return table.to_pandas(ignore_metadata=True)
+    return parquet.read(path, wanted).to_pandas(ignore_metadata=True)
 
 
 def _check_once(path: Path, names: Sequence[str]) -> None:
@@ -191,34 +166,6 @@ def _check_once(path: Path, names: Sequence[str]) -> None:
 
 def _is_asked(name: str) -> bool:
     return name.strip().lower() in PATH_COLUMNS + LABEL_COLUMNS
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)
-    return any(test(kind) for test in (*tests, pa.types.is_large_binary))
-
-
-def _written_out(column: pa.ChunkedArray) -> int:
-    """Bytes of all texts of ``column``, repetitions included."""
-    import pyarrow.compute as pc
-
-    total = 0
-    for chunk in column.chunks:
-        lengths = pc.binary_length(chunk.dictionary)
-        total += pc.sum(pc.take(lengths, pc.drop_null(chunk.indices))).as_py() or 0
-    return total
-
-
-def _check(path: Path, fine: bool, found: str) -> None:
-    if not fine:
-        raise ParameterError(
-            f"{path.name} is refused: its {path.stat().st_size:,} bytes would expand to {found}; "
-            "write the table again with each image once."
-        )
 
 
 def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> list[str] | None:

@@ -9,22 +9,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
-from robustness.runs import headlines, notes, properties
+from robustness.runs import headlines, notes, properties, store
 from robustness.runs import manifest as manifests
 from robustness.runs.saved import Run
-from robustness.runs.screened_properties import check_properties
-from robustness.runs.screening import check_files, check_manifest, check_rows
-from robustness.runs.store import load
+from robustness.runs.screening import importer, screen
 
 MAX_FILES = 100_000
 MAX_BYTES = 4 * 1024**3
@@ -42,6 +41,7 @@ _NOTES = {
 """The files of what users say of a run, with the most bytes of each."""
 
 _FREE_BYTES = 1024 * 1024
+_SOON = 60  # seconds
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FILE = re.compile(
     "|".join(
@@ -99,15 +99,12 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
         raise RunError(f"There is no file {archive}: expected the zip archive of a run.")
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        with _scratch(runs) as scratch:
+        with importer() as worker, _scratch(runs) as scratch:
             _unpack(archive, scratch)
             manifest = manifests.read(scratch)
             if not _NAME.fullmatch(manifest.id):
                 raise RunError(f"The archive is refused: {manifest.id[:80]!r} is no id of a run.")
-            check_manifest(manifest)
-            check_files(scratch)
-            check_rows(load(scratch))
-            check_properties(scratch, manifest.dataset.pictures)
+            manifest = screen(scratch, manifest, worker)
             folder = _free_folder(runs, manifest)
             manifest.updated(id=folder.name).write(scratch)
             notes.mark_imported(scratch, by)
@@ -117,22 +114,32 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
             f"The run cannot be brought in: {error.strerror or error}.",
             hint=f"The folder of runs is {runs}.",
         ) from error
-    run = load(folder)
+    run = store.load(folder)
     headlines.keep(folder, run.manifest)
     return run
 
 
 @contextmanager
 def _scratch(runs: Path) -> Iterator[Path]:
-    """A hidden folder among the runs; gone afterwards, unless it has got another name."""
+    """A hidden folder among the runs; gone afterwards, unless it has got another name.
+
+    Those that killed imports left are removed.
+    """
+    for left in runs.glob(".import-*"):
+        with suppress(OSError, RunError):
+            if time.time() - left.stat().st_mtime > _SOON:  # another import may not hold it yet
+                store.locked(left).release()
+                shutil.rmtree(left)
     folder = runs / f".import-{uuid.uuid4().hex}"
     folder.mkdir()
+    lock = store.locked(folder)
     try:
         yield folder
     except RunError as error:  # it names the folder, which is nobody's concern
         text = re.sub(rf"of (the run )?{folder.name}", "of the archive", str(error))
         raise RunError(text.replace(folder.name, "The archive")) from error
     finally:
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -143,7 +150,7 @@ def _free_folder(runs: Path, manifest: manifests.Manifest) -> Path:
             here = manifests.read(folder)
         except RunError:
             here = None
-        if here is not None and here.updated(id=manifest.id) == manifest:
+        if here is not None and here.updated(id=manifest.id, parts=manifest.parts) == manifest:
             raise RunError(f"The run {folder.name} is here already.")
         number += 1
         folder = runs / f"{manifest.id}-{number}"

@@ -1,4 +1,4 @@
-"""The rows of a run from elsewhere, looked through a few thousand at a time.
+"""The rows of an imported run, checked a few thousand at a time and rewritten.
 
 Every figure is to be a number that it can be, every word one of the manifest, and every image to
 have one row for each model and condition: what opens the run relies on that.
@@ -7,7 +7,14 @@ have one row for each model and condition: what opens the run relies on that.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,22 +22,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robustness import metrics, models
+from robustness import metrics
+from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
-from robustness.evaluation.rows import SCHEMA
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.rows import REMEDIES, SCHEMA, schema
 from robustness.metrics.features import RESCALED
+from robustness.runs.compacting import ROWS_A_FILE, ROWS_A_GROUP, note_of
 from robustness.runs.manifest import MAX_TEXT
-from robustness.runs.parts import Part
+from robustness.runs.parts import KEY, Part, read_part, written
 
+ROWS_FREE = 500_000
+MIN_ROW_BYTES = 32
+"""On disk, of the figures of a row, beyond ``ROWS_FREE``; real runs have more than 100."""
+
+MAX_UNREADABLE = 100_000
+_MAX_NOTE, _MAX_NOTES = 2**22, 2**24  # characters of what one file, and all, say of themselves
+_MAX_LENGTH = 64  # of a list in a row
 _ROUNDING = 1e-3
+_FINITE = sys.float_info.max
 _ROWS_AT_ONCE = 16_384
+_FILES_AT_ONCE = 2
 _TEXT_FREE, _MAX_TEXT_RATIO = 32_000_000, 20
 _PROBABILITIES = ("clean_probability", "probability", "retained_probability")
 _CLASSES = ("label", "clean_top1", "top1")
 _WORDS = ("image", "image_digest", "fit", "model", "condition", "perturbation")
-_STAGE = "stages.list.element.stage"
-_MOST_CLASSES = 2**31
 
 Whole = NDArray[np.int64]
 
@@ -51,59 +66,173 @@ _MAY_LACK = {"strength", "parameter", "label"} | {
 """What a row may have no number for: compositions have no one strength, equal images no PSNR."""
 
 
-class ScreenedRows:
-    """Raises ``RunError`` with what is wrong; ``read`` takes the parts, ``digest`` ends it."""
+@dataclass(frozen=True)
+class ExpectedRows:
+    """What the files of a run are to hold by its manifest.
 
-    def __init__(self, spec: RunSpec, pictures: int, *, told: bool = False) -> None:
-        """``told`` says that the predictions came in a table, which may leave figures out."""
-        self.spec, self.pictures = spec, pictures
-        self.may_lack = {*_MAY_LACK, *(_ranges() if told else ())}
+    ``classes`` counts those of each model, ``perturbations`` names each condition; ``told`` says
+    that the predictions came in a table, ``raced`` that images may lack models and conditions.
+    """
+
+    models: Sequence[str]
+    classes: Sequence[int]
+    conditions: Sequence[str]
+    perturbations: Sequence[str]
+    fit: str
+    side: int
+    seed: int
+    pictures: int
+    images: int
+    unreadable: int
+    content: str | None
+    told: bool
+    raced: bool
+
+
+def rewrite_rows(folder: Path, expected: ExpectedRows) -> dict[str, int]:
+    """Rewrite the files of rows in ``folder``; return their new sizes by name.
+
+    Raises ``RunError`` unless they are ``expected``, ``MemoryError``, and ``OSError`` if they
+    cannot be written.
+    """
+    parts = [_part(path) for path in sorted(folder.glob("part-*.parquet"))]
+    _check_counts(parts, expected)
+    checks = _RowChecks(expected, sum(part.path.stat().st_size for part in parts))
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        list(pool.map(lambda part: put_whole(part.path, partial(_rewrite, part, checks)), parts))
+    _expect(checks.digest() == expected.content, "its rows are of other images")
+    return {part.path.name: part.path.stat().st_size for part in parts}
+
+
+def _part(path: Path) -> Part:
+    try:
+        return read_part(path)
+    except RunError as error:
+        raise RunError(f"{path.name} is damaged or of another kind") from error
+
+
+def _check_counts(parts: Sequence[Part], expected: ExpectedRows) -> None:
+    """Whether files and manifest agree on how much there is, before a row is read."""
+    each = len(expected.models) * len(expected.conditions)
+    images, rows = sum(part.images for part in parts), sum(part.rows for part in parts)
+    numbers = [number for part in parts for number in part.chunks]
+    unreadable = [pair for part in parts for pair in part.unreadable]
+    notes = [len(note_of([part])) for part in parts]
+    size, total = sum(part.path.stat().st_size for part in parts), images + len(unreadable)
+    for fine, otherwise in (
+        (rows <= max(ROWS_FREE, size // MIN_ROW_BYTES),
+         f"its {size:,} bytes claim to hold {rows:,} rows, as no measurements do"),
+        (total == expected.pictures or (expected.raced and total < expected.pictures),
+         "images are missing in it"),
+        ((images, len(unreadable)) == (expected.images, expected.unreadable),
+         "its files hold other numbers of images than it says"),
+        (len(unreadable) <= MAX_UNREADABLE, "it lists too many images that were not read"),
+        (all(len(text) <= MAX_TEXT for pair in unreadable for text in pair)
+         and max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
+         "its texts are too long"),
+        (len(numbers) == len(set(numbers)) <= total
+         and all(0 <= number < expected.pictures for number in numbers),
+         "its files are of parts of the work that there are not"),
+        (len({part.own for part in parts}) <= 1, "its files have different columns"),
+        (rows == images * each or (expected.raced and images <= rows <= images * each),
+         "it has rows too few or too many"),
+    ):  # fmt: skip
+        _expect(fine, otherwise)
+
+
+def _rewrite(part: Part, checks: _RowChecks, to: Path) -> None:
+    """Write the rows of ``part`` to ``to``, with what the program wrote about them alone."""
+    columns = schema(part.own).with_metadata({KEY: note_of([part]).encode()})
+    with pq.ParquetFile(part.path, pre_buffer=False) as file:
+        if REMEDIES.name in file.schema_arrow.names:
+            columns = columns.append(REMEDIES)
+        with pq.ParquetWriter(to, columns, **written(columns)) as writer:
+            for table in _groups(file, checks):
+                writer.write_table(table.cast(columns), ROWS_A_FILE)
+
+
+def _groups(file: pq.ParquetFile, checks: _RowChecks) -> Iterator[pa.Table]:
+    """The checked rows of ``file``, in groups as ``compact`` writes them."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for group in range(file.num_row_groups):
+        for batch in chain(_batches(file, group), [None]):  # which ends a group
+            if batch is not None:
+                checks.check(batch)
+                waiting.append(batch)
+                rows += batch.num_rows
+            if rows >= (ROWS_A_GROUP if batch is None else ROWS_A_FILE):
+                yield pa.Table.from_batches(waiting)
+                waiting, rows = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _batches(file: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in file.iter_batches(_ROWS_AT_ONCE, [group]):
+            batch.validate(full=True)
+            yield batch
+    except MemoryError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise RunError("its rows cannot be read") from error
+
+
+class _RowChecks:
+    """The rows of a run whose files have ``size`` bytes; raises ``RunError`` with what is wrong."""
+
+    def __init__(self, expected: ExpectedRows, size: int) -> None:
+        self.expected, self.size = expected, size
         self.ranges = _ranges()
-        self.ids = [condition.id for condition in spec.conditions]
-        self.names = list(dict.fromkeys(condition.name for condition in spec.conditions))
-        self.name_of = np.array([self.names.index(c.name) for c in spec.conditions])
-        self.classes = np.array([_classes(name) for name in spec.model_names])
+        self.may_lack = {*_MAY_LACK, *(self.ranges if expected.told else ())}
+        self.names = list(dict.fromkeys(expected.perturbations))
+        self.name_of = np.array([self.names.index(name) for name in expected.perturbations])
+        self.classes = np.array(expected.classes)
         self.places: list[Whole] = []
         self.found: dict[int, tuple[str, str]] = {}
-        self.size = self.length = 0
+        self.length = 0
+        self._lock = threading.Lock()
 
-    def read(self, part: Part) -> None:
-        """Looks at all rows of ``part``."""
-        self.size += part.path.stat().st_size
-        words = [_STAGE, *_WORDS]
-        with pq.ParquetFile(part.path, read_dictionary=words, pre_buffer=False) as file:
-            for group in range(file.num_row_groups):  # one dictionary each, as nested words need
-                for batch in file.iter_batches(_ROWS_AT_ONCE, [group]):
-                    self._texts(batch)
-                    self._figures(batch)
-                    self._words(batch)
+    def check(self, batch: pa.RecordBatch) -> None:
+        """Check the rows of ``batch``."""
+        self._figures(batch)
+        with self._lock:
+            self._texts(batch)
+            self._words(batch)
 
-    def digest(self, images: int, *, whole: bool = True) -> str | None:
-        """The ``content`` of all rows, which are to be of ``images`` images.
-
-        Unless ``whole``, an image may lack models and conditions.
-        """
-        places = np.sort(np.concatenate([np.zeros(0, np.int64), *self.places]))
+    def digest(self) -> str | None:
+        """The ``content`` of all rows that were checked."""
+        expected = self.expected
+        places = np.concatenate([np.zeros(0, np.int64), *self.places])
+        self.places.clear()
+        places.sort()
         names = {name for name, _ in self.found.values()}
-        each = len(self.ids) * len(self.classes)
-        fine = len(self.found) == len(names) == images
-        fine &= len(places) == images * each if whole else len(places) <= images * each
-        _expect(fine and bool(np.all(np.diff(places))), "some of its rows are there twice")
-        if not images:
+        each = len(expected.conditions) * len(expected.models)
+        most = expected.images * each
+        fine = len(self.found) == len(names) == expected.images
+        fine &= len(places) <= most if expected.raced else len(places) == most
+        fine &= not np.any(places[1:] == places[:-1])
+        _expect(bool(fine), "some of its rows are there twice")
+        if not expected.images:
             return None
         digests = [self.found[place][1] for place in sorted(self.found)]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def _texts(self, batch: pa.RecordBatch) -> None:
-        stages = batch["stages"]
-        _expect(stages.null_count == 0, "a row has no stages")
         columns = {word: batch[word] for word in _WORDS}
-        columns["stage"] = stages.flatten().field("stage")
+        for word, lists in (("stage", "stages"), ("remedy", REMEDIES.name)):
+            if lists in batch.schema.names:
+                lengths, structs = pc.list_value_length(batch[lists]), batch[lists].flatten()
+                whole = lengths.null_count == structs.null_count == 0
+                _expect(whole, f"a row has no {lists}")
+                _expect(_all(pc.less_equal(lengths, _MAX_LENGTH)), f"it has too many {lists}")
+                columns[word] = structs.field(word)
         for name, column in columns.items():
             _expect(column.null_count == 0, f"a row has no {name}")
-            lengths = pc.binary_length(column.dictionary)
-            _expect((pc.max(lengths).as_py() or 0) <= MAX_TEXT, "its texts are too long")
-            self.length += pc.sum(pc.take(lengths, column.indices)).as_py() or 0
+            lengths = pc.binary_length(column)
+            _expect(_all(pc.less_equal(lengths, MAX_TEXT)), "its texts are too long")
+            self.length += pc.sum(lengths).as_py() or 0
         most = max(_TEXT_FREE, _MAX_TEXT_RATIO * self.size)
         _expect(self.length <= most, "its texts are too long")
 
@@ -119,21 +248,29 @@ class ScreenedRows:
             same = lengths.equals(pc.list_value_length(shares)) and lengths.null_count == 0
             _expect(same and _all(pc.less_equal(lengths, 5)), f"{name} is not of up to 5 classes")
             _within(f"{name}_probabilities", shares.flatten(), 0.0, 1.0)
-        _within("position", batch["position"], 0, self.pictures - 1)
-        for name, value in (("seed", self.spec.seed), ("side", self.spec.side)):
+        _within("position", batch["position"], 0, self.expected.pictures - 1)
+        for name, value in (("seed", self.expected.seed), ("side", self.expected.side)):
             _within(name, batch[name], value, value)
+        for name in batch.schema.names[len(SCHEMA) :]:
+            if name == REMEDIES.name:
+                for share in ("clean_probability", "probability"):
+                    _within(share, batch[name].flatten().field(share), 0.0, 1.0, gaps=True)
+            else:
+                _within(name, batch[name], -_FINITE, _FINITE, gaps=True)
 
     def _words(self, batch: pa.RecordBatch) -> None:
-        asked = _codes(batch["model"], self.spec.model_names, "models")
+        asked = _codes(batch["model"], self.expected.models, "models")
         names = _codes(batch["perturbation"], self.names, "perturbations")
-        _codes(batch["fit"], [self.spec.fit], "fits")
-        conditions = _codes(batch["condition"], self.ids, "conditions")
+        _codes(batch["fit"], [self.expected.fit], "fits")
+        conditions = _codes(batch["condition"], self.expected.conditions, "conditions")
         _expect(bool(np.all(self.name_of[conditions] == names)), "its rows are of other conditions")
         self._classes(batch, asked)
         same = pc.equal(batch["consistent"], pc.equal(batch["clean_top1"], batch["top1"]))
         _expect(same.null_count == 0 and _all(same), "'consistent' is not what its answers are")
         place = batch["position"].to_numpy().astype(np.int64)
-        self.places.append((place * len(self.classes) + asked) * len(self.ids) + conditions)
+        self.places.append(
+            (place * len(self.classes) + asked) * len(self.expected.conditions) + conditions
+        )
         self._pictures(batch, place)
 
     def _classes(self, batch: pa.RecordBatch, asked: Whole) -> None:
@@ -154,7 +291,7 @@ class ScreenedRows:
         places, first, inverse = np.unique(place, return_index=True, return_inverse=True)
         taken: list[list[str]] = []
         for word in ("image", "image_digest"):
-            column = batch[word]
+            column = batch[word].dictionary_encode()
             indices = column.indices.to_numpy()
             _expect(bool(np.all(indices == indices[first][inverse])), _TWO_NAMES)
             taken.append(column.dictionary.take(pa.array(indices[first])).to_pylist())
@@ -166,16 +303,10 @@ _NO_CLASS = "it names classes that there are not"
 _TWO_NAMES = "one image has two names or digests in it"
 
 
-def _classes(name: str) -> int:
-    """How many classes the model has; without bounds where it is not known here."""
-    labels = models.classes(name)
-    return _MOST_CLASSES if labels is None else len(labels)
-
-
-def _codes(column: pa.DictionaryArray, known: Sequence[str], what: str) -> Whole:
+def _codes(column: pa.StringArray, known: Sequence[str], what: str) -> Whole:
     """The place of every value of ``column`` in ``known``."""
-    places = pc.fill_null(pc.index_in(column.dictionary, pa.array(known, pa.string())), -1)
-    found: Whole = places.to_numpy().astype(np.int64)[column.indices.to_numpy()]
+    places = pc.fill_null(pc.index_in(column, pa.array(known, pa.string())), -1)
+    found: Whole = places.to_numpy().astype(np.int64)
     _expect(bool(np.all(found >= 0)), f"its rows are of other {what}")
     return found
 
@@ -197,4 +328,4 @@ def _all(truths: pa.Array) -> bool:
 
 def _expect(fine: bool, otherwise: str) -> None:
     if not fine:
-        raise RunError(f"{otherwise}.")
+        raise RunError(otherwise)

@@ -1,43 +1,129 @@
 """Checks of an imported run before it is opened.
 
-A file of rows may claim any number of rows and repeat a long text at no cost; both could exhaust
-memory. So its bytes are checked first, then its metadata, and last the rows, in batches.
+Its manifest is checked here. Its Parquet files are read, checked and rewritten by ``importer`` in a
+process with limits on memory and time: a file of a few bytes may expand to any size.
 """
 
 from __future__ import annotations
 
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-import pyarrow as pa
-
+from robustness import models
+from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError, RunError
-from robustness.base.parquet import DICTIONARIES, PLAIN, Claims, ClaimsError, claims
+from robustness.base.limited_worker import (
+    Worker,
+    WorkerDiedError,
+    WorkerLateError,
+    WorkerTimeError,
+)
 from robustness.evaluation.condition import readable
+from robustness.models import elsewhere
 from robustness.pictures.fitting import check_fit
-from robustness.runs.manifest import MAX_TEXT, Manifest
+from robustness.runs.manifest import FINISHED, MAX_TEXT, Manifest
 from robustness.runs.saved import Run
-from robustness.runs.screened_rows import ScreenedRows
+from robustness.runs.screened_rows import ExpectedRows
 
-ROWS_FREE = 500_000
-MIN_ROW_BYTES = 32
-"""On disk, of the figures of a row, beyond ``ROWS_FREE``; real runs have more than 100."""
+MEMORY = 6 * 10**8
+"""Bytes for the files of a run, beside twice their size."""
 
-MAX_UNREADABLE = 100_000
+SECONDS, BYTES_A_SECOND = 60, 10**6
+"""Of CPU time, beside what the size of the files explains."""
+
+AT_ONCE, PATIENCE = 2, 120.0
+"""Most imports at once in this process, and the longest wait in seconds for a turn."""
+
 MAX_CONDITIONS, MAX_MODELS = 10_000, 200
-_MAX_NOTES = 64 * 1024**2  # bytes of all that is not rows
-_MAX_COMMAS = 2_000_000  # of what the files of rows say of themselves
-_UNPACKED_FREE, _MAX_RATIO = 64 * 1024**2, 100
-_MAX_VALUES = 64  # of one row in one column: stages, or classes of the top 5
+_SLOWER = 3  # seconds for each second of CPU time: others use the processor, too
+_MOST_CLASSES = 2**31
+_TURNS = threading.BoundedSemaphore(AT_ONCE)
 
 
-def check_manifest(manifest: Manifest) -> None:
-    """Raise ``RunError`` unless ``manifest`` can be evaluated."""
+@contextmanager
+def importer() -> Iterator[Worker]:
+    """A process for the files of one run, which starts meanwhile; raises ``RunError`` if busy."""
+    if not _TURNS.acquire(timeout=PATIENCE):
+        raise RunError("Other imports are not finished yet: try again in a few minutes.")
+    try:
+        worker = Worker("robustness.runs.importer")
+        try:
+            yield worker
+        finally:
+            worker.end()
+    finally:
+        _TURNS.release()
+
+
+def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
+    """Have the Parquet files in ``folder`` checked and rewritten; return the manifest of these.
+
+    Raises ``RunError`` unless they can be those of ``manifest``, ``OSError`` if they cannot be
+    written.
+    """
+    _check_manifest(manifest)
+    files = {path.name: path.stat().st_size for path in folder.glob("part-*.parquet")}
+    _expect(manifest, files == dict(manifest.parts), "its files of rows are not those it names")
+    size = occupied(folder)
+    memory, seconds = MEMORY + 2 * size, SECONDS + size // BYTES_A_SECOND
+    asked = {"folder": str(folder), "expected": asdict(_expected(folder, manifest))}
+    try:
+        answer = worker.ask(
+            json.dumps(asked).encode(),
+            b"",
+            memory=memory,
+            seconds=seconds,
+            deadline=time.monotonic() + _SLOWER * seconds,
+        )
+    except (WorkerTimeError, WorkerLateError) as error:
+        raise _refused(manifest, f"its files take more than {seconds} s to read") from error
+    except WorkerDiedError as error:
+        problem = f"its files are damaged, or take more than {memory / 1e9:.1f} GB of memory"
+        raise _refused(manifest, problem) from error
+    found = json.loads(answer)
+    if "problem" in found:
+        raise _refused(manifest, found["problem"])
+    if "unwritten" in found:
+        raise OSError(*found["unwritten"])
+    return manifest.updated(parts=found["parts"])
+
+
+def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
+    """What the files of ``manifest`` are to hold."""
+    elsewhere.note(manifest.classes)
+    spec = manifest.spec
+    labels = [models.classes(name) for name in spec.model_names]
+    return ExpectedRows(
+        models=list(spec.model_names),
+        classes=[_MOST_CLASSES if known is None else len(known) for known in labels],
+        conditions=[condition.id for condition in spec.conditions],
+        perturbations=[condition.name for condition in spec.conditions],
+        fit=spec.fit,
+        side=spec.side,
+        seed=spec.seed,
+        pictures=manifest.dataset.pictures,
+        images=manifest.images,
+        unreadable=manifest.unreadable,
+        content=manifest.content,
+        told=Run(folder, manifest, ()).told,
+        raced=manifest.race is not None,
+    )
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Raise ``RunError`` unless ``manifest`` is that of a finished run that can be evaluated."""
     spec = manifest.spec
     try:
         check_fit(spec.fit)
     except RobustnessError as error:
-        raise RunError(f"The run {manifest.id} is refused: {error}") from error
+        raise _refused(manifest, str(error).removesuffix(".")) from error
+    _expect(manifest, manifest.status == FINISHED, "it is not finished")
     several = 1 <= len(spec.models) <= MAX_MODELS and 1 <= len(spec.conditions) <= MAX_CONDITIONS
     _expect(manifest, several, "it asks for nothing, or for far more than there is")
     known = all(readable(condition.id) for condition in spec.conditions)
@@ -55,92 +141,10 @@ def _is_time(text: str) -> bool:
     return True
 
 
-def check_files(folder: Path) -> None:
-    """Raises ``RunError`` unless the files of rows in ``folder`` claim no more than they can hold.
-
-    Reads no row, and makes nothing of what they claim.
-    """
-    size = rows = unpacked = notes = commas = 0
-    for path in sorted(folder.glob("part-*.parquet")):
-        try:
-            found = claims(path)
-        except ClaimsError as error:
-            raise RunError(f"{path.name} is damaged or of another kind: {error}.") from error
-        size += path.stat().st_size
-        rows += found.rows
-        unpacked += found.unpacked
-        notes += found.footer
-        commas += sum(text.count(b",") for text in found.notes.values())
-        fine = (
-            _plain(found)
-            and notes <= _MAX_NOTES
-            and commas <= _MAX_COMMAS
-            and rows <= max(ROWS_FREE, size // MIN_ROW_BYTES)
-            and unpacked <= max(_UNPACKED_FREE, _MAX_RATIO * size)
-        )
-        if not fine:
-            raise RunError(
-                f"{path.name} is refused: its {path.stat().st_size:,} bytes claim to hold "
-                f"{found.rows:,} rows and {found.footer:,} bytes about them, as no measurements do."
-            )
-
-
-def _plain(found: Claims) -> bool:
-    kinds = PLAIN | DICTIONARIES
-    plain = all(encodings <= kinds for encodings in found.encodings.values())
-    return plain and found.most_values <= _MAX_VALUES
-
-
-def check_rows(run: Run) -> None:
-    """Raises ``RunError`` unless the rows of ``run`` can be those of its manifest.
-
-    Its files have been through ``check_files``.
-    """
-    _check_counts(run)
-    try:
-        rows = ScreenedRows(run.manifest.spec, run.manifest.dataset.pictures, told=run.told)
-        for part in run.parts:
-            rows.read(part)
-        digest = rows.digest(run.images, whole=run.manifest.race is None)
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-    ) as error:
-        raise RunError(f"The run {run.id} is refused: its rows cannot be read.") from error
-    except RunError as error:
-        raise RunError(f"The run {run.id} is refused: {error}") from error
-    _expect(run.manifest, digest == run.manifest.content, "its rows are of other images")
-
-
-def _check_counts(run: Run) -> None:
-    """Whether files and manifest agree on how much there is, before a row is read."""
-    manifest, unreadable = run.manifest, run.unreadable
-    each = len(manifest.spec.models) * len(manifest.spec.conditions)
-    counts = {"images": run.images, "unreadable": len(unreadable)}
-    said = {"images": manifest.images, "unreadable": manifest.unreadable}
-    texts = [text for pair in unreadable for text in pair]
-    numbers = [number for part in run.parts for number in part.chunks]
-    raced, rows = manifest.race is not None, sum(part.rows for part in run.parts)
-    for fine, otherwise in (
-        (run.images + len(unreadable) == manifest.dataset.pictures
-         or (raced and run.images + len(unreadable) < manifest.dataset.pictures),
-         "images are missing in it"),
-        (counts == said, "its files hold other numbers of images than it says"),
-        (len(unreadable) <= MAX_UNREADABLE, "it lists too many images that were not read"),
-        (all(len(text) <= MAX_TEXT for text in texts), "its texts are too long"),
-        (all(0 <= number < manifest.dataset.pictures for number in numbers),
-         "its files are of parts of the work that there are not"),
-        (rows == run.images * each or (raced and run.images <= rows <= run.images * each),
-         "it has rows too few or too many"),
-    ):  # fmt: skip
-        _expect(manifest, fine, otherwise)
-
-
 def _expect(manifest: Manifest, fine: bool, otherwise: str) -> None:
     if not fine:
-        raise RunError(f"The run {manifest.id} is refused: {otherwise}.")
+        raise _refused(manifest, otherwise)
+
+
+def _refused(manifest: Manifest, problem: str) -> RunError:
+    return RunError(f"The run {manifest.id} is refused: {problem}.")

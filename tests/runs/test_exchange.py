@@ -20,10 +20,15 @@ import pytest
 
 from robustness import runs
 from robustness.base.errors import ParameterError, RunError
-from robustness.evaluation.rows import SCHEMA
+from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
+from robustness.evaluation.rows import REMEDIES, SCHEMA
+from robustness.runs import screening, store
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
+from tests.support.shared_examiner import ended, one_process
+
+__all__ = ["ended", "one_process"]
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +216,11 @@ def rows_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.B
     def made(run: runs.Run) -> io.BytesIO:
         for part in run.parts:
             table = pq.read_table(part.path)
-            pq.write_table(change(table), part.path, compression="zstd")
+            changed = change(table)
+            options = {"compression": "zstd", "store_schema": False}  # dictionaries look like texts
+            with pq.ParquetWriter(part.path, changed.schema, **options) as writer:
+                writer.write_table(changed)
+                writer.add_key_value_metadata(changed.schema.metadata)
         sizes = {part.path.name: part.path.stat().st_size for part in run.parts}
         run.manifest.updated(parts=sizes).write(run.folder)
         return io.BytesIO(archive_of(runs.load(run.folder)))
@@ -310,6 +319,17 @@ def with_column(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
     )
 
 
+def repeated(column: str, value: str | bytes) -> Callable[[runs.Run], io.BytesIO]:
+    """The archive with one text in ``column``, which its file holds once."""
+
+    def change(table: pa.Table) -> pa.Table:
+        words = pa.array([value], pa.binary()).view(pa.string())
+        coded = pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), words)
+        return table.set_column(SCHEMA.get_field_index(column), column, coded)
+
+    return rows_of(change)
+
+
 def set_column(table: pa.Table, column: str, values: list[Any]) -> pa.Table:
     place, field = SCHEMA.get_field_index(column), SCHEMA.field(column)
     return table.set_column(place, field, pa.array(values, field.type))
@@ -329,7 +349,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "a marker": (more("{}/imported"), "no file of an exported run"),
     "two runs": (more("other/part-000009.parquet"), "one folder with a manifest"),
     "a bomb": (more("{}/title.txt", b"0" * 50_000_000), "would unpack to"),
-    "more rows than it says": (more("{}/part-999999.parquet"), "damaged or of another kind"),
+    "more rows than it says": (more("{}/part-999999.parquet"), "rows are not those it names"),
     "another program's": (lambda run: with_manifest(run, format="x"), "of something else"),
     "another version's": (lambda run: with_manifest(run, version=99), "has run format 99"),
     "an id that leads out": (lambda run: with_manifest(run, id="../x"), "no id of a run"),
@@ -421,11 +441,11 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "a list of contents without end": (crowded, "it holds more than 100,000 files, as no run does"),
     "a footer that claims far more": (
         claiming_footer,
-        "damaged or of another kind: it is no whole",
+        r"part-000000\.parquet is damaged or of another kind",
     ),
     "a footer of its own size": (
         lambda run: unread(run, 50_000, "x" * 80),
-        "its footer has .*,...,... bytes, more than 8,388,608",
+        "its texts are too long",
     ),
     "many that were not read": (
         lambda run: unread(run, 120_000),
@@ -477,6 +497,30 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     ),
     "an impossible class": (replaced("top1", 5000), "classes that there are not"),
     "endless names": (replaced("image", "x" * 1_000_000), "texts are too long"),
+    "texts of 1.4 GB in a few kilobytes": (
+        repeated("image", "x" * 60_000_000),
+        "its files take more memory than those of any run",
+    ),
+    "a text that is none": (
+        repeated("image", b"\xff"),
+        "its rows cannot be read",
+    ),
+    "stages without end": (
+        rows_of(lambda t: set_column(t, "stages", [s * 65 for s in t["stages"].to_pylist()])),
+        "it has too many stages",
+    ),
+    "an endless figure of a plugin": (
+        rows_of(lambda table: table.append_column("own", pa.array([float("inf")] * len(table)))),
+        "expected every own to be a number",
+    ),
+    "a remedy of a long name": (
+        rows_of(
+            lambda table: table.append_column(
+                REMEDIES, pa.array([[{"remedy": "x" * 5000}]] * len(table), REMEDIES.type)
+            )
+        ),
+        "its texts are too long",
+    ),
 }
 
 
@@ -504,6 +548,54 @@ def test_a_hostile_archive_leaves_nothing_behind(what: str, run: runs.Run, tmp_p
         runs.import_run(stream, tmp_path / "there")
     assert ".import-" not in str(refused.value), "no path of the server"
     assert sorted(set(tmp_path.rglob("*")) - set(before)) == [tmp_path / "there"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (WorkerTimeError, "is refused: its files take more than 60 s to read"),
+        (WorkerLateError, "is refused: its files take more than 60 s to read"),
+        (WorkerDiedError, r"its files are damaged, or take more than 0\.6 GB of memory"),
+        (KeyboardInterrupt, None),
+    ],
+)
+def test_an_import_that_ends_midway_leaves_nothing(
+    error: type[BaseException],
+    message: str | None,
+    run: runs.Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask(*_args: Any, **_limits: Any) -> bytes:
+        raise error
+
+    monkeypatch.setattr(screening.Worker, "ask", ask)
+    expected = error if error is KeyboardInterrupt else RunError
+    with pytest.raises(expected, match=message):
+        runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    assert not os.listdir(tmp_path / "there")
+
+
+def test_the_next_import_removes_what_a_killed_one_left(run: runs.Run, tmp_path: Path) -> None:
+    for name in ("begun", "going on", "killed"):
+        (tmp_path / "there" / f".import-{name}").mkdir(parents=True)
+    lock = store.locked(tmp_path / "there" / ".import-going on")
+    for name in ("going on", "killed"):
+        os.utime(tmp_path / "there" / f".import-{name}", (0, 0))
+    runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    lock.release()
+    left = sorted(os.listdir(tmp_path / "there"))
+    assert left == [".import-begun", ".import-going on", run.id]
+
+
+def test_few_imports_go_on_at_once(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screening, "PATIENCE", 0.01)
+    waiting = pytest.raises(RunError, match="Other imports are not finished yet")
+    with screening.importer(), screening.importer(), waiting:
+        runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -1,30 +1,29 @@
-"""One process with limits for all files of these tests: to start one takes a second."""
+"""One process with limits for all files of a module of tests: to start one takes a second."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from robustness.base.limited_worker import Worker
 from robustness.models.graph_files import examine
+from robustness.runs import screening
 
 
 class _Shared:
     """Stands in for ``Worker``; begun anew where a file has ended the process."""
 
-    worker: Worker | None = None
+    idle: ClassVar[dict[str, Worker]] = {}
 
     def __init__(self, module: str) -> None:
-        if _Shared.worker is None:
-            _Shared.worker = Worker(module)
+        self._module = module
 
     def ask(self, *args: Any, **limits: Any) -> bytes:
-        worker, _Shared.worker = _Shared.worker, None
-        assert worker is not None
+        worker = _Shared.idle.pop(self._module, None) or Worker(self._module)
         found = worker.ask(*args, **limits)
-        _Shared.worker = worker
+        _Shared.idle[self._module] = worker
         return found
 
     def end(self) -> None:
@@ -34,11 +33,12 @@ class _Shared:
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examine, "Worker", _Shared)
+    monkeypatch.setattr(screening, "Worker", _Shared)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ended() -> Iterator[None]:
     yield
-    if _Shared.worker is not None:
-        _Shared.worker.end()
-        _Shared.worker = None
+    for worker in _Shared.idle.values():
+        worker.end()
+    _Shared.idle.clear()

@@ -1,0 +1,37 @@
+"""The process that checks and rewrites the Parquet files of an imported run, for ``screening``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from robustness.base.errors import RunError
+from robustness.base.parquet_reader import serve_arrow
+from robustness.runs.screened_properties import rewrite_properties
+from robustness.runs.screened_rows import ExpectedRows, rewrite_rows
+
+
+def answer(head: bytes, _data: bytes) -> bytes:
+    """Rewrite the files; return JSON with the sizes of the ``parts``, or with the ``problem``.
+
+    ``head`` is JSON: the ``folder``, and what its files are ``expected`` to hold. An error number
+    and reason as ``unwritten`` say that the disk does not take them.
+    """
+    asked = json.loads(head)
+    folder, expected = Path(asked["folder"]), ExpectedRows(**asked["expected"])
+    try:
+        parts = rewrite_rows(folder, expected)
+        rewrite_properties(folder, expected.pictures)
+        return json.dumps({"parts": parts}).encode()
+    except RunError as error:
+        return json.dumps({"problem": str(error)}).encode()
+    except MemoryError:
+        return json.dumps({"problem": "its files take more memory than those of any run"}).encode()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return json.dumps({"unwritten": [error.errno, reason]}).encode()
+
+
+if __name__ == "__main__":
+    serve_arrow(answer)
