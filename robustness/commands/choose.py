@@ -46,7 +46,7 @@ def add(parsers: Parsers) -> None:
 
 
 def _weights(text: str) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for part in filter(str.strip, text.split(",")):
         name, sign, number = part.rpartition("=")
         try:
@@ -57,6 +57,8 @@ def _weights(text: str) -> dict[str, float]:
             raise argparse.ArgumentTypeError(
                 f"expected NAME=NUMBER with a number of 0 or more, got {part.strip()!r}"
             )
+        if name.strip() in found:
+            raise argparse.ArgumentTypeError(f"expected each name once, got {name.strip()!r} twice")
         found[name.strip()] = weight
     return found
 

@@ -64,7 +64,7 @@ def failures_command(options: argparse.Namespace) -> None:
     if options.json:
         console.print_json(found.as_dict())
         return
+    kinds = (report.Text, report.Titled)
     for section in run_failures.sections(found):
-        console.say(f"## {section.title}\n")
-        kinds = (report.Text, report.Titled)
-        console.say(report.printed_blocks(b for b in section.printed if isinstance(b, kinds)))
+        printed = report.printed_blocks(b for b in section.printed if isinstance(b, kinds))
+        console.say(f"\n## {section.title}\n{printed}")

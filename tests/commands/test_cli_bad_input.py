@@ -229,3 +229,16 @@ def test_the_process_itself_exits_with_2_and_the_sentence(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     check_sentence(done.stderr)
     assert "got text" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [("fog=-1", "0 or more"), ("fog=nan", "0 or more"), ("fog=1,fog=2", "'fog' twice")],
+)
+def test_weights_that_make_no_sense_are_refused(
+    weights: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["choose", "RUN", "--weights", weights])
+    assert ended.value.code == EXIT_BAD_INPUT
+    assert said in capsys.readouterr().err
