@@ -22,7 +22,7 @@ from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
 from robustness.evaluation.rows import REMEDIES, SCHEMA
-from robustness.runs import screening, store
+from robustness.runs import screening, session, store
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -37,6 +37,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[runs.Run, P
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
+        patch.setattr(
+            session, "_SECONDS_TO_WRITE", 600.0
+        )  # one file of rows, on slow machines, too
         photos = labelled_folder(folder / "photos", 2)
         yield performed(photos, folder / "runs", spec()), photos
 
@@ -112,10 +115,10 @@ def test_the_same_run_is_not_brought_twice_and_another_of_its_name_gets_its_own(
 def test_an_unfinished_run_does_not_travel(
     run: runs.Run, made: tuple[runs.Run, Path], tmp_path: Path
 ) -> None:
-    with runs.start(runs.plan(str(made[1]), spec(seed=9)), tmp_path / "runs") as session:
+    with runs.start(runs.plan(str(made[1]), spec(seed=9)), tmp_path / "runs") as begun:
         pass
     with pytest.raises(RunError, match="not finished"):
-        archive_of(runs.load(session.folder, unfinished=True))
+        archive_of(runs.load(begun.folder, unfinished=True))
     with pytest.raises(RunError, match="not finished"):
         runs.import_run(with_manifest(run, status="unfinished"), tmp_path / "there")
 
