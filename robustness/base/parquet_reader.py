@@ -23,8 +23,8 @@ def answer(head: bytes, _data: bytes) -> bytes:
     try:
         return json.dumps(_answer(asked)).encode()
     except MemoryError:
-        problem = f"would expand to more than {asked.get('bytes', 0):,} bytes"
-        return json.dumps({"problem": problem}).encode()
+        most = f"{asked['bytes']:,} bytes" if "to" in asked else "any list of columns"
+        return json.dumps({"problem": f"would expand to more than {most}"}).encode()
     except OSError as error:
         if error.errno and "to" in asked:
             return json.dumps({"unwritten": [error.errno, error.strerror]}).encode()
