@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -269,6 +269,29 @@ def test_the_columns_of_a_frame_stay_with_their_images(form: str, tmp_path: Path
     assert [*found.columns()["site"]] == [entry.name for entry in found.entries]
     assert [entry.label for entry in found.entries] == ["3", None, "5"][: len(found)]
     assert len(found) == (2 if form == "a gap" else 3)
+
+
+class Within:
+    """A loader or subset as torch has it: the classes are those of what it holds."""
+
+    def __init__(self, **held: object) -> None:
+        vars(self).update(held)
+
+    def __iter__(self) -> Iterator[object]:
+        return iter([(PIXELS[:2], [1, 0])])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Within(dataset=Listed([])),
+        Within(dataset=Within(dataset=Listed([]))),
+        Within(datasets=[Listed([]), Listed([])]),
+        Within(features={"label": SimpleNamespace(names=["tench", "goldfish"])}),
+    ],
+)
+def test_integer_labels_have_the_names_of_the_dataset_within(source: Within) -> None:
+    assert [entry.label for entry in opened(source).entries] == ["goldfish", "tench"]
 
 
 def test_a_dataset_of_several_splits_is_asked_for_one() -> None:

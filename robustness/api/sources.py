@@ -122,15 +122,19 @@ def _of_session(source: Any) -> Dataset:
             lambda place: _item(source[place]), len(source), classes=_class_names(source)
         )
     if isinstance(source, Iterable):
-        return _held(list(_unbatched(source)))
+        return _held(list(_unbatched(source)), classes=_class_names(source))
     raise _unknown(source)
 
 
-def _held(pairs: Sequence[tuple[Any, Any]], names: Sequence[str] | None = None) -> SessionImages:
+def _held(
+    pairs: Sequence[tuple[Any, Any]],
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
+) -> SessionImages:
     """The images and labels ``pairs``; files are called by their paths."""
     if names is None and all(isinstance(image, str | os.PathLike) for image, _ in pairs):
         names = [Path(image).as_posix() for image, _ in pairs]
-    return SessionImages(pairs.__getitem__, len(pairs), names)
+    return SessionImages(pairs.__getitem__, len(pairs), names, classes)
 
 
 def _unknown(source: Any) -> ParameterError:
@@ -253,4 +257,9 @@ def _class_names(source: Any) -> Sequence[str]:
         return [str(name[0] if isinstance(name, tuple) else name) for name in names]
     metadata = getattr(source, "metadata", None)
     told = metadata.get("index2label") if isinstance(metadata, Mapping) else None
-    return [str(told[place]) for place in sorted(told)] if told else ()
+    if told:
+        return [str(told[place]) for place in sorted(told)]
+    # Subsets, loaders and concatenations of torch hold the datasets that tell.
+    within = [source.dataset] if hasattr(source, "dataset") else getattr(source, "datasets", ())
+    found = {tuple(_class_names(each)) for each in within}
+    return found.pop() if len(found) == 1 else ()
