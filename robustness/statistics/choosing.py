@@ -142,10 +142,9 @@ def choose(
         }
         for entry in [*ranked.entries, *others]
     )
-    compared = len(group) > 1 and scored.images >= FEWEST
     return ModelChoice(
         best=tuple(entry["model"] for entry in told if entry["status"] in (BEST, TIED)),
-        certainty=told[0]["certainty"] if compared else None,
+        certainty=told[0]["certainty"],
         worse=tuple(entry["model"] for entry in told if entry["status"] == WORSE),
         models=told,
         quantity=quantity,
@@ -185,13 +184,14 @@ def _ranked(group: Sequence[str], scored: _Scored, margin: float) -> _Ranked:
     pairs, firsts = _pairs(scored), _resampled(scored)
     behind = [place for place in order[1:] if _is_worse(pairs, order[0], place, margin)]
     alone = len(behind) == len(order) - 1
+    compared = len(order) > 1 and scored.images >= FEWEST
     entries = [
         {
             "model": group[place],
             "status": WORSE if place in behind else BEST if alone else TIED,
             "reason": "",
             **shares(scored.per_image[place][:, None]).named("robust", 0),
-            "certainty": float(firsts[place]),
+            "certainty": float(firsts[place]) if compared else None,
             "place_low": 1 + sum(_is_worse(pairs, other, place) for other in order),
             "place_high": len(order) - sum(_is_worse(pairs, place, other) for other in order),
         }

@@ -174,6 +174,7 @@ def test_without_labels_consistency_decides_and_few_images_tell_nothing() -> Non
     few = chosen(models_with([0.0, 1.0], 3, **unlabelled))
     assert len(few.best) == 2
     assert few.certainty is None
+    assert [entry["certainty"] for entry in few.models] == [None, None]
 
 
 def test_under_attacks_alone_robust_accuracy_decides() -> None:
