@@ -69,3 +69,7 @@ class AccessError(RobustnessError):
 
 class ExplanationError(RobustnessError):
     """A model does not expose what an explanation needs."""
+
+
+class ModelWarning(UserWarning):
+    """A model can be measured, but its figures mean less; the message is a sentence."""

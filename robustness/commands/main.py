@@ -13,11 +13,14 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from robustness import __version__
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
     attack,
@@ -67,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _end(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show, warnings.showwarning)
+            return _end(options)
     except OutputError as error:
         return _without_output(error)
 
@@ -82,6 +87,14 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         hint = f"; separate the values of {lists[-1]} with commas, as in A,B" if lists else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options
+
+
+def _show(usual: Callable[..., None], message: Warning | str, *told: Any) -> None:
+    """Show a warning about a model as one sentence, any other as usual."""
+    if isinstance(message, ModelWarning):
+        remark(f"robustness: {message}")
+    else:
+        usual(message, *told)
 
 
 def _values_joined(arguments: Sequence[str]) -> list[str]:

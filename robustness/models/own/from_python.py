@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness.base.errors import ParameterError, WeightsError
+from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
@@ -178,6 +178,7 @@ def _of_model(
         warnings.warn(
             f"{name} is asked as a function, since {found}: attacks other than Square, heat maps "
             "and features need its graph.",
+            ModelWarning,
             stacklevel=4,
         )
     source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from robustness.base.errors import ModelWarning
 from robustness.models.python_models.calls import Ask, Caller, Floats
 from robustness.models.python_models.record import CallOptions
 
@@ -54,4 +55,4 @@ def warn_if_unsteady(
             f"answers an image alone otherwise than in a batch, by up to {change:.0%} of the "
             "largest value. Use the evaluation mode of its batch normalisation, or say batch=1"
         )
-    warnings.warn(f"{name} {said}.", stacklevel=6)
+    warnings.warn(f"{name} {said}.", ModelWarning, stacklevel=6)

@@ -24,6 +24,7 @@ from robustness.base.errors import (
     UnknownNameError,
     WeightsError,
 )
+from robustness.commands import main
 from robustness.models.loaded import LOADED
 from robustness.models.own import entry, user_models
 from robustness.models.python_models import calls
@@ -305,11 +306,16 @@ def test_a_module_without_a_model_gets_a_sentence(
 
 
 def test_a_random_function_of_models_toml_gets_a_sentence_when_it_is_loaded(
-    models_folder: Path,
+    models_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     described(models_folder, "answers_at_random", MODULE.format("np.random.random(10)"))
     with pytest.warns(UserWarning, match="^digits is random"):
         api.load_model("digits")
+    LOADED.release()
+    assert main.main(["predict", "sample:coffee", "--models", "digits"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "random" in line]
+    assert len(told) == 1
+    assert told[0].startswith("robustness: digits is random")
 
 
 def test_a_module_that_is_missing_is_named(models_folder: Path) -> None:
