@@ -133,7 +133,7 @@ def _chosen(run: Run, model: str) -> str:
         return names[0]
     if model not in names:
         raise ParameterError(
-            f"Expected one of the models {', '.join(names)}, got {model or 'none'!r}."
+            f"Expected one of the models {', '.join(names)}, got {model or 'no model'}."
         )
     return model
 

@@ -24,7 +24,7 @@ def measured(spec: RunSpec, *, here: bool) -> Costs:
     """Per model ``megabytes`` of weights, ``memory_megabytes`` and ``latency_ms`` of one image.
 
     1 MB = 10**6 bytes. The memory of the loaded model is estimated from its weights. The latency is
-    the median of a few passes, for a model that answers ``here``. What is unknown is left out.
+    the fastest of a few passes, for a model that answers ``here``. What is unknown is left out.
     """
     found: dict[str, dict[str, float]] = {}
     for name in spec.model_names:

@@ -64,7 +64,7 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
             ),
             "Latency": st.column_config.NumberColumn(
                 format="%.0f ms",
-                help=f"One image on this machine: median of {PASSES} passes of the self-check.",
+                help=f"One image on this machine: fastest of {PASSES} passes of the self-check.",
             ),
         },
     )

@@ -29,8 +29,8 @@ _RULE = (
     "95%. Above expected: above what the accuracy on the originals predicts, by a line through "
     "the logits of these models (Taori et al. 2020). First: the share of 1,000 resamples of the "
     "images in which the model scores highest. "
-    "Latency is the median of one image on the machine that ended the run. Memory is estimated "
-    "from the weights."
+    "Latency is the fastest of a few passes over one image on the machine that ended the run. "
+    "Memory is estimated from the weights."
 )
 _REMEDIES = (
     "Each model behind a remedy is one more candidate; tests and ranks are corrected for the "
