@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-__version__ = "0.12.0"
+__version__ = "0.13.0"
 
 _PACKAGES = {module.name for module in iter_modules(__path__)}
 """These names are packages: ``report`` is, so the function is ``run.report`` and ``api.report``.
