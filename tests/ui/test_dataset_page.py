@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness import runs
+from robustness import datasets, runs
 from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import make_spec
@@ -343,11 +344,25 @@ def test_remedies_are_tried_by_a_run_of_the_page(
     assert remedy_figures(made).gains
 
 
+def test_a_slow_start_of_the_readers_leaves_time_for_further_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples = datasets.open_dataset("samples")
+
+    def slow(_data: bytes, *, name: str) -> np.ndarray:
+        time.sleep(1 if name == samples.entries[0].name else 0.05)
+        return np.zeros((224, 224, 3), np.float32)
+
+    monkeypatch.setattr(preflight, "study_image", slow)
+    monkeypatch.setattr(preflight, "_SECONDS", 0.9)
+    assert len(preflight.look(samples).thumbnails) == 5
+
+
 def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> None:
     app = session()
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("espresso/a.png", sample_bytes("coffee"))
+        packed.writestr("n07920052/a.png", sample_bytes("coffee"))
         packed.writestr("notaclass/b.png", sample_bytes("rocket"))
     app.file_uploader(key="dataset_upload").set_value(
         ("mine.zip", archive.getvalue(), "application/zip")
@@ -359,7 +374,8 @@ def test_a_folder_that_is_no_class_says_where_to_do_without(uploaded: Path) -> N
     assert "--labels" not in said
     assert len(app.get("image")) == 2, "the images are shown all the same"
     app.segmented_control(key="labelling").set_value("known").run()
-    assert "2 images in 1 class, 1 matched" in texts(app)
+    said = texts(app).replace("\\", "")
+    assert "2 images in 1 class, 1 matched to ImageNet-1k by synset, none in 'notaclass'" in said
     app.segmented_control(key="labelling").set_value("none").run()
     assert not app.error
     assert "2 images × (2" in texts(app)

@@ -14,7 +14,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.errors import ImageError
-from robustness.base.text import counted, plain
+from robustness.base.text import counted, plain, some
 from robustness.datasets import Dataset
 from robustness.pictures.fitting import to_png
 from robustness.pictures.untrusted import BusyError, study_image
@@ -22,8 +22,8 @@ from robustness.runs import Plan
 
 SHOWN = 12
 _SIDE = 72  # pixels
-_MOST, _SECONDS, _SECONDS_FOR_ONE = 48, 3.0, 10.0
-"""Images and time of the first look; the time until an image can be read."""
+_MOST, _SECONDS_FOR_ONE, _SECONDS = 48, 10.0, 3.0
+"""Images of the first look; the time until the first can be read, and that for the others."""
 
 
 @dataclass
@@ -50,12 +50,11 @@ def look(entries: Dataset) -> Look:
     found = Look([], 0, [])
     reading = threading.Thread(target=_read, args=(entries, found), daemon=True)
     reading.start()
-    began = time.monotonic()
-    while reading.is_alive():
-        limit = _SECONDS if found.thumbnails else _SECONDS_FOR_ONE
-        if time.monotonic() - began > limit:
-            break
+    until = time.monotonic() + _SECONDS_FOR_ONE
+    while reading.is_alive() and not found.thumbnails and time.monotonic() < until:
         reading.join(0.05)
+    if found.thumbnails:
+        reading.join(_SECONDS)
     return Look(found.thumbnails[:], found.tried, found.reasons[:], found.whole)
 
 
@@ -102,17 +101,20 @@ def _classes(plan: Plan) -> str:
         return " without classes"
     count, missing = len(set(known[key])), len(plan.dataset) - len(known[key])
     matched = "all matched" if not missing else f"{len(known[key]):,} matched"
-    how = _how([entry.label or " ".join(entry.folders) for entry in plan.dataset.entries])
+    texts = [entry.label or "/".join(entry.folders) for entry in plan.dataset.entries]
+    pairs = list(zip(texts, plan.labels[key], strict=True))
+    how = _how([text for text, at in pairs if at is not None])
+    others = list(dict.fromkeys(repr(text) for text, at in pairs if text and at is None))
     return (
         f" in {count:,} {'class' if count == 1 else 'classes'}, {matched} to {titles[key]} by {how}"
+        f"{f', none in {some(others, 3)}' if others else ''}"
     )
 
 
 def _how(texts: Sequence[str]) -> str:
-    given = [text for text in texts if text]
-    if all(re.search(r"\bn\d{8}\b", text) for text in given):
+    if all(re.search(r"\bn\d{8}\b", text) for text in texts):
         return "synset"
-    return "index" if all(text.strip().isdecimal() for text in given) else "name"
+    return "index" if all(text.strip().isdecimal() for text in texts) else "name"
 
 
 def show(looked: Look) -> None:
