@@ -53,7 +53,7 @@ def show(run: Opened, found: Figures, told: Report) -> None:
             _answer(run, found, told, chosen, by_own)
         if failures and (first := _worst(chosen)):
             asked = _conditions(found, *first)
-            label = perturbation_label(first[1])
+            label = perturbation_label(first[1]) if first[1] else "any perturbation"
             cases.cell(run.run, found, label, asked, first[0], place="card")
         if alone:
             cases.selected(run.run, found, alone, "card")
@@ -72,29 +72,28 @@ def _answer(run: Opened, found: Figures, told: Report, chosen: ModelChoice, by_o
         st.info(plain(caution), icon=":material/info:")
     for block in run_choice.blocks(run.run.manifest.costs, chosen):
         blocks.block(block)
-    if weakest := _worst(chosen):
-        _thumbnails(run, *weakest)
+    if worst := _worst(chosen):
+        _thumbnails(run, *worst)
     st.caption("\n".join(f"- {plain(sentence)}" for sentence in (*rest, told.note) if sentence))
 
 
 def _worst(chosen: ModelChoice) -> tuple[str, str] | None:
-    """The first model, without a remedy, and the perturbation under which it is weakest."""
+    """The first model, without a remedy, and the perturbation under which it is weakest, or ""."""
     first = next((entry for entry in chosen.models if not entry["remedy"]), None)
-    if not chosen.best or first is None or first["weakest"] is None:
-        return None
-    return str(first["model"]), str(first["weakest"])
+    return (str(first["model"]), first["weakest"] or "") if chosen.best and first else None
 
 
 def _conditions(found: Figures, model: str, perturbation: str) -> list[str]:
+    """Those of ``model``, under ``perturbation`` if it is not empty."""
     return [
         entry["condition"]
         for entry in found.by_perturbation
-        if (entry["model"], entry["perturbation"]) == (model, perturbation)
+        if entry["model"] == model and perturbation in ("", entry["perturbation"])
     ]
 
 
 def _thumbnails(run: Opened, model: str, perturbation: str) -> None:
-    """Draw images that ``model`` fails under ``perturbation``."""
+    """Draw images that ``model`` fails under ``perturbation``, or under any."""
     try:
         shots = _shots(run.id, run.written, model, perturbation, run.run)
     except RobustnessError as error:
@@ -102,7 +101,8 @@ def _thumbnails(run: Opened, model: str, perturbation: str) -> None:
         return
     if not shots:
         return
-    st.caption(f"{plain(models.label(model))} fails under {perturbation_label(perturbation)}:")
+    under = f" under {perturbation_label(perturbation)}" if perturbation else ""
+    st.caption(f"{plain(models.label(model))} fails{under}:")
     thumbnails.row(shots, "failing")
 
 
