@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from robustness.evaluation.condition import effect
-from robustness.runs.cases import GOOD
 from robustness.runs.compare import identified
 from robustness.runs.saved import Run
 
@@ -18,17 +17,25 @@ class Flip(NamedTuple):
     after: int
 
 
-def flips(baseline: Run, other: Run, model: str, condition: str) -> tuple[list[Flip], list[Flip]]:
+def flips(
+    baseline: Run, other: Run, model: str, condition: str, quantity: str
+) -> tuple[list[Flip], list[Flip]]:
     """The images that got worse in ``other``, and those that got better, under ``condition``.
 
-    Worse is incorrect where it was correct; without a label, changed where it was unchanged.
-    ``condition`` is an id of ``other``. Images are matched as ``compare`` matches them.
+    Worse is changed where it was unchanged if ``quantity`` is "consistency", else incorrect where
+    it was correct. ``condition`` is an id of ``other``. Images are matched as ``compare`` matches
+    them.
     """
     same = [c.id for c in baseline.conditions if c.effect == effect(condition)]
     if not same:
         return [], []
+    good = "top1 = label"
+    if quantity == "consistency":  # an attack counts where it had a prediction to break
+        attacked = any(c.needs_model for c in other.conditions if c.id == condition)
+        counted = "coalesce(clean_correct, true)" if attacked else "true"
+        good = f"CASE WHEN {counted} THEN consistent END"
     query = (
-        f"SELECT image_digest, image, top1, {GOOD} FROM rows "
+        f"SELECT image_digest, image, top1, {good} FROM rows "
         "WHERE model = $model AND condition = $condition ORDER BY position"
     )
     first, second = (
@@ -39,10 +46,14 @@ def flips(baseline: Run, other: Run, model: str, condition: str) -> tuple[list[F
         {run.rows.axes.digests[place]: key for key, place in places.items()}
         for run, places in zip((baseline, other), identified(baseline, other), strict=True)
     )
-    before = {images.get(digest): (top1, good) for digest, _, top1, good in first}
+    before = {
+        images[digest]: (top1, good)
+        for digest, _, top1, good in first
+        if good is not None and digest in images
+    }
     found: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
     for digest, image, top1, good in second:
-        key = images_of_other.get(digest)
-        if key is not None and key in before and before[key][1] != good:
+        key = images_of_other.get(digest, "")
+        if good is not None and key in before and before[key][1] != good:
             found[bool(good)].setdefault(key, Flip(str(image), before[key][0], top1))
     return list(found[False].values()), list(found[True].values())

@@ -305,8 +305,11 @@ def test_flipped_images_are_read_when_the_conditions_are_open(
     assert "Now worse: 0 images" in texts(app)
 
 
+@pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])
 @pytest.mark.parametrize("side", [224, 96])
-def test_flipped_images_are_those_whose_verdict_changed(side: int, tmp_path: Path) -> None:
+def test_flipped_images_are_those_that_the_change_counts(
+    side: int, quantity: str, tmp_path: Path
+) -> None:
     names, conditions = [f"{at}.png" for at in range(12)], [Condition.of({"fog": 0.6})]
     verdicts = np.random.default_rng(0).random((2, 12, 1)) < 0.5
     made = [
@@ -316,7 +319,6 @@ def test_flipped_images_are_those_whose_verdict_changed(side: int, tmp_path: Pat
             {"SqueezeNet": 1},
             source=tmp_path,
             conditions=conditions,
-            labelled=False,
             kept={"SqueezeNet": verdicts[place]},
         )
         for place, asked in enumerate((224, side))
@@ -324,10 +326,11 @@ def test_flipped_images_are_those_whose_verdict_changed(side: int, tmp_path: Pat
     asked = replace(made[1].manifest.spec, side=side)
     made[1].manifest.updated(spec=asked).write(made[1].folder)
     first, second = (runs.load(run.folder) for run in made)
-    before, after = verdicts[..., 0]
+    incorrect = np.arange(12) % 5 == 0  # before the perturbation: correct where it is changed
+    before, after = verdicts[..., 0] ^ (incorrect & (quantity != "consistency"))
     told = [
         [flip.image for flip in each]
-        for each in flips(first, second, "SqueezeNet", conditions[0].id)
+        for each in flips(first, second, "SqueezeNet", conditions[0].id, quantity)
     ]
     expected = [np.flatnonzero(before & ~after), np.flatnonzero(~before & after)]
     assert told == [[names[at] for at in places] for places in expected]

@@ -305,17 +305,18 @@ def _by_condition(found: Comparison, entries: Sequence[Entry], quantity: str, na
         [str(entry["condition"]) for entry in most],
         format_func=short,
         key=f"flipped {name}",
-        help="Conditions with most flipped images first.",
+        help="Conditions with most flipped images first. Below an image: its prediction before and "
+        "now.",
     )
     try:
-        _flipped(found, model, condition, name)
+        _flipped(found, model, condition, quantity, name)
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
 
 
-def _flipped(found: Comparison, model: str, condition: str, name: str) -> None:
+def _flipped(found: Comparison, model: str, condition: str, quantity: str, name: str) -> None:
     """Draw the images on which ``model`` got worse, and those on which it got better."""
-    both = flips(found.baseline, found.other, model, condition)
+    both = flips(found.baseline, found.other, model, condition, quantity)
     for which, mine in zip(("Now worse", "Now better"), both, strict=True):
         shown = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
         st.markdown(f"**{which}: {counted(len(mine), 'image')}{shown}**")

@@ -21,7 +21,7 @@ def show(entries: Sequence[Listed], pinned: str) -> None:
     rows = [_row(entry, other, pinned) for entry, other in zip(entries, others, strict=True)]
     frame = pd.DataFrame(rows)[[name for name in rows[0] if any(row[name] for row in rows)]]
     points = st.column_config.NumberColumn(format="%.1f%%")
-    differs = "From the baseline." if baseline else "From the next run in time."
+    differs = "From the baseline." if baseline else "From the run before."
     st.dataframe(
         frame,
         hide_index=True,
@@ -29,7 +29,8 @@ def show(entries: Sequence[Listed], pinned: str) -> None:
         placeholder="",
         column_config={name.capitalize(): points for name in NAMES.values()}
         | {
-            "Differs": st.column_config.TextColumn(help=differs),
+            "Run": st.column_config.TextColumn(width="medium"),
+            "Differs": st.column_config.TextColumn(help=differs, width="large"),
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },
     )
@@ -53,8 +54,8 @@ def _row(entry: Listed, other: Listed | None, pinned: str) -> dict[str, Any]:
         "Baseline": "pinned" if entry.folder.name == pinned else "",
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Id": entry.folder.name,
         "Differs": differences_in_setup(before, manifest) if before else "",
+        "Id": entry.folder.name,
     }
 
 
