@@ -114,3 +114,12 @@ def test_a_printed_sweep_has_the_smallest_strength_first(
     printed = capsys.readouterr().out
     rows = [line.split("|")[2].strip() for line in printed.splitlines() if "| Salt" in line]
     assert rows == ["SqueezeNet 1.1", "EfficientNet-Lite0"] * 2
+
+
+def test_a_model_that_is_incorrect_on_the_original_is_not_said_to_break(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ["--perturbation=salt_and_pepper", "--steps=3", "--repeats=1", "--remedies=median"]
+    assert main(["sweep", COFFEE, "--models=SqueezeNet", "--true-class=tench", *asked]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.count("is incorrect on the original") == 2

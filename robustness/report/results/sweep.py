@@ -25,7 +25,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.remedies import Chain
 from robustness.report import answers, methods
-from robustness.report.answers.sweep import coarsest
+from robustness.report.answers.sweep import clause, coarsest
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.results.film import film
 from robustness.report.results.measured import cautions, clean_shot, command, data, facts
@@ -95,7 +95,7 @@ def _remedied(
     breaks: Sequence[Break], remedied: Mapping[Chain, Sequence[Measurement | Break]]
 ) -> Table:
     behind = [
-        {(e.perturbation, e.model): e.at for e in found if isinstance(e, Break)}
+        {(e.perturbation, e.model): _at(e) for e in found if isinstance(e, Break)}
         for found in remedied.values()
     ]
     head = ("Perturbation", "Model", "No remedy", *(chain.label for chain in remedied))
@@ -105,12 +105,17 @@ def _remedied(
             (
                 perturbation_label(entry.perturbation),
                 model(entry.model),
-                entry.at,
+                _at(entry),
                 *(at[entry.perturbation, entry.model] for at in behind),
             )
             for entry in breaks
         ],
     )
+
+
+def _at(entry: Break) -> str:
+    """The breaking strength; of a model that is incorrect on the original, what happens there."""
+    return clause(entry) if entry.clean_correct is False else entry.at
 
 
 def _overview(breaks: Sequence[Break]) -> list[Block]:
