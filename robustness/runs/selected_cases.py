@@ -41,12 +41,14 @@ _CLASSES = {"label": "true_class", "clean_top1": "original_class", "top1": "pert
 COLUMNS = (*CASE_COLUMNS, "correct", *_CLASSES.values(), "original", "perturbed")
 
 
-def cases(run: Run, chosen: Chosen, most: int) -> list[dict[str, Any]]:
-    """The ``chosen`` cases, failures first, each image once with its worst measurement.
+def cases(run: Run, chosen: Chosen, most: int, kind: str = "") -> list[dict[str, Any]]:
+    """The ``chosen`` cases, each image once.
 
-    A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
+    They are of the ``kind``, as in ``statistics.cases``; by default the failures come first, then
+    the images without one. A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
     """
-    found = [dict(row) for row in run.cases.both(chosen, most)]  # these may be remembered
+    both = run.cases.first(chosen, kind, most) if kind else run.cases.both(chosen, most)
+    found = [dict(row) for row in both]  # these may be remembered
     for row in found:
         del row["position"]
         row["correct"] = is_correct(row["label"], row["top1"])
@@ -56,15 +58,15 @@ def cases(run: Run, chosen: Chosen, most: int) -> list[dict[str, Any]]:
     return found
 
 
-def exported(run: Run, chosen: Chosen, suffix: str) -> bytes:
-    """The ``chosen`` cases as the bytes of a file of the ``suffix`` .csv or .zip.
+def exported(run: Run, chosen: Chosen, suffix: str, kind: str = "") -> bytes:
+    """The ``cases`` as the bytes of a file of the ``suffix`` .csv or .zip.
 
     Images that cannot be read, and those that an attack made, are left out of the zip; their cells
     in the table are empty. Raises ``ParameterError`` for another suffix.
     """
     if suffix not in MOST:
         raise ParameterError(f"Expected a file that ends in .csv or .zip, got {suffix or 'none'}.")
-    rows = cases(run, chosen, MOST[suffix])
+    rows = cases(run, chosen, MOST[suffix], kind)
     if suffix == ".csv":
         return _table(rows)
     packed = io.BytesIO()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from robustness import api, runs
 from robustness.evaluation.condition import Condition
+from robustness.runs import selected_cases
+from robustness.runs.cases import Chosen
+from robustness.statistics import SURVIVORS, WORST
 from tests.support.documents import DOCUMENTS, blocks
 from tests.support.made_up_saved_runs import pictures, saved
 
@@ -19,8 +25,8 @@ FOG = Condition.of({"fog": 0.6})
 CHANGED = {"model": "SqueezeNet", "condition": FOG.id, "perturbation": "fog", "strength": 0.6}
 
 
-def made(root: Path, *, labelled: bool = True) -> runs.Run:
-    """A run whose model changes every prediction from espresso to tabby."""
+def made(root: Path, *, labelled: bool = True, kept: Sequence[bool] = (False,) * 3) -> runs.Run:
+    """A run whose model changes every prediction from espresso to tabby, except those ``kept``."""
     digests = pictures(root / "images", NAMES)
     return saved(
         root / "run",
@@ -29,6 +35,7 @@ def made(root: Path, *, labelled: bool = True) -> runs.Run:
         source=root / "images",
         conditions=(FOG,),
         labelled=labelled,
+        kept={"SqueezeNet": np.array(kept)[:, None]},
     )
 
 
@@ -60,6 +67,14 @@ def test_every_image_has_its_true_class_and_its_prediction(tmp_path: Path) -> No
         told = after["attributes"]
         assert {key: told[key] for key in CHANGED} == CHANGED
         assert (told["consistent"], told["correct"]) == (False, row["correct"])
+
+
+def test_a_kind_of_cases_is_exported_alone(tmp_path: Path) -> None:
+    run = made(tmp_path, labelled=False, kept=[True, False, False])
+    worst = NAMES[:0:-1]  # by the loss of confidence
+    for kind, names in ((WORST, worst), (SURVIVORS, NAMES[:1]), ("", [*worst, NAMES[0]])):
+        table = selected_cases.exported(run, Chosen(), ".csv", kind).decode()
+        assert [row["image"] for row in csv.DictReader(table.splitlines())] == names
 
 
 def test_without_labels_there_are_predictions_only(tmp_path: Path) -> None:

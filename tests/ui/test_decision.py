@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_an_image_that_is_gone_hides_no_other(tmp_path: Path) -> None:
         (tmp_path / "set" / name).unlink()
     with pytest.raises(ImageError):
         decision._shots(run.id, 2, "SqueezeNet", perturbation, run)
+
+
+def test_a_copy_of_an_image_is_shown_once(tmp_path: Path) -> None:
+    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
+    shutil.copy(tmp_path / "set" / "a.png", tmp_path / "set" / "copy.png")
+    digests |= {"copy.png": digests["a.png"]}
+    run = saved(tmp_path / "copies", digests, {"SqueezeNet": 0}, source=tmp_path / "set")
+    assert len(decision._shots(run.id, 1, "SqueezeNet", run.conditions[0].name, run)) == 2
 
 
 def test_the_same_images_can_stand_in_the_card_and_in_a_section(

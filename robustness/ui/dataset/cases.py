@@ -74,7 +74,7 @@ def _gallery(run: Run, found: Figures) -> None:
     total = run_cases.number(run.cases.tally(chosen_rows), kind)
     about = run_cases.caption(found, kind, total)
     st.caption(about[0].upper() + about[1:])
-    _downloads(run, chosen_rows, "gallery")
+    _downloads(run, chosen_rows, "gallery", kind)
     _show(run, lambda most: run.cases.first(chosen_rows, kind, most), total, f"shown_{kind}")
 
 
@@ -157,8 +157,9 @@ def _selection(
     _show(run, lambda most: run.cases.both(chosen, most), tally.counted, key, at_once=IN_A_ROW)
 
 
-def _downloads(run: Run, chosen: Chosen, place: str) -> None:
-    """Buttons for the selection as a table, and as a zip with its images."""
+def _downloads(run: Run, chosen: Chosen, place: str, kind: str = "") -> None:
+    """Buttons for the selection (of the ``kind``) as a table, and as a zip with its images."""
+    order = "" if kind else ", failures first"
     with st.container(horizontal=True):
         for label, suffix, icon in (
             ("Table", ".csv", ":material/csv:"),
@@ -166,12 +167,12 @@ def _downloads(run: Run, chosen: Chosen, place: str) -> None:
         ):
             st.download_button(
                 label,
-                partial(selected_cases.exported, run, chosen, suffix),
+                partial(selected_cases.exported, run, chosen, suffix, kind),
                 f"{run.id}-selection{suffix}",
-                key=f"{label} {place} {chosen.text}",
+                key=f"{label} {place} {kind} {chosen.text}",
                 icon=icon,
                 on_click="ignore",
-                help=f"At most {selected_cases.MOST[suffix]:,} images, failures first.",
+                help=f"At most {selected_cases.MOST[suffix]:,} images{order}.",
             )
 
 

@@ -120,9 +120,12 @@ def _shots(
         classes = int(was), int(row["top1"])
         image, condition = str(row["image"]), str(row["condition"])
         try:
-            found.append(thumbnails.thumbnail(_run, model, image, condition, classes))
+            shot = thumbnails.thumbnail(_run, model, image, condition, classes)
         except ImageError as error:
             unread = error
+            continue
+        if all(shot.png != other.png for other in found):  # copies count once
+            found.append(shot)
     if unread and not found:
         raise unread
     return found
