@@ -188,9 +188,9 @@ def _coded(texts: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
 def read_predictions(path: Path) -> Predictions:
     """The predictions in the file ``path``; raises ``ParameterError`` if it cannot be used."""
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        raise ParameterError(
-            f"Expected a table of predictions ({', '.join(SUFFIXES)}), got {path}."
-        )
+        kind = f"Expected a table of predictions ({', '.join(SUFFIXES)})"
+        gone = "" if path.exists() else ", which does not exist"
+        raise ParameterError(f"{kind}, got {path}{gone}.")
     try:
         table = _READERS[path.suffix.lower()](path)
     except ParameterError:

@@ -296,6 +296,9 @@ def test_a_damaged_file_ends_in_a_sentence(content: bytes, suffix: str, tmp_path
     file.write_bytes(content)
     with pytest.raises(ParameterError, match=r"expected|Expected"):
         rb.evaluate_predictions(file)
+    file.unlink()
+    with pytest.raises(ParameterError, match=r"Expected .* which does not exist"):
+        rb.evaluate_predictions(file)
 
 
 def test_options_of_a_request_are_refused(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
