@@ -411,6 +411,17 @@ def test_every_chart_can_be_drawn_for_print(
     assert png == pdf_charts.to_png(charts[-1].figure)
 
 
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_intervals_are_printed_along_both_axes(axis: str) -> None:
+    whiskers = {f"error_{axis}": {"array": [0.4], "arrayminus": [0.2]}}
+    bare = {"x": [0.5], "y": [0.5], "mode": "markers", "name": "a", "marker": {"color": "red"}}
+    with_intervals, without = (
+        pdf_charts.to_png(go.Figure(go.Scatter(bare | more), {"height": 200}))
+        for more in (whiskers, {})
+    )
+    assert with_intervals != without
+
+
 # --- the other results ----------------------------------------------------------------------------
 
 Built = Callable[[], report.Report]

@@ -143,11 +143,11 @@ def _look(marker: Mapping[str, Any], at: int, colour: str) -> dict[str, Any]:
 def _whiskers(
     axes: Any, trace: Mapping[str, Any], x: Sequence[float], y: Sequence[float], colour: str
 ) -> None:
-    if "error_x" not in trace:
-        return
-    error = trace["error_x"]
-    spread = [np.nan_to_num(np.array(error[side], float)) for side in ("arrayminus", "array")]
-    axes.errorbar(x, y, xerr=spread, fmt="none", ecolor=colour, elinewidth=1.4, capsize=3, zorder=2)
+    for axis in ("x", "y"):
+        if error := trace.get(f"error_{axis}"):
+            sides = [np.nan_to_num(np.array(error[e], float)) for e in ("arrayminus", "array")]
+            look = {"ecolor": colour, "elinewidth": 1.4, "capsize": 3, "zorder": 2}
+            axes.errorbar(x, y, **{f"{axis}err": sides}, fmt="none", **look)
 
 
 def _bar(axes: Any, trace: Mapping[str, Any], names: _Names) -> None:
