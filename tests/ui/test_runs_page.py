@@ -18,6 +18,7 @@ from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
 from robustness.runs.flips import flips
+from robustness.runs.racing import Race
 from robustness.statistics.differences import said
 from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
@@ -276,6 +277,14 @@ def test_a_pinned_run_is_the_baseline_of_the_next_tick(folder: Path) -> None:
     app.checkbox(key="compare first").check().run()
     assert app.query_params["compare"] == ["second", "first"]
     assert app.selectbox(key="baseline").value == "second"
+
+
+def test_a_race_cannot_be_ticked_or_pinned(folder: Path) -> None:
+    manifests.read(folder / "first").updated(race=Race()).write(folder / "first")
+    app = visit()
+    assert app.checkbox(key="compare first").disabled
+    assert app.button(key="pin first").disabled
+    assert not app.button(key="pin second").disabled
 
 
 def test_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> None:

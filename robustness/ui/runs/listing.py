@@ -217,13 +217,19 @@ def _manage(entry: Listed) -> None:
         **access.allowed(Action.RENAME, entry.owner),
     )
     pinned = notes.pinned(entry.folder.parent) == name
+    raced = entry.manifest is not None and entry.manifest.race is not None and not pinned
     st.button(
         "Unpin baseline" if pinned else "Pin as baseline",
         key=f"pin {name}",
         icon=":material/keep:",
         on_click=done.do,
         args=(_pin, entry, "" if pinned else name),
-        **access.allowed(Action.RENAME, entry.owner, help="Comparisons start from this run."),
+        **access.allowed(
+            Action.RENAME,
+            entry.owner,
+            disabled=raced,
+            help="A race cannot be compared." if raced else "Comparisons start from this run.",
+        ),
     )
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
     st.download_button(

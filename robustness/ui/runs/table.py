@@ -30,7 +30,7 @@ def show(entries: Sequence[Listed], pinned: str) -> None:
         column_config={name.capitalize(): points for name in NAMES.values()}
         | {
             "Run": st.column_config.TextColumn(width="medium"),
-            "Differs": st.column_config.TextColumn(help=differs, width="large"),
+            "Differs": st.column_config.TextColumn(help=differs, width="medium"),
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },
     )
@@ -51,10 +51,10 @@ def _row(entry: Listed, other: Listed | None, pinned: str) -> dict[str, Any]:
         "Images": manifest.images,
         "Models": len(manifest.spec.models),
         "Conditions": len(manifest.spec.conditions),
+        "Differs": differences_in_setup(before, manifest) if before else "",
         "Baseline": "pinned" if entry.folder.name == pinned else "",
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Differs": differences_in_setup(before, manifest) if before else "",
         "Id": entry.folder.name,
     }
 
