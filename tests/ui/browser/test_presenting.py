@@ -23,6 +23,7 @@ from tests.support.journeys import (
 from tests.support.server import eventually, until
 
 END = "(shown => document.querySelector(shown).getBoundingClientRect().bottom)"
+TOP = "node => node.getBoundingClientRect().top"
 SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
 
 
@@ -37,7 +38,7 @@ def leave(page: Page) -> None:
 @pytest.fixture(scope="module")
 def live(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page for the two tests below, the last of which changes what it shows."""
-    with visiting(browser, f"{address}/?sample=coffee&gaussian_noise=0.2") as page:
+    with visiting(browser, f"{address}/?sample=coffee&gaussian_noise=0.2&remedy=median") as page:
         yield settled(page)
 
 
@@ -49,7 +50,10 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page)
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     expect(page.get_by_test_id("stFileUploader")).to_be_hidden()
     expect(page.locator(".st-key-live-details")).to_be_hidden()
+    expect(page.locator(".st-key-live-helping")).to_be_hidden()
     expect(page.locator(".rb-stack")).to_be_visible()
+    left, right = (page.locator(f".rb-frames .rb-{which}") for which in ("before", "remedied"))
+    assert left.evaluate(TOP) == right.evaluate(TOP)
     assert page.locator(HEADLINE).evaluate(SIZE) > 1.7 * small
     assert page.locator(".rb-verdicts li").first.evaluate(SIZE) >= 20
     page.set_viewport_size({"width": 1440, "height": 640})
