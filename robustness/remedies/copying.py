@@ -11,6 +11,10 @@ from typing import Any
 from robustness.base.errors import ParameterError
 from robustness.remedies.chain import Chain
 
+_HEAD = '''def remedied(image: np.ndarray) -> np.ndarray:
+    """Apply the remedy to an RGB image, uint8 (H, W, 3); OpenCV reads images as BGR."""
+'''
+
 
 def python(chain: Chain) -> str:
     """The source of functions of one RGB image, uint8 (H, W, 3), that do what ``chain`` does.
@@ -35,9 +39,7 @@ def python(chain: Chain) -> str:
         steps.append(step)
     parts = [_source(function) for function in functions.values()]
     body = textwrap.indent("\n".join([*steps, "return image"]), "    ")
-    return "\n\n\n".join(
-        ["import cv2\nimport numpy as np", *parts, f"def remedied(image: np.ndarray):\n{body}\n"]
-    )
+    return "\n\n\n".join(["import cv2\nimport numpy as np", *parts, f"{_HEAD}{body}\n"])
 
 
 def _source(function: Callable[..., Any]) -> str:

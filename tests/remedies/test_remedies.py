@@ -85,6 +85,7 @@ def test_its_code_gives_the_same_image_without_this_package(record: Remedy) -> N
     code = python(parse(record.name))
     assert "robustness" not in code
     exec(code, namespace)
+    assert "RGB image, uint8 (H, W, 3)" in namespace["remedied"].__doc__
     image = to_uint8(perturbed("impulse_noise", 0.5)[0])
     assert np.array_equal(namespace["remedied"](image), rb.remedy(record.name, image))
 
