@@ -115,7 +115,7 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
     ]
     lowest = min(0.0, float(frame[height].min()) if len(frame) else 0.0)
     return drawn(
-        dodged(traces, 1.04 - lowest),
+        dodged(traces, 1.09 - lowest),
         height=340,
         xaxis={
             "tickvals": [0, 0.5, 1],
@@ -123,7 +123,7 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
             "range": [-0.08, 1.08],
         },
         yaxis={
-            "range": [lowest - 0.02, 1.04],
+            "range": [lowest - 0.05, 1.04],
             "title": f"{metrics.REGISTRY[metric].label}, rescaled",
         },
     )

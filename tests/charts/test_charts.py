@@ -130,6 +130,8 @@ def test_stage_lines_draw_a_line_a_model_from_shallow_to_deep(
         assert "%{fullData.name}" in trace.hovertemplate
     assert np.mean([trace.x for trace in figure.data], axis=0) == pytest.approx([0.0, 0.5, 1.0])
     assert figure.layout.yaxis.title.text.lower() == f"{metric} similarity, rescaled"
+    lowest = min(0.0, frame[f"{metric}_rescaled"].min())
+    assert figure.layout.yaxis.range[0] < lowest - 0.03  # room for half a marker
 
 
 @pytest.fixture
