@@ -240,6 +240,14 @@ def test_a_study_image_is_perturbed_as_a_run_does_it() -> None:
     assert rb.pair(study[0], asked)._repr_png_().startswith(b"\x89PNG")
 
 
+def test_a_study_image_is_swept_as_it_is() -> None:
+    study = round_to_grid(np.random.default_rng(1).random((224, 224, 3), np.float32))
+    shown = rb.sweep(study, models=["SqueezeNet"], perturbation="vertical_flip", steps=2)
+    alone = api.load_model("SqueezeNet")(study[None]).probabilities[0]
+    assert shown.points["clean_top1"].iloc[0] == alone.argmax()
+    assert shown.points["clean_probability"].iloc[0] == pytest.approx(alone.max(), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "given",
     [

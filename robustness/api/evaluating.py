@@ -307,16 +307,15 @@ def _at_one(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
     if isinstance(given, str | PathLike):
         image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
     else:
-        image = _from_array(given, name, spec)
+        image = _from_array(given, name, spec.fit, spec.side)
     return Picture.of(name, image, label=label, fit=spec.fit)
 
 
-def _from_array(given: Any, name: str, spec: RunSpec) -> NDArray[np.float32]:
-    study = (spec.side, spec.side, 3)
-    if getattr(given, "shape", None) == study and np.issubdtype(given.dtype, np.floating):
+def _from_array(given: Any, name: str, fit: str, side: int) -> NDArray[np.float32]:
+    if getattr(given, "shape", None) == (side, side, 3) and np.issubdtype(given.dtype, np.floating):
         levels(given, name)  # refuses values out of range
         return round_to_grid(np.array(given, np.float32, order="C"))
-    return fitting.fit(Image.fromarray(levels(given, name)), fit=spec.fit, side=spec.side)
+    return fitting.fit(Image.fromarray(levels(given, name)), fit=fit, side=side)
 
 
 @dataclass(frozen=True)
@@ -351,15 +350,15 @@ def sweep(
 ) -> Sweep:
     """Find the strength at which each model's prediction of ``image`` changes.
 
-    ``image`` is an array, a PIL image or the path of a file. ``label`` is its true class, an index
+    ``image`` is an array, a PIL image or the path of a file. Floating point (224, 224, 3), or of
+    another ``side``, is a study image, and not fitted again. ``label`` is its true class, an index
     or a name. ``side`` is as for ``make_spec``. ``steps`` strengths from 0 to 1 are tried, and more
     near a change; a random perturbation is drawn ``repeats`` times. With a ``remedy``, such as
     ``median`` or ``median+tta``, every model is behind it. Raises as ``evaluate`` does.
     """
     names = None if models is None else [_name(each) for each in _listed(models)]
     chosen = known_models.resolve(names)
-    shown = Image.fromarray(levels(image))
-    fitted = [fitting.fit(shown, fit=fit, side=each) for each in sides.by_side(side, chosen)]
+    fitted = [_from_array(image, "image", fit, each) for each in sides.by_side(side, chosen)]
     picture = Picture.together([Picture.of("image", each, fit=fit) for each in fitted])
     how = {"steps": steps, "repeats": repeats, "seed": seed, "fit": fit, "side": side}
     truth = None if label is None else true_class("image", str(label), chosen)
