@@ -220,6 +220,20 @@ def test_rounding_stays_within_epsilon_of_any_clean_picture(norm: str) -> None:
         np.testing.assert_allclose(rounded[1], images[1], atol=1e-6)
 
 
+@pytest.mark.parametrize("place", [0, 2])  # coffee, rocket
+def test_a_denoiser_undoes_the_attack_that_does_not_know_it(
+    squeezenet: Classifier, pictures: list[Picture], place: int
+) -> None:
+    """As Athalye, Carlini & Wagner (ICML 2018) found of such defences."""
+    picture, spec = pictures[place], AttackSpec.of("pgd", epsilon=1 / 255)
+    defended = squeezenet.with_remedies("median")
+    own = defended(picture.image[None]).probabilities.argmax()
+    blind = outcome(picture, squeezenet, spec)
+    assert blind.success
+    assert defended(blind.image[None]).probabilities.argmax() == own
+    assert outcome(picture, defended, spec).success
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
