@@ -167,6 +167,16 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     assert "identical" in pictures(again)[0]["text"]
 
 
+def test_a_link_may_name_a_choice_as_commands_do() -> None:
+    page = ROOT / "pages" / "breaking_point.py"
+    app = run(page, models="SqueezeNet", perturbation="rotation", with_remedy="median")
+    assert not app.warning
+    assert app.selectbox(key="perturbation").value == "rotation"
+    assert app.selectbox(key="with_remedy").value == "median"
+    app = run(page, models="SqueezeNet", perturbation="wind")
+    assert "wind" in app.warning[0].value
+
+
 def test_no_model_chosen_asks_for_one() -> None:
     app = run(sample="coffee")
     app.multiselect(key="models").set_value([]).run()

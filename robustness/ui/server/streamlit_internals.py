@@ -73,8 +73,8 @@ def forget_files(given: object) -> None:
             manager.remove_file(context.session_id, file.file_id)
 
 
-def correct_link(key: str, values: list[str]) -> bool:
-    """Replace the values of the bound control ``key`` in the link; False outside of a script.
+def correct_link(key: str, value: str | list[str]) -> bool:
+    """Replace the value of the bound control ``key`` in the link; False outside of a script.
 
     ``st.query_params`` refuses a key that a control is bound to.
     """
@@ -82,7 +82,8 @@ def correct_link(key: str, values: list[str]) -> bool:
     if context is None:
         return False
     with context.session_state.query_params() as known:
-        known.set_corrected_value(key, values, "string_array_value")
+        kind = "string_value" if isinstance(value, str) else "string_array_value"
+        known.set_corrected_value(key, value, kind)
         known.set_initial_query_params_from_current()
     return True
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from robustness.base.text import plain
 from robustness.perturbations import REGISTRY
-from robustness.ui.server.streamlit_internals import restore_link
+from robustness.ui.server.streamlit_internals import correct_link, restore_link
 
 Options = Mapping[str, str] | Sequence[str]
 """Choices: names with their texts, or names that are their own texts."""
@@ -55,7 +56,24 @@ def listed(label: str, options: Options, key: str, first: str | None = None) -> 
 
 def _texts(options: Options, key: str) -> Mapping[str, str]:
     forget_unless(options, key)
-    return options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
+    texts = options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
+    _take_link(texts, key)
+    return texts
+
+
+def _take_link(texts: Mapping[str, str], key: str) -> None:
+    """Let the link name an option as commands do, and say so if it names none.
+
+    Streamlit knows options by their texts, and drops others without a word.
+    """
+    asked = st.query_params.get(key)
+    if not asked or asked in texts.values() or key in st.session_state:
+        return
+    if asked not in texts:
+        said = f"{key}={asked} in the link is none of the choices here; it is ignored."
+        st.warning(plain(said), icon=":material/link_off:")
+    elif correct_link(key, texts[asked]):
+        st.session_state[key] = asked
 
 
 def forget_unless(options: Iterable[str], key: str) -> None:
