@@ -101,9 +101,11 @@ def test_random_code_has_the_same_distribution(
     assert code is not None
     assert isinstance(library.equivalents[name].closeness, str)
     image = np.full((224, 224, 3), 0.75, np.float32)
-    theirs = figures(levels(done(library, code, image)) / 255)
-    ours = figures(compose(image[None], {name: strength})[0])
-    np.testing.assert_allclose(theirs, ours, atol=0.006)
+    # The library draws anew each time: one image's share of grey pixels has a deviation of 0.002.
+    draws = range(16)
+    theirs = [figures(levels(done(library, code, image)) / 255) for _ in draws]
+    ours = [figures(compose(image[None], {name: strength}, seed=seed)[0]) for seed in draws]
+    np.testing.assert_allclose(np.mean(theirs, 0), np.mean(ours, 0), atol=0.004)
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=ids)
