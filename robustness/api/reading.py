@@ -108,6 +108,7 @@ def choose(
     max_megabytes: float | None = None,
     margin: float = MARGIN,
     budget: str | PathLike[str] | None = None,
+    baseline: Run | None = None,
     remedies: bool = False,
 ) -> ModelChoice:
     """The model of ``run`` to ship, or those that cannot be told apart; ``.sentences`` say it.
@@ -115,11 +116,12 @@ def choose(
     Several runs count on the images and conditions that all have.
     ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below
     ``min_accuracy`` (a share), above ``max_latency_ms`` (milliseconds an image) or
-    ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out. A
-    difference below ``margin`` (a share) is a tie. With ``remedies`` each model behind each remedy
-    that ``run`` tried is a candidate, too, with the limits on the model; ``.abstaining`` tells of a
-    run that tried to abstain. Raises ``ParameterError`` for criteria that the run cannot answer.
+    ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out; its
+    limits on regression compare with ``baseline``. A difference below ``margin`` (a share) is a
+    tie. With ``remedies`` each model behind each remedy that ``run`` tried is a candidate, too,
+    with the limits on the model; ``.abstaining`` tells of a run that tried to abstain. Raises
+    ``ParameterError`` for criteria that the run cannot answer.
     """
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
     limits = None if budget is None else gate.read_budget(Path(budget))
-    return choosing.choose(run, criteria, limits, remedies=remedies)
+    return choosing.choose(run, criteria, limits, baseline=baseline, remedies=remedies)

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from robustness.commands import console
+from robustness.commands.gate import add_baseline, baseline_of
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 
@@ -37,6 +38,7 @@ def add(parsers: Parsers) -> None:
     chosen.add_argument(
         "--budget", type=Path, metavar="FILE.toml", help="rule out models that break its limits"
     )
+    add_baseline(chosen)
     chosen.add_argument(
         "--remedies",
         action="store_true",
@@ -66,7 +68,13 @@ def _weights(text: str) -> dict[str, float]:
 def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, runs
+    from robustness.runs import gate
 
+    if options.baseline and not options.budget:
+        options.refuse("--baseline is for the limits of --budget: give both")
+    baseline = None
+    if options.budget:
+        baseline = baseline_of(gate.read_budget(options.budget), options)
     opened = [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs]
     found = api.choose(
         opened,
@@ -75,6 +83,7 @@ def choose_command(options: argparse.Namespace) -> int:
         max_latency_ms=options.max_latency_ms,
         max_megabytes=options.max_megabytes,
         budget=options.budget,
+        baseline=baseline,
         remedies=options.remedies,
         **({} if options.margin is None else {"margin": options.margin}),
     )

@@ -37,7 +37,7 @@ def add(parsers: Parsers) -> None:
         help=f"{RUN}; or a source as for evaluate, which is then evaluated",
     )
     checked.add_argument("--budget", type=Path, required=True, metavar="FILE.toml")
-    checked.add_argument("--baseline", metavar="RUN", help="overrides the baseline in the budget")
+    add_baseline(checked)
     checked.add_argument("--junit", type=Path, metavar="FILE.xml", help="also write JUnit XML")
     checked.add_argument("--summary", type=Path, metavar="FILE.md", help="also write Markdown")
     checked.add_argument(
@@ -47,6 +47,11 @@ def add(parsers: Parsers) -> None:
     request.add_request(checked)
     request.add_race(checked, "settled")
     add_shared(checked, "--engine", "--address")
+
+
+def add_baseline(parser: argparse.ArgumentParser) -> None:
+    """Add ``--baseline``."""
+    parser.add_argument("--baseline", metavar="RUN", help="overrides the baseline in the budget")
 
 
 def check_command(options: argparse.Namespace) -> int:
@@ -59,8 +64,7 @@ def check_command(options: argparse.Namespace) -> int:
     from robustness.runs import gate
 
     budget = gate.read_budget(options.budget)
-    named = options.baseline or budget.baseline
-    baseline = None if named is None else _baseline(named, options)
+    baseline = baseline_of(budget, options)
     if options.github and not os.environ.get(STEP_SUMMARY):
         raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
     folder = _saved(options)
@@ -110,10 +114,16 @@ def _race(options: argparse.Namespace, budget: Budget, spec: RunSpec) -> Race | 
     return racing.Race(goal="gate", unit=options.unit, limits=tuple(limits.values()))
 
 
-def _baseline(named: str, options: argparse.Namespace) -> Run:
-    """The run ``named``; a path in a budget is relative to the budget's folder."""
+def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
+    """The run of ``--baseline`` or, if it is not given, of ``budget``.
+
+    A path in a budget is relative to the budget's folder.
+    """
     from robustness import runs
 
+    named = options.baseline or budget.baseline
+    if named is None:
+        return None
     beside = options.budget.parent / named
     if not options.baseline and not (options.out / named).is_dir() and beside.is_dir():
         return runs.load(beside.resolve())

@@ -12,6 +12,7 @@ from robustness import api
 from robustness.base.errors import ImageError
 from robustness.commands.main import main
 from robustness.evaluation.condition import perturbation_label
+from robustness.runs import notes
 from robustness.runs.selection import Chosen
 from robustness.ui.dataset import decision
 from tests.support import pages
@@ -96,3 +97,42 @@ def test_the_same_images_can_stand_in_the_card_and_in_a_section(
     assert len(app.subheader) == once + 1
     titles = [heading.value for heading in app.subheader]
     assert len(set(titles)) == len(titles) - 2, "each of two selections stands twice"
+
+
+def test_a_budget_is_taken_on_the_page_as_by_command_and_from_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(60)])
+    folder = tmp_path / "runs"
+    run = saved(folder / "made", digests, SHARES, source=tmp_path / "set")
+    before = saved(folder / "before", digests, dict.fromkeys(SHARES, 0.9), source=tmp_path / "set")
+    budget = tmp_path / "gate.toml"
+    budget.write_text('baseline = "before"\n[[limit]]\nmax_regression = 0.2\n')
+    assert main(["choose", str(run.folder), "--budget", str(budget), "--out", str(folder)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    found = api.choose(run, budget=budget, baseline=before)
+    out = next(each for each in found.models if each["model"] == "SqueezeNet")
+    assert "max_regression" in out["reason"]
+
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(folder))
+    app = pages.run(ROOT / "pages" / "dataset.py", run="made")
+
+    def upload(data: bytes) -> None:
+        app.file_uploader(key="budget").set_value(("gate.toml", data, "text/plain")).run()
+
+    upload(budget.read_bytes())
+    (error,) = app.error
+    assert "pin" in error.value
+    notes.pin(folder, "before")
+    app.run()
+    assert not app.error
+    assert not app.exception
+    page = html(app) + " ".join(str(each.value).replace("\\", "") for each in app.markdown)
+    for sentence in found.sentences:
+        assert sentence in printed
+        assert sentence in page
+
+    upload(b"[[limit]]\nmin_consistancy = 1\n")
+    assert not app.exception
+    (error,) = app.error
+    assert "min_consistency" in error.value.replace("\\", "")

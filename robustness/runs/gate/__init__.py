@@ -1,6 +1,6 @@
 """A gate for pipelines: checks a run against the limits of a budget."""
 
-from robustness.runs.gate.budget import LIMITS, Budget, read_budget
+from robustness.runs.gate.budget import LIMITS, Budget, budget_of, read_budget
 from robustness.runs.gate.documents import as_dict, headline, junit, markdown
 from robustness.runs.gate.raced import race_limits
 from robustness.runs.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
@@ -14,6 +14,7 @@ __all__ = [
     "Budget",
     "Check",
     "as_dict",
+    "budget_of",
     "check",
     "headline",
     "junit",

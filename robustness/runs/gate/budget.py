@@ -28,13 +28,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
-from robustness.base.toml import read_toml
+from robustness.base.toml import read_toml, toml_of
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.evaluation.condition import Condition
 
@@ -171,6 +171,11 @@ class Budget:
     baseline: str | None = None
     unsure_fails: bool = True
 
+    @property
+    def compares(self) -> bool:
+        """Whether it has limits on regression, which need a baseline."""
+        return any(set(rule.limits) & set(REGRESSIONS) for rule in self.rules)
+
     def check_patterns(
         self,
         rule: Rule,
@@ -210,5 +215,14 @@ class Budget:
 
 def read_budget(path: Path) -> Budget:
     """The budget in the TOML file ``path``; raises ``ParameterError`` for an invalid one."""
-    file = checked(_File, read_toml(path), str(path))
+    return _budget(read_toml(path), path)
+
+
+def budget_of(data: bytes, name: str) -> Budget:
+    """The budget in the bytes ``data`` of a file ``name``; raises as ``read_budget``."""
+    return _budget(toml_of(data, name), Path(name))
+
+
+def _budget(values: Mapping[str, Any], path: Path) -> Budget:
+    file = checked(_File, values, str(path))
     return Budget(path, tuple(file.limit), file.baseline, file.when_unsure == "fail")

@@ -33,13 +33,15 @@ def choose(
     criteria: Criteria | None = None,
     budget: gate.Budget | None = None,
     *,
+    baseline: Run | None = None,
     remedies: bool = False,
 ) -> ModelChoice:
     """The best model of one run, or of several of the same images, by ``criteria``.
 
-    ``budget`` rules out candidates that break it. Several runs count on the images and conditions
-    that all have; a model of more than one is taken from the first. With ``remedies`` each model
-    behind each remedy of a run is a candidate, too, and a limit on a model is one on these. Raises
+    ``budget`` rules out candidates that break it; ``baseline`` is the run that it names. Several
+    runs count on the images and conditions that all have; a model of more than one is taken from
+    the first. With ``remedies`` each model behind each remedy of a run is a candidate, too, and a
+    limit on a model is one on these. Raises
     ``ParameterError`` for criteria or a budget that a run cannot answer, and for runs that share
     nothing.
     """
@@ -59,14 +61,14 @@ def choose(
         return _raced(several[0], several[0].raced, criteria, budget)
     if len(several) == 1:
         (run,) = several
-        out = _ruled_out(run, budget, remedies=remedies)
+        out = ruled_out(run, budget, baseline, remedies=remedies)
         return of_run(run, run.figures(), criteria, out, remedies=remedies)
     spent: dict[str, Cost] = {}
     out = {}
     for run in reversed(several):  # the first run that has a model counts
         spent |= costs(run)
         out = {name: why for name, why in out.items() if name not in run.manifest.spec.model_names}
-        out |= _ruled_out(run, budget)
+        out |= ruled_out(run, budget, baseline)
     return choose_among(Figures(together(several)), criteria, spent, out)
 
 
@@ -74,13 +76,13 @@ def of_run(
     run: Run,
     figures: Figures,
     criteria: Criteria | None = None,
-    ruled_out: Mapping[str, str] | None = None,
+    out: Mapping[str, str] | None = None,
     *,
     remedies: bool = False,
 ) -> ModelChoice:
-    """Like ``choose``, for one run whose ``figures`` are known."""
+    """Like ``choose``, for one run whose ``figures`` are known, without those ``ruled_out``."""
     more = candidates(run, figures) if remedies else ()
-    chosen = choose_among(figures, criteria, costs(run), ruled_out, more)
+    chosen = choose_among(figures, criteria, costs(run), out, more)
     return with_abstaining(run, chosen, (criteria or Criteria()).weights)
 
 
@@ -205,8 +207,11 @@ _UNKNOWN = dict.fromkeys(
 """What a race does not tell of a model."""
 
 
-def _ruled_out(run: Run, budget: gate.Budget | None, *, remedies: bool = False) -> dict[str, str]:
+def ruled_out(
+    run: Run, budget: gate.Budget | None, baseline: Run | None = None, *, remedies: bool = False
+) -> dict[str, str]:
+    """Why ``budget`` rules out candidates of ``run``, by their ids; raises as ``gate.check``."""
     broken: dict[str, list[str]] = {}
-    for verdict in gate.check(budget, run, remedies=remedies).broken if budget else ():
+    for verdict in gate.check(budget, run, baseline, remedies=remedies).broken if budget else ():
         broken.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
     return {name: f"it breaks {some(limits, _NAMED)}" for name, limits in broken.items()}

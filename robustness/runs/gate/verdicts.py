@@ -51,11 +51,10 @@ def check(
     for rule in budget.rules:
         names = [each.id for each in behind]
         budget.check_patterns(rule, run.manifest.spec.model_names, run.conditions, names)
-        if baseline is None and set(rule.limits) & set(REGRESSIONS):
-            raise ParameterError(
-                f"{budget.path}: a limit on regression needs a run to compare with: add "
-                'baseline = "RUN" at the top.'
-            )
+    if baseline is None and budget.compares:
+        raise ParameterError(
+            f"{budget.path}: a limit on regression needs a run to compare with: give a baseline."
+        )
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
     if (race := run.manifest.race) is not None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models, report
 from robustness import statistics as figures
-from robustness.base.errors import ImageError, RobustnessError
+from robustness.base.access import Action
+from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report import Report
 from robustness.report.results import run_choice
-from robustness.runs import Run
+from robustness.runs import Run, find, gate, notes
 from robustness.runs.behind_remedies import weighable
 from robustness.runs.candidates import with_abstaining
 from robustness.runs.cases import Chosen
@@ -23,7 +26,10 @@ from robustness.statistics import Criteria, Figures, ModelChoice
 from robustness.statistics.criteria import MARGIN, OTHERS
 from robustness.ui.dataset import cases
 from robustness.ui.dataset.saved_run import Opened
+from robustness.ui.session import access
 from robustness.ui.session.inputs import forget_unless
+from robustness.ui.session.run_link import last_written, runs_folder
+from robustness.ui.session.sentences import sentence
 from robustness.ui.shown import blocks, results, thumbnails
 from robustness.ui.shown.report_button import report_button
 
@@ -40,23 +46,29 @@ def show(run: Opened, found: Figures, told: Report) -> None:
             if len(found.summary) > 1:
                 with st.popover("Compare two", icon=":material/difference:"):
                     alone = _two(found)
-            criteria, remedies = _criteria_input(run, found)
+            own = _criteria_input(run, found)
             with st.popover("Share", icon=":material/link:"):
                 st.caption("Opens this run, for whoever can open this server.")
                 st.code(_link(run.id), language=None, wrap_lines=True)
             report_button(partial(report.of_run, run.run), run.id)
-        if by_own := remedies or criteria != Criteria():
-            chosen = _chosen(run.id, run.written, criteria, remedies, found, run.run)
-        else:
-            chosen = with_abstaining(run.run, found.choice, {})
+        chosen, by_own = _choice(run, found, own, answer)
         with answer:
             _answer(run, found, told, chosen, by_own)
         if failures and (first := _worst(chosen)):
-            asked = _conditions(found, *first)
+            conditions = _conditions(found, *first)
             label = perturbation_label(first[1]) if first[1] else "any perturbation"
-            cases.cell(run.run, found, label, asked, first[0], place="card")
+            cases.cell(run.run, found, label, conditions, first[0], place="card")
         if alone:
             cases.selected(run.run, found, alone, "card")
+
+
+@dataclass(frozen=True)
+class OwnCriteria:
+    """What matters to the user; ``remedies`` says whether these make further candidates."""
+
+    criteria: Criteria = field(default_factory=Criteria)
+    remedies: bool = False
+    budget: gate.Budget | None = None
 
 
 def _answer(run: Opened, found: Figures, told: Report, chosen: ModelChoice, by_own: bool) -> None:
@@ -162,8 +174,8 @@ def _two(found: Figures) -> str:
     return st.pills("Images", options, format_func=shown, key="alone", bind="query-params") or ""
 
 
-def _criteria_input(run: Opened, found: Figures) -> tuple[Criteria, bool]:
-    """Draw what matters to the user; (the criteria, whether remedies make further candidates)."""
+def _criteria_input(run: Opened, found: Figures) -> OwnCriteria:
+    """Draw the choice of what matters to the user."""
     attacks_alone = found.ranked_by == "robust_accuracy"
     with st.popover("Criteria", icon=":material/tune:"):
         risks = [] if attacks_alone else run_choice.risks(found)
@@ -189,6 +201,17 @@ def _criteria_input(run: Opened, found: Figures) -> tuple[Criteria, bool]:
             bind="query-params",
             help="Each model behind each remedy of the run is one more candidate.",
         )
+        refused = access.refusal(Action.UPLOAD)
+        given = st.file_uploader(
+            "Budget of a gate, TOML",
+            type="toml",
+            key="budget",
+            disabled=bool(refused),
+            help=refused
+            or "Rules out models that break its limits. Limits on regression compare with the "
+            "run pinned as baseline on the Runs page, not with the one that the file names.",
+        )
+        budget = None if given is None or refused else _budget(given.name, given.getvalue())
     criteria = Criteria(
         dict.fromkeys(most, 3.0) | ({OTHERS: 1.0} if most else {}),
         None if floor is None else floor / 100,
@@ -196,7 +219,18 @@ def _criteria_input(run: Opened, found: Figures) -> tuple[Criteria, bool]:
         size,
         MARGIN if margin is None else margin / 100,
     )
-    return criteria, remedies
+    return OwnCriteria(criteria, remedies, budget)
+
+
+def _budget(name: str, data: bytes) -> gate.Budget | None:
+    """The budget in an uploaded file; shows why if it is none."""
+    try:
+        budget = gate.budget_of(data, name)
+    except ParameterError as error:
+        st.error(plain(sentence(error)), icon=":material/error:")
+        return None
+    st.caption("The link does not include the budget.")
+    return budget
 
 
 def _limit(label: str, key: str, most: float | None = None) -> float | None:
@@ -212,15 +246,49 @@ def _limit(label: str, key: str, most: float | None = None) -> float | None:
     )
 
 
+def _choice(
+    run: Opened, found: Figures, own: OwnCriteria, answer: DeltaGenerator
+) -> tuple[ModelChoice, bool]:
+    """(The choice, whether it is by ``own``); says in ``answer`` why the run cannot answer it."""
+    if own != OwnCriteria():
+        try:
+            baseline = _baseline(own.budget)
+            known = ("", 0) if baseline is None else (baseline.id, baseline.written)
+            return _chosen(run.id, run.written, own, known, found, run.run, baseline), True
+        except RobustnessError as error:
+            answer.error(plain(sentence(error)), icon=":material/error:")
+    return with_abstaining(run.run, found.choice, {}), False
+
+
+def _baseline(budget: gate.Budget | None) -> Opened | None:
+    """The pinned run, if ``budget`` compares with one; raises ``ParameterError`` without one."""
+    if budget is None or not budget.compares:
+        return None
+    folder = runs_folder()
+    name = notes.pinned(folder)
+    if not name:
+        raise ParameterError(
+            f"{budget.path} has limits on regression, which compare with a baseline: pin one on "
+            "the Runs page."
+        )
+    return Opened(find(folder, name), last_written(folder, name))
+
+
 @st.cache_resource(
-    show_spinner="Choosing …",
-    max_entries=16,
-    hash_funcs={Criteria: lambda asked: repr(asked)},
+    show_spinner="Choosing …", max_entries=16, hash_funcs={OwnCriteria: lambda own: repr(own)}
 )
 def _chosen(
-    run_id: str, written: int, criteria: Criteria, remedies: bool, _found: Figures, _run: Run
+    run_id: str,
+    written: int,
+    own: OwnCriteria,
+    baseline: tuple[str, int],
+    _found: Figures,
+    _run: Run,
+    _baseline: Opened | None,
 ) -> ModelChoice:
-    return choosing.of_run(_run, _found, criteria, remedies=remedies)
+    before = None if _baseline is None else _baseline.run
+    out = choosing.ruled_out(_run, own.budget, before, remedies=own.remedies)
+    return choosing.of_run(_run, _found, own.criteria, out, remedies=own.remedies)
 
 
 def _link(run_id: str) -> str:
