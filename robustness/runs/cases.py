@@ -111,6 +111,15 @@ class CaseRows:
         found: Tally = self._known[chosen]
         return found
 
+    def labelled(self, chosen: Chosen) -> int:
+        """How many of the images that count among the ``chosen`` rows have a label."""
+        where, values = self._where(chosen)
+        query = (
+            "SELECT count(DISTINCT position) FROM rows "
+            f"WHERE label IS NOT NULL AND {self._counts} AND {where}"
+        )
+        return int(self._rows.ask(query, **values)[0][0])
+
     def first(
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int] = ()
     ) -> list[dict[str, Any]]:

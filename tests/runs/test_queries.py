@@ -228,6 +228,11 @@ def test_cases_equal_those_of_the_frame(
     tally = some.tally(chosen)
     assert (tally.bad if kind == WORST else tally.good) == len(expected)
     assert tally.images == frame[keep]["image"].nunique()
+    asked = (
+        (frame["condition"] != APGD.id) | frame["label"].isna() | frame["clean_correct"].eq(True)
+    )
+    labelled = frame[keep & asked & frame["label"].notna()]
+    assert some.labelled(chosen) == labelled["image"].nunique()
     for count in (1, 3, 50):
         found = some.first(chosen, kind, count)
         columns = ["image", "model", "condition", "top1"]

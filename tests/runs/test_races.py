@@ -19,12 +19,13 @@ from robustness.commands import main
 from robustness.evaluation.suites import suite_conditions
 from robustness.models import Outputs
 from robustness.perturbations import Images
-from robustness.runs import engines, gate, kept_figures, racing, session
+from robustness.runs import engines, gate, jobs, kept_figures, racing, session
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
 from robustness.runs.gate import choosing
 from robustness.runs.racing import Race
 from tests.support import pages
+from tests.support.jobs import in_threads
 from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.places import ROOT
 from tests.support.saved_runs import NAMES, spec
@@ -280,6 +281,23 @@ def test_a_gate_races_to_its_verdict_and_holds_for_another_budget(
     loose = budget(f'[[limit]]\nmodel = "{FICKLE}"\nmax_accuracy_regression = 0.5\n')
     with pytest.raises(ParameterError, match="for a race"):
         gate.race_limits(loose, plain.model_names, plain.conditions)
+
+
+def test_a_race_under_way_tells_what_stands_so_far(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    with in_threads():
+        folder = jobs.submit(planned(photos), tmp_path / "runs", "somebody")
+        run = performed(planned(photos), tmp_path / "runs", steps=2)
+        assert run.images
+        assert run.folder == folder
+        assert not run.finished
+        app = pages.run(ROOT / "pages" / "dataset.py", run=run.id)
+    assert not app.exception
+    assert run.raced is not None
+    said = " ".join(str(each.value) for each in app.markdown)
+    assert racing.sentences(run.raced, PICTURES)[0] in said.replace("\\", "")
 
 
 def test_an_exported_race_comes_back(run: runs.Run, tmp_path: Path) -> None:

@@ -146,6 +146,9 @@ def _selection(
     st.subheader(title, anchor=False)
     left = tally.images - tally.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
+    if 0 < labelled < images:
+        known = run.cases.labelled(chosen)
+        more += f" {counted(known, 'image')} of these {'has' if known == 1 else 'have'} a label."
     if labelled and quantity and "accuracy" not in quantity:
         shown = QUANTITIES[quantity].lower()
         more += f" This list goes by accuracy; the cell shows {shown}."

@@ -10,7 +10,7 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.pace import duration
 from robustness.base.text import counted, plain
-from robustness.runs import Listed, Manifest, jobs
+from robustness.runs import Listed, Manifest, jobs, racing
 from robustness.ui.frame.page import fragment
 from robustness.ui.session.run_link import RUN, last_written, runs_folder, show_what_is_no_run
 from robustness.ui.session.sentences import without_folders
@@ -87,7 +87,8 @@ def _open_chosen() -> None:
 def _unfinished(run: runs.Run) -> None:
     """The progress of a running run, or why it stopped, with the buttons."""
     if jobs.is_ordered(run.folder):
-        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
+        races = run.manifest.race is not None
+        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder, races)
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
@@ -98,15 +99,27 @@ def _unfinished(run: runs.Run) -> None:
     under_way.said()
 
 
-def _under_way(folder: Path) -> None:
+def _under_way(folder: Path, races: bool) -> None:
     entry = next((e for e in under_way.wanted(folder.parent) if e.folder == folder), None)
     if entry is None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):
         st.progress(entry.share, text=plain(entry.text))
+        if races and (said := _standing(str(folder), last_written(folder.parent, folder.name))):
+            st.markdown(plain(said))
         with st.container(horizontal=True, vertical_alignment="center"):
             under_way.buttons(folder, True, "page")
             st.caption("You can leave; reopen it from Runs.")
+
+
+@st.cache_data(show_spinner=False, max_entries=4)
+def _standing(folder: str, written: int) -> str:
+    """What the race in ``folder`` has decided so far; its bounds hold at any time."""
+    run = runs.load(Path(folder), unfinished=True)
+    told = run.raced if run.images else None
+    if told is None:
+        return ""
+    return " ".join(racing.sentences(told, run.manifest.dataset.pictures))
 
 
 def _state(run: runs.Run) -> None:
