@@ -108,7 +108,8 @@ def test_without_a_softmax_they_are_logarithms() -> None:
 
     model = network(shares)
     found = ReplayedNetwork(model, "Small").gradients(IMAGES, np.zeros(3, np.int32))
-    expected = openvino.Core().compile_model(model, "CPU")(IMAGES)[0]
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    expected = openvino.Core().compile_model(model, "CPU", precise)(IMAGES)[0]
     np.testing.assert_allclose(np.exp(found.scores), expected, rtol=1e-4)
 
 
