@@ -15,6 +15,7 @@ from robustness.base.errors import ParameterError
 from robustness.runs import Run, embedding, gate, selected_cases, selection
 from robustness.runs.failures import Failures
 from robustness.runs.gate import choosing
+from robustness.runs.remedied import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.criteria import MARGIN
 
@@ -61,6 +62,16 @@ def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None)
 def failures(run: Run) -> Failures:
     """Where and why the models of ``run`` fail: tables as lists of dictionaries."""
     return run.failures
+
+
+@checked_call
+def gains(run: Run) -> list[dict[str, Any]]:
+    """What each remedy that ``run`` tried gains, by model and condition; [] without remedies.
+
+    Keys: those of ``statistics.remedies.Gain``, and ``milliseconds`` that the remedy adds for one
+    image, None if unknown. Shares are in [0, 1].
+    """
+    return remedy_figures(run).as_rows()
 
 
 @checked_call

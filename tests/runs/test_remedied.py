@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness import report, runs
+from robustness import api, report, runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
@@ -49,7 +49,11 @@ def test_rows_hold_the_prediction_behind_each_remedy(source: Path, tmp_path: Pat
     found = remedy_figures(run)
     assert len(found.gains) == 5 * 2 * 2
     assert len(found.abstentions) == 2 * 2
-    assert all(row["milliseconds"] is None or row["milliseconds"] > 0 for row in found.as_rows())
+    rows = api.gains(run)
+    assert [(row["remedy"], row["gain"]) for row in rows] == [
+        (each.remedy, each.gain) for each in found.gains
+    ]
+    assert all(row["milliseconds"] is None or row["milliseconds"] > 0 for row in rows)
     assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
 
 
