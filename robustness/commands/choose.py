@@ -74,7 +74,9 @@ def choose_command(options: argparse.Namespace) -> int:
         options.refuse("--baseline is for the limits of --budget: give both")
     baseline = None
     if options.budget:
-        baseline = baseline_of(gate.read_budget(options.budget), options)
+        budget = gate.read_budget(options.budget)
+        if options.baseline or budget.compares:
+            baseline = baseline_of(budget, options)
     opened = [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs]
     found = api.choose(
         opened,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from robustness.evaluation.spec import RunSpec
     from robustness.runs import Run
     from robustness.runs.gate import Budget, Check
-    from robustness.runs.gate.budget import Rule
     from robustness.runs.racing import Race
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -79,7 +76,7 @@ def check_command(options: argparse.Namespace) -> int:
         )
     else:
         found = [runs.load(folder, anywhere=True)]
-    checks = [gate.check(_part(budget, run, found), run, baseline) for run in found]
+    checks = [gate.check(gate.part(budget, run, found), run, baseline) for run in found]
     _write_documents(options, checks)
     if options.json:
         told = [gate.as_dict(check) for check in checks]
@@ -88,20 +85,6 @@ def check_command(options: argparse.Namespace) -> int:
         for check in checks:
             _print_check(check)
     return 0 if all(check.passed for check in checks) else 1
-
-
-def _part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
-    """``budget`` without the limits on models that only other runs of ``every`` have."""
-    from robustness.runs import behind_remedies
-
-    def fits(rule: Rule, run: Run) -> bool:
-        names = [*run.manifest.spec.model_names, *behind_remedies.named(run)]
-        return any(fnmatchcase(name, rule.model) for name in names)
-
-    def concerns(rule: Rule) -> bool:
-        return fits(rule, run) or not any(fits(rule, other) for other in every)
-
-    return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
 
 
 def _race(options: argparse.Namespace, budget: Budget, spec: RunSpec) -> Race | None:

@@ -272,6 +272,12 @@ def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any)
     alone = {entry["model"]: entry["robust"] for entry in api.choose(whole).models}
     scores = {entry["model"]: entry["robust"] for entry in found.models}
     assert scores.keys() == alone.keys()
+    (tmp_path / "gate.toml").write_text('[[limit]]\nmodel = "SqueezeNet"\nmin_consistency = 0.6\n')
+    limited = api.choose([one, two], budget=tmp_path / "gate.toml")
+    assert {entry["model"]: entry["status"] for entry in limited.models} == {
+        "EfficientNetLite0": "best",
+        "SqueezeNet": "ruled out",
+    }
     apart = saved(tmp_path / "apart", {"x.png": "elsewhere"}, {"SqueezeNet": 1}, source=tmp_path)
     with pytest.raises(ParameterError, match="shared image"):
         api.choose([one, apart])

@@ -4,7 +4,7 @@ from robustness.runs.gate.budget import LIMITS, Budget, budget_of, read_budget
 from robustness.runs.gate.documents import as_dict, headline, junit, markdown
 from robustness.runs.gate.raced import race_limits
 from robustness.runs.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
-from robustness.runs.gate.verdicts import check
+from robustness.runs.gate.verdicts import check, part
 
 __all__ = [
     "BROKEN",
@@ -19,6 +19,7 @@ __all__ = [
     "headline",
     "junit",
     "markdown",
+    "part",
     "race_limits",
     "read_budget",
 ]

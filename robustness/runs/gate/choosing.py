@@ -68,7 +68,8 @@ def choose(
     for run in reversed(several):  # the first run that has a model counts
         spent |= costs(run)
         out = {name: why for name, why in out.items() if name not in run.manifest.spec.model_names}
-        out |= ruled_out(run, budget, baseline)
+        own = None if budget is None else gate.part(budget, run, several)
+        out |= ruled_out(run, own, baseline)
     return choose_among(Figures(together(several)), criteria, spent, out)
 
 

@@ -8,7 +8,7 @@ images for an interval, it is not shown.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from glob import escape
 from typing import Any
@@ -18,6 +18,7 @@ from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.runs import Run, compare
 from robustness.runs.behind_remedies import Behind, models_behind
+from robustness.runs.behind_remedies import named as named_behind
 from robustness.runs.compare import identified
 from robustness.runs.compare import told as told_before
 from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
@@ -76,6 +77,19 @@ def check(
     if baseline is not None:
         notes.append(told_before(baseline))
     return Check(run, budget, tuple(found.values()), tuple(note for note in notes if note))
+
+
+def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
+    """``budget`` without the limits on models that only other runs of ``every`` have."""
+
+    def fits(rule: Rule, run: Run) -> bool:
+        names = [*run.manifest.spec.model_names, *named_behind(run)]
+        return any(fnmatchcase(name, rule.model) for name in names)
+
+    def concerns(rule: Rule) -> bool:
+        return fits(rule, run) or not any(fits(rule, other) for other in every)
+
+    return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
 
 
 def _extended(rules: Sequence[Rule], behind: Sequence[Behind]) -> Iterator[Rule]:
