@@ -17,7 +17,7 @@ from robustness.base import turns
 from robustness.base.turns import Pauses
 
 
-def within(condition: Callable[[], object], seconds: float = 30.0) -> bool:
+def within(condition: Callable[[], object], seconds: float = 240.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

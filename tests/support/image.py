@@ -26,7 +26,7 @@ from tests.support.places import ROOT
 PLACES = ("app", "data", "tmp")
 """Folders at the root of the image that its steps make or that are mounted."""
 PORT = "8501"
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 240
 
 
 def instructions(text: str) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from robustness.base.errors import RobustnessError
 from robustness.runs import jobs
 from robustness.runs.jobs import keeper
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds that a run may take, on a machine that does much else."""
 
 

@@ -23,7 +23,7 @@ from robustness.ui.shown import attention
 from robustness.ui.work import memo
 from tests.support.places import ROOT
 
-PATIENCE = 120
+PATIENCE = 240
 """Seconds that a run of a page may take, on a machine that does much else."""
 
 

@@ -80,7 +80,7 @@ def before(dashboard: str) -> Iterator[Proxy]:
 
 
 def _wait_for(port: int, server: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         assert server.poll() is None, server.stderr and server.stderr.read()
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):

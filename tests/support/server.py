@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from tests.support.places import ROOT
 
 CHROMIUM_VARIABLE = "CHROMIUM"
-PATIENCE = 90_000
+PATIENCE = 240_000
 """Milliseconds that a page may take to show what is expected of it, on a machine that is busy."""
 AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
 """The page while no script of it runs."""

@@ -43,7 +43,7 @@ async def coming(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)

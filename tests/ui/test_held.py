@@ -158,9 +158,9 @@ def test_a_frame_is_counted_before_it_is_decoded(client: TestClient, path: str, 
     assert client.post(path, content=frame(1000)).status_code == 200
     assert client.post(path, content=frame(1001)).status_code == 422
     huge = frame(16_000)
-    started = time.perf_counter()
+    started = time.process_time()
     assert [client.post(path, content=huge).status_code for _ in range(5)] == [422] * 5
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_body_without_end_is_read_no_further_than_its_limit() -> None:

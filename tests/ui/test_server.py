@@ -165,7 +165,7 @@ def test_a_page_of_another_origin_is_refused(
 
 @pytest.mark.parametrize("value", ["\\" * 60_000, '\\"' * 30_000, "\\0" * 30_000])
 def test_cookies_that_take_long_to_read_are_refused_unread(client: TestClient, value: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     headers = {"cookie": f'a="{value}"'}
     assert client.get("/cookies", headers=headers).status_code == 400
     with (
@@ -175,7 +175,7 @@ def test_cookies_that_take_long_to_read_are_refused_unread(client: TestClient, v
         pass
     usual = {"cookie": 'a="' + "\\054" * 100 + "x" * 30_000 + '"'}
     assert client.get("/cookies", headers=usual).text == "1"
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch) -> None:

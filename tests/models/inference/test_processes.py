@@ -84,7 +84,7 @@ def found(*processes: subprocess.Popen[str]) -> list[dict[str, Any]]:
         process.stdin.flush()
     said = []
     for process in processes:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 0
         said.append(json.loads(output))
     return said

@@ -241,11 +241,11 @@ def start(server: Server, before: str = "") -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
-    return process.communicate(timeout=30)
+    return process.communicate(timeout=240)
 
 
 def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 240
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
