@@ -39,6 +39,7 @@ def add(parsers: Parsers) -> None:
         "--budget", type=Path, metavar="FILE.toml", help="rule out models that break its limits"
     )
     add_baseline(chosen)
+    chosen.set_defaults(refuse=chosen.error)
     chosen.add_argument(
         "--remedies",
         action="store_true",

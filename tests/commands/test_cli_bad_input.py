@@ -242,3 +242,9 @@ def test_weights_that_make_no_sense_are_refused(
         main(["choose", "RUN", "--weights", weights])
     assert ended.value.code == EXIT_BAD_INPUT
     assert said in capsys.readouterr().err
+
+
+def test_a_baseline_of_choose_needs_a_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["choose", "RUN", "--baseline", "another"])
+    assert "--budget" in capsys.readouterr().err
