@@ -41,9 +41,8 @@ def choose(
     ``budget`` rules out candidates that break it; ``baseline`` is the run that it names. Several
     runs count on the images and conditions that all have; a model of more than one is taken from
     the first. With ``remedies`` each model behind each remedy of a run is a candidate, too, and a
-    limit on a model is one on these. Raises
-    ``ParameterError`` for criteria or a budget that a run cannot answer, and for runs that share
-    nothing.
+    limit on a model is one on these. Raises ``ParameterError`` for criteria or a budget that a run
+    cannot answer, and for runs that share nothing.
     """
     several = [chosen] if isinstance(chosen, Run) else list(chosen)
     if remedies:
@@ -81,7 +80,7 @@ def of_run(
     *,
     remedies: bool = False,
 ) -> ModelChoice:
-    """Like ``choose``, for one run whose ``figures`` are known, without those ``ruled_out``."""
+    """Like ``choose``, for one run with known ``figures``; ``out`` is what ``ruled_out`` gives."""
     more = candidates(run, figures) if remedies else ()
     chosen = choose_among(figures, criteria, costs(run), out, more)
     return with_abstaining(run, chosen, (criteria or Criteria()).weights)

@@ -16,6 +16,9 @@ from robustness.ui.session.run_link import RUN, last_written, runs_folder, show_
 from robustness.ui.session.sentences import without_folders
 from robustness.ui.work import jobs as under_way
 
+_MOST_FOLLOWED = 300
+"""Images up to which a race is followed while it goes on: they take about a second."""
+
 
 class Opened:
     """An open run, finished or not; ``written`` tells its rows from earlier ones."""
@@ -114,9 +117,12 @@ def _under_way(folder: Path, races: bool) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=4)
 def _standing(folder: str, written: int) -> str:
-    """What the race in ``folder`` has decided so far; its bounds hold at any time."""
+    """What the race in ``folder`` has decided so far; its bounds hold at any time.
+
+    It is worked out from all rows at each of their changes: "" for more than ``_MOST_FOLLOWED``.
+    """
     run = runs.load(Path(folder), unfinished=True)
-    told = run.raced if run.images else None
+    told = run.raced if 0 < run.images <= _MOST_FOLLOWED else None
     if told is None:
         return ""
     return " ".join(racing.sentences(told, run.manifest.dataset.pictures))
