@@ -83,8 +83,8 @@ class Manifest:
     that finished the run, ``megabytes`` of its weights and ``memory_megabytes`` that it takes.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
     names in order, or "imagenet". A ``race`` asks images in random order until a result
-    is certain; ``decided`` is its outcome then. ``remedies_ms`` has the milliseconds that each
-    remedy takes for one image, without further forward passes.
+    is certain; ``decided`` is its outcome, or what stands so far. ``remedies_ms`` has the
+    milliseconds that each remedy takes for one image, without further forward passes.
     """
 
     __pydantic_config__ = CONFIG

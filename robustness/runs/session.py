@@ -87,6 +87,7 @@ class Session:
         self._waiting_sums = _Sums()
         self._since = time.perf_counter()
         self._teller = Teller(folder, len(plan.dataset))
+        self._track: Track | None = None
 
     @property
     def finished(self) -> bool:
@@ -122,7 +123,7 @@ class Session:
         run = ENGINES[engine].run
         done = {number for part in self._parts for number in part.chunks}
         todo = [number for number in range(self._job.chunk_count) if number not in done]
-        track = self._track(follows)
+        self._track = track = self._followed(follows)
         if track is not None:
             found = self._raced(track, engine, todo)
         else:
@@ -157,15 +158,12 @@ class Session:
         costs = (
             measured(self.manifest.spec, here=engine == "local") if asked else self.manifest.costs
         )
-        outcome = {
-            "decided": {} if track is None else track.outcome(),
-            "remedies_ms": remedies_ms(self.manifest.spec) if asked else self.manifest.remedies_ms,
-        }
-        self._write(status=FINISHED, content=content(self._parts), costs=costs, **outcome)
+        times = remedies_ms(self.manifest.spec) if asked else self.manifest.remedies_ms
+        self._write(status=FINISHED, content=content(self._parts), costs=costs, remedies_ms=times)
         remove_superseded(self.folder, self.manifest)
         headlines.keep(self.folder, self.manifest)
 
-    def _track(self, follows: Mapping[str, Any] | None) -> Track | None:
+    def _followed(self, follows: Mapping[str, Any] | None) -> Track | None:
         """The race so far; None if there is none."""
         if self.manifest.race is None:
             return None
@@ -255,6 +253,7 @@ class Session:
             unreadable=self._sums.unreadable,
             seconds=self._sums.seconds,
             parts={part.path.name: part.path.stat().st_size for part in parts},
+            decided=self._track.outcome() if self._track else self.manifest.decided,
             **changes,
         )
         self.manifest.write(self.folder)

@@ -107,11 +107,11 @@ class Listed:
     note: str = ""
 
     @property
-    def race_result(self) -> str:
-        """The outcome of a finished race in a sentence; "" for other runs, and imported ones."""
+    def race_results(self) -> list[str]:
+        """What a race has decided so far, in sentences; [] for other runs and imported ones."""
         if self.manifest is None or not self.manifest.decided or self.imported:
-            return ""
-        return sentences(self.manifest.decided, self.manifest.dataset.pictures)[0]
+            return []
+        return sentences(self.manifest.decided, self.manifest.dataset.pictures)
 
 
 def listed(folder: Path) -> Listed:

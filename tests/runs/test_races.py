@@ -211,6 +211,9 @@ def test_a_model_that_lost_is_asked_no_more(
     stopped = performed(plan, tmp_path / "stopped", steps=7)
     assert stopped.raced is not None
     assert stopped.raced["decisions"] == run.raced["decisions"]
+    assert stopped.manifest.decided == stopped.raced
+    said = runs.listed(stopped.folder).race_results
+    assert f"{stopped.images} of {PICTURES}" in said[0]
     resumed = performed(plan, tmp_path / "stopped")
     assert resumed.raced == run.raced
     assert runs.replay(resumed, tmp_path / "again").verdict == runs.IDENTICAL

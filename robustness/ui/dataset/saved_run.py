@@ -10,14 +10,11 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.pace import duration
 from robustness.base.text import counted, plain
-from robustness.runs import Listed, Manifest, jobs, racing
+from robustness.runs import Listed, Manifest, jobs
 from robustness.ui.frame.page import fragment
 from robustness.ui.session.run_link import RUN, last_written, runs_folder, show_what_is_no_run
 from robustness.ui.session.sentences import without_folders
 from robustness.ui.work import jobs as under_way
-
-_MOST_FOLLOWED = 300
-"""Images up to which a race is followed while it goes on: they take about a second."""
 
 
 class Opened:
@@ -90,8 +87,7 @@ def _open_chosen() -> None:
 def _unfinished(run: runs.Run) -> None:
     """The progress of a running run, or why it stopped, with the buttons."""
     if jobs.is_ordered(run.folder):
-        races = run.manifest.race is not None
-        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder, races)
+        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
@@ -102,30 +98,17 @@ def _unfinished(run: runs.Run) -> None:
     under_way.said()
 
 
-def _under_way(folder: Path, races: bool) -> None:
+def _under_way(folder: Path) -> None:
     entry = next((e for e in under_way.wanted(folder.parent) if e.folder == folder), None)
     if entry is None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):
         st.progress(entry.share, text=plain(entry.text))
-        if races and (said := _standing(str(folder), last_written(folder.parent, folder.name))):
-            st.markdown(plain(said))
+        if said := runs.listed(folder).race_results:
+            st.markdown(plain(" ".join(said)))
         with st.container(horizontal=True, vertical_alignment="center"):
             under_way.buttons(folder, True, "page")
             st.caption("You can leave; reopen it from Runs.")
-
-
-@st.cache_data(show_spinner=False, max_entries=4)
-def _standing(folder: str, written: int) -> str:
-    """What the race in ``folder`` has decided so far; its bounds hold at any time.
-
-    It is worked out from all rows at each of their changes: "" for more than ``_MOST_FOLLOWED``.
-    """
-    run = runs.load(Path(folder), unfinished=True)
-    told = run.raced if 0 < run.images <= _MOST_FOLLOWED else None
-    if told is None:
-        return ""
-    return " ".join(racing.sentences(told, run.manifest.dataset.pictures))
 
 
 def _state(run: runs.Run) -> None:

@@ -145,11 +145,11 @@ def _follow(folder: Path) -> None:
 
 
 def _results(entry: Listed, until: float) -> tuple[str, str]:
-    """The headline of a finished run, and how many images have labels; "" while unknown."""
+    """The headline of a run, and how many images have labels; "" while unknown."""
     manifest = entry.manifest
     assert manifest is not None
     if manifest.race is not None:
-        return entry.race_result, ""
+        return next(iter(entry.race_results), ""), ""
     found = headlines.kept(entry.folder, manifest)
     if found is None and time.monotonic() < until:
         found = headlines.keep(entry.folder, manifest)

@@ -28,18 +28,10 @@ SIZE = "node => parseFloat(getComputedStyle(node).fontSize)"
 
 
 def leave(page: Page) -> None:
-    """Presses Escape until that is heard: what listens comes after what is seen.
-
-    Each press that is heard begins the page anew, so the waits between them grow.
-    """
-    wait = 1000
-    page.keyboard.press("Escape")
+    """Presses Escape until that is heard: what listens comes after what is seen."""
     while not page.get_by_test_id("stSidebar").is_visible():
-        page.wait_for_timeout(wait)
-        wait *= 2
-        if page.get_by_test_id("stSidebar").is_visible():
-            return
         page.keyboard.press("Escape")
+        page.wait_for_timeout(1000)
 
 
 @pytest.fixture(scope="module")

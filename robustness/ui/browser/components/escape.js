@@ -1,8 +1,10 @@
-// Reports Escape to the page, unless an open element handles it.
+// Reports Escape to the page once, unless an open element handles it: each report begins it anew.
 
 export default function ({ parentElement, setTriggerValue }) {
   const pressed = (event) => {
-    if (event.key === "Escape" && !event.defaultPrevented) setTriggerValue("pressed", true);
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    document.removeEventListener("keydown", pressed);
+    setTriggerValue("pressed", true);
   };
   document.removeEventListener("keydown", parentElement.pressed);
   parentElement.pressed = pressed;
