@@ -38,6 +38,8 @@ def test_private_interfaces_are_checked_with_the_installed_version(package: str)
         ("streamlit", "runtime/app_session.py", "self._handle_clear_cache_request()"),
         ("streamlit", "runtime/app_session.py", "self._user_info"),
         ("streamlit", "runtime/app_session.py", "self._session_state"),
+        ("streamlit", "runtime/app_session.py", "self._browser_queue.clear("),
+        ("streamlit", "runtime/forward_msg_queue.py", "delta.fragment_id not in fragment_ids_"),
         ("streamlit", "runtime/runtime.py", "self._session_mgr"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "backend.clear_session()"),
         ("streamlit", "web/server/server_util.py", "net_util.get_external_ip"),

@@ -15,7 +15,9 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 from streamlit import config
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from robustness.ui.server import hosts, start
 from robustness.ui.server.guard import Guard
@@ -188,6 +190,7 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
 
     original = AppSession._handle_clear_cache_request
     monkeypatch.setattr(AppSession, "_handle_clear_cache_request", original)
+    monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
     start.settle()
     cleared: list[str] = []
     session: Any = SimpleNamespace(
@@ -199,6 +202,31 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
     assert shared() == 1, "what all sessions share is still there"
     original(session)
     assert shared() == 2, "what Streamlit does by itself, else there is nothing to prevent"
+
+
+def test_nothing_is_sent_for_a_place_that_an_interrupted_fragment_has_not_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def sent() -> list[list[int]]:
+        block, reference, within = ForwardMsg(), ForwardMsg(), ForwardMsg()
+        block.delta.add_block.vertical.border = True
+        block.delta.fragment_id = "around"
+        reference.ref_hash = "what the browser has"
+        within.delta.new_element.text.body = "a text"
+        within.delta.fragment_id = "within"
+        queue = ForwardMsgQueue()
+        for message, path in ((block, [0, 8]), (reference, [0, 8, 0]), (within, [0, 8, 1])):
+            message.metadata.delta_path.extend(path)
+            queue.enqueue(message)
+        queue.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=["around"])
+        return [[*message.metadata.delta_path] for message in queue.flush()]
+
+    monkeypatch.setattr(AppSession, "_handle_clear_cache_request", lambda _: None)
+    monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
+    assert [0, 8] not in sent()
+    assert sent() != [], "what Streamlit does by itself, else there is nothing to prevent"
+    start.settle()
+    assert sent() == [[0, 8], [0, 8, 0], [0, 8, 1]]
 
 
 @pytest.mark.parametrize(("wanted", "holds"), [("20MB", 19), ("1GB", 64), ("3KB", 1), ("", 64)])

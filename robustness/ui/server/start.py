@@ -8,14 +8,16 @@ from streamlit import config
 
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
-from robustness.ui.server.streamlit_internals import keep_shared_caches
+from robustness.ui.server.streamlit_internals import keep_shared_caches, send_all_of_fragments
 
 _MEGABYTE = 2**20
 
 
 def settle() -> None:
-    """Lower Streamlit's limit on uploads to ours, and protects the caches that sessions share."""
+    """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches and to
+    unsent messages."""
     keep_shared_caches()
+    send_all_of_fragments()
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 

@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit import net_util, runtime
 from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state.query_params import EMBED_QUERY_PARAMS_KEYS, sanitize_query_string
@@ -29,6 +30,25 @@ def keep_shared_caches() -> None:
 
 def _clear_own(session: AppSession) -> None:
     session._session_state.clear()
+
+
+def send_all_of_fragments() -> None:
+    """Send what a fragment has drawn, even if that begins anew meanwhile.
+
+    Of the messages that wait, Streamlit then drops those of the fragment, but neither references
+    to what the browser has nor what fragments within have drawn. What these stand in may be
+    missing in the browser, and the page goes blank.
+    """
+    drop = ForwardMsgQueue.clear
+
+    def clear(
+        queue: ForwardMsgQueue,
+        retain_lifecycle_msgs: bool = False,
+        fragment_ids_this_run: list[str] | None = None,
+    ) -> None:
+        drop(queue, retain_lifecycle_msgs, None if fragment_ids_this_run is None else [])
+
+    ForwardMsgQueue.clear = clear  # type: ignore[method-assign]
 
 
 def stay_off_the_network() -> None:
