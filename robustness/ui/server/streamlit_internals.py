@@ -48,7 +48,7 @@ def send_all_of_fragments() -> None:
     ) -> None:
         drop(queue, retain_lifecycle_msgs, None if fragment_ids_this_run is None else [])
 
-    ForwardMsgQueue.clear = clear  # type: ignore[method-assign]
+    ForwardMsgQueue.clear = clear  # type: ignore[method-assign, assignment]
 
 
 def stay_off_the_network() -> None:
