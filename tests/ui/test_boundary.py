@@ -166,3 +166,21 @@ def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatc
     assert "cannot read or write a file that this needs: No space left on device" in said
     assert "secret" not in said
     assert FAULTS.last()[0].kind == "OSError"
+
+
+def test_a_script_with_a_newer_run_ends_without_a_word() -> None:
+    def script() -> None:
+        import streamlit as st
+
+        from robustness.base.turns import SupersededError
+        from robustness.ui.session.boundary import boundary
+
+        st.text("before")
+        with boundary():
+            raise SupersededError
+        st.text("after")
+
+    app = AppTest.from_function(script).run()
+    assert not app.exception
+    assert not app.error
+    assert [element.value for element in app.text] == ["before"]

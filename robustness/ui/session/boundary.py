@@ -12,6 +12,7 @@ import streamlit as st
 from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.base.turns import SupersededError
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.session.access import require
 from robustness.ui.session.sentences import sentence
@@ -23,13 +24,16 @@ Given = ParamSpec("Given")
 def boundary(icon: str = ":material/error:") -> Iterator[None]:
     """Stop drawing at the first ``RobustnessError`` and show its sentence.
 
-    Does the same for an unexpected error of the disk, and records that for the operator.
+    Does the same for an unexpected error of the disk, and records that for the operator. A script
+    with a newer run ends without a word: the newer one draws the page.
     Exceptions by which Streamlit stops or reruns a script pass through.
     """
     try:
         yield
     except RobustnessError as error:
         st.error(plain(sentence(error)), icon=icon)
+    except SupersededError:
+        st.stop()
     except OSError as error:
         FAULTS.note(error)
         reason = (error.strerror or type(error).__name__).rstrip(".")
