@@ -350,11 +350,11 @@ def test_a_slow_start_of_the_readers_leaves_time_for_further_images(
     samples = datasets.open_dataset("samples")
 
     def slow(_data: bytes, *, name: str) -> np.ndarray:
-        time.sleep(1 if name == samples.entries[0].name else 0.05)
+        time.sleep(2 * (name == samples.entries[0].name))
         return np.zeros((224, 224, 3), np.float32)
 
     monkeypatch.setattr(preflight, "study_image", slow)
-    monkeypatch.setattr(preflight, "_SECONDS", 0.9)
+    monkeypatch.setattr(preflight, "_SECONDS", 1.9)
     assert len(preflight.look(samples).thumbnails) == 5
 
 
