@@ -9,7 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from robustness.base import turns
 from robustness.base.turns import SupersededError, Turns
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long work waits for as long as a test takes."""
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 240.0)
 
 
 class Line:
@@ -69,7 +76,7 @@ def test_a_superseded_wish_gets_no_turn() -> None:
     new = line.turns.wish("a")
     for future in dropped:
         with pytest.raises(SupersededError):
-            future.result(10)
+            future.result(240)
     late = line.join("a", new)
     with pytest.raises(SupersededError), line.turns.turn("a", old):
         pass

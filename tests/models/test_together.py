@@ -27,7 +27,7 @@ def test_they_come_as_they_answer() -> None:
 
     def ask(name: str) -> str:
         if name == OFFLINE_NAMES[0]:
-            assert come.wait(30)
+            assert come.wait(240)
         return f"of {name}"
 
     found = []
@@ -83,7 +83,7 @@ def test_who_stops_listening_asks_no_more() -> None:
     def ask(name: str) -> str:
         asked.append(name)
         if next(places) > 0:  # all but one
-            assert go_on.wait(30)
+            assert go_on.wait(240)
         return name
 
     listening = together.together(OFFLINE_NAMES, ask)

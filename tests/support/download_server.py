@@ -105,7 +105,7 @@ def sends_up_to(share: float, then: Callable[[Handler], None] = lambda _: None) 
 
 def waits(request: Handler) -> None:
     """Until the test lets it go on; then the connection ends."""
-    request.server.go_on.wait(20)
+    request.server.go_on.wait(240)
 
 
 def waits_and_sends_the_rest(share: float) -> Answer:

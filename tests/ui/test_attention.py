@@ -76,7 +76,7 @@ def three_pictures() -> None:
 
 
 def test_any_number_of_pictures_and_classes(at_once: None) -> None:
-    app = AppTest.from_function(three_pictures, default_timeout=120)
+    app = AppTest.from_function(three_pictures, default_timeout=240)
     app.query_params["attention"] = "true"
     completed(app.run())
     assert not app.exception

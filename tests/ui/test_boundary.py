@@ -23,7 +23,7 @@ from tests.support.places import ROOT
 
 def opened(page: str) -> AppTest:
     """The page on the coffee image, with a model that is small and one that is larger."""
-    app = AppTest.from_file(str(ROOT / page), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / page), default_timeout=240)
     app.query_params["sample"] = "coffee"
     app.query_params["models"] = ["SqueezeNet", "EfficientNetLite0"]
     app.query_params["steps_pgd"] = "1"
@@ -112,7 +112,7 @@ st.write("never reached by a stop")
 def test_a_page_ends_at_its_error_and_streamlit_may_end_it_before(tmp_path: Path) -> None:
     script = tmp_path / "app.py"
     script.write_text(SCRIPT)
-    app = AppTest.from_file(str(script), default_timeout=30).run()
+    app = AppTest.from_file(str(script), default_timeout=240).run()
     assert not app.exception
     assert sentences(app) == ["Expected *more*, got less.", "Only this part.", "The end."]
     assert app.error[0].value == "Expected \\*more\\*, got less\\."
@@ -160,7 +160,7 @@ def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/secret/place")
 
     monkeypatch.setattr("robustness.runs.listing", full)
-    app = AppTest.from_file(str(ROOT / "pages" / "runs.py"), default_timeout=120).run()
+    app = AppTest.from_file(str(ROOT / "pages" / "runs.py"), default_timeout=240).run()
     assert not app.exception
     (said,) = sentences(app)
     assert "cannot read or write a file that this needs: No space left on device" in said

@@ -130,7 +130,7 @@ def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: Kept) -> None:
     """Neither in a warning nor in a table nor in what the page gives on."""
     seen = []
     for name in ("her secret.png", "his.png"):
-        app = AppTest.from_file(str(ROOT / "pages" / "scorecard.py"), default_timeout=120)
+        app = AppTest.from_file(str(ROOT / "pages" / "scorecard.py"), default_timeout=240)
         app.query_params["models"] = "SqueezeNet"
         app.query_params["also"] = "coffee"
         app.run()

@@ -185,7 +185,7 @@ def page() -> None:
 
 
 def test_the_button_fetches_and_is_gone(server: Server) -> None:
-    app = AppTest.from_function(page, default_timeout=20).run()
+    app = AppTest.from_function(page, default_timeout=240).run()
     assert [button.key for button in app.button] == ["download_VGG16"]
     assert app.button[0].label == "Download 0.3 MB"
     app.button(key="download_VGG16").click().run()
@@ -196,7 +196,7 @@ def test_the_button_fetches_and_is_gone(server: Server) -> None:
 
 def test_the_page_says_why_a_download_failed(server: Server) -> None:
     server.faults = [sends(b"short")]
-    app = AppTest.from_function(page, default_timeout=20).run()
+    app = AppTest.from_function(page, default_timeout=240).run()
     app.button(key="download_VGG16").click().run()
     assert not app.exception
     assert "could not be fetched" in app.error[0].value
