@@ -180,7 +180,7 @@ def test_a_script_with_a_newer_run_ends_without_a_word() -> None:
             raise SupersededError
         st.text("after")
 
-    app = AppTest.from_function(script).run()
+    app = AppTest.from_function(script, default_timeout=240).run()
     assert not app.exception
     assert not app.error
     assert [element.value for element in app.text] == ["before"]

@@ -214,7 +214,7 @@ def test_no_more_calls_run_at_a_time_than_may() -> None:
             running[0] += 1
             most[0] = max(most[0], running[0])
             changing.notify_all()
-            changing.wait_for(lambda: most[0] >= 3, timeout=240)
+            assert changing.wait_for(lambda: most[0] >= 3, timeout=240)
         time.sleep(0.02)
         with changing:
             running[0] -= 1
