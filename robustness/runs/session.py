@@ -77,7 +77,7 @@ class Session:
         self._lock = lock
         self._job = replace(plan, spec=manifest.spec, batch=manifest.batch)
         for leftover in folder.glob(TEMPORARY):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # a title or tags may be written just now
         remove_superseded(folder, manifest)
         parts = all_parts(folder, manifest)
         self._set_parts(parts if self.finished else without_unanswered(self._job, parts))

@@ -141,6 +141,27 @@ def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path:
     assert not jobs.is_ordered(folder)
 
 
+def test_a_run_starts_while_somebody_gives_it_tags(
+    asked: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    being_written, abandoned = folder / ".tags.txt.1.tmp", folder / ".title.txt.2.tmp"
+    being_written.write_text("night, v2")
+    abandoned.touch()
+    unlink = Path.unlink
+
+    def written_before(path: Path, missing_ok: bool = False) -> None:
+        if path == being_written:
+            path.replace(folder / "tags.txt")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", written_before)
+    list(jobs.work_off(folder))
+    assert runs.load(folder).images == 6
+    assert runs.listed(folder).tags == ("night", "v2")
+    assert not abandoned.exists()
+
+
 def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
     told = []
