@@ -43,6 +43,10 @@ class RunError(RobustnessError):
     """A saved run is missing, unfinished, damaged, or not a run at all."""
 
 
+class HeldError(RunError):
+    """Another process writes the run."""
+
+
 class WeightsError(RobustnessError):
     """A model's weight file is missing, damaged or not the published one."""
 

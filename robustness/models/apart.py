@@ -37,6 +37,8 @@ class Apart:
                     raise WeightsError(f"{record.name} is not loaded: the server is ending.")
                 running = self._process is not None and self._process.poll() is None
                 if not running:
+                    if _is_kept(record, side):  # by the process that has just ended
+                        return
                     self._process = _started(record, side)
             process = self._process
             while process and process.poll() is None and not _is_kept(record, side):

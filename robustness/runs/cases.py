@@ -97,7 +97,8 @@ class CaseRows:
         counts = kept and kept.tally(chosen.model, chosen.perturbation)
         if counts:
             return Tally(*counts)
-        if chosen not in self._known:
+        found: Tally | None = self._known.get(chosen)
+        if found is None:
             where, values = self._where(chosen)
             counted = self._counts
             query = (
@@ -107,8 +108,8 @@ class CaseRows:
                 f"bool_or({counted} AND ({GOOD})) AS good "
                 f"FROM rows WHERE {where} GROUP BY position)"
             )
-            self._remember(chosen, Tally(*self._rows.ask(query, **values)[0]))
-        found: Tally = self._known[chosen]
+            found = Tally(*self._rows.ask(query, **values)[0])
+            self._remember(chosen, found)
         return found
 
     def labelled(self, chosen: Chosen) -> int:
@@ -131,9 +132,10 @@ class CaseRows:
         if count > _MOST_REMEMBERED:
             return self._read(chosen, kind, count, without)
         key = chosen, kind, count, tuple(without)
-        if key not in self._known:
-            self._remember(key, self._read(chosen, kind, count, without))
-        found: list[dict[str, Any]] = self._known[key]
+        found: list[dict[str, Any]] | None = self._known.get(key)
+        if found is None:
+            found = self._read(chosen, kind, count, without)
+            self._remember(key, found)
         return found
 
     def both(self, chosen: Chosen, count: int) -> list[dict[str, Any]]:

@@ -43,22 +43,23 @@ class Seen:
 
 
 class Teller:
-    """Says how far the run in ``folder`` is, at most twice a second."""
+    """Says how far the run in ``folder`` is, at most twice a second once the models are there."""
 
     def __init__(self, folder: Path, total: int) -> None:
         self._file = folder / FILE
         self._pace = Pace(Unit("images"), total)
         self._worker = Identity.own()
         self._said = 0.0
+        self._loading = False
 
     def note(self, progress: Progress) -> None:
         """Says ``progress``, unless something was said just now; a full disk stops nothing."""
         if not progress.loading:  # else the time that this takes would count as slow images
             self._pace.note(progress.done)
         now = time.monotonic()
-        if now - self._said < _SECONDS_BETWEEN and not progress.loading:
+        if now - self._said < _SECONDS_BETWEEN and progress.loading == self._loading:
             return
-        self._said = now
+        self._said, self._loading = now, progress.loading
         text = "Loading the models …" if progress.loading else self._pace.text
         if progress.unreadable:
             text += f", {progress.unreadable} unreadable"

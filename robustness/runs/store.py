@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from robustness.base.errors import RunError
+from robustness.base.errors import HeldError, RunError
 from robustness.base.text import counted, visible
 from robustness.models import elsewhere
 from robustness.runs import manifest as manifests
@@ -174,13 +174,25 @@ def delete(folder: Path) -> None:
 def locked(folder: Path, patience: float = 0.0) -> FileLock:
     """Holds the run in ``folder`` alone.
 
-    Raises ``RunError`` where somebody else still does after ``patience`` seconds.
+    Raises ``HeldError`` where somebody else still does after ``patience`` seconds, ``RunError``
+    where the folder is deleted or moved before.
     """
-    lock = FileLock(folder / ".lock")
+    path = folder / ".lock"
+    lock = FileLock(path)
     try:
+        before = folder.stat().st_ino
         lock.acquire(timeout=patience)
-    except Timeout as error:
+        if folder.stat().st_ino != before:  # FileLock has made a folder for its file
+            path.unlink(missing_ok=True)
+            folder.rmdir()
+            raise FileNotFoundError
+    except FileNotFoundError as error:
+        lock.release()
         raise RunError(
+            f"The run {folder.name} was deleted meanwhile: bring it back from the bin first."
+        ) from error
+    except Timeout as error:
+        raise HeldError(
             f"The run {folder.name} is being written by another process: wait for it to end."
         ) from error
     return lock

@@ -7,8 +7,10 @@ import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
@@ -91,6 +93,23 @@ def test_the_bin_empties_after_days(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ROBUSTNESS_BIN_DAYS", "6")
     keeping.tidy(folder)
     assert os.listdir(folder / runs.BIN) == []
+
+
+def test_a_run_that_is_deleted_just_before_it_is_locked_leaves_no_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = FileLock.acquire
+
+    def deleted_before(lock: FileLock, **given: Any) -> Any:
+        (folder / "first").rename(folder / "elsewhere")
+        return acquire(lock, **given)
+
+    monkeypatch.setattr(FileLock, "acquire", deleted_before)
+    with pytest.raises(RunError, match="deleted meanwhile"):
+        runs.to_bin(folder / "first")
+    assert names(folder) == {"elsewhere"}
+    monkeypatch.undo()
+    runs.to_bin(folder / "elsewhere")
 
 
 def test_a_run_that_is_being_written_is_not_deleted(folder: Path) -> None:

@@ -173,6 +173,30 @@ def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> Non
     assert runs.seen(folder) is None, "nobody works on it any more"
 
 
+def test_the_first_word_after_the_models_have_loaded_is_not_held_back(tmp_path: Path) -> None:
+    teller = Teller(tmp_path, 5)
+    for loading in (True, False):
+        teller.note(Progress(0, 5, 0, loading))
+        seen = runs.seen(tmp_path)
+        assert seen is not None
+        assert seen.progress.loading is loading
+
+
+def test_a_process_that_finds_another_at_work_does_not_stop_it(
+    asked: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "PATIENCE", 0.0)
+    folder = jobs.submit(asked, tmp_path, "me")
+    at_work = jobs.work_off(folder)
+    next(at_work)
+    with pytest.raises(RunError, match="is being written"):
+        list(jobs.work_off(folder))
+    assert jobs.is_ordered(folder)
+    list(at_work)
+    assert runs.load(folder).images == 6
+    assert jobs.why_it_stopped(folder) == ""
+
+
 def test_what_a_dead_process_said_is_not_believed(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -203,6 +227,26 @@ def test_a_process_that_dies_is_started_again_but_not_for_ever(asked: Plan, tmp_
     assert processes.started == [folder.name] * MOST_DEATHS
     assert not jobs.is_ordered(folder)
     assert "killed by signal 9, as when memory runs out, 3 times" in jobs.why_it_stopped(folder)
+
+
+def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(
+    asked: Plan, tmp_path: Path
+) -> None:
+    folder = jobs.submit(asked, tmp_path, "me")
+    processes = Processes()
+    keeper = Keeper(tmp_path, 1, processes)
+    keeper.look()
+    process = processes.running[folder.name]
+
+    def done_now() -> int | None:
+        """The order has been listed by the time this is asked."""
+        processes.end(folder)
+        return process.returncode
+
+    process.poll = done_now
+    for _ in range(2):
+        keeper.look()
+    assert processes.started == [folder.name]
 
 
 def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: Path) -> None:

@@ -75,6 +75,30 @@ def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: 
     assert len(list(uploaded.iterdir())) == 1
 
 
+def test_an_upload_stays_where_its_run_comes_back_while_that_is_looked_for(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = give(session(), "coffee")
+    source = str(app.session_state[uploads._HELD].path)
+    with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
+        folder = begun.folder
+    give(app, "rocket")
+    deleted = uploaded.parent / ".bin" / folder.name
+    deleted.parent.mkdir()
+    folder.rename(deleted)
+    glob = Path.glob
+
+    def back_after_the_first(path: Path, pattern: str) -> list[Path]:
+        found = list(glob(path, pattern))
+        if deleted.exists():
+            deleted.rename(folder)
+        return found
+
+    monkeypatch.setattr(Path, "glob", back_after_the_first)
+    uploads.forget(source)
+    assert Path(source).exists()
+
+
 def test_uploads_take_as_much_room_as_the_operator_allows(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,3 +132,24 @@ def test_a_server_looks_after_the_uploads_while_it_runs(
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert held.exists()
+
+
+def test_what_looks_after_uploads_does_not_keep_those_of_ended_sessions(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SECONDS_BETWEEN", 0.01)
+    folder = uploaded / ("1" * 32)
+    folder.mkdir(parents=True)
+    os.utime(folder, (0, 0))
+    held = uploads.Held(folder / "mine.zip", ())
+    uploads._HOLDERS.add(held)
+    uploads._OWN.add(folder)
+    with uploads.tended():
+        deadline = time.monotonic() + 240
+        while uploads._age(folder) > 600:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        del held
+        while folder.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

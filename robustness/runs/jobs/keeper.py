@@ -20,6 +20,7 @@ from robustness.runs.jobs.queue import (
     QUEUE,
     Order,
     cancel,
+    is_ordered,
     last_served,
     note_served,
     orders,
@@ -91,11 +92,12 @@ class Keeper:
         """Stops the processes; their finished work and their orders stay for the next keeper."""
         self._stopping = True
         self._woken.set()
+        if self._thread is not None:
+            self._thread.join(_SECONDS_TO_STOP)  # it may be starting one more
         PAUSES.concerns([])
         for child in list(self._children.values()):
             child.end()
         for child in list(self._children.values()):
-            child.end()  # one that began meanwhile, too
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(_SECONDS_TO_STOP)
         if self._lock is not None:
@@ -129,8 +131,9 @@ class Keeper:
                 child.end()  # cancelled: it need not finish its chunk
             if child.process.poll() is not None:
                 del self._children[run]
-                if run in wanted and self._died_for_good(child):
-                    del wanted[run]
+                done = not is_ordered(self._runs / run)  # perhaps since the orders were listed
+                if done or self._died_for_good(child):
+                    wanted.pop(run, None)
         self._refusals = {run: times for run, times in self._refusals.items() if run in wanted}
         self._set_aside(wanted)
         if not wanted or self._stopping or not self._is_mine():
@@ -172,7 +175,7 @@ class Keeper:
 
     def _is_mine(self) -> bool:
         if self._lock is None:
-            lock = FileLock(self._runs / QUEUE / ".lock")
+            lock = FileLock(self._runs / QUEUE / ".lock", thread_local=False)  # ``end`` releases it
             try:
                 lock.acquire(timeout=0)
             except Timeout:

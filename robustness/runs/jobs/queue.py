@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import FiniteFloat
 
 from robustness.base.disk import write_whole
-from robustness.base.errors import RobustnessError, RunError
+from robustness.base.errors import HeldError, RobustnessError, RunError
 from robustness.base.validation import StrictRecord, kept_json
 from robustness.models.python_models.in_process import require_described
 from robustness.runs import notes
@@ -158,8 +158,8 @@ def work_off(
     """Works on the run in ``folder`` to its end, or until its order is deleted, if it has one.
 
     Yields as ``Session.perform`` does. Deletes the order at the end and at an error, whose sentence
-    the run then stores. Raises ``RunError`` if the run cannot continue, and what its engine
-    raises.
+    the run then stores. Raises ``HeldError`` and deletes nothing if another process works on it,
+    ``RunError`` if it cannot continue, and what its engine raises.
     """
     ordered = is_ordered(folder)
     try:
@@ -168,6 +168,8 @@ def work_off(
                 if ordered and not is_ordered(folder):
                     return
                 yield state
+    except HeldError:
+        raise
     except RobustnessError as error:
         cancel(folder, str(error))
         raise

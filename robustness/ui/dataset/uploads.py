@@ -57,7 +57,8 @@ _OWN: set[Path] = set()
 """Folders that this server has made."""
 
 _CHANGING = threading.Lock()
-"""Held from the check whether an upload is needed until it is removed or taken."""
+"""Held from the check whether an upload is needed until it is removed or taken, and by whoever
+changes or iterates over the uploads of sessions."""
 
 
 def upload(files: Sequence[UploadedFile]) -> Path | None:
@@ -72,7 +73,8 @@ def upload(files: Sequence[UploadedFile]) -> Path | None:
         return held.path
     if held is not None:
         del st.session_state[_HELD]
-        _HOLDERS.discard(held)
+        with _CHANGING:
+            _HOLDERS.discard(held)
         collect()
     if not files:
         return None
@@ -110,9 +112,12 @@ def tended() -> Iterator[None]:
 
     def tend() -> None:
         while True:
-            for held in list(_HOLDERS):
+            with _CHANGING:
+                # No name may hold an upload here: it would never disappear.
+                folders = [held.path.parent for held in _HOLDERS]
+            for folder in folders:
                 with contextlib.suppress(OSError):
-                    held.path.parent.touch()
+                    folder.touch()
             collect()
             sharing.forget_expired()
             if ended.wait(SECONDS_BETWEEN):
@@ -148,7 +153,9 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     if not (unneeded := [folder for folder in folders if folder not in held]):
         return
     kept = runs_folder()
-    manifests = [*kept.glob(f"*/{MANIFEST_FILE}"), *kept.glob(f"{BIN}/*/{MANIFEST_FILE}")]
+    here, deleted = f"*/{MANIFEST_FILE}", f"{BIN}/*/{MANIFEST_FILE}"
+    # A run may come back between the first two looks.
+    manifests = [path for where in (here, deleted, here) for path in kept.glob(where)]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
     except OSError:  # it may be needed
