@@ -235,6 +235,7 @@ class Film {
 
   play() {
     if (this.button.disabled) return;
+    clearTimeout(this.slider.resting); // else it tells of the last key once more, which pauses
     if (this.at === this.last) this.show(0);
     const each = Math.min(LONGEST / this.last, A_FRAME);
     const from = this.at;

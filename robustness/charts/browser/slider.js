@@ -14,7 +14,7 @@ function make(tag, name, properties = {}) {
 // One slider. `changed(value, held)` is called for every move, last with `held` false.
 class Slider {
   constructor({ label, min = 0, max = 1, step = 0.01, value = min, marks = [], home = min, changed }) {
-    Object.assign(this, { min, max, step, marks, home, changed });
+    Object.assign(this, { min, max, step, marks, home, changed, resting: 0 });
     this.root = make("div", "rb-slider");
     this.input = make("input", "", { type: "range", min, max, step });
     this.input.setAttribute("aria-label", label);
@@ -94,11 +94,10 @@ class Slider {
       grip = null; // the page scrolls; no change
     });
     root.addEventListener("dblclick", () => this.move(this.home, false));
-    let resting = 0;
     this.input.addEventListener("input", () => {
       this.move(Number(this.input.value), true);
-      clearTimeout(resting);
-      resting = setTimeout(() => this.move(this.value, false), REST);
+      clearTimeout(this.resting);
+      this.resting = setTimeout(() => this.move(this.value, false), REST);
     });
   }
 }
