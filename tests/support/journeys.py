@@ -126,6 +126,7 @@ def settled(page: Page) -> Page:
     until(page, "() => window.robustness?.shown")
     expect(page.locator(AT_REST)).to_be_visible()
     expect(page.get_by_text(DONE)).to_have_count(1)  # two while one update replaces another
+    drawn_again(page, 0)  # the answers may stand before the first image does
     return page
 
 
@@ -171,9 +172,12 @@ def drawn_again(page: Page, before: int) -> None:
 def put_on(page: Page, label: str) -> None:
     """Adds the perturbation ``label`` by the search, and waits for the answers."""
     before = drawn(page)
+    steps = page.locator(".rb-step")
+    there = steps.count()
     page.keyboard.press("/")
     page.keyboard.type(label)
     page.keyboard.press("Enter")
+    expect(steps).to_have_count(there + 1)  # the search itself has the images drawn again, too
     drawn_again(page, before)
     settled(page)
 

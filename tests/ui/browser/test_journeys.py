@@ -158,7 +158,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
     page = breaking
     expect(page.locator(HEADLINE)).to_contain_text("becomes incorrect under Rotation")
     expect(page.locator(".rb-card")).to_have_count(1)
-    drawn_again(page, 0)  # the cards may come before the first image is drawn
+    drawn_again(page, 0)  # the card may come before the first image is drawn
     before = pixels(page, 1)
     times = drawn(page)
     curve = page.locator("[data-testid=stPlotlyChart]").first
@@ -208,6 +208,8 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
 ) -> None:
     page = visit(browser, f"{address}/dataset?models=SqueezeNet")
     page.get_by_text("On the server").click()
+    expect(page.get_by_text("Folder, archive or table")).to_be_visible()
+    expect(page.locator(AT_REST)).to_be_visible()  # nothing moves any more
     page.get_by_role("button", name="Evaluate", exact=True).click()
     under_way = page.locator(".st-key-under-way")
     expect(under_way.get_by_text(re.compile(r"\d of 5 images"))).to_be_visible()

@@ -30,7 +30,7 @@ from tests.support.journeys import (
     visiting,
 )
 from tests.support.pages import sample
-from tests.support.server import post, until
+from tests.support.server import eventually, post, until
 
 SLIDER = ".rb-step .rb-slider"
 HELD = 2.0
@@ -49,7 +49,7 @@ def assert_shows(page: Page, strength: str, noise: float) -> None:
     expect(page).to_have_url(re.compile(rf"gaussian_noise={re.escape(strength)}(&|$)"))
     assert page.locator(".rb-number").input_value() == strength
     expected = compose(sample("coffee").image[None], {"gaussian_noise": noise}, seed=0)[0]
-    np.testing.assert_array_equal(pixels(page, 1), to_uint8(expected))
+    eventually(page, lambda: np.array_equal(pixels(page, 1), to_uint8(expected)))
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,8 @@ def test_maps_come_by_themselves_and_then_it_is_quiet(browser: Browser, address:
     expect(page.locator(MAPS)).to_have_count(2)
     assert "attention=true" in page.url
     expect(page.locator(AT_REST)).to_be_visible()
+    page.wait_for_timeout(LOOKS)  # the script runs once more when the last map has come
+    expect(page.locator(AT_REST)).to_be_visible()
     assert sent
     sent.clear()
     page.wait_for_timeout(LOOKS)

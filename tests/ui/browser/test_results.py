@@ -102,6 +102,7 @@ def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
     # Both kinds of cases have such a button: the one of the worst cases goes away meanwhile.
     page.locator(".st-key-shown_survivors_button").get_by_role("button").click()
     at_rest(page, 3 + 10)
+    until(page, "() => [...document.images].every(image => image.complete)")  # they take up room
     link = page.locator(LINKS).last
     link.scroll_into_view_if_needed()
     before, before_at = link.evaluate(TOP), page.url
