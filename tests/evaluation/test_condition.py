@@ -29,14 +29,14 @@ attacks = st.builds(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(compositions | attacks)
 def test_an_id_and_a_dictionary_read_back_as_the_condition(condition: Condition) -> None:
     assert Condition.parse(condition.id) == condition
     assert Condition.from_dict(condition.as_dict()) == condition
 
 
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 @given(compositions | attacks, compositions | attacks)
 def test_ids_are_equal_where_the_conditions_are(one: Condition, other: Condition) -> None:
     assert (one.id == other.id) == (one == other)

@@ -198,7 +198,9 @@ MUTATION = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(seed=st.sampled_from(SEEDS), mutations=st.lists(MUTATION, min_size=1, max_size=8))
 def test_mutated_files_raise_image_error_or_nothing(
     seed: bytes, mutations: list[tuple[str, int, bytes]]

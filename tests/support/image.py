@@ -88,9 +88,13 @@ class Image:
     folder: Path
     outside: Outside
     port: str = field(init=False)
+    _held: socket.socket = field(init=False, repr=False)
+    """Holds the port until the dashboard starts: the steps before take long."""
 
     def __post_init__(self) -> None:
-        self.port = free_port()
+        self._held = socket.socket()
+        self._held.bind(("127.0.0.1", 0))
+        self.port = str(self._held.getsockname()[1])
         (self.folder / "tmp").mkdir()
 
     def inside(self, text: str) -> str:
@@ -161,6 +165,7 @@ class Image:
         (command,) = said("CMD")
         (check,) = (text.partition(" CMD ")[2] for text in said("HEALTHCHECK"))
         printed: list[str] = []
+        self._held.close()
         with self.confined(*json.loads(command)) as server:
             assert server.stdout is not None
             reader = threading.Thread(target=lambda out: printed.extend(out), args=(server.stdout,))

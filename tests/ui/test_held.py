@@ -115,15 +115,17 @@ def test_who_may_not_upload_sends_no_more_than_steps(client: TestClient, path: s
 def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work, at_once, most = threading.Event(), 0, 0
+    work, at_once, most, counting = threading.Event(), 0, 0, threading.Lock()
     known = LiveRequest.change
 
     def change(asked: LiveRequest) -> Any:
         nonlocal at_once, most
-        at_once += 1
-        most = max(most, at_once)
+        with counting:
+            at_once += 1
+            most = max(most, at_once)
         work.wait(240)
-        at_once -= 1
+        with counting:
+            at_once -= 1
         return known(asked)
 
     monkeypatch.setattr(LiveRequest, "change", change)
