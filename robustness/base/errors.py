@@ -44,7 +44,7 @@ class RunError(RobustnessError):
 
 
 class HeldError(RunError):
-    """Another process writes the run."""
+    """Another process is writing the run."""
 
 
 class WeightsError(RobustnessError):

@@ -235,7 +235,7 @@ class Film {
 
   play() {
     if (this.button.disabled) return;
-    clearTimeout(this.slider.resting); // else it tells of the last key once more, which pauses
+    clearTimeout(this.slider.resting); // its late report of the last key would pause the film
     if (this.at === this.last) this.show(0);
     const each = Math.min(LONGEST / this.last, A_FRAME);
     const from = this.at;

@@ -57,8 +57,7 @@ _OWN: set[Path] = set()
 """Folders that this server has made."""
 
 _CHANGING = threading.Lock()
-"""Held from the check whether an upload is needed until it is removed or taken, and by whoever
-changes or iterates over the uploads of sessions."""
+"""Guards ``_HOLDERS``, and an upload from the check whether it is needed until it is removed."""
 
 
 def upload(files: Sequence[UploadedFile]) -> Path | None:
@@ -113,7 +112,7 @@ def tended() -> Iterator[None]:
     def tend() -> None:
         while True:
             with _CHANGING:
-                # No name may hold an upload here: it would never disappear.
+                # Only paths: this loop never ends, and a list of uploads would keep them.
                 folders = [held.path.parent for held in _HOLDERS]
             for folder in folders:
                 with contextlib.suppress(OSError):

@@ -158,7 +158,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
     page = breaking
     expect(page.locator(HEADLINE)).to_contain_text("becomes incorrect under Rotation")
     expect(page.locator(".rb-card")).to_have_count(1)
-    drawn_again(page, 0)  # the card may come before the first image is drawn
+    drawn_again(page, 0)  # the cards may come before the first image is drawn
     before = pixels(page, 1)
     times = drawn(page)
     curve = page.locator("[data-testid=stPlotlyChart]").first
