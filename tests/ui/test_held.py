@@ -149,6 +149,38 @@ def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
     assert most == 2
 
 
+def test_of_a_hundred_searches_of_a_ticket_two_are_worked_on(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = threading.Event()
+    found_by = held.find
+
+    def find(query: str) -> Any:
+        work.wait(240)
+        return found_by(query)
+
+    monkeypatch.setattr(held, "find", find)
+
+    async def ask() -> list[int]:
+        app = httpx.ASGITransport(Starlette(routes=held.ROUTES))
+        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+
+            async def search(words: str) -> int:
+                answer = await client.get(f"{path}/perturbations", params={"words": words})
+                return answer.status_code
+
+            tasks = [asyncio.create_task(search(f"dark {at}")) for at in range(100)]
+            while sum(task.done() for task in tasks) < 98:
+                await asyncio.sleep(0.01)
+            assert (await client.post(path, content=message([]))).status_code == 200
+            work.set()
+            found = [await task for task in tasks]
+            assert await search("dark") == 200, "two have ended"
+            return found
+
+    assert sorted(asyncio.run(ask())) == [200] * 2 + [429] * 98
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_a_frame_is_counted_before_it_is_decoded(client: TestClient, path: str, kind: str) -> None:
     def frame(width: int) -> bytes:

@@ -223,9 +223,28 @@ def test_files_that_are_under_way_count() -> None:
     asyncio.run(life())
 
 
-async def _status(app: ASGIApp, of: str, size: int) -> int:
+def test_a_chunked_file_counts_in_full_whatever_length_is_announced() -> None:
+    async def life() -> None:
+        async with server() as there:
+            arrived = asyncio.Event()
+
+            async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+                await arrived.wait()
+
+            limited, session = UploadLimit(slow), there.session()
+            chunked = (b"transfer-encoding", b"chunked")
+            tasks = [asyncio.create_task(_status(limited, session, 10, chunked)) for _ in range(10)]
+            while sum(task.done() for task in tasks) < 9:
+                await asyncio.sleep(0.001)
+            arrived.set()
+            assert sorted([await task for task in tasks]) == [0] + [413] * 9
+
+    asyncio.run(life())
+
+
+async def _status(app: ASGIApp, of: str, size: int, *more: tuple[bytes, bytes]) -> int:
     """The status of an upload; 0 where the server behind takes it."""
-    headers = [(b"content-length", str(size).encode())]
+    headers = [(b"content-length", str(size).encode()), *more]
     path = f"/_stcore/upload_file/{of}/1"
     scope = {"type": "http", "method": "PUT", "path": path, "headers": headers}
     found = [0]

@@ -103,12 +103,16 @@ async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Respon
 
 async def _found(request: Request) -> Response:
     """The names of the perturbations that match a search."""
+    ticket = request.path_params["ticket"]
     try:
-        if _TICKETS.get(request.path_params["ticket"]) is None:
+        if _TICKETS.get(ticket) is None:
             return Response(status_code=404)
     except AccessError as error:
         return _refused(error)
-    found = await run_in_threadpool(find, request.query_params.get("words", ""))
+    with _TICKETS.place(ticket, "search") as free:
+        if not free:
+            return Response(status_code=429)
+        found = await run_in_threadpool(find, request.query_params.get("words", ""))
     names = [record.name for record in found.records]
     return JSONResponse({"names": names, "no_match": found.no_match})
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -18,7 +19,7 @@ from robustness.ui.session import access
 What = TypeVar("What")
 
 MOST_AT_ONCE = 2
-"""Requests of one ticket that may be open at once: an image and its predictions."""
+"""Requests of one kind and ticket that may be open at once: an image and its predictions."""
 
 
 @dataclass(eq=False)
@@ -27,7 +28,7 @@ class _Held(Generic[What]):
 
     ticket: str
     given: tuple[Who, What]
-    outstanding: int = 0
+    outstanding: Counter[str] = field(default_factory=Counter)
 
 
 class Tickets(Generic[What]):
@@ -65,20 +66,20 @@ class Tickets(Generic[What]):
         return what
 
     @contextmanager
-    def place(self, ticket: str) -> Iterator[bool]:
-        """Count one open request of ``ticket``; yield whether it is allowed.
+    def place(self, ticket: str, kind: str = "") -> Iterator[bool]:
+        """Count one open request of ``kind`` and ``ticket``; yield whether it is allowed.
 
         Only for the server's event loop.
         """
         held = self._held.get(ticket)
-        if held is None or held.outstanding >= MOST_AT_ONCE:
+        if held is None or held.outstanding[kind] >= MOST_AT_ONCE:
             yield False
             return
-        held.outstanding += 1
+        held.outstanding[kind] += 1
         try:
             yield True
         finally:
-            held.outstanding -= 1
+            held.outstanding[kind] -= 1
 
 
 async def body(request: Request, most: int) -> bytes | None:

@@ -57,9 +57,8 @@ class UploadLimit:
         if refused := await run_in_threadpool(_refusal, session):
             await PlainTextResponse(refused, 403)(scope, receive, send)
             return
-        length = Headers(scope=scope).get("content-length", "")
         largest = int(st.get_option("server.maxUploadSize")) * 2**20
-        wanted = int(length) if _LENGTH.fullmatch(length) else largest
+        wanted = _length(Headers(scope=scope), largest)
         if not self._has_room(session, wanted, largest):
             refusal = PlainTextResponse(
                 "No room for more uploads now. Try again later, or send a smaller file.", 413
@@ -91,6 +90,16 @@ def _refusal(session: str) -> str:
     except (AccessError, ParameterError) as error:
         return sentence(error)
     return ""
+
+
+def _length(headers: Headers, largest: int) -> int:
+    """The bytes of a body; ``largest`` if they are unknown until it is read.
+
+    With a transfer encoding, a content length means nothing (RFC 9112, section 6.3).
+    """
+    length = headers.get("content-length", "")
+    known = "transfer-encoding" not in headers and _LENGTH.fullmatch(length)
+    return int(length) if known else largest
 
 
 def _room_or_default() -> int:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.support.oidc_server import Provider, provider
 from tests.support.server import PATIENCE, dashboard, free_port
@@ -40,6 +45,19 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
             expect(page.get_by_text("ada@\u2060example.org (evaluator)")).to_be_visible()
             expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
             context.close()  # before the server ends, which waits for who is still answered
+
+
+def test_a_browser_cannot_fill_the_memory_with_what_it_says_of_controls(address: str) -> None:
+    said = BackMsg()
+    widget = said.rerun_script.widget_states.widgets.add()
+    widget.id, widget.string_value = "invented", "a" * 6_000_000
+    stream = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
+    with connect(stream, subprotocols=[Subprotocol("streamlit")], max_size=None) as connection:
+        connection.send(said.SerializeToString())
+        with pytest.raises(ConnectionClosed) as closed:
+            list(connection)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009, "too big"
 
 
 def _log_in(page: Page, asked: Provider, claims: dict[str, object]) -> None:

@@ -94,11 +94,18 @@ class Picker {
     this.light(query ? 0 : this.at);
   }
 
-  async find(query) {
+  // One search at a time, as the server refuses a third; outdated ones are left out.
+  find(query) {
+    const next = () => (query === this.search.value ? this.ask(query) : UNANSWERED);
+    this.asked = (this.asked ?? Promise.resolve()).then(next);
+    return this.asked;
+  }
+
+  async ask(query) {
     const url = new URL(`live/${this.stack.data.ticket}/perturbations`, location.href);
     url.search = new URLSearchParams({ words: query });
-    const response = await fetch(url).catch(() => null);
-    return response?.ok ? response.json() : UNANSWERED;
+    const response = await fetch(url, { signal: AbortSignal.timeout(10_000) }).catch(() => null);
+    return response?.ok ? response.json().catch(() => UNANSWERED) : UNANSWERED;
   }
 
   close() {
