@@ -130,6 +130,7 @@ def test_a_page_ends_at_its_error_and_streamlit_may_end_it_before(tmp_path: Path
     [
         ("The weight file /srv/data/a.h5 is damaged.", "The weight file a.h5 is damaged."),
         ("{runs}/.uploads: no space left.", ".uploads: no space left."),
+        ("In {runs}/.uploads/39b40ada58/a b.zip.", "In a b.zip."),
         ("Not in {runs}.", "Not in our runs."),
         ("'/a/b c.png' (/d/e)", "'b c.png' (e)"),
         ("https://host/a/b.h5 or s3://c/d/e", "https://host/a/b.h5 or s3://c/d/e"),

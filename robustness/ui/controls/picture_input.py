@@ -248,7 +248,8 @@ def _shared(fit: str, sides: Sequence[int]) -> list[Picture]:
     if link is None or st.session_state.get("uploads"):
         return []
     if link == sharing.OWN:
-        st.info("Links do not include uploads; this is a sample.", icon=":material/lock:")
+        said = "The sender used their own image, which links do not include; this is a sample."
+        st.info(said, icon=":material/lock:")
         return []
     if (found := _linked_copy()) is None:
         said = "The shared image has expired or was deleted; this is a sample."

@@ -9,9 +9,13 @@ from pathlib import Path
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.runs import UPLOADS
 
 _FOLDERS = re.compile(r"(?<![\w.~:/<])(?:/[^\s/'\"`,;:()]+)+/")
 """The folders of an absolute path, but not parts of a web address or a fraction."""
+
+_OF_AN_UPLOAD = re.compile(rf"{re.escape(UPLOADS)}/[0-9a-f]+/")
+"""The folder of an upload in that of runs."""
 
 
 def sentence(error: RobustnessError) -> str:
@@ -20,10 +24,10 @@ def sentence(error: RobustnessError) -> str:
 
 
 def without_folders(text: str) -> str:
-    """``text`` with each absolute path cut to its last part."""
+    """``text`` with each absolute path, and that of an upload, cut to its last part."""
     for root in _roots():  # their names may contain spaces
         text = text.replace(f"{root}{os.sep}", "")
-    return _FOLDERS.sub("", text)
+    return _FOLDERS.sub("", _OF_AN_UPLOAD.sub("", text))
 
 
 def _roots() -> list[Path]:
