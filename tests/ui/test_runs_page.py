@@ -268,6 +268,7 @@ def test_a_run_that_cannot_be_compared_has_no_tick_but_a_reason(folder: Path) ->
     tick = app.checkbox(key="compare third")
     assert tick.disabled
     assert "no condition in common" in tick.help
+    assert any("no condition in common" in caption.value for caption in app.caption)
 
 
 def test_a_pinned_run_is_the_baseline_of_the_next_tick(folder: Path) -> None:

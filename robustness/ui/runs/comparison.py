@@ -42,8 +42,11 @@ def chosen() -> list[str]:
     return list(dict.fromkeys(st.query_params.get_all(COMPARE)))
 
 
-def tick(name: str, known: Mapping[str, Listed]) -> None:
-    """The checkbox to compare the run ``name``; if that is impossible, disabled with the reason."""
+def tick(name: str, known: Mapping[str, Listed]) -> str:
+    """The checkbox to compare the run ``name``; if that is impossible, disabled with the reason.
+
+    Returns the reason once a run is ticked, as a touch screen shows no help.
+    """
     key = f"compare {name}"
     names = [each for each in chosen() if each in known]
     why = "" if not names or name in names else _why_not(known[names[0]], known[name])
@@ -59,6 +62,7 @@ def tick(name: str, known: Mapping[str, Listed]) -> None:
         disabled=bool(why),
         help=plain(why) or None,
     )
+    return why if names else ""
 
 
 def _why_not(baseline: Listed, other: Listed) -> str:

@@ -122,7 +122,7 @@ def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
         else:
             st.html(_description(entry, *_results(entry, until)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            comparison.tick(name, known)
+            incomparable = comparison.tick(name, known)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
             if entry.manifest is not None and entry.manifest.status != runs.FINISHED:
                 jobs.buttons(entry.folder, is_ordered(entry.folder), "card")
@@ -134,6 +134,8 @@ def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
                 )
             with st.popover("Manage", icon=":material/more_horiz:"):
                 _manage(entry)
+        if incomparable:
+            st.caption(plain(incomparable))
 
 
 def _follow(folder: Path) -> None:
