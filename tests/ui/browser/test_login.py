@@ -47,7 +47,7 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
             context.close()  # before the server ends, which waits for who is still answered
 
 
-def test_a_browser_cannot_fill_the_memory_with_what_it_says_of_controls(address: str) -> None:
+def test_a_browser_cannot_fill_the_memory_with_values_of_controls(address: str) -> None:
     said = BackMsg()
     widget = said.rerun_script.widget_states.widgets.add()
     widget.id, widget.string_value = "invented", "a" * 6_000_000

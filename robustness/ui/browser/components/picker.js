@@ -94,7 +94,7 @@ class Picker {
     this.light(query ? 0 : this.at);
   }
 
-  // One search at a time, as the server refuses a third; outdated ones are left out.
+  // One search at a time, as the server refuses a third; outdated ones are skipped.
   find(query) {
     const next = () => (query === this.search.value ? this.ask(query) : UNANSWERED);
     this.asked = (this.asked ?? Promise.resolve()).then(next);
