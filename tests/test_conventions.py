@@ -71,9 +71,7 @@ LATE = {
     "keras_hub": ["robustness/models/in_tensorflow/transformers.py"],
     "mlflow": ["robustness/report/shared.py"],
     "ray": ["robustness/runs/engines/ray_cluster.py"],
-    "fpdf": ["robustness/report/formats/pdf_paper.py"],
     "jinja2": ["robustness/report/formats/html.py", "robustness/ui/browser/html.py"],
-    "matplotlib": ["robustness/report/formats/pdf_charts.py"],
 }
 """What is optional, or slow to import and seldom needed, and the files that may import it: one,
 or with templates one for the reports and one for the pages."""

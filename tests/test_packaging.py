@@ -132,7 +132,7 @@ def test_every_package_that_is_run_has_terms_that_are_allowed() -> None:
         ("GPL-3.0-only", False),
         ("GPL-3.0-only OR MIT", True),
         ("MIT AND GPL-3.0-only", False),
-        ("MIT AND IPA", True),
+        ("MIT AND Apache-2.0", True),
         (None, False),
     ],
 )

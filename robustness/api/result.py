@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -67,7 +66,7 @@ class EvaluatedRun(Run):
             return "<p>No image was evaluated.</p>"
         from robustness import report
         from robustness.charts.dataset import perturbation_heatmap
-        from robustness.report.formats.pdf_charts import to_png
+        from robustness.charts.look import heatmap_table
 
         told = report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in told.answer]
@@ -78,12 +77,9 @@ class EvaluatedRun(Run):
         ]
         if self.raced is not None:
             return "\n".join(parts)
-        found = self.figures()
-        png = b64encode(to_png(perturbation_heatmap(found.by_perturbation, found.ranked_by)))
-        parts.append(
-            f'<img alt="Each model under each perturbation" width="680" '
-            f'src="data:image/png;base64,{png.decode()}">'
-        )
+        figures = self.figures()
+        heatmap = perturbation_heatmap(figures.by_perturbation, figures.ranked_by)
+        parts.append(heatmap_table(heatmap, "Each model under each perturbation"))
         return "\n".join(parts)
 
 

@@ -91,13 +91,12 @@ class Cases:
 class Film:
     """The film that ``charts.film.played`` makes, anew for every format that plays it.
 
-    Other formats show its ``stills``, or its ``title`` alone.
+    Other formats show its ``title`` alone.
     """
 
     title: str
     note: str
     read: Callable[[], Played]
-    stills: Cases
 
 
 @dataclass(frozen=True)

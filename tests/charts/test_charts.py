@@ -18,7 +18,6 @@ from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.models import REGISTRY
-from robustness.report.formats import pdf_charts
 
 Chart = Callable[[pd.DataFrame], go.Figure]
 
@@ -154,7 +153,6 @@ def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> 
         assert one[1] != other[1]
     figure = answers.stage_lines(stages(with_own_models))
     assert len({trace.marker.symbol for trace in figure.data}) == 16
-    assert pdf_charts.to_png(figure), "every look can be printed"
 
 
 def test_models_of_another_machine_are_told_apart_from_each_other_and_from_those_here() -> None:
@@ -196,7 +194,6 @@ def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> Non
     assert list(scorecard.outcomes(frame.iloc[:1]).data[0].x) == [safe]
     assert look.words(safe) == HOSTILE.replace("\u202e", "U+202E")
     assert look.words("one<br>over &amp;copy another") == "one over &copy another"
-    assert pdf_charts.to_png(scorecard.outcomes(frame))
 
 
 def test_the_ranking_shows_intervals_and_published_figures_only_where_there_are_any() -> None:

@@ -32,7 +32,6 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.report.formats import pdf, pdf_charts
 from robustness.report.formats.columns import columns
 from tests.support.made_up_runs import severities
 from tests.support.made_up_saved_runs import pictures, saved
@@ -42,10 +41,10 @@ from tests.support.reports import (
     WHEN,
     Page,
     live,
-    pdf_text,
     scorecard,
     swept,
 )
+from tests.support.server import OF_THE_SYSTEM
 
 NAMES = [f"{number:04}.png" for number in range(40)]
 NAMES[23:26] = ["写真猫.png", "кошка.png", HOSTILE]  # among those that fall furthest
@@ -87,6 +86,7 @@ def every_format(content: report.Report) -> dict[str, bytes]:
     return {
         suffix: report.rendered(content, format.write, WHEN)
         for suffix, format in report.FORMATS.items()
+        if not format.needs_browser
     }
 
 
@@ -145,7 +145,6 @@ def test_every_text_of_a_page_is_escaped() -> None:
             f"film {HOSTILE}",
             f"played {HOSTILE}",
             lambda: ({"title": HOSTILE}, [b"png"]),
-            content.Cases("", lambda: iter([])),
         ),
     ]
     told = content.Report(
@@ -365,61 +364,28 @@ def test_markdown_is_a_section_with_tables_that_no_name_breaks(
     assert json.loads(block[1].removeprefix("json"))["id"] == run.id
 
 
-@pytest.fixture(scope="module")
-def pages(made: dict[str, bytes]) -> str:
-    """The text of the PDF."""
-    return pdf_text(made[".pdf"])
-
-
-def test_a_pdf_says_the_same_on_numbered_pages(pages: str, content: report.Report) -> None:
-    flat = " ".join(pages.split())
-    for sentence in content.answer:
-        assert sentence in flat
-    numbers = re.findall(r"(\d+) / (\d+)\n", pages)
-    assert [int(at) for at, _ in numbers] == list(range(1, len(numbers) + 1))
-    assert {int(total) for _, total in numbers} == {len(numbers)}
-
-
-def test_a_pdf_holds_names_of_any_script_and_the_number_of_a_sign_it_cannot_draw(
-    content: report.Report,
+def test_a_pdf_is_printed_in_the_sandbox_of_an_installed_browser(
+    content: report.Report, tmp_path: Path
 ) -> None:
-    names = ["写真猫.png", "кошка.png", "한.png", HOSTILE]
-    table = report.content.Table(("a",), [(name,) for name in names])
-    section = report.content.Section("Names", [report.content.Titled("t", table)])
-    content = replace(content, sections=[section], methods=[], title="‮gnp.写真")
-    text = pdf_text(report.rendered(content, pdf.pdf_file, WHEN))
-    assert all(name in text for name in names[:2])
-    assert "U+D55C.png" in text
-    assert "U+202Egnp" in text
-    assert HOSTILE in text
+    if not any(map(shutil.which, OF_THE_SYSTEM)):
+        pytest.skip("no Chromium found")
+    (path,) = report.write(content, tmp_path / "report.pdf", WHEN)
+    data = path.read_bytes()
+    assert data.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", data)) >= 2
 
 
-def test_every_chart_can_be_drawn_for_print(
-    content: report.Report,
+def test_without_a_browser_a_pdf_is_refused_in_a_sentence(
+    run: runs.Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    charts = [
-        block
-        for section in content.sections
-        for block in section.printed
-        if isinstance(block, report.content.Chart)
-    ]
-    assert len(charts) >= 5
-    for chart in charts:
-        png = pdf_charts.to_png(chart.figure)
-        drawn = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
-        assert (drawn < 128).any(), chart.title
-    assert png == pdf_charts.to_png(charts[-1].figure)
-
-
-@pytest.mark.parametrize("axis", ["x", "y"])
-def test_intervals_are_printed_along_both_axes(axis: str) -> None:
-    whiskers = {f"error_{axis}": {"array": [0.4], "arrayminus": [0.2]}}
-    bare = {"x": [0.5], "y": [0.5], "mode": "markers", "name": "a", "marker": {"color": "red"}}
-    with_intervals, without = (
-        pdf_charts.to_png(go.Figure(go.Scatter(bare | more), {"height": 200}))
-        for more in (whiskers, {})
-    )
-    assert with_intervals != without
+    monkeypatch.setenv("PATH", str(tmp_path))
+    to = tmp_path / "report.pdf"
+    assert main.main(["report", str(run.folder), "--to", str(to)]) == 2
+    assert "Chromium" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 # --- the other results ----------------------------------------------------------------------------
@@ -453,7 +419,7 @@ def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
             assert len(json.loads(data)["rows"]) == sum(t.num_rows for t in content.data.read())
 
 
-def test_a_film_is_played_in_html_and_shown_in_stills_elsewhere() -> None:
+def test_a_film_is_played_in_html_and_named_elsewhere() -> None:
     content = swept()
     (film,) = [
         block
@@ -467,9 +433,6 @@ def test_a_film_is_played_in_html_and_shown_in_stills_elsewhere() -> None:
     (made,) = json.loads(shown.scripts[3]).values()
     assert made["film"] == json.loads(json.dumps(data))
     assert [base64.b64decode(text) for text in made["pictures"]] == pictures
-    stills = [case.shots[0].png for case in film.stills.read()]
-    assert stills == pictures[1:], "three strengths were swept"
-    assert "stills" in pdf_text(files[".pdf"])
     text = files[".md"].decode()
     assert "plays a film: Random noise from 0 to 1." in text
 

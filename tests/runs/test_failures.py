@@ -23,7 +23,6 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import SCHEMA
 from robustness.pictures.properties import Told
 from robustness.report.content import Chart
-from robustness.report.formats.pdf_charts import to_png
 from robustness.report.results import run_reasons
 from robustness.report.results.run_failures import property_title
 from robustness.runs import cases, failures, kept_figures, properties
@@ -171,13 +170,12 @@ def test_what_abstaining_saves_is_called_what_it_is(run: runs.Run) -> None:
     assert "Correct predictions withheld" in columns
 
 
-def test_every_chart_can_be_printed(run: runs.Run) -> None:
+def test_every_section_has_its_charts(run: runs.Run) -> None:
     api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
     titles = {"Slices", "Changed classes", "Agreement", "Confidence", "Map"}
     for section in report.of_run(run).sections:
-        drawn = [to_png(b.figure) for b in section.printed if isinstance(b, Chart)]
-        assert all(png.startswith(b"\x89PNG") for png in drawn)
-        titles -= {section.title} if drawn else set()
+        if any(isinstance(block, Chart) for block in section.printed):
+            titles.discard(section.title)
     assert not titles
 
 

@@ -22,8 +22,6 @@ ALLOWED = frozenset(
         *("MIT", "MIT-0", "MIT-CMU", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "0BSD"),
         *("Zlib", "CC0-1.0", "PSF-2.0"),
         "MPL-2.0",  # certifi: a list of certificates, passed on unchanged
-        "LGPL-3.0-only",  # fpdf2: a library that whoever installs may replace
-        "IPA",  # of matplotlib-fontja, the Japanese font of the PDF
     }
 )
 """SPDX names of terms under which a package may be asked for."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-
-import pytest
 
 from robustness import report
 from robustness.evaluation.condition import Condition
@@ -75,14 +71,6 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
-
-
-def pdf_text(data: bytes) -> str:
-    tool = shutil.which("pdftotext")
-    if tool is None:
-        pytest.skip("no pdftotext found: install poppler-utils to read the PDF back")
-    done = subprocess.run([tool, "-layout", "-", "-"], input=data, capture_output=True, check=True)
-    return done.stdout.decode()
 
 
 def small(condition: Condition, *, several: bool = False) -> tuple[RunSpec, list[Picture]]:

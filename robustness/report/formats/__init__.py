@@ -19,7 +19,10 @@ Write = Callable[[Report, IO[bytes], datetime], None]
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file; ``beside`` writes a second that explains it, under ``beside_suffix``."""
+    """One kind of file; ``beside`` writes a second that explains it, under ``beside_suffix``.
+
+    One that ``needs_browser`` is written where the report is asked for, never by the server.
+    """
 
     suffix: str
     label: str
@@ -27,13 +30,14 @@ class Format:
     write: Write
     beside: Write | None = None
     beside_suffix: str = ""
+    needs_browser: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
     format.suffix: format
     for format in (
         Format(".html", "HTML", "text/html", html.html_file),
-        Format(".pdf", "PDF", "application/pdf", pdf.pdf_file),
+        Format(".pdf", "PDF", "application/pdf", pdf.pdf_file, needs_browser=True),
         Format(
             ".csv",
             "CSV",

@@ -1,60 +1,98 @@
-"""The report as a PDF for print, made by fpdf2: no browser and no library of the system."""
+"""The report as a PDF: the HTML report, printed by an installed browser in its sandbox."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import IO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
-from robustness.report.content import Cases, Chart, Film, Printed, Report, Section, Text, Titled
-from robustness.report.formats.pdf_paper import ACCENT, RAISED, WARN, Paper
-from robustness.report.wording import folded
+from robustness.base.errors import ParameterError
+from robustness.report.content import Report
+from robustness.report.formats.html import html_file
+
+_COMMANDS = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+    "msedge",
+)
+_PROGRAMS = {  # where the two systems that leave browsers off the PATH install them
+    "darwin": [
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+        "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+    ],
+    "win32": [
+        rf"C:\{folder}\{program}"
+        for folder in ("Program Files", "Program Files (x86)")
+        for program in (
+            r"Google\Chrome\Application\chrome.exe",
+            r"Microsoft\Edge\Application\msedge.exe",
+        )
+    ],
+}
+_SECONDS = 120
+_HINT = "Write a .html report and print it from any browser."
 
 
 def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The whole report on A4."""
-    paper = Paper(report.title, when)
-    _opening(paper, report, when)
-    for section in report.sections:
-        _section(paper, section)
-    _section(paper, Section("Methods", report.methods))
-    paper.heading("Limits")
-    for limit in report.limits:
-        paper.words(f"•  {limit}", gap=1.5)
-    paper.heading("Manifest")
-    paper.words(report.replay.replace("`", ""))
-    paper.words(folded(report.manifest, 100), size=6.5, leading=3.2, lines=True)
-    file.write(paper.bytes())
+    """Print the HTML report to ``file``.
+
+    Raises ``ParameterError`` without a browser, or if it does not print in two minutes.
+    """
+    browser = _browser()
+    with TemporaryDirectory(prefix="report-") as name:
+        folder = Path(name)
+        page, printed = folder / "report.html", folder / "report.pdf"
+        with page.open("wb") as source:
+            html_file(report, source, when)
+        command = [
+            browser,
+            "--headless",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--no-pdf-header-footer",
+            f"--user-data-dir={folder / 'profile'}",
+            f"--print-to-pdf={printed}",
+            page.as_uri(),
+        ]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=_SECONDS, **_account(folder))
+        if not printed.is_file():
+            raise ParameterError(f"{browser} did not print the report.", hint=_HINT)
+        with printed.open("rb") as result:
+            shutil.copyfileobj(result, file)
 
 
-def _opening(paper: Paper, report: Report, when: datetime) -> None:
-    paper.words("Robustness report", bold=True, colour=ACCENT, gap=0.5)
-    paper.words(report.title, bold=True, size=19, leading=8.5, gap=2)
-    lines = [
-        (text, sentence == report.answer[0] and text == sentence)
-        for question, sentence in report.answers
-        for text in (question, sentence)
-    ]
-    paper.boxed([*lines, *([(report.note, False)] if report.note else [])], RAISED)
-    for caution in report.cautions:
-        paper.boxed([(caution, False)], WARN)
-    for name, value in report.facts_at(when):
-        paper.fact(name, value)
+def _browser() -> str:
+    commands = (*_COMMANDS, *_PROGRAMS.get(sys.platform, ()))
+    browser = next(filter(None, map(shutil.which, commands)), None)
+    if browser is None:
+        raise ParameterError("A PDF needs Chromium, Chrome or Edge; none is installed.", hint=_HINT)
+    return browser
 
 
-def _section(paper: Paper, section: Section) -> None:
-    paper.heading(section.title, max(map(paper.height, section.printed[:1]), default=0.0))
-    for block in section.printed:
-        _block(paper, block)
+def _account(folder: Path) -> Mapping[str, Any]:
+    """The account that prints: root gives way to ``nobody``, as browsers deny root a sandbox."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return {}
+    import pwd
 
-
-def _block(paper: Paper, block: Printed) -> None:
-    if isinstance(block, Text):
-        paper.words(block.text)
-    elif isinstance(block, Titled):
-        paper.table(block)
-    elif isinstance(block, Chart):
-        paper.chart(block)
-    elif isinstance(block, Cases):
-        paper.cases(block)
-    elif isinstance(block, Film):
-        paper.cases(block.stills)
+    nobody = pwd.getpwnam("nobody")
+    for path in (folder, folder / "report.html"):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
+    return account | {"env": {"HOME": str(folder), "PATH": os.environ.get("PATH", os.defpath)}}

@@ -25,7 +25,6 @@ from robustness.report import answers as told
 from robustness.report import methods
 from robustness.report.content import Case, Cases, Chart, Film, Report, Section, Shot, Titled
 from robustness.report.results import measured
-from robustness.report.results.film import film
 from robustness.report.results.measured import answer_line, cautions, clean_shot, data, facts
 from robustness.report.wording import class_title, model
 
@@ -72,7 +71,7 @@ def of_live(
 
 def _film(played: Played) -> Film:
     note = "Play it or move the slider. Marks: where each prediction first changes."
-    return film(str(played[0]["title"]), note, lambda: played)
+    return Film(str(played[0]["title"]), note, lambda: played)
 
 
 def _shown(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:

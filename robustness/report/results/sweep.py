@@ -26,8 +26,7 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import Chain
 from robustness.report import answers, methods
 from robustness.report.answers.sweep import clause, coarsest
-from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.results.film import film
+from robustness.report.content import Block, Case, Cases, Chart, Film, Report, Section, Shot, Titled
 from robustness.report.results.measured import cautions, clean_shot, command, data, facts
 from robustness.report.wording import model
 
@@ -152,7 +151,7 @@ def _films(
         return
     (name,) = names
 
-    yield film(
+    yield Film(
         moving(name),
         "Play it or move the slider. Marks: breaking strengths.",
         lambda: played_sweep(film_of_sweep(picture, name, found, spec.seed), picture, found),

@@ -14,7 +14,6 @@ from robustness.report.formats import Write, rendered
 
 _ICONS = {
     ".html": ":material/html:",
-    ".pdf": ":material/picture_as_pdf:",
     ".csv": ":material/csv:",
     ".parquet": ":material/table:",
     ".json": ":material/data_object:",
@@ -30,9 +29,11 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
     with st.popover("Report", icon=":material/description:"):
-        st.caption("One self-contained file; opens offline.")
+        st.caption("One self-contained file; opens offline. For a PDF, print the HTML.")
         with st.container(key=f"{key}-formats", gap="small"):
             for format in FORMATS.values():
+                if format.needs_browser:
+                    continue
                 files = [(format.label, format.suffix, format.write)]
                 if format.beside is not None:
                     label = f"Columns of the {format.label}"
