@@ -16,7 +16,6 @@ from robustness.ui.server.guard import Guard
 from robustness.ui.server.start import settle
 from robustness.ui.session.upload_limit import UploadLimit
 from robustness.ui.warm_up import warm_up
-from robustness.ui.work import films
 
 if __name__ == "__main__":  # as the script of a page
     with page(
@@ -35,7 +34,7 @@ else:  # as the server imports it when it starts
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *films.ROUTES, *metrics.ROUTES],
+        routes=[*ROUTES, *metrics.ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=FAULTS.note,
     )

@@ -14,7 +14,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import pyarrow as pa
 
-from robustness.charts.film import Played
 from robustness.charts.tables import Table
 from robustness.charts.verdict import Mark
 
@@ -88,18 +87,6 @@ class Cases:
 
 
 @dataclass(frozen=True)
-class Film:
-    """The film that ``charts.film.played`` makes, anew for every format that plays it.
-
-    Other formats show its ``title`` alone.
-    """
-
-    title: str
-    note: str
-    read: Callable[[], Played]
-
-
-@dataclass(frozen=True)
 class Chooser:
     """Blocks that depend on an option: a page shows those of one, files those of ``printed``.
 
@@ -123,7 +110,7 @@ class Beside:
     right: Sequence[Block]
 
 
-Printed = Text | Titled | Chart | Cases | Film
+Printed = Text | Titled | Chart | Cases
 """What every format can render."""
 Block = Printed | Sortable | Chooser | Beside
 

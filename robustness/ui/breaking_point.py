@@ -11,12 +11,10 @@ import streamlit as st
 from robustness import models
 from robustness.base.text import counted, plain, visible
 from robustness.charts import tables
-from robustness.charts.film import moving, played_sweep
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
 from robustness.charts.verdict import OPEN_MARKERS, no_change
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.film import of_sweep
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import spec_of
 from robustness.evaluation.sweep import Break, sweep
@@ -34,7 +32,7 @@ from robustness.ui.live.asked import LiveRequest, behind
 from robustness.ui.session.inputs import listed
 from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results
-from robustness.ui.work import films, memo
+from robustness.ui.work import memo
 from robustness.ui.work.long_work import Measuring
 
 STEPS = 21
@@ -118,27 +116,8 @@ def show(
             f"{with_seeds(returning)}: {cases}.",
             icon=":material/swap_vert:",
         )
-    films.show("film", [_film(picture, perturbation, names, seed, found, truth)])
     points = pd.DataFrame([row.as_row() for row in rows])
     _curves(picture, perturbation, names, seed, points, truth, remedied)
-
-
-def _film(
-    picture: Picture,
-    perturbation: str,
-    names: Sequence[str],
-    seed: int,
-    found: Sequence[Measurement | Break],
-    truth: str | None,
-) -> films.Offer:
-    """The film of the sweep: it makes the images again and reuses the predictions."""
-    return films.Offer(
-        key=f"film {sweeping(picture, perturbation, names, seed).key} {truth}",
-        label=moving(perturbation),
-        events=lambda: iter([of_sweep(picture, perturbation, found, seed)]),
-        total=1,
-        finish=lambda events: played_sweep(events[0], picture, found),
-    )
 
 
 def _strengths(values: Sequence[float]) -> str:

@@ -23,7 +23,6 @@ from robustness.ui.server.latency import UPDATES
 from robustness.ui.session import access
 from robustness.ui.session.kept import KEPT
 from robustness.ui.shown import results
-from robustness.ui.work.films import FILMS
 
 LOOK_SECONDS = 5.0
 
@@ -150,7 +149,7 @@ def _clear() -> None:
             ),
         )
         if st.session_state.pop(_CLEARED, False):
-            st.caption("Cleared: models, images, films and results.")
+            st.caption("Cleared: models, images and results.")
 
 
 def _cleared() -> None:
@@ -159,7 +158,6 @@ def _cleared() -> None:
         return
     access.require(Action.CLEAR_CACHES)
     KEPT.clear()
-    FILMS.clear()
     LOADED.release()
     st.cache_data.clear()
     st.cache_resource.clear()

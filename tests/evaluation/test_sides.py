@@ -13,14 +13,9 @@ from robustness import api, runs
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.film import shoot
-from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request_file import as_toml, read_request
 from robustness.evaluation.sides import by_side, one_side
 from robustness.evaluation.spec import RunSpec
-from robustness.pictures.fitting import study_image
-from robustness.pictures.picture import Picture
-from robustness.pictures.samples import sample_bytes
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 MIXED = ("SqueezeNet", "EfficientNetLite1", "EfficientNetLite0")
@@ -70,15 +65,6 @@ def test_every_model_is_asked_at_its_own_side_in_one_call() -> None:
     columns = ["probability", "cosine", "ssim"]
     expected = [frame[columns].iloc[0].tolist() for frame in apart]
     assert found[columns].to_numpy().tolist() == expected
-    made = Picture.together(
-        [
-            Picture.of("coffee", study_image(sample_bytes("coffee"), side=part.side))
-            for part in whole.by_side()
-        ]
-    )
-    film = shoot(made, whole.conditions[0], "gaussian_noise", MIXED[:2], steps=2, side="model")
-    last = [event for event in film if isinstance(event, Measurement)]
-    assert {row.model: row.side for row in last} == dict(zip(MIXED, (224, 240), strict=False))
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import itertools
@@ -141,11 +140,6 @@ def test_every_text_of_a_page_is_escaped() -> None:
         content.Titled(f"long {HOSTILE}", table, long=True),
         content.Chart(f"chart {HOSTILE}", go.Figure(layout={"height": 90}), HOSTILE, "n" + HOSTILE),
         content.Cases(f"cases {HOSTILE}", lambda: iter([case])),
-        content.Film(
-            f"film {HOSTILE}",
-            f"played {HOSTILE}",
-            lambda: ({"title": HOSTILE}, [b"png"]),
-        ),
     ]
     told = content.Report(
         title=HOSTILE,
@@ -162,9 +156,7 @@ def test_every_text_of_a_page_is_escaped() -> None:
         note=f"note {HOSTILE}",
     )
     page = Page(report.rendered(told, report.FORMATS[".html"].write, WHEN).decode())
-    assert len(page.scripts) == 5
-    assert not set(page.scripts[3]) & set("<>&")
-    assert json.loads(page.scripts[3])["f0"]["film"] == {"title": HOSTILE}
+    assert len(page.scripts) == 3
     assert [image["alt"] for image in page.all("img")] == [HOSTILE]
     assert not [tag for tag, attributes in page.tags if "onerror" in attributes]
     plots = [part for part in page.all("div") if part.get("class") == "plot"]
@@ -172,7 +164,6 @@ def test_every_text_of_a_page_is_escaped() -> None:
     for words in (
         *("name", "value", "caution", "section", "text", "head", "cell", "table", "chart", "n"),
         *("cases", "case", "shot", "line", "method", "limit", "note", "question", "answer"),
-        *("film", "played"),
     ):
         shown = HOSTILE if words == "n" else f" {HOSTILE}"
         assert any(f"{words}{shown}" in text for text in page.text), words
@@ -408,33 +399,13 @@ def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
         assert len(data) < 15 * 2**20
         if suffix == ".html":
             shown = Page(data.decode())
-            films = shown.scripts[3:]
-            assert len(films) == (2 if build is swept else 0), "the films, and who plays them"
-            assert len(shown.scripts) == 3 + len(films)
+            assert len(shown.scripts) == 3
             assert not [image for image in shown.all("img") if "onerror" in image]
             assert set(json.loads(shown.scripts[0])) == {
                 part["id"] for part in shown.all("div") if part.get("class") == "plot"
             }
         elif suffix == ".json":
             assert len(json.loads(data)["rows"]) == sum(t.num_rows for t in content.data.read())
-
-
-def test_a_film_is_played_in_html_and_named_elsewhere() -> None:
-    content = swept()
-    (film,) = [
-        block
-        for section in content.sections
-        for block in section.printed
-        if isinstance(block, report.content.Film)
-    ]
-    data, pictures = film.read()
-    files = handed_on(swept)
-    shown = Page(files[".html"].decode())
-    (made,) = json.loads(shown.scripts[3]).values()
-    assert made["film"] == json.loads(json.dumps(data))
-    assert [base64.b64decode(text) for text in made["pictures"]] == pictures
-    text = files[".md"].decode()
-    assert "plays a film: Random noise from 0 to 1." in text
 
 
 # --- the command ----------------------------------------------------------------------------------

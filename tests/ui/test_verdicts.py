@@ -14,11 +14,10 @@ import pytest
 from robustness import models, report
 from robustness.attacks.curves import Point
 from robustness.attacks.transfer import Transfer
-from robustness.charts import attacks, film, scorecard, sweep, tables
+from robustness.charts import attacks, scorecard, sweep, tables
 from robustness.charts.verdict import Mark, judged
 from robustness.commands.main import main
 from robustness.evaluation.condition import AttackCondition, Condition
-from robustness.evaluation.film import FilmRows, Frame
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.picture import Picture
@@ -90,13 +89,6 @@ def live_lines() -> dict[str, str]:
     asked = LiveRequest(PICTURE, FLIP, tuple(CASES), 3)
     lines = shown(asked, {made.model: made for made in ROWS}).verdicts
     return by_model(re.findall("<li>.*?</li>", lines, re.DOTALL))
-
-
-def film_frames() -> dict[str, str]:
-    frames = [Frame(1.0, PICTURE.image)]
-    made = FilmRows("vertical_flip", {}, frames, {m.model: [m] for m in ROWS})
-    told = [Mark(*m["frames"][0]["verdict"]) for m in film.played(made, PICTURE)[0]["models"]]
-    return by_model([f'"rb-{verdict.tone}" {verdict.said}' for verdict in told])
 
 
 def scorecard_grid() -> dict[str, str]:
@@ -175,7 +167,6 @@ def report_of_attack() -> dict[str, str]:
 SURFACES: Mapping[str, Callable[[], dict[str, str]]] = {
     "cards of Live and Adversarial": cards,
     "lines of Live": live_lines,
-    "film": film_frames,
     "grid of the Scorecard": scorecard_grid,
     "grid of Breaking point": breaking_grid,
     "report of Live": lambda: report_texts(report.of_live(SPEC, PICTURE, ROWS)),

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
 
 from robustness import __version__
-from robustness.charts import film
-from robustness.report.content import Chart, Film, Printed, Report, Section
+from robustness.report.content import Chart, Printed, Report, Section
 from robustness.report.wording import code_parts, folded, visible_part
 
 if TYPE_CHECKING:
@@ -29,10 +28,6 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The whole report; the images are read and written one at a time."""
     scripts = {"plotly": _plotly(), "script": _own_file("report.js")}
-    style = _own_file("report.css")
-    if any(isinstance(block, Film) for section in report.sections for block in section.printed):
-        scripts["player"] = _player()
-        style += film.style()
     pieces = (
         _environment()
         .get_template("report.html.j2")
@@ -41,11 +36,10 @@ def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
             when=when,
             sections=[*report.sections, Section("Methods", report.methods)],
             figures=_Figures(),
-            films=_Films(),
             version=__version__,
-            style=style,
+            style=_own_file("report.css"),
             hashes=[_hash(script) for script in scripts.values()],
-            **{"player": "", **scripts},
+            **scripts,
         )
     )
     for piece in pieces:
@@ -96,20 +90,6 @@ class _Figures(dict[str, Any]):
         return name
 
 
-class _Films(dict[str, Any]):
-    """The films that the page plays, by the names of their places; the script sets all as text."""
-
-    def add(self, block: Film) -> str:
-        """Take the film of ``block``, and give the name of its place."""
-        name = f"f{len(self)}"
-        data, pictures = block.read()
-        self[name] = {
-            "film": data,
-            "pictures": [base64.b64encode(png).decode() for png in pictures],
-        }
-        return name
-
-
 def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
@@ -130,12 +110,6 @@ def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
-
-
-@cache
-def _player() -> str:
-    """The player and what begins it, in a scope of their own."""
-    return f"(() => {{\n{film.script()}\n{_own_file('report_film.js')}}})();"
 
 
 def _hash(script: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import IO
 
 from robustness.base.text import visible
-from robustness.report.content import Film, Report, Text, Titled
+from robustness.report.content import Report, Text, Titled
 from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
@@ -57,10 +57,6 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
             yield from _table(block, _text)
         else:
             yield f"\n{_text(block.text)}"
-    for section in report.sections:
-        for shown in section.printed:
-            if isinstance(shown, Film):
-                yield f"\nThe HTML report plays a film: {_text(shown.title)}."
     yield "\n### Limits\n"
     for limit in report.limits:
         yield f"- {_text(limit)}"

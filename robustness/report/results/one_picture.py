@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness.charts import answers, look
-from robustness.charts.film import Played
 from robustness.charts.tables import Column, Table
 from robustness.charts.verdict import verdict
 from robustness.evaluation.loop import perturbed
@@ -23,7 +22,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import answers as told
 from robustness.report import methods
-from robustness.report.content import Case, Cases, Chart, Film, Report, Section, Shot, Titled
+from robustness.report.content import Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.results import measured
 from robustness.report.results.measured import answer_line, cautions, clean_shot, data, facts
 from robustness.report.wording import class_title, model
@@ -36,12 +35,10 @@ def of_live(
     spec: RunSpec,
     picture: Picture,
     rows: Sequence[Measurement],
-    films: Sequence[Played] = (),
     remedied: Titled | None = None,
 ) -> Report:
     """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``.
 
-    ``films`` are the condition's films that were played, from ``charts.film.played``;
     ``remedied`` are the predictions with a remedy.
     """
     condition = spec.conditions[0]
@@ -58,7 +55,6 @@ def of_live(
             ),
             Section("Top-5 classes", [top5(row) for row in rows]),
             moved(rows),
-            *([Section("Over strength", [_film(played) for played in films])] * bool(films)),
         ],
         brief=shown,
         methods=methods.blocks(spec.conditions, []),
@@ -67,11 +63,6 @@ def of_live(
         replay="Reproduce it on the Live page with this image, strengths, models and seed.",
         data=data(rows, {}),
     )
-
-
-def _film(played: Played) -> Film:
-    note = "Play it or move the slider. Marks: where each prediction first changes."
-    return Film(str(played[0]["title"]), note, lambda: played)
 
 
 def _shown(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:

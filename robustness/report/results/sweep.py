@@ -11,11 +11,9 @@ import pandas as pd
 
 from robustness.base.text import visible
 from robustness.charts import sweep, tables
-from robustness.charts.film import moving, played_sweep
 from robustness.charts.tables import Table
 from robustness.charts.verdict import OPEN_MARKERS
 from robustness.evaluation.condition import Condition, perturbation_label
-from robustness.evaluation.film import of_sweep as film_of_sweep
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -26,7 +24,7 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import Chain
 from robustness.report import answers, methods
 from robustness.report.answers.sweep import clause, coarsest
-from robustness.report.content import Block, Case, Cases, Chart, Film, Report, Section, Shot, Titled
+from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
 from robustness.report.results.measured import cautions, clean_shot, command, data, facts
 from robustness.report.wording import model
 
@@ -62,7 +60,7 @@ def of_sweep(
         cautions=cautions(rows),
         sections=[
             Section("Breaking strengths", [*_overview(breaks), *shown]),
-            Section("Over strength", [*_films(spec, picture, found, names), *_curves(rows)]),
+            Section("Over strength", list(_curves(rows))),
             Section(
                 "Images",
                 [
@@ -141,21 +139,6 @@ def _curves(rows: Sequence[Measurement]) -> Iterator[Block]:
             "holds the breaking strengths.",
             OPEN_MARKERS,
         )
-
-
-def _films(
-    spec: RunSpec, picture: Picture, found: Sequence[Measurement | Break], names: Sequence[str]
-) -> Iterator[Block]:
-    """The film of a sweep of one perturbation; of several it would be too large."""
-    if len(names) != 1:
-        return
-    (name,) = names
-
-    yield Film(
-        moving(name),
-        "Play it or move the slider. Marks: breaking strengths.",
-        lambda: played_sweep(film_of_sweep(picture, name, found, spec.seed), picture, found),
-    )
 
 
 def _broken(breaks: Sequence[Break]) -> list[Break]:

@@ -12,7 +12,6 @@ from robustness import plugins
 from robustness.base import access, settings
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
-from robustness.charts import film
 from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.browser import components
@@ -64,7 +63,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     Every page's script draws all of itself inside, so that each works when opened first.
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
-    st.html(html("style", css=film.style() + components.style()))
+    st.html(html("style", css=components.style()))
     st.html(_STYLE)
     leaving.watch()
     arrive(title)

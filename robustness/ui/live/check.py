@@ -21,7 +21,7 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
-from robustness.ui.live import film, held, helping, presenting, stack
+from robustness.ui.live import held, helping, presenting, stack
 from robustness.ui.live.asked import Answer, LiveRequest, shown
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.shown import attention, results, stages
@@ -120,7 +120,6 @@ def show_details(
     if not condition.idle:
         asked = asked._replace(remedy=helping.chosen(asked.together))
     components.settled("details settled", asked.id)
-    film.show(asked)
     altered = asked.change()
     found = dict(asked.answers(altered))
     rows = [row for name in asked.models if isinstance(row := found[name], Measurement)]
@@ -132,9 +131,7 @@ def show_details(
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         with st.container(horizontal=True):
             tried = helping.table(helping.told(asked, altered, found))
-            report_button(
-                lambda: report.of_live(asked.spec, picture, rows, film.made(asked), tried), "live"
-            )
+            report_button(lambda: report.of_live(asked.spec, picture, rows, tried), "live")
             remedies = parse_all(asked.remedy)
             copy_button(replace(asked.spec, remedies=remedies), picture, truth)
         attention.section(

@@ -35,7 +35,6 @@ from robustness.ui.server.streamlit_internals import open_sessions
 from robustness.ui.session.kept import KEPT
 from robustness.ui.session.run_link import runs_folder
 from robustness.ui.work import jobs
-from robustness.ui.work.films import FILMS
 
 PREFIX = "robustness_"
 
@@ -63,8 +62,8 @@ def _models() -> Iterator[Metric]:
     yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
     yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
     yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
-    held = KEPT.bytes + FILMS.bytes
-    yield _gauge("results_bytes", "Cached results and films.", held)
+    held = KEPT.bytes
+    yield _gauge("results_bytes", "Cached results.", held)
 
 
 def _disk() -> Iterator[Metric]:

@@ -333,3 +333,26 @@ def test_without_that_way_the_page_itself_answers(browser: Browser, address: str
     assert_shows(page, strength, float(strength))
     assert len(in_vain) > 1
     page.close()
+
+
+def test_a_slider_plays_and_stops_where_it_is_stopped(browser: Browser, address: str) -> None:
+    link = f"{address}/?sample=coffee&gaussian_noise=0.4&models=SqueezeNet"
+    with visiting(browser, link) as page:
+        settled(page)
+        number = page.locator(".rb-number")
+        play = page.get_by_role("button", name="Play Random noise from 0 to 1")
+        before = drawn(page)
+        play.click()
+        until(page, "() => Number(document.querySelector('.rb-number').value) > 0.4")
+        page.get_by_role("button", name="Stop Random noise").click()
+        settled(page)
+        assert drawn(page) > before + 3, "images follow"
+        assert 0.4 < float(number.input_value()) < 1
+        assert_shows(page, number.input_value(), float(number.input_value()))
+        page.get_by_role("button", name="Undo").click()
+        assert_shows(page, "0.4", 0.4)
+        play.click()
+        expect(page.get_by_role("button", name="Stop Random noise")).to_be_visible()
+        expect(play).to_be_visible(timeout=60_000)
+        assert_shows(page, "0.4", 0.4)
+        expect(page.get_by_role("button", name="Undo")).to_be_disabled()

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
-from robustness.charts import film
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.browser.html import Html
 
@@ -30,15 +29,14 @@ FIRST_STRENGTH = 0.6
 """First strength of a perturbation without a setting of the study: ImageNet-C's severity 3."""
 
 
-def _script(*names: str) -> str:
-    paths = [film.SLIDER if name == film.SLIDER.name else _HERE / name for name in names]
-    return "\n".join(path.read_text("utf-8") for path in paths)
+def _files(*names: str) -> str:
+    return "\n".join((_HERE / name).read_text("utf-8") for name in names)
 
 
 @cache
 def style() -> str:
     """The CSS of the components."""
-    return (_HERE / "components.css").read_text("utf-8")
+    return _files("answers.css", "slider.css", "components.css")
 
 
 def first_strength(record: Perturbation) -> float:
@@ -95,7 +93,7 @@ def _stack(names: tuple[str, ...]) -> ComponentRenderer:
     """The stack for the perturbations ``names``; plugins may add some later."""
     known = "" if names == _FIRST else f"_{zlib.crc32(' '.join(names).encode()):x}"
     records = f"const RECORDS = {json.dumps(_records())};\n"
-    return _component(f"stack{known}", records + _script("slider.js", "picker.js", "stack.js"))
+    return _component(f"stack{known}", records + _files("slider.js", "picker.js", "stack.js"))
 
 
 def stack(**mounted: Any) -> Any:
@@ -103,17 +101,16 @@ def stack(**mounted: Any) -> Any:
     return _stack(REGISTRY.names)(**mounted)
 
 
-_choice = _component("choice", _script("slider.js", "choice.js"))
-_pair = _component("pair", _script("slider.js", "pair.js"))
-_answers = _component("answers", _script("slider.js", "answers.js"))
-_escape = _component("escape", _script("escape.js"))
-_camera = _component("camera", _script("slider.js", "camera.js"))
-_tour = _component("tour", _script("slider.js", "tour.js"))
-_remedies = _component("remedies", _script("slider.js", "remedies.js"))
-_settled = _component("settled", _script("slider.js", "settled.js"))
-_place = _component("place", _script("place.js"))
-_history = _component("history", _script("history.js"))
-_film = _component("film", f"{film.script()}\n{_script('film_page.js')}")
+_choice = _component("choice", _files("slider.js", "choice.js"))
+_pair = _component("pair", _files("slider.js", "pair.js"))
+_answers = _component("answers", _files("slider.js", "answers.js"))
+_escape = _component("escape", _files("escape.js"))
+_camera = _component("camera", _files("slider.js", "camera.js"))
+_tour = _component("tour", _files("slider.js", "tour.js"))
+_remedies = _component("remedies", _files("slider.js", "remedies.js"))
+_settled = _component("settled", _files("slider.js", "settled.js"))
+_place = _component("place", _files("place.js"))
+_history = _component("history", _files("history.js"))
 
 
 def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
@@ -168,12 +165,6 @@ def answers(place: AbstractContextManager[Any], key: str, shown: Answers) -> Non
     """Draw the cards in ``place``, and the rest beside the images."""
     with place:
         _answers(key=key, data=shown._asdict())
-
-
-def film_place(key: str, ticket: str, films: Sequence[tuple[str, str]], nothing: str) -> None:
-    """Draw the player of the films (key, label) of ``ticket``; ``nothing`` if there are none."""
-    offered = [{"key": name, "label": label} for name, label in films]
-    _film(key=key, data={"ticket": ticket, "films": offered, "nothing": nothing})
 
 
 def settled(key: str, shown: str) -> None:

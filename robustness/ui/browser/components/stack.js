@@ -14,6 +14,8 @@ function button(name, text, label, press) {
 
 const EVERY = 60; // milliseconds between images, to leave time for the models
 
+const PLAY_STEPS = 40; // of a slider that plays from 0 to 1
+
 // Runs `step` repeatedly while wanted, one at a time: the newest value, never a queue.
 class Loop {
   constructor(step, every) {
@@ -81,6 +83,7 @@ class Stack {
     this.data = data;
     if (data.rev !== this.rev) {
       if (this.rev !== null) this.remember();
+      this.playing = null;
       this.rev = data.rev;
       this.steps = data.steps;
       this.current = null;
@@ -141,6 +144,7 @@ class Stack {
   }
 
   back(from, to) {
+    this.stop();
     if (!from.length) return;
     to.push(JSON.stringify(this.steps));
     this.steps = JSON.parse(from.pop());
@@ -149,6 +153,7 @@ class Stack {
   }
 
   change(steps) {
+    this.stop();
     this.remember();
     this.steps = steps;
     this.draw();
@@ -190,6 +195,40 @@ class Stack {
     this.steps = this.steps.map((step) => (step.name === name ? { ...step, strength } : step));
     this.report(held);
     this.tools();
+  }
+
+  // Move a slider from 0 to 1 and back to where it was, as a drag does: the next strength once the
+  // image and the verdicts are drawn.
+  async play(name) {
+    if (this.playing) return this.stop();
+    const card = this.cards.get(name);
+    const before = card.slider.value;
+    this.playing = card;
+    card.showPlaying(true);
+    const strengths = Array.from({ length: PLAY_STEPS + 1 }, (_, step) => step / PLAY_STEPS);
+    for (const strength of [...strengths, before]) {
+      card.slide(strength, true);
+      const pause = new Promise((resolve) => setTimeout(resolve, EVERY));
+      do await nextFrame();
+      while (this.playing === card && this.busy);
+      await pause;
+      if (this.playing !== card) return;
+    }
+    this.past.pop(); // nothing changed
+    this.stop();
+  }
+
+  get busy() {
+    return this.picture.running || this.answers.running || !this.sender.idle;
+  }
+
+  // Stop playing at the strength on show.
+  stop() {
+    const card = this.playing;
+    if (!card) return;
+    this.playing = null;
+    card.showPlaying(false);
+    card.slide(card.slider.value, false);
   }
 
   report(held) {
@@ -279,8 +318,11 @@ class Card {
         value: step.strength,
         home: record.first,
         changed: (value, held) => {
-          this.number.value = value;
-          stack.slide(step.name, value, held);
+          if (stack.playing) {
+            stack.playing.showPlaying(false);
+            stack.playing = null; // a hand on a slider takes over
+          }
+          this.slide(value, held);
         },
       });
       this.number = make("input", "rb-number", { type: "number", min: 0, max: 1, step: 0.01 });
@@ -292,10 +334,26 @@ class Card {
       const row = make("div", "rb-row");
       row.append(this.slider.root, this.number);
       this.root.append(row);
-      buttons.append(this.menu(record, put));
+      this.play = button("rb-icon", "", "", () => stack.play(step.name));
+      this.showPlaying(false);
+      buttons.append(this.menu(record, put), this.play);
     }
     buttons.append(this.eye, cross);
     head.append(buttons);
+  }
+
+  slide(value, held) {
+    this.slider.set(value);
+    this.number.value = value;
+    this.stack.slide(this.root.dataset.name, value, held);
+  }
+
+  showPlaying(playing) {
+    const { label } = BY_NAME.get(this.root.dataset.name);
+    const text = playing ? `Stop ${label} at this strength` : `Play ${label} from 0 to 1`;
+    this.play.textContent = playing ? "❚❚" : "▶";
+    this.play.title = text;
+    this.play.setAttribute("aria-label", text);
   }
 
   menu(record, put) {
@@ -327,6 +385,10 @@ class Card {
     this.value.textContent = text;
     this.slider?.say(text);
   }
+}
+
+function nextFrame() {
+  return new Promise((resolve) => requestAnimationFrame(resolve));
 }
 
 function typing(target) {
