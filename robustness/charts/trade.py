@@ -43,16 +43,27 @@ def across(entries: Sequence[Entry]) -> list[str]:
 def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
     """The models that others dominate, each with those, the one with the best score first.
 
-    One dominates another if it is no worse in ``name`` and ``robust``, and better in one.
+    One dominates another if it is no worse in ``name`` and ``robust``, and better in one. Of
+    latencies the spreads must not overlap; earlier runs know none, and dominate in none.
     """
-    sign = 1 if AXES[name].more_is_better else -1
-    at = {e["model"]: (sign * e[name], e["robust"]) for e in entries if e[name] is not None}
+    known = [entry for entry in entries if entry[name] is not None]
     found = {}
-    for model, (x, y) in at.items():
-        better = [m for m, (a, b) in at.items() if a >= x and b >= y and (a, b) != (x, y)]
+    for entry in known:
+        better = [other for other in known if _dominates(other, entry, name)]
         if better:
-            found[model] = sorted(better, key=lambda other: -at[other][1])
+            better.sort(key=lambda other: -float(other["robust"]))
+            found[str(entry["model"])] = [str(other["model"]) for other in better]
     return found
+
+
+def _dominates(entry: Entry, other: Entry, name: str) -> bool:
+    if name == "latency_ms":
+        high, low = entry.get("latency_high_ms"), other.get("latency_low_ms")
+        is_faster = high is not None and low is not None and high < low
+        return is_faster and bool(entry["robust"] >= other["robust"])
+    sign = 1 if AXES[name].more_is_better else -1
+    (a, b), (x, y) = ((sign * each[name], each["robust"]) for each in (entry, other))
+    return bool(a >= x and b >= y and (a, b) != (x, y))
 
 
 def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:

@@ -102,6 +102,10 @@ def choose_command(options: argparse.Namespace) -> int:
     tables = [run_choice.table(entries, found.quantity, found.abstaining)]
     for run in opened:
         tables += run_race.tables(run, run.raced) if run.raced is not None else []
-    notes = [*run_choice.dominated(entries, found.quantity), *map(report.Text, weighted)]
+    notes = [
+        *run_choice.busy(entries),
+        *run_choice.dominated(entries, found.quantity),
+        *map(report.Text, weighted),
+    ]
     console.say(report.printed_blocks([*tables, *notes]))
     return 0

@@ -120,9 +120,9 @@ class Classifier:
         )
 
     @property
-    def call_ms(self) -> float | None:
-        """Median milliseconds per image of a function's calls so far; None for other models."""
-        found: float | None = getattr(self.forward, "call_ms", None)
+    def call_seconds(self) -> tuple[float, ...] | None:
+        """Seconds per image of a function's latest calls; None for other models."""
+        found: tuple[float, ...] | None = getattr(self.forward, "call_seconds", None)
         return found
 
     def with_remedies(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import timeit
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.timing import Timing, in_turns
 from robustness.models.classifier import Classifier
 from robustness.models.inference.choice import chosen
 from robustness.models.inference.forward_pass import F32, Floats
@@ -32,7 +32,8 @@ TOLERANCE = 0.02
 """Largest difference of a probability from its reference. Right weights on another processor
 differ by less than 0.001; a wrong channel order, scale or mean differed by 0.03 or more."""
 
-PASSES = 7
+PHOTOGRAPH = "chelsea"
+"""The sample that is timed."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The self-check of one model; ``milliseconds`` is the fastest of single-image passes.
+    """The self-check of one model; ``milliseconds`` is the median of single-image passes.
 
     ``better`` says which normalisation suits the model clearly better than its own, with how both
     did, for a model of the user's and ImageNet's classes; empty where none does.
@@ -114,7 +115,7 @@ def self_check(name: str) -> SelfCheck:
     return SelfCheck(
         name,
         tuple(map(partial(_answer, classifier), record.known_pictures, pictures)),
-        latency(classifier),
+        latencies({name: classifier})[name].median,
         _rounding(classifier, pictures),
         better=_better(classifier) if record.group == OWN else "",
     )
@@ -179,18 +180,18 @@ def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | Non
     return float(np.abs(classifier(shown).probabilities - exact(shown).probabilities).max())
 
 
-def latency(classifier: Classifier) -> float:
-    """Milliseconds of the fastest of ``PASSES`` passes over one image.
+def latencies(classifiers: Mapping[str, Classifier]) -> dict[str, Timing]:
+    """The timing of a pass over one image by each of ``classifiers``, measured in turns.
 
-    Whatever else the machine does only makes a pass slower. A function may be a paid service: its
-    earlier calls tell, by their median.
+    A function may be a paid service: its earlier calls tell; without any it is left out.
     """
-    if classifier.call_ms is not None:
-        return classifier.call_ms
-    values = iter(np.linspace(0.2, 0.8, PASSES, dtype=np.float32))  # answers may be kept by image
 
-    def ask() -> None:
-        classifier(np.full((1, classifier.side, classifier.side, 3), next(values), np.float32))
+    def task(classifier: Classifier) -> Callable[[], object]:
+        side = classifier.side
+        image = study_image(sample_bytes(PHOTOGRAPH), side=side)[None]
+        return lambda: classifier(image)
 
-    seconds = timeit.repeat(ask, repeat=PASSES, number=1)
-    return 1000 * min(seconds)
+    calls = {name: each.call_seconds for name, each in classifiers.items()}
+    passes = {name: task(each) for name, each in classifiers.items() if calls[name] is None}
+    functions = {name: Timing.of(seconds) for name, seconds in calls.items() if seconds}
+    return {**in_turns(passes), **functions}

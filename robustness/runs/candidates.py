@@ -20,7 +20,7 @@ from robustness.statistics.grid import UNKNOWN, ConditionKey
 def costs(run: Run) -> dict[str, Cost]:
     """The costs of each model of ``run``, from its manifest."""
     return {
-        name: Cost(cost.get("latency_ms"), cost.get("megabytes"), cost.get("memory_megabytes"))
+        name: Cost(**{str(field): cost[field] for field in cost})
         for name, cost in run.manifest.costs.items()
     }
 
@@ -52,12 +52,22 @@ def _label(run: Run, candidate: Behind) -> str:
 
 
 def _cost(each: Sequence[Cost], added: float | None) -> Cost:
-    """The cost of models together behind a remedy that adds ``added`` milliseconds to the first."""
-    latency = each[0].latency_ms
+    """The cost of models together behind a remedy that adds ``added`` milliseconds to the first.
+
+    Its latency spreads in proportion as that of the first.
+    """
+    first = each[0]
+    more = None if added is None or not first.latency_ms else 1 + added / first.latency_ms
+    scaled = {
+        name: None if more is None or value is None else more * value
+        for name in ("latency_ms", "latency_low_ms", "latency_high_ms")
+        for value in [getattr(first, name)]
+    }
     return Cost(
-        None if added is None or latency is None else latency + added,
-        _sum([cost.megabytes for cost in each]),
-        _sum([cost.memory_megabytes for cost in each]),
+        **scaled,
+        waiting=first.waiting,
+        megabytes=_sum([cost.megabytes for cost in each]),
+        memory_megabytes=_sum([cost.memory_megabytes for cost in each]),
     )
 
 

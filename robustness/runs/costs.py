@@ -3,54 +3,81 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Mapping
-from statistics import median
-
-import numpy as np
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from robustness import models
 from robustness.base.errors import RobustnessError
+from robustness.base.timing import in_turns
 from robustness.evaluation.spec import RunSpec
-from robustness.models.memory import needed
-from robustness.models.selfcheck import latency
+from robustness.models.memory import budget, needed
+from robustness.models.selfcheck import PHOTOGRAPH, latencies
 from robustness.models.weights.ready import size
-from robustness.pictures.eight_bits import from_uint8
+from robustness.pictures.fitting import study_image
+from robustness.pictures.samples import sample_bytes
+from robustness.remedies.chain import Chain
 
 Costs = Mapping[str, Mapping[str, float]]
 
 
 def measured(spec: RunSpec, *, here: bool) -> Costs:
-    """Per model ``megabytes`` of weights, ``memory_megabytes`` and ``latency_ms`` of one image.
+    """Per model the fields of ``Cost``; what is unknown is left out.
 
-    1 MB = 10**6 bytes. The memory of the loaded model is estimated from its weights. The latency is
-    the fastest of a few passes, for a model that answers ``here``. What is unknown is left out.
+    The memory of the loaded model is estimated from its weights. Latencies are measured in turns,
+    for models that answer ``here``.
     """
-    found: dict[str, dict[str, float]] = {}
-    for name in spec.model_names:
-        cost = found.setdefault(name, {})
+    found: dict[str, dict[str, float]] = {name: {} for name in spec.model_names}
+    for name, cost in found.items():
         if held := size(models.REGISTRY[name]):
             cost["megabytes"] = held / 1e6
             cost["memory_megabytes"] = needed(models.REGISTRY[name]) / 1e6
-        with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
-            if here:
-                cost["latency_ms"] = latency(models.load(name, side=spec.side))
+    for names in _in_memory(spec.model_names) if here else ():
+        classifiers = {}
+        for name in names:
+            with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
+                classifiers[name] = models.load(name, side=spec.side)
+        for name, timing in latencies(classifiers).items():
+            found[name] |= {
+                "latency_ms": timing.median,
+                "latency_low_ms": timing.low,
+                "latency_high_ms": timing.high,
+                "waiting": timing.waiting,
+            }
     return found
+
+
+def _in_memory(names: Sequence[str]) -> Iterator[list[str]]:
+    """``names`` in groups that the memory budget holds at once."""
+    group: list[str] = []
+    taken = 0
+    for name in names:
+        taken += needed(models.REGISTRY[name])
+        if group and taken > budget():
+            yield group
+            group, taken = [], needed(models.REGISTRY[name])
+        group.append(name)
+    yield group
 
 
 def remedies_ms(spec: RunSpec) -> dict[str, float]:
     """Milliseconds, by remedy of ``spec``, to make the images that a model is asked about.
 
-    Further forward passes come on top: ``Chain.passes`` - 1 of them.
+    Of a photograph, with every gate open. Further forward passes come on top: ``Chain.passes`` - 1
+    of them.
     """
-    shape = 1, spec.side, spec.side, 3
-    image = from_uint8(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-    found = {}
-    for chain in spec.remedies:
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            chain.views(image)
-            times.append(1000 * (time.perf_counter() - start))
-        found[chain.id] = median(times)
-    return found
+    image = study_image(sample_bytes(PHOTOGRAPH), side=spec.side)[None]
+    tasks = {chain.id: partial(_gates_open(chain).views, image) for chain in spec.remedies}
+    return {name: timing.median for name, timing in in_turns(tasks).items()}
+
+
+def _gates_open(chain: Chain) -> Chain:
+    return Chain(
+        tuple(
+            remedy
+            if remedy.gate is None
+            else replace(remedy, gate=replace(remedy.gate, threshold=-math.inf))
+            for remedy in chain.remedies
+        )
+    )

@@ -45,6 +45,14 @@ Count = Annotated[int, Field(ge=0, le=2**63)]
 Pictures = Annotated[int, Field(ge=1, le=MAX_PICTURES)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
 Cost = Annotated[float, Field(ge=0, lt=1e9)]
+CostField = Literal[
+    "latency_ms",
+    "latency_low_ms",
+    "latency_high_ms",
+    "waiting",
+    "megabytes",
+    "memory_megabytes",
+]
 Classes = Mapping[Text, Literal["imagenet"] | list[Text]]
 
 
@@ -79,8 +87,8 @@ class Manifest:
     is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     ``plugins`` has the digests of the plugins it used, by their names.
-    ``costs`` has, by model and as far as they are known, ``latency_ms`` of one image on the machine
-    that finished the run, ``megabytes`` of its weights and ``memory_megabytes`` that it takes.
+    ``costs`` has, by model and as far as they are known, the fields of ``Cost``; latencies are
+    those of the machine that finished the run.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
     names in order, or "imagenet". A ``race`` asks images in random order until a result
     is certain; ``decided`` is its outcome, or what stands so far. ``remedies_ms`` has the
@@ -105,9 +113,7 @@ class Manifest:
     content: Word | None = None
     creator: Word = ""
     plugins: Mapping[Word, Word] = field(default_factory=dict)
-    costs: Mapping[Text, Mapping[Literal["latency_ms", "megabytes", "memory_megabytes"], Cost]] = (
-        field(default_factory=dict)
-    )
+    costs: Mapping[Text, Mapping[CostField, Cost]] = field(default_factory=dict)
     classes: Classes = field(default_factory=dict)
     race: Race | None = None
     decided: Mapping[str, Any] = field(default_factory=dict)

@@ -55,7 +55,7 @@ class ModelChoice:
     (of one ruled out), ``accuracy`` of the originals,
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
     ``place_high`` (simultaneous 95%), ``weakest`` (perturbation) with ``weakest_value``,
-    ``latency_ms``, ``megabytes``, ``memory_megabytes``. One that is not ranked has no ``robust``,
+    and the fields of ``Cost``. One that is not ranked has no ``robust``,
     but ``own``, the score on its own images, with its interval. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
     ``weighted`` says which perturbations each weight was for. ``abstaining`` has an entry per model

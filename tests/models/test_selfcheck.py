@@ -39,7 +39,7 @@ WRONG: Mapping[str, Callable[[Normalisation], Normalisation]] = {
 class PreparedWrongly:
     """A model that works, shown what another preprocessing than its own makes of images."""
 
-    call_ms = None
+    call_seconds = None
 
     def __init__(self, classifier: models.Classifier, what: str) -> None:
         self._classifier = classifier

@@ -149,7 +149,7 @@ def test_page_command_and_python_tell_the_same(
     for sentence in found.sentences:
         assert sentence in page
     for entry in found.models:
-        for text in (entry["label"], f"{entry['robust']:.1%}", f"{entry['latency_ms']:.0f} ms"):
+        for text in (entry["label"], f"{entry['robust']:.1%}", f"{entry['latency_ms']:.3g} ms"):
             assert text in page
             assert text in printed
     for entry in found.abstaining:

@@ -154,6 +154,48 @@ def test_what_costs_too_much_is_ruled_out_with_the_reason(
     assert found.certainty is None
 
 
+@pytest.mark.parametrize(
+    ("cost", "is_out"),
+    [
+        (Cost(42.0, latency_low_ms=39.0, latency_high_ms=45.0, waiting=0.0), False),
+        (Cost(42.0, latency_low_ms=41.0, latency_high_ms=45.0, waiting=0.0), True),
+        (Cost(42.0, latency_low_ms=41.0, latency_high_ms=45.0, waiting=0.5), False),
+        (Cost(42.0), True),  # as earlier versions kept it
+        (Cost(), True),
+    ],
+)
+def test_a_latency_is_too_high_if_its_whole_spread_is_on_a_free_machine(
+    cost: Cost, is_out: bool
+) -> None:
+    frame = models_with([0.6, 0.9], 50)
+    costs = {"SqueezeNet": Cost(1.0), "EfficientNetLite0": cost}
+    found = choose(Figures(frame), Criteria(max_latency_ms=40), costs)
+    (entry,) = [each for each in found.models if each["model"] == "EfficientNetLite0"]
+    assert (entry["status"] == "ruled out") == is_out
+
+
+def test_a_model_is_faster_only_beyond_the_spread() -> None:
+    first, second, third = NAMES[:3]
+    spreads = {first: (30, 40), second: (34, 45), third: (41, 50)}
+    entries: list[dict[str, Any]] = [
+        {
+            "model": name,
+            "robust": 0.5,
+            "latency_ms": (low + high) / 2,
+            "latency_low_ms": low,
+            "latency_high_ms": high,
+            "waiting": 0.3,
+        }
+        for name, (low, high) in spreads.items()
+    ]
+    assert trade.dominated(entries, "latency_ms") == {third: [first]}
+    earlier = [{key: each[key] for key in ("model", "robust", "latency_ms")} for each in entries]
+    assert trade.dominated(earlier, "latency_ms") == {}
+    (caution,) = run_choice.busy(entries)
+    assert "30%" in caution.text
+    assert not run_choice.busy(earlier)
+
+
 def test_if_all_are_ruled_out_none_is_best() -> None:
     found = chosen(models_with([0.6, 0.9], 50), max_latency_ms=1)
     assert (found.best, found.worse, found.images) == ((), (), 0)
@@ -226,19 +268,28 @@ def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
 
 def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> None:
     run = MadeUpRun(models_with([0.9, 0.6, 0.5], 100), CONDITIONS)
-    costs: Any = {name: {"latency_ms": cost.latency_ms} for name, cost in COSTS.items()}
+    costs: Any = {
+        name: {
+            "latency_ms": cost.latency_ms,
+            "latency_low_ms": cost.latency_ms,
+            "latency_high_ms": cost.latency_ms,
+        }
+        for name, cost in COSTS.items()
+    }
     run.manifest = replace(run.manifest, costs=costs)
     section = run_choice.section(run, Figures(run.frame()))
     assert section is not None
     (table,) = [block.table for block in section.blocks if isinstance(block, Titled)]
     latency = table.head.index("Latency")
-    assert [row[latency] for row in table.rows] == ["10 ms", "20 ms", "30 ms"]
+    assert [row[latency] for row in table.rows] == [
+        f"{ms} ms ({ms} to {ms})" for ms in (10, 20, 30)
+    ]
     charts = run_choice.trade_offs(run, Figures(run.frame()))
     assert charts is not None
     (against,) = [block for block in charts.blocks if isinstance(block, Chooser)]
     assert set(against.options) == {"accuracy", "latency_ms"}
     models = Figures(run.frame()).choice.models
-    entries = [{**e, "latency_ms": COSTS[e["model"]].latency_ms} for e in models]
+    entries = [{**e, **costs[e["model"]]} for e in models]
     losers = trade.dominated(entries, "latency_ms")
     first, second, third = NAMES[:3]
     assert losers == {second: [first], third: [first, second]}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import queue
-import statistics
 import threading
 import time
 from collections import OrderedDict, deque
@@ -57,9 +55,9 @@ class Caller:
         self._times: deque[float] = deque(maxlen=_TIMES)
 
     @property
-    def call_ms(self) -> float:
-        """Median milliseconds per image of the successful calls so far; NaN before the first."""
-        return 1000 * statistics.median(self._times) if self._times else math.nan
+    def call_seconds(self) -> tuple[float, ...]:
+        """Seconds per image of the latest successful calls."""
+        return tuple(self._times)
 
     def answers(self, keys: Sequence[str], pixels: Callable[[list[int]], Floats]) -> list[Answer]:
         """The answer for each image, or the reason why there is none.

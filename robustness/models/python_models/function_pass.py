@@ -71,9 +71,9 @@ class FunctionPass:
         return np.stack([answer for answer in found if not isinstance(answer, str)])
 
     @property
-    def call_ms(self) -> float:
-        """Median milliseconds per image of the calls so far."""
-        return self._caller.call_ms
+    def call_seconds(self) -> tuple[float, ...]:
+        """Seconds per image of the latest calls."""
+        return self._caller.call_seconds
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         flat = self(images)[0].astype(np.float64)

@@ -1,0 +1,74 @@
+"""What models and remedies cost: models in turns, remedies at work on a photograph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from robustness.base import timing
+from robustness.evaluation.suites import suite_conditions
+from robustness.models.memory import needed
+from robustness.models.model_record import REGISTRY as MODELS
+from robustness.remedies.chain import parse
+from robustness.remedies.remedy import REGISTRY
+from robustness.runs import costs
+from tests.support.saved_runs import NAMES, spec
+
+SPEC = spec(suite_conditions("study"))
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the models in the order in which they are called."""
+    found: list[str] = []
+
+    class Recorder:
+        call_seconds = None
+
+        def __init__(self, name: str, side: int) -> None:
+            self.name, self.side = name, side
+
+        def __call__(self, images: Any) -> None:
+            assert images.shape == (1, self.side, self.side, 3)
+            assert images.std() > 0.1, "a photograph"
+            found.append(self.name)
+
+    monkeypatch.setattr(timing, "SECONDS_A_TASK", 1000)
+    monkeypatch.setattr(costs.models, "load", lambda name, *, side: Recorder(name, side))
+    return found
+
+
+def test_models_are_timed_in_turns(calls: list[str]) -> None:
+    told = costs.measured(SPEC, here=True)
+    assert calls == [*NAMES] * (1 + timing.ROUNDS)
+    for cost in told.values():
+        assert 0 < cost["latency_low_ms"] <= cost["latency_ms"] <= cost["latency_high_ms"]
+        assert 0 <= cost["waiting"] <= 1
+    assert all("latency_ms" not in cost for cost in costs.measured(SPEC, here=False).values())
+
+
+def test_models_that_memory_does_not_hold_at_once_are_loaded_once(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "budget", lambda: max(needed(MODELS[name]) for name in NAMES))
+    assert costs.measured(SPEC, here=True).keys() == {*NAMES}
+    first, second = NAMES
+    assert calls == [first] * (1 + timing.ROUNDS) + [second] * (1 + timing.ROUNDS)
+
+
+def test_the_time_of_a_gated_remedy_is_that_with_its_gate_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = []
+    gated = REGISTRY["median_if_impulsive"]
+
+    def function(image: Any) -> Any:
+        opened.append(image.shape)
+        return gated.function(image)
+
+    monkeypatch.setitem(REGISTRY._records, gated.name, replace(gated, function=function))
+    told = costs.remedies_ms(replace(SPEC, remedies=(parse(gated.name),)))
+    assert len(opened) == 1 + timing.ROUNDS
+    assert told["median_if_impulsive"] > 0
