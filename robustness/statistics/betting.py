@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 CANDIDATES = 401
 """Candidate means from 0 to 1: differences from -1 to 1 in steps of half a point."""
 
+_CLOSE = 0.0005
+"""From 0.5, a difference of 0, to two more: a bound beyond 0 need not be half a point beyond."""
+
 _LARGEST_STAKE = 0.75
 """Share of the capital that a single image may cost."""
 
@@ -29,10 +32,11 @@ class Bets:
     """
 
     def __init__(self, series: int, tail: float | Floats, candidates: int = CANDIDATES) -> None:
-        self._means = np.linspace(0, 1, candidates)
+        steps = np.linspace(0, 1, candidates)
+        self._means = np.sort([*steps, 0.5 - _CLOSE, 0.5 + _CLOSE])
         self._bar = -np.log(np.broadcast_to(tail, (series, 2)))[..., None]
-        self._capital = np.zeros((series, 2, candidates))  # logarithms
-        self._ruled_out = np.zeros((series, 2, candidates), bool)
+        self._capital = np.zeros((series, 2, len(self._means)))  # logarithms
+        self._ruled_out = np.zeros((series, 2, len(self._means)), bool)
         self._count, self._total, self._spread = np.zeros((3, series))
         with np.errstate(divide="ignore"):
             self._most = _LARGEST_STAKE / np.stack([self._means, 1 - self._means])

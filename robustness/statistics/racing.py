@@ -67,19 +67,17 @@ class ModelRace:
     def decide(self, *, last: bool = False) -> None:
         """Draw the conclusions from the images so far; ``last`` says that there are no more."""
         low, high = (2 * bound - 1 for bound in self._bets.bounds)
-        above, below = low >= 0, high <= 0  # candidate 0 is ruled out as well
         if last and self._told:
             told = self._at_last()
             bounds = (np.nan_to_num(told[0], nan=-1.0), np.nan_to_num(told[1], nan=1.0))
             open_yet = [self._is_open(*pair) for pair in self._pairs]
             low = np.where(open_yet, np.maximum(low, bounds[0]), low)
             high = np.where(open_yet, np.minimum(high, bounds[1]), high)
-            above, below = above | (low > 0), below | (high < 0)
         self._low, self._high = low, high
         tied = (low > -self.margin) & (high < self.margin)
         for place, (a, b) in enumerate(self._pairs):
-            self._better[a, b] |= bool(above[place])
-            self._better[b, a] |= bool(below[place])
+            self._better[a, b] |= bool(low[place] > 0 and not tied[place])
+            self._better[b, a] |= bool(high[place] < 0 and not tied[place])
             self._tied[a, b] = self._tied[b, a] = self._tied[a, b] | bool(tied[place])
 
     def _at_last(self) -> Floats:

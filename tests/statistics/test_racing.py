@@ -86,6 +86,33 @@ def test_a_margin_gives_ties() -> None:
     assert not raced({"a": 0.5, "b": 0.5}, BEST, 100).settled
 
 
+def test_a_better_model_has_a_bound_above_no_difference() -> None:
+    random = np.random.default_rng(6)
+    ends = []
+    for _ in range(60):
+        race = ModelRace(("a", "b"), BEST, 0.01)
+        for image in range(600):
+            race.add({"a": random.binomial(5, 0.62) / 5, "b": random.binomial(5, 0.5) / 5})
+            race.decide()
+            if race.settled:
+                ends.append(image)
+                break
+        (gap,) = race.gaps
+        assert (gap.low > 0) == (race.best == (gap.better,))
+    assert len(ends) > 50
+
+
+def test_a_certain_difference_below_the_margin_is_a_tie() -> None:
+    race = ModelRace(("a", "b"), BEST, 0.2)
+    for image in range(2000):
+        race.add({"a": 0.6 + 0.1 * (image % 2), "b": 0.6})
+    race.decide()
+    (gap,) = race.gaps
+    assert 0 < gap.low < gap.high < 0.2
+    assert race.settled
+    assert race.best == ("a", "b")
+
+
 def test_one_test_at_the_last_image_finds_what_the_bets_did_not() -> None:
     random = np.random.default_rng(3)
     race = ModelRace(("a", "b"), BEST, 0.0)
