@@ -75,6 +75,11 @@ class Asked:
     digest: Word
     apart: tuple[Text, ...] = ()
     """Images that are not measured, as ``batch_norm`` adapts to them."""
+    unlabelled: Count = 0
+    """Images that are left out, as they have no label, which a race needs."""
+
+
+_OPTIONAL = ("apart", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Manifest:
             "format": FORMAT,
             "version": VERSION,
             **values,
-            "dataset": {k: v for k, v in asdict(self.dataset).items() if k != "apart" or v},
+            "dataset": {k: v for k, v in asdict(self.dataset).items() if k not in _OPTIONAL or v},
             "spec": self.spec.as_dict(),
             "spec_digest": self.spec.digest,
         }

@@ -77,6 +77,13 @@ def write_part(
     return read_part(path)
 
 
+def images_of(part: Part, manifest: Manifest) -> int:
+    """How many images of the dataset ``part`` is of: evaluated, unreadable, or skipped copies."""
+    places = range(manifest.dataset.pictures)
+    size = manifest.batch
+    return sum(len(places[number * size : (number + 1) * size]) for number in part.chunks)
+
+
 def put_table(path: Path, table: pa.Table) -> None:
     """Write ``table`` to ``path``, whole or not at all; raises ``OSError`` with a plain reason."""
     try:

@@ -44,8 +44,8 @@ def plan(
 
     ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
     ``batch`` is how many are worked on at once (by default as many as fill the passes). A ``race``
-    asks them in random order. ``own_classes`` limits predictions to the classes that the labels
-    name. Raises ``ParameterError`` where the source, a label or a number cannot be used.
+    asks those that count in random order. ``own_classes`` limits predictions to the classes that
+    the labels name. Raises ``ParameterError`` where the source, a label or a number cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(
@@ -72,9 +72,11 @@ def plan(
             "Expected either remedies or a race, got both: gains need every image under every "
             "condition. Leave one of them out."
         )
+    unlabelled = 0
     if race is not None:
         race = racing.planned(race, spec, labels)
         order = racing.order(race, labels, spec.seed)
+        unlabelled = len(dataset) - len(order)
         dataset.entries = tuple(dataset.entries[place] for place in order)
         labels = {key: tuple(known[place] for place in order) for key, known in labels.items()}
         batch = batch or racing.BATCH
@@ -87,6 +89,7 @@ def plan(
         pictures=len(dataset),
         digest=dataset.digest,
         apart=tuple(entry.name for entry in dataset.apart),
+        unlabelled=unlabelled,
     )
     batch = batch or default_batch(spec)
     return Plan(spec, dataset, labels, batch, asked, race=race, few=race is not None)

@@ -114,9 +114,17 @@ def planned(race: Race, spec: RunSpec, labels: Mapping[str, Sequence[int | None]
 
 
 def order(race: Race, labels: Mapping[str, Sequence[int | None]], seed: int) -> list[int]:
-    """The places of the images in the order in which they are asked."""
+    """The places of the images that count, in the order in which they are asked."""
     (known,) = labels.values()
-    return shuffled(known if race.unit == CLASS else None, len(known), seed)
+    places = shuffled(known if race.unit == CLASS else None, len(known), seed)
+    return [place for place in places if known[place] is not None or not needs_label(race)]
+
+
+def needs_label(race: Race) -> bool:
+    """Whether an image without a label says nothing in ``race``."""
+    if race.goal == GATE and race.unit == IMAGE:
+        return all(limit.quantity != "consistent" for limit in race.limits)
+    return race.unit == CLASS or race.quantity == "accuracy"
 
 
 def check_size(race: Race, spec: RunSpec) -> None:
@@ -135,10 +143,11 @@ class Track:
     """A race fed with rows, in the order in which the images are asked.
 
     ``follows`` is the outcome of a race: this one ends, and drops models, after as many images.
+    ``total`` images count, whose ``digests`` are those of no other, and ``skipped`` do not.
     """
 
     def __init__(self, race: Race, spec: RunSpec, follows: Mapping[str, Any] | None = None) -> None:
-        self.race, self.total, self.units = race, 0, 0
+        self.race, self.total, self.skipped, self.units = race, 0, 0, 0
         check_size(race, spec)
         self.contest: ModelRace | GateRace
         if race.goal == GATE:
@@ -147,7 +156,8 @@ class Track:
             self.contest = ModelRace(spec.model_names, race.goal, race.margin)
         self.decisions: list[dict[str, Any]] = []
         self._follows, self._entered = follows, self.contest.running
-        self._seen: set[str] = set()
+        self.digests: set[str] = set()
+        self._needs_label = needs_label(race)
         self._class: int | None = None
         self._waiting: list[Mapping[Any, float]] = []
         self._names: Sequence[Any] = (
@@ -171,26 +181,24 @@ class Track:
         gone = {name for d in decisions if d["images"] <= self.total for name in d["decided"]}
         return tuple(name for name in self._entered if name not in gone)
 
-    def feed(self, table: pa.Table, images: int, batch: int) -> None:
-        """Take in the rows of the next ``images`` images, readable or not.
+    def feed(self, table: pa.Table, batch: int, lacking: int) -> None:
+        """Take in the rows of the next images, and that as many as ``lacking`` have no rows.
 
         Decides after every chunk of ``batch`` images, as when these were asked.
         """
-        end = self.total + images
-        by_image = _by_image(table, self._seen)
-        for number, chunk in itertools.groupby(
-            by_image, lambda cells: cells[0]["position"] // batch
+        self.skipped += lacking
+        for _, chunk in itertools.groupby(
+            self._by_image(table), lambda cells: cells[0]["position"] // batch
         ):
             for cells in chunk:
+                self.total += 1
                 if self.race.unit == CLASS and cells[0]["label"] != self._class:
                     self._unit()
                     self._class = cells[0]["label"]
                 self._waiting.append(self._figures(cells))
                 if self.race.unit == IMAGE:
                     self._unit()
-            self.total = min((number + 1) * batch, end)
             self._decide()
-        self.total = end
 
     def close(self) -> None:
         """Decide by all images, unless that is settled: there are no more."""
@@ -222,6 +230,21 @@ class Track:
         else:
             self.contest.add(means)
 
+    def _by_image(self, table: pa.Table) -> Iterator[list[Mapping[str, Any]]]:
+        """The rows of each image that counts: no copy, and with a label if the race needs one."""
+        images: dict[int, list[Mapping[str, Any]]] = {}
+        for row in table.select([*COLUMNS, *FLAGS]).to_pylist():
+            images.setdefault(row["position"], []).append(row)
+        for position in sorted(images):
+            first = images[position][0]
+            if first["image_digest"] in self.digests or (
+                self._needs_label and first["label"] is None
+            ):
+                self.skipped += 1
+                continue
+            self.digests.add(first["image_digest"])
+            yield images[position]
+
     def _figures(self, cells: Sequence[Mapping[str, Any]]) -> dict[Any, float]:
         """The figures of one image: by model, or by the place of a limit."""
         if self.race.goal != GATE:
@@ -245,6 +268,7 @@ class Track:
             "quantity": self.race.quantity,
             "margin": self.race.margin,
             "images": self.total,
+            "skipped": self.skipped,
             "decisions": self.decisions,
         }
 
@@ -266,22 +290,14 @@ def _means(pairs: Iterable[tuple[Any, float | None]]) -> dict[Any, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def _by_image(table: pa.Table, seen: set[str]) -> Iterator[list[Mapping[str, Any]]]:
-    """The rows of each image; exact copies of images in ``seen`` are no further evidence."""
-    rows = table.select([*COLUMNS, *FLAGS]).to_pylist()
-    images: dict[int, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        images.setdefault(row["position"], []).append(row)
-    for position in sorted(images):
-        cells = images[position]
-        if cells[0]["image_digest"] not in seen:
-            seen.add(cells[0]["image_digest"])
-            yield cells
+def skipped(told: Mapping[str, Any]) -> int:
+    """How many images did not count so far: unreadable ones, and copies of others."""
+    return int(told.get("skipped", 0))  # earlier versions kept no such number
 
 
 def sentences(told: Mapping[str, Any], pictures: int) -> list[str]:
     """What a race ``told``, of so many images, in words."""
-    on = f"{told['images']:,} of {counted(pictures, 'image')}"
+    on = f"{told['images']:,} of {counted(pictures - skipped(told), 'image')}"
     head = f"Settled after {on}" if told["settled"] else f"Not settled after {on}"
     if told["goal"] == GATE:
         broken = [limit for limit in told["limits"] if limit["outcome"] == "broken"]

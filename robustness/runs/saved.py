@@ -24,7 +24,7 @@ from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.parts import Part, read_rows
+from robustness.runs.parts import Part, images_of, read_rows
 from robustness.runs.queries import Rows
 from robustness.runs.racing import Race, Track
 from robustness.statistics import Figures
@@ -94,6 +94,12 @@ class Run:
         return [pair for part in self.parts for pair in part.unreadable]
 
     @property
+    def copies(self) -> int:
+        """How many images a race skipped, as they are exact copies of others."""
+        of = sum(images_of(part, self.manifest) for part in self.parts)
+        return of - self.images - len(self.unreadable)
+
+    @property
     def seconds(self) -> float:
         """Time spent on the images in all sittings, without loading the models."""
         return sum(part.seconds for part in self.parts)
@@ -156,8 +162,9 @@ class Run:
         """``race`` over its rows, which are of a race."""
         found = Track(race, self.manifest.spec)
         for part in self.parts:
-            found.feed(read_rows(part), part.images + len(part.unreadable), self.manifest.batch)
-        if self.finished and found.total == self.manifest.dataset.pictures:
+            lacking = images_of(part, self.manifest) - part.images
+            found.feed(read_rows(part), self.manifest.batch, lacking)
+        if self.finished and found.total + found.skipped == self.manifest.dataset.pictures:
             found.close()
         return found
 

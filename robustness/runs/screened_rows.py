@@ -130,7 +130,7 @@ def _check_counts(parts: Sequence[Part], expected: ExpectedRows) -> None:
         (all(len(text) <= MAX_TEXT for pair in unreadable for text in pair)
          and max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
          "its texts are too long"),
-        (len(numbers) == len(set(numbers)) <= total
+        (len(numbers) == len(set(numbers)) <= (expected.pictures if expected.raced else total)
          and all(0 <= number < expected.pictures for number in numbers),
          "its files are of parts of the work that there are not"),
         (len({part.own for part in parts}) <= 1, "its files have different columns"),

@@ -29,6 +29,7 @@ from robustness.runs.parts import (
     Part,
     all_parts,
     content,
+    images_of,
     is_compacted,
     read_rows,
     remove_superseded,
@@ -169,8 +170,8 @@ class Session:
             return None
         track = Track(self.manifest.race, self.manifest.spec, follows)
         for part in self._parts:
-            images = part.images + len(part.unreadable)
-            track.feed(read_rows(part), images, self.manifest.batch)
+            lacking = images_of(part, self.manifest) - part.images
+            track.feed(read_rows(part), self.manifest.batch, lacking)
         return track
 
     def _raced(self, track: Track, engine: str, todo: list[int]) -> Iterator[Chunk | None]:
@@ -188,7 +189,8 @@ class Session:
         while todo and not track.ends:
             running = track.running
             models = tuple(pair for pair in self._job.spec.models if pair[0] in running)
-            job = replace(self._job, spec=replace(self._job.spec, models=models))
+            spec = replace(self._job.spec, models=models)
+            job = replace(self._job, spec=spec, evaluated=track.digests)
             with closing(ENGINES[engine].run(job, todo, None)) as chunks:  # type: ignore[type-var]
                 for chunk in chunks:
                     if chunk is None:
@@ -196,8 +198,8 @@ class Session:
                         loaded = True
                         continue
                     todo = todo[1:]
-                    images = chunk.images + len(chunk.unreadable)
-                    track.feed(chunk.table, images, self.manifest.batch)
+                    lacking = len(job.positions(chunk.number)) - chunk.images
+                    track.feed(chunk.table, self.manifest.batch, lacking)
                     yield chunk
                     if track.ends or track.running != running:
                         break

@@ -71,5 +71,5 @@ def _chunks(job: Job, part: Part, numbers: Collection[int]) -> list[Chunk]:
                 pc.less(table["position"], places.stop),
             )
         )
-        found.append(Chunk(number, rows, len(places) - len(unreadable), unreadable))
+        found.append(Chunk(number, rows, len(pc.unique(rows["position"])), unreadable))
     return found

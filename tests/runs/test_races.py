@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -296,11 +298,15 @@ def test_a_race_under_way_tells_what_stands_so_far(
         assert run.images
         assert run.folder == folder
         assert not run.finished
+        assert run.raced is not None
+        newer = run.raced | {"images": run.images + 7}  # after the page has opened the rows
+        run.manifest.updated(decided=newer).write(folder)
         app = pages.run(ROOT / "pages" / "dataset.py", run=run.id)
     assert not app.exception
-    assert run.raced is not None
-    said = " ".join(str(each.value) for each in app.markdown)
-    assert racing.sentences(run.raced, PICTURES)[0] in said.replace("\\", "")
+    said = " ".join(str(each.value) for each in app.markdown).replace("\\", "") + pages.html(app)
+    assert racing.sentences(newer, PICTURES)[0] in said
+    assert set(re.findall(r"ettled after (\d+)", said)) == {str(run.images + 7)}
+    assert not any("Race" in each.label for each in app.expander)
 
 
 def test_an_exported_race_comes_back(run: runs.Run, tmp_path: Path) -> None:
@@ -334,6 +340,49 @@ def test_classes_may_be_what_is_drawn(tmp_path: Path) -> None:
     assert run.raced["quantity"] == "accuracy"
     folders = [name.split("/")[0] for name in run.frame(["image"])["image"].drop_duplicates()]
     assert len([a for a, b in itertools.pairwise(folders) if a != b]) == 2
+
+
+@pytest.mark.parametrize("unit", ["image", "class"])
+def test_images_without_a_label_and_copies_are_neither_asked_nor_counted(
+    tmp_path: Path,
+    extremes: list[tuple[int, tuple[str, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+    unit: str,
+) -> None:
+    monkeypatch.setattr(Extreme, "__call__", _of(dict.fromkeys(NAMES, 0.5)))
+    clean = labelled_folder(tmp_path / "clean", 3)
+    race = Race(unit=unit, margin=0.0)  # type: ignore[arg-type]
+    plain = performed(runs.plan(str(clean), planned(clean).spec, race=race), tmp_path / "runs")
+    mixed = labelled_folder(tmp_path / "mixed", 3)
+    flat_folder(mixed / "who knows", 7)
+    files = sorted(mixed.glob("*/*.jpg"))
+    originals = [file for file in files if file.parent.name != "who knows"]
+    for number, file in enumerate(originals[:2]):
+        shutil.copy(file, file.with_name(f"copy {number}.jpg"))
+    plan = runs.plan(str(mixed), planned(clean).spec, race=race, labelling="known")
+    assert len(plan.dataset) == len(originals) + 2
+    stopped = performed(plan, tmp_path / "runs", steps=5)
+    assert not stopped.finished
+    run = performed(plan, tmp_path / "runs")
+    assert run.id == stopped.id
+    told, expected = run.raced, plain.raced
+    assert told is not None
+    assert expected is not None
+    assert (run.images, run.forward_passes) == (plain.images, plain.forward_passes)
+    assert (told["images"], told["units"]) == (expected["images"], expected["units"])
+    assert (told["units"], told["settled"]) == (3 if unit == "class" else 9, False)
+    assert racing.sentences(told, run.manifest.dataset.pictures)[0].startswith(
+        "Not settled after 9 of 9 images"
+    )
+    assert run.manifest.race is not None
+    assert told == run.track(run.manifest.race).outcome()
+    cautions = " ".join(report.of_run(run).cautions)
+    assert "2 images that copy another" in cautions
+    assert "7 images without a label" in cautions
+    runs.export_run(run, tmp_path / "run.zip")
+    back = runs.import_run(tmp_path / "run.zip", tmp_path / "elsewhere")
+    assert back.raced == run.raced
+    assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
 
 
 def test_the_command_and_python_tell_the_same(

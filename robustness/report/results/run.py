@@ -107,7 +107,7 @@ def _of_race(run: Run, told: Mapping[str, Any], found: Figures | None, cases: bo
         title=f"Race of {counted(len(spec.models), 'model')} on {run.manifest.dataset.title}",
         answers=run_race.answers(run, told),
         facts=_facts(run, found.images, run.row_count),
-        cautions=_cautions(run, found),
+        cautions=[*_cautions(run, found), *run_race.cautions(run)],
         sections=[section for section in sections if section is not None],
         brief=run_race.tables(run, told),
         methods=methods.blocks(spec.conditions, ()),

@@ -18,6 +18,9 @@ from robustness.report.wording import model
 from robustness.runs import Run, racing
 from robustness.statistics.racing import GATE
 
+TITLE = "Race"
+"""Of the section with the bounds."""
+
 _RULE = (
     "Bounds hold whenever the race ends (95%): confidence sequences by betting (Waudby-Smith and "
     "Ramdas 2024) at 2.5%, and one test once all images are asked, at 2.5%. Comparisons share "
@@ -38,13 +41,20 @@ def _basis(run: Run, told: Mapping[str, Any]) -> str:
     spec = run.manifest.spec
     each = min(FEW, len(spec.conditions))
     drawn = "all" if each == len(spec.conditions) else f"{each} of"
-    every = run.manifest.dataset.pictures * (1 + len(spec.conditions)) * len(spec.models)
+    pictures = run.manifest.dataset.pictures - racing.skipped(told)
+    every = pictures * (1 + len(spec.conditions)) * len(spec.models)
     units = "" if told["unit"] == "image" else f" from {told['units']:,} classes"
     return (
         f"{counted(run.images, 'image')}{units} in random order, each under {drawn} "
         f"{counted(len(spec.conditions), 'condition')}: {run.forward_passes:,} of "
         f"{every:,} forward passes."
     )
+
+
+def cautions(run: Run) -> list[str]:
+    """Which images do not count, besides unreadable ones."""
+    skipped = {"that copy another": run.copies, "without a label": run.manifest.dataset.unlabelled}
+    return [f"Not counted: {counted(n, 'image')} {why}." for why, n in skipped.items() if n]
 
 
 def section(run: Run, told: Mapping[str, Any]) -> Section:
@@ -60,7 +70,7 @@ def section(run: Run, told: Mapping[str, Any]) -> Section:
             if each["decided"]
         ]
         blocks.append(Text(f"Decided: {'; '.join(decided)}."))
-    return Section("Race", blocks)
+    return Section(TITLE, blocks)
 
 
 def tables(run: Run, told: Mapping[str, Any]) -> list[Titled]:

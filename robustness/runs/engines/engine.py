@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
@@ -51,7 +51,7 @@ class Job:
 
     ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
     ``batch`` is how many images make a chunk. With ``few`` each image is asked under a few of the
-    conditions, drawn at random.
+    conditions, drawn at random, and copies of those with the digests ``evaluated`` are not asked.
     """
 
     spec: RunSpec
@@ -59,6 +59,7 @@ class Job:
     labels: Mapping[str, tuple[int | None, ...]]
     batch: int
     few: bool = field(default=False, kw_only=True)
+    evaluated: Set[str] = field(default=frozenset(), kw_only=True)
 
     @property
     def chunk_count(self) -> int:
@@ -237,9 +238,9 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
 
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
-    if ready.alone:
-        own = (replace(job.spec, conditions=each.conditions) for each in ready.alone)
-        pairs = zip(own, ready.alone, strict=True)
+    if alone := _without_copies(job, ready.alone):
+        own = (replace(job.spec, conditions=each.conditions) for each in alone)
+        pairs = zip(own, alone, strict=True)
         return _joined(ready, [answered(replace(job, spec=s), each, load) for s, each in pairs])
     if ready.batch is None:
         none = to_table([], [], remedied=bool(job.spec.remedies))
@@ -253,6 +254,15 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
             none = to_table([], [], remedied=bool(job.spec.remedies))
             return Chunk(ready.number, none, 0, unreadable)
     return _joined(ready, [answered(job, each, load) for each in _each_alone(ready, ready.batch)])
+
+
+def _without_copies(job: Job, alone: Sequence[Prepared]) -> list[Prepared]:
+    """Those of ``alone`` whose pixels are those of no earlier image."""
+    first: dict[str, Prepared] = {}
+    for each in alone:
+        if each.batch is not None:
+            first.setdefault(each.batch.pictures[0].digest, each)
+    return [each for digest, each in first.items() if digest not in job.evaluated]
 
 
 def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:

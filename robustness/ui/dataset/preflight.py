@@ -86,8 +86,11 @@ def told(plan: Plan, looked: Look) -> str:
     parts = [f"{images}{_classes(plan)}"]
     if apart := len(plan.dataset.apart):
         parts.append(f"{apart} more to adapt to, not measured")
+    if unlabelled := plan.asked.unlabelled:
+        parts.append(f"{unlabelled:,} more without a class, left out of the race")
     if looked.reasons:
-        among = "" if looked.tried == len(plan.dataset) + apart else f" of the first {looked.tried}"
+        everything = len(plan.dataset) + apart + unlabelled
+        among = "" if looked.tried == everything else f" of the first {looked.tried}"
         parts.append(f"{len(looked.reasons):,}{among} unreadable")
     return "; ".join(parts)
 

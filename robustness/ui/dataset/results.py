@@ -10,8 +10,8 @@ import streamlit as st
 from robustness import models, report
 from robustness.base.text import plain
 from robustness.report.content import Cases
-from robustness.report.results import run_choice, run_sections
-from robustness.runs import Run, kept_figures
+from robustness.report.results import run_choice, run_race, run_sections
+from robustness.runs import Run, jobs, kept_figures
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.dataset import cases, decision, embedding
@@ -44,10 +44,13 @@ def show(run: Opened) -> None:
     with st.spinner(_WAITING.format(run.run.row_count), show_time=True):
         found = _figures(run.id, run.written, _classes(run.run), run.run)
     told = report.of_run(run.run, found, cases=False)
+    hidden = [run_choice.TITLE]  # the card has it
     if run.run.manifest.race is None:
         decision.show(run, found, told)
-    else:
+    elif run.run.finished or not jobs.is_ordered(run.run.folder):
         _race(run, told)
+    else:
+        hidden.append(run_race.TITLE)  # the box with the progress has the latest
 
     def opened(point: Sequence[str], chosen: Mapping[str, str]) -> None:
         if len(point) == 1 and "=" in point[0]:
@@ -61,8 +64,8 @@ def show(run: Opened) -> None:
             cases.cell(run.run, found, point[0], asked, point[1], quantity)
 
     for section in told.sections:
-        if section.title == run_choice.TITLE:
-            continue  # the card has it
+        if section.title in hidden:
+            continue
         if any(isinstance(block, Cases) for block in section.blocks):
             if run.run.manifest.race is None:  # else few images have a condition
                 embedding.ask(run.run)
