@@ -49,6 +49,7 @@ class Caller:
         self._check = check
         self._free = threading.BoundedSemaphore(options.concurrency)
         self._changing = threading.Lock()
+        self._late: list[threading.Thread] = []
         self._next_call = 0.0
         self._kept: OrderedDict[str, Floats] = OrderedDict()
         self._bytes = 0
@@ -102,15 +103,53 @@ class Caller:
         raise AssertionError("unreachable")
 
     def _call(self, pixels: Floats) -> Floats:
-        with self._free:
+        found: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                found.put((self._ask(pixels), None))
+            except BaseException as error:
+                found.put((None, error))
+            finally:
+                self._free.release()
+
+        self._await_place()
+        thread = threading.Thread(target=run, name="call", daemon=True)
+        try:
             self._await_turn()
             started = time.monotonic()
-            answers = as_array(_within(self._options.timeout, lambda: self._ask(pixels)))
-            seconds = time.monotonic() - started
+            thread.start()
+        except BaseException:
+            self._free.release()
+            raise
+        try:
+            value, error = found.get(timeout=self._options.timeout)
+        except queue.Empty:  # the call goes on, and keeps its place until it ends
+            with self._changing:
+                self._late.append(thread)
+            raise TimeoutError(f"no answer within {self._options.timeout:g} s") from None
+        if error is not None:
+            raise error
+        answers, seconds = as_array(value), time.monotonic() - started
         if problem := self._check(answers, len(pixels)):
             raise BadAnswerError(problem)
         self._times.append(seconds / len(pixels))
         return answers
+
+    def _await_place(self) -> None:
+        """Wait until one more call may run.
+
+        Raises ``TimeoutError`` where all that run are late.
+        """
+        seconds = self._options.timeout
+        while not self._free.acquire(timeout=seconds):
+            with self._changing:
+                self._late = [thread for thread in self._late if thread.is_alive()]
+                late = len(self._late)
+            if late >= self._options.concurrency:
+                raise TimeoutError(
+                    f"no answer within {seconds:g} s, as calls that timed out still run ({late})"
+                )
 
     def _await_turn(self) -> None:
         if self._options.per_second is None:
@@ -144,26 +183,6 @@ def as_array(values: Any) -> Floats:
     elif isinstance(values, list | tuple):
         values = [as_array(row) for row in values]
     return np.asarray(values, np.float32)
-
-
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """The result of ``call``. Raises ``TimeoutError`` after ``seconds``; the call goes on."""
-    found: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            found.put((call(), None))
-        except BaseException as error:
-            found.put((None, error))
-
-    threading.Thread(target=run, name="call", daemon=True).start()
-    try:
-        value, error = found.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-    if error is not None:
-        raise error
-    return value
 
 
 def _reason(error: BaseException) -> str:

@@ -224,6 +224,28 @@ def test_no_more_calls_run_at_a_time_than_may() -> None:
     assert most[0] == 3
 
 
+def test_a_call_that_is_late_counts_until_it_ends() -> None:
+    running, most, over = [0], [0], threading.Event()
+
+    def function(pixels: Floats) -> Floats:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        over.wait(240)
+        running[0] -= 1
+        return logits(pixels)
+
+    caller = Caller(function, CallOptions(batch=1, timeout=0.05, cache=False))
+    keys = [str(place) for place in range(3)]
+    late = caller.answers(keys, lambda places: IMAGES[places])
+    assert [str(answer)[:21] for answer in late] == ["no answer within 0.05"] * 3
+    assert most == running == [1]
+    over.set()
+    deadline = time.monotonic() + 60
+    while not isinstance(caller.answers(["0"], lambda _: IMAGES[:1])[0], np.ndarray):
+        assert time.monotonic() < deadline
+    assert most[0] == 1
+
+
 def test_calls_are_spaced() -> None:
     began: list[float] = []
 
