@@ -23,6 +23,7 @@ from robustness.models import Classifier
 from robustness.models.graph_files.study_model import Use, study_models
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.inference.openvino_core import core
+from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import Normalisation
 from robustness.models.own import user_models
 from robustness.pictures.fitting import load_study_image
@@ -152,11 +153,15 @@ def test_preparation_is_part_of_the_model(models_folder: Path) -> None:
     larger = np.random.default_rng(1).random((3, 20, 20, 3), np.float32)
     resized = tensorflow().image.resize(larger, (8, 8), "bicubic", antialias=True)
     shrunk = loaded(models_folder, "model.onnx", side=20)
-    np.testing.assert_allclose(
-        shrunk(larger).probabilities,
-        softmax(logits(np.clip(np.asarray(resized), 0, 1))),
-        atol=1e-5,
-    )
+    pixels = np.clip(np.asarray(resized), 0, 1)
+    expected = softmax(logits(pixels))
+    np.testing.assert_allclose(shrunk(larger).probabilities, expected, atol=1e-5)
+    both = loaded(models_folder, "model.onnx", side=20, normalisation="torch")
+    pixels = (pixels - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    expected = softmax(logits(pixels.astype(np.float32)))
+    np.testing.assert_allclose(both(larger).probabilities, expected, atol=1e-5)
+    assert isinstance(both.forward, OpenVinoPass)
+    assert both.forward.model.inputs[0].partial_shape[0].is_dynamic, "several images at once"
 
 
 @pytest.mark.parametrize("name", ["wide.onnx", "wide.keras"])
