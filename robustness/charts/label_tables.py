@@ -86,7 +86,8 @@ CALIBRATION_NOTE = (
     "of confidence. Perturbed: over all rows, where errors of two conditions can cancel; per "
     "condition: the mean over conditions. By chance: the ECE of a perfectly calibrated model on "
     "as few images. Overconfidence: mean confidence minus accuracy, in points. 95% intervals in "
-    "parentheses."
+    "parentheses. Confidence is the model's own top-1 probability, not rescaled where the "
+    "probabilities of a quantised model do not sum to 1."
 )
 
 

@@ -1,10 +1,15 @@
-"""Metrics of changed predictions over class probabilities, rows (N, C) that sum to 1."""
+"""Metrics of changed predictions over class probabilities, rows (N, C).
+
+They sum to 1, except for quantised models, whose probabilities are rounded.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from robustness.metrics.metric import PREDICTION, Floats, Scores, metric
+
+_TINY = 1e-12
 
 
 @metric(
@@ -54,13 +59,17 @@ def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
     label="Jensen-Shannon divergence",
     subject=PREDICTION,
     higher_is_better=False,
-    formula="(KL(p || m) + KL(q || m)) / 2 in bits, m = (p + q) / 2",
+    formula="(KL(p || m) + KL(q || m)) / 2 in bits, m = (p + q) / 2, p and q over their sums",
 )
 def divergence(clean: Floats, perturbed: Floats) -> Scores:
-    """Jensen-Shannon divergence in bits, in [0, 1]: Lin, IEEE Trans. Inf. Theory 37, 1991."""
+    """Jensen-Shannon divergence in bits, in [0, 1]: Lin, IEEE Trans. Inf. Theory 37, 1991.
+
+    Each row is divided by its sum first, which is not 1 for a quantised model.
+    """
     # Full copies: summing a broadcast view would make the order of addition depend on the batch.
     p = np.broadcast_to(clean, perturbed.shape).astype(np.float64, order="C")
     q = perturbed.astype(np.float64, order="C")
+    p, q = (rows / np.maximum(rows.sum(1, keepdims=True), _TINY) for rows in (p, q))
     middle = (p + q) / 2
     mean = _relative_entropy(p, middle) / 2 + _relative_entropy(q, middle) / 2
     return np.clip(mean, 0.0, 1.0)

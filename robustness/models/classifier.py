@@ -38,8 +38,9 @@ _ONE = int(np.float32(1).view(np.uint32))
 class Outputs:
     """What a classifier says of N images.
 
-    ``probabilities`` is (N, classes), rows summing to 1; ``features`` maps each stage, shallow to
-    deep, to (N, D): the stage's activations averaged over height and width.
+    ``probabilities`` is (N, classes), rows summing to 1 unless the model is quantised, which rounds
+    them; ``features`` maps each stage, shallow to deep, to (N, D): the stage's activations averaged
+    over height and width.
     """
 
     probabilities: Floats

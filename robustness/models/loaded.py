@@ -17,14 +17,14 @@ from robustness.models.classifier import Classifier
 from robustness.models.file_formats.kinds import ONNXRUNTIME, is_graph_file, runtime
 from robustness.models.file_formats.kinds import TENSORFLOW as TFLITE_RUNTIME
 from robustness.models.graph_files.examine import examine, use_of
-from robustness.models.graph_files.native import NativePass
+from robustness.models.graph_files.native import as_deployed
 from robustness.models.in_tensorflow.conversion import unfolded
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.forward_pass import F32, ForwardPass
-from robustness.models.inference.kept import file_pass, forward_pass, place, refusal
+from robustness.models.inference.kept import conversion, file_pass, forward_pass, place
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
@@ -89,9 +89,8 @@ class Loaded:
             return self._built_of_code(key, record, file)
         if isinstance(file, UserFile) and is_graph_file(file.path):
             save = partial(examine, record, file, side)
-            forward = file_pass(record, weights, side, choice.precision, save)
-            if runtime(file.path, file.runtime):
-                forward = NativePass(file, use_of(record, file, side), forward)
+            found = file_pass(record, weights, side, choice.precision, save)
+            forward = as_deployed(file, use_of(record, file, side), found)
         else:
             forward = forward_pass(record, weights, side, choice, graph)
         memory.give_back(garbage=bool(graphs))  # what is converted already leaves none
@@ -258,12 +257,14 @@ def engine_text(record: ModelRecord) -> str:
     choice, file = chosen(), record.weights
     if isinstance(file, PythonModel):
         return f"Python, {file.kind}"
+    sides = STUDY_SIDE, record.input_size
+    converted = conversion(record, digest(record), *sides) if state(record).ready else None
+    refusal = converted.refusal if converted else ""
     if isinstance(file, UserFile) and is_graph_file(file.path):
-        native = {TFLITE_RUNTIME: "TensorFlow Lite", ONNXRUNTIME: "onnxruntime"}
-        return native.get(runtime(file.path, file.runtime), "OpenVINO")
+        by = ONNXRUNTIME if refusal else runtime(file.path, file.runtime)
+        return {TFLITE_RUNTIME: "TensorFlow Lite"}.get(by, by or "OpenVINO")
     if choice.engine == TENSORFLOW:
         return "TensorFlow"
-    why = refusal(record, digest(record), STUDY_SIDE) if state(record).ready else ""
-    if why:
-        return f"TensorFlow: {why}"
+    if refusal:
+        return f"TensorFlow: {refusal}"
     return "OpenVINO" if choice.precision == F32 else f"OpenVINO, {choice.precision}"

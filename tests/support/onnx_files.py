@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLOAT, INT64, STRING, BOOL, FLOAT16, UINT8 = 1, 7, 8, 9, 10, 2
+FLOAT, INT64, STRING, BOOL, FLOAT16, UINT8, INT8 = 1, 7, 8, 9, 10, 2, 3
 """``TensorProto.DataType``."""
 
 _KINDS = {
@@ -17,6 +17,8 @@ _KINDS = {
     np.dtype(np.int64): INT64,
     np.dtype(np.bool_): BOOL,
     np.dtype(np.float16): FLOAT16,
+    np.dtype(np.uint8): UINT8,
+    np.dtype(np.int8): INT8,
 }
 
 
@@ -118,6 +120,7 @@ def model(
         (1, 8),
         (7, bytes(graph(nodes, inputs, outputs, weights))),
         *((8, message((1, domain), (2, 17))) for domain in ("", "com.example")),
+        (8, message((1, "com.microsoft"), (2, 1))),
         *((14, message((1, key), (2, text))) for key, text in metadata),
     )
 
@@ -195,3 +198,56 @@ def small_model(
         [value(last, ["n", classes])] if outputs is None else outputs,
         [*tensors, *extra],
     )
+
+
+def quantised_model(
+    pool: Sequence[bytes] = (), after: Sequence[bytes] = (), *, batch: int | str = "n"
+) -> bytes:
+    """A small network in QDQ: weights in int8, activations and probabilities in coarse steps.
+
+    Nodes ``pool`` lead from "r2" to "p2", nodes ``after`` from "answer" to "shares".
+    """
+    arrays = small_weights()
+    names = {name: f"{name}_real" if name[0] == "w" else name for name in arrays}
+    tensors = [tensor("steps", np.array(0.05, np.float32)), tensor("zero", np.array(8, np.uint8))]
+    tensors += [tensor("fine", np.array(0.004, np.float32)), tensor("none", np.array(0, np.uint8))]
+    tensors.append(tensor("weight_steps", np.array(0.01, np.float32)))
+    nodes = []
+    for name, array in arrays.items():
+        if name[0] != "w":
+            tensors.append(tensor(name, array))
+            continue
+        tensors.append(tensor(name, np.rint(array * 100).clip(-127, 127).astype(np.int8)))
+        nodes.append(node("DequantizeLinear", [name, "weight_steps"], [names[name]]))
+    nodes += [
+        node("QuantizeLinear", ["image", "steps", "zero"], ["whole"]),
+        node("DequantizeLinear", ["whole", "steps", "zero"], ["coarse"]),
+        node("Conv", ["coarse", names["w1"], "b1"], ["c1"], kernel_shape=[3, 3], pads=[1] * 4),
+        node("Relu", ["c1"], ["r1"]),
+        node("QuantizeLinear", ["r1", "steps", "none"], ["r1_whole"]),
+        node("DequantizeLinear", ["r1_whole", "steps", "none"], ["r1_coarse"]),
+        node("Conv", ["r1_coarse", names["w2"], "b2"], ["c2"], kernel_shape=[3, 3]),
+        node("Relu", ["c2"], ["r2"]),
+        *(pool or [node("GlobalMaxPool", ["r2"], ["p2"])]),
+        node("Flatten", ["p2"], ["flat"]),
+        node("Gemm", ["flat", names["w3"], "b3"], ["answer"]),
+        *(after or [node("Softmax", ["answer"], ["shares"], axis=1)]),
+        node("QuantizeLinear", ["shares", "fine", "none"], ["shares_whole"]),
+        node("DequantizeLinear", ["shares_whole", "fine", "none"], ["rounded"]),
+    ]
+    image, answer = value("image", [batch, 3, 8, 8]), value("rounded", [batch, 10])
+    return model(nodes, [image], [answer], tensors)
+
+
+ONLY_ONNXRUNTIME = [
+    node("QuantizeLinear", ["r2", "steps", "none"], ["r2_whole"]),
+    node(
+        "QLinearGlobalAveragePool",
+        ["r2_whole", "steps", "none", "steps", "none"],
+        ["p2_whole"],
+        domain="com.microsoft",
+        channels_last=0,
+    ),
+    node("DequantizeLinear", ["p2_whole", "steps", "none"], ["p2"]),
+]
+"""A pooling from "r2" to "p2" that OpenVINO lacks."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 
-from robustness.models.file_formats.onnx_file import onnx_facts
+from robustness.models.file_formats.onnx_file import onnx_scan
 from robustness.models.file_formats.protobuf import ProtobufError
 from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
 
@@ -31,7 +30,7 @@ def is_quantised(path: Path) -> bool:
         if path.suffix.lower() == TFLITE:
             return tflite_facts(path).quantised
         if path.suffix.lower() == ONNX:
-            return onnx_facts(path).quantised
+            return onnx_scan(path).quantised
     return False
 
 
@@ -42,14 +41,7 @@ def runtime(path: Path, asked: str = "") -> str:
     """
     if asked == BY_OPENVINO or not (asked or is_quantised(path)):
         return ""
-    if path.suffix.lower() == TFLITE:
-        return TENSORFLOW
-    return ONNXRUNTIME if path.suffix.lower() == ONNX and find_spec(ONNXRUNTIME) else ""
-
-
-def stands_in(path: Path, asked: str = "") -> bool:
-    """Whether OpenVINO stands in for the runtime that the quantised file ``path`` was made for."""
-    return is_quantised(path) and not runtime(path, asked)
+    return {TFLITE: TENSORFLOW, ONNX: ONNXRUNTIME}.get(path.suffix.lower(), "")
 
 
 def is_graph_file(path: Path) -> bool:
@@ -62,16 +54,24 @@ def all_files(path: Path) -> tuple[Path, ...]:
 
     They are looked for in its own folder alone.
     """
-    return (path, *(file for _, file in _weights(path) if file is not None and file.is_file()))
+    with suppress(OSError, ProtobufError):  # reading it says what is wrong with it
+        return (path, *(file for _, file in _weights(path) if file is not None and file.is_file()))
+    return (path,)
 
 
 def misplaced(path: Path) -> str:
-    """What is wrong with the place of the weights of ``path``, for a sentence; empty if nothing."""
-    for name, file in _weights(path):
-        if file is None:
-            return f"its weights are outside of its folder, at {name}; put them beside it"
-        if not file.is_file():
-            return f"its file of weights {name} is missing; put it beside the model"
+    """What is wrong with the weights of ``path``, for a sentence; empty if nothing is.
+
+    Raises ``OSError`` where the file cannot be read.
+    """
+    try:
+        for name, file in _weights(path):
+            if file is None:
+                return f"its weights are outside of its folder, at {name}; put them beside it"
+            if not file.is_file():
+                return f"its file of weights {name} is missing; put it beside the model"
+    except ProtobufError as error:
+        return f"it names {error}; save it again with one"
     return ""
 
 
@@ -89,7 +89,4 @@ def _named_weights(path: Path) -> tuple[str, ...]:
         return (path.with_suffix(".bin").name,)
     if suffix != ONNX:
         return ()
-    try:
-        return tuple(name for name in onnx_facts(path).external if "\0" not in name)
-    except (OSError, ProtobufError):  # reading it says what is wrong with it
-        return ()
+    return tuple(name for name in onnx_scan(path).external if "\0" not in name)

@@ -71,10 +71,10 @@ def _facts(path: Path, _version: Version) -> TfliteFacts:
         if graph is None:
             raise TfliteError("no graph in it")
         tensors = [_quantisation(tensor) for tensor in graph.tables(_GRAPH_TENSORS)]
-        ends = (graph.integers(_GRAPH_INPUTS, "i"), graph.integers(_GRAPH_OUTPUTS, "i"))
-        if any(not 0 <= place < len(tensors) for places in ends for place in places):
+        ends = (graph.first(_GRAPH_INPUTS, "i"), graph.first(_GRAPH_OUTPUTS, "i"))
+        if any(not 0 <= place < len(tensors) for place in ends if place is not None):
             raise TfliteError("an input or output that it does not hold")
-        first, last = (tensors[places[0]] if places else None for places in ends)
+        first, last = (None if place is None else tensors[int(place)] for place in ends)
     return TfliteFacts(first, last, any(tensor is not None for tensor in tensors))
 
 
@@ -83,11 +83,10 @@ def _quantisation(tensor: _Table) -> Quantisation | None:
     table = tensor.table(_TENSOR_QUANTISATION)
     if limits is None or table is None:
         return None
-    scales = table.integers(_SCALES, "f")
-    zero_points = table.integers(_ZERO_POINTS, "q")
-    if not scales or not math.isfinite(scales[0]) or scales[0] <= 0:
+    scale, zero_point = table.first(_SCALES, "f"), table.first(_ZERO_POINTS, "q")
+    if scale is None or not math.isfinite(scale) or scale <= 0:
         return None
-    return Quantisation(float(scales[0]), int(zero_points[0]) if zero_points else 0, *limits)
+    return Quantisation(float(scale), int(zero_point or 0), *limits)
 
 
 class _Table:
@@ -122,10 +121,10 @@ class _Table:
         for place in range(start, start + 4 * count, 4):
             yield _Table(self._file, place + self._number("I", place))
 
-    def integers(self, field: int, kind: str) -> tuple[int, ...]:
-        """The numbers of the list that the field points to, of the struct format ``kind``."""
+    def first(self, field: int, kind: str) -> float | None:
+        """The first number, of the struct format ``kind``, of the list that the field points to."""
         start, count = self._list(field)
-        return tuple(self._numbers(f"{count}{kind}", start))
+        return self._value(kind, start) if count else None
 
     def _list(self, field: int) -> tuple[int, int]:
         place = self._field(field)
@@ -143,10 +142,9 @@ class _Table:
         return self._place + offset if offset else None
 
     def _number(self, kind: str, place: int) -> int:
-        (found,) = self._numbers(kind, place)
-        return int(found)
+        return int(self._value(kind, place))
 
-    def _numbers(self, kind: str, place: int) -> tuple[int, ...]:
+    def _value(self, kind: str, place: int) -> float:
         size = struct.calcsize(f"<{kind}")
         if place < 0:
             raise TfliteError("a place before its beginning")
@@ -154,4 +152,5 @@ class _Table:
         data = self._file.read(size)
         if len(data) < size:
             raise TfliteError("a place after its end")
-        return struct.unpack(f"<{kind}", data)
+        (found,) = struct.unpack(f"<{kind}", data)
+        return float(found) if kind == "f" else found

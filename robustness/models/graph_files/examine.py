@@ -18,7 +18,16 @@ from robustness.base.limited_worker import (
     WorkerLateError,
     WorkerTimeError,
 )
-from robustness.models.file_formats.kinds import TFLITE, all_files, is_quantised, misplaced, runtime
+from robustness.models.file_formats.kinds import (
+    BY_OPENVINO,
+    ONNX,
+    TENSORFLOW,
+    TFLITE,
+    all_files,
+    is_quantised,
+    misplaced,
+    runtime,
+)
 from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
 from robustness.models.graph_files.study_model import Shape, Use
 from robustness.models.inference.kept import Written
@@ -32,8 +41,8 @@ SECONDS = 60
 BYTES = 2 * 10**9
 """Of memory, beside what its size explains: ten times what EfficientNet-Lite0 takes."""
 
-_RUNTIME_BYTES = 4 * 10**9
-"""What TensorFlow's import reserves, and onnxruntime's less."""
+_TENSORFLOW_BYTES = 4 * 10**9
+"""What TensorFlow's import reserves; onnxruntime's takes 0.07 GB."""
 
 _SECONDS_A_BYTE = 1 / 10**7
 _BYTES_A_BYTE = 8
@@ -50,8 +59,12 @@ def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> Wri
     """
 
     def asked() -> dict[str, Any]:
-        by = runtime(file.path, file.runtime)
-        return {"use": asdict(use_of(record, file, side)), "runtime": by, "to": str(target)}
+        return {
+            "use": asdict(use_of(record, file, side)),
+            "runtime": runtime(file.path, file.runtime),
+            "onnxruntime": file.path.suffix.lower() == ONNX and file.runtime != BY_OPENVINO,
+            "to": str(target),
+        }
 
     found = _examined(file.path, asked)
     if "problem" in found:
@@ -61,7 +74,7 @@ def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> Wri
         raise WeightsError(reason)
     if "unwritten" in found:
         raise OSError(found["unwritten"])
-    return Written(tuple(found["stages"]), tuple(found["missing"]))
+    return Written(tuple(found["stages"]), tuple(found["missing"]), found["refusal"])
 
 
 def told(path: Path, shape: Shape | None) -> dict[str, Any]:
@@ -74,7 +87,12 @@ def told(path: Path, shape: Shape | None) -> dict[str, Any]:
     def asked() -> dict[str, Any]:
         facts = tflite_facts(path) if path.suffix.lower() == TFLITE else None
         output = asdict(facts.output) if facts and facts.output else None
-        return {"shape": shape, "output": output, "quantised": is_quantised(path)}
+        return {
+            "shape": shape,
+            "output": output,
+            "quantised": is_quantised(path),
+            "onnxruntime": path.suffix.lower() == ONNX,
+        }
 
     found = _examined(path, asked)
     if "problem" in found:
@@ -118,8 +136,8 @@ def _answer(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
     size = sum(map(occupied, all_files(path)))
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)
     memory = BYTES + _BYTES_A_BYTE * size
-    if asked.get("runtime"):
-        memory += _RUNTIME_BYTES
+    if asked.get("runtime") == TENSORFLOW:
+        memory += _TENSORFLOW_BYTES
     worker = Worker("robustness.models.graph_files.examiner")
     try:
         answer = worker.ask(
@@ -129,8 +147,13 @@ def _answer(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
             seconds=seconds,
             deadline=time.monotonic() + _PATIENCE * seconds,
         )
-    except (WorkerTimeError, WorkerLateError):
+    except WorkerTimeError:
         return {"problem": f"it takes more than {seconds} s to read and ask; simplify its graph"}
+    except WorkerLateError as error:  # of the machine, not of the file
+        raise WeightsError(
+            f"{path.name} was not examined within {_PATIENCE * seconds} s, as the machine is busy. "
+            "Try again later."
+        ) from error
     except WorkerDiedError:
         return {
             "problem": "the process that read it died: the file is damaged, or takes more than "

@@ -6,7 +6,8 @@ It is started by ``graph_files.examine``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.limited_worker import serve
-from robustness.models.file_formats.kinds import FORMATS
+from robustness.models.file_formats.kinds import FORMATS, ONNX, ONNXRUNTIME
+from robustness.models.file_formats.onnx_file import graph_facts, onnx_scan
+from robustness.models.file_formats.protobuf import ProtobufError
 from robustness.models.file_formats.tflite_file import Quantisation
-from robustness.models.graph_files.native import native_answers, session_maker
+from robustness.models.graph_files.native import native_answers, native_facts, session_maker
 from robustness.models.graph_files.study_model import (
     ANY_BATCH,
     ONE_IMAGE,
+    Facts,
     Make,
+    OpenVinoError,
     Shape,
     StudyModel,
     UnusableError,
     Use,
+    check_count,
+    check_loops,
     facts,
     study_models,
 )
@@ -33,6 +40,7 @@ from robustness.models.in_tensorflow.replay.graph import Operations, simplified
 from robustness.models.in_tensorflow.user_network import OTHER_OUTPUTS, are_logits
 from robustness.models.inference.compiled import MOST, SOONEST
 from robustness.models.inference.forward_pass import F32
+from robustness.models.inference.kept import Written
 from robustness.models.inference.openvino_core import core, first_line
 from robustness.models.model_record import Normalisation
 
@@ -45,31 +53,69 @@ _AGREEMENT = 1e-4
 _FEW_THREADS = {"INFERENCE_PRECISION_HINT": F32, "INFERENCE_NUM_THREADS": 2}
 """Each thread takes memory."""
 
+_RANDOM = "its answers to the same image differ, as if it drew random numbers"
+
 Floats = NDArray[np.float32]
 
 
 def answer(head: bytes, _data: bytes) -> bytes:
-    """Write the study model; return JSON with its ``stages``, or the ``problem``.
+    """Write the study model; return JSON as ``Written`` has it, or the ``problem``.
 
-    The JSON also names the operations without gradients (``missing``). ``head`` is JSON with the
-    ``path`` of the file, its ``use``, a native ``runtime``, if any, and the path ``to`` write to.
+    ``head`` is JSON with the ``path`` of the file, its ``use``, a native ``runtime``, if any,
+    whether ``onnxruntime`` may take what OpenVINO cannot read, and the path ``to`` write to.
     Without ``to``, only the facts of the file are returned.
     """
     asked = json.loads(head)
+    path = Path(asked["path"])
     try:
+        _check_external(path)
         if "to" not in asked:
             shape = tuple(asked["shape"]) if asked["shape"] else None
-            return json.dumps(_told(Path(asked["path"]), shape, asked)).encode()
-        path, use = Path(asked["path"]), _use(asked["use"])
-        if asked["runtime"]:
-            _ask_natively(path, asked["runtime"], use)
-        found = examined(path, use, Path(asked["to"]))
-        stages, missing = found.stages, Operations(simplified(found.model)).missing
-        return json.dumps({"stages": stages, "missing": missing}).encode()
+            found = _facts(path, shape, asked)
+        else:
+            found = asdict(_written(path, _use(asked["use"]), asked))
     except UnusableError as error:
-        return json.dumps({"problem": str(error)}).encode()
+        found = {"problem": str(error)}
     except OSError as error:
-        return json.dumps({"unwritten": str(error)}).encode()
+        found = {"unwritten": str(error)}
+    return json.dumps(found).encode()
+
+
+def _check_external(path: Path) -> None:
+    """Raises ``UnusableError`` where the search of the bytes misses a file of weights."""
+    if path.suffix.lower() == ONNX:
+        with suppress(ProtobufError):  # reading it says what is wrong with it
+            if set(graph_facts(path).external) - set(onnx_scan(path).external):
+                raise UnusableError(
+                    "the names of its files of weights cannot be found in its bytes"
+                )
+
+
+def _written(path: Path, use: Use, asked: Mapping[str, Any]) -> Written:
+    """The study model of ``path``, saved, or what OpenVINO lacks for it, once it has been run."""
+    refusal, native = "", asked["runtime"]
+    try:
+        model = examined(path, use, Path(asked["to"]))
+    except OpenVinoError as error:
+        if not asked["onnxruntime"]:
+            raise
+        refusal, native = str(error), ONNXRUNTIME
+        _check_graph(path, error)
+    if native:
+        _ask_natively(path, native, use, refusal)
+    if refusal:
+        return Written((), refusal=refusal)
+    return Written(model.stages, Operations(simplified(model.model)).missing)
+
+
+def _check_graph(path: Path, error: OpenVinoError) -> None:
+    """Raises ``UnusableError`` for an ONNX file that only onnxruntime reads, and without limits."""
+    try:
+        found = graph_facts(path)
+    except ProtobufError:
+        raise error from None
+    check_count(found.nodes)
+    check_loops(found.loops)
 
 
 def _use(told: dict[str, Any]) -> Use:
@@ -94,7 +140,7 @@ def examined(path: Path, use: Use, target: Path) -> StudyModel:
     answers = _asked(found, images, 1)
     _check_answers(answers[0], use)
     if not _agree(answers, _asked(found, images, 1, MOST)):
-        raise UnusableError("its answers to the same image differ, as if it drew random numbers")
+        raise UnusableError(_RANDOM)
     kept = _for_any_batch(make, images, answers) or found
     try:
         openvino.save_model(kept.model, target, compress_to_fp16=False)
@@ -103,13 +149,25 @@ def examined(path: Path, use: Use, target: Path) -> StudyModel:
     return kept
 
 
-def _ask_natively(path: Path, runtime: str, use: Use) -> None:
-    """Asks the file by the runtime that it was made for."""
-    try:
-        answers = native_answers(session_maker(path, runtime, use)(), _images(use.side), use)
-    except Exception as error:  # it raises whatever its kernels do
-        raise UnusableError(f"{runtime} cannot compute it ({first_line(error)})") from error
+def _ask_natively(path: Path, runtime: str, use: Use, refusal: str) -> None:
+    """Asks the file by the runtime that it was made for; ``refusal`` is what OpenVINO lacks."""
+    with _native(runtime, refusal):
+        session, images = session_maker(path, runtime)(), _images(use.side)
+        answers, repeated = (native_answers(session, images, use) for _ in range(2))
     _check_answers(answers, use)
+    if not _agree([answers], [repeated]):
+        raise UnusableError(_RANDOM)
+
+
+@contextmanager
+def _native(runtime: str, refusal: str) -> Iterator[None]:
+    try:
+        yield
+    except UnusableError:
+        raise
+    except Exception as error:  # a runtime raises whatever its kernels do
+        problem = f"{runtime} cannot compute it ({first_line(error)})"
+        raise UnusableError(", and ".join(filter(None, (refusal, problem)))) from error
 
 
 def _images(side: int) -> Floats:
@@ -127,12 +185,32 @@ def _read(path: Path) -> Any:
         if told.startswith("Unable to read the model"):
             kind = FORMATS[path.suffix.lower()]
             raise UnusableError(f"it is not a model in the {kind} format, or damaged") from error
-        raise UnusableError(f"OpenVINO cannot read it ({told})") from error
+        raise OpenVinoError(f"OpenVINO cannot read it ({told})") from error
 
 
-def _told(path: Path, shape: Shape | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(path: Path, shape: Shape | None, asked: Mapping[str, Any]) -> dict[str, Any]:
     """The input's shape and the classes of the file, and whether its answers are ``logits``."""
-    found = facts(_read(path), shape)
+
+    def ask(use: Use) -> Floats:
+        return _asked(study_models(_read(path), use)(ONE_IMAGE), _images(use.side), 1)[0]
+
+    try:
+        return _with_logits(facts(_read(path), shape), ask, asked)
+    except OpenVinoError as error:
+        if not asked["onnxruntime"]:
+            raise
+        _check_graph(path, error)
+        with _native(ONNXRUNTIME, str(error)):
+            session = session_maker(path, ONNXRUNTIME)()
+            found = native_facts(session, shape)
+            return _with_logits(
+                found, lambda use: native_answers(session, _images(use.side), use), asked
+            )
+
+
+def _with_logits(
+    found: Facts, ask: Callable[[Use], Floats], asked: Mapping[str, Any]
+) -> dict[str, Any]:
     if found.shape is None or found.classes is None:
         return {**asdict(found), "logits": None}
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -146,8 +224,7 @@ def _told(path: Path, shape: Shape | None, asked: Mapping[str, Any]) -> dict[str
         output=Quantisation(**asked["output"]) if asked["output"] else None,
         quantised=asked["quantised"],
     )
-    images = _images(use.side)
-    answers = _asked(study_models(_read(path), use)(ONE_IMAGE), images, 1)[0]
+    answers = ask(use)
     return {**asdict(found), "logits": are_logits(answers, _is_distribution(answers, use))}
 
 
@@ -171,7 +248,7 @@ def _asked(
             outputs = compiled(images[start : start + rows]).values()
             parts.append([np.array(output) for output in outputs])
     except Exception as error:  # OpenVINO raises whatever its kernels do
-        raise UnusableError(f"OpenVINO cannot compute it ({first_line(error)})") from error
+        raise OpenVinoError(f"OpenVINO cannot compute it ({first_line(error)})") from error
     for part in parts:
         for place, values in enumerate(part):
             if values.shape[:1] != (rows,) or not values.size:

@@ -1,12 +1,13 @@
-"""Passes of quantised files by the runtime they were made for, since OpenVINO rounds differently.
+"""Passes of files by the runtime they were made for.
 
-TensorFlow's own interpreter runs TensorFlow Lite files; onnxruntime, if installed, runs ONNX files.
+TensorFlow's own interpreter runs TensorFlow Lite files, onnxruntime runs ONNX files: those that are
+quantised, since OpenVINO rounds differently, and those that OpenVINO cannot read.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,43 +15,71 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.errors import GradientError
 from robustness.models.file_formats.kinds import ONNXRUNTIME, TENSORFLOW, runtime
 from robustness.models.file_formats.tflite_file import Quantisation
-from robustness.models.graph_files.study_model import Use
+from robustness.models.graph_files.study_model import (
+    Facts,
+    Shape,
+    UnusableError,
+    Use,
+    input_shape,
+    only_count,
+)
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.runtime import tflite_interpreter
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.model_record import UserFile
 from robustness.models.preparation import factors, resizing
 
+STAGE = "answer"
+"""The only features of a file whose graph OpenVINO cannot read are its probabilities."""
+
 _TINY = 1e-12
 
 Array = NDArray[Any]
 
 
+def as_deployed(file: UserFile, use: Use, found: ForwardPass | str) -> ForwardPass:
+    """The pass of ``file`` by the runtime it was made for, if that is not OpenVINO.
+
+    ``found`` is its pass by OpenVINO, or why there is none.
+    """
+    if isinstance(found, str):
+        return NativePass(file.path, ONNXRUNTIME, use, found)
+    package = runtime(file.path, file.runtime)
+    return NativePass(file.path, package, use, found) if package else found
+
+
 class NativePass:
-    """The ``ForwardPass`` of a quantised file: predictions by its runtime, the rest by OpenVINO.
+    """The ``ForwardPass`` of a file: predictions by its runtime, the rest by OpenVINO.
 
     Thread-safe: each thread takes an interpreter of its own.
     """
 
     exact = False
 
-    def __init__(self, file: UserFile, use: Use, features: ForwardPass) -> None:
-        """``features`` is the pass of the same file by OpenVINO."""
-        package = runtime(file.path, file.runtime)
+    def __init__(self, path: Path, package: str, use: Use, features: ForwardPass | str) -> None:
+        """``features`` is the pass of the same file by OpenVINO, or why there is none."""
         self.engine = f"{package} {version(package)}"
-        self.stages = features.stages
+        self.stages = (STAGE,) if isinstance(features, str) else features.stages
         self._features = features
         self._use = use
-        self._make = session_maker(file.path, package, use)
+        self._make = session_maker(path, package)
         self._idle = [self._make()]
 
-    def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        _, features = self._features(images)
-        return native_probabilities(self._asked(images), self._use), features
+    @property
+    def by_openvino(self) -> ForwardPass | None:
+        """The pass of the same file by OpenVINO, if there is one."""
+        return None if isinstance(self._features, str) else self._features
 
-    def _asked(self, images: Floats) -> Array:
+    def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
+        probabilities = native_probabilities(self._answers(images), self._use)
+        if isinstance(self._features, str):
+            return probabilities, {STAGE: probabilities}
+        return probabilities, self._features(images)[1]
+
+    def _answers(self, images: Floats) -> Array:
         try:
             session = self._idle.pop()
         except IndexError:
@@ -61,23 +90,43 @@ class NativePass:
             self._idle.append(session)
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
+        if isinstance(self._features, str):
+            flat = self(images)[0].astype(np.float64)
+            return {STAGE: flat @ flat.T}
         return self._features.products(images)
 
     def network(self, label: str) -> Network:
+        if isinstance(self._features, str):
+            raise GradientError(
+                f"{label} has no gradients: {self._features}. Attack it with Square, which needs "
+                "none."
+            )
         return self._features.network(label)
 
 
-Session = tuple[Callable[[Array], Array], bool, np.dtype[Any]]
-"""Answers to one image as the file takes it, whether its channels come second, and its numbers."""
+@dataclass(frozen=True)
+class RuntimeSession:
+    """A file in its runtime: ``run`` gives every output for one image, as the file takes it.
+
+    ``sizes`` are those of its input's axes, None where one is free; ``kind`` is its numbers'.
+    """
+
+    run: Callable[[Array], Sequence[Array]]
+    sizes: tuple[int | None, ...]
+    kind: np.dtype[Any]
+
+    @property
+    def channels_second(self) -> bool:
+        return len(self.sizes) == 4 and self.sizes[3] != 3
 
 
-def session_maker(path: Path, package: str, use: Use) -> Callable[[], Session]:
+def session_maker(path: Path, package: str) -> Callable[[], RuntimeSession]:
     """What makes sessions of the file ``path`` in the runtime ``package``."""
     make = _tflite if package == TENSORFLOW else _onnx
-    return lambda: make(path, use)
+    return lambda: make(path)
 
 
-def _tflite(path: Path, use: Use) -> Session:
+def _tflite(path: Path) -> RuntimeSession:
     interpreter = tflite_interpreter(path)
     (first, *_) = interpreter.get_input_details()
     shape = [1, *(int(size) for size in first["shape"][1:])]
@@ -85,40 +134,63 @@ def _tflite(path: Path, use: Use) -> Session:
     interpreter.allocate_tensors()
     outputs = [details["index"] for details in interpreter.get_output_details()]
 
-    def ask(image: Array) -> Array:
+    def run(image: Array) -> Sequence[Array]:
         interpreter.set_tensor(first["index"], image)
         interpreter.invoke()
-        return _of_classes([np.array(interpreter.get_tensor(index)) for index in outputs], use)
+        return [np.array(interpreter.get_tensor(index)) for index in outputs]
 
-    return ask, shape[3] != 3, np.dtype(first["dtype"])
+    return RuntimeSession(run, tuple(shape), np.dtype(first["dtype"]))
 
 
-def _onnx(path: Path, use: Use) -> Session:
-    onnxruntime = importlib.import_module(ONNXRUNTIME)  # optional
+_ONNX_KINDS = {
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+
+
+def _onnx(path: Path) -> RuntimeSession:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # it raises what it logs
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    (first,) = session.get_inputs()
-    kinds = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
+    first, *others = session.get_inputs()
+    if others:
+        raise UnusableError(f"expected one input, the image, got {1 + len(others)}")
+    sizes = tuple(size if isinstance(size, int) else None for size in first.shape)
+    rows = sizes[0] if sizes else 1
 
-    def ask(image: Array) -> Array:
-        return _of_classes(session.run(None, {first.name: image}), use)
+    def run(image: Array) -> Sequence[Array]:
+        outputs = session.run(None, {first.name: np.repeat(image, rows or 1, axis=0)})
+        return [output[:1] if np.shape(output)[:1] == (rows,) else output for output in outputs]
 
-    return ask, first.shape[3] != 3, np.dtype(kinds.get(first.type, np.float32))
+    return RuntimeSession(run, sizes, np.dtype(_ONNX_KINDS.get(first.type, np.float32)))
+
+
+def native_facts(session: RuntimeSession, given: Shape | None) -> Facts:
+    """Facts of the file of ``session``; ``given`` is its input's shape if that is free."""
+    whole, shape = session.kind.kind in "iu", input_shape(session.sizes, given)
+    if shape is None:
+        return Facts(None, None, whole)
+    sizes = (1, 3, *shape) if session.channels_second else (1, *shape, 3)
+    outputs = session.run(np.zeros(sizes, session.kind))
+    return Facts(shape, only_count(map(np.size, outputs)), whole)
 
 
 def _of_classes(outputs: Sequence[Array], use: Use) -> Array:
     """The one of ``outputs`` about one image that holds the classes."""
     wanted = {use.classes, use.classes + 1} if use.background else {use.classes}
-    return next(output.ravel() for output in outputs if output.size in wanted)
+    return next(output.ravel() for output in outputs if np.size(output) in wanted)
 
 
-def native_answers(session: Session, images: Floats, use: Use) -> Array:
+def native_answers(session: RuntimeSession, images: Floats, use: Use) -> Array:
     """The file's own answers to ``images``, one at a time, as numbers (N, classes)."""
-    ask, second, kind = session
-    pixels = prepared(images, use, second, kind)
-    rows = np.array([ask(image[None]) for image in pixels], np.float32)
+    pixels = prepared(images, use, session.channels_second, session.kind)
+    rows = np.array([_of_classes(session.run(image[None]), use) for image in pixels], np.float32)
     return rows if use.output is None else _real(rows, use.output)
 
 
@@ -152,7 +224,7 @@ def native_probabilities(answers: Array, use: Use) -> Floats:
     found = found[:, 1:] if background else found
     if use.logits:
         found = np.exp(found - found.max(axis=1, keepdims=True))
-    elif not background and not use.quantised:
+    elif use.quantised or not background:  # rounded probabilities are the file's own
         return found
     found = found + np.float32(_TINY)
     return np.asarray(found / found.sum(axis=1, keepdims=True), np.float32)

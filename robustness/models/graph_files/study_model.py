@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +31,18 @@ class UnusableError(ValueError):
     """The file cannot be used as it is described; the message says why, without its name."""
 
 
+class OpenVinoError(UnusableError):
+    """OpenVINO cannot read or compute the file; another runtime may."""
+
+
 @dataclass(frozen=True)
 class Use:
     """How to use a file, by its description and its own bytes.
 
     ``side`` is that of the study images, ``shape`` the height and width of the file's input. With
     ``background`` the file may have one class more than ``classes``, ahead of all: it is left out.
-    The probabilities of a ``quantised`` file are rounded, even where they are floating point.
+    The probabilities of a ``quantised`` file are rounded, even where they are floating point: they
+    need not sum to 1.
     """
 
     side: int
@@ -115,20 +120,35 @@ def facts(read: Any, given: Shape | None) -> Facts:
     check_size(read)
     _check_inputs(read)
     sizes, whole = _sizes(read), not read.inputs[0].get_element_type().is_real()
+    shape = input_shape(sizes, given)
+    if shape is None and None in sizes:
+        return Facts(None, None, whole)
+    _, single = _for_one_image(read, shape or (0, 0))
+    return Facts(shape, only_count(map(_classes, single.outputs)), whole)
+
+
+def input_shape(sizes: Sequence[int | None], given: Shape | None) -> Shape | None:
+    """Height and width of the image that an input of ``sizes`` takes, else those ``given``.
+
+    Raises ``UnusableError`` for an image that is too large.
+    """
     known = [size for size in sizes[1:] if size not in (None, 1, 3)]
     if len(set(known)) == 1:  # the other side may be free
         known = [known[0]] * 2
-    shape = (known[0], known[1]) if len(known) == 2 else given
-    if shape is None and None in sizes:
-        return Facts(None, None, whole)
-    if shape and max(shape) > MAX_SIDE:
+    height, width = known if len(known) == 2 else given or (0, 0)
+    if not height or not width:
+        return None
+    if max(height, width) > MAX_SIDE:
         raise UnusableError(
-            f"expected an input of at most {MAX_SIDE} x {MAX_SIDE} pixels, got {shape[0]} x "
-            f"{shape[1]}"
+            f"expected an input of at most {MAX_SIDE} x {MAX_SIDE} pixels, got {height} x {width}"
         )
-    _, single = _for_one_image(read, shape or (0, 0))
-    counts = [count for count in map(_classes, single.outputs) if count > 1]
-    return Facts(shape, counts[0] if len(counts) == 1 else None, whole)
+    return height, width
+
+
+def only_count(counts: Iterable[int]) -> int | None:
+    """The classes of the one output that has several; None for none or more such outputs."""
+    several = [count for count in counts if count > 1]
+    return several[0] if len(several) == 1 else None
 
 
 def _sizes(read: Any) -> list[Any]:
@@ -147,7 +167,11 @@ def _check_inputs(read: Any) -> None:
 
 def check_size(model: Any) -> None:
     """Raises ``UnusableError`` for more than ``MOST_NODES`` operations."""
-    count = len(model.get_ops())
+    check_count(len(model.get_ops()))
+
+
+def check_count(count: int) -> None:
+    """Raises ``UnusableError`` for more than ``MOST_NODES`` operations."""
     if count > MOST_NODES:
         raise UnusableError(
             f"expected at most {MOST_NODES:,} operations, got {count:,}; simplify the graph"
@@ -206,14 +230,18 @@ def _reshaped(read: Any, size: Shape, channels_second: bool, batch: int) -> Any:
             f"its graph does not take images of the shape {tuple(shape)} ({first_line(error)}); "
             "export it with a free batch or a batch of 1"
         ) from error
-    left = {operation.get_type_name() for operation in model.get_ops()} & set(LOOPS)
-    if left:
-        raise UnusableError(
-            f"its graph holds {', '.join(sorted(left))}, whose work has no limit; export the model "
-            "without control flow"
-        )
+    check_loops({operation.get_type_name() for operation in model.get_ops()} & set(LOOPS))
     name_apart(model)
     return model
+
+
+def check_loops(names: Collection[str]) -> None:
+    """Raises ``UnusableError`` for operations of these ``names``, if any."""
+    if names:
+        raise UnusableError(
+            f"its graph holds {', '.join(sorted(names))}, whose work has no limit; export the "
+            "model without control flow"
+        )
 
 
 def _unpack_weights(model: Any) -> None:
@@ -363,9 +391,9 @@ def _probabilities(raw: Any, use: Use, classes: int) -> Any:
         found = operations.slice(found, *(np.array([end]) for end in (1, classes, 1, 1)))
     if use.logits:
         return operations.softmax(found, 1)
-    if not background and not use.quantised:
+    if use.quantised or not background:  # rounded probabilities are the file's own
         return found
-    # What is left of a distribution, be it without the background or in 256 steps, is one again.
+    # What is left of a distribution without the background is one again.
     found = operations.add(found, operations.constant(np.float32(_TINY)))
     return operations.divide(found, operations.reduce_sum(found, np.array([1]), True))
 

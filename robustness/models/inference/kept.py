@@ -46,10 +46,14 @@ Read = Callable[[], OpenVinoPass | str | None]
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the feature stages, and the operations without gradients here."""
+    """What was written: the feature stages, and the operations without gradients here.
+
+    With a ``refusal``, which says what OpenVINO lacks, nothing was.
+    """
 
     stages: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 Save = Callable[[Path], Written]
@@ -60,7 +64,7 @@ Save = Callable[[Path], Written]
 class Conversion:
     """The record of a conversion: feature stages and digests, or why OpenVINO refused the model.
 
-    ``missing`` are the operations without gradients here.
+    ``missing`` are the operations of a file's graph without gradients here.
     """
 
     stages: tuple[str, ...]
@@ -94,27 +98,27 @@ def forward_pass(
 
 def file_pass(
     record: ModelRecord, weights: str, side: int, precision: Precision, save: Save
-) -> ForwardPass:
-    """As ``forward_pass``, for a model that only OpenVINO runs and that ``save`` writes as a file.
+) -> ForwardPass | str:
+    """The pass by OpenVINO of a model that ``save`` writes as a file, or why there is none.
 
     Raises what ``save`` does.
     """
 
-    def made(file: Path, read: Read) -> ForwardPass:
+    def made(file: Path, read: Read) -> ForwardPass | str:
         with contextlib.suppress(OSError):
             _write(file, save)
             _forget_older(file)
             found = read()
-            if isinstance(found, OpenVinoPass):
+            if found is not None:
                 return found
         with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
             network = Path(folder) / "network.xml"
             written = save(network)
-            return OpenVinoPass(core().read_model(network), written.stages, precision=precision)
+            return written.refusal or OpenVinoPass(
+                core().read_model(network), written.stages, precision=precision
+            )
 
-    found = _kept_or_made(record, weights, side, precision, made)
-    assert not isinstance(found, str), "a file that is refused is not kept"
-    return found
+    return _kept_or_made(record, weights, side, precision, made)
 
 
 def _kept_or_made(
@@ -122,7 +126,7 @@ def _kept_or_made(
     weights: str,
     side: int,
     precision: Precision,
-    made: Callable[[Path, Read], ForwardPass],
+    made: Callable[[Path, Read], ForwardPass | str],
 ) -> ForwardPass | str:
     """The cached pass or refusal; otherwise ``made`` by one of the processes that need it."""
     file = place(record, weights, side)
@@ -174,16 +178,10 @@ def _in(precision: Precision, model: Any, result: OpenVinoPass) -> OpenVinoPass:
     return OpenVinoPass(model, result.stages, precision=precision)
 
 
-def refusal(record: ModelRecord, weights: str, side: int) -> str:
-    """Why OpenVINO refused this model; empty if it did not, or if nobody has tried."""
-    kept = _read_record(place(record, weights, side))
-    return "" if kept is None else kept.refusal
-
-
-def missing_gradients(record: ModelRecord, weights: str, side: int) -> tuple[str, ...] | None:
-    """The operations of a file's graph that have no gradients here; None before its first use."""
-    kept = _read_record(place(record, weights, side))
-    return None if kept is None else kept.missing
+def conversion(record: ModelRecord, weights: str, *sides: int) -> Conversion | None:
+    """The record of this model's conversion for the first of ``sides`` that has one."""
+    records = (_read_record(place(record, weights, side)) for side in sides)
+    return next(filter(None, records), None)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -280,6 +278,9 @@ def _write(file: Path, save: Save) -> None:
     with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
         made = Path(folder) / network.name
         written = save(made)
+        if written.refusal:
+            _write_record(file, Conversion((), written.refusal))
+            return
         parts = made, made.with_suffix(".bin")
         network_digest, weights_digest = (fresh_digest(part, "sha256:") for part in parts)
         kept = Conversion(

@@ -13,7 +13,7 @@ from typing import Any
 from robustness.base.disk import read_regular
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.kinds import ONNX, TFLITE
-from robustness.models.file_formats.onnx_file import onnx_facts
+from robustness.models.file_formats.onnx_file import metadata
 from robustness.models.file_formats.tflite_file import Quantisation, tflite_facts
 from robustness.models.model_record import Normalisation
 from robustness.models.own.package import JATIC, jatic
@@ -45,7 +45,7 @@ def classes_told(path: Path, count: int) -> tuple[str, ...]:
 def licence_told(path: Path) -> str:
     """The licence of the model file ``path`` by its metadata or the model card beside it; or ""."""
     with suppress(Exception):  # as above
-        for key, text in onnx_facts(path).metadata if path.suffix.lower() == ONNX else ():
+        for key, text in metadata(path).items() if path.suffix.lower() == ONNX else ():
             if key.lower() in ("license", "licence"):
                 return " ".join(text.split())[:_LONGEST_LICENCE]
         card = read_regular(path.parent / "README.md", _MOST_BYTES).decode()
@@ -56,7 +56,7 @@ def licence_told(path: Path) -> str:
 
 def _in_metadata(path: Path) -> Iterator[list[str]]:
     if path.suffix.lower() == ONNX:
-        told = dict(onnx_facts(path).metadata)
+        told = metadata(path)
         for key in _KEYS:
             if key in told:
                 yield _names(_parsed(told[key]))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness.models.file_formats.kinds import is_graph_file, stands_in
-from robustness.models.inference.kept import missing_gradients
+from robustness.models.file_formats.kinds import BY_OPENVINO, is_graph_file, is_quantised
+from robustness.models.inference.kept import Conversion, conversion
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.ready import digest, state
@@ -23,9 +23,9 @@ def limits(record: ModelRecord) -> Iterator[str]:
             "of this shape, choose the fit 'squash'. A quarter turn rotates the square image "
             "before it is stretched."
         )
-    if stands_in(file.path, file.runtime):
+    if file.runtime == BY_OPENVINO and is_quantised(file.path):
         yield (
-            "Not measured as deployed: onnxruntime is not installed, and OpenVINO rounds "
+            'Not measured as deployed: its description says runtime = "openvino", which rounds '
             "differently."
         )
     if isinstance(file, PythonModel):
@@ -38,16 +38,19 @@ def limits(record: ModelRecord) -> Iterator[str]:
     elif file.path.is_dir():
         yield "No feature similarities: a SavedModel only gives predictions."
     elif is_graph_file(file.path):
-        weights = digest(record)
-        known = (missing_gradients(record, weights, s) for s in (STUDY_SIDE, record.input_size))
-        yield from _gradients(next((each for each in known if each is not None), None))
+        yield from _of_graph(conversion(record, digest(record), STUDY_SIDE, record.input_size))
 
 
-def _gradients(missing: tuple[str, ...] | None) -> Iterator[str]:
-    if missing is None:
+def _of_graph(converted: Conversion | None) -> Iterator[str]:
+    if converted is None:
         yield "Gradient support is checked when the model is first used."
-    elif missing:
+    elif converted.refusal:
         yield (
-            f"No gradients: {', '.join(missing)} cannot be differentiated here. Square is the only "
-            "attack, and there are no heat maps."
+            f"Predictions only, by onnxruntime: {converted.refusal}. There are no feature "
+            "similarities and no heat maps, and Square is the only attack."
+        )
+    elif converted.missing:
+        yield (
+            f"No gradients: {', '.join(converted.missing)} cannot be differentiated here. Square "
+            "is the only attack, and there are no heat maps."
         )

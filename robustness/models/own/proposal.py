@@ -31,8 +31,8 @@ class Proposal:
     ``missing`` are the keys that nothing tells. ``sources`` say what told a value that was not
     given. ``label_names`` are classes named by the file itself, which ``labels`` is to hold.
     ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images;
-    ``samples`` is what the model says of the bundled samples, by OpenVINO; ``native`` is how far a
-    quantised file's own runtime differs from that.
+    ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
+    differs from that for a quantised file.
     """
 
     name: str

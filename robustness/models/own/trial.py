@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.models.file_formats.kinds import is_graph_file, runtime
 from robustness.models.graph_files.examine import examine, use_of
-from robustness.models.graph_files.native import NativePass
+from robustness.models.graph_files.native import NativePass, as_deployed
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.forward_pass import ForwardPass
@@ -157,8 +157,9 @@ def _pass(record: ModelRecord) -> ForwardPass:
         return pass_of(StudyGraph(record, network, stages, side=side))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "network.xml"
-        stages_found = examine(record, file, side, target).stages
-        return OpenVinoPass(core().read_model(target), stages_found)
+        written = examine(record, file, side, target)
+        found = written.refusal or OpenVinoPass(core().read_model(target), written.stages)
+        return as_deployed(file, use_of(record, file, side), found)
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,17 @@ class Difference:
 
 
 def difference(record: ModelRecord, images: Floats) -> Difference | None:
-    """The difference for ``record`` on ``images`` of its own side; None if OpenVINO runs it."""
-    file, side = record.weights, record.input_size
+    """The difference for ``record`` on ``images`` of its own side.
+
+    None if OpenVINO runs it, or cannot read it.
+    """
+    file = record.weights
     if not isinstance(file, UserFile) or not runtime(file.path, file.runtime):
         return None
-    ours = _pass(record)
-    theirs = NativePass(file, use_of(record, file, side), ours)
+    theirs = _pass(record)
+    ours = theirs.by_openvino if isinstance(theirs, NativePass) else None
+    if ours is None:
+        return None
     some, others = ours(images)[0], theirs(images)[0]
     return Difference(
         theirs.engine,

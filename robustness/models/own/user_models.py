@@ -26,7 +26,6 @@ from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
-from robustness.models.file_formats.kinds import stands_in
 from robustness.models.labels import imagenet
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import (
@@ -52,9 +51,6 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
     "caffe": CAFFE,
 }
 """Keyed by the range of pixels the model was trained on, or by Keras' preprocessing mode."""
-
-STAND_IN = " (as OpenVINO computes it)"
-"""Suffix of the title of a quantised model that its own runtime does not run."""
 
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
@@ -296,7 +292,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     shape = size if isinstance(size, tuple) else (size, size)
     return ModelRecord(
         name=name,
-        label=title + (STAND_IN if stands_in(weights.path, table.runtime) else ""),
+        label=title,
         group=OWN,
         family=table.family,
         year=table.year,

@@ -11,7 +11,7 @@ from pathlib import Path
 from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError, WeightsError
 from robustness.base.text import in_bytes
-from robustness.models.file_formats.kinds import all_files, runtime
+from robustness.models.file_formats.kinds import all_files, is_quantised, runtime
 from robustness.models.model_record import (
     OFFLINE,
     OWN,
@@ -186,6 +186,8 @@ def digest(record: ModelRecord) -> str:
         )
         if by := runtime(weights.path, weights.runtime):
             use = (*use, by)  # type: ignore[assignment]
+        if weights.output != "logits" and is_quantised(weights.path):
+            use = (*use, "not rescaled")  # type: ignore[assignment]
         if weights.variant:
             use = (*use, weights.variant)  # type: ignore[assignment]
         use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustness import models
+from robustness import metrics, models
 from robustness.attacks import AttackSpec, Outcome, craft
-from robustness.base.errors import WeightsError
+from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
 from robustness.models.graph_files.study_model import Use, study_models
@@ -368,11 +369,8 @@ def test_a_tensorflow_lite_file_answers_as_its_interpreter(
     )
     native = runtime == "native" or (kind.startswith("uint8") and runtime is None)
     assert classifier.engine.startswith("tensorflow" if native else "openvino")
-    stands_in = kind == "uint8" and not native
-    assert classifier.record.label.endswith("(as OpenVINO computes it)") is stands_in
     outputs = classifier(IMAGES)
     expected = interpreted(content, IMAGES)
-    expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(outputs.probabilities, expected, atol=tolerance)
     assert outputs.features["embedding"].shape == (5, 32)
 
@@ -417,6 +415,59 @@ def test_a_damaged_tensorflow_lite_file_is_used_or_refused(models_folder: Path, 
         del content[rng.integers(100, len(content)) :]
     with contextlib.suppress(WeightsError):
         loaded(models_folder, "model.tflite", bytes(content), output="probabilities")
+
+
+# --- onnxruntime ----------------------------------------------------------------------------------
+
+
+def by_onnxruntime(content: bytes, images: Floats) -> Floats:
+    """What onnxruntime answers to each of ``images`` alone."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    pixels = images.transpose(0, 3, 1, 2).astype(np.float32)
+    return np.concatenate([session.run(None, {"image": image[None]})[0] for image in pixels])
+
+
+def test_a_quantised_onnx_file_answers_as_deployed(models_folder: Path) -> None:
+    """Its probabilities are its own, whatever they sum to; the rest comes from its graph."""
+    content = onnx.quantised_model()
+    classifier = loaded(models_folder, "model.onnx", content, output="probabilities")
+    expected = by_onnxruntime(content, IMAGES)
+    assert np.abs(expected.sum(axis=1) - 1).max() > 0.003
+    outputs = classifier(IMAGES)
+    np.testing.assert_allclose(outputs.probabilities, expected, atol=1e-6)
+    assert outputs.features["embedding"].shape == (5, 32)
+    slope = classifier.gradients(IMAGES, expected.argmax(axis=1).astype(np.int32)).gradient
+    assert np.abs(slope).max() > 0
+    assert (metrics.REGISTRY["divergence"].function(expected[:1], expected[:1]) == 0).all()
+
+
+@pytest.mark.parametrize("batch", ["n", 4])
+def test_an_operator_that_openvino_lacks_runs_in_onnxruntime(
+    models_folder: Path, batch: int | str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = onnx.quantised_model(onnx.ONLY_ONNXRUNTIME, batch=batch)
+    (models_folder / "model.onnx").write_bytes(content)
+    (models_folder / "ten.txt").write_text("\n".join(DIGITS))
+    told = ["--labels", str(models_folder / "ten.txt"), "--normalisation", "0..1"]
+    assert main.main(["models", "add", str(models_folder / "model.onnx"), *told]) == 0
+    classifier = models.load("model", side=8)
+    expected = by_onnxruntime(onnx.quantised_model(onnx.ONLY_ONNXRUNTIME), IMAGES)
+    outputs = classifier(IMAGES)
+    np.testing.assert_allclose(outputs.probabilities, expected, atol=1e-6)
+    assert outputs.features.keys() == {"answer"}
+    assert {len(rows) for rows in classifier.by_place(IMAGES).values()} == {5}
+    with pytest.raises(GradientError, match="QLinearGlobalAveragePool"):
+        _ = classifier.gradients
+    picture = Picture.of("image", IMAGES[0])
+    *_, outcome = craft(picture, classifier, AttackSpec.of("square", steps=5))
+    assert isinstance(outcome, Outcome)
+    capsys.readouterr()
+    assert main.main(["models", "--json"]) == 0
+    row = next(r for r in json.loads(capsys.readouterr().out) if r["name"] == "model")
+    assert row["engine"] == "onnxruntime"
+    assert any("QLinearGlobalAveragePool" in limit for limit in row["limits"])
 
 
 # --- used like any other --------------------------------------------------------------------------

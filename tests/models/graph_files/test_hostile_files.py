@@ -15,8 +15,9 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
+from robustness.base.limited_worker import WorkerLateError
 from robustness.models.graph_files import examine
-from robustness.models.own import user_models
+from robustness.models.own import beside, user_models
 from tests.support import onnx_files as onnx
 from tests.support.user_models import describe
 
@@ -209,6 +210,59 @@ def with_a_cycle() -> bytes:
     return onnx.small_model(before=steps, first="b")
 
 
+def odd_location() -> bytes:
+    """Weights that lie in another file, whose entry no writer would serialise so."""
+    weights = onnx.small_weights()
+    shape = weights.pop("w3").shape
+    entry = onnx.message((2, "short.data"), (1, "location"))
+    dims = [(1, size) for size in shape]
+    odd = onnx.message(*dims, (2, onnx.FLOAT), (8, "w3"), (13, entry), (14, 1))
+    tensors = [onnx.tensor(name, array) for name, array in weights.items()]
+    answer = onnx.value("answer", ["n", 10])
+    return onnx.model(onnx.small_nodes(), [onnx.IMAGE], [answer], [*tensors, odd])
+
+
+def only_onnxruntime(*after: bytes) -> bytes:
+    """A quantised network that OpenVINO cannot read, with nodes from "answer" to "shares"."""
+    return onnx.quantised_model(onnx.ONLY_ONNXRUNTIME, after)
+
+
+def endless_in_onnxruntime() -> bytes:
+    body = onnx.graph(
+        [onnx.node("Identity", ["going"], ["go"]), onnx.node("Identity", ["value"], ["out"])],
+        [
+            onnx.value("turn", [], onnx.INT64),
+            onnx.value("going", [], onnx.BOOL),
+            onnx.value("value", ["n", 10]),
+        ],
+        [onnx.value("go", [], onnx.BOOL), onnx.value("out", ["n", 10])],
+    )
+    steps = [
+        onnx.node("Constant", [], ["turns"], value=np.array(2**62, np.int64)),
+        onnx.node("Constant", [], ["true"], value=np.array(True)),
+        onnx.node("Loop", ["turns", "true", "answer"], ["shares"], body=body),
+    ]
+    return only_onnxruntime(*steps)
+
+
+def large_in_onnxruntime() -> bytes:
+    """40 GB for an image."""
+    steps = [
+        onnx.node("Constant", [], ["shape"], value=np.array([10**9, 10], np.int64)),
+        onnx.node("Expand", ["answer", "shape"], ["large"]),
+        onnx.node("ReduceMean", ["large"], ["shares"], axes=[0], keepdims=1),
+    ]
+    return only_onnxruntime(*steps)
+
+
+def random_in_onnxruntime() -> bytes:
+    return only_onnxruntime(
+        onnx.node("RandomUniformLike", ["answer"], ["noise"]),
+        onnx.node("Add", ["answer", "noise"], ["sum"]),
+        onnx.node("Softmax", ["sum"], ["shares"], axis=1),
+    )
+
+
 SOUND = onnx.small_model()
 
 BYTES: dict[str, tuple[bytes, str]] = {
@@ -286,6 +340,13 @@ BYTES: dict[str, tuple[bytes, str]] = {
     "weights of a device": (external("/dev/zero"), "outside of its folder"),
     "weights behind a link": (external("link.data"), "outside of its folder"),
     "too few weights": (external("short.data"), "does not match the byte size"),
+    "weights in an odd entry": (odd_location(), "cannot be found in its bytes"),
+    "an endless Loop in onnxruntime": (endless_in_onnxruntime(), "holds Loop"),
+    "40 GB in onnxruntime": (large_in_onnxruntime(), "onnxruntime cannot compute it"),
+    "random numbers in onnxruntime": (
+        random_in_onnxruntime(),
+        "its answers to the same image differ",
+    ),
 }
 
 
@@ -303,6 +364,19 @@ def test_a_file_that_cannot_be_used_is_refused_with_a_sentence(
     assert time.monotonic() - begun < 30
 
 
+def test_a_digest_takes_time_in_proportion_to_the_file(models_folder: Path) -> None:
+    """Ten megabytes of fields take as long as ten megabytes of weights."""
+    (models_folder / "model.onnx").write_bytes(b"\x08\x01" * 5 * 10**6)
+    describe(models_folder, path="model.onnx")
+    user_models.refresh()
+    record = models.REGISTRY["digits"]
+    begun = time.process_time()
+    models.digest(record)
+    assert models.state(record).ready, "nobody has examined it"
+    assert beside.licence_told(models_folder / "model.onnx") == ""
+    assert time.process_time() - begun < 1
+
+
 @pytest.mark.parametrize("what", [deep_ifs, functions_in_functions])
 def test_a_graph_without_end_is_given_up(
     models_folder: Path, monkeypatch: pytest.MonkeyPatch, what: Callable[[], bytes]
@@ -310,6 +384,23 @@ def test_a_graph_without_end_is_given_up(
     monkeypatch.setattr(examine, "SECONDS", 2)
     (models_folder / "model.onnx").write_bytes(what())
     refusal(models_folder)
+
+
+def test_a_busy_machine_says_nothing_of_the_file(
+    models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (models_folder / "model.onnx").write_bytes(SOUND)
+
+    class LateWorker(examine.Worker):
+        def ask(self, *_args: Any, **_limits: Any) -> bytes:
+            raise WorkerLateError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(examine, "Worker", LateWorker)
+        with pytest.raises(WeightsError, match="the machine is busy"):
+            examined(models_folder)
+    assert models.state(models.REGISTRY["digits"]).ready
+    assert examined(models_folder)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".xml"])

@@ -256,7 +256,7 @@ def test_a_cache_that_cannot_be_written_costs_a_conversion(
         assert_right(asked.forward(), expected)
         assert asked.times == times
     assert [path.name for path in closed.iterdir()] == ["file"]
-    assert kept.refusal(RECORD, "w", SIDE) == ""
+    assert kept.conversion(RECORD, "w", SIDE) is None
 
 
 def test_threads_that_need_it_at_once_convert_it_once(
@@ -333,5 +333,7 @@ def test_a_refusal_is_kept_as_well(
         assert isinstance(forward, TensorFlowPass)
         np.testing.assert_array_equal(forward(images(5))[0], expected)
     assert len(refused) == 1, "tried once"
-    assert kept.refusal(RECORD, "w", SIDE) == "no rule for it"
-    assert kept.refusal(RECORD, "others", SIDE) == ""
+    converted = kept.conversion(RECORD, "w", SIDE)
+    assert converted is not None
+    assert converted.refusal == "no rule for it"
+    assert kept.conversion(RECORD, "others", SIDE) is None

@@ -46,7 +46,8 @@ def started_anew(folder: Path, **changes: Any) -> Classifier:
 
 def refusal() -> str:
     record = models.REGISTRY["digits"]
-    return kept.refusal(record, models.digest(record), 8)
+    converted = kept.conversion(record, models.digest(record), 8)
+    return converted.refusal if converted else ""
 
 
 def answers(network: Any, pictures: NDArray[np.float32] = PICTURES) -> NDArray[np.float32]:
