@@ -190,4 +190,6 @@ def _say(found: Proposal) -> None:
             f"{found.native.agreement:.1%} of the images, and its probabilities differ by up to "
             f"{found.native.largest:.2f}"
         )
+    if found.warning:
+        console.remark(f"robustness: {found.warning}")
     console.say(found.toml.rstrip())

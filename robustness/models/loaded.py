@@ -89,8 +89,8 @@ class Loaded:
             return self._built_of_code(key, record, file)
         if isinstance(file, UserFile) and is_graph_file(file.path):
             save = partial(examine, record, file, side)
-            found = file_pass(record, weights, side, choice.precision, save)
-            forward = as_deployed(file, use_of(record, file, side), found)
+            by_openvino = file_pass(record, weights, side, choice.precision, save)
+            forward = as_deployed(file, use_of(record, file, side), by_openvino)
         else:
             forward = forward_pass(record, weights, side, choice, graph)
         memory.give_back(garbage=bool(graphs))  # what is converted already leaves none

@@ -64,6 +64,8 @@ def show(found: Proposal) -> None:
             plain(f"{better.name} is clearly better than the chosen normalisation."),
             icon=":material/warning:",
         )
+    if found.warning:
+        st.warning(plain(found.warning), icon=":material/warning:")
     if found.samples:
         st.markdown("Predictions for the bundled images:")
         samples = [

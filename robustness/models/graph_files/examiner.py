@@ -37,7 +37,7 @@ from robustness.models.graph_files.study_model import (
     study_models,
 )
 from robustness.models.in_tensorflow.replay.graph import Operations, simplified
-from robustness.models.in_tensorflow.user_network import OTHER_OUTPUTS, are_logits
+from robustness.models.in_tensorflow.user_network import NOT_FINITE, OTHER_OUTPUTS, are_logits
 from robustness.models.inference.compiled import MOST, SOONEST
 from robustness.models.inference.forward_pass import F32
 from robustness.models.inference.kept import Written
@@ -71,14 +71,14 @@ def answer(head: bytes, _data: bytes) -> bytes:
         _check_external(path)
         if "to" not in asked:
             shape = tuple(asked["shape"]) if asked["shape"] else None
-            found = _facts(path, shape, asked)
+            reply = _facts(path, shape, asked)
         else:
-            found = asdict(_written(path, _use(asked["use"]), asked))
+            reply = asdict(_written(path, _use(asked["use"]), asked))
     except UnusableError as error:
-        found = {"problem": str(error)}
+        reply = {"problem": str(error)}
     except OSError as error:
-        found = {"unwritten": str(error)}
-    return json.dumps(found).encode()
+        reply = {"unwritten": str(error)}
+    return json.dumps(reply).encode()
 
 
 def _check_external(path: Path) -> None:
@@ -111,11 +111,11 @@ def _written(path: Path, use: Use, asked: Mapping[str, Any]) -> Written:
 def _check_graph(path: Path, error: OpenVinoError) -> None:
     """Raises ``UnusableError`` for an ONNX file that only onnxruntime reads, and without limits."""
     try:
-        found = graph_facts(path)
+        graph = graph_facts(path)
     except ProtobufError:
         raise error from None
-    check_count(found.nodes)
-    check_loops(found.loops)
+    check_count(graph.nodes)
+    check_loops(graph.loops)
 
 
 def _use(told: dict[str, Any]) -> Use:
@@ -139,6 +139,8 @@ def examined(path: Path, use: Use, target: Path) -> StudyModel:
     images = _images(use.side)
     answers = _asked(found, images, 1)
     _check_answers(answers[0], use)
+    for values in answers[1:]:
+        _check_finite(values)
     if not _agree(answers, _asked(found, images, 1, MOST)):
         raise UnusableError(_RANDOM)
     kept = _for_any_batch(make, images, answers) or found
@@ -202,30 +204,31 @@ def _facts(path: Path, shape: Shape | None, asked: Mapping[str, Any]) -> dict[st
         _check_graph(path, error)
         with _native(ONNXRUNTIME, str(error)):
             session = session_maker(path, ONNXRUNTIME)()
-            found = native_facts(session, shape)
             return _with_logits(
-                found, lambda use: native_answers(session, _images(use.side), use), asked
+                native_facts(session, shape),
+                lambda use: native_answers(session, _images(use.side), use),
+                asked,
             )
 
 
 def _with_logits(
-    found: Facts, ask: Callable[[Use], Floats], asked: Mapping[str, Any]
+    graph: Facts, ask: Callable[[Use], Floats], asked: Mapping[str, Any]
 ) -> dict[str, Any]:
-    if found.shape is None or found.classes is None:
-        return {**asdict(found), "logits": None}
+    if graph.shape is None or graph.classes is None:
+        return {**asdict(graph), "logits": None}
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     use = Use(
-        max(found.shape),
-        found.shape,
+        max(graph.shape),
+        graph.shape,
         plain,
         True,
-        found.classes,
+        graph.classes,
         False,
         output=Quantisation(**asked["output"]) if asked["output"] else None,
         quantised=asked["quantised"],
     )
     answers = ask(use)
-    return {**asdict(found), "logits": are_logits(answers, _is_distribution(answers, use))}
+    return {**asdict(graph), "logits": are_logits(answers, _is_distribution(answers, use))}
 
 
 def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
@@ -266,8 +269,7 @@ def _agree(some: list[Floats], others: list[Floats]) -> bool:
 
 def _check_answers(answers: Floats, use: Use) -> None:
     """Raises ``UnusableError`` where the rows are not what the description says they are."""
-    if not np.isfinite(answers).all():
-        raise UnusableError("its answer to an image is not finite (NaN or infinity)")
+    _check_finite(answers)
     distribution = _is_distribution(answers, use)
     if use.logits and distribution and not use.quantised:
         raise UnusableError(
@@ -279,6 +281,11 @@ def _check_answers(answers: Floats, use: Use) -> None:
             f"its output is not a distribution over the classes (the values of an image sum to "
             f"{answers[0].sum():.3g}, the least is {answers[0].min():.3g}); {OTHER_OUTPUTS}"
         )
+
+
+def _check_finite(values: Floats) -> None:
+    if not np.isfinite(values).all():
+        raise UnusableError(NOT_FINITE)
 
 
 def _is_distribution(answers: Floats, use: Use) -> bool:

@@ -40,15 +40,15 @@ _TINY = 1e-12
 Array = NDArray[Any]
 
 
-def as_deployed(file: UserFile, use: Use, found: ForwardPass | str) -> ForwardPass:
+def as_deployed(file: UserFile, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:
     """The pass of ``file`` by the runtime it was made for, if that is not OpenVINO.
 
-    ``found`` is its pass by OpenVINO, or why there is none.
+    ``by_openvino`` is its pass by OpenVINO, or why there is none.
     """
-    if isinstance(found, str):
-        return NativePass(file.path, ONNXRUNTIME, use, found)
+    if isinstance(by_openvino, str):
+        return NativePass(file.path, ONNXRUNTIME, use, by_openvino)
     package = runtime(file.path, file.runtime)
-    return NativePass(file.path, package, use, found) if package else found
+    return NativePass(file.path, package, use, by_openvino) if package else by_openvino
 
 
 class NativePass:
@@ -171,9 +171,9 @@ def _onnx(path: Path) -> RuntimeSession:
     return RuntimeSession(run, sizes, np.dtype(_ONNX_KINDS.get(first.type, np.float32)))
 
 
-def native_facts(session: RuntimeSession, given: Shape | None) -> Facts:
-    """Facts of the file of ``session``; ``given`` is its input's shape if that is free."""
-    whole, shape = session.kind.kind in "iu", input_shape(session.sizes, given)
+def native_facts(session: RuntimeSession, default: Shape | None) -> Facts:
+    """Facts of the file of ``session``; ``default`` is its input's shape if that is free."""
+    whole, shape = session.kind.kind in "iu", input_shape(session.sizes, default)
     if shape is None:
         return Facts(None, None, whole)
     sizes = (1, 3, *shape) if session.channels_second else (1, *shape, 3)

@@ -127,15 +127,15 @@ def facts(read: Any, given: Shape | None) -> Facts:
     return Facts(shape, only_count(map(_classes, single.outputs)), whole)
 
 
-def input_shape(sizes: Sequence[int | None], given: Shape | None) -> Shape | None:
-    """Height and width of the image that an input of ``sizes`` takes, else those ``given``.
+def input_shape(sizes: Sequence[int | None], default: Shape | None) -> Shape | None:
+    """Height and width of the image that an input of ``sizes`` takes, else ``default``.
 
     Raises ``UnusableError`` for an image that is too large.
     """
-    known = [size for size in sizes[1:] if size not in (None, 1, 3)]
-    if len(set(known)) == 1:  # the other side may be free
-        known = [known[0]] * 2
-    height, width = known if len(known) == 2 else given or (0, 0)
+    sides = [size for size in sizes[1:] if size not in (None, 1, 3)]
+    if len(set(sides)) == 1:  # the other side may be free
+        sides = [sides[0]] * 2
+    height, width = sides if len(sides) == 2 else default or (0, 0)
     if not height or not width:
         return None
     if max(height, width) > MAX_SIDE:

@@ -41,9 +41,19 @@ _FREE_BYTES = 32 * 2**20  # a small file of zeros may shrink a lot and is harmle
 _ANSWER = "answer"
 
 
+NOT_FINITE = (
+    "its output for an image is not finite (NaN or infinity), as with damaged weights; train or "
+    "save it again"
+)
+
 OTHER_OUTPUTS = (
     'if these are logits, write output = "logits"; if they come from a sigmoid, export the model '
     "without it"
+)
+
+SIGMOID = (
+    "Its outputs all lie between 0 and 1, as after a sigmoid: taken as logits they give nearly "
+    "equal probabilities. Export the model without the sigmoid."
 )
 
 
@@ -290,6 +300,8 @@ def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
         raise WeightsError(
             f"the model fails on an image of its own size ({type(error).__name__})."
         ) from error
+    if not np.isfinite(answers).all():
+        raise WeightsError(f"{NOT_FINITE}.")
     if not np.allclose(answers, again, rtol=0, atol=_AGREEMENT * max(1.0, np.abs(answers).max())):
         raise WeightsError(
             "its answers to the same image differ, as if it drew random numbers; export it without "

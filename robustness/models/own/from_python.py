@@ -17,13 +17,19 @@ from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
 from robustness.models.graph_files.study_model import Use
-from robustness.models.in_tensorflow.user_network import is_distribution
+from robustness.models.in_tensorflow.user_network import SIGMOID, are_logits, is_distribution
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import OWN, REGISTRY, ModelRecord
-from robustness.models.own import user_models
+from robustness.models.own import package, user_models
 from robustness.models.own.beside import normalisation_told
 from robustness.models.own.label_files import check_names, labels_of
-from robustness.models.own.proposal import IMAGENET_LABELS, are_imagenet, propose
+from robustness.models.own.proposal import (
+    IMAGENET_LABELS,
+    are_imagenet,
+    output_warning,
+    propose,
+    read_facts,
+)
 from robustness.models.own.trial import value_of
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.calls import Caller, Floats
@@ -120,14 +126,25 @@ def _label_file(name: str, names: Sequence[str]) -> str:
 def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
     known = {key: value for key, value in values.items() if value is not None}
     described: dict[str, Any] = {"path": str(path), **known}
+    warning = ""
     if missing := _missing(described):
         found = propose(path, known, name=name)
+        warning = found.warning
         described = {**found.values, "path": str(path)}
         if found.label_names:
             described["labels"] = _label_file(name, found.label_names)
         if missing := _missing(described):
             raise _asked_for(name, missing, "the file")
+    elif described.get("output") == "logits":
+        facts = read_facts(package.model_file(path), described["input_size"])
+        warning = output_warning(facts, described["output"])
+    _warn(name, warning)
     return _record(name, described)
+
+
+def _warn(name: str, warning: str) -> None:
+    if warning:
+        warnings.warn(f"{name}: {warning}", ModelWarning, stacklevel=5)
 
 
 def _missing(values: Mapping[str, Any]) -> str:
@@ -232,3 +249,5 @@ def _check_output(name: str, use: Use, answers: Floats) -> None:
         raise ParameterError(f'{name}: expected logits, got probabilities: say "probabilities".')
     if wrong := problem(use, answers, len(answers)):
         raise ParameterError(f"{name}: {wrong}.")
+    if use.logits and are_logits(answers, False) is None:
+        _warn(name, SIGMOID)

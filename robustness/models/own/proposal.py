@@ -13,7 +13,7 @@ from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
 from robustness.models.file_formats.kinds import FORMATS, is_graph_file
 from robustness.models.graph_files.examine import told
-from robustness.models.in_tensorflow.user_network import keras_told
+from robustness.models.in_tensorflow.user_network import SIGMOID, keras_told
 from robustness.models.labels import Labels, folded, imagenet
 from robustness.models.model_record import ModelRecord
 from robustness.models.own import beside, entry, package, trial, user_models
@@ -32,7 +32,7 @@ class Proposal:
     given. ``label_names`` are classes named by the file itself, which ``labels`` is to hold.
     ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images;
     ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
-    differs from that for a quantised file.
+    differs from that for a quantised file. ``warning`` says why a given value may be wrong.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Proposal:
     tried_on: int = 0
     samples: Sequence[Mapping[str, Any]] = ()
     native: trial.Difference | None = None
+    warning: str = ""
 
     @property
     def toml(self) -> str:
@@ -65,6 +66,7 @@ class Proposal:
             "tried_on": self.tried_on,
             "samples": [dict(answer) for answer in self.samples],
             "native": asdict(self.native) if self.native else None,
+            "warning": self.warning,
         }
 
     @staticmethod
@@ -81,6 +83,7 @@ class Proposal:
             document["tried_on"],
             document["samples"],
             trial.Difference(**document["native"]) if document["native"] else None,
+            warning=document["warning"],
         )
 
     def write(self, kept_in: Path | None = None) -> Path:
@@ -122,10 +125,9 @@ def propose(
     name = name or name_of(path)
     values: dict[str, Any] = {"path": _relative(path)}
     sources: dict[str, str] = {}
-    read = told if is_graph_file(path) else keras_told
     side = package.jatic_side(package.jatic(path))
     said("reading the file")
-    facts = read(path, _shape(given.get("input_size", side)))
+    facts = read_facts(path, given.get("input_size", side))
     if facts["shape"] is not None:
         size = values["input_size"] = user_models.size_of(*facts["shape"])
         sources["input_size"] = package.JATIC if size == side else "the file"
@@ -149,8 +151,21 @@ def propose(
     kind = FORMATS.get(path.suffix.lower(), "Keras")
     values = _ordered(values)
     missing = tuple(key for key in user_models.REQUIRED if key not in values)
-    proposal = Proposal(name, kind, values, missing, sources, names)
+    warning = output_warning(facts, values.get("output"))
+    proposal = Proposal(name, kind, values, missing, sources, names, warning=warning)
     return proposal if set(missing) - {"normalisation"} else _tried(proposal, images, said)
+
+
+def read_facts(path: Path, size: Any) -> dict[str, Any]:
+    """Facts of the file ``path``, as ``told`` has them; ``size`` is its ``input_size``."""
+    read = told if is_graph_file(path) else keras_told
+    return read(path, _shape(size))
+
+
+def output_warning(facts: Mapping[str, Any], output: Any) -> str:
+    """Why the ``output`` of a file with these ``facts`` may be wrong; empty if nothing says so."""
+    computed = facts["shape"] is not None and facts["classes"] is not None
+    return SIGMOID if output == "logits" and computed and facts["logits"] is None else ""
 
 
 def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None]) -> Proposal:

@@ -158,8 +158,8 @@ def _pass(record: ModelRecord) -> ForwardPass:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "network.xml"
         written = examine(record, file, side, target)
-        found = written.refusal or OpenVinoPass(core().read_model(target), written.stages)
-        return as_deployed(file, use_of(record, file, side), found)
+        by_openvino = written.refusal or OpenVinoPass(core().read_model(target), written.stages)
+        return as_deployed(file, use_of(record, file, side), by_openvino)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustness import models
+from robustness import api, models
+from robustness.base.errors import ModelWarning
 from robustness.commands import main
 from robustness.models.file_formats.tflite_file import Quantisation
 from robustness.models.in_tensorflow.runtime import keras
@@ -176,6 +177,15 @@ def test_sigmoids_are_not_taken_for_logits(
         assert run("add", file, "--labels", "colours.txt", "--normalisation", "0..1") == 2
         assert "if they come from a sigmoid" in capsys.readouterr().err
     assert not (folder / "models.toml").exists()
+    (folder / "models.toml").touch()
+    table: dict[str, Any] = {"labels": "colours.txt", "input_size": 8, "normalisation": "0..1"}
+    for file in ("sigmoids.onnx", "sigmoids.keras"):
+        options = ["--labels", "colours.txt", "--normalisation", "0..1", "--output", "logits"]
+        assert run("add", file, *options, "--dry-run") == 0
+        assert "as after a sigmoid" in capsys.readouterr().err
+        with pytest.warns(ModelWarning, match="as after a sigmoid"):
+            api.add_model("sigmoids", folder / file, output="logits", **table)
+        api.remove_model("sigmoids")
 
 
 def test_an_input_of_whole_numbers_takes_the_values_of_pixels(

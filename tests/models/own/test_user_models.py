@@ -393,6 +393,12 @@ def random_saved_model(models_folder: Path) -> None:
     network.export(models_folder / "digits.keras", verbose=False)
 
 
+def with_nan(models_folder: Path) -> None:
+    network = small_network()
+    network.get_layer("head").bias.assign(np.full(10, np.nan))
+    network.save(models_folder / "digits.keras")
+
+
 def a_pipe(models_folder: Path) -> None:
     os.mkfifo(models_folder / "digits.keras")
 
@@ -419,6 +425,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "an unknown layer": (saved(), {"features": ["conv9"]}, "no layer 'conv9'.*pool2"),
     "no SavedModel": (not_a_saved_model, {}, "cannot be used as a SavedModel"),
     "random numbers": (random_saved_model, {}, "answers to the same image differ"),
+    "NaN": (with_nan, {}, "not finite"),
     "a pipe": (a_pipe, {}, "cannot be read: it is a pipe or device"),
     "a SavedModel with a pipe": (a_pipe_within, {}, "holds a pipe, a device or a broken link"),
 }

@@ -19,6 +19,7 @@ from robustness.attacks.perform import attack
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import (
     GradientError,
+    ModelWarning,
     ParameterError,
     RobustnessError,
     UnknownNameError,
@@ -95,7 +96,8 @@ def test_probabilities_and_logits_are_told_apart_or_asked_for() -> None:
         assert weights.output == name
     with pytest.raises(ParameterError, match=r"expected output=.*sigmoid, leave it out"):
         api.add_model("c", lambda pixels: pixels.mean((1, 2)), **DESCRIBED)
-    api.add_model("c", lambda pixels: pixels.mean((1, 2)), output="logits", **DESCRIBED)
+    with pytest.warns(ModelWarning, match="as after a sigmoid"):
+        api.add_model("c", lambda pixels: pixels.mean((1, 2)), output="logits", **DESCRIBED)
     with pytest.raises(ParameterError, match="got probabilities"):
         api.add_model("d", probabilities, output="logits", **DESCRIBED)
     with pytest.raises(ParameterError, match='say output="logits"'):
