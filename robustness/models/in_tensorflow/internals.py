@@ -16,19 +16,6 @@ CHECKED_WITH = {"keras": "3.15.1", "tensorflow": "2.21.0", "openvino": "2026.4.1
 # --- Keras ----------------------------------------------------------------------------------------
 
 
-def keep_kernels(keras: Any) -> None:
-    """Replaces ``keras.backend.clear_session``, which Streamlit calls after every script run.
-
-    It discards the prepared kernels of every loaded model: SqueezeNet's next gradient pass took
-    1.5 s instead of 0.05 s. Models here live as long as the process.
-    """
-    keras.backend.clear_session = _do_nothing
-
-
-def _do_nothing() -> None:
-    pass
-
-
 def layer_output(network: Any, layer: Any) -> Any:
     """The output of ``layer`` within the functional ``network``; None unless it is used once there.
 

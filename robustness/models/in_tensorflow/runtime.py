@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from robustness.models.in_tensorflow.internals import keep_kernels
 from robustness.models.memory import use_returnable_memory
 
 _importing = threading.Lock()
@@ -60,7 +59,6 @@ def keras() -> Any:
     tensorflow()
     import keras as keras_module
 
-    keep_kernels(keras_module)
     return keras_module
 
 

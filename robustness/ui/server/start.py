@@ -8,15 +8,20 @@ from streamlit import config
 
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
-from robustness.ui.server.streamlit_internals import keep_shared_caches, send_all_of_fragments
+from robustness.ui.server.streamlit_internals import (
+    keep_kernels,
+    keep_shared_caches,
+    send_all_of_fragments,
+)
 
 _MEGABYTE = 2**20
 
 
 def settle() -> None:
-    """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches and to
-    unsent messages."""
+    """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches, to
+    Keras and to unsent messages."""
     keep_shared_caches()
+    keep_kernels()
     send_all_of_fragments()
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()

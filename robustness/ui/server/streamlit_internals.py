@@ -15,7 +15,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner import get_script_run_ctx, script_runner
 from streamlit.runtime.state.query_params import EMBED_QUERY_PARAMS_KEYS, sanitize_query_string
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
@@ -49,6 +49,15 @@ def send_all_of_fragments() -> None:
         drop(queue, retain_lifecycle_msgs, None if fragment_ids_this_run is None else [])
 
     ForwardMsgQueue.clear = clear  # type: ignore[method-assign, assignment]
+
+
+def keep_kernels() -> None:
+    """Leave Keras as it is after a script has run; Streamlit clears its session.
+
+    That discards the prepared kernels of every loaded model, which live as long as the process:
+    SqueezeNet's next gradient pass took 1.5 s instead of 0.05 s.
+    """
+    script_runner._clean_problem_modules = lambda: None
 
 
 def stay_off_the_network() -> None:
