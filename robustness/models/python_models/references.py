@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -36,15 +38,28 @@ def source_of(reference: str, folder: Path) -> Path:
     return Path(origin)
 
 
+@contextmanager
+def _last_searched(folder: Path) -> Iterator[None]:
+    """Has Python look for modules in ``folder``, too, after everywhere else."""
+    place = str(folder)
+    if place in sys.path:
+        yield
+        return
+    sys.path.append(place)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the module removed it itself
+            sys.path.remove(place)
+
+
 def imported(reference: str, source: Path, folder: Path) -> Any:
     """What ``module:name`` names; the module is imported anew once its ``source`` has changed.
 
     Raises ``WeightsError`` where that fails.
     """
     module, _, name = reference.partition(":")
-    with _importing:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
+    with _importing, _last_searched(folder):
         try:
             now = file_digest(source, "sha256:")
             found: Any = importlib.import_module(module)

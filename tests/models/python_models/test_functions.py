@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -309,8 +310,9 @@ def described(folder: Path, module: str, text: str, **changes: Any) -> models.Mo
 def test_a_function_is_loaded_by_the_name_of_its_module(models_folder: Path) -> None:
     record = described(models_folder, "answers_of_one", MODULE.format(1), batch=2)
     assert models.state(record).ready
-    before = models.digest(record)
+    before, path = models.digest(record), list(sys.path)
     classifier = api.load_model("digits")
+    assert sys.path == path
     assert classifier(colour(0.5, 0.5, 0.5)).probabilities.argmax() == 9
     changed = described(models_folder, "answers_of_one", MODULE.format("50 * np.eye(10)[9]"))
     assert models.digest(changed) != before
