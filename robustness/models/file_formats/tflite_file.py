@@ -24,8 +24,8 @@ _SCALES, _ZERO_POINTS = 2, 3
 _QUANTISED_TYPES = {3: (0, 255), 9: (-128, 127), 7: (-32768, 32767), 17: (-8, 7)}
 """Codes of uint8, int8, int16 and int4, with their ranges."""
 
-_MOST = 100_000
-"""Elements of a list that are read: far more than a network has tensors."""
+_MOST_TABLES = 20_000
+"""Tables of a list that are read: a network has at most a few thousand tensors."""
 
 
 class TfliteError(ValueError):
@@ -118,6 +118,8 @@ class _Table:
     def tables(self, field: int) -> Iterator[_Table]:
         """The tables of the list that the field points to."""
         start, count = self._list(field)
+        if count > _MOST_TABLES:
+            raise TfliteError("a list that is too long")
         for place in range(start, start + 4 * count, 4):
             yield _Table(self._file, place + self._number("I", place))
 
@@ -131,10 +133,7 @@ class _Table:
         if place is None:
             return 0, 0
         start = place + self._number("I", place)
-        count = self._number("I", start)
-        if count > _MOST:
-            raise TfliteError("a list that is too long")
-        return start + 4, count
+        return start + 4, self._number("I", start)
 
     def _field(self, field: int) -> int | None:
         entry = 4 + 2 * field

@@ -6,6 +6,7 @@ It is started by ``graph_files.examine``.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -50,7 +51,7 @@ SIMPLEX_TOLERANCE = 1e-3
 _AGREEMENT = 1e-4
 """Largest difference between answers to the same image, relative to the largest of them."""
 
-_FEW_THREADS = {"INFERENCE_PRECISION_HINT": F32, "INFERENCE_NUM_THREADS": 2}
+_THREADS = "2"
 """Each thread takes memory."""
 
 _RANDOM = "its answers to the same image differ, as if it drew random numbers"
@@ -245,7 +246,8 @@ def _asked(
 ) -> list[Floats]:
     """Every output for ``images``, ``rows`` at a time: the file's own answer, and the features."""
     try:
-        compiled = core().compile_model(model.raw, "CPU", {**options, **_FEW_THREADS})
+        few = {"INFERENCE_PRECISION_HINT": F32, "INFERENCE_NUM_THREADS": _THREADS}
+        compiled = core().compile_model(model.raw, "CPU", {**options, **few})
         parts = []
         for start in range(0, len(images), rows):
             outputs = compiled(images[start : start + rows]).values()
@@ -297,5 +299,6 @@ def _is_distribution(answers: Floats, use: Use) -> bool:
 
 
 if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = _THREADS
     core()  # OpenVINO itself is not under a file's limit
     serve(answer)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import GradientError
-from robustness.models.file_formats.kinds import ONNXRUNTIME, TENSORFLOW, runtime
+from robustness.base.errors import GradientError, WeightsError
+from robustness.models.file_formats.kinds import BY_OPENVINO, ONNXRUNTIME, TENSORFLOW, runtime
 from robustness.models.file_formats.tflite_file import Quantisation
 from robustness.models.graph_files.study_model import (
     Facts,
@@ -28,12 +28,13 @@ from robustness.models.graph_files.study_model import (
 )
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.runtime import tflite_interpreter
+from robustness.models.inference.compiled import thread_share
 from robustness.models.inference.forward_pass import Floats, ForwardPass
 from robustness.models.model_record import UserFile
 from robustness.models.preparation import factors, resizing
 
 STAGE = "answer"
-"""The only features of a file whose graph OpenVINO cannot read are its probabilities."""
+"""The only features of a model without a graph are its probabilities."""
 
 _TINY = 1e-12
 
@@ -43,9 +44,12 @@ Array = NDArray[Any]
 def as_deployed(file: UserFile, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:
     """The pass of ``file`` by the runtime it was made for, if that is not OpenVINO.
 
-    ``by_openvino`` is its pass by OpenVINO, or why there is none.
+    ``by_openvino`` is its pass by OpenVINO, or why there is none. Raises ``WeightsError`` where
+    there is none and its description asks for OpenVINO.
     """
     if isinstance(by_openvino, str):
+        if file.runtime == BY_OPENVINO:
+            raise WeightsError(f"{file.path.name} cannot be used: {by_openvino}.")
         return NativePass(file.path, ONNXRUNTIME, use, by_openvino)
     package = runtime(file.path, file.runtime)
     return NativePass(file.path, package, use, by_openvino) if package else by_openvino
@@ -155,6 +159,7 @@ def _onnx(path: Path) -> RuntimeSession:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # it raises what it logs
+    options.intra_op_num_threads = thread_share()
     options.add_session_config_entry("session.load_model_format", "ONNX")
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)

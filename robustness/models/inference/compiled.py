@@ -22,6 +22,12 @@ MOST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "THROUGHPUT"}
 """Several inferences at once, each on few cores: the most images a second."""
 
 
+def thread_share() -> int:
+    """The threads that one inference may take; 0 for all. Ray sets it to a worker's share."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() else 0
+
+
 class Compiled:
     """A model whose first input is images; thread-safe."""
 
@@ -30,9 +36,8 @@ class Compiled:
     ) -> None:
         """``rows`` is the number of images in one inference."""
         asked = {**options, "INFERENCE_PRECISION_HINT": precision}
-        threads = os.environ.get("OMP_NUM_THREADS", "")
-        if threads.isdecimal() and int(threads) > 0:  # Ray sets it to a worker's share
-            asked["INFERENCE_NUM_THREADS"] = int(threads)
+        if threads := thread_share():
+            asked["INFERENCE_NUM_THREADS"] = threads
         self._model = core().compile_model(model, "CPU", asked)
         self.rows = rows
         self._idle: list[Any] = []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import AnswerError, GradientError, WeightsError
 from robustness.models.graph_files.examine import use_of
-from robustness.models.graph_files.native import native_probabilities, prepared
+from robustness.models.graph_files.native import STAGE, native_probabilities, prepared
 from robustness.models.graph_files.study_model import Use
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.user_network import is_distribution
@@ -20,9 +20,6 @@ from robustness.models.python_models.calls import Ask, Caller
 from robustness.models.python_models.record import PythonModel
 from robustness.models.python_models.steadiness import warn_if_unsteady
 from robustness.pictures.picture import image_digest
-
-STAGE = "answer"
-"""The only features of a function are its probabilities, as of a SavedModel."""
 
 
 class FunctionPass:

@@ -468,6 +468,8 @@ def test_an_operator_that_openvino_lacks_runs_in_onnxruntime(
     row = next(r for r in json.loads(capsys.readouterr().out) if r["name"] == "model")
     assert row["engine"] == "onnxruntime"
     assert any("QLinearGlobalAveragePool" in limit for limit in row["limits"])
+    with pytest.raises(WeightsError, match="QLinearGlobalAveragePool"):
+        loaded(models_folder, "model.onnx", output="probabilities", runtime="openvino")
 
 
 # --- used like any other --------------------------------------------------------------------------
