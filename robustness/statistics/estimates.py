@@ -76,9 +76,10 @@ def flag_shares(total: NDArray[np.intp], n: NDArray[np.intp]) -> Estimates:
     return Estimates(mean, *flag_bounds(total.astype(np.float64), n.astype(np.float64)))
 
 
-def means(values: Floats) -> Estimates:
-    """Means of ``values`` (n, k) of any range; NaN where an image has none."""
-    return Estimates(_mean(values), *mean_bounds(values))
+def means(values: Floats, least: float, most: float) -> Estimates:
+    """Means of ``values`` (n, k) from ``least`` to ``most``; NaN where an image has none."""
+    low, high = (np.clip(bound, least, most) for bound in mean_bounds(values))
+    return Estimates(_mean(values), low, high)
 
 
 def differences(values: Floats) -> Estimates:

@@ -126,6 +126,17 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
     }
 
 
+def success(grid: Grid) -> list[dict[str, float | None]]:
+    """By condition ``attack_success`` with its interval; all None without an attack."""
+    attacks = np.array([key.is_attack for key in grid.conditions])
+    broken = np.full(grid.there.shape, np.nan)
+    if attacks.any():
+        counted = attacks & ~np.isnan(grid.values("consistent"))
+        broken = np.where(counted, 1 - _left(grid), np.nan)
+    found = shares(broken)
+    return [found.named("attack_success", at) for at in range(len(attacks))]
+
+
 def is_labelled(grid: Grid) -> bool:
     """Whether any image of the grid has a label."""
     return bool((grid.flags("correct") != UNKNOWN).any())

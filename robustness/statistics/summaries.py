@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness import models
+from robustness import metrics, models
+from robustness.metrics.features import RESCALED
 from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.calibration import (
     KINDS,
@@ -49,7 +50,7 @@ from robustness.statistics.grid import (
     each_grid,
     grids,
 )
-from robustness.statistics.robust_accuracy import under_attack
+from robustness.statistics.robust_accuracy import success, under_attack
 
 Floats = NDArray[np.float64]
 
@@ -177,10 +178,10 @@ def by_perturbation(measured: Measured) -> list[dict[str, Any]]:
     Keys: ``model``, ``condition``, ``series`` (the label of all that differ from it in strength
     alone), ``perturbation``, ``strength``, ``severity`` (of ImageNet-C, where the strength is
     exactly one), ``n_images``, ``n_attacked`` (of an attack: the images that consistency counts,
-    those that the model had right, without labels all), the figures of ``summary``, the expected
-    calibration errors ``clean_ece`` and ``perturbed_ece``, and without intervals
-    ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images give a perfectly
-    calibrated model.
+    those that the model had right, without labels all), ``attack_success`` with its interval, the
+    figures of ``summary``, the expected calibration errors ``clean_ece`` and ``perturbed_ece``, and
+    without intervals ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images
+    give a perfectly calibrated model.
     """
     return [entry for told in tables(grids(measured)) for entry in told.by_perturbation]
 
@@ -190,12 +191,14 @@ def _by_condition(
 ) -> list[dict[str, Any]]:
     rows = grid.there.sum(axis=0).tolist()
     counted = (grid.flags("consistent") != UNKNOWN).sum(axis=0).tolist()
+    broken = success(grid)
     return [
         {
             "model": grid.model,
             **_condition(key),
             "n_images": count,
             "n_attacked": counted[at] if key.is_attack else None,
+            **broken[at],
             **found,
             **{
                 name: value
@@ -422,9 +425,19 @@ def _add(grid: Grid, found: _Columns, name: str, column: str) -> None:
         totals = ((flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0))
         found.each_figures[name] = flag_shares(*totals)
     else:
-        found.group_figures[name] = means(values)
+        limits = _limits(column)
+        found.group_figures[name] = means(values, *limits)
         parts = grid.parts(column, grid.blocks(_CELLS))
-        found.each_figures[name] = side_by_side(*map(means, parts))
+        found.each_figures[name] = side_by_side(*(means(part, *limits) for part in parts))
+
+
+def _limits(column: str) -> tuple[float, float]:
+    """The bounds of the metric in ``column``; a rescaled similarity is at most 1."""
+    if column in RESCALED.values():
+        return -math.inf, 1.0
+    if column not in metrics.REGISTRY:  # of a plugin that is gone
+        return -math.inf, math.inf
+    return metrics.REGISTRY[column].low, metrics.REGISTRY[column].high
 
 
 def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:

@@ -38,6 +38,7 @@ def test_an_image_that_was_wrong_before_an_attack_is_neither_kept_nor_changed() 
         assert (entry["n_attacked"], entry["n_images"]) == (own, 70)
         assert entry["consistency"] == pytest.approx(2 / own)
         assert entry["flip_rate"] == pytest.approx(1 - 2 / own)
+        assert entry["attack_success"] == pytest.approx(1 - 2 / own)
         assert entry["perturbed_accuracy"] == pytest.approx(2 / 70)
 
 
@@ -98,6 +99,15 @@ def test_in_a_partly_labelled_run_an_unlabelled_image_counts_by_its_prediction()
     assert entry["consistency"] == pytest.approx(12 / 52)
     (robust,) = statistics.robust_accuracy(frame)
     assert (robust["n_images"], robust["robust"]) == (60, pytest.approx(2 / 60))
+
+
+def test_the_success_of_one_attack_alone_is_that_of_the_run() -> None:
+    frame = attacked(WEAK, 42, 2, (FOG, APGD))
+    frame.loc[frame["image"] >= "00060.png", ["label", "correct", "clean_correct"]] = pd.NA
+    (whole,), (fog, attack) = statistics.summary(frame), statistics.by_perturbation(frame)
+    for name in ("attack_success", "attack_success_low", "attack_success_high"):
+        assert fog[name] is None
+        assert attack[name] == pytest.approx(whole[name])
 
 
 def test_an_attack_whose_target_is_predicted_already_has_nothing_to_break() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from robustness import models
+from robustness import metrics, models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import correctness
 from robustness.evaluation.loop import evaluate
@@ -40,6 +40,7 @@ from robustness.statistics import (
 )
 from robustness.statistics.calibration import calibration_error, estimated_error
 from robustness.statistics.estimates import drops, each_picture
+from robustness.statistics.grid import MEANS
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
 from tests.support.made_up_claims import confident_answers
 from tests.support.made_up_pictures import CALIBRATIONS, beyond_errors
@@ -91,6 +92,19 @@ def test_where_all_images_agree_a_rate_has_the_exact_interval_and_a_mean_none(n:
     assert entry["cosine"] == pytest.approx(0.7)
     assert entry["cosine_low"] is None
     assert entry["cosine_high"] is None
+
+
+def test_no_interval_reaches_past_the_bounds_of_its_metric() -> None:
+    bounds = {m.name: (m.low, m.high) for m in metrics.REGISTRY if m.name in MEANS}
+    for at, end in enumerate(("low", "high")):
+        figures = {
+            name: np.where(np.arange(40) < 39, both[at], 0.5) for name, both in bounds.items()
+        }
+        frame = rows(np.ones(40), figures=figures)
+        for entry in (*summary(frame), *by_perturbation(frame)):
+            for name, both in bounds.items():
+                assert both[0] <= entry[f"{name}_low"] <= entry[f"{name}_high"] <= both[1]
+                assert entry[f"{name}_{end}"] == both[at]
 
 
 def test_four_pictures_under_many_conditions_are_too_few_for_an_interval() -> None:
