@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,6 @@ class Made:
     grids: Sequence[Grid]
     hard: NDArray[np.float64]
     ranked_by: str = "perturbed_accuracy"
-    by_perturbation: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def summary(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robustness.remedies import Chain
 from robustness.runs.remedied import by_condition, counted_rows, is_attack, together, trial_classes
 from robustness.runs.saved import Run
-from robustness.statistics.attacked import targets
+from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import UNKNOWN, Cells, Grid
 
 Flags = NDArray[np.int8]
@@ -108,8 +108,7 @@ def _trials(run: Run, grid: Grid) -> Iterator[tuple[Chain, int, dict[str, Flags]
                 "correct": ((top == right) & (before | plain), labelled),
                 "consistent": (
                     (top == own) & ((clean == own) | plain),
-                    # Where an attack has no prediction to break, as in ``as_counted``.
-                    (before | ~labelled | plain) & (clean != aims[place]),
+                    breakable(before | ~labelled, clean, aims[place]) | plain,
                 ),
             }
             flags = {name: np.full(len(grid.images), UNKNOWN, np.int8) for name in told}

@@ -1,8 +1,7 @@
-"""The measurements of a saved run to look at, queried in its files: see ``statistics.cases``."""
+"""The measurements of a saved run to look at, queried in its files."""
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,24 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.runs import kept_cases
 from robustness.runs.kept_cases import KeptCases
 from robustness.runs.queries import ROW, Rows
-from robustness.runs.selection import Chosen
-from robustness.statistics import CASE_COLUMNS, SURVIVORS, WORST
-from robustness.statistics.attacked import targets
+from robustness.runs.selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
+from robustness.statistics.attacked import counted_in_sql
 from robustness.statistics.slices import inside
 
 GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"
 _OTHER_GOOD = (
     "CASE WHEN other.label IS NULL THEN other.consistent ELSE other.top1 = other.label END"
 )
-_COUNTS = """NOT (list_contains($attacks, perturbation) AND (
-    clean_correct IS NOT DISTINCT FROM false
-    OR coalesce(list_extract($aims, list_position($aimed, condition)) = clean_top1, false)
-))"""
 _ORDER = {
     True: "label IS NOT NULL AND clean_top1 <> label, retained_probability - clean_probability",
     False: "ssim",
@@ -69,22 +62,14 @@ class CaseRows:
     ) -> None:
         self._rows = rows
         self._properties = properties
-        aims = targets(conditions)
-        aimed = [at for at, aim in enumerate(aims) if not math.isnan(aim)]
-        self._values: dict[str, Any] = {
-            "attacks": list(ATTACKS.names),
-            "aimed": [conditions[at] for at in aimed] or [""],
-            "aims": [int(aims[at]) for at in aimed] or [-1],
-        }
-        self._attacked = any(name in text for text in conditions for name in ATTACKS.names)
+        self._counts, self._values = counted_in_sql(conditions)
         self._known: dict[Any, Any] = {}
         self._keeper = kept
         self._lock = threading.Lock()
 
     @cached_property
     def _kept(self) -> KeptCases | None:
-        values = self._values if self._attacked else {}
-        return self._keeper(lambda: kept_cases.read(self._rows, GOOD, self._counts, values))
+        return self._keeper(lambda: kept_cases.read(self._rows, GOOD, self._counts, self._values))
 
     def prepare(self) -> KeptCases | None:
         """What is kept for the most used filters; it is read from the rows the first time."""
@@ -192,13 +177,9 @@ class CaseRows:
         }
         return [by_row[row] for row in order]
 
-    @property
-    def _counts(self) -> str:
-        return _COUNTS if self._attacked else "true"
-
     def _where(self, chosen: Chosen) -> tuple[str, dict[str, Any]]:
         """The condition on the rows, and the values that it and the queries name."""
-        values: dict[str, Any] = dict(self._values) if self._attacked else {}
+        values: dict[str, Any] = dict(self._values)
         parts = ["true"]
         if chosen.model:
             parts.append("model = $model")
@@ -220,7 +201,7 @@ class CaseRows:
             parts.append("clean_top1 = $before AND top1 = $after")
             values["before"], values["after"] = chosen.became
         if chosen.against:
-            if self._attacked:  # each model has its own attacked image
+            if self._values:  # each model has its own attacked image
                 parts.append("NOT list_contains($attacks, perturbation)")
             parts.append(
                 f"NOT ({GOOD}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "

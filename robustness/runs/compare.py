@@ -23,8 +23,8 @@ _SHOWN = 3
 class Comparison:
     """What ``other`` did better or worse than ``baseline``.
 
-    ``differences`` are those of ``statistics.difference``, [] where nothing is shared; ``images``
-    counts the shared images. ``apart`` are sentences on what is not shared or not alike.
+    ``differences`` are those of ``statistics.differences.changes``, [] where nothing is shared;
+    ``images`` counts the shared images. ``apart`` are sentences on what is not shared or not alike.
     """
 
     baseline: Run

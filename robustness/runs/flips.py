@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from robustness.evaluation.condition import effect
 from robustness.runs.compare import identified
 from robustness.runs.saved import Run
+from robustness.statistics.attacked import counted_in_sql
 
 
 class Flip(NamedTuple):
@@ -29,17 +30,8 @@ def flips(
     same = [c.id for c in baseline.conditions if c.effect == effect(condition)]
     if not same:
         return [], []
-    good = "top1 = label"
-    if quantity == "consistency":  # an attack counts where it had a prediction to break
-        attacked = any(c.needs_model for c in other.conditions if c.id == condition)
-        counted = "coalesce(clean_correct, true)" if attacked else "true"
-        good = f"CASE WHEN {counted} THEN consistent END"
-    query = (
-        f"SELECT image_digest, image, top1, {good} FROM rows "
-        "WHERE model = $model AND condition = $condition ORDER BY position"
-    )
     first, second = (
-        run.rows.ask(query, model=model, condition=name)
+        _verdicts(run, model, name, quantity)
         for run, name in ((baseline, same[0]), (other, condition))
     )
     images, images_of_other = (
@@ -57,3 +49,16 @@ def flips(
         if good is not None and key in before and before[key][1] != good:
             found[bool(good)].setdefault(key, Flip(str(image), before[key][0], top1))
     return list(found[False].values()), list(found[True].values())
+
+
+def _verdicts(run: Run, model: str, condition: str, quantity: str) -> list[tuple[Any, ...]]:
+    """(digest, image, class, whether it is good), None for what does not count."""
+    counts, values = counted_in_sql([condition] if quantity == "consistency" else [])
+    good = "consistent" if quantity == "consistency" else "top1 = label"
+    return run.rows.ask(
+        f"SELECT image_digest, image, top1, CASE WHEN {counts} THEN {good} END FROM rows "
+        "WHERE model = $model AND condition = $condition ORDER BY position",
+        model=model,
+        condition=condition,
+        **values,
+    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from robustness.runs.kept_figures import keep, kept
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.queries import ROW, Rows
-from robustness.statistics import SURVIVORS, WORST
+from robustness.runs.selection import SURVIVORS, WORST
 
 FILE = "cases.json.gz"
 

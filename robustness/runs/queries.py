@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import RunError
 from robustness.evaluation.rows import own_columns
 from robustness.runs.cells import Axes, Cells, damaged
-from robustness.statistics.attacked import targets
+from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, in_order
 
 if TYPE_CHECKING:
@@ -188,7 +188,6 @@ def _counted(
     found = cells.read(model, column)
     if column != "consistent" or not attacks.any():
         return found
-    idle = cells.read(model, "clean_correct") == 0
-    if not np.isnan(aims).all():
-        idle |= cells.read(model, "clean_top1") == aims
-    return np.where(idle & attacks, np.int8(UNKNOWN), found)
+    top1 = UNKNOWN if np.isnan(aims).all() else cells.read(model, "clean_top1")
+    counted = breakable(cells.read(model, "clean_correct"), top1, aims) | ~attacks
+    return np.where(counted, found, np.int8(UNKNOWN))

@@ -20,8 +20,7 @@ from robustness.evaluation.correctness import is_correct
 from robustness.pictures.fitting import to_png
 from robustness.runs.images_out import png_name
 from robustness.runs.saved import Run
-from robustness.runs.selection import Chosen
-from robustness.statistics import CASE_COLUMNS
+from robustness.runs.selection import CASE_COLUMNS, Chosen
 
 MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}
 """Images that a file of each suffix holds at most."""
@@ -44,7 +43,7 @@ COLUMNS = (*CASE_COLUMNS, "correct", *_CLASSES.values(), "original", "perturbed"
 def cases(run: Run, chosen: Chosen, most: int, kind: str = "") -> list[dict[str, Any]]:
     """The ``chosen`` cases, each image once.
 
-    They are of the ``kind``, as in ``statistics.cases``; by default the failures come first, then
+    They are of the ``kind``, as in ``selection``; by default the failures come first, then
     the images without one. A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
     """
     both = run.cases.first(chosen, kind, most) if kind else run.cases.both(chosen, most)

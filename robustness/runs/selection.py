@@ -19,6 +19,29 @@ _READABLE = " :,.=+>()/"
 _POSITION = re.compile("[0-9]{1,10}")
 _SHOWN = 12
 
+CASE_COLUMNS = (
+    "image",
+    "label",
+    "model",
+    "condition",
+    "perturbation",
+    "strength",
+    "clean_top1",
+    "clean_probability",
+    "top1",
+    "probability",
+    "retained_probability",
+    "consistent",
+    "ssim",
+)
+"""The columns of a case."""
+
+WORST, SURVIVORS = "worst", "survivors"
+"""Kinds of cases. ``WORST``: predictions that are incorrect or, without a label, changed. Those
+that were correct before come first, by the fall of the confidence in the original class.
+``SURVIVORS``: all others, by how visible the change is (lowest SSIM first). Rows of attacks without
+a prediction to break are neither."""
+
 
 @dataclass(frozen=True)
 class Chosen:

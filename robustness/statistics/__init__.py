@@ -7,17 +7,9 @@ JSON-ready dictionaries; None is unknown.
 from robustness.evaluation.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.calibration import BINS, reliability
-from robustness.statistics.cases import (
-    CASE_COLUMNS,
-    SURVIVORS,
-    WORST,
-    cases,
-    class_names,
-)
 from robustness.statistics.choosing import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.criteria import Cost, Criteria
-from robustness.statistics.differences import DIFFERENCE_COLUMNS, difference
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
 from robustness.statistics.grid import COLUMNS
@@ -52,21 +44,17 @@ __all__ = [
     "AS_JPEG",
     "AS_STORED",
     "BINS",
-    "CASE_COLUMNS",
     "COLUMNS",
     "CORRECTNESS",
-    "DIFFERENCE_COLUMNS",
     "FEWEST",
     "FEWEST_TO_PLAN",
     "INTERVAL_RULE",
     "IN_MEMORY",
     "QUANTITIES",
     "RANK_RULE",
-    "SURVIVORS",
     "TEST_RULE",
     "TEST_SUMMARY",
     "TOO_FEW",
-    "WORST",
     "Cost",
     "Criteria",
     "Figures",
@@ -75,14 +63,11 @@ __all__ = [
     "by_class",
     "by_perturbation",
     "by_severity",
-    "cases",
     "choose",
-    "class_names",
     "compare",
     "compare_by_condition",
     "correctness",
     "corruption_errors",
-    "difference",
     "over_models",
     "over_strengths",
     "published",

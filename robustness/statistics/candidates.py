@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from robustness.statistics.criteria import Cost
-from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,3 @@ class Candidate:
     @property
     def id(self) -> str:
         return self.grid.model
-
-    def weakest(self, column: str) -> dict[str, Any]:
-        """The perturbation of the condition with the lowest mean of ``column``, and that mean."""
-        flags = self.grid.flags(column)
-        known = (flags != UNKNOWN).sum(axis=0)
-        if not known.any():
-            return {"weakest": None, "weakest_value": None}
-        good = (flags == 1).sum(axis=0)
-        means = np.divide(good, known, out=np.full(len(known), np.inf), where=known > 0)
-        at = int(means.argmin())
-        key = self.grid.conditions[at]
-        return {"weakest": key.perturbation, "weakest_value": float(means[at])}

@@ -23,9 +23,17 @@ NAMES = {
 
 
 def sentences(
-    told: Sequence[Mapping[str, Any]], quantity: str, images: int, more: int | None, margin: float
+    told: Sequence[Mapping[str, Any]],
+    gaps: Mapping[str, tuple[str, float]],
+    quantity: str,
+    images: int,
+    more: int | None,
+    margin: float,
 ) -> Iterator[str]:
-    """The answer in words, the most important first."""
+    """The answer in words, the most important first.
+
+    ``gaps`` has, by model, a better one and the difference between them.
+    """
     best = [entry for entry in told if entry["status"] in (BEST, TIED)]
     others = {entry["status"] for entry in told} - {BEST}
     if len(best) == 1 and WORSE not in others:
@@ -36,7 +44,7 @@ def sentences(
         yield from _first(best, quantity, images, more, margin)
     else:
         yield "No model meets the criteria."
-    yield from _worse_told([entry for entry in told if entry["status"] == WORSE], best)
+    yield from _worse_told([entry for entry in told if entry["status"] == WORSE], told, best, gaps)
     yield from _weakest_told(best)
     out = [entry for entry in told if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     shown = out if len(out) <= _MOST else out[: _MOST - 1]
@@ -65,18 +73,27 @@ def _first(
     span = low if low == high else f"{low} to {high}"
     yield f"Tie: {_listed(names)} cannot be told apart on {on}{further}; {NAMES[quantity]} {span}."
     if margin and any(entry["place_low"] > 1 for entry in best):
-        yield f"Differences below {100 * margin:g} points count as ties."
+        points = "1 point" if margin == SMALLEST else f"{100 * margin:g} points"
+        yield f"Differences below {points} count as ties."
 
 
 def _worse_told(
-    worse: Sequence[Mapping[str, Any]], best: Sequence[Mapping[str, Any]]
+    worse: Sequence[Mapping[str, Any]],
+    told: Sequence[Mapping[str, Any]],
+    best: Sequence[Mapping[str, Any]],
+    gaps: Mapping[str, tuple[str, float]],
 ) -> Iterator[str]:
-    points = [f"{100 * (best[0]['robust'] - entry['robust']):.0f}" for entry in worse]
+    points = [f"{100 * gaps[entry['model']][1]:.0f}" for entry in worse]
     if len(worse) > _MOST:
         yield f"{len(worse)} others are worse by {points[0]} to {points[-1]} points."
     elif worse:
-        each = zip(worse, points, strict=True)
-        said = [f"{entry['label']} is worse by {by} points" for entry, by in each]
+        than = {entry["model"]: f" than {entry['label']}" for entry in told}
+        if len(best) == 1:
+            than[best[0]["model"]] = ""
+        said = [
+            f"{entry['label']} is worse{than[gaps[entry['model']][0]]} by {by} points"
+            for entry, by in zip(worse, points, strict=True)
+        ]
         yield f"{_listed(said)}."
 
 

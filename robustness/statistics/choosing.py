@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -12,22 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.metrics.intervals import FEWEST, difference_bounds
+from robustness.metrics.intervals import FEWEST
 from robustness.statistics.candidates import Candidate
 from robustness.statistics.choice_told import BEST, NOT_COMPARED, RULED_OUT, TIED, WORSE, sentences
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
-from robustness.statistics.estimates import number, shares
+from robustness.statistics.estimates import condition_shares, over_conditions, shares
 from robustness.statistics.grid import UNKNOWN, Grid
-from robustness.statistics.paired import SMALLEST, established, holm, images_needed, sign_flip
-from robustness.statistics.ranking import FEWEST_TO_PLAN, QUANTITIES
-from robustness.statistics.robust_accuracy import budgets, survived
+from robustness.statistics.paired import SMALLEST
+from robustness.statistics.ranking import MISSING, QUANTITIES, ModelPair, outcomes, pair_differences
 
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1_000
 _DRAWN = 5_000
 """Images up to which resamples draw each of them."""
-_STEPS = 100  # weights are whole numbers of hundredths of the largest, for the exact test
 
 
 class Told(Protocol):
@@ -39,23 +35,21 @@ class Told(Protocol):
     def ranked_by(self) -> str: ...
     @property
     def summary(self) -> list[dict[str, Any]]: ...
-    @property
-    def by_perturbation(self) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
 class ModelChoice:
     """The answer.
 
-    ``best`` is one model, or those tied with the first; empty if none meets the criteria.
+    ``best`` is one model, or several tied ones; empty if none meets the criteria.
     ``certainty`` is the share of resamples of the images in which the first of ``best`` scores
-    highest, None for one candidate or too few images. ``worse`` names the models that are
-    significantly worse than the first, by ``margin`` or more. ``models`` has an entry per
+    highest, None for one candidate or too few images. ``worse`` names the models that any other is
+    significantly better than, by ``margin`` or more. ``models`` has an entry per
     candidate, best first: ``model``, ``label``, ``remedy`` ("" without one), ``status``, ``reason``
     (of one ruled out), ``accuracy`` of the originals,
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
-    ``place_high`` (simultaneous 95%), ``weakest`` (perturbation) with ``weakest_value``,
-    and the fields of ``Cost``. One that is not ranked has no ``robust``,
+    ``place_high`` (simultaneous 95%), ``weakest`` (perturbation; None if several are equal) with
+    ``weakest_value``, and the fields of ``Cost``. One that is not ranked has no ``robust``,
     but ``own``, the score on its own images, with its interval. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
     ``weighted`` says which perturbations each weight was for. ``abstaining`` has an entry per model
@@ -103,11 +97,12 @@ def choose(
     """The choice among the models of ``figures`` and the candidates ``more``.
 
     Models score by what the run ranks them by: accuracy on labelled images, robust accuracy under
-    attacks alone, else consistency; only images that every candidate was asked about count.
-    Candidates have the same classes. ``ruled_out`` gives reasons why models are none.
+    attacks alone, else consistency; only rows that every candidate has count. Candidates have the
+    same classes. ``ruled_out`` gives reasons why models are none.
 
-    A model is worse than the first if the paired difference is significant (as in ``compare``) and
-    at least the margin. Raises ``ParameterError`` for criteria that the run cannot answer.
+    A model is worse if its paired difference from any other is significant (as in ``compare``) and
+    at least the margin; the others are the best. Raises ``ParameterError`` for criteria that the
+    run cannot answer.
     """
     criteria, further = criteria or Criteria(), {each.id: each for each in more}
     costs = {**(costs or {}), **{name: each.cost for name, each in further.items()}}
@@ -119,14 +114,14 @@ def choose(
     group = _largest([name for name in of if name not in reasons], further)
     keys = next(iter(of.values())).conditions
     weights, weighted = weights_of(keys, criteria.weights, quantity)
-    scored = _Scored([_values(of[name], quantity) for name in group], weights)
+    scored = _Scored([outcomes(of[name], quantity) for name in group], weights)
     ranked = _ranked(group, scored, criteria.margin)
     others = [
         {
             "model": name,
             "status": RULED_OUT if name in reasons else NOT_COMPARED,
             "reason": reasons.get(name, "it has other classes"),
-            **_own(_values(of[name], quantity), weights),
+            **_own(outcomes(of[name], quantity), weights),
         }
         for name in of
         if name not in group
@@ -137,14 +132,15 @@ def choose(
             **entry,
             **_described(entry["model"], further.get(entry["model"])),
             "accuracy": accuracies[entry["model"]],
-            **_weakest(figures, entry["model"], quantity, further.get(entry["model"])),
+            **_weakest(of[entry["model"]], quantity),
             **vars(costs.get(entry["model"], Cost())),
         }
         for entry in [*ranked.entries, *others]
     )
+    best = [entry for entry in told if entry["status"] in (BEST, TIED)]
     return ModelChoice(
-        best=tuple(entry["model"] for entry in told if entry["status"] in (BEST, TIED)),
-        certainty=told[0]["certainty"],
+        best=tuple(entry["model"] for entry in best),
+        certainty=best[0]["certainty"] if best else None,
         worse=tuple(entry["model"] for entry in told if entry["status"] == WORSE),
         models=told,
         quantity=quantity,
@@ -152,7 +148,9 @@ def choose(
         margin=criteria.margin,
         more_images=ranked.more,
         weighted=weighted,
-        sentences=tuple(sentences(told, quantity, scored.images, ranked.more, criteria.margin)),
+        sentences=tuple(
+            sentences(told, ranked.gaps, quantity, scored.images, ranked.more, criteria.margin)
+        ),
     )
 
 
@@ -173,34 +171,45 @@ def _largest(allowed: Sequence[str], further: Mapping[str, Candidate]) -> list[s
 
 
 class _Ranked(NamedTuple):
-    """The candidates' entries, best first, and how many more images would separate a tie."""
+    """The candidates' entries, best first, and how many more images would separate a tie.
+
+    ``gaps`` has, by worse candidate, a better one and the difference between them.
+    """
 
     entries: list[dict[str, Any]]
+    gaps: dict[str, tuple[str, float]]
     more: int | None
+
+
+_ROUNDING = 1e-9  # of sums
 
 
 def _ranked(group: Sequence[str], scored: _Scored, margin: float) -> _Ranked:
     order = np.argsort(-scored.scores, kind="stable").tolist()
-    pairs, firsts = _pairs(scored), _resampled(scored)
-    behind = [place for place in order[1:] if _is_worse(pairs, order[0], place, margin)]
-    alone = len(behind) == len(order) - 1
-    compared = len(order) > 1 and scored.images >= FEWEST
+    place = {candidate: at for at, candidate in enumerate(order)}
+    pairs = pair_differences(scored.outcomes, scored.weights)
+    significant = [pair for pair in pairs if pair.established]
+    decisive = [pair for pair in significant if pair.difference >= margin - _ROUNDING]
+    above: dict[int, ModelPair] = {}  # the first candidate that is significantly better
+    for pair in sorted(decisive, key=lambda pair: -place[pair.better]):
+        above[pair.worse] = pair
+    best = [candidate for candidate in order if candidate not in above] or order[:1]
+    firsts, compared = _resampled(scored), len(order) > 1 and scored.images >= FEWEST
     entries = [
         {
-            "model": group[place],
-            "status": WORSE if place in behind else BEST if alone else TIED,
+            "model": group[candidate],
+            "status": WORSE if candidate not in best else TIED if best[1:] else BEST,
             "reason": "",
-            **shares(scored.per_image[place][:, None]).named("robust", 0),
-            "certainty": float(firsts[place]) if compared else None,
-            "place_low": 1 + sum(_is_worse(pairs, other, place) for other in order),
-            "place_high": len(order) - sum(_is_worse(pairs, place, other) for other in order),
+            **scored.named("robust", candidate),
+            "certainty": float(firsts[candidate]) if compared else None,
+            "place_low": 1 + sum(pair.worse == candidate for pair in significant),
+            "place_high": len(order) - sum(pair.better == candidate for pair in significant),
         }
-        for place in order
+        for candidate in order
     ]
-    second = None if alone or len(order) < 2 else order[1]
-    return _Ranked(
-        entries, None if second is None else _more(pairs[order[0], second], scored, margin)
-    )
+    gaps = {group[c]: (group[pair.better], pair.difference) for c, pair in above.items()}
+    tie = [pair for pair in pairs if {pair.better, pair.worse} == {*best[:2]}]
+    return _Ranked(entries, gaps, tie[0].more_images(margin or SMALLEST) if tie else None)
 
 
 _SCORES = (
@@ -210,94 +219,41 @@ _SCORES = (
 
 
 def _own(values: NDArray[np.int8], weights: Floats) -> dict[str, float | None]:
-    """The score of a model that is not ranked, on its own cells; {} if there are none."""
+    """The score of a model that is not ranked, on its own rows; {} if there are none."""
     scored = _Scored([values], weights)
-    return shares(scored.per_image[0][:, None]).named("own", 0) if scored.images else {}
-
-
-def _values(grid: Grid, quantity: str) -> NDArray[np.int8]:
-    """(images, conditions or budgets of attacks): 0, 1 or UNKNOWN."""
-    if quantity == "robust_accuracy":
-        kept = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
-        return np.where(np.isnan(kept), UNKNOWN, kept).astype(np.int8)
-    return grid.flags(QUANTITIES[quantity])
+    return scored.named("own", 0) if scored.images else {}
 
 
 class _Scored:
-    """Scores of models by weighted conditions, on the cells that all models have.
+    """Scores of models by weighted conditions, on the rows that count for all models.
 
-    ``images`` is how many images count; ``totals`` (images,) is the weight that each has, and
-    ``gained`` (models, images) how much of it was correct or unchanged. ``steps`` (models, images)
-    is ``gained`` in whole numbers, for the exact test.
+    ``outcomes`` (models, images, conditions) are of the conditions with a weight, ``images`` counts
+    the images with such a row, and ``gained`` (models, images) adds up to the ``scores`` (models,).
     """
 
     def __init__(self, values: Sequence[NDArray[np.int8]], weights: Floats) -> None:
         used = weights > 0
-        weights = weights[used] / weights.max()
-        whole = np.maximum(1, np.rint(weights * _STEPS)).astype(np.int64)
-        whole //= math.gcd(*whole.tolist())
-        chosen = [each[:, used] for each in values] or [np.zeros((0, len(weights)), np.int8)]
-        # Where an attack had no prediction of one model to break, none is compared there.
-        shared = np.logical_and.reduce([each != UNKNOWN for each in chosen])
-        kept = shared.any(axis=1)
-        cells = [np.where(shared, each, np.int8(0))[kept] for each in chosen[: len(values)]]
-        self.images = int(kept.sum())
-        self.totals: Floats = shared[kept] @ weights
-        self.gained: Floats = _products(cells, weights, self.images)
-        self.steps = _products(cells, whole, self.images)
+        self.weights = weights[used]
+        none = np.zeros((0, 0, len(self.weights)), np.int8)
+        self.outcomes = np.stack([each[:, used] for each in values]) if values else none
+        self._there = np.logical_and.reduce(self.outcomes != MISSING)
+        self._known = np.logical_and.reduce(self.outcomes >= 0)
+        counts = np.logical_or.reduce(self._known, axis=1)
+        self.images = int(counts.sum())
+        share = condition_shares(self._known, self._there, self.weights) / self.weights.sum()
+        gained = [(np.where(self._known, rows, 0) @ share)[counts] for rows in self.outcomes]
+        self.gained: Floats = np.array(gained, float).reshape(len(values), self.images)
+        self.scores: Floats = self.gained.sum(axis=1)
 
-    @property
-    def per_image(self) -> Floats:
-        """(models, images), in [0, 1]."""
-        return self.gained / self.totals
-
-    @property
-    def scores(self) -> Floats:
-        """(models,), in [0, 1]."""
-        found: Floats = self.gained.sum(axis=1) / max(float(self.totals.sum()), 1e-12)
-        return found
-
-
-def _products(cells: Sequence[NDArray[np.int8]], by: NDArray[Any], images: int) -> NDArray[Any]:
-    """(models, images): the rows of each model's ``cells`` times ``by``."""
-    return np.array([each @ by for each in cells], by.dtype).reshape(len(cells), images)
-
-
-Pair = Mapping[str, Any]
-
-
-def _pairs(scored: _Scored) -> dict[tuple[int, int], Pair]:
-    """By (a, b) the difference of a minus b, its interval, and whether it is significant."""
-    places = list(itertools.combinations(range(len(scored.gained)), 2))
-    adjusted = holm([sign_flip(scored.steps[a] - scored.steps[b]) for a, b in places])
-    found: dict[tuple[int, int], Pair] = {}
-    for (a, b), p in zip(places, adjusted, strict=True):
-        apart = scored.per_image[a] - scored.per_image[b]
-        low, high = (number(bound[0]) for bound in difference_bounds(apart[:, None]))
-        difference = float(scored.scores[a] - scored.scores[b])
-        significant = established(p, low, high)
-        for key, sign in (((a, b), 1), ((b, a), -1)):
-            found[key] = {
-                "difference": sign * difference,
-                "low": low if sign > 0 else None if high is None else -high,
-                "significant": significant,
-                "tests": len(places),
-            }
-    return found
-
-
-def _is_worse(
-    pairs: Mapping[tuple[int, int], Pair], better: int, worse: int, margin: float = 0.0
-) -> bool:
-    pair = pairs.get((better, worse))
-    if pair is None or not pair["significant"]:
-        return False
-    return bool(pair["difference"] > 0 and pair["difference"] >= margin)
+    def named(self, name: str, place: int) -> dict[str, float | None]:
+        """The score of the model in ``place`` with its interval."""
+        values = np.where(self._known, self.outcomes[place], np.nan)
+        return over_conditions(values, self._there, shares, self.weights).named(name, 0)
 
 
 def _resampled(scored: _Scored) -> Floats:
     """(models,) share of resamples of the images in which each scores highest; ties are shared."""
-    count, images = scored.gained.shape[0], scored.images
+    count, images = scored.gained.shape
     if count < 2 or not images:
         return np.ones(count)
     rng = np.random.default_rng(0)
@@ -305,31 +261,27 @@ def _resampled(scored: _Scored) -> Floats:
         drawn = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
         scores = drawn @ scored.gained.T
     else:  # means of so many images are normal, and need no draws of each
-        spread = np.atleast_2d(np.cov(scored.per_image)) / images
+        spread = np.atleast_2d(np.cov(scored.gained)) * images
         scores = rng.multivariate_normal(scored.scores, spread, size=RESAMPLES)
-    top = scores >= scores.max(axis=1, keepdims=True) - 1e-9
+    top = scores >= scores.max(axis=1, keepdims=True) - _ROUNDING
     found: Floats = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
     return found
 
 
-def _more(pair: Pair, scored: _Scored, margin: float) -> int | None:
-    """How many more images would show a difference of the margin; None if that is unknown."""
-    images, low, difference = scored.images, pair["low"], pair["difference"]
-    if images < FEWEST_TO_PLAN or pair["significant"] or low is None or difference <= 0:
-        return None
-    needed = images_needed(difference, low, images, pair["tests"], margin or SMALLEST)
-    return None if needed is None else needed - images
+def _weakest(grid: Grid, quantity: str) -> dict[str, Any]:
+    """The perturbation with the lowest mean under a condition, if no other has it, and that mean.
 
-
-def _weakest(figures: Told, model: str, quantity: str, further: Candidate | None) -> dict[str, Any]:
-    if further is not None and quantity != "robust_accuracy":
-        return further.weakest(QUANTITIES[quantity])
-    known = [
-        entry
-        for entry in figures.by_perturbation
-        if entry["model"] == model and entry.get(quantity) is not None
-    ]
-    if not known or 1 == len({entry[quantity] for entry in known}) < len(known):
+    None under attacks alone, which the robust accuracy takes together.
+    """
+    flags = grid.flags(QUANTITIES[quantity])
+    known = (flags != UNKNOWN).sum(axis=0)
+    means = np.divide(
+        (flags == 1).sum(axis=0), known, out=np.full(len(known), 2.0), where=known > 0
+    )
+    low = means.min(initial=2.0)
+    names = {
+        key.perturbation for key, mean in zip(grid.conditions, means, strict=True) if mean == low
+    }
+    if quantity == "robust_accuracy" or low > 1 or len(names) > 1:
         return {"weakest": None, "weakest_value": None}
-    worst = min(known, key=lambda entry: float(entry[quantity]))
-    return {"weakest": worst["perturbation"], "weakest_value": worst[quantity]}
+    return {"weakest": names.pop(), "weakest_value": float(low)}

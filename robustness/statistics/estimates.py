@@ -88,36 +88,59 @@ def differences(values: Floats) -> Estimates:
 
 
 def over_conditions(
-    values: Floats, there: NDArray[np.bool_], estimate: Callable[[Floats], Estimates]
+    values: Floats,
+    there: NDArray[np.bool_],
+    estimate: Callable[[Floats], Estimates],
+    weights: Floats | None = None,
 ) -> Estimates:
     """The mean (1,) of ``values`` (n, k) over all conditions; ``estimate`` is that over images.
 
     ``values`` are NaN where a row is not ``there`` or does not count. Conditions that leave rows
     out weigh as much as the others; otherwise a model that is incorrect more often, and so has
     fewer rows under attack, would seem more consistent. The interval is the mean of the intervals
-    of both kinds of conditions, which holds for any dependence between them.
+    of both kinds of conditions, which holds for any dependence between them. Without ``weights``
+    (k,), all above 0, conditions weigh alike.
     """
     known = ~np.isnan(values)
-    used, leaves_out = known.any(axis=0), (there & ~known).any(axis=0)
-    parts, weights = [], []
-    for chosen in (used & ~leaves_out, used & leaves_out):
-        some, _ = counted(values if chosen.all() else values[:, chosen])
-        sums = some.sum(axis=1, keepdims=True)
-        counts = known[:, chosen].sum(axis=1, keepdims=True).astype(float)
-        parts.append(estimate(each_picture(sums, counts)))
-        weights.append(int(chosen.sum()))
-    if 0 in weights:
-        return parts[weights.index(0) - 1]
+    weights = np.ones(values.shape[1]) if weights is None else weights
+    kinds = _kinds(known, there)
+    parts = []
+    for kind in kinds or [np.empty(0, np.intp)]:
+        some, _ = counted(values[:, kind])
+        counts = known[:, kind] @ weights[kind, None]
+        parts.append(estimate(each_picture(some @ weights[kind, None], counts)))
+    if len(parts) == 1:
+        return parts[0]
     least = -1.0 if estimate is differences else 0.0
     low, high = parts[1].low, parts[1].high  # of too few images: the whole range
     parts[1] = Estimates(parts[1].value, np.nan_to_num(low, nan=least), np.nan_to_num(high, nan=1))
     fields = ("value", "low", "high")
+    shares_of_kinds = [weights[kind].sum() for kind in kinds]
     return Estimates(
         *(
-            np.average([getattr(part, name) for part in parts], axis=0, weights=weights)
+            np.average([getattr(part, name) for part in parts], axis=0, weights=shares_of_kinds)
             for name in fields
         )
     )
+
+
+def condition_shares(
+    known: NDArray[np.bool_], there: NDArray[np.bool_], weights: Floats | None = None
+) -> Floats:
+    """(k,): by how much a row under each condition counts in the mean of ``over_conditions``."""
+    weights = np.ones(known.shape[1]) if weights is None else weights
+    found = np.zeros(known.shape[1])
+    for kind in _kinds(known, there):
+        rows = known[:, kind].sum(axis=0) @ weights[kind]
+        found[kind] = weights[kind] * weights[kind].sum() / max(rows, 1e-300)
+    return found
+
+
+def _kinds(known: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """The conditions that count every row, then those that leave rows out; none that has none."""
+    used, leaves_out = known.any(axis=0), (there & ~known).any(axis=0)
+    kinds = (np.flatnonzero(used & each) for each in (~leaves_out, leaves_out))
+    return [kind for kind in kinds if len(kind)]
 
 
 def side_by_side(*parts: Estimates) -> Estimates:

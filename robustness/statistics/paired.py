@@ -1,4 +1,4 @@
-"""Paired tests of two models on the same images, and how many images they need.
+"""Two models, runs or remedies on the same images: difference, interval, test, images needed.
 
 With one condition an image adds at most 1 to either side, and McNemar's test counts the images
 that do. Under several conditions the rows of one image are not independent. Then the image's net
@@ -14,10 +14,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.statistics.estimates import (
+    Estimates,
+    condition_shares,
+    differences,
+    number,
+    over_conditions,
+)
+
+Cells = NDArray[np.integer[Any]]
+Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 ALPHA = 0.05
@@ -28,34 +39,72 @@ The difference that a pilot measured is no basis: pilots that are not significan
 overstate it, and the power at the number they give falls to 20% (``benchmarks.claims``)."""
 SENSIBLE = 1_000_000
 """No larger number of images is named."""
-EXACT_DISCORDANT = 1000
-"""Discordant images up to which McNemar's test is the exact binomial one."""
 EXACT_TOTAL = 5000
 """Total of |d| up to which the sign-flip distribution is worked out exactly."""
+_STEPS = 100  # conditions weigh whole numbers of hundredths of the largest weight in the test
 
 
-def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """(images that only ``a`` has right, only ``b``, two-sided p); (n,) truth values each.
+class PairedDifference(NamedTuple):
+    """A mean difference with its 95% interval and the p of its test.
 
-    Exact up to ``EXACT_DISCORDANT`` discordant images, else chi-squared with continuity
-    correction.
+    ``value`` is None where nothing can be compared, the bounds also with too few images. ``images``
+    counts the compared ones, ``moved`` those that differ.
     """
-    from scipy.stats import binom, chi2  # slow to import
 
-    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
-    discordant = only_a + only_b
-    if discordant == 0:
-        return 0, 0, 1.0
-    if discordant <= EXACT_DISCORDANT:
-        p = 2 * binom.cdf(min(only_a, only_b), discordant, 0.5)
+    value: float | None
+    low: float | None
+    high: float | None
+    p: float
+    images: int
+    moved: int
+
+
+def overall(
+    gaps: Cells, known: Flags, there: Flags, weights: NDArray[np.float64] | None = None
+) -> PairedDifference:
+    """The difference over all conditions, as ``over_conditions`` weighs them.
+
+    ``gaps`` (images, conditions) are 1 where only the first went well, -1 where only the second
+    did, and 0 otherwise; ``known`` says which are compared, ``there`` which have rows. Conditions
+    weigh alike without ``weights``. The test gives each image the weights that the mean has.
+    """
+    alike = weights is None or np.ptp(weights) == 0
+    if alike and known.all():
+        net = gaps.sum(axis=1, dtype=np.int64)
+        found = differences(net[:, None] / max(1, gaps.shape[1]))
     else:
-        p = chi2.sf((abs(only_a - only_b) - 1) ** 2 / discordant, 1)
-    return only_a, only_b, min(1.0, float(p))
+        found = over_conditions(np.where(known, gaps, np.nan), there, differences, weights)
+        share = condition_shares(known, there, weights)
+        steps = np.rint(_STEPS * share / max(share.max(initial=0), 1e-300)).astype(np.int64)
+        steps = np.where(share > 0, np.maximum(steps, 1), 0)
+        net = np.where(known, gaps, 0) @ (steps // max(1, math.gcd(*steps.tolist())))
+    return _tested(found, net[:, None], np.logical_or.reduce(known, axis=1)[:, None])[0]
+
+
+def by_condition(gaps: Cells, known: Flags) -> list[PairedDifference]:
+    """The difference under each condition by itself; arguments are those of ``overall``."""
+    found = differences(np.where(known, gaps, np.nan))
+    return _tested(found, np.where(known, gaps, 0).astype(np.int64), known)
+
+
+def _tested(found: Estimates, nets: Integers, known: Flags) -> list[PairedDifference]:
+    columns = zip(found.value, found.low, found.high, nets.T, known.T, strict=True)
+    return [
+        PairedDifference(
+            number(value),
+            number(low),
+            number(high),
+            sign_flip(net),
+            int(compared.sum()),
+            int(np.count_nonzero(net)),
+        )
+        for value, low, high, net, compared in columns
+    ]
 
 
 def sign_flip(net: Integers) -> float:
     """Two-sided p that coin tosses for the signs of ``net`` (n,) give a total as far from 0."""
-    sizes = np.abs(net[net != 0])
+    sizes = np.abs(net)
     observed, total = abs(int(net.sum())), int(sizes.sum())
     if not observed:
         return 1.0
@@ -63,17 +112,17 @@ def sign_flip(net: Integers) -> float:
         from scipy.stats import chi2  # slow to import
 
         return float(chi2.sf(observed**2 / float((sizes.astype(float) ** 2).sum()), 1))
-    chances = _distribution(sizes)
+    chances = _distribution(np.bincount(sizes))
     sums = np.arange(-total, total + 1)
     return min(1.0, float(chances[np.abs(sums) >= observed].sum()))
 
 
-def _distribution(sizes: Integers) -> NDArray[np.float64]:
-    """The chances of every total of ``sizes`` with random signs, from -sum to +sum."""
+def _distribution(counts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The chances of every total, from -sum to +sum, of ``counts[d]`` random signs of each d."""
     chances = np.ones(1)
-    for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
-        step = np.zeros(2 * size * count + 1)  # count coins of that size: steps of twice the size
-        step[:: 2 * size] = _heads(int(count))
+    for size in np.flatnonzero(counts[1:]) + 1:
+        step = np.zeros(2 * size * counts[size] + 1)  # each coin moves by twice its size
+        step[:: 2 * size] = _heads(int(counts[size]))
         chances = np.convolve(chances, step)
     return chances
 

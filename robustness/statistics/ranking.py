@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
-from robustness.statistics.estimates import Estimates, differences, over_conditions
 from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid, Measured, grids
 from robustness.statistics.paired import (
     ALPHA,
@@ -19,7 +18,7 @@ from robustness.statistics.paired import (
     established,
     holm,
     images_needed,
-    mcnemar,
+    overall,
     sign_flip,
 )
 from robustness.statistics.robust_accuracy import budgets, survived
@@ -36,6 +35,9 @@ under all attacks of one norm and epsilon at once."""
 
 NEITHER = UNKNOWN
 """Instead of 0 or 1: a row that counts as neither unchanged nor changed."""
+
+MISSING = -2
+"""Instead of 0 or 1: no row, or no label."""
 
 FEWEST_TO_PLAN = 20
 """With fewer images no number of further ones is given: their spread is hardly known."""
@@ -56,56 +58,85 @@ TEST_RULE = (
 def compare(measured: Measured, quantity: str = "consistency") -> list[dict[str, Any]]:
     """Every pair of models with the same classes, over all conditions.
 
-    Only images that every model of the group answered under every condition count (with an
-    accuracy: and that have a label). Consistency compares a pair where an attack had a prediction
-    of both to break. Keys: ``quantity``, ``label_set``, ``better``, ``worse``,
-    ``n_images``, ``difference`` (better minus worse, in [0, 1]) with its paired interval
-    ``difference_low`` and ``..._high``, ``p``, ``p_holm``, ``established``, and
-    ``more_images``: how many more would show a difference of 1 point, by ``images_needed``; None if
-    it is significant, these images are enough for that, or too few to plan.
+    Only rows that every model of the group has count (with an accuracy: and that have a label).
+    Consistency compares a pair where an attack had a prediction of both to break. Keys:
+    ``quantity``, ``label_set``, ``better``, ``worse``, ``n_images``, ``difference`` (better minus
+    worse, in [0, 1]) with its paired interval ``difference_low`` and ``..._high``, ``p``,
+    ``p_holm``, ``established``, and ``more_images``: how many more would show a difference of
+    1 point, by ``images_needed``; None if it is significant, these images are enough for that, or
+    too few to plan.
     The pairs of one group stand together; [] where nothing can be compared.
     """
+    return [
+        {
+            "quantity": quantity,
+            "label_set": title,
+            "better": group[pair.better],
+            "worse": group[pair.worse],
+            "n_images": pair.images,
+            "difference": pair.difference,
+            "difference_low": pair.low,
+            "difference_high": pair.high,
+            "p": pair.p,
+            "p_holm": pair.p_holm,
+            "established": pair.established,
+            "more_images": pair.more_images(),
+        }
+        for title, group, _, values in _groups(measured, quantity)
+        for pair in pair_differences(values)
+    ]
+
+
+class ModelPair(NamedTuple):
+    """Two models by their places; ``difference``, 0 or more, is of the better from the worse."""
+
+    better: int
+    worse: int
+    difference: float
+    low: float | None
+    high: float | None
+    images: int
+    p: float
+    p_holm: float
+    tests: int
+
+    @property
+    def established(self) -> bool:
+        return established(self.p_holm, self.low, self.high)
+
+    def more_images(self, smallest: float = SMALLEST) -> int | None:
+        """How many more images would show a difference of ``smallest``; None if that is unknown."""
+        if self.low is None or not self.difference or self.images < FEWEST_TO_PLAN:
+            return None
+        if self.established:
+            return None
+        needed = images_needed(self.difference, self.low, self.images, self.tests, smallest)
+        return None if needed is None else needed - self.images
+
+
+def pair_differences(values: NDArray[np.int8], weights: Floats | None = None) -> list[ModelPair]:
+    """Every pair of models; ``values`` (models, images, conditions) are 0, 1, NEITHER or MISSING.
+
+    A row counts where no model's is MISSING. Without ``weights`` conditions weigh alike.
+    """
+    places = list(itertools.combinations(range(len(values)), 2))
+    there = (values != MISSING).all(axis=0)
     found = []
-    for title, group, _, values in _groups(measured, quantity):
-        pairs = list(itertools.combinations(range(len(group)), 2))
-        nets, estimates = zip(*(_apart(values, *pair) for pair in pairs), strict=True)
-        ps = [sign_flip(net) for net in nets]
-        adjusted = holm(ps)
-        for at, (a, b) in enumerate(pairs):
-            net = nets[at]
-            difference, low, high = estimates[at].named("difference", 0).values()
-            if difference is None:  # no attack had a prediction of both to break
-                continue
-            if difference < 0:
-                a, b, difference = b, a, -difference
-                low, high = (None if bound is None else 0.0 - bound for bound in (high, low))
-            settled = established(adjusted[at], low, high)
-            found.append(
-                {
-                    "quantity": quantity,
-                    "label_set": title,
-                    "better": group[a],
-                    "worse": group[b],
-                    "n_images": len(net),
-                    "difference": difference,
-                    "difference_low": low,
-                    "difference_high": high,
-                    "p": ps[at],
-                    "p_holm": adjusted[at],
-                    "established": settled,
-                    "more_images": None
-                    if settled or not difference
-                    else _more(difference, low, len(net), len(pairs)),
-                }
-            )
-    return found
-
-
-def _more(difference: float, low: float | None, images: int, tests: int) -> int | None:
-    if low is None or images < FEWEST_TO_PLAN:
-        return None
-    needed = images_needed(difference, low, images, tests)
-    return None if needed is None else needed - images
+    for a, b in places:
+        known = there & (values[a] != NEITHER) & (values[b] != NEITHER)
+        found.append(overall(np.where(known, values[a] - values[b], 0), known, there, weights))
+    adjusted = holm([gap.p for gap in found])
+    ordered = []
+    for (a, b), (value, low, high, p, images, _), p_holm in zip(
+        places, found, adjusted, strict=True
+    ):
+        if value is None:  # no attack had a prediction of both to break
+            continue
+        if value < 0:
+            a, b, value = b, a, -value
+            low, high = (None if bound is None else 0.0 - bound for bound in (high, low))
+        ordered.append(ModelPair(a, b, value, low, high, images, p, p_holm, len(places)))
+    return ordered
 
 
 def advice(pair: Mapping[str, Any]) -> str:
@@ -169,12 +200,13 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
         entries: list[dict[str, Any]] = []
         of_condition = np.ascontiguousarray(values.transpose(2, 0, 1))
         for key, answers in zip(keys, of_condition, strict=True):
+            there = (answers != MISSING).all(axis=0)
             for a, b in itertools.combinations(range(len(group)), 2):
-                one, other = answers[a], answers[b]
-                shared = (one != NEITHER) & (other != NEITHER)
+                shared = there & (answers[a] != NEITHER) & (answers[b] != NEITHER)
                 if not shared.any():
                     continue
-                only_a, only_b, p = mcnemar(one[shared] > 0, other[shared] > 0)
+                net = (answers[a] - answers[b])[shared].astype(np.int64)
+                only_a, only_b = int((net > 0).sum()), int((net < 0).sum())
                 entries.append(
                     {
                         "quantity": quantity,
@@ -188,7 +220,7 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
                         "only_a": only_a,
                         "only_b": only_b,
                         "difference": (only_a - only_b) / int(shared.sum()),
-                        "p": p,
+                        "p": sign_flip(net),
                     }
                 )
         adjusted = holm([entry["p"] for entry in entries])
@@ -200,14 +232,14 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
 
 
 Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
-"""Name of the classes, models, conditions, and (models, images, conditions) of 0, 1 and NEITHER."""
+"""Name of the classes, models, conditions, and their ``outcomes`` (models, images, conditions)."""
 
 
 def _groups(measured: Measured, quantity: str, *, together: bool = True) -> list[Group]:
-    """The groups of two models or more with the same classes.
+    """The groups of two models or more with the same classes that share any row.
 
-    Only the images that all of the group's models have under all conditions. Attacks of one norm
-    and epsilon count ``together`` for the robust accuracy, in the place of conditions.
+    Attacks of one norm and epsilon count ``together`` for the robust accuracy, in the place of
+    conditions.
     """
     by_name: dict[str, Grid] = {grid.model: grid for grid in grids(measured)}
     found = []
@@ -217,40 +249,25 @@ def _groups(measured: Measured, quantity: str, *, together: bool = True) -> list
         keys = by_name[names[0]].conditions
         if quantity == "robust_accuracy" and not together:
             keys = tuple(key for key in keys if key.is_attack)
-        values = [_values(by_name[name], quantity, together) for name in names]
-        whole = np.logical_and.reduce([(each != _MISSING).all(axis=1) for each in values])
-        if whole.any() and values[0].size:
-            found.append((labels.title, names, keys, np.stack([each[whole] for each in values])))
+        values = np.stack([outcomes(by_name[name], quantity, together=together) for name in names])
+        whole = (values != MISSING).all(axis=0).any(axis=1)
+        if whole.any():
+            found.append((labels.title, names, keys, values[:, whole]))
     return found
 
 
-_MISSING = -2
-"""In an array of answers: no row, or no label."""
+def outcomes(grid: Grid, quantity: str, *, together: bool = True) -> NDArray[np.int8]:
+    """(images, conditions) of 0, 1 and NEITHER; MISSING where there is no row, or no label.
 
-
-def _values(grid: Grid, quantity: str, together: bool) -> NDArray[np.int8]:
-    """(images, conditions) of 0, 1 and NEITHER; ``_MISSING`` where there is no row, or no label."""
+    Attacks count as ``survived`` has them for the robust accuracy ``together``, else one by one.
+    """
     if quantity == "robust_accuracy" and together:
         kept = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
-        return np.where(np.isnan(kept), _MISSING, kept).astype(np.int8)
+        return np.where(np.isnan(kept), MISSING, kept).astype(np.int8)
     flags = grid.flags(QUANTITIES[quantity])
     missing = flags == UNKNOWN
     if quantity == "consistency":
         missing &= ~grid.there
-    found = np.where(missing, np.int8(_MISSING), flags)
+    found = np.where(missing, np.int8(MISSING), flags)
     attacks = [at for at, key in enumerate(grid.conditions) if key.is_attack]
     return found[:, attacks] if quantity == "robust_accuracy" else found
-
-
-def _apart(values: NDArray[np.int8], a: int, b: int) -> tuple[NDArray[np.int64], Estimates]:
-    """(under how many conditions more a model went well than another, the mean difference).
-
-    The first (images,) is of the images that both have under any condition.
-    """
-    shared = (values[a] != NEITHER) & (values[b] != NEITHER)
-    apart = np.where(shared, values[a] - values[b], 0)
-    net = apart.sum(axis=1, dtype=np.int64)
-    if shared.all():
-        return net, differences(net[:, None] / shared.shape[1])
-    known = np.where(shared, apart, np.nan)
-    return net[shared.any(axis=1)], over_conditions(known, np.ones_like(shared), differences)

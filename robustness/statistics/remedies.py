@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.intervals import difference_bounds
-from robustness.statistics.paired import established, holm, sign_flip
+from robustness.statistics.paired import PairedDifference, by_condition, established, holm
 
 Flags = NDArray[np.bool_]
 
@@ -82,34 +81,35 @@ def gains(trials: Sequence[PairedTruths], *, seed: int = 0) -> list[Gain]:
         if gain > 0 and (key not in best or (gain, kept) > best[key][:2]):
             best[key] = gain, kept, place
     chosen = [place for *_, place in best.values()]
-    tests = [_net(trials[place].before, trials[place].after)[telling] for place in chosen]
-    p_values = dict(zip(chosen, holm([sign_flip(net) for net in tests]), strict=True))
-    return [_gain(trial, telling, p_values.get(place)) for place, trial in enumerate(trials)]
+    nets = np.column_stack([_net(trial.before, trial.after)[telling] for trial in trials])
+    found = by_condition(nets, np.ones(nets.shape, bool))
+    p_values = dict(zip(chosen, holm([found[place].p for place in chosen]), strict=True))
+    return [
+        _gain(trial, gap, telling, p_values.get(place))
+        for place, (trial, gap) in enumerate(zip(trials, found, strict=True))
+    ]
 
 
 def _net(before: Flags, after: Flags) -> NDArray[np.int64]:
     return after.astype(np.int64) - before
 
 
-def _gain(trial: PairedTruths, telling: NDArray[np.intp], p: float | None) -> Gain:
-    net = _net(trial.before, trial.after)[telling]
-    low, high = (
-        None if np.isnan(bound) else float(bound)
-        for bound in np.ravel(difference_bounds(net[:, None].astype(float)))
-    )
+def _gain(
+    trial: PairedTruths, gap: PairedDifference, telling: NDArray[np.intp], p: float | None
+) -> Gain:
     cost = -float(_net(trial.clean_before, trial.clean_after)[telling].mean())
-    gain = float(net.mean())
+    gain = gap.value or 0.0
     return Gain(
         trial.remedy,
         trial.model,
         trial.condition,
-        len(telling),
+        gap.images,
         gain,
-        low,
-        high,
+        gap.low,
+        gap.high,
         cost + 0.0,  # no negative zero
         p is not None,
-        p is not None and gain > 0 and established(p, low, high),
+        p is not None and gain > 0 and established(p, gap.low, gap.high),
         p,
     )
 

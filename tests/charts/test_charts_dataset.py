@@ -16,9 +16,9 @@ from robustness.statistics import (
     by_perturbation,
     by_severity,
     compare,
-    difference,
     reliability,
 )
+from tests.support.frames import difference
 from tests.support.made_up_runs import Told, rows, severities
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")

@@ -112,7 +112,7 @@ def test_a_leader_that_is_not_significantly_ahead_of_all_is_hedged() -> None:
     tie = re.match(r"Tie: (.*) and (.*) cannot be told apart", who)
     assert tie is not None
     assert set(tie.groups()) == {B_LABEL, C_LABEL}
-    assert f"{A_LABEL} is worse by" in who
+    assert f"{A_LABEL} is worse than {B_LABEL} by" in who
 
 
 def test_too_few_images_have_no_intervals() -> None:

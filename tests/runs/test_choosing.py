@@ -18,12 +18,16 @@ from robustness.charts import trade
 from robustness.report.content import Chooser, Text, Titled
 from robustness.report.results import run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
-from tests.support.made_up_runs import MadeUpRun, attacked, rows
+from tests.support.made_up_runs import APGD, FOG, MadeUpRun, attacked, rows
 from tests.support.made_up_saved_runs import pictures, saved
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
 COSTS = {name: Cost(10.0 * place, 5.0 * place) for place, name in enumerate(NAMES, start=1)}
+
+
+def random(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 def models_with(
@@ -91,10 +95,69 @@ def test_the_weakest_perturbation_is_told_of_the_best_models(chances: list[Any],
     assert chosen(models_with(chances, 300)).sentences[-1] == last
 
 
+def test_of_equally_weak_perturbations_none_is_called_the_weakest() -> None:
+    conditions = [("fog", 0.6), ("gaussian_noise", 0.4), ("contrast", 0.2)]
+    kept = np.arange(20)[:, None] < [8, 8, 15]
+    found = choose(Figures(rows(kept, conditions=conditions)))
+    assert found.models[0]["weakest"] is found.models[0]["weakest_value"] is None
+    kept[0, 1] = False
+    (entry,) = choose(Figures(rows(kept, conditions=conditions))).models
+    assert (entry["weakest"], entry["weakest_value"]) == ("gaussian_noise", 7 / 20)
+
+
 def test_a_difference_below_the_margin_is_a_tie_however_significant() -> None:
     frame = models_with([0.8, 0.9], 500)
     assert len(chosen(frame).best) == 1
     assert len(chosen(frame, margin=0.2).best) == 2
+
+
+def test_a_model_that_is_worse_than_a_tied_one_is_not_in_the_tie() -> None:
+    images = np.arange(200)
+    first = np.isin(images, random(0).permutation(200)[:132])
+    second = np.isin(images, random(1).permutation(200)[:128])
+    third = second & (np.cumsum(second) > 9)  # second without 9 images
+    frame = pd.concat(
+        rows(right, model=name, labels=images * 0, clean_correct=images >= 0, correct=right)
+        for name, right in zip(NAMES, (first, second, third), strict=False)
+    )
+    established = {(p["better"], p["worse"]) for p in Figures(frame).pairs() if p["established"]}
+    assert established == {(NAMES[1], NAMES[2])}
+    found = chosen(frame)
+    assert (found.best, found.worse) == (NAMES[:2], NAMES[2:3])
+    assert [entry["place_low"] for entry in found.models] == [1, 1, 2]
+    assert not any(" ties" in sentence for sentence in found.sentences)
+    generous = chosen(frame, margin=0.05)
+    assert (generous.best, generous.worse) == (NAMES[:3], ())
+    assert any(" ties" in sentence for sentence in generous.sentences)
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_beside_an_attack_the_choice_has_the_differences_of_the_ranking(weight: float) -> None:
+    """60 of 100 images are unlabelled, and an attack counts the others if they were correct."""
+    rng, labelled, frames = random(2), np.arange(100) < 40, []
+    for name, before, chances in zip(NAMES, (0.9, 0.3), ((0.9, 0.4), (0.6, 0.5)), strict=False):
+        kept, right = rng.random((100, 2)) < chances, rng.random(100) < before
+        frame = rows(
+            kept,
+            model=name,
+            conditions=(FOG, APGD),
+            labels=np.zeros(100, int),
+            clean_correct=right,
+            correct=kept & right[:, None],
+        )
+        unlabelled = ~np.repeat(labelled, 2)
+        frame.loc[unlabelled, ["label", "correct", "clean_correct"]] = pd.NA
+        frames.append((frame, kept, ~labelled | right))
+    (_, one, counts), (_, other, counts_other) = frames
+    both, apart = counts & counts_other, one.astype(int) - other
+    expected = (weight * apart[:, 0].mean() + apart[both, 1].mean()) / (weight + 1)
+    figures = Figures(pd.concat(frame for frame, *_ in frames))
+    found = choose(figures, Criteria(weights={"fog": weight}))
+    assert found.quantity == "consistency"
+    scores = {entry["model"]: entry["robust"] for entry in found.models}
+    assert scores[NAMES[0]] - scores[NAMES[1]] == pytest.approx(expected)
+    if weight == 1:
+        assert figures.pairs()[0]["difference"] == pytest.approx(abs(expected))
 
 
 def test_places_are_those_of_the_ranking() -> None:

@@ -24,10 +24,11 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.runs import cells, kept_cases, kept_figures
 from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows
-from robustness.statistics import CORRECTNESS, SURVIVORS, WORST, Criteria, Figures, cases, choose
+from robustness.runs.selection import SURVIVORS, WORST
+from robustness.statistics import CORRECTNESS, Criteria, Figures, choose
 from robustness.statistics import grid as grid_module
-from robustness.statistics.differences import difference
 from robustness.statistics.grid import AS_TOLD, MEANS, grids
+from tests.support.frames import cases, difference
 from tests.support.made_up_runs import APGD, PGD
 from tests.support.made_up_saved_runs import saved
 

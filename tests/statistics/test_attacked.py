@@ -8,8 +8,10 @@ import pytest
 
 from robustness import statistics
 from robustness.evaluation.condition import Condition
+from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import Figures
 from robustness.statistics.estimates import over_conditions, shares
+from tests.support.frames import cases, difference
 from tests.support.made_up_runs import APGD, FOG, PGD, attacked, rows
 
 WEAK, STRONG = "SqueezeNet", "EfficientNetLite0"
@@ -136,15 +138,15 @@ def test_the_accuracy_of_a_class_counts_what_an_attack_had_no_need_to_break() ->
 
 def test_what_was_wrong_before_an_attack_is_no_survivor_of_it() -> None:
     frame = attacked(WEAK, 42, 2)
-    survivors = statistics.cases(frame, statistics.SURVIVORS)
+    survivors = cases(frame, SURVIVORS)
     assert sorted(survivors["image"]) == ["00000.png", "00001.png"]
-    assert len(statistics.cases(frame, statistics.WORST)) == 40
+    assert len(cases(frame, WORST)) == 40
 
 
 def test_two_runs_are_judged_by_robust_accuracy_under_attack() -> None:
     conditions = (FOG, APGD)
     before, after = attacked(STRONG, 60, 30, conditions), attacked(STRONG, 42, 2, conditions)
-    overall, *each = statistics.difference(before, after)
+    overall, *each = difference(before, after)
     fog, attack = sorted(each, key=lambda entry: str(entry["perturbation"]), reverse=True)
     assert [entry["judged_by"] for entry in (overall, fog)] == ["consistency"] * 2
     assert fog["robust_accuracy_difference"] is None
@@ -157,7 +159,7 @@ def test_two_runs_are_judged_by_robust_accuracy_under_attack() -> None:
 
 def test_of_attacks_alone_the_whole_is_judged_by_robust_accuracy() -> None:
     # The second run is wrong on 18 more images from the start, which no attack had to break.
-    (overall, *_) = statistics.difference(attacked(WEAK, 60, 42), attacked(WEAK, 42, 42))
+    (overall, *_) = difference(attacked(WEAK, 60, 42), attacked(WEAK, 42, 42))
     assert overall["judged_by"] == "robust_accuracy"
     assert overall["robust_accuracy_difference"] == 0
     assert overall["consistency_difference"] == 0

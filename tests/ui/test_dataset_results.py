@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models, report, runs
 from robustness.charts.verdict import judged
 from robustness.report.content import Text, Titled
-from robustness.statistics import SURVIVORS, TOO_FEW, WORST, cases, class_names
+from robustness.runs.selection import SURVIVORS, WORST
+from robustness.statistics import TOO_FEW
 from robustness.ui.dataset.saved_run import Opened
 from tests.support import pages
-from tests.support.made_up_results import ESPRESSO, MISSING, MadeUp, made_up
+from tests.support.frames import cases
+from tests.support.made_up_results import ESPRESSO, MadeUp, made_up
 from tests.support.pages import html
 
 
@@ -301,14 +302,3 @@ def test_the_worst_cases_fell_furthest_and_survivors_saw_most() -> None:
         assert survivors[good].all()
         assert survivors["ssim"].is_monotonic_increasing
         assert survivors["ssim"].iat[0] == table[kept]["ssim"].min()
-
-
-def test_a_picture_is_of_its_labels_class_or_of_the_clean_answers() -> None:
-    table = made_up().frame()
-    table.loc[table["image"] == MISSING, "label"] = pd.NA
-    names = class_names(table)
-    (before,) = table.loc[table["image"] == MISSING, "clean_top1"].unique()
-    assert set(names[table["image"] == MISSING]) == {models.class_name("SqueezeNet", before)}
-    assert set(names[table["image"] == "00003.png"]) == {
-        models.class_name("SqueezeNet", ESPRESSO + 1)
-    }

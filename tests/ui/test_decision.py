@@ -77,7 +77,7 @@ def test_a_copy_of_an_image_is_shown_once(tmp_path: Path) -> None:
 def test_the_same_images_can_stand_in_the_card_and_in_a_section(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(12)])
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(16)])
     run = saved(tmp_path / "runs" / "made", digests, SHARES, source=tmp_path / "set")
     alone = Chosen(model="SqueezeNet", against="EfficientNetLite0")
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))

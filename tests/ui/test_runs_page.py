@@ -17,13 +17,14 @@ from robustness import report, runs
 from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
+from robustness.runs.compare import compare
 from robustness.runs.flips import flips
 from robustness.runs.racing import Race
 from robustness.statistics.differences import said
 from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
-from tests.support.made_up_saved_runs import saved
+from tests.support.made_up_saved_runs import ESPRESSO, TABBY, saved
 from tests.support.pages import html, run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -345,6 +346,28 @@ def test_flipped_images_are_those_that_the_change_counts(
     expected = [np.flatnonzero(before & ~after), np.flatnonzero(~before & after)]
     assert told == [[names[at] for at in places] for places in expected]
     assert all(told)
+
+
+def test_an_image_whose_prediction_is_the_target_already_flips_nowhere(tmp_path: Path) -> None:
+    names, verdicts = [f"{at}.png" for at in range(12)], np.arange(24).reshape(2, 12, 1) < 12
+    for target, flipped in ((ESPRESSO, 0), (TABBY, 12)):  # espresso is what was predicted before
+        aimed = Condition.attack("pgd", epsilon=0.5, norm="l2", steps=10, target=target)
+        first, second = (
+            saved(
+                tmp_path / f"{target}-{place}",
+                {name: name for name in names},
+                {"SqueezeNet": 1},
+                source=tmp_path,
+                conditions=[aimed],
+                labelled=False,
+                kept={"SqueezeNet": kept},
+            )
+            for place, kept in enumerate(verdicts)
+        )
+        (_, entry) = compare(first, second).differences
+        assert entry["consistency_moved"] == flipped
+        worse, better = flips(first, second, "SqueezeNet", aimed.id, "consistency")
+        assert (len(worse), len(better)) == (flipped, 0)
 
 
 def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:

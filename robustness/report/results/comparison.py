@@ -1,6 +1,6 @@
 """What changed between two runs: sentences and tables of the Runs page and ``runs compare``.
 
-``entries`` are those of ``statistics.difference`` that know ``quantity``.
+``entries`` are those of ``statistics.differences.changes`` that know ``quantity``.
 """
 
 from __future__ import annotations

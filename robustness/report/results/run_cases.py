@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from robustness import statistics
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, visible
 from robustness.charts.verdict import outcomes, verdict_of
@@ -20,17 +19,18 @@ from robustness.report.results.measured import clean_shot
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 from robustness.runs.cases import Chosen, Tally
+from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import Figures
 
 KINDS: Mapping[str, str] = {
-    statistics.WORST: "Worst cases",
-    statistics.SURVIVORS: "Survivors",
+    WORST: "Worst cases",
+    SURVIVORS: "Survivors",
 }
 _ORDER = {
-    statistics.WORST: "largest loss of confidence first",
-    statistics.SURVIVORS: "most visible change (lowest SSIM) first",
+    WORST: "largest loss of confidence first",
+    SURVIVORS: "most visible change (lowest SSIM) first",
 }
-_PRINTED = {statistics.WORST: 9, statistics.SURVIVORS: 6}
+_PRINTED = {WORST: 9, SURVIVORS: 6}
 """So many images of a kind are in a file."""
 
 Row = Mapping[str, Any]
@@ -58,13 +58,13 @@ def _cases(run: Run, found: Figures, kind: str) -> Cases:
 
 def number(tally: Tally, kind: str) -> int:
     """How many images are of ``kind``."""
-    return tally.bad if kind == statistics.WORST else tally.good
+    return tally.bad if kind == WORST else tally.good
 
 
 def caption(found: Figures, kind: str, count: int) -> str:
     """How many images are of ``kind``, and their order; ``found`` says if there are labels."""
     words = outcomes(found.labelled, found.images)
-    what = f"{words[kind == statistics.WORST]} prediction"
+    what = f"{words[kind == WORST]} prediction"
     if not count:
         return f"no image with a prediction of this kind ({what})."
     return f"{counted(count, 'image')} ({what}), {_ORDER[kind]}."

@@ -10,7 +10,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models, report
-from robustness import statistics as figures
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.text import plain
@@ -22,6 +21,7 @@ from robustness.runs.behind_remedies import weighable
 from robustness.runs.candidates import with_abstaining
 from robustness.runs.cases import Chosen
 from robustness.runs.gate import choosing
+from robustness.runs.selection import WORST
 from robustness.statistics import Criteria, Figures, ModelChoice
 from robustness.statistics.criteria import MARGIN, OTHERS
 from robustness.ui.dataset import cases
@@ -125,9 +125,7 @@ def _shots(
     """The images that ``model`` fails most clearly; raises ``ImageError`` if none can be read."""
     found: list[thumbnails.Thumbnail] = []
     unread: ImageError | None = None
-    for row in _run.cases.first(
-        Chosen(model=model, perturbation=perturbation), figures.WORST, THUMBNAILS
-    ):
+    for row in _run.cases.first(Chosen(model=model, perturbation=perturbation), WORST, THUMBNAILS):
         was = row["clean_top1"] if row["label"] is None else row["label"]
         classes = int(was), int(row["top1"])
         image, condition = str(row["image"]), str(row["condition"])

@@ -1,0 +1,65 @@
+"""Cases and differences read from frames, as oracles of what is queried in the files of runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from robustness.evaluation.condition import effect
+from robustness.evaluation.correctness import good_rows, with_correctness
+from robustness.runs.selection import WORST
+from robustness.statistics import QUANTITIES
+from robustness.statistics.attacked import as_counted
+from robustness.statistics.differences import changes
+from robustness.statistics.grid import laid_out, with_conditions
+
+_KEYS = ["image_digest", "model", "condition"]
+_TOLD = ["perturbation", "strength"]
+
+
+def cases(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Rows of ``frame`` of one ``kind``, most interesting first, each image once."""
+    counted = as_counted(frame)["consistent"]
+    frame = frame[counted.notna()]
+    good = good_rows(frame).to_numpy(bool)
+    if kind == WORST:
+        chosen = frame[~good]
+        fall = (chosen["retained_probability"] - chosen["clean_probability"]).to_numpy(float)
+        before = chosen["label"].notna() & (chosen["clean_top1"] != chosen["label"])
+        order = np.lexsort((fall, before.to_numpy(bool)))
+    else:
+        chosen = frame[good]
+        order = np.argsort(chosen["ssim"].to_numpy(float), kind="stable")
+    return chosen.iloc[order].drop_duplicates("image")
+
+
+def difference(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> list[dict[str, Any]]:
+    """``changes`` from the first run to the second.
+
+    Images are matched by their digest, conditions by their effect.
+    """
+    return changes(laid_out(_shared(frame_a, frame_b)))
+
+
+def _shared(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
+    """The rows that both have; ``image`` is the digest, ``x_a`` and ``x_b`` the columns ``x``.
+
+    Conditions have the ids of the second frame.
+    """
+    frames = [frame_a, frame_b]
+    if not all("condition" in frame.columns for frame in frames):
+        frames = [frame.drop(columns="condition", errors="ignore") for frame in frames]
+    sides = []
+    for frame in frames:
+        whole = as_counted(with_conditions(with_correctness(frame)))
+        whole = whole[[*_KEYS, *_TOLD, *dict.fromkeys(QUANTITIES.values())]]
+        # An image with two names gives the same rows twice.
+        whole = whole.astype(dict.fromkeys(_KEYS, str)).drop_duplicates(_KEYS)
+        effects = {text: effect(text) for text in whole["condition"].unique()}
+        sides.append(whole.assign(effect=whole["condition"].map(effects)))
+    keys = ["image_digest", "model", "effect"]
+    first = sides[0].drop(columns=["condition", *_TOLD]).drop_duplicates(keys)
+    both = first.merge(sides[1], on=keys, suffixes=("_a", "_b"))
+    return both.rename(columns={"image_digest": "image"})
