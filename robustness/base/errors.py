@@ -51,6 +51,10 @@ class WeightsError(RobustnessError):
     """A model's weight file is missing, damaged or not the published one."""
 
 
+class NotInspectedError(WeightsError):
+    """The machine was too busy to inspect a model file, which may be sound."""
+
+
 class AnswerError(RobustnessError):
     """A model in Python gave no usable answer for an image."""
 

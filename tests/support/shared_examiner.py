@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from robustness.base.limited_worker import Worker
-from robustness.models.graph_files import examine
+from robustness.models import inspection_process
 from robustness.runs import screening
 
 
@@ -32,7 +32,7 @@ class _Shared:
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examine, "Worker", _Shared)
+    monkeypatch.setattr(inspection_process, "Worker", _Shared)
     monkeypatch.setattr(screening, "Worker", _Shared)
 
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import occupied, require_regular
+from robustness.base.disk import require_regular
 from robustness.base.errors import WeightsError
-from robustness.base.limited_worker import (
-    Worker,
-    WorkerDiedError,
-    WorkerLateError,
-    WorkerTimeError,
-)
 from robustness.models.file_formats.kinds import (
     BY_OPENVINO,
     ONNX,
     TENSORFLOW,
     TFLITE,
-    all_files,
     is_quantised,
     misplaced,
     runtime,
@@ -31,23 +22,15 @@ from robustness.models.file_formats.kinds import (
 from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
 from robustness.models.graph_files.study_model import Shape, Use
 from robustness.models.inference.kept import Written
+from robustness.models.inspection_process import inspection
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.weights.ready import mark_unusable
 
-SECONDS = 60
-"""Of work on a file, beside what its size explains. EfficientNet-Lite0 takes 2."""
-
-BYTES = 2 * 10**9
-"""Of memory, beside what its size explains: ten times what EfficientNet-Lite0 takes."""
+_EXAMINER = "robustness.models.graph_files.examiner"
 
 _TENSORFLOW_BYTES = 4 * 10**9
 """What TensorFlow's import reserves; onnxruntime's takes 0.07 GB."""
-
-_SECONDS_A_BYTE = 1 / 10**7
-_BYTES_A_BYTE = 8
-_PATIENCE = 3
-"""Seconds to wait for each second of work: others use the processor, too."""
 
 
 def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> Written:
@@ -105,7 +88,11 @@ def _examined(path: Path, asked: Callable[[], dict[str, Any]]) -> dict[str, Any]
     try:
         require_regular(path)  # a pipe may never end
         problem = misplaced(path)
-        return {"problem": problem} if problem else _answer(path, asked())
+        if problem:
+            return {"problem": problem}
+        request = asked()
+        more = _TENSORFLOW_BYTES if request.get("runtime") == TENSORFLOW else 0
+        return inspection(_EXAMINER, path, request, more_memory=more)
     except TfliteError as error:
         return {"problem": f"it is not a TensorFlow Lite model ({error})"}
     except OSError as error:
@@ -129,37 +116,3 @@ def use_of(record: ModelRecord, file: UserFile, side: int) -> Use:
         output=facts.output if facts else None,
         quantised=is_quantised(file.path),
     )
-
-
-def _answer(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """What the process says of the file ``path``; a ``problem`` where it says nothing."""
-    size = sum(map(occupied, all_files(path)))
-    seconds = SECONDS + round(size * _SECONDS_A_BYTE)
-    memory = BYTES + _BYTES_A_BYTE * size
-    if asked.get("runtime") == TENSORFLOW:
-        memory += _TENSORFLOW_BYTES
-    worker = Worker("robustness.models.graph_files.examiner")
-    try:
-        answer = worker.ask(
-            json.dumps({"path": str(path), **asked}).encode(),
-            b"",
-            memory=memory,
-            seconds=seconds,
-            deadline=time.monotonic() + _PATIENCE * seconds,
-        )
-    except WorkerTimeError:
-        return {"problem": f"it takes more than {seconds} s to read and ask; simplify its graph"}
-    except WorkerLateError as error:  # of the machine, not of the file
-        raise WeightsError(
-            f"{path.name} was not examined within {_PATIENCE * seconds} s, as the machine is busy. "
-            "Try again later."
-        ) from error
-    except WorkerDiedError:
-        return {
-            "problem": "the process that read it died: the file is damaged, or takes more than "
-            f"{memory / 1e9:.1f} GB of memory"
-        }
-    finally:
-        worker.end()
-    found: dict[str, Any] = json.loads(answer)
-    return found

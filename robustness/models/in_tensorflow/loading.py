@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robustness.base.errors import WeightsError
+from robustness.base.errors import NotInspectedError, WeightsError
 from robustness.models.in_tensorflow.user_network import open_user_network
 from robustness.models.model_record import ModelRecord, PackagedFile, Preset, Stages, UserFile
 from robustness.models.weights.ready import mark_unusable, require, verified_bytes
@@ -22,6 +22,8 @@ def load_network(record: ModelRecord) -> tuple[Any, Stages]:
     if isinstance(weights, UserFile):
         try:
             return open_user_network(record, weights)
+        except NotInspectedError:
+            raise
         except WeightsError as error:
             problem = f"{record.name}: {error}"
             mark_unusable(record, problem)

@@ -6,18 +6,19 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robustness.base.disk import require_regular
+from robustness.base.disk import Version, require_regular, version
 from robustness.base.errors import WeightsError
 from robustness.base.zips import BoundedZip
 from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.inspection_process import inspection
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord, Stages, UserFile
 
@@ -40,6 +41,15 @@ _MAX_RATIO = 20
 _FREE_BYTES = 32 * 2**20  # a small file of zeros may shrink a lot and is harmless
 _ANSWER = "answer"
 
+_PROCESS = "robustness.models.in_tensorflow.keras_inspection"
+
+_UNKNOWN: Mapping[str, Any] = {"shape": None, "classes": None, "logits": None}
+
+Floats = NDArray[np.float32]
+Shape = tuple[int, int]
+
+_sound: dict[tuple[Path, Version, Shape | None], dict[str, Any]] = {}
+"""Facts of the ``.keras`` files that ran within the limits, by the shape of the images."""
 
 NOT_FINITE = (
     "its output for an image is not finite (NaN or infinity), as with damaged weights; train or "
@@ -65,9 +75,12 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
     sentence that begins with the model's name.
     """
     k = keras()
-    network = (
-        _saved_model(file.path, record.shape) if file.path.is_dir() else _keras_file(file.path)
-    )
+    if file.path.is_dir():
+        network = _saved_model(file.path, record.shape)
+    else:
+        if not file.kind:  # a network of this process is no file from outside
+            keras_told(file.path, record.shape)
+        network = _keras_file(file.path)
     labels = record.labels()
     background = _check_shapes(network, record.shape, len(labels), labels == imagenet())
     _check_answers(record, file, network)
@@ -80,24 +93,59 @@ def open_user_network(record: ModelRecord, file: UserFile) -> tuple[Any, Stages]
     return (network if answer is network.output else k.Model(network.inputs, answer)), stages
 
 
-def keras_told(path: Path, given: tuple[int, int] | None) -> dict[str, Any]:
+def keras_told(path: Path, given: Shape | None) -> dict[str, Any]:
     """Facts about a Keras model: its ``shape``, ``classes``, and whether it outputs ``logits``.
 
     Each is None if unknown, which for a SavedModel are all unless its shape is ``given``. Raises
-    ``WeightsError`` for a file that is refused.
+    ``WeightsError`` for a file that is refused. A SavedModel runs in this process; a ``.keras``
+    file first in one with limits on memory and time.
     """
-    if path.is_dir() and given is None:
-        return {"shape": None, "classes": None, "logits": None}
-    network = _saved_model(path, given or (0, 0)) if path.is_dir() else _keras_file(path)
-    shape, classes = tuple(network.inputs[0].shape[1:3]), network.outputs[0].shape[-1]
-    told = given if None in shape else shape
-    found = {"shape": told, "classes": classes, "logits": None}
-    if told and len(network.inputs[0].shape) == 4:
-        images = np.random.default_rng(0).random((2, *told, 3), np.float32)
-        with suppress(Exception):  # opening it later says what is wrong
-            answers = network(tensorflow().constant(images), training=False).numpy()
-            found["logits"] = are_logits(answers, is_distribution(answers))
+    if path.is_dir():
+        return _facts(_saved_model(path, given), given) if given else dict(_UNKNOWN)
+    try:
+        now = version(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    if (found := _sound.get((path, now, given))) is None:
+        found = inspection(_PROCESS, path, {"shape": given})
+        if "problem" in found:
+            raise WeightsError(f"{path.name} cannot be used: {found['problem']}.")
+        if "refusal" in found:
+            raise WeightsError(found["refusal"])
+        shape = tuple(found["shape"]) if found["shape"] else None
+        found["shape"] = shape
+        _sound[path, now, given] = _sound[path, now, shape] = found
     return found
+
+
+def inspected(path: Path, given: Shape | None) -> dict[str, Any]:
+    """The facts of a ``.keras`` file, which is built and run in this process.
+
+    Raises ``WeightsError`` for a file that is refused.
+    """
+    _check_declared(path)
+    return _facts(_keras_file(path), given)
+
+
+def _facts(network: Any, given: Shape | None) -> dict[str, Any]:
+    size = tuple(network.inputs[0].shape)
+    images = len(size) == 4 and size[3] in (None, 3)
+    told = size[1:3] if len(size) == 4 and None not in size[1:3] else given
+    found = {**_UNKNOWN, "shape": told, "classes": network.outputs[0].shape[-1]}
+    if images and told and len(network.inputs) == len(network.outputs) == 1:
+        answers = _answers(network, np.random.default_rng(0).random((2, *told, 3), np.float32))
+        found["logits"] = are_logits(answers, is_distribution(answers))
+    return found
+
+
+def _answers(network: Any, images: Floats) -> NDArray[np.float64]:
+    try:
+        found = network(tensorflow().constant(images), training=False)
+        return np.asarray(found.numpy(), np.float64)
+    except Exception as error:  # a graph may fail in any way on its first image
+        raise WeightsError(
+            f"the model fails on an image of its own size ({type(error).__name__})."
+        ) from error
 
 
 def is_distribution(answers: Any) -> bool:
@@ -120,16 +168,17 @@ def are_logits(answers: Any, distribution: bool) -> bool | None:
     return None if np.min(answers) >= 0 and np.max(answers) <= 1 else True
 
 
-def _screen(path: Path) -> None:
-    """Raises ``WeightsError`` unless ``path`` is a ``.keras`` archive of Keras' own layers alone.
+def _screen(path: Path) -> tuple[dict[str, Any], int]:
+    """The configuration of a ``.keras`` file, and the bytes of the weights in it.
 
-    Reads its configuration as data; nothing of it is run. A ``Lambda`` layer holds code, and a
-    class of another package would have that package imported.
+    Raises ``WeightsError`` unless it is an archive of Keras' own layers alone. Nothing of it is
+    run. A ``Lambda`` layer holds code, and a class of another package would have that package
+    imported.
     """
     try:
         require_regular(path)  # a pipe may never end
         with BoundedZip(path, _MOST_FILES) as archive:
-            _check_sizes(path, archive)
+            weights = _weights_bytes(path, archive)
             if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
                 raise WeightsError(f"the configuration in {path} is too large to be one.")
             config = json.loads(archive.read(_CONFIG))
@@ -155,26 +204,51 @@ def _screen(path: Path) -> None:
                 f"{path.name} uses {name}, which is not part of Keras, and is not loaded; export "
                 "the model as a SavedModel with model.export(folder)."
             )
+    return config, weights
 
 
-def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raises ``WeightsError`` for a file that would take far more memory than its size explains.
+def _check_declared(path: Path) -> None:
+    """Raises ``WeightsError`` for layers with more weights than the file holds.
 
-    The weights are HDF5 inside the archive, which can declare arrays that it does not contain.
+    Nothing is allocated: the variables of the network are declared alone.
+    """
+    config, held = _screen(path)
+    k = keras()
+    with k.StatelessScope(initialize_variables=False):
+        try:
+            network = k.saving.deserialize_keras_object({**config, "compile_config": None})
+            declared = sum(math.prod(variable.shape) for variable in network.variables)
+        except Exception:  # a layer that cannot be declared alone; loading the file decides
+            return
+    if declared > max(held, _FREE_BYTES):
+        raise WeightsError(
+            f"{path.name} is not loaded: its layers declare {declared:,} weights, and the file "
+            f"holds {held:,} bytes of them."
+        )
+
+
+def _weights_bytes(path: Path, archive: zipfile.ZipFile) -> int:
+    """Bytes of the weights in the file.
+
+    Raises ``WeightsError`` for a file that would take far more memory than its size explains. The
+    weights are HDF5 inside the archive, which can declare arrays that it does not contain.
     """
     packed = path.stat().st_size
     most = max(_FREE_BYTES, _MAX_RATIO * packed)
+    held = 0
     promised = sum(info.file_size for info in archive.infolist())
     if promised <= most:
         if any(name.endswith(".npz") for name in archive.namelist()):
             raise ValueError("an archive in the archive, which Keras does not write")
         weights = [name for name in archive.namelist() if name.endswith(".h5")]
-        promised = max(promised, sum(_array_bytes(archive.read(name)) for name in weights))
+        held = sum(_array_bytes(archive.read(name)) for name in weights)
+        promised = max(promised, held)
     if promised > most:
         raise WeightsError(
             f"{path} is not loaded: its {packed:,} bytes would unpack to {promised:,}, as no "
             "weights do; save the model again with model.save('x.keras')."
         )
+    return held
 
 
 def _array_bytes(content: bytes) -> int:
@@ -291,15 +365,8 @@ def other_classes(found: int, named: int) -> str:
 def _check_answers(record: ModelRecord, file: UserFile, network: Any) -> None:
     """Runs the model twice on two images and checks its outputs."""
     pictures = np.random.default_rng(0).random((2, *record.shape, 3), np.float32)
-    images = tensorflow().constant((pictures * record.normalisation.scale).astype(np.float32))
-    try:
-        answers, again = (
-            network(images, training=False).numpy().astype(np.float64) for _ in range(2)
-        )
-    except Exception as error:  # a graph may fail in any way on its first image
-        raise WeightsError(
-            f"the model fails on an image of its own size ({type(error).__name__})."
-        ) from error
+    images = (pictures * record.normalisation.scale).astype(np.float32)
+    answers, again = (_answers(network, images) for _ in range(2))
     if not np.isfinite(answers).all():
         raise WeightsError(f"{NOT_FINITE}.")
     if not np.allclose(answers, again, rtol=0, atol=_AGREEMENT * max(1.0, np.abs(answers).max())):

@@ -16,6 +16,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import WorkerLateError
+from robustness.models import inspection_process
 from robustness.models.graph_files import examine
 from robustness.models.own import beside, user_models
 from tests.support import onnx_files as onnx
@@ -381,7 +382,7 @@ def test_a_digest_takes_time_in_proportion_to_the_file(models_folder: Path) -> N
 def test_a_graph_without_end_is_given_up(
     models_folder: Path, monkeypatch: pytest.MonkeyPatch, what: Callable[[], bytes]
 ) -> None:
-    monkeypatch.setattr(examine, "SECONDS", 2)
+    monkeypatch.setattr(inspection_process, "SECONDS", 2)
     (models_folder / "model.onnx").write_bytes(what())
     refusal(models_folder)
 
@@ -391,12 +392,12 @@ def test_a_busy_machine_says_nothing_of_the_file(
 ) -> None:
     (models_folder / "model.onnx").write_bytes(SOUND)
 
-    class LateWorker(examine.Worker):
+    class LateWorker(inspection_process.Worker):
         def ask(self, *_args: Any, **_limits: Any) -> bytes:
             raise WorkerLateError
 
     with monkeypatch.context() as patched:
-        patched.setattr(examine, "Worker", LateWorker)
+        patched.setattr(inspection_process, "Worker", LateWorker)
         with pytest.raises(WeightsError, match="the machine is busy"):
             examined(models_folder)
     assert models.state(models.REGISTRY["digits"]).ready

@@ -496,9 +496,29 @@ def crowded(path: Path) -> None:
     path.write_bytes(data[:start] + entries + data[end : end + 8] + sizes + data[end + 20 :])
 
 
+def declared_large(path: Path) -> None:
+    """Layers of 900 million weights, none of which the file holds."""
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    x = layers.Dense(4, name="wide")(layers.Dense(4, name="wider")(layers.Flatten()(inputs)))
+    keras().Model(inputs, layers.Dense(10, activation="softmax")(x)).save(path)
+    for old in ('"units": 4', "[null, 4]"):
+        edit_config(path, old, old.replace("4", "30000"))
+
+
+def large_when_it_runs(path: Path) -> None:
+    """A few weights, and features of 27 GB for an image."""
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.UpSampling2D(6000)(inputs))
+    keras().Model(inputs, layers.Dense(10, activation="softmax")(x)).save(path)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (declared_large, "declare 90.,...,... weights, and the file holds"),
+        (large_when_it_runs, "ResourceExhausted|memory"),
         (swollen, "would unpack to 120,000,002, as no weights do"),
         (promising, "would unpack to 400,000,000, as no weights do"),
         (nested, "is not a model in Keras 3's own format"),

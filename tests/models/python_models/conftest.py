@@ -1,4 +1,4 @@
-"""Models added from Python leave with their test; files are examined by one process."""
+"""Models added from Python leave with their test."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,6 @@ import pytest
 
 from robustness.models.own import user_models
 from robustness.models.python_models.in_process import ADDED
-from tests.support.shared_examiner import ended, one_process
-
-__all__ = ["ended", "one_process"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Model files are examined by one process for all tests."""
+"""Model files are inspected by one process for all tests of a module."""
 
 from tests.support.shared_examiner import ended, one_process
 
