@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +35,13 @@ _COUNTED = re.compile(r"(\d+) of (\d+)")
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the model comes from: uploaded ``files``, or a ``path`` on the server."""
+    """Where the model comes from: uploaded ``files``, or a ``path`` on the server.
+
+    ``trusted`` says that its user lets a SavedModel run.
+    """
 
     path: str = ""
+    trusted: bool = False
     files: Sequence[UploadedFile] = ()
 
     @property
@@ -75,7 +80,7 @@ def show() -> None:
     st.header("Add a model", anchor="add")
     st.markdown(
         "The file is read in a separate process with limits on memory and time. The page asks only "
-        "for what the file does not tell."
+        "for what the file does not tell. A SavedModel is a program and cannot be uploaded."
     )
     if added := st.session_state.pop(_DONE, ""):
         st.success(plain(added), icon=":material/check:")
@@ -115,7 +120,12 @@ def _source() -> _Source:
             help="ONNX, TensorFlow Lite, OpenVINO (.xml), .keras, or a SavedModel or JATIC_ONNX "
             "folder. The file stays where it is.",
         )
-        return _Source(path=path.strip())
+        path = path.strip()
+        trusted = package.is_saved_model(Path(os.path.expanduser(path))) and st.checkbox(
+            "I trust this SavedModel. It is a program, and the server's account runs it.",
+            key=f"trusted {path}",
+        )
+        return _Source(path, trusted)
     files = st.file_uploader(
         "Model file, with its weights and metadata if they are separate",
         type=[*package.ENDINGS, *BESIDE, ".zip"],
@@ -139,6 +149,7 @@ def _inspect(source: _Source, images: str, work: Work) -> None:
     with work.bar("Inspecting …") as show, source.at() as (path, _):
         if not path.exists():
             raise ParameterError(f"There is no file {path} on this server.")
+        _check_runs_nothing(path, source)
         with tempfile.TemporaryDirectory() as folder:
             if lines := given.pop(model_proposal.LINES, None):
                 given["labels"] = str(Path(folder) / "labels.txt")
@@ -156,6 +167,16 @@ def _inspect(source: _Source, images: str, work: Work) -> None:
                 said=said,
             )
     st.session_state[_FOUND] = source.key, model_proposal.with_classes(found, lines)
+
+
+def _check_runs_nothing(path: Path, source: _Source) -> None:
+    """Raises ``ParameterError`` for a SavedModel unless its user lets it run."""
+    with package.opened(path) as (file, _):
+        if package.is_saved_model(file) and not source.trusted:
+            raise ParameterError(
+                "Expected a model file, got a SavedModel, which is a program: convert it to ONNX, "
+                "or give its folder on the server and tick that you trust it."
+            )
 
 
 def _review(source: _Source, found: Proposal, work: Work) -> None:

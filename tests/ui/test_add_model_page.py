@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.own import apart, proposal
 from robustness.ui import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
@@ -119,6 +121,39 @@ def test_uploaded_files_are_kept_under_the_name_given(folder: Path, here: None) 
     assert models.state(models.REGISTRY["mine"]).ready
     app.button(key="remove_mine").click().run()
     assert not kept.exists()
+
+
+def saved_model(folder: Path) -> Path:
+    """A program that writes a file into ``folder`` when it predicts."""
+    tf = tensorflow()
+
+    module: Any = tf.Module
+
+    class Writer(module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32)])
+        def __call__(self, images: Any) -> Any:
+            tf.io.write_file(str(folder / "ran"), "it ran")
+            return tf.nn.softmax(tf.reduce_mean(images, (1, 2)) * tf.ones((3,)))
+
+    writer = Writer()
+    tf.saved_model.save(writer, str(folder / "saved"), signatures=writer.__call__)
+    return folder / "saved"
+
+
+def test_a_saved_model_runs_only_once_it_is_trusted(folder: Path, here: None) -> None:
+    saved = saved_model(folder)
+    upload = shutil.make_archive(str(folder / "packed"), "zip", saved)
+    app = run(MODELS)
+    app.file_uploader(key="add_upload").set_value(
+        [("packed.zip", Path(upload).read_bytes(), "")]
+    ).run()
+    assert "SavedModel" in errors(app.button(key="inspect").click().run())
+    app = opened(saved)
+    assert "SavedModel" in errors(app.button(key="inspect").click().run())
+    assert not (folder / "ran").exists()
+    (tick,) = [box for box in app.checkbox if "SavedModel" in box.label]
+    tick.check().run()
+    assert "SavedModel" not in errors(app.button(key="inspect").click().run())
 
 
 def test_the_inspection_runs_apart_and_can_be_cancelled(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -54,7 +55,7 @@ def model_file(path: Path) -> Path:
     if not path.is_dir():
         _check_file(path)
         return path
-    if (path / _SAVED_MODEL).exists():
+    if is_saved_model(path):
         return path
     files = files_below(path)
     found = [file for file in files if file.suffix.lower() in ENDINGS]
@@ -64,6 +65,11 @@ def model_file(path: Path) -> Path:
         raise ParameterError(f"Expected one model ({', '.join(ENDINGS)}), got {names}.{advice}")
     _check_file(found[0])
     return found[0]
+
+
+def is_saved_model(path: Path) -> bool:
+    """Whether ``path`` is a SavedModel, which is a program: reading it may run anything."""
+    return os.path.exists(path / _SAVED_MODEL)  # False for a path that may not be entered
 
 
 _ADVICE = {
