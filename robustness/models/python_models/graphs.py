@@ -17,9 +17,12 @@ from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
 from robustness.models.graph_files.native import native_probabilities
 from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.python_models.calls import as_array
-from robustness.models.python_models.function_pass import as_shown, trial_images, use_of_answers
+from robustness.models.python_models.calls import Floats, as_array
+from robustness.models.python_models.function_pass import as_shown, use_of_answers
 from robustness.models.python_models.live_model import LiveModel
+from robustness.pictures.fitting import study_image
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes
 
 _TOLERANCE = 1e-3
 """Accepted difference of a probability between a network and its exported file."""
@@ -55,13 +58,23 @@ def as_graph(
         text = " ".join(str(error).split())[:300].removesuffix(".")
         told = text if isinstance(error, RobustnessError) else f"{type(error).__name__}: {text}"
         return f"its graph could not be exported ({told})"
-    shown = trial_images(classifier.side)
+    shown = _varied_images(classifier.side)
     use = use_of_answers(record, classifier.side)
-    rows = as_array(model.ask(as_shown(shown, use)))
+    rows = np.concatenate([as_array(model.ask(image[None])) for image in as_shown(shown, use)])
     apart = np.abs(native_probabilities(rows, use) - classifier(shown).probabilities).max()
     if apart > _TOLERANCE:
         return f"the exported graph predicts otherwise (probabilities differ by {apart:.2g})"
     return classifier
+
+
+def _varied_images(side: int) -> Floats:
+    """Four photographs, the same inverted and dark, and four images of noise: (16, S, S, 3)."""
+    photographs = [study_image(sample_bytes(name), side=side) for name in SAMPLES.names[:4]]
+    levels = np.rint(255 * np.stack(photographs))
+    noise = np.random.default_rng(0).integers(0, 256, levels.shape)
+    noise[0] = noise[0, :1, :1]  # one colour
+    found = np.concatenate([levels, 255 - levels, levels // 8, noise])
+    return found.astype(np.float32) / np.float32(255)
 
 
 def source_text(what: Any, answers: Any) -> str:

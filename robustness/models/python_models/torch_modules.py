@@ -10,10 +10,15 @@ import copy
 import importlib
 import json
 import math
+import re
+import threading
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +34,17 @@ TORCH_MODULE = "torch module"
 TIMM = "timm:"
 CONFIG, PREPROCESSOR, SAFETENSORS = "config.json", "preprocessor_config.json", "model.safetensors"
 
-_MOST_BYTES = 4 * 2**20  # of a file in JSON
+LEAST_TIMM = (1, 0, 26)
+"""From here on timm reads checkpoints without running code in them."""
+
+_PLAIN_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
+_TIMM_ARGUMENTS = {"act_layer", "drop_path_rate", "drop_rate", "global_pool", "img_size"}
+"""Arguments of an architecture that a folder may give; others name files or hosts."""
+
+_MOST_BYTES = 4 * 2**20  # of a file in JSON, or of the list of tensors in one of safetensors
+_LARGEST_NUMBER = 10**6
+_MOST_PARTS = 20_000
+"""Modules and parameters of a network; ViT-g has 1,500."""
 _NESTED = ("state_dict", "model", "state_dict_ema", "model_ema")
 """Under which training scripts keep the weights in a checkpoint."""
 
@@ -68,13 +83,13 @@ def opened_module(module: Any) -> LiveModel:
             return answers(torch.from_numpy(images))
 
     def export(folder: Path, shape: tuple[int, int]) -> Path:
-        path = folder / "model.onnx"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        path, images = folder / "model.onnx", torch.zeros(1, 3, *shape)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             # The older exporter: a third of the time of OpenVINO's own, and any batch.
             torch.onnx.export(
                 answers,
-                (torch.zeros(1, 3, *shape),),
+                (images,),
                 str(path),
                 dynamo=False,
                 # In evaluation mode, but with its batch normalisations, which can be adapted.
@@ -82,11 +97,31 @@ def opened_module(module: Any) -> LiveModel:
                 input_names=["image"],
                 dynamic_axes={"image": {0: "n"}},
             )
+        traced = torch.jit.TracerWarning
+        if any(issubclass(warning.category, traced) for warning in caught):
+            _check_runs_without_values(torch, answers, images)
         return path
 
     told = getattr(module, "pretrained_cfg", None)
     shape, normalisation = _timm_told(told) if isinstance(told, Mapping) else (None, None)
     return LiveModel(TORCH_MODULE, ask, shape=shape, normalisation=normalisation, export=export)
+
+
+def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
+    """Raises ``WeightsError`` if ``network`` reads values of ``images`` in Python.
+
+    torch also warns of shapes that it reads there, as transformers do; those do not change.
+    """
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    empty = {name: tensor.detach().to("meta") for name, tensor in tensors}
+    try:
+        with torch.inference_mode():
+            torch.func.functional_call(network, empty, (images.to("meta"),))
+    except Exception as error:  # a forward pass raises anything
+        raise WeightsError(
+            "torch traces its operations for one image, but they depend on the image's values, as "
+            "after a branch"
+        ) from error
 
 
 def _timm_told(told: Mapping[str, Any]) -> tuple[tuple[int, int] | None, Normalisation | None]:
@@ -109,7 +144,7 @@ def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveMod
     ``classes`` is their number where that is known. Raises ``ParameterError`` for an unknown name
     or a missing package, ``WeightsError`` for a file that cannot be used.
     """
-    timm = package("timm")
+    timm = _timm()
     if not timm.is_model(name):
         near = " or ".join(map(repr, nearest(name, timm.list_models())))
         hint = f" Did you mean {near}?" if near else ""
@@ -124,6 +159,28 @@ def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveMod
     network = timm.create_model(name, pretrained=False, **known)
     _fill(network, state, weights)
     return replace(opened_module(network), kind=f"timm {name}", output="logits")
+
+
+def _timm() -> Any:
+    timm = package("timm")
+    found = version("timm")
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:3]) < LEAST_TIMM:
+        least = ".".join(map(str, LEAST_TIMM))
+        raise ParameterError(
+            f"Expected timm {least} or newer, got {found}: run 'pip install -U timm'."
+        )
+    return timm
+
+
+def _check_timm(name: Any, arguments: Any) -> None:
+    """Raises ``WeightsError`` unless a folder names a plain architecture and known arguments."""
+    plain = isinstance(name, str) and _PLAIN_NAME.fullmatch(name) and _timm().is_model(name)
+    if not plain:
+        raise WeightsError(f"expected the name of an architecture of timm, got {name!r}")
+    for key in arguments or {}:
+        if key not in _TIMM_ARGUMENTS:
+            known = ", ".join(sorted(_TIMM_ARGUMENTS))
+            raise WeightsError(f"expected {known} in model_args, got {key!r}")
 
 
 def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
@@ -160,8 +217,9 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path.name} is not loaded: expected tensors alone, as torch.save(model.state_dict()) "
             f"writes them, got a file that is damaged or holds code ({type(error).__name__})."
         ) from error
-    while isinstance(state, dict) and (inner := next((k for k in _NESTED if k in state), "")):
-        state = state[inner]
+    for _ in _NESTED:  # a mapping may hold itself
+        inner = next((key for key in _NESTED if isinstance(state, dict) and key in state), None)
+        state = state if inner is None else state[inner]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path.name} is not loaded: expected a mapping from names to tensors.")
     held = path.stat().st_size
@@ -189,6 +247,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
+    _check_header(path)
     try:
         return dict(package("safetensors.torch").load_file(str(path)))
     except ParameterError:
@@ -197,6 +256,17 @@ def _safetensors(path: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path.name} is not a whole file of safetensors ({' '.join(str(error).split())})."
         ) from error
+
+
+def _check_header(path: Path) -> None:
+    """Raises ``WeightsError`` for a file of safetensors that lists too many tensors."""
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > _MOST_BYTES:
+        raise WeightsError(
+            f"{path.name} is not loaded: expected a list of tensors of at most {_MOST_BYTES:,} "
+            f"bytes, got {header:,}."
+        )
 
 
 # --- Hugging Face ---------------------------------------------------------------------------------
@@ -217,19 +287,24 @@ def opened_hugging_face(folder: Path) -> LiveModel:
     weights = folder / SAFETENSORS
     if not weights.is_file():
         raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
+    _check_header(weights)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), **local)
-        with torch.device("meta"):  # takes no memory
-            made = transformers.AutoModelForImageClassification.from_config(config)
-        needed = sum(parameter.numel() for parameter in made.parameters())
-        if needed > weights.stat().st_size:
-            raise WeightsError(
-                f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
+        _check_numbers(json.loads(read_regular(folder / CONFIG, _MOST_BYTES)))
+        with _offline(), _at_most_parts(torch):
+            config = transformers.AutoConfig.from_pretrained(str(folder), **local)
+            if config.model_type == "timm_wrapper":
+                _check_timm(config.architecture, config.model_args)
+            with torch.device("meta"):  # takes no memory
+                made = transformers.AutoModelForImageClassification.from_config(config)
+            needed = sum(parameter.numel() for parameter in made.parameters())
+            if needed > weights.stat().st_size:
+                raise WeightsError(
+                    f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
+                )
+            network, told = transformers.AutoModelForImageClassification.from_pretrained(
+                str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
             )
-        network, told = transformers.AutoModelForImageClassification.from_pretrained(
-            str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
-        )
     except Exception as error:  # it raises anything for a folder that is none
         text = " ".join(str(error).split()).partition(". ")[0][:300]
         if "trust_remote_code" in str(error):
@@ -248,6 +323,53 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         output="logits",
         shape=_shape_told(folder) or _shape(getattr(config, "image_size", None)),
     )
+
+
+def _check_numbers(value: Any) -> None:
+    """Raises ``WeightsError`` for a whole number so large that a network of it never ends."""
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, dict):
+            pending += current.values()
+        elif isinstance(current, list):
+            pending += current
+        elif isinstance(current, int) and current > _LARGEST_NUMBER:
+            raise WeightsError(
+                f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {current:,}"
+            )
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Hugging Face's packages make no request meanwhile."""
+    constants = package("huggingface_hub").constants
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _at_most_parts(torch: Any) -> Iterator[None]:
+    """A network of more than ``_MOST_PARTS`` that this thread builds raises ``WeightsError``."""
+    thread, parts = threading.get_ident(), count(1)
+
+    def add(*_: Any) -> None:
+        if threading.get_ident() == thread and next(parts) > 2 * _MOST_PARTS:  # it is built twice
+            raise WeightsError(f"its {CONFIG} describes more than {_MOST_PARTS:,} layers")
+
+    hooks = torch.nn.modules.module
+    handles = (
+        hooks.register_module_module_registration_hook(add),
+        hooks.register_module_parameter_registration_hook(add),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _shape_told(folder: Path) -> tuple[int, int] | None:

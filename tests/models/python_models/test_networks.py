@@ -128,14 +128,50 @@ def test_a_module_in_training_mode_is_measured_without_dropout_unless_that_is_it
 
 
 def test_a_module_that_is_not_exported_is_asked_as_a_function(torch: Any) -> None:
-    class Determinant(torch.nn.Module):
+    class Singular(torch.nn.Module):
         def forward(self, images: Any) -> Any:
-            return torch.linalg.det(images[:, :, :3, :3]) * 9 - 1
+            return torch.linalg.svdvals(images[:, :, :3, :3])[..., 0] - 1
 
     given: dict[str, Any] = {"labels": ("a", "b", "c"), "input_size": 16, "normalisation": "0..1"}
-    with pytest.warns(UserWarning, match="asked as a function.*Det"):
-        api.add_model("odd", Determinant(), output="logits", **given)
+    with pytest.warns(UserWarning, match="asked as a function.*svd"):
+        api.add_model("odd", Singular(), output="logits", **given)
     assert api.load_model("odd")(IMAGE).probabilities.sum() == pytest.approx(1)
+
+
+def test_a_module_that_branches_on_an_image_is_asked_as_a_function(torch: Any) -> None:
+    class Branch(torch.nn.Module):
+        def __init__(self, threshold: float) -> None:
+            super().__init__()
+            self.inner, self.threshold = small_module(torch), threshold
+
+        def forward(self, images: Any) -> Any:
+            return self.inner(images if images.mean() > self.threshold else -images)
+
+    class Shapes(Branch):
+        def forward(self, images: Any) -> Any:
+            return self.inner(images if images.shape[1] == 3 else -images)
+
+    given: dict[str, Any] = {"labels": DIGITS, "input_size": 16, "normalisation": "torch"}
+    for threshold in (0.0, 9.0):  # beyond 9 is no image that it is compared on
+        with pytest.warns(UserWarning, match="as a function.*depend on the image's values"):
+            api.add_model("branch", Branch(threshold), output="logits", **given)
+    api.add_model("shapes", Shapes(0.0), output="logits", **given)
+    assert len(api.load_model("shapes").stages) == 2, "torch warns of shapes, too"
+
+
+def test_a_graph_that_predicts_otherwise_for_dark_images_is_not_used(torch: Any) -> None:
+    class Traced(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small_module(torch)
+
+        def forward(self, images: Any) -> Any:
+            bright = torch.jit.is_tracing() or float(images.mean()) > -1
+            return self.inner(images if bright else -images)
+
+    given: dict[str, Any] = {"labels": DIGITS, "input_size": 16, "normalisation": "torch"}
+    with pytest.warns(UserWarning, match="as a function.*predicts otherwise"):
+        api.add_model("traced", Traced(), output="logits", **given)
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +186,16 @@ def architecture(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(network, folder / "code.pt")
     torch.save({**network.state_dict(), "a.b": torch.zeros(1)}, folder / "more.pt")
     torch.save({"a": torch.zeros(1).expand(10**11)}, folder / "stride.pt")
+    itself: dict[str, Any] = {}
+    itself["state_dict"] = itself
+    torch.save(itself, folder / "itself.pt")
     (folder / "old.pt").write_bytes(pickle.dumps({"a": print}))
     lying = {"a": {"dtype": "F32", "shape": [10**11], "data_offsets": [0, 4 * 10**11]}}
     header = json.dumps(lying).encode()
     (folder / "lying.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps(dict.fromkeys(range(100_000), empty)).encode()
+    (folder / "many.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     return folder
 
 
@@ -175,6 +217,8 @@ def test_timms_architectures_take_local_weights(architecture: Path) -> None:
         ("stride.pt", 3, "claims 400,000,000,000 bytes"),
         ("old.pt", 3, "current format"),
         ("lying.safetensors", 3, "not a whole file of safetensors"),
+        ("many.safetensors", 3, "a list of tensors of at most"),
+        ("itself.pt", 3, "a mapping from names to tensors"),
         ("missing.pt", 3, "no file of weights"),
         ("a.pt", 4, r"shape \(4,.*got \(3,"),
         ("more.pt", 3, "architecture: a.b is not part of it"),
@@ -230,9 +274,20 @@ def deeper(config: dict[str, Any]) -> None:
     config["depths"] = [2]
 
 
+def deep(config: dict[str, Any]) -> None:
+    config["depths"] = [10**6]
+
+
+def of_many_classes(config: dict[str, Any]) -> None:
+    del config["id2label"], config["label2id"]
+    config["num_labels"] = 10**9
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (deep, "more than 20,000 layers"),
+        (of_many_classes, "numbers of at most 1,000,000"),
         (enlarged, "more than model.safetensors holds"),
         (unknown, "never run"),
         (newer, r"does not recognize this architecture\. Code"),
@@ -248,3 +303,39 @@ def test_a_folder_that_is_not_what_it_says_gets_a_sentence(
     (hugging_face / "own.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(WeightsError, match=said):
         api.add_model("colours", hugging_face)
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        ({"architecture": "hf_hub:somebody/network"}, "name of an architecture of timm"),
+        ({"architecture": "local-dir:."}, "name of an architecture of timm"),
+        ({"model_args": {"checkpoint_path": "evil.pt"}}, "in model_args, got 'checkpoint_path'"),
+        ({}, ""),
+    ],
+)
+def test_a_folder_of_timms_names_no_host_and_no_code(
+    torch: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    described: dict[str, Any],
+    said: str,
+) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    monkeypatch.chdir(tmp_path)
+    network = timm.create_model("test_resnet", num_classes=3)
+    weights = {f"timm_model.{key}": value for key, value in network.state_dict().items()}
+    safetensors.save_file(weights, "model.safetensors", {"format": "pt"})
+    (tmp_path / "evil.pt").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    told = {"model_type": "timm_wrapper", "architecture": "test_resnet", "num_classes": 3}
+    told |= {"label_names": ["a", "b", "c"], **described}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    given: dict[str, Any] = {"input_size": 32, "normalisation": "0..1"}
+    if not said:
+        assert file(api.add_model("mine", tmp_path, **given)).kind == "Hugging Face timm_wrapper"
+        return
+    with pytest.raises(WeightsError, match=said):
+        api.add_model("mine", tmp_path, **given)
+    assert not (tmp_path / "ran").exists()
