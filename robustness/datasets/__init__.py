@@ -72,10 +72,10 @@ def _opened(source: str) -> Dataset:
         )
     if "://" in source:
         return Remote(source)
-    tree, pair, originals = source.partition(PAIRED)
-    if pair and Path(tree).is_dir() and Path(originals).is_dir():
-        return PublishedTree(Path(tree), Path(originals))
     path = Path(source)
+    tree, pair, originals = source.partition(PAIRED)
+    if pair and not path.exists() and Path(tree).is_dir() and Path(originals).is_dir():
+        return PublishedTree(Path(tree), Path(originals))
     if source == SAMPLES and not path.exists():
         return Samples()
     if path.is_dir():

@@ -142,21 +142,25 @@ def owner(folder: Path, creator: str) -> str:
 
 
 def check_source(source: str, runs: Path) -> None:
-    """Raises ``RunError`` unless anybody may see the images of ``source`` here.
+    """Raises ``RunError`` unless pages may show the images of ``source``, which is untrusted.
 
-    That is so for the bundled samples, for what lies in the folder of the setting ``datasets``,
-    and for what was uploaded beside the ``runs``.
+    They may show the bundled samples, and a folder or zip archive that lies in the folder of the
+    setting ``datasets`` or was uploaded beside the ``runs``. A table or a published tree may name
+    files elsewhere, and what is hidden is not for pages.
     """
     if source == SAMPLES and not Path(SAMPLES).exists():
         return
-    allowed = [runs / UPLOADS, settings.value(settings.DATASETS)]
+    offered = False
     try:
-        path = Path(source).resolve()
-        inside = any(folder and path.is_relative_to(folder.resolve()) for folder in allowed)
+        path = Path(source).resolve(strict=True)
+        for folder in (runs / UPLOADS, settings.value(settings.DATASETS)):
+            if folder and path.is_relative_to(root := folder.resolve()):
+                hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+                offered |= not hidden and (path.is_dir() or path.suffix.lower() == ".zip")
     except (OSError, ValueError, RuntimeError):
-        inside = False
-    if "://" in source or not inside:
+        offered = False
+    if "://" in source or not offered:
         raise RunError(
             "This run came from another machine, and its images are not here: they are shown "
-            "only where they lie in the folder of the setting 'datasets'."
+            "only from a folder or zip archive in the folder of the setting 'datasets'."
         )

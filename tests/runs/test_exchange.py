@@ -166,6 +166,9 @@ def test_uploads_beside_the_runs_may_be_seen_again(
         "{allowed}/../secret",
         "{allowed}/link",
         "{runs}/.uploads/../../secret",
+        "{allowed}/fog/..::{allowed}/../secret",
+        "{allowed}/table.csv",
+        "{allowed}/.git",
         "file://{allowed}",
         "https://example.com/photos",
         "relative",
@@ -184,9 +187,14 @@ def test_no_source_leads_out_of_what_is_allowed(
     monkeypatch.chdir(tmp_path)
     for name in ("allowed", "secret", "relative", "samples"):
         shutil.copytree(made[1], tmp_path / name)
-    (tmp_path / "allowed" / "link").symlink_to(tmp_path / "secret")
-    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path / "allowed"))
-    named = source.format(allowed=tmp_path / "allowed", runs=tmp_path / "there")
+    allowed, secret = tmp_path / "allowed", tmp_path / "secret"
+    (allowed / "link").symlink_to(secret)
+    shutil.copytree(secret, allowed / "fog" / "1")  # a published tree, with the secret's names
+    shutil.copytree(secret, allowed / ".git")
+    files = [path.relative_to(tmp_path) for path in secret.rglob("*.png")]
+    (allowed / "table.csv").write_text("path\n" + "".join(f"../{file}\n" for file in files))
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(allowed))
+    named = source.format(allowed=allowed, runs=tmp_path / "there")
     there = imported_with_source(run, named, tmp_path / "there")
     with pytest.raises(RunError, match="came from another machine"):
         there.dataset  # noqa: B018
