@@ -212,6 +212,11 @@ def _deferred(node: ast.stmt) -> bool:
     return for_types or isinstance(node, ast.FunctionDef | ast.ClassDef)
 
 
+def test_only_the_limited_reader_parses_toml() -> None:
+    parsing = [path for path in PRODUCT if "tomllib" in path.read_text(encoding="utf-8")]
+    assert parsing == [ROOT / "robustness" / "base" / "toml.py"]
+
+
 def test_only_the_command_line_prints() -> None:
     quiet = [path for path in PRODUCT if room(path) != "commands"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.toml import toml_of
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -127,10 +127,7 @@ def _value(text: str) -> Any:
     """A table as TOML, else the text itself."""
     if not text.lstrip().startswith("{"):
         return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError(f"--normalisation is not a table in TOML: {error}.") from error
+    return toml_of(f"value = {text}".encode(), "--normalisation")["value"]
 
 
 def _lacking(found: Proposal) -> str:

@@ -130,7 +130,7 @@ def test_a_changed_file_is_read_again(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("memory = \n", "not a TOML file"),
+        ("memory = \n", "not valid TOML"),
         ('memroy = "1GB"\n', r"no setting 'memroy'. Did you mean 'memory'\? Known: weights_dir, "),
         ("memory = true\n", "expected memory to be a text, got True"),
         ('memory = ["1GB"]\n', "expected memory to be a text"),
@@ -182,5 +182,5 @@ def test_a_page_says_what_is_wrong_with_the_settings(
     monkeypatch.setenv("ROBUSTNESS_CONFIG", str(folder / "bad.toml"))
     app = run(ROOT / page)
     assert not app.exception
-    assert "is not a TOML file" in app.error[0].value.replace("\\", "")
+    assert "is not valid TOML" in app.error[0].value.replace("\\", "")
     assert len(app.error) == 1

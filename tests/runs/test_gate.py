@@ -301,7 +301,12 @@ WRONG = {
         'when_unsure = "maybe"\n[[limit]]\nmin_consistency = 0.5',
         "got 'maybe'",
     ),
-    "no TOML": ("[[limit]", "is not a TOML file"),
+    "no TOML": ("[[limit]", "is not valid TOML"),
+    "a pattern of any length": (
+        f'[[limit]]\nmodel = "{"[a" * 10000}"\nmin_consistency = 0.5',
+        "a pattern such as *, of up to 500 characters",
+    ),
+    "limits without end": ("[[limit]]\nmin_consistency = 0.5\n" * 501, "up to 500 tables"),
     "no such model": (
         '[[limit]]\nmodel = "SqueezNet"\nmin_consistency = 0.5',
         "no model 'SqueezNet'. Did you mean 'SqueezeNet'",

@@ -356,7 +356,7 @@ def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
     finally:
         keeper.end()
     assert [record.levelname for record in caplog.records] == ["WARNING"], "once is enough"
-    assert "robustness.toml is not a TOML file" in caplog.text
+    assert "robustness.toml is not valid TOML" in caplog.text
 
 
 def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_sentence_about_the_settings_is_said_nevertheless(
     monkeypatch.setenv("ROBUSTNESS_CONFIG", str(file))
     with pytest.raises(ParameterError) as found:
         settings.check_usable()
-    assert sentence(found.value).startswith("settings.toml is not a TOML file")
+    assert sentence(found.value).startswith("settings.toml is not valid TOML")
 
 
 def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import alone, write_whole
+from robustness.base.disk import alone, read_regular, write_whole
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import did_you_mean
+from robustness.base.toml import MAX_BYTES, toml_of
 from robustness.models.own import user_models
 
 _HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*[\].]")
@@ -102,7 +102,9 @@ def _change(file: Path, change: Any) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with alone(file):
-            write_whole(file.resolve(), change(_text(file)).encode())
+            text = change(_text(file))
+            _tables(file, text)  # it can be read again
+            write_whole(file.resolve(), text.encode())
     except OSError as error:
         raise ParameterError(f"{file} cannot be written: {error.strerror}.") from error
     user_models.refresh()
@@ -110,15 +112,14 @@ def _change(file: Path, change: Any) -> None:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_regular(file, MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParameterError(f"{file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
         raise ParameterError(f"{file} cannot be read as text in UTF-8.") from error
 
 
 def _tables(file: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError(f"{file} is not a TOML file: {error}.") from error
+    return toml_of(text.encode(), str(file))

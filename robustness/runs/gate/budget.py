@@ -59,8 +59,14 @@ REGRESSIONS: Mapping[str, str] = {
 
 BREAKING = "min_breaking_strength"
 
+MAX_RULES, MAX_PATTERN = 500, 500
+
 Share = Annotated[float, Field(ge=0, le=1), expected("a number between 0 and 1")]
-Pattern = Annotated[str, Field(min_length=1), expected("a name, or a pattern such as *")]
+Pattern = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_PATTERN),  # reading a pattern takes the square of its length
+    expected(f"a name, or a pattern such as *, of up to {MAX_PATTERN} characters"),
+]
 
 
 class Rule(StrictTable):
@@ -225,4 +231,6 @@ def budget_of(data: bytes, name: str) -> Budget:
 
 def _budget(values: Mapping[str, Any], path: Path) -> Budget:
     file = checked(_File, values, str(path))
+    if (count := len(file.limit)) > MAX_RULES:
+        raise ParameterError(f"{path}: expected up to {MAX_RULES} tables [[limit]], got {count:,}.")
     return Budget(path, tuple(file.limit), file.baseline, file.when_unsure == "fail")

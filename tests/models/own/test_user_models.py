@@ -249,7 +249,7 @@ DESCRIPTIONS = {
     ),
     "a scale beyond all floats": (
         {"normalisation": {"order": "RGB", "scale": 10**400, "mean": [0] * 3, "std": [1] * 3}},
-        "normalisation: expected scale to be",
+        "more than 64 bits",
     ),
     "a mean that is no number": (
         {
@@ -264,7 +264,7 @@ DESCRIPTIONS = {
     ),
     "a path in nobody's home": ({"path": "~nobody-here/x.keras"}, "a user without a home"),
     "a path with a zero": ({"labels": "a\0b"}, "a character of code 0"),
-    "a year too large": ({"year": 10**22}, "from 1900 to 2100"),
+    "a year too large": ({"year": 10**12}, "from 1900 to 2100"),
     "an empty title": ({"title": " "}, "a title that no other model has, got ''"),
     "another model's title": ({"title": "SqueezeNet 1.1"}, "title that no other model has"),
     "features as a number": ({"features": 3}, '"auto" or a list of layer names'),
@@ -300,7 +300,7 @@ def test_two_models_of_one_title_are_refused(models_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[digits\n", "not a TOML file"),
+        ("[digits\n", "not valid TOML"),
         ("digits = 3\n", "expected a table"),
         (b"\xff\xfe", "UTF-8"),
     ],
