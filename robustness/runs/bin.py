@@ -24,6 +24,16 @@ DAY = 24 * 3600.0
 
 _FILE = "deleted.json"
 
+_CLOCK = time.time() - time.monotonic()
+
+
+def now() -> float:
+    """Seconds since 1970, without those by which the clock was set ahead since this process began.
+
+    What it judges to be old may be removed for good.
+    """
+    return min(time.time(), _CLOCK + time.monotonic())
+
 
 class _DeletionNote(StrictRecord):
     """What the file of a deleted run says."""
@@ -53,7 +63,7 @@ def to_bin(folder: Path, by: str = "") -> None:
         place.mkdir(exist_ok=True)
         lock = locked(folder)
         try:
-            note = json.dumps({"when": time.time(), "by": by})
+            note = json.dumps({"when": now(), "by": by})
             write_whole(folder / _FILE, note.encode())
             folder.rename(_free(place / folder.name))
         finally:
@@ -97,7 +107,7 @@ def binned(runs: Path, name: str) -> Path:
 
 def empty_bin(runs: Path, days: float) -> list[str]:
     """Removes for good what has been in the bin for ``days`` or more; the names of it."""
-    old = [entry for entry in deleted(runs) if time.time() - entry.when >= days * DAY]
+    old = [entry for entry in deleted(runs) if now() - entry.when >= days * DAY]
     for entry in old:
         shutil.rmtree(entry.entry.folder, ignore_errors=True)
     return [entry.entry.folder.name for entry in old]
@@ -109,7 +119,7 @@ def _note(folder: Path) -> tuple[float, str]:
         return found.when, found.by
     with suppress(OSError):
         return folder.stat().st_mtime, ""
-    return time.time(), ""
+    return now(), ""
 
 
 def _free(folder: Path) -> Path:

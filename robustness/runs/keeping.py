@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from robustness.base.disk import occupied
 from robustness.base.errors import AccessError, RunError
 from robustness.base.text import counted
 from robustness.runs import notes
-from robustness.runs.bin import DAY, empty_bin, to_bin
+from robustness.runs.bin import DAY, empty_bin, now, to_bin
 from robustness.runs.store import Listed, listing
 
 BIN_DAYS = 7
@@ -57,7 +56,7 @@ def tidy(runs: Path) -> None:
     if most is None and days is None:
         return
     found = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]
-    oldest = -math.inf if days is None else time.time() - days * DAY
+    oldest = -math.inf if days is None else now() - days * DAY
     found.sort(key=itemgetter(0), reverse=True)
     kept: Counter[str] = Counter()
     for since, entry in found:
@@ -68,11 +67,11 @@ def tidy(runs: Path) -> None:
 
 
 def _since(entry: Listed) -> float:
-    """When the run last came here, else was begun, in seconds since 1970; now if unknown."""
+    """When the run last came here, else was begun, in seconds since 1970; ``now`` if unknown."""
     if arrived := notes.arrived(entry.folder):
         return arrived
     try:
         created = datetime.fromisoformat(entry.manifest.created if entry.manifest else "")
     except ValueError:
-        return time.time()
+        return now()
     return (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp()

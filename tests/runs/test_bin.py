@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,25 @@ def test_the_bin_empties_after_days(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ROBUSTNESS_BIN_DAYS", "6")
     keeping.tidy(folder)
     assert os.listdir(folder / runs.BIN) == []
+
+
+def test_a_clock_that_is_ahead_for_a_moment_removes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "3")
+    another(folder, "second")
+    runs.to_bin(folder / "first")
+    with monkeypatch.context() as patch:
+        ahead = time.time() + 8 * 86400
+        patch.setattr(time, "time", lambda: ahead)
+        keeping.tidy(folder)
+        runs.to_bin(folder / "second")
+    keeping.tidy(folder)
+    assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"first", "second"}
+    for name in ("first", "second"):
+        age(folder, name, 7.1)
+    keeping.tidy(folder)
+    assert not runs.deleted(folder)
 
 
 def test_a_run_that_is_deleted_just_before_it_is_locked_leaves_no_folder(
