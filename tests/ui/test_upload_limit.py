@@ -24,6 +24,7 @@ from streamlit.runtime.session_manager import SessionClient
 from streamlit.web.server.starlette.starlette_routes import create_upload_routes
 
 from robustness.runs import audit
+from robustness.ui.session import access
 from robustness.ui.session.upload_limit import UploadLimit
 
 MEGABYTE = 10**6
@@ -37,7 +38,7 @@ class Context:
 
     remote_ip = "192.0.2.7"
     headers = (("host", "dashboard.example"),)
-    cookies = MappingProxyType({"other": "1"})
+    cookies = MappingProxyType({access.COOKIE: "mine"})
 
 
 class Browser(SessionClient):
@@ -54,7 +55,9 @@ class Server:
         self.runtime, self.files = runtime, files
         app = UploadLimit(Starlette(routes=create_upload_routes(runtime, files, "")))
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://dashboard.example"
+            transport=httpx.ASGITransport(app),
+            base_url="http://dashboard.example",
+            headers={"cookie": f"{access.COOKIE}=mine"},
         )
 
     def session(self, **said: Any) -> str:
@@ -145,6 +148,19 @@ def test_who_may_not_upload_stores_nothing(said: dict[str, Any], tmp_path: Path)
     asyncio.run(life())
     lines = [json.loads(line) for line in (tmp_path / audit.FILE).read_text().splitlines()]
     assert [(line["action"], line["allowed"]) for line in lines] == [("upload", False)] * 2
+
+
+@pytest.mark.usefixtures("login")
+@pytest.mark.parametrize("cookie", ["other=1", f"{access.COOKIE}=another", ""])
+def test_nobody_uploads_in_the_name_of_another_browsers_session(cookie: str) -> None:
+    async def life() -> None:
+        async with server() as there:
+            session = there.session(**EVALUATOR)
+            there.http.headers["cookie"] = cookie
+            assert await there.put(session, 1000) == 403
+            assert there.held() == 0
+
+    asyncio.run(life())
 
 
 @pytest.mark.parametrize(("role", "status"), [("viewer", 403), ("evaluator", 204), ("nobody", 403)])
@@ -244,7 +260,8 @@ def test_a_chunked_file_counts_in_full_whatever_length_is_announced() -> None:
 
 async def _status(app: ASGIApp, of: str, size: int, *more: tuple[bytes, bytes]) -> int:
     """The status of an upload; 0 where the server behind takes it."""
-    headers = [(b"content-length", str(size).encode()), *more]
+    cookie = (b"cookie", f"{access.COOKIE}=mine".encode())
+    headers = [cookie, (b"content-length", str(size).encode()), *more]
     path = f"/_stcore/upload_file/{of}/1"
     scope = {"type": "http", "method": "PUT", "path": path, "headers": headers}
     found = [0]

@@ -68,15 +68,17 @@ def who() -> Who:
     return identity
 
 
-def who_of(session: str) -> Who | None:
-    """The user of ``session``; None if it has no page open.
+def who_of(session: str, cookies: Mapping[str, str]) -> Who | None:
+    """The user of ``session``; None if it has no page open in the browser with these ``cookies``.
 
     For requests that name a session. Without a login, ``name`` is empty.
     """
     running = runtime.get_instance()
     client, app = running.get_client(session), running.get_app_session(session)
     found = _connection(client) if client else None
-    return None if found is None or app is None else _identity(found, user_claims(app))
+    if found is None or app is None or found.cookies.get(COOKIE) != cookies.get(COOKIE):
+        return None
+    return _identity(found, user_claims(app))
 
 
 def _identity(found: Connection, said: Mapping[str, Any]) -> Who:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -54,7 +56,7 @@ class UploadLimit:
             await self._app(scope, receive, send)
             return
         session = found[1]
-        if refused := await run_in_threadpool(_refusal, session):
+        if refused := await run_in_threadpool(_refusal, session, HTTPConnection(scope).cookies):
             await PlainTextResponse(refused, 403)(scope, receive, send)
             return
         largest = int(st.get_option("server.maxUploadSize")) * 2**20
@@ -80,11 +82,11 @@ class UploadLimit:
         return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
 
 
-def _refusal(session: str) -> str:
-    """Why ``session`` may not upload; "" if it may."""
-    who = access.who_of(session)
+def _refusal(session: str, cookies: Mapping[str, str]) -> str:
+    """Why the browser with these ``cookies`` may not upload to ``session``; "" if it may."""
+    who = access.who_of(session, cookies)
     if who is None:
-        return "This session has ended: reload the page."
+        return "This session has ended, or is another browser's: reload the page."
     try:
         access.require(Action.UPLOAD, by=who)
     except (AccessError, ParameterError) as error:
