@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from robustness.base.turns import SupersededError
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import pack, unpack
 from robustness.ui.live import held
@@ -147,6 +148,35 @@ def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
 
     assert sorted(asyncio.run(ask())) == [200] * 2 + [429] * 98
     assert most == 2
+
+
+def test_superseded_requests_without_pause_are_few(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_on = 0
+
+    def superseded(*_: Any) -> Any:
+        nonlocal worked_on
+        worked_on += 1
+        raise SupersededError
+
+    monkeypatch.setitem(held._MAKERS, "answers", superseded)
+
+    async def ask() -> set[int]:
+        app = httpx.ASGITransport(Starlette(routes=held.ROUTES))
+        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+            until, statuses = time.monotonic() + 0.5, set()
+
+            async def post_without_pause() -> None:
+                while time.monotonic() < until:
+                    asked = message([], want="answers")
+                    statuses.add((await client.post(path, content=asked)).status_code)
+
+            await asyncio.gather(*(post_without_pause() for _ in range(2)))
+            return statuses
+
+    assert asyncio.run(ask()) == {409}
+    assert worked_on == 2
 
 
 def test_of_a_hundred_searches_of_a_ticket_two_are_worked_on(

@@ -37,6 +37,10 @@ MOST_BYTES = 1_000_000
 MOST_BYTES_OF_STEPS = 50_000
 """Limit of a request without an image; each perturbation takes 100."""
 
+SECONDS_SUPERSEDED = 1.0
+"""A superseded request takes its place for so long: a page never overlaps requests of a kind, and
+whoever does without pause would keep the server busy with images that nobody sees."""
+
 Message = tuple[dict[str, object], list[bytes]]
 """What ``components.pack`` takes."""
 
@@ -93,6 +97,7 @@ async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Respon
                 _THREADS, _made, make, asked, pictures, who
             )
     except SupersededError:
+        await asyncio.sleep(SECONDS_SUPERSEDED)
         return Response(status_code=409)
     except ImageError as error:
         return Response(sentence(error), status_code=422, media_type="text/plain")
