@@ -20,10 +20,10 @@ from typing import BinaryIO
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
-from robustness.runs import headlines, notes, properties, store
 from robustness.runs import manifest as manifests
+from robustness.runs import notes, properties, store
 from robustness.runs.saved import Run
-from robustness.runs.screening import importer, screen
+from robustness.runs.screening import importer, screen, work_out_figures
 
 MAX_FILES = 100_000
 MAX_BYTES = 4 * 1024**3
@@ -106,7 +106,9 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
                 raise RunError(f"The archive is refused: {manifest.id[:80]!r} is no id of a run.")
             manifest = screen(scratch, manifest, worker)
             folder = _free_folder(runs, manifest)
-            manifest.updated(id=folder.name).write(scratch)
+            manifest = manifest.updated(id=folder.name)
+            manifest.write(scratch)
+            work_out_figures(scratch, manifest, worker)
             notes.mark_imported(scratch, by)
             scratch.rename(folder)
     except OSError as error:
@@ -114,9 +116,7 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
             f"The run cannot be brought in: {error.strerror or error}.",
             hint=f"The folder of runs is {runs}.",
         ) from error
-    run = store.load(folder)
-    headlines.keep(folder, run.manifest)
-    return run
+    return store.load(folder)
 
 
 @contextmanager

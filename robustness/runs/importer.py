@@ -1,4 +1,4 @@
-"""The process that checks and rewrites the Parquet files of an imported run, for ``screening``."""
+"""The process that rewrites the files of an imported run and works out its figures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from robustness.base.errors import RunError
+from robustness import plugins
+from robustness.base.errors import RobustnessError
 from robustness.base.parquet_reader import serve_arrow
+from robustness.models.own import user_models
+from robustness.runs import headlines
+from robustness.runs import manifest as manifests
 from robustness.runs.screened_properties import rewrite_properties
 from robustness.runs.screened_rows import ExpectedRows, rewrite_rows
 
@@ -15,16 +19,23 @@ from robustness.runs.screened_rows import ExpectedRows, rewrite_rows
 def answer(head: bytes, _data: bytes) -> bytes:
     """Rewrite the files; return JSON with the sizes of the ``parts``, or with the ``problem``.
 
-    ``head`` is JSON: the ``folder``, and what its files are ``expected`` to hold. An error number
-    and reason as ``unwritten`` say that the disk does not take them.
+    ``head`` is JSON: the ``folder``, and what its files are ``expected`` to hold; without these
+    it works out the figures and writes them. An error number and reason as ``unwritten`` say that
+    the disk does not take them.
     """
     asked = json.loads(head)
-    folder, expected = Path(asked["folder"]), ExpectedRows(**asked["expected"])
+    folder = Path(asked["folder"])
     try:
+        if "expected" not in asked:
+            plugins.load()
+            user_models.refresh()
+            headlines.keep(folder, manifests.read(folder))
+            return b"{}"
+        expected = ExpectedRows(**asked["expected"])
         parts = rewrite_rows(folder, expected)
         rewrite_properties(folder, expected.pictures)
         return json.dumps({"parts": parts}).encode()
-    except RunError as error:
+    except RobustnessError as error:
         return json.dumps({"problem": str(error)}).encode()
     except MemoryError:
         return json.dumps({"problem": "its files take more memory than those of any run"}).encode()

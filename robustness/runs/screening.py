@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from robustness import models
 from robustness.base.disk import occupied
@@ -32,7 +33,8 @@ from robustness.runs.saved import Run
 from robustness.runs.screened_rows import ExpectedRows
 
 MEMORY = 6 * 10**8
-"""Bytes for the files of a run, beside twice their size."""
+FIGURES_MEMORY = 2 * 10**9
+"""Bytes for the files of a run, and for its figures, beside twice their size."""
 
 SECONDS, BYTES_A_SECOND = 60, 10**6
 """Of CPU time, beside what the size of the files explains."""
@@ -41,6 +43,9 @@ AT_ONCE, PATIENCE = 2, 120.0
 """Most imports at once in this process, and the longest wait in seconds for a turn."""
 
 MAX_CONDITIONS, MAX_MODELS = 10_000, 200
+MAX_CELLS, MAX_TESTS = 20_000, 120_000
+"""Models times conditions, and pairs of models times conditions: the figures grow with both."""
+
 _SLOWER = 3  # seconds for each second of CPU time: others use the processor, too
 _MOST_CLASSES = 2**31
 _TURNS = threading.BoundedSemaphore(AT_ONCE)
@@ -71,8 +76,30 @@ def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
     files = {path.name: path.stat().st_size for path in folder.glob("part-*.parquet")}
     _expect(manifest, files == dict(manifest.parts), "its files of rows are not those it names")
     size = occupied(folder)
-    memory, seconds = MEMORY + 2 * size, SECONDS + size // BYTES_A_SECOND
     asked = {"folder": str(folder), "expected": asdict(_expected(folder, manifest))}
+    limits = MEMORY + 2 * size, SECONDS + size // BYTES_A_SECOND
+    return manifest.updated(parts=_answered(asked, manifest, worker, "files", *limits)["parts"])
+
+
+def work_out_figures(folder: Path, manifest: Manifest, worker: Worker) -> None:
+    """Have the figures of ``manifest``, now the run in ``folder``, written there for all visitors.
+
+    Raises as ``screen``, also where they take more than a run in good faith needs.
+    """
+    size = occupied(folder)
+    limits = FIGURES_MEMORY + 2 * size, SECONDS + size // BYTES_A_SECOND
+    _answered({"folder": str(folder)}, manifest, worker, "figures", *limits)
+
+
+def _answered(
+    asked: Mapping[str, Any],
+    manifest: Manifest,
+    worker: Worker,
+    what: str,
+    memory: int,
+    seconds: int,
+) -> dict[str, Any]:
+    """The answer of the ``importer`` about ``what``; raises as ``screen``."""
     try:
         answer = worker.ask(
             json.dumps(asked).encode(),
@@ -82,16 +109,16 @@ def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
             deadline=time.monotonic() + _SLOWER * seconds,
         )
     except (WorkerTimeError, WorkerLateError) as error:
-        raise _refused(manifest, f"its files take more than {seconds} s to read") from error
+        raise _refused(manifest, f"its {what} take more than {seconds} s to read") from error
     except WorkerDiedError as error:
-        problem = f"its files are damaged, or take more than {memory / 1e9:.1f} GB of memory"
+        problem = f"its {what} are damaged, or take more than {memory / 1e9:.1f} GB of memory"
         raise _refused(manifest, problem) from error
-    found = json.loads(answer)
+    found: dict[str, Any] = json.loads(answer)
     if "problem" in found:
         raise _refused(manifest, found["problem"])
     if "unwritten" in found:
         raise OSError(*found["unwritten"])
-    return manifest.updated(parts=found["parts"])
+    return found
 
 
 def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
@@ -126,6 +153,14 @@ def _check_manifest(manifest: Manifest) -> None:
     _expect(manifest, manifest.status == FINISHED, "it is not finished")
     several = 1 <= len(spec.models) <= MAX_MODELS and 1 <= len(spec.conditions) <= MAX_CONDITIONS
     _expect(manifest, several, "it asks for nothing, or for far more than there is")
+    cells = len(spec.models) * len(spec.conditions)
+    few = cells <= MAX_CELLS and cells * (len(spec.models) - 1) // 2 <= MAX_TESTS
+    _expect(
+        manifest,
+        few,
+        f"it compares {len(spec.models):,} models under {len(spec.conditions):,} conditions: "
+        "import fewer models or conditions at once",
+    )
     known = all(readable(condition.id) for condition in spec.conditions)
     _expect(manifest, known, "one of its conditions is none")
     _expect(manifest, _is_time(manifest.created), "it was made at no date and time (ISO 8601)")

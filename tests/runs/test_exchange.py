@@ -22,7 +22,7 @@ from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
 from robustness.evaluation.rows import REMEDIES, SCHEMA
-from robustness.runs import screening, session, store
+from robustness.runs import headlines, kept_figures, screening, session, store
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -97,6 +97,21 @@ def test_a_run_goes_to_another_machine_and_back_unchanged(run: runs.Run, tmp_pat
     assert archive_of(there) == archive_of(run) == (tmp_path / "out" / "run.zip").read_bytes()
     assert [entry.title for entry in runs.listing(tmp_path / "there")] == ["Before *training*"]
     assert sorted(os.listdir(tmp_path / "there")) == [run.id], "nothing else is left"
+
+
+def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_figures, "fresh", lambda rows: pytest.fail("worked out here"))
+    monkeypatch.setattr(screening, "FIGURES_MEMORY", 10**6)
+    with pytest.raises(RunError, match="memory"):
+        runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    assert os.listdir(tmp_path / "there") == []
+    monkeypatch.setattr(screening, "FIGURES_MEMORY", 2 * 10**9)
+    there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    found = headlines.kept(there.folder, there.manifest)
+    assert found is not None
+    assert len(found["models"]) == len(run.manifest.spec.models)
 
 
 def test_the_same_run_is_not_brought_twice_and_another_of_its_name_gets_its_own(
@@ -533,6 +548,20 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         "its texts are too long",
     ),
 }
+
+
+def comparing(models: int, conditions: int) -> Callable[[runs.Run], io.BytesIO]:
+    def made(run: runs.Run) -> io.BytesIO:
+        asked = run.manifest.as_dict()["spec"]
+        named = {f"m{at}": "digest" for at in range(models)}
+        changed = [{"brightness": (1 + at) / 10_000} for at in range(conditions)]
+        return with_manifest(run, spec={**asked, "models": named, "perturbations": changed})
+
+    return made
+
+
+HOSTILE["cells without end"] = comparing(9, 2400), "compares 9 models under 2,400 conditions"
+HOSTILE["pairs without end"] = comparing(200, 10), "compares 200 models under 10 conditions"
 
 
 for column, value in (
