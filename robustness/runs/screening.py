@@ -158,8 +158,9 @@ def _check_manifest(manifest: Manifest) -> None:
     _expect(
         manifest,
         few,
-        f"it compares {len(spec.models):,} models under {len(spec.conditions):,} conditions: "
-        "import fewer models or conditions at once",
+        f"expected at most {MAX_CELLS:,} models times conditions and {MAX_TESTS:,} pairs of models "
+        f"times conditions, got {len(spec.models):,} models under {len(spec.conditions):,} "
+        "conditions",
     )
     known = all(readable(condition.id) for condition in spec.conditions)
     _expect(manifest, known, "one of its conditions is none")

@@ -560,8 +560,8 @@ def comparing(models: int, conditions: int) -> Callable[[runs.Run], io.BytesIO]:
     return made
 
 
-HOSTILE["cells without end"] = comparing(9, 2400), "compares 9 models under 2,400 conditions"
-HOSTILE["pairs without end"] = comparing(200, 10), "compares 200 models under 10 conditions"
+HOSTILE["cells without end"] = comparing(9, 2400), "got 9 models under 2,400 conditions"
+HOSTILE["pairs without end"] = comparing(200, 10), "got 200 models under 10 conditions"
 
 
 for column, value in (
