@@ -37,9 +37,9 @@ MOST_BYTES = 1_000_000
 MOST_BYTES_OF_STEPS = 50_000
 """Limit of a request without an image; each perturbation takes 100."""
 
-SECONDS_SUPERSEDED = 1.0
-"""A superseded request takes its place for so long: a page never overlaps requests of a kind, and
-whoever does without pause would keep the server busy with images that nobody sees."""
+SECONDS_OVERLAPPING = 0.5
+"""After which a superseded request, and one too many, is answered: a page rarely sends either, and
+whoever does without pause would keep the server busy with what nobody sees."""
 
 Message = tuple[dict[str, object], list[bytes]]
 """What ``components.pack`` takes."""
@@ -69,7 +69,10 @@ async def _answer(request: Request) -> Response:
     if asked is None:
         return Response(status_code=404)
     with _TICKETS.place(ticket) as free:
-        return await _answered(request, ticket, asked) if free else Response(status_code=429)
+        if free:
+            return await _answered(request, ticket, asked)
+        await asyncio.sleep(SECONDS_OVERLAPPING)
+        return Response(status_code=429)
 
 
 async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Response:
@@ -97,7 +100,7 @@ async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Respon
                 _THREADS, _made, make, asked, pictures, who
             )
     except SupersededError:
-        await asyncio.sleep(SECONDS_SUPERSEDED)
+        await asyncio.sleep(SECONDS_OVERLAPPING)
         return Response(status_code=409)
     except ImageError as error:
         return Response(sentence(error), status_code=422, media_type="text/plain")
