@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import streamlit as st
+from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.scriptrunner import script_runner
 
 from robustness.models.in_tensorflow import internals
@@ -41,6 +47,7 @@ def test_private_interfaces_are_checked_with_the_installed_version(package: str)
         ("streamlit", "runtime/app_session.py", "self._user_info"),
         ("streamlit", "runtime/app_session.py", "self._session_state"),
         ("streamlit", "runtime/app_session.py", "self._browser_queue.clear("),
+        ("streamlit", "runtime/caching/cache_utils.py", "return self._value_locks[value_key]"),
         ("streamlit", "runtime/forward_msg_queue.py", "delta.fragment_id not in fragment_ids_"),
         ("streamlit", "runtime/runtime.py", "self._session_mgr"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "backend.clear_session()"),
@@ -70,6 +77,32 @@ def test_keras_is_cleared_by_its_user_and_by_no_script(monkeypatch: pytest.Monke
     streamlit_internals.keep_kernels()
     script_runner._clean_problem_modules()
     assert layers.Dense(1).name == "dense_1"
+
+
+def test_a_cache_keeps_no_lock_of_what_it_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("__init__", "compute_value_lock"):
+        monkeypatch.setattr(Cache, name, getattr(Cache, name))  # put back afterwards
+    streamlit_internals.forget_locks_of_values()
+    computed: list[int] = []
+
+    @st.cache_resource(max_entries=1, show_spinner=False)
+    def slow(number: int) -> int:
+        computed.append(number)
+        time.sleep(0.0 if number else 0.2)
+        return number
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(slow, [0] * 4)] == [0] * 4
+    assert computed == [0], "who asks for the same value waits for it"
+    before = _locks()
+    for number in range(1, 300):
+        slow(number)
+    assert _locks() - before < 50
+
+
+def _locks() -> int:
+    gc.collect()
+    return sum(isinstance(each, type(threading.Lock())) for each in gc.get_objects())
 
 
 def test_private_interfaces_stand_in_two_files() -> None:

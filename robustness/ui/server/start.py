@@ -9,6 +9,7 @@ from streamlit import config
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.ui.server.streamlit_internals import (
+    forget_locks_of_values,
     keep_kernels,
     keep_shared_caches,
     send_all_of_fragments,
@@ -19,8 +20,9 @@ _MEGABYTE = 2**20
 
 def settle() -> None:
     """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches, to
-    Keras and to unsent messages."""
+    their locks, to Keras and to unsent messages."""
     keep_shared_caches()
+    forget_locks_of_values()
     keep_kernels()
     send_all_of_fragments()
     with suppress(RobustnessError):  # every page shows the error

@@ -5,14 +5,17 @@ A new version of Streamlit may change any of them without notice: a test names e
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
+from weakref import WeakValueDictionary
 
 import streamlit as st
 from streamlit import net_util, runtime
 from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx, script_runner
@@ -132,3 +135,23 @@ def restore_link() -> None:
         with context.session_state.query_params() as known:
             known.set_initial_query_params(context.query_string)
         st.query_params.update(dropped)
+
+
+def forget_locks_of_values() -> None:
+    """Let the lock of a cached value go with those that wait for it.
+
+    Streamlit keeps one for each value that was ever computed, also of those that a cache dropped:
+    a held slider added 80 MB an hour.
+    """
+    begin = Cache.__init__
+
+    def begin_without_locks(cache: Cache[Any]) -> None:
+        begin(cache)
+        cache._value_locks = WeakValueDictionary()  # type: ignore[assignment]
+
+    def lock(cache: Cache[Any], value_key: str) -> threading.Lock:
+        with cache._value_locks_lock:
+            return cache._value_locks.setdefault(value_key, threading.Lock())
+
+    Cache.__init__ = begin_without_locks  # type: ignore[method-assign, assignment]
+    Cache.compute_value_lock = lock  # type: ignore[method-assign, assignment]
