@@ -35,9 +35,12 @@ def accuracy(labelled: Sequence[Entry]) -> Table:
         ("Accuracy lost", figure("drop", ".1%")),
         ("95% interval", lambda entry: interval(entry, "drop", 1)),
         ("Relative loss", figure("relative_drop", ".1%")),
-        ("Original top-5", figure("clean_accuracy_top5", ".1%")),
-        ("Perturbed top-5", figure("perturbed_accuracy_top5", ".1%")),
     ]
+    if any(entry["clean_accuracy_top5"] is not None for entry in labelled):
+        columns += [
+            ("Original top-5", figure("clean_accuracy_top5", ".1%")),
+            ("Perturbed top-5", figure("perturbed_accuracy_top5", ".1%")),
+        ]
     return Table.of(labelled, columns)
 
 

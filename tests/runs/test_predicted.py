@@ -147,6 +147,28 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
         rb.embedding_map(found, "model=theirs&condition=fog=0.6")
 
 
+@pytest.mark.parametrize(
+    ("listed", "classes", "expected"),
+    [
+        ([[0], [1], [2], [3]], 10, None),
+        ([[0, 1, 2]] * 4, 10, None),
+        ([[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [0, 1, 2, 3, 4], [0, 1, 2]], 10, None),
+        ([[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]], 10, 0.5),
+        ([[0, 1, 2]] * 4, 3, 1.0),
+    ],
+)
+def test_a_top_5_needs_five_classes_or_all(
+    listed: list[list[int]], classes: int, expected: float | None
+) -> None:
+    """Of lists that are shorter, the true class can only be missing where the model is wrong."""
+    names = [f"class {at}" for at in range(classes)]
+    shares = [[1 / (2 + at) for at in range(len(each))] for each in listed]
+    frame = animals(*"cdcd").assign(classes=listed, probabilities=shares, label=[0, 2, 0, 2])
+    (summary,) = rb.evaluate_predictions(frame, classes=names).figures().summary
+    assert summary["clean_accuracy_top5"] == expected
+    assert (summary["perturbed_accuracy_top5"] is None) is (expected is None)
+
+
 def test_images_without_all_predictions_are_named(table: pd.DataFrame) -> None:
     found = rb.evaluate_predictions(table.drop(index=[5]), classes=NAMES)
     assert found.images == 11

@@ -72,6 +72,18 @@ class _ToldRows:
         }
         self._digests = told.texts("image_digest")
         self._scores = scores(told)
+        self._has_five = dict(zip(told.models, map(self._lists_five, told.models), strict=True))
+
+    def _lists_five(self, model: str) -> bool:
+        """Whether every prediction of ``model`` lists five classes, or all where it has fewer.
+
+        Lists of other lengths would count an image where the true class is listed, and no other.
+        """
+        if self._answers.whole is not None:
+            return True
+        most = min(5, len(self._told.classes[model]))
+        rows = self._told.at[:, self._told.models.index(model)]
+        return all(len(set(self._answers.classes[row])) >= most for row in rows[rows >= 0].tolist())
 
     def missing(self, position: int) -> str:
         """What the table lacks of an image, as a sentence; "" if nothing."""
@@ -106,7 +118,7 @@ class _ToldRows:
                     "parameter": condition.parameter,
                     "seed": spec.seed,
                     **{name: values[row] for name, values in self._scores.items()},
-                    **_compared(clean, after, label),
+                    **_compared(clean, after, label, self._has_five[model]),
                     "stages": [],
                 }
 
@@ -143,12 +155,14 @@ def _answer(answers: TableAnswers, row: int, index: Callable[[str], int]) -> _Ro
     return _RowAnswer(classes[:5], tuple(known[at] for at in classes[:5] if at in known), known.get)
 
 
-def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None) -> Row:
-    """The columns that follow from the predictions of the original and the perturbed image."""
+def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None, five: bool) -> Row:
+    """The columns that follow from the predictions of the original and the perturbed image.
+
+    Those of the top-5 are empty unless the predictions list ``five`` classes, or all.
+    """
     winner = clean.top[0]
     before, retained = clean.share(winner), after.share(winner)
     answers = winner, after.top[0], clean.top, after.top
-    five = min(len(clean.top), len(after.top)) >= 5
     found: Row = {
         "clean_top1": winner,
         "clean_probability": before,
@@ -160,7 +174,7 @@ def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None) -> Row:
         "top5": after.top if after.shares else (),
         "top5_probabilities": after.shares,
         "consistent": winner == after.top[0],
-        "top5_overlap": len(set(clean.top) & set(after.top)) / 5 if five else None,
+        "top5_overlap": len(set(clean.top) & set(after.top)) / len(clean.top) if five else None,
         "confidence_change": None if before is None or retained is None else retained - before,
     }
     if clean.whole is not None and after.whole is not None:
@@ -168,6 +182,6 @@ def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None) -> Row:
             if metric.subject == metrics.PREDICTION and metric.name != "consistent":
                 found[metric.name] = float(metric.function(clean.whole, after.whole)[0])
     told = dict(zip(CORRECTNESS, right(label, answers), strict=True))
-    if not five:  # the class may be among those that are not told
-        told |= {name: told[name] or None for name in ("clean_correct5", "correct5")}
+    if not five:
+        told |= dict.fromkeys(("clean_correct5", "correct5"))
     return {**found, **told}
