@@ -89,18 +89,6 @@ def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Ma
     return judged(clean == top1, is_correct(label, top1), unsure=unsure)
 
 
-def outcomes(labelled: int, images: int) -> tuple[str, str]:
-    """The words for good and bad predictions, such as ("correct", "incorrect").
-
-    ``labelled`` of the ``images`` have a label.
-    """
-    if not labelled:
-        return "unchanged", "changed"
-    if labelled >= images:
-        return "correct", "incorrect"
-    return "correct or unchanged", "incorrect or changed"
-
-
 def cell(frame: pd.DataFrame) -> tuple[float, str]:
     """The share of rows that are correct and its brief text; unchanged unless all have a label."""
     labelled = bool(frame["label"].notna().all())

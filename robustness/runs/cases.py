@@ -19,9 +19,7 @@ from robustness.statistics.attacked import counted_in_sql
 from robustness.statistics.slices import inside
 
 GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"
-_OTHER_GOOD = (
-    "CASE WHEN other.label IS NULL THEN other.consistent ELSE other.top1 = other.label END"
-)
+_WELL = {"correct": "{0}.top1 = {0}.label", "consistent": "{0}.consistent"}
 _ORDER = {
     True: "label IS NOT NULL AND clean_top1 <> label, retained_probability - clean_probability",
     False: "ssim",
@@ -32,17 +30,34 @@ _ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the w
 
 
 @dataclass(frozen=True)
-class Tally:
-    """Images among chosen rows: all, those that count, with a bad row, and with a good one.
+class Outcomes:
+    """How many images have rows that count, a bad row, and a good one.
 
-    Bad is incorrect or, without a label, changed. An attack without a prediction to break does not
-    count.
+    An attack without a prediction to break does not count.
+    """
+
+    counted: int = 0
+    bad: int = 0
+    good: int = 0
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The images among chosen rows.
+
+    Bad is incorrect ``by_label`` and, without a label, changed: ``by_change``. ``either`` counts
+    the images of a list that holds both.
     """
 
     images: int
-    counted: int
-    bad: int
-    good: int
+    either: Outcomes
+    by_label: Outcomes
+    by_change: Outcomes
+
+    @classmethod
+    def of(cls, counts: Sequence[int]) -> Tally:
+        """From the number of images, then the three of each of the outcomes."""
+        return cls(counts[0], *(Outcomes(*counts[at : at + 3]) for at in (1, 4, 7)))
 
 
 class CaseRows:
@@ -81,30 +96,24 @@ class CaseRows:
         kept = None if chosen.conditions or chosen.narrow else self.prepare()
         counts = kept and kept.tally(chosen.model, chosen.perturbation)
         if counts:
-            return Tally(*counts)
+            return Tally.of(counts)
         found: Tally | None = self._known.get(chosen)
         if found is None:
             where, values = self._where(chosen)
-            counted = self._counts
+            flags = [
+                f"{self._counts} AND {labels} AND {outcome}"
+                for labels in ("true", "label IS NOT NULL", "label IS NULL")
+                for outcome in ("true", f"NOT ({GOOD})", f"({GOOD})")
+            ]
+            images = ", ".join(f"bool_or({flag}) AS flag_{at}" for at, flag in enumerate(flags))
+            columns = ", ".join(f"count(*) FILTER (flag_{at})" for at in range(len(flags)))
             query = (
-                "SELECT count(*), count(*) FILTER (counted), count(*) FILTER (bad), "
-                f"count(*) FILTER (good) FROM (SELECT bool_or({counted}) AS counted, "
-                f"bool_or({counted} AND NOT ({GOOD})) AS bad, "
-                f"bool_or({counted} AND ({GOOD})) AS good "
-                f"FROM rows WHERE {where} GROUP BY position)"
+                f"SELECT count(*), {columns} FROM "
+                f"(SELECT {images} FROM rows WHERE {where} GROUP BY position)"
             )
-            found = Tally(*self._rows.ask(query, **values)[0])
+            found = Tally.of(self._rows.ask(query, **values)[0])
             self._remember(chosen, found)
         return found
-
-    def labelled(self, chosen: Chosen) -> int:
-        """How many of the images that count among the ``chosen`` rows have a label."""
-        where, values = self._where(chosen)
-        query = (
-            "SELECT count(DISTINCT position) FROM rows "
-            f"WHERE label IS NOT NULL AND {self._counts} AND {where}"
-        )
-        return int(self._rows.ask(query, **values)[0][0])
 
     def first(
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int] = ()
@@ -203,10 +212,11 @@ class CaseRows:
         if chosen.against:
             if self._values:  # each model has its own attacked image
                 parts.append("NOT list_contains($attacks, perturbation)")
+            well = _WELL[self._rows.judged_by]  # NULL without a label
             parts.append(
-                f"NOT ({GOOD}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "
+                f"NOT ({well.format('rows')}) AND EXISTS (SELECT 1 FROM rows AS other WHERE "
                 "other.position = rows.position AND other.condition = rows.condition "
-                f"AND other.model = $against AND ({_OTHER_GOOD}))"
+                f"AND other.model = $against AND {well.format('other')})"
             )
             values["against"] = chosen.against
         for at, positions in enumerate(self._positions(chosen)):

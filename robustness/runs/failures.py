@@ -17,7 +17,7 @@ from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.queries import Rows
 from robustness.runs.selection import Chosen
 from robustness.statistics import abstaining, agreement
-from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.grid import Grid
 from robustness.statistics.slices import by_slice, slices
 
 FILE = "failures.json.gz"
@@ -87,10 +87,9 @@ def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
     whole = rows.grids()
     sample = _sample(whole)
     grids = whole if sample is None else [_part(grid, sample) for grid in whole]
-    labelled = all((g.flags("correct") == UNKNOWN).all(axis=1).mean() <= 0.5 for g in grids)
-    column = "correct" if labelled else "consistent"
+    column = rows.judged_by if grids else "consistent"
     return Failures(
-        "perturbed_accuracy" if grids and labelled else "consistency",
+        "perturbed_accuracy" if column == "correct" else "consistency",
         _slices(rows, grids, column, properties, sample),
         changes.by_condition(grids),
         changes.by_group(grids),
@@ -128,21 +127,12 @@ def _positions(rows: Rows, sample: Places | None) -> Places:
 
 
 def _pairs(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
-    found = agreement.by_pair([_judged(grid, column) for grid in grids], column)
+    found = agreement.by_pair(grids, column)
     for entry in found:
         one, other = entry["model"], entry["other"]
         entry["model_selection"] = Chosen(model=one, against=other).text
         entry["other_selection"] = Chosen(model=other, against=one).text
     return found
-
-
-def _judged(grid: Grid, column: str) -> Grid:
-    """``grid`` with ``column`` as ``cases.GOOD`` has it, so that counts are those of the images
-    that open: correct or, without a label, consistent."""
-
-    correct = grid.flags("correct")
-    judged = np.where(correct == UNKNOWN, grid.flags("consistent"), correct)
-    return replace(grid, read=lambda name: judged if name == column else grid.read(name))
 
 
 def _slices(

@@ -39,7 +39,7 @@ Entry = list[Any]
 class KeptCases:
     """JSON-ready: ``first`` has [model, perturbation, condition, entries] by kind.
 
-    ``tallies`` has [model, perturbation, images, counted, bad, good], with "" for all.
+    ``tallies`` has [model, perturbation, *counts of a ``Tally``], with "" for all.
     """
 
     tallies: Sequence[Sequence[Any]]
@@ -120,22 +120,29 @@ def _tallies(
         for at, chosen in enumerate(("true", counts, *kinds.values()))
     )
     asked = rows.ask_columns(
-        f"SELECT model, position, {bits} FROM (SELECT *, 1::UBIGINT << "
+        f"SELECT model, position, bool_or(label IS NOT NULL), {bits} FROM (SELECT *, 1::UBIGINT << "
         "(list_position($names, perturbation) - 1) AS bit FROM rows) GROUP BY model, position",
         names=names,
         **values,
     )
-    models, positions, *masks = asked
+    models, positions, labelled, *masks = asked
     place = np.searchsorted(rows.axes.positions, positions)
-    of_model: dict[str, NDArray[np.uint64]] = {}
+    chosen_bits = {"": 2**64 - 1} | {name: 1 << at for at, name in enumerate(names)}
+
+    def images_of(model: str, masks: NDArray[np.uint64]) -> list[list[Any]]:
+        return [
+            [model, name, *np.count_nonzero(masks & np.uint64(wanted), axis=1).tolist()]
+            for name, wanted in chosen_bits.items()
+        ]
+
+    every = np.zeros((10, len(rows.axes.positions)), np.uint64)
+    tallies = []
     for model in rows.axes.models:
         mine = models == model
-        of_model[model] = np.zeros((len(masks), len(rows.axes.positions)), np.uint64)
-        of_model[model][:, place[mine]] = [mask[mine] for mask in masks]
-    every = np.bitwise_or.reduce(list(of_model.values()))
-    chosen_bits = {"": 2**64 - 1} | {name: 1 << at for at, name in enumerate(names)}
-    return [
-        [model, name, *np.count_nonzero(mask & np.uint64(wanted), axis=1).tolist()]
-        for model, mask in {"": every, **of_model}.items()
-        for name, wanted in chosen_bits.items()
-    ]
+        own = np.zeros_like(every)
+        own[:4, place[mine]] = [mask[mine] for mask in masks]
+        own[4:7, place[mine]] = [np.where(labelled, mask, 0)[mine] for mask in masks[1:]]
+        own[7:, place[mine]] = [np.where(labelled, 0, mask)[mine] for mask in masks[1:]]
+        every |= own
+        tallies += images_of(model, own)
+    return images_of("", every) + tallies

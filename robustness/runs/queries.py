@@ -25,6 +25,7 @@ from robustness.evaluation.rows import own_columns
 from robustness.runs.cells import Axes, Cells, damaged
 from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, in_order
+from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
     import duckdb
@@ -139,6 +140,22 @@ class Rows:
             tuple(dict.fromkeys(str(model) for model, *_ in keys)),
             tuple((text, *told) for text, told in conditions.items()),
         )
+
+    @cached_property
+    def judged_by(self) -> str:
+        """The column that says whether a row went well, in figures that need one for all rows.
+
+        It is "correct", of the labelled images alone, where at least half of the images have a
+        label for every model; else "consistent".
+        """
+        axes = self.axes
+        labelled = self.ask(
+            "SELECT count(DISTINCT position) FILTER (label IS NOT NULL) FROM rows "
+            "WHERE position IN (SELECT unnest($positions::INTEGER[])) GROUP BY model",
+            positions=axes.positions[axes.image_of >= 0].tolist(),
+        )
+        least = (1 - MOST_UNLABELLED) * len(axes.images)
+        return "correct" if all(count >= least for (count,) in labelled) else "consistent"
 
     def classes(self) -> list[tuple[str, int]]:
         """(model, class) of every image that has one: its label, else the original's prediction."""

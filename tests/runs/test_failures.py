@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from robustness import api, report, runs
 from robustness.base.errors import ParameterError
@@ -298,6 +299,21 @@ def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
     for side in ("model", "other"):
         assert pair[f"{side}_only"] > 0
         assert len(api.failing_images(made, pair[f"{side}_selection"])) == pair[f"{side}_only"]
+    # One quantity, over the images that have it.
+    fog = made.frame().query(f"condition == {FOG.id!r}").pivot(index="image", columns="model")
+    labelled, column = fog["label"].notna().all(axis=1), fog["consistent"]
+    if without < 0.5:
+        column = fog["correct"][labelled]
+    a, b = (column[pair[side]].astype(bool).to_numpy() for side in ("model", "other"))
+    assert (pair["n_images"], pair["both"]) == (len(a), (~a & ~b).sum())
+    assert pair["kappa"] == pytest.approx(cohen_kappa_score(a, b))
+    tally = made.cases.tally(Chosen(perturbation="fog"))
+    wrong = ~fog["correct"][labelled].astype(bool).all(axis=1)
+    changed = ~fog["consistent"][~labelled].astype(bool).all(axis=1)
+    assert (tally.by_label.counted, tally.by_label.bad) == (labelled.sum(), wrong.sum())
+    assert (tally.by_change.counted, tally.by_change.bad) == ((~labelled).sum(), changed.sum())
+    narrow = Chosen(perturbation="fog", conditions=(FOG.id,), positions=tuple(range(IMAGES)))
+    assert made.cases.tally(narrow) == tally, "by a query as from what is kept"
 
 
 def test_columns_of_the_table_stand_beside_what_was_measured(tmp_path: Path) -> None:

@@ -227,13 +227,13 @@ def test_cases_equal_those_of_the_frame(
     expected = cases(frame[keep], kind)
     some = run.cases if kept else CaseRows(rows_of(run), [c.id for c in CONDITIONS])
     tally = some.tally(chosen)
-    assert (tally.bad if kind == WORST else tally.good) == len(expected)
+    assert (tally.either.bad if kind == WORST else tally.either.good) == len(expected)
     assert tally.images == frame[keep]["image"].nunique()
     asked = (
         (frame["condition"] != APGD.id) | frame["label"].isna() | frame["clean_correct"].eq(True)
     )
     labelled = frame[keep & asked & frame["label"].notna()]
-    assert some.labelled(chosen) == labelled["image"].nunique()
+    assert tally.by_label.counted == labelled["image"].nunique()
     for count in (1, 3, 50):
         found = some.first(chosen, kind, count)
         columns = ["image", "model", "condition", "top1"]

@@ -216,7 +216,7 @@ def test_the_pages_of_images_say_the_same(
         "from tests.ui import test_verdicts as shown\n"
         "row, run = shown.SHOWN\n"
         "scorecard.show([row], [shown.PICTURE], [shown.FLIP], 3)\n"
-        "cases.cell(run, run.figures(), 'a flip', [shown.FLIP.id], row.model)\n"
+        "cases.cell(run, 'a flip', [shown.FLIP.id], row.model)\n"
     )
     app = pages.run(script)
     assert not app.exception

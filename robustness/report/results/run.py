@@ -71,7 +71,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         run_accuracy.classes(found),
         *run_failures.sections(run.failures),
         run_reasons.maps(kept_maps(run)),
-        run_cases.section(run, found, cases=cases),
+        run_cases.section(run, cases=cases),
         run_sections.unreadable(run.unreadable),
     ]
     spec = run.manifest.spec
@@ -100,7 +100,7 @@ def _of_race(run: Run, told: Mapping[str, Any], found: Figures | None, cases: bo
     spec = run.manifest.spec
     sections = [
         run_race.section(run, told),
-        run_cases.section(run, found, cases=cases),
+        run_cases.section(run, cases=cases),
         run_sections.unreadable(run.unreadable),
     ]
     return Report(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, visible
-from robustness.charts.verdict import outcomes, verdict_of
+from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
@@ -20,7 +20,6 @@ from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 from robustness.runs.cases import Chosen, Tally
 from robustness.runs.selection import SURVIVORS, WORST
-from robustness.statistics import Figures
 
 KINDS: Mapping[str, str] = {
     WORST: "Worst cases",
@@ -38,36 +37,59 @@ Change = Callable[[Picture, Condition, Row], Images]
 """Makes the image that the model of a row saw."""
 
 
-def section(run: Run, found: Figures, *, cases: bool = True) -> Section:
+def section(run: Run, *, cases: bool = True) -> Section:
     """The worst and the surviving cases, each image once; without ``cases`` the heading alone."""
-    shown = [_cases(run, found, kind) for kind in KINDS] if cases else [Cases("", lambda: iter(()))]
+    shown = [_cases(run, kind) for kind in KINDS] if cases else [Cases("", lambda: iter(()))]
     return Section("Images", shown, "filter them and open each on Live")
 
 
-def _cases(run: Run, found: Figures, kind: str) -> Cases:
-    count = number(run.cases.tally(Chosen()), kind)
+def _cases(run: Run, kind: str) -> Cases:
+    tally = run.cases.tally(Chosen())
     shown = run.cases.first(Chosen(), kind, _PRINTED[kind])
 
     def read() -> Iterator[Case]:
         for row in shown:
             yield case(run, row)
 
-    first = f"the first {len(shown)} of " if len(shown) < count else ""
-    return Cases(f"{KINDS[kind]}: {first}{caption(found, kind, count)}", read)
+    first = f"the first {len(shown)} of " if len(shown) < number(tally, kind) else ""
+    return Cases(f"{KINDS[kind]}: {first}{caption(tally, kind)}", read)
 
 
 def number(tally: Tally, kind: str) -> int:
     """How many images are of ``kind``."""
-    return tally.bad if kind == WORST else tally.good
+    return tally.either.bad if kind == WORST else tally.either.good
 
 
-def caption(found: Figures, kind: str, count: int) -> str:
-    """How many images are of ``kind``, and their order; ``found`` says if there are labels."""
-    words = outcomes(found.labelled, found.images)
-    what = f"{words[kind == WORST]} prediction"
-    if not count:
-        return f"no image with a prediction of this kind ({what})."
-    return f"{counted(count, 'image')} ({what}), {_ORDER[kind]}."
+def caption(tally: Tally, kind: str) -> str:
+    """How many images are of ``kind``, and their order."""
+    bad = kind == WORST
+    labelled, changed = (
+        counted(outcomes.bad if bad else outcomes.good, "image")
+        for outcomes in (tally.by_label, tally.by_change)
+    )
+    parts = []
+    if tally.by_label.counted:
+        parts.append(f"{labelled} with {'an incorrect' if bad else 'a correct'} prediction")
+    if tally.by_change.counted:
+        without = " without a label" if parts else ""
+        parts.append(f"{changed}{without} with {'a changed' if bad else 'an unchanged'} prediction")
+    return f"{' and '.join(parts) or 'no image'}, {_ORDER[kind]}."
+
+
+def failures(tally: Tally, where: str = "") -> str:
+    """How many images that count are incorrect or, without a label, changed, as a clause.
+
+    ``where`` follows each verb.
+    """
+    labels, changes = tally.by_label, tally.by_change
+    parts = []
+    if labels.counted:
+        of = " with a label" if changes.counted else ""
+        parts.append(f"{labels.bad:,} of {counted(labels.counted, 'image')}{of}: incorrect{where}")
+    if changes.counted or not parts:
+        of = " without a label" if parts else ""
+        parts.append(f"{changes.bad:,} of {counted(changes.counted, 'image')}{of}: changed{where}")
+    return "; ".join(parts)
 
 
 def case(run: Run, row: Row, change: Change | None = None) -> Case:

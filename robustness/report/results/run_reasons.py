@@ -20,6 +20,10 @@ _CHANGES = 12
 """Changes that a chart and a file show."""
 
 _ANY = "any"
+_FAILS = {
+    "perturbed_accuracy": "A failure is an incorrect prediction; only labelled images count.",
+    "consistency": "A failure is a changed prediction.",
+}
 _COUNTED = (
     "An image counts in a column if this happens under at least one condition, so it can count in "
     "several columns."
@@ -111,7 +115,8 @@ def agreement(found: Failures) -> Section | None:
         link="against",
     )
     table = Titled("Do they fail together?", Table.of(found.pairs, _PAIR))
-    blocks: list[Block] = [chart, table, Text(f"{_COUNTED} {_together(found)}", AGREEMENT_RULE)]
+    about = f"{_FAILS[found.quantity]} {_COUNTED} {_together(found)}"
+    blocks: list[Block] = [chart, table, Text(about, AGREEMENT_RULE)]
     if found.majority:
         blocks.append(Titled("What a majority would do", Table.of(found.majority, _MAJORITY)))
     return Section("Agreement", blocks, "where one model fails and another does not", "against")

@@ -11,9 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import counted, plain
+from robustness.base.text import plain
 from robustness.charts.dataset import QUANTITIES
-from robustness.charts.verdict import outcomes
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
@@ -71,8 +70,9 @@ def _gallery(run: Run, found: Figures) -> None:
         classes=tuple(classes.get(asked[0], ())),
         slices=_slice_input(run),
     )
-    total = run_cases.number(run.cases.tally(chosen_rows), kind)
-    about = run_cases.caption(found, kind, total)
+    tally = run.cases.tally(chosen_rows)
+    total = run_cases.number(tally, kind)
+    about = run_cases.caption(tally, kind)
     st.caption(about[0].upper() + about[1:])
     _downloads(run, chosen_rows, "gallery", kind)
     _show(run, lambda most: run.cases.first(chosen_rows, kind, most), total, f"shown_{kind}")
@@ -98,7 +98,6 @@ def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
 
 def cell(
     run: Run,
-    found: Figures,
     shown: str,
     conditions: Sequence[str],
     model: str,
@@ -113,19 +112,18 @@ def cell(
     chosen = Chosen(model=model, conditions=tuple(conditions))
     where = " at one strength or more" if len(conditions) > 1 else ""
     title = f"{plain(models.label(model))} under {plain(shown)}"
-    _selection(run, found, chosen, title, place, where, quantity)
+    _selection(run, chosen, title, place, where, quantity)
 
 
-def selected(run: Run, found: Figures, text: str, place: str = "section") -> None:
+def selected(run: Run, text: str, place: str = "section") -> None:
     """The cases of the selection that ``text`` means, which may come from a link, as ``cell``."""
     with boundary():
         chosen = Chosen.parse(text, run.manifest.spec)
-        _selection(run, found, chosen, plain(run_failures.selected_title(chosen)), place)
+        _selection(run, chosen, plain(run_failures.selected_title(chosen)), place)
 
 
 def _selection(
     run: Run,
-    found: Figures,
     chosen: Chosen,
     title: str,
     place: str,
@@ -134,30 +132,18 @@ def _selection(
 ) -> None:
     """The ``chosen`` cases, failures first, with their downloads."""
     tally = run.cases.tally(chosen)
-    entries = [
-        entry
-        for entry in found.by_perturbation
-        if entry["model"] == (chosen.model or entry["model"])
-        and (not chosen.conditions or entry["condition"] in chosen.conditions)
-    ]
-    most = (max((e[key] for e in entries), default=0) for key in ("n_labelled", "n_images"))
-    labelled, images = most
-    words = outcomes(labelled, images)
     st.subheader(title, anchor=False)
-    left = tally.images - tally.counted
+    left = tally.images - tally.either.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
-    if 0 < labelled < images:
-        known = run.cases.labelled(chosen)
-        more += f" {counted(known, 'image')} of these {'has' if known == 1 else 'have'} a label."
-    if labelled and quantity and "accuracy" not in quantity:
+    if tally.by_label.counted and quantity and "accuracy" not in quantity:
         shown = QUANTITIES[quantity].lower()
         more += f" This list goes by accuracy; the cell shows {shown}."
-    st.caption(
-        f"{tally.bad:,} of {counted(tally.counted, 'image')}: {words[1]}{where}, shown first.{more}"
-    )
+    st.caption(f"{run_cases.failures(tally, where)}. Failures come first.{more}")
     _downloads(run, chosen, place)
     key = f"{place}_{chosen.text}"
-    _show(run, lambda most: run.cases.both(chosen, most), tally.counted, key, at_once=IN_A_ROW)
+    _show(
+        run, lambda most: run.cases.both(chosen, most), tally.either.counted, key, at_once=IN_A_ROW
+    )
 
 
 def _downloads(run: Run, chosen: Chosen, place: str, kind: str = "") -> None:

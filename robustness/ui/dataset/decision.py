@@ -57,9 +57,9 @@ def show(run: Opened, found: Figures, told: Report) -> None:
         if failures and (first := _worst(chosen)):
             conditions = _conditions(found, *first)
             label = perturbation_label(first[1]) if first[1] else "any perturbation"
-            cases.cell(run.run, found, label, conditions, first[0], place="card")
+            cases.cell(run.run, label, conditions, first[0], place="card")
         if alone:
-            cases.selected(run.run, found, alone, "card")
+            cases.selected(run.run, alone, "card")
 
 
 @dataclass(frozen=True)

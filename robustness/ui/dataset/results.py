@@ -54,14 +54,14 @@ def show(run: Opened) -> None:
 
     def opened(point: Sequence[str], chosen: Mapping[str, str]) -> None:
         if len(point) == 1 and "=" in point[0]:
-            cases.selected(run.run, found, point[0])
+            cases.selected(run.run, point[0])
             return
         level = chosen.get(run_sections.CELL_STRENGTH, run_sections.CELL_MEAN)
         entries = run_sections.at_strength(found.by_perturbation, level)
         asked = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
         if asked:
             quantity = chosen.get(run_sections.CELL_FIGURE, "")
-            cases.cell(run.run, found, point[0], asked, point[1], quantity)
+            cases.cell(run.run, point[0], asked, point[1], quantity)
 
     for section in told.sections:
         if section.title in hidden:
