@@ -12,6 +12,7 @@ import numpy as np
 
 from robustness.api.arrays import as_array, is_image, levels, png
 from robustness.base.errors import ImageError, ParameterError
+from robustness.base.text import counted
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
 from robustness.datasets.dataset import Columns
 from robustness.datasets.table import LABEL_COLUMNS, PATH_COLUMNS, other_columns
@@ -109,8 +110,8 @@ def _of_session(source: Any) -> Dataset:
         images, labels = _images(source[0]), _listed(source[1])
         if len(images) != len(labels):
             raise ParameterError(
-                f"Expected a label for each image, got {len(images)} images and {len(labels)} "
-                "labels."
+                f"Expected a label for each image, got {counted(len(images), 'image')} and "
+                f"{counted(len(labels), 'label')}."
             )
         return _held(list(zip(images, labels, strict=True)))
     if hasattr(source, "as_numpy_iterator"):  # tf.data

@@ -72,9 +72,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"{hint}Known: {', '.join(names)}"
 
 
-def counted(number: int, thing: str) -> str:
-    """``number`` and ``thing``, plural unless it is one."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
+def counted(number: int | str, thing: str) -> str:
+    """``number``, or its text, and ``thing``, plural unless it is "1"."""
+    text = number if isinstance(number, str) else f"{number:,}"
+    ending = "es" if thing.endswith("s") else "s"
+    return f"{text} {thing}{ending * (text != '1')}"
 
 
 def in_bytes(size: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from robustness.base.text import counted
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.scorecard import UNSURE
@@ -148,7 +149,8 @@ def correct_models(rows: Sequence[Measurement]) -> str:
 
 
 def _of(count: int, total: int) -> str:
-    return f"all {total} models" if count == total > 1 else f"{count} of {total} models"
+    of = counted(total, "model")
+    return f"all {of}" if count == total > 1 else f"{count} of {of}"
 
 
 def percent(probability: float) -> str:

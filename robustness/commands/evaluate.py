@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import in_bytes
+from robustness.base.text import counted, in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 from robustness.commands.request import add_race, add_request, planned, said, whole_spec
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXIT_NOTHING = 2
 _SHOWN = 10
-"""Most unreadable images that are printed; the JSON lists all."""
+"""Most left-out images that are printed; the JSON lists all."""
 
 
 def add(parsers: Parsers) -> None:
@@ -206,10 +206,11 @@ def _print_forecast(found: Forecast) -> None:
     console.say(found.size)
     if found.seconds is not None:
         console.say(f"Time: about {duration(found.seconds)} on this machine")
-    if found.seconds_on_workers is not None:
-        console.say(f"Time: about {duration(found.seconds_on_workers)} on {found.workers} workers")
+    if found.seconds_on_workers is not None and found.workers is not None:
+        workers = counted(found.workers, "worker")
+        console.say(f"Time: about {duration(found.seconds_on_workers)} on {workers}")
     if found.tried:
-        console.say(f"Disk: about {in_bytes(found.bytes_on_disk)}, {found.rows:,} rows")
+        console.say(f"Disk: about {in_bytes(found.bytes_on_disk)}, {counted(found.rows, 'row')}")
     if found.memory_bytes is not None:
         console.say(f"Memory: {in_bytes(found.memory_bytes)}, whatever the number of images")
     console.say("\n" + "\n".join(found.basis))
@@ -225,13 +226,13 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
         return
     if session.resumed:
         console.progress(
-            f"{session.folder.name}: {session.resumed} of {total} images were done before"
+            f"{session.folder.name}: {session.resumed} of {counted(total, 'image')} done before"
         )
     pace = Pace(Unit("images"), total)
     try:
         for state in session.perform(engine, address):
             pace.note(state.done)
-            unread = f", {state.unreadable} unreadable" if state.unreadable else ""
+            unread = f", {state.unreadable} left out" if state.unreadable else ""
             console.progress("loading the models ..." if state.loading else f"{pace.text}{unread}")
     except KeyboardInterrupt:
         console.remark(
@@ -269,11 +270,11 @@ def _print_run(run: Run) -> None:
 
     console.say(f"{run.id}\n")
     for name, reason in run.unreadable[:_SHOWN]:
-        console.say(f"unreadable: {name}: {reason}")
+        console.say(f"left out: {name}: {reason}")
     if len(run.unreadable) > _SHOWN:
-        console.say(f"and {len(run.unreadable) - _SHOWN} more unreadable images")
+        console.say(f"and {counted(len(run.unreadable) - _SHOWN, 'more image')} left out")
     if not run.images:
-        console.say("\nNo image could be read: there are no results.")
+        console.say("\nNo image could be measured: there are no results.")
         return
     console.say(report.printed(report.of_run(run)))
     console.say(f"\nSaved in {run.folder}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.text import counted
 from robustness.base.toml import toml_of
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
@@ -136,7 +137,7 @@ def _lacking(found: Proposal) -> str:
     text = f"{found.name}: expected {options}, which the file does not tell."
     if found.trials:
         tried = "; ".join(" ".join(line.split()) for line in _trial_lines(found))
-        text += f" Of {found.tried_on} images: {tried}."
+        text += f" Of {counted(found.tried_on, 'image')}: {tried}."
     return text
 
 
@@ -176,7 +177,7 @@ def _trial_lines(found: Proposal) -> list[str]:
 
 def _say(found: Proposal) -> None:
     if found.trials:
-        console.say(f"normalisations tried on {found.tried_on} images:")
+        console.say(f"normalisations tried on {counted(found.tried_on, 'image')}:")
         for line in _trial_lines(found):
             console.say(line)
     for answer in found.samples:

@@ -89,7 +89,7 @@ def report_command(options: argparse.Namespace) -> None:
         done = run.images + len(run.unreadable)
         console.remark(
             f"robustness: the run {run.id} is not finished ({done} of "
-            f"{run.manifest.dataset.pictures} images); the report says so."
+            f"{counted(run.manifest.dataset.pictures, 'image')}); the report says so."
         )
     console.progress("computing the figures ...")
     written = report.write(report.of_run(run), options.to)
@@ -264,13 +264,13 @@ def replay_command(options: argparse.Namespace) -> int:
             options.to or Path(scratch),
             engine=options.engine,
             address=options.address,
-            note=lambda state: console.progress(f"{state.done} of {state.total} images"),
+            note=lambda state: console.progress(f"{state.done} of {counted(state.total, 'image')}"),
         )
     console.end_progress()
     if options.json:
         console.print_json(found.as_dict())
     else:
-        console.say(f"{run.id}: {found.verdict}, {found.rows} rows compared")
+        console.say(f"{run.id}: {found.verdict}, {counted(found.rows, 'row')} compared")
         for sentence in found.findings:
             console.say(f"  {sentence}")
         if options.to:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
 from robustness.commands.pictures import expect_answers, fitted
@@ -77,7 +78,9 @@ def study_command(options: argparse.Namespace) -> None:
     for row in evaluate(spec, pictures):
         rows.append(labelled(row, truths[row.image]))
         if len(rows) % len(conditions) == 0:
-            console.progress(f"{len(rows)} of {total} measurements, {row.image}, {row.model}")
+            console.progress(
+                f"{len(rows)} of {counted(total, 'measurement')}, {row.image}, {row.model}"
+            )
     console.end_progress()
     shown = [[picture.at(part.side) for picture in pictures] for part in parts]
     manifests = [

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from robustness.base import parquet
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
+from robustness.base.text import counted
 from robustness.datasets.answers import PREDICTED, TableAnswers, as_text, predicted
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels
@@ -89,7 +90,7 @@ class Predictions(Dataset):
         if (count := int((self.at >= 0).sum())) < len(table):
             raise ParameterError(
                 f"{title}: expected one row for each image, condition and model; "
-                f"{len(table) - count:,} rows are repeated."
+                f"got {counted(len(table) - count, 'repeated row')}."
             )
         super().__init__(source, title, self._entries(images, image_of, column_of))
 

@@ -18,6 +18,7 @@ from pydantic import Field, StrictBool, StrictFloat
 from robustness.attacks import NORMS, AttackSpec, adversarial, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.text import counted
 from robustness.base.validation import StrictTable, checked, expected
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY, Images, compose, ordered
@@ -316,7 +317,7 @@ class AttackCondition(_OfOneKind):
         if spec.norm != record.norms[0]:
             parts.append(NORMS[spec.norm].label)
         if spec.steps != record.steps:
-            parts.append(f"{spec.steps} step{'s' * (spec.steps != 1)}")
+            parts.append(counted(spec.steps, "step"))
         if spec.restarts != 1:
             parts.append(f"{spec.restarts} restarts")
         if spec.target is not None:

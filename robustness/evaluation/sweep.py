@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.base.text import counted
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import measured, of_shown, perturbed, picture_scores, prepare
 from robustness.evaluation.measurement import Measurement
@@ -142,8 +143,8 @@ def sweep(
     """
     if not 2 <= steps <= MAX_STEPS or not 1 <= repeats <= MAX_REPEATS:
         raise ParameterError(
-            f"Expected 2 to {MAX_STEPS} steps and 1 to {MAX_REPEATS} repeats, got {steps} and "
-            f"{repeats}."
+            f"Expected 2 to {MAX_STEPS} steps and 1 to {MAX_REPEATS} repeats, got "
+            f"{counted(steps, 'step')} and {counted(repeats, 'repeat')}."
         )
     records = [REGISTRY[name] for name in dict.fromkeys(names)]
     specs = {

@@ -71,7 +71,8 @@ class Forecast:
         views = f" × {self.each} with remedies" if self.each > 1 else ""
         return (
             f"{counted(self.images, 'image')} × ({counted(self.conditions, 'condition')} + the "
-            f"original) × {counted(self.models, 'model')}{views}: {self.passes:,} forward passes"
+            f"original) × {counted(self.models, 'model')}{views}: "
+            f"{counted(self.passes, 'forward pass')}"
         )
 
     @property
@@ -134,7 +135,7 @@ def _scaled(
         f"{a_second:.2f} images/s on this machine."
     ]
     if failed:
-        basis.append(f"{failed} of {images + failed} images could not be evaluated.")
+        basis.append(f"{failed} of {counted(images + failed, 'image')} could not be evaluated.")
     if workers is not None:
         basis.append(
             f"{counted(workers, 'worker')}: not measured, but scaled by images, if each is as fast "

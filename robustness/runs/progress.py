@@ -62,7 +62,7 @@ class Teller:
         self._said, self._loading = now, progress.loading
         text = "Loading the models …" if progress.loading else self._pace.text
         if progress.unreadable:
-            text += f", {progress.unreadable} unreadable"
+            text += f", {progress.unreadable} left out"
         said = asdict(Seen(progress, text, self._worker))
         beside = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):

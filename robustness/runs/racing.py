@@ -330,7 +330,8 @@ def _answer(told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str,
         return f"{names[0]} is better than {' and '.join(each)}"
     said = " and ".join([", ".join(names[:-1]), names[-1]])
     if told["settled"]:
-        return f"{said} are tied within {100 * told['margin']:g} points"
+        margin = f"{100 * told['margin']:g}"
+        return f"{said} are tied within {counted(margin, 'point')}"
     if len(names) > 2:
         return f"{said} cannot be told apart"
     between = _between(_gap(gaps, told["best"][0], told["best"][1]))
@@ -358,4 +359,4 @@ def _gap(
 
 def _between(bounds: tuple[float, float]) -> str:
     low, high = (f"{round(100 * bound, 1) + 0.0:g}" for bound in bounds)
-    return f"up to {high} points" if low == "0" else f"{low} to {high} points"
+    return f"{'up' if low == '0' else low} to {counted(high, 'point')}"

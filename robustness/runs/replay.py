@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.errors import RobustnessError, RunError
-from robustness.base.text import some
+from robustness.base.text import counted, some
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.rows import REMEDIES, schema
 from robustness.runs import racing, rounding
@@ -103,7 +103,7 @@ class Replay:
 
 
 def _pictures(names: Sequence[str]) -> str:
-    return f"{len(names)} image{'s' * (len(names) != 1)} ({some(names, _EXAMPLES)})"
+    return f"{counted(len(names), 'image')} ({some(names, _EXAMPLES)})"
 
 
 def replay(

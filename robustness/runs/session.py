@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from robustness.base.disk import TEMPORARY
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.runs import compacting, headlines, properties
 from robustness.runs.compacting import compact
@@ -147,8 +148,8 @@ class Session:
         count = sum(len(part.chunks) for part in self._parts)
         if count < self._job.chunk_count and not (track and track.ends):
             raise RunError(
-                f"The engine did only {count} of {self._job.chunk_count} parts of the work: "
-                "continue the run.",
+                f"The engine did only {count} of {counted(self._job.chunk_count, 'part')} of the "
+                "work: continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
         properties.gather(self.folder, self._job.dataset)

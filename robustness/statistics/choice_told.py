@@ -73,8 +73,7 @@ def _first(
     span = low if low == high else f"{low} to {high}"
     yield f"Tie: {_listed(names)} cannot be told apart on {on}{further}; {NAMES[quantity]} {span}."
     if margin and any(entry["place_low"] > 1 for entry in best):
-        points = "1 point" if margin == SMALLEST else f"{100 * margin:g} points"
-        yield f"Differences below {points} count as ties."
+        yield f"Differences below {counted(f'{100 * margin:g}', 'point')} count as ties."
 
 
 def _worse_told(
@@ -85,13 +84,13 @@ def _worse_told(
 ) -> Iterator[str]:
     points = [f"{100 * gaps[entry['model']][1]:.0f}" for entry in worse]
     if len(worse) > _MOST:
-        yield f"{len(worse)} others are worse by {points[0]} to {points[-1]} points."
+        yield f"{len(worse)} others are worse by {points[0]} to {counted(points[-1], 'point')}."
     elif worse:
         than = {entry["model"]: f" than {entry['label']}" for entry in told}
         if len(best) == 1:
             than[best[0]["model"]] = ""
         said = [
-            f"{entry['label']} is worse{than[gaps[entry['model']][0]]} by {by} points"
+            f"{entry['label']} is worse{than[gaps[entry['model']][0]]} by {counted(by, 'point')}"
             for entry, by in zip(worse, points, strict=True)
         ]
         yield f"{_listed(said)}."

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from robustness import models
+from robustness.base.text import counted
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 from robustness.metrics.intervals import FEWEST
@@ -219,9 +220,9 @@ def insight(rows: Sequence[Measurement]) -> str:
     surprising = quadrants.count("features stayed, decision moved")
     reassuring = quadrants.count("features moved, decision stayed")
     return (
-        f"{surprising} of {len(rows)} measurements changed the prediction with similar features; "
-        f"{reassuring} kept it although the features moved: stable features are not robust "
-        "predictions."
+        f"{surprising} of {counted(len(rows), 'measurement')} changed the prediction with similar "
+        f"features; {reassuring} kept it although the features moved: stable features are not "
+        "robust predictions."
         if surprising or reassuring
-        else f"In all {len(rows)} measurements, features and prediction changed together."
+        else f"Features and prediction changed together in {counted(len(rows), 'measurement')}."
     )

@@ -90,9 +90,9 @@ def _trials(found: Proposal) -> list[tuple[str, str, str]]:
 
 def _text(found: Proposal, key: str) -> str:
     if key == "labels" and found.label_names:
-        return f"{counted(len(found.label_names), 'class')[:-1]}es" + (
-            f": {', '.join(found.label_names[:4])}" + ("…" if len(found.label_names) > 4 else "")
-        )
+        more = "…" if len(found.label_names) > 4 else ""
+        names = ", ".join(found.label_names[:4])
+        return f"{counted(len(found.label_names), 'class')}: {names}{more}"
     value = found.values[key]
     if isinstance(value, Mapping):
         return (

@@ -24,7 +24,8 @@ def show() -> None:
     """Draw the sections."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
-    st.html(results.headline(f"{len(ready)} of {len(states)} models are ready on this machine."))
+    are = "is" if len(ready) == 1 else "are"
+    st.html(results.headline(f"{len(ready)} of {len(states)} models {are} ready on this machine."))
     place = st.container()
     checks = _self_check(ready)
     with place:

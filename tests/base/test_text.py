@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustness.base.text import did_you_mean, nearest, plain, unhidden, visible
+from robustness.base.text import counted, did_you_mean, nearest, plain, unhidden, visible
 
 KNOWN = ("labels", "path", "Year")
 
@@ -13,6 +13,22 @@ def test_the_nearest_word_is_named_before_all_of_them() -> None:
     assert did_you_mean("labls", KNOWN) == "Did you mean 'labels'? Known: labels, path, Year"
     assert did_you_mean("YEAR", KNOWN) == "Did you mean 'Year'? Known: labels, path, Year"
     assert did_you_mean("spanner", KNOWN) == "Known: labels, path, Year"
+
+
+@pytest.mark.parametrize(
+    ("number", "thing", "said"),
+    [
+        (1, "point", "1 point"),
+        (0, "point", "0 points"),
+        ("1", "point", "1 point"),
+        ("1.0", "point", "1.0 points"),
+        ("0.5", "point", "0.5 points"),
+        (1, "class", "1 class"),
+        (1200, "forward pass", "1,200 forward passes"),
+    ],
+)
+def test_a_noun_agrees_with_its_number(number: int | str, thing: str, said: str) -> None:
+    assert counted(number, thing) == said
 
 
 def test_as_many_as_asked_for_are_near_the_nearest_first() -> None:

@@ -101,7 +101,7 @@ def test_what_is_printed_for_people(
     assert main.main(["evaluate", str(folder), "--out", str(tmp_path), *models]) == 0
     printed = capsys.readouterr()
     assert "6 images under 2 conditions" in printed.out
-    assert "unreadable: 670/broken.jpg" in printed.out
+    assert "left out: 670/broken.jpg" in printed.out
     assert re.search(r"^\| Rank +\| Model .*[Aa]ccuracy ", printed.out, re.MULTILINE)
     assert "### Differences in perturbed accuracy" in printed.out
     assert "7 of 7 images" in printed.err

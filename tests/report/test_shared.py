@@ -116,7 +116,7 @@ def test_a_run_without_rows_is_not_logged(
     (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
     request = ["--models", "SqueezeNet", "--conditions", "fog=0.6", "--out", str(tmp_path / "runs")]
     assert main(["evaluate", str(tmp_path / "photos"), "--log-mlflow", *request]) == 2
-    assert "No image could be read" in capsys.readouterr().out
+    assert "No image could be measured" in capsys.readouterr().out
     (folder,) = (each for each in (tmp_path / "runs").iterdir() if each.is_dir())
     with pytest.raises(rb.RobustnessError, match="has no rows: there is nothing to tell"):
         rb.open_run(folder).log_mlflow()

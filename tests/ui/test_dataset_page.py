@@ -232,7 +232,7 @@ def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
 
 
 def test_an_open_run_tells_what_it_found_and_lists_what_it_could_not_read(saved: str) -> None:
-    app = run(PAGE, run=saved, show_unreadable_images="true")
+    app = run(PAGE, run=saved, show_images_left_out="true")
     assert not app.exception
     assert "670/broken.jpg" in html(app) + texts(app) + str([d.value for d in app.dataframe])
     assert "seed 4" in texts(app)

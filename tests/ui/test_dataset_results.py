@@ -52,7 +52,7 @@ def page(
 
 SECTIONS = (
     *("trade_offs", "ranking", "perturbations", "over_strength", "accuracy", "classes", "slices"),
-    *("changed_classes", "agreement", "confidence", "map", "images", "unreadable_images"),
+    *("changed_classes", "agreement", "confidence", "map", "images", "images_left_out"),
     *("imagenet_c_corruption_error", "what_would_help", "race", "attacks"),
 )
 Shown = Callable[..., AppTest]
@@ -95,7 +95,7 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
         "Confidence",
         "Map",
         "Images",
-        "Unreadable images",
+        "Images left out",
     ]
     assert any("not comparable with published mCE" in caption.value for caption in app.caption)
     assert "104.1" in text, "the published figure stands beside"
@@ -243,7 +243,7 @@ def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
     assert "a &lt;b&gt;bold&lt;/b&gt; *star*.png" in names
     assert "The image *is gone*; put it back." in html(app)
     assert any(TOO_FEW in info.value.replace("\\", "") for info in app.info)
-    assert any("1 unreadable" in e.label for e in app.expander)
+    assert any("1 image left out" in e.label for e in app.expander)
 
 
 def test_one_image_and_one_model_make_a_page(shown: Shown) -> None:
@@ -271,8 +271,8 @@ def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Show
     app = shown(run, finished=False)
     assert not app.exception
     assert app.info
-    assert headings(app) == ["Unreadable images"]
-    assert any("1 unreadable" in each.label for each in app.expander)
+    assert headings(app) == ["Images left out"]
+    assert any("1 image left out" in each.label for each in app.expander)
 
 
 # --- which cases ----------------------------------------------------------------------------------

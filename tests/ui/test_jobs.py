@@ -41,7 +41,7 @@ def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str
     teller = Teller(ordered, 6)
     teller.note(Progress(2, 6, 1))
     app = run(ROOT / page)
-    assert "2 of 6 images, 1 unreadable" in said(app)
+    assert "2 of 6 images, 1 left out" in said(app)
     app.button(key=f"sidebar Cancel {ordered.name}").click().run()
     assert not app.exception
     assert not jobs.is_ordered(ordered)

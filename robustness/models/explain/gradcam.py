@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustness.base.errors import ExplanationError, GradientError, ParameterError
+from robustness.base.text import counted
 from robustness.models.classifier import MAX_BATCH, Classifier
 from robustness.models.in_tensorflow.explainer import Explainer
 from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
@@ -65,7 +66,8 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     wanted = np.asarray(classes)
     if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
         raise ParameterError(
-            f"Expected one class index, or one for each of {len(images)} images, got {classes!r}."
+            f"Expected one class index, or one for each of {counted(len(images), 'image')}, "
+            f"got {classes!r}."
         )
     if wanted.min() < 0 or wanted.max() >= count:
         raise ParameterError(

@@ -17,6 +17,7 @@ import pooch
 from requests import RequestException, Response, exceptions
 
 from robustness import __version__
+from robustness.base.text import counted
 from robustness.models.weights.digests import fresh_digest
 from robustness.models.weights.meter import INTERVAL_SECONDS, Meter
 
@@ -188,7 +189,7 @@ def _trouble(error: RequestException, timeout: float, *, begun: bool) -> SourceE
         reason = f"the server answered {status} {response.reason or ''}".rstrip()
         return SourceError(reason, again=status in _AGAIN, status=status)
     if isinstance(error, exceptions.ReadTimeout) or "Read timed out" in text:
-        return SourceError(f"no bytes for {timeout:g} seconds", again=True)
+        return SourceError(f"no bytes for {counted(f'{timeout:g}', 'second')}", again=True)
     if begun or isinstance(error, exceptions.ChunkedEncodingError) or "aborted" in text:
         return SourceError("the connection broke off", again=True)
     if isinstance(error, exceptions.SSLError):

@@ -72,7 +72,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
         *run_failures.sections(run.failures),
         run_reasons.maps(kept_maps(run)),
         run_cases.section(run, cases=cases),
-        run_sections.unreadable(run.unreadable),
+        run_sections.left_out(run.unreadable),
     ]
     spec = run.manifest.spec
     who = model(spec.model_names[0]) if len(spec.models) == 1 else f"{len(spec.models)} models"
@@ -101,7 +101,7 @@ def _of_race(run: Run, told: Mapping[str, Any], found: Figures | None, cases: bo
     sections = [
         run_race.section(run, told),
         run_cases.section(run, cases=cases),
-        run_sections.unreadable(run.unreadable),
+        run_sections.left_out(run.unreadable),
     ]
     return Report(
         title=f"Race of {counted(len(spec.models), 'model')} on {run.manifest.dataset.title}",
@@ -145,11 +145,11 @@ def _cautions(run: Run, found: Figures) -> list[str]:
     told = [
         ""
         if run.finished
-        else f"Unfinished run: {done:,} of {run.manifest.dataset.pictures:,} images are done. "
+        else f"Unfinished run: {done:,} of {counted(run.manifest.dataset.pictures, 'image')} done. "
         "The figures cover these only.",
         found.copies_note,
         *_cautions_of_means(run, found),
-        f"Not counted: {counted(len(run.unreadable), 'unreadable image')}."
+        f"Left out: {counted(len(run.unreadable), 'image')}, listed with the reasons."
         if run.unreadable
         else "",
     ]

@@ -43,11 +43,11 @@ def _basis(run: Run, told: Mapping[str, Any]) -> str:
     drawn = "all" if each == len(spec.conditions) else f"{each} of"
     pictures = run.manifest.dataset.pictures - racing.skipped(told)
     every = pictures * (1 + len(spec.conditions)) * len(spec.models)
-    units = "" if told["unit"] == "image" else f" from {told['units']:,} classes"
+    units = "" if told["unit"] == "image" else f" from {counted(told['units'], 'class')}"
     return (
         f"{counted(run.images, 'image')}{units} in random order, each under {drawn} "
         f"{counted(len(spec.conditions), 'condition')}: {run.forward_passes:,} of "
-        f"{every:,} forward passes."
+        f"{counted(every, 'forward pass')}."
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from robustness import statistics
+from robustness.base.text import counted
 from robustness.charts import dataset, differences, label_tables, scorecard, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
@@ -23,8 +24,8 @@ from robustness.report.content import (
 from robustness.report.wording import model, rate
 from robustness.statistics import Figures
 
-_CURVES, _UNREADABLE = 6, 50
-"""Curves in a file, and unreadable images that are listed."""
+_CURVES, _LEFT_OUT = 6, 50
+"""Curves in a file, and left-out images that are listed."""
 
 _AVERAGE = "average"
 CELL_STRENGTH, CELL_MEAN = "cell_strength", "mean"
@@ -227,13 +228,14 @@ def under_attack(found: Figures) -> Section | None:
     return Section("Attacks", blocks, "what is correct under every attack")
 
 
-def unreadable(images: Sequence[tuple[str, str]]) -> Section | None:
-    """The images that could not be read, with their reasons; None if all could."""
+def left_out(images: Sequence[tuple[str, str]]) -> Section | None:
+    """The images that were not measured, with their reasons; None if all were."""
     if not images:
         return None
-    shown = f", the first {_UNREADABLE}" if len(images) > _UNREADABLE else ""
-    table = Table(("Image", "Reason"), images[:_UNREADABLE])
-    return Section("Unreadable images", [Titled(f"{len(images):,} unreadable{shown}", table, True)])
+    first = f", the first {_LEFT_OUT}" if len(images) > _LEFT_OUT else ""
+    table = Table(("Image", "Reason"), images[:_LEFT_OUT])
+    title = f"{counted(len(images), 'image')} left out{first}"
+    return Section("Images left out", [Titled(title, table, True)])
 
 
 def brief(found: Figures, choice: Section | None) -> list[Titled | Text]:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from robustness.base import own_process, settings
 from robustness.base.errors import RobustnessError
+from robustness.base.text import counted
 from robustness.base.turns import PAUSES, in_turn
 from robustness.runs.jobs.queue import (
     QUEUE,
@@ -199,8 +200,9 @@ def _said(status: int, deaths: int, done: int) -> str:
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     memory = ", as when memory runs out" if status == -9 else ""
     return (
-        f"Its process {how}{memory}, {deaths} times in a row after {done} images. Continue it "
-        "when there is room, or ask the operator to read the run's job.log."
+        f"Its process {how}{memory}, {counted(deaths, 'time')} in a row after "
+        f"{counted(done, 'image')}. Continue it when there is room, or ask "
+        "the operator to read the run's job.log."
     )
 
 

@@ -143,7 +143,7 @@ def _page_of(copies: Sequence[Shared]) -> Sequence[Shared]:
     pages = -(-len(copies) // AT_ONCE)
     if pages < 2:
         return copies
-    st.caption(f"{len(copies):,} shared images, the newest first.")
+    st.caption(f"{counted(len(copies), 'shared image')}, the newest first.")
     # Of the last page the last copy may have been deleted.
     st.session_state[PAGE] = min(st.session_state.get(PAGE, 1), pages)
     number = st.pagination(pages, key=PAGE)

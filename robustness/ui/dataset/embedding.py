@@ -52,7 +52,7 @@ def _ask(run: Run) -> None:
         with work.bar("Loading the model …") as show:
 
             def note(done: int, total: int) -> None:
-                show(done / max(1, total), f"{done} of {total} images")
+                show(done / max(1, total), f"{done} of {counted(total, 'image')}")
 
             embedding_map(run, Chosen(model, conditions=(condition,)), note=note)
         st.rerun()

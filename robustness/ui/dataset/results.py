@@ -87,13 +87,13 @@ def _race(run: Opened, told: report.Report) -> None:
 
 
 def _nothing(run: Opened) -> None:
-    """Why there are no results, and the images that could not be read."""
+    """Why there are no results, and the images that were left out."""
     if run.run.finished:
         st.error(
-            "Expected at least one readable image, got none: this run has no results.",
+            "Expected at least one image to measure, got none: this run has no results.",
             icon=":material/broken_image:",
         )
     else:
         st.info("No image is measured yet.", icon=":material/hourglass_empty:")
-    if unreadable := run_sections.unreadable(run.run.unreadable):
-        blocks.section(unreadable, lambda *_: None, "", alone=True)
+    if left_out := run_sections.left_out(run.run.unreadable):
+        blocks.section(left_out, lambda *_: None, "", alone=True)
