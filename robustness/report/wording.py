@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustness import models
@@ -61,9 +62,15 @@ def overlap(a: Mapping[str, Any], b: Mapping[str, Any], name: str = "consistency
     return bool(low_a <= high_b and low_b <= high_a)
 
 
-def sentence(*clauses: str) -> str:
-    """One sentence of ``clauses``, the empty ones left out."""
+def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
+    """One sentence of ``clauses``, the empty ones left out.
+
+    It begins with a capital letter, unless it begins with one of the models ``names``.
+    """
     text = "; ".join(clause for clause in clauses if clause)
+    labels = "|".join(re.escape(model(name)) for name in dict.fromkeys(names))
+    if labels and re.match(rf"(?:{labels})(?!\w)", text):
+        return f"{text}."
     return f"{text[0].upper()}{text[1:]}."
 
 

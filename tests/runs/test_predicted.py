@@ -174,6 +174,9 @@ def test_images_without_all_predictions_are_named(table: pd.DataFrame) -> None:
     assert found.images == 11
     ((_, reason),) = found.unreadable
     assert "no prediction" in reason
+    told = report.printed(report.of_run(found))
+    assert "1 image" in told
+    assert "unreadable" not in told.lower()
 
 
 def animals(*found: object, **columns: object) -> pd.DataFrame:
@@ -198,6 +201,14 @@ def test_other_classes_of_the_same_name_spoil_no_run(tmp_path: Path) -> None:
         assert again.frame()["top1"].tolist() == first.frame()["top1"].tolist() == [0, 0]
         assert again.report(tmp_path / "report.md")
     assert models.class_name("theirs of animals", 1) == "1", "no wrong name"
+
+
+@pytest.mark.parametrize("name", ["m", "the", "äb.1"])
+def test_a_model_keeps_its_name_where_a_sentence_begins(name: str) -> None:
+    found = rb.evaluate_predictions(animals(*"cdcd", model=name))
+    first, *rest = (sentence for _, sentence in report.of_run(found).answers)
+    assert first.startswith(f"{name}: ")
+    assert all(not sentence[0].islower() for sentence in rest)
 
 
 BAD = {

@@ -31,7 +31,7 @@ def furthest(rows: Sequence[Measurement], condition: Condition) -> str:
     before = class_title(row.model, row.clean_top1)
     fall = f"{before} {share(row.clean_probability)} → {share(row.retained_probability)}"
     now = f", now {class_title(row.model, row.top1)} {share(row.probability)}" if changed else ""
-    return sentence(f"{model(row.model)}: {fall}{now}")
+    return sentence(f"{model(row.model)}: {fall}{now}", names=[row.model])
 
 
 def basis(rows: Sequence[Measurement], condition: Condition) -> str:
@@ -93,4 +93,5 @@ def others(outcome: Outcome, rows: Sequence[Measurement]) -> str:
         told = f"{model(rest[0].model)}: {tally(rest)}"
     else:
         told = f"the others: {tally(rest)}"
-    return sentence(told, "this is one image, and a stronger attack may succeed where this fails")
+    doubt = "this is one image, and a stronger attack may succeed where this fails"
+    return sentence(told, doubt, names=[row.model for row in rest])

@@ -81,11 +81,12 @@ def headline(
     accuracy, if models are ranked by something else.
     """
     rankings = scorecard.rankings(summary)
+    names = [entry["model"] for entry in summary]
     attacks = [told for each in rankings if (told := _under_attack(each, under_attack))]
     if chosen and len(rankings) == 1:
-        return " ".join([*chosen, *([sentence(*attacks)] if attacks else [])])
+        return " ".join([*chosen, *([sentence(*attacks, names=names)] if attacks else [])])
     led = (_leader(ranking, ranking[0]["ranked_by"], pairs) for ranking in rankings)
-    return sentence(*led, *attacks)
+    return sentence(*led, *attacks, names=names)
 
 
 def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
@@ -187,7 +188,8 @@ def of_scorecard(summary: Sequence[Entry], rows: Sequence[Measurement], images: 
     """
     unknown = "" if scorecard.has_intervals(summary) else "too few images to rank"
     rankings = scorecard.rankings(summary)
-    return sentence(*(_scored(ranking, unknown) for ranking in rankings))
+    clauses = (_scored(ranking, unknown) for ranking in rankings)
+    return sentence(*clauses, names=[entry["model"] for entry in summary])
 
 
 def _scored(ranking: Sequence[Entry], unknown: str) -> str:

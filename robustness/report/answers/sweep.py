@@ -29,7 +29,8 @@ def first(breaks: Sequence[Break], title: str) -> str:
         for group in groups
         if len(sound) < 2 or any(not e.never or e not in sound for e in group)
     ]
-    return sentence(*map(_first, changing or groups))  # ``last`` names those that never break
+    clauses = map(_first, changing or groups)  # ``last`` names those that never break
+    return sentence(*clauses, names=[entry.model for entry in breaks])
 
 
 def _first(group: Sequence[Break]) -> str:
@@ -128,7 +129,8 @@ def last(breaks: Sequence[Break], title: str) -> str:
     switches = [entry for entry in breaks if not entry.graded]
     if not graded:
         return sentence("a switch is on or off, so there is no breaking strength")
-    return sentence(_last(graded), _between(graded), _switched(switches) if switches else "")
+    clauses = _last(graded), _between(graded), _switched(switches) if switches else ""
+    return sentence(*clauses, names=[entry.model for entry in breaks])
 
 
 def _last(breaks: Sequence[Break]) -> str:
