@@ -13,7 +13,7 @@ goes wrong raises a ``RobustnessError`` with a sentence for people. Nothing impo
 before a model is loaded.
 """
 
-from robustness.api.arrays import Pair, pair, perturb, remedy
+from robustness.api.arrays import Pair, adversarial, pair, perturb, remedy
 from robustness.api.evaluating import (
     Sweep,
     evaluate,
@@ -61,6 +61,7 @@ __all__ = [
     "RunSpec",
     "Sweep",
     "add_model",
+    "adversarial",
     "attack",
     "check",
     "choose",

@@ -12,14 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustness import models
 from robustness.api.calls import checked_call
+from robustness.attacks.perform import check_class
 from robustness.base.errors import ParameterError
+from robustness.base.text import counted
 from robustness.evaluation.condition import Condition
+from robustness.models import Classifier
+from robustness.models.model_record import ModelRecord
 from robustness.perturbations import check_seed
 from robustness.pictures import fitting
 from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.pictures.picture import image_digest
+from robustness.pictures.picture import Picture, image_digest
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
 
@@ -136,6 +141,50 @@ def perturb(
     given, batch = _batch(images)
     check_seed(seed)
     return _like(given, np.stack([_perturbed(image, condition, seed) for image in batch]))
+
+
+@checked_call
+def adversarial(
+    images: Any,
+    attack: str | Condition,
+    model: str | ModelRecord | Classifier,
+    *,
+    labels: Sequence[int] | None = None,
+    seed: int = 0,
+) -> NDArray[Any]:
+    """``images`` after ``attack`` on ``model``, each at most epsilon away; as ``perturb`` returns.
+
+    ``images`` are as in ``perturb``, and square. ``attack`` is a text such as
+    ``"pgd(epsilon=2/255)"`` or a ``Condition.attack``. It leads away from the class indices
+    ``labels``, one an image, by default from the model's predictions; a target is one of its
+    settings. Raises ``ParameterError``, ``UnknownNameError``, ``WeightsError``, or
+    ``GradientError`` for a model that the attack cannot use.
+    """
+    condition = Condition.parse(attack) if isinstance(attack, str) else attack
+    if not condition.needs_model:
+        raise ParameterError(
+            f"Expected an attack such as pgd(epsilon=2/255), got {condition.id}; rb.perturb makes "
+            "perturbed images."
+        )
+    given, batch = _batch(images)
+    count, height, width = batch.shape[:3]
+    if height != width:
+        raise ParameterError(f"images: expected square images, got {width} x {height} pixels.")
+    if labels is not None and len(labels) != count:
+        raise ParameterError(
+            f"Expected a label for each of {counted(count, 'image')}, got {len(labels)}."
+        )
+    check_seed(seed)
+    name = model.name if isinstance(model, ModelRecord) else model
+    classifier = models.load(name, side=height) if isinstance(name, str) else name
+    for index in labels or ():
+        check_class(classifier, index)
+    found = []
+    aims: Sequence[int | None] = labels or [None] * count
+    for image, label in zip(from_uint8(batch), aims, strict=True):
+        picture = Picture("image", image, image_digest(image), label)
+        found.append(to_uint8(condition.against(picture, seed, classifier)))
+    return _like(given, np.stack(found))
 
 
 def _batch(images: Any) -> tuple[NDArray[Any], Levels]:

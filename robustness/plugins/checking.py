@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable
 from functools import wraps
 from numbers import Integral, Real
@@ -20,6 +21,12 @@ from robustness.remedies.remedy import Levels
 Fields = ParamSpec("Fields")
 Added = TypeVar("Added")
 
+_OF_IMAGES = {
+    "attack": "rb.adversarial",
+    "perturbation": "rb.perturb",
+    "remedy_plugin": "rb.remedy",
+}
+
 
 def checked_arguments(make: Callable[Fields, Added]) -> Callable[Fields, Added]:
     """``make``, a decorator's maker, for arguments of the kind of their defaults only.
@@ -32,11 +39,23 @@ def checked_arguments(make: Callable[Fields, Added]) -> Callable[Fields, Added]:
         called = f"@rb.{make.__name__}"
         if args and callable(args[0]):
             raise PluginError(f"Write {called}() with parentheses.")
+        if args and not isinstance(args[0], str):
+            use = _OF_IMAGES.get(make.__name__)
+            raise PluginError(
+                f"{called} adds a function as a plugin: expected its label, got "
+                f"{reprlib.repr(args[0])}.{f' Use {use} for images.' if use else ''}"
+            )
         signature = inspect.signature(make)
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise PluginError(f"{called}: {error}.") from error
+        for name, value in bound.arguments.items():
             expected, fits = _kind(signature.parameters[name].default)
             if not fits(value):
-                raise PluginError(f"{called} expects {expected} as {name}, got {value!r}.")
+                raise PluginError(
+                    f"{called} expects {expected} as {name}, got {reprlib.repr(value)}."
+                )
         return make(*args, **kwargs)
 
     return held

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import robustness as rb
 from robustness.attacks import (
     NORMS,
     REGISTRY,
@@ -65,6 +66,29 @@ def outcome(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Outco
 
 
 # --- laws -----------------------------------------------------------------------------------------
+
+
+def test_from_python_an_attack_returns_the_image_that_a_run_measures(
+    squeezenet: Classifier, pictures: list[Picture]
+) -> None:
+    levels = to_uint8(pictures[0].image)
+    attack = rb.Condition.attack("pgd", epsilon=2 / 255, steps=STEPS)
+    attacked = rb.adversarial(levels, f"pgd(epsilon=2/255,steps={STEPS})", squeezenet, seed=5)
+    assert (attacked.shape, attacked.dtype) == (levels.shape, np.uint8)
+    assert 0 < np.abs(attacked.astype(int) - levels).max() <= 2
+    expected = attack.against(pictures[0], 5, squeezenet)
+    np.testing.assert_array_equal(attacked, to_uint8(expected))
+    batch = rb.adversarial(levels[None] / 255, attack, "SqueezeNet", labels=[285], seed=5)
+    assert (batch.shape, batch.dtype) == ((1, *levels.shape), np.float64)
+    labelled = replace(pictures[0], label=285)
+    np.testing.assert_allclose(batch[0], attack.against(labelled, 5, squeezenet), atol=1e-6)
+    for images, labels, reason in (
+        (levels, [1000], "class"),
+        (levels[:100], None, "square"),
+        (levels, [1, 2], "label for each"),
+    ):
+        with pytest.raises(ParameterError, match=reason):
+            rb.adversarial(images, attack, squeezenet, labels=labels)
 
 
 @every_attack
