@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-import robustness
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError
 from robustness.base.validation import StrictRecord, kept_json
+from robustness.runs.kept_figures import version
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.store import load
 
@@ -91,6 +91,6 @@ def _short(
 
 
 def _digest(manifest: Manifest) -> str:
-    """Changes with the rows, and with the version of what counts them."""
-    of = (manifest.key, manifest.content, manifest.images, manifest.status, robustness.__version__)
+    """Changes with the rows, and with the code of what counts them."""
+    of = (manifest.key, manifest.content, manifest.images, manifest.status, version())
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()

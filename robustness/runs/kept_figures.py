@@ -9,20 +9,36 @@ import io
 import json
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import robustness
 from robustness import models
 from robustness.base.disk import read_regular, write_whole
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.queries import Rows
 from robustness.statistics import Figures
-from robustness.statistics.figures import version
 
 FILE = "figures.json.gz"
 
 _MOST = 64 * 2**20  # bytes of the file
 _MOST_TEXT = 512 * 2**20
+_ABOVE = {"api", "charts", "commands", "report", "ui"}
+"""Rooms that no code of a figure may import."""
+
+
+@cache
+def version() -> str:
+    """A digest of all code that a figure can rest on: other code works it out anew."""
+    root = Path(robustness.__file__).parent
+    files = (
+        file for file in sorted(root.rglob("*.py")) if file.relative_to(root).parts[0] not in _ABOVE
+    )
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 def of(folder: Path, manifest: Manifest, rows: Rows) -> Figures:
@@ -63,7 +79,7 @@ def _read(file: Path, manifest: Manifest, rows: Rows) -> Figures | None:
 def keep(file: Path, manifest: Manifest, document: Mapping[str, Any], code: str = "") -> None:
     """Write ``document`` about the run of ``manifest``, if that is possible.
 
-    ``code`` is the version of the code that made it, by default that of the statistics.
+    ``code`` is the version of the code that made it, by default ``version``.
     """
     with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
         text = json.dumps({"of": _key(manifest, code), **document}, allow_nan=False).encode()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,14 +50,6 @@ _KEPT = (
     *("over_models", "over_strengths", "by_class", "corruption_errors", "robust_accuracy"),
     "reliability",
 )
-
-
-@cache
-def version() -> str:
-    """A digest of the code of the statistics: figures that other code told are told anew."""
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("*.py")), here.parent / "metrics" / "intervals.py"]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 class Figures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import robustness
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
@@ -304,6 +306,23 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
         run = runs.Run(run.folder, replace(run.manifest, **changes), run.parts)
     assert run.figures().summary == expected
     assert len(worked_out) == 1
+
+
+def test_kept_figures_rest_on_all_code_that_computes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "robustness"
+    shutil.copytree(Path(robustness.__file__).parent, package)
+    monkeypatch.setattr(robustness, "__file__", str(package / "__init__.py"))
+
+    def version_with(room: str) -> str:
+        with (package / room / "__init__.py").open("a") as file:
+            file.write("# Changed.\n")
+        return kept_figures.version.__wrapped__()
+
+    versions = [version_with(room) for room in ("statistics", "runs", "evaluation", "metrics")]
+    assert len(set(versions)) == len(versions)
+    assert version_with("ui") == versions[-1]
 
 
 @pytest.mark.parametrize("before", [True, False])
