@@ -39,6 +39,7 @@ class Action(Enum):
     RENAME = "rename this run"
     DELETE = "delete this run"
     RESTORE = "bring this run back"
+    PIN = "pin a baseline for everyone"
     DOWNLOAD_WEIGHTS = "download weights to this server"
     CHANGE_MODELS = "add or remove models"
     CLEAR_CACHES = "clear the caches of this server"
@@ -72,6 +73,7 @@ RULES: Mapping[Action, Permission] = {
     Action.RENAME: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.DELETE: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.RESTORE: Permission(Role.EVALUATOR, own=True, writes=True),
+    Action.PIN: Permission(Role.OWNER, writes=True),
     Action.DOWNLOAD_WEIGHTS: Permission(Role.OWNER, writes=True),
     Action.CHANGE_MODELS: Permission(Role.OWNER, writes=True),
     Action.CLEAR_CACHES: Permission(Role.OWNER),

@@ -28,6 +28,7 @@ TABLE = {
     Action.RENAME: ("EO", "O", True),
     Action.DELETE: ("EO", "O", True),
     Action.RESTORE: ("EO", "O", True),
+    Action.PIN: ("O", "O", True),
     Action.DOWNLOAD_WEIGHTS: ("O", "O", True),
     Action.CHANGE_MODELS: ("O", "O", True),
     Action.CLEAR_CACHES: ("O", "O", False),

@@ -17,6 +17,7 @@ from robustness import report, runs
 from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
+from robustness.runs import notes
 from robustness.runs.compare import compare
 from robustness.runs.flips import flips
 from robustness.runs.racing import Race
@@ -279,6 +280,25 @@ def test_a_pinned_run_is_the_baseline_of_the_next_tick(folder: Path) -> None:
     app.checkbox(key="compare first").check().run()
     assert app.query_params["compare"] == ["second", "first"]
     assert app.selectbox(key="baseline").value == "second"
+
+
+def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes.pin(folder, "third")
+    monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "evaluator")
+    app = visit()
+    assert "baseline for everyone" in app.button(key="pin second").help
+    app.button(key="pin second").click().run()
+    assert notes.pinned(folder) == "third"
+    app.checkbox(key="compare first").check().run()
+    assert app.query_params["compare"][0] == "second"
+    app.checkbox(key="compare first").uncheck().run()
+    app.checkbox(key="compare second").uncheck().run()
+    app.button(key="pin second").click().run()
+    app.checkbox(key="compare first").check().run()
+    assert app.query_params["compare"][0] == "third"
+    assert not app.exception
 
 
 def test_a_race_cannot_be_ticked_or_pinned(folder: Path) -> None:

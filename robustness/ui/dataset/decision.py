@@ -16,7 +16,7 @@ from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.report import Report
 from robustness.report.results import run_choice
-from robustness.runs import Run, find, gate, notes
+from robustness.runs import Run, find, gate
 from robustness.runs.behind_remedies import weighable
 from robustness.runs.candidates import with_abstaining
 from robustness.runs.cases import Chosen
@@ -28,7 +28,7 @@ from robustness.ui.dataset import cases
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.session import access
 from robustness.ui.session.inputs import forget_unless
-from robustness.ui.session.run_link import last_written, runs_folder
+from robustness.ui.session.run_link import baseline_id, last_written, runs_folder
 from robustness.ui.session.sentences import sentence
 from robustness.ui.shown import blocks, results, thumbnails
 from robustness.ui.shown.report_button import report_button
@@ -207,7 +207,7 @@ def _criteria_input(run: Opened, found: Figures) -> OwnCriteria:
             disabled=bool(refused),
             help=refused
             or "Rules out models that break its limits. Limits on regression compare with the "
-            "run pinned as baseline on the Runs page, not with the one that the file names.",
+            "baseline of the Runs page, not with the one that the file names.",
         )
         budget = None if given is None or refused else _budget(given.name, given.getvalue())
     criteria = Criteria(
@@ -259,14 +259,14 @@ def _choice(
 
 
 def _baseline(budget: gate.Budget | None) -> Opened | None:
-    """The pinned run, if ``budget`` compares with one; raises ``ParameterError`` without one."""
+    """The baseline run, if ``budget`` compares with one; raises ``ParameterError`` without one."""
     if budget is None or not budget.compares:
         return None
     folder = runs_folder()
-    name = notes.pinned(folder)
+    name = baseline_id(folder)
     if not name:
         raise ParameterError(
-            f"{budget.path} has limits on regression, which compare with a baseline: pin one on "
+            f"{budget.path} has limits on regression, which compare with a baseline: choose one on "
             "the Runs page."
         )
     return Opened(find(folder, name), last_written(folder, name))

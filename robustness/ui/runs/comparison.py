@@ -17,7 +17,7 @@ from robustness.charts.dataset import QUANTITIES
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import short
 from robustness.report.results import comparison, run_choice
-from robustness.runs import Comparison, Listed, notes
+from robustness.runs import Comparison, Listed
 from robustness.runs.compare import incomparable
 from robustness.runs.flips import flips
 from robustness.runs.gate import choosing
@@ -25,6 +25,7 @@ from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html
 from robustness.ui.session.inputs import one_of
+from robustness.ui.session.run_link import baseline_id
 from robustness.ui.session.sentences import sentence
 from robustness.ui.shown import results, thumbnails
 
@@ -85,7 +86,7 @@ def _written(*entries: Listed) -> list[int]:
 def pointer(folder: Path, known: Mapping[str, Listed]) -> None:
     """One line above the list that says where the comparison is."""
     count = len(names := chosen())
-    pinned = known.get(notes.pinned(folder))
+    pinned = known.get(baseline_id(folder))
     if count > 1:
         st.markdown(f"[Go to the comparison of {count} runs](#comparison)")
     elif names:
@@ -99,7 +100,7 @@ def _toggle(name: str, known: Mapping[str, Listed]) -> None:
     if name in names:
         forget(name)
         return
-    pinned = notes.pinned(known[name].folder.parent)
+    pinned = baseline_id(known[name].folder.parent)
     if not names and pinned in known and pinned != name:
         names = [pinned]
     by_hand = names[:1] if names[:1] != _by_age(names, known)[:1] or names[:1] == [pinned] else []
@@ -204,7 +205,7 @@ def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
             args=(there,),
         )
         st.button("Clear", on_click=_choose, args=([],))
-    st.caption("By default the pinned run, else the oldest ticked one.")
+    st.caption("By default your baseline or the pinned run, else the oldest ticked one.")
 
 
 def _rebase(there: Sequence[str]) -> None:

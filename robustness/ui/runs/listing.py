@@ -22,7 +22,15 @@ from robustness.ui.browser.html import Html, html
 from robustness.ui.runs import comparison, deleted, done, table
 from robustness.ui.session import access
 from robustness.ui.session.boundary import fragment
-from robustness.ui.session.run_link import RUN, page_link, runs_folder, show_what_is_no_run
+from robustness.ui.session.run_link import (
+    RUN,
+    baseline_id,
+    own_baseline,
+    page_link,
+    runs_folder,
+    set_baseline,
+    show_what_is_no_run,
+)
 from robustness.ui.shown.report_button import report_button
 from robustness.ui.work import jobs
 
@@ -60,7 +68,7 @@ def show() -> None:
         _card(entry, known, until)
     if len(found) > 1:
         with overview:  # drawn last, when headlines are known
-            table.show(found, notes.pinned(folder))
+            table.show(found, baseline_id(folder))
     if len(found) > limit:
         st.button(
             f"Show {min(AT_ONCE, len(found) - limit)} more",
@@ -182,7 +190,7 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
         badges.append("imported")
     if entry.owner == access.me() and access.role() is not Role.OWNER:
         badges.append("yours")
-    if notes.pinned(entry.folder.parent) == entry.folder.name:
+    if baseline_id(entry.folder.parent) == entry.folder.name:
         badges.append("baseline")
     badges += entry.tags
     perturbations = list(dict.fromkeys(c.series for c in manifest.spec.conditions))
@@ -218,21 +226,7 @@ def _manage(entry: Listed) -> None:
         args=(_describe, entry),
         **access.allowed(Action.RENAME, entry.owner),
     )
-    pinned = notes.pinned(entry.folder.parent) == name
-    raced = entry.manifest is not None and entry.manifest.race is not None and not pinned
-    st.button(
-        "Unpin baseline" if pinned else "Pin as baseline",
-        key=f"pin {name}",
-        icon=":material/keep:",
-        on_click=done.do,
-        args=(_pin, entry, "" if pinned else name),
-        **access.allowed(
-            Action.RENAME,
-            entry.owner,
-            disabled=raced,
-            help="A race cannot be compared." if raced else "Comparisons start from this run.",
-        ),
-    )
+    _baseline_button(entry)
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
     st.download_button(
         "Download as zip",
@@ -265,6 +259,33 @@ def _manage(entry: Listed) -> None:
     )
 
 
+def _baseline_button(entry: Listed) -> None:
+    """Pins the run as everyone's baseline or, for who may not, chooses it for this session."""
+    name, refused = entry.folder.name, access.refusal(Action.PIN)
+    current = (own_baseline() if refused else notes.pinned(entry.folder.parent)) == name
+    raced = entry.manifest is not None and entry.manifest.race is not None and not current
+    if refused:
+        label = "Clear my baseline" if current else "Use as my baseline"
+        about = f"Your comparisons start from this run, in this session. {refused}"
+    else:
+        label = "Unpin baseline" if current else "Pin as baseline"
+        about = "Everyone's comparisons start from this run."
+    st.button(
+        label,
+        key=f"pin {name}",
+        icon=":material/keep:",
+        on_click=done.do,
+        args=(_choose_baseline if refused else _pin, entry, "" if current else name),
+        disabled=raced,
+        help="A race cannot be compared." if raced else about,
+    )
+
+
+def _choose_baseline(entry: Listed, name: str) -> str:
+    set_baseline(name)
+    return f"{entry.title} is {'your' if name else 'no longer your'} baseline in this session."
+
+
 def _archive(folder: Path, by: Who) -> bytes:
     """The run as a zip, created on demand."""
     access.require(Action.EXPORT, thing=folder.name, by=by)
@@ -282,7 +303,7 @@ def _describe(entry: Listed) -> str:
 
 
 def _pin(entry: Listed, name: str) -> str:
-    access.require(Action.RENAME, runs.owner_of(entry.folder), entry.folder.name)
+    access.require(Action.PIN, thing=entry.folder.name)
     notes.pin(entry.folder.parent, name)
     return f"{entry.title} is {'the' if name else 'no longer the'} baseline."
 

@@ -15,6 +15,7 @@ from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
 from robustness.pictures.picture import Picture
+from robustness.runs import notes
 from robustness.ui.session.sentences import sentence
 
 RUN, IMAGE = "run", "image"
@@ -27,6 +28,25 @@ UPLOAD = "upload"
 def runs_folder() -> Path:
     """Where the dashboard keeps runs: the setting ``runs``, else ``runs`` in the working folder."""
     return settings.value(settings.RUNS) or Path("runs").resolve()
+
+
+_BASELINE = "baseline of this session"
+
+
+def own_baseline() -> str:
+    """The id of the run that this session's user chose as the baseline, or ""."""
+    return str(st.session_state.get(_BASELINE, ""))
+
+
+def baseline_id(folder: Path) -> str:
+    """The id of the run that comparisons start from: this session's, else the pinned one, or ""."""
+    own = own_baseline()
+    return own if own and (folder / own).is_dir() else notes.pinned(folder)
+
+
+def set_baseline(run_id: str) -> None:
+    """Make ``run_id`` the baseline of this session; "" for the pinned one."""
+    st.session_state[_BASELINE] = run_id
 
 
 def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> None:
