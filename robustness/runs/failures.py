@@ -22,8 +22,8 @@ from robustness.statistics.slices import by_slice, slices
 FILE = "failures.json.gz"
 
 NO_PROPERTIES = (
-    "Unknown: the properties of the images are not saved with this run; evaluate the images again "
-    "to have slices."
+    "Unknown: the properties of the images are missing or damaged; evaluate the images again to "
+    "have slices."
 )
 
 MOST_CELLS = 4_000_000

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from robustness.base.disk import put_whole
+from robustness.base.disk import put_whole, require_regular
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import StrictRecord, checked_json
 from robustness.evaluation.rows import own_columns, schema
@@ -128,6 +128,7 @@ def is_compacted(name: str) -> bool:
 def read_part(path: Path) -> Part:
     """What the file says of itself; raises ``RunError`` for one that is damaged or foreign."""
     try:
+        require_regular(path)
         with pq.ParquetFile(path) as file:
             own = own_columns(file.schema_arrow)
             about = checked_json(_About, (file.schema_arrow.metadata or {}).get(KEY, b""))

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustness.base.disk import require_regular
 from robustness.base.errors import ParameterError
 from robustness.datasets import Dataset
 from robustness.pictures.properties import PROPERTIES
@@ -59,11 +60,17 @@ def gather(folder: Path, dataset: Dataset) -> None:
 
 
 def read(folder: Path) -> pa.Table | None:
-    """The properties of the run in ``folder``, each position once; None if there are none."""
+    """The properties of the run in ``folder``, each position once; None if there are none.
+
+    Files that are damaged or of another kind are left out.
+    """
     tables: list[pa.Table] = []
     for path in [folder / FILE, *sorted(folder.glob(_LOOSE))]:
         with contextlib.suppress(OSError, pa.ArrowException):
-            tables.append(pq.read_table(path))
+            require_regular(path)
+            table = pq.read_table(path)
+            if SCHEMA.field(0) in table.schema:
+                tables.append(table)
     if not tables:
         return None
     joined = pa.concat_tables(tables, promote_options="default")

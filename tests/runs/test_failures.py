@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -12,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from robustness import api, report, runs
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
@@ -26,7 +31,7 @@ from robustness.pictures.properties import Told
 from robustness.report.content import Chart
 from robustness.report.results import run_reasons
 from robustness.report.results.run_failures import property_title
-from robustness.runs import cases, failures, kept_figures, properties
+from robustness.runs import cases, failures, headlines, kept_figures, notes, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
@@ -66,6 +71,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         kept=kept,
     )
     write_properties(made.folder, 0, {at: at / IMAGES for at in range(IMAGES)})
+    (made.folder / "images-000000.parquet").rename(made.folder / properties.FILE)
     return runs.load(made.folder)
 
 
@@ -260,6 +266,47 @@ def test_a_run_without_properties_says_so(run: runs.Run, tmp_path: Path) -> None
     assert not old.failures.slices
 
 
+def _put(path: Path, instead: str) -> None:
+    path.unlink()
+    if instead == "folder":
+        path.mkdir()
+    elif instead == "link":
+        path.symlink_to(path.with_name("nowhere"))
+    elif instead == "pipe":
+        os.mkfifo(path)
+    elif instead == "table":
+        pq.write_table(pa.table({"x": [1]}), path)
+    else:
+        path.touch()
+
+
+@pytest.mark.parametrize("instead", ["folder", "link", "pipe", "table", "nothing"])
+def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
+    run: runs.Run, instead: str, tmp_path: Path
+) -> None:
+    assert run.failures.slices
+    assert headlines.keep(run.folder, run.manifest)["models"]
+    api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
+    notes.rename(run.folder, "A title")
+    notes.annotate(run.folder, "A note")
+    names = sorted(path.name for path in run.folder.iterdir() if path.is_file())
+    assert {"images.parquet", "manifest.json", "title.txt", "maps.json.gz"} <= {*names}
+    for name in names:
+        folder = tmp_path / name / "run"
+        shutil.copytree(run.folder, folder)
+        _put(folder / name, instead)
+        assert len(runs.listing(folder.parent)) == 1
+        refused = ""
+        try:
+            opened = runs.load(folder)
+            assert report.printed(report.of_run(opened))
+            runs.write_archive(opened, io.BytesIO())
+        except RobustnessError as error:
+            refused = str(error)
+        assert "\n" not in refused
+        assert not refused or name.startswith(("part-", "manifest")), refused
+
+
 def test_an_unfinished_run_has_no_failures_yet(tmp_path: Path) -> None:
     for finished in (False, True):
         made = saved(
@@ -300,16 +347,20 @@ def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
         assert pair[f"{side}_only"] > 0
         assert len(api.failing_images(made, pair[f"{side}_selection"])) == pair[f"{side}_only"]
     # One quantity, over the images that have it.
-    fog = made.frame().query(f"condition == {FOG.id!r}").pivot(index="image", columns="model")
-    labelled, column = fog["label"].notna().all(axis=1), fog["consistent"]
-    if without < 0.5:
-        column = fog["correct"][labelled]
-    a, b = (column[pair[side]].astype(bool).to_numpy() for side in ("model", "other"))
-    assert (pair["n_images"], pair["both"]) == (len(a), (~a & ~b).sum())
+    frame = made.frame().query(f"condition == {FOG.id!r}")
+
+    def wide(column: str) -> np.ndarray[Any, Any]:
+        table = frame.pivot(index="image", columns="model", values=column)
+        return table[[pair["model"], pair["other"]]].to_numpy(object)
+
+    labelled = ~pd.isna(wide("label")).any(axis=1)
+    well = wide("correct")[labelled] if without < 0.5 else wide("consistent")
+    a, b = well.astype(bool).T
+    assert (pair["n_images"], pair["both"]) == (len(well), (~a & ~b).sum())
     assert pair["kappa"] == pytest.approx(cohen_kappa_score(a, b))
     tally = made.cases.tally(Chosen(perturbation="fog"))
-    wrong = ~fog["correct"][labelled].astype(bool).all(axis=1)
-    changed = ~fog["consistent"][~labelled].astype(bool).all(axis=1)
+    wrong = ~wide("correct")[labelled].astype(bool).all(axis=1)
+    changed = ~wide("consistent")[~labelled].astype(bool).all(axis=1)
     assert (tally.by_label.counted, tally.by_label.bad) == (labelled.sum(), wrong.sum())
     assert (tally.by_change.counted, tally.by_change.bad) == ((~labelled).sum(), changed.sum())
     narrow = Chosen(perturbation="fog", conditions=(FOG.id,), positions=tuple(range(IMAGES)))
