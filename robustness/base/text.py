@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Sequence
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
@@ -46,6 +47,41 @@ def unhidden(text: str) -> str:
         else sign
         for sign in text
     )
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_RISKY = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]|'.*\\", re.DOTALL)
+"""What a spreadsheet takes for a formula, and what ``from_csv_cell`` would take for a cell of ours:
+https://owasp.org/www-community/attacks/CSV_Injection"""
+
+
+def csv_cell(text: str) -> str:
+    """``text`` as a cell that no spreadsheet runs and no terminal obeys.
+
+    A cell that needs it begins with an apostrophe, its control characters and backslashes escaped.
+    ``from_csv_cell`` returns the text.
+    """
+    hidden = not text.isprintable() and any(map(_is_control, text))
+    if not hidden and (not _RISKY.match(text) or _NUMBER.fullmatch(text)):
+        return text
+    return "'" + "".join(
+        ascii(sign)[1:-1] if sign == "\\" or _is_control(sign) else sign for sign in text
+    )
+
+
+def from_csv_cell(cell: str) -> str:
+    """The text of which ``csv_cell`` made ``cell``; another cell as it is."""
+    if not cell.startswith("'"):
+        return cell
+    text = _ESCAPED.sub(lambda found: literal_eval(f'"{found[0]}"'), cell[1:])
+    return text if csv_cell(text) == cell else cell
+
+
+_ESCAPED = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
+def _is_control(sign: str) -> bool:
+    return sign not in "\t\r\n" and unicodedata.category(sign) in _HIDDEN
 
 
 def nearest(

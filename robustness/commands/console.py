@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
+from robustness.base.text import unhidden
 
 
 class OutputError(Exception):
@@ -23,13 +24,20 @@ class OutputError(Exception):
 
 def say(text: str) -> None:
     """Print ``text`` on stdout and flush; raises ``OutputError`` if that fails."""
-    _print(text, sys.stdout)
+    _print(_harmless(text), sys.stdout)
 
 
 def remark(text: str) -> None:
     """Print ``text`` on stderr, on a line of its own."""
     end_progress()
-    _print(text, sys.stderr)
+    _print(_harmless(text), sys.stderr)
+
+
+def _harmless(text: str) -> str:
+    """``text`` without characters that a terminal obeys, such as those of names."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return unhidden(text).replace("\r", "U+000D")
 
 
 def make_folder(path: Path) -> None:
@@ -88,6 +96,7 @@ _progress_shown = False
 def progress(text: str) -> None:
     """Show on stderr what is being done; on a terminal in one line that is overwritten."""
     global _progress_shown
+    text = _harmless(text)
     if sys.stderr.isatty():
         _print(f"\r\033[K{text}", sys.stderr, end="")
         _progress_shown = True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.text import counted
+from robustness.base.text import counted, csv_cell
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
 from robustness.commands.pictures import expect_answers, fitted
@@ -96,11 +96,10 @@ def study_command(options: argparse.Namespace) -> None:
     if options.out is not None:
         import pandas as pd
 
-        table = pd.json_normalize(result["measurements"]).to_csv(index=False)
+        table = pd.json_normalize(result["measurements"])
+        text = table.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
         console.write_file(options.out / "study.json", console.as_json(result).encode())
-        console.write_file(
-            options.out / "measurements.csv", table.encode(errors="backslashreplace")
-        )
+        console.write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
         for place, seen in enumerate(shown):
             for number, picture in enumerate(seen, start=1):
                 at = f"-{picture.side}" if place else ""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robustness.base import parquet
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
-from robustness.base.text import counted
+from robustness.base.text import counted, from_csv_cell
 from robustness.datasets.answers import PREDICTED, TableAnswers, as_text, predicted
 from robustness.datasets.dataset import Dataset, Entry
 from robustness.models.labels import Labels
@@ -114,10 +114,10 @@ class Predictions(Dataset):
         ]
 
     def texts(self, column: str) -> list[str]:
-        """The texts of ``column``; "" where there is none."""
+        """The texts of ``column``, as they were before an export; "" where there is none."""
         if column not in self.table.column_names:
             return [""] * len(self.table)
-        return [as_text(value) for value in self.table[column].to_pylist()]
+        return [from_csv_cell(as_text(value)) for value in self.table[column].to_pylist()]
 
     def numbers(self, column: str) -> list[float | None]:
         """The numbers of ``column``; None where there is none.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from robustness.base import parquet
 from robustness.base.errors import ParameterError
+from robustness.base.text import from_csv_cell
 from robustness.datasets.dataset import Columns, Dataset, Entry
 from robustness.pictures.decoding import read_file
 
@@ -133,7 +134,7 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
             if any(row[len(names) :]):
                 raise ValueError("more fields than names")
             for at, add in adding:
-                add(row[at] if at < len(row) else "")
+                add(from_csv_cell(row[at]) if at < len(row) else "")
     return pd.DataFrame(found | dict(zip(wanted, columns, strict=True)))
 
 

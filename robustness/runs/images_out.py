@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from robustness import metrics
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.text import csv_cell
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.fitting import to_png
@@ -154,8 +155,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    for row in rows:
+        writer.writerow({name: csv_cell(v) if isinstance(v, str) else v for name, v in row.items()})
+    return text.getvalue().encode()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.text import csv_cell
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.pictures.fitting import to_png
@@ -114,6 +115,8 @@ def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _cell(value: Any) -> Any:
     """As in the table of a whole run."""
+    if isinstance(value, str):
+        return csv_cell(value)
     return str(value).lower() if isinstance(value, bool) else value
 
 
@@ -122,4 +125,4 @@ def _table(rows: list[dict[str, Any]]) -> bytes:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    return text.getvalue().encode()

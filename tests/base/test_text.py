@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from robustness.base.text import counted, did_you_mean, nearest, plain, unhidden, visible
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from robustness.base.text import (
+    counted,
+    csv_cell,
+    did_you_mean,
+    from_csv_cell,
+    nearest,
+    plain,
+    unhidden,
+    visible,
+)
 
 KNOWN = ("labels", "path", "Year")
 
@@ -29,6 +42,24 @@ def test_the_nearest_word_is_named_before_all_of_them() -> None:
 )
 def test_a_noun_agrees_with_its_number(number: int | str, thing: str, said: str) -> None:
     assert counted(number, thing) == said
+
+
+@given(st.text() | st.text("='\\x1b-+@\\t1é", max_size=6))
+@example("'a\\x1b")
+@example("''=1")
+@example("a\udcff.png")
+def test_a_cell_is_harmless_and_reads_back(text: str) -> None:
+    cell = csv_cell(text)
+    assert from_csv_cell(cell) == text
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]", cell)
+    assert re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", cell, re.I) or not re.match(
+        r"[=+\-@\t\r\n]", cell
+    )
+
+
+@pytest.mark.parametrize("cell", ["'tis.png", "it's", "-0.5", "fog=0.6", "a b", "'", r"C:\a.png"])
+def test_cells_of_other_tables_stay(cell: str) -> None:
+    assert from_csv_cell(cell) == csv_cell(cell) == cell
 
 
 def test_as_many_as_asked_for_are_near_the_nearest_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ import pytest
 from PIL import Image
 
 import robustness as rb
-from robustness import models, report, runs
+from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.text import csv_cell, from_csv_cell
 from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.datasets.predictions import Predictions
@@ -163,7 +165,9 @@ def test_a_top_5_needs_five_classes_or_all(
     """Of lists that are shorter, the true class can only be missing where the model is wrong."""
     names = [f"class {at}" for at in range(classes)]
     shares = [[1 / (2 + at) for at in range(len(each))] for each in listed]
-    frame = animals(*"cdcd").assign(classes=listed, probabilities=shares, label=[0, 2, 0, 2])
+    frame = animals(*"cdcd").assign(
+        classes=pd.Series(listed), probabilities=pd.Series(shares), label=[0, 2, 0, 2]
+    )
     (summary,) = rb.evaluate_predictions(frame, classes=names).figures().summary
     assert summary["clean_accuracy_top5"] == expected
     assert (summary["perturbed_accuracy_top5"] is None) is (expected is None)
@@ -211,12 +215,40 @@ def test_a_model_keeps_its_name_where_a_sentence_begins(name: str) -> None:
     assert all(not sentence[0].islower() for sentence in rest)
 
 
+HOSTILE = ["=cmd|' /C calc'!A0", "-a\x1b[2J.png"]
+
+
+def test_no_name_is_a_formula_or_an_escape_in_tables_and_terminals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = animals(*"cdcc").assign(image=HOSTILE * 2, label=HOSTILE[0])
+    cells = frame.map(csv_cell)
+    cells.to_csv(tmp_path / "predicted.csv", index=False)
+    command = ["evaluate", "--predictions", str(tmp_path / "predicted.csv"), "--out", str(tmp_path)]
+    classes = tmp_path / "classes.txt"
+    classes.write_text(f"c\nd\n{HOSTILE[0]}")
+    assert main([*command, "--classes", str(classes)]) == 0
+    (folder,) = (file.parent for file in tmp_path.glob("*/manifest.json"))
+    assert main(["failures", str(folder), "--where", "model=predicted"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    found = rb.open_run(folder)
+    assert sorted(found.frame()["image"].unique()) == sorted(HOSTILE), "as they were"
+    api.failing_images(found, to=tmp_path / "cases.csv")
+    found.report(tmp_path / "report.csv")
+    for name in ("cases.csv", "report.csv"):
+        text = (tmp_path / name).read_text()
+        assert "\x1b" not in text
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert {from_csv_cell(row["image"]) for row in rows} == set(HOSTILE)
+        assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "-a"))]
+
+
 BAD = {
     "no image": (lambda t: t.drop(columns="image"), "columns image"),
     "no original": (lambda t: t[t["condition"] != "clean"], "originals"),
     "no condition": (lambda t: t[t["condition"] == "clean"], "originals alone"),
     "no predictions": (lambda t: t.drop(columns="probabilities"), "expected a column"),
-    "twice": (lambda t: pd.concat([t, t[:2]]), "2 rows are repeated"),
+    "twice": (lambda t: pd.concat([t, t[:2]]), "2 repeated rows"),
     "two labels": (lambda t: t.assign(label=range(len(t))), "two labels"),
     "strange condition": (lambda t: t.replace({"condition": {"fog=0.6": "?"}}), "condition"),
     "logits": (lambda t: t.assign(probabilities=[[3.0, -1.0]] * len(t)), "softmax"),

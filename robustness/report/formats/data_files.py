@@ -12,7 +12,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustness.base.text import visible
+from robustness.base.text import csv_cell, visible
 from robustness.evaluation.rows import schema
 from robustness.report.content import Report
 from robustness.report.formats.columns import Column, columns
@@ -28,7 +28,7 @@ def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.DictWriter(text, schema(report.data.own).names)
-    writer.writeheader()
+    writer.writerow({name: csv_cell(name) for name in writer.fieldnames})
     for row in _rows(report):
         writer.writerow({name: _cell(value) for name, value in row.items()})
     text.detach()
@@ -37,6 +37,8 @@ def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str):
+        return csv_cell(value)
     return json.dumps(value, allow_nan=False) if isinstance(value, list) else value
 
 
@@ -45,7 +47,7 @@ def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text)
     writer.writerow(Column._fields)
-    writer.writerows(columns(report.data.own))
+    writer.writerows(map(csv_cell, column) for column in columns(report.data.own))
     text.detach()
 
 
