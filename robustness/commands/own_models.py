@@ -93,10 +93,9 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
     """
-    from robustness.models.own import entry, package
+    from robustness.models.own import entry
 
     file = entry.remove(options.name)
-    package.discard(options.name)
     if options.json:
         console.print_json({"name": options.name, "removed_from": str(file)})
     else:

@@ -11,7 +11,7 @@ from robustness.base.access import Action
 from robustness.base.text import plain
 from robustness.models.loaded import engine_text
 from robustness.models.model_record import UserFile
-from robustness.models.own import beside, entry, package
+from robustness.models.own import beside, entry
 from robustness.models.own.limits import limits
 from robustness.models.weights.places import all_places
 from robustness.models.weights.ready import (
@@ -126,5 +126,4 @@ def _remove_button(record: models.ModelRecord) -> None:
             with boundary():
                 access.require(Action.CHANGE_MODELS, thing=record.name)
                 entry.remove(record.name)
-                package.discard(record.name)
                 st.rerun()

@@ -10,6 +10,7 @@ import streamlit as st
 
 from robustness.base.text import counted, plain
 from robustness.models.own import trial
+from robustness.models.own.package import label_file
 from robustness.models.own.proposal import IMAGENET_LABELS, Proposal
 from robustness.models.own.user_models import NORMALISATIONS, parsed_size, size_text
 from robustness.ui.shown import results
@@ -39,7 +40,7 @@ def with_classes(found: Proposal, lines: Sequence[str] | None) -> Proposal:
 
 def renamed(found: Proposal, name: str) -> Proposal:
     """``found`` called ``name``."""
-    labels = {"labels": f"{name}.labels.txt"} if found.label_names else {}
+    labels = {"labels": label_file(name)} if found.label_names else {}
     return replace(found, name=name, values={**found.values, **labels})
 
 

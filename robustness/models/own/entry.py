@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from robustness.base.disk import alone, read_regular, write_whole
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, toml_of
-from robustness.models.own import user_models
+from robustness.models.own import package, user_models
 
 _HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*[\].]")
 
@@ -46,51 +47,71 @@ def check(name: str, values: Mapping[str, Any]) -> None:
     user_models.records_of(file, {**tables, name: dict(values)})
 
 
-def add(name: str, values: Mapping[str, Any]) -> Path:
+def add(
+    name: str, values: Mapping[str, Any], write_files: Callable[[], Mapping[str, Any]] = dict
+) -> Path:
     """Write the model ``name`` to the user's file, register it, and return the file.
 
-    Raises what ``check`` raises, and ``ParameterError`` where it cannot be written.
+    ``write_files`` writes the model's own files, once nothing else is wrong, and returns the values
+    that name them. Raises what ``check`` raises, and ``ParameterError`` where it cannot be written.
     """
     file = user_models.described_in()
-
-    def changed(text: str) -> str:
+    with _locked(file) as text:
         check(name, values)
-        between = "" if not text else "\n" if text.endswith("\n") else "\n\n"
-        return text + between + entry_text(name, values)
-
-    _change(file, changed)
+        text += "" if not text else "\n" if text.endswith("\n") else "\n\n"
+        _tables(file, text + entry_text(name, values))  # it can be read again
+        _write(file, text + entry_text(name, {**values, **write_files()}))
+    user_models.refresh()
     return file
 
 
 def remove(name: str) -> Path:
     """Remove the model ``name`` from the user's file and the registry; return the file.
 
-    Its own file stays. Raises ``UnknownNameError`` where there is no such model, and
-    ``ParameterError`` where its table cannot be told from the others.
+    With it go the files that adding it wrote; its model file stays, unless that was uploaded or
+    unpacked. Raises ``UnknownNameError`` where there is no such model, and ``ParameterError`` where
+    its table cannot be told from the others.
     """
     file = user_models.described_in()
-
-    def changed(text: str) -> str:
+    with _locked(file) as text:
         tables = _tables(file, text)
         if name not in tables:
             hint = did_you_mean(name, tables) if tables else ""
             raise UnknownNameError(f"{file} describes no model called {name!r}. {hint}".strip())
-        kept, mine = [], False
-        for line in text.splitlines(keepends=True):
-            if found := _HEADER.match(line):
-                mine = _key(found) == name
-            if not mine:
-                kept.append(line)
-        rest = "".join(kept)
-        if _tables(file, rest) != {key: table for key, table in tables.items() if key != name}:
+        others = {key: table for key, table in tables.items() if key != name}
+        rest = _without(name, text)
+        if _tables(file, rest) != others:
             raise ParameterError(
                 f"The lines of {name!r} in {file} cannot be told from the others: take them out by "
                 "hand."
             )
-        return rest
-
-    _change(file, changed)
+        _write(file, rest)
+        _remove_files(file, name, tables)
+    user_models.refresh()
     return file
+
+
+def _without(name: str, text: str) -> str:
+    """``text`` without the lines of the table ``name``."""
+    kept, mine = [], False
+    for line in text.splitlines(keepends=True):
+        if found := _HEADER.match(line):
+            mine = _key(found) == name
+        if not mine:
+            kept.append(line)
+    return "".join(kept)
+
+
+def _remove_files(file: Path, name: str, tables: Mapping[str, Any]) -> None:
+    """Remove the files that adding the model ``name`` wrote, unless another model uses them."""
+    if not user_models.NAME.fullmatch(name):  # it may lead out of the folder
+        return
+    package.discard(name)
+    named = {key: table.get("labels") for key, table in tables.items() if isinstance(table, dict)}
+    labels = file.parent / package.label_file(name)
+    users = [key for key, path in named.items() if path and file.parent / path == labels]
+    if users == [name] and named[name] == labels.name:
+        labels.unlink(missing_ok=True)
 
 
 def _key(found: re.Match[str]) -> str:
@@ -98,16 +119,19 @@ def _key(found: re.Match[str]) -> str:
     return str(json.loads(f'"{quoted}"')) if quoted is not None else literal or bare or ""
 
 
-def _change(file: Path, change: Any) -> None:
+@contextmanager
+def _locked(file: Path) -> Iterator[str]:
+    """The text of ``file``, which no other process changes meanwhile."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with alone(file):
-            text = change(_text(file))
-            _tables(file, text)  # it can be read again
-            write_whole(file.resolve(), text.encode())
+            yield _text(file)
     except OSError as error:
         raise ParameterError(f"{file} cannot be written: {error.strerror}.") from error
-    user_models.refresh()
+
+
+def _write(file: Path, text: str) -> None:
+    write_whole(file.resolve(), text.encode())
 
 
 def _text(file: Path) -> str:

@@ -128,9 +128,13 @@ def store(folder: Path, name: str) -> Path:
 
 
 def discard(name: str) -> None:
-    """Remove the files that ``store`` keeps as ``name``, if any."""
-    if name == Path(name).name:
-        shutil.rmtree(user_models.described_in().parent / STORE / name, ignore_errors=True)
+    """Remove the files that ``store`` keeps as ``name``, a valid name, if any."""
+    shutil.rmtree(user_models.described_in().parent / STORE / name, ignore_errors=True)
+
+
+def label_file(name: str) -> str:
+    """The name of the file, beside the descriptions, for the classes of the model ``name``."""
+    return f"{name}.labels.txt"
 
 
 def jatic(path: Path) -> dict[str, Any]:

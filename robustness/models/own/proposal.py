@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,20 @@ class Proposal:
         """
         if self.missing:
             raise ParameterError(f"The description of {self.name!r} lacks {self.missing[0]!r}.")
-        file = user_models.described_in()
-        if kept_in is not None:
-            entry.check(self.name, self.values)
-            path = _relative(package.store(kept_in, self.name))
-            return replace(self, values={**self.values, "path": path}).write()
+        return entry.add(self.name, self.values, partial(self._write_files, kept_in))
+
+    def _write_files(self, kept_in: Path | None) -> dict[str, str]:
+        labels = user_models.described_in().parent / self.values["labels"]
+        lines = _lines(self.label_names)
+        if self.label_names and labels.exists() and labels.read_bytes() != lines:
+            raise ParameterError(
+                f"Expected no file {labels}, got one with other classes: remove it, or choose "
+                "another name."
+            )
+        path = {} if kept_in is None else {"path": _relative(package.store(kept_in, self.name))}
         if self.label_names:
-            try:
-                write_whole(file.parent / self.values["labels"], _lines(self.label_names))
-            except OSError as error:
-                raise ParameterError(f"The classes cannot be written: {error.strerror}.") from error
-        return entry.add(self.name, self.values)
+            write_whole(labels, lines)
+        return path
 
 
 def propose(
@@ -248,7 +252,7 @@ def _labels(path: Path, count: int, name: str) -> tuple[dict[str, str], tuple[st
     """The value of ``labels``, if known, and the class names for its file."""
     names = beside.classes_told(path, count)
     if names and not are_imagenet(names):
-        return {"labels": f"{name}.labels.txt"}, names
+        return {"labels": package.label_file(name)}, names
     known = count in (len(imagenet()), len(imagenet()) + 1)
     return ({"labels": IMAGENET_LABELS} if known else {}), ()
 

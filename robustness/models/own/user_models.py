@@ -55,7 +55,9 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""A valid name of a model."""
+
 _changing = threading.Lock()
 
 
@@ -312,7 +314,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
 
 def _problem(name: str) -> str:
     """What is wrong with the name of a model; empty if nothing is."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return "a name consists of letters, digits, '_', '.' and '-'"
     if name in REGISTRY and REGISTRY[name].group != OWN:
         return "a model of that name is built in; choose another name"

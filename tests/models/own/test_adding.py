@@ -8,6 +8,7 @@ import os
 import shutil
 import tomllib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import pytest
 from PIL import Image
 
 from robustness import api, models
-from robustness.base.errors import ModelWarning
+from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.file_formats.tflite_file import Quantisation
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
 from robustness.models.own import beside, entry
+from robustness.models.own.proposal import propose
 from tests.support import onnx_files as onnx
 
 COLOURS = {
@@ -213,6 +215,37 @@ def test_classes_in_the_file_become_its_labels(
     assert found["entry"]["labels"] == "named.labels.txt"
     assert (folder / "named.labels.txt").read_text().split() == list(COLOURS)
     assert models.REGISTRY["named"].labels().names == tuple(COLOURS)
+
+
+def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes_along(
+    folder: Path,
+) -> None:
+    (folder / "named.onnx").write_bytes(colour_model(("names", str(list(COLOURS)))))
+    assert run("add", "named.onnx", "--normalisation", "-1..1") == 0
+    labels = folder / "named.labels.txt"
+    proposed = propose(folder / "named.onnx", {"normalisation": "-1..1"}, name="other")
+    taken = replace(proposed, label_names=tuple("abcdefg"))
+
+    def refused(name: str, message: str) -> None:
+        values = {**taken.values, "labels": f"{name}.labels.txt"}
+        files = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
+        with pytest.raises(ParameterError, match=message):
+            replace(taken, name=name, values=values).write()
+        now = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
+        assert now == files
+
+    refused("named", "already")
+    refused("../up", "letters, digits")
+    (folder / "mine.labels.txt").write_text("my own list\n")
+    refused("mine", "mine.labels.txt")
+    proposed.write()
+    shared = {**proposed.values, "labels": "named.labels.txt"}
+    entry.add("sharing", shared)
+    assert run("remove", "named") == 0
+    assert labels.exists(), "another model reads it"
+    assert run("remove", "other") == run("remove", "sharing") == 0
+    assert labels.exists(), "only the model of that name takes it along"
+    assert not (folder / "other.labels.txt").exists()
 
 
 def jatic_package(folder: Path, **changes: Any) -> Path:
