@@ -6,7 +6,7 @@ import streamlit as st
 
 from robustness.base.access import Action
 from robustness.evaluation.condition import AttackCondition
-from robustness.evaluation.sides import seen_by
+from robustness.evaluation.framings import seen_by
 from robustness.ui.adversarial import outcome, request, studies, undo
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
@@ -27,7 +27,7 @@ with page(
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
     with controls:
         attacked, spec = request.attack_input(model_names, seed)
-    picture = seen_by(picture, attacked)  # an attack has one side: that of the attacked model
+    picture = seen_by(picture, attacked)  # an attack has one framing: that of the attacked model
     with story:
         condition = AttackCondition.of_spec(spec)
         presenting.told(picture, model_names, seed, f"{attacked} {condition.id}")

@@ -25,11 +25,12 @@ from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, PublishedTree
-from robustness.evaluation import loop, request_file, sides
+from robustness.evaluation import loop, request_file
 from robustness.evaluation import spec as specs
 from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
+from robustness.evaluation.framings import DEFAULT
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedied import loading_behind
 from robustness.evaluation.rows import NUMBERS, REMEDIES, own_scores, to_frame, to_table
@@ -43,7 +44,6 @@ from robustness.evaluation.suites import (
 from robustness.evaluation.sweep import Break
 from robustness.pictures import fitting
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
@@ -53,7 +53,7 @@ from robustness.statistics.criteria import MARGIN
 if TYPE_CHECKING:
     import pandas as pd
 
-_DEFAULTS = (0, DEFAULT_FIT, STUDY_SIDE)
+_DEFAULTS = (0, DEFAULT, DEFAULT)
 
 
 @checked_call
@@ -66,8 +66,8 @@ def make_spec(
     severities: Iterable[int] | None = None,
     conditions: Sequence[Condition | str] | None = None,
     seed: int = 0,
-    fit: str = DEFAULT_FIT,
-    side: int | str = STUDY_SIDE,
+    fit: str = DEFAULT,
+    side: int | str = DEFAULT,
     remedies: Sequence[str] = (),
 ) -> RunSpec:
     """What is to be asked: models, and perturbations with their strengths.
@@ -77,9 +77,10 @@ def make_spec(
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
     "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. ``fit`` is crop,
-    squash or letterbox; ``side`` is in pixels, or "model" for the published side of each model;
-    ``remedies`` are tried on every image, such as "median" or "median+tta". Raises
-    ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does not exist.
+    squash or letterbox; ``side`` is in pixels, or "model" for the published side of each model; by
+    default both are as each model is described, otherwise crop and 224; ``remedies`` are tried on
+    every image, such as "median" or "median+tta". Raises ``UnknownNameError``, ``WeightsError`` or
+    ``ParameterError`` for what does not exist.
     """
     if model_names is not None and not model_names:
         raise ParameterError("Expected at least one model, got none.")
@@ -110,8 +111,8 @@ def evaluate(
     models: Any = None,
     conditions: Sequence[Condition | str] | None = None,
     seed: int = 0,
-    fit: str = DEFAULT_FIT,
-    side: int | str = STUDY_SIDE,
+    fit: str = DEFAULT,
+    side: int | str = DEFAULT,
     remedies: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     labelling: str = FOLDERS,
@@ -209,8 +210,8 @@ def export(
     conditions: Sequence[Condition | str],
     models: Any = None,
     seed: int = 0,
-    fit: str = DEFAULT_FIT,
-    side: int | str = STUDY_SIDE,
+    fit: str = DEFAULT,
+    side: int | str = DEFAULT,
     progress: bool | None = None,
 ) -> Path:
     """Write the images of ``source``, original and perturbed, to ``to``; return it.
@@ -299,11 +300,12 @@ def evaluate_pictures(
 
 
 def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
-    """The image ``given``, at each side of ``spec``."""
-    return Picture.together([_at_one(name, given, part, label) for part in spec.by_side()])
+    """The image ``given``, in each framing of ``spec``."""
+    versions = [_version(name, given, part, label) for part in spec.by_side()]
+    return Picture.together(versions, spec.framing_request)
 
 
-def _at_one(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
+def _version(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
     if isinstance(given, str | PathLike):
         image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
     else:
@@ -344,26 +346,28 @@ def sweep(
     steps: int = sweeps.DEFAULT_STEPS,
     repeats: int = sweeps.DEFAULT_REPEATS,
     seed: int = 0,
-    fit: str = DEFAULT_FIT,
-    side: int | str = STUDY_SIDE,
+    fit: str = DEFAULT,
+    side: int | str = DEFAULT,
     remedy: str | None = None,
 ) -> Sweep:
     """Find the strength at which each model's prediction of ``image`` changes.
 
     ``image`` is an array, a PIL image or the path of a file. Floating point (224, 224, 3), or of
     another ``side``, is a study image, and not fitted again. ``label`` is its true class, an index
-    or a name. ``side`` is as for ``make_spec``. ``steps`` strengths from 0 to 1 are tried, and more
-    near a change; a random perturbation is drawn ``repeats`` times. With a ``remedy``, such as
-    ``median`` or ``median+tta``, every model is behind it. Raises as ``evaluate`` does.
+    or a name. ``fit`` and ``side`` are as for ``make_spec``. ``steps`` strengths from 0 to 1 are
+    tried, and more near a change; a random perturbation is drawn ``repeats`` times. With a
+    ``remedy``, such as ``median`` or ``median+tta``, every model is behind it. Raises as
+    ``evaluate`` does.
     """
     names = None if models is None else [_name(each) for each in _listed(models)]
     chosen = known_models.resolve(names)
-    fitted = [_from_array(image, "image", fit, each) for each in sides.by_side(side, chosen)]
-    picture = Picture.together([Picture.of("image", each, fit=fit) for each in fitted])
-    how = {"steps": steps, "repeats": repeats, "seed": seed, "fit": fit, "side": side}
+    conditions = [Condition.of({perturbation: 1.0})]
+    spec = make_spec(chosen, conditions=conditions, seed=seed, fit=fit, side=side)
+    picture = _picture("image", image, spec, None)
     truth = None if label is None else true_class("image", str(label), chosen)
     load = loading_behind(parse(remedy), chosen) if remedy else known_models.load
-    found = sweeps.sweep(picture, [perturbation], chosen, load=load, **how)  # type: ignore[arg-type]
+    how = {"steps": steps, "repeats": repeats, "seed": seed}
+    found = sweeps.sweep(picture, [perturbation], chosen, load=load, **how)
     events = [labelled(event, truth) for event in found]
     rows = [event for event in events if isinstance(event, Measurement)]
     return Sweep(

@@ -29,6 +29,7 @@ def add_model(
     labels: str | PathLike[str] | Sequence[str] | None = None,
     input_size: int | Sequence[int] | None = None,
     normalisation: str | Mapping[str, Any] | None = None,
+    fit: str | None = None,
     output: str | None = None,
     weights: str | PathLike[str] | None = None,
     features: Sequence[str] | None = None,
@@ -43,7 +44,9 @@ def add_model(
     ``what`` is a model file or SavedModel folder, a Keras model, a ``torch.nn.Module``, a folder in
     Hugging Face's format, ``"timm:NAME"`` with local ``weights``, a maite model, or a function of
     normalised pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
-    keys of ``models.toml``; ``labels`` may also be a list of names. ``calls`` limit the calls of a
+    keys of ``models.toml``; ``labels`` may also be a list of names. A model with a ``fit`` is
+    measured at its own input size by default; one with classes of its own has the fit ``squash``
+    unless it is given. ``calls`` limit the calls of a
     function: ``batch``, ``concurrency``, ``retries``, ``timeout``, ``per_second``, ``cache``,
     ``version``. Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a
     model that cannot be used.
@@ -54,6 +57,7 @@ def add_model(
         "labels": labels,
         "input_size": input_size,
         "normalisation": normalisation,
+        "fit": fit,
         "output": output,
         "features": None if features is None else list(features),
         "runtime": runtime,

@@ -59,7 +59,7 @@ def attack_command(options: argparse.Namespace) -> None:
     from robustness import models
     from robustness.attacks import REGISTRY, Outcome, craft
     from robustness.evaluation.correctness import labelled, true_class
-    from robustness.evaluation.sides import one_side
+    from robustness.evaluation.framings import framing
     from robustness.pictures.fitting import load_study_image, to_png
     from robustness.pictures.picture import Picture
     from robustness.pictures.samples import picture_file
@@ -69,9 +69,9 @@ def attack_command(options: argparse.Namespace) -> None:
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])
-    side = one_side(options.side, name)
-    image = load_study_image(picture_file(options.image), fit=options.fit, side=side)
-    picture = Picture.of(options.image, image, fit=options.fit)
+    fit, side = framing(options.fit, options.side, name)
+    image = load_study_image(picture_file(options.image), fit=fit, side=side)
+    picture = Picture.of(options.image, image, fit=fit)
     console.progress(f"loading {name} ...")
     every = max(1, spec.total_steps // REPORTS)
     for event in craft(picture, models.load(name, side=side), spec):

@@ -76,7 +76,7 @@ def add(parsers: Parsers) -> None:
 def evaluate_command(options: argparse.Namespace) -> int:
     """Evaluate a dataset and save the run. Exit status 2 if no image could be read.
 
-    With --side model there is a run for each input size of the models.
+    Models of different fit or side get a run for each.
     """
     if options.workers is not None and not (options.plan and options.workers > 0):
         raise ParameterError("--workers expects 1 or more, together with --plan.")
@@ -125,7 +125,7 @@ def _print(options: argparse.Namespace, found: Sequence[Run]) -> None:
         return
     for run in found:
         if len(found) > 1:
-            console.say(f"Side {run.manifest.spec.side} px:")
+            console.say(f"Images as {run.manifest.spec.framing.text}:")
         _print_run(run)
     if len(found) > 1:
         folders = " ".join(str(run.folder) for run in found)
@@ -139,14 +139,14 @@ def evaluated(
     resume: bool,
     race: Callable[[RunSpec], Race | None] = lambda _spec: None,
 ) -> list[Run]:
-    """The run of ``source`` at each side; with ``resume`` it may exist already.
+    """The run of ``source`` in each framing; with ``resume`` it may exist already.
 
     ``race`` says what each is to settle, if anything.
     """
     parts = whole_spec(options).by_side()
     if options.until and len(parts) > 1:
         raise ParameterError(
-            "Expected models of one input side for a race, got several: set --side to a number."
+            "Expected models of one fit and side for a race, got several: set --fit and --side."
         )
     return [_evaluated(options, source, part, race(part), resume=resume) for part in parts]
 
@@ -175,7 +175,7 @@ def _of_predictions(options: argparse.Namespace) -> Run:
 
 
 def _forecast(options: argparse.Namespace) -> int:
-    """Print what the run of each side would take."""
+    """Print what the run in each framing would take."""
     from robustness.runs import forecast
 
     console.progress("trying a few images ...")
@@ -195,7 +195,7 @@ def _forecast(options: argparse.Namespace) -> int:
     else:
         for part, each in zip(parts, found, strict=True):
             if len(parts) > 1:
-                console.say(f"Side {part.side} px:")
+                console.say(f"Images as {part.framing.text}:")
             _print_forecast(each)
     return 0 if all(each.tried for each in found) else EXIT_NOTHING
 

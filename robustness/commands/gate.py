@@ -54,8 +54,8 @@ def add_baseline(parser: argparse.ArgumentParser) -> None:
 def check_command(options: argparse.Namespace) -> int:
     """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run.
 
-    With --side model there is a run for each input size of the models; each limit applies to the
-    runs that have its model.
+    Models of different fit or side get a run for each; a limit applies to the runs that have its
+    model.
     """
     from robustness import runs
     from robustness.runs import gate

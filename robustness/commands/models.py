@@ -54,7 +54,7 @@ def add(parsers: Parsers) -> None:
         "--side",
         type=int,
         metavar="PIXELS",
-        help="of the images to predict (default: 224)",
+        help="of the images to predict (default: as each model is measured)",
     )
 
     for action in (fetch, verify, check, convert):
@@ -75,6 +75,7 @@ def models_command(options: argparse.Namespace) -> None:
             [
                 {
                     **{name: getattr(record, name) for name in _TOLD},
+                    "measured_at": record.framing._asdict(),
                     "ready": state.ready,
                     "engine": engine_text(record),
                     "source": record.weights.source,
@@ -230,13 +231,15 @@ def convert_command(options: argparse.Namespace) -> int:
     """
     from robustness import models
     from robustness.base.errors import RobustnessError
-    from robustness.pictures.fitting import STUDY_SIDE, check_side
+    from robustness.pictures.fitting import check_side
 
-    side = STUDY_SIDE if options.side is None else check_side(options.side)
+    if options.side is not None:
+        check_side(options.side)
     rows: list[dict[str, Any]] = []
     for name in models.resolve(options.names or [r.name for r in _ready()]):
         engine, reason = None, ""
         try:
+            side = options.side or models.REGISTRY[name].framing.side
             engine = models.load(name, side=side).engine
         except RobustnessError as error:
             reason = str(error)

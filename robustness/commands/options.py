@@ -46,12 +46,14 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--seed": {"metavar": "N", "type": int, "default": 0, "help": "default: 0"},
     "--fit": {
         "metavar": "crop|squash|letterbox",
-        "default": "crop",
-        "help": "how an image becomes square (default: crop)",
+        "default": "default",
+        "help": "how an image becomes square (default: as each model is described, otherwise crop)",
     },
     "--side": {
         "metavar": "PIXELS|model",
-        "help": "side of the square image; model: each one's published side (default: 224)",
+        "default": "default",
+        "help": "side of the square image; model: each one's published side (default: its own for "
+        "a model described with a fit, otherwise 224)",
     },
     "--true-class": {
         "metavar": "CLASS",

@@ -31,6 +31,12 @@ def add(actions: Parsers) -> None:
     adding.add_argument(
         "--normalisation", metavar="NAME|TABLE", help="a name such as torch, or a TOML table"
     )
+    add_shared(
+        adding,
+        "--fit",
+        default=None,
+        help="measure it at its own size, in this fit (default: squash for classes of its own)",
+    )
     adding.add_argument("--output", metavar="probabilities|logits", help="default: detected")
     adding.add_argument(
         "--features", metavar="A,B", help="layers or operations whose output to compare"
@@ -114,6 +120,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         found["input_size"] = parsed_size(options.input_size)
     if options.normalisation is not None:
         found["normalisation"] = _value(options.normalisation)
+    if options.fit is not None:
+        found["fit"] = options.fit
     if options.output is not None:
         found["output"] = options.output
     if options.features is not None:
@@ -175,6 +183,8 @@ def _trial_lines(found: Proposal) -> list[str]:
 
 
 def _say(found: Proposal) -> None:
+    from robustness.models.own import trial
+
     if found.trials:
         console.say(f"normalisations tried on {counted(found.tried_on, 'image')}:")
         for line in _trial_lines(found):
@@ -189,4 +199,8 @@ def _say(found: Proposal) -> None:
         )
     if found.warning:
         console.remark(f"robustness: {found.warning}")
+    if cost := trial.cropping_cost(found.framings, found.tried_on):
+        console.say(cost)
+    elif found.values.get("fit"):
+        console.say("measured at its own size; --images DIR says what the usual crop would cost")
     console.say(found.toml.rstrip())

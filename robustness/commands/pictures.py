@@ -43,14 +43,15 @@ def add(parsers: Parsers) -> None:
         "`clean` is the original",
     )
     add_shared(predict, "--true-class", "--remedies")
-    add_shared(predict, "--side", help="default: as above; model: each one's published side")
+    add_shared(predict, "--side", default=None, help="default: as above")
 
     perturb = add_command(parsers, "perturb", perturb_command, asks_models=False, asks_plugins=True)
     add_shared(perturb, "image")
     perturb.add_argument("--perturbation", required=True, metavar="NAME")
     perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")
     perturb.add_argument("--to", required=True, type=Path, metavar="OUT.png")
-    add_shared(perturb, "--seed", "--fit")
+    add_shared(perturb, "--seed")
+    add_shared(perturb, "--fit", default="crop", help="how the image becomes square")
 
 
 def perturbations_command(options: argparse.Namespace) -> None:
@@ -75,18 +76,17 @@ def predict_command(options: argparse.Namespace) -> None:
     """Top-5 classes of images, and whether the prediction is correct or changed.
 
     By default each model is asked at its own published input size. An image of 224 x 224 pixels is
-    a study image already and keeps that size. With --under the default is 224, as elsewhere.
+    a study image of the bundled models already and keeps that size for them. With --under the
+    default is as elsewhere.
     """
     from robustness import models
     from robustness.charts.tables import Table
     from robustness.charts.verdict import verdict_of
     from robustness.evaluation.correctness import is_correct, label_index, true_class
     from robustness.perturbations import check_seed
-    from robustness.pictures.fitting import check_fit
     from robustness.remedies import parse, parse_all
     from robustness.report import Titled, printed_blocks
 
-    check_fit(options.fit)
     check_seed(options.seed)
     condition, names = _condition(options.under), models.resolve(options.models)
     expect_answers(parse_all(options.remedies))
@@ -151,35 +151,36 @@ and (remedy, class, probability) of ``remedies``."""
 def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """What each model makes of each image, at its own input size unless another is given."""
     from robustness import models
+    from robustness.evaluation.framings import DEFAULT, OWN_SIDE, framing
     from robustness.evaluation.remedied import loading_behind
-    from robustness.evaluation.sides import OWN_SIDE, one_side
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
-    from robustness.pictures.fitting import STUDY_SIDE, fit
+    from robustness.pictures.fitting import STUDY_SIDE, Framing, fit
     from robustness.pictures.samples import picture_file
     from robustness.remedies import parse_all
 
     chains = parse_all(options.remedies)
     decoded = [decode(read_file(picture_file(image)), name=image) for image in options.images]
-    fitted: dict[tuple[int, int], Any] = {}
+    fitted: dict[tuple[int, Framing], Any] = {}
     for name in names:
         console.progress(f"{name} ...")
         for place, picture in enumerate(decoded):
             is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
-            asked = STUDY_SIDE if options.side is None and is_study_image else options.side
-            sides = {each: one_side(asked or OWN_SIDE, each) for each in names}
-            side = sides[name]
-            if (place, side) not in fitted:
-                fitted[place, side] = fit(picture, fit=options.fit, side=side)
-            probabilities = models.load(name, side=side)(fitted[place, side][None]).probabilities
+            side = options.side or (DEFAULT if is_study_image else OWN_SIDE)
+            framings = {each: framing(options.fit, side, each) for each in names}
+            own = framings[name]
+            if (place, own) not in fitted:
+                fitted[place, own] = fit(picture, fit=own.fit, side=own.side)
+            image = fitted[place, own][None]
+            probabilities = models.load(name, side=own.side)(image).probabilities
             top = [(int(c), float(probabilities[0, c])) for c in top_k(probabilities)[0]]
             (top1, probability), *_ = top
             told = dict.fromkeys(("clean_top1", "top1"), top1)
             sure = dict.fromkeys(("clean_probability", "probability"), probability)
             behind = []
-            alike = [each for each in names if sides[each] == side]
+            alike = [each for each in names if framings[each] == own]
             for chain in chains:
-                after = loading_behind(chain, alike)(name, side=side)(fitted[place, side][None])
+                after = loading_behind(chain, alike)(name, side=own.side)(image)
                 best = int(after.probabilities[0].argmax())
                 behind.append((chain.id, best, float(after.probabilities[0, best])))
             yield (place, name), {**told, **sure, "top": top, "remedies": behind}
@@ -187,11 +188,11 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
 
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """The prediction of each model for each image under ``condition``."""
+    from robustness.evaluation.framings import DEFAULT
     from robustness.evaluation.loop import evaluate
     from robustness.evaluation.spec import make_spec
-    from robustness.pictures.fitting import STUDY_SIDE
 
-    how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
+    how = {"seed": options.seed, "fit": options.fit, "side": options.side or DEFAULT}
     spec = make_spec(names, [condition], remedies=options.remedies, **how)
     pictures = [
         replace(fitted(image, spec), name=str(place)) for place, image in enumerate(options.images)
@@ -214,14 +215,17 @@ def expect_answers(chains: Sequence[Chain]) -> None:
 
 
 def fitted(image: str, spec: RunSpec) -> Picture:
-    """The image at each side of ``spec``."""
+    """The image in each framing of ``spec``."""
     from robustness.pictures.fitting import load_study_image
     from robustness.pictures.picture import Picture
     from robustness.pictures.samples import picture_file
 
     file = picture_file(image)
-    versions = [load_study_image(file, fit=spec.fit, side=each.side) for each in spec.by_side()]
-    return Picture.together([Picture.of(image, each, fit=spec.fit) for each in versions])
+    versions = [
+        Picture.of(image, load_study_image(file, fit=part.fit, side=part.side), fit=part.fit)
+        for part in spec.by_side()
+    ]
+    return Picture.together(versions, spec.framing_request)
 
 
 def _told(name: str, index: int, probability: float) -> dict[str, Any]:

@@ -24,7 +24,10 @@ _SAID_BY_A_REQUEST = (
 )
 _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
 _UNSAID = {
-    **{name: SHARED[f"--{name}"]["default"] for name in ("seed", "fit", "engine", "remedies")},
+    **{
+        name: SHARED[f"--{name}"]["default"]
+        for name in ("seed", "fit", "side", "engine", "remedies")
+    },
     "labels": "folders",
     "own_classes": False,
     "resume": False,
@@ -163,10 +166,9 @@ def whole_spec(options: argparse.Namespace) -> RunSpec:
     """The request, from a file or from the options; its ``by_side`` are the runs."""
     from robustness.evaluation.request_file import read_request
     from robustness.evaluation.spec import make_spec
-    from robustness.pictures.fitting import STUDY_SIDE
 
     if options.request is None:
-        how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
+        how = {"seed": options.seed, "fit": options.fit, "side": options.side}
         return make_spec(options.models, _conditions(options), remedies=options.remedies, **how)
     if twice := _said(options, _SAID_BY_A_REQUEST):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")

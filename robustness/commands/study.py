@@ -56,14 +56,13 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.suites import study_conditions
     from robustness.models import resolve
-    from robustness.pictures.fitting import STUDY_SIDE, to_png
+    from robustness.pictures.fitting import to_png
     from robustness.statistics.scorecard import summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
-    how = {"seed": options.seed, "fit": options.fit}
+    how = {"seed": options.seed, "fit": options.fit, "side": options.side}
     names = resolve(options.models)
-    side = options.side or STUDY_SIDE
-    spec = make_spec(names, conditions, side=side, remedies=options.remedies, **how)
+    spec = make_spec(names, conditions, remedies=options.remedies, **how)
     expect_answers(spec.remedies)
     parts = spec.by_side()
     pictures = [fitted(image, spec) for image in options.images]
@@ -82,7 +81,7 @@ def study_command(options: argparse.Namespace) -> None:
                 f"{len(rows)} of {counted(total, 'measurement')}, {row.image}, {row.model}"
             )
     console.end_progress()
-    shown = [[picture.at(part.side) for picture in pictures] for part in parts]
+    shown = [[picture.at(part.framing) for picture in pictures] for part in parts]
     manifests = [
         manifest(part, [(picture.name, picture.digest) for picture in seen])
         for part, seen in zip(parts, shown, strict=True)
@@ -102,7 +101,7 @@ def study_command(options: argparse.Namespace) -> None:
         console.write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
         for place, seen in enumerate(shown):
             for number, picture in enumerate(seen, start=1):
-                at = f"-{picture.side}" if place else ""
+                at = f"-{picture.fit}-{picture.side}" if place else ""
                 folder = options.out / f"picture-{number}{at}"
                 console.write_file(folder / "clean.png", to_png(picture.image))
                 made = perturbed(picture, conditions, options.seed)
@@ -126,7 +125,6 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.spec import make_spec
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
-    from robustness.pictures.fitting import STUDY_SIDE
     from robustness.remedies import parse_all
 
     if options.perturbation:
@@ -136,7 +134,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     chosen = models.resolve(options.models)
     truth = true_class(options.image, options.true_class, chosen)
     conditions = [Condition.of({name: 1.0}) for name in names]
-    how = {"seed": options.seed, "fit": options.fit, "side": options.side or STUDY_SIDE}
+    how = {"seed": options.seed, "fit": options.fit, "side": options.side}
     spec = make_spec(chosen, conditions, **how)
     picture = fitted(options.image, spec)
     chains = parse_all(options.remedies)
@@ -148,8 +146,8 @@ def sweep_command(options: argparse.Namespace) -> None:
         console.progress(f"loading the models{told} ...")
         load = models.load if chain is None else behind[chain]
         found: list[Measurement | Break] = []
-        steps = {"steps": options.steps, "repeats": options.repeats}
-        for event in sweep(picture, names, chosen, load=load, **steps, **how):
+        steps = {"steps": options.steps, "repeats": options.repeats, "seed": options.seed}
+        for event in sweep(picture, names, chosen, load=load, **steps):
             found.append(labelled(event, truth))
             if isinstance(event, Break):
                 console.progress(f"{event.perturbation}, {event.model}{told}: done")

@@ -213,8 +213,8 @@ def evaluate(
 ) -> Iterator[Measurement]:
     """Yield the rows by image, model and condition.
 
-    Models of one side share the perturbed images; each predicts the original and all conditions in
-    one batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be
+    Models of one framing share the perturbed images; each predicts the original and all conditions
+    in one batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be
     loaded.
     """
     parts = spec.by_side()
@@ -223,7 +223,7 @@ def evaluate(
             load(name, side=part.side)
     for picture in pictures:
         for part in parts:
-            batch = prepare([picture.at(part.side)], part.conditions, part.seed)
+            batch = prepare([picture.at(part.framing)], part.conditions, part.seed)
             for (rows,) in answers(part, batch, load=load):
                 yield from of_shown(rows, picture)
 
@@ -245,7 +245,7 @@ def stages_by_place(
     they changed nothing. Raises as ``evaluate`` does.
     """
     for picture, part in product(pictures, spec.by_side()):
-        seen = picture.at(part.side)
+        seen = picture.at(part.framing)
         images = perturbed(seen, part.conditions, part.seed)
         for name in part.model_names:
             found = by_place(load(name, side=part.side), seen.image[None], images)

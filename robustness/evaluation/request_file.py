@@ -4,8 +4,8 @@
 
     models = ["SqueezeNet", "EfficientNetLite0"]  # default: the default selection
     seed = 7                                      # default: 0
-    fit = "crop"
-    side = 224                                    # pixels; "model": each model's own
+    fit = "crop"                                  # default: that of each model
+    side = 224                                    # pixels; "model": each one's published side
     remedies = ["median", "autocontrast+tta"]     # default: none
 
     [[condition]]                                 # perturbations with strengths
@@ -32,8 +32,9 @@ from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import StrictTable, checked, expected, made_by
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.framings import DEFAULT
 from robustness.evaluation.spec import RunSpec, make_spec
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
+from robustness.pictures.fitting import STUDY_SIDE
 
 _CLEAN = "brightness"
 """A perturbation whose strength 0 denotes the original in such a file."""
@@ -53,8 +54,8 @@ class RequestFile(StrictTable):
 
     models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     seed: int = 0
-    fit: str = DEFAULT_FIT
-    side: int | Literal["model"] = STUDY_SIDE
+    fit: str | None = None
+    side: int | Literal["model", "default"] | None = None
     remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     condition: list[Annotated[Condition, made_by(_condition)]] = Field(min_length=1)
 
@@ -66,12 +67,13 @@ def read_request(path: Path) -> RunSpec:
     raises.
     """
     asked = checked(RequestFile, read_toml(path), str(path))
+    side = DEFAULT if asked.fit is None else STUDY_SIDE  # as ``as_toml`` leaves it out
     return make_spec(
         asked.models,
         asked.condition,
         seed=asked.seed,
-        fit=asked.fit,
-        side=asked.side,
+        fit=DEFAULT if asked.fit is None else asked.fit,
+        side=side if asked.side is None else asked.side,
         remedies=asked.remedies,
     )
 
@@ -82,11 +84,12 @@ def as_toml(spec: RunSpec) -> str:
     A condition without perturbations comes back as one of strength 0, which changes nothing.
     """
     remedies = [chain.id for chain in spec.remedies]
+    fit, side = spec.framing_request
     lines = [
         f"models = {json.dumps(spec.model_names)}",
         f"seed = {spec.seed}",
-        f"fit = {json.dumps(spec.fit)}",
-        *([f"side = {json.dumps(spec.asked_side)}"] if spec.asked_side != STUDY_SIDE else []),
+        f"fit = {json.dumps(fit)}",
+        *([f"side = {json.dumps(side)}"] if side != STUDY_SIDE else []),
         *([f"remedies = {json.dumps(remedies)}"] if remedies else []),
     ]
     for condition in spec.conditions:

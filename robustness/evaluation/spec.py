@@ -14,10 +14,10 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.validation import StrictRecord, checked, expected, made_by
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.sides import OWN_SIDE, by_side
+from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, check_fit
+from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, Framing
 from robustness.pictures.picture import Picture
 from robustness.remedies import Chain, parse, parse_all
 
@@ -31,8 +31,8 @@ class _KeptSpec(StrictRecord):
     seed: Annotated[int, made_by(check_seed)]
     fit: str
     side: Annotated[
-        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model"],
-        expected(f"a whole number from 1 to {MAX_SIDE}, or 'model'"),
+        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model", "default"],
+        expected(f"a whole number from 1 to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
     ]
     classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
     remedies: list[Annotated[Chain, made_by(parse)]] = Field(default_factory=list)
@@ -42,10 +42,10 @@ class _KeptSpec(StrictRecord):
 class RunSpec:
     """The request of a run: enough to run it again and get the same rows.
 
-    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. With
-    ``own_sides`` each model sees the images at its own input side; ``side`` is the first model's.
-    Predictions are among ``classes`` alone, indices, if there are any. Each of the ``remedies`` is
-    tried on every image and condition.
+    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. Where
+    models see images in different framings, ``own_framings`` are the fit and side as requested, and
+    ``fit`` and ``side`` are the first model's. Predictions are among ``classes`` alone, indices, if
+    there are any. Each of the ``remedies`` is tried on every image and condition.
     """
 
     models: tuple[tuple[str, str], ...]
@@ -53,23 +53,34 @@ class RunSpec:
     seed: int = 0
     fit: str = DEFAULT_FIT
     side: int = STUDY_SIDE
-    own_sides: bool = False
+    own_framings: tuple[str, int | str] | None = None
     classes: tuple[int, ...] = ()
     remedies: tuple[Chain, ...] = ()
 
     @property
-    def asked_side(self) -> int | str:
-        """The side of all images, or ``OWN_SIDE``."""
-        return OWN_SIDE if self.own_sides else self.side
+    def framing(self) -> Framing:
+        """How the images become square, those of the first model where they differ."""
+        return Framing(self.fit, self.side)
+
+    @property
+    def framing_request(self) -> tuple[str, int | str]:
+        """The fit and side that give each model its framing, as ``framing`` takes them."""
+        return self.own_framings or self.framing
 
     def by_side(self) -> list[RunSpec]:
-        """The same request, split into one for each side."""
-        if not self.own_sides:
+        """The same request, split into one for each fit and side."""
+        if not self.own_framings:
             return [self]
         hashes = dict(self.models)
         return [
-            replace(self, models=tuple((n, hashes[n]) for n in names), side=side, own_sides=False)
-            for side, names in by_side(OWN_SIDE, self.model_names).items()
+            replace(
+                self,
+                models=tuple((name, hashes[name]) for name in names),
+                fit=fit,
+                side=side,
+                own_framings=None,
+            )
+            for (fit, side), names in by_framing(*self.own_framings, self.model_names).items()
         ]
 
     @property
@@ -77,12 +88,13 @@ class RunSpec:
         return tuple(name for name, _ in self.models)
 
     def as_dict(self) -> dict[str, Any]:
+        fit, side = self.framing_request
         return {
             "models": dict(self.models),
             "perturbations": [condition.as_dict() for condition in self.conditions],
             "seed": self.seed,
-            "fit": self.fit,
-            "side": self.asked_side,
+            "fit": fit,
+            "side": side,
             "bits": BITS,  # of every image
             **({"classes": list(self.classes)} if self.classes else {}),
             **({"remedies": [chain.id for chain in self.remedies]} if self.remedies else {}),
@@ -92,11 +104,13 @@ class RunSpec:
     def from_dict(cls, values: Any) -> RunSpec:
         """The spec that ``as_dict`` gave; raises ``ParameterError`` for anything else."""
         read = checked(_KeptSpec, values)
-        side = next(iter(by_side(read.side, list(read.models))), STUDY_SIDE)
-        own = read.side == OWN_SIDE
+        fit, side, own = read.fit, read.side, None
+        if fit == DEFAULT or isinstance(side, str):
+            first = next(iter(read.models), None)
+            (fit, side), own = framing(fit, side, first), (fit, side)
         models, conditions = tuple(read.models.items()), tuple(read.perturbations)
         among, remedies = tuple(read.classes), tuple(read.remedies)
-        return cls(models, conditions, read.seed, read.fit, side, own, among, remedies)
+        return cls(models, conditions, read.seed, fit, side, own, among, remedies)
 
     @property
     def digest(self) -> str:
@@ -109,31 +123,31 @@ def make_spec(
     conditions: Sequence[Condition],
     *,
     seed: int = 0,
-    fit: str = DEFAULT_FIT,
-    side: int | str = STUDY_SIDE,
+    fit: str = DEFAULT,
+    side: int | str = DEFAULT,
     remedies: Sequence[str] = (),
 ) -> RunSpec:
     """A checked RunSpec; without ``model_names`` it has the default selection.
 
-    ``side`` is in pixels, or ``OWN_SIDE`` for each model's own. Duplicate ``conditions`` and
-    ``remedies`` count once. Raises ``UnknownNameError`` for an unknown model, fit or remedy,
+    ``fit`` and ``side`` are as ``framing`` takes them. Duplicate ``conditions`` and ``remedies``
+    count once. Raises ``UnknownNameError`` for an unknown model, fit or remedy,
     ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range or no
     condition.
     """
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")
-    check_fit(fit)
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    sides = list(by_side(side, names))
+    first, *others = by_framing(fit, side, names)
+    own = (fit, side_of(side)) if others else None
     conditions = tuple(dict.fromkeys(conditions))
-    own, chains = len(sides) > 1, parse_all(remedies)
-    return RunSpec(hashes, conditions, check_seed(seed), fit, sides[0], own, remedies=chains)
+    chains = parse_all(remedies)
+    return RunSpec(hashes, conditions, check_seed(seed), *first, own, remedies=chains)
 
 
 def spec_of(
     picture: Picture, model_names: Sequence[str] | None, conditions: Sequence[Condition], seed: int
 ) -> RunSpec:
-    """As ``make_spec``, with the fit of ``picture`` and its side, or sides."""
-    side = OWN_SIDE if picture.others else picture.side
-    return make_spec(model_names, conditions, seed=seed, fit=picture.fit, side=side)
+    """As ``make_spec``, with the framings of ``picture``."""
+    fit, side = picture.framing_request
+    return make_spec(model_names, conditions, seed=seed, fit=fit, side=side)

@@ -16,10 +16,9 @@ from robustness.base.text import counted
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import measured, of_shown, perturbed, picture_scores, prepare
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.spec import spec_of
 from robustness.models import Classifier, Outputs
 from robustness.perturbations import MAX_SEED, REGISTRY, Perturbation, check_seed
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.picture import Picture
 
 DEFAULT_STEPS = 21
@@ -129,8 +128,6 @@ def sweep(
     steps: int = DEFAULT_STEPS,
     repeats: int = DEFAULT_REPEATS,
     seed: int = 0,
-    fit: str = DEFAULT_FIT,
-    side: int | str = STUDY_SIDE,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement | Break]:
     """Sweep each perturbation of ``names``; yield its points, then its breaks.
@@ -138,7 +135,7 @@ def sweep(
     A random perturbation is swept ``repeats`` times, with consecutive seeds from ``seed`` (0
     follows the largest). The points are those of the even ``steps``; up to the first break the
     search is refined where the prediction is close to changing. The original is predicted once per
-    model. Closing the iterator stops the work. Raises what ``make_spec`` raises, and
+    model. Closing the iterator stops the work. Raises what ``spec_of`` raises, and
     ``ParameterError`` for ``steps`` or ``repeats`` out of range.
     """
     if not 2 <= steps <= MAX_STEPS or not 1 <= repeats <= MAX_REPEATS:
@@ -149,12 +146,11 @@ def sweep(
     records = [REGISTRY[name] for name in dict.fromkeys(names)]
     specs = {
         record.name: [
-            make_spec(
+            spec_of(
+                picture,
                 model_names,
                 [Condition.of({record.name: strength}) for strength in grid(record, steps)],
-                seed=(check_seed(seed) + repeat) % (MAX_SEED + 1),
-                fit=fit,
-                side=side,
+                (check_seed(seed) + repeat) % (MAX_SEED + 1),
             )
             for repeat in range(repeats if record.random else 1)
         ]
@@ -163,14 +159,14 @@ def sweep(
     first = specs[records[0].name][0]
     chosen = first.model_names
     clean = {
-        name: load(name, side=part.side)(picture.at(part.side).image[None])
+        name: load(name, side=part.side)(picture.at(part.framing).image[None])
         for part in first.by_side()
         for name in part.model_names
     }
     for record in records:
         found: dict[str, list[_Found]] = {name: [] for name in chosen}
         for part in (part for spec in specs[record.name] for part in spec.by_side()):
-            seen = picture.at(part.side)
+            seen = picture.at(part.framing)
             batch = prepare([seen], part.conditions, part.seed)
             for name in part.model_names:
                 classifier = load(name, side=part.side)  # again if memory ran short

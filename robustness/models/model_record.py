@@ -14,7 +14,7 @@ from robustness.base.registry import Registry
 from robustness.base.text import visible
 from robustness.models import elsewhere
 from robustness.models.labels import Labels, imagenet
-from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.fitting import DEFAULT_FIT, Framing
 
 STUDY = "study"
 OFFLINE = "offline"
@@ -235,7 +235,8 @@ class ModelRecord:
     reads the last stage place by place, and not its average over height and width. ``parameters``
     counts as Keras does, moving averages included; it and ``year`` are None where unknown.
     ``input_shape`` is (height, width) of an input that is not square, whose longer side is
-    ``input_size``.
+    ``input_size``. A model with a ``fit`` is measured at its own input side by default, in that
+    fit; one without it like the bundled models.
     """
 
     name: str
@@ -255,6 +256,12 @@ class ModelRecord:
     known_pictures: tuple[KnownPicture, ...] = IMAGENET_PICTURES
     head_reads_map: bool = False
     input_shape: tuple[int, int] | None = None
+    fit: str = ""
+
+    @property
+    def framing(self) -> Framing:
+        """How it sees images unless a request says otherwise."""
+        return Framing(self.fit, self.input_size) if self.fit else Framing()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -264,7 +271,7 @@ class ModelRecord:
     @property
     def own_fit(self) -> str:
         """The fit that shows the network all that it was trained to see."""
-        return "squash" if self.input_shape else DEFAULT_FIT
+        return self.fit or ("squash" if self.input_shape else DEFAULT_FIT)
 
     @property
     def input_text(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,19 @@ STUDY_SIDE = 224
 MAX_SIDE = 1024
 FITS = ("crop", "squash", "letterbox")
 DEFAULT_FIT = "crop"
+
+
+class Framing(NamedTuple):
+    """How an image becomes the square that a model sees."""
+
+    fit: str = DEFAULT_FIT
+    side: int = STUDY_SIDE
+
+    @property
+    def text(self) -> str:
+        """Both, for people."""
+        return f"{self.fit} at {self.side} px"
+
 
 CROP_SHARE = 0.875
 """Share of the short side that the centre crop keeps: 224 of 256, as in tests of ImageNet

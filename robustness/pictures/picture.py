@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.pictures.fitting import DEFAULT_FIT
+from robustness.pictures.fitting import DEFAULT_FIT, Framing
 
 
 def image_digest(image: NDArray[np.float32]) -> str:
@@ -21,8 +21,8 @@ def image_digest(image: NDArray[np.float32]) -> str:
 class Picture:
     """A study image with its name and the SHA-256 of its pixels.
 
-    ``fit`` is the method that made it square. ``others`` are versions of the same image at other
-    sides, for models with another input size.
+    ``fit`` is the method that made it square. ``others`` are versions of the same image in other
+    framings, for other models, and ``own_framings`` are the fit and side as requested.
     """
 
     name: str
@@ -31,21 +31,32 @@ class Picture:
     label: int | None = None
     fit: str = DEFAULT_FIT
     others: tuple[Picture, ...] = ()
+    own_framings: tuple[str, int | str] | None = None
 
     @property
     def versions(self) -> tuple[Picture, ...]:
-        """The image at each side, the one shown first."""
+        """The image in each framing, the one shown first."""
         return (self, *self.others)
 
-    def at(self, side: int) -> Picture:
-        """The version of ``side`` pixels, with this name and label; itself if there is none."""
-        found = next((each for each in self.others if each.side == side), self)
-        return replace(found, name=self.name, label=self.label, others=())
+    @property
+    def framing(self) -> Framing:
+        return Framing(self.fit, self.side)
+
+    @property
+    def framing_request(self) -> tuple[str, int | str]:
+        """The fit and side that give each model its version, as ``framings.framing`` takes them."""
+        return self.own_framings or self.framing
+
+    def at(self, framing: Framing) -> Picture:
+        """The version in ``framing``, with this name and label; itself if there is none."""
+        version = next((each for each in self.others if each.framing == framing), self)
+        return replace(version, name=self.name, label=self.label, others=(), own_framings=None)
 
     @classmethod
-    def together(cls, versions: Sequence[Picture]) -> Picture:
-        """The first of ``versions``, with the others beside it."""
-        return replace(versions[0], others=tuple(versions[1:]))
+    def together(cls, versions: Sequence[Picture], request: tuple[str, int | str]) -> Picture:
+        """The first of ``versions``, which ``request`` gives, with the others beside it."""
+        first, *others = versions
+        return replace(first, others=tuple(others), own_framings=request if others else None)
 
     @property
     def side(self) -> int:

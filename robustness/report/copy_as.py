@@ -14,11 +14,11 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import sample_class
+from robustness.evaluation.framings import options
 from robustness.evaluation.request_file import as_toml
 from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.equivalents import LIBRARIES, library_code
-from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE
 from robustness.pictures.samples import SAMPLE
 
 TRUE_CLASS = "shows"
@@ -85,10 +85,7 @@ def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
         values["models"] = list(spec.model_names)
     if spec.seed != _DEFAULT_SEED:
         values["seed"] = str(spec.seed)
-    if spec.fit != DEFAULT_FIT:
-        values["fit"] = spec.fit
-    if spec.asked_side != STUDY_SIDE:
-        values["side"] = str(spec.asked_side)
+    values |= options(*spec.framing_request, spec.model_names)
     for chain in spec.remedies:
         values[REMEDY] = chain.id
     return query(values)
@@ -103,10 +100,8 @@ def _command(spec: RunSpec, picture_name: str, sample: str | None, truth: str | 
         words += ["--true-class", truth]
     if spec.seed != _DEFAULT_SEED:
         words += ["--seed", str(spec.seed)]
-    if spec.fit != DEFAULT_FIT:
-        words += ["--fit", spec.fit]
-    if spec.asked_side != STUDY_SIDE:
-        words += ["--side", str(spec.asked_side)]
+    for option, value in options(*spec.framing_request, spec.model_names).items():
+        words += [f"--{option}", value]
     if spec.remedies:
         words += ["--remedies", ",".join(chain.id for chain in spec.remedies)]
     return shlex.join(words)
@@ -132,6 +127,7 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
     columns = ["model", "clean_top1", "top1", "probability", "consistent"]
     columns += ["correct"] * (truth is not None) + ["remedies"] * bool(spec.remedies)
     remedies = [chain.id for chain in spec.remedies]
+    fit, side = spec.framing_request
     lines = [
         "from robustness import api",
         "",
@@ -139,8 +135,8 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
         f"    {list(spec.model_names)!r},",
         f"    conditions=[{condition}],",
         f"    seed={spec.seed},",
-        f"    fit={spec.fit!r},",
-        *([f"    side={spec.asked_side!r},"] if spec.asked_side != STUDY_SIDE else []),
+        f"    fit={fit!r},",
+        f"    side={side!r},",
         *([f"    remedies={remedies!r},"] if remedies else []),
         ")",
         f"rows = api.evaluate_pictures({picture!r}, spec{labels})",
@@ -151,7 +147,7 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
 
 def _library_code(spec: RunSpec) -> dict[str, str]:
     condition = spec.conditions[0]
-    if spec.own_sides or not condition.perturbations:
+    if spec.own_framings or not condition.perturbations:
         return {}
     texts = {each.title: library_code(each, condition.steps, spec.side) for each in LIBRARIES}
     return {title: text for title, text in texts.items() if text is not None}

@@ -52,11 +52,11 @@ def plan(
             f"Expected 1 to {MAX_BATCH} images to be worked on at once, got {batch}.",
             hint="That is --batch.",
         )
-    if spec.own_sides:
-        found = ", ".join(f"{part.side} px" for part in spec.by_side())
+    if spec.own_framings:
+        framings = "; ".join(part.framing.text for part in spec.by_side())
         raise ParameterError(
-            f"Expected models of one input size, got {found}. Give a side in pixels, or use each "
-            "part of spec.by_side() on its own."
+            f"Expected models of one fit and side, got {framings}. Give both for all models, or "
+            "use each part of spec.by_side() on its own."
         )
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     _check_stored(dataset, spec)

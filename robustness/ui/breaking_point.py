@@ -72,8 +72,6 @@ def sweeping(
             steps=STEPS,
             repeats=REPEATS,
             seed=seed,
-            fit=picture.fit,
-            side=spec_of(picture, names, [condition], seed).asked_side,
             load=load,
         ),
         len(names) * (repeats * (STEPS if record.graded else 2) + 1),

@@ -13,6 +13,7 @@ from robustness.models.own import trial
 from robustness.models.own.package import label_file
 from robustness.models.own.proposal import IMAGENET_LABELS, Proposal
 from robustness.models.own.user_models import NORMALISATIONS, parsed_size, size_text
+from robustness.pictures.fitting import FITS, Framing
 from robustness.ui.shown import results
 
 LINES = "class lines"
@@ -22,6 +23,7 @@ _NAMES = {
     "labels": "Classes",
     "input_size": "Input size (px)",
     "normalisation": "Normalisation",
+    "fit": "Fit",
     "output": "Output",
     "title": "Title",
 }
@@ -67,6 +69,8 @@ def show(found: Proposal) -> None:
         )
     if found.warning:
         st.warning(plain(found.warning), icon=":material/warning:")
+    if cost := trial.cropping_cost(found.framings, found.tried_on):
+        st.markdown(cost)
     if found.samples:
         st.markdown("Predictions for the bundled images:")
         samples = [
@@ -161,6 +165,20 @@ def _normalisation(found: Proposal) -> dict[str, Any]:
     return {} if value is None else {"normalisation": value}
 
 
+def _fit(found: Proposal) -> dict[str, Any]:
+    fit = found.values.get("fit", "")
+    choices = FITS if fit else ("", *FITS)
+    chosen = st.selectbox(
+        _NAMES["fit"],
+        choices,
+        index=choices.index(fit),
+        format_func=lambda choice: choice or f"crop at {Framing().side} px",
+        key=_key(found, "fit"),
+        help="How images become its input. With a fit it is measured at its own size.",
+    )
+    return {"fit": chosen} if chosen else {}
+
+
 def _output(found: Proposal) -> dict[str, Any]:
     index = _OUTPUTS.index(found.values.get("output", _OUTPUTS[0]))
     return {
@@ -179,6 +197,7 @@ _CONTROLS = {
     "labels": _labels,
     "input_size": _input_size,
     "normalisation": _normalisation,
+    "fit": _fit,
     "output": _output,
     "title": _title,
 }

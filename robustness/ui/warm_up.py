@@ -47,6 +47,6 @@ def _load_defaults() -> None:
 
 def _ready(name: str) -> None:
     """Load a model and run it once, which compiles it."""
-    classifier = models.load(name)
+    classifier = models.load(name, side=models.REGISTRY[name].framing.side)
     similarity.floors(classifier)
     classifier(np.zeros((1, classifier.side, classifier.side, 3), np.float32))

@@ -127,7 +127,7 @@ CHANGES: dict[str, list[Any]] = {
     "seed": [4],
     "fit": ["squash"],
     "side": [384],
-    "own_sides": [True],
+    "own_framings": [("default", "default"), ("crop", "model")],
     "classes": [(0, 1), (1, 2)],
     "remedies": [parse_all("median"), parse_all("median,tta")],
 }

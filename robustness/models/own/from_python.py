@@ -25,6 +25,7 @@ from robustness.models.own.beside import normalisation_told
 from robustness.models.own.label_files import check_names, labels_of
 from robustness.models.own.proposal import (
     IMAGENET_LABELS,
+    WHOLE,
     are_imagenet,
     output_warning,
     propose,
@@ -81,7 +82,7 @@ def add_model(
             if calls:
                 raise ParameterError(f"{name}: expected {min(calls)} with a function only.")
             record = _of_file(name, path, values)
-            LOADED.get(record, STUDY_SIDE)  # refuses what is not as described
+            LOADED.get(record, record.framing.side)  # refuses what is not as described
             return user_models.add_to_process(record)
         found = torch_modules.opened_hugging_face(path)
         if told := normalisation_told(path / torch_modules.SAFETENSORS):
@@ -163,7 +164,8 @@ def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
     (record,) = user_models.records_of(_WHERE, {name: known})
     if any(each.label == record.label and each.name != name for each in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
-    return record
+    is_own = not record.fit and not are_imagenet(record.labels().names)
+    return replace(record, fit=WHOLE) if is_own else record
 
 
 def _of_model(
@@ -186,7 +188,8 @@ def _of_model(
     if output is None:
         record = _record(name, {**values, "output": _output(name, answers)})
     _check_output(name, use_of_answers(record, STUDY_SIDE), answers)
-    found = as_graph(record, model, lambda exported: LOADED.get(exported, STUDY_SIDE))
+    side = record.framing.side
+    found = as_graph(record, model, lambda exported: LOADED.get(exported, side))
     if isinstance(found, Classifier):
         return found.record
     if given.get("features") is not None:

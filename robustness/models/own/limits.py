@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from robustness.models.file_formats.kinds import BY_OPENVINO, is_graph_file, is_quantised
 from robustness.models.inference.kept import Conversion, conversion
+from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.ready import digest, state
-from robustness.pictures.fitting import STUDY_SIDE
+from robustness.pictures.fitting import STUDY_SIDE, Framing
 
 
 def limits(record: ModelRecord) -> Iterator[str]:
@@ -19,9 +20,13 @@ def limits(record: ModelRecord) -> Iterator[str]:
         return
     if record.input_shape:
         yield (
-            f"Input of {record.input_text}: square images are stretched to it. For whole images "
-            "of this shape, choose the fit 'squash'. A quarter turn rotates the square image "
-            "before it is stretched."
+            f"Input of {record.input_text}: square images are stretched to it. A quarter turn "
+            "rotates the square image before it is stretched."
+        )
+    if not record.fit and record.labels is not imagenet:
+        yield (
+            f"Images are cropped to {Framing().side} px by default. For whole images at its own "
+            'size, write fit = "squash" into its description.'
         )
     if file.runtime == BY_OPENVINO and is_quantised(file.path):
         yield (

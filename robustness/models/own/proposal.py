@@ -21,6 +21,8 @@ from robustness.models.own import beside, entry, package, trial, user_models
 
 IMAGENET_LABELS = "imagenet"
 OF_BYTES = "0..255"
+WHOLE = "squash"
+"""The fit of models with classes of their own: their images may be framed as nobody knows."""
 _ALIKE = 0.5
 """Share of matching names from which 1,000 classes count as ImageNet's."""
 
@@ -31,7 +33,8 @@ class Proposal:
 
     ``missing`` are the keys that nothing tells. ``sources`` say what told a value that was not
     given. ``label_names`` are classes named by the file itself, which ``labels`` is to hold.
-    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images;
+    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images, and
+    ``framings`` its own framing and the usual crop, tried on the same ones if they were given.
     ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
     differs from that for a quantised file. ``warning`` says why a given value may be wrong.
     """
@@ -47,6 +50,7 @@ class Proposal:
     samples: Sequence[Mapping[str, Any]] = ()
     native: trial.Difference | None = None
     warning: str = ""
+    framings: tuple[trial.FramingTrial, ...] = ()
 
     @property
     def toml(self) -> str:
@@ -68,6 +72,7 @@ class Proposal:
             "samples": [dict(answer) for answer in self.samples],
             "native": asdict(self.native) if self.native else None,
             "warning": self.warning,
+            "framings": [asdict(framing) for framing in self.framings],
         }
 
     @staticmethod
@@ -85,6 +90,7 @@ class Proposal:
             document["samples"],
             trial.Difference(**document["native"]) if document["native"] else None,
             warning=document["warning"],
+            framings=tuple(trial.FramingTrial(**each) for each in document["framings"]),
         )
 
     def write(self, kept_in: Path | None = None) -> Path:
@@ -178,6 +184,9 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
     entry.check(proposal.name, {"normalisation": "0..1", **values})
     with tempfile.TemporaryDirectory() as folder:
         record = _record(proposal, Path(folder))
+        if not record.fit and not are_imagenet(record.labels().names):
+            values["fit"], sources["fit"] = WHOLE, "its own classes"
+            record = replace(record, fit=WHOLE)
         ask = trial.asks(record)
         side, fit, labels = record.input_size, record.own_fit, record.labels()
         found: tuple[trial.Trial, ...] = ()
@@ -193,12 +202,16 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
         missing = () if "normalisation" in values else ("normalisation",)
         answers: Sequence[Mapping[str, Any]] = ()
         native = None
+        framings: tuple[trial.FramingTrial, ...] = ()
         if not missing:
             record = _record(replace(proposal, values=values), Path(folder))
             shown = trial.sample_images(side, fit)
             answers = trial.answers(ask(shown, record.normalisation), labels)
             said("predicting the samples")
             native = trial.difference(record, shown if known is None else known.images)
+            if images:
+                said("trying the usual crop")
+                framings = trial.framing_trials(record, images)
     return replace(
         proposal,
         values=_ordered(values),
@@ -208,6 +221,7 @@ def _tried(proposal: Proposal, images: Path | None, said: Callable[[str], None])
         tried_on=len(known.classes) if known else 0,
         samples=answers,
         native=native,
+        framings=framings,
     )
 
 

@@ -31,7 +31,7 @@ from robustness.models.model_record import (
 )
 from robustness.models.own.user_models import NORMALISATIONS
 from robustness.models.preparation import factors
-from robustness.pictures.fitting import DEFAULT_FIT, read_file, study_image
+from robustness.pictures.fitting import DEFAULT_FIT, Framing, read_file, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 
@@ -150,8 +150,8 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
     return ask
 
 
-def _pass(record: ModelRecord) -> ForwardPass:
-    file, side = record.weights, record.input_size
+def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
+    file, side = record.weights, side or record.input_size
     if not isinstance(file, UserFile) or not is_graph_file(file.path):
         network, stages = load_network(record)
         return pass_of(StudyGraph(record, network, stages, side=side))
@@ -218,6 +218,47 @@ def trials(
         ]
         found.append(Trial(name, value_of(known), sum(right), float(np.mean(shares))))
     return tuple(sorted(found, key=lambda trial: (-trial.correct, -trial.confidence)))
+
+
+@dataclass(frozen=True)
+class FramingTrial:
+    """The number of correct images in one framing."""
+
+    fit: str
+    side: int
+    correct: int
+
+    @property
+    def text(self) -> str:
+        """All of it, for people."""
+        return f"{self.correct} with {Framing(self.fit, self.side).text}"
+
+
+def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...]:
+    """Try the default framing of ``record``, then the usual crop, as ``from_folder`` reads images.
+
+    Empty if they are the same.
+    """
+    results = []
+    for fit, side in (record.framing, Framing()) if record.framing != Framing() else ():
+        labelled = from_folder(folder, record.labels(), side, fit)
+        top1 = _pass(record, side)(labelled.images)[0].argmax(axis=1)
+        correct = sum(int(i) in classes for i, classes in zip(top1, labelled.classes, strict=True))
+        results.append(FramingTrial(fit, side, correct))
+    return tuple(results)
+
+
+def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:
+    """What the usual crop costs on ``images``, in a sentence; empty if it was not tried."""
+    if not framings:
+        return ""
+    own, crop = framings
+    points = 100 * (own.correct - crop.correct) / images
+    effect = "gain" if points < 0 else "cost"
+    return (
+        f"Correct of {images} images: {own.text}, {crop.text}. Cropping would {effect} "
+        f"{abs(points):.1f} points."
+    )
 
 
 def is_clear(found: Sequence[Trial]) -> bool:

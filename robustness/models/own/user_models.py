@@ -5,6 +5,7 @@ path = "digits.onnx"         # or .tflite, OpenVINO's .xml, .keras, a SavedModel
 labels = "digits.txt"        # one class per line, or "imagenet"
 input_size = 32              # pixels; [height, width] if not square
 normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a table
+fit = "squash"               # how images become its input; without it crop, at 224 pixels
 """
 
 from __future__ import annotations
@@ -240,6 +241,7 @@ class Description(Calls):
         BeforeValidator(_normalisation),
         expected(_NORMALISATION),
     ]
+    fit: Literal["crop", "squash", "letterbox", ""] = ""
     output: Literal["probabilities", "logits"] = "probabilities"
     features: Annotated[
         Literal["auto"] | Annotated[list[str], Field(min_length=1)],
@@ -305,6 +307,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         stages=(),
         weights=weights,
         build=_not_built,
+        fit=table.fit,
         labels=imagenet if table.labels == "imagenet" else partial(labels_of, table.labels),
         known_pictures=(
             () if table.check is None else (KnownPicture(table.check.image, (table.check.class_,)),)

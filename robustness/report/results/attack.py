@@ -22,7 +22,7 @@ from robustness.pictures.picture import Picture
 from robustness.report import answers, methods
 from robustness.report.answers.one_image import described, title
 from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.results.measured import cautions, data, facts
+from robustness.report.results.measured import cautions, data, facts, framing_options
 from robustness.report.results.one_picture import moved, shown, top5, verdicts
 from robustness.report.wording import model, share
 
@@ -158,8 +158,9 @@ def _replay(spec: RunSpec, outcome: Outcome) -> str:
     return (
         f"With the same image, `python -m robustness attack IMAGE --model {outcome.model} "
         f"--attack {attack.name} --norm {attack.norm} --epsilon {_epsilon(attack)} --steps "
-        f"{attack.steps} --restarts {attack.restarts} --seed {attack.seed} --fit {spec.fit}"
-        f"{target} --to OUT.png` reproduces the attacked image."
+        f"{attack.steps} --restarts {attack.restarts} --seed {attack.seed}"
+        f"{framing_options(spec, [outcome.model])}{target} --to OUT.png` "
+        "reproduces the attacked image."
     )
 
 

@@ -9,11 +9,12 @@ from robustness import metrics, models
 from robustness.base.text import visible
 from robustness.charts.verdict import percent, verdict
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.framings import options
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.rows import own_scores, to_table
 from robustness.evaluation.spec import RunSpec
-from robustness.pictures.fitting import STUDY_SIDE, to_png
+from robustness.pictures.fitting import Framing, to_png
 from robustness.pictures.picture import Picture
 from robustness.report.content import Data, Shot
 from robustness.report.wording import class_title, model, share
@@ -35,16 +36,17 @@ def facts(
         ("Measurements", f"{len(rows):,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
         ("Seed", str(spec.seed)),
-        *([("Image side", _sides(spec))] if spec.asked_side != STUDY_SIDE else []),
+        *([("Fit and side", _framings(spec))] if spec.framing_request != Framing() else []),
     ]
 
 
-def _sides(spec: RunSpec) -> str:
-    """Such as "384 px", or the side of each model's images."""
-    if not spec.own_sides:
-        return f"{spec.side} px"
+def _framings(spec: RunSpec) -> str:
+    """Such as "crop at 384 px", or the framing of each model's images."""
+    if not spec.own_framings:
+        return spec.framing.text
     return "; ".join(
-        f"{part.side} px for {', '.join(map(model, part.model_names))}" for part in spec.by_side()
+        f"{part.framing.text} for {', '.join(map(model, part.model_names))}"
+        for part in spec.by_side()
     )
 
 
@@ -112,6 +114,11 @@ def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str,
 
 def command(spec: RunSpec, what: str) -> str:
     """The start of the command line that repeats the request."""
-    names = ",".join(spec.model_names)
-    side = f" --side {spec.asked_side}" if spec.asked_side != STUDY_SIDE else ""
-    return f"python -m robustness {what} --models {names} --seed {spec.seed} --fit {spec.fit}{side}"
+    names, framing = ",".join(spec.model_names), framing_options(spec, spec.model_names)
+    return f"python -m robustness {what} --models {names} --seed {spec.seed}{framing}"
+
+
+def framing_options(spec: RunSpec, names: Sequence[str]) -> str:
+    """The options that give the models ``names`` the framings of ``spec``, each after a space."""
+    values = options(*spec.framing_request, names)
+    return "".join(f" --{option} {value}" for option, value in values.items())

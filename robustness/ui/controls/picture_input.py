@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import streamlit as st
@@ -12,12 +12,13 @@ from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from robustness import models
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
 from robustness.base.text import plain, some
-from robustness.evaluation.sides import OWN_SIDE, by_side
+from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
-from robustness.pictures.fitting import DEFAULT_FIT, FITS, STUDY_SIDE
+from robustness.pictures.fitting import FITS, STUDY_SIDE, Framing
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -66,7 +67,12 @@ def _choice(
     names: Sequence[str], *, several: bool, more: Callable[[], None] | None = None
 ) -> tuple[list[Picture], DeltaGenerator]:
     """The chosen images, and the row below the samples."""
-    sample, fit, sides = current_sample(), _current_fit(), _current_sides(names)
+    sample, request = current_sample(), _current_request()
+    framings = list(by_framing(*request, names)) or [framing(*request)]
+
+    def framed(make: Callable[[str, int], Picture]) -> Picture:
+        return Picture.together([make(*each) for each in framings], request)
+
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
     with upload:
@@ -91,17 +97,17 @@ def _choice(
                 components.camera(_LIVE_CAMERA, _freeze)
             else:
                 _camera(f"camera_{version}")
-            restore("fit", DEFAULT_FIT)
-            restore("side", str(STUDY_SIDE))
+            restore("fit", DEFAULT)
+            restore("side", DEFAULT)
             with st.popover("Fit", icon=":material/crop:"):
                 keep("fit", fit_input("fit"))
                 keep("side", side_input("side"))
             sharing.button(st.session_state.get("uploads", []))
             if more:
                 more()
-    uploaded = _uploaded(fit, sides)
+    uploaded = _uploaded(framed)
     of_run = [] if uploaded else linked_picture()
-    given = uploaded or of_run or _shared(fit, sides)
+    given = uploaded or of_run or _shared(framed)
     with gallery, st.container(key="gallery"):
         _gallery(None if given else sample)
         others = [name for name in SAMPLES.names if given or name != sample]
@@ -117,22 +123,26 @@ def _choice(
             if uploaded:
                 told = "Links include it." if _linked_copy() else "Links do not include uploads."
             st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
-    chosen = given or [_sample(sample, fit, sides)]
-    first = chosen[0]
-    if first.others:
-        each = ", ".join(str(version.side) for version in first.versions)
-        st.caption(
-            f"Each model sees the image at its own input size ({each} px). Shown here: "
-            f"{first.side} px."
-        )
-    if several:  # in the first one's fit and sides, which may be a run's
-        sides = [version.side for version in first.versions]
-        return [*chosen, *(_sample(name, first.fit, sides) for name in also)], below
+    chosen = given or [framed(partial(sample_picture, sample))]
+    if of_run:  # in that run's framing
+        request, framings = chosen[0].framing_request, [chosen[0].framing]
+    _say_framings(by_framing(*request, names))
+    if several:
+        return [*chosen, *(framed(partial(sample_picture, name)) for name in also)], below
     return chosen[-1:], below
 
 
-def _sample(name: str, fit: str, sides: Sequence[int]) -> Picture:
-    return Picture.together([sample_picture(name, fit, side) for side in sides])
+def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
+    """Say how the models of ``groups`` see the image, unless all see the usual crop."""
+    first, *others = groups or [Framing()]
+    if others:
+        views = "; ".join(
+            f"{each.text} ({some([plain(models.label(name)) for name in names], 3)})"
+            for each, names in groups.items()
+        )
+        st.caption(f"Each model sees its own version of the image: {views}. Shown: {first.text}.")
+    elif first != Framing():
+        st.caption(f"The models see the image as shown: {first.text}.")
 
 
 def _freeze() -> None:
@@ -156,23 +166,23 @@ def fit_input(key: str) -> str:
     """Draw the choice of how images become square."""
     return one_of(
         "Fit to the square that models see",
-        FITS,
+        (DEFAULT, *FITS),
         key,
-        first=DEFAULT_FIT,
         help="crop: centre of the image, as ImageNet models are tested; squash: the whole "
-        "image, distorted; letterbox: the whole image with grey bars.",
+        "image, distorted; letterbox: the whole image with grey bars; default: as each model is "
+        "described, otherwise crop.",
     )
 
 
 def side_input(key: str) -> str:
-    """Draw the choice of the side of that square: pixels, or ``OWN_SIDE``."""
+    """Draw the choice of the side of that square: pixels, ``OWN_SIDE`` or ``DEFAULT``."""
     return one_of(
         "Side of that square (px)",
-        (*SIDES, OWN_SIDE),
+        (DEFAULT, *SIDES, OWN_SIDE),
         key,
-        first=str(STUDY_SIDE),
-        help="'model' is the published input size of each model. Models with a larger input see "
-        "more detail. A strength looks the same at any side.",
+        help="'model' is the published input size of each model, 'default' that of your own models "
+        "with a fit, otherwise 224. Models with a larger input see more detail. A strength looks "
+        "the same at any side.",
     )
 
 
@@ -223,15 +233,15 @@ def _link_to_own() -> None:
     st.query_params[UPLOAD] = sharing.OWN
 
 
-def _own(name: str, data: bytes, fit: str, sides: Sequence[int]) -> Picture:
-    return Picture.together([uploaded_picture(name, data, fit, side) for side in sides])
+Framed = Callable[[Callable[[str, int], Picture]], Picture]
+"""Gives the image in every framing, from what makes it in one."""
 
 
-def _uploaded(fit: str, sides: Sequence[int]) -> list[Picture]:
+def _uploaded(framed: Framed) -> list[Picture]:
     pictures = []
     for name, data in st.session_state.get("uploads", []):
         try:
-            pictures.append(_own(name, data, fit, sides))
+            pictures.append(framed(partial(uploaded_picture, name, data)))
         except ImageError as error:
             st.error(plain(sentence(error)), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
@@ -242,7 +252,7 @@ def _linked_copy() -> tuple[sharing.Shared, bytes] | None:
     return sharing.shared(st.query_params.get(UPLOAD, ""))
 
 
-def _shared(fit: str, sides: Sequence[int]) -> list[Picture]:
+def _shared(framed: Framed) -> list[Picture]:
     """The link's shared image; says if a sample replaces it."""
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
@@ -257,7 +267,7 @@ def _shared(fit: str, sides: Sequence[int]) -> list[Picture]:
         return []
     copy, data = found
     try:
-        picture = _own(copy.name, data, fit, sides)
+        picture = framed(partial(uploaded_picture, copy.name, data))
     except ImageError as error:
         st.error(plain(sentence(error)), icon=":material/broken_image:")
         return []
@@ -284,16 +294,13 @@ def current_sample() -> str:
         return FIRST_SAMPLE
 
 
-def _current_fit() -> str:
-    """The fit chosen on the page or in the link."""
-    fit = st.session_state.get("fit") or st.query_params.get("fit", DEFAULT_FIT)
-    return fit if fit in FITS else DEFAULT_FIT
-
-
-def _current_sides(names: Sequence[str]) -> list[int]:
-    """The side chosen on the page or in the link, or those of the models ``names``."""
-    side = st.session_state.get("side") or st.query_params.get("side")
-    return list(by_side(side if side in (*SIDES, OWN_SIDE) else None, names)) or [STUDY_SIDE]
+def _current_request() -> tuple[str, int | str]:
+    """The fit and the side chosen on the page or in the link."""
+    fit, side = (
+        st.session_state.get(key) or st.query_params.get(key, DEFAULT) for key in ("fit", "side")
+    )
+    fit = fit if fit in FITS else DEFAULT
+    return fit, int(side) if side in SIDES else OWN_SIDE if side == OWN_SIDE else DEFAULT
 
 
 def _gallery(selected: str | None) -> None:

@@ -13,7 +13,6 @@ from robustness.base.errors import LabelError, ParameterError
 from robustness.base.pace import duration
 from robustness.base.text import counted, plain
 from robustness.datasets import SAMPLES, Dataset, open_dataset
-from robustness.evaluation.sides import by_side
 from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.runs import MAX_TITLE, Plan, forecast, notes, racing
 from robustness.ui.dataset import preflight
@@ -44,18 +43,15 @@ def new_run(model_names: Sequence[str], seed: int) -> None:
     ):
         request = request_input()
         if request is not None:
-            specs = [
-                make_spec(
-                    names,
-                    request.conditions,
-                    seed=seed,
-                    fit=request.fit,
-                    side=side,
-                    remedies=request.remedies,
-                )
-                for side, names in by_side(request.side, model_names).items()
-            ]
-            _begin(request, specs)
+            spec = make_spec(
+                model_names,
+                request.conditions,
+                seed=seed,
+                fit=request.fit,
+                side=request.side,
+                remedies=request.remedies,
+            )
+            _begin(request, spec.by_side())
 
 
 def _written(source: str) -> tuple[int, ...]:
@@ -123,7 +119,7 @@ def _size(plan: Plan) -> str:
 
 
 def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
-    """Draw the start button of a run for each of ``specs``, which differ in side and models."""
+    """Draw the start button of a run for each of ``specs``, which differ in framing and models."""
     written = _written(request.source)
     looked = _looked(request.source, written)
     if looked.nothing:
@@ -138,10 +134,10 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
         preflight.show(looked)  # the images can be read all the same
         raise
     size = " ".join(
-        (f"{plan.spec.side} px: " if len(plans) > 1 else "") + _size(plan) for plan in plans
+        (f"{plan.spec.framing.text}: " if len(plans) > 1 else "") + _size(plan) for plan in plans
     )
     if len(plans) > 1:
-        size = f"One run for each side; compare them on the Runs page. {size}"
+        size = f"One run for each fit and side; compare them on the Runs page. {size}"
     st.markdown(f"**{plain(_told(request, specs[0], written, plans[0], looked))}**")
     preflight.show(looked)
     with st.container(horizontal=True, vertical_alignment="bottom"):

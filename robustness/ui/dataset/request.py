@@ -60,8 +60,9 @@ WITHOUT_CLASSES = (
 class Request:
     """What the page's controls ask for.
 
-    ``source`` is as ``open_dataset`` takes it, ``side`` as ``sides.by_side`` does. ``until`` is the
-    goal of a race, "" for every image. ``remedies`` are the names of those that are tried.
+    ``source`` is as ``open_dataset`` takes it, ``fit`` and ``side`` as ``framings.framing`` does.
+    ``until`` is the goal of a race, "" for every image. ``remedies`` are the names of those that
+    are tried.
     """
 
     source: str

@@ -147,12 +147,13 @@ def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
     """The image and predictions of a camera frame, which replaces the image."""
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
-    fit = asked.picture.fit
-    versions = [
-        study_image(pictures[0], name="camera", fit=fit, side=each.side, pixels=MOST_PIXELS)
-        for each in asked.picture.versions
-    ]
-    picture = Picture.together([Picture.of("camera", image, fit=fit) for image in versions])
+
+    def version(fit: str, side: int) -> Picture:
+        image = study_image(pictures[0], name="camera", fit=fit, side=side, pixels=MOST_PIXELS)
+        return Picture.of("camera", image, fit=fit)
+
+    versions = [version(*each.framing) for each in asked.picture.versions]
+    picture = Picture.together(versions, asked.picture.framing_request)
     asked = asked._replace(picture=picture, truth=None)
     header, (_, *changed) = _picture(asked, [], who)
     answers, _ = _answers(asked, [], who)

@@ -77,7 +77,7 @@ def work_key(
 ) -> str:
     """The key of the work ``what``: pixels, conditions, each model's weights, and the engine.
 
-    All ``pictures`` share one fit and have the same sides.
+    All ``pictures`` have the same framings.
     """
     spec = spec_of(pictures[0], names, conditions, seed)
     seen = (version.digest for picture in pictures for version in picture.versions)

@@ -155,11 +155,11 @@ def answers(
 def seen(
     spec: RunSpec, picture: Picture, name: str, altered: Altered
 ) -> tuple[RunSpec, Picture, Batch]:
-    """``spec``, ``picture`` and ``altered`` at the side of the model ``name``."""
+    """``spec``, ``picture`` and ``altered`` as the model ``name`` sees them."""
     part = next(part for part in spec.by_side() if name in part.model_names)
-    if part.side == picture.side:
+    if part.framing == picture.framing:
         return part, picture, altered.batch
-    own = picture.at(part.side)
+    own = picture.at(part.framing)
     return part, own, change(own, part.conditions[0], part.seed).batch
 
 

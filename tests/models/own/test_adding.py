@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustness import api, models
+from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.file_formats.tflite_file import Quantisation
@@ -97,6 +97,7 @@ def test_what_the_file_and_the_images_tell_is_not_asked(
         "labels": "",
         "input_size": 8,
         "normalisation": "-1..1",
+        "fit": "squash",
         "output": "logits",
     }
     assert found["tried_on"] == len(COLOURS)
@@ -107,6 +108,38 @@ def test_what_the_file_and_the_images_tell_is_not_asked(
     assert run("remove", "colours") == 0
     assert described(folder) == {}
     assert "colours" not in models.REGISTRY
+
+
+def test_a_model_with_its_own_classes_sees_whole_images_at_its_own_size(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The centre of every image is of one colour; the rest has that of its class."""
+    for name, colour in COLOURS.items():
+        wide = Image.new("RGB", (180, 20), colour)
+        wide.paste(COLOURS["grey"], (80, 0, 100, 20))
+        wide.save(folder / "images" / name / "1.png")
+    told = ["--labels", "colours.txt", "--normalisation", "-1..1", "--images", "images"]
+    found = added(capsys, "colours.onnx", *told)
+    assert [(each["fit"], each["side"], each["correct"]) for each in found["framings"]] == [
+        ("squash", 8, len(COLOURS)),
+        ("crop", 224, 1),
+    ]
+    with (folder / "models.toml").open("a") as file:  # as earlier versions described it
+        file.write(found["toml"].replace("[colours]", "[earlier]").replace('fit = "squash"\n', ""))
+
+    def measured(name: str, *options: str) -> tuple[str, int, float]:
+        request = ["--perturbations", "brightness", "--models", name, "--out", "runs", "--json"]
+        assert main.main(["evaluate", "images", *request, *options]) == 0
+        document = json.loads(capsys.readouterr().out)
+        spec = runs.load(Path(document["folder"])).manifest.spec
+        return spec.fit, spec.side, document["summary"][0]["clean_accuracy"]
+
+    assert measured("colours") == ("squash", 8, 1.0)
+    assert measured("colours", "--fit", "crop") == ("crop", 8, 1 / len(COLOURS))
+    assert measured("colours", "--side", "224") == ("squash", 224, 1.0)
+    assert measured("earlier") == ("crop", 224, 1 / len(COLOURS))
+    assert added(capsys, "colours.onnx", *told, "--fit", "letterbox", "--name", "boxed")
+    assert models.REGISTRY["boxed"].framing == ("letterbox", 8)
 
 
 def test_told_all_it_asks_nothing_and_the_model_is_used_at_once(

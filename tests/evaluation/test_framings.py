@@ -1,20 +1,22 @@
-"""The side that models are measured at."""
+"""The fit and the side that models are measured with."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from robustness import api, runs
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.framings import by_framing, framing, options
 from robustness.evaluation.request_file import as_toml, read_request
-from robustness.evaluation.sides import by_side, one_side
 from robustness.evaluation.spec import RunSpec
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -22,17 +24,20 @@ MIXED = ("SqueezeNet", "EfficientNetLite1", "EfficientNetLite0")
 
 
 def test_models_are_grouped_by_their_own_side() -> None:
-    assert by_side(None, MIXED) == {224: MIXED}
-    assert by_side("384", MIXED) == {384: MIXED}
-    own = {224: ("SqueezeNet", "EfficientNetLite0"), 240: ("EfficientNetLite1",)}
-    assert by_side("model", MIXED) == own
-    assert one_side("model", MIXED[1]) == 240
+    assert by_framing("default", "default", MIXED) == {("crop", 224): MIXED}
+    assert by_framing("squash", "384", MIXED) == {("squash", 384): MIXED}
+    own = {
+        ("crop", 224): ("SqueezeNet", "EfficientNetLite0"),
+        ("crop", 240): ("EfficientNetLite1",),
+    }
+    assert by_framing("crop", "model", MIXED) == own
+    assert framing("default", "model", MIXED[1]) == ("crop", 240)
 
 
 @pytest.mark.parametrize("asked", ["0", "1025", "-1", "big", "2.5", "99999999999", ""])
 def test_what_is_no_side_is_refused(asked: str) -> None:
     with pytest.raises(ParameterError, match="side"):
-        by_side(asked, MIXED)
+        by_framing("crop", asked, MIXED)
 
 
 def test_a_request_at_several_sides_is_a_run_for_each() -> None:
@@ -42,10 +47,64 @@ def test_a_request_at_several_sides_is_a_run_for_each() -> None:
         (240, ("EfficientNetLite1",)),
     ]
     assert RunSpec.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole
-    with pytest.raises(ParameterError, match="224 px, 240 px"):
+    with pytest.raises(ParameterError, match=r"224 px.*240 px"):
         api.evaluate("samples", whole)
     alone = api.make_spec(["EfficientNetLite1"], side="model")
-    assert (alone.side, alone.own_sides) == (240, False)
+    assert (alone.side, alone.own_framings) == (240, None)
+
+
+@pytest.fixture
+def whole() -> Iterator[str]:
+    """A model that was added with classes of its own."""
+
+    def brightness(pixels: Any) -> Any:
+        return [[1 - share, share] for share in pixels.mean(axis=(1, 2, 3))]
+
+    described: dict[str, Any] = {
+        "labels": ["dark", "bright"],
+        "input_size": 8,
+        "normalisation": "0..1",
+    }
+    api.add_model("whole", brightness, **described)
+    yield "whole"
+    api.remove_model("whole")
+
+
+def test_models_of_different_framings_are_split_and_explicit_ones_win(
+    whole: str, tmp_path: Path
+) -> None:
+    names = ["SqueezeNet", whole]
+
+    def framings(path: Path | None = None, **explicit: Any) -> list[tuple[str, int]]:
+        spec = api.make_spec(names, conditions=["fog=0.2"], **explicit)
+        assert RunSpec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+        file = tmp_path / "request.toml"
+        file.write_text(as_toml(spec))
+        assert read_request(file) == spec
+        shortest: dict[str, Any] = options(*spec.framing_request, names)
+        assert api.make_spec(names, conditions=["fog=0.2"], **shortest).by_side() == spec.by_side()
+        return [(part.fit, part.side) for part in spec.by_side()]
+
+    assert framings() == [("crop", 224), ("squash", 8)]
+    assert framings(fit="crop", side=224) == [("crop", 224)]
+    assert framings(fit="crop") == [("crop", 224), ("crop", 8)]
+    assert framings(side=96) == [("crop", 96), ("squash", 96)]
+    assert framings(fit="letterbox", side="model") == [("letterbox", 224), ("letterbox", 8)]
+    with pytest.raises(ParameterError, match="crop at 224 px; squash at 8 px"):
+        api.evaluate("samples", models=names, conditions=["fog=0.2"])
+    saved = tmp_path / "earlier.toml"
+    saved.write_text(f'models = ["{whole}"]\nfit = "crop"\n[[condition]]\nfog = 0.2\n')
+    assert read_request(saved).framing == ("crop", 224), "as 0.13 wrote it"
+
+
+def test_each_model_sees_its_own_version_of_one_image(whole: str) -> None:
+    pixels = np.zeros((20, 180, 3), np.uint8)
+    pixels[:, :160] = 255
+    names = ["SqueezeNet", whole]
+    swept = api.sweep(pixels, models=names, perturbation="vertical_flip", steps=2).points
+    seen = swept[swept["model"] == whole]["clean_probability"]
+    assert seen.unique() == pytest.approx([160 / 180], abs=0.01)
+    assert set(swept["side"]) == {224, 8}
 
 
 @pytest.mark.parametrize("side", [96, "model"])
