@@ -30,7 +30,7 @@ from robustness.evaluation import spec as specs
 from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
-from robustness.evaluation.framings import DEFAULT
+from robustness.evaluation.framings import DEFAULT, usual
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedied import loading_behind
 from robustness.evaluation.rows import NUMBERS, REMEDIES, own_scores, to_frame, to_table
@@ -221,6 +221,8 @@ def export(
     ``RunError`` where the images cannot be written.
     """
     names = None if models is None else [_name(each) for each in _listed(models)]
+    if names is None:  # images of no model in particular
+        fit, side = usual(fit, side)
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     plan = runs.plan(opened(source), spec)
     with _told(None, progress, len(plan.dataset)) as tell:

@@ -26,8 +26,11 @@ def add(parsers: Parsers) -> None:
 def export_command(options: argparse.Namespace) -> int:
     """Write every image of a dataset, original and perturbed, with a table of what each is."""
     from robustness.base.pace import Pace, Unit
+    from robustness.evaluation.framings import usual
     from robustness.runs import images_out
 
+    if not (options.models or options.request):  # images of no model in particular
+        options.fit, options.side = usual(options.fit, options.side)
     plan = request.planned(options, options.source, request.whole_spec(options))
     pace = Pace(Unit("images"), len(plan.dataset))
     done = unreadable = 0

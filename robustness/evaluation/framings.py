@@ -46,6 +46,12 @@ def side_of(side: int | str) -> int | str:
     return int(side)
 
 
+def usual(fit: str, side: int | str) -> tuple[str, int | str]:
+    """``fit`` and ``side`` with the usual crop in place of ``DEFAULT``."""
+    crop = Framing()
+    return crop.fit if fit == DEFAULT else fit, crop.side if side == DEFAULT else side
+
+
 def by_framing(fit: str, side: int | str, names: Sequence[str]) -> dict[Framing, tuple[str, ...]]:
     """The models ``names`` by their framing, in order of appearance; raises as ``framing``."""
     groups: dict[Framing, tuple[str, ...]] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from robustness import api, runs
 from robustness.base.errors import ParameterError
@@ -92,6 +93,9 @@ def test_models_of_different_framings_are_split_and_explicit_ones_win(
     assert framings(fit="letterbox", side="model") == [("letterbox", 224), ("letterbox", 8)]
     with pytest.raises(ParameterError, match="crop at 224 px; squash at 8 px"):
         api.evaluate("samples", models=names, conditions=["fog=0.2"])
+    api.export("samples", tmp_path / "out", conditions=["fog=0.2"])
+    with Image.open(next((tmp_path / "out").rglob("*.png"))) as image:
+        assert image.size == (224, 224), "a model in models= alone changes what is exported"
     saved = tmp_path / "earlier.toml"
     saved.write_text(f'models = ["{whole}"]\nfit = "crop"\n[[condition]]\nfog = 0.2\n')
     assert read_request(saved).framing == ("crop", 224), "as 0.13 wrote it"
