@@ -75,7 +75,6 @@ def models_command(options: argparse.Namespace) -> None:
             [
                 {
                     **{name: getattr(record, name) for name in _TOLD},
-                    "measured_at": record.framing._asdict(),
                     "ready": state.ready,
                     "engine": engine_text(record),
                     "source": record.weights.source,
