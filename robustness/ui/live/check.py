@@ -50,38 +50,39 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
 
 def _begin(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw a new image, and each prediction as it arrives: models may have to load."""
-    start = time.perf_counter()
+    start, drawing = time.perf_counter(), components.next_drawing()
     altered = asked.change()
     asking, coming = time.perf_counter(), asked.answers(altered)  # while the images are drawn
-    results.show_pictures(asked.picture, altered.image, asked.what, altered.scores)
+    results.show_pictures(asked.picture, altered.image, asked.what, altered.scores, drawing=drawing)
     place = st.empty()
-    stack.show(on, asked.picture, asked.id, held.ticket(asked))
+    stack.show(on, asked.picture, asked.id, held.ticket(asked), drawing)
     found: dict[str, Answer] = {}
-    components.answers(place, "live answers 0", shown(asked, found))
+    components.answers(place, "live answers 0", shown(asked, found), drawing)
     for name, row in coming:
         found[name] = row
         if len(found) < len(asked.models):
-            components.answers(place, f"live answers {len(found)}", shown(asked, found))
+            components.answers(place, f"live answers {len(found)}", shown(asked, found), drawing)
     note = _pace(asking, start)
-    components.answers(place, "live answers", shown(asked, found, note))
+    components.answers(place, "live answers", shown(asked, found, note), drawing)
 
 
 def _follow(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw all changes at once, so that no part of the page is empty in between."""
-    start = time.perf_counter()
+    start, drawing = time.perf_counter(), components.next_drawing()
     altered = asked.change()
     asking, coming = time.perf_counter(), asked.answers(altered)
     results.show_pictures(
         *(asked.picture, altered.image, asked.what, altered.scores),
         follows=on.held and follows,
         remedied=helping.pair(asked, altered),
+        drawing=drawing,
     )
     found = dict(coming)
     remedied = helping.told(asked, altered, found)
     note = _pace(asking, start)
-    components.answers(nullcontext(), "live answers", shown(asked, found, note, remedied))
+    components.answers(nullcontext(), "live answers", shown(asked, found, note, remedied), drawing)
     # Last: the browser may then ask for more, which would drop what is not sent yet.
-    stack.show(on, asked.picture, asked.id, held.ticket(asked))
+    stack.show(on, asked.picture, asked.id, held.ticket(asked), drawing)
 
 
 def _pace(asking: float, start: float) -> str:

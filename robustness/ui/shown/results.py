@@ -44,18 +44,21 @@ def show_pictures(
     key: str = "pictures",
     follows: bool = False,
     remedied: tuple[Mapping[str, Any], Sequence[Images]] = ({}, ()),
+    drawing: int = 0,
 ) -> None:
     """Draw the original, the perturbed image and their difference times ``gain``, lossless.
 
     ``scores`` are the ``picture_scores`` of ``image``, one value each. With ``follows``, the same
     original was drawn just before and is not sent again. ``remedied`` are the texts and the image
-    of a remedy, which is drawn beside them.
+    of a remedy, which is drawn beside them. ``drawing`` is the number of the drawing with the
+    predictions that stand beside them.
     """
     header, after = pair_of(picture, image, what, scores, captions=captions, gain=gain)
+    header |= {"drawing": drawing, **remedied[0]}
     original = b"" if follows else original_png(picture)
     with st.container(key=key):
         third = b"".join(map(to_png, remedied[1]))
-        components.pair(f"{key} pair", {**header, **remedied[0]}, original, after, third)
+        components.pair(f"{key} pair", header, original, after, third)
 
 
 def pair_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.browser.html import Html
 
 _HERE = Path(__file__).parent
+_DRAWING = "drawing"
 
 FIRST_STRENGTH = 0.6
 """First strength of a perturbation without a setting of the study: ImageNet-C's severity 3."""
@@ -161,10 +163,21 @@ class Answers(NamedTuple):
     note: str
 
 
-def answers(place: AbstractContextManager[Any], key: str, shown: Answers) -> None:
-    """Draw the cards in ``place``, and the rest beside the images."""
+def next_drawing() -> int:
+    """The number of a drawing of images, stack and predictions that belong together.
+
+    The browser drops a part with a smaller number than another. Numbers start at the time in
+    milliseconds, as a page in the browser may outlive its session.
+    """
+    state = st.session_state
+    state[_DRAWING] = state.get(_DRAWING, time.time_ns() // 10**6) + 1
+    return int(state[_DRAWING])
+
+
+def answers(place: AbstractContextManager[Any], key: str, shown: Answers, drawing: int) -> None:
+    """Draw the cards in ``place``, and the rest beside the images of the same ``drawing``."""
     with place:
-        _answers(key=key, data=shown._asdict())
+        _answers(key=key, data={**shown._asdict(), "drawing": drawing})
 
 
 def settled(key: str, shown: str) -> None:

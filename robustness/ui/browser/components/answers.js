@@ -22,20 +22,19 @@ function show(parentElement, data) {
   while (cards.children.length < data.cards.length) cards.append(document.createElement("div"));
   data.cards.forEach((card, index) => fill(cards.children[index], card));
   note.textContent = data.note;
-  const beside = () => {
-    if (!parentElement.isConnected) return true; // replaced in the meantime
-    const pair = document.querySelector(".rb-pair");
-    fill(pair?.querySelector(".rb-top"), data.headline);
-    fill(pair?.querySelector(".rb-below"), data.verdicts);
-    return pair;
+  const drawing = data.drawing ?? PARTS.drawing; // of a held slider: those of the images in sight
+  PARTS.beside = (pair) => {
+    if (pair?.drawing !== drawing) return; // of another request
+    fill(pair.root.querySelector(".rb-top"), data.headline);
+    fill(pair.root.querySelector(".rb-below"), data.verdicts);
   };
   PARTS.answers = (newer) => show(parentElement, newer);
-  if (!beside()) window.addEventListener("robustness-pair", beside, { once: true });
+  PARTS.beside(PARTS.pair);
 }
 
 export default function ({ parentElement, data }) {
   // While this module loads, newer data may already be shown.
-  if (!parentElement.isConnected) return;
+  if (!parentElement.isConnected || !isNewest(data.drawing)) return;
   PARTS.stillAnswers = () => show(parentElement, data);
   if (!PARTS.camera?.running) PARTS.stillAnswers();
 }

@@ -64,7 +64,6 @@ class Pair {
     const [top, below] = ["rb-top", "rb-below"].map((name) => make("div", name));
     this.root.append(top, this.bar, this.frames, this.text, below);
     parent.append(this.root);
-    window.dispatchEvent(new Event("robustness-pair"));
     this.listen();
     this.look(this.view);
   }
@@ -238,9 +237,12 @@ class Pair {
 }
 
 export default function ({ parentElement, data }) {
-  if (!parentElement.pair) parentElement.pair = new Pair(parentElement);
   const shown = unpack(data);
+  if (!isNewest(shown.drawing)) return;
+  if (!parentElement.pair) parentElement.pair = new Pair(parentElement);
   PARTS.pair = parentElement.pair;
+  PARTS.pair.drawing = shown.drawing;
+  PARTS.beside?.(PARTS.pair);
   if (shown.pictures[0].length) PARTS.stillPair = () => parentElement.pair.update(shown);
   if (!PARTS.camera?.running) parentElement.pair.update(shown);
   return () => clearInterval(parentElement.pair.blinking);

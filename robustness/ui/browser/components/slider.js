@@ -141,6 +141,14 @@ class Sender {
 // Shared references: each part of a page is a module.
 const PARTS = (window.robustness ??= {});
 
+// Whether nothing newer was drawn; a drawing without a number always counts. Streamlit may mount a
+// replaced part after its successor.
+function isNewest(drawing) {
+  if (drawing && drawing < PARTS.drawing) return false;
+  PARTS.drawing = drawing || PARTS.drawing;
+  return true;
+}
+
 // `header` and `pictures` (bytes) as one message for `unpack` of the server.
 function pack(header, pictures = []) {
   const sizes = pictures.map((picture) => picture.length);

@@ -404,6 +404,7 @@ function keys(event) {
 }
 
 export default function ({ parentElement, data, setStateValue }) {
+  if (!isNewest(data.drawing)) return;
   if (!parentElement.stack) parentElement.stack = new Stack(parentElement);
   parentElement.stack.update(data, setStateValue);
   document.removeEventListener("keydown", parentElement.keys);
