@@ -31,6 +31,16 @@ def test_the_headline_names_what_was_scored() -> None:
     assert headline(app).startswith("rocket.png, astronaut.png: ")
 
 
+def test_many_refused_files_take_one_message() -> None:
+    app = scorecard()
+    bad = [(f"notes{place}.jpg", b"text", "image/jpeg") for place in range(5)]
+    app.file_uploader(key="upload_0").set_value([*bad, FILES[0]]).run()
+    assert headline(app).startswith("rocket.png: ")
+    (error,) = app.error
+    assert "notes0" in error.value
+    assert "4 more files" in error.value
+
+
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, thing: object, name: str) -> list[object]:
     """Stops the script at its first call of ``name``, as the next request of a browser does.
 

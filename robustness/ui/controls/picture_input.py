@@ -15,7 +15,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from robustness import models
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
-from robustness.base.text import plain, some
+from robustness.base.text import counted, plain, some
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.pictures.fitting import FITS, STUDY_SIDE, Framing
@@ -36,9 +36,6 @@ FIRST_SAMPLE = "chelsea"
 
 SIDES = (str(STUDY_SIDE), "240", "260", "384")
 """Sides of study images offered: the bundled models' own, and a common one of larger models."""
-
-CAMERA_FILE = "camera.png"
-"""Name of a camera frame."""
 
 _LIVE_CAMERA = "live camera"
 
@@ -149,7 +146,7 @@ def _freeze() -> None:
     """Make the frozen camera frame the image."""
     data = components.frame(_LIVE_CAMERA)
     if data is not None and not access.refused(Action.UPLOAD):
-        st.session_state["uploads"] = [(CAMERA_FILE, data)]
+        st.session_state["uploads"] = [("camera.png", data)]
         _link_to_own()
 
 
@@ -238,12 +235,18 @@ Framed = Callable[[Callable[[str, int], Picture]], Picture]
 
 
 def _uploaded(framed: Framed) -> list[Picture]:
-    pictures = []
+    pictures, refused = [], []
     for name, data in st.session_state.get("uploads", []):
         try:
             pictures.append(framed(partial(uploaded_picture, name, data)))
         except ImageError as error:
-            st.error(plain(sentence(error)), icon=":material/broken_image:")
+            refused.append((name, sentence(error)))
+    if refused:  # in one message, however many there are
+        (_, said), *others = refused
+        if others:
+            names = some([name for name, _ in others], 3)
+            said += f" {counted(len(others), 'more file')} cannot be read: {names}."
+        st.error(plain(said), icon=":material/broken_image:")
     st.session_state[USABLE] = [picture.name for picture in pictures]
     return pictures
 

@@ -20,7 +20,6 @@ from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
-from robustness.ui.controls.picture_input import CAMERA_FILE, USABLE
 from robustness.ui.live.thumbnails import thumbnails
 
 FIRST = {"gaussian_blur": 0.6}
@@ -33,7 +32,7 @@ DIGITS = 4
 """Decimal digits of a strength, in the stack as in the link."""
 
 _KEY = "stack"
-_STEPS, _SEEN, _TAKEN, _REV, _FILES = "steps", "seen link", "steps taken", "steps given", "of files"
+_STEPS, _SEEN, _TAKEN, _REV = "steps", "seen link", "steps taken", "steps given"
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,6 @@ def current() -> Stack:
     elif _STEPS not in state or (link != state.get(_SEEN) and _speaks(link)):
         _give(_steps_of(link))
         state[_SEEN] = link
-    files = state.get(USABLE, [])
-    if files and files not in ([CAMERA_FILE], state.get(_FILES)) and state[_STEPS]:
-        _give([])
-    state[_FILES] = files
     if not held:
         _write(state[_STEPS])
         for problem in (*_problems(state.get(_SEEN, {})), *_strangers()):
@@ -89,7 +84,7 @@ def kept() -> Stack:
     return Stack(tuple(st.session_state[_STEPS]))
 
 
-def show(stack: Stack, picture: Picture, shown: str, ticket: str) -> None:
+def show(stack: Stack, picture: Picture, shown: str, ticket: str, drawing: int) -> None:
     """Draw the stack; ``shown`` is the id of what the page shows, ``ticket`` is of ``held``."""
     state = st.session_state
     picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
@@ -102,6 +97,7 @@ def show(stack: Stack, picture: Picture, shown: str, ticket: str) -> None:
             "picture": picture.digest,
             "shown": shown,
             "ticket": ticket,
+            "drawing": drawing,
             "thumbs": thumbnails(picture) if picking == picture.digest else "",
         },
         on_stack_change=components.nothing,

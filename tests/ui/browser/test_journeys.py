@@ -85,6 +85,9 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     settled(page)
     assert cards(page) != before
     assert "secret" not in page.url
+    page.get_by_role("button", name="Clear all perturbations").click()
+    expect(page.locator(".rb-step")).to_have_count(0)
+    settled(page)
     for chip in ("Fog effect", "Rotation", "Random noise"):
         page.get_by_role("button", name=f"{chip}: on or off").click()
     expect(page.locator(".rb-step")).to_have_count(3)
@@ -94,6 +97,43 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     assert third is not None
     assert third["y"] + third["height"] <= 900, "three sliders are in sight"
     np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
+
+
+def test_an_upload_after_a_refused_one_has_its_own_verdicts(browser: Browser, address: str) -> None:
+    """Several times: which of two drawings the browser mounts last is a matter of chance."""
+    page = settled(visit(browser, f"{address}/?sample=chelsea&models=SqueezeNet"))
+    cat, choose = page.locator(".rb-below").inner_text(), page.locator("input[type=file]").first
+    for place in range(4):
+        text = {"name": "bad.jpg", "mimeType": "image/jpeg", "buffer": b"text"}
+        choose.set_input_files(text)
+        expect(page.get_by_text("is not an image")).to_be_visible()
+        settled(page)
+        photo = {"name": f"{place}.png", "mimeType": "image/png"}
+        choose.set_input_files({**photo, "buffer": sample_bytes("motorcycle")})
+        expect(page.get_by_text(f"Showing {place}.png")).to_be_visible()
+        settled(page)
+        expect(page.locator(".rb-card").first).to_contain_text("moped")
+        expect(page.locator(".rb-below")).to_contain_text("moped")
+        page.get_by_role("button", name="Chelsea", exact=True).click()
+        expect(page.locator(".rb-below")).to_have_text(cat, use_inner_text=True)
+        settled(page)
+    hand_back(page)
+
+
+def test_a_refused_file_stands_behind_the_accepted_one(browser: Browser, address: str) -> None:
+    page = visit(browser, f"{address}/scorecard?sample=chelsea&models=SqueezeNet")
+    expect(page.locator(HEADLINE)).to_contain_text("chelsea")
+    expect(page.locator(AT_REST)).to_be_visible()
+    bad = [{"name": f"{x}.txt", "mimeType": "text/plain", "buffer": b"x"} for x in range(6)]
+    good = {"name": "good.png", "mimeType": "image/png", "buffer": sample_bytes("rocket")}
+    page.locator("input[type=file]").first.set_input_files([*bad, good])
+    expect(page.locator(HEADLINE)).to_contain_text("good.png")
+    chip = page.get_by_test_id("stFileChip").filter(has_text="good.png").bounding_box()
+    box = page.get_by_test_id("stFileUploaderDropzone").first.bounding_box()
+    assert chip is not None
+    assert box is not None
+    assert chip["y"] + chip["height"] <= box["y"] + box["height"], "in sight without scrolling"
+    hand_back(page)
 
 
 def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
