@@ -14,6 +14,7 @@ from robustness.base.registry import Registry
 from robustness.evaluation.rows import own_scores
 from robustness.evaluation.spec import RunSpec
 from robustness.models.inference.choice import chosen
+from robustness.perturbations import REFERENCE_SIDE
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import Plugin, plugin_of
 from robustness.remedies import REGISTRY as REMEDIES
@@ -21,6 +22,10 @@ from robustness.remedies import REGISTRY as REMEDIES
 ENGINE = "inference engine"
 """The engine of the forward passes, among the versions. Engines, and versions of one engine, agree
 within rounding."""
+
+
+GRAIN = "grain of noise"
+"""Among the versions: runs of 0.13 and before, without it, have finer noise above side 224."""
 
 
 def versions() -> dict[str, str]:
@@ -31,6 +36,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
         ENGINE: str(chosen()),
+        GRAIN: f"1 px of {REFERENCE_SIDE}",
     }
 
 

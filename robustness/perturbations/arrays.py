@@ -69,6 +69,22 @@ def random_words(
     return words.view(dtype)[:count].reshape(shape)
 
 
+def grain_words(
+    stream: np.random.Generator, shape: tuple[int, ...], dtype: type[Word], rows: int = 0
+) -> NDArray[Word]:
+    """``random_words`` for each pixel of images: axes ``rows`` and ``rows`` + 1 of ``shape``.
+
+    Above side 224 they are drawn at 224 and enlarged, so that noise is as coarse at every side.
+    """
+    side = shape[rows]
+    if side <= REFERENCE_SIDE:
+        return random_words(stream, shape, dtype)
+    drawn = (*shape[:rows], REFERENCE_SIDE, REFERENCE_SIDE, *shape[rows + 2 :])
+    nearest = (2 * np.arange(side) + 1) * REFERENCE_SIDE // (2 * side)
+    words = random_words(stream, drawn, dtype)
+    return words.take(nearest, axis=rows).take(nearest, axis=rows + 1)
+
+
 def standard_normals(
     stream: np.random.Generator, shape: tuple[int, ...], out: Plane | None = None
 ) -> Plane:

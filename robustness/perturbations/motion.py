@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.perturbations.arrays import Plane, blank, clipped, in_pixels, random_words
+from robustness.perturbations.arrays import Plane, blank, clipped, grain_words, in_pixels
 from robustness.perturbations.blur import NO_BLUR, smoothed
 from robustness.perturbations.perturbation import (
     BLUR,
@@ -212,8 +212,8 @@ def glass_blur(images: Images, strength: float, rng: Streams) -> Images:
     side = images.shape[1]
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        looks = random_words(stream, (max(GLASS_SWEEPS), 2, side, side), np.int16)
-        lots = random_words(stream, (side * side,), np.uint16)
+        looks = grain_words(stream, (max(GLASS_SWEEPS), 2, side, side), np.int16, rows=2)
+        lots = grain_words(stream, (side, side), np.uint16).ravel()
         sources = glass_sources(looks, lots, strength)
         pixels = smoothed(image, sigma, out).reshape(-1, 3)
         smoothed(pixels.take(sources, axis=0).reshape(image.shape), sigma, out)

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from robustness.perturbations.arrays import (
     blank,
     clipped,
+    grain_words,
     normal_quantiles,
-    random_words,
-    standard_normals,
 )
 from robustness.perturbations.perturbation import (
     CHEAP_CAMERA,
@@ -54,7 +53,8 @@ def gaussian_noise(images: Images, strength: float, rng: Streams) -> Images:
     sigma = gaussian_noise_sigma(strength)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        cv2.scaleAdd(standard_normals(stream, image.shape, out=out), sigma, image, dst=out)
+        lots = grain_words(stream, image.shape, np.uint16)
+        cv2.scaleAdd(normal_quantiles(lots, out=out), sigma, image, dst=out)
     return clipped(result)
 
 
@@ -83,7 +83,7 @@ def salt_and_pepper(images: Images, strength: float, rng: Streams) -> Images:
     amount = salt_and_pepper_amount(strength)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        replace_extremes(image, random_words(stream, image.shape[:2], np.uint32), amount, out)
+        replace_extremes(image, grain_words(stream, image.shape[:2], np.uint32), amount, out)
     return clipped(result)
 
 
@@ -123,7 +123,7 @@ def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
         values, noisy = (array.reshape(len(array), -1) for array in (image, out))
-        lots = random_words(stream, values.shape, np.uint16)
+        lots = grain_words(stream, image.shape, np.uint16).reshape(values.shape)
         kept = cv2.inRange(lots, float(low), float(65535 - low))
         np.greater_equal(lots, 32768, out=noisy, casting="unsafe")
         cv2.copyTo(np.ascontiguousarray(values), kept, noisy)
@@ -160,15 +160,15 @@ def shot_noise(images: Images, strength: float, rng: Streams) -> Images:
     many = deviation < MANY_PHOTONS**-0.5
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        words = random_words(stream, image.shape, np.uint16)
+        lots = grain_words(stream, image.shape, np.uint16)
         if many:
-            normals = normal_quantiles(words, out=out)
+            normals = normal_quantiles(lots, out=out)
             np.multiply(normals, cv2.sqrt(image), out=out)
             cv2.scaleAdd(out, deviation, image, dst=out)
         else:
             levels = cv2.convertScaleAbs(image, alpha=255.0)
             cells = np.multiply(levels, CELLS, dtype=np.intp)
-            cells += words >> 5
+            cells += lots >> 5
             counts = poisson_counts(deviation**-2).take(cells)
             np.multiply(counts, deviation**2, out=out, casting="unsafe")
     return clipped(result)
@@ -211,6 +211,7 @@ def speckle_noise(images: Images, strength: float, rng: Streams) -> Images:
     sigma = speckle_sigma(strength)
     result = blank(images)
     for image, stream, out in zip(images, rng, result, strict=True):
-        cv2.multiply(standard_normals(stream, image.shape, out=out), image, dst=out)
+        lots = grain_words(stream, image.shape, np.uint16)
+        cv2.multiply(normal_quantiles(lots, out=out), image, dst=out)
         cv2.scaleAdd(out, sigma, image, dst=out)
     return clipped(result)

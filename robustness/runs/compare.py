@@ -10,7 +10,8 @@ from robustness import models
 from robustness.base.errors import RunError
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import named
-from robustness.evaluation.provenance import ENGINE
+from robustness.evaluation.provenance import ENGINE, GRAIN
+from robustness.perturbations import REFERENCE_SIDE
 from robustness.runs.manifest import Manifest
 from robustness.runs.saved import Run
 from robustness.runs.shared import Images, shared_grids
@@ -155,6 +156,13 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
             notes.append(f"The {name} is not the same: {one} and {two}.")
+    grains = first.versions.get(GRAIN), second.versions.get(GRAIN)
+    if grains[0] != grains[1] and max(a.side, b.side) > REFERENCE_SIDE:
+        whose = "other run" if grains[0] else "baseline"
+        notes.append(
+            f"Noise in the {whose} is finer and weaker, as up to 0.13 above {REFERENCE_SIDE} px: "
+            "evaluate it anew to compare noise."
+        )
     return [*notes, *version_notes(first.versions, second.versions)]
 
 
@@ -162,7 +170,7 @@ def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[s
     """One sentence for each version that is not the same in both."""
     notes = [
         f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."
-        for name in sorted({*first, *second} - {ENGINE})
+        for name in sorted({*first, *second} - {ENGINE, GRAIN})
         if first.get(name) != second.get(name)
     ]
     before, after = (versions.get(ENGINE, "TensorFlow") for versions in (first, second))

@@ -6,6 +6,7 @@ import math
 import re
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 
@@ -195,6 +196,25 @@ def test_a_severity_looks_the_same_at_another_side(record: Perturbation) -> None
         )
         least = 0.6 if record.name in OF_THE_GRID else 0.8
         assert least < large / small < 1.25, strength
+
+
+@random
+def test_a_random_change_is_as_strong_at_another_side_of_equal_display_size(
+    record: Perturbation,
+) -> None:
+    """Both are compared at 112 pixels: resizing to 224 blurs a grain of one pixel itself."""
+    for strength in (0.3, 0.8):
+        small, *large = (
+            _strength_at_112(apply(record, images, strength, digests=["one", "two"]) - images)
+            for images in (photos("astronaut", "coffee", side=side) for side in (224, 384, 512))
+        )
+        for each in large:
+            assert 0.85 < each / small < 1.18, strength
+
+
+def _strength_at_112(change: Images) -> float:
+    shrunk = [cv2.resize(each, (112, 112), interpolation=cv2.INTER_AREA) for each in change]
+    return float(np.sqrt(np.square(shrunk).mean()))
 
 
 @everyone

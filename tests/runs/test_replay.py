@@ -14,6 +14,7 @@ import pytest
 from robustness import models, runs
 from robustness.base.errors import ImageError, RunError
 from robustness.evaluation.condition import Condition, short
+from robustness.evaluation.provenance import GRAIN
 from robustness.evaluation.rows import SCHEMA
 from robustness.runs.parts import KEY
 from robustness.runs.replay import agreement
@@ -266,6 +267,23 @@ def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
     assert found.images == 0
     assert not found.differences
     assert "no image in common" in found.apart[0]
+
+
+@pytest.mark.parametrize("side", [224, 384])
+def test_noise_of_another_grain_is_told_where_it_differs(
+    kept: runs.Run, tmp_path: Path, side: int
+) -> None:
+    manifest = kept.manifest.updated(spec=dataclasses.replace(kept.manifest.spec, side=side))
+    earlier = {name: text for name, text in manifest.versions.items() if name != GRAIN}
+    for name, versions in (("now", manifest.versions), ("earlier", earlier)):
+        shutil.copytree(kept.folder, tmp_path / name)
+        manifest.updated(versions=versions).write(tmp_path / name)
+    now, before = (runs.load(tmp_path / name) for name in ("now", "earlier"))
+    assert not any("noise" in text for text in runs.compare(now, now).apart)
+    for pair, whose in (((now, before), "other run"), ((before, now), "baseline")):
+        notes = [text for text in runs.compare(*pair).apart if "noise" in text]
+        assert bool(notes) is (side > 224)
+        assert all(whose in text for text in notes)
 
 
 def test_changed_weights_and_versions_are_told(kept: runs.Run, tmp_path: Path) -> None:
