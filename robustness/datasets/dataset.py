@@ -18,7 +18,7 @@ from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 Columns = Mapping[str, Mapping[str, str]]
 """The texts of each column by the names of the images."""
 
-_NOT_ACCEPTED = ("heic", "heif", "jxl", "jp2", "psd", "svg", "tga", "ppm", "pgm")
+_NOT_ACCEPTED = ("jxl", "jp2", "psd", "svg", "tga", "ppm", "pgm")
 _SUFFIXES = {f".{extension}" for extension in (*ACCEPTED_EXTENSIONS, *_NOT_ACCEPTED)}
 
 

@@ -13,6 +13,7 @@ _BYTES_PER_PIXEL = {
     "BMP": 11,
     "TIFF": 24,  # floating point
     "AVIF": 26,  # 12 bits with transparency
+    "HEIF": 22,  # likewise
 }
 """Peak bytes per pixel of each decoder; measured and rounded up."""
 

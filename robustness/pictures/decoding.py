@@ -16,7 +16,7 @@ Conversions:
 - RGB and grey: the stored values, ignoring profiles, as in the pipelines that train and evaluate
   ImageNet models. A wide-gamut photo (Display P3) looks slightly paler to the models than on a
   screen;
-- animations and files with several pages: the first frame.
+- animations and files with several pages: the first frame; of a HEIC its primary image.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pi_heif
 from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 
 from robustness.base.errors import ImageError
@@ -43,10 +44,12 @@ MAX_PIXELS = 65_000_000
 MAX_LENGTH = 30_000
 """Largest width and height in pixels."""
 
-ACCEPTED_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif")
+ACCEPTED_EXTENSIONS = (
+    *("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "heic", "heif"),
+)
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # JPEG includes phones' MPO
-_EXPECTED = "JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF"
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO
+_EXPECTED = "JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
 _KINDS = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -55,7 +58,7 @@ _KINDS = {
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "GIF": rb"GIF8[79]a",
     "AVIF": rb"....ftypavi[fs]",
-    "a HEIC photo": rb"....ftyp(hei|hev|mif1|msf1)",
+    "HEIC": rb"....ftyp(hei|hev|mif1|msf1)",
     "a PDF document": rb"%PDF",
     "a zip archive": rb"PK\x03\x04",
     "an SVG drawing": rb"(?i)\s*(<\?xml.*)?<svg\b",
@@ -69,12 +72,16 @@ _MAX_JPEG_SEGMENTS = 5_000
 _MAX_TIFF_LIST = 100_000
 _DEPTHS = {2**bits - 1 for bits in range(8, 17)}
 _JPEG_SEGMENT = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
-_AVIF_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
+_METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
 # Hide Pillow's warnings about metadata and sizes: this module raises what matters. One filter,
 # since `warnings.catch_warnings` is not thread-safe; the handler keeps Pillow's log from stderr.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+# One thread, as each takes memory.
+pi_heif.register_heif_opener(
+    thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
+)
 
 
 def decode(
@@ -98,7 +105,7 @@ def decode(
         if canvas := webp_canvas(data):  # opening it would already take memory
             _check_size(canvas, subject, pixels)
             check_cost(canvas[0] * canvas[1], "WEBP", len(data), allowed)
-        file = io.BytesIO(_without_avif_metadata(data))
+        file = io.BytesIO(_without_metadata(data))
         with Image.open(file, formats=_FORMATS) as image:
             _check_size(image.size, subject, pixels)
             _check_pixels(image, scans, pixels)
@@ -107,7 +114,8 @@ def decode(
             image.load()
             with contextlib.suppress(Exception):  # broken metadata must not cost the image
                 ImageOps.exif_transpose(image, in_place=True)
-        vars(image).pop("_decoder", None)  # WebP and AVIF keep their pixels in it
+        for decoder in ("_decoder", "_heif_file"):  # WebP, AVIF and HEIC keep their pixels in it
+            vars(image).pop(decoder, None)
         return _flatten(image, subject)
     except (ImageError, CostError):
         raise
@@ -261,12 +269,12 @@ def _check_tiff_lists(data: bytes) -> None:
         raise ValueError(f"{entries} entries in a TIFF")
 
 
-def _without_avif_metadata(data: bytes) -> bytes:
-    """An AVIF with its EXIF and XMP blocks hidden; other files unchanged.
+def _without_metadata(data: bytes) -> bytes:
+    """An AVIF or HEIC with its EXIF and XMP blocks hidden; other files unchanged.
 
-    A broken block would make the image unreadable; an AVIF's orientation is stored elsewhere.
+    A broken block would make the image unreadable; their orientation is stored elsewhere.
     """
-    return _AVIF_METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
+    return _METADATA.sub(rb"\1free", data) if data[4:8] == b"ftyp" else data
 
 
 def as_subject(name: str) -> str:

@@ -27,6 +27,7 @@ from tests.support.bad_images import (
     Builder,
     chunk,
     exif,
+    heic,
     linear_grey_profile,
     photo,
     plain,
@@ -132,7 +133,7 @@ def test_what_came_is_named() -> None:
     expected = {
         "html": "a web page",
         "svg": "an SVG drawing",
-        "heic": "a HEIC photo",
+        "heic": "unusual HEIC file",
         "pdf": "a PDF document",
         "text": "got text",
         "truncated PNG": "incomplete or unusual PNG file",
@@ -190,6 +191,8 @@ SEEDS = [
     saved(photo(), "WEBP", exif=exif(8)),
     saved(photo().convert("RGBA"), "WEBP", lossless=True),
     saved(photo(), "AVIF"),
+    heic("turned"),
+    heic("transparent"),
 ]
 MUTATION = st.tuples(
     st.sampled_from(["set", "insert", "delete", "cut"]),

