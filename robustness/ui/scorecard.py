@@ -34,7 +34,8 @@ from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results, stages
 from robustness.ui.work.long_work import Measuring
 
-STUDY, SAME, INDIVIDUAL = "Study settings", "Same strength", "Individual strengths"
+STUDY, SAME, INDIVIDUAL = "study", "same", "individual"
+_MODES = {STUDY: "Study settings", SAME: "Same strength", INDIVIDUAL: "Individual strengths"}
 _RENAMED = {"one dial": SAME, "each its own": INDIVIDUAL}
 """Modes in links of earlier versions."""
 
@@ -43,7 +44,7 @@ def study_conditions_input() -> tuple[Condition, ...]:
     """The study's ten conditions: at its settings, at one strength, or at individual strengths."""
     if (said := st.query_params.get("mode")) in _RENAMED:
         st.session_state["mode"] = st.query_params["mode"] = _RENAMED[said]
-    mode = one_of("Strength of the ten perturbations", (STUDY, SAME, INDIVIDUAL), "mode")
+    mode = one_of("Strength of the ten perturbations", _MODES, "mode")
     if mode == SAME:
         values = [round(0.05 * step, 2) for step in range(1, 21)]
         dial = components.choice(

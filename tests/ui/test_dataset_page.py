@@ -238,6 +238,20 @@ def test_an_open_run_tells_what_it_found_and_lists_what_it_could_not_read(saved:
     assert "seed 4" in texts(app)
 
 
+def test_a_link_with_the_title_of_an_unfinished_run_opens_it(saved: str) -> None:
+    """The browser sends the title that it shows, which changes when a run ends; 0.13 linked it."""
+    app = run(PAGE, run=saved)
+    title = app.selectbox(key="chosen run").options[0]
+    earlier = run(PAGE, run=f"{title}, unfinished")
+    assert not earlier.exception
+    assert earlier.query_params["run"] == saved
+    assert earlier.selectbox(key="chosen run").value == saved
+    choice = app.selectbox(key="chosen run")
+    choice.options.append(f"{title}, unfinished")  # as a browser that has not seen the end
+    choice.set_value(f"{title}, unfinished").run()
+    assert app.query_params["run"] == saved
+
+
 @pytest.mark.parametrize("name", ["../made", "<b>x</b>", "a\0b"], ids=ascii)
 def test_a_run_that_is_not_there_gets_a_sentence(saved: str, name: str) -> None:
     app = run(PAGE, run=name)

@@ -70,7 +70,25 @@ def test_a_link_calls_a_model_by_its_name_or_as_the_page_does(link: str) -> None
     assert chosen.value == ["SqueezeNet", "EfficientNetLite0"]
     assert "EfficientNet-Lite0" in chosen.options
     assert "EfficientNetLite0" not in chosen.options
-    assert app.query_params["models"] == ["SqueezeNet 1.1", "EfficientNet-Lite0"]
+    assert app.query_params["models"] == ["SqueezeNet", "EfficientNetLite0"]
+
+
+@pytest.mark.parametrize(
+    ("said", "chosen"), [("settled", "settled"), ("Best is certain", "settled"), ("worst", "all")]
+)
+def test_a_link_gets_the_id_of_a_choice_and_may_hold_its_label(said: str, chosen: str) -> None:
+    app = run(ROOT / "pages" / "dataset.py", models="SqueezeNet", until=said)
+    assert not app.exception
+    control = app.segmented_control(key="until")
+    assert control.value == chosen
+    assert app.query_params.get("until", "all") == chosen
+    assert bool([text for text in app.warning if "until" in text.value]) is (said == "worst")
+    control.set_value("ordered").run()
+    assert app.query_params["until"] == "ordered"
+    app.query_params["until"] = "settled"  # as Back has it
+    assert app.run().segmented_control(key="until").value == "settled"
+    app.query_params.pop("until")
+    assert app.run().segmented_control(key="until").value == "all"
 
 
 def test_the_methods_open_with_a_glossary_that_has_every_metric() -> None:
@@ -109,14 +127,14 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
             assert escape(record.label) in text
     assert "SqueezeNet 1.1: consistency" in headline(app)
     assert "DenseNet121" in text  # the published figures stand there whatever was run
-    dial = app.segmented_control(key="mode").set_value("Same strength").run()
+    dial = app.segmented_control(key="mode").set_value("same").run()
     assert not dial.exception
     dial.query_params["dial"] = "0.05"
     weak = dial.run()
     spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
     (expected,) = summarise(list(evaluate(spec, [sample("coffee")])))
     assert f"consistency {expected['consistency']:.0%}" in headline(weak)
-    own = weak.segmented_control(key="mode").set_value("Individual strengths").run()
+    own = weak.segmented_control(key="mode").set_value("individual").run()
     assert not own.exception
     assert own.session_state["own_rotation"] == 0.5
     sliders = [shown["label"] for shown in components(own, "choice")]
@@ -124,11 +142,11 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     assert sliders == study, "in its order, also where a phone has them below each other"
 
 
-@pytest.mark.parametrize("mode", ["one dial", "Same strength"])
+@pytest.mark.parametrize("mode", ["one dial", "Same strength", "same"])
 def test_links_keep_the_mode_of_the_scorecard(mode: str) -> None:
     """Also those of versions that called it otherwise."""
     app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet", mode=mode)
-    assert app.segmented_control(key="mode").value == "Same strength"
+    assert app.segmented_control(key="mode").value == "same"
     assert not app.exception
 
 

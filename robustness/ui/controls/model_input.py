@@ -19,9 +19,8 @@ from robustness.models.weights.ready import (
 )
 from robustness.perturbations import MAX_SEED
 from robustness.ui.controls.downloads import download_button
-from robustness.ui.server.streamlit_internals import correct_link
 from robustness.ui.session import access
-from robustness.ui.session.inputs import keep, restore
+from robustness.ui.session.inputs import keep, keep_in_link, restore
 from robustness.ui.session.sentences import sentence
 
 
@@ -57,18 +56,16 @@ def _model_input() -> tuple[str, ...]:
         st.stop()
     default = list(models.default_names())
     texts = _texts()
-    _take_names_of_the_link(texts, ready)
     _say_what_the_link_cannot_have(states, texts)
-    restore("models", default, texts.__getitem__)
+    restore("models", default)
+    keep_in_link("models", {name: texts[name] for name in ready}, default, warns=False)
     chosen = st.multiselect(
         "Models",
         ready,
-        default=default,
         format_func=texts.__getitem__,
         key="models",
         on_change=st.session_state.pop,
         args=("refused models", None),
-        bind="query-params",
         placeholder="Choose at least one model",
     )
     keep("models", chosen)
@@ -87,7 +84,7 @@ def _model_input() -> tuple[str, ...]:
 
 
 def _texts() -> Mapping[str, str]:
-    """Each model's text in the list and in the link: its label.
+    """Each model's text in the list, and in links of 0.13: its label.
 
     Its name instead, if another model has that label as its label or name.
     """
@@ -96,19 +93,6 @@ def _texts() -> Mapping[str, str]:
         record.name: record.label if said[record.label] == 1 else record.name
         for record in models.REGISTRY
     }
-
-
-def _take_names_of_the_link(texts: Mapping[str, str], ready: Sequence[str]) -> None:
-    """Select the models that the link gives by name, as stories and the command line do.
-
-    The control reads and writes labels, so a name comes from a link that was just opened.
-    """
-    asked = st.query_params.get_all("models")
-    called = [texts.get(name, name) for name in asked]
-    if called == asked or not correct_link("models", called):
-        return
-    if named := [name for name in ready if texts[name] in called]:
-        st.session_state["models"] = named
 
 
 def _say_what_the_link_cannot_have(

@@ -27,7 +27,7 @@ from robustness.statistics.criteria import MARGIN, OTHERS
 from robustness.ui.dataset import cases
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.session import access
-from robustness.ui.session.inputs import forget_unless
+from robustness.ui.session.inputs import forget_unless, keep_in_link
 from robustness.ui.session.run_link import baseline_id, last_written, runs_folder
 from robustness.ui.session.sentences import sentence
 from robustness.ui.shown import blocks, results, thumbnails
@@ -144,17 +144,13 @@ def _shots(
 def _two(found: Figures) -> str:
     """Draw how two models differ; return the images to show that one of them alone fails on."""
     names = [entry["model"] for entry in found.summary]
-    picked = [
-        st.selectbox(
-            label,
-            names,
-            index=place,
-            format_func=models.label,
-            key=f"compare_{label.lower()}",
-            bind="query-params",
-        )
-        for place, label in enumerate(("Model", "Against"))
-    ]
+    labels = {name: models.label(name) for name in names}
+    picked = []
+    for label, first in zip(("Model", "Against"), names, strict=False):
+        key = f"compare_{label.lower()}"
+        forget_unless(labels, key)
+        keep_in_link(key, labels, first)
+        picked.append(st.selectbox(label, names, format_func=labels.__getitem__, key=key))
     if picked[0] == picked[1]:
         st.caption("Choose two models.")
         return ""
@@ -168,8 +164,8 @@ def _two(found: Figures) -> str:
         for one, other in (picked, picked[::-1])
     }
     forget_unless(options, "alone")
-    shown = options.__getitem__
-    return st.pills("Images", options, format_func=shown, key="alone", bind="query-params") or ""
+    keep_in_link("alone", options, None)
+    return st.pills("Images", options, format_func=options.__getitem__, key="alone") or ""
 
 
 def _criteria_input(run: Opened, found: Figures) -> OwnCriteria:

@@ -28,7 +28,7 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.dataset.uploads import upload
 from robustness.ui.session import access
-from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.session.inputs import keep_in_link, listed, one_of
 
 BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
 OWN_CHOICE = "own"
@@ -93,12 +93,13 @@ def request_input() -> Request | None:
             "once the best model or the order is certain, often after a tenth of the work. It does "
             "not say how each model fares under every perturbation.",
         )
+        labels = {name: REMEDIES[name].label for name in REMEDIES.names}
+        keep_in_link("tried_remedies", labels, [])
         remedies = st.multiselect(
             "Remedies",
-            REMEDIES.names,
-            format_func=lambda name: REMEDIES[name].label,
+            list(labels),
+            format_func=labels.__getitem__,
             key="tried_remedies",
-            bind="query-params",
             placeholder="None; choose what may help",
             help="Each is tried on every image under every perturbation, without training. The run "
             "says what it gains, what it costs on originals, and how long it takes.",
@@ -184,13 +185,13 @@ def _conditions_input() -> tuple[Condition, ...]:
         st.caption("Each at the study's setting.")
         return suite_conditions(STUDY_SUITE)
     if suite == OWN_CHOICE:
+        labels = {record.name: record.label for record in REGISTRY}
+        keep_in_link("dataset_perturbations", labels, ["gaussian_blur", "fog"])
         names: Sequence[str] = st.multiselect(
             "Which",
-            REGISTRY.names,
-            default=["gaussian_blur", "fog"],
-            format_func=lambda name: REGISTRY[name].label,
+            list(labels),
+            format_func=labels.__getitem__,
             key="dataset_perturbations",
-            bind="query-params",
             placeholder="Choose at least one perturbation",
         )
         strengths = st.pills(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -10,11 +10,13 @@ import streamlit as st
 from robustness import models, runs
 from robustness.base.pace import duration
 from robustness.base.text import counted, plain
-from robustness.runs import Listed, Manifest, jobs
+from robustness.runs import Manifest, jobs
 from robustness.ui.frame.page import fragment
 from robustness.ui.session.run_link import RUN, last_written, runs_folder, show_what_is_no_run
 from robustness.ui.session.sentences import without_folders
 from robustness.ui.work import jobs as under_way
+
+_UNFINISHED = ", unfinished"
 
 
 class Opened:
@@ -35,13 +37,13 @@ def saved_run() -> Opened | None:
     """The open run, if any, below the choice of runs."""
     folder = runs_folder()
     entries = runs.listing(folder)
-    known = [entry.folder.name for entry in entries if entry.manifest is not None]
-    asked = st.query_params.get(RUN)
+    titles = {e.folder.name: _title(e.title, e.manifest) for e in entries if e.manifest is not None}
+    asked = _linked(titles)
     show_what_is_no_run(entries)
-    if known:
-        _choice(entries, known, asked)
+    if titles:
+        _choice(titles, asked)
     if asked is None:
-        if known:
+        if titles:
             st.info("Choose a run to see its results.", icon=":material/ads_click:")
         return None
     opened = _opened(str(folder), asked, last_written(folder, asked))
@@ -49,25 +51,37 @@ def saved_run() -> Opened | None:
     return opened
 
 
-def _choice(entries: Sequence[Listed], known: Sequence[str], asked: str | None) -> None:
-    titles = {e.folder.name: _title(e.title, e.manifest) for e in entries if e.manifest is not None}
+def _linked(titles: Mapping[str, str]) -> str | None:
+    """The id of the run in the link, in which 0.13 wrote a run's title where that had changed."""
+    asked = st.query_params.get(RUN)
+    if asked is None or asked in titles:
+        return asked
+    title = asked.removesuffix(_UNFINISHED)
+    found = next((n for n, t in titles.items() if t.removesuffix(_UNFINISHED) == title), None)
+    if found is not None:
+        st.query_params[RUN] = asked = found
+    return asked
+
+
+def _choice(titles: Mapping[str, str], asked: str | None) -> None:
     # The link decides, so that whatever set it, a finished run or a click, is what is shown.
     st.session_state["chosen run"] = asked if asked in titles else None
     st.selectbox(
         "Run",
-        known,
+        list(titles),
         index=None,
         format_func=titles.__getitem__,
         key="chosen run",
         on_change=_open_chosen,
-        placeholder=f"{counted(len(known), 'run')} in the folder",
+        args=(titles,),
+        placeholder=f"{counted(len(titles), 'run')} in the folder",
         label_visibility="collapsed",
     )
 
 
 def _title(title: str, manifest: Manifest) -> str:
     # Without the number of images done: it grows while this list stays.
-    state = "" if manifest.status == runs.FINISHED else ", unfinished"
+    state = "" if manifest.status == runs.FINISHED else _UNFINISHED
     return (
         f"{title}, {counted(manifest.dataset.pictures, 'image')}, "
         f"{counted(len(manifest.spec.models), 'model')}, "
@@ -76,11 +90,11 @@ def _title(title: str, manifest: Manifest) -> str:
     )
 
 
-def _open_chosen() -> None:
+def _open_chosen(titles: Mapping[str, str]) -> None:
     chosen = st.session_state["chosen run"]
     if chosen is None:
         st.query_params.pop(RUN, None)
-    else:
+    elif chosen in titles:  # the browser may send the title that a run had before it ended
         st.query_params[RUN] = chosen
 
 

@@ -105,21 +105,6 @@ def forget_files(given: object) -> None:
             manager.remove_file(context.session_id, file.file_id)
 
 
-def correct_link(key: str, value: str | list[str]) -> bool:
-    """Replace the value of the bound control ``key`` in the link; False outside of a script.
-
-    ``st.query_params`` refuses a key that a control is bound to.
-    """
-    context = get_script_run_ctx()
-    if context is None:
-        return False
-    with context.session_state.query_params() as known:
-        kind = "string_value" if isinstance(value, str) else "string_array_value"
-        known.set_corrected_value(key, value, kind)
-        known.set_initial_query_params_from_current()
-    return True
-
-
 def restore_link() -> None:
     """After the browser's Back or Forward, restores what Streamlit dropped from the link.
 

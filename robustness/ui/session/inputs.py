@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from robustness.base.text import plain
 from robustness.perturbations import REGISTRY
-from robustness.ui.server.streamlit_internals import correct_link, restore_link
+from robustness.ui.server.streamlit_internals import restore_link
 
 Options = Mapping[str, str] | Sequence[str]
 """Choices: names with their texts, or names that are their own texts."""
@@ -27,14 +27,16 @@ def one_of(
 ) -> str:
     """Draw ``options`` as buttons and return the chosen one, by default ``first``."""
     texts = _texts(options, key)
+    first = first or next(iter(texts))
+    if in_link:
+        keep_in_link(key, texts, first)
     return st.segmented_control(
         label,
         list(texts),
-        default=first or next(iter(texts)),
+        default=None if key in st.session_state else first,
         required=True,
         format_func=texts.__getitem__,
         key=key,
-        bind="query-params" if in_link else None,
         label_visibility="visible" if shows_label else "collapsed",
         help=help,
     )
@@ -43,37 +45,48 @@ def one_of(
 def listed(label: str, options: Options, key: str, first: str | None = None) -> str:
     """Like ``one_of``, as a drop-down list."""
     texts = _texts(options, key)
-    names = list(texts)
-    return st.selectbox(
-        label,
-        names,
-        index=names.index(first) if first else 0,
-        format_func=texts.__getitem__,
-        key=key,
-        bind="query-params",
-    )
+    keep_in_link(key, texts, first or next(iter(texts), None))
+    return st.selectbox(label, list(texts), format_func=texts.__getitem__, key=key)
 
 
 def _texts(options: Options, key: str) -> Mapping[str, str]:
     forget_unless(options, key)
-    texts = options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
-    _take_link(texts, key)
-    return texts
+    return options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
 
 
-def _take_link(texts: Mapping[str, str], key: str) -> None:
-    """Let the link name an option as commands do, and say so if it names none.
+def keep_in_link(
+    key: str,
+    texts: Mapping[str, str],
+    first: str | Sequence[str] | None,
+    *,
+    warns: bool = True,
+) -> None:
+    """Keep the control ``key`` and the link in step; called right before the control is drawn.
 
-    Streamlit knows options by their texts, and drops others without a word.
+    The link holds the names of options, the keys of ``texts``; links of earlier versions hold
+    texts. ``first`` is chosen without a link: a list where several can be. What the link names and
+    ``texts`` lack is ignored, with a warning.
     """
-    asked = st.query_params.get(key)
-    if not asked or asked in texts.values() or key in st.session_state:
-        return
-    if asked not in texts:
-        said = f"{key}={asked} in the link is none of the choices here; it is ignored."
-        st.warning(plain(said), icon=":material/link_off:")
-    elif correct_link(key, texts[asked]):
-        st.session_state[key] = asked
+    state, seen = st.session_state, f"{key} in link"
+    said = st.query_params.get_all(key)
+    several = isinstance(first, list)
+    if key not in state or said != state.get(seen):
+        by_text = {text: name for name, text in texts.items()}
+        names = [text if text in texts else by_text.get(text) for text in said]
+        known = [name for name in names if name is not None]
+        unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]
+        if unknown and warns and said != state.get(seen):
+            told = f"{key}={unknown[0]} in the link is none of the choices here; it is ignored."
+            st.warning(plain(told), icon=":material/link_off:")
+        if several:
+            state[key] = known if known or said == [""] else first
+        else:
+            state[key] = known[-1] if known else first
+    value = state[key]
+    wanted = [] if value in (first, None) else (list(value) or [""]) if several else [str(value)]
+    if wanted != said:
+        st.query_params.update({key: wanted})  # an empty list removes the key
+    state[seen] = wanted
 
 
 def forget_unless(options: Iterable[str], key: str) -> None:
@@ -97,12 +110,11 @@ def arrive(page: str) -> None:
     restore_link()
 
 
-def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:
+def restore(key: str, default: Any) -> None:
     """Give the control ``key`` the value that it had on the previous page.
 
     Called right before the control is drawn. Streamlit forgets a control when its page is left,
     and drops from the link what another page's control had bound. A value in the link wins.
-    ``text`` is how the control shows a value, or each of several values.
     """
     kept = st.session_state.get(f"kept {key}")
     if kept is None or kept == default or key in st.query_params:
@@ -112,7 +124,7 @@ def restore(key: str, default: Any, text: Callable[[Any], str] = str) -> None:
     st.session_state[key] = kept
     several = isinstance(kept, Sequence) and not isinstance(kept, str)
     # Streamlit does not write a first value to the link.
-    st.query_params[key] = [text(value) for value in kept] if several else text(kept)
+    st.query_params[key] = list(kept) if several else str(kept)
 
 
 def keep(key: str, value: Any) -> None:
