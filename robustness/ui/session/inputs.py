@@ -30,16 +30,17 @@ def one_of(
     first = first or next(iter(texts))
     if in_link:
         keep_in_link(key, texts, first)
-    return st.segmented_control(
+    chosen: str | None = st.segmented_control(
         label,
         list(texts),
-        default=None if key in st.session_state else first,
+        default=None if in_link else first,  # else the session has it
         required=True,
         format_func=texts.__getitem__,
         key=key,
         label_visibility="visible" if shows_label else "collapsed",
         help=help,
     )
+    return chosen or first
 
 
 def listed(label: str, options: Options, key: str, first: str | None = None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from robustness import runs
 from robustness.perturbations import REGISTRY, apply
@@ -99,17 +99,19 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     np.testing.assert_array_equal(pixels(page, 0), to_uint8(study_image(photo.read_bytes())))
 
 
+def payload(name: str, data: bytes) -> FilePayload:
+    return {"name": name, "mimeType": f"image/{name[-3:]}", "buffer": data}
+
+
 def test_an_upload_after_a_refused_one_has_its_own_verdicts(browser: Browser, address: str) -> None:
     """Several times: which of two drawings the browser mounts last is a matter of chance."""
     page = settled(visit(browser, f"{address}/?sample=chelsea&models=SqueezeNet"))
     cat, choose = page.locator(".rb-below").inner_text(), page.locator("input[type=file]").first
     for place in range(4):
-        text = {"name": "bad.jpg", "mimeType": "image/jpeg", "buffer": b"text"}
-        choose.set_input_files(text)
+        choose.set_input_files(payload("bad.jpg", b"text"))
         expect(page.get_by_text("is not an image")).to_be_visible()
         settled(page)
-        photo = {"name": f"{place}.png", "mimeType": "image/png"}
-        choose.set_input_files({**photo, "buffer": sample_bytes("motorcycle")})
+        choose.set_input_files(payload(f"{place}.png", sample_bytes("motorcycle")))
         expect(page.get_by_text(f"Showing {place}.png")).to_be_visible()
         settled(page)
         expect(page.locator(".rb-card").first).to_contain_text("moped")
@@ -124,9 +126,9 @@ def test_a_refused_file_stands_behind_the_accepted_one(browser: Browser, address
     page = visit(browser, f"{address}/scorecard?sample=chelsea&models=SqueezeNet")
     expect(page.locator(HEADLINE)).to_contain_text("chelsea")
     expect(page.locator(AT_REST)).to_be_visible()
-    bad = [{"name": f"{x}.txt", "mimeType": "text/plain", "buffer": b"x"} for x in range(6)]
-    good = {"name": "good.png", "mimeType": "image/png", "buffer": sample_bytes("rocket")}
-    page.locator("input[type=file]").first.set_input_files([*bad, good])
+    files = [payload(f"{place}.txt", b"x") for place in range(6)]
+    files.append(payload("good.png", sample_bytes("rocket")))
+    page.locator("input[type=file]").first.set_input_files(files)
     expect(page.locator(HEADLINE)).to_contain_text("good.png")
     chip = page.get_by_test_id("stFileChip").filter(has_text="good.png").bounding_box()
     box = page.get_by_test_id("stFileUploaderDropzone").first.bounding_box()
