@@ -89,6 +89,9 @@ def test_a_link_gets_the_id_of_a_choice_and_may_hold_its_label(said: str, chosen
     assert app.run().segmented_control(key="until").value == "settled"
     app.query_params.pop("until")
     assert app.run().segmented_control(key="until").value == "all"
+    app.query_params["until"] = "settled"  # the browser does not have the last link yet
+    app.segmented_control(key="until").set_value("ordered").run()
+    assert app.query_params["until"] == app.segmented_control(key="until").value == "ordered"
 
 
 def test_the_methods_open_with_a_glossary_that_has_every_metric() -> None:

@@ -68,15 +68,19 @@ def keep_in_link(
     texts. ``first`` is chosen without a link: a list where several can be. What the link names and
     ``texts`` lack is ignored, with a warning.
     """
-    state, seen = st.session_state, f"{key} in link"
-    said = st.query_params.get_all(key)
+    state, last = st.session_state, f"{key} in link"
+    page, said = state.get("page"), st.query_params.get_all(key)
+    last_page, last_said, last_value = state.get(last, (None, None, None))
     several = isinstance(first, list)
-    if key not in state or said != state.get(seen):
+    # Another page's control has the same key, but not the same value. A choice made before the
+    # browser has the link of the last one comes with that outdated link.
+    is_new = key not in state or page != last_page
+    if is_new or (said != last_said and state[key] == last_value):
         by_text = {text: name for name, text in texts.items()}
         names = [text if text in texts else by_text.get(text) for text in said]
         known = [name for name in names if name is not None]
         unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]
-        if unknown and warns and said != state.get(seen):
+        if unknown and warns and said != last_said:
             told = f"{key}={unknown[0]} in the link is none of the choices here; it is ignored."
             st.warning(plain(told), icon=":material/link_off:")
         if several:
@@ -87,7 +91,7 @@ def keep_in_link(
     wanted = [] if value in (first, None) else (list(value) or [""]) if several else [str(value)]
     if wanted != said:
         st.query_params.update({key: wanted})  # an empty list removes the key
-    state[seen] = wanted
+    state[last] = page, wanted, value
 
 
 def forget_unless(options: Iterable[str], key: str) -> None:

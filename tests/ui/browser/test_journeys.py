@@ -150,6 +150,10 @@ def test_the_scorecard_is_one_click_away_with_the_same_picture_and_models(
     for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
         assert part in page.url
     expect(page.locator(AT_REST)).to_be_visible()
+    for mode in ("Individual strengths", "Same strength"):
+        page.get_by_role("radio", name=mode).click()
+        expect(page).to_have_url(re.compile(f"mode={mode.split()[0].lower()}"))
+        expect(page.locator(AT_REST)).to_be_visible()
     reached = page.url
     page.go_back()
     expect(page.locator(HEADLINE)).to_contain_text("the model is")

@@ -1,27 +1,24 @@
-// One entry per page in the browser's history, so that Back leads to the previous page.
+// One entry per page in the browser's history, so that Back leads to the previous page; a choice in
+// a control adds none.
 
 const PAGE_LINKS = "[data-testid=stPageLink] a[href]";
 const GIVE_UP_MS = 30000;
 
 // Streamlit adds several while it changes the page: one of this page with the new query, and one per
 // value of a control there. All but the first replace the previous entry until the page has arrived.
+let pushed = null; // whether the first was added; null while no page is on its way
 let stop = () => {};
 
 function oneEntry(link) {
   stop();
   const { pathname } = link;
   const began = performance.now();
-  let pushed = false;
+  pushed = false;
   let rested = 0;
-  history.pushState = (...given) => {
-    if (pushed) return history.replaceState(...given);
-    pushed = true;
-    return History.prototype.pushState.apply(history, given);
-  };
   stop = () => {
     clearInterval(looking);
     removeEventListener("popstate", stop);
-    delete history.pushState;
+    pushed = null;
   };
   const look = () => {
     const app = document.querySelector("[data-testid=stApp]");
@@ -32,6 +29,22 @@ function oneEntry(link) {
   const looking = setInterval(look, 200);
   addEventListener("popstate", stop);
 }
+
+// Whether the link changes only in what controls on the page hold, each under its key.
+function isChoice(address) {
+  const link = new URL(address, location.href);
+  const before = new URLSearchParams(location.search);
+  const names = new Set([...before.keys(), ...link.searchParams.keys()]);
+  const same = (name) => `${before.getAll(name)}` === `${link.searchParams.getAll(name)}`;
+  const control = (name) => document.querySelector(`.st-key-${CSS.escape(name)}`);
+  return link.pathname === location.pathname && [...names].every((name) => same(name) || control(name));
+}
+
+history.pushState = (state, title, address) => {
+  if (pushed ?? isChoice(address)) return history.replaceState(state, title, address);
+  if (pushed === false) pushed = true;
+  return History.prototype.pushState.call(history, state, title, address);
+};
 
 // Streamlit links to the first page by its query alone, which a new tab reads as the page it is on.
 function complete(event) {
