@@ -436,7 +436,7 @@ def test_an_unfinished_run_is_reported_with_a_mark(
     assert main.main(["report", str(folder), "--to", str(tmp_path / "a.md")]) == 0
     assert "is not finished (41 of 90 images)" in capsys.readouterr().err
     text = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert "> Unfinished run: 41 of 90 images are done" in text
+    assert "> Unfinished run: 41 of 90 images" in text
 
 
 def test_bad_input_ends_in_a_sentence_and_leaves_nothing(
