@@ -8,11 +8,11 @@ threads were still spinning; in turns as here they took as long as among their o
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import statistics
 from collections.abc import Iterator
 from functools import partial
+from itertools import filterfalse
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from benchmarks import onnx_speed
 from benchmarks.study_networks import random_classifier, study_graph
 from benchmarks.timing import in_turns_ms
 from robustness import models
-from robustness.models import ModelRecord, Preset
+from robustness.models import ModelRecord
 from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
+from robustness.models.weights.ready import lacks_package
 
 CALLS_A_TURN = {1: 4, 11: 2}
 """By batch size; a pass of many images lasts too long for the others' threads to matter."""
@@ -41,7 +42,7 @@ def measure(turns: int = 5) -> Iterator[dict[str, Any]]:
     tf = tensorflow()
     matrix = tf.random.normal((MATRIX_SIDE, MATRIX_SIDE))
     product = tf.function(lambda: tf.matmul(matrix, matrix))
-    for record in filter(_can_be_built, models.REGISTRY):
+    for record in filterfalse(lacks_package, models.REGISTRY):
         classifier = random_classifier(record.name)
         graph = study_graph(record.name)
         reference = TensorFlowPass(graph)
@@ -67,13 +68,8 @@ def measure(turns: int = 5) -> Iterator[dict[str, Any]]:
             }
 
 
-def _can_be_built(record: ModelRecord) -> bool:
-    weights = record.weights
-    return not isinstance(weights, Preset) or bool(importlib.util.find_spec(weights.requires[0]))
-
-
 def _operations(record: ModelRecord, network: Any) -> int | None:
-    return None if isinstance(record.weights, Preset) else 2 * multiply_adds(network)
+    return None if record.weights.requires else 2 * multiply_adds(network)
 
 
 def multiply_adds(network: Any) -> int:

@@ -8,12 +8,13 @@ from typing import Any
 from unittest.mock import patch
 
 from robustness import models
-from robustness.models import Classifier, Preset, WeightsState
+from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.in_tensorflow.transformers import rewire
 from robustness.models.model_record import Stages
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)
@@ -39,8 +40,8 @@ def _network(record: models.ModelRecord) -> tuple[Any, Stages]:
         return load_network(record)
     keras().utils.set_random_seed(0)
     network = record.build()
-    if isinstance(record.weights, Preset):
-        network = record.weights.rewire(network)
+    if record.weights.requires:
+        network = rewire(network)
     return network, record.stages
 
 

@@ -22,6 +22,7 @@ from robustness import models
 from robustness.base import settings
 from robustness.models import memory
 from robustness.models.own import user_models
+from robustness.models.weights.sources import published_file
 from robustness.pictures import samples
 from robustness.pictures.fitting import study_image
 from robustness.ui.session import access
@@ -157,7 +158,7 @@ def photographs() -> NDArray[np.float32]:
     return np.stack([study_image(samples.sample_bytes(name)) for name in samples.REGISTRY.names])
 
 
-def save_official(network: Any, path: Path) -> models.PublishedFile:
+def save_official(network: Any, path: Path) -> models.Weights:
     """Writes the weights in the layout of Keras' official files; returns what to expect of it."""
     import h5py
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
@@ -167,7 +168,7 @@ def save_official(network: Any, path: Path) -> models.PublishedFile:
         save_weights_to_hdf5_group(file, network)
     with path.open("rb") as stream:
         md5 = hashlib.file_digest(stream, "md5").hexdigest()
-    return models.PublishedFile(f"http://127.0.0.1/{path.name}", path.stat().st_size, f"md5:{md5}")
+    return published_file(f"http://127.0.0.1/{path.name}", path.stat().st_size, f"md5:{md5}")
 
 
 def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.ModelRecord:

@@ -17,7 +17,6 @@ import pytest
 
 from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.base.registry import Registry
-from robustness.models import PackagedFile, Preset, PublishedFile
 from robustness.pictures import samples
 from tests.support import shards
 from tests.support.places import PAGES, ROOT
@@ -334,16 +333,14 @@ def test_a_model_record_is_complete(record: models.ModelRecord) -> None:
     assert len({name for name, _ in record.stages}) == len(record.stages) >= 5
     assert len(record.labels().names) == 1000
     weights = record.weights
-    if isinstance(weights, PublishedFile):
-        assert re.fullmatch(r"https://\S+\.h5", weights.url)
+    assert all((weights.source, weights.name, weights.remedy))
+    if not weights.files:
         assert re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", weights.digest)
+        assert re.fullmatch(r"https://\S+\.h5", weights.url) or (weights.size and not weights.url)
         assert weights.size is None or weights.size > 10**6
-    elif isinstance(weights, PackagedFile):
-        assert re.fullmatch(r"[0-9a-f]{64}", weights.sha256)
-        assert weights.size > 10**6
     else:
-        assert isinstance(weights, Preset)
-        assert re.fullmatch(r"keras/\w+/keras/\w+/\d+", weights.handle)
+        assert re.search(r"/models/keras/\w+/keras/\w+/\d+/download/$", weights.url)
+        assert weights.requires
         package, file = weights.requires
         assert OPTIONAL[package] == file.replace(".txt", ".in")
 
@@ -461,8 +458,7 @@ def test_what_is_imported_is_required_and_what_is_required_is_used() -> None:
 
 def carriers() -> set[str]:
     """What is required because it has a model's weights in it."""
-    files = (r.weights for r in models.REGISTRY if isinstance(r.weights, PackagedFile))
-    return {file.requirement for file in files} - {""}
+    return {record.weights.requirement for record in models.REGISTRY} - {""}
 
 
 def test_carriers_are_pinned_to_the_version_whose_hash_is_known() -> None:

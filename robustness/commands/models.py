@@ -79,9 +79,7 @@ def models_command(options: argparse.Namespace) -> None:
                     "engine": engine_text(record),
                     "source": record.weights.source,
                     "digest": models.digest(record) if state.ready else None,
-                    "licence": licence_told(record.weights.path)
-                    if isinstance(record.weights, models.UserFile)
-                    else "",
+                    "licence": licence_told(own.path) if (own := record.weights.own) else "",
                     "limits": list(limits(record)),
                     "weights_bytes": size(record),
                     "published": asdict(record.published),
@@ -136,8 +134,7 @@ def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
     from robustness import models
     from robustness.models.weights.download import downloadable
 
-    kinds = models.PublishedFile | models.Preset
-    offered = [record for record in models.REGISTRY if isinstance(record.weights, kinds)]
+    offered = [record for record in models.REGISTRY if record.weights.url]
     if bool(options.names) == bool(options.group):
         options.refuse(
             "expected either names or --group; "
@@ -145,7 +142,7 @@ def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
         )
     if options.group:
         return [r for r in offered if options.group in ("all", r.group)]
-    return [downloadable(name)[0] for name in dict.fromkeys(options.names)]
+    return [downloadable(name) for name in dict.fromkeys(options.names)]
 
 
 def _shown(name: str) -> Callable[[int, int], None]:

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics
+from robustness.base import settings
 from robustness.base.disk import write_whole
 from robustness.metrics import features as feature_metrics
 from robustness.metrics.features import RESCALED, rescaled
 from robustness.models import Classifier
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.weights.places import product_cache
 from robustness.perturbations import Images
 from robustness.pictures import fitting, samples
 from robustness.pictures.eight_bits import round_to_grid
@@ -118,7 +118,7 @@ class _Kept:
             return None
         asked = (self._kind, classifier.key, _measure(), *samples.REGISTRY)
         name = hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
-        return product_cache() / "floors" / f"{name}.json"
+        return settings.cache_folder() / "floors" / f"{name}.json"
 
 
 def _floors(kept: Any, stages: Sequence[str]) -> Floors:

@@ -70,5 +70,6 @@ APART = Apart()
 
 def convert_apart(record: ModelRecord, side: int) -> None:
     """As ``Apart.convert`` of this process; at once where nothing is to be converted."""
-    if chosen().engine == OPENVINO and not getattr(record.weights, "kind", ""):
+    own = record.weights.own
+    if chosen().engine == OPENVINO and not (own and own.kind):
         APART.convert(record, side)

@@ -30,7 +30,7 @@ from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.graphs import as_graph
 from robustness.models.python_models.kinds import opened_reference
-from robustness.models.python_models.record import PythonModel
+from robustness.models.python_models.record import PythonCall
 from robustness.models.weights.ready import digest, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 
@@ -84,10 +84,10 @@ class Loaded:
             graphs.append(record.name)
             return _graph(record, side)
 
-        file = record.weights
-        if isinstance(file, PythonModel):
-            return self._built_of_code(key, record, file)
-        if isinstance(file, UserFile) and is_graph_file(file.path):
+        file = record.weights.own
+        if file and file.call:
+            return self._built_of_code(key, record, file, file.call)
+        if file and is_graph_file(file.path):
             save = partial(examine, record, file, side)
             by_openvino = file_pass(record, weights, side, choice.precision, save)
             forward = as_deployed(file, use_of(record, file, side), by_openvino)
@@ -104,22 +104,24 @@ class Loaded:
             unfolded=_unfolded(record, forward, side),
         )
 
-    def _built_of_code(self, key: Key, record: ModelRecord, model: PythonModel) -> Classifier:
+    def _built_of_code(
+        self, key: Key, record: ModelRecord, file: UserFile, call: PythonCall
+    ) -> Classifier:
         """The classifier of a model in Python: of the graph it is exported to, or of its calls."""
         _, side, weights, choice = key
-        ask = model.ask
-        if model.reference:
-            found = opened_reference(record, model)
+        kind = file.kind
+        if call.reference:
+            model = opened_reference(record, file.path, call)
 
             def load(exported: ModelRecord) -> Classifier:
                 own = exported.name, side, digest(exported), choice
                 return self._built(own, exported, side)
 
-            built = as_graph(record, found, load)
+            built = as_graph(record, model, load)
             if isinstance(built, Classifier):
                 return built
-            ask, model = found.ask, replace(model, kind=found.kind, limit=built)
-        forward = FunctionPass(record, model, ask, side)
+            kind, call = model.kind, replace(call, ask=model.ask, limit=built)
+        forward = FunctionPass(record, kind, call, side)
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         return Classifier(record, forward, lambda: forward.network(record.label), side, name)
 
@@ -226,8 +228,8 @@ def _unfolded(record: ModelRecord, forward: ForwardPass, side: int) -> Callable[
     """What makes the model in OpenVINO with its batch normalisations, if it runs there."""
     if not isinstance(forward, OpenVinoPass):
         return None
-    file = record.weights
-    if isinstance(file, UserFile) and is_graph_file(file.path):
+    file = record.weights.own
+    if file and is_graph_file(file.path):
         return lambda: forward.model
 
     def made() -> Any:
@@ -254,13 +256,13 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
 
 def engine_text(record: ModelRecord) -> str:
     """What runs the passes of ``record``, for people; why not OpenVINO, where that refused it."""
-    choice, file = chosen(), record.weights
-    if isinstance(file, PythonModel):
+    choice, file = chosen(), record.weights.own
+    if file and file.call:
         return f"Python, {file.kind}"
     sides = STUDY_SIDE, record.input_size
     converted = conversion(record, digest(record), *sides) if state(record).ready else None
     refusal = converted.refusal if converted else ""
-    if isinstance(file, UserFile) and is_graph_file(file.path):
+    if file and is_graph_file(file.path):
         by = ONNXRUNTIME if refusal else runtime(file.path, file.runtime)
         return {TFLITE_RUNTIME: "TensorFlow Lite"}.get(by, by or "OpenVINO")
     if choice.engine == TENSORFLOW:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -14,6 +14,7 @@ from robustness.base.registry import Registry
 from robustness.base.text import visible
 from robustness.models import elsewhere
 from robustness.models.labels import Labels, imagenet
+from robustness.models.python_models.record import PythonCall
 from robustness.pictures.fitting import DEFAULT_FIT, Framing
 
 STUDY = "study"
@@ -36,108 +37,15 @@ class Normalisation:
 
 
 @dataclass(frozen=True)
-class PublishedFile:
-    """A weight file on a public host.
-
-    ``size`` is in bytes, None where it was never published. ``digest`` is the published hash:
-    ``md5:`` or ``sha256:`` and hexadecimal digits.
-    """
-
-    url: str
-    size: int | None
-    digest: str
-
-    @property
-    def name(self) -> str:
-        """What the file is called wherever it lies."""
-        return self.url.rsplit("/", 1)[1]
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, for people."""
-        return self.url
-
-
-@dataclass(frozen=True)
-class PackagedFile:
-    """A weight file inside an installed Python package; the package's code is never run.
-
-    ``requirement`` pins that package; it is empty for a file that the dashboard itself brings.
-    ``size`` is in bytes. ``read`` turns the verified bytes into arrays by Keras layer name.
-    ``converted_from`` is the SHA-256 of a published file with the same arrays in another format:
-    saved runs identify the weights by it.
-    """
-
-    package: str
-    path: str
-    requirement: str
-    size: int
-    sha256: str
-    read: Callable[[bytes], LayerWeights]
-    converted_from: str = ""
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{self.sha256}"
-
-    @property
-    def source(self) -> str:
-        """What brings it, for people."""
-        return f"pip install {self.requirement}" if self.requirement else "part of the dashboard"
-
-    @property
-    def remedy(self) -> str:
-        """What to do about a damaged file, as the end of a sentence."""
-        if self.requirement:
-            return f"run 'pip install --force-reinstall --no-deps {self.requirement}'"
-        return "fetch the dashboard's own files again"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A KerasHub preset: a folder of ``files`` on a public host.
-
-    ``handle`` is owner/model/framework/name/version on Kaggle, ``url`` the address of a file there.
-    No hash of them is published beforehand: the host's own is checked on arrival, and a list of
-    SHA-256 sums is kept beside them and checked before use. ``load(network, folder)`` sets the
-    weights of what the record's ``build`` returned; ``rewire`` turns that into a functional model
-    that has the layers of the record's ``stages``. ``requires`` is the optional package it takes,
-    and the requirements file that brings it.
-    """
-
-    handle: str
-    files: tuple[str, ...]
-    load: Callable[[Any, Path], None]
-    rewire: Callable[[Any], Any]
-    requires: tuple[str, str]
-
-    digest: ClassVar[str] = ""  # none was published
-    size: ClassVar[int | None] = None
-
-    @property
-    def name(self) -> str:
-        """What the folder is called wherever it lies."""
-        return self.handle.split("/")[-2]
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, for people."""
-        return self.url("").removesuffix("/download/")
-
-    def url(self, file: str) -> str:
-        return f"https://www.kaggle.com/api/v1/models/{self.handle}/download/{file}"
-
-
-@dataclass(frozen=True)
 class UserFile:
-    """A whole model of the user's on this machine.
+    """A whole model of the user's on this machine, and how to read its output.
 
-    A ``.keras`` file, a SavedModel folder, or a file of ``file_formats.kinds.FORMATS``. ``output``
-    is ``probabilities`` or ``logits``. ``features`` are the layers whose outputs are compared,
-    shallow to deep; empty where they are to be chosen. ``runtime`` is one of
-    ``file_formats.kinds.RUNTIMES``, or empty: then quantised files are asked by their own.
-    ``kind`` says which network in Python it was made of, if any; ``content`` is the digest of
-    what it holds, where its bytes are not always the same.
+    ``path`` is a ``.keras`` file, a SavedModel folder, a file of ``file_formats.kinds.FORMATS``, or
+    the source of a model that Python calls as ``call`` says. ``output`` is ``probabilities`` or
+    ``logits``. ``features`` are the layers whose outputs are compared, shallow to deep; empty where
+    they are to be chosen. ``runtime`` is one of ``file_formats.kinds.RUNTIMES``, or empty: then
+    quantised files are asked by their own. ``kind`` says which network in Python it was made of,
+    if any; ``content`` is the digest of what it holds, where its bytes are not always the same.
     """
 
     path: Path
@@ -146,21 +54,55 @@ class UserFile:
     runtime: str = ""
     kind: str = ""
     content: str = ""
-
-    digest: ClassVar[str] = ""  # as above
-
-    @property
-    def source(self) -> str:
-        """Where it lies, for people."""
-        return str(self.path)
+    call: PythonCall | None = None
 
     @property
     def variant(self) -> str:
         """What tells its answers from those of others with the same file; part of its digest."""
-        return self.kind
+        call = self.call
+        return f"{self.kind} {call.reference} {call.options.version}" if call else self.kind
 
 
-Weights = PublishedFile | PackagedFile | Preset | UserFile
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a model: where they come from, how they are checked, and how they are read.
+
+    ``source`` is where they come from, for people; ``name`` is what the file or folder is called
+    wherever it is. ``paths()`` are the paths to search, in order; downloads go to the last.
+    ``load(record, path)`` returns the network of ``record`` with the weights at ``path``, and its
+    stages. ``digest`` is the published hash: ``md5:`` or ``sha256:`` and hexadecimal digits. It is
+    empty where none was published: then a download checks the host's own, and writes a list of
+    SHA-256 sums into the folder, which is checked before use. ``size`` is in bytes, None where it
+    was never published. A folder has ``files``, a single file none. ``url`` is the address of the
+    file or folder; weights without one are not downloaded. ``remedy`` says what to do about a
+    damaged file, as the end of a sentence. ``requirement`` pins the package that brings the file;
+    ``requires`` is an optional package that reading takes, and its requirements file.
+    ``identity`` is the digest that saved runs know them by, if that is another. ``own`` is set for
+    a model of the user's.
+    """
+
+    source: str
+    name: str
+    paths: Callable[[], tuple[Path, ...]]
+    load: Callable[[ModelRecord, Path], tuple[Any, Stages]]
+    digest: str = ""
+    size: int | None = None
+    files: tuple[str, ...] = ()
+    url: str = ""
+    remedy: str = ""
+    requirement: str = ""
+    requires: tuple[str, str] | None = None
+    identity: str = ""
+    own: UserFile | None = None
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names of all its files."""
+        return self.files or (self.name,)
+
+    def address(self, file: str) -> str:
+        """The address of the file called ``file``."""
+        return self.url + file if self.files else self.url
 
 
 @dataclass(frozen=True)

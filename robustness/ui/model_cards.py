@@ -10,10 +10,8 @@ from robustness import models
 from robustness.base.access import Action
 from robustness.base.text import plain
 from robustness.models.loaded import engine_text
-from robustness.models.model_record import UserFile
 from robustness.models.own import beside, entry
 from robustness.models.own.limits import limits
-from robustness.models.weights.places import all_places
 from robustness.models.weights.ready import (
     NOT_DOWNLOADED,
     lacks_package,
@@ -61,8 +59,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
     text, facts = state_text(record, state), _facts(record)
     good = None if text == NOT_DOWNLOADED else state.ready
     st.html(html("weights", label=record.label, good=good, state=text, facts=facts))
-    fetched = isinstance(record.weights, models.PublishedFile | models.Preset)
-    if not state.ready and (state.path or not fetched or lacks_package(record)):
+    if not state.ready and (state.path or not record.weights.url or lacks_package(record)):
         st.caption(plain(state.reason))
     for limit in limits(record):
         st.caption(plain(limit))
@@ -89,15 +86,15 @@ def _facts(record: models.ModelRecord) -> str:
 def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
     weights = record.weights
     rows = [("Source", weights.source)]
-    if isinstance(weights, UserFile):
+    if weights.own:
         rows.append(("Digest", _short_digest(record) if state.path else "none"))
-        rows.append(("Licence", beside.licence_told(weights.path) or "not stated"))
+        rows.append(("Licence", beside.licence_told(weights.own.path) or "not stated"))
     else:
         rows.append(("Published hash", weights.digest or "none"))
     if state.path is not None:
         rows.append(("Found at", str(state.path)))
     else:
-        rows.append(("Searched at", "\n".join(map(str, all_places(record)))))
+        rows.append(("Searched at", "\n".join(map(str, weights.paths()))))
     published = record.published
     if published.source:
         rows.append(("Source of accuracy", published.source))

@@ -9,12 +9,11 @@ import pytest
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.commands import main
-from robustness.models.model_record import PublishedFile
-from robustness.models.weights.places import places, product_cache
+from robustness.models.weights.sources import published_file
 from tests.support.pages import run
 from tests.support.places import ROOT
 
-FILE = PublishedFile("https://example.org/a/weights.h5", 10, "md5:0")
+FILE = published_file("https://example.org/a/weights.h5", 10, "md5:0")
 
 
 @pytest.fixture
@@ -53,8 +52,8 @@ def test_a_relative_path_is_relative_to_its_file(
     (folder / "etc" / "mine.toml").write_text('weights_dir = "w"\ncache = "/somewhere"\n')
     monkeypatch.setenv("ROBUSTNESS_CONFIG", "etc/mine.toml")
     assert settings.value(settings.WEIGHTS_DIR) == folder / "etc" / "w"
-    assert product_cache() == Path("/somewhere")
-    assert places(FILE)[0] == folder / "etc" / "w" / "weights.h5"
+    assert settings.cache_folder() == Path("/somewhere")
+    assert FILE.paths()[0] == folder / "etc" / "w" / "weights.h5"
     secrets(folder, '[robustness]\nmodels = "m.toml"\n')
     assert settings.value(settings.MODELS) == folder / ".streamlit" / "m.toml"
     monkeypatch.setenv("ROBUSTNESS_MODELS", "here.toml")

@@ -15,11 +15,11 @@ from robustness import models
 from robustness.base.errors import ExplanationError
 from robustness.models.explain import heat_maps
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
-from robustness.models.in_tensorflow.transformers import Transformer
+from robustness.models.in_tensorflow.transformers import Transformer, rewire
 from robustness.models.labels import Labels
 from robustness.models.own import user_models
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
-from tests.support.transformer_oracle import needs_hub, normalised, preset, randomise
+from tests.support.transformer_oracle import needs_hub, normalised, randomise
 from tests.support.user_models import DIGITS, describe, small_network
 
 # Keras' reader of its own format.
@@ -131,7 +131,7 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
     keras().utils.set_random_seed(1)
     small = Transformer("DeiT", heads=3, width=48, normalisation=record.normalisation, blocks=2)
     stages = tuple(stage for stage in record.stages if stage[0] in ("block1", "head"))
-    record = replace(record, weights=small.preset(preset(record).handle), stages=stages)
+    record = replace(record, weights=small.preset("keras/deit/keras/small/1"), stages=stages)
     task = small.build()
     prepared = normalised(record, images)
     randomise(task, prepared)
@@ -155,7 +155,7 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
         for values in (read, tape.gradient(total, read))
     )
     expected = upsampled(weighed(patches, slopes), 224)
-    classifier = models.Classifier.of(record, preset(record).rewire(task), record.stages)
+    classifier = models.Classifier.of(record, rewire(task), record.stages)
     found = heat_maps(classifier, images, classes)
     assert found.cells == (14, 14)
     assert (expected.max((1, 2)) > 0).all()

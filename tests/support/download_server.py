@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from robustness import models
-from robustness.models.weights.places import keras_cache, product_cache
+from robustness.base import settings
+from robustness.models.weights.sources import keras_cache, published_file
 from tests.conftest import register
 
 CONTENT = hashlib.sha256(b"weights").digest() * 10_000 + b"end"  # ten chunks, the last one short
@@ -164,7 +167,7 @@ def running(server: ThreadingHTTPServer) -> Iterator[None]:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Serves small files in place of two models' weights; every cache is empty."""
     other_machine(monkeypatch, tmp_path / "caches")
-    monkeypatch.setattr("robustness.models.weights.fetch.BACKOFF_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _: time.sleep(0.01)))
     server = Server()
     for name in (FIRST, SECOND):
         serve_published(monkeypatch, server, name, CONTENT)
@@ -187,9 +190,9 @@ def serve_published(
 ) -> models.ModelRecord:
     """Has ``server`` hold ``content`` as the published file of the model ``name``."""
     record = models.REGISTRY[name]
-    filename = record.weights.name if isinstance(record.weights, models.PublishedFile) else ""
+    filename = record.weights.name
     server.files[f"/official/{filename}"] = content
-    file = models.PublishedFile(
+    file = published_file(
         url=f"{server.url}/official/{filename}",
         size=len(content),
         digest=f"md5:{hashlib.md5(content).hexdigest()}",
@@ -198,9 +201,7 @@ def serve_published(
 
 
 def final_path(name: str = FIRST) -> Path:
-    weights = models.REGISTRY[name].weights
-    assert isinstance(weights, models.PublishedFile)
-    return keras_cache() / weights.name
+    return keras_cache() / models.REGISTRY[name].weights.name
 
 
 def part_path(name: str = FIRST) -> Path:
@@ -210,7 +211,7 @@ def part_path(name: str = FIRST) -> Path:
 
 def files_left() -> list[str]:
     """The names of all files in the caches."""
-    folders = (keras_cache(), product_cache())
+    folders = (keras_cache(), settings.cache_folder())
     return sorted(p.name for folder in folders for p in folder.rglob("*") if p.is_file())
 
 

@@ -14,14 +14,13 @@ from scipy.special import erf, softmax
 from robustness import models
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.in_tensorflow.transformers import Transformer
-from robustness.models.model_record import Preset
 
 Floats = NDArray[Any]
 
 needs_hub = pytest.mark.skipif(
     importlib.util.find_spec("keras_hub") is None, reason="the optional keras-hub is not installed"
 )
-TRANSFORMERS = [r for r in models.REGISTRY if isinstance(r.weights, Preset)]
+TRANSFORMERS = [r for r in models.REGISTRY if r.weights.requires]
 EPSILON = 1e-12
 """Of the checkpoints that KerasHub converted; its own default is another."""
 
@@ -31,11 +30,6 @@ def hub() -> Any:
     import keras_hub  # type: ignore[import-untyped]
 
     return keras_hub
-
-
-def preset(record: models.ModelRecord) -> Preset:
-    assert isinstance(record.weights, Preset)
-    return record.weights
 
 
 def normalised(record: models.ModelRecord, images: Floats) -> Floats:

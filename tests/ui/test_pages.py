@@ -113,7 +113,6 @@ def test_missing_models_are_shown_with_size_and_a_download(
     assert "VGG16" in text
     assert "553 MB" in text
     record = models.REGISTRY["EfficientNetB0"]
-    assert isinstance(record.weights, models.PublishedFile)
     nowhere = replace(record.weights, url=f"http://127.0.0.1:9/{record.weights.name}")
     register(monkeypatch, replace(record, weights=nowhere))
     app.button(key="download_EfficientNetB0").click().run()

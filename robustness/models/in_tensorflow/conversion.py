@@ -12,7 +12,7 @@ from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.openvino_core import first_line
 from robustness.models.inference.openvino_pass import OpenVinoPass
-from robustness.models.model_record import ModelRecord, Stages, UserFile
+from robustness.models.model_record import ModelRecord, Stages
 
 TOLERANCE = 1e-4
 """Largest accepted difference of a probability. In float32 both differ by less than 1e-6; a network
@@ -68,4 +68,4 @@ def unfolded(record: ModelRecord, network: Any, stages: Stages, side: int) -> An
 
 def _has_functions(graph: StudyGraph) -> bool:
     """Whether its variables may be inside functions, as in a SavedModel."""
-    return isinstance(graph.record.weights, UserFile)
+    return graph.record.weights.own is not None

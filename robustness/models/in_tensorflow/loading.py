@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from robustness.base.errors import NotInspectedError, WeightsError
 from robustness.models.in_tensorflow.user_network import open_user_network
-from robustness.models.model_record import ModelRecord, PackagedFile, Preset, Stages, UserFile
+from robustness.models.model_record import LayerWeights, ModelRecord, Stages, UserFile
 from robustness.models.weights.ready import mark_unusable, require, verified_bytes
 
 
@@ -18,35 +19,56 @@ def load_network(record: ModelRecord) -> tuple[Any, Stages]:
     Raises ``WeightsError`` if weights are missing, damaged or do not fit.
     """
     path = require(record)  # before the seconds that TensorFlow takes to import
-    weights = record.weights
-    if isinstance(weights, UserFile):
-        try:
-            return open_user_network(record, weights)
-        except NotInspectedError:
-            raise
-        except WeightsError as error:
-            problem = f"{record.name}: {error}"
-            mark_unusable(record, problem)
-            raise WeightsError(problem) from error
+    return record.weights.load(record, path)
+
+
+def load_keras_file(record: ModelRecord, path: Path) -> tuple[Any, Stages]:
+    """As ``load_network``, of a file in Keras' HDF5 layout."""
     network = record.build()
-    if isinstance(weights, PackagedFile):
-        by_layer = weights.read(verified_bytes(weights, path))
-        for layer in network.layers:
-            if layer.weights:
-                layer.set_weights(by_layer[layer.name])
-    elif isinstance(weights, Preset):
-        _fill(record, path, lambda: weights.load(network, path))
-        network = weights.rewire(network)
-    else:
-        _fill(record, path, lambda: network.load_weights(str(path)))
+    with _fitting(record, path):
+        network.load_weights(str(path))
     return network, record.stages
 
 
-def _fill(record: ModelRecord, path: Path, load: Callable[[], None]) -> None:
+def load_arrays(
+    read: Callable[[bytes], LayerWeights], record: ModelRecord, path: Path
+) -> tuple[Any, Stages]:
+    """As ``load_network``, of a file whose bytes ``read`` turns into arrays."""
+    by_layer = read(verified_bytes(record.weights, path))
+    network = record.build()
+    for layer in network.layers:
+        if layer.weights:
+            layer.set_weights(by_layer[layer.name])
+    return network, record.stages
+
+
+def load_folder(
+    load: Callable[[Any, Path], Any], record: ModelRecord, path: Path
+) -> tuple[Any, Stages]:
+    """As ``load_network``, of a folder that ``load`` reads into what ``build`` returned."""
+    network = record.build()
+    with _fitting(record, path):
+        return load(network, path), record.stages
+
+
+def load_user_network(file: UserFile, record: ModelRecord, _: Path) -> tuple[Any, Stages]:
+    """As ``load_network``, of a whole model of the user's."""
     try:
-        load()
+        return open_user_network(record, file)
+    except NotInspectedError:
+        raise
+    except WeightsError as error:
+        problem = f"{record.name}: {error}"
+        mark_unusable(record, problem)
+        raise WeightsError(problem) from error
+
+
+@contextmanager
+def _fitting(record: ModelRecord, path: Path) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, OSError, KeyError) as error:
         raise WeightsError(
             f"The weight file {path} does not fit {record.name} ({type(error).__name__}): "
-            "delete it and download it again."
+            f"{record.weights.remedy}."
         ) from error

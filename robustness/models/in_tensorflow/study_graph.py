@@ -14,7 +14,7 @@ from robustness.models.in_tensorflow.folding import (
 from robustness.models.in_tensorflow.gradients import Gradients, logits
 from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
-from robustness.models.model_record import ModelRecord, Normalisation, Stages, UserFile
+from robustness.models.model_record import ModelRecord, Normalisation, Stages
 from robustness.models.preparation import factors, resizing
 from robustness.pictures.fitting import STUDY_SIDE
 
@@ -47,7 +47,7 @@ class StudyGraph:
         self.folded = folded
         if not folded:
             network = fuse_batch_normalisation(network)
-        elif not isinstance(record.weights, UserFile):  # which may contain any layer
+        elif not record.weights.own:  # which may contain any layer
             network = fold_batch_normalisation(network)
         outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
         self.model = keras().Model(network.inputs, [network.output, *outputs])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 from robustness.base.errors import WeightsError
 from robustness.models.in_tensorflow.internals import all_layers
 from robustness.models.in_tensorflow.runtime import keras
-from robustness.models.model_record import Normalisation, Preset
+from robustness.models.model_record import Normalisation, Weights
+from robustness.models.weights import sources
 
 SIDE, PATCH, CLASSES = 224, 16, 1000
 """Shared by all: pixels of the input and of a patch, and ImageNet classes."""
@@ -83,42 +83,37 @@ class Transformer:
         classifier = getattr(models, f"{self.family}ImageClassifier")
         return classifier(backbone=backbone, num_classes=CLASSES, compile=False)
 
-    def preset(self, handle: str) -> Preset:
+    def preset(self, handle: str) -> Weights:
         """The preset at ``handle`` that holds weights of this architecture."""
-        return Preset(
-            handle=handle,
-            files=(CONFIG, TASK, BACKBONE_WEIGHTS, HEAD_WEIGHTS),
-            load=partial(_load, self),
-            rewire=partial(_rewire, self.family.lower()),
-            requires=("keras_hub", "requirements-hub.txt"),
-        )
+        files = (CONFIG, TASK, BACKBONE_WEIGHTS, HEAD_WEIGHTS)
+        return sources.preset(handle, files, self.load, ("keras_hub", "requirements-hub.txt"))
+
+    def load(self, network: Any, folder: Path) -> Any:
+        """Sets the weights of ``network``, as built, from the preset in ``folder``; rewires it.
+
+        Raises ``WeightsError`` if the preset's configurations differ from this architecture, and
+        ``ValueError``, ``OSError`` or ``KeyError`` when its weights do not fit.
+        """
+        backbone, task = _read(folder / CONFIG), _read(folder / TASK)
+        fault = _fault(self, backbone, task)
+        if fault:
+            raise WeightsError(
+                f"The preset in {folder} is not the published one ({fault}), so it is not used: "
+                "delete it and download it again."
+            )
+        for weight in network.weights:  # Keras only warns of some layers that a file lacks
+            weight.assign(np.full(weight.shape, np.nan, np.float32))
+        network.backbone.load_weights(str(folder / BACKBONE_WEIGHTS))
+        network.load_task_weights(str(folder / HEAD_WEIGHTS))  # the rest: the head alone
+        if any(np.isnan(weight.numpy()).any() for weight in network.weights):
+            raise ValueError("the files lack weights")
+        for layer in all_layers(network.backbone):
+            if isinstance(layer, keras().layers.LayerNormalization):
+                layer.epsilon = backbone["config"].get("layer_norm_epsilon", layer.epsilon)
+        return rewire(network)
 
 
-def _load(transformer: Transformer, network: Any, folder: Path) -> None:
-    """Sets the weights of ``network`` from the preset in ``folder``.
-
-    Raises ``WeightsError`` if its configurations differ from ``transformer``, and
-    ``ValueError``, ``OSError`` or ``KeyError`` when its weights do not fit.
-    """
-    backbone, task = _read(folder / CONFIG), _read(folder / TASK)
-    fault = _fault(transformer, backbone, task)
-    if fault:
-        raise WeightsError(
-            f"The preset in {folder} is not the published one ({fault}), so it is not used: "
-            "delete it and download it again."
-        )
-    for weight in network.weights:  # Keras only warns of some layers that a file lacks
-        weight.assign(np.full(weight.shape, np.nan, np.float32))
-    network.backbone.load_weights(str(folder / BACKBONE_WEIGHTS))
-    network.load_task_weights(str(folder / HEAD_WEIGHTS))  # the rest: the head alone
-    if any(np.isnan(weight.numpy()).any() for weight in network.weights):
-        raise ValueError("the files lack weights")
-    for layer in all_layers(network.backbone):
-        if isinstance(layer, keras().layers.LayerNormalization):
-            layer.epsilon = backbone["config"].get("layer_norm_epsilon", layer.epsilon)
-
-
-def _rewire(family: str, network: Any) -> Any:
+def rewire(network: Any) -> Any:
     """Rebuilds ``network`` layer by layer with the layers of ``STAGES``; outputs probabilities.
 
     KerasHub's encoder hides the outputs of its blocks. At a stage, the class token is split from
@@ -126,6 +121,7 @@ def _rewire(family: str, network: Any) -> Any:
     output. The last block has two parts, around ``READ_TOKENS``.
     """
     k = keras()
+    family = type(network).__name__.removesuffix("ImageClassifier").lower()
 
     class TokensOf(k.layers.Layer):  # type: ignore[name-defined]
         """An encoder block without the attention scores that DeiT's block returns, too."""

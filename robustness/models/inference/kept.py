@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from robustness.base import settings
 from robustness.base.disk import TEMPORARY, alone, put_whole, write_whole
 from robustness.base.validation import kept_json
 from robustness.models.in_tensorflow.conversion import RefusalError, convert
@@ -31,7 +32,6 @@ from robustness.models.inference.openvino_core import core
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights.digests import file_digest, fresh_digest
-from robustness.models.weights.places import product_cache
 
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16
@@ -194,7 +194,7 @@ def place(record: ModelRecord, weights: str, side: int) -> Path:
         *(record.labels().key, _maker()),
     )
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:_KEY_DIGITS]
-    return product_cache() / "digests" / f"{record.name}-{side}-{key}.json"
+    return settings.cache_folder() / "digests" / f"{record.name}-{side}-{key}.json"
 
 
 def network_of(file: Path) -> Path:

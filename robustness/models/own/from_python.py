@@ -19,7 +19,7 @@ from robustness.models.classifier import Classifier
 from robustness.models.graph_files.study_model import Use
 from robustness.models.in_tensorflow.user_network import SIGMOID, are_logits, is_distribution
 from robustness.models.loaded import LOADED
-from robustness.models.model_record import OWN, REGISTRY, ModelRecord
+from robustness.models.model_record import OWN, REGISTRY, ModelRecord, UserFile
 from robustness.models.own import package, user_models
 from robustness.models.own.beside import normalisation_told
 from robustness.models.own.label_files import check_names, labels_of
@@ -44,8 +44,9 @@ from robustness.models.python_models.graphs import as_graph, new_folder, source_
 from robustness.models.python_models.in_process import ADDED
 from robustness.models.python_models.kinds import opened
 from robustness.models.python_models.live_model import LiveModel
-from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonModel
+from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonCall
 from robustness.models.python_models.steadiness import warn_if_unsteady
+from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE
 
 _WHERE = Path("add_model")
@@ -202,16 +203,9 @@ def _of_model(
             stacklevel=4,
         )
     source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")
-    python = PythonModel(
-        path=source,
-        output=_output_of(record),
-        features=(),
-        kind=model.kind,
-        ask=model.ask,
-        limit=found,
-        calls=calls,
-    )
-    return replace(record, weights=python)
+    call = PythonCall(ask=model.ask, limit=found, options=calls)
+    file = UserFile(source, _output_of(record), (), kind=model.kind, call=call)
+    return replace(record, weights=user_file(file))
 
 
 def _output_of(record: ModelRecord) -> str:

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from robustness.models.file_formats.kinds import BY_OPENVINO, is_graph_file, is_quantised
 from robustness.models.inference.kept import Conversion, conversion
 from robustness.models.labels import imagenet
-from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.python_models.record import PythonModel
+from robustness.models.model_record import ModelRecord
 from robustness.models.weights.ready import digest, state
 from robustness.pictures.fitting import STUDY_SIDE, Framing
 
 
 def limits(record: ModelRecord) -> Iterator[str]:
     """Yield the limits of ``record``, each a sentence or two; none of a built-in model."""
-    file = record.weights
-    if not isinstance(file, UserFile):
+    file = record.weights.own
+    if file is None:
         return
     if record.input_shape:
         yield (
@@ -33,7 +32,7 @@ def limits(record: ModelRecord) -> Iterator[str]:
             'Not measured as deployed: its description says runtime = "openvino", which rounds '
             "differently."
         )
-    if isinstance(file, PythonModel):
+    if file.call:
         yield (
             "Called as a function: no feature similarities and no heat maps, and Square is the "
             "only attack. Keras and torch networks have no such limits if they can be exported."

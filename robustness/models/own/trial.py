@@ -27,7 +27,6 @@ from robustness.models.model_record import (
     IMAGENET_PICTURES,
     ModelRecord,
     Normalisation,
-    UserFile,
 )
 from robustness.models.own.user_models import NORMALISATIONS
 from robustness.models.preparation import factors
@@ -151,8 +150,8 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
 
 
 def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
-    file, side = record.weights, side or record.input_size
-    if not isinstance(file, UserFile) or not is_graph_file(file.path):
+    file, side = record.weights.own, side or record.input_size
+    if file is None or not is_graph_file(file.path):
         network, stages = load_network(record)
         return pass_of(StudyGraph(record, network, stages, side=side))
     with tempfile.TemporaryDirectory() as folder:
@@ -179,8 +178,8 @@ def difference(record: ModelRecord, images: Floats) -> Difference | None:
 
     None if OpenVINO runs it, or cannot read it.
     """
-    file = record.weights
-    if not isinstance(file, UserFile) or not runtime(file.path, file.runtime):
+    file = record.weights.own
+    if file is None or not runtime(file.path, file.runtime):
         return None
     theirs = _pass(record)
     ours = theirs.by_openvino if isinstance(theirs, NativePass) else None

@@ -39,8 +39,9 @@ from robustness.models.model_record import (
 )
 from robustness.models.own.label_files import labels_of
 from robustness.models.python_models.in_process import ADDED
-from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonModel
+from robustness.models.python_models.record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
 from robustness.models.python_models.references import source_of
+from robustness.models.weights.sources import user_file
 
 DEFAULT_FILE = "models.toml"
 
@@ -263,20 +264,15 @@ class Description(Calls):
             raise RefusedError(f"expected {min(called)} with a function only")
         return self
 
-    def weights(self, folder: Path) -> UserFile:
+    def file(self, folder: Path) -> UserFile:
         """The model; its module is looked for in ``folder``, too."""
         features = () if self.features == "auto" else tuple(dict.fromkeys(self.features))
         if self.path:
             return UserFile(self.path, self.output, features, self.runtime)
         reference = self.function or ""
-        return PythonModel(
-            source_of(reference, folder),
-            self.output,
-            features,
-            reference=reference,
-            folder=folder,
-            calls=self.options,
-        )
+        call = PythonCall(reference, folder, options=self.options)
+        path = source_of(reference, folder)
+        return UserFile(path, self.output, features, kind=FUNCTION, call=call)
 
 
 REQUIRED = ("path", "labels", "input_size", "normalisation")
@@ -291,7 +287,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     title = name if table.title is None else table.title.strip()
     if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
         raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
-    weights = table.weights(file.parent)
+    model = table.file(file.parent)
     size = table.input_size
     shape = size if isinstance(size, tuple) else (size, size)
     return ModelRecord(
@@ -305,7 +301,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         input_shape=None if shape[0] == shape[1] else shape,
         normalisation=table.normalisation,
         stages=(),
-        weights=weights,
+        weights=user_file(model),
         build=_not_built,
         fit=table.fit,
         labels=imagenet if table.labels == "imagenet" else partial(labels_of, table.labels),

@@ -15,9 +15,9 @@ from robustness.models.graph_files.study_model import Use
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.user_network import is_distribution
 from robustness.models.inference.forward_pass import Floats
-from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.python_models.calls import Ask, Caller
-from robustness.models.python_models.record import PythonModel
+from robustness.models.model_record import ModelRecord
+from robustness.models.python_models.calls import Caller
+from robustness.models.python_models.record import PythonCall
 from robustness.models.python_models.steadiness import warn_if_unsteady
 from robustness.pictures.picture import image_digest
 
@@ -28,26 +28,26 @@ class FunctionPass:
     exact = False
     stages: tuple[str, ...] = (STAGE,)
 
-    def __init__(self, record: ModelRecord, model: PythonModel, ask: Ask, side: int) -> None:
+    def __init__(self, record: ModelRecord, kind: str, call: PythonCall, side: int) -> None:
         """Call the function on two images and check its answers.
 
         Raises ``WeightsError`` if there are none. A function that ``models.toml`` names gets a
         warning if they change; one of this process got it when it was added.
         """
-        self.engine = f"Python, {model.kind}"
+        self.engine = f"Python, {kind}"
         self._record = record
-        self._limit = model.limit
+        self._limit = call.limit
         self._use = use_of_answers(record, side)
         check = partial(problem, self._use)
-        self._caller = Caller(ask, model.calls, check)
+        self._caller = Caller(call.ask, call.options, check)
         images = trial_images(side)
         try:
             answers = self._answers(images)
         except AnswerError as error:
             raise WeightsError(str(error)) from error
-        if model.reference:
+        if call.reference:
             pixels = as_shown(images, self._use)
-            warn_if_unsteady(record.name, ask, model.calls, check, pixels, answers)
+            warn_if_unsteady(record.name, call.ask, call.options, check, pixels, answers)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         """Raise ``AnswerError`` if an image has no answer; answers of the others are cached."""
@@ -85,8 +85,9 @@ class FunctionPass:
 
 def use_of_answers(record: ModelRecord, side: int) -> Use:
     """How to read answers of the model of ``record`` to study images of ``side``."""
-    assert isinstance(record.weights, UserFile), "a model of the user's"
-    return use_of(record, record.weights, side)
+    file = record.weights.own
+    assert file, "a model of the user's"
+    return use_of(record, file, side)
 
 
 def as_shown(images: Floats, use: Use) -> Floats:

@@ -20,6 +20,7 @@ from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import Floats, as_array
 from robustness.models.python_models.function_pass import as_shown, use_of_answers
 from robustness.models.python_models.live_model import LiveModel
+from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -47,13 +48,13 @@ def as_graph(
     """
     if model.export is None:
         return model.limit
-    weights = record.weights
-    assert isinstance(weights, UserFile), "a model of the user's"
+    own = record.weights.own
+    assert own, "a model of the user's"
     try:
         path = model.export(new_folder(), record.shape)
         content = model.content() if model.content else ""
-        file = UserFile(path, weights.output, weights.features, "", model.kind, content)
-        classifier = load(replace(record, weights=file))
+        file = UserFile(path, own.output, own.features, "", model.kind, content)
+        classifier = load(replace(record, weights=user_file(file)))
     except Exception as error:  # an exporter raises anything
         text = " ".join(str(error).split())[:300].removesuffix(".")
         told = text if isinstance(error, RobustnessError) else f"{type(error).__name__}: {text}"

@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError, RobustnessError, WeightsError
 from robustness.models.model_record import ModelRecord
 from robustness.models.python_models.calls import as_array
 from robustness.models.python_models.live_model import LiveModel
-from robustness.models.python_models.record import FUNCTION, PythonModel
+from robustness.models.python_models.record import FUNCTION, PythonCall
 from robustness.models.python_models.references import imported
 
 KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
@@ -39,10 +39,10 @@ def opened(what: Any) -> LiveModel:
     )
 
 
-def opened_reference(record: ModelRecord, model: PythonModel) -> LiveModel:
+def opened_reference(record: ModelRecord, source: Path, call: PythonCall) -> LiveModel:
     """The model that ``module:name`` names; raises ``WeightsError`` where there is none."""
     try:
-        return opened(imported(model.reference, model.path, model.folder))
+        return opened(imported(call.reference, source, call.folder))
     except RobustnessError as error:
         raise WeightsError(f"{record.name}: {error}") from error
 

@@ -1,12 +1,10 @@
-"""The record of a model called through Python, and the limits of its calls."""
+"""How a model is called through Python, and the limits of its calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-
-from robustness.models.model_record import UserFile
 
 FUNCTION = "function"
 
@@ -35,26 +33,16 @@ CALL_KEYS = tuple(option.name for option in fields(CallOptions))
 
 
 @dataclass(frozen=True)
-class PythonModel(UserFile):
-    """A model called through Python.
+class PythonCall:
+    """How a model is called through Python.
 
-    ``path`` is the file with its source. ``reference`` is ``module:name``, which is imported, from
-    ``folder`` if need be, when the model is loaded; it is empty for an object of this process,
-    which ``ask`` calls. ``limit`` says why its graph cannot be had, as a clause.
+    ``reference`` is ``module:name``, which is imported, from ``folder`` if need be, when the model
+    is loaded; it is empty for an object of this process, which ``ask`` calls. ``limit`` says why
+    its graph cannot be had, as a clause.
     """
 
-    kind: str = FUNCTION
     reference: str = ""
     folder: Path = Path()
     ask: Any = field(default=None, compare=False)
     limit: str = "a function shows no graph"
-    calls: CallOptions = CallOptions()
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, for people."""
-        return self.reference or f"a {self.kind} of this process"
-
-    @property
-    def variant(self) -> str:
-        return f"{self.kind} {self.reference} {self.calls.version}"
+    options: CallOptions = CallOptions()

@@ -13,19 +13,10 @@ from robustness.base import settings
 from robustness.base.disk import alone, occupied, write_whole
 from robustness.base.errors import DownloadError, UnknownNameError
 from robustness.base.text import in_bytes
-from robustness.models.model_record import (
-    REGISTRY,
-    ModelRecord,
-    Preset,
-    PublishedFile,
-    UserFile,
-)
+from robustness.models.model_record import REGISTRY, ModelRecord, Weights
 from robustness.models.weights.digests import SUMS, file_digest, fresh_digest, sums, sums_text
-from robustness.models.weights.fetch import SourceError
-from robustness.models.weights.meter import Meter, Progress
-from robustness.models.weights.places import places
+from robustness.models.weights.fetch import Hosts, Meter, Progress, SourceError
 from robustness.models.weights.ready import fault, find_whole, size, size_text
-from robustness.models.weights.sources import Sources
 
 TIMEOUT_SECONDS = 20.0
 """Longest wait for the next bytes, not for the whole file; the setting ``download_timeout``."""
@@ -51,9 +42,9 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     Raises ``UnknownNameError`` for a model without a downloadable file, ``ParameterError`` for a
     setting that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
     """
-    record, weights = downloadable(name)
-    preset = isinstance(weights, Preset)
-    target = places(weights)[-1] if to is None else to / weights.name
+    record = downloadable(name)
+    weights = record.weights
+    target = weights.paths()[-1] if to is None else to / weights.name
     if not fault(weights, target):
         return target
     present = find_whole(weights)
@@ -62,8 +53,8 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     expected = size(record) or 0
     meter = Meter(progress, expected)
     timeout = settings.value(settings.DOWNLOAD_TIMEOUT) or TIMEOUT_SECONDS
-    sources = Sources(weights, math.ceil(1.5 * (expected or 1 << 30)), meter, timeout)
-    get = sources.get if present is None else _copying(present, meter)
+    hosts = Hosts(weights, math.ceil(1.5 * (expected or 1 << 30)), meter, timeout)
+    get = hosts.get if present is None else _copying(present, meter)
     part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,28 +65,28 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
                 try:
                     meter.at(occupied(part))  # the start is told, however fast it goes on
                     _bring(weights, part, get, meter)
-                    os.replace(part if preset else part / weights.name, target)
+                    os.replace(part if weights.files else part / weights.name, target)
                 finally:
                     if target.exists() or not sums(part):
                         _remove(part)
                 _remove(_aside(target))
                 meter.finish()
     except SourceError as error:
-        raise _failed(record, sources.failures, part) from error
+        raise _failed(record, hosts.failures, part) from error
     except OSError as error:
         raise _refused(record, target, to, error) from error
     return target
 
 
-def downloadable(name: str) -> tuple[ModelRecord, PublishedFile | Preset]:
-    """The record ``name`` and its downloadable weights; raises ``UnknownNameError`` if none."""
+def downloadable(name: str) -> ModelRecord:
+    """The record ``name``; raises ``UnknownNameError`` if its weights cannot be downloaded."""
     record = REGISTRY[name]
     weights = record.weights
-    if isinstance(weights, PublishedFile | Preset):
-        return record, weights
-    if isinstance(weights, UserFile):
+    if weights.url:
+        return record
+    if weights.own:
         raise UnknownNameError(
-            f"{name} is a model of your own, at {weights.path}, and is not downloaded."
+            f"{name} is a model of your own, at {weights.own.path}, and is not downloaded."
         )
     brought = f"with '{weights.source}'" if weights.requirement else "as part of the dashboard"
     raise UnknownNameError(
@@ -117,15 +108,14 @@ def _aside(target: Path) -> Path:
     return target.with_name(f"{target.name}.damaged")
 
 
-def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) -> None:
+def _bring(weights: Weights, part: Path, get: Get, meter: Meter) -> None:
     """Fills the folder ``part``, with the hashes of finished files in a list beside them."""
-    files = weights.files if isinstance(weights, Preset) else (weights.name,)
     if part.is_file():  # an earlier version's
         part.unlink()
     part.mkdir(exist_ok=True)
     have = sums(part) or {}
     # Configurations first: they are small and show at once whether a source has the preset.
-    for file in sorted(files, key=lambda name: not name.endswith(".json")):
+    for file in sorted(weights.file_names, key=lambda name: not name.endswith(".json")):
         final = part / file
         if not final.is_file() or fresh_digest(final, _SHA256) != have.get(file):
             final.unlink(missing_ok=True)
@@ -133,8 +123,8 @@ def _bring(weights: PublishedFile | Preset, part: Path, get: Get, meter: Meter) 
             have[file] = fresh_digest(final, _SHA256)
             write_whole(part / SUMS, sums_text(have).encode())
         meter.file_done(occupied(final))
-    for path in set(part.iterdir()) - {part / name for name in (*files, SUMS)}:
-        path.unlink()  # the rest of an attempt that was killed
+    for path in set(part.iterdir()) - {part / name for name in (*weights.file_names, SUMS)}:
+        path.unlink(missing_ok=True)  # the rest of an attempt that was killed
 
 
 def _copying(present: Path, meter: Meter) -> Get:
@@ -185,7 +175,8 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
             f"There is no room for {record.name}, {size_text(record)}, in {target.parent} "
             f"({error.strerror}): make room there, or choose another folder."
         )
-    variable = settings.CACHE.variable if isinstance(record.weights, Preset) else "KERAS_HOME"
+    ours = target.is_relative_to(settings.cache_folder())
+    variable = settings.CACHE.variable if ours else "KERAS_HOME"
     return DownloadError(
         f"The weights of {record.name} cannot be kept in {target.parent}: "
         f"{error.strerror or type(error).__name__}. Make it writable, or choose another folder.",

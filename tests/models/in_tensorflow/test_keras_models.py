@@ -19,7 +19,7 @@ from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.in_tensorflow.study_graph import StudyGraph
-from robustness.models.weights.places import keras_cache
+from robustness.models.weights.sources import keras_cache
 from tests.conftest import save_official
 from tests.support.preparing import prepared, undone
 from tests.support.unset_weights import recycled_weights, unset_weights
@@ -164,11 +164,6 @@ def grouped_convolutions_at_once() -> Iterator[None]:
         yield
 
 
-def weight_file(record: models.ModelRecord) -> models.PublishedFile:
-    assert isinstance(record.weights, models.PublishedFile)
-    return record.weights
-
-
 def official_network(record: models.ModelRecord) -> Any:
     """What ``keras.applications`` builds for its ImageNet weights, without reading any.
 
@@ -177,7 +172,7 @@ def official_network(record: models.ModelRecord) -> Any:
 
     def get_file(name: str, origin: str, *, file_hash: str, cache_subdir: str) -> str:
         algorithm = {32: "md5", 64: "sha256"}[len(file_hash)]
-        published = weight_file(record)
+        published = record.weights
         asked = replace(published, url=origin, digest=f"{algorithm}:{file_hash}")
         assert (name, asked) == (published.name, published)
         return name
@@ -207,7 +202,7 @@ def load_through_a_file(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_HOME", str(folder))
-        path = keras_cache() / weight_file(record).name
+        path = keras_cache() / record.weights.name
         file = save_official(network, path)
         filled, stages = load_network(replace(record, weights=file, build=build))
         return models.Classifier.of(record, filled, stages), filled, parameters[0]

@@ -15,8 +15,7 @@ from scipy.special import softmax
 from robustness import models
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import keras
-from robustness.models.in_tensorflow.transformers import STAGES, Transformer
-from robustness.models.weights.places import places
+from robustness.models.in_tensorflow.transformers import STAGES, Transformer, rewire
 from tests.support.places import ROOT
 from tests.support.transformer_oracle import (
     EPSILON,
@@ -26,7 +25,6 @@ from tests.support.transformer_oracle import (
     hub,
     needs_hub,
     normalised,
-    preset,
     randomise,
     with_epsilon,
 )
@@ -70,12 +68,12 @@ def saved(photographs: Floats, tmp_path_factory: pytest.TempPathFactory) -> Iter
         known,
         name="DeiTTiny on random weights",
         stages=SHORT_STAGES,
-        weights=SHORT.preset(preset(known).handle),
+        weights=SHORT.preset("keras/deit/keras/short/1"),
         build=SHORT.build,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        folder = places(preset(record))[-1]
+        folder = record.weights.paths()[-1]
         task.save_to_preset(str(folder))
         assert models.state(record).ready
         built: list[str] = []
@@ -146,8 +144,9 @@ def test_handle_and_parameters_are_those_that_kerashub_publishes(
 ) -> None:
     family = "ViT" if record.name.startswith("ViT") else "DeiT"
     published = getattr(hub().models, f"{family}ImageClassifier").presets
-    found = published[preset(record).name]
-    assert found["kaggle_handle"] == f"kaggle://{preset(record).handle}"
+    found = published[record.weights.name]
+    handle = found["kaggle_handle"].removeprefix("kaggle://")
+    assert record.weights.source.endswith(f"/models/{handle}")
     width = {"ViTB16": 768, "DeiTTiny": 192, "DeiTSmall": 384}[record.name]
     assert found["metadata"]["params"] + (width + 1) * 1000 == record.parameters
     transformer = record.build.__self__  # type: ignore[attr-defined]
@@ -165,11 +164,11 @@ def test_vit_answers_as_kerashub_and_as_numpy(photographs: Floats) -> None:
     assert record.normalisation.mean == record.normalisation.std == (0.5, 0.5, 0.5)
     assert record.parameters == 86_567_656
     narrow = Transformer("ViT", heads=3, width=192, normalisation=record.normalisation, blocks=4)
-    record = replace(record, stages=SHORT_STAGES, weights=narrow.preset(preset(record).handle))
+    record = replace(record, stages=SHORT_STAGES, weights=narrow.preset("keras/vit/keras/narrow/1"))
     task = narrow.build()
     prepared = normalised(record, images)
     randomise(task, prepared)
-    classifier = models.Classifier.of(record, preset(record).rewire(task), record.stages)
+    classifier = models.Classifier.of(record, rewire(task), record.stages)
     assert classifier.engine.startswith("openvino")
     outputs = classifier(images)
     assert list(outputs.features) == ["block1", "block3", "head"]

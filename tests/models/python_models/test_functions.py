@@ -93,8 +93,8 @@ def test_what_a_function_does_not_tell_is_asked_for(missing: str) -> None:
 def test_probabilities_and_logits_are_told_apart_or_asked_for() -> None:
     for name, function in (("probabilities", probabilities), ("logits", logits)):
         weights = api.add_model(name, function, **DESCRIBED).weights
-        assert isinstance(weights, models.UserFile)
-        assert weights.output == name
+        assert weights.own
+        assert weights.own.output == name
     with pytest.raises(ParameterError, match=r"expected output=.*sigmoid, leave it out"):
         api.add_model("c", lambda pixels: pixels.mean((1, 2)), **DESCRIBED)
     with pytest.warns(ModelWarning, match="as after a sigmoid"):

@@ -26,8 +26,8 @@ IMAGE = study_image(sample_bytes("coffee"))[None]
 
 
 def file(record: models.ModelRecord) -> UserFile:
-    assert isinstance(record.weights, UserFile)
-    return record.weights
+    assert record.weights.own
+    return record.weights.own
 
 
 def test_a_keras_model_is_used_as_its_file_would_be() -> None:

@@ -17,6 +17,7 @@ from robustness.base.errors import (
     UnknownNameError,
 )
 from robustness.models.weights.download import download
+from robustness.models.weights.sources import user_file
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -200,7 +201,7 @@ def test_a_model_without_a_published_file_is_not_downloaded(
         download("EfficientNetLite0")
     with pytest.raises(UnknownNameError, match="Did you mean 'VGG16'"):
         download("vgg16")
-    own = models.UserFile(tmp_path / "own.keras", "logits", ())
+    own = user_file(models.UserFile(tmp_path / "own.keras", "logits", ()))
     register(monkeypatch, replace(models.REGISTRY[SECOND], name="Own", weights=own))
     with pytest.raises(UnknownNameError, match="Own is a model of your own"):
         download("Own")

@@ -12,8 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
+from robustness.base import settings
 from robustness.commands import main
-from robustness.models.weights.places import product_cache
+from robustness.models.weights.sources import preset, user_file
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -130,21 +131,20 @@ def test_every_file_is_read_again(server: Server, capsys: Capture) -> None:
 def test_all_kinds_of_models_are_verified(
     server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    preset = models.Preset(
+    small = preset(
         handle="keras/small/keras/small_preset/1",
         files=("config.json", "model.weights.h5"),
-        load=lambda network, folder: None,
-        rewire=lambda network: network,
+        load=lambda network, folder: network,
         requires=("not_installed_anywhere", "requirements-hub.txt"),
     )
     own = models.UserFile(tmp_path / "own.keras", "logits", ())
     record = models.REGISTRY[FIRST]
-    register(monkeypatch, replace(record, name="Small", weights=preset))
-    register(monkeypatch, replace(record, name="Own", weights=own))
+    register(monkeypatch, replace(record, name="Small", weights=small))
+    register(monkeypatch, replace(record, name="Own", weights=user_file(own)))
     assert verified(capsys, "Own")[1][0]["state"] == "missing"
     with zipfile.ZipFile(own.path, "w") as archive:
         archive.writestr("config.json", "{}")
-    folder = product_cache() / "weights" / "small_preset"
+    folder = settings.cache_folder() / "weights" / "small_preset"
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(b"{}")
     exit_status, rows = verified(capsys, "SqueezeNet", "Own", "Small")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -153,6 +155,33 @@ def test_a_file_that_never_ends_is_stopped(server: Server, monkeypatch: pytest.M
     fails(f"it offers {len(CONTENT)}, expected at most 150000 bytes")
 
 
+def test_a_download_cancelled_between_two_attempts_asks_no_more(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def sleep(_: float) -> None:
+        waiting.set()
+        go_on.wait(240)
+
+    def cancel(_done: int, _total: int) -> None:
+        if waiting.is_set():
+            raise CancelledError
+
+    server.faults = [status(503)]
+    with monkeypatch.context() as patch:
+        patch.setattr("pooch.core.time", SimpleNamespace(sleep=sleep))
+        before = set(threading.enumerate())
+        with pytest.raises(CancelledError):
+            download(FIRST, cancel)
+        go_on.set()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(240)
+    assert len(server.paths) == 1
+    assert files_left() == []
+    succeeds()
+
+
 # --- this machine ---------------------------------------------------------------------------------
 
 
@@ -206,9 +235,10 @@ from dataclasses import replace
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.models.weights.download import download
+from robustness.models.weights.sources import published_file
 
 name, url, size, digest = sys.argv[1:]
-file = models.PublishedFile(url, int(size), digest)
+file = published_file(url, int(size), digest)
 models.REGISTRY._records[name] = replace(models.REGISTRY[name], weights=file)
 said = set()
 
@@ -226,7 +256,6 @@ except RobustnessError as error:
 def start(server: Server, before: str = "") -> subprocess.Popen[str]:
     """Another process that downloads the same."""
     weights = models.REGISTRY[FIRST].weights
-    assert isinstance(weights, models.PublishedFile)
     return subprocess.Popen(
         [
             sys.executable,

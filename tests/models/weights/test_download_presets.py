@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from robustness import models
+from robustness.base import settings
 from robustness.base.errors import DownloadError
 from robustness.models.weights.digests import SUMS, sums
 from robustness.models.weights.download import download
-from robustness.models.weights.places import all_places, places, product_cache
 from robustness.models.weights.ready import fault, find_whole
+from robustness.models.weights.sources import preset
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -39,19 +40,9 @@ __all__ = ["server"]
 # A connection that fails midway is closed when its exception is forgotten.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
-NAME = "SmallPreset"
+NAME, HANDLE = "SmallPreset", "keras/small/keras/small_preset/1"
 FILES = {"model.weights.h5": CONTENT, "config.json": b"{}", "task.json": b"[1]", "head.h5": b"head"}
 ORDER = ["config.json", "task.json", "model.weights.h5", "head.h5"]
-
-
-@dataclass(frozen=True)
-class LocalPreset(models.Preset):
-    """A preset whose official host is the tests' own."""
-
-    host: str = ""
-
-    def url(self, file: str) -> str:
-        return f"{self.host}/hub/{file}"
 
 
 def unused(*_: Any) -> None:
@@ -59,25 +50,19 @@ def unused(*_: Any) -> None:
 
 
 @pytest.fixture
-def weights(server: Server, monkeypatch: pytest.MonkeyPatch) -> LocalPreset:
+def weights(server: Server, monkeypatch: pytest.MonkeyPatch) -> models.Weights:
     """A preset on the server; the package that would run it is not installed."""
-    preset = LocalPreset(
-        handle="keras/small/keras/small_preset/1",
-        files=tuple(FILES),
-        load=unused,
-        rewire=unused,
-        requires=("not_installed_anywhere", "requirements-hub.txt"),
-        host=server.url,
-    )
+    requires = ("not_installed_anywhere", "requirements-hub.txt")
+    small = replace(preset(HANDLE, tuple(FILES), unused, requires), url=f"{server.url}/hub/")
     for name, content in FILES.items():
         server.files[f"/hub/{name}"] = content
-    record = replace(models.REGISTRY["VGG16"], name=NAME, parameters=90_000, weights=preset)
+    record = replace(models.REGISTRY["VGG16"], name=NAME, parameters=90_000, weights=small)
     register(monkeypatch, record)
-    return preset
+    return small
 
 
 def folder() -> Path:
-    return product_cache() / "weights" / "small_preset"
+    return settings.cache_folder() / "weights" / "small_preset"
 
 
 def part() -> Path:
@@ -117,7 +102,7 @@ def skip(count: int) -> list[Answer]:
 
 
 def test_a_preset_arrives_whole_with_its_sums_small_files_first(
-    server: Server, weights: LocalPreset
+    server: Server, weights: models.Weights
 ) -> None:
     seen: list[tuple[int, int]] = []
     assert download(NAME, lambda done, total: seen.append((done, total))) == folder()
@@ -128,12 +113,13 @@ def test_a_preset_arrives_whole_with_its_sums_small_files_first(
     assert seen[-1] == (size, size)
     assert seen[0][1] == 360_000, "estimated from its parameters"
     assert find_whole(weights) == folder()
-    assert all_places(models.REGISTRY[NAME]) == places(weights)
     assert download(NAME) == folder()
     assert len(server.paths) == len(FILES)
 
 
-def test_a_preset_of_which_a_file_changed_is_replaced(server: Server, weights: LocalPreset) -> None:
+def test_a_preset_of_which_a_file_changed_is_replaced(
+    server: Server, weights: models.Weights
+) -> None:
     download(NAME)
     for damage in (
         lambda: (folder() / "head.h5").write_bytes(b"hear"),
@@ -153,7 +139,7 @@ def test_a_preset_of_which_a_file_changed_is_replaced(server: Server, weights: L
 
 
 def test_an_interrupted_preset_keeps_its_finished_files(
-    server: Server, weights: LocalPreset
+    server: Server, weights: models.Weights
 ) -> None:
     server.faults = [*skip(3), status(404)]
     with pytest.raises(DownloadError, match="Finished files are kept") as caught:
@@ -178,7 +164,7 @@ def linked(content: bytes) -> dict[str, str]:
     ids=["Google Storage", "Hugging Face"],
 )
 def test_the_hosts_hash_is_checked(
-    server: Server, weights: LocalPreset, headers: dict[str, str]
+    server: Server, weights: models.Weights, headers: dict[str, str]
 ) -> None:
     changed = b"?" + CONTENT[1:]
     server.faults = [*skip(2), with_hash(sends(changed), **headers)]
@@ -191,7 +177,7 @@ def test_the_hosts_hash_is_checked(
     assert_whole(folder())
 
 
-def test_the_hash_on_a_redirect_counts_as_well(server: Server, weights: LocalPreset) -> None:
+def test_the_hash_on_a_redirect_counts_as_well(server: Server, weights: models.Weights) -> None:
     server.files["/cdn"] = b"?" + CONTENT[1:]
     redirect = status(302, Location=f"{server.url}/cdn", **linked(CONTENT))
     server.faults = [*skip(2), redirect]
@@ -209,7 +195,7 @@ def endless(request: Handler) -> None:
     request.send(CONTENT)
 
 
-def test_without_a_hash_the_end_must_be_known(server: Server, weights: LocalPreset) -> None:
+def test_without_a_hash_the_end_must_be_known(server: Server, weights: models.Weights) -> None:
     server.faults = [*skip(2), endless]
     with pytest.raises(DownloadError, match="announced neither a hash nor a length"):
         download(NAME)
@@ -222,7 +208,7 @@ def test_without_a_hash_the_end_must_be_known(server: Server, weights: LocalPres
 
 
 def test_a_preset_that_the_mirror_lacks_comes_from_the_host(
-    server: Server, weights: LocalPreset, monkeypatch: pytest.MonkeyPatch
+    server: Server, weights: models.Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", f"{server.url}/mirror")
     download(NAME)
@@ -232,7 +218,7 @@ def test_a_preset_that_the_mirror_lacks_comes_from_the_host(
 
 
 def test_a_folder_for_another_machine_serves_it_by_disk_and_by_http(
-    server: Server, weights: LocalPreset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: Server, weights: models.Weights, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     usb = tmp_path / "usb"
     assert download(NAME, to=usb) == usb / "small_preset"
@@ -264,10 +250,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_what_keras_hub_fetched_is_used_and_copied(
-    server: Server, weights: LocalPreset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: Server, weights: models.Weights, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "hub"))
-    theirs = tmp_path / "hub" / "models" / weights.handle
+    theirs = tmp_path / "hub" / "models" / HANDLE
     theirs.mkdir(parents=True)
     for name, content in FILES.items():
         (theirs / name).write_bytes(content)

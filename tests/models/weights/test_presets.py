@@ -16,8 +16,7 @@ from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.transformers import Transformer
-from robustness.models.weights.places import places
-from tests.support.transformer_oracle import needs_hub, preset, with_epsilon
+from tests.support.transformer_oracle import needs_hub, with_epsilon
 
 Edit = Callable[[dict[str, Any], dict[str, Any]], object]
 
@@ -30,7 +29,7 @@ pytestmark = [
 
 WHOLE = models.REGISTRY["DeiTTiny"]
 SHORT = Transformer("DeiT", heads=3, width=192, normalisation=WHOLE.normalisation, blocks=2)
-RECORD = replace(WHOLE, build=SHORT.build, weights=SHORT.preset(preset(WHOLE).handle))
+RECORD = replace(WHOLE, build=SHORT.build, weights=SHORT.preset("keras/deit/keras/short/1"))
 """DeiT-Tiny with two blocks of its twelve, which are alike."""
 
 
@@ -110,7 +109,7 @@ def load_edited(saved: Path, folder: Path, edit: Edit) -> None:
         def weights(self) -> Any:
             raise ReachedTheWeightsError
 
-    preset(RECORD).load(Network(), folder)
+    SHORT.load(Network(), folder)
 
 
 @pytest.mark.parametrize("edit", ACCEPTED.values(), ids=ACCEPTED)
@@ -176,7 +175,7 @@ def test_files_that_do_not_fit_are_refused(
     saved: Path, spoil: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path))
-    folder = places(preset(RECORD))[-1]
+    folder = RECORD.weights.paths()[-1]
     shutil.copytree(saved, folder)
     spoil(folder)
     with pytest.raises(WeightsError) as caught:

