@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,18 @@ def load_network(record: ModelRecord) -> tuple[Any, Stages]:
     return record.weights.load(record, path)
 
 
-def load_keras_file(record: ModelRecord, path: Path) -> tuple[Any, Stages]:
-    """As ``load_network``, of a file in Keras' HDF5 layout."""
+def load_built(
+    load: Callable[[Any, Path], Any], record: ModelRecord, path: Path
+) -> tuple[Any, Stages]:
+    """As ``load_network``, of weights that ``load`` reads into what ``build`` returned."""
     network = record.build()
-    with _fitting(record, path):
-        network.load_weights(str(path))
-    return network, record.stages
+    try:
+        return load(network, path), record.stages
+    except (ValueError, OSError, KeyError) as error:
+        raise WeightsError(
+            f"The weight file {path} does not fit {record.name} ({type(error).__name__}): "
+            f"{record.weights.remedy}."
+        ) from error
 
 
 def load_arrays(
@@ -42,15 +47,6 @@ def load_arrays(
     return network, record.stages
 
 
-def load_folder(
-    load: Callable[[Any, Path], Any], record: ModelRecord, path: Path
-) -> tuple[Any, Stages]:
-    """As ``load_network``, of a folder that ``load`` reads into what ``build`` returned."""
-    network = record.build()
-    with _fitting(record, path):
-        return load(network, path), record.stages
-
-
 def load_user_network(file: UserFile, record: ModelRecord, _: Path) -> tuple[Any, Stages]:
     """As ``load_network``, of a whole model of the user's."""
     try:
@@ -61,14 +57,3 @@ def load_user_network(file: UserFile, record: ModelRecord, _: Path) -> tuple[Any
         problem = f"{record.name}: {error}"
         mark_unusable(record, problem)
         raise WeightsError(problem) from error
-
-
-@contextmanager
-def _fitting(record: ModelRecord, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError, KeyError) as error:
-        raise WeightsError(
-            f"The weight file {path} does not fit {record.name} ({type(error).__name__}): "
-            f"{record.weights.remedy}."
-        ) from error

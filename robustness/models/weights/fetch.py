@@ -96,18 +96,6 @@ class PassingError(SourceError, ValueError):
     """A failure that another attempt may mend: pooch tries again after a ``ValueError``."""
 
 
-@dataclass(frozen=True)
-class Expected:
-    """The expected file: its hash and ``size`` in bytes, where known; never above ``limit``.
-
-    Without ``digest`` the host's own hash is used, if its answer carries one.
-    """
-
-    digest: str | None
-    size: int | None
-    limit: int
-
-
 # --- hosts ----------------------------------------------------------------------------------------
 
 
@@ -152,24 +140,23 @@ class Hosts:
             if host.failure:
                 continue
             try:
-                expected = self._expected(host, file, target)
-                return fetch(host.address(file), target, expected, self.meter, self.timeout)
+                download = self._download(host, file, target)
+                return fetch(host.address(file), target, download, self.meter)
             except SourceError as error:
                 host.failure = str(error)
         raise SourceError(self.failures)
 
-    def _expected(self, host: Host, file: str, target: Path) -> Expected:
+    def _download(self, host: Host, file: str, target: Path) -> FileDownload:
         if not self.weights.files:
-            return Expected(self.weights.digest, self.weights.size, self.limit)
+            return FileDownload(self.timeout, self.limit, self.weights.size, self.weights.digest)
         if host.sums is None:
             host.sums = self._list_of_sums(host, target.with_name(f".{SUMS}"))
-        return Expected(host.sums.get(file), None, self.limit)
+        return FileDownload(self.timeout, self.limit, digest=host.sums.get(file))
 
     def _list_of_sums(self, host: Host, target: Path) -> Mapping[str, str]:
         """The list of hashes that ``host`` has beside a folder's files; empty if it has none."""
-        expected = Expected(None, None, _LARGEST_LIST)
         try:
-            fetch(host.address(SUMS), target, expected, self.meter, self.timeout)
+            fetch(host.address(SUMS), target, FileDownload(self.timeout, _LARGEST_LIST), self.meter)
             return parsed_sums(target.read_text(encoding="utf-8", errors="replace"))
         except SourceError as error:
             if error.status not in _NO_SUCH_FILE:
@@ -193,26 +180,25 @@ def _hosts(weights: Weights) -> list[Host]:
 # --- one file -------------------------------------------------------------------------------------
 
 
-def fetch(url: str, target: Path, expected: Expected, meter: Meter, timeout: float) -> None:
+def fetch(url: str, target: Path, download: FileDownload, meter: Meter) -> None:
     """Fetches ``url`` into the file ``target``, complete and with the expected hash.
 
-    ``timeout`` is the longest wait for an answer or for the next bytes, in seconds. Raises
-    ``SourceError`` when all attempts fail or another is pointless, ``OSError`` when the file
+    Raises ``SourceError`` when all attempts fail or another is pointless, ``OSError`` when the file
     cannot be written, and whatever ``meter`` raises to cancel. A thread of its own reads, so that
     a download can be cancelled while nothing arrives.
     """
-    result, transfer = Future[None](), _Transfer(expected, timeout)
+    result = Future[None]()
     files = pooch.create(
         target.parent.absolute(),
         base_url="",
-        registry={target.name: None},  # the transfer checks the hash: a wrong one is lasting
+        registry={target.name: None},  # the download checks the hash: a wrong one is lasting
         urls={target.name: url},
         retry_if_failed=_RETRIES,
     )
 
     def read() -> None:
         try:
-            files.fetch(target.name, downloader=transfer)
+            files.fetch(target.name, downloader=download)
             result.set_result(None)
         except BaseException as error:
             result.set_exception(error)
@@ -220,19 +206,26 @@ def fetch(url: str, target: Path, expected: Expected, meter: Meter, timeout: flo
     threading.Thread(target=read, daemon=True).start()
     try:
         while True:
-            meter.at(transfer.done, transfer.total)
+            meter.at(download.done, download.total)
             if wait([result], _INTERVAL_SECONDS).done:
                 return result.result()
     finally:
-        transfer.stopped = True
+        download.stopped = True
 
 
 @dataclass
-class _Transfer:
-    """Pooch's downloader, and the file that it writes to: counted, checked, and stopped."""
+class FileDownload:
+    """Pooch's downloader, and the file that it writes to: counted, checked, and stopped.
 
-    expected: Expected
+    ``timeout`` is the longest wait for an answer or for the next bytes, in seconds. The file has
+    ``size`` bytes, where known, and never more than ``limit``. Without ``digest`` the host's own
+    hash is checked, if its response has one.
+    """
+
     timeout: float
+    limit: int
+    size: int | None = None
+    digest: str | None = None
     done: int = 0
     stopped: bool = False
     responses: list[Response] = field(default_factory=list)
@@ -267,22 +260,23 @@ class _Transfer:
         return int(length) if length.isdecimal() else 0
 
     def write(self, data: bytes) -> None:
+        """Writes ``data``; raises ``SourceError`` where it is too much, or the user cancelled."""
         self.done += len(data)
-        size, most = self.expected.size, self.expected.size or self.expected.limit
+        most = self.size or self.limit
         if self.stopped:
             raise SourceError("it was cancelled")
-        if max(self.done, self.total) > most or (size and self.total not in (0, size)):
+        if max(self.done, self.total) > most or (self.size and self.total not in (0, self.size)):
             offer = f"offers {self.total}" if self.total else "sends more"
-            limit = f"{size}" if size else f"at most {most}"
-            raise SourceError(f"it {offer}, expected {limit} bytes")
+            raise SourceError(f"it {offer}, expected {'' if self.size else 'at most '}{most} bytes")
         self.file.write(data)
 
     def flush(self) -> None:
+        """Flushes the file, as pooch requests after each chunk."""
         self.file.flush()
 
     def _check(self, path: Path) -> None:
         """Raises ``SourceError`` if the file has another hash, or may be cut short."""
-        digest = self.expected.digest or next(filter(None, map(_host_digest, self.responses)), None)
+        digest = self.digest or next(filter(None, map(_host_digest, self.responses)), None)
         if digest is None:
             if not {"Content-Length", "Transfer-Encoding"} & set(self.responses[-1].headers):
                 raise SourceError("it announced neither a hash nor a length")

@@ -23,7 +23,7 @@ def published_file(url: str, size: int | None, digest: str) -> Weights:
         source=url,
         name=name,
         paths=lambda: (*_configured(name), _cached(name), keras_cache() / name),
-        load=loading.load_keras_file,
+        load=partial(loading.load_built, _load_hdf5),
         digest=digest,
         size=size,
         url=url,
@@ -83,7 +83,7 @@ def preset(
         source=source,
         name=name,
         paths=lambda: (*_configured(name), _kagglehub_cache() / "models" / handle, _cached(name)),
-        load=partial(loading.load_folder, load),
+        load=partial(loading.load_built, load),
         files=files,
         url=f"{source}/download/",
         remedy=_FETCH_ANEW,
@@ -101,6 +101,11 @@ def user_file(file: UserFile) -> Weights:
         load=partial(loading.load_user_network, file),
         own=file,
     )
+
+
+def _load_hdf5(network: Any, path: Path) -> Any:
+    network.load_weights(str(path))
+    return network
 
 
 def keras_cache() -> Path:
