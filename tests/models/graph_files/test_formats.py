@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import openvino
 import pytest
 from numpy.typing import NDArray
+from openvino import opset13 as o
 from PIL import Image
 
 from robustness import metrics, models
@@ -21,6 +23,7 @@ from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
+from robustness.models.graph_files.stages import find_stages
 from robustness.models.graph_files.study_model import Use, study_models
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.inference.openvino_core import core
@@ -273,6 +276,22 @@ def test_stages_are_in_the_order_of_the_graph() -> None:
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     made = study_models(core().read_model(content), Use(8, (8, 8), plain, True, 10, False))(1)
     assert made.stages == ("4 x 4", "8 x 8", "embedding")
+
+
+def test_what_a_head_of_convolutions_reads_is_the_one_stage_of_its_size() -> None:
+    """As in SqueezeNet, whose classes are an average over places."""
+    images = maps = o.parameter([1, 3, 8, 8], np.float32)
+    for kernel, step in (
+        ((4, 3, 1, 1), 1),
+        ((4, 4, 1, 1), 2),
+        ((4, 4, 1, 1), 1),
+        ((5, 4, 1, 1), 1),
+    ):
+        weights = o.constant(np.ones(kernel, np.float32))
+        maps = o.relu(o.convolution(maps, weights, [step, step], [0, 0], [0, 0], [1, 1]))
+    answer = o.softmax(o.reduce_mean(maps, np.array([2, 3]), False), 1)
+    stages = find_stages(openvino.Model([answer], [images]), ())
+    assert [stage.name for stage in stages] == ["8 x 8", "embedding"]
 
 
 def test_a_transformer_s_stages_are_the_sums_of_its_blocks() -> None:

@@ -55,11 +55,17 @@ class Operations:
 
     def __init__(self, model: Any) -> None:
         self._held = model  # the memory of its constants
-        self.nodes = {node.name: node for node in map(node_of, model.get_ordered_ops())}
+        self._operations = {node.get_name(): node for node in model.get_ordered_ops()}
+        self.nodes = {name: node_of(node) for name, node in self._operations.items()}
         self.results: list[Output] = [(node.get_name(), 0) for node in model.get_results()]
         self._needed = self._back_from(self.results)
         types = {self.nodes[name].type for name in self._needed}
         self.missing = tuple(sorted(types - set(TABLE) - _GIVEN))
+
+    def constant(self, output: Output) -> list[Any]:
+        """The values of a constant; empty of anything else."""
+        node = self._operations[output[0]]
+        return node.get_data().flatten().tolist() if node.get_type_name() == "Constant" else []
 
     def reads(self, node: Node) -> tuple[Output, ...]:
         """The values that the replay of ``node`` reads, without shapes that are known already."""
