@@ -38,7 +38,7 @@ from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import compacting
-from robustness.runs.parts import KEY, Part, part_name, read_part
+from robustness.runs.parts import COMPACTED, KEY, Part, read_part
 from tests.support.made_datasets import labelled_folder
 
 EACH = 2
@@ -138,7 +138,7 @@ def _write(
     }
     about = {KEY: json.dumps(note).encode()}
     schema = SCHEMA.with_metadata(about)
-    path = folder / part_name(start, compacted=True)
+    path = folder / COMPACTED.format(start)
 
     def put(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:

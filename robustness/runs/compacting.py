@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustness.base.disk import put_whole
-from robustness.runs.parts import KEY, Part, is_compacted, part_name, read_part, written
+from robustness.runs.parts import COMPACTED, KEY, Part, free_path, is_compacted, read_part, written
 
 FEW = 8
 """A finished run keeps so many files as they are."""
@@ -47,7 +47,7 @@ def compact(folder: Path, parts: Sequence[Part], *, finished: bool) -> list[Part
     written: list[Part] = []
     try:
         for group in groups:
-            path = folder / part_name(group[0].chunks[0], compacted=True)
+            path = free_path(folder, COMPACTED, group[0].chunks[0])
             put_whole(path, partial(_write, group))
             written.append(read_part(path))
     except OSError:  # no room for a second copy: the run is whole without it

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +27,8 @@ from robustness.runs.manifest import FINISHED, Manifest
 KEY = b"robustness"
 """Under which a file of rows says what it is."""
 
-_COMPACTED_DIGITS = 12  # in the name; no run has as many chunks as would need them
+LOOSE, COMPACTED = "part-{:06d}.parquet", "part-{:012d}.parquet"
+"""Names of files of rows, with the number of their first chunk, or the next one that is free."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def write_part(
     }
     table = pa.concat_tables([chunk.table for chunk in ordered])
     described = table.replace_schema_metadata({KEY: json.dumps(about).encode()})
-    path = path or folder / part_name(ordered[0].number)
+    path = path or free_path(folder, LOOSE, ordered[0].number)
     put_table(path, described)
     return read_part(path)
 
@@ -115,14 +116,18 @@ def _repeating(field: pa.Field, path: str) -> Iterator[str]:
         yield path
 
 
-def part_name(chunk: int, *, compacted: bool = False) -> str:
-    """The name of the file whose first chunk is ``chunk``, of a few chunks or ``compacted``."""
-    return f"part-{chunk:0{_COMPACTED_DIGITS if compacted else 6}d}.parquet"
+def free_path(folder: Path, name: str, number: int) -> Path:
+    """A path in ``folder`` without a file: ``name`` with ``number``, or with the first after it.
+
+    A file without the chunks that are done again may still be called after one of them.
+    """
+    paths = (folder / name.format(each) for each in count(number))
+    return next(path for path in paths if not path.exists())
 
 
 def is_compacted(name: str) -> bool:
     """Whether ``name`` is that of a file that ``compact`` wrote."""
-    return re.fullmatch(rf"part-\d{{{_COMPACTED_DIGITS}}}\.parquet", name) is not None
+    return re.fullmatch(r"part-\d{12}\.parquet", name) is not None
 
 
 def read_part(path: Path) -> Part:

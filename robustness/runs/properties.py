@@ -19,10 +19,10 @@ from robustness.base.errors import ParameterError
 from robustness.datasets import Dataset
 from robustness.pictures.properties import PROPERTIES
 from robustness.runs.engines import Chunk
-from robustness.runs.parts import put_table
+from robustness.runs.parts import free_path, put_table
 
 FILE = "images.parquet"
-_LOOSE = "images-*.parquet"
+_LOOSE, _LOOSE_FILES = "images-{:06d}.parquet", "images-*.parquet"
 
 SCHEMA = pa.schema(
     [("position", pa.int32())]
@@ -35,7 +35,7 @@ def write(folder: Path, chunks: Sequence[Chunk]) -> None:
     rows = [{"position": at, **told} for chunk in chunks for at, told in chunk.properties]
     if rows:
         first = min(chunk.number for chunk in chunks)
-        put_table(folder / f"images-{first:06d}.parquet", pa.Table.from_pylist(rows, SCHEMA))
+        put_table(free_path(folder, _LOOSE, first), pa.Table.from_pylist(rows, SCHEMA))
 
 
 def gather(folder: Path, dataset: Dataset) -> None:
@@ -43,7 +43,7 @@ def gather(folder: Path, dataset: Dataset) -> None:
 
     Where the disk does not take it, the files stay as they are: the rows are what counts.
     """
-    loose = sorted(folder.glob(_LOOSE))
+    loose = sorted(folder.glob(_LOOSE_FILES))
     table = read(folder)
     if table is None or not loose:
         return
@@ -65,7 +65,7 @@ def read(folder: Path) -> pa.Table | None:
     Files that are damaged or of another kind are left out.
     """
     tables: list[pa.Table] = []
-    for path in [folder / FILE, *sorted(folder.glob(_LOOSE))]:
+    for path in [folder / FILE, *sorted(folder.glob(_LOOSE_FILES))]:
         with contextlib.suppress(OSError, pa.ArrowException):
             require_regular(path)
             table = pq.read_table(path)

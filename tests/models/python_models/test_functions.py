@@ -397,16 +397,23 @@ def performed(plan: Callable[[], runs.Plan], out: Path, *, resume: bool) -> runs
     return runs.load(sitting.folder)
 
 
+@pytest.mark.parametrize(("number", "colour"), [(0, (50, 10, 10)), (4, (90, 130, 90))])
+@pytest.mark.parametrize("rows", [1, 1000], ids=["many files", "one file"])
 def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_resumed(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    colour: tuple[int, ...],
+    rows: int,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "_ROWS_TO_WRITE", 1)  # so that there are many files
+    monkeypatch.setattr(session, "_ROWS_TO_WRITE", rows)
     answering, counted = [True], [0]
 
     def function(pixels: Floats) -> Floats:
         counted[0] += len(pixels)
-        fourth = np.abs(255 * pixels[:, 0, 0] - (90, 130, 90)).max(axis=1) < 0.1
-        if not answering[0] and fourth.any():
+        refused = np.abs(255 * pixels[:, 0, 0] - colour).max(axis=1) < 0.1
+        if not answering[0] and refused.any():
             raise ConnectionError("no route")
         return logits(pixels)
 
@@ -421,7 +428,7 @@ def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_re
     run = performed(plan, tmp_path / "runs", resume=False)
     assert run.finished
     ((name, reason),) = run.unreadable
-    assert name == "4.png"
+    assert name == f"{number}.png"
     assert "ConnectionError: no route" in reason
     assert run.images == 9
 
