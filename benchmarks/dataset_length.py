@@ -2,7 +2,7 @@
 
 Images are made on the fly. ``loop`` is the whole evaluation, with a model that answers at once and
 one condition. ``rows`` measures what writes the run: 95 rows of a real run arrive for every image,
-so files are written and compacted as in an evaluation under ImageNet-C.
+so files are written as in an evaluation under ImageNet-C.
 
 ``python -m benchmarks.dataset_length --images 100000`` chooses the length, ``--only rows`` a part.
 """

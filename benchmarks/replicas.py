@@ -37,8 +37,7 @@ from robustness.base.disk import put_whole
 from robustness.evaluation.rows import SCHEMA
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
-from robustness.runs import compacting
-from robustness.runs.parts import COMPACTED, KEY, Part, read_part
+from robustness.runs.parts import COMPACTED, KEY, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 from tests.support.made_datasets import labelled_folder
 
 EACH = 2
@@ -86,7 +85,7 @@ def replicated(
     original = _Original(table.combine_chunks(), len(kept) * len(spec.conditions))
     drawn = np.random.default_rng(seed).integers(0, original.images, images)
     folder.mkdir(parents=True)
-    each = max(1, compacting.ROWS_A_FILE // original.rows_an_image)
+    each = max(1, ROWS_A_FILE // original.rows_an_image)
     starts = range(0, images, each)
     with ThreadPoolExecutor(WRITERS) as pool:
         write = partial(_write, original, drawn, folder, run.seconds / run.images, each)
@@ -142,9 +141,9 @@ def _write(
 
     def put(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for first in _steps(start, stop, compacting.ROWS_A_GROUP // original.rows_an_image):
+            for first in _steps(start, stop, ROWS_A_GROUP // original.rows_an_image):
                 table = _rows(original, drawn, first)
-                writer.write_table(table.replace_schema_metadata(about), compacting.ROWS_A_GROUP)
+                writer.write_table(table.replace_schema_metadata(about), ROWS_A_GROUP)
 
     put_whole(path, put)
     return read_part(path)

@@ -27,9 +27,16 @@ from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
 from robustness.evaluation.rows import REMEDIES, SCHEMA, schema
 from robustness.metrics.features import RESCALED
-from robustness.runs.compacting import ROWS_A_FILE, ROWS_A_GROUP, note_of
 from robustness.runs.manifest import MAX_TEXT
-from robustness.runs.parts import KEY, Part, read_part, written
+from robustness.runs.parts import (
+    KEY,
+    ROWS_A_FILE,
+    ROWS_A_GROUP,
+    Part,
+    note_of,
+    read_part,
+    written,
+)
 
 ROWS_FREE = 500_000
 MIN_ROW_BYTES = 32

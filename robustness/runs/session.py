@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,15 @@ from robustness.base.disk import TEMPORARY
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import compacting, headlines, properties
-from robustness.runs.compacting import compact
+from robustness.runs import headlines, properties
 from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.parts import (
-    Part,
+    ROWS_A_FILE,
     all_parts,
+    compact,
     content,
     images_of,
     is_compacted,
@@ -44,26 +44,11 @@ from robustness.runs.unanswered import unfinished_again, without_unanswered
 
 _HOW_TO_CONTINUE = "The same command with --resume continues it."
 
-_ROWS_TO_WRITE = 4096
-_SECONDS_TO_WRITE = 5.0
-"""At least so many rows or seconds of work go into one file: few files, and little to lose."""
+_LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
+"""How much work goes into one file, as a share of all work before: what a killed run loses."""
 
-
-@dataclass
-class _Sums:
-    """What parts add up to, so that a chunk costs the same however many there are."""
-
-    images: int = 0
-    unreadable: int = 0
-    seconds: float = 0.0
-    loose_rows: int = 0
-    """Rows in files that are not compacted."""
-
-    def add(self, part: Part) -> None:
-        self.images += part.images
-        self.unreadable += len(part.unreadable)
-        self.seconds += part.seconds
-        self.loose_rows += 0 if is_compacted(part.path.name) else part.rows
+_ROWS_AN_UNREADABLE = 64
+"""What is said of an unreadable image counts as so many rows of a file."""
 
 
 class Session:
@@ -82,11 +67,12 @@ class Session:
             leftover.unlink(missing_ok=True)  # a title or tags may be written just now
         remove_superseded(folder, manifest)
         parts = all_parts(folder, manifest)
-        self._set_parts(parts if self.finished else without_unanswered(self._job, parts))
-        self._superseded: list[Path] = []
-        self._compact_beyond = compacting.ROWS_A_FILE
+        self._parts = parts if self.finished else without_unanswered(self._job, parts)
+        self._images = sum(part.images for part in self._parts)
+        self._unreadable = sum(len(part.unreadable) for part in self._parts)
+        self._seconds = sum(part.seconds for part in self._parts)
         self._waiting: list[Chunk] = []
-        self._waiting_sums = _Sums()
+        self._waiting_rows = 0
         self._since = time.perf_counter()
         self._teller = Teller(folder, len(plan.dataset))
         self._track: Track | None = None
@@ -98,7 +84,7 @@ class Session:
     @property
     def resumed(self) -> int:
         """How many images earlier sittings have done, readable or not."""
-        return self._sums.images + self._sums.unreadable
+        return self._images + self._unreadable
 
     def __enter__(self) -> Session:
         return self
@@ -140,8 +126,7 @@ class Session:
                 yield self._progress()
                 continue
             self._wait(chunk)
-            rows = self._waiting_sums.loose_rows
-            if rows >= _ROWS_TO_WRITE or time.perf_counter() - self._since >= _SECONDS_TO_WRITE:
+            if self._fills_a_file:
                 self._write()
             yield self._progress()
         self._write()
@@ -155,7 +140,7 @@ class Session:
         properties.gather(self.folder, self._job.dataset)
         if track is not None and count == self._job.chunk_count:
             track.close()
-        self._set_parts(compact(self.folder, self._parts, finished=True))
+        self._parts = compact(self.folder, self._parts)
         asked = todo and ENGINES[engine].asks_models
         costs = (
             measured(self.manifest.spec, here=engine == "local") if asked else self.manifest.costs
@@ -205,21 +190,23 @@ class Session:
                     if track.ends or track.running != running:
                         break
 
-    def _set_parts(self, parts: list[Part]) -> None:
-        self._parts, self._sums = parts, _Sums()
-        for part in parts:
-            self._sums.add(part)
-
     def _wait(self, chunk: Chunk) -> None:
+        unreadable = len(chunk.unreadable)
         self._waiting.append(chunk)
-        self._waiting_sums.images += chunk.images
-        self._waiting_sums.unreadable += len(chunk.unreadable)
-        self._waiting_sums.loose_rows += chunk.table.num_rows
+        self._waiting_rows += chunk.table.num_rows + _ROWS_AN_UNREADABLE * unreadable
+        self._images += chunk.images
+        self._unreadable += unreadable
+
+    @property
+    def _fills_a_file(self) -> bool:
+        """Whether what is waiting is enough for a file of rows."""
+        seconds = min(max(_LEAST_SECONDS, _SHARE * self._seconds), _MOST_SECONDS)
+        late = time.perf_counter() - self._since >= seconds
+        return late or self._waiting_rows >= ROWS_A_FILE
 
     def _progress(self, *, loading: bool = False) -> Progress:
-        unreadable = self._sums.unreadable + self._waiting_sums.unreadable
-        read = self._sums.images + self._waiting_sums.images
-        progress = Progress(read + unreadable, len(self._job.dataset), unreadable, loading)
+        done = self._images + self._unreadable
+        progress = Progress(done, len(self._job.dataset), self._unreadable, loading)
         self._teller.note(progress)
         return progress
 
@@ -231,13 +218,21 @@ class Session:
             if self._waiting:
                 now = time.perf_counter()
                 properties.write(self.folder, self._waiting)
-                part = write_part(self.folder, self._waiting, now - self._since)
-                self._parts.append(part)
-                self._sums.add(part)
-                self._waiting, self._waiting_sums, self._since = [], _Sums(), now
-            self._write_manifest(**changes)
-            if self._sums.loose_rows > self._compact_beyond and not changes:
-                self._compact()
+                self._parts.append(write_part(self.folder, self._waiting, now - self._since))
+                self._seconds += now - self._since
+                self._waiting, self._waiting_rows, self._since = [], 0, now
+            finished = (changes.get("status") or self.manifest.status) == FINISHED
+            # Files that are not compacted count by themselves until the run is finished.
+            parts = [part for part in self._parts if finished or is_compacted(part.path.name)]
+            self.manifest = self.manifest.updated(
+                images=self._images,
+                unreadable=self._unreadable,
+                seconds=self._seconds,
+                parts={part.path.name: part.path.stat().st_size for part in parts},
+                decided=self._track.outcome() if self._track else self.manifest.decided,
+                **changes,
+            )
+            self.manifest.write(self.folder)
         except OSError as error:
             # Arrow has the reason within a text of its own.
             reason = os.strerror(error.errno) if error.errno else error.strerror
@@ -246,31 +241,6 @@ class Session:
                 "then continue the run.",
                 hint=f"Its folder is {self.folder}. {_HOW_TO_CONTINUE}",
             ) from error
-
-    def _write_manifest(self, **changes: object) -> None:
-        """Names every file once the run is finished, and compacted ones before: there are few."""
-        finished = (changes.get("status") or self.manifest.status) == FINISHED
-        parts = [p for p in self._parts if finished or is_compacted(p.path.name)]
-        self.manifest = self.manifest.updated(
-            images=self._sums.images,
-            unreadable=self._sums.unreadable,
-            seconds=self._sums.seconds,
-            parts={part.path.name: part.path.stat().st_size for part in parts},
-            decided=self._track.outcome() if self._track else self.manifest.decided,
-            **changes,
-        )
-        self.manifest.write(self.folder)
-
-    def _compact(self) -> None:
-        """Compacts what fills a file; those who read the run have until the next time to finish."""
-        before = {part.path for part in self._parts}
-        self._set_parts(compact(self.folder, self._parts, finished=False))
-        self._write_manifest()
-        for path in self._superseded:
-            path.unlink(missing_ok=True)
-        self._superseded = list(before.difference(part.path for part in self._parts))
-        # A disk without room for it is not filled again at every write.
-        self._compact_beyond = compacting.ROWS_A_FILE + self._sums.loose_rows
 
 
 def start(

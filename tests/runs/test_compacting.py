@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from robustness import runs
 from robustness.base import disk
 from robustness.evaluation.rows import SCHEMA
-from robustness.runs import compacting, parts, session
+from robustness.runs import engines, parts, properties, session
+from robustness.runs.engines import Chunk, Engine
 from robustness.runs.parts import is_compacted
 from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import spec, use_stand_ins
 
-PICTURES, FEW = 7, 3
+PICTURES, FEW = 5, 2
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven images, the fourth of which cannot be read."""
+    """Five images, the fourth of which cannot be read."""
     folder = flat_folder(tmp_path_factory.mktemp("data") / "photos", PICTURES)
     sorted(folder.iterdir())[3].write_bytes(b"nothing of the kind")
     return folder
@@ -28,19 +35,20 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_stand_ins(monkeypatch)
-    monkeypatch.setattr(session, "_ROWS_TO_WRITE", 1)
-    monkeypatch.setattr(compacting, "FEW", FEW)
+    write_each_chunk(monkeypatch)
 
 
-def performed(
-    photos: Path, out: Path, *, resume: bool = False, done: list[int] | None = None
-) -> runs.Run:
-    """A finished run; ``done`` takes how many images were done, one number for each step."""
+def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
+    use_stand_ins(patch)
+    patch.setattr(session, "measured", lambda *_, **__: {})
+    patch.setattr(session, "ROWS_A_FILE", 1)
+    patch.setattr(parts, "FEW", few)
+
+
+def performed(photos: Path, out: Path, *, resume: bool = False) -> runs.Run:
     with runs.start(runs.plan(str(photos), spec(), batch=1), out, resume=resume) as sitting:
-        for state in sitting.perform():
-            if done is not None:
-                done.append(state.done)
+        for _ in sitting.perform():
+            pass
     return runs.load(sitting.folder)
 
 
@@ -48,9 +56,7 @@ def performed(
 def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     """The run as it is without compacting."""
     with pytest.MonkeyPatch.context() as patch:
-        use_stand_ins(patch)
-        patch.setattr(session, "_ROWS_TO_WRITE", 1)
-        patch.setattr(compacting, "FEW", 1000)
+        write_each_chunk(patch, few=1000)
         return performed(photos, tmp_path_factory.mktemp("whole"))
 
 
@@ -90,99 +96,146 @@ def test_a_file_takes_no_more_than_can_be_read_at_once(
     photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     each = whole.parts[0].rows
-    monkeypatch.setattr(compacting, "ROWS_A_FILE", 4 * each)
-    monkeypatch.setattr(compacting, "ROWS_A_GROUP", 3 * each)
+    monkeypatch.setattr(parts, "ROWS_A_FILE", 3 * each)
+    monkeypatch.setattr(parts, "ROWS_A_GROUP", 2 * each)
     run = performed(photos, tmp_path)
-    assert [part.rows for part in run.parts] == [4 * each, 2 * each]
+    assert [part.rows for part in run.parts] == [3 * each, each]
     assert run.table().equals(whole.table())
     runs.export_run(run, tmp_path / "run.zip")
     assert runs.import_run(tmp_path / "run.zip", tmp_path / "b").table().equals(whole.table())
 
 
-class Stopped(BaseException):
-    """As if the process were killed here."""
+def kill_at_each_step(photos: Path, whole: Path, out: Path, rows: int) -> None:
+    """Perform a run in a folder for each change of a name, killed by itself just before that.
+
+    Its chunks are those of the run in ``whole``.
+    """
+    chunks = _chunks(runs.load(whole))
+    with pytest.MonkeyPatch.context() as patch:
+        write_each_chunk(patch)
+        patch.setattr(parts, "ROWS_A_FILE", rows)
+        patch.setattr(session.headlines, "keep", lambda *_: None)
+        engine = Engine("local", "ready rows", lambda *_: iter([None, *chunks]))
+        patch.setitem(engines.REGISTRY._records, "local", engine)
+        for step in count(1):
+            if not (pid := os.fork()):
+                _kill_at(step, photos, out / f"{step:03d}")
+            status = os.waitpid(pid, 0)[1]
+            if not os.WIFSIGNALED(status):
+                assert status == 0
+                return
 
 
-def stopping(patch: pytest.MonkeyPatch, owner: object, name: str, at: int, after: bool) -> None:
-    """Has the call ``at`` of a function stop everything, before or after it does its work."""
-    done, calls = getattr(owner, name), 0
-
-    def stop(*given: object, **options: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == at and not after:
-            raise Stopped
-        found = done(*given, **options)
-        if calls == at:
-            raise Stopped
-        return found
-
-    patch.setattr(owner, name, stop)
+def _chunks(whole: runs.Run) -> list[Chunk]:
+    table = properties.read(whole.folder)
+    assert table is not None
+    told = {row.pop("position"): row for row in table.select(properties.SCHEMA.names).to_pylist()}
+    chunks = []
+    for part in whole.parts:
+        (number,) = part.chunks
+        own = tuple((at, told[at]) for at in part.chunks if at in told)
+        chunks.append(Chunk(number, parts.read_rows(part), part.images, part.unreadable, own))
+    return chunks
 
 
-MOMENTS: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
-    "before the first file": lambda p: stopping(p, compacting, "put_whole", 1, False),
-    "after the first file": lambda p: stopping(p, compacting, "put_whole", 1, True),
-    "after it is named": lambda p: stopping(p, session.Session, "_write_manifest", 4, True),
-    "while its sources are removed": lambda p: stopping(p, parts.Path, "unlink", 1, True),
-    "after all files": lambda p: stopping(p, session, "compact", 3, True),
-    "while the last are removed": lambda p: stopping(p, parts.Path, "unlink", 10, True),
-}
+def _kill_at(step: int, photos: Path, out: Path) -> None:
+    steps = count(1)
+
+    def before(change: Callable[..., None]) -> Callable[..., None]:
+        def changed(*given: object, **options: object) -> None:
+            if next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            change(*given, **options)
+
+        return changed
+
+    os.replace, os.unlink = before(os.replace), before(os.unlink)
+    with runs.start(runs.plan(str(photos), spec(), batch=1), out) as sitting:
+        for state in sitting.perform():
+            (out / "done").write_text(str(state.done))
+    os._exit(0)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_stopped_at_any_moment_it_has_all_rows_written_so_far(
-    moment: str, photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compacting, "ROWS_A_FILE", 2 * whole.parts[0].rows)
-    done: list[int] = []
-    with monkeypatch.context() as patch:
-        MOMENTS[moment](patch)
-        with pytest.raises(Stopped):
-            performed(photos, tmp_path, done=done)
-    (entry,) = runs.listing(tmp_path)
-    left = runs.load(entry.folder, unfinished=True)
-    assert left.images + len(left.unreadable) >= done[-1]
-    assert left.table().equals(whole.table().slice(0, left.table().num_rows))
-    assert left.finished == (moment == "while the last are removed")
-    run = performed(photos, tmp_path, resume=True)
-    assert run.folder == left.folder
-    assert run.table().equals(whole.table())
-    assert run.manifest.content == whole.manifest.content
-    assert files(run.folder) == sorted(run.manifest.parts)
-    assert all(map(is_compacted, run.manifest.parts))
-    assert not list(run.folder.glob(disk.TEMPORARY))
-
-
-def test_files_become_few_while_the_run_goes_on(
+def test_a_run_that_is_killed_at_any_step_of_writing_has_all_rows_that_it_wrote(
     photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compacting, "ROWS_A_FILE", 2 * whole.parts[0].rows)
+    rows = 2 * whole.parts[0].rows
+    program = "import sys; from pathlib import Path; from tests.runs import test_compacting as t; "
+    program += f"t.kill_at_each_step(*map(Path, sys.argv[1:]), {rows})"
+    subprocess.run([sys.executable, "-c", program, photos, whole.folder, tmp_path], check=True)
+    monkeypatch.setattr(parts, "ROWS_A_FILE", rows)
+    finished = 0
+    folders = sorted(tmp_path.iterdir())
+    for out in folders[1:]:  # the first was killed before there was a manifest
+        done = int((out / "done").read_text()) if (out / "done").exists() else 0
+        (entry,) = runs.listing(out)
+        left = runs.load(entry.folder, unfinished=True)
+        assert left.images + len(left.unreadable) >= done
+        assert left.table().equals(whole.table().slice(0, left.table().num_rows))
+        finished += left.finished
+        run = performed(photos, out, resume=True)
+        assert run.folder == left.folder
+        assert run.table().equals(whole.table())
+        assert run.manifest.content == whole.manifest.content
+        assert files(run.folder) == sorted(run.manifest.parts)
+        assert all(map(is_compacted, run.manifest.parts))
+        assert not list(run.folder.glob(disk.TEMPORARY))
+    assert PICTURES < finished < len(folders) - 3 * PICTURES
+
+
+def test_a_run_of_an_older_version_that_compacted_as_it_went_goes_on(
+    photos: Path, whole: runs.Run, tmp_path: Path
+) -> None:
     with runs.start(runs.plan(str(photos), spec(), batch=1), tmp_path) as sitting:
         for state in sitting.perform():
-            if 0 < state.done < PICTURES:
-                seen = runs.load(sitting.folder, unfinished=True)
-                assert seen.table().equals(whole.table().slice(0, seen.table().num_rows))
-    assert any(is_compacted(part.path.name) for part in seen.parts)
-    assert len(files(sitting.folder)) == 3
+            if state.done == PICTURES - 1:
+                break
+    begun = runs.load(sitting.folder, unfinished=True)
+    (compacted,) = parts.compact(begun.folder, begun.parts[: FEW + 1])
+    sizes = {compacted.path.name: compacted.path.stat().st_size}
+    begun.manifest.updated(parts=sizes).write(begun.folder)
+    begun.parts[0].path.unlink()  # the first of those that it no longer needed
+    left = runs.load(begun.folder, unfinished=True)
+    assert left.table().equals(whole.table().slice(0, left.table().num_rows))
+    assert left.images + len(left.unreadable) == PICTURES - 1
+    run = performed(photos, tmp_path, resume=True)
+    assert run.table().equals(whole.table())
+    assert files(run.folder) == sorted(run.manifest.parts)
+
+
+@pytest.mark.parametrize(("spent", "seconds"), [(0, 5), (100, 5), (3000, 30), (100_000, 60)])
+def test_a_file_holds_a_hundredth_of_the_time_spent_and_never_more_than_a_minute(
+    spent: int, seconds: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(session, "ROWS_A_FILE", 1000)
+    monkeypatch.setattr(parts, "FEW", 1000)
+    with runs.start(runs.plan(str(photos), spec(), batch=1), tmp_path) as sitting:
+        sitting._seconds = spent
+        for _ in sitting.perform():
+            now += 0.6 * seconds
+    sizes = [len(part.chunks) for part in runs.load(sitting.folder).parts]
+    assert sizes == [2, 2, 1]
 
 
 def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(
     photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = 0
+    compacted = 0
 
-    def full(*given: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 1:
+    def full(path: Path, *given: object) -> None:
+        nonlocal compacted
+        compacted += is_compacted(path.name)
+        if compacted > 1:
             raise OSError(28, "No space left on device")
-        disk.put_whole(*given)  # type: ignore[arg-type]
+        disk.put_whole(path, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compacting, "ROWS_A_FILE", 2 * whole.parts[0].rows)
-    monkeypatch.setattr(compacting, "put_whole", full)
+    monkeypatch.setattr(parts, "ROWS_A_FILE", 2 * whole.parts[0].rows)
+    monkeypatch.setattr(parts, "put_whole", full)
     run = performed(photos, tmp_path)
-    assert calls > 1
+    assert compacted > 1
     assert files(run.folder) == sorted(run.manifest.parts)
-    assert sum(map(is_compacted, run.manifest.parts)) == 1 < len(run.parts)
+    assert len(run.parts) == PICTURES
+    assert not any(map(is_compacted, run.manifest.parts))
     assert run.table().equals(whole.table())

@@ -37,9 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[runs.Run, P
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
-        patch.setattr(
-            session, "_SECONDS_TO_WRITE", 600.0
-        )  # one file of rows, on slow machines, too
+        patch.setattr(session, "_LEAST_SECONDS", 600.0)  # one file of rows, on slow machines, too
         photos = labelled_folder(folder / "photos", 2)
         yield performed(photos, folder / "runs", spec()), photos
 

@@ -263,7 +263,7 @@ from robustness.commands.main import main
 from robustness.runs import session
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a job in the background
-session._ROWS_TO_WRITE = 1
+session.ROWS_A_FILE = 1
 note = Pace.note
 place, number = 2, signal.SIGINT
 

@@ -268,7 +268,7 @@ def _without_copies(job: Job, alone: Sequence[Prepared]) -> list[Prepared]:
 def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:
     return Chunk(
         ready.number,
-        pa.concat_tables([chunk.table for chunk in alone]),
+        pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
         sum(chunk.images for chunk in alone),
         ready.unreadable + tuple(pair for chunk in alone for pair in chunk.unreadable),
         ready.properties,

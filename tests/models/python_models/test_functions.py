@@ -407,7 +407,7 @@ def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_re
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "_ROWS_TO_WRITE", rows)
+    monkeypatch.setattr(session, "ROWS_A_FILE", rows)
     answering, counted = [True], [0]
 
     def function(pixels: Floats) -> Floats:
