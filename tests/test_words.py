@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import report
 from robustness.commands import main
-from robustness.report.glossary import RETIRED, TERMS
+from robustness.report.glossary import TERMS
 from tests.report.test_attack import built
 from tests.support import reports
 from tests.support.made_up_results import made_up
@@ -20,6 +20,21 @@ from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import components, html, run
 from tests.support.places import PAGES
 from tests.ui.test_dataset_results import page as results_page
+
+RETIRED = {
+    r"pictures?": "image",
+    r"answers?|answered": "prediction",
+    r"(keeps?|kept|keeping) (its|their|the|an) (answers?|predictions?)": "prediction unchanged",
+    r"clean": "original",
+    r"(not |un)?established": "significant",
+    r"strangers?": "unrelated image",
+    r"departs?": "diverges",
+    r"(in )?brackets": "parentheses",
+    r"unsure": "low confidence",
+    r"come along": "bundled",
+    r"got (right|wrong)|gets? (right|wrong)": "correct, incorrect",
+}
+"""Words that pages, reports and commands no longer show (patterns), and the term for each."""
 
 SHOWN = ("markdown", "caption", "info", "warning", "error", "success", "title", "header")
 CONTROLS = ("button", "selectbox", "multiselect", "checkbox", "toggle", "text_input")

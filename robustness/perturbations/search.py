@@ -55,11 +55,6 @@ def find(query: str) -> SearchResult:
     return _find(query[:MOST_LETTERS], tuple(REGISTRY))
 
 
-def matches(record: Perturbation, query: str) -> bool:
-    """Whether every word of ``query`` is the beginning or a form of a word of ``record``."""
-    return _match(_asked(query), _said(record)[-1])
-
-
 @lru_cache(maxsize=256)
 def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
     known = dict.fromkeys(word for record in records for word in _said(record)[-1])

@@ -132,18 +132,3 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
 )
 """(term, what it means)"""
-
-RETIRED = {
-    r"pictures?": "image",
-    r"answers?|answered": "prediction",
-    r"(keeps?|kept|keeping) (its|their|the|an) (answers?|predictions?)": "prediction unchanged",
-    r"clean": "original",
-    r"(not |un)?established": "significant",
-    r"strangers?": "unrelated image",
-    r"departs?": "diverges",
-    r"(in )?brackets": "parentheses",
-    r"unsure": "low confidence",
-    r"come along": "bundled",
-    r"got (right|wrong)|gets? (right|wrong)": "correct, incorrect",
-}
-"""Words that pages, reports and commands no longer show (patterns), and the term for each."""

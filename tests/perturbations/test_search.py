@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from robustness.perturbations import REGISTRY, Perturbation
-from robustness.perturbations.search import MOST_LETTERS, find, matches
+from robustness.perturbations import REGISTRY, Perturbation, search
+from robustness.perturbations.search import MOST_LETTERS, find
 
 BLURS = {"gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur", "glass_blur"}
 NOISES = {"gaussian_noise", "salt_and_pepper", "impulse_noise", "shot_noise", "speckle_noise"}
@@ -103,6 +103,11 @@ WORDS = {words: names for said in SAID.values() for words, names in said.items()
 
 def names(query: str) -> list[str]:
     return [record.name for record in find(query).records]
+
+
+def matches(record: Perturbation, query: str) -> bool:
+    """Whether ``record`` alone has every word of ``query``."""
+    return search._match(search._asked(query), search._said(record)[-1])
 
 
 @pytest.mark.parametrize("words", WORDS)
