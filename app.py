@@ -9,7 +9,7 @@ from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.frame.page import page
 from robustness.ui.live import check, presenting
-from robustness.ui.live.held import ROUTES
+from robustness.ui.live.drag import ROUTES
 from robustness.ui.server import metrics
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.guard import Guard

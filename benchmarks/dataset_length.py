@@ -26,7 +26,7 @@ from robustness import runs
 from robustness.datasets import NO_LABELS, Dataset
 from robustness.datasets.dataset import Entry
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.rows import SCHEMA, to_table
+from robustness.evaluation.row_schema import SCHEMA, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import engines

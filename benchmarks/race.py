@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from robustness.evaluation.drawing import FEW
 from robustness.metrics.intervals import difference_bounds
 from robustness.runs.racing import BATCH
-from robustness.statistics.betting import Bets
+from robustness.statistics.confidence_sequences import Bets
 from robustness.statistics.racing import BEST, ModelRace
 
 Floats = NDArray[np.float64]

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from benchmarks.offline_models import NAMES
 from robustness import runs
 from robustness.base.disk import put_whole
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs.parts import COMPACTED, KEY, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part

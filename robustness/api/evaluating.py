@@ -33,7 +33,7 @@ from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.framings import DEFAULT, usual
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedied import loading_behind
-from robustness.evaluation.rows import NUMBERS, REMEDIES, own_scores, to_frame, to_table
+from robustness.evaluation.row_schema import NUMBERS, REMEDIES, own_scores, to_frame, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import (
     STUDY_SUITE,

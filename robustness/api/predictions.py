@@ -14,7 +14,7 @@ from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
 from robustness.datasets.predictions import Predictions, read_predictions
-from robustness.runs import predicted
+from robustness.runs import imported_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,10 @@ def evaluate_predictions(
     """
     told = _told(table)
     shown = None if source is None else opened(source)
-    plan = predicted.plan_predictions(told, source=shown, classes=predicted.class_names(classes))
-    run = performed(plan, out, predicted.ENGINE)
+    plan = imported_predictions.plan_predictions(
+        told, source=shown, classes=imported_predictions.class_names(classes)
+    )
+    run = performed(plan, out, imported_predictions.ENGINE)
     if shown is not None:
         run.dataset = shown
     elif not isinstance(table, str | PathLike):

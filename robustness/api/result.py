@@ -66,7 +66,7 @@ class EvaluatedRun(Run):
             return "<p>No image was evaluated.</p>"
         from robustness import report
         from robustness.charts.dataset import perturbation_heatmap
-        from robustness.charts.look import heatmap_table
+        from robustness.charts.style import heatmap_table
 
         told = report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in told.answer]

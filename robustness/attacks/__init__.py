@@ -5,10 +5,10 @@ Importing this package registers them all. TensorFlow is imported only when an a
 
 from importlib import import_module
 
+from robustness.attacks.attack_image import Control, Outcome, adversarial, craft
 from robustness.attacks.attack_record import REGISTRY, Attack
 from robustness.attacks.loop import Step
 from robustness.attacks.norms import REGISTRY as NORMS
-from robustness.attacks.outcome import Control, Outcome, adversarial, craft
 from robustness.attacks.perform import attack
 from robustness.attacks.spec import AttackSpec, parse_epsilon
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from robustness import models
+from robustness.attacks.attack_image import Outcome, craft
 from robustness.attacks.loop import Step
-from robustness.attacks.outcome import Outcome, craft
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import GradientError, ParameterError
 from robustness.models import Classifier

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import metrics, models
-from robustness.charts.look import COLOURS, dodged, drawn, model_trace
+from robustness.charts.style import COLOURS, dodged, drawn, model_trace
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 

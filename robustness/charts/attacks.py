@@ -10,10 +10,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.look import COLOURS, drawn, heatmap, model_trace
+from robustness.charts.style import COLOURS, drawn, heatmap, model_trace
 from robustness.charts.verdict import judged
 from robustness.evaluation.correctness import is_correct
-from robustness.evaluation.reach import ATTACK, NATURAL
+from robustness.evaluation.smallest_change import ATTACK, NATURAL
 from robustness.pictures.eight_bits import LEVELS
 
 

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from robustness import metrics, models
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.charts.look import (
+from robustness.charts.style import (
     ZERO_LINE,
     dodged,
     drawn,

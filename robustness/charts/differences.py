@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from robustness import models
 from robustness.charts.dataset import QUANTITIES
-from robustness.charts.look import COLOURS, ZERO_LINE, drawn, whiskers
+from robustness.charts.style import COLOURS, ZERO_LINE, drawn, whiskers
 from robustness.charts.tables import Entry, in_brackets
 from robustness.evaluation.condition import short
 from robustness.statistics.differences import OPEN

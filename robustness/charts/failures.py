@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from robustness.charts.look import COLOURS, drawn, model_trace, whiskers
+from robustness.charts.style import COLOURS, drawn, model_trace, whiskers
 from robustness.charts.tables import Entry, in_brackets
 
 

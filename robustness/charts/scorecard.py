@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.look import COLOURS, drawn, heatmap, model_trace, whiskers
+from robustness.charts.style import COLOURS, drawn, heatmap, model_trace, whiskers
 from robustness.charts.verdict import LEGEND, OPEN_MARKERS, cell, judged
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.evaluation.correctness import good_rows, is_correct

@@ -16,7 +16,7 @@ from robustness import statistics as figures
 from robustness.base.text import counted
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label, setting
-from robustness.evaluation.rows import own_scores
+from robustness.evaluation.row_schema import own_scores
 from robustness.evaluation.sweep import Break
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY

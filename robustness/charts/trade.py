@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.look import drawn, model_style, whiskers
+from robustness.charts.style import drawn, model_style, whiskers
 from robustness.statistics.effective import Expected, expected
 
 Entry = Mapping[str, Any]

@@ -164,13 +164,13 @@ def _evaluated(
 
 def _of_predictions(options: argparse.Namespace) -> Run:
     from robustness import runs
-    from robustness.runs import predicted
+    from robustness.runs import imported_predictions
 
     if given := said(options, "engine", "address", "resume", "plan", "workers"):
         raise ParameterError(f"The table of --predictions says what was asked: omit {given}.")
-    plan = predicted.read_plan(options.predictions, options.source, options.classes)
-    with runs.start(plan, options.out, engine=predicted.ENGINE) as session:
-        _perform(session, predicted.ENGINE, None)
+    plan = imported_predictions.read_plan(options.predictions, options.source, options.classes)
+    with runs.start(plan, options.out, engine=imported_predictions.ENGINE) as session:
+        _perform(session, imported_predictions.ENGINE, None)
     return runs.load(session.folder)
 
 

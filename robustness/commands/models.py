@@ -65,8 +65,8 @@ def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.loaded import engine_text
-    from robustness.models.own.beside import licence_told
     from robustness.models.own.limits import limits
+    from robustness.models.own.sidecar import licence_told
     from robustness.models.weights.ready import parameters_text, size
 
     found = [(record, models.state(record)) for record in models.REGISTRY]

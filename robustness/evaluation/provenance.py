@@ -11,7 +11,7 @@ import robustness
 from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.registry import Registry
-from robustness.evaluation.rows import own_scores
+from robustness.evaluation.row_schema import own_scores
 from robustness.evaluation.spec import RunSpec
 from robustness.models.inference.choice import chosen
 from robustness.perturbations import REFERENCE_SIDE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness.base.registry import Registry
 from robustness.base.text import visible
-from robustness.models import elsewhere
+from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet
 from robustness.models.python_models.record import PythonCall
 from robustness.pictures.fitting import DEFAULT_FIT, Framing
@@ -248,7 +248,7 @@ def class_name(model: str, index: int) -> str:
 
 def classes(model: str) -> Labels | None:
     """The classes of the model called ``model``, also of one that a saved run tells of."""
-    return REGISTRY[model].labels() if model in REGISTRY else elsewhere.labels_of(model)
+    return REGISTRY[model].labels() if model in REGISTRY else imported_labels.labels_of(model)
 
 
 def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:

@@ -149,7 +149,7 @@ def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
 
 @dataclass(frozen=True)
 class Data:
-    """The tidy rows in the schema ``robustness.evaluation.rows.schema(own)``, a table at a time.
+    """The tidy rows in the schema ``evaluation.row_schema.schema(own)``, a table at a time.
 
     ``tables`` holds the figures computed from the rows, by name, JSON-ready. ``own`` are the
     metrics of plugins.

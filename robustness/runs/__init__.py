@@ -1,6 +1,5 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
 
-from robustness.runs.again import plan_again
 from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restore, to_bin
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
@@ -10,7 +9,8 @@ from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
 from robustness.runs.planning import Plan, plan
 from robustness.runs.progress import Progress, Seen, seen
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
-from robustness.runs.saved import Run
+from robustness.runs.resume import plan_again
+from robustness.runs.run import Run
 from robustness.runs.session import Session, reopen, start
 from robustness.runs.store import (
     Listed,

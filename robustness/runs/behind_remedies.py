@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.remedies import Chain
 from robustness.runs.remedied import by_condition, counted_rows, is_attack, together, trial_classes
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import UNKNOWN, Cells, Grid
 

@@ -10,7 +10,7 @@ import numpy as np
 from robustness import models
 from robustness.runs.behind_remedies import Behind, models_behind
 from robustness.runs.remedied import milliseconds, remedy_figures
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.statistics import QUANTITIES, Cost, Figures, ModelChoice
 from robustness.statistics.candidates import Candidate
 from robustness.statistics.criteria import weights_of

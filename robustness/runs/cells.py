@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
 from robustness.evaluation.correctness import CORRECTNESS
-from robustness.evaluation.rows import schema
+from robustness.evaluation.row_schema import schema
 from robustness.statistics.grid import MEANS, UNKNOWN
 
 _READERS = 2  # files read at once

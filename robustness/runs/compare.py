@@ -13,7 +13,7 @@ from robustness.evaluation.condition import named
 from robustness.evaluation.provenance import ENGINE, GRAIN
 from robustness.perturbations import REFERENCE_SIDE
 from robustness.runs.manifest import Manifest
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.runs.shared import Images, shared_grids
 from robustness.statistics.differences import changes
 

@@ -19,7 +19,7 @@ from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.runs.kept_figures import keep, kept
 from robustness.runs.manifest import FINISHED
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.runs.selection import Chosen
 from robustness.statistics.projection import principal
 

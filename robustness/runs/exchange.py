@@ -22,8 +22,8 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.runs import manifest as manifests
 from robustness.runs import notes, properties, store
-from robustness.runs.saved import Run
-from robustness.runs.screening import importer, screen, work_out_figures
+from robustness.runs.import_checks import importer, screen, work_out_figures
+from robustness.runs.run import Run
 
 MAX_FILES = 100_000
 MAX_BYTES = 4 * 1024**3

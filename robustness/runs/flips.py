@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from robustness.evaluation.condition import effect
 from robustness.runs.compare import identified
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.statistics.attacked import counted_in_sql
 
 

@@ -12,8 +12,8 @@ from robustness.base.parquet_reader import serve_arrow
 from robustness.models.own import user_models
 from robustness.runs import headlines
 from robustness.runs import manifest as manifests
-from robustness.runs.screened_properties import rewrite_properties
-from robustness.runs.screened_rows import ExpectedRows, rewrite_rows
+from robustness.runs.property_checks import rewrite_properties
+from robustness.runs.row_checks import ExpectedRows, rewrite_rows
 
 
 def answer(head: bytes, _data: bytes) -> bytes:

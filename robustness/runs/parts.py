@@ -24,7 +24,7 @@ from pydantic import Field
 from robustness.base.disk import put_whole, require_regular
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import StrictRecord, checked_json
-from robustness.evaluation.rows import own_columns, schema
+from robustness.evaluation.row_schema import own_columns, schema
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import FINISHED, Manifest
 

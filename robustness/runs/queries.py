@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
-from robustness.evaluation.rows import own_columns
+from robustness.evaluation.row_schema import own_columns
 from robustness.runs.cells import Axes, Cells, damaged
 from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, in_order

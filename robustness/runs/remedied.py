@@ -17,7 +17,7 @@ from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
 from robustness.remedies import parse
 from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.statistics.remedies import Abstention, Gain, PairedTruths, abstention, gains
 
 _COLUMNS = (

@@ -10,14 +10,14 @@ from typing import Any
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import counted, some
 from robustness.evaluation.provenance import versions
-from robustness.evaluation.rows import REMEDIES, schema
+from robustness.evaluation.row_schema import REMEDIES, schema
 from robustness.runs import racing, rounding
-from robustness.runs.again import plan_again
 from robustness.runs.compare import version_notes
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
+from robustness.runs.resume import plan_again
 from robustness.runs.rounding import Change
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.runs.session import start
 from robustness.runs.store import load
 

@@ -20,7 +20,7 @@ from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.pictures.fitting import to_png
 from robustness.runs.images_out import png_name
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.runs.selection import CASE_COLUMNS, Chosen
 
 MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}

@@ -39,8 +39,8 @@ from robustness.runs.parts import (
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress, Teller
 from robustness.runs.racing import Track
+from robustness.runs.retry import unfinished_again, without_unanswered
 from robustness.runs.store import listing, load, locked
-from robustness.runs.unanswered import unfinished_again, without_unanswered
 
 _HOW_TO_CONTINUE = "The same command with --resume continues it."
 

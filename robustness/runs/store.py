@@ -13,13 +13,13 @@ from filelock import FileLock, Timeout
 
 from robustness.base.errors import HeldError, RunError
 from robustness.base.text import counted, visible
-from robustness.models import elsewhere
+from robustness.models import imported_labels
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import all_parts
 from robustness.runs.racing import sentences
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 
 MAX_ID = 255
 """Bytes of the longest name that a folder can have."""
@@ -44,7 +44,7 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
 
 
 def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) -> Run:
-    elsewhere.note(manifest.classes)
+    imported_labels.note(manifest.classes)
     parts = all_parts(folder, manifest)
     if manifest.status == FINISHED:
         found = {part.path.name: part.path.stat().st_size for part in parts}

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.candidates import Candidate
-from robustness.statistics.choice_told import BEST, NOT_COMPARED, RULED_OUT, TIED, WORSE, sentences
+from robustness.statistics.choice_sentences import (
+    BEST,
+    NOT_COMPARED,
+    RULED_OUT,
+    TIED,
+    WORSE,
+    sentences,
+)
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
 from robustness.statistics.grid import UNKNOWN, Grid

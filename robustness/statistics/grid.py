@@ -23,7 +23,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.columns import require
 from robustness.evaluation.condition import STORED, degree, series, unspecified
 from robustness.evaluation.correctness import CORRECTNESS, with_correctness
-from robustness.evaluation.rows import own_scores
+from robustness.evaluation.row_schema import own_scores
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics.attacked import as_counted

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds, share_bounds
-from robustness.statistics.betting import Bets
+from robustness.statistics.confidence_sequences import Bets
 
 Floats = NDArray[np.float64]
 

@@ -27,8 +27,8 @@ from robustness.report import answers
 from robustness.report.answers.sweep import clause, coarsest, with_seeds
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
-from robustness.ui.live import helping
-from robustness.ui.live.asked import LiveRequest, behind
+from robustness.ui.live import remedy_panel
+from robustness.ui.live.request import LiveRequest, behind
 from robustness.ui.session.inputs import listed
 from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results
@@ -189,9 +189,9 @@ def _at_one_strength(
     what = f"{condition.label}, {record.value_text(strength)}"
     rows = memo.all_answers(spec, picture, names, altered)
     asked = LiveRequest(picture, condition, tuple(names), seed, truth, remedy)
-    third = helping.pair(asked, altered)
+    third = remedy_panel.pair(asked, altered)
     results.show_pictures(picture, altered.image, what, altered.scores, remedied=third)
-    after = helping.told(asked, altered, {row.model: row for row in rows})
+    after = remedy_panel.told(asked, altered, {row.model: row for row in rows})
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(labelled(row, truth), behind=behind(row.model, after)))
 

@@ -10,7 +10,7 @@ from robustness import models
 from robustness.base.access import Action
 from robustness.base.text import plain
 from robustness.models.loaded import engine_text
-from robustness.models.own import beside, entry
+from robustness.models.own import entry, sidecar
 from robustness.models.own.limits import limits
 from robustness.models.weights.ready import (
     NOT_DOWNLOADED,
@@ -88,7 +88,7 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     rows = [("Source", weights.source)]
     if weights.own:
         rows.append(("Digest", _short_digest(record) if state.path else "none"))
-        rows.append(("Licence", beside.licence_told(weights.own.path) or "not stated"))
+        rows.append(("Licence", sidecar.licence_told(weights.own.path) or "not stated"))
     else:
         rows.append(("Published hash", weights.digest or "none"))
     if state.path is not None:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import plain, some, visible
-from robustness.charts import answers, look, tables
+from robustness.charts import answers, style, tables
 from robustness.charts.scorecard import MOVEMENT, OUTCOMES, movement, outcomes, ranking
 from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
@@ -113,7 +113,7 @@ def show(
             st,
             ranking(table),
             "ranking",
-            look.describe(table, ["consistency", "consistency_low", "consistency_high"]),
+            style.describe(table, ["consistency", "consistency_low", "consistency_high"]),
         )
     with right:
         st.header("Verdict", anchor=False)

@@ -13,9 +13,9 @@ from streamlit.starlette import App
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
-from robustness.models.apart import APART, convert_apart
+from robustness.models.conversion_process import APART, convert_apart
 from robustness.models.loaded import LOADED
-from robustness.models.together import together
+from robustness.models.parallel import together
 from robustness.runs import jobs
 from robustness.ui.dataset.uploads import tended
 from robustness.ui.server.streamlit_internals import stay_off_the_network

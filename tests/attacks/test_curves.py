@@ -23,7 +23,7 @@ from robustness.attacks.curves import (
 )
 from robustness.attacks.transfer import Transfer, attackable, judged, transfers
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.evaluation.reach import (
+from robustness.evaluation.smallest_change import (
     ATTACK,
     NATURAL,
     Reach,

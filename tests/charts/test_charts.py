@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import pytest
 
 from robustness import models
-from robustness.charts import answers, look, scorecard, sweep
+from robustness.charts import answers, scorecard, style, sweep
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
@@ -143,7 +143,7 @@ def with_own_models() -> Iterator[tuple[str, ...]]:
 
 
 def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> None:
-    styles = [look.model_style(name) for name in with_own_models]
+    styles = [style.model_style(name) for name in with_own_models]
     assert len(styles) >= 23
     for first, second in ((0, 1), (1, 2)):
         told = {(style[first], style[second]) for style in styles}
@@ -157,7 +157,7 @@ def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> 
 
 def test_models_of_another_machine_are_told_apart_from_each_other_and_from_those_here() -> None:
     names = ("their network", "their other network", *REGISTRY.names)
-    assert len({look.model_style(name)[:2] for name in names}) == len(names)
+    assert len({style.model_style(name)[:2] for name in names}) == len(names)
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_models_of_another_machine_are_told_apart_from_each_other_and_from_those
 @MANY
 def test_the_text_alternative_lists_each_model_with_its_values(names: tuple[str, ...]) -> None:
     frame = answer_rows(names)
-    parts = look.describe(frame, ["cosine", "retained_probability"]).split("; ")
+    parts = style.describe(frame, ["cosine", "retained_probability"]).split("; ")
     assert len(parts) == len(names)
     for part, label, (_, row) in zip(parts, labels(names), frame.iterrows(), strict=True):
         assert part == (
@@ -192,8 +192,8 @@ def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> Non
     assert all(told[0] == f"{safe} stage {at}" for at, told in enumerate(lines.customdata))
     frame = measured_rows().assign(model=HOSTILE)
     assert list(scorecard.outcomes(frame.iloc[:1]).data[0].x) == [safe]
-    assert look.words(safe) == HOSTILE.replace("\u202e", "U+202E")
-    assert look.words("one<br>over &amp;copy another") == "one over &copy another"
+    assert style.words(safe) == HOSTILE.replace("\u202e", "U+202E")
+    assert style.words("one<br>over &amp;copy another") == "one over &copy another"
 
 
 def test_the_ranking_shows_intervals_and_published_figures_only_where_there_are_any() -> None:

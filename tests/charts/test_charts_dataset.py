@@ -10,7 +10,7 @@ import pytest
 
 from robustness import models
 from robustness.charts import dataset, differences
-from robustness.charts.look import model_style, words
+from robustness.charts.style import model_style, words
 from robustness.statistics import (
     by_class,
     by_perturbation,

@@ -25,7 +25,7 @@ from robustness.base.own_process import environment
 from robustness.base.registry import Registry
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose
 from robustness.plugins import laws, loading, origins
@@ -34,8 +34,8 @@ from robustness.plugins.laws import images
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
-from robustness.runs.again import plan_again
 from robustness.runs.replay import replay
+from robustness.runs.resume import plan_again
 from tests.support import pages
 from tests.support.made_datasets import labelled_folder
 from tests.support.plugin_images import image

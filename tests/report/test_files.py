@@ -27,7 +27,7 @@ from robustness.charts.verdict import judged
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes

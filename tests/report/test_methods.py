@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from robustness.attacks.outcome import DRAWS
+from robustness.attacks.attack_image import DRAWS
 from robustness.evaluation.sweep import CLOSE, TOLERANCE
 from robustness.metrics.intervals import FEWEST, FEWEST_OF_A_MEAN
 from robustness.models.model_record import FIT_PHOTOGRAPHS

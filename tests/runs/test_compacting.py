@@ -15,7 +15,7 @@ import pytest
 
 from robustness import runs
 from robustness.base import disk
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.runs import engines, parts, properties, session
 from robustness.runs.engines import Chunk, Engine
 from robustness.runs.parts import is_compacted

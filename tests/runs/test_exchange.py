@@ -21,8 +21,8 @@ import pytest
 from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
-from robustness.evaluation.rows import REMEDIES, SCHEMA
-from robustness.runs import headlines, kept_figures, screening, session, store
+from robustness.evaluation.row_schema import REMEDIES, SCHEMA
+from robustness.runs import headlines, import_checks, kept_figures, session, store
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -101,11 +101,11 @@ def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
     run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_figures, "fresh", lambda rows: pytest.fail("worked out here"))
-    monkeypatch.setattr(screening, "FIGURES_MEMORY", 10**6)
+    monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 10**6)
     with pytest.raises(RunError, match="memory"):
         runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     assert os.listdir(tmp_path / "there") == []
-    monkeypatch.setattr(screening, "FIGURES_MEMORY", 2 * 10**9)
+    monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 2 * 10**9)
     there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     found = headlines.kept(there.folder, there.manifest)
     assert found is not None
@@ -607,7 +607,7 @@ def test_an_import_that_ends_midway_leaves_nothing(
     def ask(*_args: Any, **_limits: Any) -> bytes:
         raise error
 
-    monkeypatch.setattr(screening.Worker, "ask", ask)
+    monkeypatch.setattr(import_checks.Worker, "ask", ask)
     expected = error if error is KeyboardInterrupt else RunError
     with pytest.raises(expected, match=message):
         runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
@@ -629,9 +629,9 @@ def test_the_next_import_removes_what_a_killed_one_left(run: runs.Run, tmp_path:
 def test_few_imports_go_on_at_once(
     run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "PATIENCE", 0.01)
+    monkeypatch.setattr(import_checks, "PATIENCE", 0.01)
     waiting = pytest.raises(RunError, match="Other imports are not finished yet")
-    with screening.importer(), screening.importer(), waiting:
+    with import_checks.importer(), import_checks.importer(), waiting:
         runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
 

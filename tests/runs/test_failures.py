@@ -26,7 +26,7 @@ from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.pictures.properties import Told
 from robustness.report.content import Chart
 from robustness.report.results import run_reasons

@@ -22,7 +22,7 @@ import robustness
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.runs import cells, kept_cases, kept_figures
 from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows

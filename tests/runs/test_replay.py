@@ -15,7 +15,7 @@ from robustness import models, runs
 from robustness.base.errors import ImageError, RunError
 from robustness.evaluation.condition import Condition, short
 from robustness.evaluation.provenance import GRAIN
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.runs.parts import KEY
 from robustness.runs.replay import agreement
 from robustness.runs.rounding import TOLERANCE

@@ -26,7 +26,7 @@ from robustness.commands import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.rows import SCHEMA, to_table
+from robustness.evaluation.row_schema import SCHEMA, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
 from robustness.pictures.fitting import load_study_image

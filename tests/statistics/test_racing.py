@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from robustness.metrics.intervals import difference_bounds
-from robustness.statistics.betting import Bets
+from robustness.statistics.confidence_sequences import Bets
 from robustness.statistics.racing import BEST, BROKEN, KEPT, ORDER, GateRace, ModelRace, RaceLimit
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.evaluation.spec import RunSpec
 from robustness.runs.cases import CaseRows
 from robustness.runs.manifest import Asked

@@ -13,7 +13,7 @@ from robustness import metrics, models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import versions
-from robustness.evaluation.rows import to_table
+from robustness.evaluation.row_schema import to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
 from robustness.metrics.features import RESCALED

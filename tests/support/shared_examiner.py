@@ -9,7 +9,7 @@ import pytest
 
 from robustness.base.limited_worker import Worker
 from robustness.models import inspection_process
-from robustness.runs import screening
+from robustness.runs import import_checks
 
 
 class _Shared:
@@ -33,7 +33,7 @@ class _Shared:
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection_process, "Worker", _Shared)
-    monkeypatch.setattr(screening, "Worker", _Shared)
+    monkeypatch.setattr(import_checks, "Worker", _Shared)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -52,7 +52,7 @@ def apart() -> Kept:
 @pytest.fixture
 def few_draws(apart: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise is tried four times: for tests that are not about it."""
-    monkeypatch.setattr("robustness.attacks.outcome.DRAWS", 4)
+    monkeypatch.setattr("robustness.attacks.attack_image.DRAWS", 4)
     for module in (kept, work, attention):
         monkeypatch.setattr(module, "KEPT", apart)
 

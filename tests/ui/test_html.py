@@ -18,7 +18,7 @@ from robustness.report.results import run_cases
 from robustness.runs import Run
 from robustness.ui import scorecard
 from robustness.ui.browser.html import html
-from robustness.ui.live.asked import LiveRequest, shown
+from robustness.ui.live.request import LiveRequest, shown
 from robustness.ui.runs import listing
 from robustness.ui.shown import results
 from tests.support.made_up_saved_runs import measurement

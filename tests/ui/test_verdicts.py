@@ -23,7 +23,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_path
 from robustness.report.content import Cases, Titled
-from robustness.ui.live.asked import LiveRequest, shown
+from robustness.ui.live.request import LiveRequest, shown
 from robustness.ui.shown import results
 from tests.report.test_attack import ATTACK, outcome
 from tests.support import pages

@@ -20,7 +20,7 @@ from robustness.models.file_formats.kinds import (
     runtime,
 )
 from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
-from robustness.models.graph_files.study_model import Shape, Use
+from robustness.models.graph_files.preprocessing import Shape, Use
 from robustness.models.inference.kept import Written
 from robustness.models.inspection_process import inspection
 from robustness.models.labels import imagenet

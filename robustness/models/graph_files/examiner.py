@@ -22,7 +22,7 @@ from robustness.models.file_formats.onnx_file import graph_facts, onnx_scan
 from robustness.models.file_formats.protobuf import ProtobufError
 from robustness.models.file_formats.tflite_file import Quantisation
 from robustness.models.graph_files.native import native_answers, native_facts, session_maker
-from robustness.models.graph_files.study_model import (
+from robustness.models.graph_files.preprocessing import (
     ANY_BATCH,
     ONE_IMAGE,
     Facts,

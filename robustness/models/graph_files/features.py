@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from robustness.models.in_tensorflow.replay.graph import Operations, Output
-from robustness.models.in_tensorflow.replay.operation import Node
+from robustness.models.in_tensorflow.replay.operation_table import Node
 from robustness.models.in_tensorflow.replay.value import Shape
 
 _CONVOLUTIONS = {

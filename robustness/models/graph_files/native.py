@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import GradientError, WeightsError
 from robustness.models.file_formats.kinds import BY_OPENVINO, ONNXRUNTIME, TENSORFLOW, runtime
 from robustness.models.file_formats.tflite_file import Quantisation
-from robustness.models.graph_files.study_model import (
+from robustness.models.graph_files.preprocessing import (
     Facts,
     Shape,
     UnusableError,

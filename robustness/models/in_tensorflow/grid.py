@@ -8,7 +8,7 @@ from typing import Any
 from robustness.base.errors import ExplanationError
 from robustness.models.graph_files.features import FeatureWalk, Layout
 from robustness.models.in_tensorflow.replay.graph import Graph, Output
-from robustness.models.in_tensorflow.replay.operation import Node
+from robustness.models.in_tensorflow.replay.operation_table import Node
 from robustness.models.in_tensorflow.replay.value import Value
 from robustness.models.in_tensorflow.runtime import tensorflow
 

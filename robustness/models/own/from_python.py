@@ -16,12 +16,11 @@ from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
-from robustness.models.graph_files.study_model import Use
+from robustness.models.graph_files.preprocessing import Use
 from robustness.models.in_tensorflow.user_network import SIGMOID, are_logits, is_distribution
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import OWN, REGISTRY, ModelRecord, UserFile
 from robustness.models.own import package, user_models
-from robustness.models.own.beside import normalisation_told
 from robustness.models.own.label_files import check_names, labels_of
 from robustness.models.own.proposal import (
     IMAGENET_LABELS,
@@ -31,9 +30,11 @@ from robustness.models.own.proposal import (
     propose,
     read_facts,
 )
+from robustness.models.own.sidecar import normalisation_told
 from robustness.models.own.trial import value_of
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.calls import Caller, Floats
+from robustness.models.python_models.determinism import warn_if_unsteady
 from robustness.models.python_models.function_pass import (
     as_shown,
     problem,
@@ -45,7 +46,6 @@ from robustness.models.python_models.in_process import ADDED
 from robustness.models.python_models.kinds import opened
 from robustness.models.python_models.live_model import LiveModel
 from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonCall
-from robustness.models.python_models.steadiness import warn_if_unsteady
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE
 

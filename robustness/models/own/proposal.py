@@ -17,7 +17,7 @@ from robustness.models.graph_files.examine import told
 from robustness.models.in_tensorflow.user_network import SIGMOID, keras_told
 from robustness.models.labels import Labels, folded, imagenet
 from robustness.models.model_record import ModelRecord
-from robustness.models.own import beside, entry, package, trial, user_models
+from robustness.models.own import entry, package, sidecar, trial, user_models
 
 IMAGENET_LABELS = "imagenet"
 OF_BYTES = "0..255"
@@ -147,7 +147,7 @@ def propose(
         sources |= {"labels": "the file" if names else "the number of classes"} if classes else {}
     else:
         names = ()
-    if (found := beside.normalisation_told(path)) is not None:
+    if (found := sidecar.normalisation_told(path)) is not None:
         values["normalisation"], sources["normalisation"] = trial.value_of(found[0]), found[1]
     elif facts.get("whole"):
         _check_whole(name, given.get("normalisation"))
@@ -264,7 +264,7 @@ def _lines(names: Sequence[str]) -> bytes:
 
 def _labels(path: Path, count: int, name: str) -> tuple[dict[str, str], tuple[str, ...]]:
     """The value of ``labels``, if known, and the class names for its file."""
-    names = beside.classes_told(path, count)
+    names = sidecar.classes_told(path, count)
     if names and not are_imagenet(names):
         return {"labels": package.label_file(name)}, names
     known = count in (len(imagenet()), len(imagenet()) + 1)

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from robustness.base.errors import AnswerError, GradientError, WeightsError
 from robustness.models.graph_files.examine import use_of
 from robustness.models.graph_files.native import STAGE, native_probabilities, prepared
-from robustness.models.graph_files.study_model import Use
+from robustness.models.graph_files.preprocessing import Use
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.in_tensorflow.user_network import is_distribution
 from robustness.models.inference.forward_pass import Floats
 from robustness.models.model_record import ModelRecord
 from robustness.models.python_models.calls import Caller
+from robustness.models.python_models.determinism import warn_if_unsteady
 from robustness.models.python_models.record import PythonCall
-from robustness.models.python_models.steadiness import warn_if_unsteady
 from robustness.pictures.picture import image_digest
 
 

@@ -23,7 +23,7 @@ from robustness.report.wording import (
     share,
 )
 from robustness.statistics import Figures, scorecard
-from robustness.statistics.choice_told import NAMES
+from robustness.statistics.choice_sentences import NAMES
 
 NOTHING_TO_BREAK = "no attack had a correct prediction to break"
 

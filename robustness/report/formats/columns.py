@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from robustness import metrics
-from robustness.evaluation.rows import schema
+from robustness.evaluation.row_schema import schema
 from robustness.metrics.features import RESCALED
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustness.base.text import csv_cell, visible
-from robustness.evaluation.rows import schema
+from robustness.evaluation.row_schema import schema
 from robustness.report.content import Report
 from robustness.report.formats.columns import Column, columns
 

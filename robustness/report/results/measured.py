@@ -12,7 +12,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.rows import own_scores, to_table
+from robustness.evaluation.row_schema import own_scores, to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.pictures.fitting import Framing, to_png
 from robustness.pictures.picture import Picture

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustness.charts import answers, look
+from robustness.charts import answers, style
 from robustness.charts.tables import Column, Table
 from robustness.charts.verdict import verdict
 from robustness.evaluation.loop import perturbed
@@ -142,19 +142,19 @@ def moved(rows: Sequence[Measurement]) -> Section:
             Chart(
                 "Feature similarity",
                 answers.similarity_bars(frame),
-                look.describe(frame, [n for pair in RESCALED.items() for n in pair]),
+                style.describe(frame, [n for pair in RESCALED.items() for n in pair]),
                 "Similarity of the embeddings: 1 is unchanged, 0 is as similar as unrelated "
                 "images. Unscaled values in parentheses.",
             ),
             Chart(
                 "Confidence in the original class",
                 answers.clean_class_bars(frame),
-                look.describe(frame, ["clean_probability", "retained_probability"]),
+                style.describe(frame, ["clean_probability", "retained_probability"]),
             ),
             Chart(
                 "Where the features diverge",
                 answers.stage_lines(stages),
-                look.describe(
+                style.describe(
                     stages.assign(model=stages["model"] + " " + stages["stage"]),
                     ["cosine", "cosine_rescaled"],
                 ),

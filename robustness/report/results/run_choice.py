@@ -15,7 +15,7 @@ from robustness.report.wording import listed, model
 from robustness.runs import Run
 from robustness.runs.candidates import with_abstaining
 from robustness.statistics import Figures, ModelChoice
-from robustness.statistics.choice_told import RULED_OUT
+from robustness.statistics.choice_sentences import RULED_OUT
 from robustness.statistics.effective import above_expected, expected
 
 TITLE = "Choice"

@@ -24,7 +24,7 @@ from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.drawing import drawn
 from robustness.evaluation.loop import answers, frames, prepare
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.rows import to_table
+from robustness.evaluation.row_schema import to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images

@@ -16,7 +16,7 @@ from robustness.datasets.answers import Floats, TableAnswers, meaning
 from robustness.datasets.dataset import Entry
 from robustness.datasets.predictions import Predictions
 from robustness.evaluation.correctness import CORRECTNESS, right
-from robustness.evaluation.rows import SCHEMA
+from robustness.evaluation.row_schema import SCHEMA
 from robustness.metrics.predictions import top_k
 from robustness.pictures.picture import image_digest
 from robustness.pictures.untrusted import study_image

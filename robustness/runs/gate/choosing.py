@@ -17,10 +17,10 @@ from robustness.evaluation.condition import effect
 from robustness.runs import gate, racing
 from robustness.runs.behind_remedies import weighable
 from robustness.runs.candidates import candidates, costs, with_abstaining
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
-from robustness.statistics.choice_told import BEST, TIED, WORSE
+from robustness.statistics.choice_sentences import BEST, TIED, WORSE
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.grid import Grid
 

@@ -12,7 +12,7 @@ from robustness.runs import racing
 from robustness.runs.gate.budget import FIGURES, Budget
 from robustness.runs.gate.verdict import Verdict
 from robustness.runs.racing import Limit, Race
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 
 RACED: Mapping[str, Literal["consistent", "correct", "drop"]] = {
     "min_consistency": "consistent",

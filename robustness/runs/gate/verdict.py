@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from robustness import statistics
 from robustness.base.text import counted
 from robustness.runs.gate.budget import ATTACK, BREAKING, Budget
-from robustness.runs.saved import Run
+from robustness.runs.run import Run
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"
 

@@ -19,12 +19,12 @@ from robustness.base.errors import HeldError, RobustnessError, RunError
 from robustness.base.validation import StrictRecord, kept_json
 from robustness.models.python_models.in_process import require_described
 from robustness.runs import notes
-from robustness.runs.again import plan_again
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
+from robustness.runs.resume import plan_again
+from robustness.runs.retry import has_unanswered
 from robustness.runs.session import Session, earlier, reopen, start
-from robustness.runs.unanswered import has_unanswered
 
 QUEUE = ".queue"
 """The folder of orders, beside the runs."""

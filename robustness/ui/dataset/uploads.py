@@ -26,7 +26,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
 from robustness.ui.controls import sharing
-from robustness.ui.session.leaving import afterwards
+from robustness.ui.session.cleanup import afterwards
 from robustness.ui.session.run_link import runs_folder
 from robustness.ui.session.upload_limit import room
 

@@ -16,7 +16,7 @@ from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
-from robustness.ui.session import entrance, leaving
+from robustness.ui.session import cleanup, login
 from robustness.ui.session.access import is_owner
 from robustness.ui.session.boundary import boundary, fragment
 from robustness.ui.session.inputs import arrive
@@ -65,7 +65,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
     st.html(html("style", css=components.style()))
     st.html(_STYLE)
-    leaving.watch()
+    cleanup.watch()
     arrive(title)
     with st.sidebar:
         st.html(html("skip", target=skips_to))
@@ -87,7 +87,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     except ParameterError as error:
         st.error(plain(sentence(error)), icon=_SETTINGS_ICON)
         st.stop()
-    entrance.enter()
+    login.enter()
     with under_way, boundary():
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
     with boundary(_SETTINGS_ICON):  # what is built in keeps working

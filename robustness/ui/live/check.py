@@ -13,7 +13,7 @@ import streamlit as st
 from robustness import models, report
 from robustness.base.text import plain
 from robustness.base.turns import PAUSES
-from robustness.charts import answers, look
+from robustness.charts import answers, style
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import Stages
 from robustness.models import REGISTRY as MODELS
@@ -21,8 +21,8 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
-from robustness.ui.live import held, helping, presenting, stack
-from robustness.ui.live.asked import Answer, LiveRequest, shown
+from robustness.ui.live import drag, presenting, remedy_panel, stack
+from robustness.ui.live.request import Answer, LiveRequest, shown
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.shown import attention, results, stages
 from robustness.ui.shown.copy_button import copy_button
@@ -39,7 +39,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     _say_who_cannot_run(model_names)
     asked = LiveRequest(picture, on.condition, _usable(model_names), seed, truth)
     if not on.condition.idle:
-        asked = asked._replace(remedy=helping.chosen(asked.together, told=True))
+        asked = asked._replace(remedy=remedy_panel.chosen(asked.together, told=True))
     follows = st.session_state.pop(_STANDING, None) == asked.of_whom
     presenting.told(picture, asked.models, seed, asked.condition.id)
     with PAUSES.answering(), st.container(key="live"):
@@ -55,7 +55,7 @@ def _begin(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
     asking, coming = time.perf_counter(), asked.answers(altered)  # while the images are drawn
     results.show_pictures(asked.picture, altered.image, asked.what, altered.scores, drawing=drawing)
     place = st.empty()
-    stack.show(on, asked.picture, asked.id, held.ticket(asked), drawing)
+    stack.show(on, asked.picture, asked.id, drag.ticket(asked), drawing)
     found: dict[str, Answer] = {}
     components.answers(place, "live answers 0", shown(asked, found), drawing)
     for name, row in coming:
@@ -74,15 +74,15 @@ def _follow(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
     results.show_pictures(
         *(asked.picture, altered.image, asked.what, altered.scores),
         follows=on.held and follows,
-        remedied=helping.pair(asked, altered),
+        remedied=remedy_panel.pair(asked, altered),
         drawing=drawing,
     )
     found = dict(coming)
-    remedied = helping.told(asked, altered, found)
+    remedied = remedy_panel.told(asked, altered, found)
     note = _pace(asking, start)
     components.answers(nullcontext(), "live answers", shown(asked, found, note, remedied), drawing)
     # Last: the browser may then ask for more, which would drop what is not sent yet.
-    stack.show(on, asked.picture, asked.id, held.ticket(asked), drawing)
+    stack.show(on, asked.picture, asked.id, drag.ticket(asked), drawing)
 
 
 def _pace(asking: float, start: float) -> str:
@@ -115,23 +115,23 @@ def show_details(
     picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
 ) -> None:
     """Draw the charts and exports; a fragment that reruns once the predictions have settled."""
-    helping.rerun_if_chosen()
+    remedy_panel.rerun_if_chosen()
     condition = stack.kept().condition
     asked = LiveRequest(picture, condition, _usable(model_names), seed, truth)
     if not condition.idle:
-        asked = asked._replace(remedy=helping.chosen(asked.together))
+        asked = asked._replace(remedy=remedy_panel.chosen(asked.together))
     components.settled("details settled", asked.id)
     altered = asked.change()
     found = dict(asked.answers(altered))
     rows = [row for name in asked.models if isinstance(row := found[name], Measurement)]
     if not rows:
         return
-    helping.show(asked, altered, found)
+    remedy_panel.show(asked, altered, found)
     with st.container(key="live-details"):
         st.subheader("In detail", anchor=False)
         _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
         with st.container(horizontal=True):
-            tried = helping.table(helping.told(asked, altered, found))
+            tried = remedy_panel.table(remedy_panel.told(asked, altered, found))
             report_button(lambda: report.of_live(asked.spec, picture, rows, tried), "live")
             remedies = parse_all(asked.remedy)
             copy_button(replace(asked.spec, remedies=remedies), picture, truth)
@@ -154,7 +154,7 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
         similarity,
         answers.similarity_bars(frame),
         "similarity",
-        look.describe(frame, ["cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"]),
+        style.describe(frame, ["cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"]),
     )
     similarity.caption(
         "Similarity of the two images to the network: 1 is identical, 0 is as different as "
@@ -165,7 +165,7 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
         left,
         answers.clean_class_bars(frame),
         "clean_class",
-        look.describe(frame, ["clean_probability", "retained_probability"]),
+        style.describe(frame, ["clean_probability", "retained_probability"]),
     )
     left.caption("Probability of the class that each model predicts for the original.")
     departs.markdown("### Where the features diverge")

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain
-from robustness.charts import answers, look
+from robustness.charts import answers, style
 from robustness.metrics.features import RESCALED
 from robustness.models import REGISTRY as MODELS
 from robustness.ui.session.inputs import keep, one_of, restore
@@ -43,7 +43,7 @@ def chart(
         place,
         answers.stage_lines(stages, metric),
         "stages",
-        look.describe(
+        style.describe(
             stages.assign(model=stages["model"] + " " + stages["stage"]), [metric, RESCALED[metric]]
         ),
     )

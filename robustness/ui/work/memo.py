@@ -26,7 +26,7 @@ from robustness.evaluation.similarity import Stages, at
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
 from robustness.models.inference.choice import chosen
-from robustness.models.together import together
+from robustness.models.parallel import together
 from robustness.perturbations import Images
 from robustness.pictures import untrusted
 from robustness.pictures.decoding import as_subject

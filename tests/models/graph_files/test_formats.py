@@ -23,8 +23,8 @@ from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.base.errors import GradientError, WeightsError
 from robustness.commands import main
 from robustness.models import Classifier
+from robustness.models.graph_files.preprocessing import Use, study_models
 from robustness.models.graph_files.stages import find_stages
-from robustness.models.graph_files.study_model import Use, study_models
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.inference.openvino_core import core
 from robustness.models.inference.openvino_pass import OpenVinoPass

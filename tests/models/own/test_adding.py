@@ -22,7 +22,7 @@ from robustness.commands import main
 from robustness.models.file_formats.tflite_file import Quantisation
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
-from robustness.models.own import beside, entry
+from robustness.models.own import entry, sidecar
 from robustness.models.own.proposal import propose
 from tests.support import onnx_files as onnx
 
@@ -414,46 +414,46 @@ def test_classes_are_read_from_wherever_exporters_write_them(folder: Path) -> No
     }
     for key, text in texts.items():
         (folder / "told.onnx").write_bytes(colour_model((key, text)))
-        assert beside.classes_told(folder / "told.onnx", len(COLOURS)) == names
-    assert beside.classes_told(folder / "told.onnx", 5) == ()
-    assert beside.classes_told(folder / "colours.onnx", len(COLOURS)) == ()
+        assert sidecar.classes_told(folder / "told.onnx", len(COLOURS)) == names
+    assert sidecar.classes_told(folder / "told.onnx", 5) == ()
+    assert sidecar.classes_told(folder / "colours.onnx", len(COLOURS)) == ()
     (folder / "config.json").write_text(json.dumps({"id2label": numbered}))
-    assert beside.classes_told(folder / "colours.onnx", len(COLOURS)) == names
+    assert sidecar.classes_told(folder / "colours.onnx", len(COLOURS)) == names
     (folder / "config.json").write_text(json.dumps({"id2label": {"0": "red", "x": "blue"}}))
-    assert beside.classes_told(folder / "colours.onnx", 2) == ()
+    assert sidecar.classes_told(folder / "colours.onnx", 2) == ()
     (folder / "colours.json").write_text(json.dumps({"index2label": numbered}))
-    assert beside.classes_told(folder / "colours.onnx", len(COLOURS)) == names
+    assert sidecar.classes_told(folder / "colours.onnx", len(COLOURS)) == names
     archive = io.BytesIO(b"TFL3" * 10)
     with zipfile.ZipFile(archive, "a") as labels:
         labels.writestr("labels.txt", "\n".join(names))
     (folder / "other").mkdir()
     (folder / "other" / "model.tflite").write_bytes(archive.getvalue())
-    assert beside.classes_told(folder / "other" / "model.tflite", len(COLOURS)) == names
+    assert sidecar.classes_told(folder / "other" / "model.tflite", len(COLOURS)) == names
 
 
 def test_normalisations_are_read_from_configurations(folder: Path) -> None:
     file = folder / "colours.onnx"
-    assert beside.normalisation_told(file) is None
+    assert sidecar.normalisation_told(file) is None
     told = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "rescale_factor": 1 / 255}
     (folder / "preprocessor_config.json").write_text(json.dumps(told))
     expected = Normalisation("RGB", 1.0, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-    assert beside.normalisation_told(file) == (expected, "preprocessor_config.json")
+    assert sidecar.normalisation_told(file) == (expected, "preprocessor_config.json")
     (folder / "preprocessor_config.json").write_text(json.dumps({**told, "do_normalize": False}))
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    assert beside.normalisation_told(file) == (plain, "preprocessor_config.json")
+    assert sidecar.normalisation_told(file) == (plain, "preprocessor_config.json")
     (folder / "preprocessor_config.json").write_text(json.dumps({**told, "image_std": [0, 1, 1]}))
-    assert beside.normalisation_told(file) is None
+    assert sidecar.normalisation_told(file) is None
     (folder / "config.json").write_text(
         json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}})
     )
-    assert beside.normalisation_told(file) == (expected, "config.json")
+    assert sidecar.normalisation_told(file) == (expected, "config.json")
 
 
 @pytest.mark.parametrize(
     "quantised", [Quantisation(1 / 128, 127, 0, 255), Quantisation(1 / 128, -1, -128, 127)]
 )
 def test_a_quantised_input_takes_the_values_of_pixels(quantised: Quantisation) -> None:
-    found = beside.of_integers(quantised)
+    found = sidecar.of_integers(quantised)
     values = np.arange(256)
     real = (values - found.mean[0]) / found.std[0]
     integers = real / quantised.scale + quantised.zero_point

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.in_tensorflow.replay.operation import Node, operation
+from robustness.models.in_tensorflow.replay.operation_table import Node, operation
 from robustness.models.in_tensorflow.replay.value import Value
 from robustness.models.in_tensorflow.runtime import tensorflow
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.in_tensorflow.replay.operation import TABLE, Node, operation
+from robustness.models.in_tensorflow.replay.operation_table import TABLE, Node, operation
 from robustness.models.in_tensorflow.replay.value import Value
 from robustness.models.in_tensorflow.runtime import tensorflow
 

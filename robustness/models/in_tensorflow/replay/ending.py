@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from robustness.models.in_tensorflow.replay.graph import Graph, Output, replayed
-from robustness.models.in_tensorflow.replay.operation import Node
+from robustness.models.in_tensorflow.replay.operation_table import Node
 from robustness.models.in_tensorflow.replay.value import Value
 from robustness.models.in_tensorflow.runtime import tensorflow
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from robustness.models.in_tensorflow.internals import folded_shapes
 from robustness.models.in_tensorflow.replay import arranging, elementwise, places, sums  # noqa: F401  (the table)
-from robustness.models.in_tensorflow.replay.operation import TABLE, Node, node_of
+from robustness.models.in_tensorflow.replay.operation_table import TABLE, Node, node_of
 from robustness.models.in_tensorflow.replay.value import Value
 from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.inference import openvino_core  # noqa: F401  (keeps OpenVINO silent)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.in_tensorflow.replay.operation import Node, operation
+from robustness.models.in_tensorflow.replay.operation_table import Node, operation
 from robustness.models.in_tensorflow.replay.value import Shape, Value
 from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.inference.forward_pass import F32

@@ -17,7 +17,7 @@ from robustness.base.errors import GradientError
 from robustness.models.in_tensorflow.grid import grip
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.replay.network import ReplayedNetwork
-from robustness.models.in_tensorflow.replay.operation import TABLE
+from robustness.models.in_tensorflow.replay.operation_table import TABLE
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.openvino_core import core
 from tests.conftest import OFFLINE_NAMES

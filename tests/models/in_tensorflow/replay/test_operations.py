@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as o
 
 from robustness.models.in_tensorflow.replay.graph import Graph, UnknownOperationError, simplified
-from robustness.models.in_tensorflow.replay.operation import TABLE
+from robustness.models.in_tensorflow.replay.operation_table import TABLE
 from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.inference.openvino_core import core
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from robustness import metrics
 from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
-from robustness.evaluation.rows import REMEDIES, SCHEMA, schema
+from robustness.evaluation.row_schema import REMEDIES, SCHEMA, schema
 from robustness.metrics.features import RESCALED
 from robustness.runs.manifest import MAX_TEXT
 from robustness.runs.parts import (

@@ -23,8 +23,8 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.ui.browser import components
-from robustness.ui.live import helping
-from robustness.ui.live.asked import Answer, LiveRequest, shown
+from robustness.ui.live import remedy_panel
+from robustness.ui.live.request import Answer, LiveRequest, shown
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.session.sentences import sentence
@@ -132,14 +132,14 @@ def _refused(error: AccessError) -> Response:
 def _picture(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = asked.change()
     header, after = results.pair_of(asked.picture, altered.image, asked.what, altered.scores)
-    texts, remedied = helping.pair(asked, altered, f"{who} image")
+    texts, remedied = remedy_panel.pair(asked, altered, f"{who} image")
     return {**header, **texts}, [b"", after, *map(to_png, remedied)]
 
 
 def _answers(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = asked.change()
     found: dict[str, Answer] = dict(asked.answers(altered, who))
-    remedied = helping.told(asked, altered, found, who)
+    remedied = remedy_panel.told(asked, altered, found, who)
     return {"answers": shown(asked, found, remedied=remedied)._asdict()}, []
 
 

@@ -20,7 +20,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.session_manager import SessionClient
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
-from robustness.ui.session import leaving
+from robustness.ui.session import cleanup
 from robustness.ui.session.tickets import Tickets
 
 TTL = "server.disconnectedSessionTTL"
@@ -60,8 +60,8 @@ class Browser(SessionClient):
 def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Grows whenever a session has ended."""
     found: list[str] = []
-    monkeypatch.setattr(leaving, "_MARGIN", 0.0)
-    monkeypatch.setattr(leaving, "_AFTERWARDS", [lambda: found.append("ended")])
+    monkeypatch.setattr(cleanup, "_MARGIN", 0.0)
+    monkeypatch.setattr(cleanup, "_AFTERWARDS", [lambda: found.append("ended")])
     lasted = config.get_option(TTL)
     yield found
     config.set_option(TTL, lasted)

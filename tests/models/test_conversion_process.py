@@ -13,8 +13,8 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.models import apart
-from robustness.models.apart import Apart
+from robustness.models import conversion_process
+from robustness.models.conversion_process import Apart
 from robustness.models.inference.kept import place
 from tests.conftest import OFFLINE_NAMES
 
@@ -70,7 +70,7 @@ def is_kept(name: str) -> bool:
 
 def test_one_process_converts_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     made, converter = Made(keep), Apart()
-    monkeypatch.setattr(apart.subprocess, "Popen", made)
+    monkeypatch.setattr(conversion_process.subprocess, "Popen", made)
 
     def wait(name: str) -> bool:
         converter.convert(models.REGISTRY[name], SIDE)
@@ -86,7 +86,7 @@ def test_one_process_converts_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) 
 
 def test_who_waits_for_a_process_that_fails_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Made(lambda names: None)
-    monkeypatch.setattr(apart.subprocess, "Popen", made)
+    monkeypatch.setattr(conversion_process.subprocess, "Popen", made)
     Apart().convert(models.REGISTRY[OFFLINE_NAMES[0]], SIDE)
     assert len(made.begun) == 1
     assert not is_kept(OFFLINE_NAMES[0])
@@ -99,7 +99,7 @@ def test_nobody_waits_for_a_server_that_ends(monkeypatch: pytest.MonkeyPatch) ->
         begun.set()
         assert go_on.wait(240)
 
-    monkeypatch.setattr(apart.subprocess, "Popen", Made(slow))
+    monkeypatch.setattr(conversion_process.subprocess, "Popen", Made(slow))
     converter, record = Apart(), models.REGISTRY[OFFLINE_NAMES[0]]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(converter.convert, record, SIDE)

@@ -28,7 +28,7 @@ from robustness.remedies.remedy import SUREST
 from robustness.report.content import Titled
 from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
-from robustness.ui.live.asked import Answer, LiveRequest, RemedyEffect, RemedyLine
+from robustness.ui.live.request import Answer, LiveRequest, RemedyEffect, RemedyLine
 from robustness.ui.session.sentences import sentence
 from robustness.ui.work import memo
 

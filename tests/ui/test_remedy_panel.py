@@ -21,7 +21,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import origins
 from robustness.remedies import parse, python
 from robustness.ui import breaking_point
-from robustness.ui.live import helping
+from robustness.ui.live import remedy_panel
 from tests.conftest import OFFLINE_NAMES
 from tests.support.pages import components, headline, html, pictures, run, sample
 from tests.support.places import ROOT
@@ -84,7 +84,9 @@ def test_every_remedy_is_offered_with_its_prediction_and_correct_ones_come_first
     (offered,) = components(app, "remedies")
     cards = offered["cards"]
     assert offered["chosen"] == "median"
-    assert {card["id"] for card in cards} == {chain.id for chain in helping.offered(together=False)}
+    assert {card["id"] for card in cards} == {
+        chain.id for chain in remedy_panel.offered(together=False)
+    }
     good = [card["lines"][0]["tone"] in ("correct", "unchanged") for card in cards]
     assert good == sorted(good, reverse=True)
     assert any(good)

@@ -26,11 +26,11 @@ from robustness.base.limited_worker import (
     WorkerTimeError,
 )
 from robustness.evaluation.condition import readable
-from robustness.models import elsewhere
+from robustness.models import imported_labels
 from robustness.pictures.fitting import check_fit
 from robustness.runs.manifest import FINISHED, MAX_TEXT, Manifest
-from robustness.runs.saved import Run
-from robustness.runs.screened_rows import ExpectedRows
+from robustness.runs.row_checks import ExpectedRows
+from robustness.runs.run import Run
 
 MEMORY = 6 * 10**8
 FIGURES_MEMORY = 2 * 10**9
@@ -123,7 +123,7 @@ def _answered(
 
 def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
     """What the files of ``manifest`` are to hold."""
-    elsewhere.note(manifest.classes)
+    imported_labels.note(manifest.classes)
     spec = manifest.spec
     labels = [models.classes(name) for name in spec.model_names]
     return ExpectedRows(

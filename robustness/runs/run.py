@@ -14,7 +14,7 @@ from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
 from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.rows import NUMBERS, REMEDIES, schema, to_frame
+from robustness.evaluation.row_schema import NUMBERS, REMEDIES, schema, to_frame
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image

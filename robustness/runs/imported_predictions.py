@@ -15,7 +15,7 @@ from robustness.datasets.answers import TableAnswers, meaning
 from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
-from robustness.models import elsewhere
+from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet
 from robustness.models.own.label_files import labels_of
 from robustness.perturbations import check_seed
@@ -83,7 +83,7 @@ def plan_predictions(
     meant = classes if classes is not None else _told_classes(answers, texts, told.title)
     named: Classes = dict.fromkeys(unknown, meant)
     known = {name: models.REGISTRY[name].labels() for name in told.models if name not in named}
-    known |= {name: elsewhere.from_names(names) for name, names in named.items()}
+    known |= {name: imported_labels.from_names(names) for name, names in named.items()}
     sets = list({labels.key: labels for labels in known.values()}.values())
     for labels in sets:
         _check_width(answers, labels, told.title)
@@ -97,7 +97,7 @@ def plan_predictions(
     )
     engine.scores(told)  # refuses what are no numbers before a run begins
     labels_of_images = labelled(told, sets)
-    elsewhere.note(named)  # now that the table is known to fit them
+    imported_labels.note(named)  # now that the table is known to fit them
     dataset = copy(told)
     dataset.classes = known
     if source is not None:
