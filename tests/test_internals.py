@@ -50,6 +50,8 @@ def test_private_interfaces_are_checked_with_the_installed_version(package: str)
         ("streamlit", "runtime/caching/cache_utils.py", "return self._value_locks[value_key]"),
         ("streamlit", "runtime/forward_msg_queue.py", "delta.fragment_id not in fragment_ids_"),
         ("streamlit", "runtime/runtime.py", "self._session_mgr"),
+        ("streamlit", "runtime/state/session_state.py", "self._key_id_mapper.get_id_from_key("),
+        ("streamlit", "runtime/state/session_state.py", "metadata is None or metadata.disabled"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "backend.clear_session()"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "(_clean_problem_modules)"),
         ("streamlit", "web/server/server_util.py", "net_util.get_external_ip"),

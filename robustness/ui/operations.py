@@ -140,11 +140,11 @@ def _clear() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Clear caches",
-            key="clear caches",
             icon=":material/cleaning_services:",
             on_click=_cleared,
             **access.allowed(
                 Action.CLEAR_CACHES,
+                key="clear caches",
                 help="Models and results are loaded and computed again on demand.",
             ),
         )

@@ -65,6 +65,14 @@ def click_delete(app: AppTest, name: str) -> AppTest:
     return app.button(key=f"delete {name}").click().run()
 
 
+def force_click(app: AppTest, key: str) -> None:
+    """Click on the disabled button ``key``, as a forged message does."""
+    button = app.button(key=key)
+    assert button.disabled
+    button.proto.disabled = False
+    button.click().run()
+
+
 # --- who is who -----------------------------------------------------------------------------------
 
 
@@ -156,7 +164,7 @@ def test_somebody_else_deletes_and_renames_their_own_runs_alone(
 def test_what_a_click_calls_is_checked_whatever_the_button_was(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "allowed", lambda *_, disabled=False, help=None: {})
+    monkeypatch.setattr(access, "allowed", lambda *_, key=None, **__: {"key": key})
     app = run(RUNS)
     click_delete(app, OTHERS)
     assert not app.exception
@@ -165,6 +173,30 @@ def test_what_a_click_calls_is_checked_whatever_the_button_was(
     assert "You may not rename this run" in app.error[0].value.replace("\\", "")
     assert {entry.folder.name for entry in runs.listing(folder)} == {MINE, OTHERS}
     assert logged(folder) == [("delete", OTHERS, False), ("rename", OTHERS, False)]
+
+
+def test_a_click_on_a_button_that_is_disabled_is_logged_once(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = run(RUNS)
+    app.checkbox(key=f"sure {OTHERS}").check().run()
+    force_click(app, f"rename {OTHERS}")
+    force_click(app, f"delete {OTHERS}")
+    app.run()
+    first = (folder / audit.FILE).read_text().splitlines()[0]
+    assert json.loads(first)["who"] == access._browser(ELSEWHERE)
+    assert logged(folder) == [("rename", OTHERS, False), ("delete", OTHERS, False)]
+    assert len(runs.listing(folder)) == 2
+    app.text_input(key=f"title {MINE}").set_value("Renamed")
+    app.button(key=f"rename {MINE}").click()
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")  # since the button was drawn
+    app.run()
+    assert "You may not rename this run" in app.error[0].value.replace("\\", "")
+    app = run(ROOT / "pages" / "dataset.py")
+    force_click(app, "evaluate")
+    assert not app.exception
+    assert logged(folder)[2:] == [("rename", MINE, False), ("evaluate", "", False)]
+    assert len(runs.listing(folder)) == 2
 
 
 def test_nobody_brings_back_what_is_not_theirs(folder: Path, elsewhere: None) -> None:
@@ -193,7 +225,7 @@ def test_a_viewer_evaluates_continues_and_cancels_nothing(
     begun = manifest.read(folder / MINE)
     begun.updated(status=runs.UNFINISHED, parts={}).write(folder / MINE)
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
-    monkeypatch.setattr(access, "allowed", lambda *_, disabled=False, help=None: {})
+    monkeypatch.setattr(access, "allowed", lambda *_, key=None, **__: {"key": key})
     monkeypatch.setattr("robustness.runs.jobs.ask", lambda *_: pytest.fail("went on"))
     monkeypatch.setattr("robustness.runs.jobs.cancel", lambda *_: pytest.fail("cancelled"))
     app = run(RUNS)

@@ -26,12 +26,13 @@ def download_button(record: models.ModelRecord) -> None:
     work = Work(f"download of {record.name}", record.name)
     st.button(
         f"Download {size_text(record)}",
-        key=f"download_{record.name}",
         icon=":material/download:",
         on_click=_ask,
         args=(record, work),
         **access.allowed(
             Action.DOWNLOAD_WEIGHTS,
+            key=f"download_{record.name}",
+            thing=record.name,
             help=f"Fetches the published ImageNet weights of {record.label}.",
         ),
     )

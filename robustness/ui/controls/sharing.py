@@ -124,8 +124,8 @@ def button(files: Sequence[File]) -> None:
                 "Includes the image in the link. Everyone with the link who may use this dashboard "
                 f"sees it for {counted(days, 'day')}."
             )
-            may = access.allowed(Action.SHARE)
-            if st.button("Share this image", key="share", icon=":material/share:", **may):
+            may = access.allowed(Action.SHARE, key="share", thing=files[0][0])
+            if st.button("Share this image", icon=":material/share:", **may):
                 st.query_params[UPLOAD] = share(*files[0])
                 st.rerun()
         for one in _page_of(sorted(mine, key=lambda one: -one.until)):

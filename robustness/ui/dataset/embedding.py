@@ -41,9 +41,8 @@ def _ask(run: Run) -> None:
         st.button(
             "Make a map",
             icon=":material/scatter_plot:",
-            key="make_map",
             on_click=work.ask,
-            **access.allowed(Action.MEASURE),
+            **access.allowed(Action.MEASURE, key="make_map"),
         )
     if not work.asked:
         return

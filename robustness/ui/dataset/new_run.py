@@ -152,8 +152,7 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
             "Evaluate",
             type="primary",
             icon=":material/play_arrow:",
-            key="evaluate",
-            **access.allowed(Action.EVALUATE),
+            **access.allowed(Action.EVALUATE, key="evaluate"),
         )
         st.caption(f"{size} Runs in the background. You can close this page.")
     if pressed:

@@ -221,10 +221,9 @@ def _manage(entry: Listed) -> None:
     st.text_area("Note", value=entry.note, key=f"note {name}", max_chars=notes.MAX_NOTE)
     st.button(
         "Save",
-        key=f"rename {name}",
         on_click=done.do,
         args=(_describe, entry),
-        **access.allowed(Action.RENAME, entry.owner),
+        **access.allowed(Action.RENAME, entry.owner, key=f"rename {name}", thing=name),
     )
     _baseline_button(entry)
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
@@ -233,11 +232,12 @@ def _manage(entry: Listed) -> None:
         data=partial(_archive, entry.folder, access.who()),
         file_name=f"{name}.zip",
         mime="application/zip",
-        key=f"download {name}",
         icon=":material/download:",
         on_click="ignore",
         **access.allowed(
             Action.EXPORT,
+            key=f"download {name}",
+            thing=name,
             disabled=not finished,
             help="Rows and manifest, without images; can be imported here or elsewhere."
             if finished
@@ -251,11 +251,12 @@ def _manage(entry: Listed) -> None:
         st.caption(plain(refused))
     st.button(
         "Delete this run",
-        key=f"delete {name}",
         icon=":material/delete:",
         on_click=done.do,
         args=(_delete, entry),
-        **access.allowed(Action.DELETE, entry.owner, disabled=not sure),
+        **access.allowed(
+            Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
+        ),
     )
 
 

@@ -77,6 +77,23 @@ def user_claims(session: AppSession) -> Mapping[str, Any]:
     return session._user_info
 
 
+def is_click_dropped(key: str) -> bool:
+    """Whether a click on the button ``key`` came for this run and called no callback.
+
+    Streamlit drops clicks on disabled buttons, at the latest when the button is drawn.
+    """
+    context = get_script_run_ctx()
+    if context is None:
+        return False
+    state = context.session_state._state
+    widget, clicks = state._key_id_mapper.get_id_from_key(key, ""), state._new_widget_state
+    if widget not in clicks:
+        return False
+    before = clicks.widget_metadata.get(widget)
+    was_called = before is not None and before.callback is not None and not before.disabled
+    return bool(clicks[widget]) and not was_called
+
+
 def open_sessions() -> int:
     """The number of browsers that have a page open."""
     manager = getattr(runtime.get_instance(), "_session_mgr", None) if runtime.exists() else None

@@ -23,7 +23,7 @@ from robustness.base.access import Action, Policy, Role, Who
 from robustness.base.errors import AccessError, ParameterError
 from robustness.base.text import plain
 from robustness.runs import audit
-from robustness.ui.server.streamlit_internals import user_claims
+from robustness.ui.server.streamlit_internals import is_click_dropped, user_claims
 from robustness.ui.session.run_link import runs_folder
 
 COOKIE = "robustness_browser"
@@ -154,19 +154,29 @@ def refusal(action: Action, owner: str | None = None) -> str:
 class Off(TypedDict):
     """Arguments of a button that may be disabled."""
 
+    key: str | None
     disabled: bool
     help: str | None
 
 
 def allowed(
-    action: Action, owner: str | None = None, *, disabled: bool = False, help: str | None = None
+    action: Action,
+    owner: str | None = None,
+    *,
+    key: str | None = None,
+    thing: str = "",
+    disabled: bool = False,
+    help: str | None = None,
 ) -> Off:
-    """Arguments that disable a button, and say why, if this session may not do ``action``.
+    """Arguments that disable the button ``key``, and say why, if this session may not ``action``.
 
-    Otherwise ``disabled`` and ``help`` apply: ``st.button("Delete", **allowed(...))``.
+    Otherwise ``disabled`` and ``help`` apply: ``st.button("Delete", **allowed(...))``. A click on
+    the disabled button, outdated or forged, goes into the audit log.
     """
     refused = refusal(action, owner)
-    return {"disabled": disabled or bool(refused), "help": refused or help}
+    if refused and key and is_click_dropped(key):
+        _note(action, who(), access.policy(), thing, allowed=False)
+    return {"key": key, "disabled": disabled or bool(refused), "help": refused or help}
 
 
 def _note(action: Action, asking: Who, settled: Policy, thing: str, *, allowed: bool) -> None:

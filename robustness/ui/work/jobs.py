@@ -125,11 +125,10 @@ def buttons(folder: Path, active: bool, key: str) -> None:
     )
     st.button(
         label,
-        key=f"{key} {label} {folder.name}",
         icon=icon,
         on_click=does,
         args=(folder,),
-        **access.allowed(action),
+        **access.allowed(action, key=f"{key} {label} {folder.name}", thing=folder.name),
     )
 
 
