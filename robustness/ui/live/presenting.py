@@ -1,4 +1,4 @@
-"""Present mode of the Live page, the stories and the tour."""
+"""Present mode of the Live page, and the stories."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import streamlit as st
 from robustness.base.text import plain
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.picture import Picture
-from robustness.ui.browser import components
 from robustness.ui.live.stories import STORIES
 from robustness.ui.session.run_link import page_link
 from robustness.ui.work.memo import is_sample
 
 _PRESENT = "present"
-_FIRST, _TOURS = "visited without a link", "tours"
 _STYLE = Path(__file__).with_name("present.css")
 
 
@@ -26,17 +24,11 @@ def presenting() -> bool:
 
 
 def frame() -> None:
-    """Draw the exit of Present mode and its style, otherwise the tour.
-
-    Both take one place, so that the elements below keep theirs.
-    """
+    """Draw the exit of Present mode and its style, in a container that keeps the elements below."""
     with st.container(key="presenting"):
         if presenting():
             st.html(_STYLE)
-            st.button("Leave (Esc)", key="leave", type="tertiary", on_click=_leave)
-            components.escape("escape", _leave)
-        else:
-            _tour()
+            st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
 
 
 def _leave() -> None:
@@ -50,12 +42,11 @@ def _present() -> None:
 def buttons() -> None:
     """Draw the Stories menu and the Present button."""
     # A new key closes the menu after a choice: open, it would cover the page.
-    begun = f"stories {st.query_params.get('story')} {st.session_state.get(_TOURS, 0)}"
-    with st.popover("Stories", icon=":material/auto_stories:", key=begun):
+    key = f"stories {st.query_params.get('story')}"
+    with st.popover("Stories", icon=":material/auto_stories:", key=key):
         st.caption("Short demonstrations with the four bundled models.")
         for story in STORIES:
             page_link(story.page, story.title, ":material/play_circle:", story.link)
-        st.button("Take the tour", icon=":material/tour:", on_click=_ask_for_the_tour)
     st.button(
         "Present",
         icon=":material/present_to_all:",
@@ -63,16 +54,6 @@ def buttons() -> None:
         on_click=_present,
         help="Large type for an audience: images, predictions and sliders only. Escape ends it.",
     )
-
-
-def _tour() -> None:
-    """Draw the tour: on a first visit without a link, and on request."""
-    first = st.session_state.setdefault(_FIRST, not st.query_params)
-    components.tour("tour", first, st.session_state.get(_TOURS, 0))
-
-
-def _ask_for_the_tour() -> None:
-    st.session_state[_TOURS] = st.session_state.get(_TOURS, 0) + 1
 
 
 def told(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:

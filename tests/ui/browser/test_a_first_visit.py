@@ -44,25 +44,13 @@ def newcomer(browser: Browser, address: str) -> Iterator[tuple[Page, set[str]]]:
         yield settled(page), hosts
 
 
-def test_a_first_visit_shows_a_result_without_a_click_and_a_tour(
+def test_a_first_visit_shows_a_result_without_a_click(
     newcomer: tuple[Page, set[str]],
 ) -> None:
     page, hosts = newcomer
     assert re.match(r"Gaussian blur: .*4 models (is|are) correct", headline(page))
     assert page.locator(".rb-card table").count() == 4
     expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
-    tour = page.locator(".rb-tour")
-    expect(tour).to_contain_text("1 of 4.")
-    for step in (2, 3, 4):
-        tour.get_by_role("button", name="Next").click()
-        expect(tour).to_contain_text(f"{step} of 4.")
-        expect(page.locator(".rb-toured")).to_have_count(1)
-    tour.get_by_role("button", name="Done").click()
-    expect(tour).to_be_hidden()
-    expect(page.locator(".rb-toured")).to_have_count(0)
-    page.reload()
-    settled(page)
-    expect(tour).to_be_hidden()
     assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
 
 

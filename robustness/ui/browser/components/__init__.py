@@ -106,9 +106,7 @@ def stack(**mounted: Any) -> Any:
 _choice = _component("choice", _files("slider.js", "choice.js"))
 _pair = _component("pair", _files("slider.js", "pair.js"))
 _answers = _component("answers", _files("slider.js", "answers.js"))
-_escape = _component("escape", _files("escape.js"))
 _camera = _component("camera", _files("slider.js", "camera.js"))
-_tour = _component("tour", _files("slider.js", "tour.js"))
 _remedies = _component("remedies", _files("slider.js", "remedies.js"))
 _settled = _component("settled", _files("slider.js", "settled.js"))
 _place = _component("place", _files("place.js"))
@@ -197,16 +195,6 @@ def frame(key: str) -> bytes | None:
         return base64.b64decode(report["png"], validate=True)
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def tour(key: str, first: bool, asked: int) -> None:
-    """Draw the tour on a ``first`` visit, and again whenever ``asked`` changes."""
-    _tour(key=key, data={"first": first, "asked": asked})
-
-
-def escape(key: str, pressed: Callable[[], None]) -> None:
-    """Call ``pressed`` when the Escape key is pressed."""
-    _escape(key=key, on_pressed_change=pressed)
 
 
 def place(key: str, what: str) -> None:

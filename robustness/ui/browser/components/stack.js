@@ -331,12 +331,12 @@ class Card {
         const value = Math.min(1, Math.max(0, Number(this.number.value) || 0));
         put({ strength: Number(value.toFixed(6)) });
       });
-      const row = make("div", "rb-row");
-      row.append(this.slider.root, this.number);
-      this.root.append(row);
       this.play = button("rb-icon", "", "", () => stack.play(step.name));
       this.showPlaying(false);
-      buttons.append(this.menu(record, put), this.play);
+      const row = make("div", "rb-row");
+      row.append(this.play, this.slider.root, this.number);
+      this.root.append(row);
+      buttons.append(this.menu(record, put));
     }
     buttons.append(this.eye, cross);
     head.append(buttons);
