@@ -113,7 +113,7 @@ def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
     page.go_back()
     at_rest(page, 3 + 10)
     assert asked(page.url) == asked(before_at)
-    assert asked(page.url)["cases"] == ["Survivors"]
+    assert asked(page.url)["cases"] == ["survivors"]
     until(
         page,
         f"([links, y]) => Math.abs(({TOP})([...document.querySelectorAll(links)].at(-1)) - y) < 3",
