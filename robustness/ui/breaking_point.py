@@ -25,11 +25,10 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import answers
 from robustness.report.answers.sweep import clause, coarsest, with_seeds
-from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
 from robustness.ui.live import remedy_panel
 from robustness.ui.live.request import LiveRequest, behind
-from robustness.ui.session.inputs import listed
+from robustness.ui.session.inputs import listed, live_slider
 from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results
 from robustness.ui.work import memo
@@ -175,13 +174,11 @@ def _at_one_strength(
     With ``remedy`` the image after it is a third, and every card has the prediction for that.
     """
     record = REGISTRY[perturbation]
-    strength = components.choice(
+    strength = live_slider(
         "Strength of the image",
-        strengths,
-        [f"{value:g}: {record.value_text(value)}" for value in strengths],
+        {value: f"{value:g}: {record.value_text(value)}" for value in strengths},
         "shown_strength",
-        first=strengths[len(strengths) // 2],
-        in_link=True,
+        strengths[len(strengths) // 2],
     )
     condition = Condition.of({perturbation: strength})
     spec = spec_of(picture, names, [condition], seed)

@@ -20,16 +20,15 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import spec_of
 from robustness.evaluation.suites import study_conditions
 from robustness.perturbations import REGISTRY, Perturbation
-from robustness.perturbations.perturbation import SEVERITY_STRENGTHS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.answers import ranked
 from robustness.report.results.measured import several_label_sets
 from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
-from robustness.ui.browser import components
+from robustness.ui.browser.components import first_strength
 from robustness.ui.browser.html import Html, html
-from robustness.ui.session.inputs import one_of
+from robustness.ui.session.inputs import one_of, slider, strengths
 from robustness.ui.session.kept import work_key
 from robustness.ui.shown import results, stages
 from robustness.ui.work.long_work import Measuring
@@ -45,38 +44,31 @@ def study_conditions_input() -> tuple[Condition, ...]:
     if (said := st.query_params.get("mode")) in _RENAMED:
         st.session_state["mode"] = st.query_params["mode"] = _RENAMED[said]
     mode = one_of("Strength of the ten perturbations", _MODES, "mode")
+    if mode == STUDY:
+        return study_conditions()
     if mode == SAME:
         values = [round(0.05 * step, 2) for step in range(1, 21)]
-        dial = components.choice(
-            "Strength of all ten",
-            values,
-            [f"{value:g}" for value in values],
-            "dial",
-            first=0.6,
-            marked=SEVERITY_STRENGTHS,
-            live=False,
-            in_link=True,
-        )
-        st.caption(
-            "Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity 5. "
-            "Flips have no strength."
-        )
-        return study_conditions(strength=dial)
-    if mode == INDIVIDUAL:
+        dial = slider("Strength of all ten", {value: f"{value:g}" for value in values}, "dial", 0.6)
+        conditions = study_conditions(strength=dial)
+    else:
         records = [record for record in REGISTRY if record.in_study]
-        conditions = []
+        own = []
         for record, column in zip(records, results.cells(5, gap="medium"), strict=False):
             with column:
-                conditions.append(Condition.of({record.name: _own_strength(record)}))
-        return tuple(conditions)
-    return study_conditions()
+                own.append(Condition.of({record.name: _own_strength(record)}))
+        conditions = tuple(own)
+    st.caption(
+        "Where ImageNet-C has the perturbation, 0.2 is its severity 1 and 1 its severity 5. "
+        "Flips have no strength."
+    )
+    return conditions
 
 
 def _own_strength(record: Perturbation) -> float:
     key = f"own_{record.name}"
     if record.graded:
-        first = components.first_strength(record)
-        return components.strength(record, key, record.label, first=first, live=False)
+        first = first_strength(record)
+        return slider(record.label, strengths(record, first), key, first)
     return float(st.toggle(record.label, value=True, key=key, bind="query-params"))
 
 

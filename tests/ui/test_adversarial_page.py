@@ -116,7 +116,11 @@ def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored(
     assert "epsilon" not in app.query_params, "of another norm"
     assert app.selectbox(key="attack").value == "fgsm"
     assert app.selectbox(key="target").value == "tench"
-    assert app.session_state["epsilon_l2"] == 1
+    assert app.select_slider(key="epsilon_l2").value == 1
+    app.segmented_control(key="norm").set_value("linf").run()
+    assert "epsilon_l2" not in app.query_params
+    app.segmented_control(key="norm").set_value("l2").run()
+    assert app.query_params["epsilon_l2"] == "1", "it comes back"
     odd = opened(attack="magic", norm="l7", epsilon="9", target="no such thing", steps_pgd="-4")
     assert not odd.error
     assert odd.selectbox(key="attack").value == REGISTRY.names[0]

@@ -23,7 +23,7 @@ from robustness.pictures.samples import sample_bytes
 from robustness.statistics.scorecard import summarise
 from tests.conftest import register
 from tests.support.bad_images import BAD
-from tests.support.pages import components, headline, html, pictures, run, sample
+from tests.support.pages import headline, html, pictures, run, sample
 from tests.support.places import ROOT
 
 LIVE = ROOT / "app.py"
@@ -139,7 +139,7 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
     own = weak.segmented_control(key="mode").set_value("individual").run()
     assert not own.exception
     assert own.session_state["own_rotation"] == 0.5
-    sliders = [shown["label"] for shown in components(own, "choice")]
+    sliders = [shown.label for shown in own.select_slider]
     study = [record.label for record in REGISTRY if record.in_study and record.graded]
     assert sliders == study, "in its order, also where a phone has them below each other"
 

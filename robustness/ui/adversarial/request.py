@@ -9,8 +9,7 @@ import streamlit as st
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, Attack, AttackSpec
 from robustness.pictures.eight_bits import LEVELS
-from robustness.ui.browser import components
-from robustness.ui.session.inputs import forget_unless, listed, one_of
+from robustness.ui.session.inputs import forget_unless, leave_link, listed, one_of, slider
 
 EPSILONS = {
     "linf": (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0),
@@ -110,25 +109,12 @@ def _norm(record: Attack) -> str:
 
 def _epsilon(norm: str) -> float:
     values = EPSILONS[norm]
-    components.leave_link("epsilon" if norm == "l2" else "epsilon_l2")
+    leave_link("epsilon" if norm == "l2" else "epsilon_l2")
     if norm == "linf":
-        texts = [f"{level:g}/255" for level in values]
-        label = "Epsilon, largest change"
-        usual = (1.0, 2.0, 4.0, 8.0, 16.0)
-        found = components.choice(
-            label, values, texts, "epsilon", first=8.0, marked=usual, live=False, in_link=True
-        )
-        return found / LEVELS
-    texts = [f"{size:g} of a pixel's full range" for size in values]
-    return components.choice(
-        "Epsilon, length of the change",
-        values,
-        texts,
-        "epsilon_l2",
-        first=0.5,
-        live=False,
-        in_link=True,
-    )
+        texts = {level: f"{level:g}/255" for level in values}
+        return slider("Epsilon, largest change", texts, "epsilon", 8.0) / LEVELS
+    texts = {size: f"{size:g} of a pixel's full range" for size in values}
+    return slider("Epsilon, length of the change", texts, "epsilon_l2", 0.5)
 
 
 def _effort(record: Attack, of: str = "") -> tuple[int, int]:

@@ -17,9 +17,9 @@ from robustness.evaluation.spec import spec_of
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
-from robustness.ui.browser import components
+from robustness.ui.browser.components import marks
 from robustness.ui.frame.page import fragment
-from robustness.ui.session.inputs import perturbation_input
+from robustness.ui.session.inputs import live_slider, perturbation_input, strengths
 from robustness.ui.shown import attention, results
 from robustness.ui.work import memo
 
@@ -66,7 +66,11 @@ def _condition() -> Condition:
             "Perturbation of the adversarial image", "jpeg_compression", "undo"
         )
     with right:
-        strength = components.strength(PERTURBATIONS[name], "undo_strength", "Strength", first=0.2)
+        record, first = PERTURBATIONS[name], 0.2
+        strength = live_slider(
+            *("Strength", strengths(record, first), "undo_strength", first),
+            marked=[mark["value"] for mark in marks(record)],
+        )
     return Condition.of({name: strength})
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from robustness.base.text import plain
-from robustness.perturbations import REGISTRY
+from robustness.perturbations import REGISTRY, Perturbation
+from robustness.ui.browser import components
 from robustness.ui.server.streamlit_internals import restore_link
 
 Options = Mapping[str, str] | Sequence[str]
@@ -57,8 +58,8 @@ def _texts(options: Options, key: str) -> Mapping[str, str]:
 
 def keep_in_link(
     key: str,
-    texts: Mapping[str, str],
-    first: str | Sequence[str] | None,
+    texts: Mapping[Any, str],
+    first: str | float | Sequence[str] | None,
     *,
     warns: bool = True,
 ) -> None:
@@ -77,7 +78,8 @@ def keep_in_link(
     is_new = key not in state or page != last_page
     if is_new or (said != last_said and state[key] == last_value):
         by_text = {text: name for name, text in texts.items()}
-        names = [text if text in texts else by_text.get(text) for text in said]
+        by_text |= {text: name for name in texts for text in (str(name), _in_link(name))}
+        names = [by_text.get(text) for text in said]
         known = [name for name in names if name is not None]
         unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]
         if unknown and warns and said != last_said:
@@ -88,16 +90,73 @@ def keep_in_link(
         else:
             state[key] = known[-1] if known else first
     value = state[key]
-    wanted = [] if value in (first, None) else (list(value) or [""]) if several else [str(value)]
+    chosen = (list(value) or [""]) if several else [_in_link(value)]
+    wanted = [] if value in (first, None) else chosen
     if wanted != said:
         st.query_params.update({key: wanted})  # an empty list removes the key
     state[last] = page, wanted, value
 
 
-def forget_unless(options: Iterable[str], key: str) -> None:
+def _in_link(name: str | float | None) -> str:
+    return name if isinstance(name, str) else str(name).removesuffix(".0")
+
+
+def forget_unless(options: Iterable[object], key: str) -> None:
     """Empty the control ``key`` if its value is no longer among ``options``."""
     if st.session_state.get(key) not in (None, *options):
         del st.session_state[key]
+
+
+def slider(label: str, texts: Mapping[float, str], key: str, first: float) -> float:
+    """Draw a slider over the values of ``texts`` and return the chosen one.
+
+    It keeps its value while the page does not draw it.
+    """
+    forget_unless(texts, key)
+    keep_in_link(key, texts, first)
+    return st.select_slider(
+        label, list(texts), format_func=texts.__getitem__, key=key, persist_state="page"
+    )
+
+
+def live_slider(
+    label: str, texts: Mapping[float, str], key: str, first: float, marked: Sequence[float] = ()
+) -> float:
+    """Like ``slider``, but report while it is held, and snap to ``marked`` values."""
+    state, drawn, values = st.session_state, f"{key} slider", list(texts)
+    report = components.sent(drawn, "value") or {"n": 0}
+    if report["n"] > state.get(f"{key} taken", 0):
+        state[f"{key} taken"] = report["n"]
+        index = report.get("value")
+        if isinstance(index, int | float) and 0 <= index < len(values):
+            state[key] = values[int(index)]
+    forget_unless(texts, key)
+    if key not in state or not report.get("held"):
+        keep_in_link(key, texts, first)
+    components.slider(
+        label,
+        list(texts.values()),
+        drawn,
+        index=values.index(state[key]),
+        home=values.index(first),
+        marks={index: texts[value] for index, value in enumerate(values) if value in marked},
+        answered=state.get(f"{key} taken", 0),
+    )
+    return float(state[key])
+
+
+def strengths(record: Perturbation, first: float) -> dict[float, str]:
+    """The strengths of a slider for ``record``, with their physical values."""
+    values = sorted({*(round(0.01 * step, 2) for step in range(101)), first})
+    return {value: f"{value:g}: {record.value_text(value)}" for value in values}
+
+
+def leave_link(key: str) -> None:
+    """Take the ``slider`` of ``key``, which is not drawn, out of the link; it keeps its value."""
+    if key in st.query_params:
+        del st.query_params[key]
+        state = st.session_state
+        state[f"{key} in link"] = state.get("page"), [], state.get(key)
 
 
 def perturbation_input(label: str, first: str, key: str) -> str:

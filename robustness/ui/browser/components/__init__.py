@@ -103,7 +103,7 @@ def stack(**mounted: Any) -> Any:
     return _stack(REGISTRY.names)(**mounted)
 
 
-_choice = _component("choice", _files("slider.js", "choice.js"))
+_slider = _component("slider", _files("slider.js", "one_slider.js"))
 _pair = _component("pair", _files("slider.js", "pair.js"))
 _answers = _component("answers", _files("slider.js", "answers.js"))
 _camera = _component("camera", _files("slider.js", "camera.js"))
@@ -211,94 +211,33 @@ def nothing() -> None:
     """An empty callback: a component reports only values with a callback."""
 
 
-def choice(
+def slider(
     label: str,
-    values: Sequence[float],
     texts: Sequence[str],
     key: str,
     *,
-    first: float,
-    marked: Sequence[float] = (),
-    live: bool = True,
-    in_link: bool = False,
-) -> float:
-    """One of ``values`` from a slider with their ``texts``; it snaps to ``marked`` values.
+    index: int,
+    home: int,
+    marks: Mapping[int, str],
+    answered: int,
+) -> None:
+    """Draw a slider over ``texts`` that reports ``value``, an index of theirs, while it is held.
 
-    ``st.session_state[key]`` sets it, else it starts at ``first``. A ``live`` slider reports while
-    held, others on release. With ``in_link`` the link holds it under ``key``; an invalid value in a
-    link is ignored.
+    A double click moves it ``home``. ``answered`` is the number of the last report that was read.
     """
-    state = st.session_state
-    report = sent(f"{key} slider", "value")
-    said, seen = st.query_params.get(key), f"{key} seen"
-    if report and report["n"] > state.get(f"{key} taken", 0):
-        state[f"{key} taken"] = report["n"]
-        index = report.get("value")
-        if isinstance(index, int | float) and 0 <= index < len(values):
-            state[key] = values[int(index)]
-    elif in_link and said != state.get(seen):
-        state[key] = _of_link(said, values, first)
-    chosen = state.get(key, first)
-    if chosen not in values:
-        chosen = first
-    state[key] = chosen
-    if in_link:
-        wanted = None if chosen == first else repr(float(chosen)).removesuffix(".0")
-        if wanted != said and not (report and report.get("held")):
-            st.query_params.update({key: [] if wanted is None else wanted})
-        state[seen] = wanted
-    _choice(
-        key=f"{key} slider",
+    _slider(
+        key=key,
         data={
             "label": label,
-            "value": list(values).index(chosen),
-            "max": len(values) - 1,
+            "value": index,
+            "max": len(texts) - 1,
             "step": 1,
-            "home": list(values).index(first),
-            "marks": [
-                {"value": index, "label": texts[index]}
-                for index, value in enumerate(values)
-                if value in marked
-            ],
+            "home": home,
+            "marks": [{"value": value, "label": text} for value, text in marks.items()],
             "texts": list(texts),
-            "live": live,
-            "n": state.get(f"{key} taken", 0),
+            "n": answered,
         },
         on_value_change=nothing,
-    )
-    return float(chosen)
-
-
-def leave_link(key: str) -> None:
-    """Take the ``choice`` of ``key``, which is not drawn, out of the link; it keeps its value."""
-    if key in st.query_params:
-        del st.query_params[key]
-        st.session_state[f"{key} seen"] = None
-
-
-def _of_link(said: str | None, values: Sequence[float], first: float) -> float:
-    """The value in the link; ``first`` if it is none of ``values``."""
-    try:
-        found = float(said or "")
-    except ValueError:
-        return first
-    return next((value for value in values if value == found), first)
-
-
-def strength(
-    record: Perturbation, key: str, label: str, *, first: float, live: bool = True
-) -> float:
-    """A strength of ``record`` from a slider with its physical value; also in the link."""
-    values = sorted({*(round(0.01 * step, 2) for step in range(101)), first})
-    return choice(
-        label,
-        values,
-        [f"{value:g}: {record.value_text(value)}" for value in values],
-        key,
-        first=first,
-        marked=[mark["value"] for mark in marks(record)],
-        live=live,
-        in_link=True,
     )
 
 

@@ -12,7 +12,6 @@ export default function ({ parentElement, data, setStateValue }) {
       ...data,
       changed: (value, held) => {
         mine.text.textContent = mine.texts?.[value] ?? "";
-        if (held && !mine.live) return;
         mine.sender.offer((n) => mine.set("value", { n, value, held }));
       },
     });
@@ -21,7 +20,6 @@ export default function ({ parentElement, data, setStateValue }) {
   }
   mine.set = setStateValue;
   mine.texts = data.texts;
-  mine.live = data.live;
   mine.sender.answered(data.n);
   if (mine.sender.idle) mine.slider.set(data.value);
   const text = data.texts[mine.slider.value];
