@@ -87,7 +87,7 @@ def is_click_dropped(key: str) -> bool:
         return False
     state = context.session_state._state
     widget, clicks = state._key_id_mapper.get_id_from_key(key, ""), state._new_widget_state
-    if widget not in clicks:
+    if widget is None or widget not in clicks:
         return False
     before = clicks.widget_metadata.get(widget)
     was_called = before is not None and before.callback is not None and not before.disabled
