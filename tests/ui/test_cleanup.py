@@ -26,11 +26,11 @@ from robustness.ui.session.tickets import Tickets
 TTL = "server.disconnectedSessionTTL"
 
 SCRIPT = """
-from robustness.ui.session import leaving
-from tests.ui import test_leaving
+from robustness.ui.session import cleanup
+from tests.ui import test_cleanup
 
-leaving.watch()
-test_leaving.hold()
+cleanup.watch()
+test_cleanup.hold()
 """
 
 
