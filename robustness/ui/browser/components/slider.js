@@ -116,12 +116,16 @@ class Sender {
     if (!this.waiting) this.go();
   }
 
-  go() {
+  go(repeated = false) {
     const send = this.next;
     this.next = null;
     this.waiting = ++this.sent;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.answered(this.waiting), 10000); // the answer is lost
+    this.timer = setTimeout(() => {
+      if (repeated || this.next) return this.answered(this.waiting);
+      this.next = send; // the value or its answer is lost: once more
+      this.go(true);
+    }, 10000);
     send(this.waiting);
   }
 
