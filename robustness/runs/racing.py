@@ -143,7 +143,7 @@ class Track:
     """A race fed with rows, in the order in which the images are asked.
 
     ``follows`` is the outcome of a race: this one ends, and drops models, after as many images.
-    ``total`` images count, whose ``digests`` are those of no other, and ``skipped`` do not.
+    ``total`` images count, each with its own digest in ``digests``; ``skipped`` images do not.
     """
 
     def __init__(self, race: Race, spec: RunSpec, follows: Mapping[str, Any] | None = None) -> None:

@@ -257,7 +257,7 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
 
 
 def _without_copies(job: Job, alone: Sequence[Prepared]) -> list[Prepared]:
-    """Those of ``alone`` whose pixels are those of no earlier image."""
+    """The entries of ``alone`` without copies of earlier images."""
     first: dict[str, Prepared] = {}
     for each in alone:
         if each.batch is not None:

@@ -38,8 +38,8 @@ MOST_BYTES_OF_STEPS = 50_000
 """Limit of a request without an image; each perturbation takes 100."""
 
 SECONDS_OVERLAPPING = 0.5
-"""After which a superseded request, and one too many, is answered: a page rarely sends either, and
-whoever does without pause would keep the server busy with what nobody sees."""
+"""Delay before a superseded or surplus request is answered. A page rarely sends either; without the
+delay, a client that never pauses would occupy the server."""
 
 Message = tuple[dict[str, object], list[bytes]]
 """What ``components.pack`` takes."""
