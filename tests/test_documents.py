@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import robustness
-from robustness import attacks, metrics, models, report
+from robustness import attacks, gate, metrics, models, report
 from robustness.base import settings
 from robustness.evaluation.request_file import read_request
 from robustness.metrics import metric
@@ -25,7 +25,6 @@ from robustness.models.python_models.in_process import ADDED
 from robustness.perturbations import compose
 from robustness.perturbations.equivalents import TORCHVISION, library_code
 from robustness.pictures import decoding
-from robustness.runs import gate
 from tests.support.documents import (
     DOCUMENTS,
     ROOT,

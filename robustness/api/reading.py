@@ -7,14 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from robustness import runs, statistics
+from robustness import gate, runs, statistics
 from robustness.api.calls import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.runs import Run, embedding, gate, selected_cases, selection
+from robustness.gate import choosing
+from robustness.runs import Run, embedding, selected_cases, selection
 from robustness.runs.failures import Failures
-from robustness.runs.gate import choosing
 from robustness.runs.remedied import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.criteria import MARGIN

@@ -68,8 +68,7 @@ def _weights(text: str) -> dict[str, float]:
 
 def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
-    from robustness import api, runs
-    from robustness.runs import gate
+    from robustness import api, gate, runs
 
     if options.baseline and not options.budget:
         options.refuse("--baseline is for the limits of --budget: give both")

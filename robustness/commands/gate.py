@@ -15,8 +15,8 @@ from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.evaluation.spec import RunSpec
+    from robustness.gate import Budget, Check
     from robustness.runs import Run
-    from robustness.runs.gate import Budget, Check
     from robustness.runs.racing import Race
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -57,8 +57,7 @@ def check_command(options: argparse.Namespace) -> int:
     Models of different fit or side get a run for each; a limit applies to the runs that have its
     model.
     """
-    from robustness import runs
-    from robustness.runs import gate
+    from robustness import gate, runs
 
     budget = gate.read_budget(options.budget)
     baseline = baseline_of(budget, options)
@@ -89,7 +88,8 @@ def check_command(options: argparse.Namespace) -> int:
 
 def _race(options: argparse.Namespace, budget: Budget, spec: RunSpec) -> Race | None:
     """The race for the verdict on ``budget``; None without --until."""
-    from robustness.runs import gate, racing
+    from robustness import gate
+    from robustness.runs import racing
 
     if request.race(options) is None:
         return None
@@ -124,7 +124,7 @@ def _saved(options: argparse.Namespace) -> Path | None:
 
 
 def _write_documents(options: argparse.Namespace, checks: Sequence[Check]) -> None:
-    from robustness.runs import gate
+    from robustness import gate
 
     if options.junit:
         console.write_file(options.junit, gate.junit(*checks))
@@ -138,9 +138,8 @@ def _write_documents(options: argparse.Namespace, checks: Sequence[Check]) -> No
 
 
 def _print_check(found: Check) -> None:
-    from robustness import report
+    from robustness import gate, report
     from robustness.charts.tables import Table
-    from robustness.runs import gate
 
     rows = [
         (

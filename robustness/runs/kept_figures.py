@@ -24,7 +24,7 @@ FILE = "figures.json.gz"
 
 _MOST = 64 * 2**20  # bytes of the file
 _MOST_TEXT = 512 * 2**20
-_ABOVE = {"api", "charts", "commands", "report", "ui"}
+_ABOVE = {"api", "charts", "commands", "gate", "report", "ui"}
 """Rooms that no code of a figure may import."""
 
 

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 import robustness
-from robustness import models, report, runs
+from robustness import gate, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.commands import main
 from robustness.evaluation.suites import suite_conditions
+from robustness.gate import choosing
 from robustness.models import Outputs
 from robustness.perturbations import Images
-from robustness.runs import engines, gate, jobs, kept_figures, racing, session
+from robustness.runs import engines, jobs, kept_figures, racing, session
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
-from robustness.runs.gate import choosing
 from robustness.runs.racing import Race
 from tests.support import pages
 from tests.support.jobs import in_threads

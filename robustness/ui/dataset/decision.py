@@ -9,18 +9,18 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from robustness import models, report
+from robustness import gate, models, report
 from robustness.base.access import Action
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
+from robustness.gate import choosing
 from robustness.report import Report
 from robustness.report.results import run_choice
-from robustness.runs import Run, find, gate
+from robustness.runs import Run, find
 from robustness.runs.behind_remedies import weighable
 from robustness.runs.candidates import with_abstaining
 from robustness.runs.cases import Chosen
-from robustness.runs.gate import choosing
 from robustness.runs.selection import WORST
 from robustness.statistics import Criteria, Figures, ModelChoice
 from robustness.statistics.criteria import MARGIN, OTHERS

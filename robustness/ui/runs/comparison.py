@@ -16,11 +16,11 @@ from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import short
+from robustness.gate import choosing
 from robustness.report.results import comparison, run_choice
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import incomparable
 from robustness.runs.flips import flips
-from robustness.runs.gate import choosing
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html

@@ -7,8 +7,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from robustness.base.text import counted, visible
-from robustness.runs.gate.budget import LIMITS
-from robustness.runs.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
+from robustness.gate.budget import LIMITS
+from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~:$&@])")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

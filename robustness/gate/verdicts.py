@@ -16,14 +16,14 @@ from typing import Any
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import named, perturbation_label
+from robustness.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
+from robustness.gate.raced import race_note, raced
+from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.runs import Run, compare
 from robustness.runs.behind_remedies import Behind, models_behind
 from robustness.runs.behind_remedies import named as named_behind
 from robustness.runs.compare import identified
 from robustness.runs.compare import told as told_before
-from robustness.runs.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
-from robustness.runs.gate.raced import race_note, raced
-from robustness.runs.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.runs.shared import shared_grids
 from robustness.statistics.differences import changes
 from robustness.statistics.summaries import tables

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from robustness import statistics
 from robustness.base.text import counted
-from robustness.runs.gate.budget import ATTACK, BREAKING, Budget
+from robustness.gate.budget import ATTACK, BREAKING, Budget
 from robustness.runs.run import Run
 
 KEPT, BROKEN, NOT_SHOWN = "kept", "broken", "not shown"

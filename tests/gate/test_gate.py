@@ -12,11 +12,10 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from robustness import runs
+from robustness import gate, runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
-from robustness.runs import gate
-from robustness.runs.gate import BROKEN, KEPT, NOT_SHOWN
+from robustness.gate import BROKEN, KEPT, NOT_SHOWN
 from tests.support.made_up_runs import APGD, PGD, MadeUpRun, attacked, rows
 
 LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]

@@ -9,12 +9,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from robustness import api
+from robustness import api, gate
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from robustness.runs import gate
-from robustness.runs.gate import BROKEN, KEPT
+from robustness.gate import BROKEN, KEPT
 from tests.support.made_up_remedies import CONDITIONS, MODELS, Made
 
 TOGETHER = "+".join([*MODELS, "average"])

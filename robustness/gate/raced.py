@@ -8,9 +8,9 @@ from typing import Literal
 
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition, named
+from robustness.gate.budget import FIGURES, Budget
+from robustness.gate.verdict import Verdict
 from robustness.runs import racing
-from robustness.runs.gate.budget import FIGURES, Budget
-from robustness.runs.gate.verdict import Verdict
 from robustness.runs.racing import Limit, Race
 from robustness.runs.run import Run
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness import models
+from robustness import gate, models
 from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import effect
-from robustness.runs import gate, racing
+from robustness.runs import racing
 from robustness.runs.behind_remedies import weighable
 from robustness.runs.candidates import candidates, costs, with_abstaining
 from robustness.runs.run import Run

@@ -1,0 +1,25 @@
+"""A gate for pipelines: checks a run against the limits of a budget."""
+
+from robustness.gate.budget import LIMITS, Budget, budget_of, read_budget
+from robustness.gate.documents import as_dict, headline, junit, markdown
+from robustness.gate.raced import race_limits
+from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
+from robustness.gate.verdicts import check, part
+
+__all__ = [
+    "BROKEN",
+    "KEPT",
+    "LIMITS",
+    "NOT_SHOWN",
+    "Budget",
+    "Check",
+    "as_dict",
+    "budget_of",
+    "check",
+    "headline",
+    "junit",
+    "markdown",
+    "part",
+    "race_limits",
+    "read_budget",
+]
