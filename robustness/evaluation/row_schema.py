@@ -1,60 +1,236 @@
-"""Measurements as a table, for files and for transfer between machines.
+"""The columns of the rows: one record each, read by whoever writes, checks, compares or explains
+rows.
 
-Columns: ``position`` (of the image in its dataset), those of ``Measurement.as_row``,
-``statistics.CORRECTNESS``, and last the metrics of plugins.
+Rows also have a column for each metric of a plugin. A file that an earlier version wrote may lack
+newer columns: these are read as null.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from robustness import metrics
 from robustness.base.errors import ParameterError
-from robustness.evaluation.correctness import CORRECTNESS, correctness
+from robustness.evaluation.correctness import correctness
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCORES = [*(m.name for m in metrics.REGISTRY if m.name != "consistent"), *RESCALED.values()]
-_CLASSES, _SHARES = pa.list_(pa.int32()), pa.list_(pa.float64())
+TOLERANCE = 1e-4
+"""Of probabilities, similarities and the like, all of order 1: a hundred times the last digits of
+float32 after the layers of a network, and far below what any figure shows."""
 
-SCHEMA = pa.schema(
-    [
-        ("position", pa.int32()),
-        ("image", pa.string()),
-        ("image_digest", pa.string()),
-        ("fit", pa.string()),
-        ("side", pa.int32()),
-        ("label", pa.int32()),
-        ("model", pa.string()),
-        ("condition", pa.string()),
-        ("perturbation", pa.string()),
-        ("strength", pa.float64()),
-        ("parameter", pa.float64()),
-        ("seed", pa.int64()),
-        ("clean_top1", pa.int32()),
-        ("clean_probability", pa.float64()),
-        ("top1", pa.int32()),
-        ("probability", pa.float64()),
-        ("retained_probability", pa.float64()),
-        ("clean_top5", _CLASSES),
-        ("clean_top5_probabilities", _SHARES),
-        ("top5", _CLASSES),
-        ("top5_probabilities", _SHARES),
-        ("consistent", pa.bool_()),
-        *((name, pa.float64()) for name in _SCORES),
-        *((name, pa.bool_()) for name in CORRECTNESS),
-        (
-            "stages",
-            pa.list_(pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in RESCALED)])),
+TIES = math.inf
+"""The tolerance of what changes where classes of nearly equal probability below the first trade
+places."""
+
+_INDEX = "a class index of the model, from 0"
+_SHARE = "0 to 1"
+_TRUTH = "true or false"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the rows.
+
+    ``values`` and ``meaning`` are for the data dictionary. Numbers of imported rows, also those in
+    a list, must lie between ``low`` and ``high``. ``null`` says that a row may lack the value, as
+    rows of versions before this column do. Two runs agree if their values differ by at most
+    ``tolerance``. ``fill`` returns the value of a measurement, by default its attribute.
+    """
+
+    name: str
+    type: pa.DataType
+    values: str
+    meaning: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    null: bool = False
+    tolerance: float = TOLERANCE
+    fill: Callable[[Measurement], Any] | None = None
+
+    def of(self, rows: Sequence[Measurement]) -> pa.Array:
+        """The values of ``rows``."""
+        return pa.array(map(self.fill or attrgetter(self.name), rows), self.type)
+
+
+def _text(name: str, values: str, meaning: str) -> Column:
+    return Column(name, pa.string(), values, meaning)
+
+
+def _class(name: str, meaning: str, *, null: bool = False) -> Column:
+    return Column(name, pa.int32(), _INDEX, meaning, null=null)
+
+
+def _probability(name: str, meaning: str) -> Column:
+    return Column(name, pa.float64(), _SHARE, meaning, "probability", 0.0, 1.0)
+
+
+def _top5(image: str, prefix: str) -> tuple[Column, Column]:
+    name, each = f"{prefix}top5", "up to five, each"
+    return (
+        Column(
+            name,
+            pa.list_(pa.int32()),
+            f"{each} {_INDEX}",
+            f"the most likely classes of the {image} image",
+            tolerance=TIES,
         ),
-    ]
+        Column(
+            f"{name}_probabilities",
+            pa.list_(pa.float64()),
+            f"{each} {_SHARE}",
+            f"of {name}",
+            "probability",
+            0.0,
+            1.0,
+        ),
+    )
+
+
+def _correctness(name: str, meaning: str) -> Column:
+    return Column(
+        name,
+        pa.bool_(),
+        _TRUTH,
+        f"{meaning}; empty where it has none",
+        null=True,
+        tolerance=TIES if name.endswith("5") else TOLERANCE,
+        fill=lambda row: correctness(row)[name],
+    )
+
+
+def _score(name: str) -> Callable[[Measurement], float | None]:
+    """What fills the column of a metric: endless values, such as the PSNR of equal images, are
+    null."""
+
+    def fill(row: Measurement) -> float | None:
+        value = row.scores.get(name, math.nan)
+        return float(value) if math.isfinite(value) else None
+
+    return fill
+
+
+def _metric(name: str) -> Column:
+    """The column of a registered metric, or of one of a plugin that is not loaded."""
+    if name not in metrics.REGISTRY:
+        meaning = "a metric of a plugin that is not loaded here"
+        return Column(name, pa.float64(), "any number", meaning, null=True, fill=_score(name))
+    metric = metrics.REGISTRY[name]
+    better, bounded = "higher" if metric.higher_is_better else "lower", math.isfinite(metric.high)
+    note = "; empty where nothing changed" if name == "psnr" else ""
+    return Column(
+        name,
+        pa.float64(),
+        f"{metric.low:g} to {metric.high:g}" if bounded else "any number",
+        f"{metric.label}: {metric.formula}; {better} is better{note}",
+        {"psnr": "dB", "divergence": "bits"}.get(name, ""),
+        metric.low,
+        min(metric.high, 1e4),
+        null=not bounded,
+        tolerance={"psnr": 0.01, "top5_overlap": TIES}.get(name, TOLERANCE),
+        fill=_score(name),
+    )
+
+
+def _rescaled(raw: str, name: str) -> Column:
+    meaning = (
+        f"({raw} - floor) / (1 - floor), the floor being the mean {raw} of unrelated images; "
+        "higher is better; empty in runs of earlier versions"
+    )
+    values = "at most 1; below 0 where less alike than strangers"
+    return Column(name, pa.float64(), values, meaning, low=-1e7, high=1.0, fill=_score(name))
+
+
+COLUMNS = (
+    Column(
+        "position",
+        pa.int32(),
+        "from 0",
+        "place of the image among those that were asked for",
+    ),
+    _text("image", "text", "name of the image"),
+    _text("image_digest", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
+    _text("fit", "crop, squash or letterbox", "how the image was made square"),
+    Column("side", pa.int32(), "a whole number", "width and height of the study image", "pixels"),
+    _class("label", "class of the image; empty where it has no label", null=True),
+    _text("model", "text", "name of the model"),
+    _text(
+        "condition",
+        "text",
+        "all that was asked: perturbations with their strengths, or an attack with its settings",
+    ),
+    _text(
+        "perturbation",
+        "text",
+        'name of the perturbation, or of the attack; several are joined by "+"',
+    ),
+    Column(
+        "strength",
+        pa.float64(),
+        f"{_SHARE}, and beyond for an epsilon in L2",
+        "strength of the perturbation, epsilon of an attack; empty for several at once",
+        low=0.0,
+        high=1e6,
+        null=True,
+        tolerance=0.0,
+    ),
+    Column(
+        "parameter",
+        pa.float64(),
+        "a number",
+        "physical value at that strength, epsilon of an attack; empty for several at once",
+        "the perturbation's own",
+        -1e9,
+        1e9,
+        null=True,
+        tolerance=0.0,
+    ),
+    Column("seed", pa.int64(), "0 to 2**32 - 1", "seed of what is random"),
+    _class("clean_top1", "the most likely class of the clean image"),
+    _probability("clean_probability", "of the class clean_top1 in the clean image"),
+    _class("top1", "the most likely class of the perturbed image"),
+    _probability("probability", "of the class top1 in the perturbed image"),
+    _probability("retained_probability", "of the class clean_top1 in the perturbed image"),
+    *_top5("clean", "clean_"),
+    *_top5("perturbed", ""),
+    Column("consistent", pa.bool_(), _TRUTH, "whether top1 is clean_top1"),
+    *(_metric(m.name) for m in metrics.REGISTRY if m.name != "consistent"),
+    *(_rescaled(raw, name) for raw, name in RESCALED.items()),
+    _correctness("clean_correct", "whether clean_top1 is the label"),
+    _correctness("correct", "whether top1 is the label"),
+    _correctness("clean_correct5", "whether the label is among clean_top5"),
+    _correctness("correct5", "whether the label is among top5"),
+    Column(
+        "stages",
+        pa.list_(pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in RESCALED)])),
+        "a list of stages, shallow to deep",
+        "name of each stage of the network, with the raw similarity of its features",
+        fill=lambda row: [{"stage": stage, **row.stages[stage]} for stage in row.stages],
+    ),
 )
+"""Every column of the rows but those of plugins' metrics, in their order."""
+
+SCHEMA = pa.schema([(column.name, column.type) for column in COLUMNS])
+
+NUMBERS = tuple(
+    column.name
+    for column in COLUMNS
+    if not pa.types.is_list(column.type) and column.name != "position"
+)
+"""Columns with one value each; enough for every statistic."""
+
+MOST_OWN = 64
+"""Most columns of plugins' metrics in one table."""
 
 REMEDIES = pa.field(
     "remedies",
@@ -73,18 +249,14 @@ REMEDIES = pa.field(
 """The last column of a run with remedies."""
 
 
-NUMBERS = tuple(
-    field.name for field in SCHEMA if not pa.types.is_list(field.type) and field.name != "position"
-)
-"""Columns with one value each; enough for every statistic."""
-
-MOST_OWN = 64
-"""Most columns of plugins' metrics in one table."""
-
-
 def own_scores() -> tuple[str, ...]:
     """The metrics of plugins: columns after those of ``SCHEMA``."""
-    return tuple(m.name for m in metrics.REGISTRY if m.name not in {*_SCORES, "consistent"})
+    return tuple(m.name for m in metrics.REGISTRY if m.name not in SCHEMA.names)
+
+
+def columns(own: Sequence[str] = ()) -> tuple[Column, ...]:
+    """``COLUMNS``, and one for each of the metrics ``own``."""
+    return (*COLUMNS, *map(_metric, own))
 
 
 def schema(own: Sequence[str]) -> pa.Schema:
@@ -92,14 +264,50 @@ def schema(own: Sequence[str]) -> pa.Schema:
     return pa.schema([*SCHEMA, *((name, pa.float64()) for name in own)])
 
 
-def own_columns(found: pa.Schema) -> tuple[str, ...]:
-    """The metrics of plugins in a table of rows; raises ``ParameterError`` for another table."""
-    if REMEDIES.name in found.names and found.field(len(found) - 1).equals(REMEDIES):
-        found = found.remove(len(found) - 1)
-    own = tuple(found.names[len(SCHEMA) :])
-    if len(own) > MOST_OWN or not found.equals(schema(own)) or len({*found.names}) < len(found):
+def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
+    """What each column of ``schema(own)`` means, for whoever gets the rows as a file."""
+    return [
+        {
+            "column": column.name,
+            "type": str(column.type),
+            "unit": column.unit,
+            "values": column.values,
+            "meaning": column.meaning,
+        }
+        for column in columns(own)
+    ]
+
+
+def own_columns(table: pa.Schema) -> tuple[str, ...]:
+    """The metrics of plugins in a table of rows, maybe of an earlier version.
+
+    Raises ``ParameterError`` for another table.
+    """
+    types = {column.name: column.type for column in COLUMNS} | {REMEDIES.name: REMEDIES.type}
+    own = tuple(name for name in table.names if name not in types)
+    required = {column.name for column in COLUMNS if not column.null}
+    if (
+        len(own) > MOST_OWN
+        or len({*table.names}) < len(table)
+        or not required <= {*table.names}
+        or any(field.type != types.get(field.name, pa.float64()) for field in table)
+    ):
         raise ParameterError("Expected the columns of rows.")
     return own
+
+
+def completed(rows: pa.RecordBatch, own: Sequence[str]) -> pa.RecordBatch:
+    """``rows`` in the order of ``schema(own)``: columns that they lack are null."""
+    whole = schema(own)
+    if REMEDIES.name in rows.schema.names:
+        whole = whole.append(REMEDIES)
+    return pa.RecordBatch.from_arrays(
+        [
+            rows[field.name] if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
+            for field in whole
+        ],
+        schema=whole,
+    )
 
 
 def to_table(
@@ -109,25 +317,22 @@ def to_table(
 
     With ``remedied`` the column ``REMEDIES`` is the last.
     """
-    columns = schema(own_scores())
-    return pa.Table.from_pylist(
-        [_flat(row, position) for row, position in zip(rows, positions, strict=True)],
-        columns.append(REMEDIES) if remedied else columns,
-    )
-
-
-def _flat(row: Measurement, position: int) -> Mapping[str, Any]:
-    stages = [{"stage": stage, **scores} for stage, scores in row.stages.items()]
-    return {**row.as_row(), **correctness(row), "position": position, "stages": stages}
+    filled = [
+        pa.array(positions, column.type) if column.name == "position" else column.of(rows)
+        for column in columns(own_scores())
+    ]
+    table = pa.table(filled, schema(own_scores()))
+    if not remedied:
+        return table
+    trials = [[trial._asdict() for trial in row.remedies] for row in rows]
+    return table.append_column(REMEDIES, pa.array(trials, REMEDIES.type))
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """``table`` for pandas: repeated texts as categories, missing values preserved."""
-    words = ["image", "image_digest", "fit", "model", "condition", "perturbation"]
+    words = [field.name for field in table.schema if pa.types.is_string(field.type)]
     frame: pd.DataFrame = table.to_pandas(
-        categories=[name for name in words if name in table.column_names],
-        integer_object_nulls=False,
-        types_mapper=_nullable,
+        categories=words, integer_object_nulls=False, types_mapper=_nullable
     )
     return frame
 

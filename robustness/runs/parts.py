@@ -24,7 +24,7 @@ from pydantic import Field
 from robustness.base.disk import put_whole, require_regular
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import StrictRecord, checked_json
-from robustness.evaluation.row_schema import own_columns, schema
+from robustness.evaluation.row_schema import REMEDIES, own_columns, schema
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import FINISHED, Manifest
 
@@ -231,13 +231,17 @@ def read_rows(
     filters = None if model is None else [("model", "==", model)]
     if columns is None and not remedied:
         columns = schema(part.own).names
-    table = _read(part.path, columns, filters)
+    table = _read(part, columns, filters)
     return table.replace_schema_metadata(None)
 
 
-def _read(path: Path, columns: Sequence[str] | None, filters: Any = None) -> pa.Table:
+def _read(part: Part, columns: Sequence[str] | None, filters: Any = None) -> pa.Table:
+    path = part.path
     try:
-        return pq.read_table(path, columns=columns and list(columns), filters=filters)
+        whole = schema(part.own)  # columns that the file lacks are null
+        if REMEDIES.name in (pq.read_schema(path).names if columns is None else columns):
+            whole = whole.append(REMEDIES)
+        return pq.read_table(path, columns=columns and list(columns), filters=filters, schema=whole)
     except (pa.ArrowException, OSError) as error:
         raise RunError(
             f"The file {_named(path)} cannot be read any more: it is gone or damaged.",
@@ -290,7 +294,7 @@ def content(parts: Sequence[Part]) -> str | None:
     """SHA-256 over the digests of the study images, in the order of the dataset."""
     digests: dict[int, str] = {}
     for part in parts:
-        table = _read(part.path, ["position", "image_digest"])
+        table = _read(part, ["position", "image_digest"])
         images = table.group_by(table.column_names).aggregate([])
         digests |= dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
     if not digests:

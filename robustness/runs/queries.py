@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
-from robustness.evaluation.row_schema import own_columns
+from robustness.evaluation.row_schema import SCHEMA, own_columns
 from robustness.runs.cells import Axes, Cells, damaged
 from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, in_order
@@ -68,7 +69,18 @@ class Rows:
     @cached_property
     def own_scores(self) -> tuple[str, ...]:
         """The columns of plugins' metrics."""
-        return own_columns(pq.read_schema(self.paths[0])) if self.paths else ()
+        return own_columns(self._columns)
+
+    @cached_property
+    def _columns(self) -> pa.Schema:
+        return pq.read_schema(self.paths[0]) if self.paths else SCHEMA
+
+    @cached_property
+    def _source(self) -> str:
+        """What a query begins with; columns that the files lack are null."""
+        lacking = [field for field in SCHEMA if field.name not in self._columns.names]
+        more = "".join(f", NULL::{field.type} AS {field.name}" for field in lacking)
+        return f"WITH rows AS (SELECT *{more} FROM read_parquet($files, file_row_number = true)) "
 
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``."""
@@ -87,11 +99,10 @@ class Rows:
         if not self.paths:
             raise RunError("There are no rows to read.")
         paths = [str(path) for path in self.paths]
-        source = "WITH rows AS (FROM read_parquet($files, file_row_number = true)) "
         with self._lock:
             cursor = self._connection.cursor()
         try:
-            yield cursor.sql(source + query, params={"files": paths, **values})
+            yield cursor.sql(self._source + query, params={"files": paths, **values})
         except duckdb.OutOfMemoryException as error:
             raise RunError(
                 f"The run has too many rows for this table: expected a query within {MEMORY} of "

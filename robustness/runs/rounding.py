@@ -16,20 +16,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness.evaluation.condition import named
+from robustness.evaluation.row_schema import COLUMNS, TIES, TOLERANCE
 from robustness.metrics.features import RESCALED
 
 Floats = NDArray[np.float64]
 
-TOLERANCE = 1e-4
-"""Of probabilities, similarities and the like, all of order 1: a hundred times the last digits of
-float32 after the layers of a network, and far below what any figure shows."""
-
-TOLERANCES = {"psnr": 0.01, "parameter": 0.0, "strength": 0.0}
-"""Of other units: decibels, and what was asked."""
-
-FOLLOWING = ("clean_top5", "top5", "top5_overlap", "clean_correct5", "correct5")
-"""What changes where classes of nearly equal probability below the first trade places."""
-
+_TOLERANCES = {column.name: column.tolerance for column in COLUMNS}
 
 _NESTED = {
     "stages": tuple(RESCALED),
@@ -75,7 +67,7 @@ def changes(first: pa.Table, second: pa.Table, images: Collection[str]) -> Itera
     for name in a.column_names:
         if name in ("position", *_NESTED) or a[name].equals(b[name]):
             continue
-        if name in RESCALED.values() and a[name].null_count == len(a):
+        if a[name].null_count == len(a) and name != "label":
             continue
         yield _change(a, name, *_apart(a[name].combine_chunks(), b[name].combine_chunks()))
     for column, names in _NESTED.items():
@@ -124,6 +116,7 @@ def _gaps(a: Floats, b: Floats) -> Floats:
 def _change(rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats | None) -> Change:
     place = int(np.argmax(differ if gaps is None else gaps))
     largest = None if gaps is None or not np.isfinite(gaps[place]) else float(gaps[place])
+    tolerance = _TOLERANCES.get(name, TOLERANCE)
     return Change(
         column=name,
         rows=int(differ.sum()),
@@ -132,6 +125,5 @@ def _change(rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats |
             word: rows[word][place].as_py()
             for word in ("image", "model", "perturbation", "condition")
         },
-        rounding=name in FOLLOWING
-        or (largest is not None and largest <= TOLERANCES.get(name, TOLERANCE)),
+        rounding=tolerance == TIES or (largest is not None and largest <= tolerance),
     )

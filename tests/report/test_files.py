@@ -27,11 +27,10 @@ from robustness.charts.verdict import judged
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.evaluation.row_schema import SCHEMA
+from robustness.evaluation.row_schema import COLUMNS, SCHEMA, dictionary
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.report.formats.columns import columns
 from tests.support.made_up_runs import severities
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.reports import (
@@ -291,9 +290,9 @@ def test_the_command_and_the_page_make_the_same_bytes(
 
 
 def test_every_column_is_explained() -> None:
-    assert [column.column for column in columns()] == SCHEMA.names
-    assert all(column.meaning and column.values and column.type for column in columns())
-    (strength,) = (column for column in columns() if column.column == "strength")
+    assert [column["column"] for column in dictionary([])] == SCHEMA.names
+    assert all(column.meaning and column.values and column.type for column in COLUMNS)
+    (strength,) = (column for column in COLUMNS if column.name == "strength")
     for norm in NORMS:
         assert (norm.label in strength.values) == (norm.most > 1), "what goes beyond 1 is named"
 

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustness.base.text import csv_cell, visible
-from robustness.evaluation.row_schema import schema
+from robustness.evaluation.row_schema import dictionary, schema
 from robustness.report.content import Report
-from robustness.report.formats.columns import Column, columns
 
 FORMAT, VERSION = "robustness report", 1
 _AT_ONCE = 4096  # rows in memory as Python objects
@@ -45,23 +44,24 @@ def _cell(value: Any) -> Any:
 def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The data dictionary as CSV."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    columns = dictionary(report.data.own)
     writer = csv.writer(text)
-    writer.writerow(Column._fields)
-    writer.writerows(map(csv_cell, column) for column in columns(report.data.own))
+    writer.writerow(columns[0])
+    writer.writerows(map(csv_cell, column.values()) for column in columns)
     text.detach()
 
 
 def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """The rows; each column's meaning is in its metadata, the manifest in that of the schema."""
     plain = schema(report.data.own)
-    about = {column.column: column for column in columns(report.data.own)}
-    fields = [field.with_metadata(about[field.name]._asdict()) for field in plain]
+    columns = dictionary(report.data.own)
+    fields = [field.with_metadata(about) for field, about in zip(plain, columns, strict=True)]
     told = {
         "format": FORMAT,
         "version": VERSION,
         "title": visible(report.title),
         "manifest": report.manifest,
-        "data_dictionary": [column._asdict() for column in columns(report.data.own)],
+        "data_dictionary": columns,
     }
     explained = pa.schema(fields, {"robustness_report": json.dumps(told, allow_nan=False)})
     with pq.ParquetWriter(file, explained, compression="zstd") as writer:
@@ -81,7 +81,7 @@ def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
         "cautions": report.cautions,
         "limits": report.limits,
         "manifest": report.manifest,
-        "data_dictionary": [column._asdict() for column in columns(report.data.own)],
+        "data_dictionary": dictionary(report.data.own),
         **report.data.tables,
     }
     # ASCII alone, as everywhere that the program prints JSON.

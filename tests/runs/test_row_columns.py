@@ -1,0 +1,55 @@
+"""A column that came after a run was written is null in it, wherever its rows are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from robustness import runs
+from robustness.base.errors import RunError
+from robustness.evaluation.row_schema import COLUMNS, SCHEMA
+from robustness.runs.parts import KEY
+from robustness.statistics import Figures
+from tests.support.made_datasets import flat_folder
+from tests.support.saved_runs import performed, spec, use_stand_ins
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Run:
+    use_stand_ins(monkeypatch)
+    return performed(flat_folder(tmp_path / "photos", 4), tmp_path / "runs", spec())
+
+
+def without(run: runs.Run, *names: str) -> None:
+    """Write the files of ``run`` without the columns ``names``, as before there were any."""
+    for part in run.parts:
+        table = pq.read_table(part.path)
+        assert KEY in table.schema.metadata
+        pq.write_table(table.drop_columns(names), part.path)
+    sizes = {part.path.name: part.path.stat().st_size for part in run.parts}
+    run.manifest.updated(parts=sizes).write(run.folder)
+
+
+def test_a_newer_column_of_an_older_run_is_null(run: runs.Run, tmp_path: Path) -> None:
+    before = run.table()
+    without(run, "psnr", "correct5")
+    older = runs.load(run.folder)
+    assert older.table().schema.equals(SCHEMA)
+    assert older.table().drop_columns(["psnr", "correct5"]) == before.drop_columns(
+        ["psnr", "correct5"]
+    )
+    assert older.frame(["psnr", "correct5"]).isna().all(axis=None)
+    assert older.rows.ask("SELECT count(psnr), count(ssim) FROM rows") == [(0, len(before))]
+    assert older.figures().summary == Figures(older.frame()).summary
+    runs.export_run(older, tmp_path / "run.zip")
+    there = runs.import_run(tmp_path / "run.zip", tmp_path / "there")
+    assert there.table().equals(older.table())
+
+
+def test_only_a_column_that_may_be_null_may_be_missing(run: runs.Run) -> None:
+    assert {"label", "psnr"} < {column.name for column in COLUMNS if column.null}
+    without(run, "ssim")
+    with pytest.raises(RunError, match="damaged or of another kind"):
+        runs.load(run.folder)
