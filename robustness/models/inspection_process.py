@@ -16,7 +16,7 @@ from robustness.base.limited_worker import (
     WorkerLateError,
     WorkerTimeError,
 )
-from robustness.models.file_formats.kinds import all_files
+from robustness.models.file_formats.formats import all_files
 
 SECONDS = 60
 """Of work on a file, beside what its size explains. EfficientNet-Lite0 takes 2."""

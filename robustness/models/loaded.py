@@ -14,8 +14,7 @@ from robustness.base.errors import WeightsError
 from robustness.base.text import in_bytes
 from robustness.models import memory
 from robustness.models.classifier import Classifier
-from robustness.models.file_formats.kinds import ONNXRUNTIME, is_graph_file, runtime
-from robustness.models.file_formats.kinds import TENSORFLOW as TFLITE_RUNTIME
+from robustness.models.file_formats.formats import format_of, native_runtime
 from robustness.models.graph_files.examine import examine, use_of
 from robustness.models.graph_files.native import as_deployed
 from robustness.models.in_tensorflow.conversion import unfolded
@@ -87,7 +86,7 @@ class Loaded:
         file = record.weights.own
         if file and file.call:
             return self._built_of_code(key, record, file, file.call)
-        if file and is_graph_file(file.path):
+        if file and format_of(file.path).is_graph:
             save = partial(examine, record, file, side)
             by_openvino = file_pass(record, weights, side, choice.precision, save)
             forward = as_deployed(file, use_of(record, file, side), by_openvino)
@@ -229,7 +228,7 @@ def _unfolded(record: ModelRecord, forward: ForwardPass, side: int) -> Callable[
     if not isinstance(forward, OpenVinoPass):
         return None
     file = record.weights.own
-    if file and is_graph_file(file.path):
+    if file and format_of(file.path).is_graph:
         return lambda: forward.model
 
     def made() -> Any:
@@ -262,9 +261,10 @@ def engine_text(record: ModelRecord) -> str:
     sides = STUDY_SIDE, record.input_size
     converted = conversion(record, digest(record), *sides) if state(record).ready else None
     refusal = converted.refusal if converted else ""
-    if file and is_graph_file(file.path):
-        by = ONNXRUNTIME if refusal else runtime(file.path, file.runtime)
-        return {TFLITE_RUNTIME: "TensorFlow Lite"}.get(by, by or "OpenVINO")
+    if file and format_of(file.path).is_graph:
+        fallback = format_of(file.path).runtime if refusal else None
+        runtime = fallback or native_runtime(file.path, file.runtime)
+        return runtime.label if runtime else "OpenVINO"
     if choice.engine == TENSORFLOW:
         return "TensorFlow"
     if refusal:

@@ -17,6 +17,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from robustness.base.access import Action
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
+from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.own import package
 from robustness.models.own.apart import propose_apart
 from robustness.models.own.proposal import Proposal, name_of
@@ -26,7 +27,7 @@ from robustness.ui.session.boundary import boundary
 from robustness.ui.work.long_work import Work
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
-BESIDE = (".data", ".bin", ".json", ".txt")
+BESIDE = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
 """Endings of what may be uploaded along with a model."""
 
 _FOUND, _GIVEN, _DONE = "model proposed", "model answers", "model added"
@@ -53,7 +54,7 @@ class _Source:
     def name(self) -> str:
         """A name for the model."""
         names = [self.path] if self.path else [file.name for file in self.files]
-        wanted = (*package.ENDINGS, ".zip")
+        wanted = (*ENDINGS, ".zip")
         mine = [name for name in names if Path(name).suffix.lower() in wanted]
         return name_of(Path((mine or names)[0]))
 
@@ -121,14 +122,14 @@ def _source() -> _Source:
             "folder. The file stays where it is.",
         )
         path = path.strip()
-        trusted = package.is_saved_model(Path(os.path.expanduser(path))) and st.checkbox(
+        trusted = is_saved_model(Path(os.path.expanduser(path))) and st.checkbox(
             "I trust this SavedModel. It is a program, and the server's account runs it.",
             key=f"trusted {path}",
         )
         return _Source(path, trusted)
     files = st.file_uploader(
         "Model file, with its weights and metadata if they are separate",
-        type=[*package.ENDINGS, *BESIDE, ".zip"],
+        type=[*ENDINGS, *BESIDE, ".zip"],
         accept_multiple_files=True,
         key="add_upload",
         help=f"Up to {st.get_option('server.maxUploadSize')} MB per file; for larger ones, give a "
@@ -172,7 +173,7 @@ def _inspect(source: _Source, images: str, work: Work) -> None:
 def _check_runs_nothing(path: Path, source: _Source) -> None:
     """Raises ``ParameterError`` for a SavedModel unless its user lets it run."""
     with package.opened(path) as (file, _):
-        if package.is_saved_model(file) and not source.trusted:
+        if is_saved_model(file) and not source.trusted:
             raise ParameterError(
                 "Expected a model file, got a SavedModel, which is a program: convert it to ONNX, "
                 "or give its folder on the server and tick that you trust it."

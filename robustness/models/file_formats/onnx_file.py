@@ -1,7 +1,7 @@
-"""What an ONNX file says beside its graph: where its weights lie, its metadata, its operators.
+"""ONNX: where a file's weights lie, its metadata and its operations, read without its package.
 
-``onnx_scan`` and ``metadata`` take time in proportion to the file, whatever is in it.
-``graph_facts`` reads the whole graph: call it in a process with limits.
+Searching the bytes and the metadata take time in proportion to the file, whatever is in it.
+Walking the whole graph may take longer: only a process with limits does.
 """
 
 from __future__ import annotations
@@ -11,9 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from robustness.base.disk import Version, require_regular, version
-from robustness.models.file_formats.protobuf import Message, ProtobufError
+from robustness.models.file_formats.model_format import (
+    GraphSize,
+    ModelFormat,
+    Numbers,
+    Runtime,
+    UnusableError,
+)
 
 # Numbers of the fields of onnx.proto (ONNX 1.18), by message.
 _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
@@ -50,28 +57,30 @@ _QUANTISED = re.compile(
 
 _CHUNK, _OVERLAP = 2**20, 2**13
 
+_MOST_FIELDS = 2_000_000
+"""Fields that are read of one file: an ONNX file of 20,000 nodes has a tenth of that."""
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MOST_VARINT_BYTES = 10
+
 
 @dataclass(frozen=True)
-class OnnxScan:
-    """``external`` are the files of weights as the ONNX file names them, relative to itself.
+class _Scan:
+    """``weights`` are the files of weights as the file names them, relative to itself.
 
     ``quantised`` is whether any node computes in integers.
     """
 
-    external: tuple[str, ...]
+    weights: tuple[str, ...]
     quantised: bool
 
 
-def onnx_scan(path: Path) -> OnnxScan:
-    """Search the bytes of the ONNX file ``path``, whatever they are.
-
-    Raises ``OSError`` where it cannot be read and ``ProtobufError`` for too many files of weights.
-    """
-    return _scan(path, version(path))
-
-
 @lru_cache(maxsize=32)
-def _scan(path: Path, _version: Version) -> OnnxScan:
+def _scan(path: Path, _version: Version) -> _Scan:
+    """Search the bytes of the file ``path``, whatever they are.
+
+    Raises ``UnusableError`` for too many files of weights.
+    """
     require_regular(path)
     names: dict[str, None] = {}
     quantised, data = False, b""
@@ -81,8 +90,10 @@ def _scan(path: Path, _version: Version) -> OnnxScan:
             quantised = quantised or _QUANTISED.search(data) is not None
             names |= dict.fromkeys(_locations(data))
             if len(names) > _MOST_FILES:
-                raise ProtobufError(f"more than {_MOST_FILES:,} files of weights")
-    return OnnxScan(tuple(names), quantised)
+                raise UnusableError(
+                    f"it names more than {_MOST_FILES:,} files of weights; save it again with one"
+                )
+    return _Scan(tuple(names), quantised)
 
 
 def _locations(data: bytes) -> Iterator[str]:
@@ -95,58 +106,60 @@ def _locations(data: bytes) -> Iterator[str]:
             yield name.decode("utf-8", "replace")
 
 
-def metadata(path: Path) -> dict[str, str]:
-    """What the maker of the ONNX file ``path`` wrote in.
+def _weights(path: Path) -> Iterator[str]:
+    return (name for name in _scan(path, version(path)).weights if "\0" not in name)
 
-    Raises ``OSError`` where it cannot be read and ``ProtobufError`` where it is no ONNX file.
-    """
+
+def _numbers(path: Path) -> Numbers:
+    return Numbers(quantised=_scan(path, version(path)).quantised)
+
+
+def _metadata(path: Path) -> list[tuple[str, str]]:
     require_regular(path)
     with path.open("rb") as file:
-        model = Message(file, 0, path.stat().st_size, [_MOST_TOP_FIELDS])
-        return dict(map(_entry, model.messages(_MODEL_METADATA)))
+        model = _Message(file, 0, path.stat().st_size, [_MOST_TOP_FIELDS])
+        return list(map(_entry, model.messages(_MODEL_METADATA)))
 
 
-@dataclass(frozen=True)
-class GraphFacts:
-    """``external`` is as in ``OnnxScan``; ``nodes`` counts those of all graphs within graphs.
-
-    ``loops`` are the operators among them whose work has no limit.
-    """
-
-    external: tuple[str, ...]
-    nodes: int
-    loops: tuple[str, ...]
+def _check(path: Path) -> None:
+    """Raise ``UnusableError`` where the search of the bytes misses a file of weights."""
+    try:
+        weights = set(_walk(path).weights)
+    except UnusableError:  # OpenVINO says what is wrong with it
+        return
+    if weights - set(_scan(path, version(path)).weights):
+        raise UnusableError("the names of its files of weights cannot be found in its bytes")
 
 
-def graph_facts(path: Path) -> GraphFacts:
-    """Read the graph of the ONNX file ``path``, without its weights.
+def _graph_size(path: Path) -> GraphSize:
+    walk = _walk(path)
+    return GraphSize(walk.nodes, tuple(sorted(walk.kinds & _LOOPS)))
 
-    Raises ``OSError`` where it cannot be read and ``ProtobufError`` where it is no ONNX file.
-    """
+
+def _walk(path: Path) -> _Walk:
+    """The whole graph of the file ``path``; raises ``UnusableError`` where it is no ONNX file."""
     require_regular(path)
+    walk = _Walk()
     with path.open("rb") as file:
-        walk = _Walk()
-        for number, value in Message(file, 0, path.stat().st_size).fields():
-            if number == _MODEL_GRAPH and isinstance(value, Message):
+        for number, value in _Message(file, 0, path.stat().st_size).fields():
+            if number == _MODEL_GRAPH and isinstance(value, _Message):
                 walk.graph(value, 0)
-            elif number == _MODEL_FUNCTIONS and isinstance(value, Message):
+            elif number == _MODEL_FUNCTIONS and isinstance(value, _Message):
                 walk.nodes_of(value, _FUNCTION_NODE, 0)
-    return GraphFacts(
-        tuple(dict.fromkeys(walk.external)), walk.nodes, tuple(sorted(walk.kinds & _LOOPS))
-    )
+    return walk
 
 
 class _Walk:
-    """What is found on the way through graphs and the graphs within their nodes."""
+    """Counts nodes of graphs and of the graphs within them; notes kinds and files of weights."""
 
     def __init__(self) -> None:
-        self.external: list[str] = []
+        self.weights: list[str] = []
         self.nodes = 0
         self.kinds: set[str] = set()
 
-    def graph(self, graph: Message, depth: int) -> None:
+    def graph(self, graph: _Message, depth: int) -> None:
         if depth > _DEEPEST:
-            raise ProtobufError(f"graphs nested more than {_DEEPEST} deep")
+            raise UnusableError(f"graphs nested more than {_DEEPEST} deep")
         self.nodes_of(graph, _GRAPH_NODE, depth)
         for tensor in graph.messages(_GRAPH_INITIALIZER):
             self._tensor(tensor)
@@ -155,36 +168,113 @@ class _Walk:
                 for tensor in sparse.messages(part):
                     self._tensor(tensor)
 
-    def nodes_of(self, parent: Message, number: int, depth: int) -> None:
+    def nodes_of(self, parent: _Message, number: int, depth: int) -> None:
         for node in parent.messages(number):
             self.nodes += 1
             for field, value in node.fields():
-                if field == _NODE_KIND and isinstance(value, Message):
+                if field == _NODE_KIND and isinstance(value, _Message):
                     self.kinds.add(value.text())
-                elif field == _NODE_ATTRIBUTE and isinstance(value, Message):
+                elif field == _NODE_ATTRIBUTE and isinstance(value, _Message):
                     self._attribute(value, depth)
 
-    def _attribute(self, attribute: Message, depth: int) -> None:
+    def _attribute(self, attribute: _Message, depth: int) -> None:
         for number, value in attribute.fields():
-            if not isinstance(value, Message):
+            if not isinstance(value, _Message):
                 continue
             if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                 self._tensor(value)
             elif number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                 self.graph(value, depth + 1)
 
-    def _tensor(self, tensor: Message) -> None:
+    def _tensor(self, tensor: _Message) -> None:
         entries = map(_entry, tensor.messages(_TENSOR_EXTERNAL))
-        self.external += [value for key, value in entries if key == "location"]
+        self.weights += [value for key, value in entries if key == "location"]
 
 
-def _entry(message: Message) -> tuple[str, str]:
+def _entry(message: _Message) -> tuple[str, str]:
     """The key and value of a ``StringStringEntryProto``."""
     found = dict(_texts(message))
     return found.get(_ENTRY_KEY, ""), found.get(_ENTRY_VALUE, "")
 
 
-def _texts(message: Message) -> Iterator[tuple[int, str]]:
+def _texts(message: _Message) -> Iterator[tuple[int, str]]:
     for number, value in message.fields():
-        if isinstance(value, Message):
+        if isinstance(value, _Message):
             yield number, value.text()
+
+
+class _Message:
+    """A message of protocol buffers within an open file, from ``start`` to ``end``.
+
+    Nothing of it is kept in memory.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, end: int, budget: list[int] | None = None):
+        self._file, self._start, self.end = file, start, end
+        self._budget = [_MOST_FIELDS] if budget is None else budget  # shared with all within it
+
+    def fields(self) -> Iterator[tuple[int, int | _Message]]:
+        """Each field's number, with its integer, or the message or bytes it holds.
+
+        Raises ``UnusableError`` where the bytes are no message.
+        """
+        at = self._start
+        while at < self.end:
+            self._budget[0] -= 1
+            if self._budget[0] < 0:
+                raise UnusableError("too many fields")
+            self._file.seek(at)
+            key = self._varint()
+            kind, number = key & 7, key >> 3
+            if kind == _VARINT:
+                value: int | _Message = self._varint()
+                at = self._file.tell()
+            elif kind == _BYTES:
+                length = self._varint()
+                start = self._file.tell()
+                at = start + length
+                value = _Message(self._file, start, at, self._budget)
+            elif kind in (_FIXED64, _FIXED32):
+                at = self._file.tell() + (8 if kind == _FIXED64 else 4)
+                value = 0
+            else:
+                raise UnusableError(f"wire type {kind}")
+            if at > self.end:
+                raise UnusableError("a field that ends outside of its message")
+            yield number, value
+
+    def messages(self, number: int) -> Iterator[_Message]:
+        """The fields of this ``number`` that hold messages or bytes."""
+        for found, value in self.fields():
+            if found == number and isinstance(value, _Message):
+                yield value
+
+    def text(self, most: int = 1 << 16) -> str:
+        """Its bytes as text; raises ``UnusableError`` for more than ``most`` of them."""
+        if self.end - self._start > most:
+            raise UnusableError("a text that is too long")
+        self._file.seek(self._start)
+        return self._file.read(self.end - self._start).decode("utf-8", "replace")
+
+    def _varint(self) -> int:
+        value = 0
+        for place in range(_MOST_VARINT_BYTES):
+            byte = self._file.read(1)
+            if not byte:
+                raise UnusableError("the end of the file within a field")
+            value |= (byte[0] & 0x7F) << 7 * place
+            if byte[0] < 0x80:
+                return value
+        raise UnusableError("a number that is too long")
+
+
+ONNX = ModelFormat(
+    "ONNX",
+    ".onnx",
+    weights_ending=".data",
+    weights=_weights,
+    numbers=_numbers,
+    check=_check,
+    metadata=_metadata,
+    runtime=Runtime("onnxruntime", "onnxruntime", graph_size=_graph_size),
+)

@@ -1,4 +1,4 @@
-"""Read a TensorFlow Lite file's input and output descriptions without TensorFlow.
+"""TensorFlow Lite: the numbers of a file's input and output, and its labels, without TensorFlow.
 
 The file is a FlatBuffer: each table has a table of offsets to its fields (flatbuffers.dev,
 "FlatBuffers internals"). Fields and codes follow TensorFlow's schema.fbs, version 3.
@@ -9,12 +9,19 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from robustness.base.disk import Version, require_regular, version
+from robustness.base.zips import BoundedZip
+from robustness.models.file_formats.model_format import (
+    ModelFormat,
+    Numbers,
+    Quantisation,
+    Runtime,
+    UnusableError,
+)
 
 _IDENTIFIER = b"TFL3"
 _MODEL_SUBGRAPHS = 2
@@ -27,55 +34,36 @@ _QUANTISED_TYPES = {3: (0, 255), 9: (-128, 127), 7: (-32768, 32767), 17: (-8, 7)
 _MOST_TABLES = 20_000
 """Tables of a list that are read: a network has at most a few thousand tensors."""
 
+_MOST_TEXTS, _MOST_BYTES = 100, 4 * 2**20
+"""Files in the archive, and bytes of a list of classes."""
 
-class TfliteError(ValueError):
-    """The bytes are not a TensorFlow Lite model."""
-
-
-@dataclass(frozen=True)
-class Quantisation:
-    """How integers stand for numbers: ``(integer - zero_point) * scale``, within the two limits."""
-
-    scale: float
-    zero_point: int
-    lowest: int
-    highest: int
+_IMPORT_BYTES = 4 * 10**9
+"""What TensorFlow's import reserves; onnxruntime's takes 0.07 GB."""
 
 
-@dataclass(frozen=True)
-class TfliteFacts:
-    """``input`` and ``output`` are None where those are not integers, as is usual.
-
-    ``quantised`` is whether any tensor is: then TensorFlow Lite computes in integers.
-    """
-
-    input: Quantisation | None
-    output: Quantisation | None
-    quantised: bool
-
-
-def tflite_facts(path: Path) -> TfliteFacts:
-    """Facts about the TensorFlow Lite file ``path``.
-
-    Raises ``OSError`` where it cannot be read and ``TfliteError`` where it is no such file.
-    """
-    return _facts(path, version(path))
+def _numbers(path: Path) -> Numbers:
+    """Raises ``UnusableError`` where ``path`` is no such file."""
+    return _read(path, version(path))
 
 
 @lru_cache(maxsize=32)
-def _facts(path: Path, _version: Version) -> TfliteFacts:
+def _read(path: Path, _version: Version) -> Numbers:
     require_regular(path)
     with path.open("rb") as file:
         model = _Table.root(file)
         graph = next(model.tables(_MODEL_SUBGRAPHS), None)
         if graph is None:
-            raise TfliteError("no graph in it")
+            raise _damaged("no graph in it")
         tensors = [_quantisation(tensor) for tensor in graph.tables(_GRAPH_TENSORS)]
         ends = (graph.first(_GRAPH_INPUTS, "i"), graph.first(_GRAPH_OUTPUTS, "i"))
         if any(not 0 <= place < len(tensors) for place in ends if place is not None):
-            raise TfliteError("an input or output that it does not hold")
+            raise _damaged("an input or output that it does not hold")
         first, last = (None if place is None else tensors[int(place)] for place in ends)
-    return TfliteFacts(first, last, any(tensor is not None for tensor in tensors))
+    return Numbers(first, last, any(tensor is not None for tensor in tensors))
+
+
+def _damaged(reason: str) -> UnusableError:
+    return UnusableError(f"it is not a TensorFlow Lite model ({reason})")
 
 
 def _quantisation(tensor: _Table) -> Quantisation | None:
@@ -87,6 +75,14 @@ def _quantisation(tensor: _Table) -> Quantisation | None:
     if scale is None or not math.isfinite(scale) or scale <= 0:
         return None
     return Quantisation(float(scale), int(zero_point or 0), *limits)
+
+
+def _metadata(path: Path) -> Iterator[tuple[str, str]]:
+    """The texts in the archive at the end of the file, which are lists of classes."""
+    with BoundedZip(path, _MOST_TEXTS) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith(".txt") and entry.file_size <= _MOST_BYTES:
+                yield "labels", archive.read(entry).decode("utf-8-sig")
 
 
 class _Table:
@@ -102,7 +98,7 @@ class _Table:
         """The model of ``file``."""
         head = file.read(8)
         if head[4:] != _IDENTIFIER:
-            raise TfliteError(f"no {_IDENTIFIER.decode()} at its beginning")
+            raise _damaged(f"no {_IDENTIFIER.decode()} at its beginning")
         return cls(file, struct.unpack("<I", head[:4])[0])
 
     def byte(self, field: int) -> int:
@@ -119,7 +115,7 @@ class _Table:
         """The tables of the list that the field points to."""
         start, count = self._list(field)
         if count > _MOST_TABLES:
-            raise TfliteError("a list that is too long")
+            raise _damaged("a list that is too long")
         for place in range(start, start + 4 * count, 4):
             yield _Table(self._file, place + self._number("I", place))
 
@@ -146,10 +142,19 @@ class _Table:
     def _value(self, kind: str, place: int) -> float:
         size = struct.calcsize(f"<{kind}")
         if place < 0:
-            raise TfliteError("a place before its beginning")
+            raise _damaged("a place before its beginning")
         self._file.seek(place)
         data = self._file.read(size)
         if len(data) < size:
-            raise TfliteError("a place after its end")
+            raise _damaged("a place after its end")
         (found,) = struct.unpack(f"<{kind}", data)
         return float(found) if kind == "f" else found
+
+
+TFLITE = ModelFormat(
+    "TensorFlow Lite",
+    ".tflite",
+    numbers=_numbers,
+    metadata=_metadata,
+    runtime=Runtime("tensorflow", "TensorFlow Lite", _IMPORT_BYTES),
+)

@@ -10,16 +10,13 @@ from typing import Any
 
 from robustness.base.disk import require_regular
 from robustness.base.errors import WeightsError
-from robustness.models.file_formats.kinds import (
+from robustness.models.file_formats.formats import (
     BY_OPENVINO,
-    ONNX,
-    TENSORFLOW,
-    TFLITE,
-    is_quantised,
-    misplaced,
-    runtime,
+    check_weights,
+    format_of,
+    native_runtime,
 )
-from robustness.models.file_formats.tflite_file import TfliteError, tflite_facts
+from robustness.models.file_formats.model_format import UnusableError
 from robustness.models.graph_files.preprocessing import Shape, Use
 from robustness.models.inference.kept import Written
 from robustness.models.inspection_process import inspection
@@ -28,9 +25,6 @@ from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.weights.ready import mark_unusable
 
 _EXAMINER = "robustness.models.graph_files.examiner"
-
-_TENSORFLOW_BYTES = 4 * 10**9
-"""What TensorFlow's import reserves; onnxruntime's takes 0.07 GB."""
 
 
 def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> Written:
@@ -44,8 +38,8 @@ def examine(record: ModelRecord, file: UserFile, side: int, target: Path) -> Wri
     def asked() -> dict[str, Any]:
         return {
             "use": asdict(use_of(record, file, side)),
-            "runtime": runtime(file.path, file.runtime),
-            "onnxruntime": file.path.suffix.lower() == ONNX and file.runtime != BY_OPENVINO,
+            "native": native_runtime(file.path, file.runtime) is not None,
+            "fallback": file.runtime != BY_OPENVINO,
             "to": str(target),
         }
 
@@ -68,14 +62,7 @@ def told(path: Path, shape: Shape | None) -> dict[str, Any]:
     """
 
     def asked() -> dict[str, Any]:
-        facts = tflite_facts(path) if path.suffix.lower() == TFLITE else None
-        output = asdict(facts.output) if facts and facts.output else None
-        return {
-            "shape": shape,
-            "output": output,
-            "quantised": is_quantised(path),
-            "onnxruntime": path.suffix.lower() == ONNX,
-        }
+        return {"shape": shape, "native": False, "fallback": True}
 
     found = _examined(path, asked)
     if "problem" in found:
@@ -87,23 +74,20 @@ def _examined(path: Path, asked: Callable[[], dict[str, Any]]) -> dict[str, Any]
     """What the process with limits answers to what is ``asked``, or the ``problem``."""
     try:
         require_regular(path)  # a pipe may never end
-        problem = misplaced(path)
-        if problem:
-            return {"problem": problem}
+        check_weights(path)
         request = asked()
-        more = _TENSORFLOW_BYTES if request.get("runtime") == TENSORFLOW else 0
+        runtime = format_of(path).runtime if request["native"] else None
+        more = runtime.import_bytes if runtime else 0
         return inspection(_EXAMINER, path, request, more_memory=more)
-    except TfliteError as error:
-        return {"problem": f"it is not a TensorFlow Lite model ({error})"}
+    except UnusableError as error:
+        return {"problem": str(error)}
     except OSError as error:
         return {"problem": f"it cannot be read: {error.strerror}"}
 
 
 def use_of(record: ModelRecord, file: UserFile, side: int) -> Use:
-    """How the file is to be used; raises ``TfliteError`` and ``OSError`` for one that is none."""
-    is_tflite = file.path.suffix.lower() == TFLITE
-    facts = tflite_facts(file.path) if is_tflite else None
-    labels = record.labels()
+    """How the file is to be used; raises ``UnusableError`` and ``OSError``."""
+    numbers, labels = format_of(file.path).numbers(file.path), record.labels()
     return Use(
         side=side,
         shape=record.shape,
@@ -112,7 +96,7 @@ def use_of(record: ModelRecord, file: UserFile, side: int) -> Use:
         classes=len(labels),
         background=labels == imagenet(),
         features=file.features,
-        input=facts.input if facts else None,
-        output=facts.output if facts else None,
-        quantised=is_quantised(file.path),
+        input=numbers.input,
+        output=numbers.output,
+        quantised=numbers.quantised,
     )

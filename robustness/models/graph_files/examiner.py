@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.limited_worker import serve
-from robustness.models.file_formats.kinds import FORMATS, ONNX, ONNXRUNTIME
-from robustness.models.file_formats.onnx_file import graph_facts, onnx_scan
-from robustness.models.file_formats.protobuf import ProtobufError
-from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.file_formats.formats import format_of
+from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
 from robustness.models.graph_files.native import native_answers, native_facts, session_maker
 from robustness.models.graph_files.preprocessing import (
     ANY_BATCH,
@@ -30,7 +28,6 @@ from robustness.models.graph_files.preprocessing import (
     OpenVinoError,
     Shape,
     StudyModel,
-    UnusableError,
     Use,
     check_count,
     check_loops,
@@ -62,14 +59,14 @@ Floats = NDArray[np.float32]
 def answer(head: bytes, _data: bytes) -> bytes:
     """Write the study model; return JSON as ``Written`` has it, or the ``problem``.
 
-    ``head`` is JSON with the ``path`` of the file, its ``use``, a native ``runtime``, if any,
-    whether ``onnxruntime`` may take what OpenVINO cannot read, and the path ``to`` write to.
+    ``head`` is JSON with the ``path`` of the file, its ``use``, whether its ``native`` runtime runs
+    it, or may run what OpenVINO cannot read (``fallback``), and the path ``to`` write to.
     Without ``to``, only the facts of the file are returned.
     """
     asked = json.loads(head)
     path = Path(asked["path"])
     try:
-        _check_external(path)
+        format_of(path).check(path)
         if "to" not in asked:
             shape = tuple(asked["shape"]) if asked["shape"] else None
             reply = _facts(path, shape, asked)
@@ -82,26 +79,14 @@ def answer(head: bytes, _data: bytes) -> bytes:
     return json.dumps(reply).encode()
 
 
-def _check_external(path: Path) -> None:
-    """Raises ``UnusableError`` where the search of the bytes misses a file of weights."""
-    if path.suffix.lower() == ONNX:
-        with suppress(ProtobufError):  # reading it says what is wrong with it
-            if set(graph_facts(path).external) - set(onnx_scan(path).external):
-                raise UnusableError(
-                    "the names of its files of weights cannot be found in its bytes"
-                )
-
-
 def _written(path: Path, use: Use, asked: Mapping[str, Any]) -> Written:
     """The study model of ``path``, saved, or what OpenVINO lacks for it, once it has been run."""
-    refusal, native = "", asked["runtime"]
+    refusal, native = "", format_of(path).runtime if asked["native"] else None
     try:
         model = examined(path, use, Path(asked["to"]))
     except OpenVinoError as error:
-        if not asked["onnxruntime"]:
-            raise
-        refusal, native = str(error), ONNXRUNTIME
-        _check_graph(path, error)
+        native = _fallback(path, asked, error)
+        refusal = str(error)
     if native:
         _ask_natively(path, native, use, refusal)
     if refusal:
@@ -109,14 +94,21 @@ def _written(path: Path, use: Use, asked: Mapping[str, Any]) -> Written:
     return Written(model.stages, Operations(simplified(model.model)).missing)
 
 
-def _check_graph(path: Path, error: OpenVinoError) -> None:
-    """Raises ``UnusableError`` for an ONNX file that only onnxruntime reads, and without limits."""
+def _fallback(path: Path, asked: Mapping[str, Any], error: OpenVinoError) -> Runtime:
+    """What runs a file that OpenVINO refuses with ``error``, which is raised where nothing does.
+
+    Raises ``UnusableError`` for a graph whose work has no limit.
+    """
+    runtime = format_of(path).runtime
+    if not asked["fallback"] or runtime is None or runtime.graph_size is None:
+        raise error
     try:
-        graph = graph_facts(path)
-    except ProtobufError:
+        size = runtime.graph_size(path)
+    except UnusableError:
         raise error from None
-    check_count(graph.nodes)
-    check_loops(graph.loops)
+    check_count(size.count)
+    check_loops(size.loops)
+    return runtime
 
 
 def _use(told: dict[str, Any]) -> Use:
@@ -152,7 +144,7 @@ def examined(path: Path, use: Use, target: Path) -> StudyModel:
     return kept
 
 
-def _ask_natively(path: Path, runtime: str, use: Use, refusal: str) -> None:
+def _ask_natively(path: Path, runtime: Runtime, use: Use, refusal: str) -> None:
     """Asks the file by the runtime that it was made for; ``refusal`` is what OpenVINO lacks."""
     with _native(runtime, refusal):
         session, images = session_maker(path, runtime)(), _images(use.side)
@@ -163,13 +155,13 @@ def _ask_natively(path: Path, runtime: str, use: Use, refusal: str) -> None:
 
 
 @contextmanager
-def _native(runtime: str, refusal: str) -> Iterator[None]:
+def _native(runtime: Runtime, refusal: str) -> Iterator[None]:
     try:
         yield
     except UnusableError:
         raise
     except Exception as error:  # a runtime raises whatever its kernels do
-        problem = f"{runtime} cannot compute it ({first_line(error)})"
+        problem = f"{runtime.package} cannot compute it ({first_line(error)})"
         raise UnusableError(", and ".join(filter(None, (refusal, problem)))) from error
 
 
@@ -186,8 +178,8 @@ def _read(path: Path) -> Any:
     except Exception as error:  # a front end raises whatever reading an operation does
         told = first_line(error)
         if told.startswith("Unable to read the model"):
-            kind = FORMATS[path.suffix.lower()]
-            raise UnusableError(f"it is not a model in the {kind} format, or damaged") from error
+            name = format_of(path).name
+            raise UnusableError(f"it is not a model in the {name} format, or damaged") from error
         raise OpenVinoError(f"OpenVINO cannot read it ({told})") from error
 
 
@@ -198,25 +190,22 @@ def _facts(path: Path, shape: Shape | None, asked: Mapping[str, Any]) -> dict[st
         return _asked(study_models(_read(path), use)(ONE_IMAGE), _images(use.side), 1)[0]
 
     try:
-        return _with_logits(facts(_read(path), shape), ask, asked)
+        return _with_logits(path, facts(_read(path), shape), ask)
     except OpenVinoError as error:
-        if not asked["onnxruntime"]:
-            raise
-        _check_graph(path, error)
-        with _native(ONNXRUNTIME, str(error)):
-            session = session_maker(path, ONNXRUNTIME)()
+        runtime = _fallback(path, asked, error)
+        with _native(runtime, str(error)):
+            session = session_maker(path, runtime)()
             return _with_logits(
+                path,
                 native_facts(session, shape),
                 lambda use: native_answers(session, _images(use.side), use),
-                asked,
             )
 
 
-def _with_logits(
-    graph: Facts, ask: Callable[[Use], Floats], asked: Mapping[str, Any]
-) -> dict[str, Any]:
+def _with_logits(path: Path, graph: Facts, ask: Callable[[Use], Floats]) -> dict[str, Any]:
     if graph.shape is None or graph.classes is None:
         return {**asdict(graph), "logits": None}
+    numbers = format_of(path).numbers(path)
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     use = Use(
         max(graph.shape),
@@ -225,8 +214,8 @@ def _with_logits(
         True,
         graph.classes,
         False,
-        output=Quantisation(**asked["output"]) if asked["output"] else None,
-        quantised=asked["quantised"],
+        output=numbers.output,
+        quantised=numbers.quantised,
     )
     answers = ask(use)
     return {**asdict(graph), "logits": are_logits(answers, _is_distribution(answers, use))}

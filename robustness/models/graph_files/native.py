@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, WeightsError
-from robustness.models.file_formats.kinds import BY_OPENVINO, ONNXRUNTIME, TENSORFLOW, runtime
-from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.file_formats.formats import BY_OPENVINO, format_of, native_runtime
+from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
 from robustness.models.graph_files.preprocessing import (
     Facts,
     Shape,
-    UnusableError,
     Use,
     input_shape,
     only_count,
@@ -48,11 +48,12 @@ def as_deployed(file: UserFile, use: Use, by_openvino: ForwardPass | str) -> For
     there is none and its description asks for OpenVINO.
     """
     if isinstance(by_openvino, str):
-        if file.runtime == BY_OPENVINO:
+        runtime = format_of(file.path).runtime
+        if file.runtime == BY_OPENVINO or runtime is None:
             raise WeightsError(f"{file.path.name} cannot be used: {by_openvino}.")
-        return NativePass(file.path, ONNXRUNTIME, use, by_openvino)
-    package = runtime(file.path, file.runtime)
-    return NativePass(file.path, package, use, by_openvino) if package else by_openvino
+        return NativePass(file.path, runtime, use, by_openvino)
+    runtime = native_runtime(file.path, file.runtime)
+    return NativePass(file.path, runtime, use, by_openvino) if runtime else by_openvino
 
 
 class NativePass:
@@ -63,13 +64,13 @@ class NativePass:
 
     exact = False
 
-    def __init__(self, path: Path, package: str, use: Use, features: ForwardPass | str) -> None:
+    def __init__(self, path: Path, runtime: Runtime, use: Use, features: ForwardPass | str) -> None:
         """``features`` is the pass of the same file by OpenVINO, or why there is none."""
-        self.engine = f"{package} {version(package)}"
+        self.engine = f"{runtime.package} {version(runtime.package)}"
         self.stages = (STAGE,) if isinstance(features, str) else features.stages
         self._features = features
         self._use = use
-        self._make = session_maker(path, package)
+        self._make = session_maker(path, runtime)
         self._idle = [self._make()]
 
     @property
@@ -124,10 +125,9 @@ class RuntimeSession:
         return len(self.sizes) == 4 and self.sizes[3] != 3
 
 
-def session_maker(path: Path, package: str) -> Callable[[], RuntimeSession]:
-    """What makes sessions of the file ``path`` in the runtime ``package``."""
-    make = _tflite if package == TENSORFLOW else _onnx
-    return lambda: make(path)
+def session_maker(path: Path, runtime: Runtime) -> Callable[[], RuntimeSession]:
+    """What makes sessions of the file ``path`` in ``runtime``."""
+    return partial(_SESSIONS[runtime.package], path)
 
 
 def _tflite(path: Path) -> RuntimeSession:
@@ -174,6 +174,9 @@ def _onnx(path: Path) -> RuntimeSession:
         return [output[:1] if np.shape(output)[:1] == (rows,) else output for output in outputs]
 
     return RuntimeSession(run, sizes, np.dtype(_ONNX_KINDS.get(first.type, np.float32)))
+
+
+_SESSIONS = {"tensorflow": _tflite, "onnxruntime": _onnx}
 
 
 def native_facts(session: RuntimeSession, default: Shape | None) -> Facts:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.file_formats.model_format import Quantisation, UnusableError
 from robustness.models.graph_files.stages import FeatureStage, StageError, find_stages, name_apart
 from robustness.models.in_tensorflow.user_network import other_classes
 from robustness.models.inference.openvino_core import first_line
@@ -25,10 +25,6 @@ LOOPS = ("Loop", "If", "TensorIterator")
 ANY_BATCH, ONE_IMAGE = -1, 1
 
 _TINY = 1e-12
-
-
-class UnusableError(ValueError):
-    """The file cannot be used as it is described; the message says why, without its name."""
 
 
 class OpenVinoError(UnusableError):

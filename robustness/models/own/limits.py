@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness.models.file_formats.kinds import BY_OPENVINO, is_graph_file, is_quantised
+from robustness.models.file_formats.formats import BY_OPENVINO, SAVED_MODEL, format_of, is_quantised
 from robustness.models.inference.kept import Conversion, conversion
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
@@ -39,9 +39,9 @@ def limits(record: ModelRecord) -> Iterator[str]:
         )
     elif not state(record).ready:
         return
-    elif file.path.is_dir():
+    elif format_of(file.path) is SAVED_MODEL:
         yield "No feature similarities: a SavedModel only gives predictions."
-    elif is_graph_file(file.path):
+    elif format_of(file.path).is_graph:
         yield from _of_graph(conversion(record, digest(record), STUDY_SIDE, record.input_size))
 
 

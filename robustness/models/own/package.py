@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -14,10 +13,9 @@ from typing import Any
 from robustness.base.disk import files_below, read_regular, require_regular
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.zips import BoundedZip
-from robustness.models.file_formats.kinds import FORMATS
+from robustness.models.file_formats.formats import ENDINGS, is_saved_model
 from robustness.models.own import user_models
 
-ENDINGS = (*FORMATS, ".keras")
 STORE = "added-models"
 """The folder beside the file of descriptions that holds uploaded and unpacked models."""
 
@@ -31,7 +29,6 @@ _MOST_RATIO, _FREE_BYTES = 20, 32 * 2**20
 """Unpacked bytes for each byte of the archive: weights hardly shrink."""
 
 _MOST_JSON_BYTES = 4 * 2**20
-_SAVED_MODEL = "saved_model.pb"
 
 
 @contextmanager
@@ -65,11 +62,6 @@ def model_file(path: Path) -> Path:
         raise ParameterError(f"Expected one model ({', '.join(ENDINGS)}), got {names}.{advice}")
     _check_file(found[0])
     return found[0]
-
-
-def is_saved_model(path: Path) -> bool:
-    """Whether ``path`` is a SavedModel, which is a program: reading it may run anything."""
-    return os.path.exists(path / _SAVED_MODEL)  # False for a path that may not be entered
 
 
 _ADVICE = {

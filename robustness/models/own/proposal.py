@@ -12,7 +12,7 @@ from typing import Any
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.models.file_formats.kinds import FORMATS, is_graph_file
+from robustness.models.file_formats.formats import format_of
 from robustness.models.graph_files.examine import told
 from robustness.models.in_tensorflow.user_network import SIGMOID, keras_told
 from robustness.models.labels import Labels, folded, imagenet
@@ -158,7 +158,7 @@ def propose(
     values |= {key: value for key, value in given.items() if value is not None}
     sources = {key: source for key, source in sources.items() if given.get(key) is None}
     names = () if "labels" in given else names
-    kind = FORMATS.get(path.suffix.lower(), "Keras")
+    kind = format_of(path).name
     values = _ordered(values)
     missing = tuple(key for key in user_models.REQUIRED if key not in values)
     warning = output_warning(facts, values.get("output"))
@@ -168,7 +168,7 @@ def propose(
 
 def read_facts(path: Path, size: Any) -> dict[str, Any]:
     """Facts of the file ``path``, as ``told`` has them; ``size`` is its ``input_size``."""
-    read = told if is_graph_file(path) else keras_told
+    read = told if format_of(path).is_graph else keras_told
     return read(path, _shape(size))
 
 

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.disk import read_regular
-from robustness.base.zips import BoundedZip
-from robustness.models.file_formats.kinds import ONNX, TFLITE
-from robustness.models.file_formats.onnx_file import metadata
-from robustness.models.file_formats.tflite_file import Quantisation, tflite_facts
+from robustness.models.file_formats.formats import format_of
+from robustness.models.file_formats.model_format import Quantisation
 from robustness.models.model_record import Normalisation
 from robustness.models.own.package import JATIC, jatic
 
 _MOST_BYTES = 4 * 2**20
-_MOST_FILES = 100
 _LONGEST_LICENCE = 80
 _KEYS = ("names", "labels", "classes", "id2label", "index2label", "label_names")
 """Keys of class names in the metadata of Ultralytics, Hugging Face, JATIC and timm."""
@@ -34,7 +31,7 @@ def classes_told(path: Path, count: int) -> tuple[str, ...]:
     In the metadata of an ONNX file, in the archive at the end of a TensorFlow Lite file, and in the
     ``config.json`` of its folder, a JSON file of its own name, or JATIC_ONNX metadata beside it.
     """
-    for read in (_in_metadata, _in_archive, _in_json):
+    for read in (_in_metadata, _in_json):
         with suppress(Exception):  # foreign metadata may hold anything
             for names in read(path):
                 if len(names) == count == len(set(names)) and all(map(str.strip, names)):
@@ -45,7 +42,7 @@ def classes_told(path: Path, count: int) -> tuple[str, ...]:
 def licence_told(path: Path) -> str:
     """The licence of the model file ``path`` by its metadata or the model card beside it; or ""."""
     with suppress(Exception):  # as above
-        for key, text in metadata(path).items() if path.suffix.lower() == ONNX else ():
+        for key, text in format_of(path).metadata(path):
             if key.lower() in ("license", "licence"):
                 return " ".join(text.split())[:_LONGEST_LICENCE]
         card = read_regular(path.parent / "README.md", _MOST_BYTES).decode()
@@ -55,19 +52,9 @@ def licence_told(path: Path) -> str:
 
 
 def _in_metadata(path: Path) -> Iterator[list[str]]:
-    if path.suffix.lower() == ONNX:
-        told = metadata(path)
-        for key in _KEYS:
-            if key in told:
-                yield _names(_parsed(told[key]))
-
-
-def _in_archive(path: Path) -> Iterator[list[str]]:
-    if path.suffix.lower() == TFLITE:
-        with BoundedZip(path, _MOST_FILES) as archive:
-            for entry in archive.infolist():
-                if entry.filename.endswith(".txt") and entry.file_size <= _MOST_BYTES:
-                    yield archive.read(entry).decode("utf-8-sig").splitlines()
+    texts = list(format_of(path).metadata(path))
+    for wanted in _KEYS:
+        yield from (_names(_parsed(text)) for key, text in texts if key == wanted)
 
 
 def _in_json(path: Path) -> Iterator[list[str]]:
@@ -112,7 +99,7 @@ def normalisation_told(path: Path) -> tuple[Normalisation, str] | None:
 
 
 def _of_integers(path: Path) -> tuple[Normalisation, str] | None:
-    quantised = tflite_facts(path).input if path.suffix.lower() == TFLITE else None
+    quantised = format_of(path).numbers(path).input
     if quantised is None:
         return None
     return of_integers(quantised), "the quantisation of its input"

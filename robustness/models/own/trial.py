@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.models.file_formats.kinds import is_graph_file, runtime
+from robustness.models.file_formats.formats import format_of, native_runtime
 from robustness.models.graph_files.examine import examine, use_of
 from robustness.models.graph_files.native import NativePass, as_deployed
 from robustness.models.in_tensorflow.loading import load_network
@@ -151,7 +151,7 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
 
 def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
     file, side = record.weights.own, side or record.input_size
-    if file is None or not is_graph_file(file.path):
+    if file is None or not format_of(file.path).is_graph:
         network, stages = load_network(record)
         return pass_of(StudyGraph(record, network, stages, side=side))
     with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +179,7 @@ def difference(record: ModelRecord, images: Floats) -> Difference | None:
     None if OpenVINO runs it, or cannot read it.
     """
     file = record.weights.own
-    if file is None or not runtime(file.path, file.runtime):
+    if file is None or native_runtime(file.path, file.runtime) is None:
         return None
     theirs = _pass(record)
     ours = theirs.by_openvino if isinstance(theirs, NativePass) else None

@@ -12,7 +12,7 @@ from typing import Any
 from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError, WeightsError
 from robustness.base.text import in_bytes
-from robustness.models.file_formats.kinds import all_files, is_quantised, runtime
+from robustness.models.file_formats.formats import all_files, is_quantised, native_runtime
 from robustness.models.model_record import (
     OFFLINE,
     OWN,
@@ -179,8 +179,8 @@ def _own_digest(record: ModelRecord, file: UserFile) -> str:
         file.features,
     )
     rescaled = file.output == "logits" or not is_quantised(file.path)
-    by, reading = runtime(file.path, file.runtime), "" if rescaled else "not rescaled"
-    use += tuple(filter(None, (by, reading, file.variant)))
+    runtime, reading = native_runtime(file.path, file.runtime), "" if rescaled else "not rescaled"
+    use += tuple(filter(None, (runtime and runtime.package, reading, file.variant)))
     use_digest = hashlib.sha256(repr(use).encode()).hexdigest()[:8]
     content = file.content or _user_files_digest(file.path)
     return f"{file.kind} {content}+{use_digest}".lstrip()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from robustness.base.disk import occupied
 from robustness.base.text import in_bytes
-from robustness.models.file_formats.kinds import all_files, is_graph_file
+from robustness.models.file_formats.formats import all_files, format_of
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.weights.digests import fresh_digest
 from robustness.models.weights.download import leftovers
@@ -63,19 +61,9 @@ def _of_user(model: UserFile) -> Finding:
     """Checks that a user's model can be read completely; loading it shows the rest."""
     path = model.path
     try:
-        if is_graph_file(path) or model.call:  # neither contains hashes
-            for file in all_files(path):
-                fresh_digest(file, "sha256:")
-            reason = ""
-        elif os.path.isdir(path):
-            whole = any(path.glob("saved_model.pb*"))
-            reason = "" if whole else "it holds no saved_model.pb, so it is no SavedModel"
-        else:
-            with zipfile.ZipFile(path) as archive:
-                part = archive.testzip()
-            reason = f"its part {part} does not match its sum" if part else ""
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        reason = "it is no whole archive in Keras 3's own format"
+        for file in () if path.is_dir() else all_files(path):
+            fresh_digest(file, "sha256:")
+        reason = "" if model.call else format_of(path).damage(path)
     except OSError as error:
         reason = f"it cannot be read: {error.strerror or error}"
     return Finding(DAMAGED if reason else UNPUBLISHED, path, reason)

@@ -19,7 +19,7 @@ from PIL import Image
 from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
-from robustness.models.file_formats.tflite_file import Quantisation
+from robustness.models.file_formats.model_format import Quantisation
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
 from robustness.models.own import entry, sidecar
