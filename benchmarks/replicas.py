@@ -37,7 +37,7 @@ from robustness.base.disk import put_whole
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
-from robustness.runs.parts import COMPACTED, KEY, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
+from robustness.runs.parts import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 from tests.support.made_datasets import labelled_folder
 
 EACH = 2
@@ -137,7 +137,7 @@ def _write(
     }
     about = {KEY: json.dumps(note).encode()}
     schema = SCHEMA.with_metadata(about)
-    path = folder / COMPACTED.format(start)
+    path = folder / NAME.format(start)
 
     def put(temporary: Path) -> None:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:

@@ -5,12 +5,12 @@ from robustness.runs.compare import Comparison, compare
 from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
-from robustness.runs.notes import MAX_TITLE, UPLOADS, rename
+from robustness.runs.notes import MAX_TITLE
 from robustness.runs.planning import Plan, plan
 from robustness.runs.progress import Progress, Seen, seen
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
 from robustness.runs.resume import plan_again
-from robustness.runs.run import Run
+from robustness.runs.run import UPLOADS, Run
 from robustness.runs.session import Session, reopen, start
 from robustness.runs.store import (
     Listed,
@@ -60,7 +60,6 @@ __all__ = [
     "place",
     "plan",
     "plan_again",
-    "rename",
     "reopen",
     "replay",
     "restore",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -10,9 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustness.base.disk import write_whole
 from robustness.base.errors import RunError
-from robustness.base.validation import StrictRecord, kept_json
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.store import Listed, listed, locked
@@ -21,8 +18,6 @@ BIN = ".bin"
 """The folder among the runs in which deleted ones lie."""
 
 DAY = 24 * 3600.0
-
-_FILE = "deleted.json"
 
 _CLOCK = time.time() - time.monotonic()
 
@@ -33,13 +28,6 @@ def now() -> float:
     What it judges to be old may be removed for good.
     """
     return min(time.time(), _CLOCK + time.monotonic())
-
-
-class _DeletionNote(StrictRecord):
-    """What the file of a deleted run says."""
-
-    when: float
-    by: str
 
 
 @dataclass(frozen=True)
@@ -63,8 +51,7 @@ def to_bin(folder: Path, by: str = "") -> None:
         place.mkdir(exist_ok=True)
         lock = locked(folder)
         try:
-            note = json.dumps({"when": now(), "by": by})
-            write_whole(folder / _FILE, note.encode())
+            notes.update(folder, deleted=now(), deleted_by=by)
             folder.rename(_free(place / folder.name))
         finally:
             lock.release()
@@ -76,7 +63,7 @@ def deleted(runs: Path) -> list[Deleted]:
     """The runs in the bin of the folder ``runs``, the last deleted first."""
     place = runs / BIN
     folders = [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
-    found = [Deleted(listed(folder), *_note(folder)) for folder in folders]
+    found = [Deleted(listed(folder), *_deletion(folder)) for folder in folders]
     return sorted(found, key=lambda entry: entry.when, reverse=True)
 
 
@@ -89,8 +76,7 @@ def restore(runs: Path, name: str) -> Path:
     folder = binned(runs, name)
     back = _free(runs / name)
     try:
-        notes.mark_restored(folder)
-        (folder / _FILE).unlink(missing_ok=True)
+        notes.update(folder, restored=time.time(), deleted=0.0, deleted_by="")
         folder.rename(back)
     except OSError as error:
         raise RunError(f"The run {name} cannot be brought back: {error.strerror}.") from error
@@ -113,10 +99,11 @@ def empty_bin(runs: Path, days: float) -> list[str]:
     return [entry.entry.folder.name for entry in old]
 
 
-def _note(folder: Path) -> tuple[float, str]:
+def _deletion(folder: Path) -> tuple[float, str]:
     """When the run was deleted, and by whom."""
-    if (found := kept_json(_DeletionNote, folder / _FILE)) is not None:
-        return found.when, found.by
+    said = notes.read(folder)
+    if said.deleted:
+        return said.deleted, said.deleted_by
     with suppress(OSError):
         return folder.stat().st_mtime, ""
     return now(), ""

@@ -20,8 +20,8 @@ from typing import BinaryIO
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
+from robustness.runs import convert_0_13, notes, properties, store
 from robustness.runs import manifest as manifests
-from robustness.runs import notes, properties, store
 from robustness.runs.import_checks import importer, screen, work_out_figures
 from robustness.runs.run import Run
 
@@ -33,19 +33,18 @@ MAX_RATIO = 20
 MAX_MANIFEST, MAX_MANIFEST_PART = 1024**2, 64
 """Most bytes of the manifest, plus those for each file of rows."""
 
-_NOTES = {
-    notes.TITLE_FILE: 4 * notes.MAX_TITLE,
-    notes.TAGS_FILE: 4 * notes.MAX_TAGS,
-    notes.NOTE_FILE: 4 * notes.MAX_NOTE,
-}
-"""The files of what users say of a run, with the most bytes of each."""
+_NOTES = dict.fromkeys((notes.FILE, *convert_0_13.NOTES_FILES), notes.MAX_BYTES)
+"""The files of what people say of a run, with the most bytes of each."""
 
 _FREE_BYTES = 1024 * 1024
 _SOON = 60  # seconds
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FILE = re.compile(
     "|".join(
-        [r"part-\d{1,12}\.parquet", *map(re.escape, (manifests.FILE, properties.FILE, *_NOTES))]
+        [
+            r"part-\d{1,12}\.parquet",
+            *map(re.escape, (manifests.FILE, properties.FILE, *_NOTES)),
+        ]
     )
 )
 
@@ -58,13 +57,15 @@ def write_archive(run: Run, to: Path | BinaryIO) -> None:
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: continue it first, then export it.")
     paths = [run.folder / manifests.FILE, *(part.path for part in run.parts)]
-    beside = [run.folder / name for name in (properties.FILE, *_NOTES)]
-    paths += [path for path in beside if path.is_file()]
+    if (run.folder / properties.FILE).is_file():
+        paths.append(run.folder / properties.FILE)
     with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
             info = zipfile.ZipInfo(f"{run.id}/{path.name}")
             with _opened(path, run) as source, archive.open(info, "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target)
+        if said := notes.read(run.folder).exported:
+            archive.writestr(zipfile.ZipInfo(f"{run.id}/{notes.FILE}"), said)
 
 
 def _opened(path: Path, run: Run) -> BinaryIO:
@@ -109,7 +110,10 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
             manifest = manifest.updated(id=folder.name)
             manifest.write(scratch)
             work_out_figures(scratch, manifest, worker)
-            notes.mark_imported(scratch, by)
+            said = notes.read(scratch)
+            texts = {"title": said.title, "tags": ",".join(said.tags), "note": said.note}
+            (scratch / notes.FILE).unlink(missing_ok=True)
+            notes.update(scratch, **texts, imported=time.time(), imported_by=by)
             scratch.rename(folder)
     except OSError as error:
         raise RunError(

@@ -68,7 +68,7 @@ def tidy(runs: Path) -> None:
 
 def _since(entry: Listed) -> float:
     """When the run last came here, else was begun, in seconds since 1970; ``now`` if unknown."""
-    if arrived := notes.arrived(entry.folder):
+    if arrived := notes.read(entry.folder).arrived:
         return arrived
     try:
         created = datetime.fromisoformat(entry.manifest.created if entry.manifest else "")

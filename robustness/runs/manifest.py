@@ -21,11 +21,12 @@ from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
+from robustness.runs import convert_0_13
 from robustness.runs.racing import Race
 
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
-FORMAT, VERSION = "robustness run", 3
+FORMAT, VERSION = "robustness run", 4
 
 COUNTED_OTHERWISE = (0, 6, 7)
 """The last version that counted, under attack, images that were incorrect before it."""
@@ -88,8 +89,8 @@ class Manifest:
 
     ``created`` is in UTC, ISO 8601. ``batch`` is the number of images in a chunk. ``seconds`` is
     the time spent on chunks in all sittings, ``startup_seconds`` that for loading models before.
-    ``parts`` maps the name of each file of rows to its size in bytes; it is complete when the run
-    is ``finished``. ``content`` is the SHA-256 over the digests of the study images, then known.
+    ``parts`` maps the name of each file of rows to its size in bytes; other files do not count.
+    ``content`` is the SHA-256 over the digests of the study images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
     ``plugins`` has the digests of the plugins it used, by their names.
     ``costs`` has, by model and as far as they are known, the fields of ``Cost``; latencies are
@@ -200,6 +201,9 @@ def read(folder: Path) -> Manifest:
                 f"{folder.name} is no saved run: its {FILE} is of something else.",
                 hint=_where(folder),
             )
+        if head.get("version") == convert_0_13.VERSION:
+            head = convert_0_13.record(folder, head) | {"version": VERSION}
+            text = json.dumps(head).encode()
         if head.get("version") != VERSION:
             raise RunError(
                 f"{folder.name} has run format {head.get('version')!r}, expected {VERSION}: run "

@@ -1,7 +1,7 @@
 """The rows of a run on disk: Parquet files of one or several whole chunks.
 
-When a run finishes, ``compact`` writes its files as fewer, which count once the manifest names
-them. A program may stop at any moment: the files that they were made of count until then.
+A file counts once the manifest names it. A program may stop at any moment: other files are what it
+left behind, which nobody reads and the next session removes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -26,7 +26,7 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import StrictRecord, checked_json
 from robustness.evaluation.row_schema import REMEDIES, own_columns, schema
 from robustness.runs.engines import Chunk
-from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.manifest import Manifest
 
 KEY = b"robustness"
 """Under which a file of rows says what it is."""
@@ -42,7 +42,7 @@ FEW = 8
 
 _NOTES_A_FILE = 2**20  # characters of what a file says of itself
 
-LOOSE, COMPACTED = "part-{:06d}.parquet", "part-{:012d}.parquet"
+NAME, FILES = "part-{:06d}.parquet", "part-*.parquet"
 """Names of files of rows, with the number of their first chunk, or the next one that is free."""
 
 
@@ -72,10 +72,8 @@ class _About(StrictRecord):
     seconds: Annotated[float, Field(ge=0)]
 
 
-def write_part(
-    folder: Path, chunks: Sequence[Chunk], seconds: float, path: Path | None = None
-) -> Part:
-    """Writes ``chunks`` (at least one) as one file, whole or not at all; in place of ``path``.
+def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
+    """Writes ``chunks`` (at least one) as one file, whole or not at all.
 
     Raises ``OSError`` where the disk does not take it.
     """
@@ -86,7 +84,7 @@ def write_part(
         "unreadable": [pair for chunk in ordered for pair in chunk.unreadable],
         "seconds": seconds,
     }
-    path = path or free_path(folder, LOOSE, ordered[0].number)
+    path = free_path(folder, NAME, ordered[0].number)
     return _put_part(path, [chunk.table for chunk in ordered], json.dumps(about))
 
 
@@ -109,24 +107,27 @@ def note_of(group: Sequence[Part]) -> str:
 def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
     """Write the rows of ``parts`` into few files beside theirs; return the parts of the run then.
 
-    Rows keep their order, and what is compacted already stays as it is. Returns ``parts`` where
-    there are few files already, and where the disk has no room.
+    Rows keep their order. Returns ``parts`` where there are few files already, and where the disk
+    has no room.
     """
-    compacted = [part for part in parts if is_compacted(part.path.name)]
-    loose = [part for part in parts if not is_compacted(part.path.name)]
-    if len(loose) <= FEW:
+    if len(parts) <= FEW:
         return list(parts)
     files: list[Part] = []
+    written: list[Path] = []
     try:
-        for group in _groups(loose):
-            path = free_path(folder, COMPACTED, group[0].chunks[0])
+        for group in _groups(parts):
+            if len(group) == 1:
+                files += group
+                continue
+            path = free_path(folder, NAME, group[0].chunks[0])
             rows = (read_rows(part, remedied=True) for part in group)
             files.append(_put_part(path, rows, note_of(group)))
+            written.append(path)
     except OSError:  # no room for a second copy: the run is whole without it
-        for part in files:
-            part.path.unlink(missing_ok=True)
+        for path in written:
+            path.unlink(missing_ok=True)
         return list(parts)
-    return [*compacted, *files]
+    return files
 
 
 def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
@@ -191,11 +192,6 @@ def free_path(folder: Path, name: str, number: int) -> Path:
     return next(path for path in paths if not path.exists())
 
 
-def is_compacted(name: str) -> bool:
-    """Whether ``name`` is that of a file that ``compact`` wrote."""
-    return re.fullmatch(r"part-\d{12}\.parquet", name) is not None
-
-
 def read_part(path: Path) -> Part:
     """What the file says of itself; raises ``RunError`` for one that is damaged or foreign."""
     try:
@@ -250,44 +246,45 @@ def _read(part: Part, columns: Sequence[str] | None, filters: Any = None) -> pa.
 
 
 def all_parts(folder: Path, manifest: Manifest) -> list[Part]:
-    """The parts of the run in ``folder``, by their first chunk.
+    """The parts that ``manifest`` names and that are in ``folder``, by their first chunk.
 
     Raises ``RunError`` as ``read_part`` does, and where two parts hold the same chunk or have
     other columns.
     """
-    parts = _counted(folder, manifest)
+    parts = [read_part(folder / name) for name in manifest.parts if (folder / name).exists()]
     numbers = [number for part in parts for number in part.chunks]
     if len(numbers) != len(set(numbers)) or len({part.own for part in parts}) > 1:
         raise RunError(f"{folder.name} holds some rows twice: it was mixed from several runs.")
     return sorted(parts, key=lambda part: part.chunks[:1])
 
 
-def remove_superseded(folder: Path, manifest: Manifest) -> None:
-    """Removes the files of rows in ``folder`` that do not count for ``manifest``.
+def remove_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Remove the files of rows in ``folder`` that ``manifest`` does not name."""
+    for path in folder.glob(FILES):
+        if path.name not in manifest.parts:
+            with contextlib.suppress(OSError):  # it does not count, so it may stay
+                path.unlink()
 
-    Their rows are in compacted files, or they are what an interrupted ``compact`` left.
+
+def without_chunks(
+    part: Part, numbers: Collection[int], positions: Collection[int], names: Collection[str]
+) -> Part | None:
+    """``part`` in a file of its own without the chunks ``numbers``; None if no other is in it.
+
+    These are of the images at the ``positions``, called ``names``.
     """
-    counted = {part.path for part in _counted(folder, manifest)}
-    for path in set(folder.glob("part-*.parquet")) - counted:
-        with contextlib.suppress(OSError):  # it does not count, so it may stay
-            path.unlink()
-
-
-def _counted(folder: Path, manifest: Manifest) -> list[Part]:
-    """The parts that count for ``manifest``.
-
-    A compacted file counts once the manifest names it; a finished run has no others. Another file
-    then no longer counts if the compacted ones hold its chunks.
-    """
-    parts = [
-        read_part(path)
-        for path in sorted(folder.glob("part-*.parquet"))
-        if manifest.status == FINISHED or path.name in manifest.parts or not is_compacted(path.name)
-    ]
-    compacted = [part for part in parts if is_compacted(part.path.name)]
-    loose = [part for part in parts if not is_compacted(part.path.name)]
-    chunks = {number for part in compacted for number in part.chunks}
-    return [*compacted, *(part for part in loose if not chunks.issuperset(part.chunks))]
+    rest = [number for number in part.chunks if number not in numbers]
+    if not rest:
+        return None
+    rows = read_rows(part, remedied=True)
+    rows = rows.filter(pc.invert(pc.is_in(rows["position"], pa.array(positions, pa.int32()))))
+    about = {
+        "chunks": rest,
+        "images": len(pc.unique(rows["position"])),
+        "unreadable": [pair for pair in part.unreadable if pair[0] not in names],
+        "seconds": part.seconds,
+    }
+    return _put_part(free_path(part.path.parent, NAME, rest[0]), [rows], json.dumps(about))
 
 
 def content(parts: Sequence[Part]) -> str | None:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.compute as pc
-
-from robustness.runs.engines import UNANSWERED, Chunk, Job
-from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
-from robustness.runs.parts import (
-    Part,
-    all_parts,
-    read_rows,
-    remove_superseded,
-    write_part,
-)
+from robustness.runs.engines import UNANSWERED, Job
+from robustness.runs.manifest import Manifest
+from robustness.runs.parts import Part, all_parts, without_chunks
 
 
 def has_unanswered(folder: Path, manifest: Manifest) -> bool:
@@ -28,48 +20,15 @@ def _unanswered(parts: Sequence[Part]) -> set[str]:
     return {name for name, reason in pairs if reason.startswith(UNANSWERED)}
 
 
-def unfinished_again(folder: Path, manifest: Manifest) -> Manifest:
-    """The manifest of the finished run, unfinished again if a model left images unanswered."""
-    if manifest.status != FINISHED or not has_unanswered(folder, manifest):
-        return manifest
-    remove_superseded(folder, manifest)  # before a chunk leaves the file that supersedes them
-    manifest = manifest.updated(status=UNFINISHED, content=None)
-    manifest.write(folder)
-    return manifest
-
-
 def without_unanswered(job: Job, parts: Sequence[Part]) -> list[Part]:
-    """``parts`` of an unfinished run without the chunks of unanswered images; rewrites files."""
+    """``parts`` without the chunks of unanswered images, in new files; the old ones stay."""
     names = _unanswered(parts)
-    if not names:
-        return list(parts)
-    entries = enumerate(job.dataset.entries)
-    lacking = {place // job.batch for place, entry in entries if entry.name in names}
-    kept = []
-    for part in parts:
-        if lacking.isdisjoint(part.chunks):
-            kept.append(part)
-        elif numbers := [number for number in part.chunks if number not in lacking]:
-            chunks = _chunks(job, part, numbers)
-            kept.append(write_part(part.path.parent, chunks, part.seconds, part.path))
-        else:
-            part.path.unlink()
-    return kept
-
-
-def _chunks(job: Job, part: Part, numbers: Collection[int]) -> list[Chunk]:
-    """The chunks ``numbers`` of ``part``."""
-    table = read_rows(part, remedied=True)
-    found = []
-    for number in numbers:
-        places = job.positions(number)
-        names = {job.dataset.entries[place].name for place in places}
-        unreadable = tuple(pair for pair in part.unreadable if pair[0] in names)
-        rows = table.filter(
-            pc.and_(
-                pc.greater_equal(table["position"], places.start),
-                pc.less(table["position"], places.stop),
-            )
-        )
-        found.append(Chunk(number, rows, len(pc.unique(rows["position"])), unreadable))
-    return found
+    entries = job.dataset.entries
+    numbers = {place // job.batch for place, entry in enumerate(entries) if entry.name in names}
+    positions = [place for number in numbers for place in job.positions(number)]
+    names |= {entries[place].name for place in positions}
+    rest = (
+        part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions, names)
+        for part in parts
+    )
+    return [part for part in rest if part is not None]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from robustness.base import settings
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
-from robustness.datasets import Dataset, Entry, open_dataset
+from robustness.datasets import SAMPLES, Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.row_schema import NUMBERS, REMEDIES, schema, to_frame
 from robustness.perturbations import Images
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+UPLOADS = ".uploads"
+"""The folder beside the runs in which the dashboard keeps uploaded images."""
+
+
 @dataclass(eq=False)
 class Run:
     """One saved run, opened for reading by ``load``, which says what ``anywhere`` means."""
@@ -49,17 +54,17 @@ class Run:
     @property
     def title(self) -> str:
         """What people call it: the title it was given, else that of its images."""
-        return notes.title(self.folder) or visible(self.manifest.dataset.title)
+        return notes.read(self.folder).title or visible(self.manifest.dataset.title)
 
     @property
     def imported(self) -> bool:
         """Whether it came from another machine."""
-        return notes.is_imported(self.folder)
+        return notes.read(self.folder).imported > 0
 
     @property
     def owner(self) -> str:
         """The name of whose it is here; "" is nobody's."""
-        return notes.owner(self.folder, self.manifest.creator)
+        return notes.read(self.folder).owner(self.manifest.creator)
 
     @property
     def finished(self) -> bool:
@@ -210,7 +215,7 @@ class Run:
         """The images, listed again; raises ``RunError`` where they cannot be opened."""
         asked = self.manifest.dataset
         if self.imported and not self.anywhere:
-            notes.check_source(asked.source, self.folder.parent)
+            check_source(asked.source, self.folder.parent)
         try:
             dataset = open_dataset(asked.source)
         except (RobustnessError, OSError) as error:
@@ -268,4 +273,29 @@ class Run:
                 "SELECT any_value(image), any_value(image_digest) FROM rows "
                 "GROUP BY position ORDER BY position"
             )
+        )
+
+
+def check_source(source: str, runs: Path) -> None:
+    """Raises ``RunError`` unless pages may show the images of ``source``, which is untrusted.
+
+    They may show the bundled samples, and a folder or zip archive that lies in the folder of the
+    setting ``datasets`` or was uploaded beside the ``runs``. A table or a published tree may name
+    files elsewhere, and what is hidden is not for pages.
+    """
+    if source == SAMPLES and not Path(SAMPLES).exists():
+        return
+    offered = False
+    try:
+        path = Path(source).resolve(strict=True)
+        for folder in (runs / UPLOADS, settings.value(settings.DATASETS)):
+            if folder and path.is_relative_to(root := folder.resolve()):
+                hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+                offered |= not hidden and (path.is_dir() or path.suffix.lower() == ".zip")
+    except (OSError, ValueError, RuntimeError):
+        offered = False
+    if "://" in source or not offered:
+        raise RunError(
+            "This run came from another machine, and its images are not here: they are shown "
+            "only from a folder or zip archive in the folder of the setting 'datasets'."
         )

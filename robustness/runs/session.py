@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from robustness.base.disk import TEMPORARY
+from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
@@ -24,22 +24,21 @@ from robustness.runs import headlines, properties
 from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk
-from robustness.runs.manifest import FINISHED, Manifest, read
+from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
 from robustness.runs.parts import (
     ROWS_A_FILE,
     all_parts,
     compact,
     content,
     images_of,
-    is_compacted,
     read_rows,
-    remove_superseded,
+    remove_unlisted,
     write_part,
 )
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress, Teller
 from robustness.runs.racing import Track
-from robustness.runs.retry import unfinished_again, without_unanswered
+from robustness.runs.retry import without_unanswered
 from robustness.runs.store import listing, load, locked
 
 _HOW_TO_CONTINUE = "The same command with --resume continues it."
@@ -63,11 +62,12 @@ class Session:
         self.manifest = manifest
         self._lock = lock
         self._job = replace(plan, spec=manifest.spec, batch=manifest.batch)
-        for leftover in folder.glob(TEMPORARY):
-            leftover.unlink(missing_ok=True)  # a title or tags may be written just now
-        remove_superseded(folder, manifest)
+        with alone(folder):  # nobody writes its notes just now
+            for leftover in folder.glob(TEMPORARY):
+                leftover.unlink(missing_ok=True)
+        remove_unlisted(folder, manifest)
         parts = all_parts(folder, manifest)
-        self._parts = parts if self.finished else without_unanswered(self._job, parts)
+        self._parts = without_unanswered(self._job, parts)
         self._images = sum(part.images for part in self._parts)
         self._unreadable = sum(len(part.unreadable) for part in self._parts)
         self._seconds = sum(part.seconds for part in self._parts)
@@ -76,6 +76,9 @@ class Session:
         self._since = time.perf_counter()
         self._teller = Teller(folder, len(plan.dataset))
         self._track: Track | None = None
+        if self._parts != parts:
+            self._write(status=UNFINISHED, content=None)
+            remove_unlisted(folder, self.manifest)
 
     @property
     def finished(self) -> bool:
@@ -147,7 +150,7 @@ class Session:
         )
         times = remedies_ms(self.manifest.spec) if asked else self.manifest.remedies_ms
         self._write(status=FINISHED, content=content(self._parts), costs=costs, remedies_ms=times)
-        remove_superseded(self.folder, self.manifest)
+        remove_unlisted(self.folder, self.manifest)
         headlines.keep(self.folder, self.manifest)
 
     def _followed(self, follows: Mapping[str, Any] | None) -> Track | None:
@@ -221,14 +224,11 @@ class Session:
                 self._parts.append(write_part(self.folder, self._waiting, now - self._since))
                 self._seconds += now - self._since
                 self._waiting, self._waiting_rows, self._since = [], 0, now
-            finished = (changes.get("status") or self.manifest.status) == FINISHED
-            # Files that are not compacted count by themselves until the run is finished.
-            parts = [part for part in self._parts if finished or is_compacted(part.path.name)]
             self.manifest = self.manifest.updated(
                 images=self._images,
                 unreadable=self._unreadable,
                 seconds=self._seconds,
-                parts={part.path.name: part.path.stat().st_size for part in parts},
+                parts={part.path.name: part.path.stat().st_size for part in self._parts},
                 decided=self._track.outcome() if self._track else self.manifest.decided,
                 **changes,
             )
@@ -343,7 +343,6 @@ def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) 
         manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(folder)  # says so if it is damaged
-            manifest = unfinished_again(folder, manifest)
         return Session(plan, folder, manifest, lock)
     except BaseException:
         lock.release()

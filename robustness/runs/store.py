@@ -29,7 +29,7 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     """The run in ``folder``.
 
     The manifest of an imported run may name any path as its source: its images are opened only
-    where ``notes.check_source`` allows that, unless ``anywhere`` says that the user may read every
+    where ``run.check_source`` allows that, unless ``anywhere`` says that the user may read every
     path. Raises ``RunError`` where there is no run, where it is damaged, and for one
     that is not finished unless ``unfinished`` allows that.
     """
@@ -64,7 +64,7 @@ def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) 
 def title_of(folder: Path) -> str:
     """What people call the run in ``folder``: its title, else that of its images, else its id."""
     try:
-        return notes.title(folder) or manifests.read(folder).dataset.title
+        return notes.read(folder).title or manifests.read(folder).dataset.title
     except RunError:
         return folder.name
 
@@ -120,20 +120,21 @@ def listed(folder: Path) -> Listed:
         manifest = manifests.read(folder)
     except RunError as error:
         return Listed(folder, None, str(error))
+    said = notes.read(folder)
     return Listed(
         folder,
         manifest,
-        title=notes.title(folder) or visible(manifest.dataset.title),
-        imported=notes.is_imported(folder),
-        owner=notes.owner(folder, manifest.creator),
-        tags=notes.tags(folder),
-        note=notes.note(folder),
+        title=said.title or visible(manifest.dataset.title),
+        imported=said.imported > 0,
+        owner=said.owner(manifest.creator),
+        tags=said.tags,
+        note=said.note,
     )
 
 
 def owner_of(folder: Path) -> str:
     """The name of whose the run in ``folder`` is; raises ``RunError`` where there is none."""
-    return notes.owner(folder, manifests.read(folder).creator)
+    return notes.read(folder).owner(manifests.read(folder).creator)
 
 
 def listing(runs: Path) -> list[Listed]:

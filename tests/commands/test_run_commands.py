@@ -57,7 +57,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0)
 def test_runs_are_listed_with_the_folders_that_are_none(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs.rename(here / "runs" / "seed-5", "Before training")
+    runs.notes.update(here / "runs" / "seed-5", title="Before training")
     (here / "runs" / "holiday").mkdir()
     found = answer(capsys, "runs")
     assert {entry["run"] for entry in found[:2]} == {"seed-5", "seed-6"}

@@ -43,9 +43,9 @@ def another(folder: Path, name: str, *, days_ago: float = 0.0) -> Path:
 
 def age(folder: Path, name: str, days: float) -> None:
     """Has the run in the bin be deleted so many days ago."""
-    file = folder / runs.BIN / name / "deleted.json"
+    file = folder / runs.BIN / name / "notes.json"
     note = json.loads(file.read_text())
-    file.write_text(json.dumps({**note, "when": note["when"] - days * 86400}))
+    file.write_text(json.dumps({**note, "deleted": note["deleted"] - days * 86400}))
 
 
 def names(folder: Path) -> set[str]:
@@ -62,7 +62,7 @@ def test_a_deleted_run_is_brought_back_as_it_was(folder: Path) -> None:
         runs.find(folder, f"{runs.BIN}/first")
     back = runs.restore(folder, "first")
     after = {path.name: path.read_bytes() for path in back.iterdir()}
-    besides = {".lock": b"", "restored": b""}
+    besides = {".lock": b"", "notes.json": b""}
     assert {**after, **besides} == {**before, **besides}
     assert not runs.deleted(folder)
 

@@ -78,16 +78,15 @@ def with_manifest(run: runs.Run, **changes: Any) -> io.BytesIO:
 
 
 def test_a_run_goes_to_another_machine_and_back_unchanged(run: runs.Run, tmp_path: Path) -> None:
-    runs.rename(run.folder, "Before *training*")
-    runs.notes.tag(run.folder, "night, v2")
-    runs.notes.annotate(run.folder, "Seen at night.")
+    texts = {"title": "Before *training*", "tags": "night, v2", "note": "Seen at night."}
+    runs.notes.update(run.folder, **texts)
     runs.export_run(runs.load(run.folder), tmp_path / "out" / "run.zip")
     there = runs.import_run(tmp_path / "out" / "run.zip", tmp_path / "there")
     assert there.table().equals(run.table())
     assert there.manifest == run.manifest
     assert (there.title, there.imported) == ("Before *training*", True)
-    assert runs.notes.tags(there.folder) == ("night", "v2")
-    assert runs.notes.note(there.folder) == "Seen at night."
+    said = runs.notes.read(there.folder)
+    assert (said.tags, said.note) == (("night", "v2"), "Seen at night.")
     assert there.properties == run.properties
     assert there.properties is not None
     assert there.failures == run.failures
@@ -426,8 +425,11 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         lambda run: with_manifest(run, more=os.urandom(1_500_000).hex()),
         r"its manifest\.json has 3,00.,... bytes, more than the 1,048,768 that it can need",
     ),
-    "a long title": (more("{}/title.txt", b"0" * 5000), "its title.txt has 5,000 bytes, more than"),
-    "a long note": (more("{}/note.txt", b"0" * 9000), "its note.txt has 9,000 bytes, more than"),
+    "a long title": (
+        more("{}/title.txt", b"0" * 20_000),
+        "its title.txt has 20,000 bytes, more than",
+    ),
+    "long notes": (more("{}/notes.json", b"0" * 20_000), "notes.json has 20,000 bytes, more than"),
     "properties that are none": (more("{}/images.parquet"), r"images\.parquet is damaged"),
     "properties of more images": (
         properties_of(lambda table: pa.concat_tables([table, table])),
@@ -641,14 +643,14 @@ def test_few_imports_go_on_at_once(
 
 def test_a_title_changes_nothing_of_the_run(run: runs.Run) -> None:
     assert run.title == "photos"
-    runs.rename(run.folder, "  Before\ntraining ")
+    runs.notes.update(run.folder, title="  Before\ntraining ")
     again = runs.load(run.folder)
     assert (again.title, again.id) == ("Before training", run.id)
     assert again.manifest == run.manifest
-    runs.rename(run.folder, " ")
+    runs.notes.update(run.folder, title=" ")
     assert runs.load(run.folder).title == "photos"
     with pytest.raises(ParameterError, match="at most 120 characters, got 121"):
-        runs.rename(run.folder, "x" * 121)
+        runs.notes.update(run.folder, title="x" * 121)
 
 
 def test_a_run_is_named_by_its_folder_or_its_id(

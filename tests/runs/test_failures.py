@@ -287,10 +287,9 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
     assert run.failures.slices
     assert headlines.keep(run.folder, run.manifest)["models"]
     api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
-    notes.rename(run.folder, "A title")
-    notes.annotate(run.folder, "A note")
+    notes.update(run.folder, title="A title", note="A note")
     names = sorted(path.name for path in run.folder.iterdir() if path.is_file())
-    assert {"images.parquet", "manifest.json", "title.txt", "maps.json.gz"} <= {*names}
+    assert {"images.parquet", "manifest.json", "notes.json", "maps.json.gz"} <= {*names}
     for name in names:
         folder = tmp_path / name / "run"
         shutil.copytree(run.folder, folder)

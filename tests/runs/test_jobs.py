@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from robustness import runs
-from robustness.base.errors import RunError
+from robustness.base.errors import RobustnessError, RunError
 from robustness.base.own_process import Identity
 from robustness.base.turns import in_turn
 from robustness.commands.main import main
@@ -141,25 +142,47 @@ def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path:
     assert not jobs.is_ordered(folder)
 
 
-def test_a_run_starts_while_somebody_gives_it_tags(
-    asked: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_renames_tags_and_cancels_beside_a_running_job_lose_nothing(
+    asked: Plan, tmp_path: Path
 ) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
-    being_written, abandoned = folder / ".tags.txt.1.tmp", folder / ".title.txt.2.tmp"
-    being_written.write_text("night, v2")
+    abandoned = folder / ".notes.json.2.tmp"
     abandoned.touch()
-    unlink = Path.unlink
+    failed: list[Exception] = []
+    ended = threading.Event()
 
-    def written_before(path: Path, missing_ok: bool = False) -> None:
-        if path == being_written:
-            path.replace(folder / "tags.txt")
-        unlink(path, missing_ok)
+    def annotate() -> None:
+        number = 0
+        while not ended.is_set() and not failed:
+            number += 1
+            try:
+                runs.notes.update(folder, title=f"Title {number}")
+                runs.notes.update(folder, tags=f"night, v{number}")
+                runs.notes.update(folder, note=f"Note {number}")
+            except RobustnessError as error:
+                failed.append(error)
+            said = runs.notes.read(folder)
+            texts = (f"Title {number}", ("night", f"v{number}"), f"Note {number}")
+            if (said.title, said.tags, said.note) != texts:
+                failed.append(AssertionError(f"{said} has not {texts}"))
 
-    monkeypatch.setattr(Path, "unlink", written_before)
-    list(jobs.work_off(folder))
+    thread = threading.Thread(target=annotate)
+    thread.start()
+    try:
+        for _ in range(5):
+            jobs.ask(folder, "me")
+            next(jobs.work_off(folder))
+            jobs.cancel(folder)
+        jobs.ask(folder, "me")
+        list(jobs.work_off(folder))
+    finally:
+        ended.set()
+        thread.join()
+    assert not failed
     assert runs.load(folder).images == 6
-    assert runs.listed(folder).tags == ("night", "v2")
+    assert runs.listed(folder).tags[0] == "night"
     assert not abandoned.exists()
+    assert not list(folder.parent.glob("*/.*.tmp"))
 
 
 def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> None:

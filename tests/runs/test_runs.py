@@ -31,7 +31,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
-from robustness.runs import engines
+from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
 from robustness.runs.manifest import Manifest
@@ -372,10 +372,27 @@ def cut_part(run: Path) -> None:
 
 def foreign_part(run: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), run / "part-999999.parquet")
+    name_parts(run)
 
 
 def doubled_part(run: Path) -> None:
     shutil.copy(next(run.glob("part-*")), run / "part-999999.parquet")
+    name_parts(run)
+
+
+def name_parts(run: Path) -> None:
+    """Have the manifest name all files of rows that there are."""
+    sizes = {path.name: path.stat().st_size for path in run.glob("part-*")}
+    manifest.read(run).updated(parts=sizes).write(run)
+
+
+def test_a_file_of_rows_that_the_manifest_does_not_name_is_not_read(
+    whole: runs.Run, tmp_path: Path
+) -> None:
+    run = copied(whole, tmp_path)
+    shutil.copy(next(run.glob("part-*")), run / "part-999998.parquet")
+    pq.write_table(pa.table({"x": [1]}), run / "part-999999.parquet")
+    assert runs.load(run).table().equals(whole.table())
 
 
 @pytest.mark.parametrize(
@@ -383,7 +400,7 @@ def doubled_part(run: Path) -> None:
     [
         (damage_json, "damaged"),
         (other_program, "something else"),
-        (other_version, "has run format 99, expected 3"),
+        (other_version, "has run format 99, expected 4"),
         (no_manifest, "no saved run"),
         (unknown_perturbation, "Did you mean 'rotation'"),
         (lost_part, "not those that it wrote"),

@@ -122,7 +122,7 @@ def test_a_budget_is_taken_on_the_page_as_by_command_and_from_python(
 
     upload(budget.read_bytes())
     assert len(app.error) == 1, "its limits compare with a baseline, and there is none"
-    notes.pin(folder, "before")
+    notes.set_baseline(folder, "before")
     app.run()
     assert not app.error
     assert not app.exception

@@ -91,7 +91,7 @@ def test_without_runs_the_page_says_where_to_begin(
 
 
 def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> None:
-    runs.rename(folder / "first", "Before <i>training</i>")
+    notes.update(folder / "first", title="Before <i>training</i>")
     app = visit()
     assert shown(app) == {"first", "second", "third"}
     assert app.header[0].value == "3 runs"
@@ -285,12 +285,12 @@ def test_a_pinned_run_is_the_baseline_of_the_next_tick(folder: Path) -> None:
 def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes.pin(folder, "third")
+    notes.set_baseline(folder, "third")
     monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "evaluator")
     app = visit()
     assert "baseline for everyone" in app.button(key="pin second").help
     app.button(key="pin second").click().run()
-    assert notes.pinned(folder) == "third"
+    assert notes.baseline(folder) == "third"
     app.checkbox(key="compare first").check().run()
     assert app.query_params["compare"][0] == "second"
     app.checkbox(key="compare first").uncheck().run()

@@ -31,10 +31,8 @@ QUEUE = ".queue"
 
 CANCELLED = "It was cancelled."
 
-_STOPPED_FILE = "stopped.txt"
 _SERVED_FILE = "served"
 _REMEMBERED = 24 * 3600.0
-_MOST_BYTES = 4096
 
 PATIENCE = 30.0
 """Seconds to wait for a process that was told to stop."""
@@ -83,7 +81,7 @@ def ask(folder: Path, by: str) -> None:
     manifest = read(folder)
     if not _left_to_do(folder, manifest):
         raise RunError(f"The run {manifest.id} is finished: there is nothing to continue.")
-    if notes.is_imported(folder):
+    if notes.read(folder).imported:
         raise RunError(
             f"The run {manifest.id} was imported. Continue it on the machine that started it."
         )
@@ -100,9 +98,8 @@ def cancel(folder: Path, why: str = CANCELLED) -> None:
 
     Its process stops between two chunks; finished chunks stay.
     """
-    with contextlib.suppress(OSError):
-        if folder.is_dir():
-            write_whole(folder / _STOPPED_FILE, why.encode(errors="replace"))
+    with contextlib.suppress(RunError):
+        notes.update(folder, stopped=why)
     drop(folder)
 
 
@@ -114,11 +111,7 @@ def drop(folder: Path) -> None:
 
 def why_it_stopped(folder: Path) -> str:
     """Why the unfinished run in ``folder`` stopped, in a sentence; "" if unknown."""
-    try:
-        with (folder / _STOPPED_FILE).open("rb") as file:
-            return file.read(_MOST_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
+    return notes.read(folder).stopped
 
 
 def is_ordered(folder: Path) -> bool:
@@ -173,7 +166,8 @@ def work_off(
     except RobustnessError as error:
         cancel(folder, str(error))
         raise
-    (folder / _STOPPED_FILE).unlink(missing_ok=True)
+    if why_it_stopped(folder):
+        notes.update(folder, stopped="")
     drop(folder)
 
 
@@ -190,7 +184,8 @@ def _reopened(folder: Path) -> Session:
 def _place(folder: Path, order: Order) -> None:
     try:
         (folder.parent / QUEUE).mkdir(exist_ok=True)
-        (folder / _STOPPED_FILE).unlink(missing_ok=True)
+        if why_it_stopped(folder):
+            notes.update(folder, stopped="")
         said = {"by": order.by, "asked": order.asked}
         write_whole(_file(folder), json.dumps(said).encode())
     except OSError as error:

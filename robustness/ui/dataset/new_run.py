@@ -163,9 +163,8 @@ def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
         begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
         st.session_state[_BEGUN] += 1
         for run_id in begun:
-            if name.strip():
-                runs.rename(runs_folder() / run_id, name)
-            if tags.strip():
-                notes.tag(runs_folder() / run_id, tags)
+            said = {"title": name, "tags": tags}
+            if said := {what: text for what, text in said.items() if text.strip()}:
+                notes.update(runs_folder() / run_id, **said)
         st.query_params[RUN] = begun[0]
         st.rerun()

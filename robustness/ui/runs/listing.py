@@ -263,7 +263,7 @@ def _manage(entry: Listed) -> None:
 def _baseline_button(entry: Listed) -> None:
     """Pins the run as everyone's baseline or, for who may not, chooses it for this session."""
     name, refused = entry.folder.name, access.refusal(Action.PIN)
-    current = (own_baseline() if refused else notes.pinned(entry.folder.parent)) == name
+    current = (own_baseline() if refused else notes.baseline(entry.folder.parent)) == name
     raced = entry.manifest is not None and entry.manifest.race is not None and not current
     if refused:
         label = "Clear my baseline" if current else "Use as my baseline"
@@ -298,14 +298,14 @@ def _archive(folder: Path, by: Who) -> bytes:
 def _describe(entry: Listed) -> str:
     name = entry.folder.name
     access.require(Action.RENAME, runs.owner_of(entry.folder), name)
-    for write, what in ((runs.rename, "title"), (notes.tag, "tags"), (notes.annotate, "note")):
-        write(entry.folder, str(st.session_state[f"{what} {name}"]))
+    texts = {what: str(st.session_state[f"{what} {name}"]) for what in ("title", "tags", "note")}
+    notes.update(entry.folder, **texts)
     return f"Saved {runs.title_of(entry.folder)}."
 
 
 def _pin(entry: Listed, name: str) -> str:
     access.require(Action.PIN, thing=entry.folder.name)
-    notes.pin(entry.folder.parent, name)
+    notes.set_baseline(entry.folder.parent, name)
     return f"{entry.title} is {'the' if name else 'no longer the'} baseline."
 
 

@@ -41,7 +41,7 @@ def own_baseline() -> str:
 def baseline_id(folder: Path) -> str:
     """The id of the run that comparisons start from: this session's, else the pinned one, or ""."""
     own = own_baseline()
-    return own if own and (folder / own).is_dir() else notes.pinned(folder)
+    return own if own and (folder / own).is_dir() else notes.baseline(folder)
 
 
 def set_baseline(run_id: str) -> None:
