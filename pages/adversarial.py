@@ -6,7 +6,7 @@ import streamlit as st
 
 from robustness.base.access import Action
 from robustness.evaluation.condition import AttackCondition
-from robustness.evaluation.framings import seen_by
+from robustness.evaluation.framings import version_for
 from robustness.ui.adversarial import outcome, request, studies, undo
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
@@ -27,10 +27,12 @@ with page(
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
     with controls:
         attacked, spec = request.attack_input(model_names, seed)
-    picture = seen_by(picture, attacked)  # an attack has one framing: that of the attacked model
+    picture = version_for(
+        picture, attacked
+    )  # an attack has one framing: that of the attacked model
     with story:
         condition = AttackCondition.of_spec(spec)
-        presenting.told(picture, model_names, seed, f"{attacked} {condition.id}")
+        presenting.show_story(picture, model_names, seed, f"{attacked} {condition.id}")
     with answer:
         found = outcome.measure(picture, attacked, spec)
         outcome.show(picture, found, truth)

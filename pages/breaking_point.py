@@ -32,7 +32,7 @@ with page(
     with right:
         remedy = breaking_point.remedy_input()
     with story:
-        presenting.told(picture, model_names, seed, perturbation)
+        presenting.show_story(picture, model_names, seed, perturbation)
     require_models(model_names)
     events = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     found = [labelled(event, truth) for event in events]

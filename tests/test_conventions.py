@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -313,6 +313,79 @@ def test_modules_and_what_they_offer_are_documented() -> None:
 
     assert not faults(PRODUCT, lambda path: not ast.get_docstring(tree(path)))
     assert not faults(PRODUCT, bare)
+
+
+BANNED = frozenset(
+    {
+        *("again", "apart", "asked", "behind", "beside", "each", "elsewhere", "found", "given"),
+        *("held", "kept", "known", "made", "screened", "seen", "shown", "together", "told"),
+        "wanted",
+    }
+)
+"""Participles, adverbs and pronouns: they say nothing about a value or a function."""
+
+PREDICATES = frozenset({"are", "can", "has", "is", "was", "were"})
+"""A name that begins with one of these is a question: ``is_known``."""
+
+SETTINGS = frozenset({"DAYS_KEPT", "RUNS_KEPT"})
+"""Named as the settings that they are."""
+
+NOT_YET_PLAIN = {
+    *("api", "commands", "evaluation", "gate", "models", "report", "runs", "statistics"),
+    *("ui/dataset", "ui/runs"),
+}
+"""Folders of the package that have banned names left; takes in what lies below them."""
+
+
+def test_names_are_nouns_and_verbs() -> None:
+    def banned(path: Path) -> list[str]:
+        return sorted({name for name in (path.stem, *declared(tree(path))) if _is_banned(name)})
+
+    places = {
+        path: path.relative_to(ROOT).as_posix().removeprefix("robustness/") for path in PRODUCT
+    }
+    left = {
+        folder: [path for path, place in places.items() if place.startswith(f"{folder}/")]
+        for folder in NOT_YET_PLAIN
+    }
+    pending = {path for paths in left.values() for path in paths}
+    assert not faults([path for path in PRODUCT if path not in pending], banned)
+    plain = [folder for folder, paths in left.items() if not faults(paths, banned)]
+    assert not plain, "take these folders out of NOT_YET_PLAIN"
+
+
+def declared(module: ast.Module) -> Iterator[str]:
+    """The names of functions, classes, parameters, attributes and module variables.
+
+    Fields of tables that files spell are keys, not names.
+    """
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.arg):
+            yield node.arg
+        if isinstance(node, ast.Module) or (isinstance(node, ast.ClassDef) and not _is_table(node)):
+            yield from (target.id for target in _targets(node.body) if isinstance(target, ast.Name))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def _targets(body: list[ast.stmt]) -> Iterator[ast.expr]:
+    for node in body:
+        if isinstance(node, ast.Assign):
+            yield from node.targets
+        elif isinstance(node, ast.AnnAssign):
+            yield node.target
+
+
+def _is_table(node: ast.ClassDef) -> bool:
+    return any(ast.unparse(b) in {"StrictRecord", "StrictTable", "TypedDict"} for b in node.bases)
+
+
+def _is_banned(name: str) -> bool:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)
+    first, last = (words[0].lower(), words[-1].lower()) if words else ("", "")
+    return name not in SETTINGS and first not in PREDICATES and not BANNED.isdisjoint({first, last})
 
 
 def test_no_two_classes_have_the_same_name() -> None:

@@ -150,7 +150,7 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
         "models": (user_models.Description, user_models._Scaling, user_models._Check),
         "plugins": (described._Described,),
     }.items():
-        yield kind, [key for table in classes for key in table.known()]
+        yield kind, [key for table in classes for key in table.key_names()]
 
 
 # --- pages --------------------------------------------------------------------------------------

@@ -304,7 +304,7 @@ def evaluate_pictures(
 def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
     """The image ``given``, in each framing of ``spec``."""
     versions = [_version(name, given, part, label) for part in spec.by_side()]
-    return Picture.together(versions, spec.framing_request)
+    return Picture.from_versions(versions, spec.framing_request)
 
 
 def _version(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:

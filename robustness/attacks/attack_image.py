@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness.attacks import norms
 from robustness.attacks.attack_record import REGISTRY, Attack, Task
 from robustness.attacks.eight_bits import NOTHING, to_eight_bits
-from robustness.attacks.loop import Found, Step
+from robustness.attacks.loop import BestImages, Step
 from robustness.attacks.norms import column
 from robustness.attacks.perform import attack_steps, check_class, drained
 from robustness.attacks.spec import AttackSpec
@@ -119,27 +119,27 @@ def adversarial(
 
 def _saved(
     classifier: Classifier, image: Images, label: int, spec: AttackSpec, digest: str
-) -> Generator[Step, None, Found]:
+) -> Generator[Step, None, BestImages]:
     """Attack ``image`` (S, S, 3) and round the result to 8 bits.
 
     An eager attack continues until a success holds in 8 bits.
     """
     clean = image[None]
 
-    def rounded(record: Attack, found: Images) -> Images:
-        return _rounded(classifier, clean, found, spec, label, record.minimal)
+    def rounded(record: Attack, images: Images) -> Images:
+        return _rounded(classifier, clean, images, spec, label, record.minimal)
 
     def enough(record: Attack, task: Task, images: Images) -> NDArray[np.bool_]:
-        kept = np.concatenate([rounded(record, found[None]) for found in images])
-        return spec.reached(classifier(kept).probabilities.argmax(1), label)
+        eight_bit = np.concatenate([rounded(record, image[None]) for image in images])
+        return spec.reached(classifier(eight_bit).probabilities.argmax(1), label)
 
     if spec.epsilon * LEVELS < NOTHING:
-        return Found.nothing(clean, spec.name)
-    found = yield from attack_steps(
+        return BestImages.nothing(clean, spec.name)
+    best = yield from attack_steps(
         classifier, image, label, spec, digest, enough=enough if spec.record.eager else None
     )
-    found.images = rounded(REGISTRY[found.by[0]], found.images)
-    return found
+    best.images = rounded(REGISTRY[best.by[0]], best.images)
+    return best
 
 
 def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterator[Step | Outcome]:
@@ -159,8 +159,8 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
             f"{classifier.record.label} already predicts {classifier.record.class_name(own)!r} "
             "for the original; choose another target."
         )
-    found = yield from _saved(classifier, picture.image, own, spec, picture.digest)
-    image = found.images
+    best = yield from _saved(classifier, picture.image, own, spec, picture.digest)
+    image = best.images
     after = classifier(image).probabilities
     yield Outcome(
         spec=spec,
@@ -171,7 +171,7 @@ def craft(picture: Picture, classifier: Classifier, spec: AttackSpec) -> Iterato
         clean_probability=float(before[own]),
         top1=int(after[0].argmax()),
         probability=float(after[0].max()),
-        by=str(found.by[0]),
+        by=str(best.by[0]),
         control=_control(picture, classifier, spec, image, own),
         **distances(picture.image, image[0]),
     )

@@ -137,8 +137,8 @@ def _levels(epsilon: float) -> str:
 class Smallest:
     """The smallest epsilon at which an attack succeeds; None if it never does.
 
-    ``kept`` is the largest smaller epsilon at which it fails. ``picture`` (S, S, 3) is the float
-    image at ``epsilon``, or the original; the other fields describe it.
+    ``failing_epsilon`` is the largest smaller epsilon at which it fails. ``picture`` (S, S, 3) is
+    the float image at ``epsilon``, or the original; the other fields describe it.
     """
 
     model: str
@@ -146,7 +146,7 @@ class Smallest:
     attack: str
     norm: str
     epsilon: float | None
-    kept: float
+    failing_epsilon: float
     picture: Images
     linf: float
     l2: float
@@ -162,7 +162,7 @@ def smallest_epsilon(
     Closing the iterator stops within one step.
     """
     own = int(classifier(picture.image[None]).probabilities[0].argmax())
-    kept, broken, best = 0.0, None, picture.image
+    failing_epsilon, broken, best = 0.0, None, picture.image
     most = NORMS[spec.norm].most
     guess: float | None = most if spec.record.minimal else FIRST_GUESS
     while guess is not None:
@@ -179,8 +179,8 @@ def smallest_epsilon(
         if spec.reached(top1, own):
             broken, best = guess, image
         else:
-            kept = guess
-        guess = None if spec.record.minimal else _next_guess(kept, broken, most)
+            failing_epsilon = guess
+        guess = None if spec.record.minimal else _next_guess(failing_epsilon, broken, most)
     sizes = distances(picture.image, best)
     if spec.record.minimal and broken is not None:
         broken = sizes[spec.norm]
@@ -190,15 +190,15 @@ def smallest_epsilon(
         attack=spec.name,
         norm=spec.norm,
         epsilon=broken,
-        kept=kept,
+        failing_epsilon=failing_epsilon,
         picture=best,
         **sizes,
     )
 
 
-def _next_guess(kept: float, broken: float | None, most: float) -> float | None:
-    """The next epsilon after ``kept`` failed and ``broken`` succeeded; None at the end."""
+def _next_guess(failing: float, broken: float | None, most: float) -> float | None:
+    """The next epsilon after ``failing`` failed and ``broken`` succeeded; None at the end."""
     if broken is None:
-        return min(most, 2 * kept) if kept < most else None
-    narrow = broken <= kept * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
-    return None if narrow else (kept + broken) / 2
+        return min(most, 2 * failing) if failing < most else None
+    narrow = broken <= failing * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
+    return None if narrow else (failing + broken) / 2

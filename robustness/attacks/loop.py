@@ -44,7 +44,7 @@ class Step:
 
 
 @dataclass
-class Found:
+class BestImages:
     """The best images of N rows so far: by the highest level, then by the highest merit.
 
     ``images`` are (N, S, S, 3) in [0, 1]; ``level`` (N,) is FAILED, BEYOND, SUCCEEDED or SETTLED;
@@ -58,7 +58,7 @@ class Found:
     by: NDArray[np.object_]
 
     @classmethod
-    def nothing(cls, clean: Images, name: str) -> Found:
+    def nothing(cls, clean: Images, name: str) -> BestImages:
         """The start: every row is its original."""
         rows = len(clean)
         merit = np.full(rows, -np.inf, np.float32)
@@ -68,18 +68,20 @@ class Found:
     def success(self) -> Bools:
         return self.level >= SUCCEEDED
 
-    def take(self, places: Places, other: Found) -> None:
+    def take(self, places: Places, other: BestImages) -> None:
         """Replace the rows at ``places`` by those of ``other`` that are better."""
         held = self.level[places]
         better = (other.level > held) | ((other.level == held) & (other.merit > self.merit[places]))
         for field in fields(self):
             getattr(self, field.name)[places[better]] = getattr(other, field.name)[better]
 
-    def best_of(self, group: int) -> Found:
+    def best_of(self, group: int) -> BestImages:
         """The best of each ``group`` consecutive rows."""
         rank = np.lexsort((self.merit, self.level)).argsort().reshape(-1, group)
         places = rank.argmax(1) + group * np.arange(len(rank))
-        return Found(self.images[places], self.level[places], self.merit[places], self.by[places])
+        return BestImages(
+            self.images[places], self.level[places], self.merit[places], self.by[places]
+        )
 
     def unsettled(self, group: int) -> Bools:
         """The rows that still need work; one success is enough for ``group`` consecutive rows."""
@@ -110,7 +112,7 @@ def any_success(attack: Attack, task: Task, images: Images) -> Bools:
 
 def search(
     attack: Attack, task: Task, restarts: int = 1, *, enough: Enough | None = None
-) -> Generator[Step, None, Found]:
+) -> Generator[Step, None, BestImages]:
     """Run ``attack`` on the rows of ``task``; yield after every step, return the best images.
 
     The changes stay within the sizes of the task. Closing the generator stops within one step. A
@@ -118,7 +120,7 @@ def search(
     and later members of an ensemble work on rows without a success. Raises ``GradientError`` for a
     model that the attack cannot use.
     """
-    found = Found.nothing(task.clean, attack.turns[0].name)
+    found = BestImages.nothing(task.clean, attack.turns[0].name)
     done, total = 0, attack.total_steps(task.steps, restarts)
     for number, turn in enumerate(attack.turns):
         places = np.flatnonzero(found.level < (SUCCEEDED if enough is None else SETTLED))
@@ -144,14 +146,14 @@ def search(
 
 def _rounds(
     attack: Attack, task: Task, restarts: int, enough: Enough | None
-) -> Generator[tuple[int, float, int], None, Found]:
+) -> Generator[tuple[int, float, int], None, BestImages]:
     """Run all restarts of one attack; yield the steps done, the mean gain and the successes."""
     if attack.rivals and not task.targeted:
         wide = task.aimed(attack.rivals)
     else:
         wide = replace(task, rivals=np.full(len(task.clean), attack.rival, np.int32))
     group = len(wide.clean) // len(task.clean)
-    best = Found.nothing(wide.clean, attack.name)
+    best = BestImages.nothing(wide.clean, attack.name)
     for start in range(0, restarts * task.steps, task.steps):
         places = np.flatnonzero(best.unsettled(group))
         if not len(places):
@@ -159,7 +161,7 @@ def _rounds(
         part, memory = wide.rows(places), dict[str, Any]()
         images = attack.start(part)
         for step in range(task.steps):
-            state = _seen(attack, part, images, step, memory)
+            state = _state(attack, part, images, step, memory)
             if step or attack.random or attack.minimal:  # others start at the original
                 best.take(places, _judged(attack, part, state, enough))
                 open_rows = np.flatnonzero(best.unsettled(group)[places])
@@ -176,12 +178,12 @@ def _rounds(
             succeeded = int(best.success.reshape(-1, group).any(1).sum())
             yield start + step + 1, float(state.gain.mean()), succeeded
         else:
-            state = _seen(attack, part, images, task.steps, memory, blind=True)
+            state = _state(attack, part, images, task.steps, memory, blind=True)
             best.take(places, _judged(attack, part, state, enough))
     return best.best_of(group)
 
 
-def _seen(
+def _state(
     attack: Attack,
     task: Task,
     images: Images,
@@ -214,7 +216,7 @@ def _scores(task: Task, images: Images) -> NDArray[np.float64]:
     return np.log(probabilities + np.finfo(np.float64).tiny)
 
 
-def _judged(attack: Attack, task: Task, state: State, enough: Enough | None) -> Found:
+def _judged(attack: Attack, task: Task, state: State, enough: Enough | None) -> BestImages:
     """The levels and merits of the images of ``state``."""
     success = (state.scores.argmax(1) == task.classes) == task.targeted
     level = np.where(success, SUCCEEDED, FAILED)
@@ -226,4 +228,4 @@ def _judged(attack: Attack, task: Task, state: State, enough: Enough | None) -> 
     won = np.flatnonzero(level == SUCCEEDED)
     if enough is not None and len(won):
         level[won[enough(attack, task.rows(won), state.images[won])]] = SETTLED
-    return Found(state.images, level, merit, np.full(len(level), attack.name, object))
+    return BestImages(state.images, level, merit, np.full(len(level), attack.name, object))

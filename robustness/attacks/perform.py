@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks import norms
 from robustness.attacks.attack_record import Task
-from robustness.attacks.loop import Enough, Found, Step, any_success, search
+from robustness.attacks.loop import BestImages, Enough, Step, any_success, search
 from robustness.attacks.spec import AttackSpec
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
@@ -51,8 +51,8 @@ def attack(
 
 
 def drained(
-    steps: Generator[Step, None, Found], report: Callable[[Step], None] | None = None
-) -> Found:
+    steps: Generator[Step, None, BestImages], report: Callable[[Step], None] | None = None
+) -> BestImages:
     """The return value of ``steps``; calls ``report`` at every step."""
     while True:
         try:
@@ -71,14 +71,14 @@ def attack_steps(
     digest: str,
     *,
     enough: Enough | None = None,
-) -> Generator[Step, None, Found]:
+) -> Generator[Step, None, BestImages]:
     """Attack one image (S, S, 3) with ``enough`` as in ``search``: yield the steps.
 
     Returns the best image of this row. Labels and exceptions as in ``attack``.
     """
     clean = image[None]
     if spec.epsilon == 0:
-        return Found.nothing(clean, spec.name)
+        return BestImages.nothing(clean, spec.name)
     if spec.target is not None:
         label = spec.target
     if label is None:

@@ -10,10 +10,10 @@ from functools import cache
 # Parameters of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
-_MOST_KEPT = 16 * 2**20
+_TRIM_BYTES = 16 * 2**20
 """Bytes: twice what perturbing and comparing one image allocates."""
 
-_LARGEST_KEPT = 4 * 2**20
+_MMAP_BYTES = 4 * 2**20
 """Bytes: six study images in one array. Larger blocks return to the system at once."""
 
 _setting = threading.Lock()
@@ -21,7 +21,7 @@ _everything: list[bool] = []
 
 
 def keep_arrays() -> None:
-    """Keep freed arrays for the next ones, up to ``_MOST_KEPT`` bytes per heap.
+    """Keep freed arrays for the next ones, up to ``_TRIM_BYTES`` bytes per heap.
 
     By default the memory returns to the system, which clears every page before reuse; that took
     longer than the computation. Measured: perturbing and comparing one 224 x 224 image takes 5 to
@@ -29,7 +29,7 @@ def keep_arrays() -> None:
     """
     with _setting:
         if not _everything:
-            _set({_M_MMAP_THRESHOLD: _LARGEST_KEPT, _M_TRIM_THRESHOLD: _MOST_KEPT})
+            _set({_M_MMAP_THRESHOLD: _MMAP_BYTES, _M_TRIM_THRESHOLD: _TRIM_BYTES})
 
 
 def keep_everything() -> bool:

@@ -23,8 +23,8 @@ Version = tuple[int, int, int]
 
 def version(path: Path | str) -> Version:
     """A value that changes whenever ``path`` does; raises ``OSError`` if it does not exist."""
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def require_regular(path: Path, most: int | None = None) -> None:
@@ -32,13 +32,13 @@ def require_regular(path: Path, most: int | None = None) -> None:
 
     Opening a pipe or a device could block forever.
     """
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe or device", str(path))
-    if most is not None and found.st_size > most:
-        raise _too_large(path, f"its {found.st_size:,} bytes", most)
+    if most is not None and status.st_size > most:
+        raise _too_large(path, f"its {status.st_size:,} bytes", most)
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -51,8 +51,8 @@ def read_regular(path: Path, most: int) -> bytes:
     return data
 
 
-def _too_large(path: Path, found: str, most: int) -> OSError:
-    return OSError(errno.EFBIG, f"{found} are more than the {most:,} expected", str(path))
+def _too_large(path: Path, subject: str, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"{subject} are more than the {most:,} expected", str(path))
 
 
 def files_below(path: Path) -> list[Path]:
@@ -74,8 +74,8 @@ def occupied(path: Path) -> int:
 def _bytes(path: Path | str) -> int:
     """Bytes of the file ``path``; 0 if it does not exist."""
     with contextlib.suppress(OSError):
-        found = os.stat(path)
-        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+        status = os.stat(path)
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
     return 0
 
 

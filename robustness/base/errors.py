@@ -43,7 +43,7 @@ class RunError(RobustnessError):
     """A saved run is missing, unfinished, damaged, or not a run at all."""
 
 
-class HeldError(RunError):
+class RunLockedError(RunError):
     """Another process is writing the run."""
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from robustness.base.own_process import environment
 
-_ASKED = struct.Struct("<QQQQ")  # bytes of head, data and memory; seconds of CPU time
-_ANSWERED = struct.Struct("<Q")
+_REQUEST = struct.Struct("<QQQQ")  # bytes of head, data and memory; seconds of CPU time
+_REPLY = struct.Struct("<Q")
 
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # nothing is multiplied, and each thread takes memory
@@ -80,10 +80,10 @@ class Worker:
         ``WorkerLateError`` or ``WorkerDiedError``; the process has then ended.
         """
         try:
-            for part in (_ASKED.pack(len(head), len(data), memory, seconds), head, data):
+            for part in (_REQUEST.pack(len(head), len(data), memory, seconds), head, data):
                 self._socket.settimeout(seconds_until(deadline))
                 self._socket.sendall(part)
-            (length,) = _ANSWERED.unpack(self._received(_ANSWERED.size, deadline))
+            (length,) = _REPLY.unpack(self._received(_REPLY.size, deadline))
             return self._received(length, deadline)
         except TimeoutError as error:
             self.end()
@@ -105,15 +105,15 @@ class Worker:
         self._process.wait()
 
     def _received(self, length: int, deadline: float | None) -> bytes:
-        found = bytearray(length)
+        buffer = bytearray(length)
         place = 0
         while place < length:
             self._socket.settimeout(seconds_until(deadline))
-            count = self._socket.recv_into(memoryview(found)[place:])
+            count = self._socket.recv_into(memoryview(buffer)[place:])
             if not count:
                 raise EOFError
             place += count
-        return bytes(found)
+        return bytes(buffer)
 
 
 REST_SECONDS = 60.0
@@ -199,15 +199,15 @@ def serve(answer: Answer) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     connection = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     with connection, connection.makefile("rb") as stream, suppress(BrokenPipeError):
-        while len(begun := stream.read(_ASKED.size)) == _ASKED.size:
-            head_length, length, memory, seconds = _ASKED.unpack(begun)
+        while len(begun := stream.read(_REQUEST.size)) == _REQUEST.size:
+            head_length, length, memory, seconds = _REQUEST.unpack(begun)
             _limit(memory + head_length + length, seconds)
             head, data = stream.read(head_length), stream.read(length)
             if len(data) < length:
                 return
-            found = answer(head, data)
+            reply = answer(head, data)
             del head, data
-            connection.sendall(_ANSWERED.pack(len(found)) + found)
+            connection.sendall(_REPLY.pack(len(reply)) + reply)
 
 
 def _limit(memory: int, seconds: int) -> None:

@@ -39,11 +39,11 @@ def columns(path: Path) -> list[tuple[str, bool]]:
 
     Raises as ``read`` does.
     """
-    return [(name, nested) for name, nested in _asked(path, {})["columns"]]
+    return [(name, nested) for name, nested in _ask_worker(path, {})["columns"]]
 
 
-def read(path: Path, wanted: Sequence[str] | None = None, ratio: int = MAX_RATIO) -> pa.Table:
-    """The ``wanted`` columns of the file ``path``, by default all, as a table mapped from a file.
+def read(path: Path, names: Sequence[str] | None = None, ratio: int = MAX_RATIO) -> pa.Table:
+    """The ``names`` columns of the file ``path``, by default all, as a table mapped from a file.
 
     Repeated values are written out: dictionaries become what they stand for. Raises
     ``ParameterError`` for a file that has far more rows, or more than ``ratio`` times as many
@@ -55,33 +55,33 @@ def read(path: Path, wanted: Sequence[str] | None = None, ratio: int = MAX_RATIO
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "table.arrow"
         most = {"rows": max(ROWS_FREE, size), "bytes": max(BYTES_FREE, ratio * size)}
-        _asked(path, {"wanted": wanted and list(wanted), "to": str(to), **most})
+        _ask_worker(path, {"wanted": names and list(names), "to": str(to), **most})
         return pa.ipc.open_file(pa.memory_map(str(to))).read_all()
 
 
-def _asked(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
+def _ask_worker(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     """The answer of a process; raises as ``read`` does."""
     require_regular(path)
     size = path.stat().st_size
     seconds = _SECONDS + size // 10**6
     try:
         answer = _WORKERS.ask(
-            json.dumps({"path": str(path), **asked}).encode(),
+            json.dumps({"path": str(path), **request}).encode(),
             b"",
-            memory=_MEMORY + 2 * size + 3 * asked.get("bytes", 0),
+            memory=_MEMORY + 2 * size + 3 * request.get("bytes", 0),
             seconds=seconds,
             deadline=time.monotonic() + 3 * seconds,
         )
     except (WorkerDiedError, WorkerTimeError, WorkerLateError) as error:
         raise ValueError("it is damaged, or takes too much memory or time") from error
-    found: dict[str, Any] = json.loads(answer)
-    if "unwritten" in found:
-        raise OSError(*found["unwritten"])
-    if "damaged" in found:
+    reply: dict[str, Any] = json.loads(answer)
+    if "unwritten" in reply:
+        raise OSError(*reply["unwritten"])
+    if "damaged" in reply:
         raise ValueError("it is no whole Parquet file")
-    if "problem" in found:
+    if "problem" in reply:
         raise ParameterError(
-            f"{path.name} is refused: its {size:,} bytes {found['problem']}; write the table again "
+            f"{path.name} is refused: its {size:,} bytes {reply['problem']}; write the table again "
             "with each row once."
         )
-    return found
+    return reply

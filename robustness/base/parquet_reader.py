@@ -19,37 +19,37 @@ def answer(head: bytes, _data: bytes) -> bytes:
     ``head`` is JSON: the ``path``, and for rows the ``wanted`` columns (None: all), the most
     ``rows`` and ``bytes``, and the file ``to`` write to in Arrow's IPC format.
     """
-    asked = json.loads(head)
+    request = json.loads(head)
     try:
-        return json.dumps(_answer(asked)).encode()
+        return json.dumps(_answer(request)).encode()
     except MemoryError:
-        most = f"{asked['bytes']:,} bytes" if "to" in asked else "any list of columns"
+        most = f"{request['bytes']:,} bytes" if "to" in request else "any list of columns"
         return json.dumps({"problem": f"would expand to more than {most}"}).encode()
     except OSError as error:
-        if error.errno and "to" in asked:
+        if error.errno and "to" in request:
             return json.dumps({"unwritten": [error.errno, error.strerror]}).encode()
         return b'{"damaged": true}'
     except (pa.ArrowException, ValueError):
         return b'{"damaged": true}'
 
 
-def _answer(asked: dict[str, Any]) -> dict[str, Any]:
-    found = pq.read_metadata(asked["path"])
-    if found.serialized_size > MAX_FOOTER or found.num_columns > MAX_COLUMNS:
-        return {"problem": f"list {found.num_columns:,} columns and far more about them"}
-    if "to" not in asked:
-        told = found.schema.to_arrow_schema()
-        return {"columns": [(field.name, pa.types.is_nested(field.type)) for field in told]}
-    if found.num_rows > asked["rows"]:
-        return {"problem": f"would expand to {found.num_rows:,} rows"}
-    table = pq.read_table(asked["path"], columns=asked["wanted"])
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    metadata = pq.read_metadata(request["path"])
+    if metadata.serialized_size > MAX_FOOTER or metadata.num_columns > MAX_COLUMNS:
+        return {"problem": f"list {metadata.num_columns:,} columns and far more about them"}
+    if "to" not in request:
+        arrow_schema = metadata.schema.to_arrow_schema()
+        return {"columns": [(field.name, pa.types.is_nested(field.type)) for field in arrow_schema]}
+    if metadata.num_rows > request["rows"]:
+        return {"problem": f"would expand to {metadata.num_rows:,} rows"}
+    table = pq.read_table(request["path"], columns=request["wanted"])
     table.validate(full=True)
     columns = [_plain(column) for column in table.columns]
     size = sum(column.nbytes for column in columns)
-    if size > asked["bytes"]:
+    if size > request["bytes"]:
         return {"problem": f"would expand to {size:,} bytes"}
     plain = pa.table(columns, names=table.column_names)
-    with pa.OSFile(asked["to"], "wb") as file, pa.ipc.new_file(file, plain.schema) as writer:
+    with pa.OSFile(request["to"], "wb") as file, pa.ipc.new_file(file, plain.schema) as writer:
         writer.write_table(plain)
     return {}
 

@@ -60,8 +60,8 @@ class Registry(Generic[Record]):
     def exchange(self, old: Iterable[str], new: Iterable[Record]) -> None:
         """Replace the records named ``old`` with ``new``, at the end, in one step."""
         gone = set(old)
-        kept = {name: record for name, record in self._records.items() if name not in gone}
-        self._records = kept | {record.name: record for record in new}
+        rest = {name: record for name, record in self._records.items() if name not in gone}
+        self._records = rest | {record.name: record for record in new}
 
     def __getitem__(self, name: str) -> Record:
         """The record called ``name``; raises ``UnknownNameError``, which lists the known names."""

@@ -222,15 +222,15 @@ def check_usable() -> None:
             value(setting)
 
 
-def _places(asked: Setting[Any]) -> list[tuple[Mapping[str, str], Path]]:
+def _places(setting: Setting[Any]) -> list[tuple[Mapping[str, str], Path]]:
     """The sources of settings, first to last, each with its folder for relative paths.
 
-    From the environment only ``asked`` is read, since every prediction looks up some setting.
+    From the environment only ``setting`` is read, since every prediction looks up some setting.
     """
     here = os.getcwd()
     named = os.environ.get(CONFIG_VARIABLE)
     versions = [_version(os.path.join(here, file)) for file in (named or CONFIG_FILE, SECRETS_FILE)]
-    environment = {asked.name: os.environ.get(asked.variable, "")}
+    environment = {setting.name: os.environ.get(setting.variable, "")}
     folder, files = _files(here, named, *versions)
     return [(environment, folder), *files]
 

@@ -9,7 +9,7 @@ from ast import literal_eval
 from collections.abc import Callable, Iterable, Sequence
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^=&])")
-_FOUND_IN_TEXT = re.compile(
+_AUTOLINK = re.compile(
     r"(?<=:)(?=//|material[/_]|streamlit:)|(?<=www)(?=\.)|(?<=@)|(?<!\S.)(?<=[<>~-])(?=[-=>])",
     re.IGNORECASE,
 )
@@ -26,7 +26,7 @@ def plain(text: str) -> str:
 
     A character without width parts what Streamlit would find in the text, however it is escaped.
     """
-    return _MARKDOWN.sub(r"\\\1", _FOUND_IN_TEXT.sub(_JOINER, visible(text)))
+    return _MARKDOWN.sub(r"\\\1", _AUTOLINK.sub(_JOINER, visible(text)))
 
 
 def visible(text: str) -> str:
@@ -73,7 +73,7 @@ def from_csv_cell(cell: str) -> str:
     """The text of which ``csv_cell`` made ``cell``; another cell as it is."""
     if not cell.startswith("'"):
         return cell
-    text = _ESCAPED.sub(lambda found: literal_eval(f'"{found[0]}"'), cell[1:])
+    text = _ESCAPED.sub(lambda match: literal_eval(f'"{match[0]}"'), cell[1:])
     return text if csv_cell(text) == cell else cell
 
 
@@ -86,24 +86,24 @@ def _is_control(sign: str) -> bool:
 
 def nearest(
     word: str,
-    known: Iterable[str],
+    choices: Iterable[str],
     *,
     most: int = 1,
     cutoff: float = 0.6,
     key: Callable[[str], str] = str.lower,
 ) -> list[str]:
-    """Up to ``most`` of ``known`` that are similar to ``word``, the nearest first.
+    """Up to ``most`` of ``choices`` that are similar to ``word``, the nearest first.
 
     Compares by ``key``; similar means a ratio of at least ``cutoff`` (0 to 1).
     """
-    by_key = {key(name): name for name in known}
+    by_key = {key(name): name for name in choices}
     close = difflib.get_close_matches(key(word), by_key, n=most, cutoff=cutoff)
-    return [by_key[found] for found in close]
+    return [by_key[match] for match in close]
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown ``word``: the nearest of ``known``, then all of them."""
-    names = tuple(known)
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A hint for an unknown ``word``: the nearest of ``choices``, then all of them."""
+    names = tuple(choices)
     hint = "".join(f"Did you mean {name!r}? " for name in nearest(word, names))
     return f"{hint}Known: {', '.join(names)}"
 

@@ -18,7 +18,7 @@ from itertools import zip_longest
 from typing import Protocol, TypeVar
 
 AT_ONCE = max(2, os.cpu_count() or 1)
-"""Small passes leave cores idle, so as many run at once as ``together`` asks for."""
+"""Small passes leave cores idle, so as many run at once as ``models.parallel`` asks for."""
 
 PATIENCE_SECONDS = 2.0
 """Seconds after which waiting long work counts like any other request."""
@@ -29,30 +29,30 @@ REMEMBERED = 1000
 Item = TypeVar("Item")
 
 
-class Asking(Protocol):
-    """Something that ``by`` has waited for since ``asked``."""
+class WaitingRequest(Protocol):
+    """Something that ``by`` has waited for since ``requested_at``."""
 
     @property
     def by(self) -> str: ...
 
     @property
-    def asked(self) -> float: ...
+    def requested_at(self) -> float: ...
 
 
-Asked = TypeVar("Asked", bound=Asking)
+AnyRequest = TypeVar("AnyRequest", bound=WaitingRequest)
 
 
-def in_turn(waiting: Iterable[Asked], served: Mapping[str, float]) -> list[Asked]:
+def in_turn(waiting: Iterable[AnyRequest], served: Mapping[str, float]) -> list[AnyRequest]:
     """``waiting`` in round-robin order: one of each asker before the second of any.
 
     ``served`` maps askers to their last turn. Those without one come first, then those whose turn
     is longest ago; ties go to who asked first.
     """
-    by: dict[str, list[Asked]] = {}
-    for asking in sorted(waiting, key=lambda asking: asking.asked):
-        by.setdefault(asking.by, []).append(asking)
-    rounds = sorted(by.values(), key=lambda own: (served.get(own[0].by, 0.0), own[0].asked))
-    return [asking for each in zip_longest(*rounds) for asking in each if asking is not None]
+    by: dict[str, list[AnyRequest]] = {}
+    for request in sorted(waiting, key=lambda request: request.requested_at):
+        by.setdefault(request.by, []).append(request)
+    rounds = sorted(by.values(), key=lambda own: (served.get(own[0].by, 0.0), own[0].requested_at))
+    return [request for batch in zip_longest(*rounds) for request in batch if request is not None]
 
 
 class SupersededError(Exception):
@@ -60,10 +60,10 @@ class SupersededError(Exception):
 
 
 @dataclass(eq=False)
-class _Place:
+class _TurnRequest:
     by: str
     wish: int | None
-    asked: float = field(default_factory=time.monotonic)
+    requested_at: float = field(default_factory=time.monotonic)
     decided: threading.Event = field(default_factory=threading.Event)
     dropped: bool = False
 
@@ -82,7 +82,7 @@ class Turns:
         self._free = at_once
         self._free_for_long = max(1, at_once // 2)
         self._lock = threading.Lock()
-        self._line: list[_Place] = []
+        self._line: list[_TurnRequest] = []
         self._served: dict[str, float] = {}
         self._newest: dict[str, int] = {}
         self._count = self._wishes = 0
@@ -107,7 +107,7 @@ class Turns:
 
         Raises ``SupersededError`` if ``who`` has a newer wish by then.
         """
-        place = _Place(who, wish)
+        place = _TurnRequest(who, wish)
         with self._lock:
             if wish is not None and wish < self._newest.get(who, 0):
                 raise SupersededError
@@ -140,7 +140,7 @@ class Turns:
     def _grant(self) -> None:
         while self._free and (able := [p for p in self._line if self._free_for_long or not p.long]):
             patient = time.monotonic() - PATIENCE_SECONDS
-            urgent = [place for place in able if not place.long or place.asked <= patient]
+            urgent = [place for place in able if not place.long or place.requested_at <= patient]
             first = in_turn(urgent or able, self._served)[0]
             self._line.remove(first)
             self._free -= 1

@@ -68,21 +68,21 @@ class StrictTable(StrictRecord):
     model_config = ConfigDict(extra="forbid")
 
     @classmethod
-    def known(cls) -> tuple[str, ...]:
+    def key_names(cls) -> tuple[str, ...]:
         """All keys as written in the file."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
 
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, values: Any) -> Any:
-        known = cls.known()
+        key_names = cls.key_names()
         for key in values if isinstance(values, Mapping) else ():
-            if key not in known:
-                raise RefusedError(f"there is no {key!r}. {did_you_mean(str(key), known)}")
+            if key not in key_names:
+                raise RefusedError(f"there is no {key!r}. {did_you_mean(str(key), key_names)}")
         return values
 
 
-def made_by(make: Callable[[Any], Kind]) -> PlainValidator:
+def parsed_by(make: Callable[[Any], Kind]) -> PlainValidator:
     """An annotation that creates the field's value with ``make`` and locates its errors."""
 
     def check(value: Any) -> Kind:
@@ -103,7 +103,9 @@ def expected(what: str) -> WrapValidator:
         try:
             return handler(value)
         except ValidationError as error:
-            reasons = (each.get("ctx", {}).get("error") for each in error.errors())
+            reasons = (
+                error_details.get("ctx", {}).get("error") for error_details in error.errors()
+            )
             refused = (reason for reason in reasons if isinstance(reason, RefusedError))
             raise next(refused, _UnexpectedError(what)) from None
 
@@ -116,19 +118,19 @@ def checked(kind: type[Kind], values: object, where: str = "", *, context: Any =
     Raises ``ParameterError`` for the first problem; the message begins with ``where``.
     ``context`` is passed to validators as ``ValidationInfo.context``.
     """
-    with _told(where):
-        found: Kind = _adapter(kind).validate_python(values, context=context)
-    return found
+    with _readable_errors(where):
+        record: Kind = _adapter(kind).validate_python(values, context=context)
+    return record
 
 
 def checked_json(kind: type[Kind], text: bytes, where: str = "") -> Kind:
     """The JSON ``text`` as ``kind``; raises ``ParameterError`` as ``checked`` does."""
-    with _told(where):
-        found: Kind = _adapter(kind).validate_json(text)
-    return found
+    with _readable_errors(where):
+        record: Kind = _adapter(kind).validate_json(text)
+    return record
 
 
-def kept_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | None:
+def read_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | None:
     """The JSON ``file`` of at most ``most`` bytes as ``kind``; None if missing or invalid."""
     try:
         return checked_json(kind, read_regular(file, most))
@@ -137,7 +139,7 @@ def kept_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | No
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _readable_errors(where: str) -> Iterator[None]:
     try:
         yield
     except ValidationError as error:

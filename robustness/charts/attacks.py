@@ -59,7 +59,7 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
             str(model),
             [epsilon_text(value, norm) for value in rows["epsilon"]],
             rows["retained_probability"],
-            kept=[
+            filled=[
                 not won if correct is None else correct
                 for won, correct in zip(
                     rows["success"], map(is_correct, rows["label"], rows["top1"]), strict=True

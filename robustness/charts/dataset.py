@@ -275,7 +275,7 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
                 hover="confidence %{x:.0%}, correct in %{y:.0%} of %{customdata}",
                 name=f"{models.label(model)}, {'original' if clean else kind}",
                 line={"color": colour, "dash": "solid" if clean else "dot", "width": 2},
-                kept=[clean] * len(rows),
+                filled=[clean] * len(rows),
             )
             traces.append(trace)
     return drawn(

@@ -83,15 +83,15 @@ def _images(entries: Sequence[Entry]) -> dict[str, Any]:
     return {"title": "Images", "rangemode": "tozero"} | ({"dtick": 1} if most < 8 else {})
 
 
-def _bar(name: str, colour: str, told: Sequence[tuple[str, Entry]]) -> dict[str, Any]:
+def _bar(name: str, colour: str, rows: Sequence[tuple[str, Entry]]) -> dict[str, Any]:
     return {
         "type": "bar",
         "orientation": "h",
         "name": name,
-        "y": [label for label, _ in told],
-        "x": [entry["n_images"] for _, entry in told],
-        "customdata": [[entry["selection"]] for _, entry in told],
-        "text": [f"{entry['n_images']:,}" for _, entry in told],
+        "y": [label for label, _ in rows],
+        "x": [entry["n_images"] for _, entry in rows],
+        "customdata": [[entry["selection"]] for _, entry in rows],
+        "text": [f"{entry['n_images']:,}" for _, entry in rows],
         "textposition": "outside",  # a hatched bar is no ground for words
         "cliponaxis": False,
         "marker": {"color": colour, "pattern": {"shape": "/" if name == "same group" else ""}},
@@ -99,14 +99,14 @@ def _bar(name: str, colour: str, told: Sequence[tuple[str, Entry]]) -> dict[str,
     }
 
 
-def failing_alone(told: Sequence[tuple[str, Entry]]) -> go.Figure:
+def failing_alone(rows: Sequence[tuple[str, Entry]]) -> go.Figure:
     """How many images one model of a pair fails on and the other does not."""
-    labels = [label for label, _ in told]
+    labels = [label for label, _ in rows]
     return drawn(
-        [_bar("fails alone", COLOURS[4], told)],
+        [_bar("fails alone", COLOURS[4], rows)],
         height=130 + 44 * len(labels),
         showlegend=False,
-        xaxis=_images([entry for _, entry in told]),
+        xaxis=_images([entry for _, entry in rows]),
         yaxis=_rows(labels),
     )
 
@@ -157,8 +157,8 @@ def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Fig
     words = ("correct", "incorrect") if labelled else ("unchanged", "changed")
     for side, key, filled in (("original", "before", False), ("perturbed", "after", True)):
         for good, word in zip((True, False), words, strict=True):
-            told = point_wells(points, key)
-            chosen = [p for p, well in zip(points, told, strict=True) if well is good]
+            rows = point_wells(points, key)
+            chosen = [p for p, well in zip(points, rows, strict=True) if well is good]
             if chosen:
                 traces.append(_marks(f"{side}, {word}", key, filled, good, chosen))
     across, up = (f"Component {at} ({share:.0%})" for at, share in enumerate(explained, 1))

@@ -102,7 +102,7 @@ def movement(frame: pd.DataFrame) -> go.Figure:
             1 - rows["cosine_rescaled"],
             rows["divergence"],
             lines=False,
-            kept=rows["good"],
+            filled=rows["good"],
             size=11,
             customdata=[
                 f"{perturbation_label(name)}: {said}"

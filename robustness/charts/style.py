@@ -30,7 +30,7 @@ _MARKERS = (
     *("star-diamond", "hexagram"),
 )
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_ELSEWHERE = range(32, 128)
+_UNREGISTERED_STYLES = range(32, 128)
 """Style numbers of models that are not registered here."""
 
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
@@ -49,7 +49,7 @@ def model_style(name: str) -> tuple[str, str, str]:
     if name in models.REGISTRY:
         place = models.REGISTRY.names.index(name)
     else:
-        place = _ELSEWHERE[zlib.crc32(name.encode()) % len(_ELSEWHERE)]
+        place = _UNREGISTERED_STYLES[zlib.crc32(name.encode()) % len(_UNREGISTERED_STYLES)]
     lap, marker = divmod(place, len(_MARKERS))
     colour = (place + 3 * lap) % len(COLOURS)  # else a marker would get the same colour again
     return COLOURS[colour], _MARKERS[marker], _DASHES[place % len(_DASHES)]
@@ -62,19 +62,19 @@ def model_trace(
     *,
     hover: str,
     lines: bool = True,
-    kept: Iterable[bool] | None = None,
+    filled: Iterable[bool] | None = None,
     size: int = 9,
     **more: Any,
 ) -> dict[str, Any]:
-    """A trace of ``model`` in its style: markers, open where not ``kept``, joined by ``lines``.
+    """A trace of ``model`` in its style: markers, open where not ``filled``, joined by ``lines``.
 
     ``hover`` is the hover text beside the model's name; ``more`` overrides parts of the trace.
     """
     colour, symbol, dash = model_style(model)
     marker: dict[str, Any] = {"symbol": symbol, "size": size, "color": colour}
-    if kept is not None:
+    if filled is not None:
         marker |= {
-            "symbol": [symbol if stays else f"{symbol}-open" for stays in kept],
+            "symbol": [symbol if stays else f"{symbol}-open" for stays in filled],
             "line": {"width": 1.5, "color": colour},
         }
     return {
@@ -113,7 +113,7 @@ def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str,
             if x == place and y is not None
         ]
         for group in _covering(sorted(here), _ALIKE * height):
-            for turn, (_, number, point) in enumerate(sorted(group, key=lambda each: each[1])):
+            for turn, (_, number, point) in enumerate(sorted(group, key=lambda marker: marker[1])):
                 moved[number]["x"][point] = place + step * (turn - (len(group) - 1) / 2)
     for trace, before in zip(moved, traces, strict=True):
         if trace["x"] != list(before["x"]):
@@ -227,7 +227,7 @@ def _escaped(value: Any) -> Any:
 def words(text: str) -> str:
     """A text of a figure from ``drawn`` as readers see it, on one line."""
     line = visible(text.replace(_BREAK, " "))
-    return _ESCAPED.sub(lambda found: {"lt": "<", "amp": "&"}[found[1]], line)
+    return _ESCAPED.sub(lambda match: {"lt": "<", "amp": "&"}[match[1]], line)
 
 
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:

@@ -99,7 +99,7 @@ def _curves(points: pd.DataFrame, quantity: str, axis: str) -> list[dict[str, An
             str(model),
             axis_values(rows, axis),
             rows[quantity],
-            kept=[share > 0.5 for share in rows["good"]],
+            filled=[share > 0.5 for share in rows["good"]],
             customdata=rows["strength"].tolist(),
             hover=f"%{{x:.3g}}: %{{y:{'.1%' if quantity in _SHARES else '.3f'}}}",
         )

@@ -132,19 +132,19 @@ def _line(line: Expected, accuracies: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def published(measured: Sequence[Entry], elsewhere: Sequence[Entry]) -> go.Figure:
+def published(measured: Sequence[Entry], published_models: Sequence[Entry]) -> go.Figure:
     """mCE against the error on the originals: this run's models beside published ones.
 
-    ``measured`` has ``model``, ``error`` (a share) and ``mean_ce`` with its interval; ``elsewhere``
-    is ``published_errors()``. Published models are grey and open.
+    ``measured`` has ``model``, ``error`` (a share) and ``mean_ce`` with its interval;
+    ``published_models`` is ``published_errors()``. Published models are grey and open.
     """
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "name": "measured elsewhere",
-            "x": [e["clean_error"] / 100 for e in elsewhere],
-            "y": [e["mce"] for e in elsewhere],
-            "text": [e["model"] for e in elsewhere],
+            "x": [e["clean_error"] / 100 for e in published_models],
+            "y": [e["mce"] for e in published_models],
+            "text": [e["model"] for e in published_models],
             "mode": "markers",
             "marker": {"size": 9, "color": "#8796a5", "symbol": "circle-open"},
             "hovertemplate": "%{text}: error %{x:.1%}, mCE %{y:.1f}"

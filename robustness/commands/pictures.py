@@ -225,7 +225,7 @@ def fitted(image: str, spec: RunSpec) -> Picture:
         Picture.of(image, load_study_image(file, fit=part.fit, side=part.side), fit=part.fit)
         for part in spec.by_side()
     ]
-    return Picture.together(versions, spec.framing_request)
+    return Picture.from_versions(versions, spec.framing_request)
 
 
 def _told(name: str, index: int, probability: float) -> dict[str, Any]:

@@ -122,34 +122,34 @@ def _float(values: Any, title: str, *, dimensions: int) -> Floats:
     return found
 
 
-def _probabilities(found: Floats, title: str) -> Floats:
-    """``found`` as float32; raises ``ParameterError`` unless every row sums to 1."""
-    _check_range(found, title)
-    if found.shape[1] < 2:
+def _probabilities(values: Floats, title: str) -> Floats:
+    """``values`` as float32; raises ``ParameterError`` unless every row sums to 1."""
+    _check_range(values, title)
+    if values.shape[1] < 2:
         raise ParameterError(
             f"{title}: expected the probabilities of all classes, two or more, got one in each "
             "row; give the top classes in a column classes."
         )
-    sums = found.sum(axis=1)
+    sums = values.sum(axis=1)
     if not np.all(np.abs(sums - 1) <= _NEAR_ONE):
         off = float(sums[np.abs(sums - 1).argmax()])
         raise ParameterError(
             f"{title}: expected the probabilities of all classes, which sum to 1 in every row, "
             f"got a sum of {off:g}; give the top classes in a column classes."
         )
-    return found.astype(np.float32)
+    return values.astype(np.float32)
 
 
-def _check_range(found: Floats, title: str, name: str = _SHARES) -> None:
-    if gaps := int(np.isnan(found).sum()):
+def _check_range(values: Floats, title: str, name: str = _SHARES) -> None:
+    if gaps := int(np.isnan(values).sum()):
         raise ParameterError(
             f"{title}: expected a number from 0 to 1 for each value of {name}, got {gaps:,} "
             "without one."
         )
-    if not np.all((found >= 0) & (found <= 1 + 1e-6)):
+    if not np.all((values >= 0) & (values <= 1 + 1e-6)):
         softmax = "; apply softmax to logits first" if name == _SHARES else ""
         raise ParameterError(
-            f"{title}: expected {name} from 0 to 1, got {found.min():g} to {found.max():g}"
+            f"{title}: expected {name} from 0 to 1, got {values.min():g} to {values.max():g}"
             f"{softmax}."
         )
 

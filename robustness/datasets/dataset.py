@@ -54,12 +54,12 @@ class Dataset(ABC):
     def __init__(self, source: str, title: str, entries: Sequence[Entry]) -> None:
         """``source`` is the argument of ``open_dataset``; ``title`` is shown to people.
 
-        ``apart`` are images that are not measured; see ``set_apart``.
+        ``holdout`` are images that are not measured; see ``hold_out``.
         """
         self.source = source
         self.title = title
         self.entries = tuple(entries)
-        self.apart: tuple[Entry, ...] = ()
+        self.holdout: tuple[Entry, ...] = ()
 
     @abstractmethod
     def read(self, entry: Entry) -> bytes:
@@ -89,10 +89,10 @@ class Dataset(ABC):
             entries = tuple(entries[place] for place in np.sort(drawn))
         self.entries = entries
 
-    def set_apart(self, count: int, seed: int) -> None:
-        """Move ``count`` of the entries, drawn at random by ``seed``, to ``apart``."""
+    def hold_out(self, count: int, seed: int) -> None:
+        """Move ``count`` of the entries, drawn at random by ``seed``, to ``holdout``."""
         drawn = np.random.default_rng(seed).permutation(len(self.entries))[:count]
-        self.apart = tuple(self.entries[place] for place in np.sort(drawn))
+        self.holdout = tuple(self.entries[place] for place in np.sort(drawn))
         left = np.delete(np.arange(len(self.entries)), drawn)
         self.entries = tuple(self.entries[place] for place in left)
 
@@ -100,7 +100,7 @@ class Dataset(ABC):
     def digest(self) -> str:
         """SHA-256 over names, sizes and labels of the entries; the same for equal listings."""
         listing = hashlib.sha256()
-        for entry in (*self.entries, *self.apart):
+        for entry in (*self.entries, *self.holdout):
             row = [entry.name, entry.size, entry.folders, entry.label]
             listing.update(json.dumps(row).encode() + b"\n")
         return listing.hexdigest()

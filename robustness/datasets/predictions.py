@@ -162,17 +162,17 @@ class Predictions(Dataset):
         return found.hexdigest()
 
 
-def _add(found: hashlib._Hash, column: pa.ChunkedArray) -> None:
-    """Add the values of ``column`` to the digest ``found``: numbers as they lie in memory."""
+def _add(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
+    """Add the values of ``column`` to the digest ``digest``: numbers as they lie in memory."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        _add(found, pc.list_value_length(column))
-        _add(found, pc.list_flatten(column))
+        _add(digest, pc.list_value_length(column))
+        _add(digest, pc.list_flatten(column))
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        found.update(pc.is_valid(column).to_numpy().tobytes())
-        found.update(pc.fill_null(column, 0).to_numpy().tobytes())
+        digest.update(pc.is_valid(column).to_numpy().tobytes())
+        digest.update(pc.fill_null(column, 0).to_numpy().tobytes())
     else:
         for value in column.to_pylist():
-            found.update(repr(value).encode("utf-8", "backslashreplace"))
+            digest.update(repr(value).encode("utf-8", "backslashreplace"))
 
 
 def _listed(names: Sequence[str]) -> str:

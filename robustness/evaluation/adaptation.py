@@ -41,14 +41,14 @@ class Adaptation:
         key = classifier.record.name, chain.id
         if key not in self._statistics:
             adapting = [each for each in self.conditions if not each.needs_model and not each.idle]
-            sets = (_behind(chain, self.under(each)) for each in (None, *adapting))
+            sets = (_preprocessed(chain, self.under(each)) for each in (None, *adapting))
             found = classifier.adaptable.statistics(sets)
             names = [_ORIGINALS, *(each.id for each in adapting)]
             self._statistics[key] = dict(zip(names, found, strict=True))
         known = self._statistics[key]
         name = condition.id if condition else _ORIGINALS
         statistics = known.get(name, known[_ORIGINALS])
-        return classifier.adaptable.probabilities(_behind(chain, images), statistics)
+        return classifier.adaptable.probabilities(_preprocessed(chain, images), statistics)
 
     def adapted(self, classifier: Classifier, chain: Chain) -> Classifier:
         """``classifier`` behind ``chain``, adapted to the originals."""
@@ -66,5 +66,5 @@ def can_adapt(classifier: Classifier) -> bool:
         return False
 
 
-def _behind(chain: Chain, images: Images) -> Images:
+def _preprocessed(chain: Chain, images: Images) -> Images:
     return chain.before.images(images) if chain.before else images

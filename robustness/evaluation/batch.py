@@ -18,4 +18,4 @@ class Batch:
 
     pictures: Sequence[Picture]
     frames: Images
-    seen: Sequence[Mapping[str, NDArray[np.float64]]]
+    scores: Sequence[Mapping[str, NDArray[np.float64]]]

@@ -61,7 +61,7 @@ def by_framing(fit: str, side: int | str, names: Sequence[str]) -> dict[Framing,
     return groups
 
 
-def seen_by(picture: Picture, name: str) -> Picture:
+def version_for(picture: Picture, name: str) -> Picture:
     """The version of ``picture`` that the model ``name`` sees."""
     return picture.at(framing(*picture.framing_request, name))
 

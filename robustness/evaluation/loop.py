@@ -57,15 +57,15 @@ def measurements(
     classifier: Classifier,
     clean: Outputs,
     outputs: Outputs,
-    seen: Mapping[str, NDArray[np.float64]],
+    image_scores: Mapping[str, NDArray[np.float64]],
 ) -> list[Measurement]:
     """The rows of one image and one model, one per condition of ``spec``.
 
     ``clean`` holds the outputs for the original (one row), ``outputs`` those for the conditions in
-    order, ``seen`` the ``picture_scores``.
+    order, ``image_scores`` the ``picture_scores``.
     """
     stages = similarities(clean.features, outputs.features, floors(classifier))
-    answers = {**seen, **stages[list(stages)[-1]]}
+    answers = {**image_scores, **stages[list(stages)[-1]]}
     for metric in metrics.REGISTRY:
         if metric.subject == metrics.PREDICTION:
             answers[metric.name] = metric.function(clean.probabilities, outputs.probabilities)
@@ -111,14 +111,14 @@ def prepare(
     pictures: Sequence[Picture],
     conditions: Sequence[Condition],
     seed: int,
-    made: Images | None = None,
+    changed: Images | None = None,
 ) -> Batch:
     """Perturb ``pictures`` (at least one) and compute the image metrics, without a model.
 
-    ``made`` are their ``frames``, if they are there already.
+    ``changed`` are their ``frames``, if they are there already.
     """
-    made = frames(pictures, conditions, seed) if made is None else made
-    return Batch(pictures, made, [picture_scores(own[:1], own[1:]) for own in made])
+    changed = frames(pictures, conditions, seed) if changed is None else changed
+    return Batch(pictures, changed, [picture_scores(own[:1], own[1:]) for own in changed])
 
 
 def measured(
@@ -148,7 +148,7 @@ def measured(
         if asked is not None:
             parts = [*parts, asked[place * each : (place + 1) * each]]
         own = Outputs.join(parts)
-        picture, seen = batch.pictures[place], batch.seen[place]
+        picture, seen = batch.pictures[place], batch.scores[place]
         rows.append(measurements(spec, picture, classifier, own[:1], own[order], seen))
     return rows
 
@@ -196,7 +196,7 @@ def _with_attacks(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
     if not attacks:
         return batch
     made = batch.frames.copy()
-    seen = [{name: values.copy() for name, values in own.items()} for own in batch.seen]
+    seen = [{name: values.copy() for name, values in own.items()} for own in batch.scores]
     for picture, own, scores in zip(batch.pictures, made, seen, strict=True):
         for place, condition in attacks:
             own[1 + place] = condition.against(picture, spec.seed, classifier)
@@ -225,10 +225,10 @@ def evaluate(
         for part in parts:
             batch = prepare([picture.at(part.framing)], part.conditions, part.seed)
             for (rows,) in answers(part, batch, load=load):
-                yield from of_shown(rows, picture)
+                yield from with_main_digest(rows, picture)
 
 
-def of_shown(rows: Iterable[Measurement], picture: Picture) -> list[Measurement]:
+def with_main_digest(rows: Iterable[Measurement], picture: Picture) -> list[Measurement]:
     """``rows`` of one version of ``picture``, with the digest of the version shown."""
     return [replace(row, image_digest=picture.digest) for row in rows]
 

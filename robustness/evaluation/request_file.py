@@ -30,7 +30,7 @@ from pydantic import Field
 
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
-from robustness.base.validation import StrictTable, checked, expected, made_by
+from robustness.base.validation import StrictTable, checked, expected, parsed_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT
 from robustness.evaluation.spec import RunSpec, make_spec
@@ -57,7 +57,7 @@ class RequestFile(StrictTable):
     fit: str | None = None
     side: int | Literal["model", "default"] | None = None
     remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
-    condition: list[Annotated[Condition, made_by(_condition)]] = Field(min_length=1)
+    condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(min_length=1)
 
 
 def read_request(path: Path) -> RunSpec:

@@ -79,7 +79,7 @@ def _scores(
     return {name: metrics.REGISTRY[name].function(before, after) for name in RESCALED}
 
 
-class _Kept:
+class _FloorCache:
     """The floors of each classifier, measured once and cached on disk; thread-safe."""
 
     def __init__(self, kind: str, features: Callable[[Classifier, Images], Features]) -> None:
@@ -121,9 +121,9 @@ class _Kept:
         return settings.cache_folder() / "floors" / f"{name}.json"
 
 
-def _floors(kept: Any, stages: Sequence[str]) -> Floors:
-    """``kept`` if it has a number for every stage and metric; raises otherwise."""
-    return {stage: {name: float(kept[stage][name]) for name in RESCALED} for stage in stages}
+def _floors(stored: Any, stages: Sequence[str]) -> Floors:
+    """``stored`` if it has a number for every stage and metric; raises otherwise."""
+    return {stage: {name: float(stored[stage][name]) for name in RESCALED} for stage in stages}
 
 
 @cache
@@ -142,8 +142,8 @@ def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
     }
 
 
-_AVERAGED = _Kept("averaged", lambda classifier, images: classifier(images).features)
-_BY_PLACE = _Kept("by place", lambda classifier, images: classifier.by_place(images))
+_AVERAGED = _FloorCache("averaged", lambda classifier, images: classifier(images).features)
+_BY_PLACE = _FloorCache("by place", lambda classifier, images: classifier.by_place(images))
 
 
 def floors(classifier: Classifier) -> Floors:
@@ -180,9 +180,9 @@ def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarit
 _FIRST, _OTHERS = slice(0, 1), slice(1, None)
 
 
-def at(found: Similarities, place: int) -> Stages:
+def at(similarities: Similarities, place: int) -> Stages:
     """The similarities of the image at ``place``."""
     return {
         stage: {name: float(values[place]) for name, values in scores.items()}
-        for stage, scores in found.items()
+        for stage, scores in similarities.items()
     }

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.validation import StrictRecord, checked, expected, made_by
+from robustness.base.validation import StrictRecord, checked, expected, parsed_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
 from robustness.perturbations import check_seed
@@ -27,15 +27,15 @@ class _KeptSpec(StrictRecord):
 
     bits: Literal[8]
     models: dict[str, str]
-    perturbations: list[Annotated[Condition, made_by(Condition.from_dict)]]
-    seed: Annotated[int, made_by(check_seed)]
+    perturbations: list[Annotated[Condition, parsed_by(Condition.from_dict)]]
+    seed: Annotated[int, parsed_by(check_seed)]
     fit: str
     side: Annotated[
         Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model", "default"],
         expected(f"a whole number from 1 to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
     ]
     classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
-    remedies: list[Annotated[Chain, made_by(parse)]] = Field(default_factory=list)
+    remedies: list[Annotated[Chain, parsed_by(parse)]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,13 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import measured, of_shown, perturbed, picture_scores, prepare
+from robustness.evaluation.loop import (
+    measured,
+    perturbed,
+    picture_scores,
+    prepare,
+    with_main_digest,
+)
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.spec import spec_of
 from robustness.models import Classifier, Outputs
@@ -164,24 +170,24 @@ def sweep(
         for name in part.model_names
     }
     for record in records:
-        found: dict[str, list[_Found]] = {name: [] for name in chosen}
+        found: dict[str, list[_RepeatBreak]] = {name: [] for name in chosen}
         for part in (part for spec in specs[record.name] for part in spec.by_side()):
             seen = picture.at(part.framing)
             batch = prepare([seen], part.conditions, part.seed)
             for name in part.model_names:
                 classifier = load(name, side=part.side)  # again if memory ran short
                 (rows,) = measured(part, batch, classifier, clean=[clean[name]])
-                yield from of_shown(rows, picture)
+                yield from with_main_digest(rows, picture)
                 found[name].append(_search(seen, classifier, rows, part.seed, record))
         for name in chosen:
             yield _summary(record, name, found[name], clean[name], grid(record, steps)[1])
 
 
 @dataclass(frozen=True)
-class _Found:
+class _RepeatBreak:
     """The break of one repeat: last strength unchanged, first changed (None: never), its row."""
 
-    kept: float
+    unchanged: float
     changed: float | None
     ssim: float | None
     returns: tuple[float, ...]
@@ -194,7 +200,7 @@ def _search(
     rows: Sequence[Measurement],
     seed: int,
     record: Perturbation,
-) -> _Found:
+) -> _RepeatBreak:
     """The first break of one repeat with the even steps ``rows``."""
     own = rows[0].clean_top1
     leads = {row.strength or 0.0: _lead_of(row) for row in rows}
@@ -205,13 +211,13 @@ def _search(
         answers = classifier(perturbed(picture, conditions, seed)).probabilities
         leads |= zip(between, _leads(answers, own), strict=True)
         classes |= zip(between, answers.argmax(axis=1).tolist(), strict=True)
-    kept, changed = _first_break(sorted(leads.items()))
+    unchanged, changed = _first_break(sorted(leads.items()))
     if changed is None:
-        return _Found(kept, None, None, ())
+        return _RepeatBreak(unchanged, None, None, ())
     images = perturbed(picture, [Condition.of({record.name: changed})], seed)
     ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
     returns = (s for row in rows if row.consistent and (s := row.strength or 0.0) > changed)
-    return _Found(kept, changed, ssim, tuple(returns), classes[changed])
+    return _RepeatBreak(unchanged, changed, ssim, tuple(returns), classes[changed])
 
 
 def _lead_of(row: Measurement) -> float:
@@ -231,10 +237,10 @@ def _leads(probabilities: NDArray[np.float32], own: int) -> list[float]:
     ]
 
 
-def _lead(mine: float, other: float, kept: bool) -> float:
-    """Decided by ``kept``: with equal probabilities, the smaller class index wins."""
+def _lead(mine: float, other: float, unchanged: bool) -> float:
+    """Decided by ``unchanged``: with equal probabilities, the smaller class index wins."""
     size = abs(float(np.log(max(mine, _NIL)) - np.log(max(other, _NIL))))
-    return size if kept else min(-size, -_NIL)
+    return size if unchanged else min(-size, -_NIL)
 
 
 _AT_ONCE = 32
@@ -274,24 +280,24 @@ def _doubtful(leads: Mapping[float, float]) -> list[float]:
 
 
 def _summary(
-    record: Perturbation, model: str, found: Sequence[_Found], clean: Outputs, step: float
+    record: Perturbation, model: str, repeats: Sequence[_RepeatBreak], clean: Outputs, step: float
 ) -> Break:
-    broken = sorted((f for f in found if f.changed is not None), key=lambda f: f.changed or 0.0)
-    never = 2 * len(broken) <= len(found)
+    broken = sorted((f for f in repeats if f.changed is not None), key=lambda f: f.changed or 0.0)
+    never = 2 * len(broken) <= len(repeats)
     top1 = int(clean.probabilities[0].argmax())
     strength = ssim = low = high = there = None
     returns: set[float] = set()
     if not never:
         # A repeat that never breaks counts as the largest, so the median is one that breaks.
-        median = broken[(len(found) - 1) // 2]
+        median = broken[(len(repeats) - 1) // 2]
         strength, ssim, there = median.changed, median.ssim, median.top1
         # Each repeat's returns are beyond its own break, which may be below the median.
         returns = {s for f in broken for s in f.returns if s > (strength or 0.0)}
-    if len(found) == 1:
-        low, high = found[0].kept, found[0].changed
+    if len(repeats) == 1:
+        low, high = repeats[0].unchanged, repeats[0].changed
     elif broken:
         low = broken[0].changed
-        high = broken[-1].changed if len(broken) == len(found) else None
+        high = broken[-1].changed if len(broken) == len(repeats) else None
     return Break(
         model=model,
         perturbation=record.name,
@@ -303,7 +309,7 @@ def _summary(
         high=high,
         never=never,
         returns=tuple(sorted(returns)),
-        repeats=len(found),
+        repeats=len(repeats),
         grid=step,
         clean_top1=top1,
         clean_probability=float(clean.probabilities[0, top1]),

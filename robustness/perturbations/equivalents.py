@@ -47,7 +47,7 @@ class Equivalent:
     closeness: int | str = 0
 
     @property
-    def told(self) -> str:
+    def closeness_text(self) -> str:
         """The closeness in words."""
         if isinstance(self.closeness, str):
             return self.closeness
@@ -86,7 +86,7 @@ def library_code(
         if equivalent is None or not transforms:
             return None
         setting = f", {record.value_text(strength)}" if record.graded else ""
-        lines += [f"# {record.label}{setting}: {equivalent.told}"]
+        lines += [f"# {record.label}{setting}: {equivalent.closeness_text}"]
         lines += [f"{line}," for line in transforms]
     if not lines:
         return None

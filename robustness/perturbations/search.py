@@ -57,10 +57,10 @@ def find(query: str) -> SearchResult:
 
 @lru_cache(maxsize=256)
 def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
-    known = dict.fromkeys(word for record in records for word in _said(record)[-1])
+    vocabulary = dict.fromkeys(word for record in records for word in _said(record)[-1])
     asked, instead = [], []
-    for word in _asked(query):
-        near = [word] if _match([word], known) else nearest(word, known, cutoff=_RELATED)
+    for word in _query_words(query):
+        near = [word] if _match([word], vocabulary) else nearest(word, vocabulary, cutoff=_RELATED)
         instead += near
         misspelt = nearest(word, near, cutoff=_MISSPELT) if len(word) >= _LETTERS else []
         asked += misspelt or [word]
@@ -71,10 +71,10 @@ def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
     return SearchResult((), tuple(instead[:3]) or _USUAL)
 
 
-def _place(record: Perturbation, asked: Sequence[str], exactly: set[str]) -> int:
+def _place(record: Perturbation, query_words: Sequence[str], exactly: set[str]) -> int:
     """The sort key, smaller is better: words of the label, their forms, other words, family."""
     label, *_ = said = _said(record)
-    return sum([not exactly <= {*label}, *(not _match(asked, known) for known in said)])
+    return sum([not exactly <= {*label}, *(not _match(query_words, words) for words in said)])
 
 
 @lru_cache(maxsize=256)
@@ -85,15 +85,16 @@ def _said(record: Perturbation) -> tuple[tuple[str, ...], ...]:
     return label, own, (*own, *words(f"{record.family} {record.risk}"))
 
 
-def _asked(query: str) -> list[str]:
+def _query_words(query: str) -> list[str]:
     """The words of ``query``, without fillers unless it has no others."""
     said = words(query)
     return [word for word in said if word not in _FILLERS] or list(said)
 
 
-def _match(asked: Iterable[str], known: Iterable[str]) -> bool:
+def _match(query_words: Iterable[str], words: Iterable[str]) -> bool:
     return all(
-        any(word.startswith(part) or _stem(word) == _stem(part) for word in known) for part in asked
+        any(word.startswith(part) or _stem(word) == _stem(part) for word in words)
+        for part in query_words
     )
 
 

@@ -109,7 +109,7 @@ def decode(
         with Image.open(file, formats=_FORMATS) as image:
             _check_size(image.size, subject, pixels)
             _check_pixels(image, scans, pixels)
-            check_cost(_held(image), image.format, len(data), allowed)
+            check_cost(_largest_block(image), image.format, len(data), allowed)
             _tell_transparency_in_eight_bits(image)
             image.load()
             with contextlib.suppress(Exception):  # broken metadata must not cost the image
@@ -300,8 +300,8 @@ def _check_pixels(image: ImageFile.ImageFile, scans: int, most: int) -> None:
     pixels = image.width * image.height
     if pixels * scans > _MAX_SCANS * most:
         raise ValueError(f"{scans} scans in a JPEG")
-    if _held(image) > most:
-        raise ValueError(f"{_held(image)} pixels in a tile")
+    if _largest_block(image) > most:
+        raise ValueError(f"{_largest_block(image)} pixels in a tile")
     if pixels > _MAX_SLOW_PIXELS and any(tile[0] == "bmp_rle" for tile in image.tile):
         raise ValueError(f"{pixels} pixels in a run-length BMP")
 
@@ -311,7 +311,7 @@ def _check_size(size: tuple[int, int], subject: str, pixels: int) -> None:
         raise _too_many_pixels(subject, f"{size[0]:,} x {size[1]:,}", pixels)
 
 
-def _held(image: ImageFile.ImageFile) -> int:
+def _largest_block(image: ImageFile.ImageFile) -> int:
     """Largest block of pixels that the decoder holds: the image, or a tile of a TIFF."""
     tile = 0
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -319,17 +319,17 @@ def _held(image: ImageFile.ImageFile) -> int:
     return max(image.width * image.height, tile)
 
 
-def _too_many_pixels(subject: str, found: str, pixels: int) -> ImageError:
+def _too_many_pixels(subject: str, size_text: str, pixels: int) -> ImageError:
     return ImageError(
         f"{subject} has too many pixels: expected at most {MAX_LENGTH:,} a side and "
-        f"{pixels // 10**6} million in all, got {found}; save a smaller copy."
+        f"{pixels // 10**6} million in all, got {size_text}; save a smaller copy."
     )
 
 
 def _unreadable(subject: str, data: bytes) -> ImageError:
     """The error for bytes without a decoder, by their apparent kind."""
-    found = (kind for kind, start in _KINDS.items() if re.match(start, data[:1024], re.DOTALL))
-    kind = next(found, "bytes of an unknown kind")
+    kinds = (kind for kind, start in _KINDS.items() if re.match(start, data[:1024], re.DOTALL))
+    kind = next(kinds, "bytes of an unknown kind")
     if kind in _EXPECTED:
         return ImageError(
             f"{subject} cannot be decoded: expected a whole image, got a damaged, incomplete or "

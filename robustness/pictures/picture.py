@@ -49,11 +49,11 @@ class Picture:
 
     def at(self, framing: Framing) -> Picture:
         """The version in ``framing``, with this name and label; itself if there is none."""
-        version = next((each for each in self.others if each.framing == framing), self)
+        version = next((version for version in self.others if version.framing == framing), self)
         return replace(version, name=self.name, label=self.label, others=(), own_framings=None)
 
     @classmethod
-    def together(cls, versions: Sequence[Picture], request: tuple[str, int | str]) -> Picture:
+    def from_versions(cls, versions: Sequence[Picture], request: tuple[str, int | str]) -> Picture:
         """The first of ``versions``, which ``request`` gives, with the others beside it."""
         first, *others = versions
         return replace(first, others=tuple(others), own_framings=request if others else None)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from robustness.pictures.fitting import CROP_SHARE
 
-Told = dict[str, float | str]
+PropertyValues = dict[str, float | str]
 """Properties of one image by name; those that are unknown are left out."""
 
 
@@ -53,7 +53,7 @@ _MAKE, _MODEL, _ORIENTATION, _DETAILS, _EXPOSURE, _ISO = 271, 272, 274, 0x8769, 
 _LONGEST = 60  # characters of the name of a camera
 
 
-def measured(data: bytes, size: tuple[int, int], image: Image.Image, fit: str) -> Told:
+def measured(data: bytes, size: tuple[int, int], image: Image.Image, fit: str) -> PropertyValues:
     """The properties of the image in ``data``, whose upright ``size`` is (width, height).
 
     ``image`` is its study image in 8 bits, made by ``fit``; ``data`` must have passed ``decode``.
@@ -68,7 +68,7 @@ def measured(data: bytes, size: tuple[int, int], image: Image.Image, fit: str) -
     }
 
 
-def _of_pixels(pixels: np.ndarray[Any, Any]) -> Told:
+def _of_pixels(pixels: np.ndarray[Any, Any]) -> PropertyValues:
     """Mean and standard deviation of luma in [0, 1]; the others in 8-bit levels.
 
     Sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000), colourfulness that of
@@ -80,7 +80,7 @@ def _of_pixels(pixels: np.ndarray[Any, Any]) -> Told:
     first, second = red - green, (red + green) / 2 - blue
     spread = np.hypot(first.std(), second.std())
     offset = np.hypot(first.mean(), second.mean())
-    told: Told = {
+    told: PropertyValues = {
         "brightness": float(luma.mean()) / 255,
         "contrast": float(luma.std()) / 255,
         "colourfulness": float(spread + 0.3 * offset),
@@ -98,9 +98,9 @@ def _cut_off(width: int, height: int, side: int, fit: str) -> float:
     return 1 - CROP_SHARE**2 * min(width, height) / max(width, height)
 
 
-def _of_file(data: bytes) -> Told:
+def _of_file(data: bytes) -> PropertyValues:
     """What the headers of a JPEG or TIFF say; nothing of other formats or of broken headers."""
-    told: Told = {}
+    told: PropertyValues = {}
     if not data.startswith((b"\xff\xd8\xff", b"II", b"MM")):
         return told
     with contextlib.suppress(Exception):  # broken metadata must not cost the image

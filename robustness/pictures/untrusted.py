@@ -33,7 +33,7 @@ from robustness.pictures.decoder import NEEDS, PIXELS
 from robustness.pictures.decoding import MAX_PIXELS, as_subject
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
-from robustness.pictures.properties import Told
+from robustness.pictures.properties import PropertyValues
 
 DEFAULT_MEMORY = 800 * 10**6
 """Default bytes of ``decode_memory``: keeps a shared server below two gigabytes. Camera images fit;
@@ -73,8 +73,8 @@ def study_image(
 
     Raises as ``measured_image`` does, whose options these are.
     """
-    asked = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": False}
-    return _image(_answer(asked, data, patience), side)
+    request = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": False}
+    return _image(_answer(request, data, patience), side)
 
 
 def measured_image(
@@ -85,15 +85,15 @@ def measured_image(
     side: int = STUDY_SIDE,
     patience: float | None = PATIENCE,
     pixels: int = MAX_PIXELS,
-) -> tuple[NDArray[np.float32], Told]:
+) -> tuple[NDArray[np.float32], PropertyValues]:
     """The study image, and the ``properties`` of the image.
 
     ``patience`` is the longest wait in seconds, None for no limit; ``pixels`` is the most that the
     image may have. Raises ``ImageError`` also for an image that takes too much memory or time or
     crashes its decoder, and ``BusyError`` if there was no time to find out.
     """
-    asked = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": True}
-    answer = _answer(asked, data, patience)
+    request = {"name": name, "fit": fit, "side": side, "pixels": pixels, "properties": True}
+    answer = _answer(request, data, patience)
     return _image(answer, side), json.loads(answer[1 + 3 * side * side :])
 
 
@@ -102,15 +102,15 @@ def _image(answer: bytes, side: int) -> NDArray[np.float32]:
     return from_uint8(pixels.reshape(side, side, 3))
 
 
-def _answer(asked: dict[str, Any], data: bytes, patience: float | None) -> bytes:
+def _answer(request: dict[str, Any], data: bytes, patience: float | None) -> bytes:
     """The reply with the pixels; raises as ``measured_image`` does."""
-    name = asked["name"]
-    check_fit(asked["fit"]), check_side(asked["side"])
+    name = request["name"]
+    check_fit(request["fit"]), check_side(request["side"])
     deadline = None if patience is None else time.monotonic() + patience
     try:
-        answer = _asked(asked, data, SMALL, deadline)
+        answer = _ask_worker(request, data, SMALL, deadline)
         if answer.startswith(NEEDS):
-            answer = _large(asked, data, int(answer.removeprefix(NEEDS)), deadline)
+            answer = _large(request, data, int(answer.removeprefix(NEEDS)), deadline)
     except WorkerLateError as error:
         raise BusyError(
             f"{as_subject(name)} was not decoded within {patience:.0f} s because the server is "
@@ -131,15 +131,15 @@ def _answer(asked: dict[str, Any], data: bytes, patience: float | None) -> bytes
     return answer
 
 
-def _large(asked: dict[str, object], data: bytes, needed: int, deadline: float | None) -> bytes:
+def _large(request: dict[str, object], data: bytes, needed: int, deadline: float | None) -> bytes:
     """The reply for an image that may take ``needed`` bytes; one at a time."""
     total = max(SMALL, memory() - PROCESSES * SMALL)
     granted = min(needed, total)  # its header may exaggerate
     with _only_large_one(deadline):
-        answer = _asked(asked, data, granted, deadline, allowed=None)
+        answer = _ask_worker(request, data, granted, deadline, allowed=None)
     if granted < needed and not answer.startswith(PIXELS):
         raise ImageError(
-            f"{as_subject(str(asked['name']))} needs too much memory to decode: expected at most "
+            f"{as_subject(str(request['name']))} needs too much memory to decode: expected at most "
             f"{total / 1e6:,.0f} MB, got up to {needed / 1e6:,.0f}; save a smaller copy."
         )
     return answer
@@ -172,10 +172,10 @@ def _only_large_one(deadline: float | None) -> Iterator[None]:
         _LARGE.release()
 
 
-def _asked(
-    asked: dict[str, object], data: bytes, memory: int, deadline: float | None, **other: object
+def _ask_worker(
+    request: dict[str, object], data: bytes, memory: int, deadline: float | None, **other: object
 ) -> bytes:
-    head = json.dumps({**asked, "allowed": memory, **other}).encode()
+    head = json.dumps({**request, "allowed": memory, **other}).encode()
     return _WORKERS.ask(head, data, memory=memory, seconds=SECONDS, deadline=deadline)
 
 

@@ -35,7 +35,7 @@ def checked_arguments(make: Callable[Fields, Added]) -> Callable[Fields, Added]:
     """
 
     @wraps(make)
-    def held(*args: Fields.args, **kwargs: Fields.kwargs) -> Added:
+    def wrapper(*args: Fields.args, **kwargs: Fields.kwargs) -> Added:
         called = f"@rb.{make.__name__}"
         if args and callable(args[0]):
             raise PluginError(f"Write {called}() with parentheses.")
@@ -58,7 +58,7 @@ def checked_arguments(make: Callable[Fields, Added]) -> Callable[Fields, Added]:
                 )
         return make(*args, **kwargs)
 
-    return held
+    return wrapper
 
 
 def _kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
@@ -128,20 +128,20 @@ def changing(
     return change
 
 
-def _images(what: str, found: NDArray[Any] | None, shape: tuple[int, ...]) -> Images:
-    """``found`` as images in [0, 1]; raises ``PluginError`` for anything else."""
-    if found is None or found.shape != shape or found.dtype.kind != "f":
+def _images(what: str, result: NDArray[Any] | None, shape: tuple[int, ...]) -> Images:
+    """``result`` as images in [0, 1]; raises ``PluginError`` for anything else."""
+    if result is None or result.shape != shape or result.dtype.kind != "f":
         raise PluginError(
-            f"The {what} returned {_told(found)}: expected floating-point images in [0, 1] of "
-            f"shape {shape}."
+            f"The {what} returned {_array_text(result)}: expected floating-point images in [0, 1] "
+            f"of shape {shape}."
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(result).all():
         raise PluginError(f"The {what} returned values that are not finite numbers.")
-    return np.clip(found, 0, 1).astype(np.float32)
+    return np.clip(result, 0, 1).astype(np.float32)
 
 
-def _told(found: NDArray[Any] | None) -> str:
-    return "None" if found is None else f"{found.dtype} of shape {found.shape}"
+def _array_text(result: NDArray[Any] | None) -> str:
+    return "None" if result is None else f"{result.dtype} of shape {result.shape}"
 
 
 def comparing(
@@ -159,7 +159,8 @@ def comparing(
         expected = (len(perturbed),)
         if found is None or found.shape != expected or found.dtype.kind not in "fiub":
             raise PluginError(
-                f"The {what} returned {_told(found)}: expected {len(perturbed)} numbers, one a row."
+                f"The {what} returned {_array_text(found)}: expected {len(perturbed)} numbers, "
+                "one a row."
             )
         return found.astype(np.float64)
 
@@ -177,7 +178,7 @@ def mending(name: str, function: Callable[..., Any]) -> Callable[[Levels], Level
         found = _called(what, function, shown)
         if found is None or found.shape != image.shape or found.dtype != np.uint8:
             raise PluginError(
-                f"The {what} returned {_told(found)}: expected uint8 of shape {image.shape}."
+                f"The {what} returned {_array_text(found)}: expected uint8 of shape {image.shape}."
             )
         return found
 
@@ -196,7 +197,7 @@ def moving(name: str, function: Callable[..., Any]) -> Callable[[Task, State], I
         numbers = found.shape == state.images.shape and found.dtype.kind in "fiu"
         if not numbers or not np.isfinite(found).all():
             raise PluginError(
-                f"The {what} returned {_told(found)}: expected finite images of shape "
+                f"The {what} returned {_array_text(found)}: expected finite images of shape "
                 f"{state.images.shape}, or None."
             )
         return found.astype(np.float32)

@@ -89,35 +89,38 @@ def add(file: Path) -> list[Path]:
     return files
 
 
-def _add(name: str, told: _Described, folder: Path) -> list[Path]:
-    kinds = (told.overlays, told.composition, told.transform)
+def _add(name: str, description: _Described, folder: Path) -> list[Path]:
+    kinds = (description.overlays, description.composition, description.transform)
     if sum(kind is not None for kind in kinds) != 1:
         raise PluginError(f"[{name}] expects one of overlays, composition and transform.")
     files: list[Path] = []
-    stage, random = Stage.SCENE, told.random
+    stage, random = Stage.SCENE, description.random
     function: Callable[..., Images]
-    if told.overlays is not None:
-        files = _listed(name, folder / told.overlays)
-        function, stage = partial(_overlaid, files, told.opacity, told.scale), Stage.OPTICS
-    elif told.composition is not None:
-        if not told.composition:
+    if description.overlays is not None:
+        files = _listed(name, folder / description.overlays)
+        function, stage = (
+            partial(_overlaid, files, description.opacity, description.scale),
+            Stage.OPTICS,
+        )
+    elif description.composition is not None:
+        if not description.composition:
             raise PluginError(f"[{name}] expects at least one perturbation in composition.")
-        steps = ordered(told.composition)  # an unknown name is refused here
+        steps = ordered(description.composition)  # an unknown name is refused here
         random = any(record.random for record, _ in steps)
-        function = partial(_composed, told.composition)
+        function = partial(_composed, description.composition)
     else:
-        function = _transforming(name, told)
+        function = _transforming(name, description)
     function.__name__, function.__module__ = name, str(folder)
-    source = told.transform or "described by the plugin's file"
+    source = description.transform or "described by the plugin's file"
     add_it = perturbation(
-        told.label,
+        description.label,
         name=name,
-        family=told.family,
-        search=told.search,
+        family=description.family,
+        search=description.search,
         stage=stage,
         source=source,
         random=random,
-        monotone=told.overlays is not None,
+        monotone=description.overlays is not None,
     )
     add_it(function)
     return files
@@ -208,43 +211,43 @@ def _composed(
     return images
 
 
-def _transforming(name: str, told: _Described) -> Callable[..., Images]:
-    where, _, what = (told.transform or "").rpartition(".")
+def _transforming(name: str, description: _Described) -> Callable[..., Images]:
+    where, _, what = (description.transform or "").rpartition(".")
     if where.partition(".")[0] not in _PACKAGES:
         raise PluginError(
-            f"[{name}] expects a transform of {' or '.join(_PACKAGES)}, got {told.transform}. "
-            "Write a Python plugin for anything else."
+            f"[{name}] expects a transform of {' or '.join(_PACKAGES)}, got "
+            f"{description.transform}. Write a Python plugin for anything else."
         )
     try:
         maker = getattr(importlib.import_module(where), what)
     except (ImportError, AttributeError, ValueError) as error:
         raise PluginError(
-            f"[{name}] names {told.transform}, which cannot be imported ({error}). Install its "
-            "package."
+            f"[{name}] names {description.transform}, which cannot be imported ({error}). "
+            "Install its package."
         ) from error
     if not isinstance(maker, type) or maker.__module__.partition(".")[0] not in _PACKAGES:
-        raise PluginError(f"[{name}] expects a class of transforms, got {told.transform}.")
-    _between(told.begin, told.end, 0.5)
-    if not told.argument:
+        raise PluginError(f"[{name}] expects a class of transforms, got {description.transform}.")
+    _between(description.begin, description.end, 0.5)
+    if not description.argument:
         raise PluginError(f"[{name}] expects argument, the name of the one that grows.")
 
     def changed(images: Images, strength: float, rng: np.random.Generator) -> Images:
-        value = _between(told.begin, told.end, strength)
-        seed = int(rng.integers(2**31)) if told.random else 0
+        value = _between(description.begin, description.end, strength)
+        seed = int(rng.integers(2**31)) if description.random else 0
         takes = inspect.signature(maker).parameters
         seeded = {"seed": seed} if "seed" in takes else {}
-        made = maker(**{**seeded, **told.arguments, told.argument: value})
-        return (_through(made, to_uint8(images[0]), seed)[None] / 255).astype(np.float32)
+        transform = maker(**{**seeded, **description.arguments, description.argument: value})
+        return (_through(transform, to_uint8(images[0]), seed)[None] / 255).astype(np.float32)
 
     return changed
 
 
-def _through(made: Any, image: NDArray[np.uint8], seed: int) -> NDArray[Any]:
+def _through(transform: Any, image: NDArray[np.uint8], seed: int) -> NDArray[Any]:
     """``image`` after a transform of albumentations or of nrtk (also those of its kind)."""
-    if hasattr(made, "set_random_seed"):  # albumentations
-        made.set_random_seed(seed)
-        return np.asarray(made(image=image)["image"])
-    found = made(image=image)
+    if hasattr(transform, "set_random_seed"):  # albumentations
+        transform.set_random_seed(seed)
+        return np.asarray(transform(image=image)["image"])
+    found = transform(image=image)
     return np.asarray(found[0] if isinstance(found, tuple) else found)
 
 

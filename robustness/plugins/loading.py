@@ -52,7 +52,7 @@ def load() -> None:
             named = _named()
             for text in [text for text in _LOADED if text not in named]:
                 forget(_LOADED.pop(text))
-                _drop(_module(text), kept=())
+                _drop(_module(text), retained=())
             for text in named:
                 if text not in _LOADED:
                     _LOADED[text] = load_one(text)
@@ -100,7 +100,7 @@ def load_one(text: str) -> str:
         note(Plugin(name, digest(files), shared=True), module)
     except BaseException as error:
         forget(name)
-        _drop(_module(text), kept=before)
+        _drop(_module(text), retained=before)
         if isinstance(error, RobustnessError):
             raise PluginError(f"The plugin {name} cannot be loaded: {error}") from error
         if isinstance(error, Exception | SystemExit):
@@ -129,10 +129,10 @@ def _module(text: str) -> str:
     return text.partition(":")[0]
 
 
-def _drop(module: str, kept: Collection[str]) -> None:
-    """Make Python import ``module`` anew when it is next named, unless it is in ``kept``."""
+def _drop(module: str, retained: Collection[str]) -> None:
+    """Make Python import ``module`` anew when it is next named, unless it is in ``retained``."""
     for known in [n for n in sys.modules if n == module or n.startswith(f"{module}.")]:
-        if known not in kept:
+        if known not in retained:
             del sys.modules[known]
 
 

@@ -162,5 +162,5 @@ _add(
 ANSWERED_ORIGINALS = 0.95
 """Share of the originals that the confidence below which ``abstain`` gives no prediction keeps."""
 
-APART = 32
+ADAPTATION_IMAGES = 32
 """Images that ``batch_norm`` adapts to; they are not measured."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError
-from robustness.base.validation import StrictRecord, kept_json
+from robustness.base.validation import StrictRecord, read_json
 from robustness.runs.kept_figures import version
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.store import load
@@ -46,7 +46,7 @@ class _KeptHeadline(StrictRecord):
 
 def kept(folder: Path, manifest: Manifest) -> Headline | None:
     """What ``keep`` wrote for this very run; None where it did not yet."""
-    told = kept_json(_KeptHeadline, folder / FILE)
+    told = read_json(_KeptHeadline, folder / FILE)
     if told is None or told.of != _digest(manifest):
         return None
     try:

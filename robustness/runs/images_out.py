@@ -103,7 +103,7 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
     labels: Sequence[int | None] = next(iter(plan.labels.values()))
     if made := ready.batch:
         for position, picture, frames, seen in zip(
-            ready.positions, made.pictures, made.frames, made.seen, strict=True
+            ready.positions, made.pictures, made.frames, made.scores, strict=True
         ):
             scores: list[Mapping[str, float | None]] = [{}, *_scores(seen)]
             for condition, image, own in zip(

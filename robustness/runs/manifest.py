@@ -15,7 +15,7 @@ from pydantic import Field
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.validation import CONFIG, checked_json, made_by
+from robustness.base.validation import CONFIG, checked_json, parsed_by
 from robustness.datasets import LABELLINGS
 from robustness.evaluation.spec import RunSpec
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -105,7 +105,7 @@ class Manifest:
 
     id: Text
     created: Word
-    spec: Annotated[RunSpec, made_by(RunSpec.from_dict)]
+    spec: Annotated[RunSpec, parsed_by(RunSpec.from_dict)]
     dataset: Asked
     batch: Annotated[int, Field(ge=1)]
     engine: Word

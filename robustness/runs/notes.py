@@ -16,7 +16,7 @@ from pydantic import AfterValidator, FiniteFloat
 from robustness.base.disk import alone, write_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import visible
-from robustness.base.validation import StrictRecord, kept_json
+from robustness.base.validation import StrictRecord, read_json
 from robustness.runs import convert_0_13
 
 FILE = "notes.json"
@@ -77,7 +77,7 @@ class Notes(StrictRecord):
 def read(folder: Path) -> Notes:
     """What the file in ``folder`` says, or those that version 0.13 wrote."""
     if (folder / FILE).exists():
-        return kept_json(Notes, folder / FILE) or Notes()
+        return read_json(Notes, folder / FILE) or Notes()
     return Notes(**convert_0_13.notes(folder))
 
 

@@ -10,7 +10,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
 from robustness.evaluation.spec import RunSpec
-from robustness.remedies.on_prediction import APART
+from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import racing
 from robustness.runs.engines import Job, default_batch
 from robustness.runs.manifest import Asked, Classes
@@ -88,7 +88,7 @@ def plan(
         sample=sample,
         pictures=len(dataset),
         digest=dataset.digest,
-        apart=tuple(entry.name for entry in dataset.apart),
+        apart=tuple(entry.name for entry in dataset.holdout),
         unlabelled=unlabelled,
     )
     batch = batch or default_batch(spec)
@@ -110,12 +110,13 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
 
 def _set_apart(dataset: Dataset, spec: RunSpec) -> None:
     """Set the images apart that ``batch_norm`` adapts to, unless most would be."""
-    if len(dataset) < 2 * APART:
+    if len(dataset) < 2 * ADAPTATION_IMAGES:
         raise ParameterError(
-            f"batch_norm adapts to {APART} of the images, which are not measured: expected at "
-            f"least {2 * APART} images, got {len(dataset)}. Give more, or leave the remedy out."
+            f"batch_norm adapts to {ADAPTATION_IMAGES} of the images, which are not measured: "
+            f"expected at least {2 * ADAPTATION_IMAGES} images, got {len(dataset)}. Give more, or "
+            "leave the remedy out."
         )
-    dataset.set_apart(APART, spec.seed)
+    dataset.hold_out(ADAPTATION_IMAGES, spec.seed)
 
 
 def _check_stored(dataset: Dataset, spec: RunSpec) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from robustness.base.own_process import Identity
 from robustness.base.pace import Pace, Unit
-from robustness.base.validation import kept_json
+from robustness.base.validation import read_json
 
 FILE = "progress.json"
 
@@ -78,7 +78,7 @@ class Teller:
 def seen(folder: Path) -> Seen | None:
     """How far the run in ``folder`` is; None unless a process works on it now."""
     file = folder / FILE
-    found = kept_json(Seen, file)
+    found = read_json(Seen, file)
     if found is None:
         return None
     try:

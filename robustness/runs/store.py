@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from robustness.base.errors import HeldError, RunError
+from robustness.base.errors import RunError, RunLockedError
 from robustness.base.text import counted, visible
 from robustness.models import imported_labels
 from robustness.runs import manifest as manifests
@@ -175,8 +175,8 @@ def delete(folder: Path) -> None:
 def locked(folder: Path, patience: float = 0.0) -> FileLock:
     """Holds the run in ``folder`` alone.
 
-    Raises ``HeldError`` where somebody else still does after ``patience`` seconds, ``RunError``
-    where the folder is deleted or moved before.
+    Raises ``RunLockedError`` where somebody else still does after ``patience`` seconds,
+    ``RunError`` where the folder is deleted or moved before.
     """
     path = folder / ".lock"
     lock = FileLock(path)
@@ -193,7 +193,7 @@ def locked(folder: Path, patience: float = 0.0) -> FileLock:
             f"The run {folder.name} was deleted meanwhile: bring it back from the bin first."
         ) from error
     except Timeout as error:
-        raise HeldError(
+        raise RunLockedError(
             f"The run {folder.name} is being written by another process: wait for it to end."
         ) from error
     return lock

@@ -27,7 +27,7 @@ from robustness.ui.session.boundary import boundary
 from robustness.ui.work.long_work import Work
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
-BESIDE = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
+SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
 """Endings of what may be uploaded along with a model."""
 
 _FOUND, _GIVEN, _DONE = "model proposed", "model answers", "model added"
@@ -101,7 +101,7 @@ def show() -> None:
         on_click=_ask,
         args=(work, {}),
     )
-    if source.key and work.asked:
+    if source.key and work.requested:
         with boundary():
             _inspect(source, images, work)
     if source.key:
@@ -129,7 +129,7 @@ def _source() -> _Source:
         return _Source(path, trusted)
     files = st.file_uploader(
         "Model file, with its weights and metadata if they are separate",
-        type=[*ENDINGS, *BESIDE, ".zip"],
+        type=[*ENDINGS, *SIDECAR_ENDINGS, ".zip"],
         accept_multiple_files=True,
         key="add_upload",
         help=f"Up to {st.get_option('server.maxUploadSize')} MB per file; for larger ones, give a "
@@ -138,8 +138,8 @@ def _source() -> _Source:
     return _Source(files=tuple(files or ()))
 
 
-def _ask(work: Work, given: Mapping[str, Any]) -> None:
-    st.session_state[_GIVEN] = given
+def _ask(work: Work, values: Mapping[str, Any]) -> None:
+    st.session_state[_GIVEN] = values
     st.session_state.pop(_FOUND, None)
     work.ask()
 
@@ -180,9 +180,9 @@ def _check_runs_nothing(path: Path, source: _Source) -> None:
             )
 
 
-def _review(source: _Source, found: Proposal, work: Work) -> None:
-    model_proposal.show(found)
-    answers = model_proposal.questions(found)
+def _review(source: _Source, proposal: Proposal, work: Work) -> None:
+    model_proposal.show(proposal)
+    answers = model_proposal.questions(proposal)
     given = {**st.session_state.get(_GIVEN, {}), **answers}
     st.button(
         "Inspect again with these values",
@@ -191,9 +191,9 @@ def _review(source: _Source, found: Proposal, work: Work) -> None:
         on_click=_ask,
         args=(work, given),
     )
-    if found.missing:
+    if proposal.missing:
         return
-    name = st.text_input("Name", value=found.name, key=f"add_name {source.key}")
+    name = st.text_input("Name", value=proposal.name, key=f"add_name {source.key}")
     if st.button(
         f"Add {name}",
         key="add_model",
@@ -202,14 +202,14 @@ def _review(source: _Source, found: Proposal, work: Work) -> None:
         disabled=bool(answers),
     ):
         with boundary():
-            _add(source, model_proposal.renamed(found, name.strip()))
+            _add(source, model_proposal.renamed(proposal, name.strip()))
 
 
-def _add(source: _Source, found: Proposal) -> None:
-    access.require(Action.CHANGE_MODELS, thing=found.name)
+def _add(source: _Source, proposal: Proposal) -> None:
+    access.require(Action.CHANGE_MODELS, thing=proposal.name)
     with source.at() as (path, uploaded), package.opened(path) as (_, unpacked):
-        file = found.write(unpacked or uploaded)
-    st.session_state[_DONE] = f"{found.name} is added; {file.name} describes it."
+        file = proposal.write(unpacked or uploaded)
+    st.session_state[_DONE] = f"{proposal.name} is added; {file.name} describes it."
     for key in (_FOUND, _GIVEN):
         st.session_state.pop(key, None)
     st.rerun()

@@ -27,9 +27,9 @@ from robustness.report import answers
 from robustness.report.answers.sweep import clause, coarsest, with_seeds
 from robustness.ui.frame.page import fragment
 from robustness.ui.live import remedy_panel
-from robustness.ui.live.request import LiveRequest, behind
+from robustness.ui.live.request import LiveRequest, remedied_text
 from robustness.ui.session.inputs import listed, live_slider
-from robustness.ui.session.kept import work_key
+from robustness.ui.session.result_cache import work_key
 from robustness.ui.shown import results
 from robustness.ui.work import memo
 from robustness.ui.work.long_work import Measuring
@@ -82,17 +82,17 @@ def show(
     perturbation: str,
     names: Sequence[str],
     seed: int,
-    found: Sequence[Measurement | Break],
+    events: Sequence[Measurement | Break],
     truth: str | None,
     remedied: tuple[str, Sequence[Measurement | Break]] = ("", ()),
 ) -> None:
     """Draw the result for one perturbation: sentence, table, curves, the image at a strength.
 
-    ``truth`` is the true class with which ``found`` is labelled. ``remedied`` are a remedy and the
+    ``truth`` is the true class with which ``events`` is labelled. ``remedied`` are a remedy and the
     sweep with it.
     """
-    rows = [event for event in found if isinstance(event, Measurement)]
-    breaks = _breaks(found)
+    rows = [event for event in events if isinstance(event, Measurement)]
+    breaks = _breaks(events)
     told = answers.told(answers.SWEEP, breaks, visible(picture.name))
     first, rest, basis = (sentence for _, sentence in told)
     st.html(results.headline(f"{first} {rest}"))
@@ -188,9 +188,9 @@ def _at_one_strength(
     asked = LiveRequest(picture, condition, tuple(names), seed, truth, remedy)
     third = remedy_panel.pair(asked, altered)
     results.show_pictures(picture, altered.image, what, altered.scores, remedied=third)
-    after = remedy_panel.told(asked, altered, {row.model: row for row in rows})
+    after = remedy_panel.remedy_effect(asked, altered, {row.model: row for row in rows})
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
-        slot.html(results.card(labelled(row, truth), behind=behind(row.model, after)))
+        slot.html(results.card(labelled(row, truth), remedied=remedied_text(row.model, after)))
 
 
 def moved(before: Sequence[Break], after: Sequence[Break]) -> str:
@@ -215,8 +215,8 @@ def moved(before: Sequence[Break], after: Sequence[Break]) -> str:
     return "; ".join(named) + "."
 
 
-def _breaks(found: Sequence[Measurement | Break]) -> tuple[Break, ...]:
-    return tuple(event for event in found if isinstance(event, Break))
+def _breaks(events: Sequence[Measurement | Break]) -> tuple[Break, ...]:
+    return tuple(event for event in events if isinstance(event, Break))
 
 
 def _are(count: int, of: str = "") -> str:

@@ -33,7 +33,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 }
 
 
-_SHOWN_DIGITS = 12
+_DIGITS = 12
 
 
 def show(states: Mapping[str, models.WeightsState]) -> None:
@@ -105,7 +105,7 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
 
 def _short_digest(record: models.ModelRecord) -> str:
     algorithm, _, digits = models.digest(record).partition(":")
-    return f"{algorithm}:{digits[:_SHOWN_DIGITS]}…"
+    return f"{algorithm}:{digits[:_DIGITS]}…"
 
 
 def _remove_button(record: models.ModelRecord) -> None:

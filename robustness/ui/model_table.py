@@ -15,7 +15,7 @@ from robustness.models.selfcheck import Answer, SelfCheck, self_checks
 from robustness.models.weights.ready import parameters_text, state_text
 from robustness.report import method_tables, methods
 from robustness.ui import add_model, model_cards
-from robustness.ui.session.kept import KEPT
+from robustness.ui.session.result_cache import RESULT_CACHE
 from robustness.ui.shown import results
 from robustness.ui.work.long_work import Work
 
@@ -137,11 +137,11 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
         disabled=not ready,
         on_click=work.ask,
     )
-    if work.asked:
-        for check in work.shown(self_checks(ready), len(ready)):
-            KEPT.put(keys[check.model], [check])
+    if work.requested:
+        for check in work.with_progress(self_checks(ready), len(ready)):
+            RESULT_CACHE.put(keys[check.model], [check])
     work.is_cancelled()
-    found = {name: kept[0] for name, key in keys.items() if (kept := KEPT.get(key))}
+    found = {name: kept[0] for name, key in keys.items() if (kept := RESULT_CACHE.get(key))}
     if found:
         rows = [row for check in found.values() for row in _rows(check)]
         st.html(results.html_table(_HEAD, rows))

@@ -21,7 +21,7 @@ from robustness.ui.server import figures
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.session import access
-from robustness.ui.session.kept import KEPT
+from robustness.ui.session.result_cache import RESULT_CACHE
 from robustness.ui.shown import results
 
 LOOK_SECONDS = 5.0
@@ -48,9 +48,9 @@ def show() -> None:
 def _live() -> None:
     """The figures that refresh."""
     access.require(Action.OPERATE)
-    found = {figure.name: figure for figure in figures.all_figures()}
-    st.html(results.headline(_headline(found)))
-    st.html(_tiles(found))
+    values = {figure.name: figure for figure in figures.all_figures()}
+    st.html(results.headline(_headline(values)))
+    st.html(_tiles(values))
     _updates()
     _models()
     _errors()
@@ -59,24 +59,24 @@ def _live() -> None:
         st.code(figures.text(), language=None)
 
 
-def _value(found: Mapping[str, Metric], name: str) -> float:
+def _value(values: Mapping[str, Metric], name: str) -> float:
     """The only value of the figure ``name``; 0 if there is none."""
-    figure = found.get(f"{figures.PREFIX}{name}")
+    figure = values.get(f"{figures.PREFIX}{name}")
     return float(figure.samples[0].value) if figure else 0.0
 
 
-def _headline(found: Mapping[str, Metric]) -> str:
+def _headline(values: Mapping[str, Metric]) -> str:
     errors = sum(FAULTS.counts().values())
-    pages = counted(int(_value(found, "sessions")), "page")
-    up = duration(_value(found, "up_seconds"))
+    pages = counted(int(_value(values, "sessions")), "page")
+    up = duration(_value(values, "up_seconds"))
     said = counted(errors, "unexpected error") if errors else "no unexpected error"
     return f"Up for {up} with {pages} open, and {said}."
 
 
-def _tiles(found: Mapping[str, Metric]) -> Html:
+def _tiles(values: Mapping[str, Metric]) -> Html:
     updates = UPDATES.spreads().values()
     slow = max((spread.quantile(0.95) or 0.0 for spread in updates), default=None)
-    value = partial(_value, found)
+    value = partial(_value, values)
     tiles = (
         ("Memory of the server", in_bytes(value("memory_bytes")), "in physical memory"),
         (
@@ -157,7 +157,7 @@ def _cleared() -> None:
     if access.refused(Action.CLEAR_CACHES):
         return
     access.require(Action.CLEAR_CACHES)
-    KEPT.clear()
+    RESULT_CACHE.clear()
     LOADED.release()
     st.cache_data.clear()
     st.cache_resource.clear()

@@ -29,7 +29,7 @@ from robustness.statistics.scorecard import summarise
 from robustness.ui.browser.components import first_strength
 from robustness.ui.browser.html import Html, html
 from robustness.ui.session.inputs import one_of, slider, strengths
-from robustness.ui.session.kept import work_key
+from robustness.ui.session.result_cache import work_key
 from robustness.ui.shown import results, stages
 from robustness.ui.work.long_work import Measuring
 

@@ -83,7 +83,11 @@ def test_the_smallest_epsilon_succeeds_and_a_little_less_was_seen_to_fail(
     own = small(little[0].image[None]).probabilities.argmax()
     found = smallest(little[0], small, spec)
     assert found.epsilon is not None
-    assert found.kept < found.epsilon <= max(found.kept * (1 + TOLERANCE), FIRST_GUESS / 16)
+    assert (
+        found.failing_epsilon
+        < found.epsilon
+        <= max(found.failing_epsilon * (1 + TOLERANCE), FIRST_GUESS / 16)
+    )
     assert {"linf": found.linf, "l2": found.l2}[found.norm] <= found.epsilon + 1e-7
     top1 = small(found.picture[None]).probabilities.argmax()
     assert top1 == spec.target if spec.target is not None else top1 != own

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
-from robustness.base.validation import StrictTable, checked, expected, made_by
+from robustness.base.validation import StrictTable, checked, expected, parsed_by
 
 
 class Part(StrictTable):
@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said_in_one_sentence(values: Any, said: str) -> None:
 
 
 class Painted(StrictTable):
-    colours: list[Annotated[str, made_by(Registry("colour").__getitem__)]]
+    colours: list[Annotated[str, parsed_by(Registry("colour").__getitem__)]]
 
 
 def test_what_a_registry_says_keeps_its_place() -> None:

@@ -107,7 +107,7 @@ def names(query: str) -> list[str]:
 
 def matches(record: Perturbation, query: str) -> bool:
     """Whether ``record`` alone has every word of ``query``."""
-    return search._match(search._asked(query), search._said(record)[-1])
+    return search._match(search._query_words(query), search._said(record)[-1])
 
 
 @pytest.mark.parametrize("words", WORDS)

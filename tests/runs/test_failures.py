@@ -27,7 +27,7 @@ from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.row_schema import SCHEMA
-from robustness.pictures.properties import Told
+from robustness.pictures.properties import PropertyValues
 from robustness.report.content import Chart
 from robustness.report.results import run_reasons
 from robustness.report.results.run_failures import property_title
@@ -45,7 +45,7 @@ IMAGES = 48
 
 def write_properties(folder: Path, number: int, brightness: Mapping[int, float]) -> None:
     """The properties of some images by their position, as a run writes those of a chunk."""
-    told: list[tuple[int, Told]] = [
+    told: list[tuple[int, PropertyValues]] = [
         (at, {"brightness": value, "camera": "A"}) for at, value in brightness.items()
     ]
     properties.write(folder, [Chunk(number, SCHEMA.empty_table(), 0, (), tuple(told))])

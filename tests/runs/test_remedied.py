@@ -15,7 +15,7 @@ from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.spec import RunSpec
 from robustness.remedies import parse_all
-from robustness.remedies.on_prediction import APART
+from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import remedied
 from robustness.runs.remedied import remedy_figures
 from tests.support.made_datasets import flat_folder, labelled_folder
@@ -119,7 +119,7 @@ class Shifted:
     ask: Callable[[Floats], Floats]
 
     def statistics(self, sets: Iterable[Floats]) -> list[Floats]:
-        return [np.asarray(images[:APART].mean((0, 1, 2))) for images in sets]
+        return [np.asarray(images[:ADAPTATION_IMAGES].mean((0, 1, 2))) for images in sets]
 
     def probabilities(self, images: Floats, statistics: Floats) -> Floats:
         return self.ask(np.clip(images - statistics + 0.5, 0, 1))
@@ -135,13 +135,13 @@ def test_batch_norm_adapts_to_images_apart_from_those_it_is_measured_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StandIn, "adaptable", property(adaptable), raising=False)
-    photos = flat_folder(tmp_path / "photos", 2 * APART)
+    photos = flat_folder(tmp_path / "photos", 2 * ADAPTATION_IMAGES)
     asked = replace(ASKED, remedies=parse_all("median,batch_norm,median+batch_norm"))
     run = performed(photos, tmp_path / "a", asked)
     apart = set(run.manifest.dataset.apart)
     measured = set(run.table(["image"])["image"].to_pylist())
-    assert len(apart) == APART
-    assert len(measured) == APART
+    assert len(apart) == ADAPTATION_IMAGES
+    assert len(measured) == ADAPTATION_IMAGES
     assert not apart & measured
     for row in run.table(["model", "remedies"]).to_pylist():
         names = [each["remedy"] for each in row["remedies"]]
@@ -153,5 +153,5 @@ def test_batch_norm_adapts_to_images_apart_from_those_it_is_measured_on(
     assert ("median", "SqueezeNet") in tried
     assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
     assert any("images apart" in str(s.printed) for s in report.of_run(run, cases=False).sections)
-    with pytest.raises(ParameterError, match=f"at least {2 * APART} images"):
-        runs.plan(str(photos), asked, limit=2 * APART - 1)
+    with pytest.raises(ParameterError, match=f"at least {2 * ADAPTATION_IMAGES} images"):
+        runs.plan(str(photos), asked, limit=2 * ADAPTATION_IMAGES - 1)

@@ -26,8 +26,8 @@ from robustness.pictures.picture import Picture
 from robustness.report.answers.one_image import attacked
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
-from robustness.ui.session import kept
-from robustness.ui.session.kept import Kept
+from robustness.ui.session import result_cache
+from robustness.ui.session.result_cache import ResultCache
 from robustness.ui.shown import attention
 from robustness.ui.work import long_work as work
 from tests.support.pages import PATIENCE, completed, headline, html, maps, pictures, run, sample
@@ -44,17 +44,17 @@ def opened(**query: str) -> AppTest:
 
 
 @pytest.fixture(scope="module")
-def apart() -> Kept:
+def apart() -> ResultCache:
     """Keeps what is found with few draws, which is not what other pages would find."""
-    return Kept(kept.LIMIT)
+    return ResultCache(result_cache.LIMIT)
 
 
 @pytest.fixture
-def few_draws(apart: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+def few_draws(apart: ResultCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise is tried four times: for tests that are not about it."""
     monkeypatch.setattr("robustness.attacks.attack_image.DRAWS", 4)
-    for module in (kept, work, attention):
-        monkeypatch.setattr(module, "KEPT", apart)
+    for module in (result_cache, work, attention):
+        monkeypatch.setattr(module, "RESULT_CACHE", apart)
 
 
 def captions(app: AppTest) -> str:
@@ -215,7 +215,7 @@ def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original
 
 def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
     few_draws: None,
-    apart: Kept,
+    apart: ResultCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(attention, "QUIET_SECONDS", 0)

@@ -18,7 +18,7 @@ from robustness.report.results import run_cases
 from robustness.runs import Run
 from robustness.ui import scorecard
 from robustness.ui.browser.html import html
-from robustness.ui.live.request import LiveRequest, shown
+from robustness.ui.live.request import LiveRequest, answer_cards
 from robustness.ui.runs import listing
 from robustness.ui.shown import results
 from tests.support.made_up_saved_runs import measurement
@@ -72,9 +72,9 @@ def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
     asked = LiveRequest(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
-    assert_escaped(shown(asked, {"SqueezeNet": row}).verdicts, 3)
+    assert_escaped(answer_cards(asked, {"SqueezeNet": row}).verdicts, 3)
     failed = RobustnessError(HOSTILE)
-    assert_escaped(shown(asked, {"SqueezeNet": failed}).cards[0], 2)
+    assert_escaped(answer_cards(asked, {"SqueezeNet": failed}).cards[0], 2)
     assert_escaped(scorecard._answers(FOG, [row]), 2)
 
 

@@ -15,7 +15,7 @@ from robustness.ui.server.faults import Faults
 from robustness.ui.server.guard import Guard
 from robustness.ui.server.latency import Latency
 from robustness.ui.session import access
-from robustness.ui.session.kept import KEPT
+from robustness.ui.session.result_cache import RESULT_CACHE
 from tests.support.pages import html, run
 from tests.support.places import ROOT
 
@@ -175,11 +175,11 @@ def test_the_page_says_how_the_server_does(folder: Path, fresh: tuple[Latency, F
     assert "Camera frame" in html(app)
     assert "secret" not in html(app)
     before = values()["robustness_results_bytes"]
-    KEPT.put("of a test", [bytes(1000)])
+    RESULT_CACHE.put("of a test", [bytes(1000)])
     assert values()["robustness_results_bytes"] >= before + 1000
     app.button(key="clear caches").click().run()
     assert not app.exception
-    assert KEPT.get("of a test") is None
+    assert RESULT_CACHE.get("of a test") is None
     assert '"action": "clear_caches"' in (folder / ".audit.jsonl").read_text()
     assert "robustness_errors_total" in app.code[0].value
 

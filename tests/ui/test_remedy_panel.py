@@ -85,7 +85,7 @@ def test_every_remedy_is_offered_with_its_prediction_and_correct_ones_come_first
     cards = offered["cards"]
     assert offered["chosen"] == "median"
     assert {card["id"] for card in cards} == {
-        chain.id for chain in remedy_panel.offered(together=False)
+        chain.id for chain in remedy_panel.offered(several=False)
     }
     good = [card["lines"][0]["tone"] in ("correct", "unchanged") for card in cards]
     assert good == sorted(good, reverse=True)

@@ -23,7 +23,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_path
 from robustness.report.content import Cases, Titled
-from robustness.ui.live.request import LiveRequest, shown
+from robustness.ui.live.request import LiveRequest, answer_cards
 from robustness.ui.shown import results
 from tests.report.test_attack import ATTACK, outcome
 from tests.support import pages
@@ -87,7 +87,7 @@ def cards() -> dict[str, str]:
 
 def live_lines() -> dict[str, str]:
     asked = LiveRequest(PICTURE, FLIP, tuple(CASES), 3)
-    lines = shown(asked, {made.model: made for made in ROWS}).verdicts
+    lines = answer_cards(asked, {made.model: made for made in ROWS}).verdicts
     return by_model(re.findall("<li>.*?</li>", lines, re.DOTALL))
 
 

@@ -52,7 +52,9 @@ def test_the_time_left_is_that_of_the_steps_that_were_worked_on(
     clock: Clock, said: list[tuple[float, str]]
 ) -> None:
     steps = worked(clock, [0] * 8 + [9] * 34)
-    assert len(list(Work("Work", "any").shown(steps, 34, effort=lambda took: took > 0))) == 42
+    assert (
+        len(list(Work("Work", "any").with_progress(steps, 34, effort=lambda took: took > 0))) == 42
+    )
     texts = [text for _, text in said]
     assert not any("left" in text for text in texts[: 8 + 3]), "too few to tell"
     assert texts[8 + 3] == "Work: 12 of 34, 4 min 30 s left"

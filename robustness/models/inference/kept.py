@@ -22,7 +22,7 @@ from typing import Any
 
 from robustness.base import settings
 from robustness.base.disk import TEMPORARY, alone, put_whole, write_whole
-from robustness.base.validation import kept_json
+from robustness.base.validation import read_json
 from robustness.models.in_tensorflow.conversion import RefusalError, convert
 from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
@@ -254,7 +254,7 @@ def _fits(model: Any, side: int, classes: int, stages: int) -> bool:
 
 
 def _read_record(file: Path) -> Conversion | None:
-    return kept_json(Conversion, file, _LARGEST_RECORD)
+    return read_json(Conversion, file, _LARGEST_RECORD)
 
 
 def _write_record(file: Path, kept: Conversion) -> None:

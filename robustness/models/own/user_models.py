@@ -276,7 +276,7 @@ class Description(Calls):
 
 
 REQUIRED = ("path", "labels", "input_size", "normalisation")
-OPTIONAL = tuple(key for key in Description.known() if key not in REQUIRED)
+OPTIONAL = tuple(key for key in Description.key_names() if key not in REQUIRED)
 
 
 def _record(file: Path, name: str, values: Any) -> ModelRecord:

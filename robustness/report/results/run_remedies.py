@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robustness.charts.tables import Column, Entry, Table, in_points
 from robustness.evaluation.condition import short
 from robustness.remedies import parse
-from robustness.remedies.on_prediction import APART
+from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.report.content import Block, Section, Text, Titled
 from robustness.report.wording import listed, model
 from robustness.runs.remedied import RemedyFigures
@@ -22,8 +22,8 @@ _RULE = (
     "Under attack each remedy is attacked through itself as well, and the worse prediction counts."
 )
 _APART = (
-    f"Batch normalisation was adapted to {APART} images apart, under each condition. A single "
-    "image is too few to adapt to."
+    f"Batch normalisation was adapted to {ADAPTATION_IMAGES} images apart, under each condition. "
+    "A single image is too few to adapt to."
 )
 _NAMED = 3
 """Conditions that a sentence names."""

@@ -29,7 +29,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
-from robustness.pictures.properties import Told
+from robustness.pictures.properties import PropertyValues
 from robustness.pictures.untrusted import measured_image, study_image
 
 FRAMES_AT_ONCE = 176
@@ -83,7 +83,7 @@ class Chunk:
     table: pa.Table
     images: int
     unreadable: tuple[tuple[str, str], ...]
-    properties: tuple[tuple[int, Told], ...] = ()
+    properties: tuple[tuple[int, PropertyValues], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Prepared:
     positions: tuple[int, ...]
     batch: Batch | None
     unreadable: tuple[tuple[str, str], ...]
-    properties: tuple[tuple[int, Told], ...] = ()
+    properties: tuple[tuple[int, PropertyValues], ...] = ()
     alone: tuple[Prepared, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
@@ -128,7 +128,7 @@ def prepared(job: Job, number: int) -> Prepared:
     spec = job.spec
     pictures: dict[int, Picture] = {}
     unreadable: list[tuple[str, str]] = []
-    properties: list[tuple[int, Told]] = []
+    properties: list[tuple[int, PropertyValues]] = []
     stored: list[Images] = []
     for position in job.positions(number):
         entry = job.dataset.entries[position]
@@ -212,7 +212,7 @@ class _Apart:
         spec, found = self._spec, []
         dataset = self._dataset()
         assert dataset is not None, "it is alive while its images are asked about"
-        for entry in dataset.apart:
+        for entry in dataset.holdout:
             with contextlib.suppress(ImageError):
                 if isinstance(condition, StoredCondition):
                     found.append(stored_image(dataset, entry, condition, spec.side))
@@ -228,7 +228,7 @@ class _Apart:
         if not found:
             raise ParameterError(
                 f"Expected images that can be read for batch_norm to adapt to, got none of "
-                f"{len(dataset.apart)}. Leave the remedy out."
+                f"{len(dataset.holdout)}. Leave the remedy out."
             )
         return np.stack(found)
 
@@ -279,7 +279,7 @@ def _each_alone(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
     """The images of ``ready``, which were read, one by one."""
     for place, position in enumerate(ready.positions):
         rows = slice(place, place + 1)
-        own = Batch(batch.pictures[rows], batch.frames[rows], batch.seen[rows])
+        own = Batch(batch.pictures[rows], batch.frames[rows], batch.scores[rows])
         yield Prepared(ready.number, (position,), own, ())
 
 
@@ -290,7 +290,7 @@ def _answered(job: Job, ready: Prepared, batch: Batch, load: Callable[..., Class
         known = job.labels[record.labels().key]
         return [known[position] for position in ready.positions]
 
-    adaptation = adaptation_of(job) if job.dataset.apart else None
+    adaptation = adaptation_of(job) if job.dataset.holdout else None
     for found in answers(job.spec, batch, load=load, labels=labels, adaptation=adaptation):
         for own, rows in zip(by_picture, found, strict=True):
             own += rows

@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import FiniteFloat
 
 from robustness.base.disk import write_whole
-from robustness.base.errors import HeldError, RobustnessError, RunError
-from robustness.base.validation import StrictRecord, kept_json
+from robustness.base.errors import RobustnessError, RunError, RunLockedError
+from robustness.base.validation import StrictRecord, read_json
 from robustness.models.python_models.in_process import require_described
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest, read
@@ -49,12 +49,12 @@ class _OrderFile(StrictRecord):
 class Order:
     """A request to work on a run.
 
-    ``by`` identifies who asks; ``asked`` is in seconds since 1970.
+    ``by`` identifies who asks; ``requested_at`` is in seconds since 1970.
     """
 
     run: str
     by: str
-    asked: float
+    requested_at: float
 
 
 def submit(plan: Plan, runs: Path, by: str) -> Path:
@@ -123,7 +123,7 @@ def orders(runs: Path) -> list[Order]:
     """The orders in the folder ``runs``; deletes files that are not the order of a run."""
     found = []
     for file in sorted((runs / QUEUE).glob("*.json")):
-        said = kept_json(_OrderFile, file)
+        said = read_json(_OrderFile, file)
         if said is not None and (runs / file.stem).is_dir():
             found.append(Order(file.stem, said.by, said.asked))
         elif said is not None or file.exists():  # else it is done just now
@@ -134,7 +134,7 @@ def orders(runs: Path) -> list[Order]:
 
 def last_served(runs: Path) -> dict[str, float]:
     """When a process was last started for each asker, in seconds since 1970."""
-    return kept_json(dict[str, FiniteFloat], runs / QUEUE / _SERVED_FILE) or {}
+    return read_json(dict[str, FiniteFloat], runs / QUEUE / _SERVED_FILE) or {}
 
 
 def note_served(runs: Path, by: str) -> None:
@@ -151,8 +151,8 @@ def work_off(
     """Works on the run in ``folder`` to its end, or until its order is deleted, if it has one.
 
     Yields as ``Session.perform`` does. Deletes the order at the end and at an error, whose sentence
-    the run then stores. Raises ``HeldError`` and deletes nothing if another process works on it,
-    ``RunError`` if it cannot continue, and what its engine raises.
+    the run then stores. Raises ``RunLockedError`` and deletes nothing if another process works on
+    it, ``RunError`` if it cannot continue, and what its engine raises.
     """
     ordered = is_ordered(folder)
     try:
@@ -161,7 +161,7 @@ def work_off(
                 if ordered and not is_ordered(folder):
                     return
                 yield state
-    except HeldError:
+    except RunLockedError:
         raise
     except RobustnessError as error:
         cancel(folder, str(error))
@@ -186,7 +186,7 @@ def _place(folder: Path, order: Order) -> None:
         (folder.parent / QUEUE).mkdir(exist_ok=True)
         if why_it_stopped(folder):
             notes.update(folder, stopped="")
-        said = {"by": order.by, "asked": order.asked}
+        said = {"by": order.by, "asked": order.requested_at}
         write_whole(_file(folder), json.dumps(said).encode())
     except OSError as error:
         raise RunError(f"The run {order.run} cannot be queued: {error.strerror}.") from error

@@ -16,7 +16,7 @@ from robustness.evaluation.spec import RunSpec
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 from robustness.report.answers.one_image import attacked
-from robustness.ui.session.kept import work_key
+from robustness.ui.session.result_cache import work_key
 from robustness.ui.shown import results
 from robustness.ui.work import memo
 from robustness.ui.work.long_work import Measuring

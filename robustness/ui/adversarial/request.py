@@ -53,28 +53,28 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     )
 
 
-def strength_input(asked: AttackSpec, first: str) -> AttackSpec:
-    """The attack that searches for the smallest epsilon, with the norm and target of ``asked``.
+def strength_input(spec: AttackSpec, first: str) -> AttackSpec:
+    """The attack that searches for the smallest epsilon, with the norm and target of ``spec``.
 
-    ``first`` unless another one is chosen; the attack of ``asked`` keeps its settings.
+    ``first`` unless another one is chosen; the attack of ``spec`` keeps its settings.
     """
     left, right = st.columns(2, gap="medium")
-    able = [record for record in REGISTRY if asked.target is None or record.targeted]
+    able = [record for record in REGISTRY if spec.target is None or record.targeted]
     with left:
         labels = {record.name: record.label for record in able}
         name = listed("Found with", labels, "strength_attack", first)
-    if name == asked.name:
-        return asked
+    if name == spec.name:
+        return spec
     with right:
         steps, restarts = _effort(REGISTRY[name], "strength_")
     return AttackSpec.of(
         name,
-        norm=asked.norm,
-        epsilon=asked.epsilon,
+        norm=spec.norm,
+        epsilon=spec.epsilon,
         steps=steps,
         restarts=restarts,
-        seed=asked.seed,
-        target=asked.target,
+        seed=spec.seed,
+        target=spec.target,
     )
 
 

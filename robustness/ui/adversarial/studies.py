@@ -68,7 +68,7 @@ def show_report(
             picture,
             outcome,
             rows,
-            [labelled(entry, truth) for entry in transferred.found or ()],
+            [labelled(entry, truth) for entry in transferred.cached or ()],
         ),
         f"{attack.name}-{outcome.model}",
     )

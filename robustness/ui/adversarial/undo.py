@@ -108,10 +108,10 @@ def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, .
     return found
 
 
-def _answer(made: Measurement, index: int, probability: float) -> str:
-    """The class ``index`` with its verdict, beside the original prediction of ``made``."""
-    sign = judged(index == made.clean_top1, is_correct(made.label, index)).sign
-    return f"{sign} {models.class_name(made.model, index)} {percent(probability)}"
+def _answer(row: Measurement, index: int, probability: float) -> str:
+    """The class ``index`` with its verdict, beside the original prediction of ``row``."""
+    sign = judged(index == row.clean_top1, is_correct(row.label, index)).sign
+    return f"{sign} {models.class_name(row.model, index)} {percent(probability)}"
 
 
 def _verdict(untouched: bool, back: bool) -> str:

@@ -28,7 +28,7 @@ def _parts() -> Any:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=_shown,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -37,5 +37,5 @@ def _parts() -> Any:
     return environment.get_template("parts.html.j2").module
 
 
-def _shown(value: Any) -> Any:
+def _printable(value: Any) -> Any:
     return unhidden(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

@@ -36,7 +36,7 @@ def download_button(record: models.ModelRecord) -> None:
             help=f"Fetches the published ImageNet weights of {record.label}.",
         ),
     )
-    if work.asked:
+    if work.requested:
         with boundary():
             _fetch(record, work)
     elif work.cancelled:

@@ -68,7 +68,7 @@ def _choice(
     framings = list(by_framing(*request, names)) or [framing(*request)]
 
     def framed(make: Callable[[str, int], Picture]) -> Picture:
-        return Picture.together([make(*each) for each in framings], request)
+        return Picture.from_versions([make(*each) for each in framings], request)
 
     gallery, upload = st.columns([6, 5], gap="medium")
     version = st.session_state.setdefault("upload_version", 0)
@@ -195,18 +195,18 @@ def _begin(key: str) -> None:
         st.session_state[f"{key} taken"] = (here,)
 
 
-def _catch_up(key: str, given: object) -> None:
+def _catch_up(key: str, uploads: object) -> None:
     """Take what the uploader ``key`` holds if ``_remember`` was interrupted.
 
     Streamlit ends a callback at the next request of the browser, and does not call it again.
     """
-    files = _files(given)
+    files = _files(uploads)
     if st.session_state[f"{key} taken"] != _noted(files):
         _take(key, files)
 
 
-def _files(given: Any) -> list[UploadedFile]:
-    return given if isinstance(given, list) else [given] if given else []
+def _files(value: Any) -> list[UploadedFile]:
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def _take(key: str, files: Sequence[UploadedFile]) -> None:

@@ -48,7 +48,7 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
 
 def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
     """Draw the control of one image; the link carries the first image's class."""
-    known = _known(picture)
+    known = _class_of(picture)
     known = known if known in options else None
     shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
     in_link = main and (shared or not st.session_state.get(USABLE))
@@ -79,17 +79,17 @@ def _say(digest: str, key: str) -> None:
     st.session_state.setdefault(_SAID, {})[digest] = st.session_state[key]
 
 
-def _link(wanted: str | None, linked: str | None) -> None:
-    """Put ``wanted`` into the link in place of ``linked``.
+def _link(choice: str | None, linked: str | None) -> None:
+    """Put ``choice`` into the link in place of ``linked``.
 
     Streamlit's own binding loses the key where a page is left before its script has ended.
     """
-    if wanted != linked:
-        st.query_params.update({TRUE_CLASS: [] if wanted is None else wanted})
-    st.session_state[_LINKED] = wanted
+    if choice != linked:
+        st.query_params.update({TRUE_CLASS: [] if choice is None else choice})
+    st.session_state[_LINKED] = choice
 
 
-def _known(picture: Picture) -> str | None:
+def _class_of(picture: Picture) -> str | None:
     """The class of a sample or of a run's labelled image; None if unknown."""
     if known := linked_class(picture):
         return known

@@ -44,7 +44,7 @@ def _ask(run: Run) -> None:
             on_click=work.ask,
             **access.allowed(Action.MEASURE, key="make_map"),
         )
-    if not work.asked:
+    if not work.requested:
         return
     with boundary():
         access.require(Action.MEASURE)

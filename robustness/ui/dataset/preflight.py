@@ -84,7 +84,7 @@ def told(plan: Plan, looked: Look) -> str:
     """Images, classes and unreadable ones in one sentence, such as "20 images in 20 classes"."""
     images = counted(len(plan.dataset), "image")
     parts = [f"{images}{_classes(plan)}"]
-    if apart := len(plan.dataset.apart):
+    if apart := len(plan.dataset.holdout):
         parts.append(f"{apart} more to adapt to, not measured")
     if unlabelled := plan.asked.unlabelled:
         parts.append(f"{unlabelled:,} more without a class, left out of the race")

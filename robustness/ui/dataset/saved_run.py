@@ -113,7 +113,7 @@ def _unfinished(run: runs.Run) -> None:
 
 
 def _under_way(folder: Path) -> None:
-    entry = next((e for e in under_way.wanted(folder.parent) if e.folder == folder), None)
+    entry = next((e for e in under_way.active_jobs(folder.parent) if e.folder == folder), None)
     if entry is None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):

@@ -22,7 +22,7 @@ from robustness.remedies import parse_all
 from robustness.ui.browser import components
 from robustness.ui.frame.page import fragment
 from robustness.ui.live import drag, presenting, remedy_panel, stack
-from robustness.ui.live.request import Answer, LiveRequest, shown
+from robustness.ui.live.request import Answer, LiveRequest, answer_cards
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.shown import attention, results, stages
 from robustness.ui.shown.copy_button import copy_button
@@ -37,52 +37,58 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     """Draw the images, the predictions and the stack; a fragment that reruns alone."""
     on = stack.current()
     _say_who_cannot_run(model_names)
-    asked = LiveRequest(picture, on.condition, _usable(model_names), seed, truth)
+    request = LiveRequest(picture, on.condition, _usable(model_names), seed, truth)
     if not on.condition.idle:
-        asked = asked._replace(remedy=remedy_panel.chosen(asked.together, told=True))
-    follows = st.session_state.pop(_STANDING, None) == asked.of_whom
-    presenting.told(picture, asked.models, seed, asked.condition.id)
+        request = request._replace(remedy=remedy_panel.chosen(request.several_models, warn=True))
+    follows = st.session_state.pop(_STANDING, None) == request.of_whom
+    presenting.show_story(picture, request.models, seed, request.condition.id)
     with PAUSES.answering(), st.container(key="live"):
         # What a remedy makes of the image may depend on the predictions, so these come first.
-        (_follow if follows or asked.remedy else _begin)(asked, on, follows)
-    st.session_state[_STANDING] = asked.of_whom  # last: only a complete page can be followed
+        (_follow if follows or request.remedy else _begin)(request, on, follows)
+    st.session_state[_STANDING] = request.of_whom  # last: only a complete page can be followed
 
 
-def _begin(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
+def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw a new image, and each prediction as it arrives: models may have to load."""
     start, drawing = time.perf_counter(), components.next_drawing()
-    altered = asked.change()
-    asking, coming = time.perf_counter(), asked.answers(altered)  # while the images are drawn
-    results.show_pictures(asked.picture, altered.image, asked.what, altered.scores, drawing=drawing)
+    altered = request.change()
+    asking, coming = time.perf_counter(), request.answers(altered)  # while the images are drawn
+    results.show_pictures(
+        request.picture, altered.image, request.what, altered.scores, drawing=drawing
+    )
     place = st.empty()
-    stack.show(on, asked.picture, asked.id, drag.ticket(asked), drawing)
-    found: dict[str, Answer] = {}
-    components.answers(place, "live answers 0", shown(asked, found), drawing)
+    stack.show(on, request.picture, request.id, drag.ticket(request), drawing)
+    answers: dict[str, Answer] = {}
+    components.answers(place, "live answers 0", answer_cards(request, answers), drawing)
     for name, row in coming:
-        found[name] = row
-        if len(found) < len(asked.models):
-            components.answers(place, f"live answers {len(found)}", shown(asked, found), drawing)
+        answers[name] = row
+        if len(answers) < len(request.models):
+            components.answers(
+                place, f"live answers {len(answers)}", answer_cards(request, answers), drawing
+            )
     note = _pace(asking, start)
-    components.answers(place, "live answers", shown(asked, found, note), drawing)
+    components.answers(place, "live answers", answer_cards(request, answers, note), drawing)
 
 
-def _follow(asked: LiveRequest, on: stack.Stack, follows: bool) -> None:
+def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     """Draw all changes at once, so that no part of the page is empty in between."""
     start, drawing = time.perf_counter(), components.next_drawing()
-    altered = asked.change()
-    asking, coming = time.perf_counter(), asked.answers(altered)
+    altered = request.change()
+    asking, coming = time.perf_counter(), request.answers(altered)
     results.show_pictures(
-        *(asked.picture, altered.image, asked.what, altered.scores),
-        follows=on.held and follows,
-        remedied=remedy_panel.pair(asked, altered),
+        *(request.picture, altered.image, request.what, altered.scores),
+        follows=on.dragging and follows,
+        remedied=remedy_panel.pair(request, altered),
         drawing=drawing,
     )
-    found = dict(coming)
-    remedied = remedy_panel.told(asked, altered, found)
+    answers = dict(coming)
+    remedied = remedy_panel.remedy_effect(request, altered, answers)
     note = _pace(asking, start)
-    components.answers(nullcontext(), "live answers", shown(asked, found, note, remedied), drawing)
+    components.answers(
+        nullcontext(), "live answers", answer_cards(request, answers, note, remedied), drawing
+    )
     # Last: the browser may then ask for more, which would drop what is not sent yet.
-    stack.show(on, asked.picture, asked.id, drag.ticket(asked), drawing)
+    stack.show(on, request.picture, request.id, drag.ticket(request), drawing)
 
 
 def _pace(asking: float, start: float) -> str:
@@ -116,28 +122,28 @@ def show_details(
 ) -> None:
     """Draw the charts and exports; a fragment that reruns once the predictions have settled."""
     remedy_panel.rerun_if_chosen()
-    condition = stack.kept().condition
-    asked = LiveRequest(picture, condition, _usable(model_names), seed, truth)
+    condition = stack.last_stack().condition
+    request = LiveRequest(picture, condition, _usable(model_names), seed, truth)
     if not condition.idle:
-        asked = asked._replace(remedy=remedy_panel.chosen(asked.together))
-    components.settled("details settled", asked.id)
-    altered = asked.change()
-    found = dict(asked.answers(altered))
-    rows = [row for name in asked.models if isinstance(row := found[name], Measurement)]
+        request = request._replace(remedy=remedy_panel.chosen(request.several_models))
+    components.settled("details settled", request.id)
+    altered = request.change()
+    answers = dict(request.answers(altered))
+    rows = [row for name in request.models if isinstance(row := answers[name], Measurement)]
     if not rows:
         return
-    remedy_panel.show(asked, altered, found)
+    remedy_panel.show(request, altered, answers)
     with st.container(key="live-details"):
         st.subheader("In detail", anchor=False)
-        _show_charts(rows, lambda name: memo.by_place(asked.spec, picture, name, altered))
+        _show_charts(rows, lambda name: memo.by_place(request.spec, picture, name, altered))
         with st.container(horizontal=True):
-            tried = remedy_panel.table(remedy_panel.told(asked, altered, found))
-            report_button(lambda: report.of_live(asked.spec, picture, rows, tried), "live")
-            remedies = parse_all(asked.remedy)
-            copy_button(replace(asked.spec, remedies=remedies), picture, truth)
+            tried = remedy_panel.table(remedy_panel.remedy_effect(request, altered, answers))
+            report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
+            remedies = parse_all(request.remedy)
+            copy_button(replace(request.spec, remedies=remedies), picture, truth)
         attention.section(
             ["Original", "Perturbed"],
-            lambda name: memo.seen(asked.spec, picture, name, altered)[2].frames[0],
+            lambda name: memo.model_view(request.spec, picture, name, altered)[2].frames[0],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
         )
 

@@ -24,7 +24,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.ui.browser import components
 from robustness.ui.live import remedy_panel
-from robustness.ui.live.request import Answer, LiveRequest, shown
+from robustness.ui.live.request import Answer, LiveRequest, answer_cards
 from robustness.ui.live.stack import Stack, checked, said
 from robustness.ui.server.latency import UPDATES
 from robustness.ui.session.sentences import sentence
@@ -55,27 +55,27 @@ _THREADS = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="held")
 """A separate pool: requests that wait for their turn must not block the server."""
 
 
-def ticket(asked: LiveRequest) -> str:
-    """A new ticket with which this session's browser may ask for ``asked`` under any condition."""
-    return _TICKETS.give(asked)
+def ticket(live: LiveRequest) -> str:
+    """A new ticket with which this session's browser may ask for ``live`` under any condition."""
+    return _TICKETS.give(live)
 
 
 async def _answer(request: Request) -> Response:
     ticket = request.path_params["ticket"]
     try:
-        asked = _TICKETS.get(ticket)
+        live = _TICKETS.get(ticket)
     except AccessError as error:
         return _refused(error)
-    if asked is None:
+    if live is None:
         return Response(status_code=404)
     with _TICKETS.place(ticket) as free:
         if free:
-            return await _answered(request, ticket, asked)
+            return await _answered(request, ticket, live)
         await asyncio.sleep(SECONDS_OVERLAPPING)
         return Response(status_code=429)
 
 
-async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Response:
+async def _answered(request: Request, ticket: str, live: LiveRequest) -> Response:
     try:
         _TICKETS.get(ticket, Action.UPLOAD)
         may_not_upload = None
@@ -92,12 +92,12 @@ async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Respon
         return Response(status_code=400)
     if pictures and may_not_upload:
         return _refused(may_not_upload)
-    asked = asked._replace(condition=Stack(tuple(steps)).condition)
+    live = live._replace(condition=Stack(tuple(steps)).condition)
     who = f"held {ticket}"
     try:
         with UPDATES.timed(str(wanted["want"])):
             header, made = await asyncio.get_running_loop().run_in_executor(
-                _THREADS, _made, make, asked, pictures, who
+                _THREADS, _make_undisturbed, make, live, pictures, who
             )
     except SupersededError:
         await asyncio.sleep(SECONDS_OVERLAPPING)
@@ -109,7 +109,7 @@ async def _answered(request: Request, ticket: str, asked: LiveRequest) -> Respon
     return Response(packed, media_type="application/octet-stream")
 
 
-async def _found(request: Request) -> Response:
+async def _search(request: Request) -> Response:
     """The names of the perturbations that match a search."""
     ticket = request.path_params["ticket"]
     try:
@@ -129,21 +129,21 @@ def _refused(error: AccessError) -> Response:
     return Response(sentence(error), status_code=403, media_type="text/plain")
 
 
-def _picture(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
-    altered = asked.change()
-    header, after = results.pair_of(asked.picture, altered.image, asked.what, altered.scores)
-    texts, remedied = remedy_panel.pair(asked, altered, f"{who} image")
+def _picture(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
+    altered = live.change()
+    header, after = results.pair_of(live.picture, altered.image, live.what, altered.scores)
+    texts, remedied = remedy_panel.pair(live, altered, f"{who} image")
     return {**header, **texts}, [b"", after, *map(to_png, remedied)]
 
 
-def _answers(asked: LiveRequest, _pictures: list[bytes], who: str) -> Message:
-    altered = asked.change()
-    found: dict[str, Answer] = dict(asked.answers(altered, who))
-    remedied = remedy_panel.told(asked, altered, found, who)
-    return {"answers": shown(asked, found, remedied=remedied)._asdict()}, []
+def _answers(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
+    altered = live.change()
+    answers: dict[str, Answer] = dict(live.answers(altered, who))
+    remedied = remedy_panel.remedy_effect(live, altered, answers, who)
+    return {"answers": answer_cards(live, answers, remedied=remedied)._asdict()}, []
 
 
-def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
+def _camera(live: LiveRequest, pictures: list[bytes], who: str) -> Message:
     """The image and predictions of a camera frame, which replaces the image."""
     if len(pictures) != 1:
         raise ImageError(f"Expected one frame of the camera, got {len(pictures)}.")
@@ -152,20 +152,20 @@ def _camera(asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
         image = study_image(pictures[0], name="camera", fit=fit, side=side, pixels=MOST_PIXELS)
         return Picture.of("camera", image, fit=fit)
 
-    versions = [version(*each.framing) for each in asked.picture.versions]
-    picture = Picture.together(versions, asked.picture.framing_request)
-    asked = asked._replace(picture=picture, truth=None)
-    header, (_, *changed) = _picture(asked, [], who)
-    answers, _ = _answers(asked, [], who)
+    versions = [version(*original.framing) for original in live.picture.versions]
+    picture = Picture.from_versions(versions, live.picture.framing_request)
+    live = live._replace(picture=picture, truth=None)
+    header, (_, *changed) = _picture(live, [], who)
+    answers, _ = _answers(live, [], who)
     return {**header, **answers}, [to_png(picture.image), *changed]
 
 
 Make = Callable[[LiveRequest, list[bytes], str], Message]
 
 
-def _made(make: Make, asked: LiveRequest, pictures: list[bytes], who: str) -> Message:
+def _make_undisturbed(make: Make, live: LiveRequest, pictures: list[bytes], who: str) -> Message:
     with PAUSES.answering():
-        return make(asked, pictures, who)
+        return make(live, pictures, who)
 
 
 _MAKERS: dict[str, Make] = {
@@ -176,6 +176,6 @@ _MAKERS: dict[str, Make] = {
 
 ROUTES = [
     Route("/live/{ticket}", _answer, methods=["POST"]),
-    Route("/live/{ticket}/perturbations", _found, methods=["GET"]),
+    Route("/live/{ticket}/perturbations", _search, methods=["GET"]),
 ]
 """Routes that the server serves beside the pages."""

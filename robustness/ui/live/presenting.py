@@ -56,7 +56,7 @@ def buttons() -> None:
     )
 
 
-def told(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:
+def show_story(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:
     """Draw what to watch, if the link names a story and the page still shows it.
 
     ``subject`` is what the page shows, in the form of ``Story.subject``.

@@ -38,10 +38,10 @@ _LINES = 2
 """Most models whose predictions a thumbnail has one by one."""
 
 
-def chosen(together: bool, *, told: bool = False) -> str:
+def chosen(several: bool, *, warn: bool = False) -> str:
     """The id of the remedy in the link; "" if there is none that one image can show.
 
-    ``together``: the models can predict together. With ``told`` a warning says what is wrong with
+    ``several``: the models can predict together. With ``warn`` a warning says what is wrong with
     the link.
     """
     text = st.query_params.get(REMEDY, "")
@@ -51,41 +51,41 @@ def chosen(together: bool, *, told: bool = False) -> str:
             raise RobustnessError(
                 f"{chain.last.label} needs a run over a dataset. Choose another remedy."
             )
-        if chain is not None and chain.several_models and not together:
+        if chain is not None and chain.several_models and not several:
             raise RobustnessError(
                 f"{chain.label} needs two models with images of one size. Choose other models."
             )
     except RobustnessError as error:
-        if told:
+        if warn:
             st.warning(plain(sentence(error)), icon=":material/link_off:")
         return ""
     return chain.id if chain else ""
 
 
 @dataclass(frozen=True)
-class Helped:
-    """The predictions of ``asked`` for the perturbed image after the remedy ``chain``."""
+class RemedyTrial:
+    """The predictions of ``request`` for the perturbed image after the remedy ``chain``."""
 
-    asked: LiveRequest
+    request: LiveRequest
     chain: Chain
     altered: memo.Altered
-    found: Mapping[str, memo.Remedied | RobustnessError]
+    results: Mapping[str, memo.Remedied | RobustnessError]
     before: Mapping[str, Measurement]
     """The predictions without the remedy, by model."""
 
     @cached_property
     def lines(self) -> list[tuple[str, memo.Remedied, Mark]]:
         """(model, prediction, verdict); of several models together there is one."""
-        told = []
-        for name, row in self.found.items():
+        lines = []
+        for name, row in self.results.items():
             before = self.before.get(name)
             if isinstance(row, RobustnessError) or before is None:
                 continue
-            label = label_index(name, self.asked.truth)
-            told.append(
+            label = label_index(name, self.request.truth)
+            lines.append(
                 (name, row, judged(row.top1 == before.clean_top1, is_correct(label, row.top1)))
             )
-        return told
+        return lines
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -99,7 +99,7 @@ class Helped:
 
 
 def image(
-    asked: LiveRequest, chain: Chain, altered: memo.Altered, who: str | None = None
+    request: LiveRequest, chain: Chain, altered: memo.Altered, who: str | None = None
 ) -> Images:
     """The image (S, S, 3) after ``chain``: the view that decided, else that before the views.
 
@@ -107,48 +107,48 @@ def image(
     """
     if chain.last.combine == SUREST:
         ((_, row),) = memo.remedied(
-            asked.spec, asked.picture, asked.models[:1], altered, chain, who
+            request.spec, request.picture, request.models[:1], altered, chain, who
         ).items()
         if isinstance(row, memo.Remedied) and row.view is not None:
             return chain.views(altered.image[None])[row.view][0]
     return chain.images(altered.image[None])[0]
 
 
-def helped(
-    asked: LiveRequest,
+def try_remedy(
+    request: LiveRequest,
     chain: Chain,
     altered: memo.Altered,
-    found: Mapping[str, Answer],
+    answers: Mapping[str, Answer],
     who: str | None = None,
-) -> Helped:
-    """Predict ``altered`` after ``chain``; ``found`` are the predictions without it."""
-    rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
-    names = [name for name in asked.models if name in rows]  # not in the order of arrival
-    after = memo.remedied(asked.spec, asked.picture, names, altered, chain, who)
+) -> RemedyTrial:
+    """Predict ``altered`` after ``chain``; ``answers`` are the predictions without it."""
+    rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
+    names = [name for name in request.models if name in rows]  # not in the order of arrival
+    after = memo.remedied(request.spec, request.picture, names, altered, chain, who)
     ordered = {name: after[name] for name in names if name in after}
-    return Helped(asked, chain, altered, ordered, rows)
+    return RemedyTrial(request, chain, altered, ordered, rows)
 
 
-def told(
-    asked: LiveRequest,
+def remedy_effect(
+    request: LiveRequest,
     altered: memo.Altered,
-    found: Mapping[str, Answer],
+    answers: Mapping[str, Answer],
     who: str | None = None,
 ) -> RemedyEffect:
-    """The predictions with the remedy of ``asked``, for ``asked.shown``."""
-    if not asked.remedy:
+    """The predictions with the remedy of ``request``, for ``request.answer_cards``."""
+    if not request.remedy:
         return RemedyEffect()
-    chain = parse(asked.remedy)
-    done = helped(asked, chain, altered, found, who)
+    chain = parse(request.remedy)
+    done = try_remedy(request, chain, altered, answers, who)
     failed = [
         RemedyLine(done.title(name), None, None, str(error))
-        for name, error in done.found.items()
+        for name, error in done.results.items()
         if isinstance(error, PluginError)
     ]
-    return RemedyEffect(chain.label, [*shown(done), *failed])
+    return RemedyEffect(chain.label, [*remedy_lines(done), *failed])
 
 
-def shown(done: Helped) -> list[RemedyLine]:
+def remedy_lines(done: RemedyTrial) -> list[RemedyLine]:
     """The lines beside the images."""
     return [
         RemedyLine(done.title(name), row, mark, models.class_name(name, row.top1))
@@ -160,19 +160,19 @@ def table(effect: RemedyEffect) -> Titled | None:
     """The predictions with the remedy, for a report; None without one."""
     if not effect.label:
         return None
-    told = [
-        (line.label, line.seen, f"{line.row.probability:.1%}", line.mark.said)
+    lines = [
+        (line.label, line.text, f"{line.row.probability:.1%}", line.mark.said)
         for line in effect.lines
         if line.row is not None and line.mark is not None
     ]
     head = ("Model", "Class", "Confidence", "Prediction")
-    return Titled(f"Predictions with {effect.label}", Table(head, told))
+    return Titled(f"Predictions with {effect.label}", Table(head, lines))
 
 
-def offered(together: bool) -> list[Chain]:
-    """The remedies that can be tried on one image; ``together`` as in ``chosen``."""
+def offered(several: bool) -> list[Chain]:
+    """The remedies that can be tried on one image; ``several`` as in ``chosen``."""
     chains = [parse(record.name) for record in REGISTRY]
-    return [c for c in chains if not c.needs_run and (together or not c.several_models)]
+    return [c for c in chains if not c.needs_run and (several or not c.several_models)]
 
 
 def has_code(chain: Chain) -> bool:
@@ -180,26 +180,29 @@ def has_code(chain: Chain) -> bool:
     return chain.on_image and not any(plugin_of(REGISTRY, each.name) for each in chain.remedies)
 
 
-def show(asked: LiveRequest, altered: memo.Altered, found: Mapping[str, Answer]) -> None:
+def show(request: LiveRequest, altered: memo.Altered, answers: Mapping[str, Answer]) -> None:
     """Draw the remedies once the visitor asks for them, those that help first."""
-    if asked.condition.idle or not found:
+    if request.condition.idle or not answers:
         return
-    now = asked.remedy
+    now = request.remedy
     with st.container(key="live-helping"):
         st.subheader("What would help?", anchor=False)
         if not st.toggle("Try every remedy on this image", value=bool(now), key=_OPEN):
             return
         with st.spinner("Trying the remedies …"):
-            done = [helped(asked, chain, altered, found) for chain in offered(asked.together)]
-        done.sort(key=lambda each: each.rank)
-        rows = [row for row in found.values() if isinstance(row, Measurement)]
+            done = [
+                try_remedy(request, chain, altered, answers)
+                for chain in offered(request.several_models)
+            ]
+        done.sort(key=lambda remedy_trial: remedy_trial.rank)
+        rows = [row for row in answers.values() if isinstance(row, Measurement)]
         if len(rows) > _LINES:
-            st.caption(f"Without a remedy, {_good(rows, asked.truth)}.")
+            st.caption(f"Without a remedy, {_good(rows, request.truth)}.")
         components.remedies(
             "remedies",
-            [_card(each) for each in done],
+            [_card(remedy_trial) for remedy_trial in done],
             now,
-            lambda: _choose({each.chain.id for each in done}),
+            lambda: _choose({remedy_trial.chain.id for remedy_trial in done}),
         )
         if now and has_code(parse(now)):
             with st.popover("This remedy in Python", icon=":material/content_copy:"):
@@ -210,13 +213,13 @@ def show(asked: LiveRequest, altered: memo.Altered, found: Mapping[str, Answer])
         )
 
 
-def _choose(known: set[str]) -> None:
+def _choose(ids: set[str]) -> None:
     """Put the remedy that was clicked into the link; a second click takes it out."""
     report = components.sent("remedies", "chosen") or {}
     wanted = report.get("remedy")
-    if wanted in known and wanted != st.query_params.get(REMEDY):
+    if wanted in ids and wanted != st.query_params.get(REMEDY):
         st.query_params[REMEDY] = wanted
-    elif wanted in known:
+    elif wanted in ids:
         del st.query_params[REMEDY]
     st.session_state["helping chosen"] = True
 
@@ -227,21 +230,21 @@ def rerun_if_chosen() -> None:
         st.rerun()
 
 
-def _card(done: Helped) -> dict[str, Any]:
+def _card(done: RemedyTrial) -> dict[str, Any]:
     lines = [
-        {"tone": mark.tone, "text": f"{mark.sign} {seen} {row.probability:.0%}", "model": label}
-        for label, row, mark, seen in shown(done)
+        {"tone": mark.tone, "text": f"{mark.sign} {text} {row.probability:.0%}", "model": label}
+        for label, row, mark, text in remedy_lines(done)
         if row and mark
     ]
     if len(lines) > _LINES:
         marks = [mark for _, _, mark in done.lines]
         good = sum(mark.good for mark in marks)
         gain = good - sum(verdict(row).good for row in done.before.values())
-        text = _of(good, len(marks), done.asked.truth) + (f" ({gain:+d})" if gain else "")
+        text = _of(good, len(marks), done.request.truth) + (f" ({gain:+d})" if gain else "")
         tone = judged(True, gain > 0).tone if gain else ""
         lines = [{"tone": tone, "text": text, "model": ""}]
     try:
-        after = image(done.asked, done.chain, done.altered)
+        after = image(done.request, done.chain, done.altered)
     except PluginError as error:
         after, lines = done.altered.image, [{"tone": "incorrect", "text": str(error), "model": ""}]
     return {
@@ -268,17 +271,17 @@ def _thumbnail(image: Images) -> str:
 
 
 def pair(
-    asked: LiveRequest, altered: memo.Altered, who: str | None = None
+    request: LiveRequest, altered: memo.Altered, who: str | None = None
 ) -> tuple[dict[str, Any], list[Images]]:
     """The texts and the image that stand beside the pair; nothing without a remedy."""
-    if not asked.remedy:
+    if not request.remedy:
         return {}, []
-    chain = parse(asked.remedy)
+    chain = parse(request.remedy)
     texts = {
         "remedied": f"Remedied: {chain.label}",
         "altRemedied": f"The perturbed image after {chain.label}",
     }
     try:
-        return texts, [image(asked, chain, altered, who)]
+        return texts, [image(request, chain, altered, who)]
     except PluginError:  # the verdicts have its sentence
         return {}, []

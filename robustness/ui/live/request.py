@@ -23,12 +23,12 @@ Answer = Measurement | RobustnessError
 
 
 class RemedyLine(NamedTuple):
-    """The prediction of a model behind a remedy; without one, ``seen`` says why."""
+    """The prediction of a model behind a remedy; without one, ``text`` says why."""
 
     label: str
     row: memo.Remedied | None
     mark: Mark | None
-    seen: str
+    text: str
 
 
 class RemedyEffect(NamedTuple):
@@ -70,7 +70,7 @@ class LiveRequest(NamedTuple):
         return spec_of(self.picture, self.models, [self.condition], self.seed)
 
     @property
-    def together(self) -> bool:
+    def several_models(self) -> bool:
         """Whether several models can predict one image together."""
         return len(self.models) > 1 and not self.picture.others
 
@@ -97,35 +97,35 @@ class LiveRequest(NamedTuple):
 _NO_REMEDY = RemedyEffect()
 
 
-def shown(
-    asked: LiveRequest,
-    found: Mapping[str, Answer],
+def answer_cards(
+    request: LiveRequest,
+    answers: Mapping[str, Answer],
     note: str = "",
     remedied: RemedyEffect = _NO_REMEDY,
 ) -> components.Answers:
-    """The headline, the verdicts and a card per model; ``found`` holds the results so far."""
-    rows = {name: row for name, row in found.items() if isinstance(row, Measurement)}
+    """The headline, the verdicts and a card per model; ``answers`` holds the results so far."""
+    rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
     return components.Answers(
-        headline=_headline(asked, list(rows.values()), remedied),
-        verdicts=_verdicts(asked, rows, remedied),
-        cards=[_card(name, found.get(name), remedied) for name in asked.models],
+        headline=_headline(request, list(rows.values()), remedied),
+        verdicts=_verdicts(request, rows, remedied),
+        cards=[_card(name, answers.get(name), remedied) for name in request.models],
         note=note,
     )
 
 
 def _card(name: str, row: Answer | None, remedied: RemedyEffect) -> Html:
     if isinstance(row, Measurement):
-        return results.card(row, behind=behind(name, remedied))
+        return results.card(row, remedied=remedied_text(name, remedied))
     text = "Waiting …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
-def behind(name: str, remedied: RemedyEffect) -> str:
+def remedied_text(name: str, remedied: RemedyEffect) -> str:
     """The prediction of a model with the remedy, in words; "" without one of its own."""
     line = remedied.by_model.get(models.label(name))
     if line is None or line.row is None or line.mark is None:
         return ""
-    return f"With {remedied.label}: {line.mark.sign} {line.seen} {line.row.probability:.1%}"
+    return f"With {remedied.label}: {line.mark.sign} {line.text} {line.row.probability:.1%}"
 
 
 def with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
@@ -140,26 +140,26 @@ def with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
     return f"{before}, {sum(mark.good for mark in marks)} of {len(marks)} with {remedied.label}"
 
 
-def _headline(asked: LiveRequest, rows: Sequence[Measurement], remedied: RemedyEffect) -> Html:
+def _headline(request: LiveRequest, rows: Sequence[Measurement], remedied: RemedyEffect) -> Html:
     """The result in one sentence."""
-    idle, total = asked.condition.idle, len(asked.models)
-    told = correct_models(rows) if idle else tally(rows)
+    idle, total = request.condition.idle, len(request.models)
+    text = correct_models(rows) if idle else tally(rows)
     if any(line.mark for line in remedied.lines):
-        told = with_remedy(rows, remedied)
+        text = with_remedy(rows, remedied)
     if len(rows) < total or not total:
-        told = f"{len(rows)} of {counted(total, 'model')} done"
-    if not told:
+        text = f"{len(rows)} of {counted(total, 'model')} done"
+    if not text:
         return results.headline("Add a perturbation to start.")
-    return results.headline(f"{'Original' if idle else asked.what}: {told}.")
+    return results.headline(f"{'Original' if idle else request.what}: {text}.")
 
 
 def _verdicts(
-    asked: LiveRequest, answered: Mapping[str, Measurement], remedied: RemedyEffect
+    request: LiveRequest, answered: Mapping[str, Measurement], remedied: RemedyEffect
 ) -> Html:
     """One line per model: its verdict, its prediction, and that with the remedy."""
     lines = []
     after = remedied.by_model
-    for name in asked.models:
+    for name in request.models:
         row, label = answered.get(name), models.label(name)
         told, seen = row and verdict(row), row and models.class_name(name, row.top1)
         lines.append((label, row, told, seen, after.pop(label, None)))

@@ -46,10 +46,10 @@ class StackStep:
 
 @dataclass(frozen=True)
 class Stack:
-    """The perturbations in the order of application; ``held`` while a slider is moved."""
+    """The perturbations in the order of application; ``dragging`` while a slider is moved."""
 
     steps: tuple[StackStep, ...]
-    held: bool = False
+    dragging: bool = False
 
     @property
     def condition(self) -> Condition:
@@ -62,30 +62,30 @@ def current() -> Stack:
     state = st.session_state
     report = components.sent(_KEY, "stack")
     link = _of_link()
-    held = False
+    dragging = False
     if report and report["n"] > state.get(_TAKEN, 0):
         state[_TAKEN] = report["n"]
         state[_STEPS] = checked(report.get("steps"))
-        held = bool(report.get("held"))
+        dragging = bool(report.get("held"))
     elif _STEPS not in state and not st.query_params:
         _give([StackStep(name, strength) for name, strength in FIRST.items()])
     elif _STEPS not in state or (link != state.get(_SEEN) and _speaks(link)):
         _give(_steps_of(link))
         state[_SEEN] = link
-    if not held:
+    if not dragging:
         _write(state[_STEPS])
         for problem in (*_problems(state.get(_SEEN, {})), *_strangers()):
             st.warning(plain(problem), icon=":material/link_off:")
-    return Stack(tuple(state[_STEPS]), held)
+    return Stack(tuple(state[_STEPS]), dragging)
 
 
-def kept() -> Stack:
+def last_stack() -> Stack:
     """The stack that ``current`` returned last."""
     return Stack(tuple(st.session_state[_STEPS]))
 
 
-def show(stack: Stack, picture: Picture, shown: str, ticket: str, drawing: int) -> None:
-    """Draw the stack; ``shown`` is the id of what the page shows, ``ticket`` is of ``held``."""
+def show(stack: Stack, picture: Picture, page_id: str, ticket: str, drawing: int) -> None:
+    """Draw the stack; ``page_id`` is the id of what the page shows, ``ticket`` is of ``drag``."""
     state = st.session_state
     picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
     components.stack(
@@ -95,7 +95,7 @@ def show(stack: Stack, picture: Picture, shown: str, ticket: str, drawing: int) 
             "rev": state.get(_REV, 0),
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
             "picture": picture.digest,
-            "shown": shown,
+            "shown": page_id,
             "ticket": ticket,
             "drawing": drawing,
             "thumbs": thumbnails(picture) if picking == picture.digest else "",
@@ -115,10 +115,10 @@ def said(step: StackStep) -> str:
     return f"{record.value_text(step.strength)}{level}"
 
 
-def checked(given: Any) -> list[StackStep]:
-    """The valid steps of ``given``, which comes from a browser."""
+def checked(value: Any) -> list[StackStep]:
+    """The valid steps of ``value``, which comes from a browser."""
     steps = []
-    for entry in given if isinstance(given, list) else []:
+    for entry in value if isinstance(value, list) else []:
         values = entry if isinstance(entry, dict) else {}
         name, strength = values.get("name"), values.get("strength")
         known = isinstance(name, str) and name in REGISTRY

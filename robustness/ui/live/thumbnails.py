@@ -33,13 +33,13 @@ def thumbnails(picture: Picture) -> str:
 def _thumbnails(picture: Picture, names: tuple[str, ...]) -> str:
     small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     clean = np.asarray(small, dtype=np.float32)[np.newaxis]
-    strip = [_shown(REGISTRY[name], clean) for name in names]
+    strip = [_preview(REGISTRY[name], clean) for name in names]
     buffer = io.BytesIO()
     Image.fromarray(to_uint8(np.concatenate(strip, axis=1))).save(buffer, "JPEG", quality=85)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _shown(record: Perturbation, clean: Images) -> Images:
+def _preview(record: Perturbation, clean: Images) -> Images:
     try:
         return apply(record, clean, first_strength(record))[0]
     except PluginError:  # the others are still of use; the page says it once this one is chosen

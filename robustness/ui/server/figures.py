@@ -32,7 +32,7 @@ from robustness.runs import deleted, listing
 from robustness.ui.server.faults import FAULTS
 from robustness.ui.server.latency import BOUNDS, UPDATES
 from robustness.ui.server.streamlit_internals import open_sessions
-from robustness.ui.session.kept import KEPT
+from robustness.ui.session.result_cache import RESULT_CACHE
 from robustness.ui.session.run_link import runs_folder
 from robustness.ui.work import jobs
 
@@ -62,13 +62,13 @@ def _models() -> Iterator[Metric]:
     yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
     yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
     yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
-    held = KEPT.bytes
+    held = RESULT_CACHE.bytes
     yield _gauge("results_bytes", "Cached results.", held)
 
 
 def _disk() -> Iterator[Metric]:
     folder = runs_folder()
-    kept, binned, taken = _held(folder)
+    kept, binned, taken = _folder_figures(folder)
     yield _gauge("runs", "Saved runs.", kept)
     yield _gauge("runs_deleted", "Runs in the bin.", binned)
     yield _gauge("runs_bytes", "Disk space of the folder of runs.", taken)
@@ -78,8 +78,8 @@ def _disk() -> Iterator[Metric]:
 
 
 def _jobs() -> Iterator[Metric]:
-    found = jobs.wanted(runs_folder())
-    working = sum(run.seen is not None for run in found)
+    found = jobs.active_jobs(runs_folder())
+    working = sum(run.snapshot is not None for run in found)
     yield _gauge("jobs_working", "Running jobs.", working)
     yield _gauge("jobs_waiting", "Queued jobs.", len(found) - working)
 
@@ -141,17 +141,17 @@ def resident() -> int:
     return 0
 
 
-_SEEN: dict[Path, tuple[float, tuple[int, int, int]]] = {}
+_CACHE: dict[Path, tuple[float, tuple[int, int, int]]] = {}
 
 
-def _held(folder: Path) -> tuple[int, int, int]:
+def _folder_figures(folder: Path) -> tuple[int, int, int]:
     """Number of runs in ``folder``, number in its bin, and total bytes."""
-    when, found = _SEEN.get(folder, (-FRESH_SECONDS, (0, 0, 0)))
+    when, found = _CACHE.get(folder, (-FRESH_SECONDS, (0, 0, 0)))
     if time.monotonic() - when >= FRESH_SECONDS:
         found = (
             sum(entry.manifest is not None for entry in listing(folder)),
             len(deleted(folder)),
             occupied(folder),
         )
-        _SEEN[folder] = time.monotonic(), found
+        _CACHE[folder] = time.monotonic(), found
     return found

@@ -111,13 +111,13 @@ def uploaded_bytes() -> dict[str, int]:
     }
 
 
-def forget_files(given: object) -> None:
-    """Free the files in this server's memory that an uploader, now gone, was ``given``."""
+def forget_files(uploads: object) -> None:
+    """Free the files in this server's memory that an uploader, now gone, was ``uploads``."""
     context = get_script_run_ctx()
     manager = Runtime.instance().uploaded_file_mgr if Runtime.exists() else None
     if context is None or not isinstance(manager, MemoryUploadedFileManager):
         return
-    for file in given if isinstance(given, list) else [given]:
+    for file in uploads if isinstance(uploads, list) else [uploads]:
         if isinstance(file, UploadedFile):
             manager.remove_file(context.session_id, file.file_id)
 

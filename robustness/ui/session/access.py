@@ -57,13 +57,13 @@ class Connection:
 
 def who() -> Who:
     """The user of this session."""
-    found = connection()
-    if found is None:  # the browser has left while its script still runs
+    browser = connection()
+    if browser is None:  # the browser has left while its script still runs
         known: Who = st.session_state.get(_WHO, Who())
         return known
-    identity = _identity(found, st.user.to_dict())
+    identity = _identity(browser, st.user.to_dict())
     if not identity.logged_in:
-        identity = replace(identity, name=_browser(found))
+        identity = replace(identity, name=_browser(browser))
     st.session_state[_WHO] = identity
     return identity
 
@@ -75,16 +75,16 @@ def who_of(session: str, cookies: Mapping[str, str]) -> Who | None:
     """
     running = runtime.get_instance()
     client, app = running.get_client(session), running.get_app_session(session)
-    found = _connection(client) if client else None
-    if found is None or app is None or found.cookies.get(COOKIE) != cookies.get(COOKIE):
+    connection = _connection(client) if client else None
+    if connection is None or app is None or connection.cookies.get(COOKIE) != cookies.get(COOKIE):
         return None
-    return _identity(found, user_claims(app))
+    return _identity(connection, user_claims(app))
 
 
-def _identity(found: Connection, said: Mapping[str, Any]) -> Who:
+def _identity(connection: Connection, said: Mapping[str, Any]) -> Who:
     """The user that the login's claims ``said`` verify; otherwise one without a name."""
     email = verified_email(said)
-    return Who(email, logged_in=True) if email else Who(local=is_local(found))
+    return Who(email, logged_in=True) if email else Who(local=is_local(connection))
 
 
 def me() -> str:
@@ -201,11 +201,11 @@ def connection() -> Connection | None:
 
 
 def _connection(client: SessionClient) -> Connection | None:
-    found = client.client_context
-    if found is None:
+    connection = client.client_context
+    if connection is None:
         return None
-    headers = {name.lower(): value for name, value in found.headers}
-    return Connection(found.remote_ip or "", headers, dict(found.cookies))
+    headers = {name.lower(): value for name, value in connection.headers}
+    return Connection(connection.remote_ip or "", headers, dict(connection.cookies))
 
 
 def verified_email(said: Mapping[str, Any]) -> str:
@@ -217,23 +217,25 @@ def verified_email(said: Mapping[str, Any]) -> str:
     return access.address_of(email) if isinstance(email, str) else ""
 
 
-def is_local(found: Connection) -> bool:
+def is_local(connection: Connection) -> bool:
     """Whether it comes from this machine, by one of its own names, and through no proxy."""
-    if any(name in found.headers for name in FORWARDED):
+    if any(name in connection.headers for name in FORWARDED):
         return False
-    host = found.headers.get("host", "localhost")
+    host = connection.headers.get("host", "localhost")
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
-    here, origin = _origin(f"{scheme}://{host}"), found.headers.get("origin")
+    here, origin = _origin(f"{scheme}://{host}"), connection.headers.get("origin")
     if here is None or (origin is not None and _origin(origin) != here):
         return False
     name = here[1].strip("[]")
-    return _is_loopback(found.address) and (name == "localhost" or _is_loopback(name))
+    return _is_loopback(connection.address) and (name == "localhost" or _is_loopback(name))
 
 
 def is_own_origin(origin: str, host: str, schemes: Collection[str]) -> bool:
     """Whether ``origin`` is this server's scheme, host and port, as the request names them."""
-    found = _origin(origin)
-    return found is not None and found in {_origin(f"{scheme}://{host}") for scheme in schemes}
+    connection = _origin(origin)
+    return connection is not None and connection in {
+        _origin(f"{scheme}://{host}") for scheme in schemes
+    }
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:
@@ -247,16 +249,16 @@ def _origin(text: str) -> tuple[str, str, int] | None:
 
 def _is_loopback(address: str) -> bool:
     try:
-        found = ipaddress.ip_address(address)
+        connection = ipaddress.ip_address(address)
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return bool((mapped or found).is_loopback)
+    mapped = getattr(connection, "ipv4_mapped", None)
+    return bool((mapped or connection).is_loopback)
 
 
-def _browser(found: Connection) -> str:
+def _browser(connection: Connection) -> str:
     """A name for this browser that does not reveal its cookie; without one, for this session."""
-    secret = found.cookies.get(COOKIE) or st.session_state.setdefault(
+    secret = connection.cookies.get(COOKIE) or st.session_state.setdefault(
         _BROWSER, secrets.token_urlsafe(24)
     )
     return f"browser-{hashlib.sha256(secret.encode()).hexdigest()[:16]}"

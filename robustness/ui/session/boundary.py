@@ -17,7 +17,7 @@ from robustness.ui.server.faults import FAULTS
 from robustness.ui.session.access import require
 from robustness.ui.session.sentences import sentence
 
-Given = ParamSpec("Given")
+Arguments = ParamSpec("Arguments")
 
 
 @contextmanager
@@ -45,13 +45,13 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
 
 
 def fragment(
-    draw: Callable[Given, None], *, run_every: float | None = None
-) -> Callable[Given, None]:
+    draw: Callable[Arguments, None], *, run_every: float | None = None
+) -> Callable[Arguments, None]:
     """``draw`` as a part of a page that reruns alone, with a boundary of its own."""
 
     @wraps(draw)
-    def entered(*given: Given.args, **named: Given.kwargs) -> None:
+    def entered(*args: Arguments.args, **named: Arguments.kwargs) -> None:
         require(Action.LOOK)
-        draw(*given, **named)
+        draw(*args, **named)
 
     return st.fragment(boundary()(entered), run_every=run_every)

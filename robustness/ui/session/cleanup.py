@@ -22,7 +22,7 @@ from robustness.models.memory import give_back
 _MARGIN = 5.0
 """Seconds before Streamlit forgets a session and it could no longer be closed."""
 
-_SECONDS_TOGETHER = 2.0
+_BATCH_SECONDS = 2.0
 """Sessions that end within this time are handled together."""
 
 _AFTERWARDS: list[Callable[[], object]] = []
@@ -76,7 +76,7 @@ def _give_back() -> None:
     """Return freed memory to the system, once for several sessions that end together."""
     if _GIVING_BACK.acquire(blocking=False):
         try:
-            time.sleep(_SECONDS_TOGETHER)
+            time.sleep(_BATCH_SECONDS)
             give_back()
         finally:
             _GIVING_BACK.release()

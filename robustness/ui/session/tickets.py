@@ -23,11 +23,11 @@ MOST_AT_ONCE = 2
 
 
 @dataclass(eq=False)
-class _Held(Generic[What]):
+class _TicketState(Generic[What]):
     """Lives in a session's state and goes when the session ends."""
 
     ticket: str
-    given: tuple[Who, What]
+    value: tuple[Who, What]
     outstanding: Counter[str] = field(default_factory=Counter)
 
 
@@ -37,7 +37,7 @@ class Tickets(Generic[What]):
     def __init__(self, name: str) -> None:
         """``name`` distinguishes the tickets of one session."""
         self._name = f"ticket {name}"
-        self._held: WeakValueDictionary[str, _Held[What]] = WeakValueDictionary()
+        self._states: WeakValueDictionary[str, _TicketState[What]] = WeakValueDictionary()
 
     def give(self, what: What) -> str:
         """Return this session's ticket, which stands for ``what`` from now on.
@@ -45,23 +45,23 @@ class Tickets(Generic[What]):
         Raises ``AccessError`` if the session may not measure.
         """
         access.require(Action.MEASURE)
-        given = access.who(), what
-        held: _Held[What] | None = st.session_state.get(self._name)
-        if held is None:
-            held = st.session_state[self._name] = _Held(secrets.token_urlsafe(24), given)
-        held.given = given
-        self._held[held.ticket] = held
-        return held.ticket
+        value = access.who(), what
+        state: _TicketState[What] | None = st.session_state.get(self._name)
+        if state is None:
+            state = st.session_state[self._name] = _TicketState(secrets.token_urlsafe(24), value)
+        state.value = value
+        self._states[state.ticket] = state
+        return state.ticket
 
     def get(self, ticket: str, action: Action = Action.MEASURE) -> What | None:
         """Return what ``ticket`` stands for; None if it is unknown or its session has ended.
 
         Raises ``AccessError`` if its holder may no longer do ``action``.
         """
-        held = self._held.get(ticket)
-        if held is None:
+        state = self._states.get(ticket)
+        if state is None:
             return None
-        who, what = held.given
+        who, what = state.value
         check(action, who, None, policy())
         return what
 
@@ -71,22 +71,22 @@ class Tickets(Generic[What]):
 
         Only for the server's event loop.
         """
-        held = self._held.get(ticket)
-        if held is None or held.outstanding[kind] >= MOST_AT_ONCE:
+        state = self._states.get(ticket)
+        if state is None or state.outstanding[kind] >= MOST_AT_ONCE:
             yield False
             return
-        held.outstanding[kind] += 1
+        state.outstanding[kind] += 1
         try:
             yield True
         finally:
-            held.outstanding[kind] -= 1
+            state.outstanding[kind] -= 1
 
 
 async def body(request: Request, most: int) -> bytes | None:
     """Read the body of ``request``; stop and return None once it exceeds ``most`` bytes."""
-    found = bytearray()
+    data = bytearray()
     async for part in request.stream():
-        found += part
-        if len(found) > most:
+        data += part
+        if len(data) > most:
             return None
-    return bytes(found)
+    return bytes(data)

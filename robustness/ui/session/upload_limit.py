@@ -60,25 +60,25 @@ class UploadLimit:
             await PlainTextResponse(refused, 403)(scope, receive, send)
             return
         largest = int(st.get_option("server.maxUploadSize")) * 2**20
-        wanted = _length(Headers(scope=scope), largest)
-        if not self._has_room(session, wanted, largest):
+        size = _length(Headers(scope=scope), largest)
+        if not self._has_room(session, size, largest):
             refusal = PlainTextResponse(
                 "No room for more uploads now. Try again later, or send a smaller file.", 413
             )
             await refusal(scope, receive, send)
             return
-        self._under_way[session] += wanted
+        self._under_way[session] += size
         try:
             await self._app(scope, receive, send)
         finally:
-            self._under_way[session] -= wanted
+            self._under_way[session] -= size
             self._under_way += Counter()  # drops the zeros
 
-    def _has_room(self, session: str, wanted: int, largest: int) -> bool:
-        """Whether ``wanted`` more bytes, of a file of at most ``largest``, fit both limits."""
+    def _has_room(self, session: str, size: int, largest: int) -> bool:
+        """Whether ``size`` more bytes, of a file of at most ``largest``, fit both limits."""
         held, total = Counter(uploaded_bytes()), _room_or_default()
-        own = held[session] + self._under_way[session] + wanted
-        everybody = held.total() + self._under_way.total() + wanted
+        own = held[session] + self._under_way[session] + size
+        everybody = held.total() + self._under_way.total() + size
         return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
 
 

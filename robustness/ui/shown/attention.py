@@ -24,7 +24,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
 from robustness.ui.browser.html import Html, html
 from robustness.ui.frame.page import fragment
-from robustness.ui.session.kept import KEPT
+from robustness.ui.session.result_cache import RESULT_CACHE
 from robustness.ui.session.sentences import sentence
 from robustness.ui.shown import results
 
@@ -100,14 +100,14 @@ def section(
         return
     st.html(_legend())
     work = [Question.of(name, images_of(name), wanted) for name, wanted in classes.items()]
-    complete = all(KEPT.get(item.key) for item in work)
+    complete = all(RESULT_CACHE.get(item.key) for item in work)
     shown = fragment(_show, run_every=None if complete else LOOK_SECONDS)
     shown(work, captions, None if complete else time.monotonic())
 
 
 def _show(work: Sequence[Question], captions: Sequence[str], since: float | None) -> None:
     """Draw the finished maps; ``since`` is when they were requested, None once all are there."""
-    answers = [(KEPT.get(item.key) or [None])[0] for item in work]
+    answers = [(RESULT_CACHE.get(item.key) or [None])[0] for item in work]
     missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
     if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
         _begin(missing[0])
@@ -171,7 +171,7 @@ def _begin(work: Question) -> None:
 
 
 def _compute(work: Question) -> None:
-    if KEPT.get(work.key):  # another session has requested the same meanwhile
+    if RESULT_CACHE.get(work.key):  # another session has requested the same meanwhile
         return
     try:
         answer = Attention(_views(work))
@@ -182,7 +182,7 @@ def _compute(work: Question) -> None:
             refusal=f"Where {models.label(work.model)} looks could not be computed "
             f"({type(error).__name__})."
         )
-    KEPT.put(work.key, [answer])
+    RESULT_CACHE.put(work.key, [answer])
 
 
 def _views(work: Question) -> tuple[View, ...]:

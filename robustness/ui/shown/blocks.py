@@ -31,14 +31,14 @@ def block(block: Block) -> None:
     _draw([block], lambda *_: None, "", {})
 
 
-def section(section: Section, clicked: Clicked, kept: str, *, alone: bool = False) -> None:
-    """Draw a section if it is open; a click on a chart is remembered for the result ``kept``.
+def section(section: Section, clicked: Clicked, result: str, *, alone: bool = False) -> None:
+    """Draw a section if it is open; a click on a chart is remembered for the result ``result``.
 
     One that stands ``alone`` is open at first.
     """
     if (opened := folded(section.title, section.about, section.link, alone)) is not None:
         with opened:
-            _draw(section.blocks, clicked, kept, {})
+            _draw(section.blocks, clicked, result, {})
 
 
 def folded(
@@ -59,7 +59,7 @@ def folded(
 def _draw(
     blocks: Sequence[Block],
     clicked: Clicked,
-    kept: str,
+    result: str,
     chosen: Mapping[str, str],
     row: DeltaGenerator | None = None,
 ) -> None:
@@ -72,17 +72,17 @@ def _draw(
         elif isinstance(block, Sortable):
             _frame(block)
         elif isinstance(block, Chart):
-            _chart(block, clicked, kept, chosen)
+            _chart(block, clicked, result, chosen)
         elif isinstance(block, Chooser):
             row = row or st.container(horizontal=True, vertical_alignment="bottom")
             option = _option(block, row)
-            _draw(block.read(option), clicked, kept, {**chosen, block.key: option}, row)
+            _draw(block.read(option), clicked, result, {**chosen, block.key: option}, row)
         elif isinstance(block, Beside):
             for column, part in zip(
                 st.columns([2, 3], gap="medium"), (block.left, block.right), strict=True
             ):
                 with column:
-                    _draw(part, clicked, kept, chosen)
+                    _draw(part, clicked, result, chosen)
 
 
 def _option(block: Chooser, row: DeltaGenerator) -> str:
@@ -112,13 +112,13 @@ def _frame(block: Sortable) -> None:
         st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(block.percentages, form))
 
 
-def _chart(block: Chart, clicked: Clicked, kept: str, chosen: Mapping[str, str]) -> None:
+def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:
     key = "_".join([f"{block.link}s" if block.link else block.title, *chosen.values()])
     st.markdown(f"**{plain(block.title)}**")
     point = None
     if block.link:
         point = results.clicked(
-            block.figure, key, block.alt, kept=f"{block.link} of {kept}", link=block.link
+            block.figure, key, block.alt, state_key=f"{block.link} of {result}", link=block.link
         )
     else:
         results.chart(st, block.figure, key, block.alt)

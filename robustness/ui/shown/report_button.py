@@ -41,7 +41,7 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
                 for label, suffix, write in files:
                     st.download_button(
                         label,
-                        partial(_made, build, write),
+                        partial(_file, build, write),
                         f"{stem}{suffix}",
                         format.mime,
                         key=f"{key} {label}",
@@ -51,5 +51,5 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
                     )
 
 
-def _made(build: Callable[[], Report], write: Write) -> bytes:
+def _file(build: Callable[[], Report], write: Write) -> bytes:
     return rendered(build(), write, datetime.now(UTC))

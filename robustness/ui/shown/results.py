@@ -112,10 +112,10 @@ def card_slots(count: int) -> list[DeltaGenerator]:
     return list(islice(cells(2), count))
 
 
-def card(row: Measurement, changed: str = "Perturbed", behind: str = "") -> Html:
+def card(row: Measurement, changed: str = "Perturbed", remedied: str = "") -> Html:
     """One model's verdict and top-5 for both images; ``changed`` is the second one's title.
 
-    ``behind`` is the prediction with a remedy, in words.
+    ``remedied`` is the prediction with a remedy, in words.
     """
 
     def name(index: int) -> str:
@@ -142,7 +142,7 @@ def card(row: Measurement, changed: str = "Perturbed", behind: str = "") -> Html
         after=name(row.top1),
         detail=detail,
         changed=changed,
-        behind=behind,
+        behind=remedied,
         bars=zip(
             bars(row.clean_top5, row.clean_top5_probabilities),
             bars(row.top5, row.top5_probabilities),
@@ -156,18 +156,18 @@ def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: 
     place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "") -> Any:
+def clicked(figure: go.Figure, key: str, alt: str, state_key: str = "", link: str = "") -> Any:
     """Draw a ``chart`` and return the ``customdata`` of the clicked point; None without a click.
 
     One with a ``dragmode`` has a button to draw a box around several points.
 
-    With ``kept``, the session stores it under that name for a figure that replaces this one and
-    for a return to the page; the link then carries it as ``link``.
+    With ``state_key``, the session stores it under that name for a figure that replaces this one
+    and for a return to the page; the link then carries it as ``link``.
     """
 
     def note() -> None:
-        if kept:
-            st.session_state[kept] = _customdata(st.session_state[key])
+        if state_key:
+            st.session_state[state_key] = _customdata(st.session_state[key])
 
     event = st.plotly_chart(
         figure,
@@ -177,19 +177,19 @@ def clicked(figure: go.Figure, key: str, alt: str, kept: str = "", link: str = "
         config=_BOX if figure.layout.dragmode else {"displayModeBar": False},
         alt=alt,
     )
-    return _in_link(kept, link) if kept else _customdata(event)
+    return _in_link(state_key, link) if state_key else _customdata(event)
 
 
-def _in_link(kept: str, link: str) -> Any:
-    """The session's value ``kept``, or the link's if that is new."""
+def _in_link(state_key: str, link: str) -> Any:
+    """The session's value ``state_key``, or the link's if that is new."""
     state, said = st.session_state, st.query_params.get_all(link)
-    another = said != state.get(f"{kept} seen", [])
+    another = said != state.get(f"{state_key} seen", [])
     if another and (said or not state.get("arrived")):
-        state[kept] = said
-    wanted = list(state.get(kept) or [])
+        state[state_key] = said
+    wanted = list(state.get(state_key) or [])
     if wanted != said:
         st.query_params.update({link: wanted})
-    state[f"{kept} seen"] = wanted
+    state[f"{state_key} seen"] = wanted
     return wanted
 
 

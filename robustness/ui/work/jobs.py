@@ -22,21 +22,21 @@ from robustness.ui.session.sentences import sentence, without_folders
 SECONDS_BETWEEN = 1.0
 """Seconds between updates of a running job where it is shown in full."""
 
-_SECONDS_BETWEEN_BESIDE = 2.0
+_SIDEBAR_SECONDS_BETWEEN = 2.0
 """The same in the sidebar, which every page of every session has."""
 
 _WATCHED, _SAID, _CLICKED = "runs watched", "said of runs", "clicked on runs"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ActiveJob:
     """A running or queued job; ``before`` counts the jobs ahead of it.
 
-    ``seen`` is its progress; None while it waits or its process starts.
+    ``snapshot`` is its progress; None while it waits or its process starts.
     """
 
     folder: Path
-    seen: Seen | None
+    snapshot: Seen | None
     before: int
 
     @property
@@ -47,27 +47,31 @@ class Wanted:
     @property
     def share(self) -> float:
         """The share that is done, 0 to 1; 0 if unknown."""
-        return self.seen.progress.done / max(1, self.seen.progress.total) if self.seen else 0.0
+        return (
+            self.snapshot.progress.done / max(1, self.snapshot.progress.total)
+            if self.snapshot
+            else 0.0
+        )
 
     @property
     def text(self) -> str:
         """Its progress with rate and time left, or what it waits for."""
-        if self.seen is not None:
-            return self.seen.text
+        if self.snapshot is not None:
+            return self.snapshot.text
         if self.before:
             return f"Waiting for {counted(self.before, 'other run')} …"
         return "Starting …"
 
 
-def wanted(folder: Path) -> list[Wanted]:
+def active_jobs(folder: Path) -> list[ActiveJob]:
     """The running jobs in ``folder``, then the queued ones in the order they will start."""
     found = [(order, runs.seen(folder / order.run)) for order in jobs.orders(folder)]
-    working = [(order, seen) for order, seen in found if seen is not None]
-    waiting = in_turn([o for o, seen in found if seen is None], jobs.last_served(folder))
+    working = [(order, snapshot) for order, snapshot in found if snapshot is not None]
+    waiting = in_turn([o for o, snapshot in found if snapshot is None], jobs.last_served(folder))
     return [
-        *(Wanted(folder / order.run, seen, 0) for order, seen in working),
+        *(ActiveJob(folder / order.run, snapshot, 0) for order, snapshot in working),
         *(
-            Wanted(folder / order.run, None, len(working) + place)
+            ActiveJob(folder / order.run, None, len(working) + place)
             for place, order in enumerate(waiting)
         ),
     ]
@@ -145,15 +149,15 @@ def sidebar(opened: str | None) -> None:
     """
     folder = runs_folder()
     st.session_state.pop(_CLICKED, None)
-    if wanted(folder) or st.session_state.get(_WATCHED):
+    if active_jobs(folder) or st.session_state.get(_WATCHED):
         st.divider()
-        fragment(_list, run_every=_SECONDS_BETWEEN_BESIDE)(folder, opened)
+        fragment(_list, run_every=_SIDEBAR_SECONDS_BETWEEN)(folder, opened)
 
 
 def _list(folder: Path, opened: str | None) -> None:
     if st.session_state.pop(_CLICKED, False):
         st.rerun()  # the whole page, as it shows the run in several places
-    active = wanted(folder)
+    active = active_jobs(folder)
     watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
     for entry in active[:3]:
         with st.container(key=f"job-{entry.folder.name}", gap="xxsmall"):

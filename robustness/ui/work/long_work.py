@@ -14,7 +14,7 @@ from robustness.base.pace import Pace, Unit, duration
 from robustness.base.turns import TURNS
 from robustness.pictures.picture import Picture
 from robustness.ui.session.identity import session
-from robustness.ui.session.kept import KEPT, named, nameless
+from robustness.ui.session.result_cache import RESULT_CACHE, named, nameless
 
 Item = TypeVar("Item")
 Show = Callable[[float, str], None]
@@ -35,7 +35,7 @@ class Work:
     key: str
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         return self._is(_ASKED)
 
     @property
@@ -85,7 +85,7 @@ class Work:
             place.empty()
         st.session_state.pop(self._place, None)
 
-    def shown(
+    def with_progress(
         self,
         items: Iterable[Item],
         total: int,
@@ -136,7 +136,7 @@ class Measuring(Work):
 
     ``events`` starts it on the images without their names and yields items that sum to about
     ``total`` by ``effort``; those of the types ``results`` are cached. ``said`` and ``effort`` are
-    as in ``shown``.
+    as in ``with_progress``.
     """
 
     pictures: Sequence[Picture]
@@ -148,50 +148,50 @@ class Measuring(Work):
 
     @property
     def is_kept(self) -> bool:
-        return KEPT.get(self.key) is not None
+        return RESULT_CACHE.get(self.key) is not None
 
     @property
-    def found(self) -> list[Any] | None:
+    def cached(self) -> list[Any] | None:
         """The cached results with this session's image names; None if there are none."""
-        kept = KEPT.get(self.key)
-        return None if kept is None else named(kept, self.pictures)
+        results = RESULT_CACHE.get(self.key)
+        return None if results is None else named(results, self.pictures)
 
     def at_once(self) -> list[Any]:
         """The results, computed now unless cached; stops the page if that was cancelled."""
         place = st.empty()  # always drawn, so that what follows keeps its place
-        found = self.found
-        if found is not None:
-            return found
+        cached = self.cached
+        if cached is not None:
+            return cached
         with place.container():
             if self.is_cancelled():
                 st.stop()
-        return self._made([place])
+        return self._compute([place])
 
     def on_request(self, button: str, caption: str) -> list[Any] | None:
         """The results once ``button`` was pressed, else None; cancelling shows the button again."""
         # Both states fill the same two places, so that nothing of one stays in the other and no
         # button moves under a click.
         places = st.empty(), st.empty()
-        found = self.found
-        if found is None and self.asked:
-            return self._made(places)
-        if found is None:
+        cached = self.cached
+        if cached is None and self.requested:
+            return self._compute(places)
+        if cached is None:
             places[0].caption(caption)
             places[1].button(
                 button, key=f"start {self.what}", icon=":material/play_arrow:", on_click=self.ask
             )
-        return found
+        return cached
 
     def in_silence(self) -> list[Any]:
         """The results, computed now unless cached; without a progress bar or Cancel."""
-        found = self.found
-        return self._made() if found is None else found
+        cached = self.cached
+        return self._compute() if cached is None else cached
 
-    def _made(self, places: Sequence[DeltaGenerator] = ()) -> list[Any]:
+    def _compute(self, places: Sequence[DeltaGenerator] = ()) -> list[Any]:
         """Compute the results, with progress in ``places`` if there are any."""
         events = self.events(nameless(self.pictures))
         if places:
-            events = self.shown(events, self.total, self.said, places, self.effort)
-        kept = [event for event in events if isinstance(event, self.results)]
-        KEPT.put(self.key, kept)
-        return named(kept, self.pictures)
+            events = self.with_progress(events, self.total, self.said, places, self.effort)
+        results = [event for event in events if isinstance(event, self.results)]
+        RESULT_CACHE.put(self.key, results)
+        return named(results, self.pictures)

@@ -41,7 +41,11 @@ from robustness.ui.session.identity import session
 
 KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
-    Classifier: lambda asked: (asked.record.name, models.digest(asked.record), asked.engine),
+    Classifier: lambda classifier: (
+        classifier.record.name,
+        models.digest(classifier.record),
+        classifier.engine,
+    ),
     # Everything that one model's row depends on.
     RunSpec: lambda spec: (spec.conditions, spec.seed, spec.fit),
 }
@@ -103,7 +107,7 @@ class Altered:
     @property
     def scores(self) -> Mapping[str, NDArray[np.float64]]:
         """The ``picture_scores`` of the image."""
-        return self.batch.seen[0]
+        return self.batch.scores[0]
 
 
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=KEYS)
@@ -143,7 +147,7 @@ def answers(
     wish = TURNS.wish(who)
 
     def answer(name: str) -> Measurement:
-        part, own, batch = seen(spec, picture, name, altered)
+        part, own, batch = model_view(spec, picture, name, altered)
         classifier = models.load(name, side=part.side)
         row = _answer(part, own, classifier, batch, lambda: TURNS.turn(who, wish))
         shown = picture.digest
@@ -152,7 +156,7 @@ def answers(
     return together(names, answer)
 
 
-def seen(
+def model_view(
     spec: RunSpec, picture: Picture, name: str, altered: Altered
 ) -> tuple[RunSpec, Picture, Batch]:
     """``spec``, ``picture`` and ``altered`` as the model ``name`` sees them."""
@@ -219,9 +223,9 @@ def remedied(
     wish = TURNS.wish(who)
 
     def predicted(name: str) -> Remedied:
-        asked = names if chain.several_models else [name]
-        part, own, batch = seen(spec, picture, name, altered)
-        loaded = tuple(models.load(each, side=part.side) for each in asked)
+        classifier = names if chain.several_models else [name]
+        part, own, batch = model_view(spec, picture, name, altered)
+        loaded = tuple(models.load(each, side=part.side) for each in classifier)
         turn = lambda: TURNS.turn(who, wish)  # noqa: E731
         return _remedied(part, own, loaded, chain.id, Altered(batch).image, turn)
 
@@ -237,7 +241,7 @@ def _by_place(spec: RunSpec, picture: Picture, classifier: Classifier, _image: I
 
 def by_place(spec: RunSpec, picture: Picture, model: str, altered: Altered) -> Stages:
     """The stages of a model's row, compared place by place."""
-    part, own, batch = seen(spec, picture, model, altered)
+    part, own, batch = model_view(spec, picture, model, altered)
     return _by_place(part, own, models.load(model, side=part.side), Altered(batch).image)
 
 

@@ -172,15 +172,15 @@ def next_drawing() -> int:
     return int(state[_DRAWING])
 
 
-def answers(place: AbstractContextManager[Any], key: str, shown: Answers, drawing: int) -> None:
+def answers(place: AbstractContextManager[Any], key: str, content: Answers, drawing: int) -> None:
     """Draw the cards in ``place``, and the rest beside the images of the same ``drawing``."""
     with place:
-        _answers(key=key, data={**shown._asdict(), "drawing": drawing})
+        _answers(key=key, data={**content._asdict(), "drawing": drawing})
 
 
-def settled(key: str, shown: str) -> None:
+def settled(key: str, page_id: str) -> None:
     """Rerun the fragment around it once the predictions have settled on another id."""
-    _settled(key=key, data={"shown": shown}, on_settled_change=nothing)
+    _settled(key=key, data={"shown": page_id}, on_settled_change=nothing)
 
 
 def camera(key: str, frozen: Callable[[], None]) -> None:

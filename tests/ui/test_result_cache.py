@@ -21,8 +21,8 @@ from robustness.pictures import untrusted
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
 from robustness.ui import breaking_point
-from robustness.ui.session import kept
-from robustness.ui.session.kept import Kept, work_key
+from robustness.ui.session import result_cache
+from robustness.ui.session.result_cache import ResultCache, work_key
 from robustness.ui.work import long_work as work
 from robustness.ui.work import memo
 from tests.support.pages import html, run, sample
@@ -33,11 +33,11 @@ FOG = [Condition.of({"fog": 0.4})]
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Kept:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> ResultCache:
     """A server that has kept nothing yet."""
-    empty = Kept(kept.LIMIT)
-    for module in (kept, work):
-        monkeypatch.setattr(module, "KEPT", empty)
+    empty = ResultCache(result_cache.LIMIT)
+    for module in (result_cache, work):
+        monkeypatch.setattr(module, "RESULT_CACHE", empty)
     return empty
 
 
@@ -47,7 +47,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Kept:
 def test_the_least_recently_used_is_forgotten_first() -> None:
     result = ["x" * 100]
     size = len(pickle.dumps(result, pickle.HIGHEST_PROTOCOL))
-    memory = Kept(3 * size)
+    memory = ResultCache(3 * size)
     for key in "abc":
         memory.put(key, result)
     assert memory.get("a") == result  # used again
@@ -59,7 +59,7 @@ def test_the_least_recently_used_is_forgotten_first() -> None:
 
 
 def test_a_result_larger_than_the_limit_is_kept_until_the_next() -> None:
-    memory = Kept(10)
+    memory = ResultCache(10)
     memory.put("large", ["x" * 100])
     assert memory.get("large")
     memory.put("next", ["y"])
@@ -73,7 +73,7 @@ def test_the_sweeps_of_two_pictures_over_everything_stay_side_by_side() -> None:
     once = len(pickle.dumps(events, pickle.HIGHEST_PROTOCOL))
     random = sum(record.random for record in PERTURBATIONS)
     sweeps = len(PERTURBATIONS) + random * (breaking_point.REPEATS - 1)
-    assert 2 * len(models.REGISTRY) * sweeps * once < kept.LIMIT
+    assert 2 * len(models.REGISTRY) * sweeps * once < result_cache.LIMIT
 
 
 # --- of what weights ------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
     assert asked == [b"bad", b"good", b"good"], "another time it may be decoded"
 
 
-def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: Kept) -> None:
+def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: ResultCache) -> None:
     """Neither in a warning nor in a table nor in what the page gives on."""
     seen = []
     for name in ("her secret.png", "his.png"):

@@ -24,7 +24,7 @@ LIMIT = 48 * 1024 * 1024
 over every perturbation take 1.4 MB, so two images with all models fit."""
 
 
-class Kept:
+class ResultCache:
     """Results by key; drops the least recently used beyond its limit. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
@@ -64,7 +64,7 @@ class Kept:
             return self._bytes
 
 
-KEPT = Kept(LIMIT)
+RESULT_CACHE = ResultCache(LIMIT)
 """The cache of this server. Unfinished work is never stored."""
 
 
