@@ -6,14 +6,12 @@ Importing this package registers them all. TensorFlow is imported only when an a
 from importlib import import_module
 
 from robustness.attacks.attack_image import Control, Outcome, adversarial, craft
-from robustness.attacks.attack_record import REGISTRY, Attack
-from robustness.attacks.loop import Step
+from robustness.attacks.attack_record import REGISTRY, Attack, AttackSpec, parse_epsilon
+from robustness.attacks.loop import Step, attack
 from robustness.attacks.norms import REGISTRY as NORMS
-from robustness.attacks.perform import attack
-from robustness.attacks.spec import AttackSpec, parse_epsilon
 
 # In the order of the controls: an import statement would be sorted by name.
-for _module in ("gradient_steps", "deepfool", "autopgd", "fab", "square", "ensembles"):
+for _module in ("gradient_attacks", "square", "ensembles"):
     import_module(f"{__name__}.{_module}")
 
 __all__ = [

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from robustness.attacks.attack_image import distances
-from robustness.attacks.attack_record import REGISTRY
-from robustness.attacks.loop import Step, any_success, search
+from robustness.attacks.attack_record import REGISTRY, AttackSpec
+from robustness.attacks.loop import Step, any_success, attack_steps, make_task, search
 from robustness.attacks.norms import REGISTRY as NORMS
-from robustness.attacks.perform import attack_steps, make_task
-from robustness.attacks.spec import AttackSpec
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.pictures.eight_bits import LEVELS

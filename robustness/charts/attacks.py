@@ -13,7 +13,7 @@ from robustness import models
 from robustness.charts.style import COLOURS, drawn, heatmap, model_trace
 from robustness.charts.verdict import judged
 from robustness.evaluation.correctness import is_correct
-from robustness.evaluation.smallest_change import ATTACK, NATURAL
+from robustness.evaluation.sweep import ATTACK, NATURAL
 from robustness.pictures.eight_bits import LEVELS
 
 

@@ -14,7 +14,7 @@ from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
-    from robustness.attacks.transfer import Transfer
+    from robustness.attacks.attack_image import Transfer
     from robustness.evaluation.measurement import Measurement
     from robustness.evaluation.spec import RunSpec
     from robustness.pictures.picture import Picture
@@ -120,9 +120,9 @@ def _answers(picture: Picture, outcome: Outcome) -> tuple[RunSpec, list[Measurem
     import numpy as np
 
     from robustness import models
-    from robustness.evaluation.batch import Batch
     from robustness.evaluation.condition import AttackCondition
     from robustness.evaluation.loop import measured, picture_scores
+    from robustness.evaluation.measurement import Batch
     from robustness.evaluation.spec import make_spec
 
     ready = [record.name for record in models.REGISTRY if models.state(record).ready]
@@ -145,7 +145,7 @@ def _answers(picture: Picture, outcome: Outcome) -> tuple[RunSpec, list[Measurem
 
 
 def _transfer(outcome: Outcome, rows: Sequence[Measurement]) -> list[Transfer]:
-    from robustness.attacks.transfer import Transfer, fooled
+    from robustness.attacks.attack_image import Transfer, fooled
 
     return [
         Transfer(

@@ -5,15 +5,15 @@ The columns stand in for the top-5 lists of a measurement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pandas as pd
 
+from robustness.attacks.attack_image import Transfer
 from robustness.attacks.curves import Point
-from robustness.attacks.transfer import Transfer
-from robustness.base.columns import require
+from robustness.base.errors import ParameterError
 from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.sweep import Break
@@ -21,6 +21,17 @@ from robustness.models import REGISTRY, by_labels
 from robustness.models.labels import Labels, folded, imagenet
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import SAMPLE
+
+
+def require_columns(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise ``ParameterError`` naming the ``columns`` that ``frame`` lacks."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ParameterError(
+            f"Expected measurements with the columns {', '.join(columns)}; "
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
+        )
+
 
 CORRECTNESS = ("clean_correct", "correct", "clean_correct5", "correct5")
 """Whether the label is among the top-1 and top-5 of the original and the perturbed image."""
@@ -101,7 +112,7 @@ def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if set(CORRECTNESS) <= set(frame.columns):
         return frame
-    require(frame, ("label", *_ANSWERS))
+    require_columns(frame, ("label", *_ANSWERS))
     labels = frame["label"].astype("Int64").tolist()
     answers = zip(*(frame[name].tolist() for name in _ANSWERS), strict=True)
     columns = zip(*map(right, labels, answers), strict=True) if len(frame) else ((),) * 4

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from robustness import metrics, models
 from robustness.evaluation.adaptation import Adaptation
-from robustness.evaluation.batch import Batch
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.remedied import Trials, among
 from robustness.evaluation.similarity import Stages, at, by_place, floors, similarities
 from robustness.evaluation.spec import RunSpec

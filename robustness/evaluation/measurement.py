@@ -1,12 +1,16 @@
-"""Measurements: one model, one image, one condition."""
+"""A measurement of one model, one image and one condition, and the images prepared for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+from robustness.perturbations import Images
+from robustness.pictures.picture import Picture
 
 
 class RemediedPrediction(NamedTuple):
@@ -73,3 +77,12 @@ class Measurement:
         if remedies:
             row["remedies"] = [each._asdict() for each in self.remedies]
         return row
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prepared images: their ``frames`` and ``picture_scores``."""
+
+    pictures: Sequence[Picture]
+    frames: Images
+    scores: Sequence[Mapping[str, NDArray[np.float64]]]

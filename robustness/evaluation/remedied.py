@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.adaptation import Adaptation, can_adapt
-from robustness.evaluation.batch import Batch
-from robustness.evaluation.measurement import Measurement, RemediedPrediction
+from robustness.evaluation.measurement import Batch, Measurement, RemediedPrediction
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
 from robustness.models.inference.remedied_pass import behind

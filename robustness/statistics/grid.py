@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.base.columns import require
 from robustness.evaluation.condition import STORED, degree, series, unspecified
-from robustness.evaluation.correctness import CORRECTNESS, with_correctness
+from robustness.evaluation.correctness import CORRECTNESS, require_columns, with_correctness
 from robustness.evaluation.row_schema import own_scores
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
@@ -200,7 +199,7 @@ def grids(measured: Measured) -> Sequence[Grid]:
     """
     if not isinstance(measured, pd.DataFrame):
         return measured
-    require(measured, ("image", "model", "perturbation", "strength", "consistent"))
+    require_columns(measured, ("image", "model", "perturbation", "strength", "consistent"))
     told = with_conditions(with_correctness(without_copies(measured)))
     return laid_out(as_counted(told).assign(**{AS_TOLD: told["consistent"]}))
 
@@ -256,7 +255,7 @@ def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with the column ``condition``: worked out as far as a row tells if it lacks it."""
     if "condition" in frame.columns:
         return frame
-    require(frame, ("perturbation", "strength"))
+    require_columns(frame, ("perturbation", "strength"))
     told = zip(frame["perturbation"], frame["strength"].astype(float), strict=True)
     ids = [unspecified(str(name), None if math.isnan(level) else level) for name, level in told]
     return frame.assign(condition=pd.Categorical(ids))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step
+from robustness.attacks.attack_image import Transfer, attackable, judged, transfers
 from robustness.attacks.curves import (
     EPSILONS,
     FIRST_GUESS,
@@ -21,9 +22,8 @@ from robustness.attacks.curves import (
     over_epsilon,
     smallest_epsilon,
 )
-from robustness.attacks.transfer import Transfer, attackable, judged, transfers
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.evaluation.smallest_change import (
+from robustness.evaluation.sweep import (
     ATTACK,
     NATURAL,
     Reach,

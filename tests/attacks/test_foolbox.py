@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.perform import make_task
+from robustness.attacks.loop import make_task
 from robustness.models import Classifier
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import keras, tensorflow

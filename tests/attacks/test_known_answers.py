@@ -13,11 +13,10 @@ from scipy import optimize
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, AttackSpec, Step, attack
 from robustness.attacks.attack_record import Attack, Member, State, Task
-from robustness.attacks.autopgd import _windows
 from robustness.attacks.curves import Smallest, smallest_epsilon
 from robustness.attacks.ensembles import no_move
-from robustness.attacks.loop import FAILED, any_success, search
-from robustness.attacks.perform import drained, make_task
+from robustness.attacks.gradient_attacks import _windows
+from robustness.attacks.loop import FAILED, any_success, drained, make_task, search
 from robustness.models import Classifier
 from robustness.models.in_tensorflow.gradients import BEST_OTHER
 from robustness.models.in_tensorflow.runtime import keras

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from robustness import models, report
+from robustness.attacks.attack_image import Transfer
 from robustness.attacks.curves import Point
-from robustness.attacks.transfer import Transfer
 from robustness.charts import attacks, scorecard, sweep, tables
 from robustness.charts.verdict import Mark, judged
 from robustness.commands.main import main

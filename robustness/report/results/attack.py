@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustness.attacks import AttackSpec, Outcome, parse_epsilon
-from robustness.attacks.transfer import Transfer
+from robustness.attacks.attack_image import Transfer
 from robustness.charts import attacks
 from robustness.charts.tables import Column, Table
 from robustness.charts.verdict import LEGEND, verdict_of

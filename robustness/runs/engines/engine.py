@@ -19,11 +19,10 @@ from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
 from robustness.datasets import Dataset, Entry, PublishedTree
 from robustness.evaluation.adaptation import Adaptation
-from robustness.evaluation.batch import Batch
 from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.drawing import drawn
 from robustness.evaluation.loop import answers, frames, prepare
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.row_schema import to_table
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, ModelRecord

@@ -11,6 +11,7 @@ import streamlit as st
 
 from robustness import models, report
 from robustness.attacks import AttackSpec, Outcome
+from robustness.attacks.attack_image import Transfer, attackable, transfers
 from robustness.attacks.curves import (
     EPSILONS,
     Point,
@@ -19,16 +20,14 @@ from robustness.attacks.curves import (
     over_epsilon,
     smallest_epsilon,
 )
-from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
 from robustness.charts import attacks
 from robustness.charts.verdict import LEGEND, percent
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.smallest_change import Reach, attack_reach, comparison, natural_reach
 from robustness.evaluation.spec import spec_of
-from robustness.evaluation.sweep import resolution
+from robustness.evaluation.sweep import Reach, attack_reach, comparison, natural_reach, resolution
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, attack_key, row

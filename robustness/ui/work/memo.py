@@ -18,10 +18,9 @@ from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.turns import TURNS
 from robustness.evaluation import similarity
-from robustness.evaluation.batch import Batch
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import measured, measurements, picture_scores, prepare
-from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.similarity import Stages, at
 from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
