@@ -14,7 +14,7 @@ from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import sweep
 from robustness.models import Classifier, Outputs

@@ -26,8 +26,8 @@ from robustness import runs
 from robustness.datasets import NO_LABELS, Dataset
 from robustness.datasets.dataset import Entry
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA, to_table
-from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
@@ -94,7 +94,7 @@ def measure(part: str, images: int) -> Iterator[dict[str, Any]]:
     """
     name = f"benchmark-{part}"
     engines.REGISTRY.add(Engine(name, name, _ENGINES[part]))
-    spec = RunSpec(((MODEL, "sha256:made-up"),), _CONDITIONS[part], side=SIDE)
+    spec = Request(((MODEL, "sha256:made-up"),), _CONDITIONS[part], side=SIDE)
     plan = runs.plan(MadeUp(images), spec, labelling=NO_LABELS, batch=1 if part == "rows" else None)
     stops = [10**power for power in range(3, 9) if 10**power < images]
     stops = sorted({*stops, round(_STOPPED_AT * images)})

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.offline_models import NAMES, run_by
 from robustness import models, runs
 from robustness.evaluation.loop import frames
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models.classifier import MAX_BATCH
 from robustness.models.inference.choice import OPENVINO, TENSORFLOW

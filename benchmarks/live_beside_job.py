@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.live_session import LiveSession
 from benchmarks.offline_models import NAMES
 from robustness import runs
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, suite_conditions
 from robustness.models import label
 from robustness.runs import jobs

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.processes import below
 from robustness import runs
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from tests.support.made_datasets import flat_folder
 from tests.support.places import ROOT

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from benchmarks.offline_models import NAMES
 from robustness import runs
 from robustness.base.disk import put_whole
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.row_schema import SCHEMA
-from robustness.evaluation.spec import make_spec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs.parts import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 from tests.support.made_datasets import labelled_folder

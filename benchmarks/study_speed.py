@@ -14,7 +14,7 @@ from benchmarks.study_networks import NAMES, random_classifier, stand_in
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.evaluation.loop import evaluate, perturbed
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.pictures.fitting import study_image

@@ -9,7 +9,7 @@ import streamlit as st
 from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.ui import breaking_point
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input

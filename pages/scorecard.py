@@ -6,7 +6,7 @@ from functools import partial
 
 from robustness import report
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.ui import scorecard
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import pictures_input

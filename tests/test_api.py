@@ -20,7 +20,7 @@ from robustness import report as reports
 from robustness.api.sources import opened
 from robustness.base.errors import ImageError, ParameterError
 from robustness.evaluation import loop
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import round_to_grid, to_uint8
 from robustness.pictures.fitting import load_study_image
@@ -39,7 +39,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def spec() -> RunSpec:
+def spec() -> Request:
     return api.make_spec(["SqueezeNet"], perturbations=["fog", "rotation"], strengths=[0.2, 0.6])
 
 
@@ -61,7 +61,7 @@ def test_importing_it_loads_no_tensorflow_and_listing_models_no_remedies() -> No
 
 
 def test_a_folder_and_the_same_pictures_have_the_same_rows(
-    spec: RunSpec, photos: Path, tmp_path: Path
+    spec: Request, photos: Path, tmp_path: Path
 ) -> None:
     heard: list[api.Progress] = []
     run = api.evaluate(photos, spec, out=tmp_path / "runs", note=heard.append)
@@ -76,7 +76,7 @@ def test_a_folder_and_the_same_pictures_have_the_same_rows(
     assert api.open_run(run.folder).table().equals(run.table())
 
 
-def test_arrays_are_pictures_too(spec: RunSpec, photos: Path) -> None:
+def test_arrays_are_pictures_too(spec: Request, photos: Path) -> None:
     path = next(photos.rglob("*.jpg"))
     study = load_study_image(path)
     given = {"file": path, "text": str(path), "study": study, "double": study.astype(float)}
@@ -96,18 +96,18 @@ def test_arrays_are_pictures_too(spec: RunSpec, photos: Path) -> None:
         ([1, 2], r"shape \(2,\)"),
     ],
 )
-def test_other_arrays_are_refused(spec: RunSpec, picture: object, message: str) -> None:
+def test_other_arrays_are_refused(spec: Request, picture: object, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         api.evaluate_pictures({"x": picture}, spec)
 
 
-def test_a_file_that_is_no_picture_is_refused(spec: RunSpec, tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_refused(spec: Request, tmp_path: Path) -> None:
     with pytest.raises(ImageError):
         api.evaluate_pictures({"x": tmp_path / "nothing.png"}, spec)
 
 
 def test_runs_are_replayed_compared_and_checked(
-    spec: RunSpec, photos: Path, tmp_path: Path
+    spec: Request, photos: Path, tmp_path: Path
 ) -> None:
     run = api.evaluate(photos, spec, out=tmp_path / "runs")
     assert api.replay(run, tmp_path / "again").agrees
@@ -118,7 +118,7 @@ def test_runs_are_replayed_compared_and_checked(
 
 
 def test_a_run_is_reported_as_the_suffix_says(
-    spec: RunSpec, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: Request, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = api.evaluate(photos, spec)
     (file,) = api.report(run, tmp_path / "a.md")
@@ -169,7 +169,7 @@ LABELS = [0, 1, None]
 
 
 def test_all_forms_of_the_same_images_have_the_same_rows(
-    spec: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files = [f"{place}.png" for place in range(3)]
@@ -255,7 +255,7 @@ def test_a_study_image_is_swept_as_it_is() -> None:
         *({"seed": 1}, {"fit": "squash"}, {"side": 64}),
     ],
 )
-def test_nothing_beside_a_spec_is_dropped(spec: RunSpec, given: dict[str, Any]) -> None:
+def test_nothing_beside_a_spec_is_dropped(spec: Request, given: dict[str, Any]) -> None:
     with pytest.raises(api.RobustnessError, match="Expected a spec, or models"):
         rb.evaluate(PIXELS, spec, **given)
 
@@ -365,7 +365,7 @@ def test_every_package_can_be_the_first_that_is_imported() -> None:
     """As in a worker of a cluster, which reads what it is sent before anything else."""
     script = (
         "import importlib, sys\n"
-        "for name in ['runs', 'runs.session', 'evaluation.spec', 'report', 'models', 'api']:\n"
+        "for name in ['runs', 'runs.session', 'evaluation.request', 'report', 'models', 'api']:\n"
         "    for known in [k for k in sys.modules if k.partition('.')[0] == 'robustness']:\n"
         "        del sys.modules[known]\n"
         "    importlib.import_module(f'robustness.{name}')\n"

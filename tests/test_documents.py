@@ -18,7 +18,7 @@ import pytest
 import robustness
 from robustness import attacks, gate, metrics, models, report
 from robustness.base import settings
-from robustness.evaluation.request_file import read_request
+from robustness.evaluation.request import read_request
 from robustness.metrics import metric
 from robustness.models.own import user_models
 from robustness.models.python_models.in_process import ADDED

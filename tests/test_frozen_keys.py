@@ -138,13 +138,13 @@ def results(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
 
 def tables() -> Iterator[tuple[str, Iterable[str]]]:
     """The keys of TOML files."""
-    from robustness.evaluation import condition, request_file
+    from robustness.evaluation import condition, request
     from robustness.gate import budget
     from robustness.models.own import user_models
     from robustness.plugins import described
 
     for kind, classes in {
-        "request": (request_file.RequestFile, condition._AttackTable, condition._WrittenAttack),
+        "request": (request._Toml, condition._AttackTable, condition._WrittenAttack),
         "stored condition": (condition.StoredTable,),
         "gate": (budget._File, budget.Rule),
         "models": (user_models.Description, user_models._Scaling, user_models._Check),

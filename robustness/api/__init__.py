@@ -41,7 +41,7 @@ from robustness.api.reading import (
 from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.plugins.adding import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Replay, Run
 from robustness.runs.failures import Failures
@@ -56,9 +56,9 @@ __all__ = [
     "Pair",
     "Progress",
     "Replay",
+    "Request",
     "RobustnessError",
     "Run",
-    "RunSpec",
     "Sweep",
     "add_model",
     "adversarial",

@@ -25,16 +25,16 @@ from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, PublishedTree
-from robustness.evaluation import loop, request_file
-from robustness.evaluation import spec as specs
+from robustness.evaluation import loop
+from robustness.evaluation import request as requests
 from robustness.evaluation import sweep as sweeps
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.framings import DEFAULT, usual
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedied import loading_behind
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import NUMBERS, REMEDIES, own_scores, to_frame, to_table
-from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import (
     STUDY_SUITE,
     graded_conditions,
@@ -69,7 +69,7 @@ def make_spec(
     fit: str = DEFAULT,
     side: int | str = DEFAULT,
     remedies: Sequence[str] = (),
-) -> RunSpec:
+) -> Request:
     """What is to be asked: models, and perturbations with their strengths.
 
     The models are by default those of the command line. The perturbations are those of a ``suite``
@@ -91,22 +91,22 @@ def make_spec(
             else graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
     asked = [Condition.parse(each) if isinstance(each, str) else each for each in conditions]
-    return specs.make_spec(model_names, asked, seed=seed, fit=fit, side=side, remedies=remedies)
+    return requests.make_spec(model_names, asked, seed=seed, fit=fit, side=side, remedies=remedies)
 
 
 @checked_call
-def read_request(path: str | PathLike[str]) -> RunSpec:
-    """What the TOML file ``path`` asks for, as ``robustness.evaluation.request_file`` describes it.
+def read_request(path: str | PathLike[str]) -> Request:
+    """What the TOML file ``path`` asks for, as ``robustness.evaluation.request`` describes it.
 
     Raises ``ParameterError`` for a file that cannot be used, and what ``make_spec`` raises.
     """
-    return request_file.read_request(Path(path))
+    return requests.read_request(Path(path))
 
 
 @checked_call
 def evaluate(
     source: Any,
-    spec: RunSpec | None = None,
+    spec: Request | None = None,
     *,
     models: Any = None,
     conditions: Sequence[Condition | str] | None = None,
@@ -272,7 +272,7 @@ def _told(
 
 @checked_call
 def evaluate_pictures(
-    pictures: Mapping[str, Any], spec: RunSpec, *, labels: Mapping[str, int | str] | None = None
+    pictures: Mapping[str, Any], spec: Request, *, labels: Mapping[str, int | str] | None = None
 ) -> pd.DataFrame:
     """The rows of a few images, as ``Run.frame`` has them; nothing is kept.
 
@@ -301,13 +301,13 @@ def evaluate_pictures(
     return to_frame(table.select([*NUMBERS, *own_scores(), *further]))
 
 
-def _picture(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
+def _picture(name: str, given: Any, spec: Request, label: int | None) -> Picture:
     """The image ``given``, in each framing of ``spec``."""
     versions = [_version(name, given, part, label) for part in spec.by_side()]
     return Picture.from_versions(versions, spec.framing_request)
 
 
-def _version(name: str, given: Any, spec: RunSpec, label: int | None) -> Picture:
+def _version(name: str, given: Any, spec: Request, label: int | None) -> Picture:
     if isinstance(given, str | PathLike):
         image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
     else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
     from robustness.attacks.attack_image import Transfer
     from robustness.evaluation.measurement import Measurement
-    from robustness.evaluation.spec import RunSpec
+    from robustness.evaluation.request import Request
     from robustness.pictures.picture import Picture
 
 REPORTS = 10
@@ -112,7 +112,7 @@ def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
     )
 
 
-def _answers(picture: Picture, outcome: Outcome) -> tuple[RunSpec, list[Measurement]]:
+def _answers(picture: Picture, outcome: Outcome) -> tuple[Request, list[Measurement]]:
     """The predictions of the attacked model, then of all others with weights.
 
     A model that fails is skipped by name.
@@ -123,7 +123,7 @@ def _answers(picture: Picture, outcome: Outcome) -> tuple[RunSpec, list[Measurem
     from robustness.evaluation.condition import AttackCondition
     from robustness.evaluation.loop import measured, picture_scores
     from robustness.evaluation.measurement import Batch
-    from robustness.evaluation.spec import make_spec
+    from robustness.evaluation.request import make_spec
 
     ready = [record.name for record in models.REGISTRY if models.state(record).ready]
     names = [outcome.model, *(name for name in ready if name != outcome.model)]

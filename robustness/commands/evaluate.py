@@ -15,7 +15,7 @@ from robustness.commands.request import add_race, add_request, planned, said, wh
 from robustness.commands.request import race as asked_race
 
 if TYPE_CHECKING:
-    from robustness.evaluation.spec import RunSpec
+    from robustness.evaluation.request import Request
     from robustness.runs import Run, Session
     from robustness.runs.forecast import Forecast
     from robustness.runs.racing import Race
@@ -137,7 +137,7 @@ def evaluated(
     source: str,
     *,
     resume: bool,
-    race: Callable[[RunSpec], Race | None] = lambda _spec: None,
+    race: Callable[[Request], Race | None] = lambda _spec: None,
 ) -> list[Run]:
     """The run of ``source`` in each framing; with ``resume`` it may exist already.
 
@@ -152,7 +152,7 @@ def evaluated(
 
 
 def _evaluated(
-    options: argparse.Namespace, source: str, spec: RunSpec, race: Race | None, *, resume: bool
+    options: argparse.Namespace, source: str, spec: Request, race: Race | None, *, resume: bool
 ) -> Run:
     from robustness import runs
 

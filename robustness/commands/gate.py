@@ -14,7 +14,7 @@ from robustness.commands import console, evaluate, request
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.evaluation.spec import RunSpec
+    from robustness.evaluation.request import Request
     from robustness.gate import Budget, Check
     from robustness.runs import Run
     from robustness.runs.racing import Race
@@ -86,7 +86,7 @@ def check_command(options: argparse.Namespace) -> int:
     return 0 if all(check.passed for check in checks) else 1
 
 
-def _race(options: argparse.Namespace, budget: Budget, spec: RunSpec) -> Race | None:
+def _race(options: argparse.Namespace, budget: Budget, spec: Request) -> Race | None:
     """The race for the verdict on ``budget``; None without --until."""
     from robustness import gate
     from robustness.runs import racing

@@ -21,7 +21,7 @@ _TOLD = (
 
 if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
-    from robustness.evaluation.spec import RunSpec
+    from robustness.evaluation.request import Request
     from robustness.pictures.picture import Picture
     from robustness.remedies import Chain
 
@@ -190,7 +190,7 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
     """The prediction of each model for each image under ``condition``."""
     from robustness.evaluation.framings import DEFAULT
     from robustness.evaluation.loop import evaluate
-    from robustness.evaluation.spec import make_spec
+    from robustness.evaluation.request import make_spec
 
     how = {"seed": options.seed, "fit": options.fit, "side": options.side or DEFAULT}
     spec = make_spec(names, [condition], remedies=options.remedies, **how)
@@ -214,7 +214,7 @@ def expect_answers(chains: Sequence[Chain]) -> None:
             )
 
 
-def fitted(image: str, spec: RunSpec) -> Picture:
+def fitted(image: str, spec: Request) -> Picture:
     """The image in each framing of ``spec``."""
     from robustness.pictures.fitting import load_study_image
     from robustness.pictures.picture import Picture

@@ -14,7 +14,7 @@ from robustness.commands.options import SHARED, add_shared, names
 if TYPE_CHECKING:
     from robustness.datasets import PublishedTree
     from robustness.evaluation.condition import Condition
-    from robustness.evaluation.spec import RunSpec
+    from robustness.evaluation.request import Request
     from robustness.runs import Plan
     from robustness.runs.racing import Race
 
@@ -162,10 +162,9 @@ def _severities(text: str) -> list[int]:
     return levels
 
 
-def whole_spec(options: argparse.Namespace) -> RunSpec:
+def whole_spec(options: argparse.Namespace) -> Request:
     """The request, from a file or from the options; its ``by_side`` are the runs."""
-    from robustness.evaluation.request_file import read_request
-    from robustness.evaluation.spec import make_spec
+    from robustness.evaluation.request import make_spec, read_request
 
     if options.request is None:
         how = {"seed": options.seed, "fit": options.fit, "side": options.side}
@@ -262,7 +261,7 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
 
 
 def planned(
-    options: argparse.Namespace, source: str, spec: RunSpec, race: Race | None = None
+    options: argparse.Namespace, source: str, spec: Request, race: Race | None = None
 ) -> Plan:
     """The plan of ``spec`` on ``source``, listed as ``options`` say."""
     from robustness import runs

@@ -53,7 +53,7 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.loop import evaluate, perturbed
     from robustness.evaluation.provenance import manifest
-    from robustness.evaluation.spec import make_spec
+    from robustness.evaluation.request import make_spec
     from robustness.evaluation.suites import study_conditions
     from robustness.models import resolve
     from robustness.pictures.fitting import to_png
@@ -122,7 +122,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.correctness import labelled, true_class
     from robustness.evaluation.remedied import loading_behind
-    from robustness.evaluation.spec import make_spec
+    from robustness.evaluation.request import make_spec
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
     from robustness.remedies import parse_all

@@ -14,8 +14,8 @@ from robustness.evaluation.adaptation import Adaptation
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.remedied import Trials, among
+from robustness.evaluation.request import Request
 from robustness.evaluation.similarity import Stages, at, by_place, floors, similarities
-from robustness.evaluation.spec import RunSpec
 from robustness.metrics.predictions import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import Images
@@ -51,7 +51,7 @@ def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float6
 
 
 def measurements(
-    spec: RunSpec,
+    spec: Request,
     picture: Picture,
     classifier: Classifier,
     clean: Outputs,
@@ -121,7 +121,7 @@ def prepare(
 
 
 def measured(
-    spec: RunSpec,
+    spec: Request,
     batch: Batch,
     classifier: Classifier,
     *,
@@ -157,7 +157,7 @@ Labelling = Callable[[ModelRecord], Sequence[int | None]]
 
 
 def answers(
-    spec: RunSpec,
+    spec: Request,
     batch: Batch,
     *,
     load: Callable[..., Classifier] = models.load,
@@ -185,7 +185,7 @@ def answers(
         yield rows
 
 
-def _with_attacks(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
+def _with_attacks(spec: Request, batch: Batch, classifier: Classifier) -> Batch:
     """``batch`` with the attacks of ``spec`` on ``classifier``; unchanged if there are none."""
     attacks = [
         (place, condition)
@@ -205,7 +205,7 @@ def _with_attacks(spec: RunSpec, batch: Batch, classifier: Classifier) -> Batch:
 
 
 def evaluate(
-    spec: RunSpec,
+    spec: Request,
     pictures: Iterable[Picture],
     *,
     load: Callable[..., Classifier] = models.load,
@@ -233,7 +233,7 @@ def with_main_digest(rows: Iterable[Measurement], picture: Picture) -> list[Meas
 
 
 def stages_by_place(
-    spec: RunSpec,
+    spec: Request,
     pictures: Iterable[Picture],
     *,
     load: Callable[..., Classifier] = models.load,

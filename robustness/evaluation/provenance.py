@@ -11,8 +11,8 @@ import robustness
 from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.registry import Registry
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_scores
-from robustness.evaluation.spec import RunSpec
 from robustness.models.inference.choice import chosen
 from robustness.perturbations import REFERENCE_SIDE
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def plugins_of(spec: RunSpec) -> list[Plugin]:
+def plugins_of(spec: Request) -> list[Plugin]:
     """The plugins that ``spec`` uses, and those whose metrics add columns."""
     used: list[tuple[Registry[Any], str]] = [
         *((PERTURBATIONS, name) for each in spec.conditions for name in each.perturbations),
@@ -52,12 +52,12 @@ def plugins_of(spec: RunSpec) -> list[Plugin]:
     return sorted({plugin for plugin in found if plugin}, key=lambda plugin: plugin.name)
 
 
-def plugin_digests(spec: RunSpec) -> dict[str, str]:
+def plugin_digests(spec: Request) -> dict[str, str]:
     """The digest of each of ``plugins_of`` by its name, for manifests."""
     return {plugin.name: plugin.digest for plugin in plugins_of(spec)}
 
 
-def manifest(spec: RunSpec, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def manifest(spec: Request, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Everything needed to run ``spec`` again: the spec, the images (name, digest), versions."""
     return {
         "spec": spec.as_dict(),

@@ -12,7 +12,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.adaptation import Adaptation, can_adapt
 from robustness.evaluation.measurement import Batch, Measurement, RemediedPrediction
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.models import Classifier, Outputs
 from robustness.models.inference.remedied_pass import behind
 from robustness.perturbations import Images
@@ -41,7 +41,7 @@ class Trials:
 
     def tried(
         self,
-        spec: RunSpec,
+        spec: Request,
         batch: Batch,
         classifier: Classifier,
         rows: Sequence[Sequence[Measurement]],
@@ -65,7 +65,7 @@ class Trials:
         return found
 
     def _answers(
-        self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain
+        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
     ) -> list[Floats]:
         """By image, the probabilities (1 + conditions, classes), the original first."""
         idle = [place for place, each in enumerate(spec.conditions, 1) if each.idle]
@@ -84,7 +84,7 @@ class Trials:
         return found
 
     def _adapted_answers(
-        self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain
+        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
     ) -> list[Floats]:
         """As ``_answers``, of the network adapted to each condition."""
         found: list[Floats] = []
@@ -108,13 +108,13 @@ class Trials:
             )
         return self._given
 
-    def _others(self, spec: RunSpec, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
+    def _others(self, spec: Request, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
         for name in partners(chain, classifier.record.name, spec.model_names):
             yield self._load(name, side=spec.side)
 
     def _attacked(
-        self, spec: RunSpec, batch: Batch, classifier: Classifier, chain: Chain, place: int
+        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain, place: int
     ) -> Mapping[int, Floats]:
         """Probabilities for the image ``place``, attacked through ``chain``, by condition."""
         attacks = [(at, each) for at, each in enumerate(spec.conditions) if each.needs_model]

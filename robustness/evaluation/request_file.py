@@ -33,7 +33,7 @@ from robustness.base.toml import read_toml
 from robustness.base.validation import StrictTable, checked, expected, parsed_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT
-from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.evaluation.request import Request, make_spec
 from robustness.pictures.fitting import STUDY_SIDE
 
 _CLEAN = "brightness"
@@ -60,7 +60,7 @@ class RequestFile(StrictTable):
     condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(min_length=1)
 
 
-def read_request(path: Path) -> RunSpec:
+def read_request(path: Path) -> Request:
     """The spec that the TOML file ``path`` asks for.
 
     Raises ``ParameterError`` for a file that is not as ``RequestFile`` says, and what ``make_spec``
@@ -78,7 +78,7 @@ def read_request(path: Path) -> RunSpec:
     )
 
 
-def as_toml(spec: RunSpec) -> str:
+def as_toml(spec: Request) -> str:
     """``spec`` as such a file, which ``read_request`` reads back.
 
     A condition without perturbations comes back as one of strength 0, which changes nothing.

@@ -28,7 +28,7 @@ from robustness.evaluation.loop import (
     with_main_digest,
 )
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.models import Classifier, Outputs
 from robustness.perturbations import MAX_SEED, REGISTRY, Perturbation, check_seed
 from robustness.perturbations import REGISTRY as PERTURBATIONS

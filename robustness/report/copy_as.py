@@ -15,8 +15,7 @@ from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import sample_class
 from robustness.evaluation.framings import options
-from robustness.evaluation.request_file import as_toml
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.equivalents import LIBRARIES, library_code
 from robustness.pictures.samples import SAMPLE
@@ -33,7 +32,7 @@ _DEFAULT_SEED = 0
 
 
 def copies(
-    spec: RunSpec, picture_name: str, *, sample: str | None, truth: str | None = None
+    spec: Request, picture_name: str, *, sample: str | None, truth: str | None = None
 ) -> dict[str, str]:
     """The texts that reproduce ``spec``, which has one condition, by title.
 
@@ -76,7 +75,7 @@ def _number(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
+def _link(spec: Request, sample: str, truth: str | None) -> str:
     # Every link names the sample: without parameters the Live page shows a first visit.
     values: dict[str, str | list[str]] = {"sample": sample, **link_values(spec.conditions[0])}
     if truth is not None:
@@ -91,7 +90,7 @@ def _link(spec: RunSpec, sample: str, truth: str | None) -> str:
     return query(values)
 
 
-def _command(spec: RunSpec, picture_name: str, sample: str | None, truth: str | None) -> str:
+def _command(spec: Request, picture_name: str, sample: str | None, truth: str | None) -> str:
     condition = spec.conditions[0]
     image = _path(picture_name, sample)
     words = ["python", "-m", "robustness", "predict", image, "--models", ",".join(spec.model_names)]
@@ -114,7 +113,7 @@ def _path(name: str, sample: str | None) -> str:
     return f"./{name}" if name.startswith(("-", SAMPLE)) else name
 
 
-def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | None) -> str:
+def _python(spec: Request, picture_name: str, sample: str | None, truth: str | None) -> str:
     values = spec.conditions[0].as_dict()
     if "attack" in values:
         settings = ", ".join(f"{k}={v!r}" for k, v in values.items() if k != "attack")
@@ -145,7 +144,7 @@ def _python(spec: RunSpec, picture_name: str, sample: str | None, truth: str | N
     return "\n".join(lines) + "\n"
 
 
-def _library_code(spec: RunSpec) -> dict[str, str]:
+def _library_code(spec: Request) -> dict[str, str]:
     condition = spec.conditions[0]
     if spec.own_framings or not condition.perturbations:
         return {}
@@ -153,6 +152,6 @@ def _library_code(spec: RunSpec) -> dict[str, str]:
     return {title: text for title, text in texts.items() if text is not None}
 
 
-def _toml(spec: RunSpec, sample: str | None) -> str:
+def _toml(spec: Request, sample: str | None) -> str:
     source = "samples" if sample else "PHOTOS"
-    return f"# python -m robustness evaluate {source} --request FILE.toml\n{as_toml(spec)}"
+    return f"# python -m robustness evaluate {source} --request FILE.toml\n{spec.as_toml()}"

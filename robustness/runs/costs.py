@@ -11,7 +11,7 @@ from functools import partial
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.timing import in_turns
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.models.memory import budget, needed
 from robustness.models.selfcheck import PHOTOGRAPH, latencies
 from robustness.models.weights.ready import size
@@ -22,7 +22,7 @@ from robustness.remedies.chain import Chain
 Costs = Mapping[str, Mapping[str, float]]
 
 
-def measured(spec: RunSpec, *, here: bool) -> Costs:
+def measured(spec: Request, *, here: bool) -> Costs:
     """Per model the fields of ``Cost``; what is unknown is left out.
 
     The memory of the loaded model is estimated from its weights. Latencies are measured in turns,
@@ -61,7 +61,7 @@ def _in_memory(names: Sequence[str]) -> Iterator[list[str]]:
     yield group
 
 
-def remedies_ms(spec: RunSpec) -> dict[str, float]:
+def remedies_ms(spec: Request) -> dict[str, float]:
     """Milliseconds, by remedy of ``spec``, to make the images that a model is asked about.
 
     Of a photograph, with every gate open. Further forward passes come on top: ``Chain.passes`` - 1

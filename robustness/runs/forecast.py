@@ -16,7 +16,7 @@ from robustness.base.own_process import peak_memory
 from robustness.base.pace import duration
 from robustness.base.text import counted, in_bytes
 from robustness.evaluation.drawing import FEW
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.runs.engines import Chunk, Job, local
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import write_part
@@ -156,7 +156,7 @@ def _scaled(
     )
 
 
-def _each(spec: RunSpec) -> int:
+def _each(spec: Request) -> int:
     return 1 + sum(chain.passes for chain in spec.remedies if not chain.abstains)
 
 
@@ -192,7 +192,7 @@ def from_earlier(plan: Job, runs: Path) -> Forecast:
     )
 
 
-def _earlier(runs: Path, spec: RunSpec) -> Iterator[Manifest]:
+def _earlier(runs: Path, spec: Request) -> Iterator[Manifest]:
     """Manifests of finished runs that the models of ``spec`` did here, the newest first."""
     for entry in listing(runs):
         manifest = entry.manifest
@@ -210,5 +210,5 @@ def _earlier(runs: Path, spec: RunSpec) -> Iterator[Manifest]:
             yield manifest
 
 
-def _attacks(spec: RunSpec) -> bool:
+def _attacks(spec: Request) -> bool:
     return any(condition.needs_model for condition in spec.conditions)

@@ -27,7 +27,7 @@ from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import csv_cell
 from robustness.evaluation.condition import CLEAN, Condition
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.runs.engines.engine import Prepared, prepared
@@ -117,7 +117,7 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
     return {"rows": rows, "unreadable": len(ready.unreadable)}
 
 
-def _about(spec: RunSpec, picture: Picture, condition: Condition | None) -> dict[str, Any]:
+def _about(spec: Request, picture: Picture, condition: Condition | None) -> dict[str, Any]:
     about = CLEAN if condition is None else condition.id
     return {
         "path": f"{about}/{png_name(picture.name)}",

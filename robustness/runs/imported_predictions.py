@@ -14,7 +14,7 @@ from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
 from robustness.datasets.answers import TableAnswers, meaning
 from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet
 from robustness.models.own.label_files import labels_of
@@ -88,7 +88,7 @@ def plan_predictions(
     for labels in sets:
         _check_width(answers, labels, told.title)
         meaning(answers, labels, told.title)
-    spec = RunSpec(
+    spec = Request(
         models=tuple((name, f"predictions:{told.content}") for name in told.models),
         conditions=conditions,
         seed=check_seed(_whole(told, "seed", 0)),

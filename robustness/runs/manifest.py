@@ -17,7 +17,7 @@ from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import CONFIG, checked_json, parsed_by
 from robustness.datasets import LABELLINGS
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
@@ -105,7 +105,7 @@ class Manifest:
 
     id: Text
     created: Word
-    spec: Annotated[RunSpec, parsed_by(RunSpec.from_dict)]
+    spec: Annotated[Request, parsed_by(Request.from_dict)]
     dataset: Asked
     batch: Annotated[int, Field(ge=1)]
     engine: Word

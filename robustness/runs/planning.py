@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import racing
 from robustness.runs.engines import Job, default_batch
@@ -31,7 +31,7 @@ class Plan(Job):
 
 def plan(
     source: str | Dataset,
-    spec: RunSpec,
+    spec: Request,
     *,
     labelling: str = FOLDERS,
     limit: int | None = None,
@@ -108,7 +108,7 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
     return found
 
 
-def _set_apart(dataset: Dataset, spec: RunSpec) -> None:
+def _set_apart(dataset: Dataset, spec: Request) -> None:
     """Set the images apart that ``batch_norm`` adapts to, unless most would be."""
     if len(dataset) < 2 * ADAPTATION_IMAGES:
         raise ParameterError(
@@ -119,7 +119,7 @@ def _set_apart(dataset: Dataset, spec: RunSpec) -> None:
     dataset.hold_out(ADAPTATION_IMAGES, spec.seed)
 
 
-def _check_stored(dataset: Dataset, spec: RunSpec) -> None:
+def _check_stored(dataset: Dataset, spec: Request) -> None:
     """Raise ``ParameterError`` unless all conditions are files of ``dataset``, or none is."""
     published = isinstance(dataset, PublishedTree)
     wrong = [each.id for each in spec.conditions if each.in_files != published]

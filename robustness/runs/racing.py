@@ -16,7 +16,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.base.validation import CONFIG
 from robustness.evaluation.drawing import shuffled
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.racing import BEST, GATE, ORDER, GateRace, ModelRace, RaceLimit
 
@@ -79,7 +79,7 @@ def asked(until: str, margin: float = MARGIN, unit: str = IMAGE) -> Race:
     return Race(goal=UNTIL[until], margin=margin, unit="class" if unit == CLASS else "image")
 
 
-def planned(race: Race, spec: RunSpec, labels: Mapping[str, Sequence[int | None]]) -> Race:
+def planned(race: Race, spec: Request, labels: Mapping[str, Sequence[int | None]]) -> Race:
     """``race`` with the quantity that the images allow; raises ``ParameterError`` if it cannot be.
 
     ``labels`` are those of a plan.
@@ -127,7 +127,7 @@ def needs_label(race: Race) -> bool:
     return race.unit == CLASS or race.quantity == "accuracy"
 
 
-def check_size(race: Race, spec: RunSpec) -> None:
+def check_size(race: Race, spec: Request) -> None:
     """Raise ``ParameterError`` for more models or limits than a race has memory for, or no limit.
 
     Manifests from elsewhere may claim any number.
@@ -146,7 +146,7 @@ class Track:
     ``total`` images count, each with its own digest in ``digests``; ``skipped`` images do not.
     """
 
-    def __init__(self, race: Race, spec: RunSpec, follows: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, race: Race, spec: Request, follows: Mapping[str, Any] | None = None) -> None:
         self.race, self.total, self.skipped, self.units = race, 0, 0, 0
         check_size(race, spec)
         self.contest: ModelRace | GateRace

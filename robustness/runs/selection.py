@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import some
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.runs.manifest import MAX_PICTURES
 
 _KEYS = "model, perturbation, condition, class, slice, became, against, image"
@@ -88,7 +88,7 @@ class Chosen:
         return (models.class_name(model, index) for model, index in self.classes)
 
     @classmethod
-    def parse(cls, text: str, spec: RunSpec) -> Chosen:
+    def parse(cls, text: str, spec: Request) -> Chosen:
         """The selection that ``text`` means in a run of ``spec``.
 
         Classes are names, synsets or indices. Raises ``ParameterError`` for another text.

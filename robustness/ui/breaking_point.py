@@ -16,7 +16,7 @@ from robustness.charts.verdict import OPEN_MARKERS, no_change
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.evaluation.sweep import Break, sweep
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY

@@ -17,7 +17,7 @@ from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed, stages_by_place
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.evaluation.suites import study_conditions
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.pictures.fitting import to_png

@@ -17,8 +17,7 @@ from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import by_framing, framing, options
-from robustness.evaluation.request_file import as_toml, read_request
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request, read_request
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 MIXED = ("SqueezeNet", "EfficientNetLite1", "EfficientNetLite0")
@@ -47,7 +46,7 @@ def test_a_request_at_several_sides_is_a_run_for_each() -> None:
         (224, ("SqueezeNet", "EfficientNetLite0")),
         (240, ("EfficientNetLite1",)),
     ]
-    assert RunSpec.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole
+    assert Request.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole
     with pytest.raises(ParameterError, match=r"224 px.*240 px"):
         api.evaluate("samples", whole)
     alone = api.make_spec(["EfficientNetLite1"], side="model")
@@ -78,9 +77,9 @@ def test_models_of_different_framings_are_split_and_explicit_ones_win(
 
     def framings(path: Path | None = None, **explicit: Any) -> list[tuple[str, int]]:
         spec = api.make_spec(names, conditions=["fog=0.2"], **explicit)
-        assert RunSpec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+        assert Request.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
         file = tmp_path / "request.toml"
-        file.write_text(as_toml(spec))
+        file.write_text(spec.as_toml())
         assert read_request(file) == spec
         shortest: dict[str, Any] = options(*spec.framing_request, names)
         assert api.make_spec(names, conditions=["fog=0.2"], **shortest).by_side() == spec.by_side()
@@ -114,7 +113,7 @@ def test_each_model_sees_its_own_version_of_one_image(whole: str) -> None:
 @pytest.mark.parametrize("side", [96, "model"])
 def test_a_request_file_keeps_the_side(tmp_path: Path, side: int | str) -> None:
     asked = api.make_spec(MIXED, perturbations=["fog"], side=side)
-    (tmp_path / "request.toml").write_text(as_toml(asked))
+    (tmp_path / "request.toml").write_text(asked.as_toml())
     assert read_request(tmp_path / "request.toml") == asked
 
 

@@ -22,8 +22,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
+from robustness.evaluation.request import Request, make_spec
 from robustness.evaluation.similarity import strangers
-from robustness.evaluation.spec import RunSpec, make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.metrics.features import RESCALED
 from robustness.models import REGISTRY as MODELS
@@ -59,7 +59,7 @@ def run(
     models: tuple[tuple[str, str], ...] = TWO,
     seed: int = 0,
 ) -> list[Measurement]:
-    spec = RunSpec(models, tuple(conditions), seed)
+    spec = Request(models, tuple(conditions), seed)
     return list(evaluate(spec, pictures(*names), load=Stable().load))
 
 
@@ -106,17 +106,17 @@ def test_make_spec_refuses_what_cannot_run(tmp_path: Path, monkeypatch: pytest.M
             make_spec(["SqueezeNet"], [FOG], seed=seed)
 
 
-SPEC = RunSpec(TWO, (FOG, BOTH), 3)
+SPEC = Request(TWO, (FOG, BOTH), 3)
 
 
 def test_equal_specs_have_equal_digests() -> None:
-    same = RunSpec(
+    same = Request(
         tuple(TWO),
         (Condition.of({"fog": 0.6}), Condition.of({"rotation": 0.2, "gaussian_noise": 0.3})),
         seed=3,
     )
     assert same.digest == SPEC.digest
-    ones = [RunSpec(TWO, (Condition.of({"fog": one}),)) for one in (1, 1.0, np.float64(1))]
+    ones = [Request(TWO, (Condition.of({"fog": one}),)) for one in (1, 1.0, np.float64(1))]
     assert len({spec.digest for spec in ones}) == 1
     assert len(SPEC.digest) == 64
 
@@ -133,7 +133,7 @@ CHANGES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(RunSpec)])
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Request)])
 def test_every_field_of_a_spec_changes_its_digest(field: str) -> None:
     changed = [dataclasses.replace(SPEC, **{field: value}) for value in CHANGES[field]]
     assert len({SPEC.digest, *(spec.digest for spec in changed)}) == 1 + len(changed)
@@ -180,7 +180,7 @@ def test_each_picture_is_perturbed_once_and_passes_once_through_each_model(
 
     monkeypatch.setattr("robustness.evaluation.condition.compose", counting)
     given = pictures("coffee", "chelsea", "rocket")
-    list(evaluate(RunSpec(TWO, CONDITIONS), given, load=stable.load))
+    list(evaluate(Request(TWO, CONDITIONS), given, load=stable.load))
     assert len(composed) == len(given) * len(CONDITIONS)
     first, second = stable.loaded.values()
     for model in (first, second):  # and once of the unrelated images
@@ -214,7 +214,7 @@ def test_pictures_are_taken_one_by_one_and_closing_stops(stable: Stable) -> None
             taken.append(1)
             yield pictures("coffee")[0]
 
-    rows = evaluate(RunSpec(TWO, (FOG,)), endless(), load=stable.load)
+    rows = evaluate(Request(TWO, (FOG,)), endless(), load=stable.load)
     next(rows)
     assert len(taken) == 1
     assert not stable.loaded["EfficientNetLite0"].batches

@@ -13,8 +13,8 @@ from robustness import models
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate, stages_by_place
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.similarity import by_place, floors, floors_by_place, strangers
-from robustness.evaluation.spec import make_spec
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED, cosine, euclidean
 from robustness.models import Classifier

@@ -21,7 +21,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import GradientError, ParameterError, WeightsError
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models import loaded, memory
 from robustness.models.inference.openvino_pass import OpenVinoPass

@@ -17,7 +17,7 @@ from robustness.commands import main
 from robustness.commands.attack import _spec
 from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.metrics.intervals import wilson
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
@@ -69,7 +69,7 @@ def rows(*stays: bool) -> list[Measurement]:
 
 
 def built(found: Outcome | None = None) -> report.Report:
-    spec = RunSpec(
+    spec = Request(
         tuple((name, "sha256:0") for name in NAMES), (AttackCondition.of_spec(ATTACK),), seed=3
     )
     transfer = [

@@ -18,8 +18,7 @@ from robustness.evaluation import loop
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.request_file import as_toml, read_request
-from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.evaluation.request import Request, make_spec, read_request
 from robustness.pictures.fitting import load_study_image, study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file, sample_bytes
@@ -63,7 +62,7 @@ def answers(rows: Sequence[Measurement]) -> list[Answer]:
     return [(r.model, r.top1, pytest.approx(r.probability, abs=1e-6)) for r in rows]
 
 
-def shown(spec: RunSpec, sample: str) -> list[Answer]:
+def shown(spec: Request, sample: str) -> list[Answer]:
     """What the Live page shows of a sample."""
     image = study_image(sample_bytes(sample), fit=spec.fit)
     return answers(list(loop.evaluate(spec, [Picture.of(sample, image)])))
@@ -87,7 +86,7 @@ def told_by_python(code: str) -> list[Answer]:
 
 @views
 def test_the_command_and_the_code_give_what_is_shown(
-    sample: str, spec: RunSpec, capsys: pytest.CaptureFixture[str]
+    sample: str, spec: Request, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = copies(spec, sample, sample=sample)
     assert list(texts)[:4] == [LINK, COMMAND, PYTHON, TOML]
@@ -97,7 +96,7 @@ def test_the_command_and_the_code_give_what_is_shown(
 
 
 @views
-def test_the_file_asks_the_same(sample: str, spec: RunSpec, tmp_path: Path) -> None:
+def test_the_file_asks_the_same(sample: str, spec: Request, tmp_path: Path) -> None:
     file = tmp_path / "request.toml"
     file.write_text(copies(spec, sample, sample=sample)[TOML])
     assert read_request(file) == spec == api.read_request(str(file))
@@ -105,7 +104,7 @@ def test_the_file_asks_the_same(sample: str, spec: RunSpec, tmp_path: Path) -> N
 
 @views
 def test_the_link_opens_the_same_view(
-    sample: str, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+    sample: str, spec: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = changes(monkeypatch)
     link = copies(spec, sample, sample=sample)[LINK]
@@ -215,7 +214,7 @@ def test_a_file_of_several_conditions_reads_back(tmp_path: Path) -> None:
     ]
     spec = make_spec(TWO, conditions, seed=2**32 - 1, fit="letterbox")
     file = tmp_path / "request.toml"
-    file.write_text(as_toml(spec))
+    file.write_text(spec.as_toml())
     assert read_request(file) == spec
 
 

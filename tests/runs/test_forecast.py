@@ -8,7 +8,7 @@ import pytest
 
 from robustness import runs
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.runs import forecast
 from tests.support.made_datasets import flat_folder

@@ -16,7 +16,7 @@ from PIL import Image
 import robustness as rb
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands.main import main
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import load_study_image

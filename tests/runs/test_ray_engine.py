@@ -16,7 +16,7 @@ import pytest
 from robustness import runs
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.runs.engines import ray_cluster
 from tests.support.deadly_folders import DeadlyFolder
 from tests.support.made_datasets import labelled_folder

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robustness import api, report, runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.remedies import parse_all
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import remedied
@@ -74,7 +74,7 @@ def test_other_figures_are_those_of_the_run_without_remedies(source: Path, tmp_p
 def test_a_run_goes_through_an_archive_and_its_spec_reads_back(
     source: Path, tmp_path: Path
 ) -> None:
-    assert RunSpec.from_dict(ASKED.as_dict()) == ASKED
+    assert Request.from_dict(ASKED.as_dict()) == ASKED
     run = performed(source, tmp_path / "a", ASKED)
     archive = tmp_path / "run.zip"
     runs.export_run(run, archive)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from robustness import runs
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import performed

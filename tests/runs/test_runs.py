@@ -26,8 +26,8 @@ from robustness.commands import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA, to_table
-from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
@@ -40,7 +40,7 @@ from tests.support.saved_runs import SIDE
 from tests.support.stand_ins import TWO, Stable
 
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
-SPEC = RunSpec(TWO, CONDITIONS, seed=5, side=SIDE)
+SPEC = Request(TWO, CONDITIONS, seed=5, side=SIDE)
 
 
 def stand_in(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def performed(source: Path, out: Path, *, batch: int = 2, spec: RunSpec = SPEC) -> runs.Run:
+def performed(source: Path, out: Path, *, batch: int = 2, spec: Request = SPEC) -> runs.Run:
     with runs.start(runs.plan(str(source), spec, batch=batch), out) as session:
         for _ in session.perform("stand-in"):
             pass
@@ -171,8 +171,8 @@ def test_resume_takes_the_batch_of_the_run_and_only_a_run_of_the_same_request(
         next(work), next(work), next(work)
         work.close()
     others = (
-        runs.plan(str(folder), RunSpec(TWO, CONDITIONS, seed=6)),
-        runs.plan(str(folder), RunSpec(TWO, CONDITIONS[:1], seed=5)),
+        runs.plan(str(folder), Request(TWO, CONDITIONS, seed=6)),
+        runs.plan(str(folder), Request(TWO, CONDITIONS[:1], seed=5)),
         runs.plan(str(folder), SPEC, limit=3),
         runs.plan(str(folder), SPEC, labelling="none"),
     )
@@ -445,10 +445,10 @@ def test_only_a_run_is_deleted(whole: runs.Run, tmp_path: Path) -> None:
 
 
 def test_a_spec_survives_its_manifest() -> None:
-    spec = RunSpec(TWO, (Condition.of({"fog": 0.5, "rotation": 0.25}), *CONDITIONS), 9, "squash")
-    assert RunSpec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+    spec = Request(TWO, (Condition.of({"fog": 0.5, "rotation": 0.25}), *CONDITIONS), 9, "squash")
+    assert Request.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
     with pytest.raises(ParameterError):
-        RunSpec.from_dict({"models": []})
+        Request.from_dict({"models": []})
 
 
 def test_suites_and_severities_are_conditions() -> None:

@@ -13,7 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 from robustness import models
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture

@@ -16,7 +16,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import correctness
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.metrics.intervals import share_bounds
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.pictures.fitting import study_image

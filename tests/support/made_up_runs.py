@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA
-from robustness.evaluation.spec import RunSpec
 from robustness.runs.cases import CaseRows
 from robustness.runs.manifest import Asked
 from robustness.runs.queries import Rows
@@ -140,7 +140,7 @@ class MadeUpRun(runs.Run):
         )
         models = tuple((str(name), weights) for name in frame["model"].unique())
         dataset = Asked("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
-        spec = RunSpec(models, asked, seed)
+        spec = Request(models, asked, seed)
         versions = {"robustness": version} if version else {}
         manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", versions)
         super().__init__(Path("nowhere"), manifest, ())

@@ -13,8 +13,8 @@ from robustness import metrics, models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import versions
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_table
-from robustness.evaluation.spec import RunSpec
 from robustness.evaluation.suites import study_conditions
 from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
@@ -64,7 +64,7 @@ def saved(
     places; with ``remedies`` it adds a trial of each.
     """
     chosen = tuple(conditions) or study_conditions()
-    spec = RunSpec(tuple((name, f"sha256:{name}") for name in shares), chosen, seed=3)
+    spec = Request(tuple((name, f"sha256:{name}") for name in shares), chosen, seed=3)
     spec = replace(spec, remedies=tuple(remedies))
     rng = np.random.default_rng(0)
     size = (len(digests), len(chosen))
@@ -101,7 +101,7 @@ def _chunk(
     number: int,
     items: Sequence[tuple[str, str]],
     start: int,
-    spec: RunSpec,
+    spec: Request,
     answers: Mapping[str, NDArray[np.bool_]],
     labelled: bool,
     changed: Changed | None,

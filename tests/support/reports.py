@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break
 from robustness.pictures.fitting import study_image
@@ -73,10 +73,10 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def small(condition: Condition, *, several: bool = False) -> tuple[RunSpec, list[Picture]]:
+def small(condition: Condition, *, several: bool = False) -> tuple[Request, list[Picture]]:
     """A spec of three models under ``condition``, or the study's, and two images to show."""
     conditions = study_conditions() if several else (condition,)
-    spec = RunSpec(tuple((name, "sha256:0") for name in SHARES), conditions)
+    spec = Request(tuple((name, "sha256:0") for name in SHARES), conditions)
     image = study_image(sample_bytes("chelsea"))
     return spec, [Picture.of(HOSTILE, image), Picture.of("b.png", image[:, ::-1].copy())]
 

@@ -9,7 +9,7 @@ import pytest
 
 from robustness import models, runs
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
@@ -28,10 +28,10 @@ def spec(
     names: Sequence[str] = NAMES,
     seed: int = 5,
     fit: str = DEFAULT_FIT,
-) -> RunSpec:
+) -> Request:
     """A spec of ``names`` with the hashes of their real weights."""
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    return RunSpec(hashes, tuple(conditions), seed, fit=fit, side=SIDE)
+    return Request(hashes, tuple(conditions), seed, fit=fit, side=SIDE)
 
 
 def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
 
 
 def performed(
-    source: Path | str, out: Path, asked: RunSpec, *, limit: int | None = None
+    source: Path | str, out: Path, asked: Request, *, limit: int | None = None
 ) -> runs.Run:
     """A finished run of ``asked`` in the folder ``out``."""
     with runs.start(runs.plan(str(source), asked, limit=limit, batch=2), out) as session:

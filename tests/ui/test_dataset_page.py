@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 from robustness import datasets, runs
 from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes

@@ -14,7 +14,7 @@ from PIL import Image
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.samples import sample_bytes

@@ -15,7 +15,7 @@ from robustness import metrics, models
 from robustness.base.text import plain
 from robustness.charts.sweep import QUANTITIES
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY

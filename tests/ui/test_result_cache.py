@@ -13,7 +13,7 @@ from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.sweep import sweep
 from robustness.models.own import user_models
 from robustness.perturbations import REGISTRY as PERTURBATIONS

@@ -10,7 +10,7 @@ from robustness import models
 from robustness.attacks import Outcome, craft
 from robustness.evaluation import loop
 from robustness.evaluation.condition import AttackCondition
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.adversarial import outcome
 from robustness.ui.live.stories import OFFLINE, STORIES, Claim, Story

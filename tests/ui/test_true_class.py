@@ -12,7 +12,7 @@ from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct, labelled
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.models.labels import imagenet
 from robustness.pictures.samples import sample_bytes
 from tests.support.made_up_saved_runs import measurement

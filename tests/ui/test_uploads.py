@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import runs
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.dataset import uploads
 from tests.support.pages import run

@@ -19,7 +19,7 @@ from robustness.charts.verdict import Mark, judged
 from robustness.commands.main import main
 from robustness.evaluation.condition import AttackCondition, Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_path
 from robustness.report.content import Cases, Titled
@@ -57,7 +57,7 @@ def row(name: str) -> Measurement:
 
 ROWS = [row(name) for name in CASES]
 FRAME = pd.DataFrame([made.as_row() for made in ROWS])
-SPEC = RunSpec(tuple((name, "sha256:0") for name in CASES), (FLIP,), seed=3)
+SPEC = Request(tuple((name, "sha256:0") for name in CASES), (FLIP,), seed=3)
 
 
 def transferred() -> list[Transfer]:

@@ -15,7 +15,7 @@ from robustness.charts.tables import Column, Table
 from robustness.charts.verdict import LEGEND, verdict_of
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
@@ -28,7 +28,7 @@ from robustness.report.wording import model, share
 
 
 def of_attack(
-    spec: RunSpec,
+    spec: Request,
     picture: Picture,
     outcome: Outcome,
     rows: Sequence[Measurement],
@@ -152,7 +152,7 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
     ]
 
 
-def _replay(spec: RunSpec, outcome: Outcome) -> str:
+def _replay(spec: Request, outcome: Outcome) -> str:
     attack = outcome.spec
     target = "" if attack.target is None else f" --target {attack.target}"
     return (

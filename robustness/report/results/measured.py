@@ -12,8 +12,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_scores, to_table
-from robustness.evaluation.spec import RunSpec
 from robustness.pictures.fitting import Framing, to_png
 from robustness.pictures.picture import Picture
 from robustness.report.content import Data, Shot
@@ -22,7 +22,7 @@ from robustness.statistics import scorecard
 
 
 def facts(
-    spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]
+    spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]
 ) -> list[tuple[str, str]]:
     """The request, in short."""
     shown = ", ".join(picture.name for picture in pictures[:5])
@@ -40,7 +40,7 @@ def facts(
     ]
 
 
-def _framings(spec: RunSpec) -> str:
+def _framings(spec: Request) -> str:
     """Such as "crop at 384 px", or the framing of each model's images."""
     if not spec.own_framings:
         return spec.framing.text
@@ -112,13 +112,13 @@ def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str,
     return Data(lambda: iter([to_table(rows, positions)]), tables, own_scores())
 
 
-def command(spec: RunSpec, what: str) -> str:
+def command(spec: Request, what: str) -> str:
     """The start of the command line that repeats the request."""
     names, framing = ",".join(spec.model_names), framing_options(spec, spec.model_names)
     return f"python -m robustness {what} --models {names} --seed {spec.seed}{framing}"
 
 
-def framing_options(spec: RunSpec, names: Sequence[str]) -> str:
+def framing_options(spec: Request, names: Sequence[str]) -> str:
     """The options that give the models ``names`` the framings of ``spec``, each after a space."""
     values = options(*spec.framing_request, names)
     return "".join(f" --{option} {value}" for option, value in values.items())

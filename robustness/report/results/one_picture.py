@@ -15,7 +15,7 @@ from robustness.charts.verdict import verdict
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.metrics.features import RESCALED
 from robustness.metrics.pictures import amplified_difference
 from robustness.pictures.fitting import to_png
@@ -32,7 +32,7 @@ GAIN = 3
 
 
 def of_live(
-    spec: RunSpec,
+    spec: Request,
     picture: Picture,
     rows: Sequence[Measurement],
     remedied: Titled | None = None,
@@ -65,7 +65,7 @@ def of_live(
     )
 
 
-def _shown(spec: RunSpec, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
+def _shown(spec: Request, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
     condition = spec.conditions[0]
     after = perturbed(picture, [condition], spec.seed)[0]
     alt = f"{picture.name} under {condition.described}"

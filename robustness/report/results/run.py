@@ -10,7 +10,7 @@ from typing import Any
 from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.text import counted
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.report import answers, methods
 from robustness.report.content import BRACKETS, Data, Report
 from robustness.report.results import (
@@ -120,7 +120,7 @@ def _of_race(run: Run, told: Mapping[str, Any], found: Figures | None, cases: bo
 
 def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
     manifest = run.manifest
-    spec: RunSpec = manifest.spec
+    spec: Request = manifest.spec
     return [
         ("Run", run.id),
         ("Dataset", manifest.dataset.title),
@@ -134,7 +134,7 @@ def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
     ]
 
 
-def _classes(spec: RunSpec) -> str:
+def _classes(spec: Request) -> str:
     known = models.classes(spec.model_names[0])
     whole = f" of {len(known):,}" if known is not None else ""
     return f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"

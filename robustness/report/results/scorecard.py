@@ -14,7 +14,7 @@ from robustness.charts.verdict import LEGEND, cell, verdict
 from robustness.evaluation.condition import Condition, perturbation_label, series
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.evaluation.suites import study_conditions
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse
@@ -51,7 +51,7 @@ _PICTURES, _WORST, _SURVIVORS = 6, 10, 5
 Group = tuple[Picture, Condition, list[Measurement]]
 
 
-def of_scorecard(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Report:
+def of_scorecard(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Report:
     """The report of the ``rows`` that ``spec`` gave on ``pictures``; at least one row."""
     summary = summarise(rows)
     frame = pd.DataFrame([row.as_row() for row in rows])
@@ -197,7 +197,7 @@ def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
     )
 
 
-def _pictures(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
+def _pictures(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
     groups = _groups(spec, pictures, rows)
     worst = [group for group in groups if _failures(group)]
     worst.sort(key=lambda group: (-_failures(group), _left(group[2])))
@@ -231,7 +231,7 @@ def _count(what: str, groups: Sequence[Any], most: int) -> str:
     return f"{what} ({min(len(groups), most)} of {len(groups)})."
 
 
-def _groups(spec: RunSpec, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> list[Group]:
+def _groups(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> list[Group]:
     found: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
         found.setdefault((row.image_digest, row.condition), []).append(row)
@@ -262,7 +262,7 @@ def _cases(groups: Sequence[Group], seed: int) -> Iterator[Case]:
         )
 
 
-def _replay(spec: RunSpec) -> str:
+def _replay(spec: Request) -> str:
     names = [condition.name for condition in spec.conditions]
     options = f" --perturbations {','.join(names)}"
     strengths = list(dict.fromkeys(c.strength for c in spec.conditions))

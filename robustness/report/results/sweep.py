@@ -17,7 +17,7 @@ from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.evaluation.sweep import TOLERANCE, Break
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
@@ -33,7 +33,7 @@ _CASES = 8
 
 
 def of_sweep(
-    spec: RunSpec,
+    spec: Request,
     picture: Picture,
     found: Sequence[Measurement | Break],
     remedied: Mapping[Chain, Sequence[Measurement | Break]] = MappingProxyType({}),
@@ -168,7 +168,7 @@ def _steps(rows: Sequence[Measurement]) -> int:
     return max(Counter(name for name, _ in tried).values())
 
 
-def _replay(spec: RunSpec, names: Sequence[str], swept: Mapping[str, Any]) -> str:
+def _replay(spec: Request, names: Sequence[str], swept: Mapping[str, Any]) -> str:
     which = names[0] if len(names) == 1 else "NAME"
     each = "" if len(names) == 1 else f", for each NAME of {', '.join(names)},"
     options = f"--perturbation {which} --steps {swept['steps']} --repeats {swept['repeats']}"

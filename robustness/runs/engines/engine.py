@@ -23,8 +23,8 @@ from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.drawing import drawn
 from robustness.evaluation.loop import answers, frames, prepare
 from robustness.evaluation.measurement import Batch, Measurement
+from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_table
-from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
@@ -39,7 +39,7 @@ UNANSWERED = "No answer:"
 """What the reason begins with for an image that was read, but that a model did not answer."""
 
 
-def default_batch(spec: RunSpec) -> int:
+def default_batch(spec: Request) -> int:
     """How many images to a chunk keep the passes full and the memory small."""
     return max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions)))
 
@@ -53,7 +53,7 @@ class Job:
     conditions, drawn at random, and copies of those with the digests ``evaluated`` are not asked.
     """
 
-    spec: RunSpec
+    spec: Request
     dataset: Dataset
     labels: Mapping[str, tuple[int | None, ...]]
     batch: int
@@ -157,7 +157,7 @@ def prepared(job: Job, number: int) -> Prepared:
 
 
 def _drawn(
-    spec: RunSpec, number: int, made: Images | None, position: int, picture: Picture
+    spec: Request, number: int, made: Images | None, position: int, picture: Picture
 ) -> Prepared:
     conditions = drawn(spec.conditions, spec.seed, picture.digest)
     if made is not None:
@@ -166,7 +166,7 @@ def _drawn(
     return Prepared(number, (position,), batch, (), conditions=conditions)
 
 
-def _stored(dataset: PublishedTree, entry: Entry, spec: RunSpec) -> Iterator[Images]:
+def _stored(dataset: PublishedTree, entry: Entry, spec: Request) -> Iterator[Images]:
     """The images of ``entry`` as the published ``dataset`` has them, uncropped."""
     for condition in spec.conditions:
         yield stored_image(dataset, entry, condition, spec.side)

@@ -12,7 +12,7 @@ from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 from robustness.report.answers.one_image import attacked
@@ -60,7 +60,7 @@ def row(
     """
     hashed = ((model, models.digest(models.REGISTRY[model])),)
     conditions = (AttackCondition.of_spec(spec),)
-    run = RunSpec(hashed, conditions, spec.seed, picture.fit, side=picture.side)
+    run = Request(hashed, conditions, spec.seed, picture.fit, side=picture.side)
     return labelled(memo.comparison(run, picture, model, changed), truth)
 
 

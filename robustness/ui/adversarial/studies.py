@@ -26,7 +26,7 @@ from robustness.charts import attacks
 from robustness.charts.verdict import LEGEND, percent
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.evaluation.sweep import Reach, attack_reach, comparison, natural_reach, resolution
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture

@@ -13,7 +13,7 @@ from robustness.charts.verdict import LEGEND, judged, percent
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row

@@ -13,10 +13,10 @@ from robustness.base.errors import LabelError, ParameterError
 from robustness.base.pace import duration
 from robustness.base.text import counted, plain
 from robustness.datasets import SAMPLES, Dataset, open_dataset
-from robustness.evaluation.spec import RunSpec, make_spec
+from robustness.evaluation.request import Request, make_spec
 from robustness.runs import MAX_TITLE, Plan, forecast, notes, racing
 from robustness.ui.dataset import preflight
-from robustness.ui.dataset.request import WITHOUT_CLASSES, Request, request_input
+from robustness.ui.dataset.request import WITHOUT_CLASSES, RunForm, request_input
 from robustness.ui.dataset.uploads import clean
 from robustness.ui.frame.page import boundary
 from robustness.ui.session import access
@@ -69,9 +69,9 @@ def _listed(source: str, written: tuple[int, ...]) -> Dataset:
 
 
 @st.cache_resource(
-    show_spinner=False, max_entries=8, hash_funcs={RunSpec: lambda spec: spec.digest}
+    show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest}
 )
-def _planned(request: Request, spec: RunSpec, written: tuple[int, ...]) -> Plan:
+def _planned(request: RunForm, spec: Request, written: tuple[int, ...]) -> Plan:
     """The plan of the run."""
     race = racing.asked(request.until) if request.until else None
     try:
@@ -92,9 +92,9 @@ def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
     return preflight.look(_listed(source, written))
 
 
-@st.cache_data(show_spinner=False, max_entries=8, hash_funcs={RunSpec: lambda spec: spec.digest})
+@st.cache_data(show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest})
 def _told(
-    request: Request, spec: RunSpec, written: tuple[int, ...], _plan: Plan, _look: preflight.Look
+    request: RunForm, spec: Request, written: tuple[int, ...], _plan: Plan, _look: preflight.Look
 ) -> str:
     """What the run will read; the names of all images are not looked through at every click."""
     return preflight.told(_plan, _look)
@@ -118,7 +118,7 @@ def _size(plan: Plan) -> str:
     return f"{found.size}. {told}; {found.disk}.{most}"
 
 
-def _begin(request: Request, specs: Sequence[RunSpec]) -> None:
+def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     """Draw the start button of a run for each of ``specs``, which differ in framing and models."""
     written = _written(request.source)
     looked = _looked(request.source, written)

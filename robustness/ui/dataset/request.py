@@ -57,7 +57,7 @@ WITHOUT_CLASSES = (
 
 
 @dataclass(frozen=True)
-class Request:
+class RunForm:
     """What the page's controls ask for.
 
     ``source`` is as ``open_dataset`` takes it, ``fit`` and ``side`` as ``framings.framing`` does.
@@ -75,7 +75,7 @@ class Request:
     remedies: tuple[str, ...] = ()
 
 
-def request_input() -> Request | None:
+def request_input() -> RunForm | None:
     """Draws the controls; None while something is missing, which is said."""
     left, right = st.columns(2, gap="large")
     with left:
@@ -107,7 +107,7 @@ def request_input() -> Request | None:
     if source is None or not conditions:
         return None
     how = labelling, limit, fit, side, _UNTIL[until]
-    return Request(source, conditions, *how, tuple(remedies))
+    return RunForm(source, conditions, *how, tuple(remedies))
 
 
 def _source_input() -> str | None:

@@ -12,7 +12,7 @@ from robustness.charts.verdict import Mark, correct_models, tally, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import RunSpec, spec_of
+from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.picture import Picture
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
@@ -66,7 +66,7 @@ class LiveRequest(NamedTuple):
         return " ".join([*self.of_whom, self.condition.id, str(self.seed)])
 
     @property
-    def spec(self) -> RunSpec:
+    def spec(self) -> Request:
         return spec_of(self.picture, self.models, [self.condition], self.seed)
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 from robustness.attacks.curves import Point, Smallest
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.spec import spec_of
+from robustness.evaluation.request import spec_of
 from robustness.models.inference.choice import chosen
 from robustness.pictures.picture import Picture
 

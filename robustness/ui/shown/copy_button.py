@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from robustness.evaluation.spec import RunSpec
+from robustness.evaluation.request import Request
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import COMMAND, LINK, TOML, copies
 from robustness.ui.work.memo import is_sample
@@ -12,7 +12,7 @@ from robustness.ui.work.memo import is_sample
 _LANGUAGES = {LINK: None, COMMAND: "bash", TOML: "toml"}
 
 
-def copy_button(spec: RunSpec, picture: Picture, truth: str | None) -> None:
+def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
     """Draw the button; ``spec`` has one condition, and ``truth`` is the true class."""
     sample = picture.name if is_sample(picture) else None
     with st.popover("Copy as", icon=":material/content_copy:"):

@@ -21,8 +21,8 @@ from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import measured, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Batch, Measurement
+from robustness.evaluation.request import Request
 from robustness.evaluation.similarity import Stages, at
-from robustness.evaluation.spec import RunSpec
 from robustness.models import Classifier, Outputs
 from robustness.models.inference.choice import chosen
 from robustness.models.parallel import together
@@ -46,7 +46,7 @@ KEYS: dict[str | type, Callable[[Any], object]] = {
         classifier.engine,
     ),
     # Everything that one model's row depends on.
-    RunSpec: lambda spec: (spec.conditions, spec.seed, spec.fit),
+    Request: lambda spec: (spec.conditions, spec.seed, spec.fit),
 }
 """How arguments are hashed."""
 
@@ -126,7 +126,7 @@ Turn = Callable[[], AbstractContextManager[None]]
 
 @st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
 def _answer(
-    spec: RunSpec, picture: Picture, classifier: Classifier, _batch: Batch, _turn: Turn
+    spec: Request, picture: Picture, classifier: Classifier, _batch: Batch, _turn: Turn
 ) -> Measurement:
     with _turn():
         ((row,),) = measured(spec, _batch, classifier, clean=[_clean(classifier, picture)])
@@ -134,7 +134,7 @@ def _answer(
 
 
 def answers(
-    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Altered, who: str | None = None
+    spec: Request, picture: Picture, names: Sequence[str], altered: Altered, who: str | None = None
 ) -> Iterator[tuple[str, Measurement | RobustnessError]]:
     """Yield each model's row under the only condition of ``spec``, or its error, as they finish.
 
@@ -156,8 +156,8 @@ def answers(
 
 
 def model_view(
-    spec: RunSpec, picture: Picture, name: str, altered: Altered
-) -> tuple[RunSpec, Picture, Batch]:
+    spec: Request, picture: Picture, name: str, altered: Altered
+) -> tuple[Request, Picture, Batch]:
     """``spec``, ``picture`` and ``altered`` as the model ``name`` sees them."""
     part = next(part for part in spec.by_side() if name in part.model_names)
     if part.framing == picture.framing:
@@ -167,7 +167,7 @@ def model_view(
 
 
 def all_answers(
-    spec: RunSpec, picture: Picture, names: Sequence[str], altered: Altered
+    spec: Request, picture: Picture, names: Sequence[str], altered: Altered
 ) -> list[Measurement]:
     """As ``answers``, in the order of ``names``; raises the first error."""
     found = {}
@@ -188,7 +188,7 @@ class Remedied(NamedTuple):
 
 @st.cache_resource(show_spinner=False, max_entries=2048, hash_funcs=KEYS)
 def _remedied(
-    spec: RunSpec,
+    spec: Request,
     picture: Picture,
     classifiers: Sequence[Classifier],
     remedy: str,
@@ -207,7 +207,7 @@ def _remedied(
 
 
 def remedied(
-    spec: RunSpec,
+    spec: Request,
     picture: Picture,
     names: Sequence[str],
     altered: Altered,
@@ -234,17 +234,17 @@ def remedied(
 
 
 @st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
-def _by_place(spec: RunSpec, picture: Picture, classifier: Classifier, _image: Images) -> Stages:
+def _by_place(spec: Request, picture: Picture, classifier: Classifier, _image: Images) -> Stages:
     return at(similarity.by_place(classifier, picture.image[None], _image[None]), 0)
 
 
-def by_place(spec: RunSpec, picture: Picture, model: str, altered: Altered) -> Stages:
+def by_place(spec: Request, picture: Picture, model: str, altered: Altered) -> Stages:
     """The stages of a model's row, compared place by place."""
     part, own, batch = model_view(spec, picture, model, altered)
     return _by_place(part, own, models.load(model, side=part.side), Altered(batch).image)
 
 
-def comparison(spec: RunSpec, picture: Picture, model: str, changed: Picture) -> Measurement:
+def comparison(spec: Request, picture: Picture, model: str, changed: Picture) -> Measurement:
     """The row of ``model`` for ``changed``, a variant of ``picture`` that no perturbation made.
 
     It is stored under the only condition of ``spec``.

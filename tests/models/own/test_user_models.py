@@ -22,7 +22,7 @@ from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
 from robustness.commands import main
 from robustness.evaluation.loop import evaluate
-from robustness.evaluation.spec import make_spec
+from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.loaded import LOADED

@@ -1,4 +1,24 @@
-"""The request of a run: enough to run it again and get the same rows."""
+"""A request: models, conditions, seed, framing and remedies; enough to get the same rows again.
+
+As a TOML file::
+
+    models = ["SqueezeNet", "EfficientNetLite0"]  # default: the default selection
+    seed = 7                                      # default: 0
+    fit = "crop"                                  # default: that of each model
+    side = 224                                    # pixels; "model": each one's published side
+    remedies = ["median", "autocontrast+tta"]     # default: none
+
+    [[condition]]                                 # perturbations with strengths
+    fog = 0.6
+    gaussian_blur = 0.4
+
+    [[condition]]                                 # or an attack with all its settings
+    attack = "pgd"
+    epsilon = 0.03
+    norm = "linf"
+    steps = 20
+    restarts = 1
+"""
 
 from __future__ import annotations
 
@@ -6,13 +26,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.validation import StrictRecord, checked, expected, parsed_by
+from robustness.base.toml import read_toml
+from robustness.base.validation import StrictRecord, StrictTable, checked, expected, parsed_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
 from robustness.perturbations import check_seed
@@ -21,9 +43,12 @@ from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, Frami
 from robustness.pictures.picture import Picture
 from robustness.remedies import Chain, parse, parse_all
 
+_ORIGINAL = "brightness"
+"""A perturbation whose strength 0 denotes the original in a TOML file."""
 
-class _KeptSpec(StrictRecord):
-    """A spec as ``RunSpec.as_dict`` writes it."""
+
+class _Json(StrictRecord):
+    """A request as ``as_dict`` writes it."""
 
     bits: Literal[8]
     models: dict[str, str]
@@ -38,9 +63,29 @@ class _KeptSpec(StrictRecord):
     remedies: list[Annotated[Chain, parsed_by(parse)]] = Field(default_factory=list)
 
 
+def _condition(values: Any) -> Condition:
+    if values == {}:
+        raise ParameterError(
+            "expected perturbations with strengths, or an attack, got an empty table; for the "
+            f"original image write {_ORIGINAL} = 0."
+        )
+    return Condition.from_dict(values)
+
+
+class _Toml(StrictTable):
+    """The keys of a TOML file."""
+
+    models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
+    seed: int = 0
+    fit: str | None = None
+    side: int | Literal["model", "default"] | None = None
+    remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
+    condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(min_length=1)
+
+
 @dataclass(frozen=True)
-class RunSpec:
-    """The request of a run: enough to run it again and get the same rows.
+class Request:
+    """What is asked of models, about any images.
 
     ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. Where
     models see images in different framings, ``own_framings`` are the fit and side as requested, and
@@ -67,7 +112,7 @@ class RunSpec:
         """The fit and side that give each model its framing, as ``framing`` takes them."""
         return self.own_framings or self.framing
 
-    def by_side(self) -> list[RunSpec]:
+    def by_side(self) -> list[Request]:
         """The same request, split into one for each fit and side."""
         if not self.own_framings:
             return [self]
@@ -101,9 +146,9 @@ class RunSpec:
         }
 
     @classmethod
-    def from_dict(cls, values: Any) -> RunSpec:
-        """The spec that ``as_dict`` gave; raises ``ParameterError`` for anything else."""
-        read = checked(_KeptSpec, values)
+    def from_dict(cls, values: Any) -> Request:
+        """The request that ``as_dict`` gave; raises ``ParameterError`` for anything else."""
+        read = checked(_Json, values)
         fit, side, own = read.fit, read.side, None
         if fit == DEFAULT or isinstance(side, str):
             first = next(iter(read.models), None)
@@ -117,6 +162,26 @@ class RunSpec:
         canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    def as_toml(self) -> str:
+        """The request as a TOML file, which ``read_request`` reads back.
+
+        A condition without perturbations comes back as one of strength 0, which changes nothing.
+        """
+        remedies = [chain.id for chain in self.remedies]
+        fit, side = self.framing_request
+        lines = [
+            f"models = {json.dumps(self.model_names)}",
+            f"seed = {self.seed}",
+            f"fit = {json.dumps(fit)}",
+            *([f"side = {json.dumps(side)}"] if side != STUDY_SIDE else []),
+            *([f"remedies = {json.dumps(remedies)}"] if remedies else []),
+        ]
+        for condition in self.conditions:
+            values = condition.as_dict() or {_ORIGINAL: 0.0}
+            texts = (f"{name} = {json.dumps(value)}" for name, value in values.items())
+            lines += ["", "[[condition]]", *texts]
+        return "\n".join(lines) + "\n"
+
 
 def make_spec(
     model_names: Sequence[str] | None,
@@ -126,8 +191,8 @@ def make_spec(
     fit: str = DEFAULT,
     side: int | str = DEFAULT,
     remedies: Sequence[str] = (),
-) -> RunSpec:
-    """A checked RunSpec; without ``model_names`` it has the default selection.
+) -> Request:
+    """A checked request; without ``model_names`` it has the default selection.
 
     ``fit`` and ``side`` are as ``framing`` takes them. Duplicate ``conditions`` and ``remedies``
     count once. Raises ``UnknownNameError`` for an unknown model, fit or remedy,
@@ -142,12 +207,30 @@ def make_spec(
     own = (fit, side_of(side)) if others else None
     conditions = tuple(dict.fromkeys(conditions))
     chains = parse_all(remedies)
-    return RunSpec(hashes, conditions, check_seed(seed), *first, own, remedies=chains)
+    return Request(hashes, conditions, check_seed(seed), *first, own, remedies=chains)
 
 
 def spec_of(
     picture: Picture, model_names: Sequence[str] | None, conditions: Sequence[Condition], seed: int
-) -> RunSpec:
+) -> Request:
     """As ``make_spec``, with the framings of ``picture``."""
     fit, side = picture.framing_request
     return make_spec(model_names, conditions, seed=seed, fit=fit, side=side)
+
+
+def read_request(path: Path) -> Request:
+    """The request that the TOML file ``path`` asks for.
+
+    Raises ``ParameterError`` for a file of another form, and what ``make_spec``
+    raises.
+    """
+    table = checked(_Toml, read_toml(path), str(path))
+    side = DEFAULT if table.fit is None else STUDY_SIDE  # as ``as_toml`` leaves it out
+    return make_spec(
+        table.models,
+        table.condition,
+        seed=table.seed,
+        fit=DEFAULT if table.fit is None else table.fit,
+        side=side if table.side is None else table.side,
+        remedies=table.remedies,
+    )
