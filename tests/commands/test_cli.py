@@ -146,16 +146,6 @@ def test_models_lists_all_and_whether_they_are_ready(run: Run) -> None:
     assert rows[0]["published"]["top1"] == 71.3
 
 
-def test_perturbations_lists_each_with_its_physical_parameter(run: Run) -> None:
-    ended = run("perturbations", "--json")
-    rows = document(ended.out)
-    keys = ("name", "label", "family", "graded", "random", "parameter", "unit", "study_strength")
-    assert (ended.status, ended.err) == (0, "")
-    assert [row["name"] for row in rows] == list(perturbations.REGISTRY.names)
-    for row, record in zip(rows, perturbations.REGISTRY, strict=True):
-        assert {key: row[key] for key in keys} == {key: getattr(record, key) for key in keys}
-
-
 def test_perturbations_are_searched_by_everyday_words(run: Run) -> None:
     ended = run("perturbations", "too", "dark")
     assert (ended.status, ended.out.split()[0]) == (0, "darkness")
@@ -231,20 +221,6 @@ def test_predict_fits_the_picture_as_asked(run: Run, fit: str) -> None:
     assert top[0]["index"] == expected.argmax()
     assert top[0]["probability"] == pytest.approx(expected.max(), abs=1e-6)
     assert top[0]["probability"] != pytest.approx(0.9366, abs=0.002), "that is the crop's"
-
-
-def test_predict_for_people_can_print_any_name_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    picture = tmp_path / "café ☕.png"
-    picture.write_bytes(Path(COFFEE).read_bytes())
-    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", narrow)
-    assert main(["predict", str(picture), "--models", "SqueezeNet"]) == 0
-    narrow.seek(0)
-    lines = narrow.read().splitlines()
-    assert lines[0].endswith("caf\\xe9 \\u2615.png, SqueezeNet")
-    assert [line.split("|")[1].strip() for line in lines[4:6]] == ["espresso", "consomme"]
 
 
 # --- perturb --------------------------------------------------------------------------------------
@@ -357,15 +333,6 @@ def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
         assert (entry["consistency_low"], entry["consistency_high"]) == (None, None)
         for name in ("cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"):
             assert entry[name] == pytest.approx(mine[name].mean())
-
-
-def test_study_manifest_says_how_to_run_it_again(study: Study) -> None:
-    manifest = study.result["manifest"]
-    assert manifest["spec"]["models"] == {m: models.digest(models.REGISTRY[m]) for m in MODELS}
-    settings = [{name: perturbations.REGISTRY[name].study_strength} for name in CONDITIONS]
-    assert manifest["spec"]["perturbations"] == settings
-    assert (manifest["spec"]["seed"], manifest["spec"]["fit"]) == (3, "crop")
-    assert [picture["image"] for picture in manifest["pictures"]] == study.images
 
 
 def test_study_out_writes_files_that_agree(study: Study) -> None:

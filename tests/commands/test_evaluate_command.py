@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -71,15 +70,6 @@ def test_a_plan_tells_what_a_run_takes_and_begins_none(
     assert "--plan" in capsys.readouterr().err
 
 
-def test_without_labels_there_is_no_accuracy(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ("--out", tmp_path, "--labels", "none", "--perturbations", "fog", "--limit", 3)
-    (entry,) = answer(capsys, folder, *options)["summary"]
-    assert entry["clean_accuracy"] is entry["perturbed_accuracy"] is None
-    assert entry["n_images"] == 2
-
-
 def test_severities_and_strengths_are_conditions(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,19 +82,6 @@ def test_severities_and_strengths_are_conditions(
     assert [row["severity"] for row in by_strength] == [None, 3] * 2
     same = [row for row in by_severity if row["severity"] == 3]
     assert same == [row for row in by_strength if row["severity"] == 3]
-
-
-def test_what_is_printed_for_people(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    models = ["--models", "SqueezeNet,EfficientNetLite0", "--perturbations", "fog,rotation"]
-    assert main.main(["evaluate", str(folder), "--out", str(tmp_path), *models]) == 0
-    printed = capsys.readouterr()
-    assert "6 images under 2 conditions" in printed.out
-    assert "left out: 670/broken.jpg" in printed.out
-    assert re.search(r"^\| Rank +\| Model .*[Aa]ccuracy ", printed.out, re.MULTILINE)
-    assert "### Differences in perturbed accuracy" in printed.out
-    assert "7 of 7 images" in printed.err
 
 
 def test_no_readable_picture_is_no_result_and_no_crash(
@@ -208,17 +185,6 @@ def test_attacks_count_as_perturbations_with_robust_accuracy_over_epsilon(
     assert fog["by_perturbation"] == [
         row for row in found["by_perturbation"] if row["perturbation"] == "fog"
     ]
-
-
-def test_steps_and_restarts_are_for_the_attacks_that_have_several(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    attacks = ("--perturbations", "pgd,fgsm", "--attack-steps", 2, "--attack-restarts", 3)
-    run = runs.find(
-        tmp_path, answer(capsys, folder, "--out", tmp_path, "--limit", 2, *attacks)["run"]
-    )
-    specs = [c.spec for c in run.conditions if isinstance(c, AttackCondition)]
-    assert [(s.name, s.steps, s.restarts) for s in specs] == [("pgd", 2, 3), ("fgsm", 1, 1)]
 
 
 def test_an_attack_in_a_run_is_the_attack_on_the_picture(

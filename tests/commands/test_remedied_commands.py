@@ -98,28 +98,3 @@ def test_what_one_image_cannot_try_is_refused(
     asked = [command, COFFEE, "--models=SqueezeNet", f"--remedies={remedy}"]
     assert main(asked) == EXIT_BAD_INPUT
     assert "xpected" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", ["sweep", "predict"])
-def test_one_model_has_no_average(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert main([command, COFFEE, "--models=SqueezeNet", "--remedies=average"]) == EXIT_BAD_INPUT
-    assert "SqueezeNet" in capsys.readouterr().err
-
-
-def test_a_printed_sweep_has_the_smallest_strength_first(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    asked = ["--perturbation=salt_and_pepper", "--steps=3", "--repeats=1", "--remedies=median"]
-    assert main(["sweep", COFFEE, f"--models={','.join(reversed(TWO))}", *asked]) == 0
-    printed = capsys.readouterr().out
-    rows = [line.split("|")[2].strip() for line in printed.splitlines() if "| Salt" in line]
-    assert rows == ["SqueezeNet 1.1", "EfficientNet-Lite0"] * 2
-
-
-def test_a_model_that_is_incorrect_on_the_original_is_not_said_to_break(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    asked = ["--perturbation=salt_and_pepper", "--steps=3", "--repeats=1", "--remedies=median"]
-    assert main(["sweep", COFFEE, "--models=SqueezeNet", "--true-class=tench", *asked]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.count("is incorrect on the original") == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -13,7 +12,6 @@ from robustness import api, gate
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from robustness.gate import BROKEN, KEPT
 from tests.support.made_up_remedies import CONDITIONS, MODELS, Made
 
 TOGETHER = "+".join([*MODELS, "average"])
@@ -130,31 +128,6 @@ def test_a_race_judges_no_remedies(made: Made, tmp_path: Path) -> None:
     path = budget(tmp_path, 'model = "SqueezeNet+median"\nmin_accuracy = 0.5')
     with pytest.raises(ParameterError, match="a run of all images that tried remedies"):
         gate.race_limits(gate.read_budget(path), MODELS, CONDITIONS)
-
-
-def test_command_and_documents_name_the_model_behind_its_remedy(
-    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = budget(
-        tmp_path,
-        'model = "SqueezeNet+median"\nmin_accuracy = 0.99',
-        'model = "EfficientNetLite0+median"\nmin_accuracy = 0.01',
-    )
-    files = [tmp_path / name for name in ("gate.xml", "gate.md")]
-    asked = ["check", str(made.run.folder), "--budget", str(path)]
-    written = ["--junit", str(files[0]), "--summary", str(files[1])]
-    assert main([*asked, "--json", *written]) == 1
-    told = json.loads(capsys.readouterr().out)
-    outcomes = {each["model"]: each["outcome"] for each in told["verdicts"]}
-    assert outcomes == {"SqueezeNet+median": BROKEN, "EfficientNetLite0+median": KEPT}
-    assert told == json.loads(json.dumps(gate.as_dict(api.check(made.run, path))))
-    assert main(asked) == 1
-    printed = capsys.readouterr().out
-    cases = ElementTree.parse(files[0]).getroot()[0]
-    assert [case.get("classname") for case in cases] == [f"robustness.{name}" for name in outcomes]
-    for name in outcomes:
-        assert name in printed
-        assert f"| {name} |" in files[1].read_text()
 
 
 @pytest.mark.parametrize(

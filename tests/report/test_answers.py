@@ -6,20 +6,17 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustness import api, report, statistics
+from robustness import report, statistics
 from robustness.charts import label_tables, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.models.own import user_models
-from robustness.models.python_models.in_process import ADDED
 from robustness.report.answers import RUN, SCORECARD, SWEEP, told
 from robustness.statistics import Figures
 from robustness.statistics.scorecard import summarise
@@ -100,12 +97,6 @@ def test_a_tie_claims_no_order() -> None:
     assert ("more images" in who, "more images" in basis) == (True, False)
 
 
-def test_equal_models_are_called_equal() -> None:
-    same = chance(0.6, 60, 0)
-    who, _, _ = answer_of(run_of({A: same, B: same}))
-    assert who.startswith(f"Tie: {A_LABEL} and {B_LABEL} cannot be told apart")
-
-
 def test_a_leader_that_is_not_significantly_ahead_of_all_is_hedged() -> None:
     kept = {A: chance(0.2, 200, 0), B: chance(0.72, 200, 1), C: chance(0.7, 200, 2)}
     who, _, _ = answer_of(run_of(kept))
@@ -122,13 +113,6 @@ def test_too_few_images_have_no_intervals() -> None:
     assert "too few" in basis
     many = {A: chance(0.2, 200, 0), B: chance(0.9, 200, 1)}
     assert "too few" not in answer_of(run_of(many))[2]
-
-
-def test_one_model_is_compared_with_none() -> None:
-    kept = chance(0.7, 100, 0)
-    found = answer_of(run_of({A: kept}))
-    assert found[0].startswith(f"{A_LABEL}: consistency {kept.mean():.1%} (")
-    assert "models" not in "".join(found)
 
 
 def test_accuracy_needs_labels() -> None:
@@ -155,19 +139,6 @@ def test_an_accuracy_says_on_how_many_labels_it_rests() -> None:
     assert not tables.labels_note(entries, "consistency")
 
 
-@pytest.mark.parametrize("by", ["consistency", "perturbed_accuracy"])
-@pytest.mark.parametrize("labelled", [True, False])
-def test_a_ranking_shows_first_what_models_are_ranked_by(by: str, labelled: bool) -> None:
-    frame = run_of({A: chance(0.5, 100, 0)}, labelled=labelled)
-    (entry,) = statistics.ranking(statistics.summary(frame), [])
-    table = tables.ranking([entry], by)
-    title = "Consistency" if by == "consistency" else "Perturbed accuracy"
-    assert table.head[2:4] == (title, "95% interval")
-    assert table.rows[0][2] == ("" if entry[by] is None else f"{entry[by]:.1%}")
-    assert table.rows[0][3] == tables.interval(entry, by, 1)
-    assert ("Original accuracy" in table.head) is (labelled or by != "consistency")
-
-
 def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.Report, str]:
     """The report of a model right on 42 of 70 images and one right on 60, and its first answer."""
     models = ((A, 42, weak), (B, 60, strong))
@@ -186,17 +157,6 @@ def test_under_attack_no_model_is_called_better_where_robust_accuracy_is_equal()
     assert "95.2%" in text
     assert "of 42 correct images" in text
     assert "of 60 correct images" in text
-
-
-def test_under_attack_the_model_with_the_higher_robust_accuracy_is_named() -> None:
-    _, who = of_attacks(2, 40)
-    assert who.startswith(f"{B_LABEL} is best: robust accuracy 57.1%")
-    assert claims(who)
-
-
-def test_beside_perturbations_attacks_have_a_clause_of_their_own() -> None:
-    _, who = of_attacks(2, 40, Condition.of({"fog": 0.6}), APGD)
-    assert f"Under attack, {B_LABEL} has the highest robust accuracy, 57.1%" in who
 
 
 def test_the_worst_perturbation_is_claimed_only_where_it_stands_out() -> None:
@@ -278,35 +238,6 @@ def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     assert f"in between: {B_LABEL} (0.500)" in rest, "every model is named"
     close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
     assert f"overlaps {B_LABEL}: order unknown" in sentences(SWEEP, close, "a")[0]
-
-
-def test_a_sweep_in_which_nothing_breaks_says_so() -> None:
-    never = [broken(A, None, 1.0, None), broken(B, None, 1.0, None)]
-    who, rest, basis = sentences(SWEEP, never, "a")
-    assert who.startswith("Every model is unchanged")
-    assert f"{A_LABEL} and {B_LABEL} stay unchanged" in rest
-    assert "ne image" in basis
-    one = sentences(SWEEP, never[:1], "a")
-    assert one[0].startswith(f"{A_LABEL} is unchanged")
-    assert A_LABEL not in one[1], "said once"
-
-
-def test_a_model_with_classes_of_its_own_that_never_breaks_is_named_once() -> None:
-    described: dict[str, Any] = {
-        "labels": ("dark", "bright"),
-        "input_size": 8,
-        "normalisation": "0..1",
-    }
-    api.add_model("own", lambda pixels: [[0.5, 0.5]] * len(pixels), title="Own", **described)
-    try:
-        never = broken("own", None, 1.0, None)
-        who, rest, _ = sentences(SWEEP, [broken(A, 0.2, 0.18, 0.2), never], "a")
-    finally:
-        ADDED.clear()
-        user_models.refresh()
-    assert who.startswith(f"{A_LABEL} changes under")
-    assert "Own" not in who
-    assert "Own stays unchanged up to strength 1" in rest
 
 
 def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:

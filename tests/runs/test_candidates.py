@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +10,9 @@ import pytest
 
 from robustness import api
 from robustness.base.errors import ParameterError
-from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.runs import Run
-from robustness.ui.dataset import decision
-from tests.support import pages
 from tests.support.made_up_remedies import CONDITIONS, IMAGES, MODELS, Made
-from tests.support.pages import html
-from tests.support.places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -131,34 +125,6 @@ def test_abstaining_has_its_share_and_accuracy_outside_the_ranking(
             np.average(right.mean(axis=0), weights=weight)
         )
         assert entry["label"].endswith(", abstaining")
-
-
-def test_page_command_and_python_tell_the_same(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = api.choose(made.run, remedies=True)
-    assert main(["choose", str(made.run.folder), "--remedies", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found.as_dict()))
-    assert main(["choose", str(made.run.folder), "--remedies"]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(made.run.folder.parent))
-    app = pages.run(ROOT / "pages" / "dataset.py", run="made", choose_remedies="true")
-    assert not app.exception
-    assert not app.error
-    page = html(app) + " ".join(str(each.value).replace("\\", "") for each in app.markdown)
-    for sentence in found.sentences:
-        assert sentence in page
-    for entry in found.models:
-        for text in (entry["label"], f"{entry['robust']:.1%}", f"{entry['latency_ms']:.3g} ms"):
-            assert text in page
-            assert text in printed
-    for entry in found.abstaining:
-        for text in (entry["label"], f"{entry['accuracy_of_all']:.1%} of all"):
-            assert text in page
-            assert text in printed
-    worst = decision._worst(found)
-    assert worst is not None
-    assert worst[0] in MODELS, "the failures that are shown are those without a remedy"
 
 
 def test_what_has_no_remedies_is_refused(made: Made, tmp_path: Path) -> None:

@@ -402,22 +402,3 @@ def test_the_command_and_python_tell_the_same(
     assert "Settled after" in said
     assert main.main(["evaluate", str(photos), "--margin", "0.1", *how]) == 2
     assert "--until" in capsys.readouterr().err
-
-
-def test_the_page_shows_the_outcome_and_no_plain_means(
-    run: runs.Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(run.folder.parent))
-    app = pages.run(ROOT / "pages" / "dataset.py", run=run.id)
-    assert not app.exception
-    assert not app.error
-    assert f"Settled after {run.images} of {PICTURES} images" in pages.html(app)
-    race, images = (
-        next(each for each in app.expander if each.label.startswith(f"**{title}**"))
-        for title in ("Race", "Images")
-    )
-    assert race.caption, "it is open, as nothing else tells the outcome"
-    assert not images.caption
-    listed = pages.run(ROOT / "pages" / "runs.py")
-    assert f"Settled after {run.images} of {PICTURES} images" in pages.html(listed)
-    assert listed.checkbox(key=f"compare {run.id}").disabled

@@ -48,11 +48,13 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
 
 
 def run(page: Path = ROOT / "app.py", **query: str | list[str]) -> AppTest:
-    """The page opened by a link with ``query``."""
+    """The page opened by a link with ``query``, which no exception has ended."""
     app = AppTest.from_file(str(page), default_timeout=PATIENCE)
     for name, value in query.items():
         app.query_params[name] = value
-    return app.run()
+    app.run()
+    assert not app.exception
+    return app
 
 
 def sample(name: str) -> Picture:
@@ -79,6 +81,12 @@ def html(app: AppTest) -> str:
     for shown in components(app, "answers"):
         found += [shown["headline"], shown["verdicts"], *shown["cards"]]
     return "\n".join(found)
+
+
+def texts(app: AppTest) -> str:
+    """What the page says in words of its own, without the marks that keep Markdown from names."""
+    kinds = (app.caption, app.info, app.warning, app.error, app.success, app.markdown)
+    return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 
 def components(app: AppTest, name: str) -> list[Any]:

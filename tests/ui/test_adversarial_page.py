@@ -16,13 +16,9 @@ from streamlit.testing.v1 import AppTest
 from robustness import models
 from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft, curves
 from robustness.attacks.curves import Smallest, smallest_epsilon
-from robustness.base.errors import GradientError
 from robustness.charts.verdict import judged
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import perturbed
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.pictures.picture import Picture
 from robustness.report.answers.one_image import attacked
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
@@ -30,7 +26,7 @@ from robustness.ui.session import result_cache
 from robustness.ui.session.result_cache import ResultCache
 from robustness.ui.shown import attention
 from robustness.ui.work import long_work as work
-from tests.support.pages import PATIENCE, completed, headline, html, maps, pictures, run, sample
+from tests.support.pages import PATIENCE, headline, html, pictures, run, sample
 from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "adversarial.py"
@@ -211,72 +207,3 @@ def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original
     app.run()
     assert html(app) != before
     assert ">no</td>" in html(app)
-
-
-def test_where_the_models_look_is_shown_of_every_picture_once_asked_for(
-    few_draws: None,
-    apart: ResultCache,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
-    names = ["SqueezeNet", "EfficientNetLite0"]
-    app = opened(
-        models=names,  # type: ignore[arg-type]
-        epsilon="1",
-        undo=PERTURBATIONS["gaussian_blur"].label,
-        undo_strength="0.6",
-    )
-    assert not maps(app)
-    before = headline(app)
-    app.toggle(key="attention").set_value(True).run()
-    assert headline(app) == before
-    completed(app)
-    assert not app.exception
-    image = sample("coffee").image
-    *_, found = craft(
-        sample("coffee"), models.load("SqueezeNet"), AttackSpec.of("pgd", epsilon=1 / 255, steps=4)
-    )
-    assert isinstance(found, Outcome)
-    changed = Picture.of("adversarial", found.image)
-    blurred = perturbed(changed, [Condition.of({"gaussian_blur": 0.6})], 0)[0]
-    pictures = [image, found.image, blurred]
-    shown = ["Original", "Adversarial", "With Gaussian blur"]
-    rows = []
-    for name in names:
-        tops = models.load(name)(np.stack(pictures)).probabilities.argmax(1)
-        classes = list(dict.fromkeys(tops.tolist()))
-        question = attention.Question.of(name, np.stack(pictures), classes)
-        (answer,) = apart.get(question.key) or []
-        assert len(answer.views) == len(classes) * len(shown)
-        rows += [f"Evidence for <b>{models.class_name(name, index)}</b>" for index in classes]
-    assert [row for row in rows if row not in html(app)] == []
-    assert len(rows) > len(names)  # one that is fooled shows its new class as well
-    assert [text.split(":")[0] for text in maps(app)] == shown * len(rows)
-
-
-def test_a_model_without_gradients_gets_a_sentence_and_can_still_be_asked(
-    few_draws: None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    app = opened(
-        attack=REGISTRY["square"].label, steps_square="1", steps_pgd="2", models="SqueezeNet"
-    )
-    app.multiselect(key="models").set_value(["SqueezeNet", "EfficientNetLite0"]).run()
-    gradients = Classifier.gradients
-
-    def none(self: Classifier) -> object:
-        if self.record.name == "SqueezeNet":
-            raise GradientError("SqueezeNet 1.1 gives no gradients.")
-        return gradients.__get__(self)
-
-    monkeypatch.setattr(Classifier, "gradients", property(none))
-    app.selectbox(key="attack").set_value("pgd")
-    app.number_input(key="seed").set_value(7).run()
-    assert not app.exception
-    assert app.error[0].value.replace("\\", "") == "SqueezeNet 1.1 gives no gradients."
-    app.selectbox(key="attacked").set_value("EfficientNetLite0").run()
-    app.button(key="start Transfer").click().run()
-    assert not app.error
-    (chart,) = charts(app)
-    assert np.array(chart["data"][0]["text"]).shape == (1, 2)
-    assert "No attack on SqueezeNet" in captions(app)

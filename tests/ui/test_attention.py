@@ -59,28 +59,3 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
     assert len(expected) == 3  # one model changes its answer, the other does not
     assert len(maps(app)) == 6
     assert [text.split(":")[0] for text in maps(app)] == ["Original", "Perturbed"] * 3
-
-
-def three_pictures() -> None:
-    """A page that asks for three images, one of which is black, and names that are hostile."""
-    import numpy as np
-
-    from robustness.pictures.fitting import study_image
-    from robustness.pictures.samples import sample_bytes
-    from robustness.ui.shown import attention
-
-    image = study_image(sample_bytes("coffee"))
-    images = np.stack([image, image[::-1], np.zeros_like(image)])
-    captions = ["Original", "*Odd*", "Black"]
-    attention.section(captions, lambda _: images, {"EfficientNetLite0": [967, 504, 285]})
-
-
-def test_any_number_of_pictures_and_classes(at_once: None) -> None:
-    app = AppTest.from_function(three_pictures, default_timeout=240)
-    app.query_params["attention"] = "true"
-    completed(app.run())
-    assert not app.exception
-    found = maps(app)
-    assert len(found) == 9
-    assert [text.split(":")[0] for text in found[:3]] == ["Original", "\\*Odd\\*", "Black"]
-    assert sum("peak\u00a0100%" in text for text in found) == 1  # one scale for all nine

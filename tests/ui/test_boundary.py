@@ -57,15 +57,6 @@ def test_a_model_beyond_the_memory_budget_is_a_sentence(
     assert "Traceback" not in said
 
 
-def test_a_part_that_reruns_alone_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = opened("pages/adversarial.py").run()
-    without_memory(monkeypatch)
-    app.query_params["undo_strength"] = "0.35"
-    app.run()
-    assert not app.exception
-    assert any("EfficientNetLite0 takes about 111 MB" in text for text in sentences(app))
-
-
 def test_a_model_without_an_answer_says_why_on_its_card(monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened("app.py").run()
     without_memory(monkeypatch)

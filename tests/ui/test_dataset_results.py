@@ -15,7 +15,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models, report, runs
-from robustness.charts.verdict import judged
 from robustness.report.content import Text, Titled
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
@@ -132,37 +131,6 @@ def test_a_page_shows_the_tables_and_sentences_of_the_report(shown: Shown) -> No
     assert all(note in captions for note in notes)
 
 
-def test_figures_are_of_the_rows_of_now(shown: Shown) -> None:
-    assert "Tie: EfficientNet-Lite1" in html(shown(made_up()))
-    other = made_up()
-    swapped = {"SqueezeNet": "EfficientNetLite1", "EfficientNetLite1": "SqueezeNet"}
-    other._frame["model"] = [swapped.get(name, name) for name in other._frame["model"]]
-    assert "Tie: SqueezeNet 1.1" in html(shown(other, written=1))
-
-
-def test_without_labels_there_is_nothing_about_right_and_wrong(shown: Shown) -> None:
-    app = shown(made_up(labelled=False))
-    assert not app.exception
-    assert not {"Accuracy", "Classes", "ImageNet-C corruption error"} & set(headings(app))
-    assert "ccuracy" not in html(app)
-    assert app.selectbox(key="case_class").options == ["All", "espresso"]
-
-
-def test_ranking_by_accuracy_is_part_of_the_link(shown: Shown) -> None:
-    app = shown(
-        made_up(),
-        rank_by="Perturbed accuracy",
-        curve_figure="Perturbed accuracy",
-        cases="Survivors",
-    )
-    figure = json.dumps(charts(app)[0])
-    assert "Perturbed accuracy" in figure
-    assert app.selectbox(key="curve_figure").value == "perturbed_accuracy"
-    assert any("(lowest SSIM) first" in each.value for each in app.caption)
-    assert judged(True, True).said in html(app)
-    assert judged(False, False).said not in html(app)
-
-
 def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
     app = shown(made_up(), cell=["Rotation", "SqueezeNet"], cell_figure="Prediction consistency")
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
@@ -185,18 +153,6 @@ def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
         assert not app.exception
         (error,) = app.error
         assert "Expected" in error.value
-
-
-def test_the_heatmap_can_stand_at_one_strength(shown: Shown) -> None:
-    def targets(app: AppTest) -> list[list[object]]:
-        (cells,) = [c for c in charts(app) if c["data"][0]["type"] == "heatmap"]
-        return list(cells["data"][1]["customdata"])
-
-    every = targets(shown(made_up()))
-    assert ["Fog effect", "SqueezeNet"] in every
-    assert ["Rotation", "SqueezeNet"] in every
-    at_one = targets(shown(made_up(), cell_strength="0.6"))
-    assert {series for series, _ in at_one} == {"Fog effect"}
 
 
 def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
@@ -244,15 +200,6 @@ def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
     assert "The image *is gone*; put it back." in html(app)
     assert any(TOO_FEW in info.value.replace("\\", "") for info in app.info)
     assert any("1 image left out" in e.label for e in app.expander)
-
-
-def test_one_image_and_one_model_make_a_page(shown: Shown) -> None:
-    run = made_up(images=1)
-    run._frame = run._frame[run._frame["model"] == "SqueezeNet"]
-    app = shown(run)
-    assert not app.exception
-    assert "SqueezeNet 1.1: accuracy" in html(app)
-    assert headings(app)[0] == "Ranking"
 
 
 def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:

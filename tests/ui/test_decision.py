@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from robustness import api
-from robustness.base.errors import ImageError
 from robustness.commands.main import main
-from robustness.evaluation.condition import perturbation_label
 from robustness.runs import notes
-from robustness.runs.selection import Chosen
-from robustness.ui.dataset import decision
 from tests.support import pages
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import html
@@ -24,10 +19,10 @@ SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.9}
 
 
 def test_page_command_and_python_tell_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(30)])
-    run = saved(tmp_path / "runs" / "made", digests, SHARES, source=tmp_path / "set")
+    run = saved(runs_folder / "made", digests, SHARES, source=tmp_path / "set")
     assert main(["choose", str(run.folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert main(["choose", str(run.folder)]) == 0
@@ -35,9 +30,7 @@ def test_page_command_and_python_tell_the_same(
     found = api.choose(run)
     assert found.best == ("EfficientNetLite0",)
     assert told == json.loads(json.dumps(found.as_dict()))
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     app = pages.run(ROOT / "pages" / "dataset.py", run="made", failures="true")
-    assert not app.exception
     assert not app.error
     page = html(app) + " ".join(str(each.value).replace("\\", "") for each in app.markdown)
     for sentence in found.sentences:
@@ -49,54 +42,6 @@ def test_page_command_and_python_tell_the_same(
     failing = [image for element in app.get("image") for image in element.proto.imgs]
     assert len(failing) >= 6
     assert any("under" in heading.value for heading in app.subheader), "the failures are shown"
-
-
-def test_an_image_that_is_gone_hides_no_other(tmp_path: Path) -> None:
-    names = [f"{number}.png" for number in range(8)]
-    digests = pictures(tmp_path / "set", names)
-    run = saved(tmp_path / "made", digests, {"SqueezeNet": 0}, source=tmp_path / "set")
-    perturbation = run.conditions[0].name
-    (tmp_path / "set" / names[0]).unlink()
-    (tmp_path / "set" / names[1]).unlink()
-    shots = decision._shots(run.id, 1, "SqueezeNet", perturbation, run)
-    assert 0 < len(shots) < decision.THUMBNAILS
-    for name in names[2:]:
-        (tmp_path / "set" / name).unlink()
-    with pytest.raises(ImageError):
-        decision._shots(run.id, 2, "SqueezeNet", perturbation, run)
-
-
-def test_a_copy_of_an_image_is_shown_once(tmp_path: Path) -> None:
-    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
-    shutil.copy(tmp_path / "set" / "a.png", tmp_path / "set" / "copy.png")
-    digests |= {"copy.png": digests["a.png"]}
-    run = saved(tmp_path / "copies", digests, {"SqueezeNet": 0}, source=tmp_path / "set")
-    assert len(decision._shots(run.id, 1, "SqueezeNet", run.conditions[0].name, run)) == 2
-
-
-def test_the_same_images_can_stand_in_the_card_and_in_a_section(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(16)])
-    run = saved(tmp_path / "runs" / "made", digests, SHARES, source=tmp_path / "set")
-    alone = Chosen(model="SqueezeNet", against="EfficientNetLite0")
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
-    weakest = perturbation_label(str(run.figures().choice.models[0]["weakest"]))
-    asked: dict[str, str | list[str]] = {
-        "run": "made",
-        "failures": "true",
-        "cell": [weakest, str(run.figures().choice.models[0]["model"])],
-        "against": alone.text,
-    }
-    app = pages.run(ROOT / "pages" / "dataset.py", **asked)
-    assert not app.exception
-    once = len(app.subheader)
-    app = pages.run(ROOT / "pages" / "dataset.py", **asked, alone="SqueezeNet 1.1 alone fails")
-    assert not app.exception
-    assert not app.error
-    assert len(app.subheader) == once + 1
-    titles = [heading.value for heading in app.subheader]
-    assert len(set(titles)) == len(titles) - 2, "each of two selections stands twice"
 
 
 def test_a_budget_is_taken_on_the_page_as_by_command_and_from_python(

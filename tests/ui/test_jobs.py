@@ -49,23 +49,6 @@ def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str
     teller.end()
 
 
-def test_a_picture_of_it_is_shown_before_there_is_a_row(ordered: Path) -> None:
-    name = runs.load(ordered, unfinished=True).dataset.entries[0].name
-    app = run(run=ordered.name, image=name, models="SqueezeNet")
-    assert not app.exception
-    assert not app.warning
-    assert any("Showing" in caption.value for caption in app.caption)
-
-
-def test_who_waits_is_told_how_many_come_first(ordered: Path) -> None:
-    source = runs.load(ordered, unfinished=True).manifest.dataset.source
-    later = jobs.submit(runs.plan(source, spec(seed=9), batch=2), ordered.parent, "another")
-    app = run(ROOT / "pages" / "methods.py")
-    assert "Starting" in said(app)
-    assert "Waiting for 1 other run" in said(app)
-    assert app.button(key=f"sidebar Cancel {later.name}")
-
-
 def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path) -> None:
     app = run(DATASET, run=ordered.name, models="SqueezeNet")
     app.button(key=f"page Cancel {ordered.name}").click().run()

@@ -165,7 +165,6 @@ def test_an_error_on_the_way_is_noted(monkeypatch: pytest.MonkeyPatch, folder: P
 def test_the_page_says_how_the_server_does(folder: Path, fresh: tuple[Latency, Faults]) -> None:
     updates, errors = fresh
     app = run(PAGE)
-    assert not app.exception
     assert "no unexpected error" in html(app)
     assert "openvino" in html(app)
     updates.note("camera", 0.2)

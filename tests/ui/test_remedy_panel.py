@@ -19,13 +19,10 @@ from robustness.models import Classifier
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import origins
-from robustness.remedies import parse, python
-from robustness.ui import breaking_point
+from robustness.remedies import parse
 from robustness.ui.live import remedy_panel
-from tests.conftest import OFFLINE_NAMES
 from tests.support.pages import components, headline, html, pictures, run, sample
 from tests.support.places import ROOT
-from tests.support.reports import broken
 
 
 def noisy_page(remedy: str = "") -> AppTest:
@@ -71,12 +68,6 @@ def test_a_remedy_that_fails_leaves_the_images_and_says_why(failing: str) -> Non
     assert len(pictures(app)[1]) == 2
     assert "ValueError: no such luck" in html(app).split("With Bad one")[1]
     assert "def remedied" not in str([each.value for each in app.code])
-
-
-def test_a_chosen_remedy_can_be_copied_as_python() -> None:
-    assert python(parse("median")).strip() in [
-        each.value for each in noisy_page(remedy="median").code
-    ]
 
 
 def test_every_remedy_is_offered_with_its_prediction_and_correct_ones_come_first() -> None:
@@ -134,10 +125,3 @@ def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> N
     assert html(app).count(f"With {parse('flip').label}: ") == 1, "in the card of the model"
     (chart,) = app.get("plotly_chart")
     assert parse("flip").label in chart.proto.spec
-
-
-def test_a_remedy_that_does_the_same_to_every_model_is_told_once() -> None:
-    each = [broken(name, None, 1.0, None) for name in OFFLINE_NAMES]
-    assert breaking_point.moved(each, each) == "No model changes."
-    apart = [broken(OFFLINE_NAMES[0], 0.2, 0.18, 0.2), *each[1:]]
-    assert breaking_point.moved(apart, apart).count("does not change") == 3

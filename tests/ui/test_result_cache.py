@@ -9,18 +9,14 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.sweep import sweep
 from robustness.models.own import user_models
-from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures import untrusted
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
-from robustness.ui import breaking_point
 from robustness.ui.session import result_cache
 from robustness.ui.session.result_cache import ResultCache, work_key
 from robustness.ui.work import long_work as work
@@ -56,24 +52,6 @@ def test_the_least_recently_used_is_forgotten_first() -> None:
     memory.put("c", result)  # kept anew, and counted once
     memory.put("e", result)
     assert [key for key in "acde" if memory.get(key)] == ["c", "d", "e"]
-
-
-def test_a_result_larger_than_the_limit_is_kept_until_the_next() -> None:
-    memory = ResultCache(10)
-    memory.put("large", ["x" * 100])
-    assert memory.get("large")
-    memory.put("next", ["y"])
-    assert memory.get("large") is None
-    assert memory.get("next")
-
-
-def test_the_sweeps_of_two_pictures_over_everything_stay_side_by_side() -> None:
-    """By their size: of all models that are there."""
-    events = list(sweep(sample("coffee"), ["gaussian_noise"], ["SqueezeNet"], repeats=1))
-    once = len(pickle.dumps(events, pickle.HIGHEST_PROTOCOL))
-    random = sum(record.random for record in PERTURBATIONS)
-    sweeps = len(PERTURBATIONS) + random * (breaking_point.REPEATS - 1)
-    assert 2 * len(models.REGISTRY) * sweeps * once < result_cache.LIMIT
 
 
 # --- of what weights ------------------------------------------------------------------------------

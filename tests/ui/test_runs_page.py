@@ -26,7 +26,7 @@ from robustness.ui.runs import comparison
 from robustness.ui.runs import listing as page
 from tests.support.made_datasets import labelled_folder
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, saved
-from tests.support.pages import html, run
+from tests.support.pages import html, run, texts
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -67,11 +67,6 @@ def shown(app: AppTest) -> set[str]:
     return {key.removeprefix("compare ") for key in keys if key.startswith("compare ")}
 
 
-def texts(app: AppTest) -> str:
-    parts = (app.caption, app.info, app.warning, app.error, app.success, app.markdown)
-    return "\n".join(str(element.value) for elements in parts for element in elements)
-
-
 def visit(*compared: str, **query: str | list[str]) -> AppTest:
     app = run(PAGE, **query | ({"compare": list(compared)} if compared else {}))
     assert not app.exception
@@ -98,27 +93,7 @@ def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> N
     assert "Before &lt;i&gt;training&lt;/i&gt;" in html(app)
     assert "12 images of photos · all labelled · SqueezeNet 1.1, EfficientNet-Lite0" in html(app)
     assert app.expander[0].label == "1 folder that is not a run"
-    assert "holiday \\<b\\>" in texts(app)
-
-
-def test_every_run_offers_its_report_made_when_it_is_asked_for(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "of_run", lambda run: pytest.fail("nobody asked"))
-    app = visit()
-    labels = {format.label for format in report.FORMATS.values() if not format.needs_browser}
-    for name in ("first", "second", "third"):
-        for label in labels:
-            assert app.download_button(key=f"report-{name} {label}").proto.deferred_file_id
-
-
-def test_a_run_made_at_no_date_keeps_no_other_from_its_row(folder: Path) -> None:
-    manifests.read(folder / "first").updated(created="yesterday").write(folder / "first")
-    app = visit()
-    assert not app.exception
-    assert not app.error
-    made = app.dataframe[0].value.set_index("Id")["Made"]
-    assert made.isna().to_dict() == {"first": True, "second": False, "third": False}
+    assert any("holiday \\<b\\>" in str(each.value) for each in (*app.markdown, *app.caption))
 
 
 def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
@@ -215,11 +190,6 @@ def test_the_oldest_ticked_run_is_the_baseline_until_another_is_chosen(folder: P
     assert app.selectbox(key="baseline").value == "first"
 
 
-def test_a_link_keeps_the_baseline_that_it_names(folder: Path) -> None:
-    aged(folder, first=1, second=2)
-    assert visit("second", "first").selectbox(key="baseline").value == "second"
-
-
 def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: Path) -> None:
     app = visit("first", "second")
     found = runs.compare(runs.load(folder / "first"), runs.load(folder / "second"))
@@ -230,7 +200,7 @@ def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: P
                 assert f">{entry[f'consistency_{side}']:.1%}</td>" in text
             assert f">{said(entry['consistency_verdict'])}</td>" in text
     assert text.count("<li>") == 2
-    assert "The seed is not the same: 5 and 6" in texts(app).replace("\\", "")
+    assert "The seed is not the same: 5 and 6" in texts(app)
     assert "12 shared images" in texts(app)
     accuracy = visit("first", "second", change_of="Perturbed accuracy")
     assert "perturbed accuracy" in html(accuracy)
@@ -244,14 +214,12 @@ def test_another_baseline_turns_the_comparison_round(folder: Path) -> None:
 
 
 def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_compare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_stand_ins(monkeypatch)
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     photos = labelled_folder(tmp_path / "photos", 1)
     names = [
-        performed(photos, tmp_path / "runs", spec(fit=fit)).folder.name
-        for fit in ("crop", "squash")
+        performed(photos, runs_folder, spec(fit=fit)).folder.name for fit in ("crop", "squash")
     ]
     app = visit(*names)
     titles = app.selectbox(key="baseline").options
@@ -309,13 +277,16 @@ def test_a_race_cannot_be_ticked_or_pinned(folder: Path) -> None:
     assert not app.button(key="pin second").disabled
 
 
-def test_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> None:
+def test_title_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> None:
     app = visit()
+    app.text_input(key="title first").set_value("Before training")
     app.text_input(key="tags first").set_value("night, v2")
     app.text_area(key="note first").set_value("camera <b>7</b>")
     app.button(key="rename first").click().run()
     listed = runs.listed(folder / "first")
     assert (listed.tags, listed.note) == (("night", "v2"), "camera <b>7</b>")
+    assert listed.title == "Before training"
+    assert len(app.success) == 1
     assert shown(visit(search="night")) == {"first"}
     (table,) = app.dataframe
     row = table.value.set_index("Id").loc["first"]
@@ -402,16 +373,6 @@ def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:
 # --- what can be done with a run ------------------------------------------------------------------
 
 
-def test_a_run_is_renamed(folder: Path) -> None:
-    app = visit()
-    app.text_input(key="title first").set_value("Before training")
-    app.button(key="rename first").click().run()
-    assert runs.load(folder / "first").title == "Before training"
-    assert "Before training" in html(app)
-    assert len(app.success) == 1
-    assert not app.run().success, "said once"
-
-
 def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
     app = visit("first", "second")
     assert app.button(key="delete first").disabled
@@ -421,15 +382,6 @@ def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
     seen = {name for name in os.listdir(folder) if not name.startswith(".")}
     assert seen == {"holiday <b>", "second", "third"}
     assert app.query_params["compare"] == "second"
-
-
-def test_a_run_that_cannot_be_deleted_gets_a_sentence(folder: Path) -> None:
-    app = visit()
-    app.checkbox(key="sure first").check().run()
-    shutil.rmtree(folder / "first")
-    app.button(key="delete first").click().run()
-    assert not app.exception
-    assert "There is no run first" in app.error[0].value
 
 
 def test_a_run_is_downloaded_and_brought_in_elsewhere(
@@ -448,6 +400,5 @@ def test_a_run_is_downloaded_and_brought_in_elsewhere(
     assert runs.load(entry.folder).table().equals(runs.load(folder / "first").table())
     assert app.button(key="import run").disabled, "nothing waits to be imported twice"
     opened = run(ROOT / "pages" / "dataset.py", run=entry.folder.name)
-    assert not opened.exception
     assert not opened.error
-    assert "come from another machine" in texts(opened).replace("\\", "")
+    assert "come from another machine" in texts(opened)

@@ -16,7 +16,7 @@ from robustness.runs import listing
 from robustness.ui.controls import sharing
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
-from tests.support.pages import changes, run, sample
+from tests.support.pages import changes, run, sample, texts
 from tests.support.places import ROOT
 
 ADA = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKIE: "ada"})
@@ -55,10 +55,6 @@ def opened(id_: str, **link: Any) -> AppTest:
     return run(models="SqueezeNet", upload=id_, **link)
 
 
-def texts(app: AppTest) -> str:
-    return " ".join(each.value for each in (*app.caption, *app.info, *app.warning, *app.error))
-
-
 def labels(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
 
@@ -93,7 +89,7 @@ def test_a_shared_image_is_what_others_see(monkeypatch: pytest.MonkeyPatch, fold
     comes(monkeypatch, BOB)
     receiver = opened(id_, fog="0.5")
     assert seen[-1][0] == sample("astronaut").digest
-    assert "Showing mine.png, shared until" in texts(receiver).replace("\\", "")
+    assert "Showing mine.png, shared until" in texts(receiver)
     assert "Delete" not in labels(receiver), "it is not Bob's"
     assert not [entry for entry in listing(folder.parent) if entry.manifest is None]
 
@@ -152,7 +148,7 @@ def test_who_may_not_share_does_not(
         sharing.share("other.png", b"data")
     app.button(key=f"unshare {id_}").click().run()
     assert [path.name for path in folder.iterdir()] == [id_], "nor delete"
-    assert "Showing mine.png" in texts(opened(id_)).replace("\\", ""), "but looks"
+    assert "Showing mine.png" in texts(opened(id_)), "but looks"
 
 
 def test_who_may_not_look_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

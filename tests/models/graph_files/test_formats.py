@@ -16,7 +16,6 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as o
-from PIL import Image
 
 from robustness import metrics, models
 from robustness.attacks import AttackSpec, Outcome, craft
@@ -30,7 +29,6 @@ from robustness.models.inference.openvino_core import core
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import Normalisation
 from robustness.models.own import user_models
-from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from tests.support import onnx_files as onnx
 from tests.support.user_models import DIGITS, describe, small_network
@@ -492,32 +490,3 @@ def test_an_operator_that_openvino_lacks_runs_in_onnxruntime(
 
 
 # --- used like any other --------------------------------------------------------------------------
-
-
-def test_it_is_evaluated_and_attacked(
-    models_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (models_folder / "model.onnx").write_bytes(of_shape("n", 3, 8, 8))
-    describe(models_folder, path="model.onnx", output="logits")
-    image = str(models_folder / "image.png")
-    Image.fromarray((IMAGES[0] * 255).astype(np.uint8)).save(image)
-    assert main.main(["study", image, "--models", "digits", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["measurements"]
-    assert len(rows) == 10
-    assert all(-1 <= row["cosine"] <= 1 and 0 <= row["euclidean"] <= 1 for row in rows)
-
-    classifier = models.load("digits", side=224)
-    picture = Picture.of("image", load_study_image(image))
-    for name in ("square", "pgd"):
-        *_, outcome = craft(picture, classifier, AttackSpec.of(name, steps=20))
-        assert isinstance(outcome, Outcome)
-        assert outcome.success == (outcome.top1 != outcome.clean_top1)
-
-
-def test_it_is_read_again_where_the_cache_cannot_be_written(
-    models_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (models_folder / "file").touch()
-    monkeypatch.setenv("ROBUSTNESS_CACHE", str(models_folder / "file"))
-    classifier = loaded(models_folder, "model.onnx", of_shape("n", 3, 8, 8))
-    np.testing.assert_allclose(classifier(IMAGES).probabilities, softmax(logits(IMAGES)), atol=1e-6)

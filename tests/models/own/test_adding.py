@@ -343,13 +343,6 @@ def test_a_package_that_holds_no_classifier_is_refused(
     assert not (folder / "models.toml").exists()
 
 
-def test_a_dry_run_says_what_is_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = added(capsys, "colours.onnx", "--dry-run")
-    assert found["missing"] == ["labels", "normalisation"]
-    assert found["entry"]["input_size"] == 8
-    assert not (folder / "models.toml").exists()
-
-
 # --- the file of descriptions ---------------------------------------------------------------------
 
 OTHERS = """\

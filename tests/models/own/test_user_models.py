@@ -168,18 +168,6 @@ def test_a_saved_model_answers_the_same(models_folder: Path) -> None:
     assert [row.perturbation for row in rows] == ["fog"]
 
 
-def test_declared_logits_are_softmaxed(models_folder: Path) -> None:
-    network = small_network(activation=None)
-    network.save(models_folder / "digits.keras")
-    describe(models_folder, output="logits")
-    user_models.refresh()
-    picture = study_image(sample_bytes("coffee"), side=8)[None]
-    logits = answers(network, picture).astype(np.float64)
-    expected = np.exp(logits) / np.exp(logits).sum()
-    found = models.load("digits", side=8)(picture).probabilities
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
 @pytest.mark.parametrize("output", ["probabilities", "logits"])
 def test_a_background_class_is_left_out(models_folder: Path, output: str) -> None:
     network = small_network(classes=1001, activation=None if output == "logits" else "softmax")
@@ -287,14 +275,6 @@ def test_a_bad_description_is_refused(
     assert models.REGISTRY.names == before
     assert main.main(["models"]) == 2
     assert "models.toml" in capsys.readouterr().err
-
-
-def test_two_models_of_one_title_are_refused(models_folder: Path) -> None:
-    file = describe(models_folder, title="Digits")
-    file.write_text(file.read_text() + file.read_text().replace("digits", "others", 1))
-    with pytest.raises(ParameterError, match="2 models have the title 'Digits'") as caught:
-        user_models.refresh()
-    assert_one_sentence(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -579,13 +559,3 @@ def test_a_missing_model_is_named(models_folder: Path, path: str) -> None:
     assert not models.state(models.REGISTRY["digits"]).ready
     with pytest.raises(WeightsError, match="there is no model at"):
         models.resolve(["digits"])
-
-
-def test_a_check_of_a_class_that_is_not_there_is_refused(
-    models_folder: Path, trained: Path
-) -> None:
-    check = {"image": digit_file(models_folder, 7).name, "class": "seventy"}
-    describe(models_folder, path=str(trained), check=check)
-    user_models.refresh()
-    with pytest.raises(ParameterError, match="no class called 'seventy'"):
-        self_check("digits")

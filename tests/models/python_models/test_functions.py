@@ -155,12 +155,6 @@ def test_answers_that_change_get_a_sentence_when_the_model_is_added(
     assert all(re.search(f"^colours .*{said}", text) for text in found)
 
 
-@pytest.mark.parametrize("wrong", [{"batch": 0}, {"timeout": -1.0}, {"retry": 1}, {"retries": "2"}])
-def test_a_wrong_limit_gets_a_sentence(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ParameterError, match=next(iter(wrong))):
-        api.add_model("colours", logits, **DESCRIBED, **wrong)
-
-
 def test_maite_models_tell_their_classes_and_see_channels_first() -> None:
     class Maite:
         metadata = {"id": "colours", "index2label": dict(enumerate(COLOURS))}  # noqa: RUF012
@@ -348,11 +342,6 @@ def test_a_random_function_of_models_toml_gets_a_sentence_when_it_is_loaded(
     told = [line for line in capsys.readouterr().err.splitlines() if "random" in line]
     assert len(told) == 1
     assert told[0].startswith("robustness: digits is random")
-
-
-def test_a_module_that_is_missing_is_named(models_folder: Path) -> None:
-    record = described(models_folder, "answers_of_five", "", function="no_such_answers:ask")
-    assert "no_such_answers.py" in models.state(record).reason
 
 
 @pytest.mark.parametrize(

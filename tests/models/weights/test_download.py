@@ -75,12 +75,6 @@ def test_a_sha256_is_checked_as_well(server: Server, monkeypatch: pytest.MonkeyP
         download(SECOND)
 
 
-def test_a_file_that_is_there_is_not_asked_for_again(server: Server) -> None:
-    download(FIRST)
-    download(FIRST)
-    assert len(server.paths) == 1
-
-
 def test_a_damaged_file_is_replaced(server: Server) -> None:
     final_path().parent.mkdir(parents=True)
     final_path().write_bytes(CONTENT[:-1] + b"?")

@@ -23,7 +23,6 @@ from tests.support.download_server import (
     Server,
     files_left,
     final_path,
-    sends,
     server,
     status,
 )
@@ -192,14 +191,3 @@ def test_the_button_fetches_and_is_gone(server: Server) -> None:
     assert not app.exception
     assert not app.button
     assert final_path().read_bytes() == CONTENT
-
-
-def test_the_page_says_why_a_download_failed(server: Server) -> None:
-    server.faults = [sends(b"short")]
-    app = AppTest.from_function(page, default_timeout=240).run()
-    app.button(key="download_VGG16").click().run()
-    assert not app.exception
-    assert "could not be fetched" in app.error[0].value
-    assert [button.key for button in app.button] == ["download_VGG16"]
-    app.button(key="download_VGG16").click().run()
-    assert final_path().exists()
