@@ -550,7 +550,7 @@ def test_a_url_that_cannot_be_listed_gets_a_sentence(url: str) -> None:
 
 def test_a_url_of_a_file_asks_for_that_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"")
-    with pytest.raises(ParameterError, match="is a file: expected the URL of a folder"):
+    with pytest.raises(ParameterError, match="expected the URL of a folder"):
         open_dataset(f"file://{tmp_path}/photos.zip")
 
 

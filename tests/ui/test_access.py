@@ -274,10 +274,8 @@ def test_who_has_no_role_sees_nothing_but_whom_to_ask(
 ) -> None:
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "none")
     app = run(ROOT / page)
-    assert [error.value.replace("\\", "").replace("\u2060", "") for error in app.error] == [
-        "You may not look at this dashboard: that needs the role viewer, and you have none here; "
-        "ask op@example.org."
-    ]
+    (error,) = app.error
+    assert all(said in error.value for said in ("may not look", "viewer", "op@"))
     assert not app.button
     assert not app.header
 
@@ -303,10 +301,8 @@ def test_a_login_without_a_verified_address_sees_nothing_but_whom_to_ask(
         {"is_logged_in": True, "email": "ada@example.org", "email_verified": False}, monkeypatch
     ).logged_in
     app = run(RUNS)
-    assert [error.value.replace("\\", "").replace("\u2060", "") for error in app.error] == [
-        "Expected a login with an e-mail address that its provider has verified, got none. "
-        "Ask op@example.org."
-    ]
+    (error,) = app.error
+    assert all(said in error.value for said in ("has verified", "op@"))
     assert [str(button.key) for button in app.button] == ["log out"]
     assert not app.header
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -29,11 +29,11 @@ def page(
     run: MadeUp,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    written: int = 0,
+    opened: Sequence[str] | None = None,
     finished: bool = True,
     **query: Any,
 ) -> AppTest:
-    """A page that shows ``run`` with every section open, unless ``query`` says otherwise.
+    """A page that shows ``run`` with the sections ``opened``, which by default are all.
 
     It stands where the Live page does, so that links find it.
     """
@@ -45,8 +45,9 @@ def page(
         "from tests.ui import test_dataset_results\n"
         "results.show(test_dataset_results.CURRENT)\n"
     )
-    monkeypatch.setitem(globals(), "CURRENT", Opened(run, written))
-    return pages.run(script, **{f"show_{name}": "true" for name in SECTIONS} | query)
+    monkeypatch.setitem(globals(), "CURRENT", Opened(run, 0))
+    sections = SECTIONS if opened is None else opened
+    return pages.run(script, **{f"show_{name}": "true" for name in sections} | query)
 
 
 SECTIONS = (
@@ -103,12 +104,11 @@ def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
 
 
 def test_what_follows_is_folded_until_it_or_its_click_is_in_the_link(shown: Shown) -> None:
-    folded: Any = {f"show_{name}": [] for name in SECTIONS}
-    app = shown(made_up(), **folded)
+    app = shown(made_up(), opened=())
     assert not app.exception
     assert "Perturbations" in headings(app)
     assert not charts(app)
-    app = shown(made_up(), **folded, cell=["Rotation", "SqueezeNet"])
+    app = shown(made_up(), opened=(), cell=["Rotation", "SqueezeNet"])
     assert len(charts(app)) == 1
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
     app.session_state["show_perturbations"] = False
@@ -132,7 +132,9 @@ def test_a_page_shows_the_tables_and_sentences_of_the_report(shown: Shown) -> No
 
 
 def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
-    app = shown(made_up(), cell=["Rotation", "SqueezeNet"], cell_figure="Prediction consistency")
+    app = shown(
+        made_up(), opened=(), cell=["Rotation", "SqueezeNet"], cell_figure="Prediction consistency"
+    )
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
     assert any("the cell shows prediction consistency" in m.value for m in app.caption)
     app.session_state[f"cell of {tmp_path.name}"] = ["Fog effect", "EfficientNetLite0"]
@@ -142,21 +144,23 @@ def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
     app.run()
     assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
     for nonsense in (["Rotation"], ["Rotation", "nobody"], ["<b>", "SqueezeNet", "x"]):
-        app = shown(made_up(), cell=nonsense)
+        app = shown(made_up(), opened=(), cell=nonsense)
         assert not app.exception
         assert not any(" under " in m.value for m in app.subheader)
 
 
 def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
     for text in ("condition=nope", "image=99999999999", "image=a"):
-        app = shown(made_up(images=4), cell=[text])
+        app = shown(made_up(images=4), opened=(), cell=[text])
         assert not app.exception
         (error,) = app.error
         assert "Expected" in error.value
 
 
 def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
-    app = shown(made_up(), case_model="EfficientNet-Lite0", case_perturbation="Rotation")
+    app = shown(
+        made_up(), opened=["images"], case_model="EfficientNet-Lite0", case_perturbation="Rotation"
+    )
     assert len(case_names(app)) == 6
     text = html(app).split('class="rb-case"')[1:]
     assert all("EfficientNet-Lite0" in case and "Rotation 0.1" in case for case in text)
@@ -174,7 +178,7 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
         lambda page, *, label, icon, query_params: links.append((page, query_params)),
     )
     run = made_up()
-    app = shown(run, case_perturbation="Horizontal flip")
+    app = shown(run, opened=["images"], case_perturbation="Horizontal flip")
     page, query = links[0]
     assert page == "app.py"
     assert query["image"] == case_names(app)[0]
@@ -185,7 +189,7 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
         "seed": "7",
     }
     links.clear()
-    shown(made_up(), case_perturbation="Fog effect + Rotation")
+    shown(made_up(), opened=["images"], case_perturbation="Fog effect + Rotation")
     assert links[0][1]["fog"] == "0.4"
     assert links[0][1]["rotation"] == "0.25"
 
@@ -205,7 +209,7 @@ def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
 def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
     run = made_up(images=40)
     run._frame["model"] = run._frame["model"].replace("SqueezeNet", "someone's <i>network</i>")
-    app = shown(run)
+    app = shown(run, opened=["ranking"])
     assert not app.exception
     text = html(app)
     assert "omeone&#39;s &lt;i&gt;network&lt;/i&gt;: accuracy" in text
@@ -215,7 +219,7 @@ def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
 def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Shown) -> None:
     run = made_up()
     run._frame = run._frame.iloc[:0]
-    app = shown(run, finished=False)
+    app = shown(run, opened=["images_left_out"], finished=False)
     assert not app.exception
     assert app.info
     assert headings(app) == ["Images left out"]

@@ -75,10 +75,7 @@ def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
     assert on(app) == {"darkness": 0.25}
     said = [warning.value.replace("\\", "") for warning in app.warning]
     assert len(said) == 3
-    assert (
-        "Expected a strength from 0 to 1, got fog=strong in the link; it is ignored."
-        in said[-1] + said[1]
-    )
+    assert any("fog=strong" in text for text in said)
     assert any("brightness=7" in text for text in said)
     assert any("vertical_flip=no" in text and "true or false" in text for text in said)
     assert not perturb(app, fog=0.5).warning
