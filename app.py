@@ -7,11 +7,11 @@ from streamlit.starlette import App
 
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
-from robustness.ui.frame.page import page
-from robustness.ui.live import check, presenting
+from robustness.ui.live import check, stories
 from robustness.ui.live.drag import ROUTES
+from robustness.ui.page import page
 from robustness.ui.server import metrics
-from robustness.ui.server.faults import FAULTS
+from robustness.ui.server.counters import FAULTS
 from robustness.ui.server.guard import Guard
 from robustness.ui.server.start import settle
 from robustness.ui.session.upload_limit import UploadLimit
@@ -24,8 +24,8 @@ if __name__ == "__main__":  # as the script of a page
         skips_to="perturbations",
     ):
         model_names, seed = sidebar_input()
-        presenting.frame()
-        picture, truth = picture_input(model_names, presenting.buttons)
+        stories.frame()
+        picture, truth = picture_input(model_names, stories.buttons)
         require_models(model_names)
         check.show(picture, model_names, seed, truth)
         check.show_details(picture, model_names, seed, truth)

@@ -10,8 +10,8 @@ from robustness.evaluation.framings import version_for
 from robustness.ui.adversarial import outcome, request, studies, undo
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
-from robustness.ui.frame.page import page
-from robustness.ui.live import presenting
+from robustness.ui.live import stories
+from robustness.ui.page import page
 from robustness.ui.session import access
 
 with page(
@@ -32,7 +32,7 @@ with page(
     )  # an attack has one framing: that of the attacked model
     with story:
         condition = AttackCondition.of_spec(spec)
-        presenting.show_story(picture, model_names, seed, f"{attacked} {condition.id}")
+        stories.show_story(picture, model_names, seed, f"{attacked} {condition.id}")
     with answer:
         found = outcome.measure(picture, attacked, spec)
         outcome.show(picture, found, truth)

@@ -13,10 +13,10 @@ from robustness.evaluation.request import spec_of
 from robustness.ui import breaking_point
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
-from robustness.ui.frame.page import page
-from robustness.ui.live import presenting
+from robustness.ui.display.buttons import report_button
+from robustness.ui.live import stories
+from robustness.ui.page import page
 from robustness.ui.session.inputs import perturbation_input
-from robustness.ui.shown.report_button import report_button
 
 with page(
     "Breaking point",
@@ -32,7 +32,7 @@ with page(
     with right:
         remedy = breaking_point.remedy_input()
     with story:
-        presenting.show_story(picture, model_names, seed, perturbation)
+        stories.show_story(picture, model_names, seed, perturbation)
     require_models(model_names)
     events = breaking_point.sweeping(picture, perturbation, model_names, seed).at_once()
     found = [labelled(event, truth) for event in events]

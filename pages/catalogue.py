@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustness.ui import catalogue
 from robustness.ui.controls.picture_input import sample_input
-from robustness.ui.frame.page import page
+from robustness.ui.page import page
 
 with page(
     "Catalogue",

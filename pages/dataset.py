@@ -7,7 +7,7 @@ from robustness.ui.controls.model_input import ask_for_a_model, sidebar_input
 from robustness.ui.dataset import results
 from robustness.ui.dataset.new_run import new_run
 from robustness.ui.dataset.saved_run import about, saved_run
-from robustness.ui.frame.page import page
+from robustness.ui.page import page
 
 with page(
     "Dataset",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.ui import methods
-from robustness.ui.frame.page import page
+from robustness.ui.page import page
 
 with page(
     "Methods",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness.ui import model_table
-from robustness.ui.frame.page import page
+from robustness.ui.page import page
 
 with page(
     "Models",

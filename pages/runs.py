@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustness.ui.frame.page import page
+from robustness.ui.page import page
 from robustness.ui.runs import listing
 
 with page(

@@ -10,8 +10,8 @@ from robustness.evaluation.request import spec_of
 from robustness.ui import scorecard
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import pictures_input
-from robustness.ui.frame.page import page
-from robustness.ui.shown.report_button import report_button
+from robustness.ui.display.buttons import report_button
+from robustness.ui.page import page
 
 with page(
     "Scorecard",

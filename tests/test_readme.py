@@ -13,7 +13,7 @@ import pytest
 
 from robustness.perturbations import REGISTRY, apply, perturbation
 from robustness.perturbations.search import find
-from robustness.ui.frame.page import PAGES
+from robustness.ui.page import PAGES
 from tests.support.documents import DOCUMENTS, README, blocks, first_column
 
 

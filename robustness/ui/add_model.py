@@ -22,9 +22,9 @@ from robustness.models.own import package
 from robustness.models.own.apart import propose_apart
 from robustness.models.own.proposal import Proposal, name_of
 from robustness.ui import model_proposal
+from robustness.ui.computation.progress import Work
 from robustness.ui.session import access
 from robustness.ui.session.boundary import boundary
-from robustness.ui.work.long_work import Work
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
 SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")

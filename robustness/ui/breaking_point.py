@@ -25,14 +25,14 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import answers
 from robustness.report.answers.sweep import clause, coarsest, with_seeds
-from robustness.ui.frame.page import fragment
+from robustness.ui.computation import cache
+from robustness.ui.computation.cache import work_key
+from robustness.ui.computation.progress import Measuring
+from robustness.ui.display import results
 from robustness.ui.live import remedy_panel
 from robustness.ui.live.request import LiveRequest, remedied_text
+from robustness.ui.page import fragment
 from robustness.ui.session.inputs import listed, live_slider
-from robustness.ui.session.result_cache import work_key
-from robustness.ui.shown import results
-from robustness.ui.work import memo
-from robustness.ui.work.long_work import Measuring
 
 STEPS = 21
 REPEATS = 5
@@ -182,9 +182,9 @@ def _at_one_strength(
     )
     condition = Condition.of({perturbation: strength})
     spec = spec_of(picture, names, [condition], seed)
-    altered = memo.change(picture, condition, seed)
+    altered = cache.change(picture, condition, seed)
     what = f"{condition.label}, {record.value_text(strength)}"
-    rows = memo.all_answers(spec, picture, names, altered)
+    rows = cache.all_answers(spec, picture, names, altered)
     asked = LiveRequest(picture, condition, tuple(names), seed, truth, remedy)
     third = remedy_panel.pair(asked, altered)
     results.show_pictures(picture, altered.image, what, altered.scores, remedied=third)

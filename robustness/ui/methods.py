@@ -14,7 +14,7 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_tables, methods
 from robustness.report.glossary import TERMS
 from robustness.ui.browser.html import html
-from robustness.ui.shown import results
+from robustness.ui.display import results
 
 _IN_CATALOGUE = ["Family", "Study setting", "ImageNet-C", "Random", "Source"]
 

@@ -21,9 +21,9 @@ from robustness.models.weights.ready import (
 )
 from robustness.ui.browser.html import html
 from robustness.ui.controls.downloads import download_button
+from robustness.ui.display import results
 from robustness.ui.session import access
 from robustness.ui.session.boundary import boundary
-from robustness.ui.shown import results
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     models.OFFLINE: ("Ready offline", "Their weights come with the installation."),

@@ -14,7 +14,7 @@ from robustness.models.own.package import label_file
 from robustness.models.own.proposal import IMAGENET_LABELS, Proposal
 from robustness.models.own.user_models import NORMALISATIONS, parsed_size, size_text
 from robustness.pictures.fitting import FITS, Framing
-from robustness.ui.shown import results
+from robustness.ui.display import results
 
 LINES = "class lines"
 """Stands for ``labels`` among answers: the classes themselves."""

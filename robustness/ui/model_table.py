@@ -15,9 +15,9 @@ from robustness.models.selfcheck import Answer, SelfCheck, self_checks
 from robustness.models.weights.ready import parameters_text, state_text
 from robustness.report import method_tables, methods
 from robustness.ui import add_model, model_cards
-from robustness.ui.session.result_cache import RESULT_CACHE
-from robustness.ui.shown import results
-from robustness.ui.work.long_work import Work
+from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.computation.progress import Work
+from robustness.ui.display import results
 
 
 def show() -> None:

@@ -16,13 +16,12 @@ from robustness.base.text import counted, in_bytes, plain
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.ui.browser.html import Html, html
-from robustness.ui.frame.page import fragment
-from robustness.ui.server import figures
-from robustness.ui.server.faults import FAULTS
-from robustness.ui.server.latency import UPDATES
+from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.display import results
+from robustness.ui.page import fragment
+from robustness.ui.server import metrics
+from robustness.ui.server.counters import FAULTS, UPDATES
 from robustness.ui.session import access
-from robustness.ui.session.result_cache import RESULT_CACHE
-from robustness.ui.shown import results
 
 LOOK_SECONDS = 5.0
 
@@ -48,7 +47,7 @@ def show() -> None:
 def _live() -> None:
     """The figures that refresh."""
     access.require(Action.OPERATE)
-    values = {figure.name: figure for figure in figures.all_figures()}
+    values = {figure.name: figure for figure in metrics.all_figures()}
     st.html(results.headline(_headline(values)))
     st.html(_tiles(values))
     _updates()
@@ -56,12 +55,12 @@ def _live() -> None:
     _errors()
     with st.expander("All figures for Prometheus", icon=":material/monitoring:"):
         st.caption("GET /metrics serves them to this machine and to clients with the token.")
-        st.code(figures.text(), language=None)
+        st.code(metrics.text(), language=None)
 
 
 def _value(values: Mapping[str, Metric], name: str) -> float:
     """The only value of the figure ``name``; 0 if there is none."""
-    figure = values.get(f"{figures.PREFIX}{name}")
+    figure = values.get(f"{metrics.PREFIX}{name}")
     return float(figure.samples[0].value) if figure else 0.0
 
 

@@ -28,10 +28,10 @@ from robustness.statistics import scorecard
 from robustness.statistics.scorecard import summarise
 from robustness.ui.browser.components import first_strength
 from robustness.ui.browser.html import Html, html
+from robustness.ui.computation.cache import work_key
+from robustness.ui.computation.progress import Measuring
+from robustness.ui.display import explanations, results
 from robustness.ui.session.inputs import one_of, slider, strengths
-from robustness.ui.session.result_cache import work_key
-from robustness.ui.shown import results, stages
-from robustness.ui.work.long_work import Measuring
 
 STUDY, SAME, INDIVIDUAL = "study", "same", "individual"
 _MODES = {STUDY: "Study settings", SAME: "Same strength", INDIVIDUAL: "Individual strengths"}
@@ -138,10 +138,10 @@ def show(
         metric = one_of(
             "Similarity", ("cosine", "euclidean"), "stage_metric", shows_label=False, in_link=False
         )
-        chosen = stages.by_place_input()
+        chosen = explanations.by_place_input()
         if chosen:
             rows = _by_place(rows, pictures, conditions, seed)
-        stages.chart(st, answers.stage_means(rows), metric, chosen)
+        explanations.chart(st, answers.stage_means(rows), metric, chosen)
 
 
 def _by_place(

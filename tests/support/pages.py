@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +19,8 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser.components import unpack
-from robustness.ui.shown import attention
-from robustness.ui.work import memo
+from robustness.ui.computation import cache
+from robustness.ui.display import explanations
 from tests.support.places import ROOT
 
 PATIENCE = 240
@@ -42,7 +42,7 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
             runner._script_thread.join(timeout)
         look(runner, max(started + timeout - time.monotonic(), 0.1))
 
-    scan = cache(manifest_scanner.scan_component_manifests)
+    scan = functools.cache(manifest_scanner.scan_component_manifests)
     patch.setattr(manifest_scanner, "scan_component_manifests", scan)
     patch.setattr(local_script_runner, "require_widgets_deltas", wait)
 
@@ -65,13 +65,13 @@ def sample(name: str) -> Picture:
 def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Condition, int]]:
     """What pages have perturbed from now on: digest of the image, condition, seed."""
     seen: list[tuple[str, Condition, int]] = []
-    change = memo.change
+    change = cache.change
 
-    def noted(picture: Picture, condition: Condition, seed: int) -> memo.Altered:
+    def noted(picture: Picture, condition: Condition, seed: int) -> cache.Altered:
         seen.append((picture.digest, condition, seed))
         return change(picture, condition, seed)
 
-    monkeypatch.setattr(memo, "change", noted)
+    monkeypatch.setattr(cache, "change", noted)
     return seen
 
 
@@ -128,8 +128,8 @@ def completed(app: AppTest) -> AppTest:
     while any("Looking" in caption.value for caption in app.caption):
         left = deadline - time.monotonic()
         assert left > 0
-        if attention._RUNNING in app.session_state:  # each run of the page takes time from it
-            app.session_state[attention._RUNNING].result(left)
+        if explanations._RUNNING in app.session_state:  # each run of the page takes time from it
+            app.session_state[explanations._RUNNING].result(left)
         app.run()
     return app
 

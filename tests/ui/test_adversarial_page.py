@@ -22,10 +22,10 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.report.answers.one_image import attacked
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
-from robustness.ui.session import result_cache
-from robustness.ui.session.result_cache import ResultCache
-from robustness.ui.shown import attention
-from robustness.ui.work import long_work as work
+from robustness.ui.computation import cache
+from robustness.ui.computation import progress as work
+from robustness.ui.computation.cache import ResultCache
+from robustness.ui.display import explanations
 from tests.support.pages import PATIENCE, headline, html, pictures, run, sample
 from tests.support.places import ROOT
 
@@ -42,14 +42,14 @@ def opened(**query: str) -> AppTest:
 @pytest.fixture(scope="module")
 def apart() -> ResultCache:
     """Keeps what is found with few draws, which is not what other pages would find."""
-    return ResultCache(result_cache.LIMIT)
+    return ResultCache(cache.LIMIT)
 
 
 @pytest.fixture
 def few_draws(apart: ResultCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise is tried four times: for tests that are not about it."""
     monkeypatch.setattr("robustness.attacks.attack_image.DRAWS", 4)
-    for module in (result_cache, work, attention):
+    for module in (cache, work, explanations):
         monkeypatch.setattr(module, "RESULT_CACHE", apart)
 
 

@@ -11,15 +11,15 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.models import explain
 from robustness.pictures.fitting import to_png
-from robustness.ui.session.result_cache import RESULT_CACHE
-from robustness.ui.shown import attention
+from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.display import explanations
 from tests.support.pages import completed, components, html, maps, run, sample
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps are begun by the first run: without a browser nothing looks again by itself."""
-    monkeypatch.setattr(attention, "QUIET_SECONDS", 0)
+    monkeypatch.setattr(explanations, "QUIET_SECONDS", 0)
 
 
 def cards(app: AppTest) -> list[str]:
@@ -51,7 +51,7 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
         found = explain.heat_maps(
             models.load(name), np.concatenate([images] * len(classes)), np.repeat(classes, 2)
         )
-        (answer,) = RESULT_CACHE.get(attention.Question.of(name, images, classes).key) or []
+        (answer,) = RESULT_CACHE.get(explanations.Question.of(name, images, classes).key) or []
         for n, view in enumerate(answer.views):
             assert view.png == to_png(explain.overlay(images[n % 2], found.relative[n]))
             assert view.peak == pytest.approx(found.relative[n].max())

@@ -14,9 +14,9 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded import LOADED
 from robustness.ui import breaking_point
-from robustness.ui.server.faults import FAULTS
+from robustness.ui.computation import cache
+from robustness.ui.server.counters import FAULTS
 from robustness.ui.session.sentences import sentence
-from robustness.ui.work import memo
 from tests.support.pages import html, perturb
 from tests.support.places import ROOT
 
@@ -71,14 +71,14 @@ def test_what_is_no_sentence_for_the_user_is_a_fault_still(
     def broken(*_: object) -> Measurement:
         raise KeyError("a fault of the program")
 
-    monkeypatch.setattr(memo, "change", broken)
+    monkeypatch.setattr(cache, "change", broken)
     assert opened("app.py").run().exception
 
 
 SCRIPT = """
 import streamlit as st
 from robustness.base.errors import ParameterError
-from robustness.ui.frame.page import boundary, fragment, page
+from robustness.ui.page import boundary, fragment, page
 
 @fragment
 def part():

@@ -18,9 +18,9 @@ from robustness.report.results import run_cases
 from robustness.runs import Run
 from robustness.ui import scorecard
 from robustness.ui.browser.html import html
+from robustness.ui.display import results
 from robustness.ui.live.request import LiveRequest, answer_cards
 from robustness.ui.runs import listing
-from robustness.ui.shown import results
 from tests.support.made_up_saved_runs import measurement
 from tests.support.pages import sample
 from tests.support.saved_runs import performed, spec, use_stand_ins

@@ -18,9 +18,9 @@ from robustness.evaluation.request import make_spec
 from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser import components
-from robustness.ui.live import stack, thumbnails
+from robustness.ui.computation import cache
+from robustness.ui.live import stack
 from robustness.ui.live.stack import StackStep
-from robustness.ui.work import memo
 from tests.support.pages import components as given
 from tests.support.pages import headline, html, on, perturb, pictures, run, sample
 
@@ -53,7 +53,7 @@ def test_the_pictures_are_drawn_before_any_answer_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
-    pair, answers = components.pair, memo.answers
+    pair, answers = components.pair, cache.answers
 
     def drawn(*given: Any) -> None:
         seen.append("pictures")
@@ -65,7 +65,7 @@ def test_the_pictures_are_drawn_before_any_answer_is_waited_for(
             yield answer
 
     monkeypatch.setattr(components, "pair", drawn)
-    monkeypatch.setattr(memo, "answers", told)
+    monkeypatch.setattr(cache, "answers", told)
     run(sample="coffee", fog="0.3", models="SqueezeNet")
     assert seen[:2] == ["pictures", "answer"]
 
@@ -160,9 +160,9 @@ def test_a_sample_knows_what_it_shows_and_a_changed_answer_may_be_right() -> Non
 
 
 def test_thumbnails_are_each_perturbation_of_this_picture() -> None:
-    strip = thumbnails.thumbnails(sample("coffee"))
+    strip = stack.thumbnails(sample("coffee"))
     image = Image.open(io.BytesIO(base64.b64decode(strip)))
-    assert image.size == (thumbnails.SIDE * len(REGISTRY), thumbnails.SIDE)
-    assert thumbnails.thumbnails(sample("rocket")) != strip
+    assert image.size == (stack.SIDE * len(REGISTRY), stack.SIDE)
+    assert stack.thumbnails(sample("rocket")) != strip
     (shown,) = given(run(sample="coffee", models="SqueezeNet"), "stack")
     assert shown["thumbs"] == "", "until somebody searches"

@@ -10,12 +10,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from robustness.ui import operations
-from robustness.ui.server import faults, figures, latency, metrics
-from robustness.ui.server.faults import Faults
+from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.server import counters, metrics
+from robustness.ui.server.counters import Faults, Latency
 from robustness.ui.server.guard import Guard
-from robustness.ui.server.latency import Latency
 from robustness.ui.session import access
-from robustness.ui.session.result_cache import RESULT_CACHE
 from tests.support.pages import html, run
 from tests.support.places import ROOT
 
@@ -35,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> tuple[Latency, Faults]:
     """A server that nobody has used yet."""
     updates, errors = Latency(), Faults()
-    for module in (figures, operations):
+    for module in (metrics, operations):
         monkeypatch.setattr(module, "UPDATES", updates)
         monkeypatch.setattr(module, "FAULTS", errors)
     return updates, errors
@@ -44,7 +43,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> tuple[Latency, Faults]:
 def values() -> dict[str, float]:
     """The lines of the text by their name and labels; each must be one that Prometheus reads."""
     found = {}
-    for line in figures.text().splitlines():
+    for line in metrics.text().splitlines():
         if not line.startswith("#"):
             assert LINE.fullmatch(line), line
             name, _, value = line.rpartition(" ")
@@ -88,7 +87,7 @@ def test_quantiles_are_those_of_evenly_spread_buckets(
 
 
 def test_what_fails_is_no_update() -> None:
-    updates = latency.Latency()
+    updates = counters.Latency()
     with pytest.raises(KeyError), updates.timed("page"):
         raise KeyError
     assert not updates.spreads()
@@ -101,7 +100,7 @@ def test_an_error_tells_its_place_and_nothing_that_it_said() -> None:
     except IndexError as error:
         found.note(error)
     try:
-        faults._place(None)  # type: ignore[arg-type]
+        counters._place(None)  # type: ignore[arg-type]
     except AttributeError as error:
         found.note(error)
     found.note(OSError("/secret/file.jpg"))
@@ -110,9 +109,9 @@ def test_an_error_tells_its_place_and_nothing_that_it_said() -> None:
     assert (unraised.kind, unraised.place) == ("OSError", "")
     assert re.fullmatch(r"ui/server/faults\.py:\d+", own.place)
     assert re.fullmatch(r"test_operations\.py:\d+", test.place)
-    for _ in range(3 * faults.MOST):
+    for _ in range(3 * counters.MOST):
         found.note(ValueError())
-    assert len(found.last()) == faults.MOST
+    assert len(found.last()) == counters.MOST
     assert found.counts() == {"AttributeError": 1, "IndexError": 1, "OSError": 1, "ValueError": 60}
 
 
@@ -154,7 +153,7 @@ def test_the_figures_are_for_this_machine_and_who_knows_the_token(
 def test_an_error_on_the_way_is_noted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     noted = Faults()
     monkeypatch.setattr("robustness.ui.server.guard.FAULTS", noted)
-    monkeypatch.setattr(figures, "COLLECTORS", [lambda: 1 / 0])
+    monkeypatch.setattr(metrics, "COLLECTORS", [lambda: 1 / 0])
     app = Guard(Starlette(routes=metrics.ROUTES))
     client = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5000))
     with pytest.raises(ZeroDivisionError):

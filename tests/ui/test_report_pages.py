@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import api, report
+from robustness.ui.display import buttons
 from robustness.ui.live import check
-from robustness.ui.shown import report_button
 from tests.support.pages import run
 from tests.support.places import ROOT
 from tests.support.reports import live
@@ -18,7 +18,7 @@ from tests.support.reports import live
 ASKED: list[str] = []
 
 SCRIPT = """
-from robustness.ui.shown.report_button import report_button
+from robustness.ui.display.buttons import report_button
 from tests.ui import test_report_pages
 report_button(test_report_pages.build, "a <b>/name")
 """
@@ -54,7 +54,7 @@ def test_every_format_of_the_server_is_offered_and_made_after_the_click(
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[report.Report]:
     """What the button of a page would give from now on."""
     found = []
-    for module in (report_button, check):
+    for module in (buttons, check):
         monkeypatch.setattr(module, "report_button", lambda build, _: found.append(build()))
     return found
 

@@ -17,10 +17,9 @@ from robustness.models.own import user_models
 from robustness.pictures import untrusted
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
-from robustness.ui.session import result_cache
-from robustness.ui.session.result_cache import ResultCache, work_key
-from robustness.ui.work import long_work as work
-from robustness.ui.work import memo
+from robustness.ui.computation import cache
+from robustness.ui.computation import progress as work
+from robustness.ui.computation.cache import ResultCache, work_key
 from tests.support.pages import html, run, sample
 from tests.support.places import ROOT
 from tests.support.user_models import describe, small_network
@@ -31,8 +30,8 @@ FOG = [Condition.of({"fog": 0.4})]
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> ResultCache:
     """A server that has kept nothing yet."""
-    empty = ResultCache(result_cache.LIMIT)
-    for module in (result_cache, work):
+    empty = ResultCache(cache.LIMIT)
+    for module in (cache, work):
         monkeypatch.setattr(module, "RESULT_CACHE", empty)
     return empty
 
@@ -62,14 +61,14 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     describe(models_folder)
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
-    altered = memo.change(sample("coffee"), FOG[0], 0)
-    before = memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
+    altered = cache.change(sample("coffee"), FOG[0], 0)
+    before = cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
     key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
-    assert memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0] == before
+    assert cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0] == before
     small_network().save(models_folder / "digits.keras")
     spec = make_spec(["digits"], FOG)
-    after = memo.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
+    after = cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
     (expected,) = evaluate(spec, [sample("coffee")])
     assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
     assert after.top5_probabilities != before.top5_probabilities
@@ -83,7 +82,7 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
 def test_a_decoded_upload_goes_by_the_name_of_whoever_uploads_it() -> None:
     data = sample_bytes("coffee")
     names = ["hers.png", "his.png", "hers.png"]
-    pictures = [memo.uploaded_picture(name, data, "crop") for name in names]
+    pictures = [cache.uploaded_picture(name, data, "crop") for name in names]
     assert [picture.name for picture in pictures] == names
     assert len({id(picture.image) for picture in pictures}) == 1, "decoded once"
 
@@ -98,9 +97,9 @@ def test_a_file_that_is_no_picture_is_looked_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(untrusted, "study_image", study_image)
     for name in ("a.png", "b.png"):
         with pytest.raises(ImageError, match=f'^"{name}" is The image.$'):
-            memo.uploaded_picture(name, b"bad", "crop")
+            cache.uploaded_picture(name, b"bad", "crop")
         with pytest.raises(ImageError):
-            memo.uploaded_picture(name, b"good", "crop")
+            cache.uploaded_picture(name, b"good", "crop")
     assert asked == [b"bad", b"good", b"good"], "another time it may be decoded"
 
 

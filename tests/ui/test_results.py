@@ -13,7 +13,7 @@ from robustness.evaluation.condition import Condition
 from robustness.report.results.measured import cautions
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser.html import html
-from robustness.ui.shown.results import _customdata, warn_of_the_unsure
+from robustness.ui.display.results import _customdata, warn_of_the_unsure
 from tests.support.made_up_saved_runs import measurement
 
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"

@@ -19,7 +19,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
-from robustness.ui.server import hosts, start
+from robustness.ui.server import guard, start
 from robustness.ui.server.guard import Guard
 from robustness.ui.session.access import COOKIE
 
@@ -84,7 +84,7 @@ def test_a_request_by_another_name_is_refused(
         assert "the setting 'hosts'" in reply.text
         assert reply.text.count(".") >= 1
         assert "page" not in reply.text
-    assert bool(hosts.refusal(host)) != answered
+    assert bool(guard.refusal(host)) != answered
 
 
 def test_a_web_socket_by_another_name_is_refused(client: TestClient) -> None:

@@ -19,8 +19,8 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.samples import sample_path
 from robustness.report.content import Titled
+from robustness.ui.display import results
 from robustness.ui.live.request import LiveRequest, answer_cards
-from robustness.ui.shown import results
 from tests.support import pages
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement
 

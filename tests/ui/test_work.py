@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from robustness.base.pace import Pace
-from robustness.ui.work import long_work as work
-from robustness.ui.work.long_work import Show, Work
+from robustness.ui.computation import progress as work
+from robustness.ui.computation.progress import Show, Work
 
 
 class Clock:

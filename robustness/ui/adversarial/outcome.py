@@ -16,10 +16,10 @@ from robustness.evaluation.request import Request
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
 from robustness.report.answers.one_image import attacked
-from robustness.ui.session.result_cache import work_key
-from robustness.ui.shown import results
-from robustness.ui.work import memo
-from robustness.ui.work.long_work import Measuring
+from robustness.ui.computation import cache
+from robustness.ui.computation.cache import work_key
+from robustness.ui.computation.progress import Measuring
+from robustness.ui.display import results
 
 
 def measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
@@ -61,7 +61,7 @@ def row(
     hashed = ((model, models.digest(models.REGISTRY[model])),)
     conditions = (AttackCondition.of_spec(spec),)
     run = Request(hashed, conditions, spec.seed, picture.fit, side=picture.side)
-    return labelled(memo.comparison(run, picture, model, changed), truth)
+    return labelled(cache.comparison(run, picture, model, changed), truth)
 
 
 def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:

@@ -32,10 +32,10 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, attack_key, row
 from robustness.ui.adversarial.request import strength_input
+from robustness.ui.computation.progress import Measuring
+from robustness.ui.display import results
+from robustness.ui.display.buttons import report_button
 from robustness.ui.session.sentences import sentence
-from robustness.ui.shown import results
-from robustness.ui.shown.report_button import report_button
-from robustness.ui.work.long_work import Measuring
 
 STRONGEST = "apgd"
 """What the smallest epsilon and the curve are found with unless another attack is chosen: below

@@ -18,10 +18,10 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.ui.adversarial.outcome import adversarial, row
 from robustness.ui.browser.components import marks
-from robustness.ui.frame.page import fragment
+from robustness.ui.computation import cache
+from robustness.ui.display import explanations, results
+from robustness.ui.page import fragment
 from robustness.ui.session.inputs import live_slider, perturbation_input, strengths
-from robustness.ui.shown import attention, results
-from robustness.ui.work import memo
 
 
 @fragment
@@ -33,8 +33,8 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
     st.header("Does a natural perturbation undo it?", anchor=False)
     condition = _condition()
     changed = adversarial(picture, outcome)
-    altered = memo.change(changed, condition, outcome.spec.seed)
-    beside = memo.change(picture, condition, outcome.spec.seed)
+    altered = cache.change(changed, condition, outcome.spec.seed)
+    beside = cache.change(picture, condition, outcome.spec.seed)
     together = f"With {condition.label}"
     results.show_pictures(
         changed,
@@ -46,8 +46,8 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
     )
     spec = spec_of(picture, names, [condition], outcome.spec.seed)
     attacked = [row(picture, changed, model, outcome.spec, truth) for model in names]
-    both = memo.all_answers(spec, changed, names, altered)
-    alone = memo.all_answers(spec, picture, names, beside)
+    both = cache.all_answers(spec, changed, names, altered)
+    alone = cache.all_answers(spec, picture, names, beside)
     _table(outcome, condition, attacked, both, alone)
     captions, images = ["Original", "Adversarial"], [picture.image, outcome.image]
     answers = [attacked]
@@ -55,7 +55,7 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
         captions.append(together)
         images.append(altered.image)
         answers.append(both)
-    attention.section(captions, lambda _: np.stack(images), _classes(answers))
+    explanations.section(captions, lambda _: np.stack(images), _classes(answers))
 
 
 def _condition() -> Condition:

@@ -9,9 +9,9 @@ from robustness.base.access import Action
 from robustness.base.pace import MEGABYTES, Pace
 from robustness.models.weights.download import download
 from robustness.models.weights.ready import find_whole, lacks_package, size_text
-from robustness.ui.frame.page import boundary
+from robustness.ui.computation.progress import Work
+from robustness.ui.page import boundary
 from robustness.ui.session import access
-from robustness.ui.work.long_work import Work
 
 
 def download_button(record: models.ModelRecord) -> None:

@@ -23,6 +23,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
+from robustness.ui.computation.cache import sample_picture, uploaded_picture
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import forget_files
@@ -30,7 +31,6 @@ from robustness.ui.session import access
 from robustness.ui.session.inputs import keep, one_of, restore
 from robustness.ui.session.run_link import RUN, UPLOAD, leave, linked_picture
 from robustness.ui.session.sentences import sentence
-from robustness.ui.work.memo import sample_picture, uploaded_picture
 
 FIRST_SAMPLE = "chelsea"
 

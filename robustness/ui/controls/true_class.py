@@ -12,9 +12,9 @@ from robustness.evaluation.correctness import sample_class
 from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
+from robustness.ui.computation.cache import is_sample
 from robustness.ui.controls import sharing
 from robustness.ui.session.run_link import UPLOAD, linked_class
-from robustness.ui.work.memo import is_sample
 
 USABLE = "usable uploads"
 """Session key: names of the usable uploads."""

@@ -23,12 +23,12 @@ from robustness.runs import Run, selected_cases
 from robustness.runs.cases import Chosen
 from robustness.statistics import Figures
 from robustness.ui.browser.html import html
-from robustness.ui.frame.page import boundary, fragment
+from robustness.ui.computation import cache
+from robustness.ui.display import results
+from robustness.ui.display.blocks import folded
+from robustness.ui.page import boundary, fragment
 from robustness.ui.session.inputs import listed, one_of
 from robustness.ui.session.run_link import page_link
-from robustness.ui.shown import results
-from robustness.ui.shown.blocks import folded
-from robustness.ui.work import memo
 
 IN_A_ROW = 3
 AT_ONCE = 6
@@ -193,9 +193,9 @@ def _card(run: Run, row: dict[str, Any]) -> None:
 
     def change(picture: Picture, condition: Condition, of: run_cases.Row) -> Images:
         if not condition.needs_model:
-            return memo.change(picture, condition, run.seed).image
+            return cache.change(picture, condition, run.seed).image
         labelled = replace(picture, label=int(of["label"]) if pd.notna(of["label"]) else None)
-        return memo.attacked_picture(labelled, condition, run.seed, str(of["model"]))
+        return cache.attacked_picture(labelled, condition, run.seed, str(of["model"]))
 
     case = run_cases.case(run, row, change)
     if case.shots:

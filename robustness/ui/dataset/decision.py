@@ -26,12 +26,12 @@ from robustness.statistics import Criteria, Figures, ModelChoice
 from robustness.statistics.criteria import MARGIN, OTHERS
 from robustness.ui.dataset import cases
 from robustness.ui.dataset.saved_run import Opened
+from robustness.ui.display import blocks, results
+from robustness.ui.display.buttons import report_button
 from robustness.ui.session import access
 from robustness.ui.session.inputs import forget_unless, keep_in_link
 from robustness.ui.session.run_link import baseline_id, last_written, runs_folder
 from robustness.ui.session.sentences import sentence
-from robustness.ui.shown import blocks, results, thumbnails
-from robustness.ui.shown.report_button import report_button
 
 THUMBNAILS = 6
 
@@ -115,22 +115,22 @@ def _thumbnails(run: Opened, model: str, perturbation: str) -> None:
         return
     under = f" under {perturbation_label(perturbation)}" if perturbation else ""
     st.caption(f"{plain(models.label(model))} fails{under}:")
-    thumbnails.row(shots, "failing")
+    results.row(shots, "failing")
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _shots(
     run_id: str, written: int, model: str, perturbation: str, _run: Run
-) -> list[thumbnails.Thumbnail]:
+) -> list[results.Thumbnail]:
     """The images that ``model`` fails most clearly; raises ``ImageError`` if none can be read."""
-    found: list[thumbnails.Thumbnail] = []
+    found: list[results.Thumbnail] = []
     unread: ImageError | None = None
     for row in _run.cases.first(Chosen(model=model, perturbation=perturbation), WORST, THUMBNAILS):
         was = row["clean_top1"] if row["label"] is None else row["label"]
         classes = int(was), int(row["top1"])
         image, condition = str(row["image"]), str(row["condition"])
         try:
-            shot = thumbnails.thumbnail(_run, model, image, condition, classes)
+            shot = results.thumbnail(_run, model, image, condition, classes)
         except ImageError as error:
             unread = error
             continue

@@ -11,11 +11,11 @@ from robustness.evaluation.condition import short
 from robustness.runs import Run
 from robustness.runs.embedding import IMAGES, embedding_map, kept_maps
 from robustness.runs.selection import Chosen
-from robustness.ui.frame.page import boundary
+from robustness.ui.computation.progress import Work
+from robustness.ui.display.blocks import folded
+from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed
-from robustness.ui.shown.blocks import folded
-from robustness.ui.work.long_work import Work
 
 _ABOUT = "how far perturbed images move in the features of a model"
 

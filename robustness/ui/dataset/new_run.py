@@ -15,13 +15,13 @@ from robustness.base.text import counted, plain
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.request import Request, make_spec
 from robustness.runs import MAX_TITLE, Plan, forecast, notes, racing
+from robustness.ui.computation import jobs
 from robustness.ui.dataset import preflight
 from robustness.ui.dataset.request import WITHOUT_CLASSES, RunForm, request_input
 from robustness.ui.dataset.uploads import clean
-from robustness.ui.frame.page import boundary
+from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.run_link import RUN, runs_folder
-from robustness.ui.work import jobs
 
 _FORM, _FOLDED_FOR = "new-run", "form folded for"
 _BEGUN = "runs begun"

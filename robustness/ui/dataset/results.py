@@ -16,9 +16,9 @@ from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.dataset import cases, decision, embedding
 from robustness.ui.dataset.saved_run import Opened
-from robustness.ui.frame.page import fragment
-from robustness.ui.shown import blocks, results
-from robustness.ui.shown.report_button import report_button
+from robustness.ui.display import blocks, results
+from robustness.ui.display.buttons import report_button
+from robustness.ui.page import fragment
 
 _WAITING = "Computing the figures of {:,} rows …"
 

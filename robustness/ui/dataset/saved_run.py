@@ -11,10 +11,10 @@ from robustness import models, runs
 from robustness.base.pace import duration
 from robustness.base.text import counted, plain
 from robustness.runs import Manifest, jobs
-from robustness.ui.frame.page import fragment
+from robustness.ui.computation import jobs as under_way
+from robustness.ui.page import fragment
 from robustness.ui.session.run_link import RUN, last_written, runs_folder, show_what_is_no_run
 from robustness.ui.session.sentences import without_folders
-from robustness.ui.work import jobs as under_way
 
 _UNFINISHED = ", unfinished"
 

@@ -20,14 +20,13 @@ from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.ui.browser import components
-from robustness.ui.frame.page import fragment
-from robustness.ui.live import drag, presenting, remedy_panel, stack
+from robustness.ui.computation import cache
+from robustness.ui.display import explanations, results
+from robustness.ui.display.buttons import copy_button, report_button
+from robustness.ui.live import drag, remedy_panel, stack, stories
 from robustness.ui.live.request import Answer, LiveRequest, answer_cards
-from robustness.ui.server.latency import UPDATES
-from robustness.ui.shown import attention, results, stages
-from robustness.ui.shown.copy_button import copy_button
-from robustness.ui.shown.report_button import report_button
-from robustness.ui.work import memo
+from robustness.ui.page import fragment
+from robustness.ui.server.counters import UPDATES
 
 _STANDING = "standing"
 
@@ -41,7 +40,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     if not on.condition.idle:
         request = request._replace(remedy=remedy_panel.chosen(request.several_models, warn=True))
     follows = st.session_state.pop(_STANDING, None) == request.of_whom
-    presenting.show_story(picture, request.models, seed, request.condition.id)
+    stories.show_story(picture, request.models, seed, request.condition.id)
     with PAUSES.answering(), st.container(key="live"):
         # What a remedy makes of the image may depend on the predictions, so these come first.
         (_follow if follows or request.remedy else _begin)(request, on, follows)
@@ -135,15 +134,15 @@ def show_details(
     remedy_panel.show(request, altered, answers)
     with st.container(key="live-details"):
         st.subheader("In detail", anchor=False)
-        _show_charts(rows, lambda name: memo.by_place(request.spec, picture, name, altered))
+        _show_charts(rows, lambda name: cache.by_place(request.spec, picture, name, altered))
         with st.container(horizontal=True):
             tried = remedy_panel.table(remedy_panel.remedy_effect(request, altered, answers))
             report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
             remedies = parse_all(request.remedy)
             copy_button(replace(request.spec, remedies=remedies), picture, truth)
-        attention.section(
+        explanations.section(
             ["Original", "Perturbed"],
-            lambda name: memo.model_view(request.spec, picture, name, altered)[2].frames[0],
+            lambda name: cache.model_view(request.spec, picture, name, altered)[2].frames[0],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
         )
 
@@ -176,7 +175,7 @@ def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages])
     left.caption("Probability of the class that each model predicts for the original.")
     departs.markdown("### Where the features diverge")
     with departs:
-        chosen = stages.by_place_input()
+        chosen = explanations.by_place_input()
     if chosen:
         rows = [replace(row, stages=by_place(row.model)) for row in rows]
-    stages.chart(departs, answers.stage_frame(rows), "cosine", chosen)
+    explanations.chart(departs, answers.stage_frame(rows), "cosine", chosen)

@@ -23,13 +23,13 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.ui.browser import components
+from robustness.ui.display import results
 from robustness.ui.live import remedy_panel
 from robustness.ui.live.request import Answer, LiveRequest, answer_cards
 from robustness.ui.live.stack import Stack, checked, said
-from robustness.ui.server.latency import UPDATES
+from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.sentences import sentence
 from robustness.ui.session.tickets import Tickets, body
-from robustness.ui.shown import results
 
 MOST_BYTES = 1_000_000
 """Limit of a request with an image; a camera frame takes 200,000."""

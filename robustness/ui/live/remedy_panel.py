@@ -28,9 +28,9 @@ from robustness.remedies.remedy import SUREST
 from robustness.report.content import Titled
 from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
+from robustness.ui.computation import cache
 from robustness.ui.live.request import Answer, LiveRequest, RemedyEffect, RemedyLine
 from robustness.ui.session.sentences import sentence
-from robustness.ui.work import memo
 
 _OPEN = "helping"
 _SIDE = 112
@@ -68,13 +68,13 @@ class RemedyTrial:
 
     request: LiveRequest
     chain: Chain
-    altered: memo.Altered
-    results: Mapping[str, memo.Remedied | RobustnessError]
+    altered: cache.Altered
+    results: Mapping[str, cache.Remedied | RobustnessError]
     before: Mapping[str, Measurement]
     """The predictions without the remedy, by model."""
 
     @cached_property
-    def lines(self) -> list[tuple[str, memo.Remedied, Mark]]:
+    def lines(self) -> list[tuple[str, cache.Remedied, Mark]]:
         """(model, prediction, verdict); of several models together there is one."""
         lines = []
         for name, row in self.results.items():
@@ -99,17 +99,17 @@ class RemedyTrial:
 
 
 def image(
-    request: LiveRequest, chain: Chain, altered: memo.Altered, who: str | None = None
+    request: LiveRequest, chain: Chain, altered: cache.Altered, who: str | None = None
 ) -> Images:
     """The image (S, S, 3) after ``chain``: the view that decided, else that before the views.
 
     Where models choose different views, it is that of the first.
     """
     if chain.last.combine == SUREST:
-        ((_, row),) = memo.remedied(
+        ((_, row),) = cache.remedied(
             request.spec, request.picture, request.models[:1], altered, chain, who
         ).items()
-        if isinstance(row, memo.Remedied) and row.view is not None:
+        if isinstance(row, cache.Remedied) and row.view is not None:
             return chain.views(altered.image[None])[row.view][0]
     return chain.images(altered.image[None])[0]
 
@@ -117,21 +117,21 @@ def image(
 def try_remedy(
     request: LiveRequest,
     chain: Chain,
-    altered: memo.Altered,
+    altered: cache.Altered,
     answers: Mapping[str, Answer],
     who: str | None = None,
 ) -> RemedyTrial:
     """Predict ``altered`` after ``chain``; ``answers`` are the predictions without it."""
     rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
     names = [name for name in request.models if name in rows]  # not in the order of arrival
-    after = memo.remedied(request.spec, request.picture, names, altered, chain, who)
+    after = cache.remedied(request.spec, request.picture, names, altered, chain, who)
     ordered = {name: after[name] for name in names if name in after}
     return RemedyTrial(request, chain, altered, ordered, rows)
 
 
 def remedy_effect(
     request: LiveRequest,
-    altered: memo.Altered,
+    altered: cache.Altered,
     answers: Mapping[str, Answer],
     who: str | None = None,
 ) -> RemedyEffect:
@@ -180,7 +180,7 @@ def has_code(chain: Chain) -> bool:
     return chain.on_image and not any(plugin_of(REGISTRY, each.name) for each in chain.remedies)
 
 
-def show(request: LiveRequest, altered: memo.Altered, answers: Mapping[str, Answer]) -> None:
+def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Answer]) -> None:
     """Draw the remedies once the visitor asks for them, those that help first."""
     if request.condition.idle or not answers:
         return
@@ -271,7 +271,7 @@ def _thumbnail(image: Images) -> str:
 
 
 def pair(
-    request: LiveRequest, altered: memo.Altered, who: str | None = None
+    request: LiveRequest, altered: cache.Altered, who: str | None = None
 ) -> tuple[dict[str, Any], list[Images]]:
     """The texts and the image that stand beside the pair; nothing without a remedy."""
     if not request.remedy:

@@ -16,8 +16,8 @@ from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.picture import Picture
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
-from robustness.ui.shown import results
-from robustness.ui.work import memo
+from robustness.ui.computation import cache
+from robustness.ui.display import results
 
 Answer = Measurement | RobustnessError
 
@@ -26,7 +26,7 @@ class RemedyLine(NamedTuple):
     """The prediction of a model behind a remedy; without one, ``text`` says why."""
 
     label: str
-    row: memo.Remedied | None
+    row: cache.Remedied | None
     mark: Mark | None
     text: str
 
@@ -79,18 +79,18 @@ class LiveRequest(NamedTuple):
         """The condition in words."""
         return NOTHING if self.condition.idle else self.condition.label
 
-    def change(self) -> memo.Altered:
+    def change(self) -> cache.Altered:
         """The image under the condition."""
-        return memo.change(self.picture, self.condition, self.seed)
+        return cache.change(self.picture, self.condition, self.seed)
 
     def answers(
-        self, altered: memo.Altered, who: str | None = None
+        self, altered: cache.Altered, who: str | None = None
     ) -> Iterator[tuple[str, Answer]]:
         """Start all forward passes, in the turns of ``who``; yield each result as it arrives.
 
         Each row gets the true class as its label.
         """
-        coming = memo.answers(self.spec, self.picture, self.models, altered, who)
+        coming = cache.answers(self.spec, self.picture, self.models, altered, who)
         return ((name, labelled(answer, self.truth)) for name, answer in coming)
 
 

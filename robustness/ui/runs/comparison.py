@@ -24,10 +24,10 @@ from robustness.runs.flips import flips
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html
+from robustness.ui.display import results
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.run_link import baseline_id
 from robustness.ui.session.sentences import sentence
-from robustness.ui.shown import results, thumbnails
 
 COMPARE = "compare"
 """Parameter of the link: the compared runs, the baseline first."""
@@ -326,7 +326,7 @@ def _flipped(found: Comparison, model: str, condition: str, quantity: str, name:
         shown = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
         st.markdown(f"**{which}: {counted(len(mine), 'image')}{shown}**")
         drawn = [
-            thumbnails.thumbnail(found.other, model, each.image, condition, each[1:])
+            results.thumbnail(found.other, model, each.image, condition, each[1:])
             for each in mine[:FLIPPED]
         ]
-        thumbnails.row(drawn, f"{which} {name}")
+        results.row(drawn, f"{which} {name}")

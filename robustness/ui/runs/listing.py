@@ -19,6 +19,8 @@ from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines, keeping, notes
 from robustness.runs.jobs import is_ordered
 from robustness.ui.browser.html import Html, html
+from robustness.ui.computation import jobs
+from robustness.ui.display.buttons import report_button
 from robustness.ui.runs import comparison, deleted, done, table
 from robustness.ui.session import access
 from robustness.ui.session.boundary import fragment
@@ -31,8 +33,6 @@ from robustness.ui.session.run_link import (
     set_baseline,
     show_what_is_no_run,
 )
-from robustness.ui.shown.report_button import report_button
-from robustness.ui.work import jobs
 
 AT_ONCE = 10
 

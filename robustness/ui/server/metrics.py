@@ -1,9 +1,29 @@
-"""``GET /metrics``: the server's figures, for this machine and for holders of the token."""
+"""Figures about this server for its operator, without user data, and ``GET /metrics``.
+
+To add one, write a function that yields metrics of ``prometheus_client`` and add it to
+``COLLECTORS``: the Operations page and Prometheus then show it.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import accumulate
+from pathlib import Path
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -12,9 +32,139 @@ from starlette.routing import Route
 
 from robustness.base import settings
 from robustness.base.access import policy
+from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError
-from robustness.ui.server import figures
+from robustness.evaluation.provenance import versions
+from robustness.models.loaded import LOADED
+from robustness.models.memory import budget
+from robustness.runs import deleted, listing
+from robustness.ui.computation import jobs
+from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.server.counters import BOUNDS, FAULTS, UPDATES
+from robustness.ui.server.streamlit_internals import open_sessions
 from robustness.ui.session.access import Connection, is_local
+from robustness.ui.session.run_link import runs_folder
+
+PREFIX = "robustness_"
+
+FRESH_SECONDS = 15.0
+"""Time before the disk is examined again."""
+
+_BEGAN = time.time()
+
+
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}{name}", meaning, value)
+
+
+def _server() -> Iterator[Metric]:
+    said = {re.sub(r"\W", "_", name): text for name, text in versions().items()}
+    info = GaugeMetricFamily(f"{PREFIX}info", "Versions, and the engine.", labels=[*said])
+    info.add_metric([*said.values()], 1)
+    yield info
+    yield _gauge("up_seconds", "Time since the server started.", time.time() - _BEGAN)
+    yield _gauge("memory_bytes", "Memory of the server's process.", resident())
+    yield _gauge("sessions", "Browsers with a page open.", open_sessions())
+
+
+def _models() -> Iterator[Metric]:
+    yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
+    yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
+    yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
+    held = RESULT_CACHE.bytes
+    yield _gauge("results_bytes", "Cached results.", held)
+
+
+def _disk() -> Iterator[Metric]:
+    folder = runs_folder()
+    kept, binned, taken = _folder_figures(folder)
+    yield _gauge("runs", "Saved runs.", kept)
+    yield _gauge("runs_deleted", "Runs in the bin.", binned)
+    yield _gauge("runs_bytes", "Disk space of the folder of runs.", taken)
+    with suppress(OSError):
+        free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+        yield _gauge("disk_free_bytes", "Free disk space where runs are saved.", free)
+
+
+def _jobs() -> Iterator[Metric]:
+    found = jobs.active_jobs(runs_folder())
+    working = sum(run.snapshot is not None for run in found)
+    yield _gauge("jobs_working", "Running jobs.", working)
+    yield _gauge("jobs_waiting", "Queued jobs.", len(found) - working)
+
+
+def _updates() -> Iterator[Metric]:
+    meaning = "Duration of updates of the Live page, by kind."
+    told = HistogramMetricFamily(f"{PREFIX}update_seconds", meaning, labels=["kind"])
+    uppers = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+    for kind, spread in UPDATES.spreads().items():
+        buckets = list(zip(uppers, accumulate(spread.counts), strict=True))
+        told.add_metric([kind], buckets, spread.seconds)
+    yield told
+
+
+def _errors() -> Iterator[Metric]:
+    meaning = "Unexpected errors."
+    told = CounterMetricFamily(f"{PREFIX}errors", meaning, labels=["type"])
+    for kind, count in FAULTS.counts().items():
+        told.add_metric([kind], count)
+    yield told
+
+
+COLLECTORS: list[Callable[[], Iterable[Metric]]] = [
+    _server,
+    _models,
+    _disk,
+    _jobs,
+    _updates,
+    _errors,
+]
+"""All collectors, in order of display."""
+
+
+class _All(Collector):
+    def collect(self) -> Iterator[Metric]:
+        for collect in COLLECTORS:
+            yield from collect()
+
+
+_REGISTRY = CollectorRegistry()
+_REGISTRY.register(_All())
+
+
+def all_figures() -> list[Metric]:
+    """The metrics of all ``COLLECTORS``."""
+    return list(_REGISTRY.collect())
+
+
+def text() -> str:
+    """The same in Prometheus's text format 0.0.4."""
+    return generate_latest(_REGISTRY).decode()
+
+
+def resident() -> int:
+    """Resident bytes of this process; 0 if the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+_CACHE: dict[Path, tuple[float, tuple[int, int, int]]] = {}
+
+
+def _folder_figures(folder: Path) -> tuple[int, int, int]:
+    """Number of runs in ``folder``, number in its bin, and total bytes."""
+    when, found = _CACHE.get(folder, (-FRESH_SECONDS, (0, 0, 0)))
+    if time.monotonic() - when >= FRESH_SECONDS:
+        found = (
+            sum(entry.manifest is not None for entry in listing(folder)),
+            len(deleted(folder)),
+            occupied(folder),
+        )
+        _CACHE[folder] = time.monotonic(), found
+    return found
+
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,10 +191,10 @@ def refusal(address: str, headers: Headers) -> str:
 
 async def _metrics(request: Request) -> Response:
     try:
-        text = await run_in_threadpool(figures.text)
+        body = await run_in_threadpool(text)
     except RobustnessError as error:
         return Response(str(error), status_code=503, media_type="text/plain")
-    return Response(text, media_type=MEDIA_TYPE)
+    return Response(body, media_type=MEDIA_TYPE)
 
 
 ROUTES = [Route("/metrics", _metrics, methods=["GET"])]

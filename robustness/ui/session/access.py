@@ -1,4 +1,4 @@
-"""Identity of the current user, and checks of what they may do.
+"""Identity of the current user, login, and checks of what they may do.
 
 Hiding or disabling a button is no check: the function behind a click calls ``require``.
 """
@@ -11,20 +11,29 @@ import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 import streamlit as st
 from streamlit import runtime
+from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.session_manager import SessionClient
 
 from robustness.base import access
-from robustness.base.access import Action, Policy, Role, Who
+from robustness.base.access import Action, Policy, Role, Who, policy
 from robustness.base.errors import AccessError, ParameterError
 from robustness.base.text import plain
 from robustness.runs import audit
 from robustness.ui.server.streamlit_internals import is_click_dropped, user_claims
 from robustness.ui.session.run_link import runs_folder
+
+_KEY = "takes turns as"
+
+
+def session() -> str:
+    """Random id of the current session; its turns and its runs carry it."""
+    return str(st.session_state.setdefault(_KEY, secrets.token_hex(8)))
+
 
 COOKIE = "robustness_browser"
 """The cookie that identifies a browser where nobody logs in; the server sets it."""
@@ -249,11 +258,11 @@ def _origin(text: str) -> tuple[str, str, int] | None:
 
 def _is_loopback(address: str) -> bool:
     try:
-        connection = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    mapped = getattr(connection, "ipv4_mapped", None)
-    return bool((mapped or connection).is_loopback)
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)
 
 
 def _browser(connection: Connection) -> str:
@@ -262,3 +271,46 @@ def _browser(connection: Connection) -> str:
         _BROWSER, secrets.token_urlsafe(24)
     )
     return f"browser-{hashlib.sha256(secret.encode()).hexdigest()[:16]}"
+
+
+def enter() -> None:
+    """Stop the page for unauthorised users; show what the last click was refused."""
+    settled, user = policy(), who()
+    if settled.login and st.user.to_dict().get("is_logged_in"):
+        _account(user.name, settled.role(user))
+        if not user.logged_in:
+            _refuse(
+                "Expected a login with an e-mail address that its provider has verified, got none. "
+                f"Ask {settled.contact}."
+            )
+    refused = refusal(Action.LOOK)
+    if refused:
+        if settled.login and not user.logged_in:
+            _log_in(settled)
+        _refuse(refused)
+    say_what_was_refused()
+
+
+def _account(name: str, role: Role) -> None:
+    with st.sidebar.container(key="account", gap="xxsmall"):
+        st.caption(plain(f"{name} ({role.name.lower()})" if name else "Logged in"))
+        st.button("Log out", key="log out", icon=":material/logout:", on_click=st.logout)
+
+
+def _log_in(settled: Policy) -> None:
+    st.info("Log in to use this dashboard.", icon=":material/lock:")
+    if not st.button("Log in", key="log in", type="primary", icon=":material/login:"):
+        st.stop()
+    try:
+        st.login()
+    except StreamlitAPIException:
+        _refuse(
+            "The setting 'login' needs a valid table [auth] in .streamlit/secrets.toml, and "
+            f"Streamlit found none. Ask {settled.contact}."
+        )
+    st.stop()
+
+
+def _refuse(sentence: str) -> NoReturn:
+    st.error(plain(sentence), icon=":material/lock:")
+    st.stop()

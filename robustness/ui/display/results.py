@@ -1,11 +1,11 @@
-"""Drawing of results: image pairs, a card for each model, and charts."""
+"""Drawing of results: image pairs, thumbnails, a card for each model, and charts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,15 +16,19 @@ from streamlit.delta_generator import DeltaGenerator
 from robustness import models
 from robustness.base.text import plain, visible
 from robustness.charts.verdict import verdict
+from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.results.measured import own_labels, unsure_cases
+from robustness.report.wording import class_title
+from robustness.runs import Run
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
-from robustness.ui.work.memo import original_png
+from robustness.ui.computation import cache
+from robustness.ui.computation.cache import original_png
 
 GAIN = 3
 _IMAGE = "&image="
@@ -207,3 +211,39 @@ def _customdata(event: Any) -> Any:
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
     """A table without interaction."""
     return html("table", head=head, rows=rows)
+
+
+_WIDTH = 132  # pixels
+
+
+class Thumbnail(NamedTuple):
+    """An image as a PNG, its caption and its text alternative."""
+
+    png: bytes
+    caption: str
+    alt: str
+
+
+def thumbnail(
+    run: Run, model: str, image: str, condition: str, classes: tuple[int, int]
+) -> Thumbnail:
+    """``image`` of ``run`` under ``condition``; ``classes`` are those before and after.
+
+    An attacked image is shown unattacked: an attack takes too long for a glance. Raises
+    ``RunError`` or ``ImageError`` if the image cannot be read any more.
+    """
+    picture, done = run.picture(image), Condition.parse(condition)
+    shown = picture.image
+    if done.in_files:
+        shown = run.perturbed(picture, done)
+    elif not done.needs_model:
+        shown = cache.change(picture, done, run.seed).image
+    caption = " → ".join(class_title(model, index) for index in classes)
+    return Thumbnail(to_png(shown), caption, f"{picture.name} under {done.described}")
+
+
+def row(thumbnails: Sequence[Thumbnail], key: str) -> None:
+    """Draw ``thumbnails`` side by side, as many in a line as fit."""
+    with st.container(horizontal=True, gap="small", key=key):
+        for png, caption, alt in thumbnails:
+            st.image(png, caption=plain(caption), width=_WIDTH, output_format="PNG", alt=alt)

@@ -14,8 +14,8 @@ from robustness.base.text import counted, plain
 from robustness.base.turns import in_turn
 from robustness.runs import Plan, Seen, jobs, keeping
 from robustness.ui.session import access
+from robustness.ui.session.access import session
 from robustness.ui.session.boundary import fragment
-from robustness.ui.session.identity import session
 from robustness.ui.session.run_link import RUN, page_link, runs_folder
 from robustness.ui.session.sentences import sentence, without_folders
 

@@ -1,4 +1,4 @@
-"""The button that downloads a result's report in any format."""
+"""Buttons that copy the current check as text, and that download a result's report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,28 @@ from functools import partial
 
 import streamlit as st
 
+from robustness.evaluation.request import Request
+from robustness.pictures.picture import Picture
 from robustness.report import FORMATS, Report
+from robustness.report.copy_as import COMMAND, LINK, TOML, copies
 from robustness.report.formats import Write, rendered
+from robustness.ui.computation.cache import is_sample
+
+_LANGUAGES = {LINK: None, COMMAND: "bash", TOML: "toml"}
+
+
+def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
+    """Draw the button; ``spec`` has one condition, and ``truth`` is the true class."""
+    sample = picture.name if is_sample(picture) else None
+    with st.popover("Copy as", icon=":material/content_copy:"):
+        if sample is None:
+            st.caption("Replace the file name with its path: links cannot include uploads.")
+        for title, text in copies(spec, picture.name, sample=sample, truth=truth).items():
+            if title == LINK:  # to this page, as this browser has opened it
+                text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"
+            st.markdown(f"**{title}**")
+            st.code(text, language=_LANGUAGES.get(title, "python"), wrap_lines=True)
+
 
 _ICONS = {
     ".html": ":material/html:",

@@ -9,20 +9,21 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import plugins
-from robustness.base import access, settings
+from robustness.base import settings
+from robustness.base.access import policy
 from robustness.base.errors import ParameterError
 from robustness.base.text import plain
 from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
-from robustness.ui.session import cleanup, login
+from robustness.ui.computation import jobs
+from robustness.ui.session import access, cleanup
 from robustness.ui.session.access import is_owner
 from robustness.ui.session.boundary import boundary, fragment
 from robustness.ui.session.inputs import arrive
 from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
 from robustness.ui.session.sentences import sentence
-from robustness.ui.work import jobs
 
 __all__ = ["boundary", "fragment", "page"]
 
@@ -83,11 +84,11 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         linked_run()
     try:
         settings.check_usable()
-        access.policy()
+        policy()
     except ParameterError as error:
         st.error(plain(sentence(error)), icon=_SETTINGS_ICON)
         st.stop()
-    login.enter()
+    access.enter()
     with under_way, boundary():
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
     with boundary(_SETTINGS_ICON):  # what is built in keeps working

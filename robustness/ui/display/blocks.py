@@ -19,8 +19,8 @@ from robustness.report.content import (
     Text,
     Titled,
 )
+from robustness.ui.display import results
 from robustness.ui.session.inputs import listed, one_of
-from robustness.ui.shown import results
 
 Clicked = Callable[[Sequence[str], Mapping[str, str]], None]
 """Draws what a click on a point opens, with its ``customdata`` and the options chosen by key."""

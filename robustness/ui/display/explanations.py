@@ -1,7 +1,8 @@
-"""Heat maps of where models look, computed on request.
+"""Heat maps of where models look, and the chart of where features diverge.
 
-A thread computes them, so that the page's script never waits: Streamlit finishes a script before
-it reacts to a slider. A fragment polls for finished maps, shows them, and ends with the last.
+A thread computes heat maps, so that the page's script never waits: Streamlit finishes a script
+before it reacts to a slider. A fragment polls for finished maps, shows them, and ends with the
+last.
 """
 
 from __future__ import annotations
@@ -12,21 +13,28 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.charts import answers, style
+from robustness.metrics.features import RESCALED
+from robustness.models import REGISTRY as MODELS
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
 from robustness.ui.browser.html import Html, html
-from robustness.ui.frame.page import fragment
-from robustness.ui.session.result_cache import RESULT_CACHE
+from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.display import results
+from robustness.ui.page import fragment
+from robustness.ui.session.inputs import keep, one_of, restore
 from robustness.ui.session.sentences import sentence
-from robustness.ui.shown import results
 
 LOOK_SECONDS = 0.15
 """Seconds between checks for finished maps; each check also starts the next model."""
@@ -201,3 +209,48 @@ def _views(work: Question) -> tuple[View, ...]:
 def _worker() -> ThreadPoolExecutor:
     """One thread for all sessions, so that maps never occupy the whole machine."""
     return ThreadPoolExecutor(1, thread_name_prefix="attention")
+
+
+AVERAGED, BY_PLACE = "averaged", "by place"
+_COMPARED = {AVERAGED: "averaged over the image", BY_PLACE: "place by place"}
+
+
+def by_place_input() -> bool:
+    """Whether activations are compared place by place; otherwise averaged over height and width."""
+    restore("compared", AVERAGED)
+    chosen = one_of(
+        "Activations compared",
+        _COMPARED,
+        "compared",
+        shows_label=False,
+        help="Averaging hides content that only moved, such as under a flip. Comparing place by "
+        "place counts it as fully as content that changed.",
+    )
+    keep("compared", chosen)
+    return chosen == BY_PLACE
+
+
+def chart(
+    place: DeltaGenerator | ModuleType, stages: pd.DataFrame, metric: str, by_place: bool
+) -> None:
+    """Draw the lines of ``answers.stage_frame`` or ``stage_means`` with a caption."""
+    results.chart(
+        place,
+        answers.stage_lines(stages, metric),
+        "stages",
+        style.describe(
+            stages.assign(model=stages["model"] + " " + stages["stage"]), [metric, RESCALED[metric]]
+        ),
+    )
+    reading = "" if by_place else _reading_maps(stages["model"].tolist())
+    place.caption(
+        "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated "
+        f"images. {reading}"
+    )
+
+
+def _reading_maps(names: Sequence[str]) -> str:
+    """Name the models whose head reads more than the average; "" if none does."""
+    reading = [n for n in dict.fromkeys(names) if n in MODELS and MODELS[n].head_reads_map]
+    whose = " and ".join(f"{plain(models.label(name))}'s" for name in reading)
+    return f"{whose} head reads its last stage place by place, not this average." if whose else ""

@@ -1,4 +1,4 @@
-"""Long work on a page: started, shown with its progress, cancelled, started again, and cached."""
+"""Long work on a page: started, drawn with its progress, cancelled, started again, and cached."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from streamlit.delta_generator import DeltaGenerator
 from robustness.base.pace import Pace, Unit, duration
 from robustness.base.turns import TURNS
 from robustness.pictures.picture import Picture
-from robustness.ui.session.identity import session
-from robustness.ui.session.result_cache import RESULT_CACHE, named, nameless
+from robustness.ui.computation.cache import RESULT_CACHE, named, nameless
+from robustness.ui.session.access import session
 
 Item = TypeVar("Item")
 Show = Callable[[float, str], None]

@@ -1,0 +1,1 @@
+"""Long work, jobs and cached calls behind the pages."""

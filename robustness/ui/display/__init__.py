@@ -1,0 +1,1 @@
+"""Results on pages: images, predictions, charts, blocks of reports and heat maps."""

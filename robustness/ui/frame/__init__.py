@@ -1,1 +1,0 @@
-"""The frame that every page draws in."""

@@ -1,1 +1,0 @@
-"""Long work on a page: taken in turn, shown, cancelled, kept."""
