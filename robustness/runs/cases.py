@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from heapq import merge
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.runs import kept_cases
-from robustness.runs.kept_cases import KeptCases
+from robustness.runs.cache import Document
 from robustness.runs.queries import ROW, Rows
 from robustness.runs.selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.statistics.attacked import counted_in_sql
@@ -27,6 +29,22 @@ _ORDER = {
 _REMEMBERED = 200  # answers
 _MOST_REMEMBERED = 100  # cases of one
 _ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the worst
+
+
+EACH = 24
+"""So many cases of each model and condition are kept."""
+
+_MOST_NAMES = 64  # perturbations, a bit each
+
+_LAST = "CASE WHEN isfinite({0}) THEN {0} ELSE 2 END"  # 2 is above any fall and similarity
+_ASKED = {
+    WORST: "label IS NOT NULL AND clean_top1 <> label, "
+    + _LAST.format("(retained_probability - clean_probability)"),
+    SURVIVORS: "false, " + _LAST.format("ssim"),
+}
+
+Entry = list[Any]
+"""What orders a case of a kind, then its row: smaller ones come first."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +78,45 @@ class Tally:
         return cls(counts[0], *(Outcomes(*counts[at : at + 3]) for at in (1, 4, 7)))
 
 
+@dataclass(frozen=True)
+class FirstCases:
+    """JSON-ready: ``first`` has [model, perturbation, condition, entries] by kind.
+
+    ``tallies`` has [model, perturbation, *counts of a ``Tally``], with "" for all.
+    """
+
+    tallies: Sequence[Sequence[Any]]
+    first: Mapping[str, Sequence[Sequence[Any]]]
+
+    def tally(self, model: str, perturbation: str) -> Sequence[int] | None:
+        """The counts of images, if they are kept."""
+        chosen = (each[2:] for each in self.tallies if each[:2] == [model, perturbation])
+        return next(chosen, None)
+
+    def rows(
+        self, kind: str, model: str, perturbation: str, conditions: Collection[str], most: int
+    ) -> list[int]:
+        """The first ``most`` rows of different images, which are at most ``EACH``."""
+        chosen = [
+            entries
+            for of, name, condition, entries in self.first[kind]
+            if model in ("", of)
+            and perturbation in ("", name)
+            and (not conditions or condition in conditions)
+        ]
+        found: dict[int, int] = {}
+        for *_, row in merge(*chosen):
+            found.setdefault(row >> 32, row)
+            if len(found) == most:
+                break
+        return list(found.values())
+
+
 class CaseRows:
     """The cases among ``rows``, which are of the ``conditions``; short answers are remembered.
 
-    ``kept`` returns what is kept beside the run for the filters that are used most, where it is;
-    it is called with the function that reads this from the rows.
+    ``store`` returns what is stored beside a finished run for the filters that are used most; it is
+    called with the function that reads this from the rows.
     ``properties`` returns those of the images, None if they are not known.
     """
 
@@ -72,24 +124,30 @@ class CaseRows:
         self,
         rows: Rows,
         conditions: Sequence[str],
-        kept: Callable[[Callable[[], KeptCases]], KeptCases | None] = lambda _read: None,
+        store: Callable[[Callable[[], Document]], Document] | None = None,
         properties: Callable[[], pa.Table | None] = lambda: None,
     ) -> None:
         self._rows = rows
         self._properties = properties
         self._counts, self._values = counted_in_sql(conditions)
         self._known: dict[Any, Any] = {}
-        self._keeper = kept
+        self._store = store
         self._lock = threading.Lock()
 
     @cached_property
-    def _kept(self) -> KeptCases | None:
-        return self._keeper(lambda: kept_cases.read(self._rows, GOOD, self._counts, self._values))
+    def _first_cases(self) -> FirstCases | None:
+        if self._store is None:
+            return None
 
-    def prepare(self) -> KeptCases | None:
+        def read() -> Document:
+            return asdict(_first(self._rows, self._counts, self._values))
+
+        return FirstCases(**self._store(read))
+
+    def prepare(self) -> FirstCases | None:
         """What is kept for the most used filters; it is read from the rows the first time."""
         with self._lock:
-            return self._kept
+            return self._first_cases
 
     def tally(self, chosen: Chosen) -> Tally:
         """How many images there are among the ``chosen`` rows."""
@@ -144,7 +202,7 @@ class CaseRows:
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int]
     ) -> list[dict[str, Any]]:
         most = count + len(without)
-        if chosen.narrow or most > kept_cases.EACH or (kept := self.prepare()) is None:
+        if chosen.narrow or most > EACH or (kept := self.prepare()) is None:
             return self._told(self._ordered(chosen, kind, count, without))
         order = kept.rows(kind, chosen.model, chosen.perturbation, chosen.conditions, most)
         return self._told([row for row in order if row >> 32 not in without][:count])
@@ -242,3 +300,61 @@ class CaseRows:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[key] = found
+
+
+def _first(rows: Rows, counts: str, values: Mapping[str, Any]) -> FirstCases:
+    """The cases of all ``rows``; ``counts`` is SQL that names ``values``."""
+    kinds = {WORST: f"{counts} AND NOT ({GOOD})", SURVIVORS: f"{counts} AND ({GOOD})"}
+    packed = ", ".join(
+        f"min(row({_ASKED[kind]}, {ROW}), {EACH}) FILTER ({chosen})"
+        for kind, chosen in kinds.items()
+    )
+    found = rows.ask(
+        f"SELECT model, any_value(perturbation), condition, {packed} FROM rows "
+        f"GROUP BY model, condition ORDER BY min({ROW})",
+        **values,
+    )
+    first = {
+        kind: [[*key[:3], [list(entry) for entry in key[3 + at] or ()]] for key in found]
+        for at, kind in enumerate(kinds)
+    }
+    return FirstCases(_tallies(rows, kinds, counts, values), first)
+
+
+def _tallies(
+    rows: Rows, kinds: Mapping[str, str], counts: str, values: Mapping[str, Any]
+) -> list[list[Any]]:
+    names = list(dict.fromkeys(name for _, name, _ in rows.axes.conditions))
+    if len(names) > _MOST_NAMES:
+        return []
+    bits = ", ".join(
+        f"coalesce(bit_or(bit) FILTER ({chosen}), 0)::UBIGINT AS mask_{at}"
+        for at, chosen in enumerate(("true", counts, *kinds.values()))
+    )
+    asked = rows.ask_columns(
+        f"SELECT model, position, bool_or(label IS NOT NULL), {bits} FROM (SELECT *, 1::UBIGINT << "
+        "(list_position($names, perturbation) - 1) AS bit FROM rows) GROUP BY model, position",
+        names=names,
+        **values,
+    )
+    models, positions, labelled, *masks = asked
+    place = np.searchsorted(rows.axes.positions, positions)
+    chosen_bits = {"": 2**64 - 1} | {name: 1 << at for at, name in enumerate(names)}
+
+    def images_of(model: str, masks: NDArray[np.uint64]) -> list[list[Any]]:
+        return [
+            [model, name, *np.count_nonzero(masks & np.uint64(wanted), axis=1).tolist()]
+            for name, wanted in chosen_bits.items()
+        ]
+
+    every = np.zeros((10, len(rows.axes.positions)), np.uint64)
+    tallies = []
+    for model in rows.axes.models:
+        mine = models == model
+        own = np.zeros_like(every)
+        own[:4, place[mine]] = [mask[mine] for mask in masks]
+        own[4:7, place[mine]] = [np.where(labelled, mask, 0)[mine] for mask in masks[1:]]
+        own[7:, place[mine]] = [np.where(labelled, 0, mask)[mine] for mask in masks[1:]]
+        every |= own
+        tallies += images_of(model, own)
+    return images_of("", every) + tallies

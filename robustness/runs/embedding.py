@@ -17,14 +17,12 @@ from robustness.base.errors import ImageError, ParameterError, RunError
 from robustness.evaluation.condition import Condition
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.runs.kept_figures import keep, kept
-from robustness.runs.manifest import FINISHED
+from robustness.runs import cache
 from robustness.runs.run import Run
 from robustness.runs.selection import Chosen
 from robustness.statistics.projection import principal
 
-FILE = "maps.json.gz"
-_CODE = "maps 1"
+_VERSION = "maps 1"
 """Goes up when maps change. A model made them, so other statistics do not put them out of date."""
 
 IMAGES, MOST_IMAGES = 100, 500
@@ -57,7 +55,7 @@ class EmbeddingMap:
 
 def kept_maps(run: Run) -> list[EmbeddingMap]:
     """The maps that are kept beside ``run``, the newest first."""
-    document = kept(run.folder / FILE, run.manifest, _CODE) if run.finished else None
+    document = cache.read(run.folder, run.manifest, cache.MAPS, _VERSION)
     try:
         return [EmbeddingMap(**each) for each in (document or {}).get("maps", [])]
     except TypeError:  # of another version
@@ -111,9 +109,8 @@ def embedding_map(
         chosen.model, chosen.conditions[0], points, explained, len(wanted) - len(used)
     )
     others = [each for each in kept_maps(run) if each.name != found.name]
-    if run.manifest.status == FINISHED:
-        maps = [asdict(each) for each in [found, *others][:_MOST_KEPT]]
-        keep(run.folder / FILE, run.manifest, {"maps": maps}, _CODE)
+    maps = [asdict(each) for each in [found, *others][:_MOST_KEPT]]
+    cache.write(run.folder, run.manifest, cache.MAPS, {"maps": maps}, _VERSION)
     return found
 
 

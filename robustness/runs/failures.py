@@ -11,15 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robustness.runs import changes, kept_figures
+from robustness.runs import cache, changes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.queries import Rows
 from robustness.runs.selection import Chosen
 from robustness.statistics import abstaining, agreement
 from robustness.statistics.grid import Grid
 from robustness.statistics.slices import by_slice, slices
-
-FILE = "failures.json.gz"
 
 NO_PROPERTIES = (
     "Unknown: the properties of the images are missing or damaged; evaluate the images again to "
@@ -70,13 +68,9 @@ def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None
         return Failures("consistency", (), (), (), (), (), (), (), (ONCE_FINISHED,))
     if not manifest.images:
         return fresh(rows, properties)
-    by = properties is None
-    document = kept_figures.kept(folder / FILE, manifest) or {}
-    if document.pop("by", None) is by and set(document) == set(Failures.__dataclass_fields__):
-        return Failures(**document)
-    found = fresh(rows, properties)
-    kept_figures.keep(folder / FILE, manifest, {"by": by, **found.as_dict()})
-    return found
+    return Failures(
+        **cache.stored(folder, manifest, cache.FAILURES, lambda: fresh(rows, properties).as_dict())
+    )
 
 
 def fresh(rows: Rows, properties: pa.Table | None) -> Failures:

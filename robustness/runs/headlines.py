@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError
-from robustness.base.validation import StrictRecord, read_json
-from robustness.runs.kept_figures import version
+from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.store import load
-
-FILE = "headline.json"
 
 _RATES = ("consistency", "perturbed_accuracy", "robust_accuracy")
 _NAMES = (
@@ -35,28 +28,13 @@ Headline = Mapping[str, Sequence[Any]]
 sentences on which to choose; [] where unknown."""
 
 
-class _KeptHeadline(StrictRecord):
-    """The file: ``of`` is the digest of the run that its entries are of."""
-
-    of: str
-    models: list[dict[str, Any]]
-    pairs: list[dict[str, Any]]
-    choice: list[str]
+def stored(folder: Path, manifest: Manifest) -> Headline | None:
+    """What ``compute`` stored for this very run; None where it did not yet."""
+    return cache.read(folder, manifest, cache.HEADLINE)
 
 
-def kept(folder: Path, manifest: Manifest) -> Headline | None:
-    """What ``keep`` wrote for this very run; None where it did not yet."""
-    told = read_json(_KeptHeadline, folder / FILE)
-    if told is None or told.of != _digest(manifest):
-        return None
-    try:
-        return _short(told.models, told.pairs, told.choice)
-    except KeyError:
-        return None
-
-
-def keep(folder: Path, manifest: Manifest) -> Headline:
-    """Works it out and writes it beside the run, where that can be written.
+def compute(folder: Path, manifest: Manifest) -> Headline:
+    """Works it out and stores it beside the run, with all else that a visitor would wait for.
 
     The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
     is not finished or cannot be read, and for a race; opening it says why.
@@ -68,16 +46,14 @@ def keep(folder: Path, manifest: Manifest) -> Headline:
         figures = run.figures()
         run.cases.prepare()
         if run.row_count > _ROWS_SOON_READ:
-            _ = run.failures  # else the first visitor waits for them
+            _ = run.failures
         pairs = [*figures.pairs(), *figures.pairs_under_attack]
         choice = figures.choice.sentences if figures.choice.compared else ()
-        found = _short(figures.summary, pairs, choice)
-        text = json.dumps({"of": _digest(manifest), **found}, allow_nan=False)
+        headline = _short(figures.summary, pairs, choice)
     except (RobustnessError, pa.ArrowException, OSError, ValueError, TypeError, KeyError):
         return _short([], [], [])
-    with contextlib.suppress(OSError):
-        write_whole(folder / FILE, text.encode())
-    return found
+    cache.write(folder, manifest, cache.HEADLINE, headline)
+    return headline
 
 
 def _short(
@@ -88,9 +64,3 @@ def _short(
         "models": [{name: entry[name] for name in _NAMES} for entry in models],
         "pairs": [{name: pair[name] for name in _PAIR} for pair in pairs],
     }
-
-
-def _digest(manifest: Manifest) -> str:
-    """Changes with the rows, and with the code of what counts them."""
-    of = (manifest.key, manifest.content, manifest.images, manifest.status, version())
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()

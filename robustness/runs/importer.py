@@ -29,7 +29,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
         if "expected" not in asked:
             plugins.load()
             user_models.refresh()
-            headlines.keep(folder, manifests.read(folder))
+            headlines.compute(folder, manifests.read(folder))
             return b"{}"
         expected = ExpectedRows(**asked["expected"])
         parts = rewrite_rows(folder, expected)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import RunError
 from robustness.evaluation.row_schema import SCHEMA, own_columns
 from robustness.runs.cells import Axes, Cells, damaged
+from robustness.statistics import Figures
 from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, in_order
 from robustness.statistics.summaries import MOST_UNLABELLED
@@ -151,6 +152,12 @@ class Rows:
             tuple(dict.fromkeys(str(model) for model, *_ in keys)),
             tuple((text, *told) for text, told in conditions.items()),
         )
+
+    def figures(self) -> Figures:
+        """The figures of the rows that are there now."""
+        figures = Figures(self.grids, self.axes.copies)
+        figures.classes = self.classes()
+        return figures
 
     @cached_property
     def judged_by(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from robustness.evaluation.row_schema import NUMBERS, REMEDIES, schema, to_frame
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
-from robustness.runs import failures, kept_cases, kept_figures, notes, properties
+from robustness.runs import cache, failures, notes, properties
 from robustness.runs.cases import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
@@ -118,11 +118,12 @@ class Run:
     def cases(self) -> CaseRows:
         """Its measurements to look at."""
         ids = [condition.id for condition in self.conditions]
+        settled = self.finished and self.manifest.images  # else its rows change
         return CaseRows(
             self.rows,
             ids,
-            partial(kept_cases.of, self.folder, self.manifest),
-            cache(partial(properties.read, self.folder)),  # no cycle: a session's run goes at once
+            partial(cache.stored, self.folder, self.manifest, cache.CASES) if settled else None,
+            lru_cache(None)(partial(properties.read, self.folder)),  # no cycle keeps the run
         )
 
     @cached_property
@@ -180,7 +181,12 @@ class Run:
         ended when they looked best.
         """
         self._check_complete()
-        return kept_figures.of(self.folder, self.manifest, self.rows)
+        if not (self.finished and self.manifest.images):
+            return self.rows.figures()
+        document = cache.stored(
+            self.folder, self.manifest, cache.FIGURES, lambda: self.rows.figures().as_dict()
+        )
+        return Figures.from_dict(document, self.rows.grids)  # which holds no rows in memory
 
     def _check_complete(self) -> None:
         if self.manifest.race is not None:

@@ -151,7 +151,7 @@ class Session:
         times = remedies_ms(self.manifest.spec) if asked else self.manifest.remedies_ms
         self._write(status=FINISHED, content=content(self._parts), costs=costs, remedies_ms=times)
         remove_unlisted(self.folder, self.manifest)
-        headlines.keep(self.folder, self.manifest)
+        headlines.compute(self.folder, self.manifest)
 
     def _followed(self, follows: Mapping[str, Any] | None) -> Track | None:
         """The race so far; None if there is none."""

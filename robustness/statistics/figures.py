@@ -78,6 +78,7 @@ class Figures:
         Raises ``KeyError`` or ``TypeError`` where something is missing or of another kind.
         """
         found = cls(read)
+        found.classes = [(str(model), int(index)) for model, index in told["classes"]]
         for name in _KEPT:
             setattr(found, name, told[name])
         found.choice = ModelChoice.from_dict(told["choice"])
@@ -93,6 +94,7 @@ class Figures:
             "pairs": {quantity: self.pairs(quantity) for quantity in QUANTITIES},
             "tests": {quantity: self.tests(quantity) for quantity in QUANTITIES},
             "choice": self.choice.as_dict(),
+            "classes": self.classes,
         }
 
     @cached_property

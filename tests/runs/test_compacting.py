@@ -115,7 +115,7 @@ def kill_at_each_step(photos: Path, whole: Path, out: Path, rows: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         write_each_chunk(patch)
         patch.setattr(parts, "ROWS_A_FILE", rows)
-        patch.setattr(session.headlines, "keep", lambda *_: None)
+        patch.setattr(session.headlines, "compute", lambda *_: None)
         engine = Engine("local", "ready rows", lambda *_: iter([None, *chunks]))
         patch.setitem(engines.REGISTRY._records, "local", engine)
         for step in count(1):

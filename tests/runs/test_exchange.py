@@ -22,7 +22,8 @@ from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
 from robustness.evaluation.row_schema import REMEDIES, SCHEMA
-from robustness.runs import headlines, import_checks, kept_figures, session, store
+from robustness.runs import headlines, import_checks, session, store
+from robustness.runs.queries import Rows
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -99,14 +100,14 @@ def test_a_run_goes_to_another_machine_and_back_unchanged(run: runs.Run, tmp_pat
 def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
     run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_figures, "fresh", lambda rows: pytest.fail("worked out here"))
+    monkeypatch.setattr(Rows, "figures", lambda rows: pytest.fail("worked out here"))
     monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 10**6)
     with pytest.raises(RunError, match="memory"):
         runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     assert os.listdir(tmp_path / "there") == []
     monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 2 * 10**9)
     there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
-    found = headlines.kept(there.folder, there.manifest)
+    found = headlines.stored(there.folder, there.manifest)
     assert found is not None
     assert len(found["models"]) == len(run.manifest.spec.models)
 

@@ -31,7 +31,7 @@ from robustness.pictures.properties import PropertyValues
 from robustness.report.content import Chart
 from robustness.report.results import run_reasons
 from robustness.report.results.run_failures import property_title
-from robustness.runs import cases, failures, headlines, kept_figures, notes, properties
+from robustness.runs import cache, cases, failures, headlines, notes, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
@@ -148,7 +148,7 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
 
 def test_a_map_stays_with_other_statistics(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made = api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
-    monkeypatch.setattr(kept_figures, "version", lambda: "0")
+    monkeypatch.setattr(cache, "code", lambda: "0")
     assert [each.name for each in kept_maps(run)] == [made.name]
 
 
@@ -285,7 +285,7 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
     run: runs.Run, instead: str, tmp_path: Path
 ) -> None:
     assert run.failures.slices
-    assert headlines.keep(run.folder, run.manifest)["models"]
+    assert headlines.compute(run.folder, run.manifest)["models"]
     api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
     notes.update(run.folder, title="A title", note="A note")
     names = sorted(path.name for path in run.folder.iterdir() if path.is_file())

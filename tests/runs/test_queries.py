@@ -23,7 +23,8 @@ from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.row_schema import SCHEMA
-from robustness.runs import cells, kept_cases, kept_figures
+from robustness.runs import cache, cells
+from robustness.runs import cases as case_rows
 from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows
 from robustness.runs.selection import SURVIVORS, WORST
@@ -249,7 +250,7 @@ def test_kept_cases_are_read_from_the_rows_once(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = in_turns(run).cases.first(Chosen(), WORST, 6)
-    monkeypatch.setattr(kept_cases, "read", None)
+    monkeypatch.setattr(case_rows, "_first", None)
     again = in_turns(run).cases
     assert again.first(Chosen(), WORST, 6) == first
     assert again.tally(Chosen()).images == 40
@@ -261,20 +262,20 @@ def test_kept_cases_are_read_from_the_rows_once(
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One for each time that figures are worked out from now on."""
     found: list[int] = []
-    real = kept_figures.fresh
+    real = Rows.figures
 
     def fresh(rows: Rows) -> Figures:
         found.append(1)
         return real(rows)
 
-    monkeypatch.setattr(kept_figures, "fresh", fresh)
+    monkeypatch.setattr(Rows, "figures", fresh)
     return found
 
 
 def test_kept_figures_equal_fresh_ones_and_are_worked_out_once(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh, worked_out = kept_figures.fresh(run.rows), counted(monkeypatch)
+    fresh, worked_out = run.rows.figures(), counted(monkeypatch)
     first = run.figures()
     kept = run.figures()
     assert len(worked_out) == 1
@@ -290,17 +291,17 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
     harm: str, run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run.figures().summary
-    file, worked_out = run.folder / kept_figures.FILE, counted(monkeypatch)
+    file, worked_out = cache.file(run.folder, cache.FIGURES), counted(monkeypatch)
     if harm == "half":
         file.write_bytes(file.read_bytes()[:-200])
     elif harm == "text":
         file.write_bytes(gzip.compress(b"[1, 2"))
     elif harm == "lacks":
         document = json.loads(gzip.decompress(file.read_bytes()))
-        del document["reliability"]
+        del document["result"]
         file.write_bytes(gzip.compress(json.dumps(document).encode()))
     elif harm == "other code":
-        monkeypatch.setattr(kept_figures, "version", lambda: "0")
+        monkeypatch.setattr(cache, "code", lambda: "0")
     else:
         changes = {"content": "0"} if harm == "other rows" else {"status": runs.UNFINISHED}
         run = runs.Run(run.folder, replace(run.manifest, **changes), run.parts)
@@ -318,18 +319,18 @@ def test_kept_figures_rest_on_all_code_that_computes_them(
     def version_with(room: str) -> str:
         with (package / room / "__init__.py").open("a") as file:
             file.write("# Changed.\n")
-        return kept_figures.version.__wrapped__()
+        return cache.code.__wrapped__()
 
     versions = [version_with(room) for room in ("statistics", "runs", "evaluation", "metrics")]
     assert len(set(versions)) == len(versions)
-    assert version_with("ui") == versions[-1]
+    assert version_with("ui") == version_with("models") == versions[-1]
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
     before: bool, run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, file = run.figures().summary, run.folder / kept_figures.FILE
+    expected, file = run.figures().summary, cache.file(run.folder, cache.FIGURES)
     old = file.read_bytes()
     if not before:
         file.unlink()
@@ -340,17 +341,17 @@ def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as ending:
-        ending.setattr(kept_figures, "version", lambda: "0")  # so that they are worked out anew
+        ending.setattr(cache, "code", lambda: "0")  # so that they are worked out anew
         ending.setattr(Path, "write_bytes", half)
         ending.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process clears nothing
         with pytest.raises(KeyboardInterrupt):
             run.figures()
-    assert len(list(run.folder.glob(f".{kept_figures.FILE}.*"))) == 1
+    assert len(list(run.folder.glob(f".{file.name}.*"))) == 1
     assert (file.read_bytes() == old) if before else not file.exists()
     worked_out = counted(monkeypatch)
     assert run.figures().summary == expected
     assert len(worked_out) == (0 if before else 1)
-    for path in run.folder.glob(f".{kept_figures.FILE}.*"):
+    for path in run.folder.glob(f".{file.name}.*"):
         path.unlink()
 
 
@@ -360,7 +361,8 @@ def test_figures_are_told_where_they_cannot_be_kept(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
-    (run.folder / kept_figures.FILE).unlink(missing_ok=True)
-    monkeypatch.setattr(kept_figures, "write_whole", full)
+    file = cache.file(run.folder, cache.FIGURES)
+    file.unlink(missing_ok=True)
+    monkeypatch.setattr(cache, "write_whole", full)
     assert run.figures().images == 39
-    assert not (run.folder / kept_figures.FILE).exists()
+    assert not file.exists()

@@ -22,9 +22,10 @@ from robustness.evaluation.suites import suite_conditions
 from robustness.gate import choosing
 from robustness.models import Outputs
 from robustness.perturbations import Images
-from robustness.runs import engines, jobs, kept_figures, racing, session
+from robustness.runs import engines, jobs, racing, session
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
+from robustness.runs.queries import Rows
 from robustness.runs.racing import Race
 from tests.support import pages
 from tests.support.jobs import in_threads
@@ -163,13 +164,13 @@ def test_a_model_that_left_is_compared_with_one_that_is_named() -> None:
 def test_the_report_of_a_race_asks_its_rows_once(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = kept_figures.fresh(run.rows)
+    found = run.rows.figures()
     first = report.of_run(run, found, cases=False)
 
     def asked(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(kept_figures, "fresh", asked)
+    monkeypatch.setattr(Rows, "figures", asked)
     monkeypatch.setattr(type(run.rows), "ask", asked)
     assert report.of_run(run, found, cases=False).answers == first.answers
 

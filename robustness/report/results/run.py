@@ -25,7 +25,7 @@ from robustness.report.results import (
 )
 from robustness.report.results.measured import several_label_sets
 from robustness.report.wording import model
-from robustness.runs import Run, kept_figures
+from robustness.runs import Run
 from robustness.runs.embedding import kept_maps
 from robustness.runs.remedied import remedy_figures
 from robustness.statistics import Figures
@@ -96,7 +96,7 @@ def of_run(run: Run, found: Figures | None = None, *, cases: bool = True) -> Rep
 
 def _of_race(run: Run, told: Mapping[str, Any], found: Figures | None, cases: bool) -> Report:
     """The report of a race: its outcome with bounds that hold whenever it ended, and its images."""
-    found = found or kept_figures.fresh(run.rows)  # for the images alone: means would be misleading
+    found = found or run.rows.figures()  # for the images alone: means would be misleading
     spec = run.manifest.spec
     sections = [
         run_race.section(run, told),

@@ -11,7 +11,7 @@ from robustness import models, report
 from robustness.base.text import plain
 from robustness.report.content import Cases
 from robustness.report.results import run_choice, run_race, run_sections
-from robustness.runs import Run, jobs, kept_figures
+from robustness.runs import Run, jobs
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.dataset import cases, decision, embedding
@@ -27,7 +27,7 @@ _Classes = Sequence[tuple[str, str, Sequence[str]]]
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _figures(run_id: str, written: int, classes: _Classes, _run: Run) -> Figures:
-    return kept_figures.fresh(_run.rows) if _run.manifest.race else _run.figures()
+    return _run.rows.figures() if _run.manifest.race else _run.figures()
 
 
 def _classes(run: Run) -> _Classes:

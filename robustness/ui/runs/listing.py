@@ -160,9 +160,9 @@ def _results(entry: Listed, until: float) -> tuple[str, str]:
     assert manifest is not None
     if manifest.race is not None:
         return next(iter(entry.race_results), ""), ""
-    found = headlines.kept(entry.folder, manifest)
+    found = headlines.stored(entry.folder, manifest)
     if found is None and time.monotonic() < until:
-        found = headlines.keep(entry.folder, manifest)
+        found = headlines.compute(entry.folder, manifest)
     if not found or not (entries := found["models"]):
         return "", ""
     by = entries[0]["ranked_by"]

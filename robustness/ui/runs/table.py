@@ -39,7 +39,7 @@ def show(entries: Sequence[Listed], pinned: str) -> None:
 def _row(entry: Listed, other: Listed | None, pinned: str) -> dict[str, Any]:
     manifest = entry.manifest
     assert manifest is not None
-    kept = headlines.kept(entry.folder, manifest)
+    kept = headlines.stored(entry.folder, manifest)
     first = kept["models"][0] if kept and kept["models"] else None
     before = other.manifest if other else None
     scores = {name.capitalize(): first and _percent(first[key]) for key, name in NAMES.items()}

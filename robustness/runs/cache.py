@@ -1,0 +1,108 @@
+"""Results of a finished run, worked out once and stored beside it, each in a file of its own.
+
+They are those of their key: the rows, the images, the request with the versions and plugins that
+computed them, the names of the models' classes, and the code that works them out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import robustness
+from robustness import models
+from robustness.base.disk import read_regular, version, write_whole
+from robustness.runs.manifest import FINISHED, Manifest
+
+FIGURES, FAILURES, CASES, HEADLINE, MAPS = "figures", "failures", "cases", "headline", "maps"
+"""Names of results."""
+
+_MOST = 64 * 2**20  # bytes of a file
+_MOST_TEXT = 512 * 2**20
+_ROOMS = ("evaluation", "metrics", "report/questions", "runs", "statistics")
+"""The rooms whose code works out results, and changes more often than the version."""
+
+Document = Mapping[str, Any]
+"""A result, JSON-ready."""
+
+
+@cache
+def code() -> str:
+    """A digest of the code that works out results."""
+    root = Path(robustness.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(path for room in _ROOMS for path in (root / room).rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def file(folder: Path, name: str) -> Path:
+    """The file of the result ``name`` of the run in ``folder``."""
+    return folder / f"{name}.json.gz"
+
+
+def stored(
+    folder: Path, manifest: Manifest, name: str, compute: Callable[[], Document]
+) -> Document:
+    """The result ``name`` of the run in ``folder``; what ``compute`` returns is stored.
+
+    Nothing is stored of an unfinished run, nor where the disk does not take it.
+    """
+    document: Document | None = read(folder, manifest, name)
+    if document is None:
+        document = compute()
+        write(folder, manifest, name, document)
+    return document
+
+
+def write(
+    folder: Path, manifest: Manifest, name: str, document: Document, own_version: str = ""
+) -> None:
+    """Store ``document`` as the result ``name``, if that is possible.
+
+    With a version of its own it does not depend on the code in general.
+    """
+    if manifest.status != FINISHED:
+        return
+    with contextlib.suppress(OSError, ValueError):  # a number that is none, as of odd rows
+        values = {"key": _key(folder, manifest, own_version), "result": document}
+        text = json.dumps(values, allow_nan=False).encode()
+        write_whole(file(folder, name), gzip.compress(text, compresslevel=5, mtime=0))
+
+
+def read(
+    folder: Path, manifest: Manifest, name: str, own_version: str = ""
+) -> dict[str, Any] | None:
+    """What ``write`` stored for this very run; None where that is nothing, or damaged."""
+    try:
+        data = read_regular(file(folder, name), _MOST)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as unpacked:
+            text = unpacked.read(_MOST_TEXT + 1)
+        if len(text) > _MOST_TEXT:
+            return None
+        values: dict[str, Any] = json.loads(text)
+        found: dict[str, Any] = values["result"]
+        return found if values["key"] == _key(folder, manifest, own_version) else None
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _key(folder: Path, manifest: Manifest, own_version: str) -> str:
+    classes = [
+        [labels.title, labels.key, [[name, models.label(name)] for name in names]]
+        for labels, names in models.by_labels(manifest.spec.model_names)
+    ]
+    images = None
+    with contextlib.suppress(OSError):
+        images = version(folder / "images.parquet")[:2]
+    rows = [manifest.key, manifest.content, dict(manifest.parts), manifest.images, manifest.status]
+    of = [rows, images, own_version or code(), classes]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
