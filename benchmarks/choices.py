@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from robustness.statistics import Cost, Criteria, choose
-from robustness.statistics.candidates import Candidate
+from robustness.statistics.choice import Candidate
 from robustness.statistics.grid import ConditionKey, Grid
 from tests.support.made_up_claims import Random, logistic
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from robustness import report
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.request import spec_of
@@ -25,5 +23,6 @@ with page(
     found = scorecard.measure(pictures, model_names, conditions, seed)
     rows = [labelled(row, true_classes.get(row.image_digest)) for row in found]
     spec = spec_of(pictures[0], model_names, conditions, seed)
-    report_button(partial(report.of_scorecard, spec, pictures, rows), "scorecard")
-    scorecard.show(rows, pictures, conditions, seed)
+    told = report.of_scorecard(spec, pictures, rows)
+    report_button(lambda: told, "scorecard")
+    scorecard.show(told, rows, pictures, spec)

@@ -25,6 +25,7 @@ import pytest
 import robustness as rb
 from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.commands import main
+from robustness.report.questions import REGISTRY as QUESTIONS
 from tests.support import onnx_files
 from tests.support.places import PAGES, ROOT
 from tests.support.user_models import describe
@@ -161,7 +162,8 @@ STATE = {"get", "pop", "setdefault", "get_all"}
 def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
     """The keys of links, of the session with its controls, and of what our components are given.
 
-    They are read from the code: each literal or constant that is used as a key.
+    They are read from the code: each literal or constant that is used as a key, by a page or by
+    the questions and blocks that it draws.
     """
     from robustness.ui.browser.components import Answers, _records
     from robustness.ui.live.stack import StackStep
@@ -178,6 +180,15 @@ def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
         for node in ast.walk(tree):
             for kind, key in keys_in(node, scope):
                 found[kind].update(texts(key, scope))
+    controls = {option.key or option.name for q in QUESTIONS for option in q.options}
+    for path in (ROOT / "robustness" / "report").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        scope = names_of(path, tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Chooser":
+                controls.update(texts(node.args[1], scope))
+    for kind in ("link", "session"):
+        found[kind] |= controls
     yield from found.items()
 
 

@@ -12,7 +12,6 @@ from robustness.api.calls import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.gate import choosing
 from robustness.runs import Run, embedding, selected_cases, selection
 from robustness.runs.failures import Failures
 from robustness.runs.remedied import remedy_figures
@@ -133,6 +132,12 @@ def choose(
     with the limits on the model; ``.abstaining`` tells of a run that tried to abstain. Raises
     ``ParameterError`` for criteria that the run cannot answer.
     """
+    from robustness.report.questions import candidates
+
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
-    limits = None if budget is None else gate.read_budget(Path(budget))
-    return choosing.choose(run, criteria, limits, baseline=baseline, remedies=remedies)
+    several = [run] if isinstance(run, Run) else list(run)
+    rule_out = None
+    if budget is not None:
+        limits = gate.read_budget(Path(budget))
+        rule_out = gate.rule_out(limits, several, baseline, remedies=remedies)
+    return candidates.choose(several, criteria, rule_out, remedies=remedies)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from robustness import metrics, models
-from robustness.charts.style import COLOURS, dodged, drawn, model_trace
+from robustness.charts.style import COLOURS, dodged, drawn, go, model_trace
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 

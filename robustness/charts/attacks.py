@@ -7,10 +7,9 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.style import COLOURS, drawn, heatmap, model_trace
+from robustness.charts.style import COLOURS, drawn, go, heatmap, model_trace
 from robustness.charts.verdict import judged
 from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.sweep import ATTACK, NATURAL

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from robustness import metrics, models
 from robustness.attacks import REGISTRY as ATTACKS
@@ -17,6 +16,7 @@ from robustness.charts.style import (
     ZERO_LINE,
     dodged,
     drawn,
+    go,
     heatmap,
     model_style,
     model_trace,
@@ -36,6 +36,12 @@ QUANTITIES = {
 }
 """Figures for the curves and the heatmap, with titles. Accuracies need labels; robust accuracy
 is for a whole run only."""
+
+
+def titles(quantities: Iterable[str]) -> dict[str, str]:
+    """The titles of some ``QUANTITIES``."""
+    return {name: QUANTITIES[name] for name in quantities}
+
 
 LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
 """Horizontal axes of the curves."""

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import plotly.graph_objects as go
-
 from robustness import models
 from robustness.charts.dataset import QUANTITIES
-from robustness.charts.style import COLOURS, ZERO_LINE, drawn, whiskers
+from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, whiskers
 from robustness.charts.tables import Entry, in_brackets
 from robustness.evaluation.condition import short
 from robustness.statistics.differences import OPEN

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
-from robustness.charts.style import COLOURS, drawn, model_trace, whiskers
+from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
 from robustness.charts.tables import Entry, in_brackets
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.style import COLOURS, drawn, heatmap, model_trace, whiskers
+from robustness.charts.style import COLOURS, drawn, go, heatmap, model_trace, whiskers
 from robustness.charts.verdict import LEGEND, OPEN_MARKERS, cell, judged
 from robustness.evaluation.condition import perturbation_label, series
 from robustness.evaluation.correctness import good_rows, is_correct

@@ -10,16 +10,28 @@ import html
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.colors import sample_colorscale
 
 from robustness import models
 from robustness.base.text import unhidden, visible
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+else:
+
+    class _Plotly:
+        """The module that makes figures, imported with the first one."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module("plotly.graph_objects"), name)
+
+    go = _Plotly()
+
 
 # Okabe & Ito's colour-blind safe palette, without black and yellow: invisible on dark or light.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7B61C4", "#A6761D")
@@ -298,6 +310,8 @@ def heatmap_table(figure: go.Figure, caption: str) -> str:
         for value, text in zip(values, texts, strict=True):
             style = ""
             if text:
+                from plotly.colors import sample_colorscale
+
                 (colour,) = sample_colorscale(scale, [float(value)], colortype="tuple")
                 ground = ", ".join(f"{255 * part:.0f}" for part in colour)
                 ink = "#000" if sum(colour) > 1.5 else "#fff"

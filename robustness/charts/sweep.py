@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.style import dodged, drawn, heatmap, model_trace
+from robustness.charts.style import dodged, drawn, go, heatmap, model_trace
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.correctness import good_rows, is_correct

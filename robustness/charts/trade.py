@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 
 from robustness import models
-from robustness.charts.style import drawn, model_style, whiskers
+from robustness.charts.style import drawn, go, model_style, whiskers
 from robustness.statistics.effective import Expected, expected
 
 Entry = Mapping[str, Any]

@@ -24,14 +24,13 @@ from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
     attack,
-    choose,
     evaluate,
     export,
-    failures,
     gate,
     models,
     pictures,
     plugin_check,
+    questions,
     remedies,
     runs,
     study,
@@ -51,8 +50,7 @@ FAMILIES = (
     export,
     attack,
     runs,
-    choose,
-    failures,
+    questions,
     gate,
     plugin_check,
 )
@@ -79,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parsed(words: list[str]) -> argparse.Namespace:
     """The options in ``words``; exits with a sentence if they are not understood."""
-    parser = _parser()
+    parser = _parser(words)
     options, unknown = parser.parse_known_args(words)
     if unknown:
         before = [word.partition("=")[0] for word in words[: words.index(unknown[0])]]
@@ -155,7 +153,8 @@ def _without_output(error: OutputError) -> int:
     return EXIT_BAD_INPUT
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = ("choose", "failures")) -> argparse.ArgumentParser:
+    """Of all commands; those of ``words`` have the options of their questions, which take long."""
     script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
     parser = argparse.ArgumentParser(
         prog=script if script == "robustness" else "python -m robustness",
@@ -165,4 +164,6 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for family in FAMILIES:
         family.add(parsers)
+    for name in {"choose", "failures"}.intersection(words[:2]):
+        questions.add_options(parsers.choices[name], name)
     return parser

@@ -182,7 +182,7 @@ def compare_command(options: argparse.Namespace) -> None:
         )
         return
     from robustness import report
-    from robustness.report.results import comparison
+    from robustness.report import comparison
 
     for each in found:
         console.say(report.printed_blocks(comparison.blocks(each)))

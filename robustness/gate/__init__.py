@@ -4,7 +4,7 @@ from robustness.gate.budget import LIMITS, Budget, budget_of, read_budget
 from robustness.gate.documents import as_dict, headline, junit, markdown
 from robustness.gate.raced import race_limits
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
-from robustness.gate.verdicts import check, part
+from robustness.gate.verdicts import check, part, rule_out
 
 __all__ = [
     "BROKEN",
@@ -22,4 +22,5 @@ __all__ = [
     "part",
     "race_limits",
     "read_budget",
+    "rule_out",
 ]

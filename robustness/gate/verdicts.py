@@ -7,7 +7,7 @@ images for an interval, it is not shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from glob import escape
@@ -15,6 +15,7 @@ from typing import Any
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
+from robustness.base.text import some
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 from robustness.gate.raced import race_note, raced
@@ -32,6 +33,9 @@ Entry = Mapping[str, Any]
 
 LABEL_FREE = {"consistency", "flip_rate"}
 """Figures that need no labels."""
+
+_NAMED = 2
+"""Limits of a budget that are named in the reason why a model is ruled out."""
 
 _TOGETHER = dict.fromkeys(("condition", "perturbation", "strength"))
 """The condition of figures on all conditions together."""
@@ -309,3 +313,21 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
         "already incorrect",
     }.get(limit, "the images of the run have no labels")
     return f"{budget.path}: {limit} cannot be checked: {why}."
+
+
+def rule_out(
+    budget: Budget, several: Sequence[Run], baseline: Run | None = None, *, remedies: bool = False
+) -> Callable[[Run], dict[str, str]]:
+    """Why ``budget`` rules out candidates, by their ids: a function of each of ``several`` runs.
+
+    ``baseline`` and ``remedies`` are as for ``check``, which says what that raises.
+    """
+
+    def reasons(run: Run) -> dict[str, str]:
+        own = budget if len(several) == 1 else part(budget, run, several)
+        broken: dict[str, list[str]] = {}
+        for verdict in check(own, run, baseline, remedies=remedies).broken:
+            broken.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
+        return {name: f"it breaks {some(limits, _NAMED)}" for name, limits in broken.items()}
+
+    return reasons

@@ -4,14 +4,14 @@ Nothing here runs a model. A new kind of result needs a function that returns a 
 format, page button and command then has it.
 """
 
-from robustness.report.content import Report, Text, Titled
+from robustness.report.attack import of_attack
+from robustness.report.blocks import Report, Text, Titled
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
 from robustness.report.formats.markdown import printed, printed_blocks
-from robustness.report.results.attack import of_attack
-from robustness.report.results.one_picture import of_live
-from robustness.report.results.run import of_run
-from robustness.report.results.scorecard import of_scorecard
-from robustness.report.results.sweep import of_sweep
+from robustness.report.live import of_live
+from robustness.report.run import of_run
+from robustness.report.scorecard import of_scorecard
+from robustness.report.sweep import of_sweep
 
 __all__ = [
     "FORMATS",

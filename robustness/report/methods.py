@@ -15,7 +15,7 @@ from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY
 from robustness.report import method_tables
-from robustness.report.content import Printed, Text, Titled
+from robustness.report.blocks import Printed, Text, Titled
 
 MANY_IMAGES = (
     "Rates",

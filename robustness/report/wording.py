@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from robustness import models
 from robustness.base.text import visible
-from robustness.charts.tables import with_interval
+from robustness.charts.tables import Entry, with_interval
+from robustness.statistics import scorecard
+from robustness.statistics.choice import NAMES
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
@@ -99,3 +101,37 @@ def folded(value: Any, width: int = 90, indent: int = 0) -> str:
         return "{\n" + ",\n".join(parts) + f"\n{outer}}}"
     parts = [f"{inner}{folded(part, width, indent + 1)}" for part in value]
     return "[\n" + ",\n".join(parts) + f"\n{outer}]"
+
+
+NOTHING_TO_BREAK = "no attack had a correct prediction to break"
+
+Significant = Set[tuple[str, str]]
+"""(better, worse) of every significant difference."""
+
+
+def order(
+    ranking: Sequence[Entry], by: str, significant: Significant, unknown: str, digits: int
+) -> str:
+    """The highest and the lowest of ``ranking``; ``unknown`` says why there is no order."""
+    group = [entry for entry in ranking if entry[by] is not None]
+    if not group:
+        return NOTHING_TO_BREAK
+    what = NAMES[by]
+    best, worst = scorecard.ends(group, by)
+    most = common_rate(best, digits, by)
+    if len(group) == 1:
+        return f"{models_of(best)}: {what} {most}"
+    if not worst:
+        return f"all {len(group)} models have the same {what}, {most}"
+    span = (
+        f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
+        f"{models_of(worst)} the lowest, {common_rate(worst, digits, by)}"
+    )
+    others = [entry for entry in group if entry not in best]
+    close = [e for e in others if any((b["model"], e["model"]) not in significant for b in best)]
+    if unknown or not significant:
+        return f"{span}; {unknown or 'no difference is significant'}"
+    if close:
+        return f"{span}; the highest is not significantly above {models_of(close)}"
+    each = "the difference is" if len(others) == 1 else "the lead over each other model is"
+    return f"{span}; {each} significant"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from robustness import models
-from robustness.statistics.choosing import ModelChoice, choose
+from robustness.statistics.choice import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.estimates import number, over_conditions, shares
 from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, Measured, grids

@@ -14,7 +14,7 @@ from robustness.base.text import counted
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 from robustness.metrics.intervals import FEWEST
-from robustness.statistics.estimates import TOO_FEW, Estimates, each_picture, shares
+from robustness.statistics.estimates import Estimates, each_picture, shares
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -144,41 +144,6 @@ def ends(
 
 _SAME = 1e-12
 """Smaller differences of shares are due to rounding."""
-
-
-def unsettled(summary: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Groups of models, best first, whose intervals all overlap: their order is unknown.
-
-    Any two of one ranking without a significant difference share a group, and no group contains
-    another. Without intervals a whole ranking is a group.
-    """
-    groups: list[tuple[str, ...]] = []
-    for ranking in rankings(summary):  # overlapping intervals contain the highest lower bound
-        lows = [entry["consistency_low"] for entry in ranking]
-        groups += [tuple(e["model"] for e in ranking if _holds(e, low)) for low in lows]
-    several = list(dict.fromkeys(group for group in groups if len(group) > 1))
-    return [group for group in several if not any(set(group) < set(other) for other in several)]
-
-
-def _holds(entry: Mapping[str, Any], value: float | None) -> bool:
-    """Whether the interval of ``entry`` contains ``value``; True without an interval."""
-    return value is None or entry["consistency_low"] <= value <= entry["consistency_high"]
-
-
-def doubt(summary: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence on differences that are not significant; "" if all are."""
-    groups = unsettled(summary)
-    if not has_intervals(summary):
-        return TOO_FEW
-    if not groups:
-        return ""
-    if groups == [tuple(entry["model"] for entry in ranking) for ranking in rankings(summary)]:
-        return "No difference is significant: all intervals overlap. More images narrow them."
-    listed = "; ".join(", ".join(models.label(name) for name in group) for group in groups)
-    return (
-        f"Not significantly different, because the intervals overlap: {listed}. More images narrow "
-        "the intervals."
-    )
 
 
 def has_intervals(summary: Sequence[Mapping[str, Any]]) -> bool:

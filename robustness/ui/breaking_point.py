@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import counted, plain, visible
+from robustness.base.text import counted, plain
 from robustness.charts import tables
-from robustness.charts.sweep import AXES, QUANTITIES, axis_names, breaking_table, over_strength
+from robustness.charts.sweep import AXES, QUANTITIES, axis_names, over_strength
 from robustness.charts.verdict import OPEN_MARKERS, no_change
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
@@ -23,12 +23,12 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
-from robustness.report import answers
-from robustness.report.answers.sweep import clause, coarsest, with_seeds
+from robustness.report import sweep as sweep_report
+from robustness.report.sweep import clause, overview, with_seeds
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring
-from robustness.ui.display import results
+from robustness.ui.display import blocks, results
 from robustness.ui.live import remedy_panel
 from robustness.ui.live.request import LiveRequest, remedied_text
 from robustness.ui.page import fragment
@@ -93,7 +93,7 @@ def show(
     """
     rows = [event for event in events if isinstance(event, Measurement)]
     breaks = _breaks(events)
-    told = answers.told(answers.SWEEP, breaks, visible(picture.name))
+    told = sweep_report.answers(breaks, picture.name)
     first, rest, basis = (sentence for _, sentence in told)
     st.html(results.headline(f"{first} {rest}"))
     st.caption(plain(basis))
@@ -256,13 +256,6 @@ def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str |
     if found is None:
         return
     breaks = [labelled(entry, truth) for entries in found for entry in entries]
-    told = answers.told(answers.SWEEP, breaks, visible(picture.name))
+    told = sweep_report.answers(breaks, picture.name)
     st.markdown(f"**{plain(' '.join(sentence for _, sentence in told[:2]))}**")
-    results.chart(
-        st,
-        breaking_table(pd.DataFrame([entry.as_row() for entry in breaks])),
-        "breaking_table",
-        "Breaking strength of every model under every perturbation; the sweep command gives the "
-        "same numbers as JSON.",
-    )
-    st.caption(f"Resolution of the strengths: {coarsest(breaks)}.")
+    blocks.draw(overview(breaks))

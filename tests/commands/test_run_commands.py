@@ -12,7 +12,7 @@ import pytest
 
 from robustness import runs
 from robustness.commands import main
-from robustness.report.results import comparison
+from robustness.report import comparison
 from tests.support.made_datasets import drawing, labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 

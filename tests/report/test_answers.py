@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,12 @@ from robustness.charts import label_tables, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.report.answers import RUN, SCORECARD, SWEEP, told
+from robustness.evaluation.sweep import Break
+from robustness.report import run as run_report
+from robustness.report import scorecard as scorecard_report
+from robustness.report import sweep as sweep_report
+from robustness.report.questions import choice
+from robustness.report.questions.perturbations import harm
 from robustness.statistics import Figures
 from robustness.statistics.scorecard import summarise
 from tests.support.made_up_claims import perturbed
@@ -52,21 +57,26 @@ def run_of(
     return pd.concat(parts, ignore_index=True)
 
 
-def sentences(kind: str, *result: object) -> tuple[str, ...]:
+def sentences(found: Sequence[str], *, choice: bool = False) -> tuple[str, ...]:
     """The three answers, each one whole sentence; a choice between models may have more."""
-    found = tuple(sentence for _, sentence in told(kind, *result))
     assert len(found) == 3
     for place, sentence in enumerate(found):
         assert not sentence[0].islower()
         assert sentence.endswith(".")
-        assert (kind == RUN and not place) or not re.search(r"\. [A-Z]", sentence)
+        assert (choice and not place) or not re.search(r"\. [A-Z]", sentence)
         assert "nan" not in sentence
         assert "None" not in sentence
-    return found
+    return tuple(found)
 
 
 def answer_of(frame: pd.DataFrame) -> tuple[str, ...]:
-    return sentences(RUN, Figures(frame))
+    found = Figures(frame)
+    said = choice.answer(found), harm(found), run_report.basis(found)
+    return sentences(said, choice=True)
+
+
+def of_sweep(breaks: Sequence[Break]) -> tuple[str, ...]:
+    return sentences([sentence for _, sentence in sweep_report.answers(breaks, "a")])
 
 
 def chance(share: float, images: int, seed: int) -> np.ndarray:
@@ -206,7 +216,8 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
 
 
 def scored(rows: list[Measurement], images: int) -> tuple[str, ...]:
-    return sentences(SCORECARD, summarise(rows), rows, images)
+    told = scorecard_report.answers(summarise(rows), rows, images)
+    return sentences([sentence for _, sentence in told])
 
 
 def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> None:
@@ -229,15 +240,15 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
 
 def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     apart = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    who = sentences(SWEEP, apart, "a")[0]
+    who = of_sweep(apart)[0]
     assert who.startswith(f"{A_LABEL} changes first")
     assert "order unknown" not in who
     later = broken(C, 0.8, 0.7, 0.9, 5)
-    rest = sentences(SWEEP, [*apart, later], "a")[1]
+    rest = of_sweep([*apart, later])[1]
     assert C_LABEL in rest
     assert f"in between: {B_LABEL} (0.500)" in rest, "every model is named"
     close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    assert f"overlaps {B_LABEL}: order unknown" in sentences(SWEEP, close, "a")[0]
+    assert f"overlaps {B_LABEL}: order unknown" in of_sweep(close)[0]
 
 
 def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:
@@ -246,13 +257,13 @@ def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:
     worse = replace(broken(B, 0.3, 0.29, 0.3), label=0, top1=4)
     later = replace(broken(C, 0.8, 0.79, 0.8), label=0, top1=4)
     assert [entry.incorrect_at for entry in (better, worse, later)] == [0.0, 0.3, 0.8]
-    first, rest, _ = sentences(SWEEP, [better, worse, later], "a")
+    first, rest, _ = of_sweep([better, worse, later])
     assert first.startswith(f"{B_LABEL} becomes incorrect first under Random noise at strength 0.3")
     assert f"{A_LABEL} is incorrect on the original and becomes correct at strength 0.1" in first
     assert "0.800" in rest
     assert A_LABEL not in rest
     changed = [replace(entry, label=None) for entry in (better, worse, later)]
-    assert sentences(SWEEP, changed, "a")[0].startswith(f"{A_LABEL} changes first")
+    assert of_sweep(changed)[0].startswith(f"{A_LABEL} changes first")
     assert {entry.incorrect_at for entry in changed} == {None}
 
 
@@ -261,4 +272,4 @@ def test_every_pair_of_kinds_of_breaks_makes_three_sentences() -> None:
     labels = (None, 0, 4, 7)
     each = [replace(broken(A, *k), label=label, top1=4) for k in kinds for label in labels]
     for a, b in itertools.product(each, repeat=2):
-        sentences(SWEEP, [a, replace(b, model=B)], "a")
+        of_sweep([a, replace(b, model=B)])

@@ -22,8 +22,7 @@ from robustness.metrics.intervals import wilson
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.report.answers import ATTACK as ATTACKED
-from robustness.report.answers import told
+from robustness.report.attack import answers
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from tests.support.reports import HOSTILE, WHEN, Page
 
@@ -117,7 +116,7 @@ def test_it_can_be_handed_on_in_every_format() -> None:
 def test_the_answer_claims_no_more_than_the_attack_shows(
     found: Outcome, words: tuple[str, str]
 ) -> None:
-    said = [sentence for _, sentence in told(ATTACKED, found, rows(not found.success, True, False))]
+    said = [sentence for _, sentence in answers(found, rows(not found.success, True, False))]
     assert len(said) == 3
     assert all(not sentence[0].islower() and sentence.endswith(".") for sentence in said)
     text = " ".join(said)

@@ -120,7 +120,7 @@ def test_a_hostile_name_is_shown_and_does_nothing(page: Page) -> None:
 def test_what_stands_in_a_script_cannot_end_it(content: report.Report) -> None:
     told = {"</script>": "<!-- & \u2028"}
     figure = go.Figure(layout={"height": 100, "meta": told})
-    section = report.content.Section("A", [report.content.Chart("b", figure, "c")])
+    section = report.blocks.Section("A", [report.blocks.Chart("b", figure, "c")])
     content = replace(content, sections=[section])
     page = Page(report.rendered(content, report.FORMATS[".html"].write, WHEN).decode())
     assert not set(page.scripts[0]) & set("<>&\u2028")
@@ -129,11 +129,11 @@ def test_what_stands_in_a_script_cannot_end_it(content: report.Report) -> None:
 
 def test_every_text_of_a_page_is_escaped() -> None:
     """Wherever a report holds text, ``HOSTILE`` is shown there and does nothing."""
-    content = report.content
+    content = report.blocks
     table = content.Table((f"head {HOSTILE}",), [(f"cell {HOSTILE}",)])
     shot = content.Shot(to_png(np.zeros((4, 4, 3), np.float32)), f"shot {HOSTILE}", HOSTILE)
     case = content.Case(f"case {HOSTILE}", [shot], judged(True, None), [f"line {HOSTILE}"])
-    blocks: list[report.content.Block] = [
+    blocks: list[report.blocks.Block] = [
         content.Text(f"text {HOSTILE}"),
         content.Titled(f"table {HOSTILE}", table),
         content.Titled(f"long {HOSTILE}", table, long=True),
@@ -213,7 +213,7 @@ def test_pictures_are_inlined_losslessly(run: runs.Run) -> None:
         case
         for section in content.sections
         for block in section.printed
-        if isinstance(block, report.content.Cases)
+        if isinstance(block, report.blocks.Cases)
         for case in block.read()
     ]
     assert {case.verdict and case.verdict.good for case in cases} == {True, False}
@@ -340,7 +340,7 @@ def test_markdown_is_a_section_with_tables_that_no_name_breaks(
     run: runs.Run, content: report.Report
 ) -> None:
     content = replace(content, title=HOSTILE, cautions=[f"x {HOSTILE}"])
-    cells = report.content.Titled("t", report.content.Table(("a", "b"), [(HOSTILE, "1")]))
+    cells = report.blocks.Titled("t", report.blocks.Table(("a", "b"), [(HOSTILE, "1")]))
     text = report.rendered(replace(content, brief=[cells]), report.FORMATS[".md"].write, WHEN)
     lines = text.decode().splitlines()
     assert lines[0] == "## Robustness"

@@ -9,7 +9,7 @@ from robustness.evaluation.sweep import CLOSE, TOLERANCE
 from robustness.metrics.intervals import FEWEST, FEWEST_OF_A_MEAN
 from robustness.models.model_record import FIT_PHOTOGRAPHS
 from robustness.report import methods
-from robustness.report.content import Text
+from robustness.report.blocks import Text
 from robustness.statistics.calibration import BINS
 from robustness.statistics.paired import SMALLEST
 from robustness.statistics.ranking import FEWEST_TO_PLAN

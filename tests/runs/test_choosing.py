@@ -15,8 +15,9 @@ from scipy.stats import norm
 from robustness import api, report
 from robustness.base.errors import ParameterError
 from robustness.charts import trade
-from robustness.report.content import Chooser, Text, Titled
-from robustness.report.results import run_choice
+from robustness.report.blocks import Chooser, Text, Titled
+from robustness.report.questions import RunFigures
+from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from tests.support.made_up_runs import APGD, FOG, MadeUpRun, attacked, rows
 from tests.support.made_up_saved_runs import pictures, saved
@@ -340,14 +341,14 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
         for name, cost in COSTS.items()
     }
     run.manifest = replace(run.manifest, costs=costs)
-    section = run_choice.section(run, Figures(run.frame()))
+    section = run_choice.CHOICE.section(RunFigures(run, Figures(run.frame())))
     assert section is not None
     (table,) = [block.table for block in section.blocks if isinstance(block, Titled)]
     latency = table.head.index("Latency")
     assert [row[latency] for row in table.rows] == [
         f"{ms} ms ({ms} to {ms})" for ms in (10, 20, 30)
     ]
-    charts = run_choice.trade_offs(run, Figures(run.frame()))
+    charts = run_choice.TRADE_OFFS.section(RunFigures(run, Figures(run.frame())))
     assert charts is not None
     (against,) = [block for block in charts.blocks if isinstance(block, Chooser)]
     assert set(against.options) == {"accuracy", "latency_ms"}
@@ -366,7 +367,7 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     assert [*written.brief][-1] == told
     assert report.printed(written).endswith(told.text)
     alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
-    assert run_choice.trade_offs(alone, Figures(alone.frame())) is None
+    assert run_choice.TRADE_OFFS.section(RunFigures(alone, Figures(alone.frame()))) is None
 
 
 def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any) -> None:

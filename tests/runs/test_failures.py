@@ -28,9 +28,9 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.pictures.properties import PropertyValues
-from robustness.report.content import Chart
-from robustness.report.results import run_reasons
-from robustness.report.results.run_failures import property_title
+from robustness.report.blocks import Chart, Section
+from robustness.report.questions.confidence import CONFIDENCE
+from robustness.report.questions.slices import property_title
 from robustness.runs import cache, cases, failures, headlines, notes, properties
 from robustness.runs.embedding import kept_maps
 from robustness.runs.engines import Chunk
@@ -165,14 +165,12 @@ def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
 
 
 def test_what_abstaining_saves_is_called_what_it_is(run: runs.Run) -> None:
-    section = run_reasons.confidence(run.failures)
-    assert section is not None
-    columns = str(section.printed)
+    blocks = CONFIDENCE.blocks(run.failures)
+    columns = str(Section("", blocks).printed)
     assert "Changed predictions avoided" in columns
     assert "Unchanged predictions withheld" in columns
-    section = run_reasons.confidence(replace(run.failures, quantity="perturbed_accuracy"))
-    assert section is not None
-    columns = str(section.printed)
+    blocks = CONFIDENCE.blocks(replace(run.failures, quantity="perturbed_accuracy"))
+    columns = str(Section("", blocks).printed)
     assert "Errors avoided" in columns
     assert "Correct predictions withheld" in columns
 

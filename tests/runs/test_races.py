@@ -19,9 +19,9 @@ from robustness import gate, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.commands import main
 from robustness.evaluation.suites import suite_conditions
-from robustness.gate import choosing
 from robustness.models import Outputs
 from robustness.perturbations import Images
+from robustness.report.questions.candidates import choose
 from robustness.runs import engines, jobs, racing, session
 from robustness.runs.engines import Chunk, Engine, Job
 from robustness.runs.engines.local import chunks
@@ -112,7 +112,7 @@ def test_a_race_ends_once_its_answer_stands(run: runs.Run) -> None:
 
 
 def test_a_race_says_what_it_knows_and_no_plain_means(run: runs.Run, tmp_path: Path) -> None:
-    chosen = choosing.choose(run)
+    chosen = choose([run])
     assert chosen.best == (STEADY,)
     assert chosen.worse == (FICKLE,)
     label = models.label(STEADY)
@@ -165,14 +165,14 @@ def test_the_report_of_a_race_asks_its_rows_once(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = run.rows.figures()
-    first = report.of_run(run, found, cases=False)
+    first = report.of_run(run, found)
 
     def asked(*_: object, **__: object) -> None:
         raise AssertionError
 
     monkeypatch.setattr(Rows, "figures", asked)
     monkeypatch.setattr(type(run.rows), "ask", asked)
-    assert report.of_run(run, found, cases=False).answers == first.answers
+    assert report.of_run(run, found).answers == first.answers
 
 
 def test_a_race_that_stops_goes_on_to_the_same_rows(

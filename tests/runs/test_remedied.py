@@ -100,9 +100,9 @@ def test_gains_are_read_once_and_named_after_what_is_known(
         labelled_folder(tmp_path / "photos") if labelled else flat_folder(tmp_path / "photos", 20)
     )
     run = performed(images, tmp_path / "a", ASKED)
-    report.of_run(run, cases=False)
+    report.of_run(run)
     monkeypatch.setattr(remedied, "_fresh", None)  # is not called again
-    sections = report.of_run(run, cases=False).sections
+    sections = report.of_run(run).sections
     (printed,) = [str(s.printed) for s in sections if s.title == "What would help?"]
     assert f"Gain in {quantity}, points" in printed
     assert "-0.0" not in printed
@@ -152,6 +152,6 @@ def test_batch_norm_adapts_to_images_apart_from_those_it_is_measured_on(
     assert ("batch_norm", "SqueezeNet") not in tried
     assert ("median", "SqueezeNet") in tried
     assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
-    assert any("images apart" in str(s.printed) for s in report.of_run(run, cases=False).sections)
+    assert any("images apart" in str(s.printed) for s in report.of_run(run).sections)
     with pytest.raises(ParameterError, match=f"at least {2 * ADAPTATION_IMAGES} images"):
         runs.plan(str(photos), asked, limit=2 * ADAPTATION_IMAGES - 1)

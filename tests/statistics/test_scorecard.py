@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from robustness.evaluation.suites import study_conditions
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from robustness.statistics import FEWEST, TOO_FEW, scorecard
+from robustness.statistics import FEWEST, scorecard
 from robustness.statistics.estimates import shares
 from robustness.statistics.scorecard import summarise
 
@@ -58,30 +57,6 @@ def test_the_verdict_follows_its_rule(kept: int, of: int, cosine: float, expecte
     assert scorecard.verdict(entry(kept, of, cosine)) == expected
 
 
-def test_the_order_is_established_only_where_intervals_part() -> None:
-    summary = [
-        {"model": name, **entry(kept, 100)}
-        for name, kept in (("a", 99), ("b", 60), ("c", 55), ("d", 5))
-    ]
-    assert scorecard.unsettled(summary) == [("b", "c")]
-    assert "intervals overlap: b, c." in scorecard.doubt(summary)
-    assert scorecard.unsettled(summary[:1]) == []
-    assert scorecard.doubt(summary[:1]) == scorecard.doubt(summary[:2]) == ""
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_two_models_are_in_a_group_where_their_intervals_overlap_and_only_there(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    summary = [
-        {"model": str(at), **entry(int(kept), 40)} for at, kept in enumerate(rng.integers(0, 41, 7))
-    ]
-    groups = scorecard.unsettled(summary)
-    for a, b in itertools.combinations(summary, 2):
-        low, high = (f"consistency_{end}" for end in ("low", "high"))
-        together = any({a["model"], b["model"]} <= set(group) for group in groups)
-        assert together == (a[low] <= b[high] and b[low] <= a[high])
-
-
 def test_models_of_other_classes_are_ranked_apart() -> None:
     others = [{"model": name, **entry(55, 100), "label_set": "digits"} for name in ("x", "y")]
     summary = [{"model": "a", **entry(60, 100)}, *others]
@@ -89,7 +64,6 @@ def test_models_of_other_classes_are_ranked_apart() -> None:
         ["a"],
         ["x", "y"],
     ]
-    assert scorecard.unsettled(summary) == [("x", "y")]
 
 
 def test_published_figures_are_of_the_studys_models_and_within_the_note() -> None:
@@ -146,10 +120,3 @@ def test_pictures_are_the_unit_of_the_intervals_not_perturbations(rows: list[Mea
     assert enough["consistency_low"] <= low + 0.05
     assert enough["consistency_high"] >= high - 0.05
     assert many["consistency_low"] > enough["consistency_low"]
-
-
-def test_without_intervals_no_order_is_established() -> None:
-    summary = [{"model": name, **entry(kept, 4)} for name, kept in (("a", 4), ("b", 0))]
-    assert not scorecard.has_intervals(summary)
-    assert scorecard.unsettled(summary) == [("a", "b")]
-    assert scorecard.doubt(summary) == TOO_FEW

@@ -19,7 +19,7 @@ from robustness.attacks.curves import Smallest, smallest_epsilon
 from robustness.charts.verdict import judged
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.report.answers.one_image import attacked
+from robustness.report.attack import attacked
 from robustness.ui.adversarial import studies
 from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
 from robustness.ui.computation import cache

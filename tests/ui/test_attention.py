@@ -51,7 +51,9 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
         found = explain.heat_maps(
             models.load(name), np.concatenate([images] * len(classes)), np.repeat(classes, 2)
         )
-        (answer,) = RESULT_CACHE.get(explanations.Question.of(name, images, classes).key) or []
+        (answer,) = (
+            RESULT_CACHE.get(explanations.HeatMapRequest.of(name, images, classes).key) or []
+        )
         for n, view in enumerate(answer.views):
             assert view.png == to_png(explain.overlay(images[n % 2], found.relative[n]))
             assert view.peak == pytest.approx(found.relative[n].max())

@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models, report, runs
-from robustness.report.content import Text, Titled
+from robustness.report.blocks import Text, Titled
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
 from robustness.ui.dataset.saved_run import Opened

@@ -14,9 +14,8 @@ from robustness import models, runs
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.pictures.picture import Picture
-from robustness.report.results import run_cases
+from robustness.report.questions import cases
 from robustness.runs import Run
-from robustness.ui import scorecard
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
 from robustness.ui.live.request import LiveRequest, answer_cards
@@ -75,7 +74,6 @@ def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool
     assert_escaped(answer_cards(asked, {"SqueezeNet": row}).verdicts, 3)
     failed = RobustnessError(HOSTILE)
     assert_escaped(answer_cards(asked, {"SqueezeNet": failed}).cards[0], 2)
-    assert_escaped(scorecard._answers(FOG, [row]), 2)
 
 
 @pytest.mark.usefixtures("hostile")
@@ -87,7 +85,7 @@ def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> No
         def picture(self, image_id: str) -> Picture:
             raise ImageError(HOSTILE)
 
-    case = run_cases.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
+    case = cases.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
     # the model, the image, the class of the label, the error, and the classes of the predictions
     assert_escaped(html("case", case=case), 4 + (1 if stays else 3))
 

@@ -18,7 +18,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.samples import sample_path
-from robustness.report.content import Titled
+from robustness.report.blocks import Titled
 from robustness.ui.display import results
 from robustness.ui.live.request import LiveRequest, answer_cards
 from tests.support import pages

@@ -11,7 +11,7 @@ from typing import IO
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError
-from robustness.report.content import Report
+from robustness.report.blocks import Report
 from robustness.report.formats import data_files, html, markdown, pdf
 
 Write = Callable[[Report, IO[bytes], datetime], None]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from robustness.base.text import csv_cell, visible
 from robustness.evaluation.row_schema import dictionary, schema
-from robustness.report.content import Report
+from robustness.report.blocks import Report
 
 FORMAT, VERSION = "robustness report", 1
 _AT_ONCE = 4096  # rows in memory as Python objects

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
 
 from robustness import __version__
-from robustness.report.content import Chart, Printed, Report, Section
+from robustness.report.blocks import Chart, Printed, Report, Section
 from robustness.report.wording import code_parts, folded, visible_part
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import IO
 
 from robustness.base.text import visible
-from robustness.report.content import Report, Text, Titled
+from robustness.report.blocks import Report, Text, Titled
 from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from robustness.base.errors import ParameterError
-from robustness.report.content import Report
+from robustness.report.blocks import Report
 from robustness.report.formats.html import html_file
 
 _COMMANDS = (

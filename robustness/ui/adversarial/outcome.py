@@ -15,7 +15,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
-from robustness.report.answers.one_image import attacked
+from robustness.report.attack import attacked
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring

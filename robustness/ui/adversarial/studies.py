@@ -23,17 +23,17 @@ from robustness.attacks.curves import (
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
 from robustness.charts import attacks
-from robustness.charts.verdict import LEGEND, percent
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.sweep import Reach, attack_reach, comparison, natural_reach, resolution
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
+from robustness.report.attack import transfer_section
 from robustness.ui.adversarial.outcome import adversarial, attack_key, row
 from robustness.ui.adversarial.request import strength_input
 from robustness.ui.computation.progress import Measuring
-from robustness.ui.display import results
+from robustness.ui.display import blocks, results
 from robustness.ui.display.buttons import report_button
 from robustness.ui.session.sentences import sentence
 
@@ -112,24 +112,8 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
         st.caption(plain(f"No attack on {', '.join(blind)}: {reason}."))
     if not found:
         return
-    others = [entry for entry in found if entry.source != entry.model]
-    fooled = sum(entry.success is True for entry in others)
-    frame = pd.DataFrame([labelled(entry, truth).as_row() for entry in found])
-    st.markdown(f"**In {fooled} of {len(others)} cases an image made on one model fools another.**")
-    results.chart(
-        st,
-        attacks.transfer(frame),
-        "transfer",
-        "; ".join(
-            f"made on {models.label(e.source)}, judged by {models.label(e.model)}: "
-            f"{percent(e.retained_probability)} left"
-            for e in found
-        ),
-    )
-    st.caption(
-        f"Rows: model attacked. Columns: model tested. {LEGEND} "
-        "The percentage is the tested model's confidence in its original class."
-    )
+    entries = [labelled(entry, truth) for entry in found]
+    blocks.draw(transfer_section(entries).blocks)
 
 
 def _over_epsilon(

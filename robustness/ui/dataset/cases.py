@@ -16,9 +16,9 @@ from robustness.charts.dataset import QUANTITIES
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
-from robustness.report.content import Section
 from robustness.report.copy_as import link_values
-from robustness.report.results import run_cases, run_failures
+from robustness.report.questions import Question, slices
+from robustness.report.questions import cases as cases_question
 from robustness.runs import Run, selected_cases
 from robustness.runs.cases import Chosen
 from robustness.statistics import Figures
@@ -36,15 +36,15 @@ ALL = "all"
 
 
 @fragment
-def gallery(section: Section, run: Run, found: Figures) -> None:
+def gallery(question: Question[Run], run: Run, found: Figures) -> None:
     """Cases of the whole run, filtered by class, model and perturbation; each image once."""
-    if (opened := folded(section.title, section.about)) is not None:
+    if (opened := folded(question.title, question.about)) is not None:
         with opened:
             _gallery(run, found)
 
 
 def _gallery(run: Run, found: Figures) -> None:
-    kind = one_of("Cases", run_cases.KINDS, "cases", shows_label=False)
+    kind = one_of("Cases", cases_question.KINDS, "cases", shows_label=False)
     classes: dict[str, list[tuple[str, int]]] = {}
     for model, index in found.classes:
         classes.setdefault(models.class_name(model, index), []).append((model, index))
@@ -71,8 +71,8 @@ def _gallery(run: Run, found: Figures) -> None:
         slices=_slice_input(run),
     )
     tally = run.cases.tally(chosen_rows)
-    total = run_cases.number(tally, kind)
-    about = run_cases.caption(tally, kind)
+    total = cases_question.number(tally, kind)
+    about = cases_question.caption(tally, kind)
     st.caption(about[0].upper() + about[1:])
     _downloads(run, chosen_rows, "gallery", kind)
     _show(run, lambda most: run.cases.first(chosen_rows, kind, most), total, f"shown_{kind}")
@@ -82,11 +82,11 @@ def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
     """The controls of a property and its values; () for all images, as in a race."""
     values: dict[str, dict[str, str]] = {}
     for entry in [] if run.manifest.race else run.failures.slices:
-        told = run_failures.property_title(entry["column"], entry["value"])
+        told = slices.property_title(entry["column"], entry["value"])
         values.setdefault(entry["column"], {})[entry["value"]] = told
     if not values:
         return ()
-    titles = {name: run_failures.property_name(name) for name in sorted(values)}
+    titles = {name: slices.property_name(name) for name in sorted(values)}
     column, value = st.columns(2, gap="small")
     with column:
         name = listed("Property", {ALL: "All"} | titles, "case_property")
@@ -119,7 +119,7 @@ def selected(run: Run, text: str, place: str = "section") -> None:
     """The cases of the selection that ``text`` means, which may come from a link, as ``cell``."""
     with boundary():
         chosen = Chosen.parse(text, run.manifest.spec)
-        _selection(run, chosen, plain(run_failures.selected_title(chosen)), place)
+        _selection(run, chosen, plain(cases_question.selected_title(chosen)), place)
 
 
 def _selection(
@@ -138,7 +138,7 @@ def _selection(
     if tally.by_label.counted and quantity and "accuracy" not in quantity:
         shown = QUANTITIES[quantity].lower()
         more += f" This list goes by accuracy; the cell shows {shown}."
-    st.caption(f"{run_cases.failures(tally, where)}. Failures come first.{more}")
+    st.caption(f"{cases_question.failures(tally, where)}. Failures come first.{more}")
     _downloads(run, chosen, place)
     key = f"{place}_{chosen.text}"
     _show(
@@ -191,13 +191,13 @@ def _show(
 def _card(run: Run, row: dict[str, Any]) -> None:
     """A case with its images; an attacked one is made on the model of ``row`` alone."""
 
-    def change(picture: Picture, condition: Condition, of: run_cases.Row) -> Images:
+    def change(picture: Picture, condition: Condition, of: cases_question.Row) -> Images:
         if not condition.needs_model:
             return cache.change(picture, condition, run.seed).image
         labelled = replace(picture, label=int(of["label"]) if pd.notna(of["label"]) else None)
         return cache.attacked_picture(labelled, condition, run.seed, str(of["model"]))
 
-    case = run_cases.case(run, row, change)
+    case = cases_question.case(run, row, change)
     if case.shots:
         for column, shot in zip(st.columns(2, gap="small", wrap=False), case.shots, strict=True):
             column.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -14,19 +13,17 @@ from robustness.base.access import Action
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.text import plain
 from robustness.evaluation.condition import perturbation_label
-from robustness.gate import choosing
-from robustness.report import Report
-from robustness.report.results import run_choice
+from robustness.report import run as run_report
+from robustness.report.questions import RunFigures, choice
+from robustness.report.questions.choice import CHOICE
 from robustness.runs import Run, find
-from robustness.runs.behind_remedies import weighable
-from robustness.runs.candidates import with_abstaining
 from robustness.runs.cases import Chosen
 from robustness.runs.selection import WORST
-from robustness.statistics import Criteria, Figures, ModelChoice
-from robustness.statistics.criteria import MARGIN, OTHERS
+from robustness.statistics import Figures, ModelChoice
 from robustness.ui.dataset import cases
 from robustness.ui.dataset.saved_run import Opened
 from robustness.ui.display import blocks, results
+from robustness.ui.display.blocks import options_input
 from robustness.ui.display.buttons import report_button
 from robustness.ui.session import access
 from robustness.ui.session.inputs import forget_unless, keep_in_link
@@ -36,8 +33,9 @@ from robustness.ui.session.sentences import sentence
 THUMBNAILS = 6
 
 
-def show(run: Opened, found: Figures, told: Report) -> None:
+def show(run: Opened, of: RunFigures) -> None:
     """Draw the card of ``run`` above its results."""
+    found = of.statistics
     with st.container(border=True, key="decision"):
         answer = st.container()
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -46,14 +44,14 @@ def show(run: Opened, found: Figures, told: Report) -> None:
             if len(found.summary) > 1:
                 with st.popover("Compare two", icon=":material/difference:"):
                     alone = _two(found)
-            own = _criteria_input(run, found)
+            values, budget = _criteria_input(of)
             with st.popover("Share", icon=":material/link:"):
                 st.caption("Opens this run, for whoever can open this server.")
                 st.code(_link(run.id), language=None, wrap_lines=True)
             report_button(partial(report.of_run, run.run), run.id)
-        chosen, by_own = _choice(run, found, own, answer)
+        chosen, by_own = _choice(run, of, values, budget, answer)
         with answer:
-            _answer(run, found, told, chosen, by_own)
+            _answer(run, of, chosen, by_own)
         if failures and (first := _worst(chosen)):
             conditions = _conditions(found, *first)
             label = perturbation_label(first[1]) if first[1] else "any perturbation"
@@ -62,17 +60,8 @@ def show(run: Opened, found: Figures, told: Report) -> None:
             cases.selected(run.run, alone, "card")
 
 
-@dataclass(frozen=True)
-class OwnCriteria:
-    """What matters to the user; ``remedies`` says whether these make further candidates."""
-
-    criteria: Criteria = field(default_factory=Criteria)
-    remedies: bool = False
-    budget: gate.Budget | None = None
-
-
-def _answer(run: Opened, found: Figures, told: Report, chosen: ModelChoice, by_own: bool) -> None:
-    first, *rest = told.answer
+def _answer(run: Opened, of: RunFigures, chosen: ModelChoice, by_own: bool) -> None:
+    first, *rest = [answer for _, answer in run_report.answers(of)]
     said = " ".join(chosen.sentences) if by_own else first
     head = chosen.sentences[0] if said.startswith(chosen.sentences[0]) else said
     st.html(results.headline(head))
@@ -80,13 +69,14 @@ def _answer(run: Opened, found: Figures, told: Report, chosen: ModelChoice, by_o
     if by_own:
         weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
         st.caption(plain(" ".join(["By your criteria.", *weighed])))
-    for caution in told.cautions:
+    for caution in run_report.cautions(of):
         st.info(plain(caution), icon=":material/info:")
-    for block in run_choice.blocks(run.run.manifest.costs, chosen):
-        blocks.block(block)
+    blocks.draw(choice.blocks(run.run.manifest.costs, chosen))
     if worst := _worst(chosen):
         _thumbnails(run, *worst)
-    st.caption("\n".join(f"- {plain(sentence)}" for sentence in (*rest, told.note) if sentence))
+    st.caption(
+        "\n".join(f"- {plain(sentence)}" for sentence in (*rest, run_report.note(of)) if sentence)
+    )
 
 
 def _worst(chosen: ModelChoice) -> tuple[str, str] | None:
@@ -156,7 +146,7 @@ def _two(found: Figures) -> str:
         return ""
     pairs = [pair for pair in found.pairs() if {pair["better"], pair["worse"]} == {*picked}]
     for pair in pairs:
-        st.markdown(plain(run_choice.difference(pair)))
+        st.markdown(plain(choice.difference(pair)))
     if not pairs:
         st.caption("These models have different classes: they cannot be compared.")
     options = {
@@ -168,33 +158,10 @@ def _two(found: Figures) -> str:
     return st.pills("Images", options, format_func=options.__getitem__, key="alone") or ""
 
 
-def _criteria_input(run: Opened, found: Figures) -> OwnCriteria:
-    """Draw the choice of what matters to the user."""
-    attacks_alone = found.ranked_by == "robust_accuracy"
+def _criteria_input(of: RunFigures) -> tuple[dict[str, Any], gate.Budget | None]:
+    """Draw what matters to the user: the options of the choice, and the budget of a gate."""
     with st.popover("Criteria", icon=":material/tune:"):
-        risks = [] if attacks_alone else run_choice.risks(found)
-        most: Iterable[str] = st.multiselect(
-            "What matters most",
-            risks,
-            key="matters",
-            bind="query-params",
-            placeholder="all alike",
-            help="Counts three times as much as the rest.",
-        )
-        labelled = found.summary[0]["clean_accuracy"] is not None
-        floor = _limit("Min accuracy on originals, %", "min_accuracy", 100.0) if labelled else None
-        costs: run_choice.Costs = run.run.manifest.costs
-        latency, size = (
-            _limit(label, f"max_{key}") if any(key in cost for cost in costs.values()) else None
-            for label, key in (("Max latency, ms", "latency_ms"), ("Max size, MB", "megabytes"))
-        )
-        margin = _limit("Smallest difference that matters, points", "margin", 100.0)
-        remedies = bool(weighable(run.run)) and st.toggle(
-            "Include remedies",
-            key="choose_remedies",
-            bind="query-params",
-            help="Each model behind each remedy of the run is one more candidate.",
-        )
+        values = options_input(CHOICE.options, of)
         refused = access.refusal(Action.UPLOAD)
         given = st.file_uploader(
             "Budget of a gate, TOML",
@@ -205,15 +172,7 @@ def _criteria_input(run: Opened, found: Figures) -> OwnCriteria:
             or "Rules out models that break its limits. Limits on regression compare with the "
             "baseline of the Runs page, not with the one that the file names.",
         )
-        budget = None if given is None or refused else _budget(given.name, given.getvalue())
-    criteria = Criteria(
-        dict.fromkeys(most, 3.0) | ({OTHERS: 1.0} if most else {}),
-        None if floor is None else floor / 100,
-        latency,
-        size,
-        MARGIN if margin is None else margin / 100,
-    )
-    return OwnCriteria(criteria, remedies, budget)
+        return values, None if given is None or refused else _budget(given.name, given.getvalue())
 
 
 def _budget(name: str, data: bytes) -> gate.Budget | None:
@@ -227,31 +186,23 @@ def _budget(name: str, data: bytes) -> gate.Budget | None:
     return budget
 
 
-def _limit(label: str, key: str, most: float | None = None) -> float | None:
-    shown = "1" if key == "margin" else "none"
-    return st.number_input(
-        label,
-        min_value=0.0,
-        max_value=most,
-        value=None,
-        key=key,
-        bind="query-params",
-        placeholder=shown,
-    )
-
-
 def _choice(
-    run: Opened, found: Figures, own: OwnCriteria, answer: DeltaGenerator
+    run: Opened,
+    of: RunFigures,
+    values: dict[str, Any],
+    budget: gate.Budget | None,
+    answer: DeltaGenerator,
 ) -> tuple[ModelChoice, bool]:
-    """(The choice, whether it is by ``own``); says in ``answer`` why the run cannot answer it."""
-    if own != OwnCriteria():
+    """(The choice, whether it is by the user's criteria); says in ``answer`` why there is none."""
+    if budget or values != {option.name: option.default for option in CHOICE.options}:
         try:
-            baseline = _baseline(own.budget)
-            known = ("", 0) if baseline is None else (baseline.id, baseline.written)
-            return _chosen(run.id, run.written, own, known, found, run.run, baseline), True
+            baseline = _baseline(budget)
+            criteria = f"{values} {budget}", *((baseline.id, baseline.written) if baseline else ())
+            own = RunFigures(of.run, of.statistics, values)
+            return _chosen(run.id, run.written, criteria, own, budget, baseline), True
         except RobustnessError as error:
             answer.error(plain(sentence(error)), icon=":material/error:")
-    return with_abstaining(run.run, found.choice, {}), False
+    return of.answer(CHOICE).chosen, False
 
 
 def _baseline(budget: gate.Budget | None) -> Opened | None:
@@ -268,21 +219,21 @@ def _baseline(budget: gate.Budget | None) -> Opened | None:
     return Opened(find(folder, name), last_written(folder, name))
 
 
-@st.cache_resource(
-    show_spinner="Choosing …", max_entries=16, hash_funcs={OwnCriteria: lambda own: repr(own)}
-)
+@st.cache_resource(show_spinner="Choosing …", max_entries=16)
 def _chosen(
     run_id: str,
     written: int,
-    own: OwnCriteria,
-    baseline: tuple[str, int],
-    _found: Figures,
-    _run: Run,
+    criteria: tuple[object, ...],
+    _of: RunFigures,
+    _budget: gate.Budget | None,
     _baseline: Opened | None,
 ) -> ModelChoice:
-    before = None if _baseline is None else _baseline.run
-    out = choosing.ruled_out(_run, own.budget, before, remedies=own.remedies)
-    return choosing.of_run(_run, _found, own.criteria, out, remedies=own.remedies)
+    out: dict[str, str] = {}
+    if _budget is not None:
+        before = None if _baseline is None else _baseline.run
+        remedies = bool(_of.options["remedies"])
+        out = gate.rule_out(_budget, [_of.run], before, remedies=remedies)(_of.run)
+    return choice.figures(_of, out).chosen
 
 
 def _link(run_id: str) -> str:

@@ -9,8 +9,9 @@ import streamlit as st
 
 from robustness import models, report
 from robustness.base.text import plain
-from robustness.report.content import Cases
-from robustness.report.results import run_choice, run_race, run_sections
+from robustness.report import run as run_report
+from robustness.report.questions import REGISTRY, RunFigures, perturbations
+from robustness.report.questions.cases import CASES, LEFT_OUT
 from robustness.runs import Run, jobs
 from robustness.statistics import Figures
 from robustness.ui.browser import components
@@ -43,46 +44,44 @@ def show(run: Opened) -> None:
         return
     with st.spinner(_WAITING.format(run.run.row_count), show_time=True):
         found = _figures(run.id, run.written, _classes(run.run), run.run)
-    told = report.of_run(run.run, found, cases=False)
-    hidden = [run_choice.TITLE]  # the card has it
+    of = RunFigures(run.run, found)
+    hidden = {"choice"}  # the card has it
     if run.run.manifest.race is None:
-        decision.show(run, found, told)
+        decision.show(run, of)
     elif run.run.finished or not jobs.is_ordered(run.run.folder):
-        _race(run, told)
+        _race(run, of)
     else:
-        hidden.append(run_race.TITLE)  # the box with the progress has the latest
+        hidden.add("race")  # the box with the progress has the latest
 
     def opened(point: Sequence[str], chosen: Mapping[str, str]) -> None:
         if len(point) == 1 and "=" in point[0]:
             cases.selected(run.run, point[0])
             return
-        level = chosen.get(run_sections.CELL_STRENGTH, run_sections.CELL_MEAN)
-        entries = run_sections.at_strength(found.by_perturbation, level)
+        level = chosen.get(perturbations.CELL_STRENGTH, perturbations.CELL_MEAN)
+        entries = perturbations.at_strength(found.by_perturbation, level)
         asked = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
         if asked:
-            quantity = chosen.get(run_sections.CELL_FIGURE, "")
+            quantity = chosen.get(perturbations.CELL_FIGURE, "")
             cases.cell(run.run, point[0], asked, point[1], quantity)
 
-    for section in told.sections:
-        if section.title in hidden:
-            continue
-        if any(isinstance(block, Cases) for block in section.blocks):
+    for question in REGISTRY:
+        if question is CASES:
             if run.run.manifest.race is None:  # else few images have a condition
                 embedding.ask(run.run)
-            cases.gallery(section, run.run, found)
-        else:
-            fragment(blocks.section)(section, opened, run.id, alone=run.run.raced is not None)
+            cases.gallery(question, run.run, found)
+        elif question.name not in hidden:
+            fragment(blocks.question)(question, of, opened, run.id, alone=run.run.raced is not None)
     components.place("place", run.id)
 
 
-def _race(run: Opened, told: report.Report) -> None:
+def _race(run: Opened, of: RunFigures) -> None:
     """Draw the outcome of a race, and what it is based on."""
     with st.container(border=True, key="race"):
-        first, *rest = told.answer
+        first, *rest = [answer for _, answer in run_report.answers(of)]
         st.html(results.headline(first))
         st.caption(plain(" ".join(rest)))
         report_button(partial(report.of_run, run.run), run.id)
-    for caution in told.cautions:
+    for caution in run_report.cautions(of):
         st.info(plain(caution), icon=":material/info:")
 
 
@@ -95,5 +94,4 @@ def _nothing(run: Opened) -> None:
         )
     else:
         st.info("No image is measured yet.", icon=":material/hourglass_empty:")
-    if left_out := run_sections.left_out(run.run.unreadable):
-        blocks.section(left_out, lambda *_: None, "", alone=True)
+    blocks.question(LEFT_OUT, RunFigures(run.run), lambda *_: None, "", alone=True)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.text import plain
-from robustness.report.content import (
+from robustness.report.blocks import (
     Beside,
     Block,
+    Cases,
     Chart,
     Chooser,
-    Section,
     Sortable,
     Text,
     Titled,
 )
+from robustness.report.questions.question import Option, Question, RunFigures
+from robustness.statistics.criteria import OTHERS
+from robustness.ui.browser.html import html
 from robustness.ui.display import results
 from robustness.ui.session.inputs import listed, one_of
 
@@ -26,19 +30,30 @@ Clicked = Callable[[Sequence[str], Mapping[str, str]], None]
 """Draws what a click on a point opens, with its ``customdata`` and the options chosen by key."""
 
 
-def block(block: Block) -> None:
-    """Draw a block without clicks."""
-    _draw([block], lambda *_: None, "", {})
+def draw(blocks: Sequence[Block]) -> None:
+    """Draw ``blocks`` without clicks."""
+    _draw(blocks, lambda *_: None, "", {})
 
 
-def section(section: Section, clicked: Clicked, result: str, *, alone: bool = False) -> None:
-    """Draw a section if it is open; a click on a chart is remembered for the result ``result``.
+def question(
+    question: Question[Any], of: RunFigures, clicked: Clicked, result: str, *, alone: bool = False
+) -> None:
+    """Draw the section of ``question`` if it is open, its options first.
 
-    One that stands ``alone`` is open at first.
+    A click on a chart is remembered for ``result``. One that stands ``alone`` is open at
+    first.
     """
-    if (opened := folded(section.title, section.about, section.link, alone)) is not None:
-        with opened:
-            _draw(section.blocks, clicked, result, {})
+    section = question.section(of)
+    if section is None:
+        return
+    opened = folded(section.title, section.about, section.link, alone)
+    if opened is None:
+        return
+    with opened:
+        if question.options:
+            values = options_input(question.options, of)
+            section = question.section(RunFigures(of.run, of.statistics, values)) or section
+        _draw(section.blocks, clicked, result, {})
 
 
 def folded(
@@ -78,11 +93,23 @@ def _draw(
             option = _option(block, row)
             _draw(block.read(option), clicked, result, {**chosen, block.key: option}, row)
         elif isinstance(block, Beside):
-            for column, part in zip(
-                st.columns([2, 3], gap="medium"), (block.left, block.right), strict=True
-            ):
+            shares = [2, 3] if len(block.columns) == 2 else len(block.columns)
+            places = st.columns(shares, gap="medium")
+            for column, part in zip(places, block.columns, strict=True):
                 with column:
                     _draw(part, clicked, result, chosen)
+        elif isinstance(block, Cases):
+            _cases(block)
+
+
+def _cases(block: Cases) -> None:
+    st.caption(plain(block.caption))
+    with st.container(key=f"cases {block.caption}"):
+        for case in block.read():
+            cell = st.container()
+            for shot in case.shots:
+                cell.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
+            cell.html(html("case", case=case))
 
 
 def _option(block: Chooser, row: DeltaGenerator) -> str:
@@ -128,3 +155,40 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
         st.caption(plain(note.strip()))
     if point:
         clicked(point, chosen)
+
+
+def options_input(options: Sequence[Option], of: RunFigures) -> dict[str, Any]:
+    """Draw the ``options`` that the run of ``of`` has what they need for; return all values."""
+    return {
+        option.name: _value(option, of)
+        if option.needs is None or option.needs.met(of)
+        else option.default
+        for option in options
+    }
+
+
+def _value(option: Option, of: RunFigures) -> Any:
+    key, default = option.key or option.name, option.default
+    if isinstance(default, bool):
+        return st.toggle(option.label, key=key, bind="query-params", help=option.help)
+    if isinstance(default, Mapping):
+        most: list[str] = st.multiselect(
+            option.label,
+            option.names(of),
+            key=key,
+            bind="query-params",
+            placeholder=option.blank,
+            help=option.help,
+        )
+        return dict.fromkeys(most, 3.0) | ({OTHERS: 1.0} if most else {})
+    number = st.number_input(
+        option.label,
+        min_value=0.0,
+        max_value=option.most,
+        value=None,
+        key=key,
+        bind="query-params",
+        placeholder=option.blank,
+        help=option.help,
+    )
+    return default if number is None else number / option.scale

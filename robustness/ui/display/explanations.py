@@ -13,19 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 
 import numpy as np
-import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.charts import answers, style
-from robustness.metrics.features import RESCALED
-from robustness.models import REGISTRY as MODELS
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
@@ -47,7 +41,7 @@ _RUNNING = "attention running"
 
 
 @dataclass(frozen=True)
-class Question:
+class HeatMapRequest:
     """A request to one model: maps of ``images`` (N, S, S, 3) for each of ``classes``.
 
     ``key`` identifies it.
@@ -59,7 +53,7 @@ class Question:
     classes: tuple[int, ...]
 
     @classmethod
-    def of(cls, model: str, images: Images, classes: Sequence[int]) -> Question:
+    def of(cls, model: str, images: Images, classes: Sequence[int]) -> HeatMapRequest:
         digests = [image_digest(image) for image in images]
         weights = models.digest(models.REGISTRY[model])
         key = " ".join(["attention", model, weights, *digests, *map(str, classes)])
@@ -107,13 +101,13 @@ def section(
     if not asked:
         return
     st.html(_legend())
-    work = [Question.of(name, images_of(name), wanted) for name, wanted in classes.items()]
+    work = [HeatMapRequest.of(name, images_of(name), wanted) for name, wanted in classes.items()]
     complete = all(RESULT_CACHE.get(item.key) for item in work)
     shown = fragment(_show, run_every=None if complete else LOOK_SECONDS)
     shown(work, captions, None if complete else time.monotonic())
 
 
-def _show(work: Sequence[Question], captions: Sequence[str], since: float | None) -> None:
+def _show(work: Sequence[HeatMapRequest], captions: Sequence[str], since: float | None) -> None:
     """Draw the finished maps; ``since`` is when they were requested, None once all are there."""
     answers = [(RESULT_CACHE.get(item.key) or [None])[0] for item in work]
     missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
@@ -133,7 +127,7 @@ def _show(work: Sequence[Question], captions: Sequence[str], since: float | None
         st.rerun()  # draws the same once more and stops polling
 
 
-def _draw(work: Question, captions: Sequence[str], views: Sequence[View]) -> None:
+def _draw(work: HeatMapRequest, captions: Sequence[str], views: Sequence[View]) -> None:
     """Draw one model's maps: a row of images for each class."""
     model = models.label(work.model)
     height, width = views[0].cells
@@ -168,7 +162,7 @@ def _legend() -> Html:
 # --- computed beside the script -------------------------------------------------------------------
 
 
-def _begin(work: Question) -> None:
+def _begin(work: HeatMapRequest) -> None:
     """Start ``work`` unless this session's last work is still running.
 
     One model at a time, so that no queue is left when the image changes.
@@ -178,7 +172,7 @@ def _begin(work: Question) -> None:
         st.session_state[_RUNNING] = _worker().submit(_compute, work)
 
 
-def _compute(work: Question) -> None:
+def _compute(work: HeatMapRequest) -> None:
     if RESULT_CACHE.get(work.key):  # another session has requested the same meanwhile
         return
     try:
@@ -193,7 +187,7 @@ def _compute(work: Question) -> None:
     RESULT_CACHE.put(work.key, [answer])
 
 
-def _views(work: Question) -> tuple[View, ...]:
+def _views(work: HeatMapRequest) -> tuple[View, ...]:
     from robustness.models import explain
 
     classifier = models.load(work.model, side=work.images.shape[1])
@@ -228,29 +222,3 @@ def by_place_input() -> bool:
     )
     keep("compared", chosen)
     return chosen == BY_PLACE
-
-
-def chart(
-    place: DeltaGenerator | ModuleType, stages: pd.DataFrame, metric: str, by_place: bool
-) -> None:
-    """Draw the lines of ``answers.stage_frame`` or ``stage_means`` with a caption."""
-    results.chart(
-        place,
-        answers.stage_lines(stages, metric),
-        "stages",
-        style.describe(
-            stages.assign(model=stages["model"] + " " + stages["stage"]), [metric, RESCALED[metric]]
-        ),
-    )
-    reading = "" if by_place else _reading_maps(stages["model"].tolist())
-    place.caption(
-        "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated "
-        f"images. {reading}"
-    )
-
-
-def _reading_maps(names: Sequence[str]) -> str:
-    """Name the models whose head reads more than the average; "" if none does."""
-    reading = [n for n in dict.fromkeys(names) if n in MODELS and MODELS[n].head_reads_map]
-    whose = " and ".join(f"{plain(models.label(name))}'s" for name in reading)
-    return f"{whose} head reads its last stage place by place, not this average." if whose else ""

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
-import pandas as pd
 import streamlit as st
 
 from robustness import models, report
 from robustness.base.text import plain
 from robustness.base.turns import PAUSES
-from robustness.charts import answers, style
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.similarity import Stages
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
+from robustness.report.live import moved
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
-from robustness.ui.display import explanations, results
+from robustness.ui.display import blocks, explanations, results
 from robustness.ui.display.buttons import copy_button, report_button
 from robustness.ui.live import drag, remedy_panel, stack, stories
 from robustness.ui.live.request import Answer, LiveRequest, answer_cards
@@ -134,7 +132,13 @@ def show_details(
     remedy_panel.show(request, altered, answers)
     with st.container(key="live-details"):
         st.subheader("In detail", anchor=False)
-        _show_charts(rows, lambda name: cache.by_place(request.spec, picture, name, altered))
+        details = rows
+        if by_place := explanations.by_place_input():
+            details = [
+                replace(row, stages=cache.by_place(request.spec, picture, row.model, altered))
+                for row in rows
+            ]
+        blocks.draw(moved(details, by_place=by_place).blocks)
         with st.container(horizontal=True):
             tried = remedy_panel.table(remedy_panel.remedy_effect(request, altered, answers))
             report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
@@ -145,37 +149,3 @@ def show_details(
             lambda name: cache.model_view(request.spec, picture, name, altered)[2].frames[0],
             {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
         )
-
-
-def _show_charts(rows: Sequence[Measurement], by_place: Callable[[str], Stages]) -> None:
-    """Draw feature similarity, confidence in the original class, and similarity per stage.
-
-    ``by_place`` returns the stages of a model compared place by place.
-    """
-    frame = pd.DataFrame([row.as_row() for row in rows])
-    similarity, left, departs = st.columns(3, gap="medium")
-    similarity.markdown("### Feature similarity")
-    results.chart(
-        similarity,
-        answers.similarity_bars(frame),
-        "similarity",
-        style.describe(frame, ["cosine", "cosine_rescaled", "euclidean", "euclidean_rescaled"]),
-    )
-    similarity.caption(
-        "Similarity of the two images to the network: 1 is identical, 0 is as different as "
-        "unrelated images. Unscaled values in parentheses."
-    )
-    left.markdown("### Confidence in the original class")
-    results.chart(
-        left,
-        answers.clean_class_bars(frame),
-        "clean_class",
-        style.describe(frame, ["clean_probability", "retained_probability"]),
-    )
-    left.caption("Probability of the class that each model predicts for the original.")
-    departs.markdown("### Where the features diverge")
-    with departs:
-        chosen = explanations.by_place_input()
-    if chosen:
-        rows = [replace(row, stages=by_place(row.model)) for row in rows]
-    explanations.chart(departs, answers.stage_frame(rows), "cosine", chosen)

@@ -25,7 +25,7 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import plugin_of
 from robustness.remedies import REGISTRY, Chain, parse, python
 from robustness.remedies.remedy import SUREST
-from robustness.report.content import Titled
+from robustness.report.blocks import Titled
 from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import cache

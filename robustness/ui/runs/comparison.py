@@ -16,8 +16,9 @@ from robustness.charts import differences
 from robustness.charts.dataset import QUANTITIES
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import short
-from robustness.gate import choosing
-from robustness.report.results import comparison, run_choice
+from robustness.report import comparison
+from robustness.report.questions import choice
+from robustness.report.questions.candidates import choose
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import incomparable
 from robustness.runs.flips import flips
@@ -167,7 +168,7 @@ def _choice(entries: Sequence[Listed]) -> None:
         st.caption(plain(f"No choice among these runs: {told}"))
         return
     st.markdown(f"**{plain(found.sentences[0])}** {plain(' '.join(found.sentences[1:]))}")
-    st.html(results.html_table(*run_choice.table(found.models, found.quantity).table))
+    st.html(results.html_table(*choice.table(found.models, found.quantity).table))
 
 
 def _models(entry: Listed) -> Sequence[str]:
@@ -176,7 +177,7 @@ def _models(entry: Listed) -> Sequence[str]:
 
 @st.cache_resource(show_spinner="Choosing …", max_entries=16)
 def _chosen(folders: Sequence[str], *_written: int) -> ModelChoice:
-    return choosing.choose([runs.load(Path(folder), unfinished=True) for folder in folders])
+    return choose([runs.load(Path(folder), unfinished=True) for folder in folders])
 
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:

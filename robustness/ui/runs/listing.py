@@ -14,7 +14,7 @@ from robustness import models, report, runs
 from robustness.base.access import Action, Role, Who
 from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
-from robustness.report.answers import ranked
+from robustness.report.questions import choice
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines, keeping, notes
 from robustness.runs.jobs import is_ordered
@@ -170,7 +170,7 @@ def _results(entry: Listed, until: float) -> tuple[str, str]:
     labels = max(entry["n_labelled"] for entry in entries)
     images = max(entry["n_images"] for entry in entries)
     told = "no labels" if not labels else f"{labels:,} of {images:,} labelled"
-    answer = ranked.headline(entries, pairs[0], pairs[1], found["choice"])
+    answer = choice.headline(entries, pairs[0], pairs[1], found["choice"])
     return answer, "all labelled" if labels == images else told
 
 

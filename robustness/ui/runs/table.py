@@ -11,7 +11,7 @@ import streamlit as st
 from robustness import models
 from robustness.runs import Listed, headlines
 from robustness.runs.compare import differences_in_setup
-from robustness.statistics.choice_sentences import NAMES
+from robustness.statistics.choice import NAMES
 
 
 def show(entries: Sequence[Listed], pinned: str) -> None:

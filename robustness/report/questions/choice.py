@@ -1,25 +1,32 @@
-"""The sections that say which model of a run to choose, and what it costs."""
+"""Which model of a run to choose, and what it costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from robustness.base.text import visible
 from robustness.charts import dataset, trade
 from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
-from robustness.report.content import Block, Chart, Chooser, Section, Text, Titled
-from robustness.report.wording import listed, model
-from robustness.runs import Run
-from robustness.runs.candidates import with_abstaining
-from robustness.statistics import Figures, ModelChoice
-from robustness.statistics.choice_sentences import RULED_OUT
+from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
+from robustness.report.questions.candidates import choose_of_run, with_abstaining
+from robustness.report.questions.question import (
+    LABELS,
+    TWO_MODELS,
+    Need,
+    Option,
+    Question,
+    RunFigures,
+)
+from robustness.report.wording import listed, model, order, sentence
+from robustness.runs.behind_remedies import weighable
+from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
+from robustness.statistics.choice import RULED_OUT
+from robustness.statistics.criteria import MARGIN
 from robustness.statistics.effective import above_expected, expected
-
-TITLE = "Choice"
-"""Of the section with the models to choose from."""
 
 Costs = Mapping[str, Mapping[Any, float]]
 
@@ -52,10 +59,45 @@ _BUSY = 0.1
 """Share of the time in which passes waited for a core: a free machine has less."""
 
 
-def section(run: Run, found: Figures) -> Section | None:
-    """The choice among the models of ``run``; None where none has a score."""
-    told = blocks(run.manifest.costs, with_abstaining(run, found.choice, {}))
-    return Section(TITLE, told) if told else None
+def answer(found: Figures) -> str:
+    """Which model to choose in a run."""
+    chosen = found.choice
+    told = chosen.sentences if chosen.compared else ()
+    return headline(found.summary, found.pairs(), found.pairs_under_attack, told)
+
+
+def headline(
+    summary: Sequence[Entry],
+    pairs: Sequence[Entry],
+    under_attack: Sequence[Entry] = (),
+    chosen: Sequence[str] = (),
+) -> str:
+    """Which model to choose: the sentences ``chosen``, or what one model alone scores.
+
+    ``summary`` and ``pairs`` are the tables of a run; ``under_attack`` are the pairs by robust
+    accuracy, if models are ranked by something else.
+    """
+    rankings = scorecard.rankings(summary)
+    names = [entry["model"] for entry in summary]
+    attacks = [told for each in rankings if (told := _under_attack(each, under_attack))]
+    if chosen and len(rankings) == 1:
+        return " ".join([*chosen, *([sentence(*attacks, names=names)] if attacks else [])])
+    led = (_leader(ranking, ranking[0]["ranked_by"], pairs) for ranking in rankings)
+    return sentence(*led, *attacks, names=names)
+
+
+def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
+    mine = [pair for pair in pairs if pair["label_set"] == ranking[0]["label_set"]]
+    significant = {(pair["better"], pair["worse"]) for pair in mine if pair["established"]}
+    unknown = "" if mine else "no image was evaluated with every model, so there is no order"
+    return order(ranking, by, significant, unknown, 1)
+
+
+def _under_attack(ranking: Sequence[Entry], pairs: Sequence[Entry]) -> str:
+    by = "robust_accuracy"
+    if ranking[0]["ranked_by"] == by or all(entry[by] is None for entry in ranking):
+        return ""
+    return f"under attack, {_leader(ranking, by, pairs)}"
 
 
 def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
@@ -108,26 +150,6 @@ def dominated(entries: Sequence[Entry], quantity: str) -> list[Text]:
     return [Text(" ".join([*told, _DOMINATES]))] if told else []
 
 
-def trade_offs(run: Run, found: Figures) -> Section | None:
-    """Charts of robustness against accuracy and cost; None for fewer than two models."""
-    chosen = found.choice
-    scored = [e for e in priced(run.manifest.costs, chosen) if e["robust"] is not None]
-    axes = trade.across(scored)
-    if len(scored) < 2 or not axes:
-        return None
-    title = dataset.QUANTITIES[chosen.quantity]
-    options = {name: trade.AXES[name].title for name in axes}
-    chart = Chooser(
-        "Against",
-        "trade",
-        options,
-        lambda name: [_chart(scored, name, title)],
-        printed=axes[:1],
-        first=axes[0],
-    )
-    return Section("Trade-offs", [chart], "accuracy against robustness, latency and size")
-
-
 def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
     """The entries of ``chosen`` with what the manifest tells of each model's ``costs``."""
     above = above_expected(chosen.models)
@@ -148,8 +170,10 @@ def difference(pair: Entry) -> str:
     return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{told}."
 
 
-def risks(found: Figures) -> list[str]:
-    """The risks of the perturbations of a run, as they appear."""
+def _risks(found: Figures) -> list[str]:
+    """The risks of the perturbations of a run, as they appear; none under attacks alone."""
+    if found.ranked_by == "robust_accuracy":
+        return []
     names = dict.fromkeys(entry["perturbation"] for entry in found.by_perturbation)
     return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
 
@@ -237,3 +261,130 @@ def _times_100(value: float | None) -> float | None:
 
 def _of(form: str, value: float | None) -> str:
     return "" if value is None else form.format(value)
+
+
+OPTIONS = (
+    Option(
+        "weights",
+        "What matters most",
+        'how much perturbations or risks matter, such as "low light=3,fog=2,others=0" '
+        "(default: each 1)",
+        {},
+        metavar="A=N,B=N",
+        blank="all alike",
+        help="Counts three times as much as the rest.",
+        key="matters",
+        names=lambda of: _risks(of.statistics),
+    ),
+    Option(
+        "min_accuracy",
+        "Min accuracy on originals, %",
+        "on the originals",
+        metavar="SHARE",
+        scale=100.0,
+        most=100.0,
+        needs=LABELS,
+    ),
+    Option(
+        "max_latency_ms",
+        "Max latency, ms",
+        "milliseconds for one image, as measured in the run",
+        needs=Need("latencies", lambda of: _measured(of, "latency_ms")),
+    ),
+    Option(
+        "max_megabytes",
+        "Max size, MB",
+        "size of the weights",
+        needs=Need("sizes", lambda of: _measured(of, "megabytes")),
+    ),
+    Option(
+        "margin",
+        "Smallest difference that matters, points",
+        "a smaller difference is a tie (default: 0.01)",
+        MARGIN,
+        metavar="SHARE",
+        scale=100.0,
+        most=100.0,
+        blank="1",
+    ),
+    Option(
+        "remedies",
+        "Include remedies",
+        "also choose among the models behind each remedy that the run tried",
+        False,
+        help="Each model behind each remedy of the run is one more candidate.",
+        key="choose_remedies",
+        needs=Need("remedies before models", lambda of: bool(weighable(of.run))),
+    ),
+)
+
+
+def _measured(of: RunFigures, cost: str) -> bool:
+    return any(cost in costs for costs in of.run.manifest.costs.values())
+
+
+class ChoiceFigures(NamedTuple):
+    """The models of a run with what they score and cost, and the sentence on which to choose."""
+
+    costs: Costs
+    chosen: ModelChoice
+    statistics: Figures
+
+
+def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> ChoiceFigures:
+    """The choice by the options; ``out`` are reasons that rule out candidates."""
+    values = {each.name: of.options[each.name] for each in OPTIONS if each.name in of.options}
+    if values or out:
+        remedies = values.pop("remedies", False)
+        criteria = Criteria(**values)
+        chosen = choose_of_run(of.run, of.statistics, criteria, out, remedies=remedies)
+    else:
+        chosen = with_abstaining(of.run, of.statistics.choice, {})
+    return ChoiceFigures(of.run.manifest.costs, chosen, of.statistics)
+
+
+def _brief(found: ChoiceFigures) -> list[Titled | Text]:
+    if len(found.statistics.summary) < 2:
+        return []
+    return [b for b in blocks(found.costs, found.chosen) if isinstance(b, Titled | Text)]
+
+
+CHOICE = Question(
+    "choice",
+    "Choice",
+    figures,
+    lambda found: blocks(found.costs, found.chosen),
+    answers=lambda found: [("Which model is most robust?", answer(found.statistics))],
+    brief=_brief,
+    options=OPTIONS,
+    command="choose",
+)
+
+
+def _trade_offs(found: ChoiceFigures) -> list[Block]:
+    chosen = found.chosen
+    scored = [e for e in priced(found.costs, chosen) if e["robust"] is not None]
+    axes = trade.across(scored)
+    if len(scored) < 2 or not axes:
+        return []
+    title = dataset.QUANTITIES[chosen.quantity]
+    options = {name: trade.AXES[name].title for name in axes}
+    chart = Chooser(
+        "Against",
+        "trade",
+        options,
+        lambda name: [_chart(scored, name, title)],
+        printed=axes[:1],
+        first=axes[0],
+    )
+    return [chart]
+
+
+TRADE_OFFS = Question(
+    "trade_offs",
+    "Trade-offs",
+    figures,
+    _trade_offs,
+    "accuracy against robustness, latency and size",
+    needs=(TWO_MODELS,),
+)

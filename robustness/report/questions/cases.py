@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, visible
+from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.charts.verdict import verdict_of
-from robustness.evaluation.condition import Condition
+from robustness.evaluation.condition import Condition, perturbation_label, short
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.content import Case, Cases, Section, Shot
-from robustness.report.results.measured import clean_shot
+from robustness.report.blocks import Block, Case, Cases, Shot, Titled
+from robustness.report.measurements import clean_shot
+from robustness.report.questions.question import Question
+from robustness.report.questions.slices import property_title
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 from robustness.runs.cases import Chosen, Tally
@@ -31,16 +35,12 @@ _ORDER = {
 }
 _PRINTED = {WORST: 9, SURVIVORS: 6}
 """So many images of a kind are in a file."""
+_LEFT_OUT = 50
+"""Left-out images that are listed."""
 
 Row = Mapping[str, Any]
 Change = Callable[[Picture, Condition, Row], Images]
 """Makes the image that the model of a row saw."""
-
-
-def section(run: Run, *, cases: bool = True) -> Section:
-    """The worst and the surviving cases, each image once; without ``cases`` the heading alone."""
-    shown = [_cases(run, kind) for kind in KINDS] if cases else [Cases("", lambda: iter(()))]
-    return Section("Images", shown, "filter them and open each on Live")
 
 
 def _cases(run: Run, kind: str) -> Cases:
@@ -139,3 +139,66 @@ def _predictions(row: Row) -> list[str]:
 def _share(value: Any) -> str:
     """A probability; tables of predictions may have none."""
     return share(value) if pd.notna(value) else "(confidence unknown)"
+
+
+def listed_cases(rows: Sequence[Entry]) -> Titled:
+    """The cases of a selection as a table."""
+    columns: list[Column] = [
+        ("Image", lambda row: visible(row["image"])),
+        ("Model", lambda row: model(row["model"])),
+        ("Condition", lambda row: short(row["condition"])),
+        ("True class", lambda row: visible(row["true_class"] or "")),
+        ("Original", lambda row: visible(row["original_class"])),
+        ("Perturbed", lambda row: visible(row["perturbed_class"])),
+        ("Confidence", figure("probability", ".1%")),
+    ]
+    return Titled(counted(len(rows), "image"), Table.of(rows, columns))
+
+
+def selected_title(chosen: Chosen) -> str:
+    """A selection in words: what is chosen, in the order of its keys."""
+    of = chosen.model
+    parts = [
+        model(of) if of else "",
+        f"under {perturbation_label(chosen.perturbation)}" if chosen.perturbation else "",
+        f"under {' or '.join(map(short, chosen.conditions))}" if chosen.conditions else "",
+        *dict.fromkeys(models.class_name(name, index) for name, index in chosen.classes),
+        *(property_title(column, value) for column, value in chosen.slices),
+        _became(chosen),
+        f"fails where {model(chosen.against)} does not" if chosen.against else "",
+        counted(len(chosen.positions), "chosen image") if chosen.positions else "",
+    ]
+    return visible(", ".join(part for part in parts if part) or "All images")
+
+
+def _became(chosen: Chosen) -> str:
+    if chosen.became is None:
+        return ""
+    before, after = (
+        models.class_name(chosen.model, index) if chosen.model else str(index)
+        for index in chosen.became
+    )
+    return f"{before} became {after}"
+
+
+CASES = Question(
+    "cases",
+    "Images",
+    lambda of: of.run,
+    lambda run: [_cases(run, kind) for kind in KINDS],
+    "filter them and open each on Live",
+    race=None,
+)
+
+
+def _left_out(images: Sequence[tuple[str, str]]) -> list[Block]:
+    if not images:
+        return []
+    first = f", the first {_LEFT_OUT}" if len(images) > _LEFT_OUT else ""
+    title = f"{counted(len(images), 'image')} left out{first}"
+    return [Titled(title, Table(("Image", "Reason"), images[:_LEFT_OUT]), long=True)]
+
+
+LEFT_OUT = Question(
+    "left_out", "Images left out", lambda of: of.run.unreadable, _left_out, race=None
+)

@@ -12,7 +12,7 @@ from robustness.base.text import counted
 from robustness.charts.dataset import QUANTITIES
 from robustness.charts.tables import Column, Table, points
 from robustness.evaluation.condition import perturbation_label, setting
-from robustness.report.content import Text, Titled
+from robustness.report.blocks import Text, Titled
 from robustness.report.wording import model
 from robustness.statistics.differences import said
 

@@ -8,23 +8,25 @@ from typing import Any
 
 import pandas as pd
 
-from robustness.attacks import AttackSpec, Outcome, parse_epsilon
+from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
 from robustness.attacks.attack_image import Transfer
+from robustness.base.text import counted
 from robustness.charts import attacks
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import LEGEND, verdict_of
+from robustness.charts.verdict import LEGEND, tally, verdict_of
+from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
+from robustness.metrics.intervals import wilson
 from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report import answers, methods
-from robustness.report.answers.one_image import described, title
-from robustness.report.content import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.results.measured import cautions, data, facts, framing_options
-from robustness.report.results.one_picture import moved, shown, top5, verdicts
-from robustness.report.wording import model, share
+from robustness.report import methods
+from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.live import moved, shown, top5, verdicts
+from robustness.report.measurements import cautions, data, facts, framing_options
+from robustness.report.wording import class_title, model, sentence, share
 
 
 def of_attack(
@@ -44,7 +46,7 @@ def of_attack(
     asked = {**asdict(attack), "model": outcome.model}
     return Report(
         title=f"{described(outcome)} against {model(outcome.model)} on {picture.name}",
-        answers=answers.told(answers.ATTACK, outcome, rows),
+        answers=answers(outcome, rows),
         facts=[*facts(spec, [picture], rows), *_facts(outcome)],
         cautions=cautions(rows),
         sections=[
@@ -53,7 +55,7 @@ def of_attack(
                 [Cases("", lambda: _shown(picture, outcome, rows)), table],
             ),
             _noise(picture, outcome),
-            *_transfer(transfer),
+            *([transfer_section(transfer)] if transfer else []),
             Section("Top-5 classes", [top5(row) for row in rows]),
             moved(rows),
         ],
@@ -126,9 +128,8 @@ def _sizes(outcome: Outcome) -> Table:
     return Table(("Change", "Succeeds", "Prediction", "L∞", "L2", "SSIM"), rows)
 
 
-def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
-    if not transfer:
-        return []
+def transfer_section(transfer: Sequence[Transfer]) -> Section:
+    """On which models an image made on another has an effect; at least one of ``transfer``."""
     words = {True: "yes", False: "no", None: "other classes"}
     columns: list[Column] = [
         ("Made on", lambda entry: model(entry.source)),
@@ -137,19 +138,18 @@ def _transfer(transfer: Sequence[Transfer]) -> list[Section]:
         ("Prediction", lambda entry: verdict_of(entry.as_row()).said),
         ("Confidence in its original class", lambda entry: share(entry.retained_probability)),
     ]
+    elsewhere = [entry for entry in transfer if entry.source != entry.model]
+    fooled = sum(entry.success is True for entry in elsewhere)
     chart = Chart(
-        "Transfer between models",
+        f"In {fooled} of {len(elsewhere)} cases an image made on one model fools another.",
         attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
         "Confidence of each judging model in its original class; the table below holds the "
         "numbers.",
-        f"{LEGEND} Percentages: confidence of the judging model in its original class.",
+        f"Rows: model attacked. Columns: model tested. {LEGEND} The percentage is the tested "
+        "model's confidence in its original class.",
     )
-    return [
-        Section(
-            "Transfer",
-            [chart, Titled("All pairs of models", Table.of(transfer, columns))],
-        )
-    ]
+    table = Titled("All pairs of models", Table.of(transfer, columns), long=True)
+    return Section("Transfer to other models", [chart, table])
 
 
 def _replay(spec: Request, outcome: Outcome) -> str:
@@ -168,3 +168,65 @@ def _epsilon(attack: AttackSpec) -> str:
     """Epsilon as text that reads back exactly."""
     text = attack.size_text
     return text if parse_epsilon(text) == attack.epsilon else repr(attack.epsilon)
+
+
+def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, str]]:
+    """The questions that an attack answers; ``rows`` are of all models for the attacked image."""
+    return [
+        ("Does the attack change the prediction?", attacked(outcome, rows)),
+        ("Does noise of the same size do the same?", _noise_answer(outcome)),
+        ("Do other models change, too?", _others(outcome, rows)),
+    ]
+
+
+def described(outcome: Outcome) -> str:
+    """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
+    spec = outcome.spec
+    return f"{outcome.label} ({NORMS[spec.norm].label}, epsilon {spec.size_text})"
+
+
+def title(outcome: Outcome, index: int) -> str:
+    """The class ``index`` of the attacked model."""
+    return class_title(outcome.model, index)
+
+
+def attacked(outcome: Outcome, rows: Sequence[Measurement]) -> str:
+    """What the attack changes in the attacked model."""
+    before = f"{title(outcome, outcome.clean_top1)} {share(outcome.clean_probability)}"
+    after = f"{title(outcome, outcome.top1)} {share(outcome.probability)}"
+    target = outcome.spec.target
+    aim = "" if target is None else f" towards {title(outcome, target)}"
+    verb = "succeeds" if outcome.success else "fails"
+    mine = next((row for row in rows if row.model == outcome.model), None)
+    wrong = mine is not None and is_correct(mine.label, mine.clean_top1) is False
+    now = "correct" if mine is not None and mine.top1 == mine.label else "still incorrect"
+    return sentence(
+        f"{described(outcome)}{aim} {verb} on {model(outcome.model)}: {before} → {after}",
+        f"incorrect on the original, now {now}" if wrong else "",
+    )
+
+
+def _noise_answer(outcome: Outcome) -> str:
+    """How often random changes of the same size do the same."""
+    control = outcome.control
+    if not outcome.l2:
+        return sentence("the attack left the image unchanged, so noise is no comparison")
+    draws = f"{control.successes} of {counted(control.draws, 'random change')} of the same size"
+    if outcome.beats_noise:
+        most = share(wilson(0, control.draws).high, 0)
+        return sentence(f"{draws} succeed (95% interval up to {most})")
+    news = outcome.success and control.successes
+    return sentence(f"{draws} succeed", "the attack is no better than noise" if news else "")
+
+
+def _others(outcome: Outcome, rows: Sequence[Measurement]) -> str:
+    """What the other models make of the attacked image."""
+    rest = [row for row in rows if row.model != outcome.model]
+    if not rest:
+        told = "no other model was asked"
+    elif len(rest) == 1:
+        told = f"{model(rest[0].model)}: {tally(rest)}"
+    else:
+        told = f"the others: {tally(rest)}"
+    doubt = "this is one image, and a stronger attack may succeed where this fails"
+    return sentence(told, doubt, names=[row.model for row in rest])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustness import metrics, models
-from robustness.base.text import visible
+from robustness.base.text import counted, visible
 from robustness.charts.verdict import percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import options
@@ -16,7 +16,7 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_scores, to_table
 from robustness.pictures.fitting import Framing, to_png
 from robustness.pictures.picture import Picture
-from robustness.report.content import Data, Shot
+from robustness.report.blocks import Data, Shot
 from robustness.report.wording import class_title, model, share
 from robustness.statistics import scorecard
 
@@ -65,6 +65,14 @@ def unsure_cases(rows: Sequence[Measurement]) -> list[str]:
     if not cases:
         return []
     return [f"Low confidence on the original, treat with caution: {', '.join(cases)}."]
+
+
+def low_confidence(rows: Sequence[Measurement]) -> str:
+    """How many predictions on originals have low confidence; "" for none."""
+    if not (cases := scorecard.unsure(rows)):
+        return ""
+    what = counted(len(cases), "prediction")
+    return f"{what} on an original below {share(scorecard.UNSURE, 0)} confidence"
 
 
 def several_label_sets(names: Iterable[str]) -> list[str]:

@@ -13,13 +13,11 @@ from robustness.charts import dataset
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import named
 from robustness.evaluation.drawing import FEW
-from robustness.report.content import Block, Section, Text, Titled
+from robustness.report.blocks import Block, Text, Titled
+from robustness.report.questions.question import Question, Tables
 from robustness.report.wording import model
 from robustness.runs import Run, racing
 from robustness.statistics.racing import GATE
-
-TITLE = "Race"
-"""Of the section with the bounds."""
 
 _RULE = (
     "Bounds hold whenever the race ends (95%): confidence sequences by betting (Waudby-Smith and "
@@ -30,14 +28,20 @@ _QUANTITIES = {"accuracy": "perturbed_accuracy", "consistency": "consistency"}
 _LIMITS = {"consistent": "consistency", "correct": "accuracy", "drop": "accuracy lost"}
 
 
-def answers(run: Run, told: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The questions that a race answers."""
-    first, *rest = racing.sentences(told, run.manifest.dataset.pictures)
+def _answers(run: Run) -> list[tuple[str, str]]:
+    told = run.raced or {}
     question = "Is the budget met?" if told["goal"] == GATE else "Which model is best?"
-    return [(question, " ".join([first, *rest])), ("What is this based on?", _basis(run, told))]
+    return [(question, " ".join(sentences(run)))]
 
 
-def _basis(run: Run, told: Mapping[str, Any]) -> str:
+def sentences(run: Run) -> list[str]:
+    """How the race ``run`` ended, or where it stands."""
+    return racing.sentences(run.raced or {}, run.manifest.dataset.pictures)
+
+
+def basis(run: Run) -> str:
+    """What the race ``run`` rests on."""
+    told = run.raced or {}
     spec = run.manifest.spec
     each = min(FEW, len(spec.conditions))
     drawn = "all" if each == len(spec.conditions) else f"{each} of"
@@ -57,12 +61,9 @@ def cautions(run: Run) -> list[str]:
     return [f"Not counted: {counted(n, 'image')} {why}." for why, n in skipped.items() if n]
 
 
-def section(run: Run, told: Mapping[str, Any]) -> Section:
-    """The outcome of the race."""
-    blocks: list[Block] = [
-        Text("The bounds hold whenever the race ends.", _RULE),
-        *tables(run, told),
-    ]
+def _blocks(run: Run) -> list[Block]:
+    told = run.raced or {}
+    blocks: list[Block] = [Text("The bounds hold whenever the race ends.", _RULE), *tables(run)]
     if told["decisions"]:
         decided = [
             f"{', '.join(map(model, each['decided']))} after {counted(each['images'], 'image')}"
@@ -70,11 +71,14 @@ def section(run: Run, told: Mapping[str, Any]) -> Section:
             if each["decided"]
         ]
         blocks.append(Text(f"Decided: {'; '.join(decided)}."))
-    return Section(TITLE, blocks)
+    return blocks
 
 
-def tables(run: Run, told: Mapping[str, Any]) -> list[Titled]:
-    """The models and their differences, or the limits of a gate."""
+def tables(run: Run) -> list[Titled]:
+    """The models and their differences, or the limits of a gate; [] for other runs."""
+    told = run.raced
+    if told is None:
+        return []
     if told["goal"] == GATE:
         return [_limits(told["limits"])]
     title = dataset.QUANTITIES[_QUANTITIES[told["quantity"]]]
@@ -120,3 +124,20 @@ def _percent(low: float, high: float) -> str:
 
 def _points(low: float, high: float) -> str:
     return " to ".join(f"{round(100 * bound, 1) + 0.0:+.1f}" for bound in (low, high))
+
+
+def _figures(run: Run) -> Tables:
+    outcome = run.raced or {}
+    return {key: outcome[key] for key in ("differences", "limits") if key in outcome}
+
+
+RACE = Question(
+    "race",
+    "Race",
+    lambda of: of.run,
+    _blocks,
+    race=True,
+    answers=_answers,
+    brief=tables,
+    tables=_figures,
+)

@@ -8,12 +8,13 @@ from robustness.charts.tables import Column, Entry, Table, in_points
 from robustness.evaluation.condition import short
 from robustness.remedies import parse
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
-from robustness.report.content import Block, Section, Text, Titled
+from robustness.report.blocks import Block, Text, Titled
+from robustness.report.questions.question import REMEDIES, Question
 from robustness.report.wording import listed, model
-from robustness.runs.remedied import RemedyFigures
+from robustness.runs.remedied import RemedyFigures, remedy_figures
 from robustness.statistics.remedies import Gain
 
-QUESTION = "What would help?"
+TITLE = "What would help?"
 
 _RULE = (
     "For each model and condition, the remedy with the largest gain on half of the images is "
@@ -70,8 +71,8 @@ def _gains_of(remedy: str, cost: int, gains: Sequence[Gain]) -> str:
     return f"{parse(remedy).label} gains {listed(told)}{comma} and {price} on originals"
 
 
-def section(found: RemedyFigures) -> Section | None:
-    """The gains and the abstentions; None for a run without remedies."""
+def _blocks(found: RemedyFigures) -> list[Block]:
+    """The gains and the abstentions."""
     blocks: list[Block] = []
     if found.gains:
         rows, columns = found.as_rows(), _columns(found)
@@ -89,7 +90,7 @@ def section(found: RemedyFigures) -> Section | None:
         table = Table.of(entries, _abstentions(_quantity(found)))
         blocks.append(Titled("Abstaining below a confidence", table))
         blocks.append(Text(note))
-    return Section(QUESTION, blocks, "remedies without training") if blocks else None
+    return blocks
 
 
 def _quantity(found: RemedyFigures) -> str:
@@ -135,3 +136,14 @@ def _abstentions(quantity: str) -> list[Column]:
         ),
         (f"{quantity} of all", lambda entry: f"{entry['accuracy_of_all']:.1%}"),
     ]
+
+
+HELP = Question(
+    "remedies",
+    TITLE,
+    lambda of: remedy_figures(of.run),
+    _blocks,
+    "remedies without training",
+    needs=(REMEDIES,),
+    answers=lambda found: [(TITLE, answer(found))] if found.gains else [],
+)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from robustness.charts import answers, tables
+from robustness import metrics
+from robustness.base.text import counted
+from robustness.charts import answers as charts_answers
 from robustness.charts import scorecard as charts_scorecard
-from robustness.charts.tables import Column, Table
+from robustness.charts import tables
+from robustness.charts.tables import Column, Entry, Table
 from robustness.charts.verdict import LEGEND, cell, verdict
 from robustness.evaluation.condition import Condition, perturbation_label, series
 from robustness.evaluation.measurement import Measurement
@@ -18,32 +21,37 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.suites import study_conditions
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse
-from robustness.report import answers as told
 from robustness.report import methods
-from robustness.report.content import (
+from robustness.report.blocks import (
     BRACKETS,
-    Block,
+    Beside,
     Case,
     Cases,
     Chart,
+    Chooser,
     Report,
     Section,
     Text,
     Titled,
 )
-from robustness.report.results.measured import (
+from robustness.report.live import stages
+from robustness.report.measurements import (
     answer_line,
     cautions,
     clean_shot,
     command,
     data,
     facts,
+    low_confidence,
     perturbed_shot,
 )
-from robustness.report.results.run_remedies import QUESTION
-from robustness.report.wording import model
+from robustness.report.questions.remedies import TITLE
+from robustness.report.wording import listed, model, order, overlap, sentence, share
 from robustness.statistics import TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
+
+FEATURES = "Features and predictions"
+"""The title of the section whose stages a page can compare in another way."""
 
 _PICTURES, _WORST, _SURVIVORS = 6, 10, 5
 """So many images of each kind are in a file."""
@@ -61,14 +69,14 @@ def of_scorecard(spec: Request, pictures: Sequence[Picture], rows: Sequence[Meas
     on = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} images"
     return Report(
         title=f"Robustness of {who} on {on}",
-        answers=told.told(told.SCORECARD, summary, rows, len(pictures)),
+        answers=answers(summary, rows, len(pictures)),
         facts=facts(spec, pictures, rows),
         cautions=cautions(rows),
         sections=[
             _ranking(summary),
             _outcomes(rows, frame),
-            *([Section(QUESTION, remedied)] if remedied else []),
-            _features(rows, frame),
+            *([Section(TITLE, remedied)] if remedied else []),
+            features(rows),
             _pictures(spec, pictures, rows),
         ],
         brief=[
@@ -86,33 +94,34 @@ def of_scorecard(spec: Request, pictures: Sequence[Picture], rows: Sequence[Meas
 
 
 def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
-    blocks: list[Block] = [
-        Chart(
-            "Prediction consistency",
-            charts_scorecard.ranking(pd.DataFrame(summary)),
-            "Consistency of each model with its 95% interval, given enough images; the table "
-            "below holds the numbers.",
-        ),
-        Titled("Ranking", tables.verdicts(summary)),
-        Text(scorecard.VERDICT_RULE),
-    ]
-    if any(entry["model"] in scorecard.PUBLISHED for entry in summary):
-        blocks += [
-            Titled("The study's published figures", tables.published(summary)),
+    chart = Chart(
+        "Prediction consistency",
+        charts_scorecard.ranking(pd.DataFrame(summary)),
+        "Consistency of each model with its 95% interval, given enough images; the table holds the "
+        "numbers.",
+    )
+    table = Titled("Verdict", tables.verdicts(summary))
+    published = Titled("The study's published figures", tables.published(summary), long=True)
+    return Section(
+        "Ranking",
+        [
+            Beside([chart], [table, Text(scorecard.VERDICT_RULE)]),
+            published,
             Text(scorecard.PUBLISHED_NOTE),
-        ]
-    return Section("Ranking", blocks)
+        ],
+    )
 
 
 def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
     return Section(
-        "Perturbations",
+        "What each perturbation did",
         [
             Chart(
                 "Outcome under each perturbation",
                 charts_scorecard.outcomes(frame),
                 "The prediction of each model under each perturbation; the table below lists them.",
-                charts_scorecard.OUTCOMES,
+                f"{charts_scorecard.OUTCOMES} Hover over a cell for the confidence in the original "
+                "class.",
             ),
             Titled("All predictions", _answers(rows), long=True),
         ],
@@ -176,25 +185,23 @@ def _remedied(rows: Sequence[Measurement]) -> Table:
     return Table.of(entries, columns)
 
 
-def _features(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
-    return Section(
-        "Features and predictions",
-        [
-            Text(scorecard.insight(rows)),
-            Chart(
-                "Change of features and of confidence",
-                charts_scorecard.movement(frame),
-                scorecard.insight(rows),
-                charts_scorecard.MOVEMENT,
-            ),
-            Chart(
-                "Where the features diverge",
-                answers.stage_lines(answers.stage_means(rows)),
-                "Mean rescaled cosine similarity of each model after each stage.",
-                f"Mean over all perturbations. {methods.note('Stages')}",
-            ),
-        ],
+def features(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
+    """How features and predictions changed; ``by_place`` is as for ``live.moved``."""
+    means = charts_answers.stage_means(rows)
+    movement = Chart(
+        "Change of features and of confidence",
+        charts_scorecard.movement(pd.DataFrame([row.as_row() for row in rows])),
+        scorecard.insight(rows),
+        charts_scorecard.MOVEMENT,
     )
+    diverging = Chooser(
+        "Similarity, mean over all perturbations",
+        "stage_metric",
+        {name: metrics.REGISTRY[name].label for name in ("cosine", "euclidean")},
+        lambda metric: [stages(means, metric, by_place)],
+        printed=["cosine"],
+    )
+    return Section(FEATURES, [Beside([Text(scorecard.insight(rows)), movement], [diverging])])
 
 
 def _pictures(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
@@ -212,7 +219,7 @@ def _pictures(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measure
             yield Case(picture.name, [clean_shot(picture)], None, [])
 
     return Section(
-        "Images",
+        "Perturbed images and predictions",
         [
             Cases(_count("Originals", pictures, _PICTURES), clean),
             Cases(
@@ -272,4 +279,70 @@ def _replay(spec: Request) -> str:
         options += f" --strength {strengths[0]:g}"
     return (
         f"With the same images, `{command(spec, 'study PICTURE...')}{options}` reproduces the rows."
+    )
+
+
+def answers(
+    summary: Sequence[Entry], rows: Sequence[Measurement], images: int
+) -> list[tuple[str, str]]:
+    """The questions that a Scorecard answers; ``summary`` is ``summarise`` of ``rows``."""
+    return [
+        ("How consistent are the predictions?", consistency(summary)),
+        ("Which perturbation does most harm?", _harm(rows)),
+        ("What is this based on?", _basis(rows, images)),
+    ]
+
+
+def consistency(summary: Sequence[Entry]) -> str:
+    """Which model is most consistent; a difference is significant if intervals do not overlap."""
+    unknown = "" if scorecard.has_intervals(summary) else "too few images to rank"
+    rankings = scorecard.rankings(summary)
+    clauses = (_scored(ranking, unknown) for ranking in rankings)
+    return sentence(*clauses, names=[entry["model"] for entry in summary])
+
+
+def _scored(ranking: Sequence[Entry], unknown: str) -> str:
+    significant = {
+        (a["model"], b["model"])
+        for a in ranking
+        for b in ranking
+        if a["consistency"] > b["consistency"] and not overlap(a, b)
+    }
+    told = order(ranking, "consistency", significant, unknown, 0)
+    shares = [entry["perturbed_accuracy"] for entry in ranking]
+    if None in shares:
+        return told
+    low, high = share(min(shares), 0), share(max(shares), 0)
+    return f"{told}; accuracy {low if low == high else f'{low} to {high}'}"
+
+
+def _harm(rows: Sequence[Measurement]) -> str:
+    """The perturbations with the fewest and the most unchanged predictions."""
+    kept: dict[str, list[bool]] = {}
+    for row in rows:
+        kept.setdefault(series(row.condition), []).append(row.consistent)
+    shares = {name: sum(stayed) / len(stayed) for name, stayed in kept.items()}
+    low, high = min(shares.values()), max(shares.values())
+    if len(shares) == 1:
+        return sentence(f"only {next(iter(shares))} was tested")
+    if low == high:
+        return sentence(
+            f"{share(low, 0)} of the predictions are unchanged under each of the {len(shares)} "
+            "perturbations"
+        )
+    worst = [name for name, value in shares.items() if value == low]
+    best = [name for name, value in shares.items() if value == high]
+    count = f"{sum(kept[worst[0]])} of {len(kept[worst[0]])}"
+    return sentence(
+        f"fewest predictions unchanged: {listed(worst)} ({count}{' each' * (len(worst) > 1)})",
+        f"most: {listed(best)}",
+    )
+
+
+def _basis(rows: Sequence[Measurement], images: int) -> str:
+    """The number of images, and predictions with low confidence."""
+    conditions = len({row.condition for row in rows})
+    return sentence(
+        f"{counted(images, 'image')} under {counted(conditions, 'condition')}",
+        low_confidence(rows),
     )

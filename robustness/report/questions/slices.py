@@ -1,4 +1,4 @@
-"""The sections of a run's report on where and why models fail, from ``runs.failures``."""
+"""The subgroups of images where a model does worse, and selections of images in words."""
 
 from __future__ import annotations
 
@@ -6,49 +6,25 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from robustness import models
 from robustness.base.text import counted, visible
 from robustness.charts import dataset
 from robustness.charts.failures import slice_rates
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
-from robustness.evaluation.condition import perturbation_label, short
 from robustness.pictures.properties import PROPERTIES
-from robustness.report.content import Block, Chart, Section, Sortable, Text, Titled
-from robustness.report.results import run_reasons
+from robustness.report.blocks import Block, Chart, Sortable, Text, Titled
+from robustness.report.questions.question import Question
 from robustness.report.wording import model
-from robustness.runs.failures import Entries, Failures
-from robustness.runs.selection import Chosen
+from robustness.runs.failures import Failures
 from robustness.statistics.slices import SLICE_RULE
 
 _SLICES, _NOT_WORSE = 10, 5
 """Slices that a chart and a file show, and how many if none is significantly worse."""
-_ABOUT = "images with a property in common that do worse"
 
 
-def sections(found: Failures) -> list[Section]:
-    """All sections that have something to say."""
-    further = (run_reasons.changes, run_reasons.agreement, run_reasons.confidence)
-    return [slices(found), *(told for each in further if (told := each(found)) is not None)]
-
-
-def tables(found: Failures) -> dict[str, Entries]:
-    """The tables of the JSON report, by name."""
-    return {
-        "slices": found.slices,
-        "changed_classes": found.changes,
-        "class_groups": found.groups,
-        "agreement": found.pairs,
-        "majority": found.majority,
-        "abstaining": found.confidence,
-        "risk_coverage": found.risk_coverage,
-    }
-
-
-def slices(found: Failures) -> Section:
-    """The subgroups of images where a model is significantly worse."""
+def _blocks(found: Failures) -> list[Block]:
     if not found.slices:
         why = found.unknown or ["Slices need at least 40 images, and a property that differs."]
-        return Section("Slices", [Text(" ".join(why))], _ABOUT)
+        return [Text(" ".join(why))]
     title = dataset.QUANTITIES[found.quantity]
     worse = [entry for entry in found.slices if entry["worse"]]
     told = (
@@ -65,8 +41,7 @@ def slices(found: Failures) -> Section:
     )
     table = Titled("Significantly worse" if worse else "Not significant", slice_table(shown))
     told = " ".join([told, *found.unknown])
-    blocks: list[Block] = [Text(told, SLICE_RULE), chart, table, every]
-    return Section("Slices", blocks, _ABOUT, link="slice")
+    return [Text(told, SLICE_RULE), chart, table, every]
 
 
 def slice_table(entries: Sequence[Entry]) -> Table:
@@ -129,41 +104,13 @@ def _sortable(entries: Sequence[Entry]) -> pd.DataFrame:
     )
 
 
-def listed_cases(rows: Sequence[Entry]) -> Titled:
-    """The cases of a selection as a table."""
-    columns: list[Column] = [
-        ("Image", lambda row: visible(row["image"])),
-        ("Model", lambda row: model(row["model"])),
-        ("Condition", lambda row: short(row["condition"])),
-        ("True class", lambda row: visible(row["true_class"] or "")),
-        ("Original", lambda row: visible(row["original_class"])),
-        ("Perturbed", lambda row: visible(row["perturbed_class"])),
-        ("Confidence", figure("probability", ".1%")),
-    ]
-    return Titled(counted(len(rows), "image"), Table.of(rows, columns))
-
-
-def selected_title(chosen: Chosen) -> str:
-    """A selection in words: what is chosen, in the order of its keys."""
-    of = chosen.model
-    parts = [
-        model(of) if of else "",
-        f"under {perturbation_label(chosen.perturbation)}" if chosen.perturbation else "",
-        f"under {' or '.join(map(short, chosen.conditions))}" if chosen.conditions else "",
-        *dict.fromkeys(models.class_name(name, index) for name, index in chosen.classes),
-        *(property_title(column, value) for column, value in chosen.slices),
-        _became(chosen),
-        f"fails where {model(chosen.against)} does not" if chosen.against else "",
-        counted(len(chosen.positions), "chosen image") if chosen.positions else "",
-    ]
-    return visible(", ".join(part for part in parts if part) or "All images")
-
-
-def _became(chosen: Chosen) -> str:
-    if chosen.became is None:
-        return ""
-    before, after = (
-        models.class_name(chosen.model, index) if chosen.model else str(index)
-        for index in chosen.became
-    )
-    return f"{before} became {after}"
+SLICES = Question(
+    "slices",
+    "Slices",
+    lambda of: of.run.failures,
+    _blocks,
+    "images with a property in common that do worse",
+    link="slice",
+    tables=lambda found: {"slices": found.slices},
+    command="failures",
+)

@@ -11,21 +11,28 @@ from numpy.typing import NDArray
 
 from robustness.charts import answers, style
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import verdict
+from robustness.charts.verdict import tally, verdict
+from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
 from robustness.metrics.features import RESCALED
 from robustness.metrics.pictures import amplified_difference
+from robustness.models import REGISTRY as MODELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report import answers as told
-from robustness.report import methods
-from robustness.report.content import Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.results import measured
-from robustness.report.results.measured import answer_line, cautions, clean_shot, data, facts
-from robustness.report.wording import class_title, model
+from robustness.report import measurements, methods
+from robustness.report.blocks import Beside, Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.measurements import (
+    answer_line,
+    cautions,
+    clean_shot,
+    data,
+    facts,
+    low_confidence,
+)
+from robustness.report.wording import class_title, model, sentence, share
 
 GAIN = 3
 """By which the difference between the two images is amplified."""
@@ -45,7 +52,11 @@ def of_live(
     shown = [Titled("Predictions", verdicts(rows)), *([remedied] if remedied else [])]
     return Report(
         title=f"{picture.name} under {condition.described}",
-        answers=told.told(told.LIVE, rows, condition),
+        answers=[
+            ("Does the perturbation change the prediction?", _counts(rows, condition)),
+            ("Which prediction changes most?", _furthest(rows)),
+            ("What is this based on?", _basis(rows)),
+        ],
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
@@ -111,7 +122,7 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
-        *((told, partial(_score, name=name)) for name, told in measured.own_labels(rows)),
+        *((told, partial(_score, name=name)) for name, told in measurements.own_labels(rows)),
     ]
     return Table.of(rows, columns)
 
@@ -132,33 +143,61 @@ def top5(row: Measurement) -> Titled:
     return Titled(model(row.model), Table(head, cells))
 
 
-def moved(rows: Sequence[Measurement]) -> Section:
-    """The charts of features and confidence, for every model."""
+def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
+    """The charts of features and confidence, for every model.
+
+    ``by_place`` says whether the stages of ``rows`` are compared place by place.
+    """
     frame = pd.DataFrame([row.as_row() for row in rows])
-    stages = answers.stage_frame(rows)
-    return Section(
-        "Features and confidence",
-        [
-            Chart(
-                "Feature similarity",
-                answers.similarity_bars(frame),
-                style.describe(frame, [n for pair in RESCALED.items() for n in pair]),
-                "Similarity of the embeddings: 1 is unchanged, 0 is as similar as unrelated "
-                "images. Unscaled values in parentheses.",
-            ),
-            Chart(
-                "Confidence in the original class",
-                answers.clean_class_bars(frame),
-                style.describe(frame, ["clean_probability", "retained_probability"]),
-            ),
-            Chart(
-                "Where the features diverge",
-                answers.stage_lines(stages),
-                style.describe(
-                    stages.assign(model=stages["model"] + " " + stages["stage"]),
-                    ["cosine", "cosine_rescaled"],
-                ),
-                methods.note("Stages"),
-            ),
-        ],
+    similarity = Chart(
+        "Feature similarity",
+        answers.similarity_bars(frame),
+        style.describe(frame, [n for pair in RESCALED.items() for n in pair]),
+        "Similarity of the two images to the network: 1 is identical, 0 is as different as "
+        "unrelated images. Unscaled values in parentheses.",
     )
+    confidence = Chart(
+        "Confidence in the original class",
+        answers.clean_class_bars(frame),
+        style.describe(frame, ["clean_probability", "retained_probability"]),
+        "Probability of the class that each model predicts for the original.",
+    )
+    diverging = stages(answers.stage_frame(rows), "cosine", by_place)
+    return Section("Features and confidence", [Beside([similarity], [confidence], [diverging])])
+
+
+def stages(frame: pd.DataFrame, metric: str, by_place: bool) -> Chart:
+    """Where the features diverge; ``frame`` is of ``charts.answers.stage_frame``."""
+    names = [] if by_place else [n for n in dict.fromkeys(frame["model"]) if n in MODELS]
+    whose = " and ".join(f"{model(name)}'s" for name in names if MODELS[name].head_reads_map)
+    return Chart(
+        "Where the features diverge",
+        answers.stage_lines(frame, metric),
+        style.describe(
+            frame.assign(model=frame["model"] + " " + frame["stage"]), [metric, RESCALED[metric]]
+        ),
+        "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated images."
+        + (f" {whose} head reads its last stage place by place, not this average." * bool(whose)),
+    )
+
+
+def _counts(rows: Sequence[Measurement], condition: Condition) -> str:
+    """How many models are correct or changed."""
+    return sentence(f"{condition.described}: {tally(rows)}")
+
+
+def _furthest(rows: Sequence[Measurement]) -> str:
+    """The model whose confidence in the original class fell most."""
+    changed = [row for row in rows if not row.consistent]
+    row = min(changed or rows, key=lambda r: r.retained_probability - r.clean_probability)
+    before = class_title(row.model, row.clean_top1)
+    fall = f"{before} {share(row.clean_probability)} → {share(row.retained_probability)}"
+    now = f", now {class_title(row.model, row.top1)} {share(row.probability)}" if changed else ""
+    return sentence(f"{model(row.model)}: {fall}{now}", names=[row.model])
+
+
+def _basis(rows: Sequence[Measurement]) -> str:
+    """How visible the change is, and predictions with low confidence."""
+    ssim, psnr = rows[0].scores["ssim"], rows[0].scores["psnr"]
+    seen = f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB" if np.isfinite(psnr) else "no visible change"
+    return sentence(f"one image under one condition ({seen})", low_confidence(rows))

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import pyarrow as pa
 
 from robustness.charts.tables import Table
 from robustness.charts.verdict import Mark
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,12 @@ class Chooser:
 
 @dataclass(frozen=True)
 class Beside:
-    """Blocks that a wide page shows in two columns; files show them one after the other."""
+    """Blocks that a wide page shows in columns; files show them one after the other."""
 
-    left: Sequence[Block]
-    right: Sequence[Block]
+    columns: tuple[Sequence[Block], ...]
+
+    def __init__(self, *columns: Sequence[Block]) -> None:
+        object.__setattr__(self, "columns", columns)
 
 
 Printed = Text | Titled | Chart | Cases
@@ -140,7 +145,7 @@ def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
             for option in block.printed:
                 yield from _printed(block.read(option))
         elif isinstance(block, Beside):
-            yield from _printed([*block.left, *block.right])
+            yield from _printed([*chain(*block.columns)])
         elif isinstance(block, Sortable):
             yield from [block.printed] if block.printed else []
         else:

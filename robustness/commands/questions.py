@@ -1,0 +1,156 @@
+"""The commands that answer questions about runs: which model to ship, and where models fail."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from robustness.commands import console
+from robustness.commands.gate import add_baseline, baseline_of
+from robustness.commands.options import RUN, Parsers, add_command, add_shared
+
+
+def add(parsers: Parsers) -> None:
+    """Add ``choose`` and ``failures``."""
+    chosen = add_command(parsers, "choose", choose_command, "--json")
+    chosen.add_argument("runs", metavar="RUN", nargs="+", help=f"{RUN}; several of the same images")
+    chosen.add_argument(
+        "--budget", type=Path, metavar="FILE.toml", help="rule out models that break its limits"
+    )
+    add_baseline(chosen)
+    chosen.set_defaults(refuse=chosen.error)
+    add_shared(chosen, "--out")
+
+    failing = add_command(parsers, "failures", failures_command, "--json")
+    failing.add_argument("run", metavar="RUN", help=RUN)
+    failing.add_argument(
+        "--where",
+        metavar="SELECTION",
+        help='list the images of a selection, such as "model=SqueezeNet&slice=brightness:..0.2"',
+    )
+    failing.add_argument(
+        "--to",
+        type=Path,
+        metavar="FILE.csv|FILE.zip",
+        help="write the images of --where (default: all) as a table or a zip",
+    )
+    failing.add_argument(
+        "--map",
+        type=int,
+        metavar="IMAGES",
+        help="make a map of so many images of --where, which names a model and a condition",
+    )
+    add_shared(failing, "--out")
+
+
+def add_options(command: argparse.ArgumentParser, name: str) -> None:
+    """Add the options of the questions that the command ``name`` prints."""
+    from robustness.report.questions import REGISTRY
+
+    for question in REGISTRY:
+        for option in question.options if question.command == name else ():
+            kind: dict[str, Any] = {"type": float, "metavar": option.metavar}
+            if isinstance(option.default, bool):
+                kind = {"action": "store_true"}
+            elif isinstance(option.default, Mapping):
+                kind["type"] = _weights
+            flag = f"--{option.name.replace('_', '-')}"
+            command.add_argument(flag, help=option.meaning, default=option.default, **kind)
+
+
+def _weights(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in filter(str.strip, text.split(",")):
+        name, sign, number = part.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not sign or not name.strip() or not 0 <= weight < math.inf:
+            raise argparse.ArgumentTypeError(
+                f"expected NAME=NUMBER with a number of 0 or more, got {part.strip()!r}"
+            )
+        if name.strip() in found:
+            raise argparse.ArgumentTypeError(f"expected each name once, got {name.strip()!r} twice")
+        found[name.strip()] = weight
+    return found
+
+
+def choose_command(options: argparse.Namespace) -> int:
+    """Say which model to ship; those that cannot be told apart are tied."""
+    from robustness import api, gate, runs
+    from robustness.report.questions import choice, race
+
+    if options.baseline and not options.budget:
+        options.refuse("--baseline is for the limits of --budget: give both")
+    baseline = None
+    if options.budget:
+        budget = gate.read_budget(options.budget)
+        if options.baseline or budget.compares:
+            baseline = baseline_of(budget, options)
+    opened = [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs]
+    found = api.choose(
+        opened,
+        budget=options.budget,
+        baseline=baseline,
+        **{option.name: getattr(options, option.name) for option in choice.OPTIONS},
+    )
+    if options.json:
+        console.print_json(found.as_dict())
+        return 0
+    from robustness import report
+
+    weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
+    console.say("\n".join(found.sentences))
+    entries = choice.priced({}, found)
+    tables = [choice.table(entries, found.quantity, found.abstaining)]
+    for run in opened:
+        tables += race.tables(run)
+    notes = [
+        *choice.busy(entries),
+        *choice.dominated(entries, found.quantity),
+        *map(report.Text, weighted),
+    ]
+    console.say(report.printed_blocks([*tables, *notes]))
+    return 0
+
+
+def failures_command(options: argparse.Namespace) -> None:
+    """Say where and why the models of a run fail, or list the images of a selection."""
+    from robustness import api, report, runs
+    from robustness.report.questions import REGISTRY, RunFigures, cases
+
+    run = runs.load(runs.folder_of(options.run, options.out), unfinished=True, anywhere=True)
+    if options.map is not None:
+        made = api.embedding_map(run, options.where or "", images=options.map)
+        if options.json:
+            console.print_json(asdict(made))
+        else:
+            shares = " and ".join(f"{share:.0%}" for share in made.explained)
+            console.say(
+                f"The map of {len(made.points)} images is kept beside the run, for its page and "
+                f"its report. Its axes hold {shares} of the variance."
+            )
+        return
+    if options.where is not None or options.to is not None:
+        rows = api.failing_images(run, options.where or "", to=options.to)
+        if options.json:
+            console.print_json(rows)
+        elif options.to is not None:
+            console.say(str(options.to))
+        else:
+            console.say(report.printed_blocks([cases.listed_cases(rows)]))
+        return
+    if options.json:
+        console.print_json(api.failures(run).as_dict())
+        return
+    kinds = (report.Text, report.Titled)
+    of = RunFigures(run, options=vars(options))
+    sections = [question.section(of) for question in REGISTRY if question.command == "failures"]
+    for section in filter(None, sections):
+        printed = report.printed_blocks(b for b in section.printed if isinstance(b, kinds))
+        console.say(f"\n## {section.title}\n{printed}")

@@ -1,0 +1,88 @@
+"""Whether models fail on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustness.charts.failures import failing_alone
+from robustness.charts.tables import Column, Table, figure, in_points, with_interval
+from robustness.report.blocks import Block, Chart, Text, Titled
+from robustness.report.questions.question import TWO_MODELS, Question
+from robustness.report.wording import model
+from robustness.runs.failures import Failures
+from robustness.statistics.agreement import AGREEMENT_RULE
+
+_FAILS = {
+    "perturbed_accuracy": "A failure is an incorrect prediction; only labelled images count.",
+    "consistency": "A failure is a changed prediction.",
+}
+_COUNTED = (
+    "An image counts in a column if this happens under at least one condition, so it can count in "
+    "several columns."
+)
+
+
+def _blocks(found: Failures) -> list[Block]:
+    if not found.pairs:
+        return []
+    alone = [
+        (f"{model(a)} fails,<br>{model(b)} does not", {"n_images": count, "selection": text})
+        for entry in found.pairs
+        for a, b, count, text in (
+            (entry["model"], entry["other"], entry["model_only"], entry["model_selection"]),
+            (entry["other"], entry["model"], entry["other_only"], entry["other_selection"]),
+        )
+    ]
+    chart = Chart(
+        "Images that one model alone fails on",
+        failing_alone(alone),
+        "Images that one model of each pair fails on and the other does not.",
+        link="against",
+    )
+    table = Titled("Do they fail together?", Table.of(found.pairs, _PAIR))
+    about = f"{_FAILS[found.quantity]} {_COUNTED} {_most_alike(found)}"
+    blocks: list[Block] = [chart, table, Text(about, AGREEMENT_RULE)]
+    if found.majority:
+        blocks.append(Titled("What a majority would do", Table.of(found.majority, _MAJORITY)))
+    return blocks
+
+
+def _most_alike(found: Failures) -> str:
+    known = [entry for entry in found.pairs if entry["kappa"] is not None]
+    if not known:
+        return "No model fails, so error consistency is unknown."
+    most = max(known, key=lambda entry: float(entry["kappa"]))
+    return (
+        f"Most alike: {model(most['model'])} and {model(most['other'])}, error consistency "
+        f"{most['kappa']:.2f}."
+    )
+
+
+_PAIR: Sequence[Column] = (
+    ("Models", lambda entry: f"{model(entry['model'])} and {model(entry['other'])}"),
+    ("Images", figure("n_images", ",")),
+    ("First alone fails", figure("model_only", ",")),
+    ("Second alone fails", figure("other_only", ",")),
+    ("Both fail", figure("both", ",")),
+    ("Error consistency", lambda entry: with_interval(entry, "kappa", ".2f")),
+)
+_MAJORITY: Sequence[Column] = (
+    ("Models", figure("n_models", "")),
+    ("Majority", lambda entry: with_interval(entry, "rate")),
+    ("Best model", lambda entry: model(entry["best"])),
+    ("Its rate", figure("best_rate", ".1%")),
+    ("Majority minus best, points", lambda entry: in_points(entry, "difference")),
+)
+
+
+AGREEMENT = Question(
+    "agreement",
+    "Agreement",
+    lambda of: of.run.failures,
+    _blocks,
+    "where one model fails and another does not",
+    needs=(TWO_MODELS,),
+    link="against",
+    tables=lambda found: {"agreement": found.pairs, "majority": found.majority},
+    command="failures",
+)

@@ -1,0 +1,301 @@
+"""The choice among models, those with remedies, and those of several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.evaluation.condition import effect
+from robustness.report.questions import race
+from robustness.runs import Run
+from robustness.runs.behind_remedies import Behind, models_behind, weighable
+from robustness.runs.remedied import milliseconds, remedy_figures
+from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
+from robustness.statistics import choose as choose_among
+from robustness.statistics.choice import BEST, TIED, WORSE, Candidate
+from robustness.statistics.criteria import MARGIN, weights_of
+from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid
+
+RuleOut = Callable[[Run], Mapping[str, str]]
+"""Why models of a run are no candidates, by their ids."""
+
+
+def choose(
+    several: Sequence[Run],
+    criteria: Criteria | None = None,
+    rule_out: RuleOut | None = None,
+    *,
+    remedies: bool = False,
+) -> ModelChoice:
+    """The best model of a run, or of ``several`` of the same images, by ``criteria``.
+
+    Several runs count on the images and conditions that all have; a model of more than one is
+    taken from the first. With ``remedies`` each model behind each remedy of a run is a candidate,
+    too. Raises ``ParameterError`` for criteria that a run cannot answer, and for runs that share
+    nothing.
+    """
+    if remedies:
+        _check_remedies(several)
+    for run in several:
+        if not run.images:
+            raise ParameterError(f"The run {run.id} has no image that could be read.")
+        if run.manifest.race is not None and len(several) > 1:
+            raise ParameterError(
+                f"Expected runs of all images, got the race {run.id}: choose from it alone."
+            )
+    if not several:
+        raise ParameterError("Expected at least one run to choose from, got none.")
+    if several[0].raced is not None:
+        return _raced(several[0], several[0].raced, criteria, rule_out)
+    if len(several) == 1:
+        (run,) = several
+        out = rule_out(run) if rule_out else {}
+        return choose_of_run(run, run.figures(), criteria, out, remedies=remedies)
+    spent: dict[str, Cost] = {}
+    reasons: dict[str, str] = {}
+    for run in reversed(several):  # the first run that has a model counts
+        spent |= costs(run)
+        own = run.manifest.spec.model_names
+        reasons = {name: why for name, why in reasons.items() if name not in own}
+        reasons |= rule_out(run) if rule_out else {}
+    return choose_among(Figures(shared_grids(several)), criteria, spent, reasons)
+
+
+def choose_of_run(
+    run: Run,
+    figures: Figures,
+    criteria: Criteria | None = None,
+    out: Mapping[str, str] | None = None,
+    *,
+    remedies: bool = False,
+) -> ModelChoice:
+    """Like ``choose``, for one run with known ``figures`` and reasons ``out`` to rule out."""
+    more = candidates(run, figures) if remedies else ()
+    chosen = choose_among(figures, criteria, costs(run), out, more)
+    return with_abstaining(run, chosen, (criteria or Criteria()).weights)
+
+
+def _check_remedies(several: Sequence[Run]) -> None:
+    if len(several) > 1:
+        raise ParameterError(
+            f"Expected one run to choose from with remedies, got {len(several)}: choose from each "
+            "run alone."
+        )
+    for run in several:
+        if run.manifest.race is not None or not weighable(run):
+            raise ParameterError(
+                f"Expected a run of all images that tried remedies, got {run.id}: evaluate with "
+                "remedies, or choose without them."
+            )
+
+
+def shared_grids(several: Sequence[Run]) -> list[Grid]:
+    """One grid a model of ``several`` runs, on the images and conditions that all have."""
+    _check_weights(several)
+    grids = [run.rows.grids() for run in several]
+    images = [_rows(run.rows.axes.digests) for run in several]
+    effects = [_rows([effect(key.id) for key in each[0].conditions]) for each in grids]
+    names, same = (
+        [key for key in each[0] if all(key in other for other in each)]
+        for each in (images, effects)
+    )
+    if not names or not same:
+        what = "condition" if names else "image"
+        raise ParameterError(
+            f"Expected runs of the same images and conditions, got runs without a shared {what}: "
+            "choose among runs of one dataset, fit and side."
+        )
+    keys = tuple(grids[0][0].conditions[effects[0][each]] for each in same)
+    found: dict[str, Grid] = {}
+    for mine, image_at, effect_at in zip(grids, images, effects, strict=True):
+        cells = np.ix_([image_at[name] for name in names], [effect_at[each] for each in same])
+        for grid in mine:
+            shared = Grid(
+                grid.model,
+                np.array(names, object),
+                keys,
+                grid.there[cells],
+                partial(_cells, grid, cells),
+            )
+            found.setdefault(grid.model, shared)
+    return list(found.values())
+
+
+def _rows(keys: Iterable[str]) -> dict[str, int]:
+    """The first place of each of ``keys``."""
+    return {key: at for at, key in reversed(list(enumerate(keys)))}
+
+
+def _cells(grid: Grid, cells: tuple[NDArray[Any], ...], column: str) -> Any:
+    return grid.read(column)[cells]
+
+
+def _check_weights(several: Sequence[Run]) -> None:
+    known: dict[str, tuple[str, str]] = {}
+    for run in several:
+        for name, digest in run.manifest.spec.models:
+            before, first = known.setdefault(name, (digest, run.id))
+            if before != digest:
+                raise ParameterError(
+                    f"Expected one {name}, got two with different weights, in {first} and "
+                    f"{run.id}: give one of them another name, or compare the runs."
+                )
+
+
+def _raced(
+    run: Run, told: Mapping[str, Any], criteria: Criteria | None, rule_out: RuleOut | None
+) -> ModelChoice:
+    """The choice that the race ``run`` made; raises ``ParameterError`` for criteria."""
+    asked = criteria or Criteria()
+    known = asked.margin in (MARGIN, told["margin"])
+    if rule_out is not None or not known or replace(asked, margin=MARGIN) != Criteria():
+        raise ParameterError(
+            f"Expected no criteria for the race {run.id}, which asked only what its own result "
+            "needs: leave them out, or evaluate all images."
+        )
+    if told["goal"] == "gate":
+        raise ParameterError(
+            f"Expected a race among models, got one of a gate, {run.id}: check it instead."
+        )
+    spent = costs(run)
+    statuses = dict.fromkeys(told["worse"], WORSE)
+    best = TIED if len(told["best"]) > 1 else BEST
+    entries = [
+        {"model": name, "status": statuses.get(name, best), "low": low, "high": high}
+        for name, (low, high) in told["scores"].items()
+    ]
+    return ModelChoice(
+        best=tuple(told["best"]),
+        certainty=None,
+        worse=tuple(told["worse"]),
+        models=tuple(
+            {
+                **_UNKNOWN,
+                **entry,
+                "label": models.label(entry["model"]),
+                "remedy": "",
+                "robust_low": entry["low"],
+                "robust_high": entry["high"],
+                **vars(spent.get(entry["model"], Cost())),
+            }
+            for entry in entries
+        ),
+        quantity="perturbed_accuracy" if told["quantity"] == "accuracy" else "consistency",
+        images=run.images,
+        margin=told["margin"],
+        more_images=None,
+        weighted={},
+        sentences=tuple(race.sentences(run)),
+    )
+
+
+_UNKNOWN = dict.fromkeys(
+    ("robust", "certainty", "accuracy", "weakest", "weakest_value", "latency_ms", "megabytes",
+     "place_low", "place_high"),
+) | {"reason": ""}  # fmt: skip
+"""What a race does not tell of a model."""
+
+
+def costs(run: Run) -> dict[str, Cost]:
+    """The costs of each model of ``run``, from its manifest."""
+    return {
+        name: Cost(**{str(field): cost[field] for field in cost})
+        for name, cost in run.manifest.costs.items()
+    }
+
+
+def candidates(run: Run, figures: Figures) -> list[Candidate]:
+    """Every model of ``run`` behind each of its remedies, as ``models_behind`` has them."""
+    spent, added = costs(run), milliseconds(run)
+    found = []
+    for each in models_behind(run, figures.grids, (QUANTITIES[figures.ranked_by], "clean_correct")):
+        clean = each.grid.flags("clean_correct")
+        known = clean[clean != UNKNOWN]
+        cost = _cost(
+            [spent.get(name, Cost()) for name in each.names],
+            added.get((each.chain.id, each.names[0])),
+        )
+        accuracy = float(known.mean()) if len(known) else None
+        label = _label(run, each)
+        found.append(Candidate(each.grid, label, each.chain.id, each.names[0], accuracy, cost))
+    return found
+
+
+def _label(run: Run, candidate: Behind) -> str:
+    chain, (first, *_) = candidate.chain, candidate.names
+    if not chain.several_models:
+        return f"{models.label(first)} + {chain.label}"
+    groups = models.by_labels(run.manifest.spec.model_names)
+    title = next(labels.title for labels, known in groups if first in known)
+    return chain.label if len(groups) == 1 else f"{chain.label} ({title})"
+
+
+def _cost(each: Sequence[Cost], added: float | None) -> Cost:
+    """The cost of models together behind a remedy that adds ``added`` milliseconds to the first.
+
+    Its latency spreads in proportion as that of the first.
+    """
+    first = each[0]
+    more = None if added is None or not first.latency_ms else 1 + added / first.latency_ms
+    scaled = {
+        name: None if more is None or value is None else more * value
+        for name in ("latency_ms", "latency_low_ms", "latency_high_ms")
+        for value in [getattr(first, name)]
+    }
+    return Cost(
+        **scaled,
+        waiting=first.waiting,
+        megabytes=_sum([cost.megabytes for cost in each]),
+        memory_megabytes=_sum([cost.memory_megabytes for cost in each]),
+    )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def with_abstaining(run: Run, chosen: ModelChoice, weights: Mapping[str, float]) -> ModelChoice:
+    """``chosen`` with the share and accuracy of answered images of each model of ``run``.
+
+    Means over the conditions with the ``weights`` of the choice, on the half of the images that
+    does not set the confidence. Nothing is added if ``run`` did not try to abstain, for attacks
+    alone, and if only some images have a label.
+    """
+    if not any(chain.abstains for chain in run.manifest.spec.remedies):
+        return chosen
+    found = remedy_figures(run)
+    if chosen.quantity == "robust_accuracy" or found.labelled is None:
+        return chosen
+    keys = [ConditionKey(each.id, each.name, each.strength) for each in run.conditions]
+    weight_of = dict(
+        zip([key.id for key in keys], weights_of(keys, weights, chosen.quantity)[0], strict=True)
+    )
+    entries = []
+    for name in dict.fromkeys(each.model for each in found.abstentions):
+        own = [each for each in found.abstentions if each.model == name]
+        weight = np.array([weight_of[each.condition] for each in own])
+        answered = weight * [each.answered for each in own]
+        right = answered * [each.accuracy or 0.0 for each in own]
+        entries.append(
+            {
+                "model": name,
+                "label": f"{models.label(name)}, abstaining",
+                "confidence": own[0].confidence,
+                "answered": float(answered.sum() / weight.sum()),
+                "accuracy_of_answered": (
+                    float(right.sum() / answered.sum()) if answered.any() else None
+                ),
+                "accuracy_of_all": float(
+                    weight @ [each.accuracy_of_all for each in own] / weight.sum()
+                ),
+            }
+        )
+    return replace(chosen, abstaining=tuple(entries))

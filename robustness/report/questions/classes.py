@@ -1,0 +1,81 @@
+"""Which classes lose most accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from robustness import models
+from robustness.charts import dataset, tables
+from robustness.charts.tables import Column, Entry, Table, figure
+from robustness.report.blocks import Block, Chart, Sortable, Text, Titled
+from robustness.report.questions.question import LABELS, Question
+from robustness.report.wording import model
+from robustness.statistics import Figures
+
+_CLASSES = 15
+"""Classes that a file lists."""
+
+
+def _blocks(found: Figures) -> list[Block]:
+    entries = found.by_class
+    known = dataset.grouped(dataset.comparable_classes(entries), "model")
+    if not known:
+        return [Text(dataset.TOO_FEW_OF_A_CLASS), _every_class(entries)]
+    blocks: list[Block] = [Text(dataset.CLASS_NOTE)]
+    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
+        mine = [entry for name in names for entry in known.get(name, [])]
+        worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
+        if not worst:
+            continue
+        chart = Chart(
+            f"Classes that lose most accuracy, {labels.title}",
+            dataset.class_drops(mine, _CLASSES),
+            "Accuracy lost in the classes that lose most; the table below names them.",
+        )
+        table = Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS))
+        every = [entry for entry in entries if entry["model"] in names]
+        blocks += [chart, _every_class(every, table)]
+    return blocks
+
+
+def _every_class(entries: Sequence[Entry], printed: Titled | None = None) -> Sortable:
+    names = ("clean_accuracy", "perturbed_accuracy", "drop", "consistency")
+    titles = ("Original accuracy", "Perturbed accuracy", "Accuracy lost", "Consistency")
+
+    def read() -> pd.DataFrame:
+        rows = [
+            {
+                "Class": entry["class_name"],
+                "Model": model(entry["model"]),
+                "Images": entry["n_images"],
+                **dict(zip(titles, map(entry.__getitem__, names), strict=True)),
+                "95% interval of the loss": tables.interval(entry, "drop"),
+            }
+            for entry in entries
+        ]
+        return pd.DataFrame(rows).sort_values(titles[2], ascending=False, kind="stable")
+
+    return Sortable("All classes, with any number of images", read, titles, printed)
+
+
+_CLASS: Sequence[Column] = (
+    ("Class", lambda entry: entry["class_name"]),
+    ("Model", lambda entry: model(entry["model"])),
+    ("Images", figure("n_images", "")),
+    ("Original", figure("clean_accuracy", ".0%")),
+    ("Perturbed", figure("perturbed_accuracy", ".0%")),
+    ("Lost", figure("drop", ".0%")),
+    ("95% interval", lambda entry: tables.interval(entry, "drop")),
+)
+
+CLASSES = Question(
+    "classes",
+    "Classes",
+    lambda of: of.statistics,
+    _blocks,
+    "which classes lose most accuracy",
+    needs=(LABELS,),
+    tables=lambda found: {"by_class": found.by_class},
+)

@@ -1,0 +1,222 @@
+"""Under which perturbations, strengths and attacks each model fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from robustness.charts import dataset, tables
+from robustness.charts.tables import Column, Entry, Table, figure, similarities
+from robustness.evaluation.condition import perturbation_label, setting
+from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
+from robustness.report.questions.question import Question, Tables
+from robustness.report.wording import NOTHING_TO_BREAK, listed, model, rate, sentence, share
+from robustness.statistics import Figures
+
+_CURVES = 6
+"""Curves in a file."""
+
+_AVERAGE = "average"
+CELL_STRENGTH, CELL_MEAN = "cell_strength", "mean"
+"""The control of the heatmap's strength, and its option for the mean of all."""
+
+CELL_FIGURE = "cell_figure"
+"""The control of what the heatmap shows."""
+
+
+def _blocks(found: Figures) -> list[Block]:
+    entries = found.by_perturbation
+    there = [
+        name for name in dataset.QUANTITIES if any(entry.get(name) is not None for entry in entries)
+    ]
+    first = found.ranked_by if found.ranked_by in there else "consistency"
+    by_figure = Chooser(
+        "Figure",
+        CELL_FIGURE,
+        dataset.titles(there),
+        lambda quantity: [_at_strengths(found, quantity)],
+        printed=[first],
+        first=first,
+        listed=True,
+    )
+    table = Titled("By model and condition", _conditions(entries), long=True)
+    every = Sortable(
+        "All figures by model and condition", lambda: tables.conditions(entries), printed=table
+    )
+    return [by_figure, every]
+
+
+def _at_strengths(found: Figures, quantity: str) -> Chooser:
+    """The heatmap at one strength, or the mean of all."""
+    entries = found.by_perturbation
+    several = any(
+        len({entry["strength"] for entry in rows}) > 1
+        for rows in dataset.grouped(entries, "series").values()
+    )
+    levels = sorted({entry["strength"] for entry in entries} - {None}) if several else []
+    options = {CELL_MEAN: "Mean of all"} | {f"{at:.3g}": f"{at:.3g}" for at in levels}
+
+    def heatmap(level: str) -> list[Block]:
+        mean = " Perturbations with several strengths: mean." if several else ""
+        return [
+            Chart(
+                f"{dataset.QUANTITIES[quantity]} under each perturbation",
+                dataset.perturbation_heatmap(at_strength(entries, level), quantity),
+                f"{dataset.QUANTITIES[quantity]} of each model under each perturbation, the "
+                "lowest on top; the table below holds the numbers.",
+                (tables.labels_note(found.summary, quantity) + mean).strip(),
+                link="cell",
+            )
+        ]
+
+    return Chooser("Strength", CELL_STRENGTH, options, heatmap, printed=[CELL_MEAN])
+
+
+def at_strength(entries: Sequence[Entry], level: str) -> list[Entry]:
+    """The ``entries`` at the strength ``level``, an option of ``CELL_STRENGTH``."""
+    return [e for e in entries if level == CELL_MEAN or f"{e['strength'] or 0:.3g}" == level]
+
+
+def _conditions(entries: Sequence[Entry]) -> Table:
+    columns: list[Column] = [
+        ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
+        ("Strength", lambda entry: setting(entry["condition"])),
+        ("Model", lambda entry: model(entry["model"])),
+        ("Images", counted_images),
+        ("Consistency", rate),
+        *similarities(entries, ".3f", ["cosine"]),
+        ("SSIM", figure("ssim", ".3f")),
+        *tables.own_metrics(entries),
+    ]
+    if any(entry["clean_accuracy"] is not None for entry in entries):
+        columns += [tables.LABELLED, ("Accuracy lost", lambda entry: rate(entry, "drop"))]
+    return Table.of(entries, columns)
+
+
+def counted_images(entry: Entry) -> str:
+    """The number of images; under attack with how many of them consistency counts."""
+    attacked, images = entry["n_attacked"], entry["n_images"]
+    return f"{images}" if attacked in (None, images) else f"{images}, {attacked} attacked"
+
+
+def harm(found: Figures) -> str:
+    """The perturbations with the lowest and the highest consistency."""
+    each = found.over_models
+    if not each:
+        return sentence(NOTHING_TO_BREAK)
+    worst, best = each[0], each[-1]
+    if len(each) == 1:
+        return sentence(f"only {worst['series']} was tested")
+    if best["consistency"] - worst["consistency"] < 1e-12:
+        return sentence(
+            f"consistency is the same under each of the {len(each)} perturbations, "
+            f"{share(worst['consistency'])}"
+        )
+    over = "mean consistency of the models" if len(found.summary) > 1 else "consistency"
+    span = (
+        f"{over}: lowest under {worst['series']}, {rate(worst)}; highest under {best['series']}, "
+        f"{rate(best)}"
+    )
+    if worst["consistency_low"] is None:
+        return sentence(span)
+    if not best["above_lowest"]:
+        return sentence(span, "no difference between perturbations is significant")
+    low = [entry["series"] for entry in each[1:] if not entry["above_lowest"]]
+    high = [entry["series"] for entry in each[:-1] if not entry["below_highest"]]
+    return sentence(span, _not_apart("lowest", low), _not_apart("highest", high))
+
+
+def _not_apart(end: str, others: Sequence[str]) -> str:
+    return f"not significantly different from the {end}: {listed(others)}" if others else ""
+
+
+def _brief(found: Figures) -> list[Titled | Text]:
+    names = [entry["model"] for entry in found.ranking()]
+    rows = [
+        (series, *(_over_strengths(mine, one) for one in names))
+        for series, mine in dataset.grouped(found.over_strengths, "series").items()
+    ]
+    table = Table(("Perturbation", *map(model, names)), rows)
+    return [Titled("Consistency under each perturbation, with 95% intervals", table)]
+
+
+def _over_strengths(entries: Sequence[Entry], name: str) -> str:
+    mine = [entry for entry in entries if entry["model"] == name]
+    if not mine:
+        return ""
+    count = mine[0]["n_strengths"]
+    return rate(mine[0]) + (f", mean of {count} strengths" if count > 1 else "")
+
+
+def _tables(found: Figures) -> Tables:
+    return {"over_models": found.over_models, "by_perturbation": found.by_perturbation}
+
+
+PERTURBATIONS = Question(
+    "perturbations",
+    "Perturbations",
+    lambda of: of.statistics,
+    _blocks,
+    "under which each model fails",
+    link="cell",
+    answers=lambda found: [("Which perturbation does most harm?", harm(found))],
+    brief=_brief,
+    tables=_tables,
+)
+
+
+def _curves(found: Figures) -> list[Block]:
+    """Rates over severity and strength; [] if each perturbation has one strength."""
+    of = dataset.grouped(found.by_perturbation, "series")
+    several = [
+        entry["series"]
+        for entry in found.over_models
+        if len({row["strength"] for row in of[entry["series"]]}) > 1
+    ]
+    if not several:
+        return []
+    names = {name: name for name in several}
+    count = len(found.by_severity[0]["perturbations"]) if found.by_severity else 0
+    if count > 1:
+        names = {_AVERAGE: f"Mean of {count} ImageNet-C corruptions"} | names
+
+    def by_quantity(name: str) -> list[Block]:
+        drawn = [q for q in found.quantities if q in found.by_perturbation[0]]
+        rows, level = (
+            (found.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
+        )
+        return [
+            Chooser(
+                "Figure",
+                "curve_figure",
+                dataset.titles(drawn),
+                lambda quantity: [_curve(names[name], rows, quantity, level, found.summary)],
+                printed=["consistency"],
+                listed=True,
+            )
+        ]
+
+    printed = list(names)[: _CURVES + (count > 1)]
+    choice = Chooser("Perturbation", "curve_of", names, by_quantity, printed=printed, listed=True)
+    return [choice, Text("Bands are 95% intervals. They overlap more than paired differences.")]
+
+
+def _curve(
+    title: str, rows: Sequence[Entry], quantity: str, level: str, summary: Sequence[Entry]
+) -> Chart:
+    return Chart(
+        title,
+        dataset.over_levels(rows, quantity, level),
+        f"{dataset.QUANTITIES[quantity]} of each model over {dataset.LEVELS[level]}; the table of "
+        "all figures holds the numbers.",
+        tables.labels_note(summary, quantity),
+    )
+
+
+OVER_STRENGTH = Question(
+    "over_strength",
+    "Over strength",
+    lambda of: of.statistics,
+    _curves,
+    "how fast each model loses",
+    tables=lambda found: {"by_severity": found.by_severity},
+)

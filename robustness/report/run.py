@@ -1,0 +1,196 @@
+"""The report of a saved run over a dataset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from robustness import models, statistics
+from robustness.base.errors import RunError
+from robustness.base.text import counted
+from robustness.charts.tables import Entry
+from robustness.evaluation.request import Request
+from robustness.report import methods, questions
+from robustness.report.blocks import BRACKETS, Data, Report
+from robustness.report.measurements import several_label_sets
+from robustness.report.questions import RunFigures, race
+from robustness.report.wording import model, sentence, share
+from robustness.runs import Run
+from robustness.statistics import Figures
+
+REPLAY = (
+    "The manifest names models with the hashes of their weights, perturbations with their "
+    "strengths, seed, images and versions. `python -m robustness replay RUN` repeats the run and "
+    "compares the rows; RUN is its folder."
+)
+
+TOLD = (
+    "The predictions came in a table, whose digest the manifest has in place of weights. "
+    "`python -m robustness evaluate --predictions TABLE` evaluates it again."
+)
+
+
+def of_run(run: Run, found: Figures | None = None) -> Report:
+    """The report of ``run``, finished or not, with its figures ``found``, if they are known.
+
+    The images are read one at a time when a format asks for the cases. Raises ``RunError`` for a
+    run without rows.
+    """
+    if not run.row_count:
+        raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
+    of, spec = RunFigures(run, found), run.manifest.spec
+    about = [question for question in questions.REGISTRY if question.is_about(run)]
+    sections = [question.section(of) for question in about]
+    choice, *rest = [question.brief(of.answer(question)) for question in about]
+    tables: dict[str, Sequence[Entry]] = {}
+    for question in about:
+        tables |= question.tables(of.answer(question))
+    return Report(
+        title=f"{_subject(run)} on {run.manifest.dataset.title}",
+        answers=answers(of),
+        facts=_facts(run, of.statistics.images, run.row_count),
+        cautions=cautions(of),
+        sections=[section for section in sections if section is not None],
+        brief=[block for blocks in (*rest, choice) for block in blocks],
+        methods=methods.blocks(spec.conditions, () if run.manifest.race else methods.MANY_IMAGES),
+        limits=methods.limits(),
+        manifest=_manifest(run.manifest.as_dict()),
+        replay=TOLD if run.told else REPLAY,
+        data=Data(run.tables, tables, run.own_scores),
+        note=note(of),
+    )
+
+
+def answers(of: RunFigures) -> list[tuple[str, str]]:
+    """The questions that a run answers in a sentence, and the images that it rests on."""
+    pairs = [
+        pair
+        for question in questions.REGISTRY
+        if question.is_about(of.run)
+        for pair in question.answers(of.answer(question))
+    ]
+    rests_on = race.basis(of.run) if of.run.manifest.race else basis(of.statistics)
+    pairs.insert(2, ("What is this based on?", rests_on))
+    return pairs
+
+
+def note(of: RunFigures) -> str:
+    """What explains the answers."""
+    several = of.statistics.images >= statistics.FEWEST
+    return BRACKETS if several and of.run.manifest.race is None else ""
+
+
+def _subject(run: Run) -> str:
+    names = run.manifest.spec.model_names
+    if run.manifest.race is not None:
+        return f"Race of {counted(len(names), 'model')}"
+    return f"Robustness of {model(names[0]) if len(names) == 1 else f'{len(names)} models'}"
+
+
+def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
+    manifest = run.manifest
+    spec: Request = manifest.spec
+    return [
+        ("Run", run.id),
+        ("Dataset", manifest.dataset.title),
+        ("Images", f"{images:,}"),
+        ("Conditions", f"{len(spec.conditions):,}"),
+        ("Measurements", f"{rows:,}"),
+        ("Models", ", ".join(model(name) for name in spec.model_names)),
+        *([("Classes", _classes(spec))] if spec.classes else []),
+        ("Seed", str(spec.seed)),
+        ("Evaluated", f"{manifest.created[:16].replace('T', ' ')} UTC"),
+    ]
+
+
+def _classes(spec: Request) -> str:
+    known = models.classes(spec.model_names[0])
+    whole = f" of {len(known):,}" if known is not None else ""
+    return f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
+
+
+def cautions(of: RunFigures) -> list[str]:
+    """What to know before reading the figures."""
+    run, found = of.run, of.statistics
+    done, count = run.images + len(run.unreadable), len(run.unreadable)
+    whole = counted(run.manifest.dataset.pictures, "image")
+    progress = f"Unfinished run: {done:,} of {whole} done. The figures cover these only."
+    texts = [
+        "" if run.finished else progress,
+        found.copies_note,
+        *([] if run.manifest.race else _cautions_of_means(run, found)),
+        f"Left out: {counted(count, 'image')}, listed with the reasons." if count else "",
+        *(race.cautions(run) if run.manifest.race else []),
+    ]
+    return [text for text in texts if text]
+
+
+def _cautions_of_means(run: Run, found: Figures) -> list[str]:
+    return [
+        statistics.TOO_FEW if found.images < statistics.FEWEST else "",
+        run.recount_note(found),
+        *several_label_sets(entry["model"] for entry in found.summary),
+    ]
+
+
+def basis(found: Figures) -> str:
+    """Images, conditions, significant differences and labels."""
+    conditions = len({entry["condition"] for entry in found.by_perturbation})
+    return sentence(
+        f"{counted(found.images, 'image')} under {counted(conditions, 'condition')}",
+        _differences(found.pairs(), advised=found.choice.more_images is not None),
+        _labels(found.summary[0]),
+        "too few images for intervals" if found.images < statistics.FEWEST else "",
+    )
+
+
+def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
+    """How many differences are significant, and how many images the closest other needs.
+
+    That number is left out where the headline has ``advised`` it for a tie.
+    """
+    if not pairs:
+        return ""
+    rest = [pair for pair in pairs if not pair["established"]]
+    count = f"{len(pairs) - len(rest)} of {counted(len(pairs), 'difference')} between models"
+    told = f"{count} {'is' if len(pairs) == 1 else 'are'} significant"
+    if not rest or advised:
+        return told
+    known = [pair for pair in rest if pair["more_images"] is not None]
+    closest = min(known, key=lambda pair: pair["more_images"]) if known else rest[0]
+    names = f"{model(closest['better'])} and {model(closest['worse'])}"
+    return f"{told} ({names}: {statistics.advice(closest)})"
+
+
+def _labels(entry: Entry) -> str:
+    """The accuracy of the leading model."""
+    before, after = entry["clean_accuracy"], entry["perturbed_accuracy"]
+    if before is None or after is None:
+        return "without labels there is no accuracy"
+    labels, images = entry["n_labelled"], entry["n_images"]
+    on = "all labelled" if labels == images else f"{labels:,} of {images:,} labelled"
+    found = f"{on}; {model(entry['model'])} is correct on {share(before)} of the originals"
+    if entry["drop"] == 0:
+        return f"{found} and of the perturbed images"
+    low, high = entry["drop_low"], entry["drop_high"]
+    doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
+    return f"{found} and {share(after)} of the perturbed images{doubt}"
+
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def _manifest(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The manifest without the folders of the machine that holds the images."""
+    dataset = {**values["dataset"], "source": _source(values["dataset"]["source"])}
+    return {**values, "dataset": dataset}
+
+
+def _source(text: str) -> str:
+    """The last part of an absolute path, and an address without its password."""
+    for path in PurePosixPath(text), PureWindowsPath(text):
+        if path.is_absolute():
+            return path.name
+    return _USERINFO.sub("", text)

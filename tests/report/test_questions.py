@@ -1,0 +1,172 @@
+"""The laws of the questions about a run, and what a new one has everywhere."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustness import api, report, runs
+from robustness.charts.tables import Table
+from robustness.commands.main import main
+from robustness.evaluation.condition import Condition
+from robustness.report.blocks import Chart, Titled
+from robustness.report.formats import FORMATS, rendered
+from robustness.report.questions import REGISTRY, Question, RunFigures
+from robustness.report.questions.choice import CHOICE
+from robustness.report.questions.question import LABELS, Option
+from tests.support import pages
+from tests.support.made_up_saved_runs import pictures, saved
+from tests.support.pages import html
+from tests.support.places import ROOT
+from tests.support.reports import WHEN
+
+SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.9}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    folder = tmp_path_factory.mktemp("questions")
+    digests = pictures(folder / "set", [f"{number}.png" for number in range(30)])
+    conditions = [Condition.of({name: at}) for name in ("fog", "contrast") for at in (0.3, 0.9)]
+    return saved(
+        folder / "runs" / "made", digests, SHARES, source=folder / "set", conditions=conditions
+    )
+
+
+@pytest.fixture
+def alone() -> Any:
+    """A question that only a test asks, and the end of it."""
+
+    def figures(of: RunFigures) -> list[dict[str, Any]]:
+        least = of.options.get("least_brightness", 0.25)
+        return [{"model": name, "least": least} for name in of.run.manifest.spec.model_names]
+
+    def blocks(entries: list[dict[str, Any]]) -> list[Titled]:
+        rows = [(entry["model"], f"{entry['least']:.2f}") for entry in entries]
+        return [Titled("Models in the dark", Table(("Model", "Least"), rows))]
+
+    question = REGISTRY.add(
+        Question(
+            "darkness",
+            "Darkness",
+            figures,
+            blocks,
+            "what happens at night",
+            needs=(LABELS,),
+            options=(Option("least_brightness", "Least brightness", "of the images", 0.25),),
+            answers=lambda entries: [("Is it dark?", f"{len(entries)} models in the dark.")],
+            brief=blocks,
+            tables=lambda entries: {"darkness": entries},
+            command="failures",
+        )
+    )
+    yield question
+    REGISTRY.exchange([question.name], [])
+
+
+@pytest.mark.parametrize("question", REGISTRY, ids=lambda question: question.name)
+def test_a_question_is_complete(question: Question[Any]) -> None:
+    assert question.title
+    assert all(need.name for need in question.needs)
+    for option in question.options:
+        assert option.label
+        assert option.meaning
+    assert not question.options or question.command, "a command has its options as flags"
+    titles = [other.title for other in REGISTRY]
+    assert titles.count(question.title) == 1
+
+
+def test_options_are_those_of_python_with_the_same_defaults() -> None:
+    parameters = inspect.signature(api.choose).parameters
+    for option in CHOICE.options:
+        assert parameters[option.name].default == (option.default or None), option.name
+
+
+@pytest.mark.parametrize("question", REGISTRY, ids=lambda question: question.name)
+def test_every_format_tells_the_same_figures(question: Question[Any], run: runs.Run) -> None:
+    of = RunFigures(run)
+    if not question.is_about(run):
+        assert question.section(of) is None
+        return
+    whole = report.of_run(run)
+    figures = of.answer(question)
+    section = question.section(of)
+    assert (section is None) == (question.title not in [s.title for s in whole.sections])
+    page = rendered(whole, FORMATS[".html"].write, WHEN).decode()
+    for block in section.printed if section else ():
+        if isinstance(block, Titled | Chart):
+            caption = block.caption if isinstance(block, Titled) else block.title
+            assert caption.replace("'", "&#39;") in page
+    document = json.loads(rendered(whole, FORMATS[".json"].write, WHEN))
+    for name, entries in question.tables(figures).items():
+        assert document[name] == json.loads(json.dumps(entries))
+    card = rendered(whole, FORMATS[".md"].write, WHEN).decode()
+    for block in question.brief(figures):
+        if isinstance(block, Titled):
+            assert block.caption in card
+    for asked, sentence in question.answers(figures):
+        assert (asked, sentence) in whole.answers
+        assert sentence in document["answer"]
+
+
+def test_a_new_question_is_on_report_page_and_command_line(
+    alone: Question[Any],
+    run: runs.Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = report.of_run(run)
+    for suffix in (".html", ".md"):
+        assert "Models in the dark" in rendered(whole, FORMATS[suffix].write, WHEN).decode()
+    document = json.loads(rendered(whole, FORMATS[".json"].write, WHEN))
+    assert [entry["least"] for entry in document["darkness"]] == [0.25, 0.25]
+    assert "2 models in the dark." in document["answer"]
+    assert main(["failures", str(run.folder), "--least-brightness", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "## Darkness" in printed
+    assert "0.50" in printed
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(run.folder.parent))
+    app = pages.run(
+        ROOT / "pages" / "dataset.py", run="made", show_darkness="true", least_brightness="0.75"
+    )
+    assert not app.exception
+    assert "2 models in the dark." in " ".join(str(c.value) for c in app.caption)
+    assert [box.label for box in app.number_input if box.label == alone.options[0].label]
+    assert "0.75" in html(app)
+
+
+def test_a_question_without_what_it_needs_has_no_section(tmp_path: Path) -> None:
+    digests = pictures(tmp_path / "set", ["a.png", "b.png"])
+    one = {"SqueezeNet": 0.5}
+    bare = saved(tmp_path / "bare", digests, one, source=tmp_path / "set", labelled=False)
+    of = RunFigures(bare)
+    lacking = [q for q in REGISTRY if not all(need.met(of) for need in q.needs)]
+    assert {q.name for q in lacking} >= {"accuracy", "classes", "trade_offs", "agreement"}
+    assert not any(q.section(of) for q in lacking)
+
+
+def test_an_option_changes_the_choice_alike_everywhere(
+    run: runs.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = api.choose(run, min_accuracy=0.99, margin=0.2)
+    of = RunFigures(run, options={"min_accuracy": 0.99, "margin": 0.2})
+    assert of.answer(CHOICE).chosen == chosen
+    words = ["choose", str(run.folder), "--min-accuracy", "0.99", "--margin", "0.2", "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(chosen.as_dict()))
+
+
+def test_a_choice_and_the_list_of_runs_need_no_plotly(run: runs.Run) -> None:
+    code = (
+        "import sys; from robustness.commands.main import main; "
+        f"main(['runs', '--json', '--out', {str(run.folder.parent)!r}]); "
+        f"main(['choose', {str(run.folder)!r}, '--json']); "
+        "sys.exit('plotly' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
