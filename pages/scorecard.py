@@ -23,6 +23,6 @@ with page(
     found = scorecard.measure(pictures, model_names, conditions, seed)
     rows = [labelled(row, true_classes.get(row.image_digest)) for row in found]
     spec = spec_of(pictures[0], model_names, conditions, seed)
-    told = report.of_scorecard(spec, pictures, rows)
-    report_button(lambda: told, "scorecard")
-    scorecard.show(told, rows, pictures, spec)
+    content = report.of_scorecard(spec, pictures, rows)
+    report_button(lambda: content, "scorecard")
+    scorecard.show(content, rows, pictures, spec)

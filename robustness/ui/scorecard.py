@@ -77,15 +77,15 @@ def measure(
 
 
 def show(
-    told: Report, rows: Sequence[Measurement], pictures: Sequence[Picture], spec: Request
+    content: Report, rows: Sequence[Measurement], pictures: Sequence[Picture], spec: Request
 ) -> None:
-    """Draw the sections of the report ``told`` of the ``rows``."""
+    """Draw the sections of the report ``content`` of the ``rows``."""
     scored = some([visible(picture.name) for picture in pictures], 3)
-    st.html(results.headline(f"{scored}: {told.answer[0]}"))
-    for caution in told.cautions:
+    st.html(results.headline(f"{scored}: {content.answer[0]}"))
+    for caution in content.cautions:
         st.warning(plain(caution), icon=":material/help:")
-    st.caption(plain(told.note))
-    for section in told.sections:
+    st.caption(plain(content.note))
+    for section in content.sections:
         st.header(section.title, anchor=False)
         if section.title == FEATURES and (by_place := explanations.by_place_input()):
             section = features(_by_place(rows, pictures, spec), by_place=by_place)
