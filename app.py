@@ -13,9 +13,8 @@ from robustness.ui.page import page
 from robustness.ui.server import metrics
 from robustness.ui.server.counters import FAULTS
 from robustness.ui.server.guard import Guard
-from robustness.ui.server.start import settle
+from robustness.ui.server.start import settle, warm_up
 from robustness.ui.session.upload_limit import UploadLimit
-from robustness.ui.warm_up import warm_up
 
 if __name__ == "__main__":  # as the script of a page
     with page(

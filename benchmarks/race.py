@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from robustness.evaluation.drawing import FEW
+from robustness.evaluation.random_order import FEW
 from robustness.metrics.intervals import difference_bounds
 from robustness.runs.racing import BATCH
 from robustness.statistics.confidence_sequences import Bets

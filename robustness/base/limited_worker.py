@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from robustness.base.own_process import environment
+from robustness.base.processes import environment
 
 _REQUEST = struct.Struct("<QQQQ")  # bytes of head, data and memory; seconds of CPU time
 _REPLY = struct.Struct("<Q")

@@ -30,7 +30,7 @@ ROWS_FREE, BYTES_FREE, MAX_RATIO = 100_000, 2**25, 100
 of its bytes."""
 
 _MEMORY, _SECONDS = 2**28, 60  # beside what the size of the file explains
-_WORKERS = Workers("robustness.base.parquet_reader", 2)
+_WORKERS = Workers("robustness.base.parquet_process", 2)
 atexit.register(_WORKERS.end)
 
 

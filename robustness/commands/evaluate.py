@@ -201,7 +201,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 def _print_forecast(found: Forecast) -> None:
-    from robustness.base.pace import duration
+    from robustness.base.time_left import duration
 
     console.say(found.size)
     if found.seconds is not None:
@@ -218,7 +218,7 @@ def _print_forecast(found: Forecast) -> None:
 
 def _perform(session: Session, engine: str, address: str | None) -> None:
     """Run to the end and report progress; after an interruption, say how to continue."""
-    from robustness.base.pace import Pace, Unit
+    from robustness.base.time_left import Pace, Unit
 
     total = session.manifest.dataset.pictures
     if session.finished:

@@ -191,14 +191,14 @@ def compare_command(options: argparse.Namespace) -> None:
 def resume_command(options: argparse.Namespace) -> None:
     """Continue an unfinished run."""
     from robustness import runs
-    from robustness.base import own_process
-    from robustness.base.pace import Pace, Unit
+    from robustness.base import processes
+    from robustness.base.time_left import Pace, Unit
     from robustness.runs import jobs
 
     if options.idle:
-        own_process.step_back()
+        processes.step_back()
     if options.background:
-        own_process.heed_termination()
+        processes.heed_termination()
     folder = runs.folder_of(options.run, options.out)
     pace: Pace | None = None
     for state in jobs.work_off(folder, engine=options.engine, address=options.address):

@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
-from robustness.base import own_process
+from robustness.base import processes
 from robustness.base.errors import RobustnessError, WeightsError
 from robustness.models.inference.choice import OPENVINO, chosen
 from robustness.models.inference.kept import place
@@ -58,7 +58,7 @@ def _started(record: ModelRecord, side: int) -> subprocess.Popen[bytes]:
     names = [record.name]
     with suppress(RobustnessError):  # no model is ready
         names += [name for name in default_names() if name != record.name]
-    return own_process.start(["models", "convert", f"--side={side}", *names])
+    return processes.start(["models", "convert", f"--side={side}", *names])
 
 
 def _is_kept(record: ModelRecord, side: int) -> bool:

@@ -29,8 +29,8 @@ from robustness.base.limited_worker import (
     WorkerTimeError,
     seconds_until,
 )
-from robustness.pictures.decoder import NEEDS, PIXELS
 from robustness.pictures.decoding import MAX_PIXELS, as_subject
+from robustness.pictures.decoding_process import NEEDS, PIXELS
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
 from robustness.pictures.properties import PropertyValues
@@ -55,7 +55,7 @@ class BusyError(ImageError):
     """The image was not decoded in time because of others; it may be valid."""
 
 
-_WORKERS = Workers("robustness.pictures.decoder", PROCESSES)
+_WORKERS = Workers("robustness.pictures.decoding_process", PROCESSES)
 _LARGE = threading.Lock()
 atexit.register(_WORKERS.end)
 

@@ -90,9 +90,9 @@ def load_one(text: str) -> str:
     try:
         with loading(name):
             if path.suffix == ".toml":
-                from robustness.plugins import described
+                from robustness.plugins import toml_perturbations
 
-                module, files = "", list(described.add(path))
+                module, files = "", list(toml_perturbations.add(path))
             else:
                 found = _imported(text, path)
                 _check_interface(name, getattr(found, VARIABLE, None))

@@ -6,7 +6,7 @@ Importing this package registers them all.
 from importlib import import_module
 
 from robustness.remedies.chain import Chain, parse, parse_all
-from robustness.remedies.copying import python
+from robustness.remedies.python_code import python
 from robustness.remedies.remedy import (
     ABSTENTION,
     GATED,
@@ -21,7 +21,7 @@ from robustness.remedies.remedy import (
     remedy,
 )
 
-for _module in ("on_image", "gated", "on_prediction"):  # the order of display
+for _module in ("on_image", "on_prediction"):  # the order of display
     import_module(f"{__name__}.{_module}")
 
 __all__ = [

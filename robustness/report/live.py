@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustness.charts import answers, style
+from robustness.charts import predictions, style
 from robustness.charts.tables import Column, Table
 from robustness.charts.verdict import tally, verdict
 from robustness.evaluation.condition import Condition
@@ -151,18 +151,18 @@ def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
     frame = pd.DataFrame([row.as_row() for row in rows])
     similarity = Chart(
         "Feature similarity",
-        answers.similarity_bars(frame),
+        predictions.similarity_bars(frame),
         style.describe(frame, [n for pair in RESCALED.items() for n in pair]),
         "Similarity of the two images to the network: 1 is identical, 0 is as different as "
         "unrelated images. Unscaled values in parentheses.",
     )
     confidence = Chart(
         "Confidence in the original class",
-        answers.clean_class_bars(frame),
+        predictions.clean_class_bars(frame),
         style.describe(frame, ["clean_probability", "retained_probability"]),
         "Probability of the class that each model predicts for the original.",
     )
-    diverging = stages(answers.stage_frame(rows), "cosine", by_place)
+    diverging = stages(predictions.stage_frame(rows), "cosine", by_place)
     return Section("Features and confidence", [Beside([similarity], [confidence], [diverging])])
 
 
@@ -172,7 +172,7 @@ def stages(frame: pd.DataFrame, metric: str, by_place: bool) -> Chart:
     whose = " and ".join(f"{model(name)}'s" for name in names if MODELS[name].head_reads_map)
     return Chart(
         "Where the features diverge",
-        answers.stage_lines(frame, metric),
+        predictions.stage_lines(frame, metric),
         style.describe(
             frame.assign(model=frame["model"] + " " + frame["stage"]), [metric, RESCALED[metric]]
         ),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from robustness import metrics
 from robustness.base.text import counted
-from robustness.charts import answers as charts_answers
+from robustness.charts import predictions as charts_answers
 from robustness.charts import scorecard as charts_scorecard
 from robustness.charts import tables
 from robustness.charts.tables import Column, Entry, Table

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from robustness.base.own_process import peak_memory
-from robustness.base.pace import duration
+from robustness.base.processes import peak_memory
 from robustness.base.text import counted, in_bytes
-from robustness.evaluation.drawing import FEW
+from robustness.base.time_left import duration
+from robustness.evaluation.random_order import FEW
 from robustness.evaluation.request import Request
 from robustness.runs.engines import Chunk, Job, local
 from robustness.runs.manifest import FINISHED, Manifest

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, Dataset, labelled, open_dataset
-from robustness.datasets.answers import TableAnswers, meaning
-from robustness.datasets.predictions import Predictions, read_predictions
+from robustness.datasets.predictions import Predictions, TableAnswers, meaning, read_predictions
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.models import imported_labels

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustness import plugins
 from robustness.base.errors import RobustnessError
-from robustness.base.parquet_reader import serve_arrow
+from robustness.base.parquet_process import serve_arrow
 from robustness.models.own import user_models
 from robustness.runs import headlines
 from robustness.runs import manifest as manifests

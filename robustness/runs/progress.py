@@ -9,8 +9,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from robustness.base.own_process import Identity
-from robustness.base.pace import Pace, Unit
+from robustness.base.processes import Identity
+from robustness.base.time_left import Pace, Unit
 from robustness.base.validation import read_json
 
 FILE = "progress.json"

@@ -15,7 +15,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.base.validation import CONFIG
-from robustness.evaluation.drawing import shuffled
+from robustness.evaluation.random_order import shuffled
 from robustness.evaluation.request import Request
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.racing import BEST, GATE, ORDER, GateRace, ModelRace, RaceLimit

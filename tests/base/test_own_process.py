@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from robustness.base import own_process
+from robustness.base import processes
 
 
 @pytest.fixture
 def heeding() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
-    own_process.heed_termination()
+    processes.heed_termination()
     yield
     signal.signal(signal.SIGTERM, before)
 

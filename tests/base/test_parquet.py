@@ -14,7 +14,7 @@ import pytest
 
 from robustness.base import parquet
 from robustness.base.errors import ParameterError
-from robustness.base.parquet_reader import MAX_FOOTER
+from robustness.base.parquet_process import MAX_FOOTER
 from tests.support.process_memory import growing_at_most
 
 TABLE = pa.table(

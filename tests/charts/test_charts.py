@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import pytest
 
 from robustness import models
-from robustness.charts import answers, scorecard, style, sweep
+from robustness.charts import predictions, scorecard, style, sweep
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct
@@ -74,12 +74,12 @@ BARS = pytest.mark.parametrize(
     ("chart", "columns", "names_of_bars"),
     [
         (
-            answers.similarity_bars,
+            predictions.similarity_bars,
             ("cosine_rescaled", "euclidean_rescaled"),
             ["Cosine similarity, rescaled", "Euclidean similarity, rescaled"],
         ),
         (
-            answers.clean_class_bars,
+            predictions.clean_class_bars,
             ("clean_probability", "retained_probability"),
             ["Original", "Perturbed"],
         ),
@@ -105,7 +105,7 @@ def test_bars_show_a_pair_for_each_model(
 
 
 def test_similarity_bars_say_the_raw_similarity_too() -> None:
-    cosine, euclidean = answers.similarity_bars(answer_rows(EIGHT[:2])).data
+    cosine, euclidean = predictions.similarity_bars(answer_rows(EIGHT[:2])).data
     assert list(cosine.text) == ["0.80 (0.90)", "0.75 (0.85)"]
     assert list(euclidean.text) == ["0.50 (0.60)", "0.45 (0.55)"]
 
@@ -119,7 +119,7 @@ def test_stage_lines_draw_a_line_a_model_from_shallow_to_deep(
     names: tuple[str, ...], metric: str
 ) -> None:
     frame = stages(names)
-    figure = answers.stage_lines(frame, metric)
+    figure = predictions.stage_lines(frame, metric)
     assert [trace.name for trace in figure.data] == labels(names)
     for name, trace in zip(names, figure.data, strict=True):
         rows = frame[frame["model"] == name]
@@ -151,7 +151,7 @@ def test_every_model_has_a_look_of_its_own(with_own_models: tuple[str, ...]) -> 
     for one, other in itertools.pairwise(styles):
         assert one[0] != other[0]
         assert one[1] != other[1]
-    figure = answers.stage_lines(stages(with_own_models))
+    figure = predictions.stage_lines(stages(with_own_models))
     assert len({trace.marker.symbol for trace in figure.data}) == 16
 
 
@@ -178,7 +178,7 @@ def test_the_text_alternative_lists_each_model_with_its_values(names: tuple[str,
 def test_a_model_that_is_not_registered_goes_by_its_own_name() -> None:
     assert models.label("EfficientNetB0") == "EfficientNet-B0"
     assert models.label("my own network") == "my own network"
-    figure = answers.stage_lines(stages(("my own network",)))
+    figure = predictions.stage_lines(stages(("my own network",)))
     assert figure.data[0].name == "my own network"
 
 
@@ -187,7 +187,7 @@ HOSTILE = "<a href='javascript:x'>net</a>\u202e &lt;b>"
 
 def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> None:
     safe = "&lt;a href='javascript:x'>net&lt;/a>U+202E &amp;lt;b>"
-    lines = answers.stage_lines(stages((HOSTILE,))).data[0]
+    lines = predictions.stage_lines(stages((HOSTILE,))).data[0]
     assert lines.name == safe
     assert all(told[0] == f"{safe} stage {at}" for at, told in enumerate(lines.customdata))
     frame = measured_rows().assign(model=HOSTILE)

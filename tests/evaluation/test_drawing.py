@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
-from robustness.evaluation.drawing import FEW, drawn, shuffled
+from robustness.evaluation.random_order import FEW, drawn, shuffled
 from robustness.evaluation.suites import suite_conditions
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from robustness.base.errors import ImageError, ParameterError, UnknownNameError
 from robustness.base.limited_worker import Workers
-from robustness.pictures import cost, fitting, untrusted
+from robustness.pictures import decoding, fitting, untrusted
 from robustness.pictures.decoding import decode
 from robustness.pictures.samples import sample_bytes
 from tests.support.bad_images import BAD, GOOD_ODD, photo, plain, saved, webp_bomb
@@ -147,9 +147,9 @@ def test_a_picture_that_exceeds_the_budget_is_refused(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_the_canvas_of_a_webp_is_what_the_library_makes(mode: str, lossless: bool) -> None:
     data = saved(photo(37, 21).convert(mode), "WEBP", lossless=lossless)
-    assert cost.webp_canvas(data) == decode(data).size == (37, 21)
-    assert cost.webp_canvas(data[:29]) is None
-    assert cost.webp_canvas(saved(photo(), "PNG")) is None
+    assert decoding.webp_canvas(data) == decode(data).size == (37, 21)
+    assert decoding.webp_canvas(data[:29]) is None
+    assert decoding.webp_canvas(saved(photo(), "PNG")) is None
 
 
 FIVE_AT_ONCE = """
@@ -159,7 +159,7 @@ from pathlib import Path
 from robustness.base.limited_worker import Worker, Workers
 from robustness.pictures import untrusted
 
-untrusted._WORKERS = Workers("robustness.pictures.decoder", 4)
+untrusted._WORKERS = Workers("robustness.pictures.decoding_process", 4)
 untrusted.PROCESSES = 2  # by which the budget is reckoned, whatever machine this is
 made, resident, done = [], [], threading.Event()
 init = Worker.__init__

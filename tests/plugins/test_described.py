@@ -46,7 +46,7 @@ def test_the_size_of_an_overlay_is_read_before_its_pixels(
     cv2.imwrite(str(folder / "dirt" / "red.png"), np.zeros((1, 8, 4), np.uint8))
     monkeypatch.delattr(cv2, "imdecode")
     with monkeypatch.context() as patch:
-        patch.setattr("robustness.plugins.described._MOST_SIDE", 7)
+        patch.setattr("robustness.plugins.toml_perturbations._MOST_SIDE", 7)
         with pytest.raises(PluginError, match=r"red\.png is not"):
             described(folder, '[dirty]\noverlays = "dirt"')
     described(folder, '[dirty]\noverlays = "dirt"')

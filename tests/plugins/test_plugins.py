@@ -21,7 +21,7 @@ import robustness as rb
 from robustness import metrics, plugins, runs
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import PluginError, RunError
-from robustness.base.own_process import environment
+from robustness.base.processes import environment
 from robustness.base.registry import Registry
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from robustness import api, report
 from robustness.base.errors import ParameterError
-from robustness.charts import trade
+from robustness.charts import trade_off
 from robustness.report.blocks import Chooser, Text, Titled
 from robustness.report.questions import RunFigures
 from robustness.report.questions import choice as run_choice
@@ -252,9 +252,9 @@ def test_a_model_is_faster_only_beyond_the_spread() -> None:
         }
         for name, (low, high) in spreads.items()
     ]
-    assert trade.dominated(entries, "latency_ms") == {third: [first]}
+    assert trade_off.dominated(entries, "latency_ms") == {third: [first]}
     earlier = [{key: each[key] for key in ("model", "robust", "latency_ms")} for each in entries]
-    assert trade.dominated(earlier, "latency_ms") == {}
+    assert trade_off.dominated(earlier, "latency_ms") == {}
     (caution,) = run_choice.busy(entries)
     assert "30%" in caution.text
     assert not run_choice.busy(earlier)
@@ -354,7 +354,7 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     assert set(against.options) == {"accuracy", "latency_ms"}
     models = Figures(run.frame()).choice.models
     entries = [{**e, **costs[e["model"]]} for e in models]
-    losers = trade.dominated(entries, "latency_ms")
+    losers = trade_off.dominated(entries, "latency_ms")
     first, second, third = NAMES[:3]
     assert losers == {second: [first], third: [first, second]}
     *_, told = section.blocks

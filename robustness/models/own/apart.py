@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from robustness.base import own_process
+from robustness.base import processes
 from robustness.base.errors import ParameterError
 from robustness.models.own.entry import as_toml
 from robustness.models.own.proposal import Proposal
@@ -42,7 +42,7 @@ def propose_apart(
     arguments += [f"--{key.replace('_', '-')}={_option(value)}" for key, value in given.items()]
     arguments += [f"--images={images.resolve()}"] if images else []
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = own_process.start(arguments, output=output, errors=errors, leads=True)
+        process = processes.start(arguments, output=output, errors=errors, leads=True)
         try:
             while process.poll() is None:
                 lines = [line for line in _lines(errors) if line.endswith(_STEP)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness import models, statistics
-from robustness.charts import dataset, label_tables, tables, trade
+from robustness.charts import dataset, label_tables, tables, trade_off
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.report.blocks import Beside, Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.question import LABELS, Question
@@ -95,7 +95,7 @@ def _beside_published(found: Figures) -> list[Block]:
     elsewhere = published_errors()
     chart = Chart(
         "mCE against the error on the originals",
-        trade.published(mine, elsewhere),
+        trade_off.published(mine, elsewhere),
         "Mean corruption error of each model against its error on the originals, beside published "
         "models.",
         "Grey: measured elsewhere, on ImageNet's validation set ("

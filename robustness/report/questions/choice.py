@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from robustness.base.text import visible
-from robustness.charts import dataset, trade
+from robustness.charts import dataset, trade_off
 from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
@@ -134,13 +134,13 @@ def busy(entries: Sequence[Entry]) -> list[Text]:
 def dominated(entries: Sequence[Entry], quantity: str) -> list[Text]:
     """Which models, without remedies, others dominate in ``quantity`` and in what they cost."""
     scored = [entry for entry in entries if entry["robust"] is not None and not entry["remedy"]]
-    axes = trade.across(scored)
+    axes = trade_off.across(scored)
     told: list[str] = []
     for name in axes:
-        losers = trade.dominated(scored, name)
+        losers = trade_off.dominated(scored, name)
         if losers:
             each = [f"{model(worse)} (by {_first_of(better)})" for worse, better in losers.items()]
-            other = trade.AXES[name].title.lower()
+            other = trade_off.AXES[name].title.lower()
             told.append(
                 f"{'In' if told else 'Dominated in'} {dataset.QUANTITIES[quantity].lower()} and "
                 f"{'original ' if name == 'accuracy' else ''}{other}: {listed(each, 4)}."
@@ -187,15 +187,15 @@ def table(entries: Sequence[Entry], quantity: str, abstaining: Sequence[Entry] =
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     note = ""
-    if len(scored) - len(trade.dominated(scored, name)) > 1:
+    if len(scored) - len(trade_off.dominated(scored, name)) > 1:
         note = "The dotted line joins the models that no other dominates."
     if name == "accuracy" and expected(scored):
         note += f" The dashed line is fitted to the logits of these {len(scored)} models."
     note = note.strip()
-    across = trade.AXES[name].title.lower()
+    across = trade_off.AXES[name].title.lower()
     return Chart(
         f"{title} against {across}",
-        trade.trade(scored, name, title),
+        trade_off.trade(scored, name, title),
         f"{title} of each model against its {across}; the table holds the numbers.",
         note,
     )
@@ -364,11 +364,11 @@ CHOICE = Question(
 def _trade_offs(found: ChoiceFigures) -> list[Block]:
     chosen = found.chosen
     scored = [e for e in priced(found.costs, chosen) if e["robust"] is not None]
-    axes = trade.across(scored)
+    axes = trade_off.across(scored)
     if len(scored) < 2 or not axes:
         return []
     title = dataset.QUANTITIES[chosen.quantity]
-    options = {name: trade.AXES[name].title for name in axes}
+    options = {name: trade_off.AXES[name].title for name in axes}
     chart = Chooser(
         "Against",
         "trade",

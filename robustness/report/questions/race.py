@@ -12,7 +12,7 @@ from robustness.base.text import counted
 from robustness.charts import dataset
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import named
-from robustness.evaluation.drawing import FEW
+from robustness.evaluation.random_order import FEW
 from robustness.report.blocks import Block, Text, Titled
 from robustness.report.questions.question import Question, Tables
 from robustness.report.wording import model

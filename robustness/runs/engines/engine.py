@@ -20,9 +20,9 @@ from robustness.base.registry import Registry
 from robustness.datasets import Dataset, Entry, PublishedTree
 from robustness.evaluation.adaptation import Adaptation
 from robustness.evaluation.condition import Condition, StoredCondition
-from robustness.evaluation.drawing import drawn
 from robustness.evaluation.loop import answers, frames, prepare
 from robustness.evaluation.measurement import Batch, Measurement
+from robustness.evaluation.random_order import drawn
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_table
 from robustness.models import Classifier, ModelRecord

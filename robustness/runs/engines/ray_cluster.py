@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from robustness.base.errors import ParameterError, RobustnessError, RunError
-from robustness.base.own_process import environment
+from robustness.base.processes import environment
 from robustness.evaluation.provenance import plugins_of
 from robustness.models.python_models.in_process import require_described
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job

@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from robustness import metrics
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.answers import Floats, TableAnswers, meaning
 from robustness.datasets.dataset import Entry
-from robustness.datasets.predictions import Predictions
+from robustness.datasets.predictions import Floats, Predictions, TableAnswers, meaning
 from robustness.evaluation.correctness import CORRECTNESS, right
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.metrics.predictions import top_k

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from robustness.base import own_process, settings
+from robustness.base import processes, settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted
 from robustness.base.turns import PAUSES, in_turn
@@ -226,7 +226,7 @@ def _started(folder: Path) -> subprocess.Popen[bytes]:
     if _is_idle():
         command.append("--idle")
     with (folder / LOG_FILE).open("wb") as log:
-        return own_process.start(command, errors=log, leads=True)
+        return processes.start(command, errors=log, leads=True)
 
 
 _KEEPERS: dict[Path, Keeper] = {}

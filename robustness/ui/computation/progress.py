@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from robustness.base.pace import Pace, Unit, duration
+from robustness.base.time_left import Pace, Unit, duration
 from robustness.base.turns import TURNS
 from robustness.pictures.picture import Picture
 from robustness.ui.computation.cache import RESULT_CACHE, named, nameless

@@ -10,8 +10,8 @@ import streamlit as st
 from robustness import runs
 from robustness.base.access import Action
 from robustness.base.errors import LabelError, ParameterError
-from robustness.base.pace import duration
 from robustness.base.text import counted, plain
+from robustness.base.time_left import duration
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.request import Request, make_spec
 from robustness.runs import MAX_TITLE, Plan, forecast, notes, racing

@@ -1,19 +1,33 @@
-"""Settings that are made once, when the server starts."""
+"""The start of the server: settings made once, the default models, and the queued runs."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import gc
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
+import numpy as np
 from streamlit import config
+from streamlit.starlette import App
 
+from robustness import models
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
+from robustness.evaluation import similarity
+from robustness.models.conversion_process import APART, convert_apart
+from robustness.models.loaded import LOADED
+from robustness.models.parallel import together
+from robustness.runs import jobs
+from robustness.ui.dataset.uploads import tended
 from robustness.ui.server.streamlit_internals import (
     forget_locks_of_values,
     keep_kernels,
     keep_shared_caches,
     send_all_of_fragments,
+    stay_off_the_network,
 )
+from robustness.ui.session.run_link import runs_folder
 
 _MEGABYTE = 2**20
 
@@ -35,3 +49,33 @@ def lower_upload_limit() -> None:
     if wanted is not None:
         allowed = int(config.get_option("server.maxUploadSize"))
         config.set_option("server.maxUploadSize", min(allowed, max(1, wanted // _MEGABYTE)))
+
+
+@asynccontextmanager
+async def warm_up(_app: App) -> AsyncIterator[None]:
+    """Load the default models in the background and run the queue of jobs."""
+    stay_off_the_network()
+    LOADED.before_building = convert_apart
+    threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
+    with suppress(RobustnessError):  # every page shows the error
+        jobs.keep(runs_folder())
+    with tended():
+        yield
+    APART.stop()
+    jobs.end_all()
+
+
+def _load_defaults() -> None:
+    # Modules stay, so garbage collection, at the end of sessions, can skip them. Networks load
+    # later: those of TensorFlow's engine become garbage when released.
+    gc.freeze()
+    with suppress(RobustnessError):  # shown to those who request these models
+        for _ in together(models.default_names(), _ready):
+            pass
+
+
+def _ready(name: str) -> None:
+    """Load a model and run it once, which compiles it."""
+    classifier = models.load(name, side=models.REGISTRY[name].framing.side)
+    similarity.floors(classifier)
+    classifier(np.zeros((1, classifier.side, classifier.side, 3), np.float32))

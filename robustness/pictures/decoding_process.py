@@ -8,8 +8,7 @@ from PIL import AvifImagePlugin, Image
 
 from robustness.base.errors import ImageError
 from robustness.base.limited_worker import serve
-from robustness.pictures.cost import CostError
-from robustness.pictures.decoding import decode
+from robustness.pictures.decoding import CostError, decode
 from robustness.pictures.fitting import fitted
 from robustness.pictures.properties import measured
 
