@@ -298,6 +298,24 @@ def _is_unescaped(node: ast.AST, safe: set[str]) -> bool:
     return shown not in safe | {"_STYLE"}  # a file, which Streamlit reads by itself
 
 
+def test_templates_read_fields_that_records_have() -> None:
+    records: set[str] = set()
+    for path in PRODUCT:
+        for record in (node for node in tree(path).body if isinstance(node, ast.ClassDef)):
+            for node in record.body:
+                if isinstance(node, ast.FunctionDef):
+                    records.add(node.name)
+                elif isinstance(node, ast.AnnAssign):
+                    records.add(ast.unparse(node.target))
+    read = re.compile(r"\b[a-z_]+\.([a-z_]+)\b")
+
+    def unknown(path: Path) -> set[str]:
+        code = re.findall(r"{[{%](.*?)[%}]}", path.read_text(encoding="utf-8"), re.DOTALL)
+        return set(read.findall(re.sub(r'"[^"]*"', "", " ".join(code)))) - records
+
+    assert not faults(sorted((ROOT / "robustness").rglob("*.j2")), unknown)
+
+
 # --- words ----------------------------------------------------------------------------------------
 
 

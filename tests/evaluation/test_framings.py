@@ -183,6 +183,12 @@ def test_commands_measure_each_model_at_its_own_side(
     assert [(each["run"], [v["model"] for v in each["verdicts"]]) for each in checked] == [
         (Path(each["folder"]).name, own) for each, own in zip(evaluated, judged, strict=True)
     ], "the runs that there were, each held against the limits on its models"
+    budget.write_text("[[limit]]\nmodel = 'Eff*'\nmin_consistency = 0.5\n")
+    one = ["--limit", "1", "--perturbations", "brightness", "--remedies", "flip"]
+    asked = ["check", "samples", *one, "--out", str(tmp_path), "--budget", str(budget)]
+    both = ["--models", "SqueezeNet,EfficientNetLite1", "--side", "model"]
+    assert main([*asked, *both]) == 1, "one image is too few for the limit on one of the runs"
+    capsys.readouterr()
     swept = printed("sweep", images[0], "--perturbation", "brightness", "--steps", "3")
     assert {row["model"]: row["side"] for row in swept["points"]} == sides
     at_study = next(row for row in study["measurements"] if row["model"] == "EfficientNetLite1")

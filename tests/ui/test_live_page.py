@@ -43,6 +43,7 @@ def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
     expected = compose(picture.image[None], link, seed=3, digests=[picture.digest])[0]
     for png, image in ((before, picture.image), (after, expected)):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), to_uint8(image))
+    assert (header["before"], header["after"]) == ("Original", "Perturbed")
     assert header["altAfter"] == f"The image after {Condition.of(link).label}"
     (row,) = evaluate(make_spec(["SqueezeNet"], [Condition.of(link)], seed=3), [picture])
     assert f"{row.probability:.1%}" in html(app)

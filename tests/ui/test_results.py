@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import streamlit as st
 
-from robustness.charts.verdict import percent, verdict
+from robustness.charts.verdict import judged, percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.report.measurements import cautions
 from robustness.statistics.scorecard import UNSURE
@@ -39,6 +39,17 @@ def test_no_probability_is_rounded_to_what_belies_its_verdict(
     probability: float, text: str
 ) -> None:
     assert percent(probability) == text
+
+
+@pytest.mark.parametrize(
+    ("consistent", "correct", "said"),
+    [(True, True, True), (False, True, True), (True, None, True), (False, None, False)],
+)
+def test_low_confidence_is_said_of_what_is_correct_or_unchanged(
+    consistent: bool, correct: bool | None, said: bool
+) -> None:
+    mark = judged(consistent, correct, unsure=True)
+    assert ("low confidence" in mark.text, mark.tone == "unsure") == (said, said)
 
 
 def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown(
