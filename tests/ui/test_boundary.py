@@ -40,12 +40,9 @@ def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     LOADED.release("EfficientNetLite0")
 
 
-@pytest.mark.parametrize("page", ["pages/breaking_point.py", "pages/scorecard.py"])
-def test_a_model_beyond_the_memory_budget_is_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, page: str
-) -> None:
+def test_a_model_beyond_the_memory_budget_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaking_point, "STEPS", 3)
-    app = opened(page).run()
+    app = opened("pages/breaking_point.py").run()
     assert not app.exception
     assert not app.error
     without_memory(monkeypatch)

@@ -37,6 +37,8 @@ def test_every_page_says_what_is_correct_by_the_class_of_the_sample_or_of_the_li
     assert known.selectbox(key="shows").value == "Egyptian cat"
     assert signs(known)
     assert signs(known) <= {"✓", "✗"}
+    if page != LIVE:
+        return
     said = opened(sample="chelsea", shows="tench")
     assert said.selectbox(key="shows").value == "tench"
     assert signs(said) == {"✗"}
