@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import streamlit as st
 
 from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.request import spec_of
+from robustness.remedies import parse
 from robustness.ui import breaking_point
 from robustness.ui.controls.model_input import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
@@ -40,6 +39,10 @@ with page(
     remedied = [labelled(event, truth) for event in (behind.at_once() if remedy else ())]
     conditions = [Condition.of({perturbation: 1.0})]
     spec = spec_of(picture, model_names, conditions, seed)
-    report_button(partial(report.of_sweep, spec, picture, found), f"breaking-point-{perturbation}")
-    breaking_point.show(picture, perturbation, model_names, seed, found, truth, (remedy, remedied))
+    with_remedy = {parse(remedy): remedied} if remedy else {}
+    content = report.of_sweep(spec, picture, found, with_remedy)
+    report_button(lambda: content, f"breaking-point-{perturbation}")
+    breaking_point.show(
+        *(content, picture, perturbation, model_names, seed, found, truth, (remedy, remedied))
+    )
     breaking_point.show_summary(picture, model_names, seed, truth)

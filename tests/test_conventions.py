@@ -349,7 +349,7 @@ SETTINGS = frozenset({"DAYS_KEPT", "RUNS_KEPT"})
 """Named as the settings that they are."""
 
 NOT_YET_PLAIN = {
-    *("api", "commands", "evaluation", "gate", "models", "report", "runs", "statistics"),
+    *("api", "commands", "evaluation", "gate", "models", "runs", "statistics"),
     *("ui/dataset", "ui/runs"),
 }
 """Folders of the package that have banned names left; takes in what lies below them."""

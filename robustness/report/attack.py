@@ -24,7 +24,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
 from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.live import moved, shown, top5, verdicts
+from robustness.report.live import image_case, moved, top5, verdicts
 from robustness.report.measurements import cautions, data, facts, framing_options
 from robustness.report.wording import class_title, model, sentence, share
 
@@ -52,14 +52,14 @@ def of_attack(
         sections=[
             Section(
                 "Image and predictions",
-                [Cases("", lambda: _shown(picture, outcome, rows)), table],
+                [Cases("", lambda: _images(picture, outcome, rows)), table],
             ),
             _noise(picture, outcome),
             *([transfer_section(transfer)] if transfer else []),
             Section("Top-5 classes", [top5(row) for row in rows]),
             moved(rows),
         ],
-        brief=[table, Titled("Attack and noise of the same size", _sizes(outcome))],
+        brief=[table, sizes(outcome)],
         methods=methods.blocks(spec.conditions, ["Noise"]),
         limits=methods.limits(),
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": asked},
@@ -83,13 +83,13 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     ]
 
 
-def _shown(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> Iterator[Case]:
+def _images(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> Iterator[Case]:
     alt = f"{picture.name} after {described(outcome)}"
-    return shown(picture, outcome.image, "adversarial", alt, outcome.gain, rows)
+    return image_case(picture, outcome.image, "adversarial", alt, outcome.gain, rows)
 
 
 def _noise(picture: Picture, outcome: Outcome) -> Section:
-    blocks: list[Block] = [Titled("Attack and noise of the same size", _sizes(outcome))]
+    blocks: list[Block] = [sizes(outcome)]
     if outcome.l2:
         caption = f"The closest of {outcome.control.draws} random changes."
         blocks.append(Cases(caption, lambda: _noisy(picture, outcome)))
@@ -106,7 +106,8 @@ def _noisy(picture: Picture, outcome: Outcome) -> Iterator[Case]:
     )
 
 
-def _sizes(outcome: Outcome) -> Table:
+def sizes(outcome: Outcome) -> Titled:
+    """The attack and noise of the same size, with how far each moves the image."""
     control = outcome.control
     noise = f"{control.successes} of {control.draws}"
     changes: list[tuple[str, str, Any]] = [
@@ -125,7 +126,8 @@ def _sizes(outcome: Outcome) -> Table:
         )
         for name, succeeds, found in changes
     ]
-    return Table(("Change", "Succeeds", "Prediction", "L∞", "L2", "SSIM"), rows)
+    head = ("Change", "Succeeds", "Prediction", "L∞", "L2", "SSIM")
+    return Titled("Attack and noise of the same size", Table(head, rows))
 
 
 def transfer_section(transfer: Sequence[Transfer]) -> Section:
@@ -174,7 +176,7 @@ def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, st
     """The questions that an attack answers; ``rows`` are of all models for the attacked image."""
     return [
         ("Does the attack change the prediction?", attacked(outcome, rows)),
-        ("Does noise of the same size do the same?", _noise_answer(outcome)),
+        ("Does noise of the same size do the same?", noise_answer(outcome)),
         ("Do other models change, too?", _others(outcome, rows)),
     ]
 
@@ -206,7 +208,7 @@ def attacked(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     )
 
 
-def _noise_answer(outcome: Outcome) -> str:
+def noise_answer(outcome: Outcome) -> str:
     """How often random changes of the same size do the same."""
     control = outcome.control
     if not outcome.l2:

@@ -106,18 +106,15 @@ class Chooser:
 
 
 @dataclass(frozen=True)
-class Beside:
+class Columns:
     """Blocks that a wide page shows in columns; files show them one after the other."""
 
-    columns: tuple[Sequence[Block], ...]
-
-    def __init__(self, *columns: Sequence[Block]) -> None:
-        object.__setattr__(self, "columns", columns)
+    columns: Sequence[Sequence[Block]]
 
 
 Printed = Text | Titled | Chart | Cases
 """What every format can render."""
-Block = Printed | Sortable | Chooser | Beside
+Block = Printed | Sortable | Chooser | Columns
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
         if isinstance(block, Chooser):
             for option in block.printed:
                 yield from _printed(block.read(option))
-        elif isinstance(block, Beside):
+        elif isinstance(block, Columns):
             yield from _printed([*chain(*block.columns)])
         elif isinstance(block, Sortable):
             yield from [block.printed] if block.printed else []

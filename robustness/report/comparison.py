@@ -52,14 +52,13 @@ def sentence(entry: Entry, quantity: str) -> str:
     return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
 
 
-def blocks(found: Comparison) -> Iterator[Text | Titled]:
+def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     """The comparison as the command line prints it: each condition by what it is judged by."""
-    yield Text(
-        f"{found.other.id} against {found.baseline.id}: {counted(found.images, 'shared image')}."
-    )
-    for text in found.apart:
+    images = counted(comparison.images, "shared image")
+    yield Text(f"{comparison.other.id} against {comparison.baseline.id}: {images}.")
+    for text in comparison.apart:
         yield Text(text)
-    judged = [entry for entry in found.differences if _judged(entry) is not None]
+    judged = [entry for entry in comparison.differences if _judged(entry) is not None]
     for entry in judged:
         if entry["condition"] is None:
             yield Text(sentence(entry, entry["judged_by"]))

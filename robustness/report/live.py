@@ -23,7 +23,7 @@ from robustness.models import REGISTRY as MODELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import measurements, methods
-from robustness.report.blocks import Beside, Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.blocks import Case, Cases, Chart, Columns, Report, Section, Shot, Titled
 from robustness.report.measurements import (
     answer_line,
     cautions,
@@ -62,7 +62,7 @@ def of_live(
         sections=[
             Section(
                 "Image and predictions",
-                [Cases("", lambda: _shown(spec, picture, rows)), *shown],
+                [Cases("", lambda: _images(spec, picture, rows)), *shown],
             ),
             Section("Top-5 classes", [top5(row) for row in rows]),
             moved(rows),
@@ -76,14 +76,14 @@ def of_live(
     )
 
 
-def _shown(spec: Request, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
+def _images(spec: Request, picture: Picture, rows: Sequence[Measurement]) -> Iterator[Case]:
     condition = spec.conditions[0]
     after = perturbed(picture, [condition], spec.seed)[0]
     alt = f"{picture.name} under {condition.described}"
-    return shown(picture, after, "perturbed", alt, GAIN, rows)
+    return image_case(picture, after, "perturbed", alt, GAIN, rows)
 
 
-def shown(
+def image_case(
     picture: Picture,
     changed: NDArray[np.float32],
     caption: str,
@@ -163,7 +163,7 @@ def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
         "Probability of the class that each model predicts for the original.",
     )
     diverging = stages(predictions.stage_frame(rows), "cosine", by_place)
-    return Section("Features and confidence", [Beside([similarity], [confidence], [diverging])])
+    return Section("Features and confidence", [Columns([[similarity], [confidence], [diverging]])])
 
 
 def stages(frame: pd.DataFrame, metric: str, by_place: bool) -> Chart:

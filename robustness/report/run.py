@@ -26,21 +26,21 @@ REPLAY = (
     "compares the rows; RUN is its folder."
 )
 
-TOLD = (
+IMPORTED = (
     "The predictions came in a table, whose digest the manifest has in place of weights. "
     "`python -m robustness evaluate --predictions TABLE` evaluates it again."
 )
 
 
-def of_run(run: Run, found: Figures | None = None) -> Report:
-    """The report of ``run``, finished or not, with its figures ``found``, if they are known.
+def of_run(run: Run, figures: Figures | None = None) -> Report:
+    """The report of ``run``, finished or not, with its ``figures`` if they are known.
 
     The images are read one at a time when a format asks for the cases. Raises ``RunError`` for a
     run without rows.
     """
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    of, spec = RunFigures(run, found), run.manifest.spec
+    of, spec = RunFigures(run, figures), run.manifest.spec
     about = [question for question in questions.REGISTRY if question.is_about(run)]
     sections = [question.section(of) for question in about]
     choice, *rest = [question.brief(of.answer(question)) for question in about]
@@ -57,7 +57,7 @@ def of_run(run: Run, found: Figures | None = None) -> Report:
         methods=methods.blocks(spec.conditions, () if run.manifest.race else methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
-        replay=TOLD if run.told else REPLAY,
+        replay=IMPORTED if run.told else REPLAY,
         data=Data(run.tables, tables, run.own_scores),
         note=note(of),
     )
@@ -113,36 +113,36 @@ def _classes(spec: Request) -> str:
 
 def cautions(of: RunFigures) -> list[str]:
     """What to know before reading the figures."""
-    run, found = of.run, of.statistics
+    run, figures = of.run, of.statistics
     done, count = run.images + len(run.unreadable), len(run.unreadable)
     whole = counted(run.manifest.dataset.pictures, "image")
     progress = f"Unfinished run: {done:,} of {whole} done. The figures cover these only."
     texts = [
         "" if run.finished else progress,
-        found.copies_note,
-        *([] if run.manifest.race else _cautions_of_means(run, found)),
+        figures.copies_note,
+        *([] if run.manifest.race else _cautions_of_means(run, figures)),
         f"Left out: {counted(count, 'image')}, listed with the reasons." if count else "",
         *(race.cautions(run) if run.manifest.race else []),
     ]
     return [text for text in texts if text]
 
 
-def _cautions_of_means(run: Run, found: Figures) -> list[str]:
+def _cautions_of_means(run: Run, figures: Figures) -> list[str]:
     return [
-        statistics.TOO_FEW if found.images < statistics.FEWEST else "",
-        run.recount_note(found),
-        *several_label_sets(entry["model"] for entry in found.summary),
+        statistics.TOO_FEW if figures.images < statistics.FEWEST else "",
+        run.recount_note(figures),
+        *several_label_sets(entry["model"] for entry in figures.summary),
     ]
 
 
-def basis(found: Figures) -> str:
+def basis(figures: Figures) -> str:
     """Images, conditions, significant differences and labels."""
-    conditions = len({entry["condition"] for entry in found.by_perturbation})
+    conditions = len({entry["condition"] for entry in figures.by_perturbation})
     return sentence(
-        f"{counted(found.images, 'image')} under {counted(conditions, 'condition')}",
-        _differences(found.pairs(), advised=found.choice.more_images is not None),
-        _labels(found.summary[0]),
-        "too few images for intervals" if found.images < statistics.FEWEST else "",
+        f"{counted(figures.images, 'image')} under {counted(conditions, 'condition')}",
+        _differences(figures.pairs(), advised=figures.choice.more_images is not None),
+        _labels(figures.summary[0]),
+        "too few images for intervals" if figures.images < statistics.FEWEST else "",
     )
 
 
@@ -171,12 +171,12 @@ def _labels(entry: Entry) -> str:
         return "without labels there is no accuracy"
     labels, images = entry["n_labelled"], entry["n_images"]
     on = "all labelled" if labels == images else f"{labels:,} of {images:,} labelled"
-    found = f"{on}; {model(entry['model'])} is correct on {share(before)} of the originals"
+    accuracy = f"{on}; {model(entry['model'])} is correct on {share(before)} of the originals"
     if entry["drop"] == 0:
-        return f"{found} and of the perturbed images"
+        return f"{accuracy} and of the perturbed images"
     low, high = entry["drop_low"], entry["drop_high"]
     doubt = " (no significant difference)" if low is None or low <= 0 <= high else ""
-    return f"{found} and {share(after)} of the perturbed images{doubt}"
+    return f"{accuracy} and {share(after)} of the perturbed images{doubt}"
 
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]*@")

@@ -24,11 +24,11 @@ from robustness.remedies import parse
 from robustness.report import methods
 from robustness.report.blocks import (
     BRACKETS,
-    Beside,
     Case,
     Cases,
     Chart,
     Chooser,
+    Columns,
     Report,
     Section,
     Text,
@@ -105,7 +105,7 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
     return Section(
         "Ranking",
         [
-            Beside([chart], [table, Text(scorecard.VERDICT_RULE)]),
+            Columns([[chart], [table, Text(scorecard.VERDICT_RULE)]]),
             published,
             Text(scorecard.PUBLISHED_NOTE),
         ],
@@ -201,7 +201,7 @@ def features(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
         lambda metric: [stages(means, metric, by_place)],
         printed=["cosine"],
     )
-    return Section(FEATURES, [Beside([Text(scorecard.insight(rows)), movement], [diverging])])
+    return Section(FEATURES, [Columns([[Text(scorecard.insight(rows)), movement], [diverging]])])
 
 
 def _pictures(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:

@@ -38,16 +38,16 @@ _BEYOND = 2.0
 def of_sweep(
     spec: Request,
     picture: Picture,
-    found: Sequence[Measurement | Break],
+    events: Sequence[Measurement | Break],
     remedied: Mapping[Chain, Sequence[Measurement | Break]] = MappingProxyType({}),
 ) -> Report:
-    """The report of a sweep of ``picture``, ``found`` by ``sweep.sweep``.
+    """The report of a sweep of ``picture``: the ``events`` of ``sweep.sweep``.
 
     ``spec`` names the models and the seed; its conditions are the perturbations at strength 1.
     ``remedied`` are the same sweeps behind remedies.
     """
-    rows = [event for event in found if isinstance(event, Measurement)]
-    breaks = [event for event in found if isinstance(event, Break)]
+    rows = [event for event in events if isinstance(event, Measurement)]
+    breaks = [event for event in events if isinstance(event, Break)]
     names = list(dict.fromkeys(entry.perturbation for entry in breaks))
     label = ", ".join(perturbation_label(name) for name in names[:3])
     label += f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -95,8 +95,8 @@ def _remedied(
     breaks: Sequence[Break], remedied: Mapping[Chain, Sequence[Measurement | Break]]
 ) -> Table:
     behind = [
-        {(e.perturbation, e.model): _at(e) for e in found if isinstance(e, Break)}
-        for found in remedied.values()
+        {(e.perturbation, e.model): _at(e) for e in events if isinstance(e, Break)}
+        for events in remedied.values()
     ]
     head = ("Perturbation", "Model", "No remedy", *(chain.label for chain in remedied))
     return Table(

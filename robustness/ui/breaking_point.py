@@ -10,9 +10,8 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import counted, plain
-from robustness.charts import tables
 from robustness.charts.sweep import AXES, QUANTITIES, axis_names, over_strength
-from robustness.charts.verdict import OPEN_MARKERS, no_change
+from robustness.charts.verdict import OPEN_MARKERS
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
@@ -23,8 +22,9 @@ from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
+from robustness.report import Report
 from robustness.report import sweep as sweep_report
-from robustness.report.sweep import clause, overview, with_seeds
+from robustness.report.sweep import overview, with_seeds
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring
@@ -78,6 +78,7 @@ def sweeping(
 
 
 def show(
+    content: Report,
     picture: Picture,
     perturbation: str,
     names: Sequence[str],
@@ -86,24 +87,18 @@ def show(
     truth: str | None,
     remedied: tuple[str, Sequence[Measurement | Break]] = ("", ()),
 ) -> None:
-    """Draw the result for one perturbation: sentence, table, curves, the image at a strength.
+    """Draw the result for one perturbation: its report, curves, the image at a strength.
 
     ``truth`` is the true class with which ``events`` is labelled. ``remedied`` are a remedy and the
     sweep with it.
     """
-    rows = [event for event in events if isinstance(event, Measurement)]
-    breaks = _breaks(events)
-    told = sweep_report.answers(breaks, picture.name)
-    first, rest, basis = (sentence for _, sentence in told)
+    first, rest, basis = content.answer
     st.html(results.headline(f"{first} {rest}"))
     st.caption(plain(basis))
-    remedy, with_it = remedied
-    if remedy:
-        label = REMEDIES[remedy].label
-        st.markdown(f"**With {plain(label)}:** {plain(moved(breaks, _breaks(with_it)))}")
-    results.warn_of_the_unsure(rows)
-    st.html(results.html_table(*tables.breaking(breaks)))
-    returning = [entry for entry in breaks if entry.returns]
+    for caution in content.cautions:
+        st.warning(plain(caution), icon=":material/help:")
+    blocks.draw(content.sections[0].blocks)
+    returning = [entry for entry in _breaks(events) if entry.returns]
     if returning:
         cases = "; ".join(
             f"{plain(models.label(b.model))} at {_strengths(b.returns)}" for b in returning
@@ -113,7 +108,8 @@ def show(
             f"{with_seeds(returning)}: {cases}.",
             icon=":material/swap_vert:",
         )
-    points = pd.DataFrame([row.as_row() for row in rows])
+    rows = [event.as_row() for event in events if isinstance(event, Measurement)]
+    points = pd.DataFrame(rows)
     _curves(picture, perturbation, names, seed, points, truth, remedied)
 
 
@@ -191,28 +187,6 @@ def _at_one_strength(
     after = remedy_panel.remedy_effect(asked, altered, {row.model: row for row in rows})
     for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
         slot.html(results.card(labelled(row, truth), remedied=remedied_text(row.model, after)))
-
-
-def moved(before: Sequence[Break], after: Sequence[Break]) -> str:
-    """What becomes of each model's prediction with a remedy, and without it where that differs.
-
-    Said once if it is the same for all.
-    """
-    told = []
-    for was, now in zip(before, after, strict=True):
-        old, new = clause(was), clause(now)
-        at_old, at_new = ("" if b.strength is None else f"{b.strength:.3f}" for b in (was, now))
-        if old == new:
-            text = new
-        elif at_old and at_new and old.replace(at_old, at_new) == new:
-            text = f"{new} ({at_old} without it)"
-        else:
-            text = f"{new} (without it, {old})"
-        told.append(text)
-    if len(told) > 1 and len({*told}) == 1:
-        return "No model changes." if told[0] == no_change(None) else f"Each model {told[0]}."
-    named = [f"{models.label(was.model)} {text}" for was, text in zip(before, told, strict=True)]
-    return "; ".join(named) + "."
 
 
 def _breaks(events: Sequence[Measurement | Break]) -> tuple[Break, ...]:

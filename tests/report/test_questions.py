@@ -55,9 +55,9 @@ def alone() -> Any:
         Question(
             "darkness",
             "Darkness",
-            figures,
             blocks,
             "what happens at night",
+            figures,
             needs=(LABELS,),
             options=(Option("least_brightness", "Least brightness", "of the images", 0.25),),
             answers=lambda entries: [("Is it dark?", f"{len(entries)} models in the dark.")],

@@ -6,14 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import streamlit as st
 
 from robustness.charts.verdict import judged, percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.report.measurements import cautions
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser.html import html
-from robustness.ui.display.results import _customdata, warn_of_the_unsure
+from robustness.ui.display.results import _customdata
 from tests.support.made_up_saved_runs import measurement
 
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -52,16 +51,10 @@ def test_low_confidence_is_said_of_what_is_correct_or_unchanged(
     assert ("low confidence" in mark.text, mark.tone == "unsure") == (said, said)
 
 
-def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown() -> None:
     fog = Condition.of({"fog": 0.6})
     row = replace(measurement("a.png", "1", A, fog, True), clean_probability=0.296)
-    warned: list[str] = []
-    monkeypatch.setattr(st, "warning", lambda text, **_: warned.append(text.replace("\\", "")))
-    warn_of_the_unsure([row])
-    assert warned == cautions([row])
-    assert f"{A_LABEL} (29.6%)" in warned[0]
+    assert f"{A_LABEL} (29.6%)" in cautions([row])[0]
     seen = replace(row, probability=0.002)
     assert "&lt;1% megalith" in html(
         "verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith", None)]

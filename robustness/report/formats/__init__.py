@@ -19,7 +19,7 @@ Write = Callable[[Report, IO[bytes], datetime], None]
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file; ``beside`` writes a second that explains it, under ``beside_suffix``.
+    """One kind of file; ``companion`` writes a second that explains it, under ``companion_suffix``.
 
     One that ``needs_browser`` is written where the report is asked for, never by the server.
     """
@@ -28,8 +28,8 @@ class Format:
     label: str
     mime: str
     write: Write
-    beside: Write | None = None
-    beside_suffix: str = ""
+    companion: Write | None = None
+    companion_suffix: str = ""
     needs_browser: bool = False
 
 
@@ -43,8 +43,8 @@ FORMATS: Mapping[str, Format] = {
             "CSV",
             "text/csv",
             data_files.csv_file,
-            beside=data_files.columns_file,
-            beside_suffix=".columns.csv",
+            companion=data_files.columns_file,
+            companion_suffix=".columns.csv",
         ),
         Format(".parquet", "Parquet", "application/vnd.apache.parquet", data_files.parquet_file),
         Format(".json", "JSON", "application/json", data_files.json_file),
@@ -82,9 +82,9 @@ def write(report: Report, path: Path, when: datetime | None = None) -> list[Path
     found = format_of(path)
     moment = when or datetime.now(UTC)
     written = [_put(report, path, found.write, moment)]
-    if found.beside is not None:
-        beside = path.with_suffix(found.beside_suffix)
-        written.append(_put(report, beside, found.beside, moment))
+    if found.companion is not None:
+        companion = path.with_suffix(found.companion_suffix)
+        written.append(_put(report, companion, found.companion, moment))
     return written
 
 

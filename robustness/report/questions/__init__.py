@@ -6,7 +6,6 @@ from robustness.base.registry import Registry
 from robustness.report.questions import (
     accuracy,
     agreement,
-    attacks,
     cases,
     changed_classes,
     choice,
@@ -28,7 +27,7 @@ REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 for _question in (
     *(choice.CHOICE, choice.TRADE_OFFS, race.RACE, ranking.RANKING),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH),
-    *(accuracy.ACCURACY, accuracy.CORRUPTION_ERRORS, attacks.UNDER_ATTACK, remedies.HELP),
+    *(accuracy.ACCURACY, accuracy.CORRUPTION_ERRORS, perturbations.UNDER_ATTACK, remedies.HELP),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES, agreement.AGREEMENT),
     *(confidence.CONFIDENCE, map.MAP, cases.CASES, cases.LEFT_OUT),
 ):

@@ -5,20 +5,20 @@ from __future__ import annotations
 from robustness import models, statistics
 from robustness.charts import dataset, label_tables, tables, trade_off
 from robustness.charts.tables import Column, Entry, Table, figure
-from robustness.report.blocks import Beside, Block, Chart, Chooser, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.questions.question import LABELS, Question
 from robustness.report.wording import model
 from robustness.statistics import Figures
 from robustness.statistics.effective import published_errors
 
 
-def _blocks(found: Figures) -> list[Block]:
-    labelled = {e["model"]: e for e in found.summary if e["clean_accuracy"] is not None}
+def _blocks(figures: Figures) -> list[Block]:
+    labelled = {e["model"]: e for e in figures.summary if e["clean_accuracy"] is not None}
     choice = Chooser(
         "Reliability of",
         "reliability_of",
         {name: models.label(name) for name in labelled},
-        lambda name: _reliability(found, name, labelled[name]),
+        lambda name: _reliability(figures, name, labelled[name]),
         printed=list(labelled),
         listed=True,
     )
@@ -26,12 +26,12 @@ def _blocks(found: Figures) -> list[Block]:
     return [
         Titled("Top-1 and top-5 accuracy", label_tables.accuracy(entries)),
         Titled("Expected calibration error (ECE)", label_tables.calibration(entries)),
-        Beside([choice], [Text(label_tables.CALIBRATION_NOTE)]),
+        Columns([[choice], [Text(label_tables.CALIBRATION_NOTE)]]),
     ]
 
 
-def _reliability(found: Figures, name: str, entry: Entry) -> list[Block]:
-    bins = [row for row in found.reliability if row["model"] == name]
+def _reliability(figures: Figures, name: str, entry: Entry) -> list[Block]:
+    bins = [row for row in figures.reliability if row["model"] == name]
     if not bins:
         return []
     before, after = (
@@ -50,16 +50,15 @@ def _reliability(found: Figures, name: str, entry: Entry) -> list[Block]:
 ACCURACY = Question(
     "accuracy",
     "Accuracy",
-    lambda of: of.statistics,
     _blocks,
     "top-1, top-5 and calibration",
     needs=(LABELS,),
 )
 
 
-def _errors(found: Figures) -> list[Block]:
+def _errors(figures: Figures) -> list[Block]:
     """Corruption errors against AlexNet; [] unless a corruption has all severities."""
-    if not found.corruption_errors:
+    if not figures.corruption_errors:
         return []
     blocks: list[Block] = [
         Text(
@@ -67,10 +66,10 @@ def _errors(found: Figures) -> list[Block]:
             "originals."
         )
     ]
-    for note, alike in dataset.grouped(found.corruption_errors, "note").items():
+    for note, alike in dataset.grouped(figures.corruption_errors, "note").items():
         table = label_tables.corruption_errors(alike)
         blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
-    run = [entry["model"] for entry in found.corruption_errors]
+    run = [entry["model"] for entry in figures.corruption_errors]
     shown = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
     columns: list[Column] = [
         ("Model", lambda row: models.label(row["model"])),
@@ -80,14 +79,14 @@ def _errors(found: Figures) -> list[Block]:
     sources = "; ".join(dict.fromkeys(row["source"] for row in shown[1:]))
     published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(shown, columns))
     notes = [Text(f"Sources: {sources}.")] if sources else []
-    return [*blocks, *_beside_published(found), published, *notes]
+    return [*blocks, *_against_published(figures), published, *notes]
 
 
-def _beside_published(found: Figures) -> list[Block]:
+def _against_published(figures: Figures) -> list[Block]:
     """mCE against the error on the originals, for models with every corruption of ImageNet-C."""
     every = len(statistics.imagenet_c.ALEXNET_ERRORS)
-    accuracy = {entry["model"]: entry["clean_accuracy"] for entry in found.summary}
-    whole = [e for e in found.corruption_errors if len(e["corruptions"]) == every]
+    accuracy = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
+    whole = [e for e in figures.corruption_errors if len(e["corruptions"]) == every]
     if not whole:
         return []
     protocol = whole[-1]["note"]  # that of the published files, where the run has it
@@ -107,9 +106,8 @@ def _beside_published(found: Figures) -> list[Block]:
 CORRUPTION_ERRORS = Question(
     "corruption_errors",
     "ImageNet-C corruption error",
-    lambda of: of.statistics,
     _errors,
     "beside published models",
     needs=(LABELS,),
-    tables=lambda found: {"corruption_errors": found.corruption_errors},
+    tables=lambda figures: {"corruption_errors": figures.corruption_errors},
 )

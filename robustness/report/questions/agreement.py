@@ -22,12 +22,12 @@ _COUNTED = (
 )
 
 
-def _blocks(found: Failures) -> list[Block]:
-    if not found.pairs:
+def _blocks(figures: Failures) -> list[Block]:
+    if not figures.pairs:
         return []
     alone = [
         (f"{model(a)} fails,<br>{model(b)} does not", {"n_images": count, "selection": text})
-        for entry in found.pairs
+        for entry in figures.pairs
         for a, b, count, text in (
             (entry["model"], entry["other"], entry["model_only"], entry["model_selection"]),
             (entry["other"], entry["model"], entry["other_only"], entry["other_selection"]),
@@ -39,16 +39,16 @@ def _blocks(found: Failures) -> list[Block]:
         "Images that one model of each pair fails on and the other does not.",
         link="against",
     )
-    table = Titled("Do they fail together?", Table.of(found.pairs, _PAIR))
-    about = f"{_FAILS[found.quantity]} {_COUNTED} {_most_alike(found)}"
+    table = Titled("Do they fail together?", Table.of(figures.pairs, _PAIR))
+    about = f"{_FAILS[figures.quantity]} {_COUNTED} {_most_alike(figures)}"
     blocks: list[Block] = [chart, table, Text(about, AGREEMENT_RULE)]
-    if found.majority:
-        blocks.append(Titled("What a majority would do", Table.of(found.majority, _MAJORITY)))
+    if figures.majority:
+        blocks.append(Titled("What a majority would do", Table.of(figures.majority, _MAJORITY)))
     return blocks
 
 
-def _most_alike(found: Failures) -> str:
-    known = [entry for entry in found.pairs if entry["kappa"] is not None]
+def _most_alike(figures: Failures) -> str:
+    known = [entry for entry in figures.pairs if entry["kappa"] is not None]
     if not known:
         return "No model fails, so error consistency is unknown."
     most = max(known, key=lambda entry: float(entry["kappa"]))
@@ -78,11 +78,11 @@ _MAJORITY: Sequence[Column] = (
 AGREEMENT = Question(
     "agreement",
     "Agreement",
-    lambda of: of.run.failures,
     _blocks,
     "where one model fails and another does not",
+    figures=lambda of: of.run.failures,
     needs=(TWO_MODELS,),
     link="against",
-    tables=lambda found: {"agreement": found.pairs, "majority": found.majority},
+    tables=lambda figures: {"agreement": figures.pairs, "majority": figures.majority},
     command="failures",
 )

@@ -150,31 +150,31 @@ def _check_weights(several: Sequence[Run]) -> None:
 
 
 def _raced(
-    run: Run, told: Mapping[str, Any], criteria: Criteria | None, rule_out: RuleOut | None
+    run: Run, outcome: Mapping[str, Any], criteria: Criteria | None, rule_out: RuleOut | None
 ) -> ModelChoice:
     """The choice that the race ``run`` made; raises ``ParameterError`` for criteria."""
     asked = criteria or Criteria()
-    known = asked.margin in (MARGIN, told["margin"])
+    known = asked.margin in (MARGIN, outcome["margin"])
     if rule_out is not None or not known or replace(asked, margin=MARGIN) != Criteria():
         raise ParameterError(
             f"Expected no criteria for the race {run.id}, which asked only what its own result "
             "needs: leave them out, or evaluate all images."
         )
-    if told["goal"] == "gate":
+    if outcome["goal"] == "gate":
         raise ParameterError(
             f"Expected a race among models, got one of a gate, {run.id}: check it instead."
         )
     spent = costs(run)
-    statuses = dict.fromkeys(told["worse"], WORSE)
-    best = TIED if len(told["best"]) > 1 else BEST
+    statuses = dict.fromkeys(outcome["worse"], WORSE)
+    best = TIED if len(outcome["best"]) > 1 else BEST
     entries = [
         {"model": name, "status": statuses.get(name, best), "low": low, "high": high}
-        for name, (low, high) in told["scores"].items()
+        for name, (low, high) in outcome["scores"].items()
     ]
     return ModelChoice(
-        best=tuple(told["best"]),
+        best=tuple(outcome["best"]),
         certainty=None,
-        worse=tuple(told["worse"]),
+        worse=tuple(outcome["worse"]),
         models=tuple(
             {
                 **_UNKNOWN,
@@ -187,9 +187,9 @@ def _raced(
             }
             for entry in entries
         ),
-        quantity="perturbed_accuracy" if told["quantity"] == "accuracy" else "consistency",
+        quantity="perturbed_accuracy" if outcome["quantity"] == "accuracy" else "consistency",
         images=run.images,
-        margin=told["margin"],
+        margin=outcome["margin"],
         more_images=None,
         weighted={},
         sentences=tuple(race.sentences(run)),
@@ -237,12 +237,12 @@ def _label(run: Run, candidate: Behind) -> str:
     return chain.label if len(groups) == 1 else f"{chain.label} ({title})"
 
 
-def _cost(each: Sequence[Cost], added: float | None) -> Cost:
+def _cost(costs: Sequence[Cost], added: float | None) -> Cost:
     """The cost of models together behind a remedy that adds ``added`` milliseconds to the first.
 
     Its latency spreads in proportion as that of the first.
     """
-    first = each[0]
+    first = costs[0]
     more = None if added is None or not first.latency_ms else 1 + added / first.latency_ms
     scaled = {
         name: None if more is None or value is None else more * value
@@ -252,8 +252,8 @@ def _cost(each: Sequence[Cost], added: float | None) -> Cost:
     return Cost(
         **scaled,
         waiting=first.waiting,
-        megabytes=_sum([cost.megabytes for cost in each]),
-        memory_megabytes=_sum([cost.memory_megabytes for cost in each]),
+        megabytes=_sum([cost.megabytes for cost in costs]),
+        memory_megabytes=_sum([cost.memory_megabytes for cost in costs]),
     )
 
 

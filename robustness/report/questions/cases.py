@@ -184,9 +184,9 @@ def _became(chosen: Chosen) -> str:
 CASES = Question(
     "cases",
     "Images",
-    lambda of: of.run,
     lambda run: [_cases(run, kind) for kind in KINDS],
     "filter them and open each on Live",
+    figures=lambda of: of.run,
     race=None,
 )
 
@@ -200,5 +200,5 @@ def _left_out(images: Sequence[tuple[str, str]]) -> list[Block]:
 
 
 LEFT_OUT = Question(
-    "left_out", "Images left out", lambda of: of.run.unreadable, _left_out, race=None
+    "left_out", "Images left out", _left_out, figures=lambda of: of.run.unreadable, race=None
 )

@@ -24,10 +24,10 @@ _GROUPS = (
 )
 
 
-def _blocks(found: Failures) -> list[Block]:
-    if not found.changes:
+def _blocks(figures: Failures) -> list[Block]:
+    if not figures.changes:
         return []
-    of = dataset.grouped(found.changes, "model")
+    of = dataset.grouped(figures.changes, "model")
 
     def by_model(name: str) -> list[Block]:
         under = dataset.grouped(of[name], "condition")
@@ -45,9 +45,9 @@ def _blocks(found: Failures) -> list[Block]:
     names = {name: model(name) for name in of}
     choice = Chooser("Model", "change_of", names, by_model, printed=list(names), listed=True)
     blocks: list[Block] = [choice]
-    if found.groups:
-        whole = [entry for entry in found.groups if not entry["perturbation"]]
-        each = [entry for entry in found.groups if entry["perturbation"]]
+    if figures.groups:
+        whole = [entry for entry in figures.groups if not entry["perturbation"]]
+        each = [entry for entry in figures.groups if entry["perturbation"]]
         blocks += [
             Text("A change within a group is a smaller failure than one out of it.", _GROUPS),
             Titled("Consistency by class and by group", Table.of(whole, _GROUP[1:])),
@@ -88,10 +88,10 @@ _GROUP: Sequence[Column] = (
 CHANGED_CLASSES = Question(
     "changed_classes",
     "Changed classes",
-    lambda of: of.run.failures,
     _blocks,
     "what predictions become",
+    figures=lambda of: of.run.failures,
     link="change",
-    tables=lambda found: {"changed_classes": found.changes, "class_groups": found.groups},
+    tables=lambda figures: {"changed_classes": figures.changes, "class_groups": figures.groups},
     command="failures",
 )

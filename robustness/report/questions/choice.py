@@ -59,11 +59,11 @@ _BUSY = 0.1
 """Share of the time in which passes waited for a core: a free machine has less."""
 
 
-def answer(found: Figures) -> str:
+def answer(figures: Figures) -> str:
     """Which model to choose in a run."""
-    chosen = found.choice
+    chosen = figures.choice
     told = chosen.sentences if chosen.compared else ()
-    return headline(found.summary, found.pairs(), found.pairs_under_attack, told)
+    return headline(figures.summary, figures.pairs(), figures.pairs_under_attack, told)
 
 
 def headline(
@@ -170,11 +170,11 @@ def difference(pair: Entry) -> str:
     return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{told}."
 
 
-def _risks(found: Figures) -> list[str]:
+def _risks(figures: Figures) -> list[str]:
     """The risks of the perturbations of a run, as they appear; none under attacks alone."""
-    if found.ranked_by == "robust_accuracy":
+    if figures.ranked_by == "robust_accuracy":
         return []
-    names = dict.fromkeys(entry["perturbation"] for entry in found.by_perturbation)
+    names = dict.fromkeys(entry["perturbation"] for entry in figures.by_perturbation)
     return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
 
 
@@ -343,27 +343,27 @@ def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> Ch
     return ChoiceFigures(of.run.manifest.costs, chosen, of.statistics)
 
 
-def _brief(found: ChoiceFigures) -> list[Titled | Text]:
-    if len(found.statistics.summary) < 2:
+def _brief(figures: ChoiceFigures) -> list[Titled | Text]:
+    if len(figures.statistics.summary) < 2:
         return []
-    return [b for b in blocks(found.costs, found.chosen) if isinstance(b, Titled | Text)]
+    return [b for b in blocks(figures.costs, figures.chosen) if isinstance(b, Titled | Text)]
 
 
 CHOICE = Question(
     "choice",
     "Choice",
-    figures,
-    lambda found: blocks(found.costs, found.chosen),
-    answers=lambda found: [("Which model is most robust?", answer(found.statistics))],
+    lambda figures: blocks(figures.costs, figures.chosen),
+    figures=figures,
+    answers=lambda figures: [("Which model is most robust?", answer(figures.statistics))],
     brief=_brief,
     options=OPTIONS,
     command="choose",
 )
 
 
-def _trade_offs(found: ChoiceFigures) -> list[Block]:
-    chosen = found.chosen
-    scored = [e for e in priced(found.costs, chosen) if e["robust"] is not None]
+def _trade_offs(figures: ChoiceFigures) -> list[Block]:
+    chosen = figures.chosen
+    scored = [e for e in priced(figures.costs, chosen) if e["robust"] is not None]
     axes = trade_off.across(scored)
     if len(scored) < 2 or not axes:
         return []
@@ -383,8 +383,8 @@ def _trade_offs(found: ChoiceFigures) -> list[Block]:
 TRADE_OFFS = Question(
     "trade_offs",
     "Trade-offs",
-    figures,
     _trade_offs,
     "accuracy against robustness, latency and size",
+    figures=figures,
     needs=(TWO_MODELS,),
 )

@@ -18,8 +18,8 @@ _CLASSES = 15
 """Classes that a file lists."""
 
 
-def _blocks(found: Figures) -> list[Block]:
-    entries = found.by_class
+def _blocks(figures: Figures) -> list[Block]:
+    entries = figures.by_class
     known = dataset.grouped(dataset.comparable_classes(entries), "model")
     if not known:
         return [Text(dataset.TOO_FEW_OF_A_CLASS), _every_class(entries)]
@@ -73,9 +73,8 @@ _CLASS: Sequence[Column] = (
 CLASSES = Question(
     "classes",
     "Classes",
-    lambda of: of.statistics,
     _blocks,
     "which classes lose most accuracy",
     needs=(LABELS,),
-    tables=lambda found: {"by_class": found.by_class},
+    tables=lambda figures: {"by_class": figures.by_class},
 )

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from robustness.charts.failures import risk_coverage
 from robustness.charts.tables import Column, Table, figure, with_interval
 from robustness.evaluation.condition import perturbation_label
-from robustness.report.blocks import Beside, Block, Chart, Chooser, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.questions.question import Question
 from robustness.report.wording import model
 from robustness.runs.failures import Failures
 from robustness.statistics.abstaining import ABSTAINING_RULE, THRESHOLDS
 
 
-def _blocks(found: Failures) -> list[Block]:
-    if not found.risk_coverage:
+def _blocks(figures: Failures) -> list[Block]:
+    if not figures.risk_coverage:
         return []
-    errors = "Errors" if found.quantity == "perturbed_accuracy" else "Changed predictions"
+    errors = "Errors" if figures.quantity == "perturbed_accuracy" else "Changed predictions"
     chart = Chart(
         "Risk against coverage",
-        risk_coverage(found.risk_coverage, errors),
+        risk_coverage(figures.risk_coverage, errors),
         f"{errors} among the answered images over the share of images answered; the table below "
         "holds the numbers at some thresholds.",
         "The most confident predictions are on the left.",
@@ -30,20 +30,20 @@ def _blocks(found: Failures) -> list[Block]:
         "Threshold",
         "abstain_below",
         options,
-        lambda at: _at_threshold(found, float(at)),
+        lambda at: _at_threshold(figures, float(at)),
         printed=[f"{THRESHOLDS[1]:g}"],
         first=f"{THRESHOLDS[1]:g}",
     )
-    area = Titled("Area under the curve (lower is better)", Table.of(found.risk_coverage, _AREA))
+    area = Titled("Area under the curve (lower is better)", Table.of(figures.risk_coverage, _AREA))
     rule = Text("A threshold withholds predictions of low confidence.", ABSTAINING_RULE)
-    return [Beside([chart], [area]), rule, choice]
+    return [Columns([[chart], [area]]), rule, choice]
 
 
-def _at_threshold(found: Failures, at: float) -> list[Block]:
-    mine = [entry for entry in found.confidence if entry["threshold"] == at]
+def _at_threshold(figures: Failures, at: float) -> list[Block]:
+    mine = [entry for entry in figures.confidence if entry["threshold"] == at]
     whole = [entry for entry in mine if not entry["perturbation"]]
     each = [entry for entry in mine if entry["perturbation"]]
-    labelled = found.quantity == "perturbed_accuracy"
+    labelled = figures.quantity == "perturbed_accuracy"
     errors, good = ("Errors", "Correct") if labelled else ("Changed predictions", "Unchanged")
     saved = [
         *_COVERED,
@@ -72,12 +72,12 @@ _COVERED: Sequence[Column] = (
 CONFIDENCE = Question(
     "confidence",
     "Confidence",
-    lambda of: of.run.failures,
     _blocks,
     "what answering only above a threshold saves",
-    tables=lambda found: {
-        "abstaining": found.confidence,
-        "risk_coverage": found.risk_coverage,
+    figures=lambda of: of.run.failures,
+    tables=lambda figures: {
+        "abstaining": figures.confidence,
+        "risk_coverage": figures.risk_coverage,
     },
     command="failures",
 )

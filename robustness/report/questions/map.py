@@ -32,12 +32,12 @@ def _blocks(maps: Sequence[EmbeddingMap]) -> list[Block]:
     ]
 
 
-def _map(made: EmbeddingMap, title: str) -> list[Block]:
-    left = f" {counted(made.left_out, 'image')} could not be read again." if made.left_out else ""
+def _map(map_: EmbeddingMap, title: str) -> list[Block]:
+    left = f" {counted(map_.left_out, 'image')} could not be read again." if map_.left_out else ""
     chart = Chart(
         title,
-        embedding_map(made.points, made.explained),
-        f"{counted(len(made.points), 'image')} with the perturbed version in the plane of the two "
+        embedding_map(map_.points, map_.explained),
+        f"{counted(len(map_.points), 'image')} with the perturbed version in the plane of the two "
         "main components of the features.",
         f"Each line joins an original to its perturbed image. Crosses are failures.{left}",
         link="map",
@@ -48,8 +48,8 @@ def _map(made: EmbeddingMap, title: str) -> list[Block]:
 MAP = Question(
     "map",
     "Map",
-    lambda of: kept_maps(of.run),
     _blocks,
     "how far perturbed images move",
+    figures=lambda of: kept_maps(of.run),
     link="map",
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.charts import dataset, tables
+from robustness.charts import dataset, label_tables, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
-from robustness.report.questions.question import Question, Tables
+from robustness.report.questions.question import ATTACKS, Question, Tables
 from robustness.report.wording import NOTHING_TO_BREAK, listed, model, rate, sentence, share
 from robustness.statistics import Figures
 
@@ -23,17 +23,17 @@ CELL_FIGURE = "cell_figure"
 """The control of what the heatmap shows."""
 
 
-def _blocks(found: Figures) -> list[Block]:
-    entries = found.by_perturbation
+def _blocks(figures: Figures) -> list[Block]:
+    entries = figures.by_perturbation
     there = [
         name for name in dataset.QUANTITIES if any(entry.get(name) is not None for entry in entries)
     ]
-    first = found.ranked_by if found.ranked_by in there else "consistency"
+    first = figures.ranked_by if figures.ranked_by in there else "consistency"
     by_figure = Chooser(
         "Figure",
         CELL_FIGURE,
         dataset.titles(there),
-        lambda quantity: [_at_strengths(found, quantity)],
+        lambda quantity: [_at_strengths(figures, quantity)],
         printed=[first],
         first=first,
         listed=True,
@@ -45,9 +45,9 @@ def _blocks(found: Figures) -> list[Block]:
     return [by_figure, every]
 
 
-def _at_strengths(found: Figures, quantity: str) -> Chooser:
+def _at_strengths(figures: Figures, quantity: str) -> Chooser:
     """The heatmap at one strength, or the mean of all."""
-    entries = found.by_perturbation
+    entries = figures.by_perturbation
     several = any(
         len({entry["strength"] for entry in rows}) > 1
         for rows in dataset.grouped(entries, "series").values()
@@ -63,7 +63,7 @@ def _at_strengths(found: Figures, quantity: str) -> Chooser:
                 dataset.perturbation_heatmap(at_strength(entries, level), quantity),
                 f"{dataset.QUANTITIES[quantity]} of each model under each perturbation, the "
                 "lowest on top; the table below holds the numbers.",
-                (tables.labels_note(found.summary, quantity) + mean).strip(),
+                (tables.labels_note(figures.summary, quantity) + mean).strip(),
                 link="cell",
             )
         ]
@@ -98,9 +98,9 @@ def counted_images(entry: Entry) -> str:
     return f"{images}" if attacked in (None, images) else f"{images}, {attacked} attacked"
 
 
-def harm(found: Figures) -> str:
+def harm(figures: Figures) -> str:
     """The perturbations with the lowest and the highest consistency."""
-    each = found.over_models
+    each = figures.over_models
     if not each:
         return sentence(NOTHING_TO_BREAK)
     worst, best = each[0], each[-1]
@@ -111,7 +111,7 @@ def harm(found: Figures) -> str:
             f"consistency is the same under each of the {len(each)} perturbations, "
             f"{share(worst['consistency'])}"
         )
-    over = "mean consistency of the models" if len(found.summary) > 1 else "consistency"
+    over = "mean consistency of the models" if len(figures.summary) > 1 else "consistency"
     span = (
         f"{over}: lowest under {worst['series']}, {rate(worst)}; highest under {best['series']}, "
         f"{rate(best)}"
@@ -122,18 +122,18 @@ def harm(found: Figures) -> str:
         return sentence(span, "no difference between perturbations is significant")
     low = [entry["series"] for entry in each[1:] if not entry["above_lowest"]]
     high = [entry["series"] for entry in each[:-1] if not entry["below_highest"]]
-    return sentence(span, _not_apart("lowest", low), _not_apart("highest", high))
+    return sentence(span, _indistinct("lowest", low), _indistinct("highest", high))
 
 
-def _not_apart(end: str, others: Sequence[str]) -> str:
+def _indistinct(end: str, others: Sequence[str]) -> str:
     return f"not significantly different from the {end}: {listed(others)}" if others else ""
 
 
-def _brief(found: Figures) -> list[Titled | Text]:
-    names = [entry["model"] for entry in found.ranking()]
+def _brief(figures: Figures) -> list[Titled | Text]:
+    names = [entry["model"] for entry in figures.ranking()]
     rows = [
         (series, *(_over_strengths(mine, one) for one in names))
-        for series, mine in dataset.grouped(found.over_strengths, "series").items()
+        for series, mine in dataset.grouped(figures.over_strengths, "series").items()
     ]
     table = Table(("Perturbation", *map(model, names)), rows)
     return [Titled("Consistency under each perturbation, with 95% intervals", table)]
@@ -147,49 +147,48 @@ def _over_strengths(entries: Sequence[Entry], name: str) -> str:
     return rate(mine[0]) + (f", mean of {count} strengths" if count > 1 else "")
 
 
-def _tables(found: Figures) -> Tables:
-    return {"over_models": found.over_models, "by_perturbation": found.by_perturbation}
+def _tables(figures: Figures) -> Tables:
+    return {"over_models": figures.over_models, "by_perturbation": figures.by_perturbation}
 
 
 PERTURBATIONS = Question(
     "perturbations",
     "Perturbations",
-    lambda of: of.statistics,
     _blocks,
     "under which each model fails",
     link="cell",
-    answers=lambda found: [("Which perturbation does most harm?", harm(found))],
+    answers=lambda figures: [("Which perturbation does most harm?", harm(figures))],
     brief=_brief,
     tables=_tables,
 )
 
 
-def _curves(found: Figures) -> list[Block]:
+def _curves(figures: Figures) -> list[Block]:
     """Rates over severity and strength; [] if each perturbation has one strength."""
-    of = dataset.grouped(found.by_perturbation, "series")
+    of = dataset.grouped(figures.by_perturbation, "series")
     several = [
         entry["series"]
-        for entry in found.over_models
+        for entry in figures.over_models
         if len({row["strength"] for row in of[entry["series"]]}) > 1
     ]
     if not several:
         return []
     names = {name: name for name in several}
-    count = len(found.by_severity[0]["perturbations"]) if found.by_severity else 0
+    count = len(figures.by_severity[0]["perturbations"]) if figures.by_severity else 0
     if count > 1:
         names = {_AVERAGE: f"Mean of {count} ImageNet-C corruptions"} | names
 
     def by_quantity(name: str) -> list[Block]:
-        drawn = [q for q in found.quantities if q in found.by_perturbation[0]]
+        drawn = [q for q in figures.quantities if q in figures.by_perturbation[0]]
         rows, level = (
-            (found.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
+            (figures.by_severity, "severity") if name == _AVERAGE else (of[name], "strength")
         )
         return [
             Chooser(
                 "Figure",
                 "curve_figure",
                 dataset.titles(drawn),
-                lambda quantity: [_curve(names[name], rows, quantity, level, found.summary)],
+                lambda quantity: [_curve(names[name], rows, quantity, level, figures.summary)],
                 printed=["consistency"],
                 listed=True,
             )
@@ -215,8 +214,25 @@ def _curve(
 OVER_STRENGTH = Question(
     "over_strength",
     "Over strength",
-    lambda of: of.statistics,
     _curves,
     "how fast each model loses",
-    tables=lambda found: {"by_severity": found.by_severity},
+    tables=lambda figures: {"by_severity": figures.by_severity},
+)
+
+
+def _under_attack(figures: Figures) -> list[Block]:
+    table = Titled("Robust accuracy", label_tables.robust_accuracy(figures.robust_accuracy))
+    blocks: list[Block] = [table, Text(label_tables.ROBUST_NOTE)]
+    if pairs := figures.pairs_under_attack:
+        blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
+    return blocks
+
+
+UNDER_ATTACK = Question(
+    "attacks",
+    "Attacks",
+    _under_attack,
+    "what is correct under every attack",
+    needs=(ATTACKS,),
+    tables=lambda figures: {"robust_accuracy": figures.robust_accuracy},
 )

@@ -90,6 +90,10 @@ class Option:
     names: Callable[[RunFigures], Sequence[str]] = lambda _: ()
 
 
+def _statistics(of: RunFigures) -> Any:
+    return of.statistics
+
+
 @dataclass(frozen=True)
 class Question(Generic[F]):
     """One question about runs that are no ``race``, that are one or, if that is None, about all.
@@ -105,9 +109,9 @@ class Question(Generic[F]):
 
     name: str
     title: str
-    figures: Callable[[RunFigures], F]
     blocks: Callable[[F], Sequence[Block]]
     about: str = ""
+    figures: Callable[[RunFigures], F] = _statistics
     needs: Sequence[Need] = ()
     race: bool | None = False
     options: Sequence[Option] = ()

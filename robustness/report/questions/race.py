@@ -29,8 +29,8 @@ _LIMITS = {"consistent": "consistency", "correct": "accuracy", "drop": "accuracy
 
 
 def _answers(run: Run) -> list[tuple[str, str]]:
-    told = run.raced or {}
-    question = "Is the budget met?" if told["goal"] == GATE else "Which model is best?"
+    outcome = run.raced or {}
+    question = "Is the budget met?" if outcome["goal"] == GATE else "Which model is best?"
     return [(question, " ".join(sentences(run)))]
 
 
@@ -41,13 +41,13 @@ def sentences(run: Run) -> list[str]:
 
 def basis(run: Run) -> str:
     """What the race ``run`` rests on."""
-    told = run.raced or {}
+    outcome = run.raced or {}
     spec = run.manifest.spec
     each = min(FEW, len(spec.conditions))
     drawn = "all" if each == len(spec.conditions) else f"{each} of"
-    pictures = run.manifest.dataset.pictures - racing.skipped(told)
+    pictures = run.manifest.dataset.pictures - racing.skipped(outcome)
     every = pictures * (1 + len(spec.conditions)) * len(spec.models)
-    units = "" if told["unit"] == "image" else f" from {counted(told['units'], 'class')}"
+    units = "" if outcome["unit"] == "image" else f" from {counted(outcome['units'], 'class')}"
     return (
         f"{counted(run.images, 'image')}{units} in random order, each under {drawn} "
         f"{counted(len(spec.conditions), 'condition')}: {run.forward_passes:,} of "
@@ -62,12 +62,12 @@ def cautions(run: Run) -> list[str]:
 
 
 def _blocks(run: Run) -> list[Block]:
-    told = run.raced or {}
+    outcome = run.raced or {}
     blocks: list[Block] = [Text("The bounds hold whenever the race ends.", _RULE), *tables(run)]
-    if told["decisions"]:
+    if outcome["decisions"]:
         decided = [
             f"{', '.join(map(model, each['decided']))} after {counted(each['images'], 'image')}"
-            for each in told["decisions"]
+            for each in outcome["decisions"]
             if each["decided"]
         ]
         blocks.append(Text(f"Decided: {'; '.join(decided)}."))
@@ -76,19 +76,19 @@ def _blocks(run: Run) -> list[Block]:
 
 def tables(run: Run) -> list[Titled]:
     """The models and their differences, or the limits of a gate; [] for other runs."""
-    told = run.raced
-    if told is None:
+    outcome = run.raced
+    if outcome is None:
         return []
-    if told["goal"] == GATE:
-        return [_limits(told["limits"])]
-    title = dataset.QUANTITIES[_QUANTITIES[told["quantity"]]]
+    if outcome["goal"] == GATE:
+        return [_limits(outcome["limits"])]
+    title = dataset.QUANTITIES[_QUANTITIES[outcome["quantity"]]]
     scores = [
-        (model(name), "worse" if name in told["worse"] else _first(told), _percent(*bounds))
-        for name, bounds in told["scores"].items()
+        (model(name), "worse" if name in outcome["worse"] else _first(outcome), _percent(*bounds))
+        for name, bounds in outcome["scores"].items()
     ]
     gaps = [
         (model(gap["better"]), model(gap["worse"]), _points(gap["low"], gap["high"]))
-        for gap in told["differences"]
+        for gap in outcome["differences"]
     ]
     return [
         Titled("Models", Table(("Model", "Outcome", f"{title}, 95% bounds"), scores)),
@@ -96,10 +96,10 @@ def tables(run: Run) -> list[Titled]:
     ]
 
 
-def _first(told: Mapping[str, Any]) -> str:
-    if len(told["best"]) == 1:
+def _first(outcome: Mapping[str, Any]) -> str:
+    if len(outcome["best"]) == 1:
         return "best"
-    return "tied" if told["settled"] else "undecided"
+    return "tied" if outcome["settled"] else "undecided"
 
 
 def _limits(limits: Sequence[Mapping[str, Any]]) -> Titled:
@@ -134,8 +134,8 @@ def _figures(run: Run) -> Tables:
 RACE = Question(
     "race",
     "Race",
-    lambda of: of.run,
     _blocks,
+    figures=lambda of: of.run,
     race=True,
     answers=_answers,
     brief=tables,

@@ -9,7 +9,7 @@ import pandas as pd
 from robustness import statistics
 from robustness.charts import dataset, differences, label_tables, scorecard, tables
 from robustness.charts.tables import Entry
-from robustness.report.blocks import Beside, Block, Chart, Chooser, Sortable, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Columns, Sortable, Text, Titled
 from robustness.report.questions.question import Question, Tables
 from robustness.statistics import Figures
 
@@ -23,21 +23,21 @@ _MEANING = {
 }
 
 
-def _blocks(found: Figures) -> list[Block]:
+def _blocks(figures: Figures) -> list[Block]:
     return [
         Chooser(
             "Rank by",
             "rank_by",
-            dataset.titles(found.quantities),
-            lambda quantity: _ranked(found, quantity),
-            printed=[found.ranked_by],
-            first=found.ranked_by,
+            dataset.titles(figures.quantities),
+            lambda quantity: _ranked(figures, quantity),
+            printed=[figures.ranked_by],
+            first=figures.ranked_by,
         )
     ]
 
 
-def _ranked(found: Figures, quantity: str) -> list[Block]:
-    ranked, pairs = found.ranking(quantity), found.pairs(quantity)
+def _ranked(figures: Figures, quantity: str) -> list[Block]:
+    ranked, pairs = figures.ranking(quantity), figures.pairs(quantity)
     title = dataset.QUANTITIES[quantity]
     chart = Chart(
         title,
@@ -46,10 +46,10 @@ def _ranked(found: Figures, quantity: str) -> list[Block]:
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
     table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
-    return [Beside([chart], [note]), table, *(_pairs(found, quantity, pairs) if pairs else [])]
+    return [Columns([[chart], [note]]), table, *(_pairs(figures, quantity, pairs) if pairs else [])]
 
 
-def _pairs(found: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Block]:
+def _pairs(figures: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Block]:
     chart = Chart(
         "Differences between models",
         differences.pair_differences(pairs),
@@ -57,32 +57,31 @@ def _pairs(found: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Block]
     )
     each = "Each pair under each condition (McNemar's test)"
     return [
-        Beside([chart], [Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)]),
+        Columns([[chart], [Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)]]),
         Titled("Differences in points", tables.pairs(pairs)),
-        Sortable(each, lambda: tables.tests(found.tests(quantity))),
+        Sortable(each, lambda: tables.tests(figures.tests(quantity))),
     ]
 
 
-def _brief(found: Figures) -> list[Titled | Text]:
-    ranked, pairs = found.ranking(), found.pairs()
-    brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, found.ranked_by))]
+def _brief(figures: Figures) -> list[Titled | Text]:
+    ranked, pairs = figures.ranking(), figures.pairs()
+    brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, figures.ranked_by))]
     if pairs:
         what = dataset.QUANTITIES[pairs[0]["quantity"]].lower()
         brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
-    if found.robust_accuracy:
-        robust = label_tables.robust_accuracy(found.robust_accuracy)
+    if figures.robust_accuracy:
+        robust = label_tables.robust_accuracy(figures.robust_accuracy)
         brief.append(Titled("Robust accuracy", robust))
     return brief
 
 
-def _tables(found: Figures) -> Tables:
-    return {"summary": found.summary, "compare": found.pairs()}
+def _tables(figures: Figures) -> Tables:
+    return {"summary": figures.summary, "compare": figures.pairs()}
 
 
 RANKING = Question(
     "ranking",
     "Ranking",
-    lambda of: of.statistics,
     _blocks,
     "which differences between models are significant",
     brief=_brief,

@@ -22,7 +22,7 @@ _RULE = (
     "exact paired test with Holm's correction over models and conditions, and an interval above 0. "
     "Under attack each remedy is attacked through itself as well, and the worse prediction counts."
 )
-_APART = (
+_ADAPTATION_NOTE = (
     f"Batch normalisation was adapted to {ADAPTATION_IMAGES} images apart, under each condition. "
     "A single image is too few to adapt to."
 )
@@ -30,13 +30,13 @@ _NAMED = 3
 """Conditions that a sentence names."""
 
 
-def answer(found: RemedyFigures) -> str:
+def answer(figures: RemedyFigures) -> str:
     """One sentence for each model: what helps under which condition, and where nothing does.
 
     Models that nothing helps share one.
     """
     by_model: dict[str, list[Gain]] = {}
-    for gain in found.gains:
+    for gain in figures.gains:
         by_model.setdefault(gain.model, []).append(gain)
     helped = {name: own for name, own in by_model.items() if any(gain.helpful for gain in own)}
     said = [_sentence(name, own, len(by_model)) for name, own in helped.items()]
@@ -71,40 +71,40 @@ def _gains_of(remedy: str, cost: int, gains: Sequence[Gain]) -> str:
     return f"{parse(remedy).label} gains {listed(told)}{comma} and {price} on originals"
 
 
-def _blocks(found: RemedyFigures) -> list[Block]:
+def _blocks(figures: RemedyFigures) -> list[Block]:
     """The gains and the abstentions."""
     blocks: list[Block] = []
-    if found.gains:
-        rows, columns = found.as_rows(), _columns(found)
+    if figures.gains:
+        rows, columns = figures.as_rows(), _columns(figures)
         chosen = [row for row in rows if _verdict(row)]
         blocks += [
-            Text(answer(found), _RULE),
+            Text(answer(figures), _RULE),
             Titled("Best remedy for each condition", Table.of(chosen, columns)),
             Titled("All remedies tried", Table.of(rows, columns), long=True),
         ]
-        if any(parse(gain.remedy).adapts for gain in found.gains):
-            blocks.append(Text(_APART))
-    if found.abstentions:
-        entries = [each.as_dict() for each in found.abstentions]
+        if any(parse(gain.remedy).adapts for gain in figures.gains):
+            blocks.append(Text(_ADAPTATION_NOTE))
+    if figures.abstentions:
+        entries = [each.as_dict() for each in figures.abstentions]
         note = "The confidence is the one that 95% of one half of the originals reach."
-        table = Table.of(entries, _abstentions(_quantity(found)))
+        table = Table.of(entries, _abstentions(_quantity(figures)))
         blocks.append(Titled("Abstaining below a confidence", table))
         blocks.append(Text(note))
     return blocks
 
 
-def _quantity(found: RemedyFigures) -> str:
+def _quantity(figures: RemedyFigures) -> str:
     """What the shares are of; with some labels, of predictions that are correct or unchanged."""
     names = {True: "Accuracy", False: "Consistency", None: "Accuracy or consistency"}
-    return names[found.labelled]
+    return names[figures.labelled]
 
 
-def _columns(found: RemedyFigures) -> list[Column]:
+def _columns(figures: RemedyFigures) -> list[Column]:
     return [
         ("Model", lambda entry: model(entry["model"])),
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (f"Gain in {_quantity(found).lower()}, points", lambda entry: in_points(entry, "gain")),
+        (f"Gain in {_quantity(figures).lower()}, points", lambda entry: in_points(entry, "gain")),
         ("Change on originals, points", _on_originals),
         ("Time", _time),
         ("Verdict", _verdict),
@@ -141,9 +141,9 @@ def _abstentions(quantity: str) -> list[Column]:
 HELP = Question(
     "remedies",
     TITLE,
-    lambda of: remedy_figures(of.run),
     _blocks,
     "remedies without training",
+    figures=lambda of: remedy_figures(of.run),
     needs=(REMEDIES,),
-    answers=lambda found: [(TITLE, answer(found))] if found.gains else [],
+    answers=lambda figures: [(TITLE, answer(figures))] if figures.gains else [],
 )

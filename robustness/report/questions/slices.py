@@ -21,18 +21,18 @@ _SLICES, _NOT_WORSE = 10, 5
 """Slices that a chart and a file show, and how many if none is significantly worse."""
 
 
-def _blocks(found: Failures) -> list[Block]:
-    if not found.slices:
-        why = found.unknown or ["Slices need at least 40 images, and a property that differs."]
+def _blocks(figures: Failures) -> list[Block]:
+    if not figures.slices:
+        why = figures.unknown or ["Slices need at least 40 images, and a property that differs."]
         return [Text(" ".join(why))]
-    title = dataset.QUANTITIES[found.quantity]
-    worse = [entry for entry in found.slices if entry["worse"]]
+    title = dataset.QUANTITIES[figures.quantity]
+    worse = [entry for entry in figures.slices if entry["worse"]]
     told = (
-        f"{len(worse):,} of {counted(len(found.slices), 'slice')} significantly below the other "
+        f"{len(worse):,} of {counted(len(figures.slices), 'slice')} significantly below the other "
         "images."
     )
-    every = Sortable("All slices", lambda: _sortable(found.slices), ("Rate", "Other images"))
-    shown = worse[:_SLICES] or found.slices[:_NOT_WORSE]
+    every = Sortable("All slices", lambda: _sortable(figures.slices), ("Rate", "Other images"))
+    shown = worse[:_SLICES] or figures.slices[:_NOT_WORSE]
     chart = Chart(
         f"{title} in the {'significantly worse' if worse else 'lowest'} slices",
         slice_rates(shown, [f"{slice_title(e)},<br>{model(e['model'])}" for e in shown], title),
@@ -40,7 +40,7 @@ def _blocks(found: Failures) -> list[Block]:
         link="slice",
     )
     table = Titled("Significantly worse" if worse else "Not significant", slice_table(shown))
-    told = " ".join([told, *found.unknown])
+    told = " ".join([told, *figures.unknown])
     return [Text(told, SLICE_RULE), chart, table, every]
 
 
@@ -107,10 +107,10 @@ def _sortable(entries: Sequence[Entry]) -> pd.DataFrame:
 SLICES = Question(
     "slices",
     "Slices",
-    lambda of: of.run.failures,
     _blocks,
     "images with a property in common that do worse",
+    figures=lambda of: of.run.failures,
     link="slice",
-    tables=lambda found: {"slices": found.slices},
+    tables=lambda figures: {"slices": figures.slices},
     command="failures",
 )

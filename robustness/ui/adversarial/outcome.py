@@ -7,19 +7,20 @@ from collections.abc import Iterator, Sequence
 import streamlit as st
 
 from robustness import models
-from robustness.attacks import NORMS, AttackSpec, Outcome, Step, craft
+from robustness.attacks import AttackSpec, Outcome, Step, craft
+from robustness.base.text import plain
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.loop import picture_scores
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
-from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.picture import Picture
-from robustness.report.attack import attacked
+from robustness.report.attack import attacked, noise_answer, sizes
+from robustness.report.blocks import Text
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring
-from robustness.ui.display import results
+from robustness.ui.display import blocks, results
 
 
 def measure(picture: Picture, model: str, spec: AttackSpec) -> Outcome:
@@ -68,7 +69,9 @@ def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:
     """Draw the result of one attack: headline, noise control and images."""
     made = row(picture, adversarial(picture, outcome), outcome.model, outcome.spec, truth)
     st.html(results.headline(attacked(outcome, [made])))
-    _say_what_noise_does(outcome)
+    if outcome.success:
+        draw, icon = (st.success, "verified") if outcome.beats_noise else (st.warning, "grain")
+        draw(plain(noise_answer(outcome)), icon=f":material/{icon}:")
     results.show_pictures(
         picture,
         outcome.image,
@@ -77,10 +80,7 @@ def show(picture: Picture, outcome: Outcome, truth: str | None) -> None:
         captions=("Original", "Adversarial"),
         gain=outcome.gain,
     )
-    st.caption(
-        f"Largest change {LEVELS * outcome.linf:.3g}/255 (L∞), length {outcome.l2:.3g} (L2). "
-        "All figures are of the saved 8-bit image."
-    )
+    blocks.draw([sizes(outcome), Text("All figures are of the saved 8-bit image.")])
 
 
 def show_answers(
@@ -96,11 +96,7 @@ def show_answers(
     if outcome.l2:
         noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)
         noise.html(results.card(row(picture, noisy, outcome.model, spec, truth), "Noise"))
-        noise.caption(
-            f"Same {NORMS[spec.norm].label} as the attack, up to rounding. "
-            f"The closest of {control.draws} draws: L∞ {LEVELS * control.linf:.3g}/255, "
-            f"L2 {control.l2:.3g}, SSIM {control.ssim:.3f}."
-        )
+        noise.caption(f"The closest of {control.draws} draws.")
     else:
         noise.caption("Nothing changed, so there is nothing to compare.")
     others = [name for name in names if name != outcome.model]
@@ -109,18 +105,3 @@ def show_answers(
         slots = results.card_slots(len(others))
         for slot, name in zip(slots, others, strict=True):
             slot.html(results.card(row(picture, changed, name, spec, truth), "Adversarial"))
-
-
-def _say_what_noise_does(outcome: Outcome) -> None:
-    control = outcome.control
-    if outcome.beats_noise:
-        st.success(
-            f"Random noise of the same size has no such effect (0 of {control.draws} draws).",
-            icon=":material/verified:",
-        )
-    elif outcome.success:
-        st.warning(
-            f"Noise has the same effect in {control.successes} of {control.draws} random changes "
-            "of the same size, so this attack shows nothing new. Try a smaller epsilon.",
-            icon=":material/grain:",
-        )

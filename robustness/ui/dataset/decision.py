@@ -26,7 +26,7 @@ from robustness.ui.display import blocks, results
 from robustness.ui.display.blocks import options_input
 from robustness.ui.display.buttons import report_button
 from robustness.ui.session import access
-from robustness.ui.session.inputs import forget_unless, keep_in_link
+from robustness.ui.session.inputs import forget_unless, keep_in_link, listed
 from robustness.ui.session.run_link import baseline_id, last_written, runs_folder
 from robustness.ui.session.sentences import sentence
 
@@ -137,10 +137,7 @@ def _two(found: Figures) -> str:
     labels = {name: models.label(name) for name in names}
     picked = []
     for label, first in zip(("Model", "Against"), names, strict=False):
-        key = f"compare_{label.lower()}"
-        forget_unless(labels, key)
-        keep_in_link(key, labels, first)
-        picked.append(st.selectbox(label, names, format_func=labels.__getitem__, key=key))
+        picked.append(listed(label, labels, f"compare_{label.lower()}", first))
     if picked[0] == picked[1]:
         st.caption("Choose two models.")
         return ""

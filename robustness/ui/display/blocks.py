@@ -11,11 +11,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.text import plain
 from robustness.report.blocks import (
-    Beside,
     Block,
     Cases,
     Chart,
     Chooser,
+    Columns,
     Sortable,
     Text,
     Titled,
@@ -92,7 +92,7 @@ def _draw(
             row = row or st.container(horizontal=True, vertical_alignment="bottom")
             option = _option(block, row)
             _draw(block.read(option), clicked, result, {**chosen, block.key: option}, row)
-        elif isinstance(block, Beside):
+        elif isinstance(block, Columns):
             shares = [2, 3] if len(block.columns) == 2 else len(block.columns)
             places = st.columns(shares, gap="medium")
             for column, part in zip(places, block.columns, strict=True):

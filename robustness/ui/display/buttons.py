@@ -55,9 +55,9 @@ def report_button(build: Callable[[], Report], name: str, key: str = "report") -
                 if format.needs_browser:
                     continue
                 files = [(format.label, format.suffix, format.write)]
-                if format.beside is not None:
+                if format.companion is not None:
                     label = f"Columns of the {format.label}"
-                    files.append((label, format.beside_suffix, format.beside))
+                    files.append((label, format.companion_suffix, format.companion))
                 for label, suffix, write in files:
                     st.download_button(
                         label,

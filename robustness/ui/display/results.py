@@ -21,7 +21,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.measurements import own_labels, unsure_cases
+from robustness.report.measurements import own_labels
 from robustness.report.wording import class_title
 from robustness.runs import Run
 from robustness.statistics.scorecard import UNSURE
@@ -97,12 +97,6 @@ def _visibility(scores: Mapping[str, NDArray[np.float64]]) -> str:
 def headline(text: str) -> Html:
     """A page's main result in one sentence."""
     return html("headline", text=text)
-
-
-def warn_of_the_unsure(rows: Sequence[Measurement]) -> None:
-    """Warn of models with a low confidence on the original image."""
-    for caution in unsure_cases(rows):
-        st.warning(plain(caution), icon=":material/help:")
 
 
 def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[DeltaGenerator]:

@@ -24,7 +24,7 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
         expect(pictures).to_have_count(3)
         for shown in (
             headline,
-            page.get_by_text("Random noise of the same size has no such effect"),
+            page.get_by_text("random changes of the same size succeed"),
             *pictures.all(),
         ):
             eventually(page, partial(is_in_sight, shown, height))
