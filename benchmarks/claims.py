@@ -123,7 +123,7 @@ def print_errors() -> None:
             for kind in ANSWERS.values():
                 lows = [
                     estimated_error(
-                        *confident_answers(images, conditions, rng, **kind), together=False
+                        *confident_answers(images, conditions, rng, **kind), pooled=False
                     ).low[0]
                     for _ in range(ERRORS)
                 ]

@@ -36,34 +36,34 @@ _EXPECTED = (
 )
 
 
-def is_image(given: Any) -> bool:
-    """Whether ``given`` is one image: an array of two or three axes, a PIL image, or a path."""
-    if isinstance(given, str | os.PathLike | Image.Image):
+def is_image(value: Any) -> bool:
+    """Whether ``value`` is one image: an array of two or three axes, a PIL image, or a path."""
+    if isinstance(value, str | os.PathLike | Image.Image):
         return True
-    return getattr(given, "ndim", 0) in (2, 3) and hasattr(given, "dtype")
+    return getattr(value, "ndim", 0) in (2, 3) and hasattr(value, "dtype")
 
 
-def levels(given: Any, name: str = "the image") -> Levels:
-    """The image ``given`` as 8-bit RGB (H, W, 3).
+def levels(image: Any, name: str = "the image") -> Levels:
+    """``image`` as 8-bit RGB (H, W, 3).
 
     Arrays are (H, W, 3), (3, H, W) or grey (H, W); floating point in [0, 1] is rounded to 8 bits.
     Raises ``ImageError`` for a file that is no image, ``ParameterError`` for anything else.
     """
-    if isinstance(given, str | os.PathLike):
-        path = picture_file(given)
+    if isinstance(image, str | os.PathLike):
+        path = picture_file(image)
         return np.asarray(decode(read_file(path), name=os.fspath(path)))
-    if isinstance(given, Image.Image):
-        return np.asarray(decode(_encoded(given), name=name))
-    return _rgb(in_range(as_array(given, name), name), name)
+    if isinstance(image, Image.Image):
+        return np.asarray(decode(_encoded(image), name=name))
+    return _rgb(in_range(as_array(image, name), name), name)
 
 
-def png(given: Any, name: str) -> bytes:
+def png(image: Any, name: str) -> bytes:
     """``levels`` of an image as a lossless PNG; of a file its own bytes."""
-    if isinstance(given, str | os.PathLike):
-        return read_file(picture_file(given))
-    if isinstance(given, Image.Image):
-        return _encoded(given)
-    return fitting.to_png(from_uint8(levels(given, name)))
+    if isinstance(image, str | os.PathLike):
+        return read_file(picture_file(image))
+    if isinstance(image, Image.Image):
+        return _encoded(image)
+    return fitting.to_png(from_uint8(levels(image, name)))
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -73,52 +73,52 @@ def _encoded(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def as_array(given: Any, name: str = "images") -> NDArray[Any]:
-    """``given`` as an array of numbers; a tensor of another library is copied to NumPy."""
-    if hasattr(given, "detach"):  # of PyTorch
-        given = given.detach().cpu()
+def as_array(array: Any, name: str = "images") -> NDArray[Any]:
+    """``array`` as an array of numbers; a tensor of another library is copied to NumPy."""
+    if hasattr(array, "detach"):  # of PyTorch
+        array = array.detach().cpu()
     try:
-        found = np.asarray(given)
+        converted = np.asarray(array)
     except Exception as error:  # what a stranger's object raises when it is asked for an array
-        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(given)}.") from error
-    if found.dtype.kind not in "uif" or not found.size:
-        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(given)}.")
-    return found
+        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(array)}.") from error
+    if converted.dtype.kind not in "uif" or not converted.size:
+        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(array)}.")
+    return converted
 
 
-def _kind(given: Any) -> str:
-    dtype, shape = getattr(given, "dtype", None), getattr(given, "shape", None)
+def _kind(value: Any) -> str:
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if dtype is None or shape is None:
-        return type(given).__name__
+        return type(value).__name__
     return f"{dtype} of shape {tuple(shape)}"
 
 
-def in_range(found: NDArray[Any], name: str) -> Levels:
-    """``found`` on the scale 0 to 255, in any number of axes.
+def in_range(array: NDArray[Any], name: str) -> Levels:
+    """``array`` on the scale 0 to 255, in any number of axes.
 
     Raises ``ParameterError`` unless it is uint8, or whole numbers from 0 to 255, or floating point
     in [0, 1].
     """
-    if found.dtype == np.uint8:
-        return found
-    most = 1 if found.dtype.kind == "f" else 255
-    low, high = found.min(), found.max()
+    if array.dtype == np.uint8:
+        return array
+    most = 1 if array.dtype.kind == "f" else 255
+    low, high = array.min(), array.max()
     if not (low >= 0 and high <= most):  # NaN, too
         hint = "; divide pixels by 255" if most == 1 and 1 < high <= 255 and low >= 0 else ""
         raise ParameterError(
             f"{name}: expected values from 0 to {most}, got {low:g} to {high:g}{hint}."
         )
-    return to_uint8(found.astype(np.float64)) if most == 1 else found.astype(np.uint8)
+    return to_uint8(array.astype(np.float64)) if most == 1 else array.astype(np.uint8)
 
 
-def _rgb(found: Levels, name: str) -> Levels:
-    if found.ndim == 2:
-        return np.repeat(found[..., None], 3, axis=2)
-    if found.ndim == 3 and found.shape[2] == 3:
-        return found
-    if found.ndim == 3 and found.shape[0] == 3:
-        return np.ascontiguousarray(found.transpose(1, 2, 0))
-    raise ParameterError(f"{name}: expected {_EXPECTED}, got an array of shape {found.shape}.")
+def _rgb(image: Levels, name: str) -> Levels:
+    if image.ndim == 2:
+        return np.repeat(image[..., None], 3, axis=2)
+    if image.ndim == 3 and image.shape[2] == 3:
+        return image
+    if image.ndim == 3 and image.shape[0] == 3:
+        return np.ascontiguousarray(image.transpose(1, 2, 0))
+    raise ParameterError(f"{name}: expected {_EXPECTED}, got an array of shape {image.shape}.")
 
 
 @checked_call
@@ -200,12 +200,12 @@ def _batch(images: Any) -> tuple[NDArray[Any], Levels]:
     return given, in_range(given, "images").reshape(-1, *given.shape[-3:])
 
 
-def _like(given: NDArray[Any], found: Levels) -> NDArray[Any]:
-    """``found`` in the shape and type of ``given``."""
-    found = found.reshape(given.shape)
-    if given.dtype.kind != "f":
-        return found.astype(given.dtype)
-    return np.divide(found, given.dtype.type(255), dtype=given.dtype)
+def _like(original: NDArray[Any], image: Levels) -> NDArray[Any]:
+    """``image`` in the shape and type of ``original``."""
+    image = image.reshape(original.shape)
+    if original.dtype.kind != "f":
+        return image.astype(original.dtype)
+    return np.divide(image, original.dtype.type(255), dtype=original.dtype)
 
 
 def _perturbed(image: Levels, condition: Condition, seed: int) -> Levels:

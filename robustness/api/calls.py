@@ -71,12 +71,12 @@ def checked_call(function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
-def _mistake(function: Callable[..., Any], given: Iterable[str], told: str) -> str:
-    """What is wrong with the names of the arguments; Python has ``told`` what it found."""
+def _mistake(function: Callable[..., Any], names: Iterable[str], message: str) -> str:
+    """What is wrong with the names of the arguments; ``message`` is that of Python."""
     known = inspect.signature(function).parameters
-    unknown = next((name for name in given if name not in known), None)
+    unknown = next((name for name in names if name not in known), None)
     if unknown is None:
-        return f"{function.__name__}: {told}."
+        return f"{function.__name__}: {message}."
     return f"{function.__name__}: there is no {unknown!r}. {did_you_mean(unknown, known)}."
 
 

@@ -38,7 +38,7 @@ def evaluate_predictions(
     names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
     is kept. Raises ``ParameterError`` for a table that cannot be used.
     """
-    told = _told(table)
+    told = _from_table(table)
     shown = None if source is None else opened(source)
     plan = imported_predictions.plan_predictions(
         told, source=shown, classes=imported_predictions.class_names(classes)
@@ -51,7 +51,7 @@ def evaluate_predictions(
     return run
 
 
-def _told(table: Any) -> Predictions:
+def _from_table(table: Any) -> Predictions:
     if isinstance(table, str | PathLike):
         return read_predictions(Path(table))
     if not (hasattr(table, "columns") and hasattr(table, "reset_index")):

@@ -55,12 +55,12 @@ class SessionImages(Dataset):
                 refused = str(error)
             text = _label(label, classes)
             entries.append(Entry(name, str(place), size, label=text, refused=refused))
-        self.told: Columns = {}
+        self.columns_of_predictions: Columns = {}
         super().__init__(f"python:{content.hexdigest()[:16]}", "images from Python", entries)
 
     def columns(self) -> Columns:
         """The other columns of a frame."""
-        return self.told
+        return self.columns_of_predictions
 
     def read(self, entry: Entry) -> bytes:
         """A lossless PNG of an array or PIL image, the bytes of a file."""
@@ -105,7 +105,9 @@ def _of_session(source: Any) -> Dataset:
                 f"Expected one split of a dataset, got {len(source)} splits: give "
                 f"dataset[{parts[0]!r}]."
             )
-        return _held([(image, None) for image in source.values()], [str(key) for key in source])
+        return _session_images(
+            [(image, None) for image in source.values()], [str(key) for key in source]
+        )
     if isinstance(source, tuple) and len(source) == 2 and _are_labels(*source):
         images, labels = _images(source[0]), _listed(source[1])
         if len(images) != len(labels):
@@ -113,21 +115,21 @@ def _of_session(source: Any) -> Dataset:
                 f"Expected a label for each image, got {counted(len(images), 'image')} and "
                 f"{counted(len(labels), 'label')}."
             )
-        return _held(list(zip(images, labels, strict=True)))
+        return _session_images(list(zip(images, labels, strict=True)))
     if hasattr(source, "as_numpy_iterator"):  # tf.data
-        return _held(list(_unbatched(source.as_numpy_iterator())))
+        return _session_images(list(_unbatched(source.as_numpy_iterator())))
     if hasattr(source, "ndim") or isinstance(source, list | tuple):
-        return _held([_item(each) for each in _images(source)])
+        return _session_images([_item(each) for each in _images(source)])
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
         return SessionImages(
             lambda place: _item(source[place]), len(source), classes=_class_names(source)
         )
     if isinstance(source, Iterable):
-        return _held(list(_unbatched(source)), classes=_class_names(source))
+        return _session_images(list(_unbatched(source)), classes=_class_names(source))
     raise _unknown(source)
 
 
-def _held(
+def _session_images(
     pairs: Sequence[tuple[Any, Any]],
     names: Sequence[str] | None = None,
     classes: Sequence[str] = (),
@@ -170,8 +172,10 @@ def _of_frame(frame: Any) -> Dataset:
             None if gap else each
             for each, gap in zip(frame[label], frame[label].isna(), strict=True)
         ]
-    found = _held(list(zip(images, labels, strict=True)))
-    found.told = other_columns(frame.assign(**{path: [entry.name for entry in found.entries]}))
+    found = _session_images(list(zip(images, labels, strict=True)))
+    found.columns_of_predictions = other_columns(
+        frame.assign(**{path: [entry.name for entry in found.entries]})
+    )
     return found
 
 
@@ -199,27 +203,27 @@ def _listed(labels: Any) -> list[Any]:
     return list(labels)
 
 
-def _label(given: Any, names: Sequence[str] = ()) -> str | None:
-    """``given`` as the text of a class: an index, a name or one value a class (the largest)."""
-    if hasattr(given, "detach"):
-        given = given.detach().cpu().numpy()
-    if getattr(given, "ndim", 0) == 1 and len(given) > 1:
-        given = np.asarray(given).argmax()
-    if hasattr(given, "item") and getattr(given, "size", 1) == 1:
-        given = given.item()
-    if given is None or (isinstance(given, float) and given != given):
+def _label(value: Any, names: Sequence[str] = ()) -> str | None:
+    """``value`` as the text of a class: an index, a name or one value a class (the largest)."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if getattr(value, "ndim", 0) == 1 and len(value) > 1:
+        value = np.asarray(value).argmax()
+    if hasattr(value, "item") and getattr(value, "size", 1) == 1:
+        value = value.item()
+    if value is None or (isinstance(value, float) and value != value):
         return None
-    if isinstance(given, float) and given.is_integer():
-        given = int(given)
-    if isinstance(given, bytes):
-        given = given.decode("utf-8", "replace")
-    if isinstance(given, bool) or not isinstance(given, int | str):
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, bool) or not isinstance(value, int | str):
         raise ParameterError(
-            f"Expected a label to be the index or name of a class, got {type(given).__name__}."
+            f"Expected a label to be the index or name of a class, got {type(value).__name__}."
         )
-    if isinstance(given, int) and 0 <= given < len(names):
-        return names[given]
-    return str(given)
+    if isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return str(value)
 
 
 def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
@@ -232,20 +236,18 @@ def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
             yield image, label
 
 
-def _item(given: Any) -> tuple[Any, Any]:
+def _item(item: Any) -> tuple[Any, Any]:
     """(image, label or None) of one item of a dataset."""
-    if isinstance(given, Mapping):
-        image = next((given[key] for key in _IMAGE_KEYS if key in given), None)
+    if isinstance(item, Mapping):
+        image = next((item[key] for key in _IMAGE_KEYS if key in item), None)
         if image is None:
-            raise ParameterError(
-                f"Expected an item with 'image', got {', '.join(map(str, given))}."
-            )
-        return image, next((given[key] for key in _LABEL_KEYS if key in given), None)
-    if isinstance(given, list | tuple):
-        if len(given) < 2:
-            raise ParameterError(f"Expected an image and its label, got {len(given)} values.")
-        return given[0], given[1]
-    return given, None
+            raise ParameterError(f"Expected an item with 'image', got {', '.join(map(str, item))}.")
+        return image, next((item[key] for key in _LABEL_KEYS if key in item), None)
+    if isinstance(item, list | tuple):
+        if len(item) < 2:
+            raise ParameterError(f"Expected an image and its label, got {len(item)} values.")
+        return item[0], item[1]
+    return item, None
 
 
 def _class_names(source: Any) -> Sequence[str]:
@@ -257,9 +259,9 @@ def _class_names(source: Any) -> Sequence[str]:
     if isinstance(names := getattr(source, "classes", None), list | tuple):
         return [str(name[0] if isinstance(name, tuple) else name) for name in names]
     metadata = getattr(source, "metadata", None)
-    told = metadata.get("index2label") if isinstance(metadata, Mapping) else None
-    if told:
-        return [str(told[place]) for place in sorted(told)]
+    by_index = metadata.get("index2label") if isinstance(metadata, Mapping) else None
+    if by_index:
+        return [str(by_index[place]) for place in sorted(by_index)]
     # Subsets, loaders and concatenations of torch hold the datasets that tell.
     within = [source.dataset] if hasattr(source, "dataset") else getattr(source, "datasets", ())
     found = {tuple(_class_names(each)) for each in within}

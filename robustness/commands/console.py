@@ -90,25 +90,25 @@ def print_json(document: Any) -> None:
     say(as_json(document))
 
 
-_progress_shown = False
+_progress_open = False
 
 
 def progress(text: str) -> None:
     """Show on stderr what is being done; on a terminal in one line that is overwritten."""
-    global _progress_shown
+    global _progress_open
     text = _harmless(text)
     if sys.stderr.isatty():
         _print(f"\r\033[K{text}", sys.stderr, end="")
-        _progress_shown = True
+        _progress_open = True
     else:
         _print(text, sys.stderr)
 
 
 def end_progress() -> None:
     """Clear the line of ``progress`` on a terminal."""
-    global _progress_shown
-    if _progress_shown:
-        _progress_shown = False
+    global _progress_open
+    if _progress_open:
+        _progress_open = False
         _print("\r\033[K", sys.stderr, end="")
 
 

@@ -137,22 +137,22 @@ def _write_documents(options: argparse.Namespace, checks: Sequence[Check]) -> No
         console.write_file(path, before + text.encode())
 
 
-def _print_check(found: Check) -> None:
+def _print_check(check: Check) -> None:
     from robustness import gate, report
     from robustness.charts.tables import Table
 
     rows = [
         (
-            f"{'FAIL' if verdict in found.broken else 'ok'} {verdict.outcome}",
+            f"{'FAIL' if verdict in check.broken else 'ok'} {verdict.outcome}",
             verdict.model,
             verdict.where,
             verdict.limit,
             f"{verdict.wanted:g}",
-            verdict.found,
+            verdict.figure_text,
         )
-        for verdict in found.verdicts
+        for verdict in check.verdicts
     ]
     told = report.Titled("Limits", Table(_HEAD, rows))
-    notes = map(report.Text, (*found.notes, gate.headline(found)))
-    console.say(f"{found.run.id}, {counted(found.run.images, 'image')}")
+    notes = map(report.Text, (*check.notes, gate.headline(check)))
+    console.say(f"{check.run.id}, {counted(check.run.images, 'image')}")
     console.say(report.printed_blocks([told, *notes]))

@@ -87,12 +87,12 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     return options
 
 
-def _show(usual: Callable[..., None], message: Warning | str, *told: Any) -> None:
+def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> None:
     """Show a warning about a model as one sentence, any other as usual."""
     if isinstance(message, ModelWarning):
         remark(f"robustness: {message}")
     else:
-        usual(message, *told)
+        usual(message, *details)
 
 
 def _values_joined(arguments: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from robustness.base.errors import ParameterError
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
-_TOLD = (
+_FIELDS = (
     *("name", "label", "family", "risk", "search", "graded", "random", "parameter", "unit"),
     *("study_strength", "monotone", "imagenet_c", "severity_strengths", "source"),
 )
@@ -62,7 +62,7 @@ def perturbations_command(options: argparse.Namespace) -> None:
     if not found.records:
         raise ParameterError(found.no_match)
     if options.json:
-        told = [{name: getattr(record, name) for name in _TOLD} for record in found.records]
+        told = [{name: getattr(record, name) for name in _FIELDS} for record in found.records]
         console.print_json(told)
         return
     for record in found.records:
@@ -93,14 +93,14 @@ def predict_command(options: argparse.Namespace) -> None:
     truths = [true_class(image, options.true_class, names) for image in options.images]
     answers = _answers(options, names) if condition is None else _under(condition, options, names)
     predictions, told = [], []
-    for (place, name), answer in sorted(answers, key=lambda each: each[0][0]):
+    for (place, name), answer in sorted(answers, key=lambda row: row[0][0]):
         label = label_index(name, truths[place])
         entry = {
             "image": options.images[place],
             "model": name,
             "consistent": answer["clean_top1"] == answer["top1"],
             "correct": is_correct(label, answer["top1"]),
-            "top": [_told(name, *each) for each in answer["top"]],
+            "top": [_prediction_entry(name, *row) for row in answer["top"]],
         }
         if behind := answer["remedies"]:
             entry["remedies"] = [
@@ -108,31 +108,31 @@ def predict_command(options: argparse.Namespace) -> None:
                     "remedy": remedy,
                     "consistent": answer["clean_top1"] == top1,
                     "correct": is_correct(label, top1),
-                    **_told(name, top1, probability),
+                    **_prediction_entry(name, top1, probability),
                 }
                 for remedy, top1, probability in behind
             ]
         known = condition is not None or label is not None
         mark = f": {verdict_of({**answer, 'label': label}).said}" if known else ""
-        top = [(each["name"], f"{each['probability']:.1%}") for each in entry["top"]]
+        top = [(row["name"], f"{row['probability']:.1%}") for row in entry["top"]]
         predictions.append(entry)
         told.append(Titled(f"{entry['image']}, {name}{mark}", Table(("Class", "Confidence"), top)))
         if behind:
             after = [
                 (
-                    parse(each["remedy"]).label,
-                    each["name"],
-                    f"{each['probability']:.1%}",
+                    parse(row["remedy"]).label,
+                    row["name"],
+                    f"{row['probability']:.1%}",
                     verdict_of(
                         {
                             **answer,
                             "label": label,
-                            "top1": each["index"],
-                            "probability": each["probability"],
+                            "top1": row["index"],
+                            "probability": row["probability"],
                         }
                     ).said,
                 )
-                for each in entry["remedies"]
+                for row in entry["remedies"]
             ]
             head = ("Remedy", "Class", "Confidence", "Prediction")
             told.append(Titled(f"{entry['image']}, {name}, with remedies", Table(head, after)))
@@ -228,7 +228,7 @@ def fitted(image: str, spec: Request) -> Picture:
     return Picture.from_versions(versions, spec.framing_request)
 
 
-def _told(name: str, index: int, probability: float) -> dict[str, Any]:
+def _prediction_entry(name: str, index: int, probability: float) -> dict[str, Any]:
     from robustness import models
 
     synsets = models.REGISTRY[name].labels().synsets

@@ -7,7 +7,7 @@ import argparse
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
-_TOLD = ("name", "label", "kind", "against", "source")
+_FIELDS = ("name", "label", "kind", "against", "source")
 """Fields of the record that the JSON repeats."""
 
 
@@ -26,7 +26,7 @@ def remedies_command(options: argparse.Namespace) -> None:
     if options.json:
         told = [
             {
-                **{name: getattr(each, name) for name in _TOLD},
+                **{name: getattr(each, name) for name in _FIELDS},
                 "max_original_change": each.original,
                 "false_alarms": each.gate and each.gate.false_alarms,
             }

@@ -165,10 +165,10 @@ def sweep_command(options: argparse.Namespace) -> None:
     console.say(report.printed(report.of_sweep(spec, picture, plain, remedied)))
 
 
-def _document(found: Sequence[Measurement | Break]) -> dict[str, Any]:
+def _document(events: Sequence[Measurement | Break]) -> dict[str, Any]:
     from robustness.evaluation.sweep import Break
 
     return {
-        "points": [event.as_row() for event in found if not isinstance(event, Break)],
-        "breaking": [event.as_row() for event in found if isinstance(event, Break)],
+        "points": [event.as_row() for event in events if not isinstance(event, Break)],
+        "breaking": [event.as_row() for event in events if isinstance(event, Break)],
     }

@@ -433,11 +433,11 @@ def perturbation_label(name: str) -> str:
 def _of_id(name: str, unknown: Callable[[str], Any]) -> Callable[[str], Any]:
     """A function from an id to the property ``name``; for an unknown id it is ``unknown`` of it."""
 
-    def found(text: str) -> Any:
+    def property_of(text: str) -> Any:
         condition = readable(text)
         return unknown(text) if condition is None else getattr(condition, name)
 
-    return found
+    return property_of
 
 
 def _label(text: str) -> str:

@@ -35,9 +35,9 @@ class Trials:
         self, load: Callable[..., Classifier], adaptation: Adaptation | None = None
     ) -> None:
         self._load = load
-        self._given = adaptation
-        self._together: dict[tuple[str, str], list[Floats]] = {}
-        self._attacked_together: dict[tuple[str, str, int], Mapping[int, Floats]] = {}
+        self._shared_adaptation = adaptation
+        self._joint: dict[tuple[str, str], list[Floats]] = {}
+        self._joint_attacked: dict[tuple[str, str, int], Mapping[int, Floats]] = {}
 
     def tried(
         self,
@@ -71,16 +71,16 @@ class Trials:
         idle = [place for place, each in enumerate(spec.conditions, 1) if each.idle]
         attacked = any(condition.needs_model for condition in spec.conditions)
         key = chain.id, classifier.record.labels().key
-        if chain.several_models and key in self._together and not attacked:
-            return self._together[key]
+        if chain.several_models and key in self._joint and not attacked:
+            return self._joint[key]
         asks = [classifier, *self._others(spec, classifier, chain)]
         found = []
         for frames in batch.frames:
-            answer = _asked(chain, asks, frames, spec.classes)
+            answer = _chain_probabilities(chain, asks, frames, spec.classes)
             answer[idle] = answer[0]
             found.append(answer)
         if chain.several_models:
-            self._together[key] = found
+            self._joint[key] = found
         return found
 
     def _adapted_answers(
@@ -100,13 +100,13 @@ class Trials:
 
     @property
     def _adaptation(self) -> Adaptation:
-        if self._given is None:
+        if self._shared_adaptation is None:
             raise ParameterError(
                 "batch_norm adapts to images that are not measured: expected it for a "
                 "dataset. Leave it out here.",
                 hint="That is evaluate --remedies.",
             )
-        return self._given
+        return self._shared_adaptation
 
     def _others(self, spec: Request, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
@@ -119,8 +119,8 @@ class Trials:
         """Probabilities for the image ``place``, attacked through ``chain``, by condition."""
         attacks = [(at, each) for at, each in enumerate(spec.conditions) if each.needs_model]
         key = chain.id, classifier.record.labels().key, place
-        if not attacks or key in self._attacked_together:
-            return self._attacked_together.get(key, {})
+        if not attacks or key in self._joint_attacked:
+            return self._joint_attacked.get(key, {})
         found: dict[int, Floats] = {}
         others = list(self._others(spec, classifier, chain))
         if chain.several_models and not others:
@@ -136,7 +136,7 @@ class Trials:
             answer = among(answer, spec.classes) if spec.classes else answer
             found[at] = answer.probabilities[0]
         if chain.several_models:
-            self._attacked_together[key] = found
+            self._joint_attacked[key] = found
         return found
 
 
@@ -181,7 +181,7 @@ def _among(probabilities: Floats, classes: Sequence[int]) -> Floats:
     return np.divide(kept, total, out=kept, where=total > 0)
 
 
-def _asked(
+def _chain_probabilities(
     chain: Chain, classifiers: Sequence[Classifier], images: Images, classes: Sequence[int]
 ) -> Floats:
     """Probabilities (N, classes) for ``images`` of the models behind ``chain``."""

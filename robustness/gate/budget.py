@@ -187,20 +187,20 @@ class Budget:
         rule: Rule,
         models: Sequence[str],
         conditions: Sequence[Condition],
-        behind: Sequence[str] = (),
+        remedied: Sequence[str] = (),
     ) -> None:
         """Raise ``ParameterError`` for a pattern of ``rule`` that matches nothing in a run.
 
-        ``behind`` are the ids of its models behind remedies.
+        ``remedied`` are the ids of its models behind remedies.
         """
         names = tuple(dict.fromkeys(condition.name for condition in conditions))
         for what, pattern, known in (
-            ("model", rule.model, [*models, *(behind if rule.on_remedies else ())]),
+            ("model", rule.model, [*models, *(remedied if rule.on_remedies else ())]),
             ("perturbation", rule.perturbation or "*", names),
         ):
             if any(fnmatchcase(name, pattern) for name in known):
                 continue
-            if what == "model" and rule.on_remedies and not behind:
+            if what == "model" and rule.on_remedies and not remedied:
                 raise ParameterError(
                     f"{self.path}: expected a run of all images that tried remedies for "
                     f"{pattern!r}, got one without.",
@@ -212,7 +212,7 @@ class Budget:
         if rule.strength is not None and not any(
             rule.fits(model, condition.name, condition.strength)
             for condition in conditions
-            for model in [*models, *behind]
+            for model in [*models, *remedied]
         ):
             raise ParameterError(
                 f"{self.path}: the run has no {rule.perturbation} at strength {rule.strength:g}."

@@ -112,7 +112,7 @@ def _row(verdict: Verdict) -> str:
         _plain(verdict.where),
         f"`{verdict.limit}`",
         f"{verdict.wanted:g}",
-        verdict.found,
+        verdict.figure_text,
     )
     return "| " + " | ".join(cells) + " |"
 

@@ -42,15 +42,15 @@ class Verdict:
     def sentence(self) -> str:
         """The figure and the limit."""
         if self.limit == BREAKING:
-            return f"{self.found}; wanted: not below {self.wanted:g}"
+            return f"{self.figure_text}; wanted: not below {self.wanted:g}"
         sign = "at least" if self.limit.startswith("min") else "at most"
         pictures = counted(self.images, "image")
         if self.limit == ATTACK:
             pictures += " with a prediction to break"
-        return f"{self.found} on {pictures}; wanted: {sign} {self.wanted:.1%}"
+        return f"{self.figure_text} on {pictures}; wanted: {sign} {self.wanted:.1%}"
 
     @property
-    def found(self) -> str:
+    def figure_text(self) -> str:
         """The figure with its interval."""
         if self.limit == BREAKING:
             low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))

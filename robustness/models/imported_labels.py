@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from robustness.models.labels import Labels, imagenet
 
-_KNOWN: dict[str, Labels | None] = {}
+_LABELS: dict[str, Labels | None] = {}
 """By model; None where two runs disagree: then predictions keep their index instead of a name."""
 
 
@@ -14,16 +14,16 @@ def note(classes: Mapping[str, str | Sequence[str]]) -> None:
     """Remember the classes of each model: their names in order, or "imagenet"."""
     for name, told in classes.items():
         labels = from_names(told)
-        before = _KNOWN.setdefault(name, labels)
+        before = _LABELS.setdefault(name, labels)
         if before is not None and before.key != labels.key:
-            _KNOWN[name] = None
+            _LABELS[name] = None
 
 
-def from_names(told: str | Sequence[str]) -> Labels:
+def from_names(names: str | Sequence[str]) -> Labels:
     """The classes that a manifest tells."""
-    return imagenet() if isinstance(told, str) else Labels("classes of a table", tuple(told))
+    return imagenet() if isinstance(names, str) else Labels("classes of a table", tuple(names))
 
 
 def labels_of(name: str) -> Labels | None:
     """The classes of the model ``name``; None if no open run tells them."""
-    return _KNOWN.get(name)
+    return _LABELS.get(name)

@@ -16,7 +16,7 @@ from robustness.models.model_record import REGISTRY
 Answer = TypeVar("Answer")
 
 
-def together(
+def run_parallel(
     names: Sequence[str], ask: Callable[[str], Answer]
 ) -> Generator[tuple[str, Answer | RobustnessError]]:
     """Yields each of the models ``names`` with ``ask(name)``, or its error, as they finish.
@@ -40,13 +40,13 @@ def together(
 
 
 def _as_they_answer(
-    pool: ThreadPoolExecutor, asked: Mapping[Future[Answer], str]
+    pool: ThreadPoolExecutor, futures: Mapping[Future[Answer], str]
 ) -> Generator[tuple[str, Answer | RobustnessError]]:
     try:
-        for future in as_completed(asked):
+        for future in as_completed(futures):
             error = future.exception()
             if error is not None and not isinstance(error, RobustnessError):
                 raise error
-            yield asked[future], error or future.result()
+            yield futures[future], error or future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

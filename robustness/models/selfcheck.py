@@ -130,20 +130,20 @@ def self_checks(names: Iterable[str]) -> Iterator[SelfCheck]:
             yield SelfCheck(name, problem=str(error))
 
 
-def _image(record: ModelRecord, known: KnownPicture) -> Floats:
-    source = known.source
+def _image(record: ModelRecord, check_picture: KnownPicture) -> Floats:
+    source = check_picture.source
     data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
     return study_image(data, name=str(source), fit=record.own_fit, side=record.input_size)
 
 
-def _answer(classifier: Classifier, known: KnownPicture, image: Floats) -> Answer:
-    source = known.source
+def _answer(classifier: Classifier, check_picture: KnownPicture, image: Floats) -> Answer:
+    source = check_picture.source
     probabilities = classifier(image[None]).probabilities[0]
     top1 = int(probabilities.argmax())
     return Answer(
         picture=source.name if isinstance(source, Path) else source,
-        expected=known.classes,
-        expected_probability=known.probability,
+        expected=check_picture.classes,
+        expected_probability=check_picture.probability,
         top1=classifier.record.class_name(top1),
         probability=float(probabilities[top1]),
     )

@@ -17,7 +17,7 @@ from robustness.runs.run import Run
 from robustness.runs.shared import Images, shared_grids
 from robustness.statistics.differences import changes
 
-_SHOWN = 3
+_MAX_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
-        notes.append(f"The weights are not the same: {some(changed, _SHOWN)}.")
+        notes.append(f"The weights are not the same: {some(changed, _MAX_NAMES)}.")
     for name in ("seed", "side"):
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
@@ -181,7 +181,7 @@ def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[s
 
 def _only(what: str, first: Collection[str], second: Collection[str]) -> list[str]:
     return [
-        f"{what} only in the {whose}: {some(only, _SHOWN)}."
+        f"{what} only in the {whose}: {some(only, _MAX_NAMES)}."
         for mine, others, whose in ((first, second, "baseline"), (second, first, "other run"))
         if (only := [name for name in mine if name not in others])
     ]

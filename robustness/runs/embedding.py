@@ -26,7 +26,7 @@ _VERSION = "maps 1"
 """Goes up when maps change. A model made them, so other statistics do not put them out of date."""
 
 IMAGES, MOST_IMAGES = 100, 500
-_BATCH, _MOST_KEPT = 8, 12
+_BATCH, _MAX_MAPS = 8, 12
 
 Features = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -109,7 +109,7 @@ def embedding_map(
         chosen.model, chosen.conditions[0], points, explained, len(wanted) - len(used)
     )
     others = [each for each in kept_maps(run) if each.name != found.name]
-    maps = [asdict(each) for each in [found, *others][:_MOST_KEPT]]
+    maps = [asdict(each) for each in [found, *others][:_MAX_MAPS]]
     cache.write(run.folder, run.manifest, cache.MAPS, {"maps": maps}, _VERSION)
     return found
 

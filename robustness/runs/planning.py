@@ -62,7 +62,7 @@ def plan(
     _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)
     if any(chain.adapts for chain in spec.remedies):
-        _set_apart(dataset, spec)
+        _hold_out(dataset, spec)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)
     if own_classes:
@@ -108,7 +108,7 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
     return found
 
 
-def _set_apart(dataset: Dataset, spec: Request) -> None:
+def _hold_out(dataset: Dataset, spec: Request) -> None:
     """Set the images apart that ``batch_norm`` adapts to, unless most would be."""
     if len(dataset) < 2 * ADAPTATION_IMAGES:
         raise ParameterError(

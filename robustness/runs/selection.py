@@ -17,7 +17,7 @@ from robustness.runs.manifest import MAX_PICTURES
 _KEYS = "model, perturbation, condition, class, slice, became, against, image"
 _READABLE = " :,.=+>()/"
 _POSITION = re.compile("[0-9]{1,10}")
-_SHOWN = 12
+_MAX_NAMES = 12
 
 CASE_COLUMNS = (
     "image",
@@ -112,7 +112,7 @@ class Chosen:
             for name in filter(None, given.get(key, ())):
                 if name not in names:
                     raise ParameterError(
-                        f"Expected {key} to be one of {some(names, _SHOWN)}; got {name!r}."
+                        f"Expected {key} to be one of {some(names, _MAX_NAMES)}; got {name!r}."
                     )
         labels = models.by_labels([one("model")] if one("model") else spec.model_names)
         slices = [value.partition(":") for value in given.get("slice", ())]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
-from robustness.statistics.estimates import Estimates, each_picture, shares, side_by_side
+from robustness.statistics.estimates import Estimates, picture_values, shares, side_by_side
 from robustness.statistics.grid import Measured, grids, mean_of_rows
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
     images it is above 0 even for a calibrated model; the second figure approximates by how much:
     the sum over bins of sqrt(2 / pi * sum p (1 - p)) / N. NaN without predictions.
     """
-    known = _known(confidence, correct)
+    known = _present(confidence, correct)
     confidence, correct = confidence[known], correct[known]
     if not len(correct):
         return np.nan, np.nan
@@ -42,16 +42,16 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
     return float(np.abs(gaps).sum() / len(correct)), float(by_chance)
 
 
-def estimated_error(confidence: Floats, correct: Floats, *, together: bool = True) -> Estimates:
+def estimated_error(confidence: Floats, correct: Floats, *, pooled: bool = True) -> Estimates:
     """The expected calibration error over predictions (n, k), k per image, with its interval.
 
     ``correct`` is NaN where a prediction is missing. The error is that of all predictions
-    ``together``, or the mean over the k conditions. Given the sign of each bin's gap, the error is
+    ``pooled``, or the mean over the k conditions. Given the sign of each bin's gap, the error is
     a mean over images of signed gaps, which has the interval of a difference. The signs are
     estimated, which can only enlarge the error: ``_seeming`` estimates by how much, and the lower
     bound is reduced by that. docs/intervals.md shows how often the interval holds.
     """
-    return _mean_error(*_signed_gaps(confidence, correct, together=together))
+    return _mean_error(*_signed_gaps(confidence, correct, pooled=pooled))
 
 
 def _mean_error(values: Floats, seeming: Floats) -> Estimates:
@@ -72,7 +72,7 @@ class ConditionErrors:
     ``by_chance`` (k,) is that of ``calibration_error``. NaN without predictions.
     """
 
-    each: Estimates
+    by_condition: Estimates
     mean: Estimates
     by_chance: Floats
 
@@ -83,9 +83,9 @@ def condition_errors(confidence: Floats, correct: Floats) -> ConditionErrors:
     if k > 1 and _same(confidence) and _same(correct):  # such as of the originals
         found = condition_errors(confidence[:, :1], correct[:, :1])
         return ConditionErrors(
-            side_by_side(*[found.each] * k), found.mean, np.repeat(found.by_chance, k)
+            side_by_side(*[found.by_condition] * k), found.mean, np.repeat(found.by_chance, k)
         )
-    values, seeming = _signed_gaps(confidence, correct, together=False)
+    values, seeming = _signed_gaps(confidence, correct, pooled=False)
     low, high = difference_bounds(values)
     error = mean_of_rows(values.T)
     return ConditionErrors(
@@ -101,17 +101,17 @@ def _same(values: Floats) -> bool:
     return np.array_equal(values, np.broadcast_to(values[:, :1], values.shape), equal_nan=True)
 
 
-def _signed_gaps(confidence: Floats, correct: Floats, *, together: bool) -> tuple[Floats, Floats]:
+def _signed_gaps(confidence: Floats, correct: Floats, *, pooled: bool) -> tuple[Floats, Floats]:
     """``_signed`` of all predictions (n, k) together, or of each condition: (n, g), (g,).
 
     NaN where there is no prediction.
     """
     k = confidence.shape[1]
-    groups = [slice(None)] if together else [slice(at, at + 1) for at in range(k)]
+    groups = [slice(None)] if pooled else [slice(at, at + 1) for at in range(k)]
     values = np.full((len(confidence), len(groups)), np.nan, order="F")  # filled by columns
     seeming = np.full(len(groups), np.nan)
     for at, group in enumerate(groups):
-        if _known(confidence[:, group], correct[:, group]).any():
+        if _present(confidence[:, group], correct[:, group]).any():
             values[:, at], seeming[at] = _signed(confidence[:, group], correct[:, group])
     return values, seeming
 
@@ -122,7 +122,7 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
 
     The mean of the first (n,) is the calibration error of the predictions (n, k).
     """
-    known = _known(confidence, correct)
+    known = _present(confidence, correct)
     if known.shape[1] == 1:
         return _signed_once(confidence[known], correct[known], known[:, 0])
     sums: Floats = np.zeros((len(known), BINS))
@@ -137,13 +137,13 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
         gaps = np.bincount(cells, right - sure, minlength=here.shape[0] * BINS)
         sums[block] = gaps.reshape(-1, BINS)
         variances += np.bincount(places, sure * (1 - sure), minlength=BINS)
-    each = each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
-    gap = np.nanmean(each, axis=0)
-    noise = np.nanstd(each, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
-    return each @ _signs(gap), _all_seeming(gap, noise, variances, int(known.sum()))
+    by_image = picture_values(sums, known.sum(axis=1, keepdims=True).astype(float))
+    gap = np.nanmean(by_image, axis=0)
+    noise = np.nanstd(by_image, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
+    return by_image @ _signs(gap), _all_seeming(gap, noise, variances, int(known.sum()))
 
 
-def _signed_once(sure: Floats, right: Floats, known: NDArray[np.bool_]) -> tuple[Floats, float]:
+def _signed_once(sure: Floats, right: Floats, present: NDArray[np.bool_]) -> tuple[Floats, float]:
     """``_signed`` of one prediction an image at most, which is in one bin alone."""
     places, n = bin_of(sure), len(sure)
     gaps = right - sure
@@ -152,8 +152,8 @@ def _signed_once(sure: Floats, right: Floats, known: NDArray[np.bool_]) -> tuple
     spread = np.bincount(places, (gaps - gap[places]) ** 2, BINS) + elsewhere * gap**2
     noise = np.sqrt(spread / n) / np.sqrt(max(n - 1, 1))
     variances: Floats = np.bincount(places, sure * (1 - sure), BINS).astype(np.float64)
-    values = np.full(len(known), np.nan)
-    values[known] = gaps * _signs(gap)[places]
+    values = np.full(len(present), np.nan)
+    values[present] = gaps * _signs(gap)[places]
     return values, _all_seeming(gap, noise, variances, n)
 
 
@@ -186,7 +186,7 @@ def _seeming(gap: Floats, noise: Floats) -> Floats:
     return found
 
 
-def _known(confidence: Floats, correct: Floats) -> NDArray[np.bool_]:
+def _present(confidence: Floats, correct: Floats) -> NDArray[np.bool_]:
     """Where there is a prediction with a label and a confidence, which tables may leave out."""
     return ~(np.isnan(correct) | np.isnan(confidence))
 
@@ -220,7 +220,7 @@ def predictions(kind: str, confidence: Floats, correct: Floats) -> tuple[Floats,
 
 def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dict[str, Any]]:
     """``reliability`` of the ``predictions`` (n, k) of ``model``."""
-    known = _known(confidence, correct)
+    known = _present(confidence, correct)
     right, rows = np.zeros((2, len(known), BINS))
     sure = np.zeros(BINS)
     step = max(1, _CELLS // max(1, known.shape[1]))
@@ -234,7 +234,7 @@ def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dic
         rows[block] = np.bincount(cells, minlength=size).reshape(-1, BINS)
         sure += np.bincount(places, confident, BINS)
     counts = rows.sum(axis=0)
-    accuracy = shares(each_picture(right, rows))
+    accuracy = shares(picture_values(right, rows))
     return [
         {
             "model": model,

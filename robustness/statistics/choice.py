@@ -66,7 +66,7 @@ class Candidate:
         return self.grid.model
 
 
-class Told(Protocol):
+class ChoiceTables(Protocol):
     """What a choice reads of the tables on a run, which ``Figures`` has."""
 
     @property
@@ -121,14 +121,14 @@ class ModelChoice:
         return {**vars(self), **entries}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> ModelChoice:
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelChoice:
         """What ``as_dict`` told, also after a way through JSON."""
         names = ("best", "worse", "models", "sentences", "abstaining")
-        return cls(**{**told, **{name: tuple(told[name]) for name in names}})
+        return cls(**{**data, **{name: tuple(data[name]) for name in names}})
 
 
 def choose(
-    figures: Told,
+    figures: ChoiceTables,
     criteria: Criteria | None = None,
     costs: Mapping[str, Cost] | None = None,
     ruled_out: Mapping[str, str] | None = None,
@@ -277,17 +277,17 @@ class _Scored:
         none = np.zeros((0, 0, len(self.weights)), np.int8)
         self.outcomes = np.stack([each[:, used] for each in values]) if values else none
         self._there = np.logical_and.reduce(self.outcomes != MISSING)
-        self._known = np.logical_and.reduce(self.outcomes >= 0)
-        counts = np.logical_or.reduce(self._known, axis=1)
+        self._present = np.logical_and.reduce(self.outcomes >= 0)
+        counts = np.logical_or.reduce(self._present, axis=1)
         self.images = int(counts.sum())
-        share = condition_shares(self._known, self._there, self.weights) / self.weights.sum()
-        gained = [(np.where(self._known, rows, 0) @ share)[counts] for rows in self.outcomes]
+        share = condition_shares(self._present, self._there, self.weights) / self.weights.sum()
+        gained = [(np.where(self._present, rows, 0) @ share)[counts] for rows in self.outcomes]
         self.gained: Floats = np.array(gained, float).reshape(len(values), self.images)
         self.scores: Floats = self.gained.sum(axis=1)
 
     def named(self, name: str, place: int) -> dict[str, float | None]:
         """The score of the model in ``place`` with its interval."""
-        values = np.where(self._known, self.outcomes[place], np.nan)
+        values = np.where(self._present, self.outcomes[place], np.nan)
         return over_conditions(values, self._there, shares, self.weights).named(name, 0)
 
 
@@ -328,7 +328,7 @@ def _weakest(grid: Grid, quantity: str) -> dict[str, Any]:
 
 
 def _sentences(
-    told: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
     gaps: Mapping[str, tuple[str, float]],
     quantity: str,
     images: int,
@@ -339,8 +339,8 @@ def _sentences(
 
     ``gaps`` has, by model, a better one and the difference between them.
     """
-    best = [entry for entry in told if entry["status"] in (BEST, TIED)]
-    others = {entry["status"] for entry in told} - {BEST}
+    best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
+    others = {entry["status"] for entry in entries} - {BEST}
     if len(best) == 1 and WORSE not in others:
         score = f"{NAMES[quantity]} {best[0]['robust']:.1%}"
         only = others == {RULED_OUT}
@@ -349,9 +349,11 @@ def _sentences(
         yield from _first(best, quantity, images, more, margin)
     else:
         yield "No model meets the criteria."
-    yield from _worse_told([entry for entry in told if entry["status"] == WORSE], told, best, gaps)
-    yield from _weakest_told(best)
-    out = [entry for entry in told if entry["status"] in (RULED_OUT, NOT_COMPARED)]
+    yield from _worse_sentences(
+        [entry for entry in entries if entry["status"] == WORSE], entries, best, gaps
+    )
+    yield from _weakest_sentences(best)
+    out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     shown = out if len(out) <= _NAMED else out[: _NAMED - 1]
     for entry in shown:
         yield f"{entry['label']} is {entry['status']}: {entry['reason']}."
@@ -381,9 +383,9 @@ def _first(
         yield f"Differences below {counted(f'{100 * margin:g}', 'point')} count as ties."
 
 
-def _worse_told(
+def _worse_sentences(
     worse: Sequence[Mapping[str, Any]],
-    told: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
     best: Sequence[Mapping[str, Any]],
     gaps: Mapping[str, tuple[str, float]],
 ) -> Iterator[str]:
@@ -391,7 +393,7 @@ def _worse_told(
     if len(worse) > _NAMED:
         yield f"{len(worse)} others are worse by {points[0]} to {counted(points[-1], 'point')}."
     elif worse:
-        than = {entry["model"]: f" than {entry['label']}" for entry in told}
+        than = {entry["model"]: f" than {entry['label']}" for entry in entries}
         if len(best) == 1:
             than[best[0]["model"]] = ""
         said = [
@@ -401,7 +403,7 @@ def _worse_told(
         yield f"{_listed(said)}."
 
 
-def _weakest_told(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _weakest_sentences(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     weak = [(entry["label"], entry["weakest"]) for entry in best if entry["weakest"] is not None]
     if not weak:
         return

@@ -106,19 +106,19 @@ def reasons_against(
 
 
 def weights_of(
-    keys: Sequence[ConditionKey], asked: Mapping[str, float], quantity: str
+    keys: Sequence[ConditionKey], weight_by_name: Mapping[str, float], quantity: str
 ) -> tuple[Floats, dict[str, list[str]]]:
-    """The weights (conditions,), and the perturbations that each of ``asked`` stands for."""
+    """The weights (conditions,), and the perturbations that each name stands for."""
     if quantity == "robust_accuracy":
-        if asked:
+        if weight_by_name:
             raise ParameterError(
                 "Weights are for perturbations, and this run has attacks alone: leave them out."
             )
         return np.ones(len(budgets(keys))), {}
     present = dict.fromkeys(key.perturbation for key in keys)
-    found = np.full(len(keys), asked.get(OTHERS, 1.0))
+    found = np.full(len(keys), weight_by_name.get(OTHERS, 1.0))
     meant: dict[str, list[str]] = {}
-    for word, weight in asked.items():
+    for word, weight in weight_by_name.items():
         if word == OTHERS:
             continue
         meant[word] = [name for name in present if name in _named(word)]

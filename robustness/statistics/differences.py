@@ -88,18 +88,18 @@ def _shared_by(grid: Grid, column: str) -> Sides:
 
 
 def _changes(
-    whole: Sides, each: Sides, there: NDArray[np.bool_] | None = None
+    whole: Sides, columns: Sides, there: NDArray[np.bool_] | None = None
 ) -> list[dict[str, Any]]:
-    """The figures over all of ``whole`` (images, k), then of each column of ``each``.
+    """The figures over all of ``whole`` (images, k), then of each column of ``columns``.
 
     ``there``: where ``whole`` has a row; by default where it is not NaN.
     """
-    known, known_each = (~np.isnan(values[0]) for values in (whole, each))
+    known, known_each = (~np.isnan(values[0]) for values in (whole, columns))
     rows = known if there is None else there
-    found = [overall(_gaps(whole), known, rows), *by_condition(_gaps(each), known_each)]
+    found = [overall(_gaps(whole), known, rows), *by_condition(_gaps(columns), known_each)]
     rates = [
         np.append(over_conditions(some, rows, shares).value, mean_of_rows(values.T))
-        for some, values in zip(whole, each, strict=True)
+        for some, values in zip(whole, columns, strict=True)
     ]
     return [
         {

@@ -52,7 +52,7 @@ class Estimates:
         }
 
 
-def each_picture(sums: Floats, counts: Floats) -> Floats:
+def picture_values(sums: Floats, counts: Floats) -> Floats:
     """The value of each image (n, k) in the means over rows; NaN without a row.
 
     ``sums`` (n, k) holds each image's total, ``counts`` (n, k) the number of its rows.
@@ -108,7 +108,7 @@ def over_conditions(
     for kind in kinds or [np.empty(0, np.intp)]:
         some, _ = counted(values[:, kind])
         counts = known[:, kind] @ weights[kind, None]
-        parts.append(estimate(each_picture(some @ weights[kind, None], counts)))
+        parts.append(estimate(picture_values(some @ weights[kind, None], counts)))
     if len(parts) == 1:
         return parts[0]
     least = -1.0 if estimate is differences else 0.0
@@ -125,20 +125,20 @@ def over_conditions(
 
 
 def condition_shares(
-    known: NDArray[np.bool_], there: NDArray[np.bool_], weights: Floats | None = None
+    present: NDArray[np.bool_], there: NDArray[np.bool_], weights: Floats | None = None
 ) -> Floats:
     """(k,): by how much a row under each condition counts in the mean of ``over_conditions``."""
-    weights = np.ones(known.shape[1]) if weights is None else weights
-    found = np.zeros(known.shape[1])
-    for kind in _kinds(known, there):
-        rows = known[:, kind].sum(axis=0) @ weights[kind]
+    weights = np.ones(present.shape[1]) if weights is None else weights
+    found = np.zeros(present.shape[1])
+    for kind in _kinds(present, there):
+        rows = present[:, kind].sum(axis=0) @ weights[kind]
         found[kind] = weights[kind] * weights[kind].sum() / max(rows, 1e-300)
     return found
 
 
-def _kinds(known: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+def _kinds(present: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
     """The conditions that count every row, then those that leave rows out; none that has none."""
-    used, leaves_out = known.any(axis=0), (there & ~known).any(axis=0)
+    used, leaves_out = present.any(axis=0), (there & ~present).any(axis=0)
     kinds = (np.flatnonzero(used & each) for each in (~leaves_out, leaves_out))
     return [kind for kind in kinds if len(kind)]
 

@@ -45,7 +45,7 @@ def recount(measured: Measured) -> str:
     )
 
 
-_KEPT = (
+_CACHED = (
     *("images", "labelled", "copies", "recount", "summary", "by_perturbation", "by_severity"),
     *("over_models", "over_strengths", "by_class", "corruption_errors", "robust_accuracy"),
     "reliability",
@@ -72,17 +72,17 @@ class Figures:
         self._tests: dict[str, Entries] = {}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any], read: Callable[[], Sequence[Grid]]) -> Figures:
+    def from_dict(cls, data: Mapping[str, Any], read: Callable[[], Sequence[Grid]]) -> Figures:
         """What ``as_dict`` told of the grids that ``read`` returns, should they be needed.
 
         Raises ``KeyError`` or ``TypeError`` where something is missing or of another kind.
         """
         found = cls(read)
-        found.classes = [(str(model), int(index)) for model, index in told["classes"]]
-        for name in _KEPT:
-            setattr(found, name, told[name])
-        found.choice = ModelChoice.from_dict(told["choice"])
-        found._pairs, found._tests = dict(told["pairs"]), dict(told["tests"])
+        found.classes = [(str(model), int(index)) for model, index in data["classes"]]
+        for name in _CACHED:
+            setattr(found, name, data[name])
+        found.choice = ModelChoice.from_dict(data["choice"])
+        found._pairs, found._tests = dict(data["pairs"]), dict(data["tests"])
         if not isinstance(found.images, int) or not all(q in found._tests for q in QUANTITIES):
             raise TypeError("These are no figures.")
         return found
@@ -90,7 +90,7 @@ class Figures:
     def as_dict(self) -> dict[str, Any]:
         """All tables, JSON-ready."""
         return {
-            **{name: getattr(self, name) for name in _KEPT},
+            **{name: getattr(self, name) for name in _CACHED},
             "pairs": {quantity: self.pairs(quantity) for quantity in QUANTITIES},
             "tests": {quantity: self.tests(quantity) for quantity in QUANTITIES},
             "choice": self.choice.as_dict(),

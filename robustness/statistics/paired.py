@@ -60,35 +60,35 @@ class PairedDifference(NamedTuple):
 
 
 def overall(
-    gaps: Cells, known: Flags, there: Flags, weights: NDArray[np.float64] | None = None
+    gaps: Cells, present: Flags, there: Flags, weights: NDArray[np.float64] | None = None
 ) -> PairedDifference:
     """The difference over all conditions, as ``over_conditions`` weighs them.
 
     ``gaps`` (images, conditions) are 1 where only the first went well, -1 where only the second
-    did, and 0 otherwise; ``known`` says which are compared, ``there`` which have rows. Conditions
+    did, and 0 otherwise; ``present`` says which are compared, ``there`` which have rows. Conditions
     weigh alike without ``weights``. The test gives each image the weights that the mean has.
     """
     alike = weights is None or np.ptp(weights) == 0
-    if alike and known.all():
+    if alike and present.all():
         net = gaps.sum(axis=1, dtype=np.int64)
         found = differences(net[:, None] / max(1, gaps.shape[1]))
     else:
-        found = over_conditions(np.where(known, gaps, np.nan), there, differences, weights)
-        share = condition_shares(known, there, weights)
+        found = over_conditions(np.where(present, gaps, np.nan), there, differences, weights)
+        share = condition_shares(present, there, weights)
         steps = np.rint(_STEPS * share / max(share.max(initial=0), 1e-300)).astype(np.int64)
         steps = np.where(share > 0, np.maximum(steps, 1), 0)
-        net = np.where(known, gaps, 0) @ (steps // max(1, math.gcd(*steps.tolist())))
-    return _tested(found, net[:, None], np.logical_or.reduce(known, axis=1)[:, None])[0]
+        net = np.where(present, gaps, 0) @ (steps // max(1, math.gcd(*steps.tolist())))
+    return _tested(found, net[:, None], np.logical_or.reduce(present, axis=1)[:, None])[0]
 
 
-def by_condition(gaps: Cells, known: Flags) -> list[PairedDifference]:
+def by_condition(gaps: Cells, present: Flags) -> list[PairedDifference]:
     """The difference under each condition by itself; arguments are those of ``overall``."""
-    found = differences(np.where(known, gaps, np.nan))
-    return _tested(found, np.where(known, gaps, 0).astype(np.int64), known)
+    found = differences(np.where(present, gaps, np.nan))
+    return _tested(found, np.where(present, gaps, 0).astype(np.int64), present)
 
 
-def _tested(found: Estimates, nets: Integers, known: Flags) -> list[PairedDifference]:
-    columns = zip(found.value, found.low, found.high, nets.T, known.T, strict=True)
+def _tested(estimates: Estimates, nets: Integers, present: Flags) -> list[PairedDifference]:
+    columns = zip(estimates.value, estimates.low, estimates.high, nets.T, present.T, strict=True)
     return [
         PairedDifference(
             number(value),

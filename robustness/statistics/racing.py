@@ -51,7 +51,7 @@ class ModelRace:
         self._pairs = list(itertools.combinations(range(len(models)), 2))
         self._bets = Bets(len(self._pairs), _TAIL / 2 / max(1, len(self._pairs)))
         self._scores = Bets(len(models), _TAIL)
-        self._told: list[Floats] = []
+        self._history: list[Floats] = []
         self._low, self._high = np.full(len(self._pairs), -1.0), np.ones(len(self._pairs))
         self._better = np.zeros((len(models), len(models)), bool)
         self._tied = np.zeros((len(models), len(models)), bool)
@@ -60,14 +60,14 @@ class ModelRace:
         """Take in the scores of one image, in [0, 1]; those of models that left are missing."""
         known = np.array([scores.get(model, np.nan) for model in self.models])
         first, second = (known[[pair[at] for pair in self._pairs]] for at in (0, 1))
-        self._told.append(known)
+        self._history.append(known)
         self._bets.add((first - second + 1) / 2)
         self._scores.add(known)
 
     def decide(self, *, last: bool = False) -> None:
         """Draw the conclusions from the images so far; ``last`` says that there are no more."""
         low, high = (2 * bound - 1 for bound in self._bets.bounds)
-        if last and self._told:
+        if last and self._history:
             told = self._at_last()
             bounds = (np.nan_to_num(told[0], nan=-1.0), np.nan_to_num(told[1], nan=1.0))
             open_yet = [self._is_open(*pair) for pair in self._pairs]
@@ -82,7 +82,7 @@ class ModelRace:
 
     def _at_last(self) -> Floats:
         """(2, pairs): the bounds of every difference; those of one model at a time, for memory."""
-        told = np.array(self._told)
+        told = np.array(self._history)
         bounds = [
             difference_bounds(told[:, [a]] - told[:, a + 1 :], tests=2 * len(self._pairs))
             for a in range(len(self.models) - 1)

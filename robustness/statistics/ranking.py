@@ -196,7 +196,7 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
     minus b), ``p``, ``p_holm``, ``established``.
     """
     found = []
-    for title, group, keys, values in _groups(measured, quantity, together=False):
+    for title, group, keys, values in _groups(measured, quantity, joint=False):
         entries: list[dict[str, Any]] = []
         of_condition = np.ascontiguousarray(values.transpose(2, 0, 1))
         for key, answers in zip(keys, of_condition, strict=True):
@@ -235,10 +235,10 @@ Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
 """Name of the classes, models, conditions, and their ``outcomes`` (models, images, conditions)."""
 
 
-def _groups(measured: Measured, quantity: str, *, together: bool = True) -> list[Group]:
+def _groups(measured: Measured, quantity: str, *, joint: bool = True) -> list[Group]:
     """The groups of two models or more with the same classes that share any row.
 
-    Attacks of one norm and epsilon count ``together`` for the robust accuracy, in the place of
+    Attacks of one norm and epsilon count ``joint`` for the robust accuracy, in the place of
     conditions.
     """
     by_name: dict[str, Grid] = {grid.model: grid for grid in grids(measured)}
@@ -247,21 +247,21 @@ def _groups(measured: Measured, quantity: str, *, together: bool = True) -> list
         if len(names) < 2:
             continue
         keys = by_name[names[0]].conditions
-        if quantity == "robust_accuracy" and not together:
+        if quantity == "robust_accuracy" and not joint:
             keys = tuple(key for key in keys if key.is_attack)
-        values = np.stack([outcomes(by_name[name], quantity, together=together) for name in names])
+        values = np.stack([outcomes(by_name[name], quantity, joint=joint) for name in names])
         whole = (values != MISSING).all(axis=0).any(axis=1)
         if whole.any():
             found.append((labels.title, names, keys, values[:, whole]))
     return found
 
 
-def outcomes(grid: Grid, quantity: str, *, together: bool = True) -> NDArray[np.int8]:
+def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[np.int8]:
     """(images, conditions) of 0, 1 and NEITHER; MISSING where there is no row, or no label.
 
-    Attacks count as ``survived`` has them for the robust accuracy ``together``, else one by one.
+    Attacks count as ``survived`` has them for the robust accuracy ``joint``, else one by one.
     """
-    if quantity == "robust_accuracy" and together:
+    if quantity == "robust_accuracy" and joint:
         kept = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
         return np.where(np.isnan(kept), MISSING, kept).astype(np.int8)
     flags = grid.flags(QUANTITIES[quantity])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.evaluation.condition import AttackCondition, readable
-from robustness.statistics.estimates import each_picture, shares
+from robustness.statistics.estimates import picture_values, shares
 from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid, Measured, grids
 
 Floats = NDArray[np.float64]
@@ -51,13 +51,13 @@ def budgets(conditions: Sequence[ConditionKey]) -> list[AttackBudget]:
     ]
 
 
-def survived(left: Floats, asked: Sequence[AttackBudget]) -> Floats:
+def survived(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
     """Whether an image is ``left`` by every attack that a budget allows: (images, budgets).
 
     ``left`` (images, conditions) is 1 or 0. NaN for an image without every attack of the norm.
     """
-    found = np.full((len(left), len(asked)), np.nan)
-    for at, budget in enumerate(asked):
+    found = np.full((len(left), len(budgets)), np.nan)
+    for at, budget in enumerate(budgets):
         met = ~np.isnan(left[:, budget.of_norm]).any(axis=1)
         found[met, at] = left[met][:, budget.allowed].min(axis=1)
     return found
@@ -120,8 +120,8 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
     robust = kept if is_labelled(grid) else np.full_like(kept, np.nan)
     attacked = int((~np.isnan(broken)).any(axis=1).sum())
     return {
-        **shares(_each(robust)).named("robust_accuracy", 0),
-        **shares(_each(broken)).named("attack_success", 0),
+        **shares(_over_budgets(robust)).named("robust_accuracy", 0),
+        **shares(_over_budgets(broken)).named("attack_success", 0),
         "n_attacked": attacked,
     }
 
@@ -146,16 +146,16 @@ def _left(grid: Grid) -> Floats:
     return grid.values("correct" if is_labelled(grid) else "consistent")
 
 
-def _attacked(grid: Grid, asked: Sequence[AttackBudget]) -> NDArray[np.bool_]:
+def _attacked(grid: Grid, budgets: Sequence[AttackBudget]) -> NDArray[np.bool_]:
     """Whether any attack had a prediction to break: (images, budgets)."""
     counted = ~np.isnan(grid.values("consistent"))
-    found = np.zeros((len(counted), len(asked)), bool)
-    for at, budget in enumerate(asked):
+    found = np.zeros((len(counted), len(budgets)), bool)
+    for at, budget in enumerate(budgets):
         found[:, at] = counted[:, budget.allowed].any(axis=1)
     return found
 
 
-def _each(values: Floats) -> Floats:
+def _over_budgets(values: Floats) -> Floats:
     known = ~np.isnan(values)
     sums = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
-    return each_picture(sums, known.sum(axis=1, keepdims=True).astype(float))
+    return picture_values(sums, known.sum(axis=1, keepdims=True).astype(float))

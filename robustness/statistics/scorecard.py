@@ -14,7 +14,7 @@ from robustness.base.text import counted
 from robustness.evaluation.measurement import Measurement
 from robustness.metrics.features import RESCALED
 from robustness.metrics.intervals import FEWEST
-from robustness.statistics.estimates import Estimates, each_picture, shares
+from robustness.statistics.estimates import Estimates, picture_values, shares
 
 
 def summarise(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -69,7 +69,7 @@ def _consistency(rows: Sequence[Measurement]) -> Estimates:
     for row in rows:
         of_picture.setdefault(row.image_digest, []).append(row.consistent)
     kept = np.array([[sum(stayed), len(stayed)] for stayed in of_picture.values()], np.float64)
-    return shares(each_picture(kept[:, :1], kept[:, 1:]))
+    return shares(picture_values(kept[:, :1], kept[:, 1:]))
 
 
 EVEN = 0.5

@@ -112,12 +112,12 @@ def _by_number(numbers: Floats, values: Values) -> list[str]:
     return [f"{low}..{high}" for low, high in itertools.pairwise(ends) if low or high]
 
 
-def _rounded(cut: float, known: Floats) -> str:
-    """The shortest text of ``cut`` that moves next to none of the numbers ``known`` across it."""
-    below = known < cut
+def _rounded(cut: float, values: Floats) -> str:
+    """The shortest text of ``cut`` that moves next to none of the numbers ``values`` across it."""
+    below = values < cut
     for digits in range(4, 16):
         text = f"{float(f'{cut:.{digits}g}'):.15g}"
-        if ((known < float(text)) != below).mean() <= _MOVED:
+        if ((values < float(text)) != below).mean() <= _MOVED:
             return text
     return repr(cut)
 

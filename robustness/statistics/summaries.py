@@ -32,11 +32,11 @@ from robustness.statistics.estimates import (
     complement,
     differences,
     drops,
-    each_picture,
     flag_shares,
     means,
     number,
     over_conditions,
+    picture_values,
     shares,
     side_by_side,
 )
@@ -147,7 +147,7 @@ def _tables(
     whole, *levels = columns.of_groups()
     return ModelTables(
         _whole(grid, whole, calibrated),
-        _by_condition(grid, columns.of_each(), calibrated),
+        _by_condition(grid, columns.condition_entries(), calibrated),
         _by_severity(grid, severities, levels),
         [entry for each in calibrations for entry in each.bins],
     )
@@ -204,7 +204,7 @@ def _by_condition(
                 name: value
                 for kind, each in calibrated.items()
                 for name, value in (
-                    *each.errors.each.named(f"{kind}_ece", at).items(),
+                    *each.errors.by_condition.named(f"{kind}_ece", at).items(),
                     (f"{kind}_ece_by_chance", number(each.errors.by_chance[at])),
                 )
             },
@@ -254,7 +254,7 @@ def _calibration(grid: Grid, kind: str) -> _Calibration:
         estimated_error(sure, right),
         # Rows of one image are not independent: what chance would give over them is not known.
         calibration_error(sure[:, 0], right[:, 0])[1] if kind == "clean" else np.nan,
-        differences(each_picture(sums, counts)),
+        differences(picture_values(sums, counts)),
         bins(grid.model, kind, sure, right),
     )
 
@@ -360,7 +360,7 @@ def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
         for at, chosen in enumerate(of_series):
             sums[:, at] += (flags[:, chosen] == 1).sum(axis=1)
             counts[:, at] += (flags[:, chosen] != UNKNOWN).sum(axis=1)
-    values = each_picture(sums, counts)
+    values = picture_values(sums, counts)
     found = shares(values)
     entries = [
         {
@@ -393,7 +393,7 @@ class _Columns:
     grid: Grid
     groups: Sequence[Places]
     group_figures: dict[str, Estimates] = field(default_factory=dict)
-    each_figures: dict[str, Estimates] = field(default_factory=dict)
+    condition_figures: dict[str, Estimates] = field(default_factory=dict)
     rates: dict[str, Floats] = field(default_factory=dict)
     """(images, groups): the values of the rates."""
 
@@ -405,7 +405,7 @@ class _Columns:
         labelled = (~np.isnan(self.rates["perturbed_accuracy"])).sum(axis=0)
         return _entries(self.group_figures, lost, labelled)
 
-    def of_each(self) -> list[dict[str, Any]]:
+    def condition_entries(self) -> list[dict[str, Any]]:
         blocks, lost = self.grid.blocks(_CELLS), {}
         for suffix in _TOPS:
             columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in _SIDES)
@@ -413,22 +413,22 @@ class _Columns:
             told = zip(*map(drops, *parts), strict=True)
             lost[suffix] = [side_by_side(*some) for some in told]
         labelled = (self.grid.flags("correct") != UNKNOWN).sum(axis=0)
-        return _entries(self.each_figures, lost, labelled)
+        return _entries(self.condition_figures, lost, labelled)
 
 
-def _add(grid: Grid, found: _Columns, name: str, column: str) -> None:
+def _add(grid: Grid, columns: _Columns, name: str, column: str) -> None:
     """Add the figure ``name``."""
-    values = _of_images(grid, column, found.groups)
+    values = _of_images(grid, column, columns.groups)
     if name in RATES:
-        found.rates[name], found.group_figures[name] = values, shares(values)
+        columns.rates[name], columns.group_figures[name] = values, shares(values)
         flags = grid.flags(column)
         totals = ((flags == 1).sum(axis=0), (flags != UNKNOWN).sum(axis=0))
-        found.each_figures[name] = flag_shares(*totals)
+        columns.condition_figures[name] = flag_shares(*totals)
     else:
         limits = _limits(column)
-        found.group_figures[name] = means(values, *limits)
+        columns.group_figures[name] = means(values, *limits)
         parts = grid.parts(column, grid.blocks(_CELLS))
-        found.each_figures[name] = side_by_side(*(means(part, *limits) for part in parts))
+        columns.condition_figures[name] = side_by_side(*(means(part, *limits) for part in parts))
 
 
 def _limits(column: str) -> tuple[float, float]:
@@ -453,11 +453,11 @@ def _of_images(grid: Grid, column: str, groups: Sequence[Places]) -> Floats:
             total, count = np.divide(total, np.maximum(count, 1)), np.minimum(count, 1)
         sums.append(total)
         counts.append(count)
-    return each_picture(np.column_stack(sums), np.column_stack(counts))
+    return picture_values(np.column_stack(sums), np.column_stack(counts))
 
 
 def _entries(
-    found: Mapping[str, Estimates],
+    figures: Mapping[str, Estimates],
     lost: Mapping[str, Sequence[Estimates]],
     labelled: NDArray[np.intp],
 ) -> list[dict[str, Any]]:
@@ -465,7 +465,7 @@ def _entries(
     entries: list[dict[str, Any]] = []
     for place, count in enumerate(labelled.tolist()):
         entry: dict[str, Any] = {}
-        for name, estimates in found.items():
+        for name, estimates in figures.items():
             entry |= estimates.named(name, place)
         entry["n_labelled"] = count
         entry |= complement(entry, "consistency", "flip_rate")

@@ -31,7 +31,7 @@ def test_they_come_as_they_answer() -> None:
         return f"of {name}"
 
     found = []
-    for name, answer in parallel.together(OFFLINE_NAMES[:2], ask):
+    for name, answer in parallel.run_parallel(OFFLINE_NAMES[:2], ask):
         found.append((name, answer))
         come.set()
     assert found == [(name, f"of {name}") for name in reversed(OFFLINE_NAMES[:2])]
@@ -47,12 +47,12 @@ def test_in_turn_where_memory_does_not_hold_them_all(monkeypatch: pytest.MonkeyP
         asking.release()
         return name
 
-    assert [name for name, _ in parallel.together(OFFLINE_NAMES, ask)] == list(OFFLINE_NAMES)
+    assert [name for name, _ in parallel.run_parallel(OFFLINE_NAMES, ask)] == list(OFFLINE_NAMES)
 
 
 @pytest.mark.parametrize(("asked", "beside"), [(1, False), (2, True)])
 def test_as_many_as_there_are_cores_leave_each_other_one(asked: int, beside: bool) -> None:
-    found = dict(parallel.together(OFFLINE_NAMES[:asked], lambda _: BESIDE_OTHERS.get()))
+    found = dict(parallel.run_parallel(OFFLINE_NAMES[:asked], lambda _: BESIDE_OTHERS.get()))
     assert found == dict.fromkeys(OFFLINE_NAMES[:asked], beside)
     assert not BESIDE_OTHERS.get()
 
@@ -63,7 +63,7 @@ def test_an_error_of_one_leaves_the_others() -> None:
             raise WeightsError("lost")
         return name
 
-    found = dict(parallel.together(OFFLINE_NAMES[:3], ask))
+    found = dict(parallel.run_parallel(OFFLINE_NAMES[:3], ask))
     assert str(found.pop(OFFLINE_NAMES[1])) == "lost"
     assert found == {name: name for name in (OFFLINE_NAMES[0], OFFLINE_NAMES[2])}
 
@@ -73,7 +73,7 @@ def test_another_error_is_raised() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(parallel.together(OFFLINE_NAMES, ask))
+        list(parallel.run_parallel(OFFLINE_NAMES, ask))
 
 
 def test_who_stops_listening_asks_no_more() -> None:
@@ -86,7 +86,7 @@ def test_who_stops_listening_asks_no_more() -> None:
             assert go_on.wait(240)
         return name
 
-    listening = parallel.together(OFFLINE_NAMES, ask)
+    listening = parallel.run_parallel(OFFLINE_NAMES, ask)
     next(listening)
     listening.close()
     go_on.set()
@@ -94,4 +94,4 @@ def test_who_stops_listening_asks_no_more() -> None:
 
 
 def test_nobody_is_asked_for_nothing() -> None:
-    assert list(parallel.together((), lambda name: name)) == []
+    assert list(parallel.run_parallel((), lambda name: name)) == []

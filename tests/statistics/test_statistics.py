@@ -39,7 +39,7 @@ from robustness.statistics import (
     with_correctness,
 )
 from robustness.statistics.calibration import calibration_error, estimated_error
-from robustness.statistics.estimates import drops, each_picture
+from robustness.statistics.estimates import drops, picture_values
 from robustness.statistics.grid import MEANS
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
 from tests.support.made_up_claims import confident_answers
@@ -76,7 +76,7 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
 
 def test_a_picture_without_rows_does_not_count() -> None:
     counts = np.array([[2.0], [0.0], [4.0]])
-    values = each_picture(np.array([[1.0], [0.0], [4.0]]), counts)
+    values = picture_values(np.array([[1.0], [0.0], [4.0]]), counts)
     assert np.isnan(values[1, 0])
     assert np.nanmean(values) == pytest.approx(5 / 6)
 
@@ -343,10 +343,10 @@ def test_a_model_whose_confidence_is_right_is_not_given_an_error() -> None:
     """Many conditions average the noise of each, but not what the noise adds to an error."""
     rng = random(12)
     drawn = (confident_answers(500, 40, rng, alike=True) for _ in range(30))
-    lows = [estimated_error(*answers, together=False).low[0] for answers in drawn]
+    lows = [estimated_error(*answers, pooled=False).low[0] for answers in drawn]
     assert np.mean(np.array(lows) > 0) <= 0.03
     too_sure = (confident_answers(500, 40, rng, alike=True, off=0.1) for _ in range(10))
-    lows = [estimated_error(*answers, together=False).low[0] for answers in too_sure]
+    lows = [estimated_error(*answers, pooled=False).low[0] for answers in too_sure]
     assert min(lows) > 0, "a bound that is always 0 says nothing"
 
 
@@ -356,7 +356,7 @@ def test_an_estimated_error_is_that_of_the_answers_that_are_there() -> None:
     correct = (rng.random((50, 3)) < confidence**3).astype(float)
     correct[rng.random((50, 3)) < 0.2] = np.nan
     (pooled,) = estimated_error(confidence, correct).value
-    (mean,) = estimated_error(confidence, correct, together=False).value
+    (mean,) = estimated_error(confidence, correct, pooled=False).value
     assert pooled == pytest.approx(calibration_error(confidence.ravel(), correct.ravel())[0])
     each = [calibration_error(*pair)[0] for pair in zip(confidence.T, correct.T, strict=True)]
     assert mean == pytest.approx(np.mean(each))

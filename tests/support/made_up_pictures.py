@@ -183,9 +183,9 @@ def beyond_errors(
     answers: Answers, pictures: int, repeats: int, rng: Random, *, together: bool
 ) -> tuple[float, float, float]:
     """As ``beyond``, of the expected calibration error of ``answers``."""
-    (truth,) = estimated_error(*answers, together=together).value
+    (truth,) = estimated_error(*answers, pooled=together).value
     drawn = (rng.integers(0, PICTURES, pictures) for _ in range(repeats))
-    found = [estimated_error(*(each[d] for each in answers), together=together) for d in drawn]
+    found = [estimated_error(*(each[d] for each in answers), pooled=together) for d in drawn]
     low, high = (
         np.concatenate([getattr(each, side) for each in found]) for side in ("low", "high")
     )

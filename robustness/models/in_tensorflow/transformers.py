@@ -224,8 +224,8 @@ def _difference(config: dict[str, Any], expected: dict[str, Any]) -> str:
     return ""
 
 
-def _preprocessing_fault(config: dict[str, Any], wanted: Normalisation) -> str:
-    """How an image converter differs from ``wanted``, which is for pixels in [0, 1]."""
+def _preprocessing_fault(config: dict[str, Any], required: Normalisation) -> str:
+    """How an image converter differs from ``required``, which is for pixels in [0, 1]."""
     size = config.get("crop_size") or config.get("image_size")
     if size is None and "height" in config:
         size = [config["height"], config.get("width")]
@@ -235,7 +235,7 @@ def _preprocessing_fault(config: dict[str, Any], wanted: Normalisation) -> str:
         found = _normalisation(config)
     except (TypeError, ValueError, ArithmeticError):
         return "its preprocessing is not one of numbers"
-    mean, std = np.array(wanted.mean), np.array(wanted.std)
+    mean, std = np.array(required.mean), np.array(required.std)
     expected = np.stack([1 / (255 * std), -mean / std], axis=1)
     for ours, theirs in zip(expected, found, strict=True):
         if not np.isclose(theirs, ours, rtol=1e-4, atol=0).all():

@@ -38,7 +38,7 @@ class Adaptable:
         """
         self._model = model
         self._lock = threading.Lock()
-        self._asked: Compiled | None = None
+        self._compiled: Compiled | None = None
         self._lengths = [
             length
             for node in _normalisations(model)
@@ -90,9 +90,9 @@ class Adaptable:
     def probabilities(self, images: Floats, statistics: Floats) -> Floats:
         """For ``images`` (N, S, S, 3), with ``statistics``: (N, classes)."""
         with self._lock:
-            if self._asked is None:
-                self._asked = Compiled(self._with_input(images.shape[1:]), F32, MOST, 1)
-        return self._asked(images, statistics)[0]
+            if self._compiled is None:
+                self._compiled = Compiled(self._with_input(images.shape[1:]), F32, MOST, 1)
+        return self._compiled(images, statistics)[0]
 
     def _with_input(self, shape: Sequence[int]) -> Any:
         """The model for one image, with the statistics as a second input."""

@@ -114,8 +114,8 @@ def _remove_files(file: Path, name: str, tables: Mapping[str, Any]) -> None:
         labels.unlink(missing_ok=True)
 
 
-def _key(found: re.Match[str]) -> str:
-    quoted, literal, bare = found.groups()
+def _key(match: re.Match[str]) -> str:
+    quoted, literal, bare = match.groups()
     return str(json.loads(f'"{quoted}"')) if quoted is not None else literal or bare or ""
 
 

@@ -13,12 +13,12 @@ SUMS = "SHA256SUMS"
 """The list of hashes beside a preset's files, in the format of ``sha256sum``."""
 
 
-def file_digest(path: Path, wanted: str) -> str:
-    """The hash of the file ``path``, in the algorithm and notation of ``wanted``.
+def file_digest(path: Path, expected: str) -> str:
+    """The hash of the file ``path``, in the algorithm and notation of ``expected``.
 
     Cached while the file does not change. Raises ``OSError`` if the file cannot be read.
     """
-    return _digest(path, wanted.partition(":")[0], version(path))
+    return _digest(path, expected.partition(":")[0], version(path))
 
 
 @lru_cache(maxsize=256)
@@ -26,9 +26,9 @@ def _digest(path: Path, algorithm: str, _version: Version) -> str:
     return fresh_digest(path, algorithm)
 
 
-def fresh_digest(path: Path, wanted: str) -> str:
+def fresh_digest(path: Path, expected: str) -> str:
     """As ``file_digest``, but reads the file again."""
-    algorithm = wanted.partition(":")[0]
+    algorithm = expected.partition(":")[0]
     require_regular(path)
     with open(path, "rb") as stream:
         return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"

@@ -49,7 +49,7 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
                 yield _of_user(weights.own)
             else:
                 for file, digest in expected_digests(weights, path).items():
-                    yield _read_again(file, digest, listed=file != path)
+                    yield _reread(file, digest, listed=file != path)
         if weights.url:
             for left in leftovers(path):
                 yield Finding(LEFT, left, _left(left))
@@ -69,7 +69,7 @@ def _of_user(model: UserFile) -> Finding:
     return Finding(DAMAGED if reason else UNPUBLISHED, path, reason)
 
 
-def _read_again(path: Path, digest: str | None, *, listed: bool) -> Finding:
+def _reread(path: Path, digest: str | None, *, listed: bool) -> Finding:
     """The file ``path`` from first to last; ``digest`` is ``listed`` beside it, or published."""
     try:
         actual = fresh_digest(path, digest or "sha256:")

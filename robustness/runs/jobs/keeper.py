@@ -51,13 +51,13 @@ class _Child:
     order: Order
     process: subprocess.Popen[bytes]
     done: int
-    told: bool = False
+    terminated: bool = False
     """Whether it was told to terminate."""
 
     def end(self) -> None:
         """Terminates it, resuming it if paused; only once, as a second signal could cost rows."""
-        if not self.told:
-            self.told = True
+        if not self.terminated:
+            self.terminated = True
             self.process.terminate()
         self.process.send_signal(signal.SIGCONT)
 

@@ -30,7 +30,7 @@ from robustness.evaluation.request import Request, spec_of
 from robustness.evaluation.similarity import Stages, at
 from robustness.models import Classifier, Outputs
 from robustness.models.inference.choice import chosen
-from robustness.models.parallel import together
+from robustness.models.parallel import run_parallel
 from robustness.perturbations import Images
 from robustness.pictures import untrusted
 from robustness.pictures.decoding import as_subject
@@ -237,7 +237,7 @@ def answers(
         shown = picture.digest
         return replace(row, image=picture.name, image_digest=shown, label=picture.label)
 
-    return together(names, answer)
+    return run_parallel(names, answer)
 
 
 def model_view(
@@ -307,14 +307,14 @@ def remedied(
     wish = TURNS.wish(who)
 
     def predicted(name: str) -> Remedied:
-        classifier = names if chain.several_models else [name]
+        needed = names if chain.several_models else [name]
         part, own, batch = model_view(spec, picture, name, altered)
-        loaded = tuple(models.load(each, side=part.side) for each in classifier)
+        loaded = tuple(models.load(model, side=part.side) for model in needed)
         turn = lambda: TURNS.turn(who, wish)  # noqa: E731
         return _remedied(part, own, loaded, chain.id, Altered(batch).image, turn)
 
     asked_names = names[:1] if chain.several_models else names
-    found = dict(together(asked_names, predicted))
+    found = dict(run_parallel(asked_names, predicted))
     return {name: found[name] for name in asked_names}
 
 

@@ -93,7 +93,7 @@ def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
 
 
 @st.cache_data(show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest})
-def _told(
+def _summary(
     request: RunForm, spec: Request, written: tuple[int, ...], _plan: Plan, _look: preflight.Look
 ) -> str:
     """What the run will read; the names of all images are not looked through at every click."""
@@ -101,7 +101,7 @@ def _told(
 
 
 @st.cache_data(show_spinner=False, ttl=60, max_entries=32)
-def _forecast(folder: Path, asked: str, images: int, _plan: Plan) -> forecast.Forecast:
+def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> forecast.Forecast:
     """What the run will take; the list of runs is not read at every click."""
     return forecast.from_earlier(_plan, folder)
 
@@ -138,7 +138,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     )
     if len(plans) > 1:
         size = f"One run for each fit and side; compare them on the Runs page. {size}"
-    st.markdown(f"**{plain(_told(request, specs[0], written, plans[0], looked))}**")
+    st.markdown(f"**{plain(_summary(request, specs[0], written, plans[0], looked))}**")
     preflight.show(looked)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         number = st.session_state.setdefault(_BEGUN, 0)  # the next run has empty ones
@@ -158,7 +158,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     if pressed:
         _listed.clear()  # evaluate the current content of the source
         _planned.clear()
-        _told.clear()
+        _summary.clear()
         written = _written(request.source)
         begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
         st.session_state[_BEGUN] += 1

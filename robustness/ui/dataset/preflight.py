@@ -20,7 +20,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan
 
-SHOWN = 12
+MAX_THUMBNAILS = 12
 _SIDE = 72  # pixels
 _MOST, _SECONDS_FOR_ONE, _SECONDS = 48, 10.0, 3.0
 """Images of the first look; the time until the first can be read, and that for the others."""
@@ -58,10 +58,10 @@ def look(entries: Dataset) -> Look:
     return Look(found.thumbnails[:], found.tried, found.reasons[:], found.whole)
 
 
-def _read(entries: Dataset, found: Look) -> None:
-    """Add the first images of ``entries`` to ``found`` one by one."""
+def _read(entries: Dataset, look: Look) -> None:
+    """Add the first images of ``entries`` to ``look`` one by one."""
     for entry in entries.entries:
-        if found.thumbnails and found.tried >= _MOST:
+        if look.thumbnails and look.tried >= _MOST:
             return
         try:
             if entry.refused:
@@ -70,14 +70,14 @@ def _read(entries: Dataset, found: Look) -> None:
         except BusyError:
             return
         except ImageError as error:
-            found.reasons.append(str(error))
+            look.reasons.append(str(error))
         else:
-            if len(found.thumbnails) < SHOWN:
+            if len(look.thumbnails) < MAX_THUMBNAILS:
                 small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
                 png = to_png(np.asarray(small, np.float32))
-                found.thumbnails.append((entry.name, png))
-        found.tried += 1
-    found.whole = True
+                look.thumbnails.append((entry.name, png))
+        look.tried += 1
+    look.whole = True
 
 
 def told(plan: Plan, looked: Look) -> str:
@@ -99,7 +99,7 @@ def _classes(plan: Plan) -> str:
     """How many classes, of which set, and by what they were recognised."""
     titles = {labels.key: labels.title for labels, _ in models.by_labels(plan.spec.model_names)}
     known = {key: [at for at in found if at is not None] for key, found in plan.labels.items()}
-    key = max(known, key=lambda each: len(known[each]), default="")
+    key = max(known, key=lambda kind: len(known[kind]), default="")
     if not known.get(key):
         return " without classes"
     count, missing = len(set(known[key])), len(plan.dataset) - len(known[key])

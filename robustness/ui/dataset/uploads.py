@@ -43,14 +43,14 @@ _HELD, _CLEANED = "dataset upload", "uploads cleaned"
 
 
 @dataclass(eq=False)
-class Held:
+class UploadedArchive:
     """An upload of a session: the archive at ``path``, made of the files ``ids``."""
 
     path: Path
     ids: tuple[str, ...]
 
 
-_HOLDERS: weakref.WeakSet[Held] = weakref.WeakSet()
+_HOLDERS: weakref.WeakSet[UploadedArchive] = weakref.WeakSet()
 """The uploads of this server's sessions; those of ended ones disappear."""
 
 _OWN: set[Path] = set()
@@ -66,7 +66,7 @@ def upload(files: Sequence[UploadedFile]) -> Path | None:
     ``files`` are one zip archive or several images. The session's earlier upload is removed unless
     needed elsewhere. Raises ``ParameterError`` if there is no room, or writing fails.
     """
-    held: Held | None = st.session_state.get(_HELD)
+    held: UploadedArchive | None = st.session_state.get(_HELD)
     ids = tuple(file.file_id for file in files)
     if held is not None and held.ids == ids and held.path.exists():
         return held.path
@@ -81,7 +81,7 @@ def upload(files: Sequence[UploadedFile]) -> Path | None:
     made = _archive(files)
     with _CHANGING:
         path = _keep(*made)
-        st.session_state[_HELD] = Held(path, ids)
+        st.session_state[_HELD] = UploadedArchive(path, ids)
         _HOLDERS.add(st.session_state[_HELD])
     return path
 

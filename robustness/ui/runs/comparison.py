@@ -44,15 +44,15 @@ def chosen() -> list[str]:
     return list(dict.fromkeys(st.query_params.get_all(COMPARE)))
 
 
-def tick(name: str, known: Mapping[str, Listed]) -> str:
+def tick(name: str, runs: Mapping[str, Listed]) -> str:
     """The checkbox to compare the run ``name``; if that is impossible, disabled with the reason.
 
     Returns the reason once a run is ticked, as a touch screen shows no help.
     """
     key = f"compare {name}"
-    names = [each for each in chosen() if each in known]
-    why = "" if not names or name in names else _why_not(known[names[0]], known[name])
-    manifest = known[name].manifest
+    names = [each for each in chosen() if each in runs]
+    why = "" if not names or name in names else _why_not(runs[names[0]], runs[name])
+    manifest = runs[name].manifest
     if manifest is not None and manifest.race is not None:
         why = "A race stops early: compare runs of all images."
     st.session_state[key] = name in chosen()  # the link decides
@@ -60,7 +60,7 @@ def tick(name: str, known: Mapping[str, Listed]) -> str:
         "Compare",
         key=key,
         on_change=_toggle,
-        args=(name, known),
+        args=(name, runs),
         disabled=bool(why),
         help=plain(why) or None,
     )
@@ -84,10 +84,10 @@ def _written(*entries: Listed) -> list[int]:
     return [(entry.folder / runs.MANIFEST_FILE).stat().st_mtime_ns for entry in entries]
 
 
-def pointer(folder: Path, known: Mapping[str, Listed]) -> None:
+def pointer(folder: Path, runs: Mapping[str, Listed]) -> None:
     """One line above the list that says where the comparison is."""
     count = len(names := chosen())
-    pinned = known.get(baseline_id(folder))
+    pinned = runs.get(baseline_id(folder))
     if count > 1:
         st.markdown(f"[Go to the comparison of {count} runs](#comparison)")
     elif names:
@@ -96,26 +96,26 @@ def pointer(folder: Path, known: Mapping[str, Listed]) -> None:
         st.caption(f"Tick a run to compare it with the baseline, {plain(pinned.title)}.")
 
 
-def _toggle(name: str, known: Mapping[str, Listed]) -> None:
+def _toggle(name: str, runs: Mapping[str, Listed]) -> None:
     names = chosen()
     if name in names:
         forget(name)
         return
-    pinned = baseline_id(known[name].folder.parent)
-    if not names and pinned in known and pinned != name:
+    pinned = baseline_id(runs[name].folder.parent)
+    if not names and pinned in runs and pinned != name:
         names = [pinned]
-    by_hand = names[:1] if names[:1] != _by_age(names, known)[:1] or names[:1] == [pinned] else []
+    by_hand = names[:1] if names[:1] != _by_age(names, runs)[:1] or names[:1] == [pinned] else []
     rest = [each for each in (*names, name) if each not in by_hand]
-    _choose([*by_hand, *_by_age(rest, known)])
+    _choose([*by_hand, *_by_age(rest, runs)])
     if names:
         st.toast("The comparison is below the list.", icon=":material/arrow_downward:")
 
 
-def _by_age(names: Sequence[str], known: Mapping[str, Listed]) -> list[str]:
+def _by_age(names: Sequence[str], runs: Mapping[str, Listed]) -> list[str]:
     """The oldest run first, missing ones last."""
 
     def created(name: str) -> tuple[bool, str]:
-        manifest = known[name].manifest if name in known else None
+        manifest = runs[name].manifest if name in runs else None
         return manifest is None, "" if manifest is None else manifest.created
 
     return sorted(names, key=created)
@@ -133,28 +133,28 @@ def _choose(names: Sequence[str]) -> None:
         st.query_params.pop(COMPARE, None)
 
 
-def show(folder: Path, known: Mapping[str, Listed]) -> None:
+def show(folder: Path, runs: Mapping[str, Listed]) -> None:
     """Draw the comparison of the chosen runs, if any."""
     names = chosen()
     if not names:
         return
     with st.container(border=True, key="comparison"):
         st.header("Comparison", anchor="comparison")
-        gone = [name for name in names if name not in known]
+        gone = [name for name in names if name not in runs]
         for name in gone:
             st.warning(f"No run {plain(name)} here.", icon=":material/link_off:")
-        there = [name for name in names if name in known]
+        there = [name for name in names if name in runs]
         if len(there) < 2:
             st.info("Tick another run to compare.", icon=":material/difference:")
             st.button("Clear", on_click=_choose, args=([],))
             return
-        _controls(there, known)
-        compared = {name: _found(known[there[0]], known[name]) for name in there[1:]}
-        _choice([known[name] for name in there])
+        _controls(there, runs)
+        compared = {name: _compare(runs[there[0]], runs[name]) for name in there[1:]}
+        _choice([runs[name] for name in there])
         quantity = _quantity(list(compared.values()))
         for place, (name, found) in enumerate(compared.items()):
             with st.container(key=f"change-{place}"):
-                _one(known[name], found, quantity)
+                _one(runs[name], found, quantity)
 
 
 def _choice(entries: Sequence[Listed]) -> None:
@@ -194,13 +194,13 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
     return one_of("Quantity", titles, "change_of", first=overall[0]["judged_by"], shows_label=False)
 
 
-def _controls(there: Sequence[str], known: Mapping[str, Listed]) -> None:
+def _controls(there: Sequence[str], runs: Mapping[str, Listed]) -> None:
     st.session_state["baseline"] = there[0]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Baseline",
             there,
-            format_func=lambda name: _title(known[name]),
+            format_func=lambda name: _title(runs[name]),
             key="baseline",
             on_change=_rebase,
             args=(there,),
@@ -226,7 +226,7 @@ def _compared(first: str, second: str, *_written: int) -> Comparison:
     return runs.compare(baseline, other, said=short)
 
 
-def _found(baseline: Listed, other: Listed) -> Comparison | str:
+def _compare(baseline: Listed, other: Listed) -> Comparison | str:
     """The comparison, or why there is none."""
     try:
         written = _written(baseline, other)
@@ -238,27 +238,27 @@ def _found(baseline: Listed, other: Listed) -> Comparison | str:
         return "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
 
 
-def _one(other: Listed, found: Comparison | str, quantity: str) -> None:
+def _one(other: Listed, compared_runs: Comparison | str, quantity: str) -> None:
     st.subheader(plain(_title(other)), anchor=False)
-    if isinstance(found, str):
-        st.error(plain(found), icon=":material/error:")
+    if isinstance(compared_runs, str):
+        st.error(plain(compared_runs), icon=":material/error:")
         return
-    known = [e for e in found.differences if e[f"{quantity}_difference"] is not None]
+    known = [e for e in compared_runs.differences if e[f"{quantity}_difference"] is not None]
     if known:
-        _changes(found, known, quantity, other.folder.name)
-    elif found.differences:
+        _changes(compared_runs, known, quantity, other.folder.name)
+    elif compared_runs.differences:
         st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
-    if not found.differences:
-        text = f"Cannot compare. {' '.join(found.apart)}"
+    if not compared_runs.differences:
+        text = f"Cannot compare. {' '.join(compared_runs.apart)}"
         st.warning(plain(text), icon=":material/difference:")
-    elif found.apart:
-        st.caption("Differences between the runs: " + plain(" ".join(found.apart)))
+    elif compared_runs.apart:
+        st.caption("Differences between the runs: " + plain(" ".join(compared_runs.apart)))
 
 
-def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str) -> None:
-    overall = [entry for entry in known if entry["perturbation"] is None]
+def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
+    overall = [entry for entry in entries if entry["perturbation"] is None]
     st.html(html("changes", sentences=[comparison.sentence(entry, quantity) for entry in overall]))
-    count, columns = counted(found.images, "shared image"), comparison.figures(quantity)
+    count, columns = counted(compared_runs.images, "shared image"), comparison.figures(quantity)
     right = st.container()
     if _moved(overall, quantity):
         left, right = st.columns([2, 3], gap="medium")
@@ -274,11 +274,11 @@ def _changes(found: Comparison, known: Sequence[Entry], quantity: str, name: str
             f"{count}, all shared conditions. Intervals are 95%, paired by image.",
             help="Exact sign-flip test over images with Holm's correction.",
         )
-    each = [entry for entry in known if entry["perturbation"] is not None]
+    each = [entry for entry in entries if entry["perturbation"] is not None]
     details = st.expander(_summary(each, quantity), key=f"conditions of {name}", on_change="rerun")
     if details.open:  # its images take long to read
         with details:
-            _by_condition(found, each, quantity, name)
+            _by_condition(compared_runs, each, quantity, name)
 
 
 def _moved(entries: Sequence[Entry], quantity: str) -> bool:
@@ -292,7 +292,9 @@ def _summary(entries: Sequence[Entry], quantity: str) -> str:
     return f"By condition: {', '.join(counts)}, of {len(entries)}"
 
 
-def _by_condition(found: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
+def _by_condition(
+    compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str
+) -> None:
     names = list(dict.fromkeys(entry["model"] for entry in entries))
     model = st.selectbox("Model", names, format_func=models.label, key=f"changes of {name}")
     mine = [entry for entry in entries if entry["model"] == model]
@@ -315,19 +317,21 @@ def _by_condition(found: Comparison, entries: Sequence[Entry], quantity: str, na
         "now.",
     )
     try:
-        _flipped(found, model, condition, quantity, name)
+        _flipped(compared_runs, model, condition, quantity, name)
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
 
 
-def _flipped(found: Comparison, model: str, condition: str, quantity: str, name: str) -> None:
+def _flipped(
+    compared_runs: Comparison, model: str, condition: str, quantity: str, name: str
+) -> None:
     """Draw the images on which ``model`` got worse, and those on which it got better."""
-    both = flips(found.baseline, found.other, model, condition, quantity)
+    both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
     for which, mine in zip(("Now worse", "Now better"), both, strict=True):
         shown = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
         st.markdown(f"**{which}: {counted(len(mine), 'image')}{shown}**")
         drawn = [
-            results.thumbnail(found.other, model, each.image, condition, each[1:])
+            results.thumbnail(compared_runs.other, model, each.image, condition, each[1:])
             for each in mine[:FLIPPED]
         ]
         results.row(drawn, f"{which} {name}")

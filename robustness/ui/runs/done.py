@@ -23,9 +23,9 @@ def say() -> None:
         st.error(plain(text), icon=":material/error:")
 
 
-def do(what: Callable[..., str], *given: Any) -> None:
+def do(what: Callable[..., str], *arguments: Any) -> None:
     """Perform a click's action and keep its message for the next page."""
     try:
-        st.session_state[_SAID] = ("done", what(*given))
+        st.session_state[_SAID] = ("done", what(*arguments))
     except RobustnessError as error:
         st.session_state[_SAID] = ("failed", sentence(error))

@@ -17,7 +17,7 @@ from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
 from robustness.models.conversion_process import APART, convert_apart
 from robustness.models.loaded import LOADED
-from robustness.models.parallel import together
+from robustness.models.parallel import run_parallel
 from robustness.runs import jobs
 from robustness.ui.dataset.uploads import tended
 from robustness.ui.server.streamlit_internals import (
@@ -70,7 +70,7 @@ def _load_defaults() -> None:
     # later: those of TensorFlow's engine become garbage when released.
     gc.freeze()
     with suppress(RobustnessError):  # shown to those who request these models
-        for _ in together(models.default_names(), _ready):
+        for _ in run_parallel(models.default_names(), _ready):
             pass
 
 

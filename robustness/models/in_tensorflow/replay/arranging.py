@@ -96,7 +96,7 @@ def _tile(_node: Node, x: Value, repeats: Value) -> Value:
 
 @operation("Concat")
 def _concat(node: Node, *parts: Value) -> Value:
-    leader = max(parts, key=lambda part: not part.known)
+    leader = max(parts, key=lambda part: not part.is_constant)
     (axis,) = leader.stored_axes([node.attributes["axis"]])
     tensors = [part.at(leader.order) for part in parts]
     return Value(tensorflow().concat(tensors, axis), leader.order)
@@ -152,7 +152,7 @@ def _gather(node: Node, x: Value, indices: Value, axis: Value) -> Value:
     tf = tensorflow()
     (place,) = x.stored_axes([int(axis.array)])
     batched = int(node.attributes.get("batch_dims", 0))
-    if indices.known and not batched and indices.array.size == 1 and not x.known:
+    if indices.is_constant and not batched and indices.array.size == 1 and not x.is_constant:
         # Cut out: the slope of a gather is scattered, which takes longer.
         index = int(indices.array.reshape(()))
         along = [slice(None)] * x.rank

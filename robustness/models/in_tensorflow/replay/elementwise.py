@@ -94,7 +94,7 @@ def aligned(*values: Value) -> tuple[list[Any], tuple[int, ...]]:
     It is that of the largest, which then is not moved.
     """
     rank = max(value.rank for value in values)
-    leader = max(values, key=lambda value: (not value.known, value.rank, _elements(value)))
+    leader = max(values, key=lambda value: (not value.is_constant, value.rank, _elements(value)))
     order = leader.expanded(rank).order
     return [value.expanded(rank).at(order) if value.rank else value.plain for value in values], (
         order

@@ -31,20 +31,20 @@ class Ending:
         if self._scores is None:
             self._moves = []
 
-    def of(self, images: Any, beside: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
+    def of(self, images: Any, intermediates: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
         """TensorFlow scores (N, classes) that differ as the log probabilities of the classes do.
 
         Confident probabilities round to 0 and 1, which no gradient passes through. Also returns the
-        values of the outputs ``beside``, which lead to the scores.
+        values of the outputs ``intermediates``, which lead to the scores.
         """
         tf = tensorflow()
         start = self._scores or self._graph.results[0]
-        found, *others = self._graph.run(images, [start, *beside])
+        found, *others = self._graph.run(images, [start, *intermediates])
         if self._scores is None:
             return tf.math.log(tf.maximum(found.plain, np.finfo(np.float32).tiny)), others
         for node in reversed(self._moves):
             reads = self._graph.reads(node)
-            (found,) = replayed(node, reads, {**self._graph.known, reads[0]: found})
+            (found,) = replayed(node, reads, {**self._graph.constants, reads[0]: found})
         return found.plain, others
 
     def _under(self, output: Output) -> Output | None:
@@ -68,7 +68,9 @@ class Ending:
     def _way_through(self, node: Node) -> list[Output]:
         """Values that ``node`` scales by one number for all classes of an image; maybe none."""
         first, second = node.reads
-        sizes: dict[Output, Value | None] = {way: self._graph.known.get(way) for way in node.reads}
+        sizes: dict[Output, Value | None] = {
+            way: self._graph.constants.get(way) for way in node.reads
+        }
         for way, other in ((first, second), (second, first)):
             known = sizes[other]
             if sizes[way] is None and known is not None and known.array.size == 1:

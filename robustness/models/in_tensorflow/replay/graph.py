@@ -18,7 +18,7 @@ from robustness.models.inference import openvino_core  # noqa: F401  (keeps Open
 Output = tuple[str, int]
 """A value of a graph: the name of its node, and the number of the output."""
 
-_GIVEN = {"Parameter", "Constant"}
+_SOURCES = {"Parameter", "Constant"}
 _SHAPED = {"Reshape", "Squeeze", "Unsqueeze"}
 """Operations that keep the number of elements, so that one open size can be derived."""
 
@@ -40,7 +40,7 @@ def simplified(model: Any) -> Any:
     passes.register_pass(ConstantFolding())
     passes.run_passes(found)
     types = {node.get_type_name() for node in found.get_ops()}
-    if "ShapeOf" in types or types - set(TABLE) - _GIVEN:
+    if "ShapeOf" in types or types - set(TABLE) - _SOURCES:
         # For most graphs that is all; these take seconds where dense layers are large.
         folded_shapes(found)
     return found
@@ -54,13 +54,13 @@ class Operations:
     """
 
     def __init__(self, model: Any) -> None:
-        self._held = model  # the memory of its constants
+        self._model = model  # the memory of its constants
         self._operations = {node.get_name(): node for node in model.get_ordered_ops()}
         self.nodes = {name: node_of(node) for name, node in self._operations.items()}
         self.results: list[Output] = [(node.get_name(), 0) for node in model.get_results()]
         self._needed = self._back_from(self.results)
         types = {self.nodes[name].type for name in self._needed}
-        self.missing = tuple(sorted(types - set(TABLE) - _GIVEN))
+        self.missing = tuple(sorted(types - set(TABLE) - _SOURCES))
 
     def constant(self, output: Output) -> list[Any]:
         """The values of a constant; empty of anything else."""
@@ -94,12 +94,12 @@ class Graph(Operations):
         if self.missing:
             raise UnknownOperationError(", ".join(self.missing))
         (self.input,) = (node.name for node in self.nodes.values() if node.type == "Parameter")
-        self.known = {
+        self.constants = {
             (node.get_name(), 0): Value(_array(node))
             for node in model.get_ordered_ops()
             if node.get_type_name() == "Constant"
         }
-        self._compute_known()
+        self._compute_constants()
 
     @property
     def rounds(self) -> bool:
@@ -108,27 +108,27 @@ class Graph(Operations):
 
     def _is_rounding(self, node: Node) -> bool:
         small = node.type == "Convert" and node.kinds[0] in elementwise.SMALL_INTEGERS
-        return (node.type in _ROUNDING or small) and (node.name, 0) not in self.known
+        return (node.type in _ROUNDING or small) and (node.name, 0) not in self.constants
 
-    def _compute_known(self) -> None:
+    def _compute_constants(self) -> None:
         tf = tensorflow()
         for node in self._in_order(self._needed):
             sources = self.reads(node)
-            if sources and all(source in self.known for source in sources):
+            if sources and all(source in self.constants for source in sources):
                 with tf.init_scope():
-                    for place, value in enumerate(replayed(node, sources, self.known)):
-                        self.known[node.name, place] = Value(np.asarray(value.plain))
+                    for place, value in enumerate(replayed(node, sources, self.constants)):
+                        self.constants[node.name, place] = Value(np.asarray(value.plain))
 
     def _in_order(self, names: set[str]) -> list[Node]:
-        return [n for n in self.nodes.values() if n.name in names and n.type not in _GIVEN]
+        return [n for n in self.nodes.values() if n.name in names and n.type not in _SOURCES]
 
-    def run(self, images: Any, wanted: Sequence[Output], *, smooth: bool = False) -> list[Value]:
-        """In TensorFlow: the values of ``wanted`` for ``images``.
+    def run(self, images: Any, outputs: Sequence[Output], *, smooth: bool = False) -> list[Value]:
+        """In TensorFlow: the values of ``outputs`` for ``images``.
 
         With ``smooth``, quantisation has so many levels that nothing is rounded.
         """
-        values = {**self.known, (self.input, 0): Value(images)}
-        for node in self._in_order(self._back_from(wanted)):
+        values = {**self.constants, (self.input, 0): Value(images)}
+        for node in self._in_order(self._back_from(outputs)):
             if (node.name, 0) in values:
                 continue
             if smooth and self._is_rounding(node):
@@ -138,13 +138,13 @@ class Graph(Operations):
                 node = replace(node, attributes={**node.attributes, "levels": _SMOOTH})
             for place, value in enumerate(replayed(node, self.reads(node), values)):
                 values[node.name, place] = _shaped(node, place, value)
-        return [values[output] for output in wanted]
+        return [values[output] for output in outputs]
 
     def smoothed(self) -> Any:
         """The OpenVINO model, changed to what ``run`` computes with ``smooth``."""
         from openvino import opset15 as operations
 
-        for node in self._held.get_ordered_ops():
+        for node in self._model.get_ordered_ops():
             if not self._is_rounding(self.nodes[node.get_name()]):
                 continue
             smooth = node.input_value(0)
@@ -152,8 +152,8 @@ class Graph(Operations):
                 smooth = operations.fake_quantize(*node.input_values(), levels=_SMOOTH).output(0)
             for reader in node.output(0).get_target_inputs():
                 reader.replace_source_output(smooth)
-        self._held.validate_nodes_and_infer_types()
-        return self._held
+        self._model.validate_nodes_and_infer_types()
+        return self._model
 
 
 def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Value]) -> list[Value]:
@@ -168,7 +168,7 @@ def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Valu
 def _shaped(node: Node, place: int, value: Value) -> Value:
     """``value`` with the sizes that OpenVINO knows."""
     shape = node.shapes[place]
-    if shape is not None and not value.known and None in value.stored:
+    if shape is not None and not value.is_constant and None in value.stored:
         value.tensor.set_shape([shape[axis] for axis in value.order])
     return value
 

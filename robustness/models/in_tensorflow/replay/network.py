@@ -67,9 +67,11 @@ class ReplayedNetwork:
         """In TensorFlow's graph: logits, or the logarithms of probabilities, (N, classes)."""
         return self.with_scores(images)[0]
 
-    def with_scores(self, images: Any, beside: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
-        """In TensorFlow's graph: the scores, and the values ``beside`` that lead to them."""
-        return self._ending.of(images, beside)
+    def with_scores(
+        self, images: Any, intermediates: Sequence[Output] = ()
+    ) -> tuple[Any, list[Value]]:
+        """In TensorFlow's graph: the scores, and the values ``intermediates`` that lead to them."""
+        return self._ending.of(images, intermediates)
 
     @property
     def gradients(self) -> Gradients:

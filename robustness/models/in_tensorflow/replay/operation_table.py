@@ -51,21 +51,21 @@ def operation(*types: str) -> Callable[[Function], Function]:
     return register
 
 
-def node_of(found: Any) -> Node:
+def node_of(node: Any) -> Node:
     """The ``Node`` of an OpenVINO node."""
-    inputs = [source.get_source_output() for source in found.inputs()]
+    inputs = [source.get_source_output() for source in node.inputs()]
     return Node(
-        name=found.get_name(),
-        type=found.get_type_name(),
-        attributes=found.get_attributes(),
+        name=node.get_name(),
+        type=node.get_type_name(),
+        attributes=node.get_attributes(),
         reads=tuple((source.get_node().get_name(), source.get_index()) for source in inputs),
         sources=tuple(source.get_element_type().get_type_name() for source in inputs),
-        kinds=tuple(output.get_element_type().get_type_name() for output in found.outputs()),
-        shapes=tuple(_shape(output.get_partial_shape()) for output in found.outputs()),
+        kinds=tuple(output.get_element_type().get_type_name() for output in node.outputs()),
+        shapes=tuple(_shape(output.get_partial_shape()) for output in node.outputs()),
     )
 
 
-def _shape(found: Any) -> Shape | None:
-    if found.rank.is_dynamic:
+def _shape(partial: Any) -> Shape | None:
+    if partial.rank.is_dynamic:
         return None
-    return tuple(size.get_length() if size.is_static else None for size in found)
+    return tuple(size.get_length() if size.is_static else None for size in partial)

@@ -30,7 +30,7 @@ class Value:
         self._constants: dict[tuple[int, ...], Any] = {}
 
     @property
-    def known(self) -> bool:
+    def is_constant(self) -> bool:
         return isinstance(self.tensor, np.ndarray)
 
     @property
@@ -55,14 +55,14 @@ class Value:
     @property
     def array(self) -> NDArray[Any]:
         """The known value. Raises ``NotImplementedError`` for one that depends on the image."""
-        if not self.known:
+        if not self.is_constant:
             raise NotImplementedError("a setting that depends on the image")
         return self.tensor
 
     def at(self, order: Sequence[int]) -> Any:
         """The tensor with its axes in ``order``; computed once for a known value."""
         order = tuple(order)
-        if self.known:
+        if self.is_constant:
             if order not in self._constants:
                 self._constants[order] = _constant(self.tensor.transpose(order))
             return self._constants[order]
@@ -70,7 +70,7 @@ class Value:
 
     def transposed(self, axes: Sequence[int]) -> Value:
         """The value whose axis k is this one's axis ``axes[k]``."""
-        if self.known:
+        if self.is_constant:
             return Value(self.tensor.transpose(axes))
         return Value(self.tensor, [list(axes).index(axis) for axis in self.order])
 
