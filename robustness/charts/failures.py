@@ -54,7 +54,7 @@ def _rows(labels: Sequence[str]) -> dict[str, Any]:
 def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
     """How many images made each change; changes within a group are lighter.
 
-    ``entries`` are of ``runs.changes.by_condition``.
+    ``entries`` are of ``runs.failures.changes_by_condition``.
     """
     traces = []
     for colour, name, wanted in (

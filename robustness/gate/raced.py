@@ -10,7 +10,6 @@ from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition, named
 from robustness.gate.budget import FIGURES, Budget
 from robustness.gate.verdict import Verdict
-from robustness.runs import racing
 from robustness.runs.racing import Limit, Race
 from robustness.runs.run import Run
 
@@ -45,11 +44,6 @@ def race_limits(
                     ids = (condition.id,) if condition else ()
                     found[model, limit, "".join(ids)] = Limit(model, RACED[limit], ids, wanted)
     return found
-
-
-def race_note(run: Run) -> str:
-    """How the race ``run`` ended."""
-    return " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
 
 
 def raced(budget: Budget, run: Run, unit: Literal["image", "class"]) -> Iterator[Verdict]:

@@ -18,9 +18,9 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
-from robustness.gate.raced import race_note, raced
+from robustness.gate.raced import raced
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
-from robustness.runs import Run, compare
+from robustness.runs import Run, compare, racing
 from robustness.runs.behind_remedies import Behind, models_behind
 from robustness.runs.behind_remedies import named as named_behind
 from robustness.runs.compare import identified
@@ -63,7 +63,8 @@ def check(
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
     if (race := run.manifest.race) is not None:
-        return Check(run, budget, tuple(raced(budget, run, race.unit)), (race_note(run),))
+        note = " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
+        return Check(run, budget, tuple(raced(budget, run, race.unit)), (note,))
     rules = [*_extended(budget.rules, behind)] if remedies else budget.rules
     own = _of_models(run, baseline)
     further = _of_remedies(run, baseline, [e for e in behind if _named(rules, e)], own)

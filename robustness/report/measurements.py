@@ -51,20 +51,14 @@ def _framings(spec: Request) -> str:
 
 
 def cautions(rows: Sequence[Measurement]) -> list[str]:
-    """What to know before reading the numbers."""
-    return [*unsure_cases(rows), *several_label_sets(row.model for row in rows)]
-
-
-def unsure_cases(rows: Sequence[Measurement]) -> list[str]:
-    """A caution that names the models with a low confidence on an original; [] without any."""
+    """What to know before reading the numbers: low confidence on an original, other classes."""
     several = len({row.image for row in rows}) > 1
     cases = [
         f"{model(name)} ({percent(p)}{f' on {visible(image)}' if several else ''})"
         for image, name, p in scorecard.unsure(rows)
     ]
-    if not cases:
-        return []
-    return [f"Low confidence on the original, treat with caution: {', '.join(cases)}."]
+    unsure = f"Low confidence on the original, treat with caution: {', '.join(cases)}."
+    return [*([unsure] if cases else []), *several_label_sets(row.model for row in rows)]
 
 
 def low_confidence(rows: Sequence[Measurement]) -> str:
