@@ -111,17 +111,6 @@ def waits(request: Handler) -> None:
     request.server.go_on.wait(240)
 
 
-def waits_and_sends_the_rest(share: float) -> Answer:
-    """The beginning; the rest when the test says so."""
-
-    def rest(request: Handler) -> None:
-        waits(request)
-        assert request.body is not None
-        request.send(request.body[int(share * len(request.body)) :])
-
-    return sends_up_to(share, rest)
-
-
 def status(code: int, **headers: str) -> Answer:
     """No file at all."""
     return lambda request: request.head(code, 0, **headers)

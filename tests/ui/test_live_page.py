@@ -90,7 +90,14 @@ def test_a_slip_in_the_name_of_a_perturbation_is_said() -> None:
 
 
 def test_an_odd_link_is_no_fault() -> None:
-    odd = run(sample="../../etc/passwd", fog="nan", seed="-1", fit="stretch", shows="no such class")
+    odd = run(
+        sample="../../etc/passwd",
+        fog="nan",
+        seed="-1",
+        fit="stretch",
+        side="9999",
+        shows="no class",
+    )
     assert on(odd) == {}
     assert "There is no sample called" in odd.warning[0].value
 

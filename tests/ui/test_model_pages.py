@@ -13,9 +13,10 @@ from streamlit.testing.v1 import AppTest
 from robustness import models
 from robustness.models.own import user_models
 from tests.conftest import OFFLINE_NAMES
+from tests.support import onnx_files
 from tests.support.pages import headline, html, perturb, run
 from tests.support.places import ROOT
-from tests.support.user_models import DIGITS, describe, small_network, with_lambda
+from tests.support.user_models import DIGITS, describe, with_lambda
 
 # Keras' own writer of the .keras file.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -27,8 +28,8 @@ MODELS = ROOT / "pages" / "models.py"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Holds an untrained model of digits and its description."""
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    small_network().save(tmp_path / "digits.keras")
-    describe(tmp_path, title="My digits")
+    (tmp_path / "digits.onnx").write_bytes(onnx_files.small_model())
+    describe(tmp_path, path="digits.onnx", output="logits", title="My digits")
     yield tmp_path
     monkeypatch.delenv("ROBUSTNESS_MODELS")
     user_models.refresh()
@@ -106,7 +107,7 @@ def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:
 def test_a_title_that_is_the_name_of_another_model_takes_nothing_from_its_links(
     folder: Path,
 ) -> None:
-    describe(folder, title="SqueezeNet")
+    describe(folder, path="digits.onnx", output="logits", title="SqueezeNet")
     chosen = run(ROOT / "pages" / "dataset.py", models="SqueezeNet").multiselect(key="models")
     assert chosen.value == ["SqueezeNet"]
     assert {"SqueezeNet 1.1", "digits"} < set(chosen.options)
@@ -114,6 +115,7 @@ def test_a_title_that_is_the_name_of_another_model_takes_nothing_from_its_links(
 
 def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:
     with_lambda(folder)
+    describe(folder)
     app = run(sample="coffee", models=["SqueezeNet", "digits"])
     assert "holds a Lambda layer" in html(app)
     assert "espresso" in html(app)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
@@ -98,14 +96,3 @@ def test_the_side_of_the_link_is_that_of_the_image_and_of_what_is_asked(
     for sure in rows["retained_probability"]:
         assert f"{100 * sure:.1f}" in html(both)
     assert any("side=model" in block.value for block in both.code), "the link asks the same"
-    described: dict[str, Any] = {
-        "labels": ["dark", "bright"],
-        "input_size": 8,
-        "normalisation": "0..1",
-    }
-    api.add_model("whole", lambda pixels: [[0.2, 0.8]] * len(pixels), **described)
-    mixed = run(sample="coffee", models=["SqueezeNet", "whole"], brightness="0.5")
-    said = " ".join(caption.value for caption in mixed.caption)
-    assert all(each in said for each in ("crop at 224 px (SqueezeNet", "squash at 8 px (whole"))
-    api.remove_model("whole")
-    run(sample="coffee", side="9999", models="EfficientNetLite1")

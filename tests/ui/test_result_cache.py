@@ -20,9 +20,10 @@ from robustness.pictures.untrusted import BusyError
 from robustness.ui.computation import cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache, work_key
+from tests.support import onnx_files
 from tests.support.pages import html, run, sample
 from tests.support.places import ROOT
-from tests.support.user_models import describe, small_network
+from tests.support.user_models import describe
 
 FOG = [Condition.of({"fog": 0.4})]
 
@@ -57,8 +58,8 @@ def test_the_least_recently_used_is_forgotten_first() -> None:
 
 
 def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> None:
-    small_network().save(models_folder / "digits.keras")
-    describe(models_folder)
+    (models_folder / "digits.onnx").write_bytes(onnx_files.small_model())
+    describe(models_folder, path="digits.onnx", output="logits")
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
     altered = cache.change(sample("coffee"), FOG[0], 0)
@@ -66,7 +67,8 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
     assert cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0] == before
-    small_network().save(models_folder / "digits.keras")
+    others = onnx_files.small_model(onnx_files.small_weights(seed=1))
+    (models_folder / "digits.onnx").write_bytes(others)
     spec = make_spec(["digits"], FOG)
     after = cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
     (expected,) = evaluate(spec, [sample("coffee")])
