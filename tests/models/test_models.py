@@ -164,7 +164,7 @@ def test_published_figures_are_percentages_with_a_source() -> None:
     ("text", "index"),
     [
         *(("Cardigan", 264), ("cardigan", 474), (" tench", 0), ("great_white-SHARK", 2)),
-        *((" 967", 967), ("n07920052", 967)),
+        *((" 967", 967), ("n07920052", 967), ("0", 0), ("007", 7)),
     ],
 )
 def test_a_class_is_found_by_its_name_index_or_synset(text: str, index: int) -> None:
