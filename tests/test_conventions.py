@@ -345,8 +345,13 @@ BANNED = frozenset(
 PREDICATES = frozenset({"are", "can", "has", "is", "was", "were"})
 """A name that begins with one of these is a question: ``is_known``."""
 
-SETTINGS = frozenset({"DAYS_KEPT", "RUNS_KEPT"})
-"""Named as the settings that they are."""
+SPELT = frozenset(
+    {
+        *("DAYS_KEPT", "RUNS_KEPT"),  # settings
+        *("Asked.apart", "Forecast.each", "Limit.wanted", "RaceLimit.wanted", "Verdict.wanted"),
+    }
+)
+"""Spelt as what others rely on: a setting, or a key of JSON that the fields of a record become."""
 
 NOT_YET_PLAIN = {
     *("api", "commands", "evaluation", "gate", "models", "runs", "statistics"),
@@ -383,7 +388,9 @@ def declared(module: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.arg):
             yield node.arg
         if isinstance(node, ast.Module) or (isinstance(node, ast.ClassDef) and not _is_table(node)):
-            yield from (target.id for target in _targets(node.body) if isinstance(target, ast.Name))
+            owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+            named = (target.id for target in _targets(node.body) if isinstance(target, ast.Name))
+            yield from (name for name in named if owner + name not in SPELT)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr
 
@@ -403,7 +410,7 @@ def _is_table(node: ast.ClassDef) -> bool:
 def _is_banned(name: str) -> bool:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name)
     first, last = (words[0].lower(), words[-1].lower()) if words else ("", "")
-    return name not in SETTINGS and first not in PREDICATES and not BANNED.isdisjoint({first, last})
+    return first not in PREDICATES and not BANNED.isdisjoint({first, last})
 
 
 def test_no_two_classes_have_the_same_name() -> None:

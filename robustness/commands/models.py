@@ -21,7 +21,7 @@ EXIT_FAILED = 2
 GROUPS = ("study", "modern", "all")
 """Choices of ``models download --group``."""
 
-_TOLD = ("name", "group", "family", "year", "parameters", "input_size", "input_shape")
+_FIELDS = ("name", "group", "family", "year", "parameters", "input_size", "input_shape")
 """Fields of a record in ``models --json``."""
 
 
@@ -74,7 +74,7 @@ def models_command(options: argparse.Namespace) -> None:
         console.print_json(
             [
                 {
-                    **{name: getattr(record, name) for name in _TOLD},
+                    **{name: getattr(record, name) for name in _FIELDS},
                     "ready": state.ready,
                     "engine": engine_text(record),
                     "source": record.weights.source,
@@ -105,10 +105,10 @@ def download_command(options: argparse.Namespace) -> int:
     from robustness.models.weights.download import download
 
     rows: list[dict[str, Any]] = []
-    for record in _asked_for(options):  # unknown names fail before the first download
+    for record in _selected(options):  # unknown names fail before the first download
         name, path, reason = record.name, None, ""
         try:
-            path = download(name, _shown(name), options.to)
+            path = download(name, _progress_of(name), options.to)
         except RobustnessError as error:
             reason = str(error)
         console.end_progress()
@@ -130,7 +130,7 @@ def download_command(options: argparse.Namespace) -> int:
     return 0 if all(row["ok"] for row in rows) else EXIT_FAILED
 
 
-def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
+def _selected(options: argparse.Namespace) -> list[ModelRecord]:
     from robustness import models
     from robustness.models.weights.download import downloadable
 
@@ -145,7 +145,7 @@ def _asked_for(options: argparse.Namespace) -> list[ModelRecord]:
     return [downloadable(name) for name in dict.fromkeys(options.names)]
 
 
-def _shown(name: str) -> Callable[[int, int], None]:
+def _progress_of(name: str) -> Callable[[int, int], None]:
     """Return a function that reports the progress of ``name``; off a terminal, a line per tenth."""
     from robustness.base.time_left import MEGABYTES, Pace
 

@@ -16,7 +16,7 @@ from robustness.commands.options import Parsers, add_command, add_shared
 if TYPE_CHECKING:
     from robustness.models.own.proposal import Proposal
 
-_SHOWN_TRIALS = 4
+_MAX_TRIALS = 4
 
 
 def add(actions: Parsers) -> None:
@@ -77,7 +77,7 @@ def _complete(path: Path, options: argparse.Namespace) -> Proposal:
     """The complete proposal; with ``--dry-run --json`` values may be missing."""
     from robustness.models.own.proposal import name_of, propose
 
-    given = _given(options)
+    given = _option_values(options)
     asking = sys.stdin.isatty() and not options.json
     name = options.name or name_of(options.file)
 
@@ -108,7 +108,7 @@ def remove_model_command(options: argparse.Namespace) -> None:
         console.say(f"{options.name}: removed from {file}")
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
+def _option_values(options: argparse.Namespace) -> dict[str, Any]:
     """The values of the options, by the keys of ``models.toml``."""
     from robustness.models.own.user_models import parsed_size
 
@@ -138,24 +138,24 @@ def _value(text: str) -> Any:
     return toml_of(f"value = {text}".encode(), "--normalisation")["value"]
 
 
-def _lacking(found: Proposal) -> str:
+def _lacking(proposal: Proposal) -> str:
     """A message that names the options for the missing values."""
-    options = " and ".join("--" + each.replace("_", "-") for each in found.missing)
-    text = f"{found.name}: expected {options}, which the file does not tell."
-    if found.trials:
-        tried = "; ".join(" ".join(line.split()) for line in _trial_lines(found))
-        text += f" Of {counted(found.tried_on, 'image')}: {tried}."
+    options = " and ".join("--" + each.replace("_", "-") for each in proposal.missing)
+    text = f"{proposal.name}: expected {options}, which the file does not tell."
+    if proposal.trials:
+        tried = "; ".join(" ".join(line.split()) for line in _trial_lines(proposal))
+        text += f" Of {counted(proposal.tried_on, 'image')}: {tried}."
     return text
 
 
-def _answer(found: Proposal) -> Any:
+def _answer(proposal: Proposal) -> Any:
     """The user's input for the first missing value."""
     from robustness.models.own.user_models import parsed_size
 
-    missing = found.missing[0]
-    for line in _trial_lines(found):
+    missing = proposal.missing[0]
+    for line in _trial_lines(proposal):
         console.remark(line)
-    best = found.trials[0] if found.trials and missing == "normalisation" else None
+    best = proposal.trials[0] if proposal.trials and missing == "normalisation" else None
     hints = {
         "labels": "labels (imagenet, or a file with one class a line): ",
         "input_size": "input size in pixels (224, or height x width): ",
@@ -165,7 +165,7 @@ def _answer(found: Proposal) -> Any:
     try:
         text = input(hints[missing]).strip()
     except EOFError as error:
-        raise ParameterError(_lacking(found)) from error
+        raise ParameterError(_lacking(proposal)) from error
     if best and not text:
         return best.value
     if missing == "input_size":
@@ -175,32 +175,32 @@ def _answer(found: Proposal) -> Any:
     return _value(text)
 
 
-def _trial_lines(found: Proposal) -> list[str]:
+def _trial_lines(proposal: Proposal) -> list[str]:
     return [
         f"  {trial.name:16}{trial.correct} correct, mean confidence {trial.confidence:.1%}"
-        for trial in found.trials[:_SHOWN_TRIALS]
+        for trial in proposal.trials[:_MAX_TRIALS]
     ]
 
 
-def _say(found: Proposal) -> None:
+def _say(proposal: Proposal) -> None:
     from robustness.models.own import trial
 
-    if found.trials:
-        console.say(f"normalisations tried on {counted(found.tried_on, 'image')}:")
-        for line in _trial_lines(found):
+    if proposal.trials:
+        console.say(f"normalisations tried on {counted(proposal.tried_on, 'image')}:")
+        for line in _trial_lines(proposal):
             console.say(line)
-    for answer in found.samples:
+    for answer in proposal.samples:
         console.say(f"  {answer['image']:28}{answer['class']} {answer['confidence']:.1%}")
-    if found.native:
+    if proposal.native:
         console.say(
-            f"predictions by {found.native.runtime}; OpenVINO agrees on "
-            f"{found.native.agreement:.1%} of the images, and its probabilities differ by up to "
-            f"{found.native.largest:.2f}"
+            f"predictions by {proposal.native.runtime}; OpenVINO agrees on "
+            f"{proposal.native.agreement:.1%} of the images, and its probabilities differ by up to "
+            f"{proposal.native.largest:.2f}"
         )
-    if found.warning:
-        console.remark(f"robustness: {found.warning}")
-    if cost := trial.cropping_cost(found.framings, found.tried_on):
+    if proposal.warning:
+        console.remark(f"robustness: {proposal.warning}")
+    if cost := trial.cropping_cost(proposal.framings, proposal.tried_on):
         console.say(cost)
-    elif found.values.get("fit"):
+    elif proposal.values.get("fit"):
         console.say("measured at its own size; --images DIR says what the usual crop would cost")
-    console.say(found.toml.rstrip())
+    console.say(proposal.toml.rstrip())

@@ -142,7 +142,7 @@ FIT_PHOTOGRAPHS = 200
 
 
 @dataclass(frozen=True)
-class KnownPicture:
+class CheckPicture:
     """An image that a working model knows: a bundled sample by name, or a file.
 
     The answer is right when the top-1 class is one of ``classes``, and near ``probability`` where
@@ -156,9 +156,9 @@ class KnownPicture:
 
 
 IMAGENET_PICTURES = (
-    KnownPicture("coffee", ("espresso", "cup", "coffee mug")),
-    KnownPicture("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
-    KnownPicture("motorcycle", ("moped", "motor scooter", "disk brake")),
+    CheckPicture("coffee", ("espresso", "cup", "coffee mug")),
+    CheckPicture("chelsea", ("Egyptian cat", "tabby", "tiger cat")),
+    CheckPicture("motorcycle", ("moped", "motor scooter", "disk brake")),
 )
 
 
@@ -195,7 +195,7 @@ class ModelRecord:
     labels: Callable[[], Labels] = imagenet
     published: PublishedScores = PublishedScores()
     fits: FitAccuracies | None = None
-    known_pictures: tuple[KnownPicture, ...] = IMAGENET_PICTURES
+    check_pictures: tuple[CheckPicture, ...] = IMAGENET_PICTURES
     head_reads_map: bool = False
     input_shape: tuple[int, int] | None = None
     fit: str = ""

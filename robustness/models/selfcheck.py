@@ -20,7 +20,7 @@ from robustness.models.loaded import LOADED, load
 from robustness.models.model_record import (
     OWN,
     REGISTRY,
-    KnownPicture,
+    CheckPicture,
     ModelRecord,
     Normalisation,
 )
@@ -106,15 +106,15 @@ def self_check(name: str) -> SelfCheck:
     """
     record = REGISTRY[name]
     known = set(record.labels().names)
-    for picture in record.known_pictures:
+    for picture in record.check_pictures:
         strangers = [label for label in picture.classes if label not in known]
         if strangers:
             raise ParameterError(f"{name} has no class called {strangers[0]!r} to check for.")
     classifier = load(name, side=record.input_size)
-    pictures = [_image(record, picture) for picture in record.known_pictures]
+    pictures = [_image(record, picture) for picture in record.check_pictures]
     return SelfCheck(
         name,
-        tuple(map(partial(_answer, classifier), record.known_pictures, pictures)),
+        tuple(map(partial(_answer, classifier), record.check_pictures, pictures)),
         latencies({name: classifier})[name].median,
         _rounding(classifier, pictures),
         better=_better(classifier) if record.group == OWN else "",
@@ -130,13 +130,13 @@ def self_checks(names: Iterable[str]) -> Iterator[SelfCheck]:
             yield SelfCheck(name, problem=str(error))
 
 
-def _image(record: ModelRecord, check_picture: KnownPicture) -> Floats:
+def _image(record: ModelRecord, check_picture: CheckPicture) -> Floats:
     source = check_picture.source
     data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
     return study_image(data, name=str(source), fit=record.own_fit, side=record.input_size)
 
 
-def _answer(classifier: Classifier, check_picture: KnownPicture, image: Floats) -> Answer:
+def _answer(classifier: Classifier, check_picture: CheckPicture, image: Floats) -> Answer:
     source = check_picture.source
     probabilities = classifier(image[None]).probabilities[0]
     top1 = int(probabilities.argmax())

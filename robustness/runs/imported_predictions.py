@@ -42,18 +42,18 @@ def read_plan(table: Path, source: str | None = None, classes: str | None = None
     return plan_predictions(told, source=shown, classes=class_names(classes))
 
 
-def class_names(given: Any) -> ClassNames | None:
-    """The classes that ``given`` means: "imagenet", a file with one class a line, or their names.
+def class_names(value: Any) -> ClassNames | None:
+    """The classes that ``value`` means: "imagenet", a file with one class a line, or their names.
 
     Raises ``ParameterError`` for anything else.
     """
-    if given is None or given == "imagenet":
-        return given
-    if isinstance(given, str | PathLike):
-        return list(labels_of(Path(given)).names)
-    texts = isinstance(given, list | tuple) and all(isinstance(each, str) for each in given)
-    if texts and 1 < len(set(given)) == len(given):
-        return list(given)
+    if value is None or value == "imagenet":
+        return value
+    if isinstance(value, str | PathLike):
+        return list(labels_of(Path(value)).names)
+    texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+    if texts and 1 < len(set(value)) == len(value):
+        return list(value)
     raise ParameterError(
         'Expected classes to be "imagenet", a file with one class a line, or a list of two or more '
         "different names."
@@ -61,43 +61,45 @@ def class_names(given: Any) -> ClassNames | None:
 
 
 def plan_predictions(
-    told: Predictions, *, source: Dataset | None = None, classes: ClassNames | None = None
+    predictions: Predictions, *, source: Dataset | None = None, classes: ClassNames | None = None
 ) -> Plan:
-    """The run of the table ``told``, for ``start`` with the engine ``predictions``.
+    """The run of the table ``predictions``, for ``start`` with the engine ``predictions``.
 
     ``source`` has the images to show, by the names that the table has; without it they are the
     files of the table. ``classes`` are the names that indices mean, in order, or "imagenet"; the
     default is those of a model that is known here, else what the predictions tell. Raises
     ``ParameterError`` for a table that cannot be used.
     """
-    conditions = tuple(Condition.parse(text) for text in told.conditions)
+    conditions = tuple(Condition.parse(text) for text in predictions.conditions)
     if not conditions or len(set(conditions)) < len(conditions):
         raise ParameterError(
-            f"{told.title}: expected predictions under one or more different conditions, got "
-            f"{', '.join(told.conditions) or 'the originals alone'}."
+            f"{predictions.title}: expected predictions under one or more different conditions, "
+            f"got {', '.join(predictions.conditions) or 'the originals alone'}."
         )
-    answers = told.answers()
-    unknown = [name for name in told.models if name not in models.REGISTRY]
-    texts = [entry.label for entry in told.entries if entry.label is not None]
-    meant = classes if classes is not None else _told_classes(answers, texts, told.title)
+    answers = predictions.answers()
+    unknown = [name for name in predictions.models if name not in models.REGISTRY]
+    texts = [entry.label for entry in predictions.entries if entry.label is not None]
+    meant = classes if classes is not None else _classes_of_texts(answers, texts, predictions.title)
     named: Classes = dict.fromkeys(unknown, meant)
-    known = {name: models.REGISTRY[name].labels() for name in told.models if name not in named}
+    known = {
+        name: models.REGISTRY[name].labels() for name in predictions.models if name not in named
+    }
     known |= {name: imported_labels.from_names(names) for name, names in named.items()}
     sets = list({labels.key: labels for labels in known.values()}.values())
     for labels in sets:
-        _check_width(answers, labels, told.title)
-        meaning(answers, labels, told.title)
+        _check_width(answers, labels, predictions.title)
+        meaning(answers, labels, predictions.title)
     spec = Request(
-        models=tuple((name, f"predictions:{told.content}") for name in told.models),
+        models=tuple((name, f"predictions:{predictions.content}") for name in predictions.models),
         conditions=conditions,
-        seed=check_seed(_whole(told, "seed", 0)),
-        fit=check_fit(told.one("fit", DEFAULT_FIT)),
-        side=check_side(_whole(told, "side", STUDY_SIDE)),
+        seed=check_seed(_whole(predictions, "seed", 0)),
+        fit=check_fit(predictions.one("fit", DEFAULT_FIT)),
+        side=check_side(_whole(predictions, "side", STUDY_SIDE)),
     )
-    engine.scores(told)  # refuses what are no numbers before a run begins
-    labels_of_images = labelled(told, sets)
+    engine.scores(predictions)  # refuses what are no numbers before a run begins
+    labels_of_images = labelled(predictions, sets)
     imported_labels.note(named)  # now that the table is known to fit them
-    dataset = copy(told)
+    dataset = copy(predictions)
     dataset.classes = known
     if source is not None:
         dataset.source, dataset.title = source.source, source.title
@@ -107,21 +109,23 @@ def plan_predictions(
         labelling=FOLDERS,
         limit=None,
         sample=None,
-        pictures=len(told),
-        digest=told.digest,
+        pictures=len(predictions),
+        digest=predictions.digest,
     )
-    batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(told.models))))
+    batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(predictions.models))))
     return Plan(spec, dataset, labels_of_images, batch, asked, named)
 
 
-def _whole(told: Predictions, column: str, default: int) -> int:
-    text = told.one(column, str(default)).removesuffix(".0")
+def _whole(predictions: Predictions, column: str, default: int) -> int:
+    text = predictions.one(column, str(default)).removesuffix(".0")
     if not text.isdecimal() or len(text) > 18:
-        raise ParameterError(f"{told.title}: expected a whole number as {column}, got {text!r}.")
+        raise ParameterError(
+            f"{predictions.title}: expected a whole number as {column}, got {text!r}."
+        )
     return int(text)
 
 
-def _told_classes(answers: TableAnswers, labels: Sequence[str], title: str) -> ClassNames:
+def _classes_of_texts(answers: TableAnswers, labels: Sequence[str], title: str) -> ClassNames:
     """The classes that the texts of predictions and labels mean, if nobody names them."""
     texts = list(dict.fromkeys([*answers.named, *labels]))
     words = [text for text in texts if not text.isdecimal()]

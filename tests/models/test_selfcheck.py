@@ -124,8 +124,8 @@ def test_without_a_reference_any_expected_class_is_right() -> None:
 
 def test_every_expected_class_exists_and_belongs_to_a_sample() -> None:
     for record in models.REGISTRY:
-        assert len(record.known_pictures) >= 3
-        for known in record.known_pictures:
+        assert len(record.check_pictures) >= 3
+        for known in record.check_pictures:
             assert set(known.classes) <= set(record.labels().names)
 
 

@@ -107,7 +107,7 @@ def test_an_error_tells_its_place_and_nothing_that_it_said() -> None:
     assert "secret" not in repr(found.last())
     unraised, own, test = found.last()
     assert (unraised.kind, unraised.place) == ("OSError", "")
-    assert re.fullmatch(r"ui/server/faults\.py:\d+", own.place)
+    assert re.fullmatch(r"ui/server/counters\.py:\d+", own.place)
     assert re.fullmatch(r"test_operations\.py:\d+", test.place)
     for _ in range(3 * counters.MOST):
         found.note(ValueError())

@@ -10,8 +10,8 @@ from robustness.models.in_tensorflow import networks
 from robustness.models.model_record import (
     OFFLINE,
     REGISTRY,
+    CheckPicture,
     FitAccuracies,
-    KnownPicture,
     ModelRecord,
     Normalisation,
     PublishedScores,
@@ -29,11 +29,11 @@ SamplePrediction = tuple[str, float]
 """The right top-1 class of an image and its probability."""
 
 
-def _sample_predictions(*answers: SamplePrediction) -> tuple[KnownPicture, ...]:
+def _sample_predictions(*answers: SamplePrediction) -> tuple[CheckPicture, ...]:
     """The answers for three sample images that were computed apart from this product."""
     pictures = ("coffee", "chelsea", "motorcycle")
     return tuple(
-        KnownPicture(picture, (name,), probability)
+        CheckPicture(picture, (name,), probability)
         for picture, (name, probability) in zip(pictures, answers, strict=True)
     )
 
@@ -67,7 +67,7 @@ REGISTRY.add(
         build=networks.squeezenet,
         published=PublishedScores(57.5, 80.3, _SQUEEZENET_TABLE, 104.1, 109.4, TESTBED),
         fits=FitAccuracies(65.0, 69.5, 62.5, own=65.0),
-        known_pictures=_sample_predictions(
+        check_pictures=_sample_predictions(
             ("espresso", 0.9366), ("Egyptian cat", 0.3846), ("moped", 0.455)
         ),
         head_reads_map=True,
@@ -120,7 +120,7 @@ def _add_lite(
             build=partial(networks.efficientnet_lite, name, input_size, width, depth),
             published=PublishedScores(top1, source=_LITE_TABLE),
             fits=fits,
-            known_pictures=_sample_predictions(*predictions),
+            check_pictures=_sample_predictions(*predictions),
         )
     )
 

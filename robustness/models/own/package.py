@@ -149,8 +149,8 @@ def jatic(path: Path) -> dict[str, Any]:
     return {}
 
 
-def jatic_side(told: dict[str, Any]) -> int | None:
+def jatic_side(metadata: dict[str, Any]) -> int | None:
     """The input side by JATIC_ONNX metadata; None if it is free, not square or not there."""
-    size = told.get("io", {}).get("input", {})
+    size = metadata.get("io", {}).get("input", {})
     height, width = size.get("height"), size.get("width")
     return height if isinstance(height, int) and height == width and height > 0 else None

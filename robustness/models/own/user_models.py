@@ -32,7 +32,7 @@ from robustness.models.loaded import LOADED
 from robustness.models.model_record import (
     OWN,
     REGISTRY,
-    KnownPicture,
+    CheckPicture,
     ModelRecord,
     Normalisation,
     UserFile,
@@ -305,8 +305,8 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         build=_not_built,
         fit=table.fit,
         labels=imagenet if table.labels == "imagenet" else partial(labels_of, table.labels),
-        known_pictures=(
-            () if table.check is None else (KnownPicture(table.check.image, (table.check.class_,)),)
+        check_pictures=(
+            () if table.check is None else (CheckPicture(table.check.image, (table.check.class_,)),)
         ),
     )
 

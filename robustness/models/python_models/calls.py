@@ -25,7 +25,7 @@ Answer = Floats | str
 FIRST_WAIT = 0.5
 """Seconds before the first retry; each further one waits twice as long."""
 
-_KEPT_BYTES = 64 * 2**20
+_CACHE_BYTES = 64 * 2**20
 _TIMES = 1000
 """Number of recent calls to keep the durations of."""
 
@@ -51,7 +51,7 @@ class Caller:
         self._changing = threading.Lock()
         self._late: list[threading.Thread] = []
         self._next_call = 0.0
-        self._kept: OrderedDict[str, Floats] = OrderedDict()
+        self._cache: OrderedDict[str, Floats] = OrderedDict()
         self._bytes = 0
         self._times: deque[float] = deque(maxlen=_TIMES)
 
@@ -66,7 +66,7 @@ class Caller:
         ``keys`` identify the images; ``pixels`` gives those at some places. An image that was
         answered before is not asked about again.
         """
-        found: list[Answer | None] = [self._known(key) for key in keys]
+        found: list[Answer | None] = [self._lookup(key) for key in keys]
         missing = [place for place, answer in enumerate(found) if answer is None]
         parts = [
             missing[start : start + self._options.batch]
@@ -85,14 +85,14 @@ class Caller:
     def _rows(self, pixels: Floats) -> list[Answer]:
         """The answers to ``pixels``; a batch that fails is retried image by image."""
         try:
-            return list(self._asked(pixels))
+            return list(self._predict(pixels))
         except Exception as error:  # a function of the user's raises anything
             reason = _reason(error)
             if len(pixels) == 1 or isinstance(error, TimeoutError):
                 return [reason] * len(pixels)
         return [self._rows(image[None])[0] for image in pixels]
 
-    def _asked(self, pixels: Floats) -> Floats:
+    def _predict(self, pixels: Floats) -> Floats:
         for attempt in range(self._options.retries + 1):
             try:
                 return self._call(pixels)
@@ -159,21 +159,21 @@ class Caller:
             self._next_call = turn + 1 / self._options.per_second
         time.sleep(max(0.0, turn - time.monotonic()))
 
-    def _known(self, key: str) -> Floats | None:
+    def _lookup(self, key: str) -> Floats | None:
         with self._changing:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+            if key in self._cache:
+                self._cache.move_to_end(key)
+            return self._cache.get(key)
 
     def _keep(self, key: str, answer: Answer) -> None:
         if isinstance(answer, str) or not self._options.cache:
             return
         with self._changing:
-            if key not in self._kept:
-                self._kept[key] = answer
+            if key not in self._cache:
+                self._cache[key] = answer
                 self._bytes += answer.nbytes
-            while self._bytes > _KEPT_BYTES:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+            while self._bytes > _CACHE_BYTES:
+                self._bytes -= self._cache.popitem(last=False)[1].nbytes
 
 
 def as_array(values: Any) -> Floats:

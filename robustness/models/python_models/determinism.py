@@ -35,17 +35,19 @@ def warn_if_unsteady(
     def alone() -> list[Floats | str]:
         return caller.answers(keys, lambda places: pixels[places])
 
-    def apart(found: list[Floats | str], others: list[Floats | str]) -> float:
-        pairs = [pair for pair in zip(found, others, strict=True) if str not in map(type, pair)]
+    def differ(first_answers: list[Floats | str], others: list[Floats | str]) -> float:
+        pairs = [
+            pair for pair in zip(first_answers, others, strict=True) if str not in map(type, pair)
+        ]
         most = max((np.abs(np.subtract(*pair)).max() for pair in pairs), default=0.0)
         return float(most / max(np.abs(answers).max(), 1e-12))
 
     first = alone()
     if failed := next((answer for answer in first if isinstance(answer, str)), ""):
         said = f"gives no answer to one image alone ({failed}), but calls may hold one image"
-    elif (change := apart(first, [*answers])) <= _STEADY:
+    elif (change := differ(first, [*answers])) <= _STEADY:
         return
-    elif (again := apart(first, alone())) > _STEADY:
+    elif (again := differ(first, alone())) > _STEADY:
         said = (
             f"is random: its answer to the same image changes by up to {again:.0%} of the largest "
             "value from call to call. Turn off dropout and random augmentation"

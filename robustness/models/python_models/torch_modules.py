@@ -103,7 +103,7 @@ def opened_module(module: Any) -> LiveModel:
         return path
 
     told = getattr(module, "pretrained_cfg", None)
-    shape, normalisation = _timm_told(told) if isinstance(told, Mapping) else (None, None)
+    shape, normalisation = _timm_facts(told) if isinstance(told, Mapping) else (None, None)
     return LiveModel(TORCH_MODULE, ask, shape=shape, normalisation=normalisation, export=export)
 
 
@@ -124,12 +124,12 @@ def _check_runs_without_values(torch: Any, network: Any, images: Any) -> None:
         ) from error
 
 
-def _timm_told(told: Mapping[str, Any]) -> tuple[tuple[int, int] | None, Normalisation | None]:
+def _timm_facts(config: Mapping[str, Any]) -> tuple[tuple[int, int] | None, Normalisation | None]:
     try:
-        mean, std = (tuple(map(float, told[key])) for key in ("mean", "std"))
+        mean, std = (tuple(map(float, config[key])) for key in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             return None, None
-        height, width = map(int, told["input_size"][-2:])
+        height, width = map(int, config["input_size"][-2:])
         return (height, width), Normalisation("RGB", 1.0, mean, std)
     except (KeyError, TypeError, ValueError, IndexError):
         return None, None
@@ -321,7 +321,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         kind=f"Hugging Face {config.model_type}",
         labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
         output="logits",
-        shape=_shape_told(folder) or _shape(getattr(config, "image_size", None)),
+        shape=_shape_in_config(folder) or _shape(getattr(config, "image_size", None)),
     )
 
 
@@ -372,7 +372,7 @@ def _at_most_parts(torch: Any) -> Iterator[None]:
             handle.remove()
 
 
-def _shape_told(folder: Path) -> tuple[int, int] | None:
+def _shape_in_config(folder: Path) -> tuple[int, int] | None:
     """The size in ``preprocessor_config.json``: of the crop, or else of the resized image."""
     try:
         told = dict(json.loads(read_regular(folder / PREPROCESSOR, _MOST_BYTES)))

@@ -85,11 +85,11 @@ def _worst(chosen: ModelChoice) -> tuple[str, str] | None:
     return (str(first["model"]), first["weakest"] or "") if chosen.best and first else None
 
 
-def _conditions(found: Figures, model: str, perturbation: str) -> list[str]:
+def _conditions(figures: Figures, model: str, perturbation: str) -> list[str]:
     """Those of ``model``, under ``perturbation`` if it is not empty."""
     return [
         entry["condition"]
-        for entry in found.by_perturbation
+        for entry in figures.by_perturbation
         if entry["model"] == model and perturbation in ("", entry["perturbation"])
     ]
 
@@ -131,9 +131,9 @@ def _shots(
     return found
 
 
-def _two(found: Figures) -> str:
+def _two(figures: Figures) -> str:
     """Draw how two models differ; return the images to show that one of them alone fails on."""
-    names = [entry["model"] for entry in found.summary]
+    names = [entry["model"] for entry in figures.summary]
     labels = {name: models.label(name) for name in names}
     picked = []
     for label, first in zip(("Model", "Against"), names, strict=False):
@@ -141,7 +141,7 @@ def _two(found: Figures) -> str:
     if picked[0] == picked[1]:
         st.caption("Choose two models.")
         return ""
-    pairs = [pair for pair in found.pairs() if {pair["better"], pair["worse"]} == {*picked}]
+    pairs = [pair for pair in figures.pairs() if {pair["better"], pair["worse"]} == {*picked}]
     for pair in pairs:
         st.markdown(plain(choice.difference(pair)))
     if not pairs:
