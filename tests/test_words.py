@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import report
 from robustness.commands import main
-from robustness.report.glossary import TERMS
+from robustness.report.glossary import terms
 from tests.report.test_attack import built
 from tests.support import reports
 from tests.support.made_up_results import made_up
@@ -78,7 +78,7 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 def test_each_retired_word_has_a_term_in_its_place() -> None:
     assert all(term and not found(term) for term in RETIRED.values())
-    assert not [found(f"{term}. {meaning}") for term, meaning in TERMS if found(meaning)]
+    assert not [found(f"{term}. {meaning}") for term, meaning in terms() if found(meaning)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

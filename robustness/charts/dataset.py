@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robustness import metrics, models
+from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts.style import (
     ZERO_LINE,
@@ -21,26 +22,18 @@ from robustness.charts.style import (
     model_style,
     model_trace,
 )
-from robustness.charts.tables import Entry, in_brackets
+from robustness.charts.tables import Entry, in_brackets, metric_titles
+from robustness.metrics import REGISTRY as METRICS
+from robustness.metrics import RUN
 
 QUANTITIES = {
     "consistency": "Prediction consistency",
     "robust_accuracy": "Robust accuracy",
     "perturbed_accuracy": "Perturbed accuracy",
     "perturbed_accuracy_top5": "Perturbed top-5 accuracy",
-    "top5_overlap": metrics.REGISTRY["top5_overlap"].label,
-    "cosine": metrics.REGISTRY["cosine"].label,
-    "cosine_rescaled": f"{metrics.REGISTRY['cosine'].label}, rescaled",
-    "euclidean": metrics.REGISTRY["euclidean"].label,
-    "euclidean_rescaled": f"{metrics.REGISTRY['euclidean'].label}, rescaled",
 }
-"""Figures for the curves and the heatmap, with titles. Accuracies need labels; robust accuracy
-is for a whole run only."""
-
-
-def titles(quantities: Iterable[str]) -> dict[str, str]:
-    """The titles of some ``QUANTITIES``."""
-    return {name: QUANTITIES[name] for name in quantities}
+"""Shares of images with their titles. Accuracies need labels; robust accuracy is for a whole run
+only."""
 
 
 LEVELS = {"severity": "ImageNet-C severity", "strength": "Strength"}
@@ -51,9 +44,21 @@ _GREY = "#8796a5"
 _BAND = 0.18  # opacity
 
 
+def quantities() -> dict[str, str]:
+    """Figures for the heatmap, with titles."""
+    return {**QUANTITIES, **metric_titles(RUN)}
+
+
+def titles(names: Iterable[str]) -> dict[str, str]:
+    """The titles of some ``quantities``."""
+    every = quantities()
+    return {name: every[name] for name in names}
+
+
 def _forms(quantity: str) -> tuple[str, str]:
-    """How a figure is written: (short, exact). Similarities are fractions, other figures shares."""
-    return (".2f", ".3f") if quantity.startswith(("cosine", "euclidean")) else (".0%", ".1%")
+    """How a figure is written: (short, exact). Those of metrics are numbers unless they say."""
+    share = quantity in QUANTITIES or (quantity in METRICS and METRICS[quantity].form.endswith("%"))
+    return (".0%", ".1%") if share else (".2f", ".3f")
 
 
 def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
@@ -90,7 +95,7 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
             "ticktext": [f"{255 * v:.3g}/255" if attacked else f"{v:.3g}" for v in values],
         },
         yaxis={
-            "title": QUANTITIES[quantity],
+            "title": quantities()[quantity],
             "tickformat": _forms(quantity)[0],
             "range": [min(0.0, lowest) - 0.03, 1.03],
         },
@@ -144,7 +149,9 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
         for model in asked
     }
     means = {key: _mean(rows, quantity) for key, rows in cells.items()}
-    names = sorted(by_series, key=lambda n: float(np.nansum([means[n, model] for model in asked])))
+    values = np.array([[means[name, model] for model in asked] for name in by_series])
+    order = np.argsort(np.nansum(_goodness(values, quantity), axis=1), kind="stable")
+    names, values = [list(by_series)[place] for place in order], values[order]
     columns = [models.label(model) for model in asked]
     keys = [(name, model) for name in names for model in asked]
     targets = {
@@ -155,15 +162,26 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
         "customdata": [list(key) for key in keys],
     }
     short, _ = _forms(quantity)
-    values = np.array([means[key] for key in keys]).reshape(len(names), len(columns))
     return heatmap(
-        values,
+        _goodness(values, quantity),
         [["" if np.isnan(value) else f"{value:{short}}" for value in line] for line in values],
         columns=columns,
         rows=names,
         hover="",
         targets=targets,
     )
+
+
+def _goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
+    """``values`` of ``quantity``, from 0 (bad) to 1 (good)."""
+    if quantity not in METRICS:
+        return values
+    metric = METRICS[quantity]
+    if metric.higher_is_better and metric.high == 1:
+        return values
+    lowest, highest = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    shares = (values - lowest) / (highest - lowest or 1)
+    return shares if metric.higher_is_better else 1 - shares
 
 
 _TARGETS = {  # invisible markers, since Plotly's heatmaps report no selection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from robustness.metrics.features import RESCALED
 
 _PATTERNS = [
     {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.7)", "size": 6}
-    for shape in ("", "/")
+    for shape in ("", "/", "x", ".", "+")
 ]
 
 _FOR_WORDS = 0.6
@@ -69,7 +70,7 @@ def _bars(
     return drawn(
         [
             _bar(frame, column, label, {"color": colour, "pattern": pattern}, words[column])
-            for (column, (label, colour)), pattern in zip(series.items(), _PATTERNS, strict=True)
+            for (column, (label, colour)), pattern in zip(series.items(), cycle(_PATTERNS))
         ],
         height=110 + 56 * len(frame),
         xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], **xaxis},

@@ -6,30 +6,25 @@ random perturbation are averaged.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from robustness import models
 from robustness.charts.style import dodged, drawn, go, heatmap, model_trace
+from robustness.charts.tables import metric_titles
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.correctness import good_rows, is_correct
+from robustness.metrics import REGISTRY as METRICS
+from robustness.metrics import STRENGTHS
 from robustness.perturbations import REGISTRY
 
-QUANTITIES = {
+_PREDICTION = {
     "retained_probability": "Confidence in the original class",
     "consistent": "Prediction unchanged",
-    "cosine": "Cosine similarity",
-    "cosine_rescaled": "Cosine similarity, rescaled",
-    "euclidean": "Euclidean similarity",
-    "euclidean_rescaled": "Euclidean similarity, rescaled",
-    "ssim": "SSIM",
 }
-"""Columns for ``over_strength``, with their axis titles."""
-
-_SHARES = ("retained_probability", "consistent")
-"""Those that are written as percentages."""
 
 _NEVER = 1.05  # beyond every strength, for order and colour
 
@@ -40,6 +35,11 @@ AXES = {
     "ssim": "SSIM (1 is identical)",
 }
 """Horizontal axes; severity only for perturbations of ImageNet-C."""
+
+
+def quantities() -> dict[str, str]:
+    """Columns for ``over_strength``, with their axis titles."""
+    return {**_PREDICTION, **metric_titles(STRENGTHS)}
 
 
 def axis_values(points: pd.DataFrame, axis: str) -> pd.Series:
@@ -73,25 +73,31 @@ def over_strength(
         line = {**trace["line"], "dash": "dot"}
         traces.append({**trace, "name": f"{trace['name']}, {remedy}", "line": line})
     record = REGISTRY[perturbation]
-    lowest = min(0.0, *(min(trace["y"]) for trace in traces))
+    values = [y for trace in traces for y in trace["y"] if math.isfinite(y)]
+    lowest, highest = min([0.0, *values]), max([1.0, *values])
+    margin = 0.04 * (highest - lowest)
     title = f"{record.parameter}, {record.unit}" if axis == "parameter" else AXES[axis]
     return drawn(
-        dodged(traces, 1.06 - lowest),
+        dodged(traces, highest - lowest),
         height=400,
         xaxis={"title": title, "autorange": "reversed" if axis == "ssim" else True},
         yaxis={
-            "title": QUANTITIES[quantity],
-            "tickformat": ".0%" if quantity in _SHARES else "",
-            "range": [lowest - 0.04, 1.06],
+            "title": quantities()[quantity],
+            "tickformat": ".0%" if _is_share(quantity) else "",
+            "range": [lowest - margin, highest + 1.5 * margin],
         },
     )
+
+
+def _is_share(quantity: str) -> bool:
+    return quantity in _PREDICTION or (quantity in METRICS and METRICS[quantity].form.endswith("%"))
 
 
 def _curves(points: pd.DataFrame, quantity: str, axis: str) -> list[dict[str, Any]]:
     """A trace per model."""
     points = points.assign(good=good_rows(points))
     typical = points.groupby(["model", "strength"], sort=False, as_index=False).agg(
-        {**dict.fromkeys((*QUANTITIES, "good"), "mean"), "parameter": "first"}
+        {**dict.fromkeys((*quantities(), "good"), "mean"), "parameter": "first"}
     )
     return [
         model_trace(
@@ -100,7 +106,7 @@ def _curves(points: pd.DataFrame, quantity: str, axis: str) -> list[dict[str, An
             rows[quantity],
             filled=[share > 0.5 for share in rows["good"]],
             customdata=rows["strength"].tolist(),
-            hover=f"%{{x:.3g}}: %{{y:{'.1%' if quantity in _SHARES else '.3f'}}}",
+            hover=f"%{{x:.3g}}: %{{y:{'.1%' if _is_share(quantity) else '.3f'}}}",
         )
         for model, rows in typical.groupby("model", sort=False)
     ]

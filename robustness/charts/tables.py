@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
-from robustness import metrics, models
+from robustness import models
 from robustness import statistics as figures
 from robustness.base.text import counted
 from robustness.charts.verdict import judged
 from robustness.evaluation.condition import perturbation_label, setting
-from robustness.evaluation.row_schema import own_scores
 from robustness.evaluation.sweep import Break
+from robustness.metrics import FEATURES, PICTURE, PREDICTION, TABLES, Metric
+from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
 from robustness.statistics import scorecard
@@ -101,7 +102,7 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
         ("95% interval", lambda entry: interval(entry, first, 1)),
         *shown[1:],
         *similarities(entries, ".3f"),
-        *own_metrics(entries),
+        *listed_metrics(entries),
     ]
     if any(entry["robust_accuracy"] is not None for entry in entries):
         columns[2:2] = [
@@ -143,19 +144,47 @@ def similarities(
     return [_similarity(entries, form, name, RESCALED[name]) for name in names]
 
 
-def own_metrics(entries: Sequence[Entry]) -> list[Column]:
-    """A column per metric of a plugin."""
+def listed_metrics(entries: Sequence[Entry]) -> list[Column]:
+    """A column per metric that belongs into every table of models."""
     return [
-        (metrics.REGISTRY[name].label, partial(with_interval, name=name, form=".3f"))
-        for name in own_scores()
-        if all(name in entry for entry in entries)
+        (metric.column_title, partial(with_interval, name=metric.name, form=metric.form))
+        for metric in METRICS
+        if TABLES in metric.views and all(metric.name in entry for entry in entries)
     ]
 
 
+def metric_titles(view: str) -> dict[str, str]:
+    """The titles of the metrics of ``view`` by column, with those of rescaled similarities."""
+    titles = {}
+    for metric in _ordered():
+        if view in metric.views:
+            titles[metric.name] = metric.label
+            if metric.name in RESCALED:
+                titles[RESCALED[metric.name]] = f"{metric.label}, rescaled"
+    return titles
+
+
+def _ordered() -> list[Metric]:
+    """The metrics, those of predictions first."""
+    subjects = (PREDICTION, FEATURES, PICTURE)
+    return sorted(METRICS, key=lambda metric: subjects.index(metric.subject))
+
+
+def _figures() -> dict[str, tuple[str, str]]:
+    """The title and the format of each figure of a condition."""
+    figures = {"consistency": ("Consistency", ".1%"), "flip_rate": ("Flip rate", ".1%")}
+    for metric in _ordered():
+        figures[metric.name] = metric.column_title, metric.form
+        if metric.name in RESCALED:
+            figures[RESCALED[metric.name]] = f"{metric.column_title}, rescaled", metric.form
+    return figures | {name: (title, ".1%") for name, title in _ACCURACIES.items()}
+
+
 def _similarity(entries: Sequence[Entry], form: str, name: str, from_floor: str) -> Column:
+    title = METRICS[name].column_title
     if all(entry[from_floor] is None for entry in entries):
-        return name.capitalize(), figure(name, form)
-    return f"{name.capitalize()}, rescaled", figure(from_floor, form)
+        return title, figure(name, form)
+    return f"{title}, rescaled", figure(from_floor, form)
 
 
 def _place(entry: Entry) -> str:
@@ -210,16 +239,7 @@ def tests(entries: Sequence[Entry]) -> pd.DataFrame:
     )
 
 
-_FIGURES = {
-    "consistency": "Consistency",
-    "flip_rate": "Flip rate",
-    "confidence_change": "Confidence change",
-    "top5_overlap": "Top-5 overlap",
-    "cosine": "Cosine",
-    "cosine_rescaled": "Cosine, rescaled",
-    "euclidean": "Euclidean",
-    "euclidean_rescaled": "Euclidean, rescaled",
-    "ssim": "SSIM",
+_ACCURACIES = {
     "clean_accuracy": "Original accuracy",
     "perturbed_accuracy": "Perturbed accuracy",
     "clean_accuracy_top5": "Original top-5",
@@ -227,16 +247,18 @@ _FIGURES = {
     "drop": "Accuracy lost",
     "relative_drop": "Relative loss",
 }
-_NUMBERS = {"confidence_change", *RESCALED, *RESCALED.values(), "ssim"}
-"""Those that are no shares."""
 
 _ECE = {"clean_ece": "Original ECE", "perturbed_ece": "Perturbed ECE"}
 
 
 def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
     """All figures per model and condition with intervals, as a frame."""
-    known = [name for name in _FIGURES if any(entry[name] is not None for entry in entries)]
-    labelled = "clean_accuracy" in known
+    columns = {
+        name: column
+        for name, column in _figures().items()
+        if any(entry.get(name) is not None for entry in entries)
+    }
+    labelled = "clean_accuracy" in columns
     attacked = any(entry["n_attacked"] is not None for entry in entries)
     return pd.DataFrame(
         {
@@ -247,11 +269,7 @@ def conditions(entries: Sequence[Entry]) -> pd.DataFrame:
             "Images": entry["n_images"],
             **({"Labelled": entry["n_labelled"]} if labelled else {}),
             **({"Attacked": entry["n_attacked"]} if attacked else {}),
-            **{
-                _FIGURES[name]: with_interval(entry, name, ".3f" if name in _NUMBERS else ".1%")
-                for name in known
-            },
-            **{title: say(entry) for title, say in own_metrics(entries)},
+            **{title: with_interval(entry, name, form) for name, (title, form) in columns.items()},
             **{
                 title: with_interval(entry, name, ".3f") for name, title in _ECE.items() if labelled
             },

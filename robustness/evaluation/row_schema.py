@@ -127,17 +127,17 @@ def _metric(name: str) -> Column:
         return Column(name, pa.float64(), "any number", meaning, null=True, fill=_score(name))
     metric = metrics.REGISTRY[name]
     better, bounded = "higher" if metric.higher_is_better else "lower", math.isfinite(metric.high)
-    note = "; empty where nothing changed" if name == "psnr" else ""
+    note = "" if bounded else "; empty where infinite"
     return Column(
         name,
         pa.float64(),
         f"{metric.low:g} to {metric.high:g}" if bounded else "any number",
         f"{metric.label}: {metric.formula}; {better} is better{note}",
-        {"psnr": "dB", "divergence": "bits"}.get(name, ""),
+        metric.unit,
         metric.low,
         min(metric.high, 1e4),
         null=not bounded,
-        tolerance={"psnr": 0.01, "top5_overlap": TIES}.get(name, TOLERANCE),
+        tolerance=metric.tolerance,
         fill=_score(name),
     )
 

@@ -2,13 +2,25 @@
 
 from robustness.metrics import features, pictures, predictions
 from robustness.metrics.intervals import Interval, wilson
-from robustness.metrics.metric import FEATURES, PICTURE, PREDICTION, REGISTRY, Metric
+from robustness.metrics.metric import (
+    FEATURES,
+    PICTURE,
+    PREDICTION,
+    REGISTRY,
+    RUN,
+    STRENGTHS,
+    TABLES,
+    Metric,
+)
 
 __all__ = [
     "FEATURES",
     "PICTURE",
     "PREDICTION",
     "REGISTRY",
+    "RUN",
+    "STRENGTHS",
+    "TABLES",
     "Interval",
     "Metric",
     "features",

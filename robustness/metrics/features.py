@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustness.metrics.metric import FEATURES, REGISTRY, Floats, Scores, metric
+from robustness.metrics.metric import FEATURES, REGISTRY, RUN, STRENGTHS, Floats, Scores, metric
 
 
 @metric(
@@ -13,6 +13,10 @@ from robustness.metrics.metric import FEATURES, REGISTRY, Floats, Scores, metric
     higher_is_better=True,
     low=-1.0,
     formula="a · b / (||a|| ||b||)",
+    meaning="Compares the direction of two features, not their length: 1 for the same direction, 0 "
+    "if they have nothing in common.",
+    title="Cosine",
+    views=(STRENGTHS, RUN),
 )
 def cosine(clean: Floats, perturbed: Floats) -> Scores:
     """Cosine similarity, in [-1, 1]; two zero vectors count as 1, one zero vector as 0."""
@@ -29,6 +33,10 @@ def cosine(clean: Floats, perturbed: Floats) -> Scores:
     subject=FEATURES,
     higher_is_better=True,
     formula="1 - ||a - b|| / (||a|| + ||b||)",
+    meaning="Compares direction and length: 1 minus the distance of the two features divided by "
+    "the sum of their lengths. 1 if they are equal, 0 if they point in opposite directions.",
+    title="Euclidean",
+    views=(STRENGTHS, RUN),
 )
 def euclidean(clean: Floats, perturbed: Floats) -> Scores:
     """1 - ||a - b|| / (||a|| + ||b||), in [0, 1]; two zero vectors count as 1."""

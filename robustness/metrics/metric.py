@@ -17,6 +17,10 @@ PREDICTION = "prediction"
 FEATURES = "features"
 PICTURE = "image"
 
+TABLES, STRENGTHS, RUN = "tables", "strengths", "run"
+"""Where a metric appears, beside the glossary and the table of all figures: in the tables of
+models, in the curves over the strength, and in the heatmap of a run."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -25,7 +29,10 @@ class Metric:
     ``function(clean, perturbed)`` takes two arrays of N rows and gives N scores; a single row of
     ``clean`` is compared with every perturbed one. By ``subject`` a row holds class probabilities
     (PREDICTION), stage features (FEATURES) or a study image (PICTURE). ``low`` and ``high`` bound
-    the score; ``formula`` is shown in tables and reports.
+    the score in ``unit``; a score without a bound has no mean. ``formula`` and ``meaning`` are for
+    people: one line, and a sentence or two for the glossary. ``title`` heads a column, by default
+    the ``label``; ``form`` formats a score. ``views`` are where it appears. Two runs agree if their
+    scores differ by at most ``tolerance``.
     """
 
     name: str
@@ -34,8 +41,18 @@ class Metric:
     subject: str
     higher_is_better: bool
     formula: str
+    meaning: str = ""
     low: float = 0.0
     high: float = 1.0
+    unit: str = ""
+    title: str = ""
+    form: str = ".3f"
+    views: tuple[str, ...] = (TABLES, STRENGTHS, RUN)
+    tolerance: float = 1e-4
+
+    @property
+    def column_title(self) -> str:
+        return self.title or self.label
 
 
 REGISTRY: Registry[Metric] = Registry("metric")

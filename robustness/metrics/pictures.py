@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from robustness.metrics.metric import PICTURE, Floats, Scores, metric
+from robustness.metrics.metric import PICTURE, STRENGTHS, Floats, Scores, metric
 
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5
@@ -20,6 +20,9 @@ window of standard deviation 1.5, population covariances."""
     higher_is_better=True,
     low=-1.0,
     formula="structural similarity, Gaussian window of sigma 1.5",
+    meaning="Structural similarity of two images, from the brightness, contrast and structure "
+    "around each pixel. 1 is identical.",
+    views=(STRENGTHS,),
 )
 def ssim(clean: Floats, perturbed: Floats) -> Scores:
     """Structural similarity, in [-1, 1], 1 for equal images; the mean over the colour channels.
@@ -74,6 +77,11 @@ def _ssim(clean: Moments, image: Floats) -> float:
     higher_is_better=True,
     high=float("inf"),
     formula="-10 log10(mean squared error) dB, peak 1",
+    meaning="Peak signal-to-noise ratio of two images, from their mean squared difference, in "
+    "decibels. Higher is more similar; infinite if they are identical.",
+    unit="dB",
+    views=(),
+    tolerance=0.01,
 )
 def psnr(clean: Floats, perturbed: Floats) -> Scores:
     """Peak signal-to-noise ratio in dB, peak 1; infinite for equal images."""

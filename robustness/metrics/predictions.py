@@ -5,9 +5,11 @@ They sum to 1, except for quantised models, whose probabilities are rounded.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from robustness.metrics.metric import PREDICTION, Floats, Scores, metric
+from robustness.metrics.metric import PREDICTION, RUN, Floats, Scores, metric
 
 _TINY = 1e-12
 
@@ -17,6 +19,9 @@ _TINY = 1e-12
     subject=PREDICTION,
     higher_is_better=True,
     formula="share of perturbed images with the original's top-1 class",
+    meaning="The share of perturbed images with an unchanged prediction. It is not accuracy: a "
+    "model that stays incorrect is consistent.",
+    views=(),
 )
 def consistent(clean: Floats, perturbed: Floats) -> Scores:
     """1.0 if the most probable class is the same, else 0.0."""
@@ -33,6 +38,10 @@ def top_k(probabilities: Floats, k: int = 5) -> np.ndarray:
     subject=PREDICTION,
     higher_is_better=True,
     formula="|top5(original) ∩ top5(perturbed)| / 5",
+    meaning="The share of the original top-5 classes that are still in the top-5, in any order.",
+    form=".1%",
+    views=(RUN,),
+    tolerance=math.inf,  # classes of nearly equal probability trade places
 )
 def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
     """Share of the original top-5 classes that stay in the top-5, in any order."""
@@ -46,6 +55,8 @@ def top5_overlap(clean: Floats, perturbed: Floats) -> Scores:
     higher_is_better=True,
     low=-1.0,
     formula="p(c, perturbed) - p(c, original), c the original top-1 class",
+    meaning="The change in the probability of the original top-1 class; negative is a loss.",
+    views=(),
 )
 def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
     """Change in the probability of the original top-1 class, in [-1, 1]; negative is a loss."""
@@ -60,6 +71,10 @@ def confidence_change(clean: Floats, perturbed: Floats) -> Scores:
     subject=PREDICTION,
     higher_is_better=False,
     formula="(KL(p || m) + KL(q || m)) / 2 in bits, m = (p + q) / 2, p and q over their sums",
+    meaning="The distance between the class probabilities before and after, in bits: 0 if they are "
+    "equal, 1 if no class has a probability in both.",
+    unit="bits",
+    views=(),
 )
 def divergence(clean: Floats, perturbed: Floats) -> Scores:
     """Jensen-Shannon divergence in bits, in [0, 1]: Lin, IEEE Trans. Inf. Theory 37, 1991.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from robustness.evaluation.sweep import DEFAULT_REPEATS, DEFAULT_STEPS
+from robustness.metrics import FEATURES, PICTURE, PREDICTION
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.intervals import FEWEST
 
-TERMS: tuple[tuple[str, str], ...] = (
+_TERMS: tuple[tuple[str, str] | str, ...] = (
     (
         "Perturbation",
         "A change that the world, a camera or a file format may make to an image, such as fog, "
@@ -34,11 +35,6 @@ TERMS: tuple[tuple[str, str], ...] = (
         "the prediction on the original, otherwise unchanged.",
     ),
     (
-        METRICS["consistent"].label,
-        "The share of perturbed images with an unchanged prediction. It is not accuracy: a model "
-        "that stays incorrect is consistent.",
-    ),
-    (
         "Flip rate",
         "The share of perturbed images with a changed prediction: 1 - consistency. Under attack, "
         "labelled images that were incorrect before count neither as changed nor as unchanged.",
@@ -48,50 +44,20 @@ TERMS: tuple[tuple[str, str], ...] = (
         "The share of the images that were correct before an attack and are incorrect after it. "
         "Without labels: the share of all images with a changed prediction.",
     ),
-    (
-        METRICS["top5_overlap"].label,
-        "The share of the original top-5 classes that are still in the top-5, in any order.",
-    ),
-    (
-        METRICS["confidence_change"].label,
-        "The change in the probability of the original top-1 class; negative is a loss.",
-    ),
-    (
-        METRICS["divergence"].label,
-        "The distance between the class probabilities before and after, in bits: 0 if they are "
-        "equal, 1 if no class has a probability in both.",
-    ),
+    PREDICTION,
     (
         "Feature similarity",
         "The similarity of the original and the perturbed image in the network: it compares the "
         "features of a stage, not the predictions. Features can change while the prediction does "
         "not, and the reverse.",
     ),
-    (
-        METRICS["cosine"].label,
-        "Compares the direction of two features, not their length: 1 for the same direction, 0 if "
-        "they have nothing in common.",
-    ),
-    (
-        METRICS["euclidean"].label,
-        "Compares direction and length: 1 minus the distance of the two features divided by the "
-        "sum of their lengths. 1 if they are equal, 0 if they point in opposite directions.",
-    ),
+    FEATURES,
     (
         "Rescaled similarity",
         "A feature similarity on a scale per model and stage: 1 is identical, 0 is as different as "
         "unrelated images. Use it to compare models and stages.",
     ),
-    (
-        METRICS["ssim"].label,
-        "Structural similarity of two images, from the brightness, contrast and structure around "
-        "each pixel. 1 is identical.",
-    ),
-    (
-        METRICS["psnr"].label,
-        "Peak signal-to-noise ratio of two images, from their mean squared difference, in "
-        "decibels. Higher is more similar; infinite if they are identical.",
-    ),
+    PICTURE,
     (
         "Breaking point",
         "The smallest strength at which the prediction changes or, with a true class, becomes "
@@ -131,4 +97,16 @@ TERMS: tuple[tuple[str, str], ...] = (
         "for the number of comparisons, has p < 0.05.",
     ),
 )
-"""(term, what it means)"""
+"""(term, what it means); a subject stands for its metrics."""
+
+
+def terms() -> list[tuple[str, str]]:
+    """(term, what it means), with every registered metric."""
+    glossary: list[tuple[str, str]] = []
+    for entry in _TERMS:
+        if isinstance(entry, str):
+            metrics = [metric for metric in METRICS if metric.subject == entry]
+            glossary += [(metric.label, metric.meaning or metric.formula) for metric in metrics]
+        else:
+            glossary.append(entry)
+    return glossary

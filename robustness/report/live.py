@@ -17,6 +17,7 @@ from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
+from robustness.metrics import Metric
 from robustness.metrics.features import RESCALED
 from robustness.metrics.pictures import amplified_difference
 from robustness.models import REGISTRY as MODELS
@@ -122,13 +123,13 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
-        *((told, partial(_score, name=name)) for name, told in measurements.own_labels(rows)),
+        *((m.column_title, partial(_score, metric=m)) for m in measurements.listed_metrics(rows)),
     ]
     return Table.of(rows, columns)
 
 
-def _score(row: Measurement, name: str) -> str:
-    return f"{row.scores[name]:.3f}"
+def _score(row: Measurement, metric: Metric) -> str:
+    return f"{row.scores[metric.name]:{metric.form}}"
 
 
 def top5(row: Measurement) -> Titled:

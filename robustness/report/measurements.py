@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from robustness import metrics, models
+from robustness import models
 from robustness.base.text import counted, visible
 from robustness.charts.verdict import percent, verdict
 from robustness.evaluation.condition import Condition
@@ -14,6 +14,8 @@ from robustness.evaluation.loop import perturbed
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_scores, to_table
+from robustness.metrics import REGISTRY as METRICS
+from robustness.metrics import TABLES, Metric
 from robustness.pictures.fitting import Framing, to_png
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Data, Shot
@@ -101,10 +103,10 @@ def perturbed_shot(picture: Picture, condition: Condition, seed: int) -> Shot:
     return Shot(to_png(image), "perturbed", f"{picture.name} under {condition.described}")
 
 
-def own_labels(rows: Sequence[Measurement]) -> list[tuple[str, str]]:
-    """(name, label) of the plugins' metrics in ``rows``."""
+def listed_metrics(rows: Sequence[Measurement]) -> list[Metric]:
+    """The metrics in ``rows`` that belong into every table of models."""
     scores = rows[0].scores if rows else {}
-    return [(name, metrics.REGISTRY[name].label) for name in own_scores() if name in scores]
+    return [metric for metric in METRICS if TABLES in metric.views and metric.name in scores]
 
 
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:

@@ -19,6 +19,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
 from robustness.evaluation.request import Request
 from robustness.evaluation.suites import study_conditions
+from robustness.metrics.features import RESCALED
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse
 from robustness.report import methods
@@ -197,7 +198,7 @@ def features(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
     diverging = Chooser(
         "Similarity, mean over all perturbations",
         "stage_metric",
-        {name: metrics.REGISTRY[name].label for name in ("cosine", "euclidean")},
+        {name: metrics.REGISTRY[name].label for name in RESCALED},
         lambda metric: [stages(means, metric, by_place)],
         printed=["cosine"],
     )

@@ -10,7 +10,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import counted, plain
-from robustness.charts.sweep import AXES, QUANTITIES, axis_names, over_strength
+from robustness.charts.sweep import AXES, axis_names, over_strength, quantities
 from robustness.charts.verdict import OPEN_MARKERS
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
@@ -131,7 +131,7 @@ def _curves(
     swept = [event.as_row() for event in with_it if isinstance(event, Measurement)]
     left, right = st.columns(2, gap="medium")
     with left:
-        quantity = listed("Curve", QUANTITIES, "quantity", "retained_probability")
+        quantity = listed("Curve", quantities(), "quantity", "retained_probability")
     with right:
         axes = {name: AXES[name] for name in axis_names(perturbation, quantity)}
         axis = listed("Horizontal axis", axes, f"axis_{perturbation}", "strength")
@@ -142,7 +142,7 @@ def _curves(
             REMEDIES[remedy].label if remedy else "",
         ),
         "curve",
-        f"{QUANTITIES[quantity]} of each model over {AXES[axis]}; "
+        f"{quantities()[quantity]} of each model over {AXES[axis]}; "
         "the table above has the breaking strengths.",
     )
     strengths = sorted(set(points["strength"]))

@@ -12,7 +12,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.report import method_tables, methods
-from robustness.report.glossary import TERMS
+from robustness.report.glossary import terms
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
 
@@ -33,7 +33,7 @@ _LONG = 20
 def show() -> None:
     """Draw the sections."""
     st.header("Glossary", anchor="glossary")
-    st.html(html("glossary", terms=TERMS))
+    st.html(html("glossary", terms=terms()))
     for title, text in methods.sections().items():
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", text, flags=re.MULTILINE))

@@ -61,14 +61,14 @@ def test_the_metrics_are_those_that_were_promised() -> None:
         PICTURE: {"ssim", "psnr"},
     }
     for subject, names in by_subject.items():
-        assert {metric.name for metric in REGISTRY if metric.subject == subject} == names
-    assert len(REGISTRY) == 8
+        assert names <= {metric.name for metric in REGISTRY if metric.subject == subject}
 
 
 @everyone
 def test_record_is_complete(metric: Metric) -> None:
     assert metric.label.strip()
     assert len(metric.formula) > 10
+    assert metric.meaning.endswith(".")
     assert metric.low < metric.high
     assert (metric.function.__doc__ or "").strip()
 

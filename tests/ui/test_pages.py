@@ -10,7 +10,7 @@ import pytest
 
 from robustness import metrics
 from robustness.base.text import plain
-from robustness.charts.sweep import QUANTITIES
+from robustness.charts.sweep import quantities
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
@@ -129,14 +129,14 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     ]
     assert f">{found.strength:.3f}</td>" in html(app)
     assert f"at strength {found.strength:.2f}" in headline(app)
-    for quantity in QUANTITIES:
+    for quantity in quantities():
         app.selectbox(key="quantity").set_value(quantity).run()
         assert not app.exception
     app.session_state["shown_strength"] = 0.0
     app.run()
     assert "identical" in pictures(app)[0]["text"]
     link = {name: app.query_params[name] for name in app.query_params}
-    link["quantity"] = QUANTITIES["ssim"]  # as the browser writes it
+    link["quantity"] = quantities()["ssim"]  # as the browser writes it
     again = run(ROOT / "pages" / "breaking_point.py", **link)
     assert again.selectbox(key="quantity").value == "ssim"
     assert "identical" in pictures(again)[0]["text"]

@@ -26,7 +26,9 @@ CELL_FIGURE = "cell_figure"
 def _blocks(figures: Figures) -> list[Block]:
     entries = figures.by_perturbation
     there = [
-        name for name in dataset.QUANTITIES if any(entry.get(name) is not None for entry in entries)
+        name
+        for name in dataset.quantities()
+        if any(entry.get(name) is not None for entry in entries)
     ]
     first = figures.ranked_by if figures.ranked_by in there else "consistency"
     by_figure = Chooser(
@@ -59,9 +61,9 @@ def _at_strengths(figures: Figures, quantity: str) -> Chooser:
         mean = " Perturbations with several strengths: mean." if several else ""
         return [
             Chart(
-                f"{dataset.QUANTITIES[quantity]} under each perturbation",
+                f"{dataset.quantities()[quantity]} under each perturbation",
                 dataset.perturbation_heatmap(at_strength(entries, level), quantity),
-                f"{dataset.QUANTITIES[quantity]} of each model under each perturbation, the "
+                f"{dataset.quantities()[quantity]} of each model under each perturbation, the "
                 "lowest on top; the table below holds the numbers.",
                 (tables.labels_note(figures.summary, quantity) + mean).strip(),
                 link="cell",
@@ -85,7 +87,7 @@ def _conditions(entries: Sequence[Entry]) -> Table:
         ("Consistency", rate),
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
-        *tables.own_metrics(entries),
+        *tables.listed_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
         columns += [tables.LABELLED, ("Accuracy lost", lambda entry: rate(entry, "drop"))]

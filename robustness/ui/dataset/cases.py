@@ -12,7 +12,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import plain
-from robustness.charts.dataset import QUANTITIES
+from robustness.charts.dataset import quantities
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
@@ -136,7 +136,7 @@ def _selection(
     left = tally.images - tally.either.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
     if tally.by_label.counted and quantity and "accuracy" not in quantity:
-        shown = QUANTITIES[quantity].lower()
+        shown = quantities()[quantity].lower()
         more += f" This list goes by accuracy; the cell shows {shown}."
     st.caption(f"{cases_question.failures(tally, where)}. Failures come first.{more}")
     _downloads(run, chosen, place)

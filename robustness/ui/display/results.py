@@ -21,7 +21,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.measurements import own_labels
+from robustness.report.measurements import listed_metrics
 from robustness.report.wording import class_title
 from robustness.runs import Run
 from robustness.statistics.scorecard import UNSURE
@@ -127,8 +127,8 @@ def card(row: Measurement, changed: str = "Perturbed", remedied: str = "") -> Ht
     detail = f"Confidence change: {100 * row.scores['confidence_change']:+.1f} points"
     if not row.consistent:
         detail = f"{before}: {row.clean_probability:.1%} → {row.retained_probability:.1%}"
-    for measure, title in own_labels([row]):
-        detail += f". {title}: {row.scores[measure]:.3f}"
+    for metric in listed_metrics([row]):
+        detail += f". {metric.label}: {row.scores[metric.name]:{metric.form}}"
     if row.clean_probability < UNSURE:
         detail += ". Low confidence on the original: treat with caution"
     return html(

@@ -1,0 +1,84 @@
+"""A metric that is registered appears wherever metrics do, by its record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustness import metrics
+from robustness import statistics as figures
+from robustness.charts import dataset, sweep, tables
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.measurement import Measurement
+from robustness.evaluation.request import spec_of
+from robustness.evaluation.row_schema import dictionary, own_scores, to_table
+from robustness.metrics import PICTURE, Metric
+from robustness.report import glossary, live, measurements, method_tables
+from tests.support.pages import sample
+from tests.support.stand_ins import Stable
+
+NAME = "largest_change"
+
+
+def _largest(clean: Any, perturbed: Any) -> Any:
+    return 100.0 * np.abs(perturbed - clean).max((1, 2, 3)).astype(np.float64)
+
+
+@pytest.fixture
+def record() -> Iterator[Metric]:
+    """A metric without an upper bound, where lower is better."""
+    new = Metric(
+        NAME,
+        _largest,
+        label="Largest change",
+        subject=PICTURE,
+        higher_is_better=False,
+        formula="max |perturbed - clean|",
+        meaning="The largest change of any pixel.",
+        high=float("inf"),
+        unit="levels",
+        form=".1f",
+    )
+    metrics.REGISTRY.add(new)
+    yield new
+    metrics.REGISTRY.exchange([NAME], [])
+
+
+@pytest.fixture
+def rows(record: Metric) -> list[Measurement]:
+    conditions = [Condition.of({"brightness": strength}) for strength in (0.3, 0.6, 0.9)]
+    picture = sample("coffee")
+    spec = spec_of(picture, ["SqueezeNet", "EfficientNetLite0"], conditions, 0)
+    return list(evaluate(spec, [picture], load=Stable().load))
+
+
+def test_it_is_a_column_with_its_unit(record: Metric, rows: list[Measurement]) -> None:
+    (column,) = [entry for entry in dictionary(own_scores()) if entry["column"] == NAME]
+    assert column["unit"] == "levels"
+    assert "lower is better" in column["meaning"]
+    assert to_table(rows, range(len(rows)))[NAME].null_count == 0
+
+
+def test_the_methods_explain_it(record: Metric) -> None:
+    assert (record.label, record.meaning) in glossary.terms()
+    assert record.label in set(method_tables.metric_formulas()["Metric"])
+
+
+def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -> None:
+    frame = pd.DataFrame([row.as_row() for row in rows])
+    entries = figures.by_perturbation(frame)
+    ranked = figures.ranking(figures.summary(frame), figures.compare(frame))
+    assert record.label in tables.ranking(ranked, "consistency").head
+    assert record.label in tables.conditions(entries)
+    assert record.label in live.verdicts(rows).head
+    assert measurements.listed_metrics(rows) == [record]
+    assert sweep.quantities()[NAME] == dataset.quantities()[NAME] == record.label
+    curve = sweep.over_strength(frame, NAME)
+    assert curve.layout.yaxis.range[1] >= max(frame[NAME])
+    cells = dataset.perturbation_heatmap(entries, NAME).data[0]
+    assert f"{frame[NAME].mean():.2f}" in np.ravel(cells.text)
