@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.offline_models import NAMES
-from benchmarks.study_networks import study_graph
+from benchmarks.study_networks import study_network
 from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.attacks import AttackSpec, attack
@@ -50,7 +50,7 @@ def measure(repeats: int = 7) -> list[dict[str, Any]]:
 
 def _bare_step(classifier: Classifier) -> Any:
     tf = tensorflow()
-    graph = study_graph(classifier.record.name)
+    graph = study_network(classifier.record.name)
 
     @tf.function(reduce_retracing=True)
     def step(images: Any, classes: Any) -> Any:

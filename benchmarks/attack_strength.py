@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.study_networks import study_graph
+from benchmarks.study_networks import study_network
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.gradients import logits
 from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
@@ -159,18 +158,27 @@ class _Theirs:
         return member.perturb(self._images, self._classes)
 
 
+def _under_softmax(probabilities: Any) -> Any:
+    """The logits that the closing softmax of a graph reads."""
+    tensor = probabilities
+    while tensor.op.type != "Softmax":
+        (tensor,) = tensor.op.inputs
+    return tensor.op.inputs[0]
+
+
 def _bridge(classifier: Classifier) -> Callable[[Any], Any]:
     """The logits of ``classifier`` as a function of PyTorch's (N, 3, S, S) that has gradients."""
     import torch
 
     tf = tensorflow()
     side = classifier.side
-    graph = study_graph(classifier.record.name)
+    graph = study_network(classifier.record.name)
     pixels = tf.TensorSpec((None, side, side, 3), tf.float32)
     anything = tf.TensorSpec((None, None), tf.float32)
 
     def scores(images: Any) -> Any:
-        return logits(graph.model(graph.prepare(images), training=False)[0])
+        probabilities = graph.model(graph.prepare(images), training=False)[0]
+        return _under_softmax(probabilities)
 
     forward = tf.function(scores, input_signature=[pixels], autograph=False)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import filterfalse
 from typing import Any
@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import onnx_speed
-from benchmarks.study_networks import random_classifier, study_graph
+from benchmarks.study_networks import StudyNetwork, random_classifier, study_network
 from benchmarks.timing import in_turns_ms
 from robustness import models
 from robustness.models import ModelRecord
 from robustness.models.in_tensorflow.runtime import tensorflow
-from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
 from robustness.models.weights.ready import lacks_package
 
 CALLS_A_TURN = {1: 4, 11: 2}
@@ -44,9 +43,9 @@ def measure(turns: int = 5) -> Iterator[dict[str, Any]]:
     product = tf.function(lambda: tf.matmul(matrix, matrix))
     for record in filterfalse(lacks_package, models.REGISTRY):
         classifier = random_classifier(record.name)
-        graph = study_graph(record.name)
-        reference = TensorFlowPass(graph)
-        operations = _operations(record, graph.model)
+        network = study_network(record.name)
+        reference = _reference(network)
+        operations = _operations(record, network.model)
         for batch, calls in CALLS_A_TURN.items():
             images = np.random.default_rng(0).random((batch, 224, 224, 3), np.float32)
             ms, reference_ms, product_ms = in_turns_ms(
@@ -66,6 +65,22 @@ def measure(turns: int = 5) -> Iterator[dict[str, Any]]:
                 "ratio": reference_ms / ms,
                 "share_of_matrix_rate": operations and operations * batch / ms / matrix_rate,
             }
+
+
+def _reference(network: StudyNetwork) -> Callable[[Any], Any]:
+    """The pass by TensorFlow: probabilities, and each stage's activations averaged over places."""
+    tf = tensorflow()
+    spec = tf.TensorSpec((None, 224, 224, 3), tf.float32)
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def forward(images: Any) -> Any:
+        found, *stages = network.model(network.prepare(images), training=False)
+        between = [tuple(range(1, stage.shape.rank - 1)) for stage in stages]
+        pooled = map(tf.reduce_mean, stages, between)
+        return [found, *(tf.identity(values) for values in pooled)]
+
+    traced = forward.get_concrete_function()
+    return lambda images: [values.numpy() for values in traced(tf.constant(images))]
 
 
 def _operations(record: ModelRecord, network: Any) -> int | None:

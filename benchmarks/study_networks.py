@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,12 @@ from robustness import models
 from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
+from robustness.models.in_tensorflow.internals import layer_output
 from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.runtime import keras
-from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from robustness.models.in_tensorflow.transformers import rewire
 from robustness.models.model_record import Stages
+from robustness.models.preparation import factors, resizing
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)
 
@@ -29,10 +32,34 @@ def random_classifier(name: str, side: int = 224) -> Classifier:
     return Classifier.of(record, *_network(record), side=side)
 
 
-def study_graph(name: str) -> StudyGraph:
-    """The network of ``random_classifier`` in TensorFlow, for peers."""
+@dataclass(frozen=True)
+class StudyNetwork:
+    """A Keras network over study images of 224 pixels, in TensorFlow.
+
+    ``model`` maps what ``prepare`` makes of them to probabilities and each stage's activations.
+    """
+
+    model: Any
+    prepare: Callable[[Any], Any]
+
+
+def study_network(name: str) -> StudyNetwork:
+    """The network of ``random_classifier`` in Keras, for peers."""
     record = models.REGISTRY[name]
-    return StudyGraph(record, *_network(record))
+    network, stages = _network(record)
+    outputs = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
+    model = keras().Model(network.inputs, [network.output, *outputs])
+    tf, (scale, offset) = tensorflow(), factors(record.normalisation)
+
+    def prepare(images: Any) -> Any:
+        if (resize := resizing(224, record.shape)) is not None:
+            rows, columns = resize
+            images = tf.einsum("hr,nrsc,ws->nhwc", rows, images, columns)
+            images = tf.clip_by_value(images, 0.0, 1.0)
+        ordered = images if record.normalisation.order == "RGB" else images[..., ::-1]
+        return ordered * scale + offset
+
+    return StudyNetwork(model, prepare)
 
 
 def _network(record: models.ModelRecord) -> tuple[Any, Stages]:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from robustness.base.processes import environment
 
@@ -117,17 +118,20 @@ class Worker:
 
 
 REST_SECONDS = 60.0
-"""Idle time after which a worker ends, unless it is the last one."""
+"""Idle time after which a spare worker ends."""
 
 
 class Workers:
     """A pool of at most ``most`` workers of ``module``, started on demand.
 
-    One is kept; the others end after a minute without work.
+    All but ``least`` end after a minute without work.
     """
 
-    def __init__(self, module: str, most: int) -> None:
+    def __init__(self, module: str, most: int, least: int = 1) -> None:
         self._module = module
+        self._least = least
+        self._busy: set[Worker] = set()
+        self._stopped = False
         self._free = threading.Semaphore(most)
         self._lock = threading.Lock()
         self._idle: list[tuple[Worker, float]] = []  # and since when, oldest first
@@ -144,23 +148,31 @@ class Workers:
         if not self._free.acquire(timeout=seconds_until(deadline)):
             raise WorkerLateError
         try:
-            with self._lock:
-                worker = self._idle.pop()[0] if self._idle else Worker(self._module)
             try:
-                answer = worker.ask(head, data, deadline=deadline, **limits)
+                return self._ask_next(head, data, deadline=deadline, **limits)
             except WorkerDiedError:
-                worker = Worker(self._module)
-                answer = worker.ask(head, data, deadline=deadline, **limits)
+                return self._ask_next(head, data, deadline=deadline, **limits)
+        finally:
+            self._free.release()
+
+    def _ask_next(self, *question: bytes, **limits: Any) -> bytes:
+        with self._lock:
+            if self._stopped:
+                raise WorkerDiedError
+            worker = self._idle.pop()[0] if self._idle else Worker(self._module)
+            self._busy.add(worker)
+        try:
+            answer = worker.ask(*question, **limits)
             with self._lock:
                 self._idle.append((worker, time.monotonic()))
                 self._tend()
             return answer
         finally:
-            self._free.release()
+            self._busy.discard(worker)
 
     def _tend(self) -> None:
-        """Schedule the end of idle workers, if there are several."""
-        if len(self._idle) > 1 and not self._tended:
+        """Schedule the end of idle workers, if there are more than ``least``."""
+        if len(self._idle) > self._least and not self._tended:
             self._tended = True
             timer = threading.Timer(REST_SECONDS, self._end_rested)
             timer.daemon = True
@@ -169,7 +181,8 @@ class Workers:
     def _end_rested(self) -> None:
         with self._lock:
             since = time.monotonic() - REST_SECONDS
-            rested = [worker for worker, begun in self._idle[:-1] if begun <= since]
+            spare = self._idle[: len(self._idle) - self._least]
+            rested = [worker for worker, begun in spare if begun <= since]
             del self._idle[: len(rested)]
             self._tended = False
             self._tend()
@@ -187,6 +200,15 @@ class Workers:
             idle, self._idle = self._idle, []
         for worker, _ in idle:
             worker.end()
+
+    def stop(self) -> None:
+        """End all workers for good: who waits for one gets ``WorkerDiedError``."""
+        with self._lock:
+            self._stopped = True
+            for worker in self._busy:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGKILL)
+        self.end()
 
 
 def seconds_until(deadline: float | None) -> float | None:

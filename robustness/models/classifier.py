@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import ParameterError, RobustnessError, WeightsError
-from robustness.models.in_tensorflow.conversion import unfolded
+from robustness.base.errors import ParameterError, WeightsError
+from robustness.models.graph_files.examine import use_of
+from robustness.models.graph_files.preprocessing import ANY_BATCH, study_models
+from robustness.models.in_tensorflow.conversion import keras_graph
 from robustness.models.in_tensorflow.gradients import Gradients, Network
-from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.in_tensorflow.replay.replayed_pass import ReplayedPass
 from robustness.models.inference.adapting import Adaptable
+from robustness.models.inference.choice import TENSORFLOW, chosen
 from robustness.models.inference.forward_pass import Floats, ForwardPass
-from robustness.models.inference.kept import pass_of
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.inference.remedied_pass import RemediedGradients, RemediedPass
 from robustness.models.model_record import ModelRecord, Stages
@@ -81,14 +83,12 @@ class Classifier:
         side: int,
         key: str = "",
         remedied: tuple[Chain, Sequence[Classifier]] | None = None,
-        unfolded: Callable[[], Any] | None = None,
     ) -> None:
         """``forward`` answers; ``network`` gives the same in TensorFlow's graph, when it is needed.
 
         Two of one ``key`` give the same answers, in other processes too; it is empty for a network
         that nobody can tell from others. ``remedied`` are the remedies and the models behind them.
-        ``unfolded`` makes the same in OpenVINO, with its batch normalisations; without it they
-        cannot be adapted. ``of`` makes one of a network that is there already.
+        ``of`` makes one of a network that is there already.
         """
         self.record = record
         self.side = side
@@ -99,7 +99,6 @@ class Classifier:
         self._loading = threading.Lock()
         self._network: Network | None = None
         self._remedied = remedied
-        self._unfolded = unfolded
         self._adaptable: Adaptable | str = ""
 
     @classmethod
@@ -111,14 +110,15 @@ class Classifier:
         It maps normalised pixels of the record's input size to probabilities; ``stages`` are
         layers of it.
         """
-        forward = pass_of(StudyGraph(record, network, stages, side=side))
-        return cls(
-            record,
-            forward,
-            partial(forward.network, record.label),
-            side,
-            unfolded=partial(unfolded, record, network, stages, side),
+        use = replace(use_of(record, side), features=tuple(stage for stage, _ in stages))
+        graph = keras_graph(network, stages, record.shape)
+        made = study_models(graph, use, tapped=True)(ANY_BATCH)
+        forward: ForwardPass = (
+            ReplayedPass(made.model, made.stages, record.label)
+            if chosen().engine == TENSORFLOW
+            else OpenVinoPass(made.model, made.stages, precision=chosen().precision)
         )
+        return cls(record, forward, partial(forward.network, record.label), side)
 
     @property
     def call_seconds(self) -> tuple[float, ...] | None:
@@ -206,9 +206,9 @@ class Classifier:
     def _made_adaptable(self) -> Adaptable | str:
         """The adaptable network, or why there is none, which is found out once."""
         try:
-            if self._unfolded is not None:
-                return Adaptable(self._unfolded())
-        except RobustnessError:  # what it lacks is of no interest where it is left out
+            if self.forward.model is not None:
+                return Adaptable(self.forward.model)
+        except ParameterError:  # what it lacks is of no interest where it is left out
             pass
         return (
             f"{self.record.name} cannot take batch_norm: it has no batch normalisations that can "

@@ -14,6 +14,7 @@ from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,
     WorkerLateError,
+    Workers,
     WorkerTimeError,
 )
 from robustness.models.file_formats.formats import all_files
@@ -30,18 +31,25 @@ _PATIENCE = 3
 """Seconds to wait for each second of work: others use the processor, too."""
 
 
-def inspection(
-    module: str, path: Path, request: Mapping[str, Any], *, more_memory: int = 0
-) -> dict[str, Any]:
-    """The answer of the worker ``module`` to ``request`` about the file ``path``.
+_EXAMINER = "robustness.models.graph_files.examiner"
 
-    ``request`` and answer are JSON. A process that ends without one gives a ``problem``, a clause.
-    Raises ``NotInspectedError`` where others use the processor.
+KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
+"""Networks of Keras take turns in one process: importing TensorFlow takes seconds."""
+
+
+def inspection(
+    path: Path, request: Mapping[str, Any], *, more_memory: int = 0, keras: bool = False
+) -> dict[str, Any]:
+    """The answer of ``examiner`` to ``request`` about the model at ``path``.
+
+    ``request`` and answer are JSON. ``keras`` is whether it is a network of Keras, without code of
+    its own. A process that ends without an answer gives a ``problem``, a clause. Raises
+    ``NotInspectedError`` where others use the processor.
     """
     size = sum(map(occupied, all_files(path)))
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)
     memory = BYTES + _BYTES_A_BYTE * size + more_memory
-    worker = Worker(module)
+    worker = KERAS_WORKERS if keras else Worker(_EXAMINER)
     try:
         answer = worker.ask(
             json.dumps({"path": str(path), **request}).encode(),
@@ -63,6 +71,7 @@ def inspection(
             f"{memory / 1e9:.1f} GB of memory"
         }
     finally:
-        worker.end()
+        if isinstance(worker, Worker):
+            worker.end()
     found: dict[str, Any] = json.loads(answer)
     return found

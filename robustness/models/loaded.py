@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from robustness.base.errors import WeightsError
+from robustness.base.errors import GradientError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models import memory
 from robustness.models.classifier import Classifier
-from robustness.models.file_formats.formats import format_of, native_runtime
+from robustness.models.file_formats.formats import KERAS, format_of, native_runtime
 from robustness.models.graph_files.examine import examine, use_of
 from robustness.models.graph_files.native import as_deployed
-from robustness.models.in_tensorflow.conversion import unfolded
 from robustness.models.in_tensorflow.gradients import Network
-from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.study_graph import StudyGraph
+from robustness.models.in_tensorflow.replay.replayed_pass import ReplayedPass
 from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
 from robustness.models.inference.forward_pass import F32, ForwardPass
-from robustness.models.inference.kept import conversion, file_pass, forward_pass, place
+from robustness.models.inference.kept import conversion, graph_pass, place
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
@@ -35,9 +32,6 @@ from robustness.pictures.fitting import STUDY_SIDE
 
 Key = tuple[str, int, str, Choice]
 
-_building_graphs = threading.Lock()
-"""Keras builds one network at a time: in turns they are no slower, and their peaks do not add."""
-
 
 class Loaded:
     """Classifiers by name, side, weights and engine, within a budget of memory; safe in threads.
@@ -46,8 +40,6 @@ class Loaded:
     """
 
     def __init__(self) -> None:
-        self.before_building: Callable[[ModelRecord, int], object] = lambda _record, _side: None
-        """Called with what is to be loaded; a server has it converted by another process."""
         self._changing = threading.Condition()
         self._classifiers: OrderedDict[Key, Classifier] = OrderedDict()
         self._bytes: dict[Key, int] = {}
@@ -65,7 +57,6 @@ class Loaded:
         if found := self._find(key):
             return found
         require(record)  # what is converted already does not read the weights again
-        self.before_building(record, side)
         with self._room(key, record) as found:
             if found:
                 return found
@@ -77,30 +68,19 @@ class Loaded:
 
     def _built(self, key: Key, record: ModelRecord, side: int) -> Classifier:
         _, _, weights, choice = key
-        graphs = []
-
-        def graph() -> StudyGraph:
-            graphs.append(record.name)
-            return _graph(record, side)
-
         file = record.weights.own
         if file and file.call:
             return self._built_of_code(key, record, file, file.call)
-        if file and format_of(file.path).is_graph:
-            save = partial(examine, record, file, side)
-            by_openvino = file_pass(record, weights, side, choice.precision, save)
-            forward = as_deployed(file, use_of(record, file, side), by_openvino)
-        else:
-            forward = forward_pass(record, weights, side, choice, graph)
-        memory.give_back(garbage=bool(graphs))  # what is converted already leaves none
+        save = partial(examine, record, side)
+        by_openvino = graph_pass(record, weights, side, choice.precision, save)
+        forward = as_deployed(record, use_of(record, side), by_openvino)
+        if choice.engine == TENSORFLOW and isinstance(forward, OpenVinoPass):
+            with suppress(GradientError):  # TensorFlow lacks an operation of its graph
+                forward = ReplayedPass(forward.model, forward.stages, record.label)
+        memory.give_back(garbage=False)
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         return Classifier(
-            record,
-            forward,
-            lambda: self._network_beside(key, record, forward),
-            side,
-            name,
-            unfolded=_unfolded(record, forward, side),
+            record, forward, lambda: self._network_beside(key, record, forward), side, name
         )
 
     def _built_of_code(
@@ -217,27 +197,6 @@ class Loaded:
             memory.give_back()
 
 
-def _graph(record: ModelRecord, side: int) -> StudyGraph:
-    with _building_graphs:
-        network, stages = load_network(record)
-        return StudyGraph(record, network, stages, side=side)
-
-
-def _unfolded(record: ModelRecord, forward: ForwardPass, side: int) -> Callable[[], Any] | None:
-    """What makes the model in OpenVINO with its batch normalisations, if it runs there."""
-    if not isinstance(forward, OpenVinoPass):
-        return None
-    file = record.weights.own
-    if file and format_of(file.path).is_graph:
-        return lambda: forward.model
-
-    def made() -> Any:
-        with _building_graphs:
-            return unfolded(record, *load_network(record), side)
-
-    return made
-
-
 LOADED = Loaded()
 """Those of this process."""
 
@@ -261,12 +220,12 @@ def engine_text(record: ModelRecord) -> str:
     sides = STUDY_SIDE, record.input_size
     converted = conversion(record, digest(record), *sides) if state(record).ready else None
     refusal = converted.refusal if converted else ""
-    if file and format_of(file.path).is_graph:
-        fallback = format_of(file.path).runtime if refusal else None
-        runtime = fallback or native_runtime(file.path, file.runtime)
-        return runtime.label if runtime else "OpenVINO"
-    if choice.engine == TENSORFLOW:
-        return "TensorFlow"
+    kind = format_of(file.path) if file else KERAS
+    runtime = native_runtime(file.path, file.runtime) if file else None
     if refusal:
-        return f"TensorFlow: {refusal}"
+        runtime = kind.runtime
+    if runtime:
+        return runtime.label if kind.is_graph or not refusal else f"{runtime.label}: {refusal}"
+    if choice.engine == TENSORFLOW and not (converted and converted.missing):
+        return "TensorFlow"
     return "OpenVINO" if choice.precision == F32 else f"OpenVINO, {choice.precision}"

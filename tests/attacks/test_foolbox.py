@@ -16,9 +16,9 @@ from robustness.attacks.loop import make_task
 from robustness.models import Classifier
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
-from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.pictures.picture import image_digest
 from tests.attacks.conftest import SIDE
+from tests.support.preparing import in_tensorflow
 from tests.support.twelve_classes import of_twelve_classes
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox's model zoo asks for git at import
@@ -54,14 +54,12 @@ class Peer:
 
 def peer(classifier: Classifier, keras_network: Any, images: Images) -> Peer:
     tf = tensorflow()
-    graph = StudyGraph(classifier.record, keras_network, (), side=classifier.side)
-    network = graph.model
-    (last,) = (layer for layer in network.layers if layer.name in ("probabilities", "head"))
-    body = keras().Model(network.inputs, last.input)
+    (last,) = (layer for layer in keras_network.layers if layer.name in ("probabilities", "head"))
+    body = keras().Model(keras_network.inputs, last.input)
 
     @tf.function(reduce_retracing=True)
     def logits(pixels: Any) -> Any:
-        features = body(graph.prepare(pixels), training=False)
+        features = body(in_tensorflow(classifier.record, pixels), training=False)
         return features @ last.kernel + last.bias if last.weights else features
 
     model = foolbox.TensorFlowModel(logits, bounds=(0, 1), device="/CPU:0")

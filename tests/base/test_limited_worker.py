@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from robustness.base import limited_worker
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,
@@ -90,6 +91,27 @@ def test_one_that_dies_is_asked_for_once_more(workers: Workers, tmp_path: Path) 
     assert ask(workers, b"hello") == b"hello", "killed while nobody asked it"
     with pytest.raises(WorkerDiedError):
         ask(workers, b"die")
+    assert ask(workers, b"hello") == b"hello"
+
+
+def test_nobody_waits_for_a_pool_that_stops() -> None:
+    workers = Workers(ODD, 1, least=0)
+    with ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(ask, workers, b"sleep") for _ in range(2)]
+        _wait_until(lambda: bool(workers._busy))
+        workers.stop()
+        for one in waiting:
+            with pytest.raises(WorkerDiedError):
+                one.result(60)
+    with pytest.raises(WorkerDiedError):
+        ask(workers, b"hello")
+
+
+def test_a_spare_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limited_worker, "REST_SECONDS", 0.05)
+    workers = Workers(ODD, 1, least=0)
+    assert ask(workers, b"hello") == b"hello"
+    _wait_until(lambda: not workers.pids())
     assert ask(workers, b"hello") == b"hello"
 
 

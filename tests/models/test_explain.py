@@ -17,7 +17,7 @@ from robustness.models.explain import HeatMaps, heat_maps
 from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
 from tests.support.grad_cam_oracle import Floats, upsampled, weighed
-from tests.support.small_graph import small_graph
+from tests.support.small_graph import RECORD, SIDE, small_network
 
 LAST_MAPS = {"SqueezeNet": "conv10", "EfficientNetLite0": "bn1_relu6"}
 """The last convolution's activations, by the name that the network's builder gives them."""
@@ -79,10 +79,8 @@ def offline(classifiers: Mapping[str, models.Classifier]) -> models.Classifier:
 
 def resizing() -> models.Classifier:
     """A small network for images of another size than its own."""
-    graph = small_graph()
-    record = replace(graph.record, stages=graph.record.stages[:1])
-    network = keras().Model(graph.model.inputs, graph.model.outputs[0])
-    return models.Classifier.of(record, network, record.stages, side=graph.side)
+    record = replace(RECORD, stages=RECORD.stages[:1])
+    return models.Classifier.of(record, small_network(), record.stages, side=SIDE)
 
 
 @pytest.mark.parametrize("name", ["SqueezeNet", "one that resizes"])

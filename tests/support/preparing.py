@@ -1,4 +1,4 @@
-"""What a normalisation makes of study images, in NumPy, and back."""
+"""What a normalisation makes of study images, in NumPy and in TensorFlow, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.model_record import Normalisation
+from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.model_record import ModelRecord, Normalisation
+from robustness.models.preparation import factors, resizing
 
 Floats = NDArray[np.float32]
 
@@ -18,6 +20,19 @@ def prepared(normalisation: Normalisation, images: Floats) -> Floats:
         pixels = pixels[..., ::-1]
     found = (pixels - np.array(normalisation.mean)) / np.array(normalisation.std)
     return np.asarray(found, np.float32)
+
+
+def in_tensorflow(record: ModelRecord, images: Any) -> Any:
+    """In TensorFlow's graph: what study images are before the network of ``record``."""
+    tf = tensorflow()
+    if (resize := resizing(int(images.shape[1]), record.shape)) is not None:
+        rows, columns = resize
+        images = tf.einsum("hr,nrsc,ws->nhwc", rows, images, columns)
+        images = tf.clip_by_value(images, 0.0, 1.0)
+    if record.normalisation.order == "BGR":
+        images = images[..., ::-1]
+    scale, offset = factors(record.normalisation)
+    return images * scale + offset
 
 
 def undone(normalisation: Normalisation, pixels: Floats) -> Floats:

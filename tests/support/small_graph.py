@@ -1,15 +1,18 @@
-"""A network over study images as small as a test of the engines needs it, on random weights."""
+"""A study model as small as a test of the engines needs it, on random weights."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.models.graph_files.examine import use_of
+from robustness.models.graph_files.preprocessing import ANY_BATCH, StudyModel, study_models
+from robustness.models.in_tensorflow.conversion import keras_graph
 from robustness.models.in_tensorflow.runtime import keras
-from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.labels import Labels
 from robustness.models.model_record import Normalisation
 
@@ -28,8 +31,8 @@ RECORD = replace(
 """Its stages have each of the ranks that activations come in."""
 
 
-def small_graph(side: int = SIDE) -> StudyGraph:
-    """The same network for every side."""
+def small_network() -> Any:
+    """The same network every time."""
     k = keras()
     layers = k.layers
     inputs = layers.Input((RECORD.input_size, RECORD.input_size, 3))
@@ -47,7 +50,13 @@ def small_graph(side: int = SIDE) -> StudyGraph:
             for weight in network.get_weights()
         ]
     )
-    return StudyGraph(RECORD, network, RECORD.stages, side=side)
+    return network
+
+
+def small_graph(side: int = SIDE) -> StudyModel:
+    """Its study model."""
+    read = keras_graph(small_network(), RECORD.stages, RECORD.shape)
+    return study_models(read, use_of(RECORD, side), tapped=True)(ANY_BATCH)
 
 
 def images(count: int, side: int = SIDE) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from robustness.models.file_formats.model_format import (
+    GraphSize,
     ModelFormat,
     Runtime,
     UnusableError,
@@ -25,6 +26,10 @@ OPENVINO = ModelFormat(
 )
 
 
+_IN_KERAS = Runtime("tensorflow", "TensorFlow", 4 * 10**9, lambda _: GraphSize(0, ()))
+"""Importing TensorFlow reserves addresses. Keras has no limit of a graph's size."""
+
+
 def _damage_of_keras(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -34,7 +39,7 @@ def _damage_of_keras(path: Path) -> str:
     return f"its part {part} does not match its sum" if part else ""
 
 
-KERAS = ModelFormat("Keras", ".keras", is_graph=False, damage=_damage_of_keras)
+KERAS = ModelFormat("Keras", ".keras", is_graph=False, damage=_damage_of_keras, runtime=_IN_KERAS)
 
 
 def _damage_of_saved_model(path: Path) -> str:
@@ -42,7 +47,9 @@ def _damage_of_saved_model(path: Path) -> str:
     return "" if whole else "it holds no saved_model.pb, so it is no SavedModel"
 
 
-SAVED_MODEL = ModelFormat("Keras", "", is_graph=False, damage=_damage_of_saved_model)
+SAVED_MODEL = ModelFormat(
+    "Keras", "", is_graph=False, damage=_damage_of_saved_model, runtime=_IN_KERAS
+)
 """A folder, which Keras loads, and a program: reading it may run anything."""
 
 FORMATS = (ONNX, TFLITE, OPENVINO, KERAS)

@@ -1,6 +1,6 @@
-"""Reads, compiles and asks a model file, in a process with limits on its memory and time.
+"""Reads, converts, compiles and asks a model, in a process with limits on its memory and time.
 
-It is started by ``graph_files.examine``.
+``inspection_process`` starts it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import serve
-from robustness.models.file_formats.formats import format_of
-from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
-from robustness.models.graph_files.native import native_answers, native_facts, session_maker
+from robustness.models.file_formats.formats import KERAS, format_of
+from robustness.models.file_formats.model_format import Quantisation, UnusableError
+from robustness.models.graph_files.answers import (
+    NOT_FINITE,
+    OTHER_OUTPUTS,
+    are_logits,
+    is_distribution,
+)
+from robustness.models.graph_files.native import (
+    RuntimeSession,
+    keras_session,
+    native_answers,
+    native_facts,
+    native_probabilities,
+    session_maker,
+)
 from robustness.models.graph_files.preprocessing import (
     ANY_BATCH,
     ONE_IMAGE,
@@ -32,18 +46,22 @@ from robustness.models.graph_files.preprocessing import (
     check_count,
     check_loops,
     facts,
+    only_count,
     study_models,
 )
+from robustness.models.in_tensorflow.conversion import keras_graph
+from robustness.models.in_tensorflow.keras_files import image_shape, named_stages, open_keras
+from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.replay.graph import Operations, simplified
-from robustness.models.in_tensorflow.user_network import NOT_FINITE, OTHER_OUTPUTS, are_logits
 from robustness.models.inference.compiled import MOST, SOONEST
 from robustness.models.inference.forward_pass import F32
 from robustness.models.inference.kept import Written
 from robustness.models.inference.openvino_core import core, first_line
-from robustness.models.model_record import Normalisation
+from robustness.models.model_record import REGISTRY, Normalisation
 
-SIMPLEX_TOLERANCE = 1e-3
-"""How far the probabilities of an image may be from summing to 1 (half precision rounds)."""
+TOLERANCE = 1e-4
+"""Largest accepted difference of a probability from TensorFlow's. In float32 both differ by less
+than 1e-6; a network in half precision is computed in float32 and differs by more."""
 
 _AGREEMENT = 1e-4
 """Largest difference between answers to the same image, relative to the largest of them."""
@@ -59,56 +77,115 @@ Floats = NDArray[np.float32]
 def answer(head: bytes, _data: bytes) -> bytes:
     """Write the study model; return JSON as ``Written`` has it, or the ``problem``.
 
-    ``head`` is JSON with the ``path`` of the file, its ``use``, whether its ``native`` runtime runs
-    it, or may run what OpenVINO cannot read (``fallback``), and the path ``to`` write to.
-    Without ``to``, only the facts of the file are returned.
+    ``head`` is JSON with the ``path`` of the model, the name of its ``record`` if it is one of the
+    catalogue, its ``use``, whether its ``native`` runtime runs it, or may run what OpenVINO cannot
+    read (``fallback``), and the path ``to`` write to. Without ``to``, it returns facts of the file
+    alone.
     """
-    asked = json.loads(head)
-    path = Path(asked["path"])
+    request = json.loads(head)
+    path = Path(request["path"])
     try:
-        format_of(path).check(path)
-        if "to" not in asked:
-            shape = tuple(asked["shape"]) if asked["shape"] else None
-            reply = _facts(path, shape, asked)
+        if "to" not in request:
+            reply = _facts(path, request)
         else:
-            reply = asdict(_written(path, _use(asked["use"]), asked))
+            reply = asdict(_written(path, _use(request["use"]), request))
     except UnusableError as error:
         reply = {"problem": str(error)}
+    except WeightsError as error:
+        reply = {"error": str(error)}
     except OSError as error:
         reply = {"unwritten": str(error)}
     return json.dumps(reply).encode()
 
 
-def _written(path: Path, use: Use, asked: Mapping[str, Any]) -> Written:
+class _ModelSource:
+    """A model to read: its graph in OpenVINO, and how its own runtime computes it.
+
+    ``native`` is whether the file is deployed in that. ``shape`` is that of its images, zeros if
+    open.
+    """
+
+    def __init__(self, path: Path, shape: Shape | None, request: Mapping[str, Any]) -> None:
+        """Raises ``WeightsError`` for a network of Keras that does not take such images, and
+        ``UnusableError`` for a file that is no such model."""
+        self.path = path
+        self.shape = shape or (0, 0)
+        self.native = request["native"]
+        self._of_catalogue = bool(request["record"])
+        self.format = KERAS if self._of_catalogue else format_of(path)
+        self.is_keras = not self.format.is_graph
+        self._fallback = request["fallback"]
+        self.format.check(path)
+        if self._of_catalogue:
+            self._network, self._stages = load_network(REGISTRY[request["record"]])
+        elif self.is_keras:
+            self._network = open_keras(path, self.shape)
+            self.shape = image_shape(self._network, shape) or self.shape
+            self._stages = named_stages(self._network, request.get("use", {}).get("features", ()))
+
+    def graph(self) -> Any:
+        """Its OpenVINO model; raises ``OpenVinoError`` where there is none."""
+        try:
+            if self.is_keras:
+                functions = not self._of_catalogue
+                return keras_graph(self._network, self._stages, self.shape, has_functions=functions)
+            return core().read_model(self.path)
+        except Exception as error:  # a front end raises whatever reading an operation does
+            reason = first_line(error)
+            if reason.startswith("Unable to read the model"):
+                raise UnusableError(
+                    f"it is not a model in the {self.format.name} format, or damaged"
+                ) from error
+            raise OpenVinoError(f"OpenVINO cannot read it ({reason})") from error
+
+    @property
+    def classes(self) -> int | None:
+        """The width of a Keras network's answer, None where it is free."""
+        return only_count(output.shape[-1] or 0 for output in self._network.outputs)
+
+    @property
+    def package(self) -> str:
+        """That of its own runtime, if any."""
+        return self.format.runtime.package if self.format.runtime else ""
+
+    def session(self) -> RuntimeSession:
+        """The model in its own runtime."""
+        if self.is_keras:
+            return keras_session(self._network, self.shape)()
+        assert self.format.runtime
+        return session_maker(self.path, self.format.runtime)()
+
+    def check_fallback(self, error: OpenVinoError) -> None:
+        """Raises ``error`` where nothing else runs what OpenVINO refuses.
+
+        Raises ``UnusableError`` for a graph whose work has no limit.
+        """
+        runtime = self.format.runtime
+        if not self._fallback or runtime is None or runtime.graph_size is None:
+            raise error
+        try:
+            size = runtime.graph_size(self.path)
+        except UnusableError:
+            raise error from None
+        check_count(size.count)
+        check_loops(size.loops)
+
+
+def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Written:
     """The study model of ``path``, saved, or what OpenVINO lacks for it, once it has been run."""
-    refusal, native = "", format_of(path).runtime if asked["native"] else None
+    source = _ModelSource(path, use.shape, request)
+    expected = _ask_natively(source, use, "") if source.is_keras else None
+    refusal = ""
     try:
-        model = examined(path, use, Path(asked["to"]))
+        model = examined(source.graph, use, Path(request["to"]), expected)
     except OpenVinoError as error:
-        native = _fallback(path, asked, error)
+        source.check_fallback(error)
         refusal = str(error)
-    if native:
-        _ask_natively(path, native, use, refusal)
+    if not source.is_keras and (source.native or refusal):
+        _ask_natively(source, use, refusal)
     if refusal:
         return Written((), refusal=refusal)
     return Written(model.stages, Operations(simplified(model.model)).missing)
-
-
-def _fallback(path: Path, asked: Mapping[str, Any], error: OpenVinoError) -> Runtime:
-    """What runs a file that OpenVINO refuses with ``error``, which is raised where nothing does.
-
-    Raises ``UnusableError`` for a graph whose work has no limit.
-    """
-    runtime = format_of(path).runtime
-    if not asked["fallback"] or runtime is None or runtime.graph_size is None:
-        raise error
-    try:
-        size = runtime.graph_size(path)
-    except UnusableError:
-        raise error from None
-    check_count(size.count)
-    check_loops(size.loops)
-    return runtime
 
 
 def _use(told: dict[str, Any]) -> Use:
@@ -119,49 +196,66 @@ def _use(told: dict[str, Any]) -> Use:
     return Use(**{**told, **ends, "normalisation": normalisation, "shape": shape})
 
 
-def examined(path: Path, use: Use, target: Path) -> StudyModel:
-    """Read, compile and ask the file ``path``; save its study model to ``target`` and return it.
+def examined(
+    graph: Callable[[], Any], use: Use, target: Path, expected: Floats | None = None
+) -> StudyModel:
+    """Compile and ask the model ``graph``; save its study model to ``target`` and return it.
 
-    Raises ``UnusableError`` for a file that cannot be used so, and
-    ``OSError`` where nothing can be written.
+    Its raw answers must equal those ``expected``, if any. Raises ``UnusableError`` for a model that
+    cannot be used so, and ``OSError`` where nothing can be written.
     """
     import openvino
 
-    make = study_models(_read(path), use)
+    make = study_models(graph(), use, tapped=expected is not None)
     found = make(ONE_IMAGE)
     images = _images(use.side)
     answers = _asked(found, images, 1)
+    if expected is not None:
+        _check_equal(answers[0], expected, use)
     _check_answers(answers[0], use)
     for values in answers[1:]:
         _check_finite(values)
-    if not _agree(answers, _asked(found, images, 1, MOST)):
+    if expected is None and not _agree(answers, _asked(found, images, 1, MOST)):
         raise UnusableError(_RANDOM)
-    kept = _for_any_batch(make, images, answers) or found
+    chosen = _for_any_batch(make, images, answers) or found
     try:
-        openvino.save_model(kept.model, target, compress_to_fp16=False)
+        openvino.save_model(chosen.model, target, compress_to_fp16=False)
     except RuntimeError as error:  # what it raises on a full disk
         raise OSError(str(error)) from error
-    return kept
+    return chosen
 
 
-def _ask_natively(path: Path, runtime: Runtime, use: Use, refusal: str) -> None:
-    """Asks the file by the runtime that it was made for; ``refusal`` is what OpenVINO lacks."""
-    with _native(runtime, refusal):
-        session, images = session_maker(path, runtime)(), _images(use.side)
+def _check_equal(answers: Floats, expected: Floats, use: Use) -> None:
+    ours, theirs = (native_probabilities(rows, use) for rows in (answers, expected))
+    difference = np.abs(ours - theirs).max()
+    if not difference <= TOLERANCE:
+        raise OpenVinoError(
+            f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}"
+        )
+
+
+def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
+    """The model's answers in its own runtime; ``refusal`` is what OpenVINO lacks."""
+    with _native(source.package, refusal):
+        session, images = source.session(), _images(use.side)
         answers, repeated = (native_answers(session, images, use) for _ in range(2))
     _check_answers(answers, use)
     if not _agree([answers], [repeated]):
         raise UnusableError(_RANDOM)
+    return answers
 
 
 @contextmanager
-def _native(runtime: Runtime, refusal: str) -> Iterator[None]:
+def _native(runtime: str, refusal: str) -> Iterator[None]:
     try:
         yield
     except UnusableError:
         raise
     except Exception as error:  # a runtime raises whatever its kernels do
-        problem = f"{runtime.package} cannot compute it ({first_line(error)})"
+        reason = first_line(error)
+        if reason.startswith("Graph execution error"):
+            reason = type(error).__name__
+        problem = f"{runtime} cannot compute it ({reason})"
         raise UnusableError(", and ".join(filter(None, (refusal, problem)))) from error
 
 
@@ -172,40 +266,39 @@ def _images(side: int) -> Floats:
     return images
 
 
-def _read(path: Path) -> Any:
-    try:
-        return core().read_model(path)
-    except Exception as error:  # a front end raises whatever reading an operation does
-        told = first_line(error)
-        if told.startswith("Unable to read the model"):
-            name = format_of(path).name
-            raise UnusableError(f"it is not a model in the {name} format, or damaged") from error
-        raise OpenVinoError(f"OpenVINO cannot read it ({told})") from error
-
-
-def _facts(path: Path, shape: Shape | None, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The input's shape and the classes of the file, and whether its answers are ``logits``."""
+def _facts(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The input's shape and the classes of the model, and whether its answers are ``logits``."""
+    shape = tuple(request["shape"]) if request["shape"] else None
+    if path.is_dir() and not shape:
+        return {"shape": None, "classes": None, "logits": None}
+    source = _ModelSource(path, shape, request)
+    if source.is_keras and not any(source.shape):
+        return {"shape": None, "classes": source.classes, "logits": None}
+    shape = source.shape if any(source.shape) else None
 
     def ask(use: Use) -> Floats:
-        return _asked(study_models(_read(path), use)(ONE_IMAGE), _images(use.side), 1)[0]
+        make = study_models(source.graph(), use, tapped=source.is_keras)
+        return _asked(make(ONE_IMAGE), _images(use.side), 1)[0]
 
     try:
-        return _with_logits(path, facts(_read(path), shape), ask)
+        return _with_logits(source, facts(source.graph(), shape), ask)
     except OpenVinoError as error:
-        runtime = _fallback(path, asked, error)
-        with _native(runtime, str(error)):
-            session = session_maker(path, runtime)()
+        source.check_fallback(error)
+        with _native(source.package, str(error)):
+            session = source.session()
             return _with_logits(
-                path,
+                source,
                 native_facts(session, shape),
                 lambda use: native_answers(session, _images(use.side), use),
             )
 
 
-def _with_logits(path: Path, graph: Facts, ask: Callable[[Use], Floats]) -> dict[str, Any]:
+def _with_logits(
+    source: _ModelSource, graph: Facts, ask: Callable[[Use], Floats]
+) -> dict[str, Any]:
     if graph.shape is None or graph.classes is None:
         return {**asdict(graph), "logits": None}
-    numbers = format_of(path).numbers(path)
+    numbers = source.format.numbers(source.path)
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     use = Use(
         max(graph.shape),
@@ -218,7 +311,7 @@ def _with_logits(path: Path, graph: Facts, ask: Callable[[Use], Floats]) -> dict
         quantised=numbers.quantised,
     )
     answers = ask(use)
-    return {**asdict(graph), "logits": are_logits(answers, _is_distribution(answers, use))}
+    return {**asdict(graph), "logits": are_logits(answers, is_distribution(answers, _slack(use)))}
 
 
 def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
@@ -261,7 +354,7 @@ def _agree(some: list[Floats], others: list[Floats]) -> bool:
 def _check_answers(answers: Floats, use: Use) -> None:
     """Raises ``UnusableError`` where the rows are not what the description says they are."""
     _check_finite(answers)
-    distribution = _is_distribution(answers, use)
+    distribution = is_distribution(answers, _slack(use))
     if use.logits and distribution and not use.quantised:
         raise UnusableError(
             'its output is probabilities already; write output = "probabilities", or leave that '
@@ -279,12 +372,9 @@ def _check_finite(values: Floats) -> None:
         raise UnusableError(NOT_FINITE)
 
 
-def _is_distribution(answers: Floats, use: Use) -> bool:
-    slack = SIMPLEX_TOLERANCE
-    if use.quantised:  # each probability to one of 256 steps; a thousand small ones to nothing
-        slack += min(1.0, use.classes / 512)
-    sums = answers.sum(axis=1, dtype=np.float64)
-    return bool(answers.min() >= -SIMPLEX_TOLERANCE and np.abs(sums - 1).max() <= slack)
+def _slack(use: Use) -> float:
+    """Of sums of probabilities of a quantised file: it rounds each to one of 256 steps."""
+    return min(1.0, use.classes / 512) if use.quantised else 0.0
 
 
 if __name__ == "__main__":

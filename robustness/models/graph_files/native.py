@@ -1,7 +1,8 @@
-"""Passes of files by the runtime they were made for.
+"""Passes of models by the runtime they were made for.
 
 TensorFlow's own interpreter runs TensorFlow Lite files, onnxruntime runs ONNX files: those that are
-quantised, since OpenVINO rounds differently, and those that OpenVINO cannot read.
+quantised, since OpenVINO rounds differently, and those that OpenVINO cannot read. What OpenVINO
+cannot read of Keras runs in Keras.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError, WeightsError
-from robustness.models.file_formats.formats import BY_OPENVINO, format_of, native_runtime
+from robustness.models.file_formats.formats import (
+    BY_OPENVINO,
+    KERAS,
+    format_of,
+    native_runtime,
+)
 from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
+from robustness.models.graph_files.answers import other_classes
 from robustness.models.graph_files.preprocessing import (
     Facts,
     Shape,
@@ -26,11 +33,13 @@ from robustness.models.graph_files.preprocessing import (
     input_shape,
     only_count,
 )
+from robustness.models.in_tensorflow.conversion import keras_function
 from robustness.models.in_tensorflow.gradients import Network
+from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.runtime import tflite_interpreter
 from robustness.models.inference.compiled import thread_share
 from robustness.models.inference.forward_pass import Floats, ForwardPass
-from robustness.models.model_record import UserFile
+from robustness.models.model_record import ModelRecord
 from robustness.models.preparation import factors, resizing
 
 STAGE = "answer"
@@ -41,36 +50,51 @@ _TINY = 1e-12
 Array = NDArray[Any]
 
 
-def as_deployed(file: UserFile, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:
-    """The pass of ``file`` by the runtime it was made for, if that is not OpenVINO.
+def as_deployed(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:
+    """The pass of ``record`` by the runtime it was made for, if that is not OpenVINO.
 
     ``by_openvino`` is its pass by OpenVINO, or why there is none. Raises ``WeightsError`` where
     there is none and its description asks for OpenVINO.
     """
+    file = record.weights.own
+    kind = format_of(file.path) if file else KERAS
+    runtime = native_runtime(file.path, file.runtime) if file else None
     if isinstance(by_openvino, str):
-        runtime = format_of(file.path).runtime
-        if file.runtime == BY_OPENVINO or runtime is None:
-            raise WeightsError(f"{file.path.name} cannot be used: {by_openvino}.")
-        return NativePass(file.path, runtime, use, by_openvino)
-    runtime = native_runtime(file.path, file.runtime)
-    return NativePass(file.path, runtime, use, by_openvino) if runtime else by_openvino
+        runtime = kind.runtime
+        if runtime is None or (file and file.runtime == BY_OPENVINO):
+            raise WeightsError(f"{record.name} cannot be used: {by_openvino}.")
+    elif runtime is None:
+        return by_openvino
+    if file and kind.is_graph:
+        make = session_maker(file.path, runtime)
+    else:
+        make = keras_session(load_network(record)[0], record.shape)
+    return NativePass(make, runtime, use, by_openvino)
 
 
 class NativePass:
-    """The ``ForwardPass`` of a file: predictions by its runtime, the rest by OpenVINO.
+    """The ``ForwardPass`` of a model: predictions by its runtime, the rest by OpenVINO.
 
-    Thread-safe: each thread takes an interpreter of its own.
+    Thread-safe: each thread takes a session of its own.
     """
 
     exact = False
+    model = None
 
-    def __init__(self, path: Path, runtime: Runtime, use: Use, features: ForwardPass | str) -> None:
-        """``features`` is the pass of the same file by OpenVINO, or why there is none."""
+    def __init__(
+        self,
+        make: Callable[[], RuntimeSession],
+        runtime: Runtime,
+        use: Use,
+        features: ForwardPass | str,
+    ) -> None:
+        """``make`` gives sessions in ``runtime``; ``features`` is the pass of the same
+        model by OpenVINO, or why there is none."""
         self.engine = f"{runtime.package} {version(runtime.package)}"
         self.stages = (STAGE,) if isinstance(features, str) else features.stages
         self._features = features
         self._use = use
-        self._make = session_maker(path, runtime)
+        self._make = make
         self._idle = [self._make()]
 
     @property
@@ -128,6 +152,14 @@ class RuntimeSession:
 def session_maker(path: Path, runtime: Runtime) -> Callable[[], RuntimeSession]:
     """What makes sessions of the file ``path`` in ``runtime``."""
     return partial(_SESSIONS[runtime.package], path)
+
+
+def keras_session(network: Any, shape: Shape) -> Callable[[], RuntimeSession]:
+    """What gives the session of a Keras ``network`` for images of ``shape``; threads share it."""
+    session = RuntimeSession(
+        keras_function(network, shape), (None, *shape, 3), np.dtype(np.float32)
+    )
+    return lambda: session
 
 
 def _tflite(path: Path) -> RuntimeSession:
@@ -191,8 +223,18 @@ def native_facts(session: RuntimeSession, default: Shape | None) -> Facts:
 
 def _of_classes(outputs: Sequence[Array], use: Use) -> Array:
     """The one of ``outputs`` about one image that holds the classes."""
-    wanted = {use.classes, use.classes + 1} if use.background else {use.classes}
-    return next(output.ravel() for output in outputs if np.size(output) in wanted)
+    counts = [max(shape[1:], default=0) for shape in map(np.shape, outputs)]
+    usable = {use.classes, use.classes + 1} if use.background else {use.classes}
+    for output, count in zip(outputs, counts, strict=True):
+        if count in usable and np.size(output) == count:
+            return output.ravel()
+    if len(outputs) == 1 and np.size(outputs[0]) == counts[0]:
+        raise UnusableError(other_classes(counts[0], use.classes))
+    shapes = ", ".join(str(np.shape(output)) for output in outputs)
+    raise UnusableError(
+        f"expected one output of {use.classes} classes, got {shapes}; export the model with that "
+        "one alone"
+    )
 
 
 def native_answers(session: RuntimeSession, images: Floats, use: Use) -> Array:

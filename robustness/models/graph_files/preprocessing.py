@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
+from robustness.models.graph_files.answers import other_classes
 from robustness.models.graph_files.stages import FeatureStage, StageError, find_stages, name_apart
-from robustness.models.in_tensorflow.user_network import other_classes
 from robustness.models.inference.openvino_core import first_line
 from robustness.models.model_record import Normalisation
 from robustness.models.preparation import factors, resizing
@@ -72,18 +72,25 @@ Make = Callable[[int], StudyModel]
 """Makes the study model for ``ANY_BATCH`` or ``ONE_IMAGE``."""
 
 
-def study_models(read: Any, use: Use) -> Make:
+def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
     """What makes study models of the model ``read`` from a file, for one kind of batch or another.
 
+    In a ``tapped`` model the last outputs are the features that ``use`` names, with channels last.
     Raises ``UnusableError`` for one that is not an image classifier as described.
     """
     name_apart(read)
     check_size(read)
     _check_inputs(read)
     channels_second, single = _for_one_image(read, use.shape)
-    answer = _answer(single, use)
+    taps = len(use.features) if tapped else 0
+    outputs = single.outputs[: len(single.outputs) - taps]
+    answer = _answer(outputs, use)
     try:
-        stages = find_stages(_only(single, answer.place), use.features)
+        stages = (
+            _tapped(single.outputs[len(outputs) :], use.features)
+            if taps
+            else find_stages(_only(single, answer.place), use.features)
+        )
     except StageError as error:
         raise UnusableError(str(error).removesuffix(".")) from error
 
@@ -93,6 +100,14 @@ def study_models(read: Any, use: Use) -> Make:
         return _built(model, answer, stages, use, batch)
 
     return make
+
+
+def _tapped(outputs: Sequence[Any], names: Sequence[str]) -> tuple[FeatureStage, ...]:
+    operations = (output.get_node().input_value(0).get_node() for output in outputs)
+    return tuple(
+        FeatureStage(name, operation.get_friendly_name(), channels_second=False)
+        for name, operation in zip(names, operations, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -270,16 +285,16 @@ class _Answer:
     classes: int
 
 
-def _answer(model: Any, use: Use) -> _Answer:
+def _answer(outputs: Sequence[Any], use: Use) -> _Answer:
     wanted = {use.classes, use.classes + 1} if use.background else {use.classes}
-    counts = [_classes(output) for output in model.outputs]
+    counts = [_classes(output) for output in outputs]
     fitting = [place for place, count in enumerate(counts) if count in wanted]
     if len(fitting) == 1:
         return _Answer(fitting[0], counts[fitting[0]])
     if len(counts) == 1 and counts[0]:
         raise UnusableError(other_classes(counts[0], use.classes))
     raise UnusableError(
-        f"expected one output of {use.classes} classes, got {_names(model.outputs)}; export the "
+        f"expected one output of {use.classes} classes, got {_names(outputs)}; export the "
         "model with that one alone"
     )
 

@@ -1,71 +1,70 @@
-"""Conversion of a network from TensorFlow to OpenVINO, verified on images."""
+"""A Keras network as a graph of OpenVINO, and as a function."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from robustness.base.errors import RobustnessError
-from robustness.models.in_tensorflow.internals import frozen, translated
-from robustness.models.in_tensorflow.runtime import tensorflow
-from robustness.models.in_tensorflow.study_graph import StudyGraph
-from robustness.models.inference.openvino_core import first_line
-from robustness.models.inference.openvino_pass import OpenVinoPass
-from robustness.models.model_record import ModelRecord, Stages
-
-TOLERANCE = 1e-4
-"""Largest accepted difference of a probability. In float32 both differ by less than 1e-6; a network
-in half precision is computed in float32 and differs by more."""
+from robustness.models.in_tensorflow.internals import frozen, layer_output, translated
+from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.model_record import Stages
 
 
-class RefusalError(RobustnessError):
-    """OpenVINO cannot run a network; the message says why."""
+def keras_graph(
+    network: Any, stages: Stages, shape: tuple[int, int], *, has_functions: bool = False
+) -> Any:
+    """The OpenVINO model of the functional ``network`` for any batch of pixels (N, *shape, 3).
 
-
-def convert(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
-    """Converts ``graph``; returns its OpenVINO model and pass.
-
-    The model maps study images (N, S, S, 3) to probabilities and each stage's full activations.
-    It copies the weights. Raises ``RefusalError`` if OpenVINO lacks something that the network
-    needs, or if its predictions differ.
+    Its outputs are those of the network, then the values of ``stages``. It copies weights. Batch
+    normalisations of maps stay one operation each, whose statistics can be replaced.
+    ``has_functions`` is whether variables may be inside functions, as in a SavedModel. Raises
+    whatever the front end raises.
     """
+    taps = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
+    tapped = keras().Model(network.inputs, [*network.outputs, *taps])
+    with _whole_normalisations():
+        traced = _traced(tapped, shape)
+    return translated(frozen(traced) if has_functions else traced)
+
+
+def keras_function(network: Any, shape: tuple[int, int]) -> Callable[[Any], list[Any]]:
+    """A function from pixels (N, *shape, 3) to every output of ``network``; safe in threads."""
+    traced, constant = _traced(network, shape), tensorflow().constant
+    return lambda pixels: [np.asarray(output) for output in traced(constant(pixels))]
+
+
+def _traced(network: Any, shape: tuple[int, int]) -> Any:
     tf = tensorflow()
-    side = graph.side
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)], autograph=False
-    )
-    def answers(images: Any) -> Any:
-        probabilities, activations = graph.answers(images)
-        return [probabilities, *activations]
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape, 3), tf.float32)], autograph=False)
+    def answers(pixels: Any) -> Any:
+        found = tf.nest.flatten(network(pixels, training=False))
+        return [tf.cast(output, tf.float32) for output in found]
 
-    traced = answers.get_concrete_function()
+    return answers.get_concrete_function()
+
+
+@contextmanager
+def _whole_normalisations() -> Iterator[None]:
+    """Has Keras trace batch normalisations of maps as one operation instead of four."""
+    tf, layer_type = tensorflow(), keras().layers.BatchNormalization
+    call = layer_type.call
+
+    def whole(layer: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        if len(inputs.shape) != 4 or layer.axis not in (-1, 3) or inputs.dtype != tf.float32:
+            return call(layer, inputs, training=training, mask=mask)
+        mean, variance = map(tf.convert_to_tensor, (layer.moving_mean, layer.moving_variance))
+        scale = tf.ones_like(mean) if layer.gamma is None else layer.gamma
+        offset = tf.zeros_like(mean) if layer.beta is None else layer.beta
+        return tf.compat.v1.nn.fused_batch_norm(
+            inputs, scale, offset, mean, variance, layer.epsilon, is_training=False
+        )[0]
+
+    layer_type.call = whole
     try:
-        model = translated(
-            frozen(traced) if _has_functions(graph) else traced,
-            whole_normalisations=not graph.folded,
-        )
-        result = OpenVinoPass(model, graph.stages)
-        pictures = np.random.default_rng(0).random((2, side, side, 3), np.float32)
-        pictures[1] = pictures[1, :1, :1]  # one colour
-        probabilities = np.concatenate([result(one)[0] for one in pictures[:, None]])
-    except Exception as error:  # the front end raises many types of exceptions
-        raise RefusalError(f"OpenVINO cannot take it ({first_line(error)})") from error
-    difference = np.abs(probabilities - traced(tf.constant(pictures))[0].numpy()).max()
-    if not difference <= TOLERANCE:
-        raise RefusalError(f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}")
-    return model, result
-
-
-def unfolded(record: ModelRecord, network: Any, stages: Stages, side: int) -> Any:
-    """The OpenVINO model of ``network``, as ``convert`` makes it, with its batch normalisations.
-
-    Raises ``ParameterError`` for a network without any, ``RefusalError`` as ``convert`` does.
-    """
-    return convert(StudyGraph(record, network, stages, side=side, folded=False))[0]
-
-
-def _has_functions(graph: StudyGraph) -> bool:
-    """Whether its variables may be inside functions, as in a SavedModel."""
-    return graph.record.weights.own is not None
+        yield
+    finally:
+        layer_type.call = call

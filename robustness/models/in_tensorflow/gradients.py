@@ -20,9 +20,6 @@ ALL_OTHERS, BEST_OTHER = -1, -2
 _MOST_ROWS = 16
 """Images in one pass forward and back: larger batches gain nothing on a CPU and cost memory."""
 
-_TRANSPARENT = {"Identity", "Cast", "StopGradient", "Reshape", "Squeeze"}
-"""Operations after a softmax that do not change the distribution."""
-
 
 @dataclass(frozen=True)
 class Slope:
@@ -148,18 +145,3 @@ def _spread(scores: Any, rivals: Any) -> Any:
     top = tf.math.top_k(scores, 4).values
     low = tf.where(rivals == BEST_OTHER, top[:, 2], (top[:, 2] + top[:, 3]) / 2)
     return top[:, 0] - low + 1e-12
-
-
-def logits(probabilities: Any) -> Any:
-    """The logits under a closing softmax; where there is none, the logarithms of probabilities.
-
-    A confident softmax rounds to 0 and 1, which no gradient passes through.
-    """
-    tf = tensorflow()
-    tensor = probabilities
-    while tensor.op.type in _TRANSPARENT:
-        tensor = tensor.op.inputs[0]
-    if tensor.op.type == "Softmax":
-        return tf.cast(tf.reshape(tensor.op.inputs[0], tf.shape(probabilities)), tf.float32)
-    floor = np.finfo(np.float32).tiny
-    return tf.math.log(tf.maximum(tf.cast(probabilities, tf.float32), floor))

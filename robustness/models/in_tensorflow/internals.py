@@ -26,16 +26,6 @@ def layer_output(network: Any, layer: Any) -> Any:
     return within[0].outputs[0] if len(within) == 1 and len(within[0].outputs) == 1 else None
 
 
-def readers(layer: Any) -> list[Any]:
-    """The layers that read the output of ``layer``, of whatever network."""
-    return [node.operation for node in layer._outbound_nodes]
-
-
-def times_used(layer: Any) -> int:
-    """How many times ``layer`` is called, over all networks."""
-    return len(layer._inbound_nodes)
-
-
 def all_layers(network: Any) -> Iterator[Any]:
     """The layers of ``network`` and those within them."""
     yield from network._flatten_layers()
@@ -63,11 +53,11 @@ def frozen(function: Any) -> Any:
     return convert_variables_to_constants_v2(function)
 
 
-def translated(function: Any, *, whole_normalisations: bool = False) -> Any:
+def translated(function: Any) -> Any:
     """The OpenVINO model of a concrete function, by OpenVINO's front end.
 
-    ``openvino.convert_model`` reports every use to its makers. With ``whole_normalisations`` a
-    fused batch normalisation becomes one operation, instead of four.
+    ``openvino.convert_model`` reports every use to its makers. A fused batch normalisation becomes
+    one operation, instead of four.
     """
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow import ConversionExtension
@@ -76,8 +66,7 @@ def translated(function: Any, *, whole_normalisations: bool = False) -> Any:
 
     TFGraphNodeDecoder.get_variable = staticmethod(_captured)
     front_end = FrontEndManager().load_by_framework("tf")
-    if whole_normalisations:
-        front_end.add_extension(ConversionExtension("FusedBatchNormV3", _normalised))
+    front_end.add_extension(ConversionExtension("FusedBatchNormV3", _normalised))
     read = GraphIteratorTFGraph(function.graph, share_weights=False)  # to live until the end
     source = front_end.load(read)
     places = [source.get_place_by_tensor_name(tensor.name) for tensor in function.outputs]

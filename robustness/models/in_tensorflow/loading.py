@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from robustness.base.errors import NotInspectedError, WeightsError
-from robustness.models.in_tensorflow.user_network import open_user_network
+from robustness.base.errors import WeightsError
+from robustness.models.in_tensorflow.keras_files import named_stages, open_keras
 from robustness.models.model_record import LayerWeights, ModelRecord, Stages, UserFile
-from robustness.models.weights.ready import mark_unusable, require, verified_bytes
+from robustness.models.weights.ready import require, verified_bytes
 
 
 def load_network(record: ModelRecord) -> tuple[Any, Stages]:
@@ -47,13 +47,10 @@ def load_arrays(
     return network, record.stages
 
 
-def load_user_network(file: UserFile, record: ModelRecord, _: Path) -> tuple[Any, Stages]:
+def load_user_network(file: UserFile, record: ModelRecord, path: Path) -> tuple[Any, Stages]:
     """As ``load_network``, of a whole model of the user's."""
     try:
-        return open_user_network(record, file)
-    except NotInspectedError:
-        raise
+        network = open_keras(path, record.shape)
+        return network, named_stages(network, file.features)
     except WeightsError as error:
-        problem = f"{record.name}: {error}"
-        mark_unusable(record, problem)
-        raise WeightsError(problem) from error
+        raise WeightsError(f"{record.name}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,14 @@ class ForwardPass(Protocol):
 
     An image's prediction does not depend on the rest of its batch. ``stages`` are the feature
     stages, shallow to deep; ``engine`` names engine, version and precision. ``exact`` is whether it
-    computes in float32, as gradients do.
+    computes in float32, as gradients do. ``model`` is the OpenVINO model that it is a pass of, None
+    where another runtime predicts.
     """
 
     engine: str
     stages: tuple[str, ...]
     exact: bool
+    model: Any
 
     def network(self, label: str) -> Network:
         """Builds the same model in TensorFlow's graph, for gradients and explanations.

@@ -23,11 +23,7 @@ from typing import Any
 from robustness.base import settings
 from robustness.base.disk import TEMPORARY, alone, put_whole, write_whole
 from robustness.base.validation import read_json
-from robustness.models.in_tensorflow.conversion import RefusalError, convert
-from robustness.models.in_tensorflow.study_graph import StudyGraph
-from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
-from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
-from robustness.models.inference.forward_pass import ForwardPass, Precision
+from robustness.models.inference.forward_pass import F32, Precision
 from robustness.models.inference.openvino_core import core
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import ModelRecord
@@ -38,10 +34,6 @@ _LARGEST_RECORD = 1 << 16
 _LEFT_SECONDS = 86_400.0
 _KEPT_A_MODEL = 4
 """Conversions of one model and side, by versions and weights, that stay on disk."""
-
-
-Read = Callable[[], OpenVinoPass | str | None]
-"""Returns the cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Written:
 
 
 Save = Callable[[Path], Written]
-"""Writes a model in OpenVINO's format to a path."""
+"""Writes a study model in OpenVINO's format to a path."""
 
 
 @dataclass(frozen=True)
@@ -74,64 +66,17 @@ class Conversion:
     missing: tuple[str, ...] = ()
 
 
-def forward_pass(
-    record: ModelRecord,
-    weights: str,
-    side: int,
-    choice: Choice,
-    graph: Callable[[], StudyGraph],
-) -> ForwardPass:
-    """The pass of ``record`` with the weights of digest ``weights``, for images of ``side``.
-
-    For OpenVINO, ``graph()`` is converted once and cached; one process converts for all that wait.
-    TensorFlow runs models that OpenVINO refuses. Raises what ``graph`` does.
-    """
-    if choice.engine == TENSORFLOW:
-        return TensorFlowPass(graph())
-
-    def made(file: Path, read: Read) -> ForwardPass:
-        return _converted(file, graph(), read, choice.precision)
-
-    found = _kept_or_made(record, weights, side, choice.precision, made)
-    return TensorFlowPass(graph()) if isinstance(found, str) else found
-
-
-def file_pass(
+def graph_pass(
     record: ModelRecord, weights: str, side: int, precision: Precision, save: Save
-) -> ForwardPass | str:
-    """The pass by OpenVINO of a model that ``save`` writes as a file, or why there is none.
+) -> OpenVinoPass | str:
+    """The pass by OpenVINO of ``record`` for images of ``side``, or why there is none.
 
-    Raises what ``save`` does.
+    ``weights`` is their digest. ``save`` writes the graph where none is cached, in one of the
+    processes that need it. Raises what ``save`` does.
     """
-
-    def made(file: Path, read: Read) -> ForwardPass | str:
-        with contextlib.suppress(OSError):
-            _write(file, save)
-            _forget_older(file)
-            found = read()
-            if found is not None:
-                return found
-        with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
-            network = Path(folder) / "network.xml"
-            written = save(network)
-            return written.refusal or OpenVinoPass(
-                core().read_model(network), written.stages, precision=precision
-            )
-
-    return _kept_or_made(record, weights, side, precision, made)
-
-
-def _kept_or_made(
-    record: ModelRecord,
-    weights: str,
-    side: int,
-    precision: Precision,
-    made: Callable[[Path, Read], ForwardPass | str],
-) -> ForwardPass | str:
-    """The cached pass or refusal; otherwise ``made`` by one of the processes that need it."""
     file = place(record, weights, side)
     read = partial(_read, file, side, len(record.labels()), precision)
-    found: ForwardPass | str | None = read()
+    found = read()
     if found is None:
         with contextlib.ExitStack() as turn:
             with contextlib.suppress(OSError):  # not writable: then nobody waits
@@ -139,43 +84,22 @@ def _kept_or_made(
                 turn.enter_context(alone(file))
             found = read()  # another process may have written it meanwhile
             if found is None:
-                found = made(file, read)
-    return found
-
-
-def _converted(file: Path, graph: StudyGraph, read: Read, precision: Precision) -> ForwardPass:
-    try:
-        model, result = convert(graph)
-    except RefusalError as refusal:
-        with contextlib.suppress(OSError):
-            _write_record(file, Conversion(graph.stages, str(refusal)))
-        return TensorFlowPass(graph)
-    with contextlib.suppress(OSError):  # without a cache, each start converts again
-        _write(file, partial(_save, model, graph.stages))
-        _forget_older(file)
-    found = read()
-    if isinstance(found, OpenVinoPass):  # mapped from its file, it needs no memory of its own
+                with contextlib.suppress(OSError):
+                    _write(file, save)
+                    _forget_older(file)
+                    found = read()
+    if found is not None:
         return found
-    return _in(precision, model, result)
+    with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
+        return written_pass(Path(folder) / "network.xml", save, precision)
 
 
-def pass_of(graph: StudyGraph) -> ForwardPass:
-    """The pass of ``graph`` by the chosen engine, without a cache."""
-    choice = chosen()
-    if choice.engine == TENSORFLOW:
-        return TensorFlowPass(graph)
-    try:
-        model, result = convert(graph)
-    except RefusalError:
-        return TensorFlowPass(graph)
-    return _in(choice.precision, model, result)
-
-
-def _in(precision: Precision, model: Any, result: OpenVinoPass) -> OpenVinoPass:
-    """``result``, the pass of ``model``, or another in ``precision``."""
-    if result.precision == precision:
-        return result
-    return OpenVinoPass(model, result.stages, precision=precision)
+def written_pass(target: Path, save: Save, precision: Precision = F32) -> OpenVinoPass | str:
+    """The pass by OpenVINO of what ``save`` writes to ``target``, or why there is none."""
+    written = save(target)
+    if written.refusal:
+        return written.refusal
+    return OpenVinoPass(core().read_model(target), written.stages, precision=precision)
 
 
 def conversion(record: ModelRecord, weights: str, *sides: int) -> Conversion | None:
@@ -260,16 +184,6 @@ def _read_record(file: Path) -> Conversion | None:
 def _write_record(file: Path, kept: Conversion) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(asdict(kept)).encode())
-
-
-def _save(model: Any, stages: tuple[str, ...], target: Path) -> Written:
-    import openvino
-
-    try:
-        openvino.save_model(model, target, compress_to_fp16=False)
-    except RuntimeError as error:  # raised on a full disk
-        raise OSError(str(error)) from error
-    return Written(stages)
 
 
 def _write(file: Path, save: Save) -> None:

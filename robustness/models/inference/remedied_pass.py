@@ -28,6 +28,7 @@ class RemediedPass:
         self._chain = chain
         self.engine = forwards[0].engine
         self.stages = forwards[0].stages
+        self.model = None
         self.exact = False  # predictions are those of the remedied image, in 8 bits
 
     def network(self, label: str) -> Network:

@@ -16,8 +16,9 @@ from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
+from robustness.models.graph_files.answers import SIGMOID, are_logits, is_distribution
+from robustness.models.graph_files.examine import use_of
 from robustness.models.graph_files.preprocessing import Use
-from robustness.models.in_tensorflow.user_network import SIGMOID, are_logits, is_distribution
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import OWN, REGISTRY, ModelRecord, UserFile
 from robustness.models.own import package, user_models
@@ -39,7 +40,6 @@ from robustness.models.python_models.function_pass import (
     as_shown,
     problem,
     trial_images,
-    use_of_answers,
 )
 from robustness.models.python_models.graphs import as_graph, new_folder, source_text
 from robustness.models.python_models.in_process import ADDED
@@ -188,7 +188,7 @@ def _of_model(
     answers = _answers(record, model, calls)
     if output is None:
         record = _record(name, {**values, "output": _output(name, answers)})
-    _check_output(name, use_of_answers(record, STUDY_SIDE), answers)
+    _check_output(name, use_of(record, STUDY_SIDE), answers)
     side = record.framing.side
     found = as_graph(record, model, lambda exported: LOADED.get(exported, side))
     if isinstance(found, Classifier):
@@ -209,7 +209,7 @@ def _of_model(
 
 
 def _output_of(record: ModelRecord) -> str:
-    return "logits" if use_of_answers(record, STUDY_SIDE).logits else "probabilities"
+    return "logits" if use_of(record, STUDY_SIDE).logits else "probabilities"
 
 
 def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Floats:
@@ -217,7 +217,7 @@ def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Float
 
     Raises ``WeightsError`` if it gives none.
     """
-    use = replace(use_of_answers(record, record.input_size), logits=True)
+    use = replace(use_of(record, record.input_size), logits=True)
     pixels, check = as_shown(trial_images(use.side), use), partial(problem, use)
     caller = Caller(model.ask, calls, check)
     found = caller.answers(["0", "1"], lambda places: pixels[places])

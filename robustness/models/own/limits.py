@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustness.models.file_formats.formats import BY_OPENVINO, SAVED_MODEL, format_of, is_quantised
+from robustness.models.file_formats.formats import BY_OPENVINO, format_of, is_quantised
+from robustness.models.file_formats.model_format import Runtime
 from robustness.models.inference.kept import Conversion, conversion
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
@@ -37,20 +38,18 @@ def limits(record: ModelRecord) -> Iterator[str]:
             "Called as a function: no feature similarities and no heat maps, and Square is the "
             "only attack. Keras and torch networks have no such limits if they can be exported."
         )
-    elif not state(record).ready:
-        return
-    elif format_of(file.path) is SAVED_MODEL:
-        yield "No feature similarities: a SavedModel only gives predictions."
-    elif format_of(file.path).is_graph:
-        yield from _of_graph(conversion(record, digest(record), STUDY_SIDE, record.input_size))
+    elif state(record).ready:
+        converted = conversion(record, digest(record), STUDY_SIDE, record.input_size)
+        runtime = format_of(file.path).runtime
+        yield from _of_graph(converted, runtime)
 
 
-def _of_graph(converted: Conversion | None) -> Iterator[str]:
+def _of_graph(converted: Conversion | None, runtime: Runtime | None) -> Iterator[str]:
     if converted is None:
         yield "Gradient support is checked when the model is first used."
-    elif converted.refusal:
+    elif converted.refusal and runtime:
         yield (
-            f"Predictions only, by onnxruntime: {converted.refusal}. There are no feature "
+            f"Predictions only, by {runtime.label}: {converted.refusal}. There are no feature "
             "similarities and no heat maps, and Square is the only attack."
         )
     elif converted.missing:

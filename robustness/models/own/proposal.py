@@ -13,8 +13,8 @@ from typing import Any
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
 from robustness.models.file_formats.formats import format_of
-from robustness.models.graph_files.examine import told
-from robustness.models.in_tensorflow.user_network import SIGMOID, keras_told
+from robustness.models.graph_files.answers import SIGMOID
+from robustness.models.graph_files.examine import inspect_file
 from robustness.models.labels import Labels, folded, imagenet
 from robustness.models.model_record import ModelRecord
 from robustness.models.own import entry, package, sidecar, trial, user_models
@@ -166,10 +166,9 @@ def propose(
     return proposal if set(missing) - {"normalisation"} else _tried(proposal, images, said)
 
 
-def read_facts(path: Path, size: Any) -> dict[str, Any]:
-    """Facts of the file ``path``, as ``told`` has them; ``size`` is its ``input_size``."""
-    read = told if format_of(path).is_graph else keras_told
-    return read(path, _shape(size))
+def read_facts(path: Path, size: Any) -> Mapping[str, Any]:
+    """Facts of the file ``path``, as ``inspect_file`` has them; ``size`` is its ``input_size``."""
+    return inspect_file(path, _shape(size))
 
 
 def output_warning(facts: Mapping[str, Any], output: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
-from robustness.models.file_formats.formats import format_of, native_runtime
+from robustness.models.file_formats.formats import native_runtime
 from robustness.models.graph_files.examine import examine, use_of
 from robustness.models.graph_files.native import NativePass, as_deployed
-from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.study_graph import StudyGraph
 from robustness.models.inference.forward_pass import ForwardPass
-from robustness.models.inference.kept import pass_of
-from robustness.models.inference.openvino_core import core
-from robustness.models.inference.openvino_pass import OpenVinoPass
+from robustness.models.inference.kept import written_pass
 from robustness.models.labels import Labels, imagenet
 from robustness.models.model_record import (
     IMAGENET_PICTURES,
@@ -150,15 +146,11 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
 
 
 def _pass(record: ModelRecord, side: int | None = None) -> ForwardPass:
-    file, side = record.weights.own, side or record.input_size
-    if file is None or not format_of(file.path).is_graph:
-        network, stages = load_network(record)
-        return pass_of(StudyGraph(record, network, stages, side=side))
+    side = side or record.input_size
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "network.xml"
-        written = examine(record, file, side, target)
-        by_openvino = written.refusal or OpenVinoPass(core().read_model(target), written.stages)
-        return as_deployed(file, use_of(record, file, side), by_openvino)
+        save = partial(examine, record, side)
+        by_openvino = written_pass(Path(folder) / "network.xml", save)
+        return as_deployed(record, use_of(record, side), by_openvino)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import AnswerError, GradientError, WeightsError
+from robustness.models.graph_files.answers import is_distribution
 from robustness.models.graph_files.examine import use_of
 from robustness.models.graph_files.native import STAGE, native_probabilities, prepared
 from robustness.models.graph_files.preprocessing import Use
 from robustness.models.in_tensorflow.gradients import Network
-from robustness.models.in_tensorflow.user_network import is_distribution
 from robustness.models.inference.forward_pass import Floats
 from robustness.models.model_record import ModelRecord
 from robustness.models.python_models.calls import Caller
@@ -26,6 +26,7 @@ class FunctionPass:
     """The ``ForwardPass`` of a function; its one feature stage is its answer."""
 
     exact = False
+    model = None
     stages: tuple[str, ...] = (STAGE,)
 
     def __init__(self, record: ModelRecord, kind: str, call: PythonCall, side: int) -> None:
@@ -37,7 +38,7 @@ class FunctionPass:
         self.engine = f"Python, {kind}"
         self._record = record
         self._limit = call.limit
-        self._use = use_of_answers(record, side)
+        self._use = use_of(record, side)
         check = partial(problem, self._use)
         self._caller = Caller(call.ask, call.options, check)
         images = trial_images(side)
@@ -81,13 +82,6 @@ class FunctionPass:
             f"{label} has no gradients, since {self._limit}: attack it with Square, which needs "
             "none."
         )
-
-
-def use_of_answers(record: ModelRecord, side: int) -> Use:
-    """How to read answers of the model of ``record`` to study images of ``side``."""
-    file = record.weights.own
-    assert file, "a model of the user's"
-    return use_of(record, file, side)
 
 
 def as_shown(images: Floats, use: Use) -> Floats:

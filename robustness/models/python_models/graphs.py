@@ -15,10 +15,11 @@ import numpy as np
 
 from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
+from robustness.models.graph_files.examine import use_of
 from robustness.models.graph_files.native import native_probabilities
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import Floats, as_array
-from robustness.models.python_models.function_pass import as_shown, use_of_answers
+from robustness.models.python_models.function_pass import as_shown
 from robustness.models.python_models.live_model import LiveModel
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import study_image
@@ -60,7 +61,7 @@ def as_graph(
         told = text if isinstance(error, RobustnessError) else f"{type(error).__name__}: {text}"
         return f"its graph could not be exported ({told})"
     shown = _varied_images(classifier.side)
-    use = use_of_answers(record, classifier.side)
+    use = use_of(record, classifier.side)
     rows = np.concatenate([as_array(model.ask(image[None])) for image in as_shown(shown, use)])
     apart = np.abs(native_probabilities(rows, use) - classifier(shown).probabilities).max()
     if apart > _TOLERANCE:

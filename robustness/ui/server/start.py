@@ -15,7 +15,7 @@ from robustness import models
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
-from robustness.models.conversion_process import APART, convert_apart
+from robustness.models.inspection_process import KERAS_WORKERS
 from robustness.models.loaded import LOADED
 from robustness.models.parallel import run_parallel
 from robustness.runs import jobs
@@ -55,13 +55,12 @@ def lower_upload_limit() -> None:
 async def warm_up(_app: App) -> AsyncIterator[None]:
     """Load the default models in the background and run the queue of jobs."""
     stay_off_the_network()
-    LOADED.before_building = convert_apart
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     with suppress(RobustnessError):  # every page shows the error
         jobs.keep(runs_folder())
     with tended():
         yield
-    APART.stop()
+    KERAS_WORKERS.stop()
     jobs.end_all()
 
 

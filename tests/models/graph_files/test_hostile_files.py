@@ -29,7 +29,7 @@ def examined(folder: Path, name: str = "model.onnx", **described: Any) -> tuple[
     user_models.refresh()
     record = models.REGISTRY["digits"]
     assert record.weights.own
-    return examine.examine(record, record.weights.own, 8, folder / "study.xml").stages
+    return examine.examine(record, 8, folder / "study.xml").stages
 
 
 def refusal(folder: Path, name: str = "model.onnx", **described: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.adaptation import can_adapt
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.conversion import RefusalError
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.inference.adapting import PRIOR
 from robustness.remedies import parse
@@ -123,11 +122,16 @@ def test_a_network_that_cannot_be_adapted_is_made_once(network: Any) -> None:
     known = classifier(network)
     tried = []
 
-    def unfolded() -> Any:
-        tried.append(1)
-        raise RefusalError("OpenVINO cannot take it")
+    class Predicting:
+        """A pass by another runtime."""
 
-    refused = Classifier(known.record, known.forward, lambda: known.graph, SIDE, unfolded=unfolded)
+        stages = known.stages
+
+        @property
+        def model(self) -> None:
+            tried.append(1)
+
+    refused = Classifier(known.record, cast(Any, Predicting()), lambda: known.graph, SIDE)
     for _ in range(2):
         assert not can_adapt(refused)
     assert len(tried) == 1

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.models.in_tensorflow import runtime
+from robustness.models.in_tensorflow.replay.replayed_pass import ReplayedPass
 from robustness.models.in_tensorflow.runtime import tensorflow
-from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
 from robustness.models.inference import choice
 from robustness.models.inference.choice import Choice, chosen
 
@@ -152,7 +152,7 @@ def test_another_engine_is_another_classifier_of_the_same_answers(
     assert default.engine.endswith(", f32")
     assert default.engine.startswith("openvino 20")
     assert other.engine == f"tensorflow {tensorflow().__version__}, f32"
-    assert isinstance(other.forward, TensorFlowPass)
+    assert isinstance(other.forward, ReplayedPass)
     expected = other(images)
     assert np.abs(default(images).probabilities - expected.probabilities).max() <= 1e-5
     for stage, features in expected.features.items():

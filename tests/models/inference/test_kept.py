@@ -14,49 +14,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 from numpy.typing import NDArray
 
 from robustness.base.disk import files_below
-from robustness.models.in_tensorflow import conversion
-from robustness.models.in_tensorflow.conversion import RefusalError
-from robustness.models.in_tensorflow.study_graph import StudyGraph
-from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
+from robustness.models.graph_files.preprocessing import StudyModel
 from robustness.models.inference import kept
-from robustness.models.inference.choice import OPENVINO, Choice
 from robustness.models.inference.forward_pass import ForwardPass
+from robustness.models.inference.kept import Written
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.labels import Labels
 from robustness.models.model_record import ModelRecord
 from tests.support.small_graph import RECORD, SIDE, images, small_graph
 
-CHOICE = Choice(OPENVINO, "f32")
-
 
 class Asked:
-    """Gives the small network, and counts how often it was asked for."""
+    """Writes the small study model, and counts how often it was asked to."""
 
-    def __init__(self, graph: StudyGraph) -> None:
+    def __init__(self, graph: StudyModel, side: int = SIDE) -> None:
         self.graph = graph
+        self.side = side
         self.times = 0
 
-    def __call__(self) -> StudyGraph:
+    def __call__(self, target: Path) -> Written:
         self.times += 1
-        return self.graph
+        try:
+            openvino.save_model(self.graph.model, target, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+        return Written(self.graph.stages)
 
-    def forward(self, record: ModelRecord = RECORD, weights: str = "w") -> ForwardPass:
-        return kept.forward_pass(record, weights, self.graph.side, CHOICE, self)
+    def forward(self, record: ModelRecord = RECORD, weights: str = "w") -> OpenVinoPass:
+        found = kept.graph_pass(record, weights, self.side, "f32", self)
+        assert isinstance(found, OpenVinoPass)
+        return found
 
 
 @pytest.fixture(scope="module")
-def graph() -> StudyGraph:
+def graph() -> StudyModel:
     return small_graph()
 
 
+def answered(graph: StudyModel, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    return OpenVinoPass(graph.model, graph.stages)(pictures)[0]
+
+
 @pytest.fixture(scope="module")
-def expected(graph: StudyGraph) -> NDArray[np.float32]:
-    """Probabilities by TensorFlow."""
-    return TensorFlowPass(graph)(images(5))[0]
+def expected(graph: StudyModel) -> NDArray[np.float32]:
+    """Probabilities of the model that was never written."""
+    return answered(graph, images(5))
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def asked(graph: StudyGraph) -> Asked:
+def asked(graph: StudyModel) -> Asked:
     return Asked(graph)
 
 
@@ -81,7 +88,7 @@ def parts(record: Path) -> tuple[Path, Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(graph: StudyGraph, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+def whole(graph: StudyModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     """The small network, kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("whole")))
@@ -97,23 +104,6 @@ def copy(whole: tuple[Path, ...], record: Path) -> tuple[Path, Path, Path]:
     return parts(record)
 
 
-@pytest.fixture
-def converted_once(
-    graph: StudyGraph, converted: tuple[Any, OpenVinoPass], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Has the small network's conversion be at hand, where what becomes of it is the point."""
-
-    def convert(asked: StudyGraph) -> tuple[Any, OpenVinoPass]:
-        return converted if asked is graph else conversion.convert(asked)
-
-    monkeypatch.setattr(kept, "convert", convert)
-
-
-@pytest.fixture(scope="module")
-def converted(graph: StudyGraph) -> tuple[Any, OpenVinoPass]:
-    return conversion.convert(graph)
-
-
 def assert_right(forward: ForwardPass, expected: NDArray[np.float32]) -> None:
     assert isinstance(forward, OpenVinoPass)
     assert forward.stages == ("map", "tokens", "vector")
@@ -123,7 +113,8 @@ def assert_right(forward: ForwardPass, expected: NDArray[np.float32]) -> None:
 def test_a_kept_model_answers_bitwise_as_the_one_that_was_just_converted(
     folder: Path, asked: Asked, expected: NDArray[np.float32]
 ) -> None:
-    fresh, converted = kept.pass_of(asked.graph), asked.forward()
+    fresh = OpenVinoPass(asked.graph.model, asked.graph.stages)
+    converted = asked.forward()
     read = asked.forward()
     assert asked.times == 1, "read, without the network"
     assert_right(read, expected)
@@ -160,7 +151,7 @@ def assert_made_again(asked: Asked, expected: NDArray[np.float32]) -> None:
     assert asked.times == 1, "whole again"
 
 
-@pytest.mark.usefixtures("converted_once", "folder")
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_file_is_made_again(
@@ -177,7 +168,7 @@ def test_a_damaged_file_is_made_again(
     assert_made_again(asked, expected)
 
 
-@pytest.mark.usefixtures("converted_once", "folder")
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("part", PARTS)
 def test_a_missing_file_is_made_again(
     whole: tuple[Path, ...], asked: Asked, expected: NDArray[np.float32], part: str
@@ -205,7 +196,6 @@ OTHERS: dict[str, Callable[[pytest.MonkeyPatch], tuple[ModelRecord, str]]] = {
 }
 
 
-@pytest.mark.usefixtures("converted_once")
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS.keys())
 def test_what_is_kept_of_another_is_not_used(
     folder: Path,
@@ -227,12 +217,11 @@ def test_what_is_kept_of_another_is_not_used(
     assert asked.times == 1, "beside the first one"
 
 
-@pytest.mark.usefixtures("converted_once")
 def test_each_side_has_its_own(folder: Path, asked: Asked) -> None:
-    larger = Asked(small_graph(side=24))
+    larger = Asked(small_graph(side=24), side=24)
     for own in (asked, larger, asked, larger):
-        pictures = images(2, side=own.graph.side)
-        expected = TensorFlowPass(own.graph)(pictures)[0]
+        pictures = images(2, side=own.side)
+        expected = answered(own.graph, pictures)
         assert np.abs(own.forward()(pictures)[0] - expected).max() <= 1e-6
     assert (asked.times, larger.times) == (1, 1)
 
@@ -248,7 +237,6 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.usefixtures("converted_once")
 def test_a_cache_that_cannot_be_written_costs_a_conversion(
     closed: Path, asked: Asked, expected: NDArray[np.float32]
 ) -> None:
@@ -274,9 +262,8 @@ def test_threads_that_need_it_at_once_convert_it_once(
     assert asked.times == 1
 
 
-@pytest.mark.usefixtures("converted_once")
 def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
-    larger = Asked(small_graph(side=24))
+    larger = Asked(small_graph(side=24), side=24)
     others = [replace(RECORD, name=name) for name in ("small-16", "small-16-16", "smaller")]
     for other in others:
         asked.forward(other)
@@ -293,7 +280,6 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
 # --- what OpenVINO refuses ------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("converted_once")
 def test_what_a_killed_process_left_goes_when_it_is_old(folder: Path, asked: Asked) -> None:
     record = kept.place(RECORD, "another", SIDE)
     network = kept.network_of(record)
@@ -312,27 +298,16 @@ def test_what_a_killed_process_left_goes_when_it_is_old(folder: Path, asked: Ask
     assert not any(path.exists() for path in left)
 
 
-@pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch) -> list[StudyGraph]:
-    """Has every conversion be refused; the networks it was tried with."""
-    tried: list[StudyGraph] = []
+def test_a_refusal_is_kept_as_well(folder: Path) -> None:
+    tried = []
 
-    def convert(graph: StudyGraph) -> Any:
-        tried.append(graph)
-        raise RefusalError("no rule for it")
+    def refuse(target: Path) -> Written:
+        tried.append(target)
+        return Written((), refusal="no rule for it")
 
-    monkeypatch.setattr(kept, "convert", convert)
-    return tried
-
-
-def test_a_refusal_is_kept_as_well(
-    folder: Path, asked: Asked, refused: list[StudyGraph], expected: NDArray[np.float32]
-) -> None:
     for _ in range(3):
-        forward = asked.forward()
-        assert isinstance(forward, TensorFlowPass)
-        np.testing.assert_array_equal(forward(images(5))[0], expected)
-    assert len(refused) == 1, "tried once"
+        assert kept.graph_pass(RECORD, "w", SIDE, "f32", refuse) == "no rule for it"
+    assert len(tried) == 1
     converted = kept.conversion(RECORD, "w", SIDE)
     assert converted is not None
     assert converted.refusal == "no rule for it"

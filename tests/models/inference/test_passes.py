@@ -12,31 +12,44 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness.models.in_tensorflow.conversion import convert
-from robustness.models.in_tensorflow.study_graph import StudyGraph
-from robustness.models.in_tensorflow.tensorflow_pass import TensorFlowPass
+from robustness.models.graph_files.preprocessing import StudyModel
+from robustness.models.in_tensorflow.replay.replayed_pass import ReplayedPass
+from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.inference.compiled import Compiled
 from robustness.models.inference.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from tests.support.places import ROOT
-from tests.support.small_graph import images, small_graph
+from tests.support.preparing import in_tensorflow
+from tests.support.small_graph import RECORD, images, small_graph, small_network
 
 MANY = 2 * ROWS_AT_ONCE + 1
 """More than one inference takes, and no multiple of it."""
 
 
 @pytest.fixture(scope="module")
-def graph() -> StudyGraph:
+def graph() -> StudyModel:
     return small_graph()
 
 
-@pytest.fixture(scope="module")
-def openvino(graph: StudyGraph) -> OpenVinoPass:
-    return convert(graph)[1]
+def compiled(graph: StudyModel) -> OpenVinoPass:
+    return OpenVinoPass(graph.model, graph.stages)
 
 
 @pytest.fixture(scope="module")
-def tensorflow(graph: StudyGraph) -> TensorFlowPass:
-    return TensorFlowPass(graph)
+def openvino(graph: StudyModel) -> OpenVinoPass:
+    return compiled(graph)
+
+
+@pytest.fixture(scope="module")
+def tensorflow(graph: StudyModel) -> ReplayedPass:
+    return ReplayedPass(graph.model, graph.stages, "Small")
+
+
+def by_keras(count: int) -> list[NDArray[np.float64]]:
+    """Probabilities and the activations of every stage, by Keras itself."""
+    network = small_network()
+    layers = [network.get_layer(layer).output for _, layer in RECORD.stages]
+    tapped = keras().Model(network.inputs, [*network.outputs, *layers])
+    return [np.asarray(found, np.float64) for found in tapped(in_tensorflow(RECORD, images(count)))]
 
 
 def assert_equal_by_stage(
@@ -49,11 +62,12 @@ def assert_equal_by_stage(
         assert np.abs(found[stage] - values).max() <= 1e-4 * np.abs(values).max(), stage
 
 
-def test_they_answer_the_same(openvino: OpenVinoPass, tensorflow: TensorFlowPass) -> None:
+def test_they_answer_the_same(openvino: OpenVinoPass, tensorflow: ReplayedPass) -> None:
     probabilities, features = openvino(images(MANY))
     expected, expected_features = tensorflow(images(MANY))
     assert probabilities.shape == (MANY, 10)
     assert np.abs(probabilities - expected).max() <= 1e-6
+    assert np.abs(probabilities - by_keras(MANY)[0]).max() <= 1e-6
     assert probabilities.std(axis=0).max() > 1e-3, "the images are told apart"
     assert_equal_by_stage(features, expected_features)
     assert {stage: values.shape for stage, values in features.items()} == {
@@ -63,14 +77,11 @@ def test_they_answer_the_same(openvino: OpenVinoPass, tensorflow: TensorFlowPass
     }
 
 
-def test_they_give_the_same_products(
-    openvino: OpenVinoPass, tensorflow: TensorFlowPass, graph: StudyGraph
-) -> None:
+def test_they_give_the_same_products(openvino: OpenVinoPass, tensorflow: ReplayedPass) -> None:
     products = openvino.products(images(MANY))
     assert_equal_by_stage(products, tensorflow.products(images(MANY)))
-    _, activations = graph.answers(images(MANY))
-    for values, activation in zip(products.values(), activations, strict=True):
-        flat = np.asarray(activation, np.float64).reshape(MANY, -1)
+    for values, activation in zip(products.values(), by_keras(MANY)[1:], strict=True):
+        flat = activation.reshape(MANY, -1)
         assert np.abs(values - flat @ flat.T).max() <= 1e-4 * np.abs(values).max()
 
 
@@ -85,8 +96,8 @@ def test_an_answer_outlives_the_next_one(engine: str, request: pytest.FixtureReq
         np.testing.assert_array_equal(values, before[1][stage])
 
 
-def test_many_are_computed_beside_each_other_with_the_same_answers(graph: StudyGraph) -> None:
-    forward = convert(graph)[1]
+def test_many_are_computed_beside_each_other_with_the_same_answers(graph: StudyModel) -> None:
+    forward = compiled(graph)
     shown = images(MANY)
     ones = [forward(shown[place : place + 1]) for place in range(len(shown))]
     some = [forward(shown[start : start + 4]) for start in range(0, len(shown), 4)]
@@ -104,10 +115,11 @@ def _threads(compiled: Compiled | None) -> int:
 
 
 def test_a_share_of_one_core_is_kept_to(
-    graph: StudyGraph, openvino: OpenVinoPass, monkeypatch: pytest.MonkeyPatch
+    graph: StudyModel, openvino: OpenVinoPass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    forward = convert(graph)[1]
+    forward = compiled(graph)
+    forward(images(1))
     assert _threads(forward._soonest) == 1
     np.testing.assert_allclose(forward(images(3))[0], openvino(images(3))[0], atol=1e-6)
     assert _threads(forward._most) == 1

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import openvino
 import pytest
 from numpy.typing import NDArray
+from openvino import opset15 as operations
 
+from robustness.models.graph_files.native import prepared
+from robustness.models.graph_files.preprocessing import ANY_BATCH, Use, study_models
 from robustness.models.in_tensorflow.runtime import tensorflow
-from robustness.models.in_tensorflow.study_graph import preparation
+from robustness.models.inference.openvino_core import core
 from robustness.models.model_record import Normalisation
 
 Floats = NDArray[np.float32]
@@ -37,6 +43,15 @@ def edges(side: int) -> Floats:
     return np.stack([noise, plain])
 
 
+def pixels_of_graph(use: Use) -> Any:
+    """The study model of a network that answers with its pixels."""
+    pixels = operations.parameter([-1, *use.shape, 3], np.float32)
+    flat = operations.reshape(pixels, np.array([-1, use.classes]), False)
+    network = openvino.Model([operations.result(flat)], [pixels])
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    return core().compile_model(study_models(network, use)(ANY_BATCH).raw, "CPU", precise)
+
+
 @pytest.mark.parametrize(("side", "size"), RESIZED)
 @pytest.mark.parametrize("kind", NORMALISATIONS)
 def test_images_are_resized_ordered_and_normalised(side: int, size: int, kind: str) -> None:
@@ -45,6 +60,9 @@ def test_images_are_resized_ordered_and_normalised(side: int, size: int, kind: s
     assert side == size or pixels.max() > 1, "these images would not show that it is clipped"
     pixels = pixels.clip(0, 1)[..., :: 1 if normalisation.order == "RGB" else -1]
     expected = (pixels * normalisation.scale - normalisation.mean) / normalisation.std
-    found = np.asarray(preparation(normalisation, (size, size), side)(images))
-    assert found.shape == (2, size, size, 3)
-    assert np.abs(found - expected).max() <= 1e-5 * normalisation.scale / min(normalisation.std)
+    use = Use(side, (size, size), normalisation, True, size * size * 3, False)
+    of_pass = prepared(images, use, False, np.dtype(np.float32))
+    in_graph = pixels_of_graph(use)(images)[0].reshape(of_pass.shape)
+    for found in (of_pass, in_graph):
+        assert found.shape == (2, size, size, 3)
+        assert np.abs(found - expected).max() <= 1e-5 * normalisation.scale / min(normalisation.std)
