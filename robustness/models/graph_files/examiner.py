@@ -51,7 +51,6 @@ from robustness.models.graph_files.preprocessing import (
 )
 from robustness.models.in_tensorflow.conversion import keras_graph
 from robustness.models.in_tensorflow.keras_files import image_shape, named_stages, open_keras
-from robustness.models.in_tensorflow.loading import load_network
 from robustness.models.in_tensorflow.replay.graph import Operations, simplified
 from robustness.models.inference.compiled import MOST, SOONEST
 from robustness.models.inference.forward_pass import F32
@@ -117,7 +116,8 @@ class _ModelSource:
         self._fallback = request["fallback"]
         self.format.check(path)
         if self._of_catalogue:
-            self._network, self._stages = load_network(REGISTRY[request["record"]])
+            record = REGISTRY[request["record"]]
+            self._network, self._stages = record.weights.load(record, path)
         elif self.is_keras:
             self._network = open_keras(path, self.shape)
             self.shape = image_shape(self._network, shape) or self.shape

@@ -17,8 +17,11 @@ from robustness.attacks.loop import leads
 from robustness.base.errors import GradientError
 from robustness.models import Classifier
 from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.labels import Labels
 from robustness.models.own import user_models
 from tests.support.user_models import describe, digits_images, small_network
+
+LETTERS = Labels("letters", tuple("abcdefghij"))
 
 # Keras' own writer of the .keras file.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -41,7 +44,7 @@ def with_dense_head() -> Classifier:
     network = small_network()
     head = network.get_layer("head")
     head.set_weights([10 * head.get_weights()[0], head.get_weights()[1]])
-    record = replace(models.REGISTRY["EfficientNetLite0"], input_size=8)
+    record = replace(models.REGISTRY["EfficientNetLite0"], input_size=8, labels=lambda: LETTERS)
     return Classifier.of(record, network, (("vector", "pool2"),), side=8)
 
 

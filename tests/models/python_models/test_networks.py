@@ -38,7 +38,7 @@ def test_a_keras_model_is_used_as_its_file_would_be() -> None:
         "logits",
         "Keras model",
     )
-    assert api.load_model("digits").stages == ("active1", "conv2", "pool2")
+    assert api.load_model("digits").stages == ("8 x 8", "4 x 4", "embedding")
     again = api.add_model("digits", network, labels=DIGITS, normalisation="0..1")
     assert models.digest(again) == models.digest(record)
     api.load_model("digits")

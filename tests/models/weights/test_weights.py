@@ -45,7 +45,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
+def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> Official:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     network = small_network()
     rng = np.random.default_rng(3)
