@@ -228,6 +228,7 @@ def test_a_network_runs_from_the_file_that_was_fetched(
 ) -> None:
     from tests.conftest import save_official
     from tests.support.official_weights import small_network
+    from tests.support.small_graph import LABELS
 
     network = small_network()
     save_official(network, tmp_path / "official.h5")
@@ -240,6 +241,7 @@ def test_a_network_runs_from_the_file_that_was_fetched(
             input_size=16,
             stages=(("conv", "active"), ("head", "pool")),
             build=small_network,
+            labels=lambda: LABELS,
         ),
     )
     server.faults = [sends_up_to(0.6)]

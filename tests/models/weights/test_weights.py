@@ -25,6 +25,7 @@ from robustness.models.model_record import Normalisation
 from robustness.models.weights.sources import keras_cache, packaged_file, published_file
 from tests.conftest import OFFLINE_NAMES, register, save_official
 from tests.support.official_weights import small_network
+from tests.support.small_graph import LABELS
 
 # Keras' own writer of the HDF5 layout.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -60,6 +61,7 @@ def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: N
         stages=(("conv", "active"), ("head", "pool")),
         weights=save_official(network, path),
         build=small_network,
+        labels=lambda: LABELS,
     )
     return Official(register(monkeypatch, record), network, path)
 
