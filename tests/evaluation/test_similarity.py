@@ -140,7 +140,13 @@ def test_place_by_place_equals_numpy_on_the_activations_of_a_small_network() -> 
     network = k.Model(inputs, answer)
     stages = tuple((name, name) for name in ("first", "second", "head"))
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    record = replace(models.REGISTRY["SqueezeNet"], input_size=32, normalisation=plain)
+    four = models.Labels("four", tuple("abcd"))
+    record = replace(
+        models.REGISTRY["SqueezeNet"],
+        input_size=32,
+        normalisation=plain,
+        labels=lambda: four,
+    )
     classifier = Classifier.of(record, network, stages, side=32)
     images = np.random.default_rng(0).random((18, 32, 32, 3)).astype(np.float32)
     found = by_place(classifier, images[:1], images[1:])

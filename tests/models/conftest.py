@@ -1,5 +1,5 @@
 """Model files are inspected by one process for all tests of a module."""
 
-from tests.support.shared_examiner import ended, in_this_process, one_process
+from tests.support.shared_examiner import ended, one_process
 
-__all__ = ["ended", "in_this_process", "one_process"]
+__all__ = ["ended", "one_process"]

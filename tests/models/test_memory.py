@@ -53,7 +53,7 @@ def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has any object stand for a loaded model, of which no memory can come back."""
     monkeypatch.setattr(loaded, "digest", lambda record: record.name)
     monkeypatch.setattr(loaded, "require", lambda record: None)
-    monkeypatch.setattr(loaded, "forward_pass", lambda *_: SimpleNamespace(engine="none"))
+    monkeypatch.setattr(loaded, "graph_pass", lambda *_: SimpleNamespace(engine="none", stages=()))
     monkeypatch.setattr(loaded, "Classifier", lambda *_, **__: object())
     monkeypatch.setattr(memory, "give_back", lambda **_: None)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
 
 from robustness.base.limited_worker import Worker
 from robustness.models import inspection_process
-from robustness.models.graph_files import examine, examiner
 from robustness.runs import import_checks
 
 
@@ -37,17 +34,6 @@ class _Shared:
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection_process, "Worker", _Shared)
     monkeypatch.setattr(import_checks, "Worker", _Shared)
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker's job is done here, where records are known that tests have made."""
-
-    def inspection(path: Path, request: Mapping[str, Any], **_: Any) -> Any:
-        question = {"path": str(path), **request}
-        return json.loads(examiner.answer(json.dumps(question).encode(), b""))
-
-    monkeypatch.setattr(examine, "inspection", inspection)
 
 
 @pytest.fixture(scope="module", autouse=True)

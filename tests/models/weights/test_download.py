@@ -222,7 +222,6 @@ def test_a_folder_is_filled_from_the_host_or_from_what_is_here(
     assert len(server.paths) == 2
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_a_network_runs_from_the_file_that_was_fetched(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -46,7 +46,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> Official:
+def official(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Official:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     network = small_network()
     rng = np.random.default_rng(3)
