@@ -149,7 +149,7 @@ def test_threads_that_load_and_release_at_once_stay_within(
         time.sleep(0.002)
         return SimpleNamespace(engine="none")
 
-    monkeypatch.setattr(loaded, "forward_pass", slow)
+    monkeypatch.setattr(loaded, "graph_pass", slow)
     budget = allow(monkeypatch, *[OFFLINE_NAMES[3]] * (2 * memory.WHILE_LOADING))
     most = 0
 
