@@ -132,24 +132,3 @@ def test_a_server_looks_after_the_uploads_while_it_runs(
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert held.exists()
-
-
-def test_what_looks_after_uploads_does_not_keep_those_of_ended_sessions(
-    uploaded: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploads, "SECONDS_BETWEEN", 0.01)
-    folder = uploaded / ("1" * 32)
-    folder.mkdir(parents=True)
-    os.utime(folder, (0, 0))
-    held = uploads.UploadedArchive(folder / "mine.zip", ())
-    uploads._HOLDERS.add(held)
-    uploads._OWN.add(folder)
-    with uploads.tended():
-        deadline = time.monotonic() + 240
-        while uploads._age(folder) > 600:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        del held
-        while folder.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
