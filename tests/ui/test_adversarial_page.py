@@ -68,9 +68,9 @@ def test_it_shows_what_the_core_finds() -> None:
     assert isinstance(found, Outcome)
     assert headline(app) == escape(attacked(found, []))
     assert "succeeds on SqueezeNet 1.1" in headline(app)
-    assert f"length {found.l2:.3g} (L2)" in captions(app)
+    assert f">{found.l2:.3g}</td>" in html(app)
     assert f"SSIM {found.ssim:.3f} (1 is identical)" in pictures(app)[0]["text"]
-    assert "(0 of 16 draws)" in app.success[0].value
+    assert "0 of 16 random changes" in app.success[0].value
     assert "Noise</th>" in html(app)
     assert "Adversarial</th>" in html(app)
 
@@ -80,7 +80,7 @@ def test_a_first_visit_shows_an_attack_that_is_news() -> None:
     app = run(PAGE)
     assert app.query_params == {"sample": "coffee", "epsilon": "2"}
     assert re.search("espresso .* consomme", headline(app))
-    assert "(0 of 16 draws)" in app.success[0].value
+    assert "0 of 16 random changes" in app.success[0].value
     spec = AttackSpec.of("pgd", epsilon=FIRST_EPSILON / 255)
     *_, found = craft(sample(FIRST_SAMPLE), models.load("EfficientNetLite0"), spec)
     assert isinstance(found, Outcome)
