@@ -20,8 +20,8 @@ from robustness import attacks, gate, metrics, models, report
 from robustness.base import settings
 from robustness.evaluation.request import read_request
 from robustness.metrics import metric
+from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
-from robustness.models.python_models.in_process import ADDED
 from robustness.perturbations import compose
 from robustness.perturbations.equivalents import TORCHVISION, library_code
 from robustness.pictures import decoding

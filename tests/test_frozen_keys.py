@@ -148,7 +148,7 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
         "request": (request._Toml, condition._AttackTable, condition._WrittenAttack),
         "stored condition": (condition.StoredTable,),
         "gate": (budget._File, budget.Rule),
-        "models": (user_models.Description, user_models._Scaling, user_models._Check),
+        "models": (user_models.ModelTable, user_models._Scaling, user_models._Check),
         "plugins": (toml_perturbations._Described,),
     }.items():
         yield kind, [key for table in classes for key in table.key_names()]

@@ -75,10 +75,10 @@ def remove_model(name: str) -> None:
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive. Raises
     ``UnknownNameError`` for a model that is not your own.
     """
-    from robustness.models.own import entry, user_models
+    from robustness.models.own import add, user_models
 
     if not user_models.remove_from_process(name):
-        entry.remove(name)
+        add.remove(name)
 
 
 @checked_call

@@ -21,25 +21,19 @@ _LOWEST = 19
 _PR_SET_PDEATHSIG = 1  # prctl(2): the signal to be sent when the parent dies
 
 
-def start(
-    arguments: Sequence[str],
-    *,
-    output: IO[bytes] | int = subprocess.DEVNULL,
-    errors: IO[bytes] | int = subprocess.DEVNULL,
-    leads: bool = False,
-) -> subprocess.Popen[bytes]:
+def start(arguments: Sequence[str], *, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the command line with ``arguments``, with this Python in this working folder.
 
-    Its stdout goes to ``output`` and its stderr to ``errors``. With ``leads`` it gets no signals
-    from our terminal, such as Ctrl-C, and may outlive us.
+    Its stderr goes to ``errors``. It gets no signals from our terminal, such as Ctrl-C, and may
+    outlive us.
     """
     return subprocess.Popen(
         [sys.executable, "-m", "robustness", *arguments],
         env=environment(),
         stdin=subprocess.DEVNULL,
-        stdout=output,
+        stdout=subprocess.DEVNULL,
         stderr=errors,
-        start_new_session=leads,
+        start_new_session=True,
     )
 
 

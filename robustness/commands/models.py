@@ -65,8 +65,8 @@ def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
     from robustness.models.loaded import engine_text
+    from robustness.models.own.describe import stated_licence
     from robustness.models.own.limits import limits
-    from robustness.models.own.sidecar import licence_told
     from robustness.models.weights.ready import parameters_text, size
 
     found = [(record, models.state(record)) for record in models.REGISTRY]
@@ -79,7 +79,7 @@ def models_command(options: argparse.Namespace) -> None:
                     "engine": engine_text(record),
                     "source": record.weights.source,
                     "digest": models.digest(record) if state.ready else None,
-                    "licence": licence_told(own.path) if (own := record.weights.own) else "",
+                    "licence": stated_licence(own.path) if (own := record.weights.own) else "",
                     "limits": list(limits(record)),
                     "weights_bytes": size(record),
                     "published": asdict(record.published),
@@ -102,7 +102,7 @@ def download_command(options: argparse.Namespace) -> int:
     """Fetch the published weights of models."""
     from robustness.base.disk import occupied
     from robustness.base.errors import RobustnessError
-    from robustness.models.weights.download import download
+    from robustness.models.weights.fetch import download
 
     rows: list[dict[str, Any]] = []
     for record in _selected(options):  # unknown names fail before the first download
@@ -132,7 +132,7 @@ def download_command(options: argparse.Namespace) -> int:
 
 def _selected(options: argparse.Namespace) -> list[ModelRecord]:
     from robustness import models
-    from robustness.models.weights.download import downloadable
+    from robustness.models.weights.fetch import downloadable
 
     offered = [record for record in models.REGISTRY if record.weights.url]
     if bool(options.names) == bool(options.group):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.models.own.proposal import Proposal
+    from robustness.models.own.propose import Description
 
-_MAX_TRIALS = 4
+_MOST_TRIALS = 4
 
 
 def add(actions: Parsers) -> None:
@@ -64,20 +65,20 @@ def add_model_command(options: argparse.Namespace) -> None:
     from robustness.models.own import package
 
     with package.opened(options.file) as (path, unpacked):
-        found = _complete(path, options)
-        file = None if options.dry_run else found.write(unpacked)
+        description = _complete(path, options)
+        file = None if options.dry_run else description.write(unpacked)
     if options.json:
-        console.print_json({**found.document(), "written_to": str(file) if file else None})
+        console.print_json({**description.document(), "written_to": str(file) if file else None})
         return
-    _say(found)
+    _say(description)
     console.say(f"written to {file}" if file else "nothing was written")
 
 
-def _complete(path: Path, options: argparse.Namespace) -> Proposal:
+def _complete(path: Path, options: argparse.Namespace) -> Description:
     """The complete proposal; with ``--dry-run --json`` values may be missing."""
-    from robustness.models.own.proposal import name_of, propose
+    from robustness.models.own.propose import name_of, propose
 
-    given = _option_values(options)
+    choices = _choices(options)
     asking = sys.stdin.isatty() and not options.json
     name = options.name or name_of(options.file)
 
@@ -85,13 +86,13 @@ def _complete(path: Path, options: argparse.Namespace) -> Proposal:
         console.progress(f"{path.name}: {step} ...")
 
     while True:
-        found = propose(path, given, name=name, images=options.images, said=said)
+        description = propose(path, choices, name=name, images=options.images, said=said)
         console.end_progress()
-        if not found.missing or (options.dry_run and options.json):
-            return found
+        if not description.missing or (options.dry_run and options.json):
+            return description
         if not asking:
-            raise ParameterError(_lacking(found))
-        given[found.missing[0]] = _answer(found)
+            raise ParameterError(_lacking(description))
+        choices[description.missing[0]] = _answer(description)
 
 
 def remove_model_command(options: argparse.Namespace) -> None:
@@ -99,36 +100,34 @@ def remove_model_command(options: argparse.Namespace) -> None:
 
     Its file stays, unless it was uploaded on the Models page or unpacked from a zip archive.
     """
-    from robustness.models.own import entry
+    from robustness.models.own import add
 
-    file = entry.remove(options.name)
+    file = add.remove(options.name)
     if options.json:
         console.print_json({"name": options.name, "removed_from": str(file)})
     else:
         console.say(f"{options.name}: removed from {file}")
 
 
-def _option_values(options: argparse.Namespace) -> dict[str, Any]:
+def _choices(options: argparse.Namespace) -> dict[str, Any]:
     """The values of the options, by the keys of ``models.toml``."""
     from robustness.models.own.user_models import parsed_size
 
-    found: dict[str, Any] = {}
-    if options.labels is not None:
-        is_file = options.labels != "imagenet"
-        found["labels"] = str(Path(options.labels).resolve()) if is_file else options.labels
-    if options.input_size is not None:
-        found["input_size"] = parsed_size(options.input_size)
-    if options.normalisation is not None:
-        found["normalisation"] = _value(options.normalisation)
-    if options.fit is not None:
-        found["fit"] = options.fit
-    if options.output is not None:
-        found["output"] = options.output
-    if options.features is not None:
-        found["features"] = options.features.split(",")
-    if options.title is not None:
-        found["title"] = options.title
-    return found
+    read: dict[str, Callable[[str], Any]] = {
+        "labels": _labels,
+        "input_size": parsed_size,
+        "normalisation": _value,
+        "fit": str,
+        "output": str,
+        "features": lambda text: text.split(","),
+        "title": str,
+    }
+    texts = {key: getattr(options, key) for key in read}
+    return {key: read[key](text) for key, text in texts.items() if text is not None}
+
+
+def _labels(text: str) -> str:
+    return text if text == "imagenet" else str(Path(text).resolve())
 
 
 def _value(text: str) -> Any:
@@ -138,24 +137,24 @@ def _value(text: str) -> Any:
     return toml_of(f"value = {text}".encode(), "--normalisation")["value"]
 
 
-def _lacking(proposal: Proposal) -> str:
+def _lacking(description: Description) -> str:
     """A message that names the options for the missing values."""
-    options = " and ".join("--" + each.replace("_", "-") for each in proposal.missing)
-    text = f"{proposal.name}: expected {options}, which the file does not tell."
-    if proposal.trials:
-        tried = "; ".join(" ".join(line.split()) for line in _trial_lines(proposal))
-        text += f" Of {counted(proposal.tried_on, 'image')}: {tried}."
+    options = " and ".join("--" + key.replace("_", "-") for key in description.missing)
+    text = f"{description.name}: expected {options}, which the file does not tell."
+    if description.trials:
+        tried = "; ".join(" ".join(line.split()) for line in _trial_lines(description))
+        text += f" Of {counted(description.tried_on, 'image')}: {tried}."
     return text
 
 
-def _answer(proposal: Proposal) -> Any:
+def _answer(description: Description) -> Any:
     """The user's input for the first missing value."""
     from robustness.models.own.user_models import parsed_size
 
-    missing = proposal.missing[0]
-    for line in _trial_lines(proposal):
+    missing = description.missing[0]
+    for line in _trial_lines(description):
         console.remark(line)
-    best = proposal.trials[0] if proposal.trials and missing == "normalisation" else None
+    best = description.trials[0] if description.trials and missing == "normalisation" else None
     hints = {
         "labels": "labels (imagenet, or a file with one class a line): ",
         "input_size": "input size in pixels (224, or height x width): ",
@@ -165,42 +164,39 @@ def _answer(proposal: Proposal) -> Any:
     try:
         text = input(hints[missing]).strip()
     except EOFError as error:
-        raise ParameterError(_lacking(proposal)) from error
+        raise ParameterError(_lacking(description)) from error
     if best and not text:
         return best.value
     if missing == "input_size":
         return parsed_size(text)
-    if missing == "labels" and text != "imagenet":
-        return str(Path(text).resolve())
-    return _value(text)
+    return _labels(text) if missing == "labels" else _value(text)
 
 
-def _trial_lines(proposal: Proposal) -> list[str]:
+def _trial_lines(description: Description) -> list[str]:
     return [
         f"  {trial.name:16}{trial.correct} correct, mean confidence {trial.confidence:.1%}"
-        for trial in proposal.trials[:_MAX_TRIALS]
+        for trial in description.trials[:_MOST_TRIALS]
     ]
 
 
-def _say(proposal: Proposal) -> None:
-    from robustness.models.own import trial
+def _say(description: Description) -> None:
+    from robustness.models.own.propose import cropping_cost
 
-    if proposal.trials:
-        console.say(f"normalisations tried on {counted(proposal.tried_on, 'image')}:")
-        for line in _trial_lines(proposal):
+    if description.trials:
+        console.say(f"normalisations tried on {counted(description.tried_on, 'image')}:")
+        for line in _trial_lines(description):
             console.say(line)
-    for answer in proposal.samples:
+    for answer in description.samples:
         console.say(f"  {answer['image']:28}{answer['class']} {answer['confidence']:.1%}")
-    if proposal.native:
+    if native := description.native:
         console.say(
-            f"predictions by {proposal.native.runtime}; OpenVINO agrees on "
-            f"{proposal.native.agreement:.1%} of the images, and its probabilities differ by up to "
-            f"{proposal.native.largest:.2f}"
+            f"predictions by {native.runtime}; OpenVINO agrees on {native.agreement:.1%} of the "
+            f"images, and its probabilities differ by up to {native.largest:.2f}"
         )
-    if proposal.warning:
-        console.remark(f"robustness: {proposal.warning}")
-    if cost := trial.cropping_cost(proposal.framings, proposal.tried_on):
+    if description.warning:
+        console.remark(f"robustness: {description.warning}")
+    if cost := cropping_cost(description.framings, description.tried_on):
         console.say(cost)
-    elif proposal.values.get("fit"):
+    elif description.entry.get("fit"):
         console.say("measured at its own size; --images DIR says what the usual crop would cost")
-    console.say(proposal.toml.rstrip())
+    console.say(description.toml.rstrip())

@@ -25,7 +25,7 @@ from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.graphs import as_graph
-from robustness.models.python_models.kinds import opened_reference
+from robustness.models.python_models.model_objects import opened_reference
 from robustness.models.python_models.record import PythonCall
 from robustness.models.weights.ready import digest, require, state
 from robustness.pictures.fitting import STUDY_SIDE

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import visible
 from robustness.models import imported_labels
@@ -227,6 +228,22 @@ class ModelRecord:
 
 
 REGISTRY: Registry[ModelRecord] = Registry("model")
+
+ADDED: dict[str, ModelRecord] = {}
+"""The models added from Python, which last as long as this process, by name."""
+
+
+def require_described(names: Iterable[str], who: str) -> None:
+    """Raise ``ParameterError`` if one of ``names`` is known to this process only.
+
+    ``who`` runs the models in another process.
+    """
+    for name in names:
+        if name in ADDED:
+            raise ParameterError(
+                f"{name} was added from Python and lives in this process only, so {who} cannot "
+                'load it: describe it in models.toml by its file, or as function = "module:name".'
+            )
 
 
 def label(name: str) -> str:

@@ -24,7 +24,8 @@ from robustness.models.model_record import (
     ModelRecord,
     Normalisation,
 )
-from robustness.models.own import trial
+from robustness.models.own.describe import value_of
+from robustness.models.own.propose import clearly_better, renormalise, samples, trials
 from robustness.pictures.fitting import read_file, study_image
 from robustness.pictures.samples import sample_bytes
 
@@ -154,16 +155,16 @@ def _better(classifier: Classifier) -> str:
     own = classifier.record.normalisation
     if classifier.record.labels() != imagenet() or classifier.record.input_shape:
         return ""
-    known = trial.samples(classifier.side)
+    known = samples(classifier.side)
 
     def ask(images: Floats, by: Normalisation) -> Floats:
-        return classifier.unchecked(trial.seen_as(images, by, own)).probabilities
+        return classifier.unchecked(renormalise(images, by, own)).probabilities
 
-    tried, images = trial.trials(ask, known, own=own), len(known.classes)
-    best = trial.clearly_better(tried, trial.value_of(own), images)
+    tried, images = trials(ask, known, own=own), len(known.classes)
+    best = clearly_better(tried, value_of(own), images)
     if best is None:
         return ""
-    mine = next(each for each in tried if each.value == trial.value_of(own))
+    mine = next(each for each in tried if each.value == value_of(own))
     return (
         f"Normalisation {best.name} is clearly better: {best.correct} of {images} bundled images "
         f"correct at {best.confidence:.1%} confidence, against {mine.correct} at "

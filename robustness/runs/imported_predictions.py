@@ -15,8 +15,7 @@ from robustness.datasets.predictions import Predictions, TableAnswers, meaning, 
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.models import imported_labels
-from robustness.models.labels import Labels, imagenet
-from robustness.models.own.label_files import labels_of
+from robustness.models.labels import Labels, imagenet, read_labels
 from robustness.perturbations import check_seed
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
 from robustness.runs.engines import told as engine
@@ -50,7 +49,7 @@ def class_names(value: Any) -> ClassNames | None:
     if value is None or value == "imagenet":
         return value
     if isinstance(value, str | PathLike):
-        return list(labels_of(Path(value)).names)
+        return list(read_labels(Path(value)).names)
     texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
     if texts and 1 < len(set(value)) == len(value):
         return list(value)

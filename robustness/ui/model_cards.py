@@ -10,7 +10,8 @@ from robustness import models
 from robustness.base.access import Action
 from robustness.base.text import plain
 from robustness.models.loaded import engine_text
-from robustness.models.own import entry, sidecar
+from robustness.models.own import add
+from robustness.models.own.describe import stated_licence
 from robustness.models.own.limits import limits
 from robustness.models.weights.ready import (
     NOT_DOWNLOADED,
@@ -88,7 +89,7 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     rows = [("Source", weights.source)]
     if weights.own:
         rows.append(("Digest", _short_digest(record) if state.path else "none"))
-        rows.append(("Licence", sidecar.licence_told(weights.own.path) or "not stated"))
+        rows.append(("Licence", stated_licence(weights.own.path) or "not stated"))
     else:
         rows.append(("Published hash", weights.digest or "none"))
     if state.path is not None:
@@ -122,5 +123,5 @@ def _remove_button(record: models.ModelRecord) -> None:
         if st.button("Remove it", key=f"remove_{record.name}"):
             with boundary():
                 access.require(Action.CHANGE_MODELS, thing=record.name)
-                entry.remove(record.name)
+                add.remove(record.name)
                 st.rerun()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tomllib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.base.errors import ParameterError
 from robustness.models.in_tensorflow.runtime import tensorflow
-from robustness.models.own import apart, proposal
+from robustness.models.own.propose import propose
 from robustness.ui import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
 from tests.support.pages import html, run
@@ -38,24 +36,6 @@ def folder(models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return models_folder
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are inspected in this process."""
-
-    def propose(
-        path: Path,
-        given: Mapping[str, Any],
-        *,
-        name: str,
-        images: Path | None,
-        said: Callable[[str], None],
-    ) -> proposal.Proposal:
-        found = proposal.propose(path, given, name=name, images=images, said=said)
-        return proposal.Proposal.of(found.document())
-
-    monkeypatch.setattr(add_model, "propose_apart", propose)
-
-
 def opened(path: Path) -> AppTest:
     app = run(MODELS)
     app.segmented_control(key="add_kind").set_value(add_model.ON_SERVER).run()
@@ -72,9 +52,7 @@ def errors(app: AppTest) -> str:
     return " ".join(element.value.replace("\\", "") for element in app.error)
 
 
-def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
-    folder: Path, here: None
-) -> None:
+def test_a_model_is_added_with_what_only_the_user_knows_and_removed(folder: Path) -> None:
     app = inspected(folder / "colours.onnx", folder / "images")
     assert not app.exception
     assert not [button for button in app.button if button.key == "add_model"], "no classes yet"
@@ -92,7 +70,7 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
     assert (folder / "colours.onnx").exists()
 
 
-def test_a_file_that_is_no_model_is_a_sentence(folder: Path, here: None) -> None:
+def test_a_file_that_is_no_model_is_a_sentence(folder: Path) -> None:
     (folder / "bad.onnx").write_bytes(b"no model")
     app = inspected(folder / "bad.onnx", folder / "images")
     assert "bad.onnx cannot be used" in errors(app)
@@ -106,7 +84,7 @@ def test_only_owners_are_offered_it(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert "inspect" not in {button.key for button in run(MODELS).button}
 
 
-def test_uploaded_files_are_kept_under_the_name_given(folder: Path, here: None) -> None:
+def test_uploaded_files_are_kept_under_the_name_given(folder: Path) -> None:
     app = run(MODELS)
     upload = app.file_uploader(key="add_upload")
     upload.set_value([("colours.onnx", colour_model(("names", str(list(COLOURS)))), "")]).run()
@@ -140,7 +118,7 @@ def saved_model(folder: Path) -> Path:
     return folder / "saved"
 
 
-def test_a_saved_model_runs_only_once_it_is_trusted(folder: Path, here: None) -> None:
+def test_a_saved_model_runs_only_once_it_is_trusted(folder: Path) -> None:
     saved = saved_model(folder)
     upload = shutil.make_archive(str(folder / "packed"), "zip", saved)
     app = run(MODELS)
@@ -156,26 +134,21 @@ def test_a_saved_model_runs_only_once_it_is_trusted(folder: Path, here: None) ->
     assert "SavedModel" not in errors(app.button(key="inspect").click().run())
 
 
-def test_the_inspection_runs_apart_and_can_be_cancelled(folder: Path) -> None:
+def test_the_inspection_tells_its_steps_and_can_be_cancelled(folder: Path) -> None:
     table = {"order": "RGB", "scale": 2.0, "mean": [1, 1, 1], "std": [1, 1, 1]}
-    given = {"labels": str(folder / "c.txt"), "normalisation": table}
     (folder / "c.txt").write_text("\n".join(COLOURS))
+    given = {"labels": str(folder / "c.txt"), "normalisation": table}
     steps: list[str] = []
-    images = folder / "images"
-
-    def proposed(file: str, said: Callable[[str], None]) -> proposal.Proposal:
-        return apart.propose_apart(folder / file, given, name="c", images=images, said=said)
-
-    found = proposed("colours.onnx", steps.append)
-    assert found.values["normalisation"] == table
-    assert not found.missing
-    assert found.samples
-    assert any("reading the file" in step for step in steps)
+    file, images = folder / "colours.onnx", folder / "images"
+    description = propose(file, given, name="c", images=images, said=steps.append)
+    assert description.entry["normalisation"] == table
+    assert not description.missing
+    assert description.samples
+    assert "reading the file" in steps
+    assert "trying normalisation 11 of 11" in steps
 
     def cancel(step: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        proposed("colours.onnx", cancel)
-    with pytest.raises(ParameterError, match="no model"):
-        proposed("none.onnx", steps.append)
+        propose(file, given, name="c", images=images, said=cancel)

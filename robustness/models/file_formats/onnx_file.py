@@ -193,8 +193,8 @@ class _Walk:
 
 def _entry(message: _Message) -> tuple[str, str]:
     """The key and value of a ``StringStringEntryProto``."""
-    found = dict(_texts(message))
-    return found.get(_ENTRY_KEY, ""), found.get(_ENTRY_VALUE, "")
+    texts = dict(_texts(message))
+    return texts.get(_ENTRY_KEY, ""), texts.get(_ENTRY_VALUE, "")
 
 
 def _texts(message: _Message) -> Iterator[tuple[int, str]]:
@@ -245,8 +245,8 @@ class _Message:
 
     def messages(self, number: int) -> Iterator[_Message]:
         """The fields of this ``number`` that hold messages or bytes."""
-        for found, value in self.fields():
-            if found == number and isinstance(value, _Message):
+        for field, value in self.fields():
+            if field == number and isinstance(value, _Message):
                 yield value
 
     def text(self, most: int = 1 << 16) -> str:

@@ -147,8 +147,8 @@ class _Table:
         data = self._file.read(size)
         if len(data) < size:
             raise _damaged("a place after its end")
-        (found,) = struct.unpack(f"<{kind}", data)
-        return float(found) if kind == "f" else found
+        (number,) = struct.unpack(f"<{kind}", data)
+        return float(number) if kind == "f" else number
 
 
 TFLITE = ModelFormat(

@@ -60,11 +60,10 @@ def examine(record: ModelRecord, side: int, target: Path) -> Written:
     return Written(tuple(answer["stages"]), tuple(answer["missing"]), answer["refusal"])
 
 
-def inspect_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
-    """The ``shape`` of the model at ``path``, its ``classes``, and whether it outputs ``logits``.
+def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
+    """What the file ``path`` tells, as ``own.describe`` has it; ``shape`` is that of a free input.
 
-    Each is None if unknown; where its input is free, its shape is the one given. Raises
-    ``WeightsError`` for a model that cannot be used.
+    Raises ``WeightsError`` for a file that cannot be used.
     """
 
     def request() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from robustness.models.graph_files.native import (
 from robustness.models.graph_files.preprocessing import (
     ANY_BATCH,
     ONE_IMAGE,
-    Facts,
+    FileFacts,
     Make,
     OpenVinoError,
     Shape,
@@ -57,6 +57,7 @@ from robustness.models.inference.forward_pass import F32
 from robustness.models.inference.kept import Written
 from robustness.models.inference.openvino_core import core, first_line
 from robustness.models.model_record import REGISTRY, Normalisation
+from robustness.models.own.describe import describe, stated_shape
 
 TOLERANCE = 1e-4
 """Largest accepted difference of a probability from TensorFlow's. In float32 both differ by less
@@ -85,7 +86,8 @@ def answer(head: bytes, _data: bytes) -> bytes:
     path = Path(request["path"])
     try:
         if "to" not in request:
-            reply = _facts(path, request)
+            shape = tuple(request["shape"]) if request["shape"] else stated_shape(path)
+            reply = describe(path, _facts(path, shape, request))
         else:
             reply = asdict(_written(path, _use(request["use"]), request))
     except UnusableError as error:
@@ -266,14 +268,13 @@ def _images(side: int) -> Floats:
     return images
 
 
-def _facts(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileFacts:
     """The input's shape and the classes of the model, and whether its answers are ``logits``."""
-    shape = tuple(request["shape"]) if request["shape"] else None
     if path.is_dir() and not shape:
-        return {"shape": None, "classes": None, "logits": None}
+        return FileFacts()
     source = _ModelSource(path, shape, request)
     if source.is_keras and not any(source.shape):
-        return {"shape": None, "classes": source.classes, "logits": None}
+        return FileFacts(classes=source.classes)
     shape = source.shape if any(source.shape) else None
 
     def ask(use: Use) -> Floats:
@@ -293,11 +294,9 @@ def _facts(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
             )
 
 
-def _with_logits(
-    source: _ModelSource, graph: Facts, ask: Callable[[Use], Floats]
-) -> dict[str, Any]:
+def _with_logits(source: _ModelSource, graph: FileFacts, ask: Callable[[Use], Floats]) -> FileFacts:
     if graph.shape is None or graph.classes is None:
-        return {**asdict(graph), "logits": None}
+        return graph
     numbers = source.format.numbers(source.path)
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     use = Use(
@@ -311,7 +310,7 @@ def _with_logits(
         quantised=numbers.quantised,
     )
     answers = ask(use)
-    return {**asdict(graph), "logits": are_logits(answers, is_distribution(answers, _slack(use)))}
+    return replace(graph, logits=are_logits(answers, is_distribution(answers, _slack(use))))
 
 
 def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:

@@ -27,7 +27,7 @@ from robustness.models.file_formats.formats import (
 from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
 from robustness.models.graph_files.answers import other_classes
 from robustness.models.graph_files.preprocessing import (
-    Facts,
+    FileFacts,
     Shape,
     Use,
     input_shape,
@@ -211,14 +211,14 @@ def _onnx(path: Path) -> RuntimeSession:
 _SESSIONS = {"tensorflow": _tflite, "onnxruntime": _onnx}
 
 
-def native_facts(session: RuntimeSession, default: Shape | None) -> Facts:
+def native_facts(session: RuntimeSession, default: Shape | None) -> FileFacts:
     """Facts of the file of ``session``; ``default`` is its input's shape if that is free."""
     whole, shape = session.kind.kind in "iu", input_shape(session.sizes, default)
     if shape is None:
-        return Facts(None, None, whole)
+        return FileFacts(None, None, whole)
     sizes = (1, 3, *shape) if session.channels_second else (1, *shape, 3)
     outputs = session.run(np.zeros(sizes, session.kind))
-    return Facts(shape, only_count(map(np.size, outputs)), whole)
+    return FileFacts(shape, only_count(map(np.size, outputs)), whole)
 
 
 def _of_classes(outputs: Sequence[Array], use: Use) -> Array:

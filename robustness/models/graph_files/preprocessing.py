@@ -111,18 +111,20 @@ def _tapped(outputs: Sequence[Any], names: Sequence[str]) -> tuple[FeatureStage,
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Height and width of a graph's input and the classes of its answer; None if unknown.
+class FileFacts:
+    """What the graph of a file tells; None where that is unknown.
 
-    ``whole`` is whether its input holds whole numbers.
+    ``shape`` is the height and width of its input, which takes ``whole`` numbers or not, and
+    ``classes`` their number. ``logits`` is what it outputs; False means probabilities.
     """
 
-    shape: Shape | None
-    classes: int | None
-    whole: bool
+    shape: Shape | None = None
+    classes: int | None = None
+    whole: bool = False
+    logits: bool | None = None
 
 
-def facts(read: Any, given: Shape | None) -> Facts:
+def facts(read: Any, given: Shape | None) -> FileFacts:
     """Facts of the model ``read`` from a file; ``given`` is its input's shape if that is free.
 
     Raises ``UnusableError`` for one that takes no images.
@@ -133,9 +135,9 @@ def facts(read: Any, given: Shape | None) -> Facts:
     sizes, whole = _sizes(read), not read.inputs[0].get_element_type().is_real()
     shape = input_shape(sizes, given)
     if shape is None and None in sizes:
-        return Facts(None, None, whole)
+        return FileFacts(None, None, whole)
     _, single = _for_one_image(read, shape or (0, 0))
-    return Facts(shape, only_count(map(_classes, single.outputs)), whole)
+    return FileFacts(shape, only_count(map(_classes, single.outputs)), whole)
 
 
 def input_shape(sizes: Sequence[int | None], default: Shape | None) -> Shape | None:

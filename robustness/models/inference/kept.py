@@ -27,7 +27,7 @@ from robustness.models.inference.forward_pass import F32, Precision
 from robustness.models.inference.openvino_core import core
 from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.model_record import ModelRecord
-from robustness.models.weights.digests import file_digest, fresh_digest
+from robustness.models.weights.ready import file_digest, fresh_digest
 
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16

@@ -19,32 +19,21 @@ from robustness.models.classifier import Classifier
 from robustness.models.graph_files.answers import SIGMOID, are_logits, is_distribution
 from robustness.models.graph_files.examine import use_of
 from robustness.models.graph_files.preprocessing import Use
+from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded import LOADED
-from robustness.models.model_record import OWN, REGISTRY, ModelRecord, UserFile
+from robustness.models.model_record import ADDED, OWN, REGISTRY, ModelRecord, UserFile
 from robustness.models.own import package, user_models
-from robustness.models.own.label_files import check_names, labels_of
-from robustness.models.own.proposal import (
-    IMAGENET_LABELS,
-    WHOLE,
-    are_imagenet,
-    output_warning,
-    propose,
-    read_facts,
-)
-from robustness.models.own.sidecar import normalisation_told
-from robustness.models.own.trial import value_of
+from robustness.models.own.describe import IMAGENET, are_imagenet, stated_normalisation, value_of
+from robustness.models.own.propose import WHOLE, described_by_file, propose
 from robustness.models.python_models import torch_modules
-from robustness.models.python_models.calls import Caller, Floats
-from robustness.models.python_models.determinism import warn_if_unsteady
+from robustness.models.python_models.calls import Caller, Floats, LiveModel, warn_if_unsteady
 from robustness.models.python_models.function_pass import (
-    as_shown,
+    model_pixels,
     problem,
     trial_images,
 )
 from robustness.models.python_models.graphs import as_graph, new_folder, source_text
-from robustness.models.python_models.in_process import ADDED
-from robustness.models.python_models.kinds import opened
-from robustness.models.python_models.live_model import LiveModel
+from robustness.models.python_models.model_objects import opened
 from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonCall
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE
@@ -61,18 +50,23 @@ _EXPECTED = {
 
 
 def add_model(
-    name: str, what: Any, given: Mapping[str, Any], calls: Mapping[str, Any], weights: Path | None
+    name: str,
+    what: Any,
+    arguments: Mapping[str, Any],
+    calls: Mapping[str, Any],
+    weights: Path | None,
 ) -> ModelRecord:
-    """Register ``what`` as ``name``; ``given`` holds values for keys of ``models.toml``.
+    """Register ``what`` as ``name``; ``arguments`` holds values for keys of
+    ``models.toml``.
 
     Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot
     be used.
     """
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
         raise ParameterError(f"{user_models.described_in()} describes a model called {name!r}.")
-    values = dict(given)
+    values = dict(arguments)
     values["labels"], names = _labels(name, values.get("labels"))
-    _check_names(name, calls, given)
+    _check_names(name, calls, arguments)
     LOADED.release(name)  # it may have the same weights and other labels
     text = os.fspath(what) if isinstance(what, str | os.PathLike) else ""
     if weights and not text.startswith(torch_modules.TIMM):
@@ -85,63 +79,63 @@ def add_model(
             record = _of_file(name, path, values)
             LOADED.get(record, record.framing.side)  # refuses what is not as described
             return user_models.add_to_process(record)
-        found = torch_modules.opened_hugging_face(path)
-        if told := normalisation_told(path / torch_modules.SAFETENSORS):
-            found = replace(found, normalisation=told[0])
+        model = torch_modules.opened_hugging_face(path)
+        if stated := stated_normalisation(path / torch_modules.SAFETENSORS):
+            model = replace(model, normalisation=stated[0])
     elif text:
         count = len(names) if names else None
-        found = torch_modules.opened_timm(text.removeprefix(torch_modules.TIMM), weights, count)
+        model = torch_modules.opened_timm(text.removeprefix(torch_modules.TIMM), weights, count)
     else:
-        found = opened(what)
+        model = opened(what)
     options = checked(user_models.Calls, calls, name).options
-    return user_models.add_to_process(_of_model(name, what, found, values, options))
+    return user_models.add_to_process(_of_model(name, what, model, values, options))
 
 
-def _check_names(name: str, calls: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _check_names(name: str, calls: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
     """Raises ``ParameterError`` for an argument that does not exist."""
-    known = (*given, "weights", *CALL_KEYS)
+    names = (*arguments, "weights", *CALL_KEYS)
     for key in calls:
-        if key not in known:
-            raise ParameterError(f"{name}: there is no {key!r}. {did_you_mean(key, known)}.")
+        if key not in names:
+            raise ParameterError(f"{name}: there is no {key!r}. {did_you_mean(key, names)}.")
 
 
-def _labels(name: str, given: Any) -> tuple[str | None, tuple[str, ...]]:
+def _labels(name: str, labels: Any) -> tuple[str | None, tuple[str, ...]]:
     """The value of ``labels`` for ``models.toml``, and the names if they are given."""
-    if given is None or given == IMAGENET_LABELS:
-        return given, ()
-    if isinstance(given, str | os.PathLike):
-        path = Path(given).resolve()
-        return str(path), labels_of(path).names
-    if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
+    if labels is None or labels == IMAGENET:
+        return labels, ()
+    if isinstance(labels, str | os.PathLike):
+        path = Path(labels).resolve()
+        return str(path), read_labels(path).names
+    if not isinstance(labels, Sequence) or not all(isinstance(label, str) for label in labels):
         raise ParameterError(f"Expected labels of {name} to be {_EXPECTED['labels']}.")
-    return _label_file(name, given), tuple(given)
+    return _label_file(name, labels), tuple(labels)
 
 
 def _label_file(name: str, names: Sequence[str]) -> str:
     path = new_folder() / f"{name}.txt"
-    lines = [" ".join(each.split()) for each in names]
-    check_names(lines, f"labels of {name}", "name")
+    lines = [" ".join(label.split()) for label in names]
+    check_class_names(lines, f"labels of {name}", "name")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)
 
 
 def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
-    known = {key: value for key, value in values.items() if value is not None}
-    described: dict[str, Any] = {"path": str(path), **known}
+    choices = {key: value for key, value in values.items() if value is not None}
+    entry: dict[str, Any] = {"path": str(path), **choices}
     warning = ""
-    if missing := _missing(described):
-        found = propose(path, known, name=name)
-        warning = found.warning
-        described = {**found.values, "path": str(path)}
-        if found.label_names:
-            described["labels"] = _label_file(name, found.label_names)
-        if missing := _missing(described):
-            raise _asked_for(name, missing, "the file")
-    elif described.get("output") == "logits":
-        facts = read_facts(package.model_file(path), described["input_size"])
-        warning = output_warning(facts, described["output"])
+    if missing := _missing(entry):
+        description = propose(path, choices, name=name)
+        warning = description.warning
+        entry = {**description.entry, "path": str(path)}
+        if description.classes:
+            entry["labels"] = _label_file(name, description.classes)
+        if missing := _missing(entry):
+            raise _missing_value(name, missing, "the file")
+    elif entry.get("output") == "logits":
+        file = package.model_file(path)
+        warning = described_by_file(file, entry["input_size"])["warning"]
     _warn(name, warning)
-    return _record(name, described)
+    return _record(name, entry)
 
 
 def _warn(name: str, warning: str) -> None:
@@ -154,35 +148,35 @@ def _missing(values: Mapping[str, Any]) -> str:
     return next((key for key in user_models.REQUIRED if values.get(key) is None), "")
 
 
-def _asked_for(name: str, key: str, kind: str) -> ParameterError:
+def _missing_value(name: str, key: str, kind: str) -> ParameterError:
     return ParameterError(
         f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not tell it."
     )
 
 
 def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
-    known = {key: value for key, value in values.items() if value is not None}
-    (record,) = user_models.records_of(_WHERE, {name: known})
-    if any(each.label == record.label and each.name != name for each in REGISTRY):
+    entry = {key: value for key, value in values.items() if value is not None}
+    (record,) = user_models.records_of(_WHERE, {name: entry})
+    if any(other.label == record.label and other.name != name for other in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
     is_own = not record.fit and not are_imagenet(record.labels().names)
     return replace(record, fit=WHOLE) if is_own else record
 
 
 def _of_model(
-    name: str, what: Any, model: LiveModel, given: Mapping[str, Any], calls: CallOptions
+    name: str, what: Any, model: LiveModel, arguments: Mapping[str, Any], calls: CallOptions
 ) -> ModelRecord:
     source = new_folder() / f"{name}.txt"
-    values = {**given, "path": str(source)}
+    values = {**arguments, "path": str(source)}
     if values["labels"] is None and model.labels:
-        known = are_imagenet(model.labels)
-        values["labels"] = IMAGENET_LABELS if known else _label_file(name, model.labels)
+        imagenet = are_imagenet(model.labels)
+        values["labels"] = IMAGENET if imagenet else _label_file(name, model.labels)
     if values.get("input_size") is None and model.shape:
         values["input_size"] = user_models.size_of(*model.shape)
     if values.get("normalisation") is None and model.normalisation:
         values["normalisation"] = value_of(model.normalisation)
     if missing := _missing(values):
-        raise _asked_for(name, missing, f"a {model.kind}")
+        raise _missing_value(name, missing, f"a {model.kind}")
     output = values.get("output") or model.output
     record = _record(name, {**values, "output": output or "logits"})
     answers = _answers(record, model, calls)
@@ -190,20 +184,20 @@ def _of_model(
         record = _record(name, {**values, "output": _output(name, answers)})
     _check_output(name, use_of(record, STUDY_SIDE), answers)
     side = record.framing.side
-    found = as_graph(record, model, lambda exported: LOADED.get(exported, side))
-    if isinstance(found, Classifier):
-        return found.record
-    if given.get("features") is not None:
-        raise ParameterError(f"{name}: expected no features, since {found}.")
+    graph = as_graph(record, model, lambda exported: LOADED.get(exported, side))
+    if isinstance(graph, Classifier):
+        return graph.record
+    if arguments.get("features") is not None:
+        raise ParameterError(f"{name}: expected no features, since {graph}.")
     if model.export:
         warnings.warn(
-            f"{name} is asked as a function, since {found}: attacks other than Square, heat maps "
+            f"{name} is asked as a function, since {graph}: attacks other than Square, heat maps "
             "and features need its graph.",
             ModelWarning,
             stacklevel=4,
         )
     source.write_text(f"{model.kind}\n{source_text(what, answers)}", encoding="utf-8")
-    call = PythonCall(ask=model.ask, limit=found, options=calls)
+    call = PythonCall(ask=model.ask, limit=graph, options=calls)
     file = UserFile(source, _output_of(record), (), kind=model.kind, call=call)
     return replace(record, weights=user_file(file))
 
@@ -218,13 +212,13 @@ def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Float
     Raises ``WeightsError`` if it gives none.
     """
     use = replace(use_of(record, record.input_size), logits=True)
-    pixels, check = as_shown(trial_images(use.side), use), partial(problem, use)
+    pixels, check = model_pixels(trial_images(use.side), use), partial(problem, use)
     caller = Caller(model.ask, calls, check)
-    found = caller.answers(["0", "1"], lambda places: pixels[places])
-    for answer in found:
+    replies = caller.answers(["0", "1"], lambda places: pixels[places])
+    for answer in replies:
         if isinstance(answer, str):
             raise WeightsError(f"{record.name} cannot be used: {answer}.")
-    answers = np.stack([np.asarray(answer) for answer in found])
+    answers = np.stack([np.asarray(answer) for answer in replies])
     warn_if_unsteady(record.name, model.ask, calls, check, pixels, answers)
     return answers
 

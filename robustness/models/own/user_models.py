@@ -26,10 +26,10 @@ from robustness.base.disk import Version, version
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
-from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
-from robustness.models.labels import imagenet
+from robustness.models.labels import imagenet, read_labels
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import (
+    ADDED,
     OWN,
     REGISTRY,
     CheckPicture,
@@ -37,22 +37,12 @@ from robustness.models.model_record import (
     Normalisation,
     UserFile,
 )
-from robustness.models.own.label_files import labels_of
-from robustness.models.python_models.in_process import ADDED
+from robustness.models.own.describe import NORMALISATIONS, size_of
+from robustness.models.python_models.model_objects import source_of
 from robustness.models.python_models.record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
-from robustness.models.python_models.references import source_of
 from robustness.models.weights.sources import user_file
 
 DEFAULT_FILE = "models.toml"
-
-NORMALISATIONS: Mapping[str, Normalisation] = {
-    "0..1": Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "-1..1": MINUS_ONE_TO_ONE,
-    "0..255": INSIDE_MODEL,
-    "torch": TORCH,
-    "caffe": CAFFE,
-}
-"""Keyed by the range of pixels the model was trained on, or by Keras' preprocessing mode."""
 
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
@@ -71,12 +61,12 @@ def refresh() -> None:
     """
     with _changing:
         present = {record.name: record for record in REGISTRY if record.group == OWN}
-        wanted = dict(ADDED)
+        records = dict(ADDED)
         try:
-            wanted = {record.name: record for record in _described()} | ADDED
+            records = {record.name: record for record in _described()} | ADDED
         finally:
-            if wanted != present:
-                REGISTRY.exchange(present, wanted.values())
+            if records != present:
+                REGISTRY.exchange(present, records.values())
                 for name in set(present) & set(LOADED.names()):
                     LOADED.release(name)
 
@@ -109,7 +99,7 @@ def described_in() -> Path:
 def _described() -> tuple[ModelRecord, ...]:
     file = described_in()
     try:
-        found = version(file)
+        written = version(file)
     except OSError:
         if settings.value(settings.MODELS):
             raise ParameterError(
@@ -117,7 +107,7 @@ def _described() -> tuple[ModelRecord, ...]:
                 "file there: run 'python -m robustness models add FILE', or change the setting."
             ) from None
         return ()
-    return _records(file, found)
+    return _records(file, written)
 
 
 @lru_cache(maxsize=4)
@@ -179,15 +169,10 @@ _NORMALISATION = (
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 
 
-def size_of(height: int, width: int) -> int | list[int]:
-    """The ``input_size`` of a network's input, as a description writes it."""
-    return height if height == width else [height, width]
-
-
 def parsed_size(text: str) -> int | list[int] | str:
     """The ``input_size`` that somebody typed, such as 224 or 48 x 192; else the text itself."""
-    found = re.fullmatch(r"\s*(\d{1,9})(?:\s*[x×]\s*(\d{1,9}))?\s*", text)
-    return size_of(int(found[1]), int(found[2] or found[1])) if found else text
+    match = re.fullmatch(r"\s*(\d{1,9})(?:\s*[x×]\s*(\d{1,9}))?\s*", text)
+    return size_of(int(match[1]), int(match[2] or match[1])) if match else text
 
 
 def size_text(value: int | Sequence[int]) -> str:
@@ -218,7 +203,7 @@ class Calls(StrictTable):
         return CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
 
 
-class Description(Calls):
+class ModelTable(Calls):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
     path: Place | None = None
@@ -276,14 +261,14 @@ class Description(Calls):
 
 
 REQUIRED = ("path", "labels", "input_size", "normalisation")
-OPTIONAL = tuple(key for key in Description.key_names() if key not in REQUIRED)
+OPTIONAL = tuple(key for key in ModelTable.key_names() if key not in REQUIRED)
 
 
 def _record(file: Path, name: str, values: Any) -> ModelRecord:
     where = f"{file}, model {name!r}"
     if problem := _problem(name):
         raise ParameterError(f"{where}: {problem}.")
-    table = checked(Description, values, where, context=file)
+    table = checked(ModelTable, values, where, context=file)
     title = name if table.title is None else table.title.strip()
     if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
         raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
@@ -304,7 +289,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         weights=user_file(model),
         build=_not_built,
         fit=table.fit,
-        labels=imagenet if table.labels == "imagenet" else partial(labels_of, table.labels),
+        labels=imagenet if table.labels == "imagenet" else partial(read_labels, table.labels),
         check_pictures=(
             () if table.check is None else (CheckPicture(table.check.image, (table.check.class_,)),)
         ),

@@ -1,18 +1,26 @@
-"""Call a user's function in batches, within limits; check and cache its answers."""
+"""A model in Python: what it tells of itself, and calls of it within limits.
+
+Its answers are checked and cached; a warning says if they change from call to call.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
+import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.errors import ModelWarning
+from robustness.models.model_record import Normalisation
 from robustness.models.python_models.record import CallOptions
 
 Floats = NDArray[np.float32]
@@ -21,6 +29,9 @@ Ask = Callable[[Floats], Any]
 
 Answer = Floats | str
 """The values of one image, or the reason why there are none."""
+
+Export = Callable[[Path, tuple[int, int]], Path]
+"""Writes the model to a folder, for images of a height and width, and returns its file."""
 
 FIRST_WAIT = 0.5
 """Seconds before the first retry; each further one waits twice as long."""
@@ -31,6 +42,32 @@ _TIMES = 1000
 
 _REASON = 300
 """Characters of an error that are quoted."""
+
+_STEADY = 0.01
+"""Accepted difference between answers to one image, as a share of the largest value; float16 on a
+graphics card stays below it."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A model in Python. What it does not tell is empty or None.
+
+    ``shape`` is the height and width of its input.
+    ``ask`` maps normalised pixels (N, H, W, 3) to answers (N, classes). ``export`` is None for a
+    model whose graph cannot be had; ``limit`` then says why, as a clause. ``content`` is the digest
+    of what is exported, for a format whose files hold the time as well. ``output`` is "logits"
+    where the format says so.
+    """
+
+    kind: str
+    ask: Ask
+    labels: tuple[str, ...] = ()
+    shape: tuple[int, int] | None = None
+    normalisation: Normalisation | None = None
+    output: str | None = None
+    export: Export | None = None
+    content: Callable[[], str] | None = None
+    limit: str = "a function shows no graph"
 
 
 class BadAnswerError(ValueError):
@@ -66,8 +103,8 @@ class Caller:
         ``keys`` identify the images; ``pixels`` gives those at some places. An image that was
         answered before is not asked about again.
         """
-        found: list[Answer | None] = [self._lookup(key) for key in keys]
-        missing = [place for place, answer in enumerate(found) if answer is None]
+        replies: list[Answer | None] = [self._cached(key) for key in keys]
+        missing = [place for place, answer in enumerate(replies) if answer is None]
         parts = [
             missing[start : start + self._options.batch]
             for start in range(0, len(missing), self._options.batch)
@@ -78,21 +115,21 @@ class Caller:
             with ThreadPoolExecutor(min(self._options.concurrency, len(parts)), "call") as pool:
                 for part, rows in zip(parts, pool.map(self._rows, batches), strict=True):
                     for place, row in zip(part, rows, strict=True):
-                        found[place] = row
+                        replies[place] = row
                         self._keep(keys[place], row)
-        return [answer for answer in found if answer is not None]
+        return [answer for answer in replies if answer is not None]
 
     def _rows(self, pixels: Floats) -> list[Answer]:
         """The answers to ``pixels``; a batch that fails is retried image by image."""
         try:
-            return list(self._predict(pixels))
+            return list(self._retry(pixels))
         except Exception as error:  # a function of the user's raises anything
             reason = _reason(error)
             if len(pixels) == 1 or isinstance(error, TimeoutError):
                 return [reason] * len(pixels)
         return [self._rows(image[None])[0] for image in pixels]
 
-    def _predict(self, pixels: Floats) -> Floats:
+    def _retry(self, pixels: Floats) -> Floats:
         for attempt in range(self._options.retries + 1):
             try:
                 return self._call(pixels)
@@ -103,13 +140,13 @@ class Caller:
         raise AssertionError("unreachable")
 
     def _call(self, pixels: Floats) -> Floats:
-        found: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        reply: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
         def run() -> None:
             try:
-                found.put((self._ask(pixels), None))
+                reply.put((self._ask(pixels), None))
             except BaseException as error:
-                found.put((None, error))
+                reply.put((None, error))
             finally:
                 self._free.release()
 
@@ -123,7 +160,7 @@ class Caller:
             self._free.release()
             raise
         try:
-            value, error = found.get(timeout=self._options.timeout)
+            value, error = reply.get(timeout=self._options.timeout)
         except queue.Empty:  # the call goes on, and keeps its place until it ends
             with self._changing:
                 self._late.append(thread)
@@ -159,7 +196,7 @@ class Caller:
             self._next_call = turn + 1 / self._options.per_second
         time.sleep(max(0.0, turn - time.monotonic()))
 
-    def _lookup(self, key: str) -> Floats | None:
+    def _cached(self, key: str) -> Floats | None:
         with self._changing:
             if key in self._cache:
                 self._cache.move_to_end(key)
@@ -189,3 +226,44 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())[:_REASON]
     told = isinstance(error, TimeoutError | BadAnswerError) and text
     return text if told else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def warn_if_unsteady(
+    name: str,
+    ask: Ask,
+    calls: CallOptions,
+    check: Callable[[Floats, int], str],
+    pixels: Floats,
+    answers: Floats,
+) -> None:
+    """Warn if ``ask`` answers each image of ``pixels`` alone otherwise than in ``answers``.
+
+    These are its answers (N, classes) in one batch; ``check`` is that of ``Caller``.
+    """
+    caller = Caller(ask, replace(calls, batch=1, cache=False), check)
+    keys = [str(place) for place in range(len(pixels))]
+
+    def alone() -> list[Floats | str]:
+        return caller.answers(keys, lambda places: pixels[places])
+
+    def difference(some: list[Floats | str], others: list[Floats | str]) -> float:
+        pairs = [pair for pair in zip(some, others, strict=True) if str not in map(type, pair)]
+        most = max((np.abs(np.subtract(*pair)).max() for pair in pairs), default=0.0)
+        return float(most / max(np.abs(answers).max(), 1e-12))
+
+    first = alone()
+    if failed := next((answer for answer in first if isinstance(answer, str)), ""):
+        said = f"gives no answer to one image alone ({failed}), but calls may hold one image"
+    elif (change := difference(first, [*answers])) <= _STEADY:
+        return
+    elif (repeated := difference(first, alone())) > _STEADY:
+        said = (
+            f"is random: its answer to the same image changes by up to {repeated:.0%} of the "
+            "largest value from call to call. Turn off dropout and random augmentation"
+        )
+    else:
+        said = (
+            f"answers an image alone otherwise than in a batch, by up to {change:.0%} of the "
+            "largest value. Use the evaluation mode of its batch normalisation, or say batch=1"
+        )
+    warnings.warn(f"{name} {said}.", ModelWarning, stacklevel=6)

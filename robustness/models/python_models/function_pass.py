@@ -16,8 +16,7 @@ from robustness.models.graph_files.preprocessing import Use
 from robustness.models.in_tensorflow.gradients import Network
 from robustness.models.inference.forward_pass import Floats
 from robustness.models.model_record import ModelRecord
-from robustness.models.python_models.calls import Caller
-from robustness.models.python_models.determinism import warn_if_unsteady
+from robustness.models.python_models.calls import Caller, warn_if_unsteady
 from robustness.models.python_models.record import PythonCall
 from robustness.pictures.picture import image_digest
 
@@ -47,7 +46,7 @@ class FunctionPass:
         except AnswerError as error:
             raise WeightsError(str(error)) from error
         if call.reference:
-            pixels = as_shown(images, self._use)
+            pixels = model_pixels(images, self._use)
             warn_if_unsteady(record.name, call.ask, call.options, check, pixels, answers)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
@@ -58,7 +57,7 @@ class FunctionPass:
     def _answers(self, images: Floats) -> Floats:
         found = self._caller.answers(
             [image_digest(image) for image in images],
-            lambda places: as_shown(images[places], self._use),
+            lambda places: model_pixels(images[places], self._use),
         )
         reasons = [answer for answer in found if isinstance(answer, str)]
         if reasons:
@@ -84,7 +83,7 @@ class FunctionPass:
         )
 
 
-def as_shown(images: Floats, use: Use) -> Floats:
+def model_pixels(images: Floats, use: Use) -> Floats:
     """Study images as the model sees them: resized and normalised, float32 (N, H, W, 3)."""
     return np.asarray(prepared(images, use, False, np.dtype(np.float32)), np.float32)
 

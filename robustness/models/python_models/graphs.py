@@ -18,9 +18,8 @@ from robustness.models.classifier import Classifier
 from robustness.models.graph_files.examine import use_of
 from robustness.models.graph_files.native import native_probabilities
 from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.python_models.calls import Floats, as_array
-from robustness.models.python_models.function_pass import as_shown
-from robustness.models.python_models.live_model import LiveModel
+from robustness.models.python_models.calls import Floats, LiveModel, as_array
+from robustness.models.python_models.function_pass import model_pixels
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
@@ -62,7 +61,7 @@ def as_graph(
         return f"its graph could not be exported ({told})"
     shown = _varied_images(classifier.side)
     use = use_of(record, classifier.side)
-    rows = np.concatenate([as_array(model.ask(image[None])) for image in as_shown(shown, use)])
+    rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(shown, use)])
     apart = np.abs(native_probabilities(rows, use) - classifier(shown).probabilities).max()
     if apart > _TOLERANCE:
         return f"the exported graph predicts otherwise (probabilities differ by {apart:.2g})"

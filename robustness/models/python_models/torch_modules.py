@@ -28,7 +28,7 @@ from robustness.base.disk import read_regular
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.text import nearest
 from robustness.models.model_record import Normalisation
-from robustness.models.python_models.live_model import LiveModel
+from robustness.models.python_models.calls import LiveModel
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"
@@ -102,8 +102,8 @@ def opened_module(module: Any) -> LiveModel:
             _check_runs_without_values(torch, answers, images)
         return path
 
-    told = getattr(module, "pretrained_cfg", None)
-    shape, normalisation = _timm_facts(told) if isinstance(told, Mapping) else (None, None)
+    config = getattr(module, "pretrained_cfg", None)
+    shape, normalisation = _timm_facts(config) if isinstance(config, Mapping) else (None, None)
     return LiveModel(TORCH_MODULE, ask, shape=shape, normalisation=normalisation, export=export)
 
 
@@ -188,12 +188,12 @@ def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
     got = {key: tuple(value.shape) for key, value in state.items()}
     for key in sorted(expected.keys() | got.keys()):
         if expected.get(key) != got.get(key):
-            told = f"expected {key} with shape {expected.get(key)}, got {got.get(key)}"
+            problem = f"expected {key} with shape {expected.get(key)}, got {got.get(key)}"
             if key not in got:
-                told = f"it lacks {key}"
+                problem = f"it lacks {key}"
             elif key not in expected:
-                told = f"{key} is not part of it"
-            raise WeightsError(f"{path.name} does not fit this architecture: {told}.")
+                problem = f"{key} is not part of it"
+            raise WeightsError(f"{path.name} does not fit this architecture: {problem}.")
     network.load_state_dict(state)
 
 
@@ -302,7 +302,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
                 raise WeightsError(
                     f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
                 )
-            network, told = transformers.AutoModelForImageClassification.from_pretrained(
+            network, report = transformers.AutoModelForImageClassification.from_pretrained(
                 str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
             )
     except Exception as error:  # it raises anything for a folder that is none
@@ -313,7 +313,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
             f"{folder} cannot be used as an image classifier: {text.removesuffix('.')}. Code of "
             "its own is never run."
         ) from error
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(report["missing_keys"]):
         raise WeightsError(f"{weights} lacks {missing[0]} and {len(missing) - 1} more tensors.")
     names = getattr(config, "id2label", None) or {}
     return replace(
@@ -321,7 +321,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
         kind=f"Hugging Face {config.model_type}",
         labels=tuple(" ".join(str(names[index]).split()) for index in sorted(names)),
         output="logits",
-        shape=_shape_in_config(folder) or _shape(getattr(config, "image_size", None)),
+        shape=_preprocessor_shape(folder) or _shape(getattr(config, "image_size", None)),
     )
 
 
@@ -372,13 +372,13 @@ def _at_most_parts(torch: Any) -> Iterator[None]:
             handle.remove()
 
 
-def _shape_in_config(folder: Path) -> tuple[int, int] | None:
+def _preprocessor_shape(folder: Path) -> tuple[int, int] | None:
     """The size in ``preprocessor_config.json``: of the crop, or else of the resized image."""
     try:
-        told = dict(json.loads(read_regular(folder / PREPROCESSOR, _MOST_BYTES)))
+        config = dict(json.loads(read_regular(folder / PREPROCESSOR, _MOST_BYTES)))
     except (OSError, ValueError, TypeError):
         return None
-    for value in (told.get("crop_size"), told.get("size")):
+    for value in (config.get("crop_size"), config.get("size")):
         if isinstance(value, dict):
             height = value.get("height", value.get("shortest_edge"))
             value = [height, value.get("width", height)]

@@ -11,9 +11,8 @@ from robustness.base.disk import occupied
 from robustness.base.text import in_bytes
 from robustness.models.file_formats.formats import all_files, format_of
 from robustness.models.model_record import ModelRecord, UserFile
-from robustness.models.weights.digests import fresh_digest
-from robustness.models.weights.download import leftovers
-from robustness.models.weights.ready import expected_digests
+from robustness.models.weights.fetch import leftovers
+from robustness.models.weights.ready import expected_digests, fresh_digest
 
 OK = "ok"
 UNPUBLISHED = "ok, no published hash"

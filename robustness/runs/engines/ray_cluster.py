@@ -16,7 +16,7 @@ import pyarrow as pa
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.base.processes import environment
 from robustness.evaluation.provenance import plugins_of
-from robustness.models.python_models.in_process import require_described
+from robustness.models.model_record import require_described
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
 from robustness.runs.engines.local import chunks as local_chunks
 

@@ -226,7 +226,7 @@ def _started(folder: Path) -> subprocess.Popen[bytes]:
     if _is_idle():
         command.append("--idle")
     with (folder / LOG_FILE).open("wb") as log:
-        return processes.start(command, errors=log, leads=True)
+        return processes.start(command, errors=log)
 
 
 _KEEPERS: dict[Path, Keeper] = {}

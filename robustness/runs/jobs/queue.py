@@ -17,7 +17,7 @@ from pydantic import FiniteFloat
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
 from robustness.base.validation import StrictRecord, read_json
-from robustness.models.python_models.in_process import require_described
+from robustness.models.model_record import require_described
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.planning import Plan

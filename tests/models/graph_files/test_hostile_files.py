@@ -18,7 +18,8 @@ from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import WorkerLateError
 from robustness.models import inspection_process
 from robustness.models.graph_files import examine
-from robustness.models.own import sidecar, user_models
+from robustness.models.own import describe as file_description
+from robustness.models.own import user_models
 from tests.support import onnx_files as onnx
 from tests.support.user_models import describe
 
@@ -374,7 +375,7 @@ def test_a_digest_takes_time_in_proportion_to_the_file(models_folder: Path) -> N
     begun = time.process_time()
     models.digest(record)
     assert models.state(record).ready, "nobody has examined it"
-    assert sidecar.licence_told(models_folder / "model.onnx") == ""
+    assert file_description.stated_licence(models_folder / "model.onnx") == ""
     assert time.process_time() - begun < 1
 
 

@@ -22,8 +22,8 @@ from robustness.commands import main
 from robustness.models.file_formats.model_format import Quantisation
 from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
-from robustness.models.own import entry, sidecar
-from robustness.models.own.proposal import propose
+from robustness.models.own import add, describe
+from robustness.models.own.propose import propose
 from tests.support import onnx_files as onnx
 
 COLOURS = {
@@ -257,13 +257,12 @@ def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes
     assert run("add", "named.onnx", "--normalisation", "-1..1") == 0
     labels = folder / "named.labels.txt"
     proposed = propose(folder / "named.onnx", {"normalisation": "-1..1"}, name="other")
-    taken = replace(proposed, label_names=tuple("abcdefg"))
+    taken = replace(proposed, classes=tuple("abcdefg"))
 
     def refused(name: str, message: str) -> None:
-        values = {**taken.values, "labels": f"{name}.labels.txt"}
         files = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
         with pytest.raises(ParameterError, match=message):
-            replace(taken, name=name, values=values).write()
+            taken.renamed(name).write()
         now = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
         assert now == files
 
@@ -272,8 +271,8 @@ def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes
     (folder / "mine.labels.txt").write_text("my own list\n")
     refused("mine", "mine.labels.txt")
     proposed.write()
-    shared = {**proposed.values, "labels": "named.labels.txt"}
-    entry.add("sharing", shared)
+    shared = {**proposed.entry, "labels": "named.labels.txt"}
+    add.add("sharing", shared)
     assert run("remove", "named") == 0
     assert labels.exists(), "another model reads it"
     assert run("remove", "other") == run("remove", "sharing") == 0
@@ -390,7 +389,7 @@ def test_what_cannot_be_removed_line_by_line_is_left(
 @pytest.mark.parametrize("text", ['a "quoted" \\ one', "é\t\u007f", "]\n[x"])
 def test_any_text_is_written_as_toml(text: str) -> None:
     table = {"title": text, "mean": [1.0, 2], "check": {"image": text, "class": "x"}}
-    assert tomllib.loads(entry.entry_text("a", table)) == {"a": table}
+    assert tomllib.loads(add.entry_text("a", table)) == {"a": table}
 
 
 # --- what others wrote beside or into the file ----------------------------------------------------
@@ -407,46 +406,46 @@ def test_classes_are_read_from_wherever_exporters_write_them(folder: Path) -> No
     }
     for key, text in texts.items():
         (folder / "told.onnx").write_bytes(colour_model((key, text)))
-        assert sidecar.classes_told(folder / "told.onnx", len(COLOURS)) == names
-    assert sidecar.classes_told(folder / "told.onnx", 5) == ()
-    assert sidecar.classes_told(folder / "colours.onnx", len(COLOURS)) == ()
+        assert describe.class_names(folder / "told.onnx", len(COLOURS)) == names
+    assert describe.class_names(folder / "told.onnx", 5) == ()
+    assert describe.class_names(folder / "colours.onnx", len(COLOURS)) == ()
     (folder / "config.json").write_text(json.dumps({"id2label": numbered}))
-    assert sidecar.classes_told(folder / "colours.onnx", len(COLOURS)) == names
+    assert describe.class_names(folder / "colours.onnx", len(COLOURS)) == names
     (folder / "config.json").write_text(json.dumps({"id2label": {"0": "red", "x": "blue"}}))
-    assert sidecar.classes_told(folder / "colours.onnx", 2) == ()
+    assert describe.class_names(folder / "colours.onnx", 2) == ()
     (folder / "colours.json").write_text(json.dumps({"index2label": numbered}))
-    assert sidecar.classes_told(folder / "colours.onnx", len(COLOURS)) == names
+    assert describe.class_names(folder / "colours.onnx", len(COLOURS)) == names
     archive = io.BytesIO(b"TFL3" * 10)
     with zipfile.ZipFile(archive, "a") as labels:
         labels.writestr("labels.txt", "\n".join(names))
     (folder / "other").mkdir()
     (folder / "other" / "model.tflite").write_bytes(archive.getvalue())
-    assert sidecar.classes_told(folder / "other" / "model.tflite", len(COLOURS)) == names
+    assert describe.class_names(folder / "other" / "model.tflite", len(COLOURS)) == names
 
 
 def test_normalisations_are_read_from_configurations(folder: Path) -> None:
     file = folder / "colours.onnx"
-    assert sidecar.normalisation_told(file) is None
+    assert describe.stated_normalisation(file) is None
     told = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1], "rescale_factor": 1 / 255}
     (folder / "preprocessor_config.json").write_text(json.dumps(told))
     expected = Normalisation("RGB", 1.0, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-    assert sidecar.normalisation_told(file) == (expected, "preprocessor_config.json")
+    assert describe.stated_normalisation(file) == (expected, "preprocessor_config.json")
     (folder / "preprocessor_config.json").write_text(json.dumps({**told, "do_normalize": False}))
     plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    assert sidecar.normalisation_told(file) == (plain, "preprocessor_config.json")
+    assert describe.stated_normalisation(file) == (plain, "preprocessor_config.json")
     (folder / "preprocessor_config.json").write_text(json.dumps({**told, "image_std": [0, 1, 1]}))
-    assert sidecar.normalisation_told(file) is None
+    assert describe.stated_normalisation(file) is None
     (folder / "config.json").write_text(
         json.dumps({"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}})
     )
-    assert sidecar.normalisation_told(file) == (expected, "config.json")
+    assert describe.stated_normalisation(file) == (expected, "config.json")
 
 
 @pytest.mark.parametrize(
     "quantised", [Quantisation(1 / 128, 127, 0, 255), Quantisation(1 / 128, -1, -128, 127)]
 )
 def test_a_quantised_input_takes_the_values_of_pixels(quantised: Quantisation) -> None:
-    found = sidecar.of_integers(quantised)
+    found = describe.of_integers(quantised)
     values = np.arange(256)
     real = (values - found.mean[0]) / found.std[0]
     integers = real / quantised.scale + quantised.zero_point

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
-from robustness.models.python_models.in_process import ADDED
 
 
 @pytest.fixture(autouse=True)

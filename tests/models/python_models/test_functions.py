@@ -28,7 +28,7 @@ from robustness.base.errors import (
 )
 from robustness.commands import main
 from robustness.models.loaded import LOADED
-from robustness.models.own import entry, user_models
+from robustness.models.own import add, user_models
 from robustness.models.python_models import calls
 from robustness.models.python_models.calls import Caller
 from robustness.models.python_models.record import CallOptions
@@ -362,7 +362,7 @@ def test_a_wrong_description_gets_a_sentence(models_folder: Path, changes: Any) 
 
 def test_functions_are_described_by_hand_alone(models_folder: Path) -> None:
     with pytest.raises(ParameterError, match="by hand"):
-        entry.add("x", {"function": "os:system", "labels": "imagenet"})
+        add.add("x", {"function": "os:system", "labels": "imagenet"})
 
 
 # --- runs -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import pytest
 from robustness import models
 from robustness.base.disk import occupied
 from robustness.base.errors import DownloadError
-from robustness.models.weights.download import download
+from robustness.models.weights.fetch import download
 from tests.support.download_server import (
     CONTENT,
     FIRST,
@@ -141,7 +141,7 @@ def test_a_host_that_cannot_be_reached_is_named(
 
 def test_a_file_that_never_ends_is_stopped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_published(monkeypatch, server, FIRST, CONTENT, size=None)
-    monkeypatch.setattr("robustness.models.weights.download.size", lambda _: 100_000)
+    monkeypatch.setattr("robustness.models.weights.fetch.size", lambda _: 100_000)
 
     def endless(request: Any) -> None:
         request.head(200, None, Transfer_Encoding="chunked")
@@ -234,7 +234,7 @@ from dataclasses import replace
 {before}
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.models.weights.download import download
+from robustness.models.weights.fetch import download
 from robustness.models.weights.sources import published_file
 
 name, url, size, digest = sys.argv[1:]

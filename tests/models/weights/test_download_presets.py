@@ -15,9 +15,8 @@ import pytest
 from robustness import models
 from robustness.base import settings
 from robustness.base.errors import DownloadError
-from robustness.models.weights.digests import SUMS, sums
-from robustness.models.weights.download import download
-from robustness.models.weights.ready import fault, find_whole
+from robustness.models.weights.fetch import download
+from robustness.models.weights.ready import SUMS, fault, find_whole, sums
 from robustness.models.weights.sources import preset
 from tests.conftest import register
 from tests.support.download_server import (

@@ -1,10 +1,11 @@
-"""Add descriptions of models to the user's TOML file, and remove them."""
+"""Add entries of models to the user's TOML file with the models' files, and remove them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from robustness.base.disk import alone, read_regular, write_whole
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, toml_of
-from robustness.models.own import package, user_models
+from robustness.models.own import user_models
+from robustness.models.own.package import model_file
 
 _HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*[\].]")
 
@@ -33,6 +35,26 @@ def as_toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+STORE = "added-models"
+"""The folder beside the file of entries that holds uploaded and unpacked models."""
+
+
+def label_file(name: str) -> str:
+    """The name of the file, beside the entries, for the classes of the model ``name``."""
+    return f"{name}.labels.txt"
+
+
+def lines(names: Sequence[str]) -> bytes:
+    """The content of a file with these classes."""
+    return ("\n".join(names) + "\n").encode()
+
+
+def relative(path: Path) -> str:
+    """``path`` for an entry: relative if it is below the folder of the file of entries."""
+    folder = user_models.described_in().parent.resolve()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
 def check(name: str, values: Mapping[str, Any]) -> None:
     """Raise ``ParameterError`` unless ``values`` can describe a new model called ``name``."""
     if "function" in values:
@@ -48,21 +70,52 @@ def check(name: str, values: Mapping[str, Any]) -> None:
 
 
 def add(
-    name: str, values: Mapping[str, Any], write_files: Callable[[], Mapping[str, Any]] = dict
+    name: str, values: Mapping[str, Any], classes: Sequence[str] = (), folder: Path | None = None
 ) -> Path:
     """Write the model ``name`` to the user's file, register it, and return the file.
 
-    ``write_files`` writes the model's own files, once nothing else is wrong, and returns the values
-    that name them. Raises what ``check`` raises, and ``ParameterError`` where it cannot be written.
+    Its ``classes``, if any, go into the file of ``labels``; a temporary ``folder`` with the model
+    is copied to stay. Raises what ``check`` raises, and ``ParameterError`` where it cannot be
+    written.
     """
     file = user_models.described_in()
     with _locked(file) as text:
         check(name, values)
         text += "" if not text else "\n" if text.endswith("\n") else "\n\n"
         _tables(file, text + entry_text(name, values))  # it can be read again
-        _write(file, text + entry_text(name, {**values, **write_files()}))
+        path = _write_files(name, file.parent / values["labels"], classes, folder)
+        _write(file, text + entry_text(name, {**values, **path}))
     user_models.refresh()
     return file
+
+
+def _write_files(
+    name: str, labels: Path, classes: Sequence[str], folder: Path | None
+) -> dict[str, str]:
+    """Write the file ``labels`` and copy ``folder``; return the path of the copied model."""
+    if classes and labels.exists() and labels.read_bytes() != lines(classes):
+        raise ParameterError(
+            f"Expected no file {labels}, got one with other classes: remove it, or choose another "
+            "name."
+        )
+    path = {} if folder is None else {"path": relative(_copied(folder, _store(name)))}
+    if classes:
+        write_whole(labels, lines(classes))
+    return path
+
+
+def _store(name: str) -> Path:
+    return user_models.described_in().parent / STORE / name
+
+
+def _copied(folder: Path, target: Path) -> Path:
+    """The model file in ``target``, a copy of ``folder``."""
+    shutil.rmtree(target, ignore_errors=True)  # what an interruption left there
+    try:
+        shutil.copytree(folder, target)
+    except OSError as error:
+        raise ParameterError(f"The model cannot be kept in {target}: {error.strerror}.") from error
+    return model_file(target)
 
 
 def remove(name: str) -> Path:
@@ -93,29 +146,29 @@ def remove(name: str) -> Path:
 
 def _without(name: str, text: str) -> str:
     """``text`` without the lines of the table ``name``."""
-    kept, mine = [], False
+    rest, mine = [], False
     for line in text.splitlines(keepends=True):
-        if found := _HEADER.match(line):
-            mine = _key(found) == name
+        if header := _HEADER.match(line):
+            mine = _key(header) == name
         if not mine:
-            kept.append(line)
-    return "".join(kept)
+            rest.append(line)
+    return "".join(rest)
 
 
 def _remove_files(file: Path, name: str, tables: Mapping[str, Any]) -> None:
     """Remove the files that adding the model ``name`` wrote, unless another model uses them."""
     if not user_models.NAME.fullmatch(name):  # it may lead out of the folder
         return
-    package.discard(name)
+    shutil.rmtree(_store(name), ignore_errors=True)
     named = {key: table.get("labels") for key, table in tables.items() if isinstance(table, dict)}
-    labels = file.parent / package.label_file(name)
+    labels = file.parent / label_file(name)
     users = [key for key, path in named.items() if path and file.parent / path == labels]
     if users == [name] and named[name] == labels.name:
         labels.unlink(missing_ok=True)
 
 
-def _key(match: re.Match[str]) -> str:
-    quoted, literal, bare = match.groups()
+def _key(header: re.Match[str]) -> str:
+    quoted, literal, bare = header.groups()
     return str(json.loads(f'"{quoted}"')) if quoted is not None else literal or bare or ""
 
 
