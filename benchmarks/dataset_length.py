@@ -27,10 +27,11 @@ from robustness.datasets import NO_LABELS, Dataset
 from robustness.datasets.dataset import Entry
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import SCHEMA, to_table
+from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines.engine import ImageRecord
 from robustness.runs.engines.local import chunks
 from tests.support.made_up_saved_runs import measurement
 from tests.support.stand_ins import StandIn
@@ -72,16 +73,12 @@ def _loop(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Ch
 
 def _rows(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
     made = [measurement("x", "x", MODEL, condition, True) for condition in job.spec.conditions]
-    table = to_table(made, [0] * len(made))
+    table = to_stored(made, [0] * len(made))
     yield None
     for number in numbers:
-        new = {
-            "position": pa.array([number] * len(made), pa.int32()),
-            "image": pa.array([job.dataset.entries[number].name] * len(made)),
-            "image_digest": pa.array([f"{number:064x}"] * len(made)),
-        }
-        columns = [new.get(field.name, table[field.name]) for field in SCHEMA]
-        yield Chunk(number, pa.Table.from_arrays(columns, schema=SCHEMA), 1, ())
+        positions = pa.array([number] * len(made), pa.int32())
+        image = ImageRecord(number, job.dataset.entries[number].name, f"{number:064x}")
+        yield Chunk(number, table.set_column(0, "position", positions), (image,))
 
 
 _ENGINES = {"loop": _loop, "rows": _rows}

@@ -35,8 +35,9 @@ from benchmarks.offline_models import NAMES
 from robustness import runs
 from robustness.base.disk import put_whole
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.row_schema import SCHEMA
+from robustness.evaluation.row_schema import stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
+from robustness.runs import images
 from robustness.runs.parts import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 from tests.support.made_datasets import labelled_folder
 
@@ -70,9 +71,9 @@ def small_run(folder: Path, source: Path | None = None, limit: int | None = None
 
 
 def replicated(
-    run: runs.Run, folder: Path, images: int, models: Sequence[str] | None = None, seed: int = 0
+    run: runs.Run, folder: Path, count: int, models: Sequence[str] | None = None, seed: int = 0
 ) -> runs.Run:
-    """A finished run in ``folder`` of ``images`` images, each with the rows of one of ``run``.
+    """A finished run in ``folder`` of ``count`` images, each with the rows of one of ``run``.
 
     Which one is drawn by ``seed``; names and digests are new. ``models`` keeps some of the run's.
     """
@@ -83,25 +84,26 @@ def replicated(
     spec = replace(spec, models=kept)
     table = run.table().filter(pc.is_in(run.table()["model"], pa.array(spec.model_names)))
     original = _Original(table.combine_chunks(), len(kept) * len(spec.conditions))
-    drawn = np.random.default_rng(seed).integers(0, original.images, images)
+    drawn = np.random.default_rng(seed).integers(0, original.images, count)
     folder.mkdir(parents=True)
     each = max(1, ROWS_A_FILE // original.rows_an_image)
-    starts = range(0, images, each)
+    starts = range(0, count, each)
     with ThreadPoolExecutor(WRITERS) as pool:
         write = partial(_write, original, drawn, folder, run.seconds / run.images, each)
         parts = list(pool.map(write, starts))
+    files = [_put_images(folder, count), *(part.path for part in parts)]
     manifest = run.manifest.updated(
         id=folder.name,
         spec=spec,
         dataset=replace(
-            run.manifest.dataset, title=folder.name, pictures=images, limit=None, digest=folder.name
+            run.manifest.dataset, title=folder.name, pictures=count, limit=None, digest=folder.name
         ),
         batch=1,
-        images=images,
+        images=count,
         unreadable=0,
         seconds=sum(part.seconds for part in parts),
-        parts={part.path.name: part.path.stat().st_size for part in parts},
-        content=_content(images),
+        parts={path.name: path.stat().st_size for path in files},
+        content=_content(count),
     )
     manifest.write(folder)
     return runs.load(folder)
@@ -132,11 +134,10 @@ def _write(
     note = {
         "chunks": list(range(start, stop)),
         "images": stop - start,
-        "unreadable": [],
         "seconds": seconds * (stop - start),
     }
     about = {KEY: json.dumps(note).encode()}
-    schema = SCHEMA.with_metadata(about)
+    schema = stored(()).with_metadata(about)
     path = folder / NAME.format(start)
 
     def put(temporary: Path) -> None:
@@ -161,19 +162,9 @@ def _rows(original: _Original, drawn: NDArray[np.int64], places: range) -> pa.Ta
     table = original.table.take(pa.array(taken))
     random = np.random.default_rng([1, places.start])
     factors = np.repeat(random.uniform(_LEAST_FACTOR, 1.0, len(places)), each)
-    names = pa.array([_name(place) for place in places])
-    digests = pa.array([_digest(place) for place in places])
-    which = pa.array(np.repeat(np.arange(len(places)), each))
-    new = {
-        "position": pa.array(np.repeat(np.asarray(places, np.int32), each)),
-        "image": names.take(which),
-        "image_digest": digests.take(which),
-    }
-    columns = [
-        new[field.name] if field.name in new else _scaled(field, table[field.name], factors)
-        for field in SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+    columns = [_scaled(field, table[field.name], factors) for field in stored(())]
+    columns[0] = pa.array(np.repeat(np.asarray(places, np.int32), each))
+    return pa.Table.from_arrays(columns, schema=stored(()))
 
 
 def _scaled(field: pa.Field, column: pa.ChunkedArray, factors: NDArray[np.float64]) -> pa.Array:
@@ -205,8 +196,21 @@ def _digest(place: int) -> str:
     return hashlib.sha256(_name(place).encode()).hexdigest()
 
 
-def _content(images: int) -> str:
-    return hashlib.sha256("\n".join(map(_digest, range(images))).encode()).hexdigest()
+def _put_images(folder: Path, count: int) -> Path:
+    columns = {
+        "position": range(count),
+        "name": map(_name, range(count)),
+        "digest": map(_digest, range(count)),
+        "status": [images.READABLE] * count,
+    }
+    table = [
+        pa.array(columns.get(field.name, [None] * count), field.type) for field in images.SCHEMA
+    ]
+    return images.put(folder, pa.table(table, images.SCHEMA))
+
+
+def _content(count: int) -> str:
+    return hashlib.sha256("\n".join(map(_digest, range(count))).encode()).hexdigest()
 
 
 def main() -> None:

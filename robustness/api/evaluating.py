@@ -34,7 +34,7 @@ from robustness.evaluation.framings import DEFAULT, usual
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.remedied import loading_behind
 from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import NUMBERS, REMEDIES, own_scores, to_frame, to_table
+from robustness.evaluation.row_schema import NUMBERS, own_scores, to_frame, to_table
 from robustness.evaluation.suites import (
     STUDY_SUITE,
     graded_conditions,
@@ -296,9 +296,11 @@ def evaluate_pictures(
         labelled(row, named[row.image]) if row.image in named else row
         for row in loop.evaluate(spec, shown)
     ]
-    table = to_table(rows, [0] * len(rows), remedied=bool(spec.remedies))
-    further = [REMEDIES.name] if spec.remedies else []
-    return to_frame(table.select([*NUMBERS, *own_scores(), *further]))
+    frame = to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
+    if not spec.remedies:
+        return frame
+    trials: Any = [[trial._asdict() for trial in row.remedies] for row in rows]
+    return frame.assign(remedies=trials)
 
 
 def _picture(name: str, given: Any, spec: Request, label: int | None) -> Picture:

@@ -14,7 +14,7 @@ from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
 from robustness.runs import Run, embedding, selected_cases, selection
 from robustness.runs.failures import Failures
-from robustness.runs.remedied import remedy_figures
+from robustness.runs.remedies import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.criteria import MARGIN
 

@@ -244,7 +244,7 @@ def _perform(session: Session, engine: str, address: str | None) -> None:
 
 
 def _document(run: Run) -> dict[str, Any]:
-    from robustness.runs.remedied import remedy_figures
+    from robustness.runs.remedies import remedy_figures
 
     found = run.figures() if run.images and run.raced is None else None
     tried = remedy_figures(run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,11 @@ places."""
 _INDEX = "a class index of the model, from 0"
 _SHARE = "0 to 1"
 _TRUTH = "true or false"
+_ANY = "any number"
+_NUMBER, _WHOLE, _TEXT, _FLAG = pa.float64(), pa.int32(), pa.string(), pa.bool_()
+
+
+Fill = Callable[[Measurement], Any]
 
 
 @dataclass(frozen=True)
@@ -44,72 +49,55 @@ class Column:
     ``values`` and ``meaning`` are for the data dictionary. Numbers of imported rows, also those in
     a list, must lie between ``low`` and ``high``. ``null`` says that a row may lack the value, as
     rows of versions before this column do. Two runs agree if their values differ by at most
-    ``tolerance``. ``fill`` returns the value of a measurement, by default its attribute.
+    ``tolerance``. ``fill`` returns the value of a measurement, by default its attribute. ``stored``
+    says that the files of rows of a run have it: the others are of the image or of the request.
     """
 
     name: str
-    type: pa.DataType
     values: str
     meaning: str
+    type: pa.DataType = _NUMBER
     unit: str = ""
     low: float | None = None
     high: float | None = None
     null: bool = False
     tolerance: float = TOLERANCE
-    fill: Callable[[Measurement], Any] | None = None
+    fill: Fill | None = None
+    stored: bool = True
 
     def of(self, rows: Sequence[Measurement]) -> pa.Array:
         """The values of ``rows``."""
         return pa.array(map(self.fill or attrgetter(self.name), rows), self.type)
 
 
-def _text(name: str, values: str, meaning: str) -> Column:
-    return Column(name, pa.string(), values, meaning)
+def _text(name: str, values: str, meaning: str, *, stored: bool = True) -> Column:
+    return Column(name, values, meaning, _TEXT, stored=stored)
 
 
 def _class(name: str, meaning: str, *, null: bool = False) -> Column:
-    return Column(name, pa.int32(), _INDEX, meaning, null=null)
+    return Column(name, _INDEX, meaning, _WHOLE, null=null)
 
 
 def _probability(name: str, meaning: str) -> Column:
-    return Column(name, pa.float64(), _SHARE, meaning, "probability", 0.0, 1.0)
+    return Column(name, _SHARE, meaning, _NUMBER, "probability", 0.0, 1.0)
 
 
-def _top5(image: str, prefix: str) -> tuple[Column, Column]:
-    name, each = f"{prefix}top5", "up to five, each"
+def _top5(image: str, name: str) -> tuple[Column, Column]:
+    each, meaning = "up to five, each", f"the most likely classes of the {image} image"
+    probabilities = _probability(f"{name}_probabilities", f"of {name}")
     return (
-        Column(
-            name,
-            pa.list_(pa.int32()),
-            f"{each} {_INDEX}",
-            f"the most likely classes of the {image} image",
-            tolerance=TIES,
-        ),
-        Column(
-            f"{name}_probabilities",
-            pa.list_(pa.float64()),
-            f"{each} {_SHARE}",
-            f"of {name}",
-            "probability",
-            0.0,
-            1.0,
-        ),
+        Column(name, f"{each} {_INDEX}", meaning, pa.list_(_WHOLE), tolerance=TIES),
+        replace(probabilities, values=f"{each} {_SHARE}", type=pa.list_(_NUMBER)),
     )
 
 
 def _correctness(name: str, meaning: str) -> Column:
-    return Column(
-        name,
-        pa.bool_(),
-        _TRUTH,
-        f"{meaning}; empty where it has none",
-        null=True,
-        tolerance=TIES if name.endswith("5") else TOLERANCE,
-        fill=lambda row: correctness(row)[name],
-    )
+    tolerance = TIES if name.endswith("5") else TOLERANCE
+    column = Column(name, _TRUTH, f"{meaning}; empty where it has none", _FLAG, null=True)
+    return replace(column, tolerance=tolerance, fill=lambda row: correctness(row)[name])
 
 
-def _score(name: str) -> Callable[[Measurement], float | None]:
+def _score(name: str) -> Fill:
     """What fills the column of a metric: endless values, such as the PSNR of equal images, are
     null."""
 
@@ -124,18 +112,17 @@ def _metric(name: str) -> Column:
     """The column of a registered metric, or of one of a plugin that is not loaded."""
     if name not in metrics.REGISTRY:
         meaning = "a metric of a plugin that is not loaded here"
-        return Column(name, pa.float64(), "any number", meaning, null=True, fill=_score(name))
+        return Column(name, _ANY, meaning, null=True, fill=_score(name))
     metric = metrics.REGISTRY[name]
     better, bounded = "higher" if metric.higher_is_better else "lower", math.isfinite(metric.high)
     note = "" if bounded else "; empty where infinite"
     return Column(
         name,
-        pa.float64(),
-        f"{metric.low:g} to {metric.high:g}" if bounded else "any number",
+        f"{metric.low:g} to {metric.high:g}" if bounded else _ANY,
         f"{metric.label}: {metric.formula}; {better} is better{note}",
-        metric.unit,
-        metric.low,
-        min(metric.high, 1e4),
+        unit=metric.unit,
+        low=metric.low,
+        high=min(metric.high, 1e4),
         null=not bounded,
         tolerance=metric.tolerance,
         fill=_score(name),
@@ -148,37 +135,34 @@ def _rescaled(raw: str, name: str) -> Column:
         "higher is better; empty in runs of earlier versions"
     )
     values = "at most 1; below 0 where less alike than strangers"
-    return Column(name, pa.float64(), values, meaning, low=-1e7, high=1.0, fill=_score(name))
+    return Column(name, values, meaning, low=-1e7, high=1.0, fill=_score(name))
 
+
+_CONDITION = (
+    "all that was asked: perturbations with their strengths, or an attack with its settings"
+)
+_PERTURBATION = 'name of the perturbation, or of the attack; several are joined by "+"'
+_SEVERAL = "epsilon of an attack; empty for several at once"
+_SIDE = "width and height of the study image"
+_STAGES = "name of each stage of the network, with the raw similarity of its features"
+_STAGE = pa.struct([("stage", _TEXT), *((name, _NUMBER) for name in RESCALED)])
 
 COLUMNS = (
-    Column(
-        "position",
-        pa.int32(),
-        "from 0",
-        "place of the image among those that were asked for",
+    Column("position", "from 0", "place of the image among those that were asked for", _WHOLE),
+    _text("image", "text", "name of the image", stored=False),
+    _text(
+        "image_digest", "64 hexadecimal digits", "SHA-256 of the study image's pixels", stored=False
     ),
-    _text("image", "text", "name of the image"),
-    _text("image_digest", "64 hexadecimal digits", "SHA-256 of the study image's pixels"),
-    _text("fit", "crop, squash or letterbox", "how the image was made square"),
-    Column("side", pa.int32(), "a whole number", "width and height of the study image", "pixels"),
+    _text("fit", "crop, squash or letterbox", "how the image was made square", stored=False),
+    Column("side", "a whole number", _SIDE, _WHOLE, "pixels", stored=False),
     _class("label", "class of the image; empty where it has no label", null=True),
     _text("model", "text", "name of the model"),
-    _text(
-        "condition",
-        "text",
-        "all that was asked: perturbations with their strengths, or an attack with its settings",
-    ),
-    _text(
-        "perturbation",
-        "text",
-        'name of the perturbation, or of the attack; several are joined by "+"',
-    ),
+    _text("condition", "text", _CONDITION),
+    _text("perturbation", "text", _PERTURBATION),
     Column(
         "strength",
-        pa.float64(),
         f"{_SHARE}, and beyond for an epsilon in L2",
-        "strength of the perturbation, epsilon of an attack; empty for several at once",
+        f"strength of the perturbation, {_SEVERAL}",
         low=0.0,
         high=1e6,
         null=True,
@@ -186,24 +170,23 @@ COLUMNS = (
     ),
     Column(
         "parameter",
-        pa.float64(),
         "a number",
-        "physical value at that strength, epsilon of an attack; empty for several at once",
-        "the perturbation's own",
-        -1e9,
-        1e9,
+        f"physical value at that strength, {_SEVERAL}",
+        unit="the perturbation's own",
+        low=-1e9,
+        high=1e9,
         null=True,
         tolerance=0.0,
     ),
-    Column("seed", pa.int64(), "0 to 2**32 - 1", "seed of what is random"),
+    Column("seed", "0 to 2**32 - 1", "seed of what is random", pa.int64(), stored=False),
     _class("clean_top1", "the most likely class of the clean image"),
     _probability("clean_probability", "of the class clean_top1 in the clean image"),
     _class("top1", "the most likely class of the perturbed image"),
     _probability("probability", "of the class top1 in the perturbed image"),
     _probability("retained_probability", "of the class clean_top1 in the perturbed image"),
-    *_top5("clean", "clean_"),
-    *_top5("perturbed", ""),
-    Column("consistent", pa.bool_(), _TRUTH, "whether top1 is clean_top1"),
+    *_top5("clean", "clean_top5"),
+    *_top5("perturbed", "top5"),
+    Column("consistent", _TRUTH, "whether top1 is clean_top1", _FLAG),
     *(_metric(m.name) for m in metrics.REGISTRY if m.name != "consistent"),
     *(_rescaled(raw, name) for raw, name in RESCALED.items()),
     _correctness("clean_correct", "whether clean_top1 is the label"),
@@ -212,15 +195,18 @@ COLUMNS = (
     _correctness("correct5", "whether the label is among top5"),
     Column(
         "stages",
-        pa.list_(pa.struct([("stage", pa.string()), *((n, pa.float64()) for n in RESCALED)])),
         "a list of stages, shallow to deep",
-        "name of each stage of the network, with the raw similarity of its features",
+        _STAGES,
+        pa.list_(_STAGE),
         fill=lambda row: [{"stage": stage, **row.stages[stage]} for stage in row.stages],
     ),
 )
 """Every column of the rows but those of plugins' metrics, in their order."""
 
 SCHEMA = pa.schema([(column.name, column.type) for column in COLUMNS])
+
+NOT_STORED = tuple(column.name for column in COLUMNS if not column.stored)
+"""Columns that the files of rows lack."""
 
 NUMBERS = tuple(
     column.name
@@ -232,21 +218,11 @@ NUMBERS = tuple(
 MOST_OWN = 64
 """Most columns of plugins' metrics in one table."""
 
-REMEDIES = pa.field(
-    "remedies",
-    pa.list_(
-        pa.struct(
-            [
-                ("remedy", pa.string()),
-                ("clean_top1", pa.int32()),
-                ("clean_probability", pa.float64()),
-                ("top1", pa.int32()),
-                ("probability", pa.float64()),
-            ]
-        )
-    ),
-)
-"""The last column of a run with remedies."""
+REMEDY = pa.field("remedy", pa.string())
+"""The last column of files of rows: null, or the remedy of a row that has the next two alone."""
+
+REMEDIED_KEYS = ("position", "model", "condition", "perturbation")
+REMEDIED = ("clean_top1", "clean_probability", "top1", "probability")
 
 
 def own_scores() -> tuple[str, ...]:
@@ -264,6 +240,11 @@ def schema(own: Sequence[str]) -> pa.Schema:
     return pa.schema([*SCHEMA, *((name, pa.float64()) for name in own)])
 
 
+def stored(own: Sequence[str]) -> pa.Schema:
+    """The columns of files of rows: those of ``schema(own)`` but ``NOT_STORED``, and ``REMEDY``."""
+    return pa.schema([*(field for field in schema(own) if field.name not in NOT_STORED), REMEDY])
+
+
 def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
     """What each column of ``schema(own)`` means, for whoever gets the rows as a file."""
     return [
@@ -279,28 +260,27 @@ def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
 
 
 def own_columns(table: pa.Schema) -> tuple[str, ...]:
-    """The metrics of plugins in a table of rows, maybe of an earlier version.
+    """The metrics of plugins in a file of rows, maybe of an earlier version.
 
     Raises ``ParameterError`` for another table.
     """
-    types = {column.name: column.type for column in COLUMNS} | {REMEDIES.name: REMEDIES.type}
+    types = {field.name: field.type for field in stored(())}
     own = tuple(name for name in table.names if name not in types)
-    required = {column.name for column in COLUMNS if not column.null}
+    required = {column.name for column in COLUMNS if column.stored and not column.null}
     if (
         len(own) > MOST_OWN
         or len({*table.names}) < len(table)
         or not required <= {*table.names}
         or any(field.type != types.get(field.name, pa.float64()) for field in table)
+        or not set(own).isdisjoint(NOT_STORED)
     ):
         raise ParameterError("Expected the columns of rows.")
     return own
 
 
 def completed(rows: pa.RecordBatch, own: Sequence[str]) -> pa.RecordBatch:
-    """``rows`` in the order of ``schema(own)``: columns that they lack are null."""
-    whole = schema(own)
-    if REMEDIES.name in rows.schema.names:
-        whole = whole.append(REMEDIES)
+    """``rows`` in the order of ``stored(own)``: columns that they lack are null."""
+    whole = stored(own)
     return pa.RecordBatch.from_arrays(
         [
             rows[field.name] if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
@@ -310,22 +290,34 @@ def completed(rows: pa.RecordBatch, own: Sequence[str]) -> pa.RecordBatch:
     )
 
 
-def to_table(
-    rows: Sequence[Measurement], positions: Sequence[int], *, remedied: bool = False
-) -> pa.Table:
-    """``rows`` as a table with their ``positions``, in ``SCHEMA`` and the plugins' columns.
-
-    With ``remedied`` the column ``REMEDIES`` is the last.
-    """
+def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """``rows`` as a table with their ``positions``, in ``SCHEMA`` and the plugins' columns."""
     filled = [
         pa.array(positions, column.type) if column.name == "position" else column.of(rows)
         for column in columns(own_scores())
     ]
-    table = pa.table(filled, schema(own_scores()))
-    if not remedied:
-        return table
-    trials = [[trial._asdict() for trial in row.remedies] for row in rows]
-    return table.append_column(REMEDIES, pa.array(trials, REMEDIES.type))
+    return pa.table(filled, schema(own_scores()))
+
+
+def to_stored(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """``rows`` as files have them, and after them those of the predictions with remedies."""
+    own = own_scores()
+    remedied = [
+        {
+            "position": position,
+            **{name: getattr(row, name) for name in REMEDIED_KEYS[1:]},
+            **trial._asdict(),
+        }
+        for row, position in zip(rows, positions, strict=True)
+        for trial in row.remedies
+    ]
+    plain = to_table(rows, positions).drop_columns(list(NOT_STORED))
+    return pa.concat_tables(
+        [
+            plain.append_column(REMEDY, pa.nulls(len(rows), REMEDY.type)),
+            pa.Table.from_pylist(remedied, stored(own)),
+        ]
+    )
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -21,10 +21,9 @@ from robustness.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budge
 from robustness.gate.raced import raced
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.runs import Run, compare, racing
-from robustness.runs.behind_remedies import Behind, models_behind
-from robustness.runs.behind_remedies import named as named_behind
 from robustness.runs.compare import identified
 from robustness.runs.compare import told as told_before
+from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.runs.shared import shared_grids
 from robustness.statistics.differences import changes
 from robustness.statistics.summaries import tables
@@ -50,9 +49,9 @@ def check(
     ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run, needs
     labels or needs several strengths; ``RunError`` for a run without rows.
     """
-    behind: list[Behind] = []
+    behind: list[RemediedModel] = []
     if remedies or any(rule.on_remedies for rule in budget.rules):
-        behind = models_behind(run, run.rows.grids()) if run.manifest.race is None else []
+        behind = remedied_models(run, run.rows.grids()) if run.manifest.race is None else []
     for rule in budget.rules:
         names = [each.id for each in behind]
         budget.check_patterns(rule, run.manifest.spec.model_names, run.conditions, names)
@@ -88,7 +87,7 @@ def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
     """``budget`` without the limits on models that only other runs of ``every`` have."""
 
     def fits(rule: Rule, run: Run) -> bool:
-        names = [*run.manifest.spec.model_names, *named_behind(run)]
+        names = [*run.manifest.spec.model_names, *remedied_names(run)]
         return any(fnmatchcase(name, rule.model) for name in names)
 
     def concerns(rule: Rule) -> bool:
@@ -97,7 +96,7 @@ def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
     return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
 
 
-def _extended(rules: Sequence[Rule], behind: Sequence[Behind]) -> Iterator[Rule]:
+def _extended(rules: Sequence[Rule], behind: Sequence[RemediedModel]) -> Iterator[Rule]:
     """``rules``, each on a model followed by one for every remedy before it."""
     for rule in rules:
         yield rule
@@ -106,7 +105,7 @@ def _extended(rules: Sequence[Rule], behind: Sequence[Behind]) -> Iterator[Rule]
                 yield rule.model_copy(update={"model": escape(each.id)})
 
 
-def _named(rules: Sequence[Rule], candidate: Behind) -> bool:
+def _named(rules: Sequence[Rule], candidate: RemediedModel) -> bool:
     return any(rule.on_remedies and fnmatchcase(candidate.id, rule.model) for rule in rules)
 
 
@@ -135,13 +134,13 @@ def _of_models(run: Run, baseline: Run | None) -> Tables:
 
 
 def _of_remedies(
-    run: Run, baseline: Run | None, behind: Sequence[Behind], of_models: Tables
+    run: Run, baseline: Run | None, behind: Sequence[RemediedModel], of_models: Tables
 ) -> Tables:
     """As ``_of_models``, of models behind remedies."""
     grids = [each.grid for each in behind]
     differences: Sequence[Entry] = []
     if baseline is not None and behind:
-        before = [each.grid for each in models_behind(baseline, baseline.rows.grids())]
+        before = [each.grid for each in remedied_models(baseline, baseline.rows.grids())]
         differences = changes(shared_grids((before, grids), identified(baseline, run)))
     told = tables(grids)
     return Tables(

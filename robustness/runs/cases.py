@@ -232,15 +232,18 @@ class CaseRows:
         """The cases in the rows ``order``."""
         if not order:
             return []
-        columns = ", ".join(CASE_COLUMNS)
+        image, *others = CASE_COLUMNS
+        columns = ", ".join(others)
         found = self._rows.ask(
             f"SELECT {ROW} AS row, position, {columns} FROM rows WHERE "
             f"list_contains($positions, position) AND list_contains($order, {ROW})",
             positions=[row >> 32 for row in order],
             order=order,
         )
+        names = self._rows.names
         by_row = {
-            row: dict(zip(("position", *CASE_COLUMNS), rest, strict=True)) for row, *rest in found
+            row: {"position": at, image: names[at], **dict(zip(others, rest, strict=True))}
+            for row, at, *rest in found
         }
         return [by_row[row] for row in order]
 

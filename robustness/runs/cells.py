@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
 from robustness.evaluation.correctness import CORRECTNESS
-from robustness.evaluation.row_schema import schema
+from robustness.evaluation.row_schema import stored
 from robustness.statistics.grid import MEANS, UNKNOWN
 
 _READERS = 2  # files read at once
@@ -28,7 +29,12 @@ _MOST = 160_000_000  # bytes of numbers read together, unless one column of one 
 
 _FLAGS = ("consistent", *CORRECTNESS)
 _NUMBERS = (*MEANS, "clean_probability", "probability")
-_KEYS = ("model", "condition")
+_CLASSES = ("label", "clean_top1", "top1")
+_KEYS = ("model", "condition", "remedy")
+
+
+_Key = tuple[str, str]
+"""A remedy, "" for none, and a model."""
 
 
 @dataclass(frozen=True)
@@ -60,51 +66,59 @@ def damaged(paths: Sequence[Path]) -> RunError:
 class Cells:
     """The cells of each model, arrays (images, conditions), from the files ``paths``.
 
-    ``own`` are the columns of plugins' metrics. Flags are kept, and what is the same under all
-    conditions; of the other columns those that were read last.
+    ``own`` are the columns of plugins' metrics. Of ``remedies`` there are the cells of each model
+    with each, too. Flags are kept, and what is the same under all conditions; of the other columns
+    those that were read last.
     """
 
     def __init__(
-        self, paths: Sequence[Path], axes: Axes, conditions: Sequence[str], own: Sequence[str]
+        self,
+        paths: Sequence[Path],
+        axes: Axes,
+        conditions: Sequence[str],
+        own: Sequence[str],
+        remedies: Sequence[str] = (),
     ) -> None:
         self._paths = paths
         self._axes = axes
-        self._schema = schema(own)
+        self._schema = stored(own)
         self._shape = len(conditions), len(axes.images)  # so that a condition is in one piece
         self._size = math.prod(self._shape)
-        self._starts = {model: at * self._size for at, model in enumerate(axes.models)}
+        keys = product(("", *remedies), axes.models)
+        self._starts = {key: at * self._size for at, key in enumerate(keys)}
         self._places = {text: at * self._shape[1] for at, text in enumerate(conditions)}
-        self._kept: dict[tuple[str, str], NDArray[Any]] = {}
-        self._last: dict[tuple[str, str], NDArray[Any]] = {}
+        self._kept: dict[tuple[_Key, str], NDArray[Any]] = {}
+        self._last: dict[tuple[_Key, str], NDArray[Any]] = {}
         self._lock = threading.RLock()
 
-    def there(self, model: str) -> NDArray[np.bool_]:
-        """Where ``model`` has a row."""
+    def there(self, model: str, remedy: str = "") -> NDArray[np.bool_]:
+        """Where ``model``, with ``remedy`` if one is named, has a row."""
         with self._lock:
-            return self._there[model]
+            return self._there[remedy, model]
 
-    def read(self, model: str, column: str) -> NDArray[Any]:
+    def read(self, model: str, column: str, remedy: str = "") -> NDArray[Any]:
         """The cells of ``column``: flags as bytes, classes as integers, numbers as they are.
 
-        Raises ``KeyError`` for a column that rows do not have, ``RunError`` where a file cannot be
-        read.
+        They are of the rows without a remedy unless one is named. Raises ``KeyError`` for a column
+        that rows do not have, ``RunError`` where a file cannot be read.
         """
-        key = model, column
+        key = (remedy, model), column
         with self._lock:
             if key not in self._kept and key not in self._last:
-                self._load(model, column)
+                self._load((remedy, model), column)
             return self._kept[key] if key in self._kept else self._last[key]
 
     @cached_property
-    def _there(self) -> dict[str, NDArray[np.bool_]]:
+    def _there(self) -> dict[_Key, NDArray[np.bool_]]:
         found = np.zeros((len(self._starts), *self._shape), bool)
         for cells in self._cells:
             found.ravel()[cells[cells >= 0]] = True
-        return {model: _narrow(each) for model, each in zip(self._starts, found, strict=True)}
+        return {key: _narrow(each) for key, each in zip(self._starts, found, strict=True)}
 
     @cached_property
     def _cells(self) -> list[NDArray[Any]]:
-        """Where each row of each file is in (models, conditions, images); -1 for that of a copy."""
+        """Where each row of each file is in (models, conditions, images); -1 for that of a copy,
+        and for one with another remedy."""
         return self._of_files(self._cells_of)
 
     def _cells_of(self, path: Path) -> NDArray[Any]:
@@ -116,20 +130,24 @@ class Cells:
             first = np.flatnonzero(np.diff(position, prepend=position[:1] - 1))
             image = self._axes.image_of[np.searchsorted(self._axes.positions, position[first])]
             cells = np.repeat(image, np.diff(first, append=len(position)))
-            copies = cells < 0
-            for key, place in zip(batch.columns[1:], (self._starts, self._places), strict=True):
-                places = np.array([place[text] for text in key.dictionary.to_pylist()], np.int64)
-                cells += places[key.indices.to_numpy()]
-            cells[copies] = -1
+            (models, model), (conditions, condition), *remedy = map(_coded, batch.columns[1:])
+            (remedies, remedy_of) = remedy[0] if remedy else ([""], np.zeros(1, np.intp))
+            starts = np.array(
+                [[self._starts.get((each, name), -1) for name in models] for each in remedies]
+            )[remedy_of, model]
+            places = np.array([self._places[text] for text in conditions], np.int64)
+            others = (cells < 0) | (starts < 0)
+            cells += starts + places[condition]
+            cells[others] = -1
             found.append(cells.astype(np.int32) if small else cells)
         return np.concatenate(found)
 
-    def _load(self, model: str, column: str) -> None:
-        """Read ``column`` of ``model`` and, as far as there is room, what is needed with it."""
+    def _load(self, key: _Key, column: str) -> None:
+        """Read ``column`` of ``key`` and, as far as there is room, what is needed with it."""
         if column not in self._schema.names:
             raise KeyError(column)  # only columns of the rows are read
         group: tuple[str, ...] = (column,)
-        models = [*self._starts]
+        keys = [*self._starts]
         form: np.dtype[Any] = np.dtype(np.float64)
         if column in _FLAGS:
             group, form = _FLAGS, np.dtype("int8")
@@ -138,16 +156,17 @@ class Cells:
             if pa.types.is_integer(self._schema.field(column).type):
                 form = np.dtype("int32")
             each = max(1, _MOST // max(1, form.itemsize * self._size))  # arrays
-            if column in _NUMBERS and len(_NUMBERS) * len(models) <= each:
-                group = _NUMBERS
-            start = models.index(model) // each * each
-            models = models[start : start + each]
-        shape = len(models), *self._shape
+            for names in (_NUMBERS, _CLASSES):
+                if column in names and len(names) * len(keys) <= each:
+                    group = names
+            start = keys.index(key) // each * each
+            keys = keys[start : start + each]
+        shape = len(keys), *self._shape
         unknown = np.nan if form.kind == "f" else UNKNOWN
         arrays = {name: np.full(shape, unknown, form) for name in group}
-        self._fill(arrays, self._starts[models[0]])
+        self._fill(arrays, self._starts[keys[0]])
         for name, array in arrays.items():
-            for one, found in zip(models, map(_narrow, array), strict=True):
+            for one, found in zip(keys, map(_narrow, array), strict=True):
                 kept = name in _FLAGS or not found.flags.writeable
                 (self._kept if kept else self._last)[one, name] = found
 
@@ -176,6 +195,15 @@ class Cells:
                 yield from file.iter_batches(_AT_ONCE, columns=list(columns), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise damaged(self._paths) from error
+
+
+def _coded(column: pa.DictionaryArray) -> tuple[list[str], NDArray[np.intp]]:
+    """(the texts of ``column``, the place of each row among them); "" is for null."""
+    texts = [*column.dictionary.to_pylist(), ""]
+    if column.null_count == len(column):
+        return [""], np.zeros(1, np.intp)  # for all rows
+    codes = pc.fill_null(column.indices.cast(pa.int64()), len(texts) - 1)
+    return texts if column.null_count else texts[:-1], codes.to_numpy()
 
 
 def _values(column: pa.Array, form: np.dtype[Any]) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
-from robustness.runs import convert_0_13, notes, properties, store
+from robustness.runs import convert_0_13, images, notes, store
 from robustness.runs import manifest as manifests
 from robustness.runs.import_checks import importer, screen, work_out_figures
 from robustness.runs.run import Run
@@ -43,7 +43,7 @@ _FILE = re.compile(
     "|".join(
         [
             r"part-\d{1,12}\.parquet",
-            *map(re.escape, (manifests.FILE, properties.FILE, *_NOTES)),
+            *map(re.escape, (manifests.FILE, images.FILE, *_NOTES)),
         ]
     )
 )
@@ -56,9 +56,7 @@ def write_archive(run: Run, to: Path | BinaryIO) -> None:
     """
     if not run.finished:
         raise RunError(f"The run {run.id} is not finished: continue it first, then export it.")
-    paths = [run.folder / manifests.FILE, *(part.path for part in run.parts)]
-    if (run.folder / properties.FILE).is_file():
-        paths.append(run.folder / properties.FILE)
+    paths = [run.folder / name for name in (manifests.FILE, *run.manifest.parts)]
     with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
             info = zipfile.ZipInfo(f"{run.id}/{path.name}")

@@ -110,7 +110,7 @@ def tried(
                 continue
             done.append(chunk)
             ends.append(now)
-            note(sum(each.images for each in done))
+            note(sum(chunk.readable for chunk in done))
             if now - began >= seconds:
                 break
     return _scaled(plan, workers, done, [loaded, *ends], loaded - began)
@@ -120,9 +120,9 @@ def _scaled(
     plan: Plan, workers: int | None, done: list[Chunk], ends: list[float], startup: float
 ) -> Forecast:
     """``ends`` are the moments at which the models were loaded and each chunk was done."""
-    images = sum(chunk.images for chunk in done)
+    images = sum(chunk.readable for chunk in done)
     rows = sum(chunk.table.num_rows for chunk in done)
-    failed = sum(len(chunk.unreadable) for chunk in done)
+    failed = sum(len(chunk.images) for chunk in done) - images
     size = (len(plan.dataset), len(plan.spec.conditions), len(plan.spec.models))
     if not rows:
         nothing = f"None of the {counted(failed, 'image')} tried could be evaluated."

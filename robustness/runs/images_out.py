@@ -102,8 +102,8 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
     rows = []
     labels: Sequence[int | None] = next(iter(plan.labels.values()))
     if made := ready.batch:
-        for position, picture, frames, seen in zip(
-            ready.positions, made.pictures, made.frames, made.scores, strict=True
+        for read, picture, frames, seen in zip(
+            ready.readable, made.pictures, made.frames, made.scores, strict=True
         ):
             scores: list[Mapping[str, float | None]] = [{}, *_scores(seen)]
             for condition, image, own in zip(
@@ -112,7 +112,7 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
                 png = to_png(image)
                 row = _about(plan.spec, picture, condition)
                 target.write(row["path"], png)
-                row["label"] = labels[position]
+                row["label"] = labels[read.position]
                 rows.append({**row, "sha256": hashlib.sha256(png).hexdigest(), **own})
     return {"rows": rows, "unreadable": len(ready.unreadable)}
 

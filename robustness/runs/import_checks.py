@@ -28,6 +28,7 @@ from robustness.base.limited_worker import (
 from robustness.evaluation.condition import readable
 from robustness.models import imported_labels
 from robustness.pictures.fitting import check_fit
+from robustness.runs import convert_0_13, images
 from robustness.runs.manifest import FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
 from robustness.runs.run import Run
@@ -73,10 +74,17 @@ def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
     written.
     """
     _check_manifest(manifest)
-    files = {path.name: path.stat().st_size for path in folder.glob("part-*.parquet")}
+    files = {path.name: path.stat().st_size for path in folder.glob("*.parquet")}
+    if convert_0_13.needed(manifest.parts):
+        files.pop(images.FILE, None)  # it was not named
     _expect(manifest, files == dict(manifest.parts), "its files of rows are not those it names")
     size = occupied(folder)
-    asked = {"folder": str(folder), "expected": asdict(_expected(folder, manifest))}
+    asked = {
+        "folder": str(folder),
+        "files": list(files),
+        "batch": manifest.batch,
+        "expected": asdict(_expected(folder, manifest)),
+    }
     limits = MEMORY + 2 * size, SECONDS + size // BYTES_A_SECOND
     return manifest.updated(parts=_answered(asked, manifest, worker, "files", *limits)["parts"])
 
@@ -131,9 +139,7 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
         classes=[_MOST_CLASSES if known is None else len(known) for known in labels],
         conditions=[condition.id for condition in spec.conditions],
         perturbations=[condition.name for condition in spec.conditions],
-        fit=spec.fit,
-        side=spec.side,
-        seed=spec.seed,
+        remedies=[chain.id for chain in spec.remedies if not chain.abstains],
         pictures=manifest.dataset.pictures,
         images=manifest.images,
         unreadable=manifest.unreadable,

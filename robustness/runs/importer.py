@@ -10,10 +10,9 @@ from robustness import plugins
 from robustness.base.errors import RobustnessError
 from robustness.base.parquet_process import serve_arrow
 from robustness.models.own import user_models
-from robustness.runs import headlines
+from robustness.runs import convert_0_13, headlines
 from robustness.runs import manifest as manifests
-from robustness.runs.property_checks import rewrite_properties
-from robustness.runs.row_checks import ExpectedRows, rewrite_rows
+from robustness.runs.row_checks import ExpectedRows, check_row_count, rewrite_rows
 
 
 def answer(head: bytes, _data: bytes) -> bytes:
@@ -32,9 +31,12 @@ def answer(head: bytes, _data: bytes) -> bytes:
             headlines.compute(folder, manifests.read(folder))
             return b"{}"
         expected = ExpectedRows(**asked["expected"])
-        parts = rewrite_rows(folder, expected)
-        rewrite_properties(folder, expected.pictures)
-        return json.dumps({"parts": parts}).encode()
+        if convert_0_13.needed(asked["files"]):
+            check_row_count(folder, asked["files"])
+            convert_0_13.rewrite(folder, asked["files"], asked["batch"])
+            for name in asked["files"]:
+                (folder / name).unlink()
+        return json.dumps({"parts": rewrite_rows(folder, expected)}).encode()
     except RobustnessError as error:
         return json.dumps({"problem": str(error)}).encode()
     except MemoryError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +15,7 @@ from pydantic import Field
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.text import visible
 from robustness.base.validation import CONFIG, checked_json, parsed_by
 from robustness.datasets import LABELLINGS
 from robustness.evaluation.request import Request
@@ -145,6 +146,11 @@ class Manifest:
         canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    def images_of(self, chunks: Iterable[int]) -> int:
+        """How many images of the dataset are in ``chunks``: with rows, unreadable, or copies."""
+        places, size = range(self.dataset.pictures), self.batch
+        return sum(len(places[number * size : (number + 1) * size]) for number in chunks)
+
     @property
     def how(self) -> str:
         """The settings that tell apart runs of the same images, models and conditions."""
@@ -206,8 +212,8 @@ def read(folder: Path) -> Manifest:
             text = json.dumps(head).encode()
         if head.get("version") != VERSION:
             raise RunError(
-                f"{folder.name} has run format {head.get('version')!r}, expected {VERSION}: run "
-                "it again with this version, or open it with the version that wrote it.",
+                f"{folder.name} has run format {head.get('version')!r}, expected {VERSION}: open "
+                f"it with {_writer(head)}, or run it again with this version.",
                 hint=_where(folder),
             )
         require_plugins(folder.name, head)
@@ -236,6 +242,14 @@ def require_plugins(run: str, head: Mapping[str, Any]) -> None:
             f"The run {run} needs the plugin {' or '.join(missing)} for {', '.join(unknown)}: "
             "name it in the setting plugins, or install it."
         )
+
+
+def _writer(head: Mapping[str, Any]) -> str:
+    told = head.get("versions")
+    version = told.get("robustness") if isinstance(told, dict) else None
+    return (
+        "the version that wrote it" if version is None else f"version {visible(str(version))[:40]}"
+    )
 
 
 def _where(folder: Path) -> str:

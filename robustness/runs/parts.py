@@ -7,14 +7,13 @@ left behind, which nobody reads and the next session removes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,9 +23,10 @@ from pydantic import Field
 from robustness.base.disk import put_whole, require_regular
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.validation import StrictRecord, checked_json
-from robustness.evaluation.row_schema import REMEDIES, own_columns, schema
-from robustness.runs.engines import Chunk
-from robustness.runs.manifest import Manifest
+from robustness.evaluation.row_schema import REMEDY, own_columns, stored
+
+if TYPE_CHECKING:
+    from robustness.runs.engines import Chunk
 
 KEY = b"robustness"
 """Under which a file of rows says what it is."""
@@ -50,16 +50,17 @@ NAME, FILES = "part-{:06d}.parquet", "part-*.parquet"
 class Part:
     """What a file of rows says of itself, without its rows.
 
-    ``chunks`` are the numbers of the chunks in it; ``unreadable`` are (name, reason);
-    ``seconds`` is the time since the part before it. ``own`` are its columns of plugins' metrics.
+    ``chunks`` are the numbers of the chunks in it; ``images`` counts those with rows; ``seconds``
+    is the time since the part before it. ``rows`` have no remedy, ``remedied`` ones have one.
+    ``own`` are its columns of plugins' metrics.
     """
 
     path: Path
     chunks: tuple[int, ...]
     images: int
-    unreadable: tuple[tuple[str, str], ...]
     seconds: float
     rows: int
+    remedied: int = 0
     own: tuple[str, ...] = ()
 
 
@@ -68,7 +69,6 @@ class _About(StrictRecord):
 
     chunks: tuple[int, ...]
     images: Annotated[int, Field(ge=0)]
-    unreadable: tuple[tuple[str, str], ...]
     seconds: Annotated[float, Field(ge=0)]
 
 
@@ -80,8 +80,7 @@ def write_part(folder: Path, chunks: Sequence[Chunk], seconds: float) -> Part:
     ordered = sorted(chunks, key=lambda chunk: chunk.number)
     about = {
         "chunks": [chunk.number for chunk in ordered],
-        "images": sum(chunk.images for chunk in ordered),
-        "unreadable": [pair for chunk in ordered for pair in chunk.unreadable],
+        "images": sum(chunk.readable for chunk in ordered),
         "seconds": seconds,
     }
     path = free_path(folder, NAME, ordered[0].number)
@@ -98,7 +97,6 @@ def note_of(group: Sequence[Part]) -> str:
     about = {
         "chunks": [number for part in group for number in part.chunks],
         "images": sum(part.images for part in group),
-        "unreadable": [pair for part in group for pair in part.unreadable],
         "seconds": sum(part.seconds for part in group),
     }
     return json.dumps(about)
@@ -120,7 +118,7 @@ def compact(folder: Path, parts: Sequence[Part]) -> list[Part]:
                 files += group
                 continue
             path = free_path(folder, NAME, group[0].chunks[0])
-            rows = (read_rows(part, remedied=True) for part in group)
+            rows = (_read(part) for part in group)
             files.append(_put_part(path, rows, note_of(group)))
             written.append(path)
     except OSError:  # no room for a second copy: the run is whole without it
@@ -142,13 +140,6 @@ def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
         group.append(part)
     if group:
         yield group
-
-
-def images_of(part: Part, manifest: Manifest) -> int:
-    """How many images of the dataset ``part`` is of: evaluated, unreadable, or skipped copies."""
-    places = range(manifest.dataset.pictures)
-    size = manifest.batch
-    return sum(len(places[number * size : (number + 1) * size]) for number in part.chunks)
 
 
 def put_table(path: Path, table: pa.Table) -> None:
@@ -199,13 +190,28 @@ def read_part(path: Path) -> Part:
         with pq.ParquetFile(path) as file:
             own = own_columns(file.schema_arrow)
             about = checked_json(_About, (file.schema_arrow.metadata or {}).get(KEY, b""))
-            return Part(path, **vars(about), rows=file.metadata.num_rows, own=own)
+            remedied = _remedied(file)
+            rows = file.metadata.num_rows - remedied
+            return Part(path, **vars(about), rows=rows, remedied=remedied, own=own)
     except (pa.ArrowException, OSError, ParameterError) as error:
         raise RunError(
             f"The file {_named(path)} is damaged or of another kind: delete the run, or that file "
             "alone and continue the run.",
             hint=f"The file is {path}.",
         ) from error
+
+
+def _remedied(file: pq.ParquetFile) -> int:
+    """How many rows of ``file`` have a remedy."""
+    names = [file.schema.column(at).path for at in range(file.metadata.num_columns)]
+    if REMEDY.name not in names:
+        return 0
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    column = names.index(REMEDY.name)
+    statistics = [group.column(column).statistics for group in groups if group.num_rows]
+    if not all(each is not None and each.has_null_count for each in statistics):
+        raise ParameterError("Expected statistics of the column of remedies.")
+    return sum(each.num_values for each in statistics)
 
 
 def _named(path: Path) -> str:
@@ -221,23 +227,25 @@ def read_rows(
 ) -> pa.Table:
     """The rows of ``part``, of one ``model`` if that is named.
 
-    All ``columns`` unless named; those of remedies only if ``remedied``. Raises ``RunError`` where
-    the file cannot be read.
+    All ``columns`` of the file unless named. The rows have no remedy or, if ``remedied``, each
+    has one. Raises ``RunError`` where the file cannot be read.
     """
-    filters = None if model is None else [("model", "==", model)]
-    if columns is None and not remedied:
-        columns = schema(part.own).names
-    table = _read(part, columns, filters)
-    return table.replace_schema_metadata(None)
+    own = None if model is None else pc.field("model") == model
+    if part.remedied or remedied:
+        remedy = pc.field(REMEDY.name)
+        chosen = remedy.is_valid() if remedied else remedy.is_null()
+        own = chosen if own is None else own & chosen
+    return _read(part, columns or stored(part.own).names, own)
 
 
-def _read(part: Part, columns: Sequence[str] | None, filters: Any = None) -> pa.Table:
+def _read(part: Part, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
+    """All rows of ``part``, unless there are ``filters``."""
     path = part.path
     try:
-        whole = schema(part.own)  # columns that the file lacks are null
-        if REMEDIES.name in (pq.read_schema(path).names if columns is None else columns):
-            whole = whole.append(REMEDIES)
-        return pq.read_table(path, columns=columns and list(columns), filters=filters, schema=whole)
+        whole = stored(part.own)  # columns that the file lacks are null
+        return pq.read_table(
+            path, columns=columns and list(columns), filters=filters, schema=whole
+        ).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise RunError(
             f"The file {_named(path)} cannot be read any more: it is gone or damaged.",
@@ -245,57 +253,37 @@ def _read(part: Part, columns: Sequence[str] | None, filters: Any = None) -> pa.
         ) from error
 
 
-def all_parts(folder: Path, manifest: Manifest) -> list[Part]:
-    """The parts that ``manifest`` names and that are in ``folder``, by their first chunk.
+def all_parts(folder: Path, files: Iterable[str]) -> list[Part]:
+    """The parts among ``files`` that are in ``folder``, by their first chunk.
 
     Raises ``RunError`` as ``read_part`` does, and where two parts hold the same chunk or have
     other columns.
     """
-    parts = [read_part(folder / name) for name in manifest.parts if (folder / name).exists()]
+    names = [name for name in files if name.startswith("part")]
+    parts = [read_part(folder / name) for name in names if (folder / name).exists()]
     numbers = [number for part in parts for number in part.chunks]
     if len(numbers) != len(set(numbers)) or len({part.own for part in parts}) > 1:
         raise RunError(f"{folder.name} holds some rows twice: it was mixed from several runs.")
     return sorted(parts, key=lambda part: part.chunks[:1])
 
 
-def remove_unlisted(folder: Path, manifest: Manifest) -> None:
-    """Remove the files of rows in ``folder`` that ``manifest`` does not name."""
-    for path in folder.glob(FILES):
-        if path.name not in manifest.parts:
+def remove_unlisted(folder: Path, files: Collection[str]) -> None:
+    """Remove the files of rows and images in ``folder`` that are not among ``files``."""
+    for path in (*folder.glob(FILES), *folder.glob("images*.parquet")):
+        if path.name not in files:
             with contextlib.suppress(OSError):  # it does not count, so it may stay
                 path.unlink()
 
 
-def without_chunks(
-    part: Part, numbers: Collection[int], positions: Collection[int], names: Collection[str]
-) -> Part | None:
+def without_chunks(part: Part, numbers: Collection[int], positions: Collection[int]) -> Part | None:
     """``part`` in a file of its own without the chunks ``numbers``; None if no other is in it.
 
-    These are of the images at the ``positions``, called ``names``.
+    These are of the images at the ``positions``.
     """
     rest = [number for number in part.chunks if number not in numbers]
     if not rest:
         return None
-    rows = read_rows(part, remedied=True)
+    rows = _read(part)
     rows = rows.filter(pc.invert(pc.is_in(rows["position"], pa.array(positions, pa.int32()))))
-    about = {
-        "chunks": rest,
-        "images": len(pc.unique(rows["position"])),
-        "unreadable": [pair for pair in part.unreadable if pair[0] not in names],
-        "seconds": part.seconds,
-    }
+    about = {"chunks": rest, "images": len(pc.unique(rows["position"])), "seconds": part.seconds}
     return _put_part(free_path(part.path.parent, NAME, rest[0]), [rows], json.dumps(about))
-
-
-def content(parts: Sequence[Part]) -> str | None:
-    """SHA-256 over the digests of the study images, in the order of the dataset."""
-    digests: dict[int, str] = {}
-    for part in parts:
-        table = _read(part, ["position", "image_digest"])
-        images = table.group_by(table.column_names).aggregate([])
-        digests |= dict(zip(*(column.to_pylist() for column in images.columns), strict=True))
-    if not digests:
-        return None
-    return hashlib.sha256(
-        "\n".join(digests[place] for place in sorted(digests)).encode()
-    ).hexdigest()

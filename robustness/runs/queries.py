@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robustness.base.errors import RunError
-from robustness.evaluation.row_schema import SCHEMA, own_columns
+from robustness.evaluation.row_schema import own_columns, stored
 from robustness.runs.cells import Axes, Cells, damaged
 from robustness.statistics import Figures
 from robustness.statistics.attacked import breakable, targets
-from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, in_order
+from robustness.statistics.grid import AS_TOLD, UNKNOWN, ConditionKey, Grid, in_order
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ ROW = "position::BIGINT * 4294967296 + file_row_number"
 
 @dataclass(eq=False)
 class Rows:
-    """The rows in the files ``paths``, each a Parquet file of ``evaluation.rows.SCHEMA``."""
+    """The rows in the files ``paths``, which ``parts`` wrote, and the ``images`` that have any."""
 
     paths: Sequence[Path]
+    images: pa.Table
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
@@ -74,14 +75,21 @@ class Rows:
 
     @cached_property
     def _columns(self) -> pa.Schema:
-        return pq.read_schema(self.paths[0]) if self.paths else SCHEMA
+        return pq.read_schema(self.paths[0]) if self.paths else stored(())
 
     @cached_property
     def _source(self) -> str:
-        """What a query begins with; columns that the files lack are null."""
-        lacking = [field for field in SCHEMA if field.name not in self._columns.names]
+        """What a query begins with: the rows without a remedy; columns that lack are null."""
+        lacking = [field for field in stored(()) if field.name not in self._columns.names]
         more = "".join(f", NULL::{field.type} AS {field.name}" for field in lacking)
-        return f"WITH rows AS (SELECT *{more} FROM read_parquet($files, file_row_number = true)) "
+        files = "read_parquet($files, file_row_number = true)"
+        return f"WITH rows AS (SELECT *{more} FROM {files} WHERE remedy IS NULL) "
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The name of each image by its position."""
+        columns = (self.images[name].to_pylist() for name in ("position", "name"))
+        return dict(zip(*columns, strict=True))
 
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``."""
@@ -121,21 +129,18 @@ class Rows:
         if not self.paths:
             none = np.empty(0, np.int64)
             return Axes(np.empty(0, object), np.empty(0, object), none, none, 0, (), ())
-        images = self.ask(
-            "SELECT position, any_value(image), any_value(image_digest) FROM rows "
-            "GROUP BY position ORDER BY position"
-        )
+        columns = (self.images[name].to_pylist() for name in ("position", "name", "digest"))
+        images = list(zip(*columns, strict=True))
         keys = self.ask(
             "SELECT model, condition, any_value(perturbation), "
             f"arg_min(strength, {ROW}) FROM rows GROUP BY model, condition ORDER BY min({ROW})"
         )
         first: dict[object, int] = {}
-        known = all(digest is not None for _, _, digest in images)
         image_of = np.full(len(images), -1, np.int64)
         names: list[str] = []
         digests: list[str] = []
         for place, (position, name, digest) in enumerate(images):
-            if first.setdefault(digest if known else position, position) == position:
+            if first.setdefault(digest, position) == position:
                 image_of[place] = len(names)
                 names.append(name)
                 digests.append(str(digest))
@@ -185,6 +190,15 @@ class Rows:
         )
         return [(str(model), int(index)) for model, index in self.ask(query)]
 
+    def cells(self, remedies: Sequence[str] = ()) -> tuple[Cells, tuple[ConditionKey, ...]]:
+        """The cells of each model, and of each with each of ``remedies``, and their conditions.
+
+        There must be rows.
+        """
+        _, keys = in_order(*zip(*self.axes.conditions, strict=True))
+        ids = [key.id for key in keys]
+        return Cells(self.paths, self.axes, ids, self.own_scores, remedies), keys
+
     def grids(self) -> list[Grid]:
         """One grid a model, as ``statistics.grid.grids`` makes them of the frame of the rows.
 
@@ -193,9 +207,7 @@ class Rows:
         axes = self.axes
         if not axes.models:
             return []
-        ids, perturbations, strengths = zip(*axes.conditions, strict=True)
-        order, keys = in_order(ids, perturbations, strengths)
-        cells = Cells(self.paths, axes, [ids[at] for at in order], self.own_scores)
+        cells, keys = self.cells()
         attacks = np.array([key.is_attack for key in keys])
         return [
             Grid(

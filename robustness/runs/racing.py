@@ -25,7 +25,7 @@ BATCH = 1
 """Images between two decisions."""
 
 IMAGE, CLASS = "image", "class"
-COLUMNS = ("position", "image_digest", "label", "model", "condition")
+COLUMNS = ("position", "label", "model", "condition")
 FLAGS = ("consistent", "correct", "clean_correct")
 
 UNTIL: Mapping[str, Literal["best", "order"]] = {"settled": BEST, "ordered": ORDER}
@@ -181,14 +181,15 @@ class Track:
         gone = {name for d in decisions if d["images"] <= self.total for name in d["decided"]}
         return tuple(name for name in self._entered if name not in gone)
 
-    def feed(self, table: pa.Table, batch: int, lacking: int) -> None:
+    def feed(self, table: pa.Table, digests: Mapping[int, str], batch: int, lacking: int) -> None:
         """Take in the rows of the next images, and that as many as ``lacking`` have no rows.
 
-        Decides after every chunk of ``batch`` images, as when these were asked.
+        ``digests`` are those of the images, by position. Decides after every chunk of ``batch``
+        images, as when these were asked.
         """
         self.skipped += lacking
         for _, chunk in itertools.groupby(
-            self._by_image(table), lambda cells: cells[0]["position"] // batch
+            self._by_image(table, digests), lambda cells: cells[0]["position"] // batch
         ):
             for cells in chunk:
                 self.total += 1
@@ -230,19 +231,19 @@ class Track:
         else:
             self.contest.add(means)
 
-    def _by_image(self, table: pa.Table) -> Iterator[list[Mapping[str, Any]]]:
+    def _by_image(
+        self, table: pa.Table, digests: Mapping[int, str]
+    ) -> Iterator[list[Mapping[str, Any]]]:
         """The rows of each image that counts: no copy, and with a label if the race needs one."""
         images: dict[int, list[Mapping[str, Any]]] = {}
         for row in table.select([*COLUMNS, *FLAGS]).to_pylist():
             images.setdefault(row["position"], []).append(row)
         for position in sorted(images):
             first = images[position][0]
-            if first["image_digest"] in self.digests or (
-                self._needs_label and first["label"] is None
-            ):
+            if digests[position] in self.digests or (self._needs_label and first["label"] is None):
                 self.skipped += 1
                 continue
-            self.digests.add(first["image_digest"])
+            self.digests.add(digests[position])
             yield images[position]
 
     def _figures(self, cells: Sequence[Mapping[str, Any]]) -> dict[Any, float]:

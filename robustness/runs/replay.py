@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.text import counted, some
 from robustness.evaluation.provenance import versions
-from robustness.evaluation.row_schema import REMEDIES, schema
+from robustness.evaluation.row_schema import REMEDIED, REMEDY
 from robustness.runs import racing, rounding
 from robustness.runs.compare import version_notes
 from robustness.runs.planning import Plan
@@ -24,6 +26,7 @@ from robustness.runs.store import load
 IDENTICAL, ROUNDED, DIFFERENT = "identical", "agrees within rounding", "different"
 
 _EXAMPLES = 5
+
 
 _DECIDED = ("settled", "best", "worse", "passed", "decisions")
 """What a race decided, of its outcome."""
@@ -153,12 +156,16 @@ def _rows(run: Run, names: Sequence[str]) -> int:
     return sum(name in known for name in run.table(["image"])["image"].to_pylist())
 
 
+def _remedied(run: Run) -> pa.Table:
+    keys = ("image", "model", "condition", "perturbation", REMEDY.name)
+    return run.table([*keys, *REMEDIED], remedied=True)
+
+
 def agreement(run: Run, again: Run) -> Replay:
     """Whether the rows of ``again`` are those of ``run``, which asked the same."""
     before, after = run.digests, again.digests
     shared = [name for name in before if name in after]
     same = {name for name in shared if before[name] == after[name]}
-    columns = schema(run.own_scores).names + ([REMEDIES.name] if run.manifest.spec.remedies else [])
     return Replay(
         run=run,
         again=again,
@@ -172,7 +179,10 @@ def agreement(run: Run, again: Run) -> Replay:
                 {**run.manifest.versions, **_digests(run)}, {**versions(), **_digests(again)}
             )
         ),
-        changes=tuple(rounding.changes(run.table(columns), again.table(columns), same))
+        changes=(
+            *rounding.changes(run.table(), again.table(), same),
+            *rounding.changes(_remedied(run), _remedied(again), same, of="remedies "),
+        )
         if same
         else (),
     )

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from robustness.runs.engines import UNANSWERED, Job
-from robustness.runs.manifest import Manifest
-from robustness.runs.parts import Part, all_parts, without_chunks
+from robustness.runs.parts import Part, without_chunks
 
 
-def has_unanswered(folder: Path, manifest: Manifest) -> bool:
-    """Whether a model gave no answer for some image of the run in ``folder``."""
-    return manifest.unreadable > 0 and bool(_unanswered(all_parts(folder, manifest)))
+def unanswered(images: pa.Table) -> list[int]:
+    """The positions of those of ``images`` that a model gave no answer for."""
+    missing = images.filter(pc.starts_with(images["reason"], UNANSWERED))
+    return list(missing["position"].to_pylist())
 
 
-def _unanswered(parts: Sequence[Part]) -> set[str]:
-    pairs = [pair for part in parts for pair in part.unreadable]
-    return {name for name, reason in pairs if reason.startswith(UNANSWERED)}
-
-
-def without_unanswered(job: Job, parts: Sequence[Part]) -> list[Part]:
-    """``parts`` without the chunks of unanswered images, in new files; the old ones stay."""
-    names = _unanswered(parts)
-    entries = job.dataset.entries
-    numbers = {place // job.batch for place, entry in enumerate(entries) if entry.name in names}
-    positions = [place for number in numbers for place in job.positions(number)]
-    names |= {entries[place].name for place in positions}
+def without_unanswered(job: Job, parts: Sequence[Part], images: pa.Table) -> list[Part]:
+    """``parts`` without the chunks of unanswered ``images``, in new files; the old ones stay."""
+    numbers = {position // job.batch for position in unanswered(images)}
+    positions = [position for number in numbers for position in job.positions(number)]
     rest = (
-        part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions, names)
+        part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions)
         for part in parts
     )
     return [part for part in rest if part is not None]

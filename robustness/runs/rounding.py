@@ -23,11 +23,7 @@ Floats = NDArray[np.float64]
 
 _TOLERANCES = {column.name: column.tolerance for column in COLUMNS}
 
-_NESTED = {
-    "stages": tuple(RESCALED),
-    "remedies": ("clean_top1", "top1", "clean_probability", "probability"),
-}
-"""Columns of lists, with the values of their items."""
+_STAGES = "stages"
 
 
 @dataclass(frozen=True)
@@ -57,29 +53,34 @@ class Change:
         return f"{self.column}: {self.rows} {differ}{by}{small} ({where})."
 
 
-def changes(first: pa.Table, second: pa.Table, images: Collection[str]) -> Iterator[Change]:
-    """The columns in which rows of ``images`` differ.
+def changes(
+    first: pa.Table, second: pa.Table, images: Collection[str], *, of: str = ""
+) -> Iterator[Change]:
+    """The columns in which rows of ``images`` differ; ``of`` is put before their names.
 
     Both tables hold the rows of an image in the same order, as runs of the same request do. What
     runs of earlier versions did not keep is not compared.
     """
     a, b = (_of(table, images) for table in (first, second))
+    if len(a) != len(b):
+        larger = a if len(a) > len(b) else b
+        yield _change(larger, f"{of}rows", np.ones(len(larger), bool), None)
+        return
     for name in a.column_names:
-        if name in ("position", *_NESTED) or a[name].equals(b[name]):
+        if name in ("position", _STAGES) or a[name].equals(b[name]):
             continue
         if a[name].null_count == len(a) and name != "label":
             continue
-        yield _change(a, name, *_apart(a[name].combine_chunks(), b[name].combine_chunks()))
-    for column, names in _NESTED.items():
-        if column not in a.column_names or a[column].equals(b[column]):
-            continue
-        one, two = (table[column].combine_chunks() for table in (a, b))
-        for name in names:
-            apart = _apart(
-                *(pa.ListArray.from_arrays(c.offsets, c.values.field(name)) for c in (one, two))
-            )
-            if apart[0].any():
-                yield _change(a, f"{column} {name}", *apart)
+        yield _change(a, name, *_apart(a[name].combine_chunks(), b[name].combine_chunks()), of)
+    if _STAGES not in a.column_names or a[_STAGES].equals(b[_STAGES]):
+        return
+    one, two = (table[_STAGES].combine_chunks() for table in (a, b))
+    for name in RESCALED:
+        apart = _apart(
+            *(pa.ListArray.from_arrays(c.offsets, c.values.field(name)) for c in (one, two))
+        )
+        if apart[0].any():
+            yield _change(a, f"{_STAGES} {name}", *apart)
 
 
 def _of(table: pa.Table, images: Collection[str]) -> pa.Table:
@@ -113,12 +114,14 @@ def _gaps(a: Floats, b: Floats) -> Floats:
     return np.where(gone == 0, np.abs(a - b), np.where(gone == 1, np.inf, 0.0))
 
 
-def _change(rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats | None) -> Change:
+def _change(
+    rows: pa.Table, name: str, differ: NDArray[np.bool_], gaps: Floats | None, of: str = ""
+) -> Change:
     place = int(np.argmax(differ if gaps is None else gaps))
     largest = None if gaps is None or not np.isfinite(gaps[place]) else float(gaps[place])
     tolerance = _TOLERANCES.get(name, TOLERANCE)
     return Change(
-        column=name,
+        column=of + name,
         rows=int(differ.sum()),
         largest=largest,
         **{

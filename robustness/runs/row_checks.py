@@ -6,7 +6,6 @@ have one row for each model and condition: what opens the run relies on that.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,8 +23,16 @@ from numpy.typing import NDArray
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
-from robustness.evaluation.row_schema import COLUMNS, REMEDIES, SCHEMA, completed, schema
+from robustness.evaluation.row_schema import (
+    COLUMNS,
+    REMEDIED,
+    REMEDIED_KEYS,
+    REMEDY,
+    completed,
+    stored,
+)
 from robustness.metrics.features import RESCALED
+from robustness.runs import images
 from robustness.runs.manifest import MAX_TEXT
 from robustness.runs.parts import (
     KEY,
@@ -39,9 +46,11 @@ from robustness.runs.parts import (
 
 ROWS_FREE = 500_000
 MIN_ROW_BYTES = 32
-"""On disk, of the figures of a row, beyond ``ROWS_FREE``; real runs have more than 100."""
+"""On disk, of the figures of a row, beyond ``ROWS_FREE``; real runs have more than 60."""
 
-MAX_UNREADABLE = 100_000
+MIN_REMEDIED_BYTES = 4
+"""The same of a row with a remedy, which holds four figures."""
+
 _MAX_NOTE, _MAX_NOTES = 2**22, 2**24  # characters of what one file, and all, say of themselves
 _MAX_LENGTH = 64  # of a list in a row
 _ROUNDING = 1e-3
@@ -50,7 +59,9 @@ _ROWS_AT_ONCE = 16_384
 _FILES_AT_ONCE = 2
 _TEXT_FREE, _MAX_TEXT_RATIO = 32_000_000, 20
 _CLASSES = ("label", "clean_top1", "top1")
-_WORDS = tuple(column.name for column in COLUMNS if pa.types.is_string(column.type))
+_WORDS = tuple(
+    column.name for column in COLUMNS if column.stored and pa.types.is_string(column.type)
+)
 _MAY_LACK = {column.name for column in COLUMNS if column.null}
 
 Whole = NDArray[np.int64]
@@ -60,7 +71,8 @@ Whole = NDArray[np.int64]
 class ExpectedRows:
     """What the files of a run are to hold by its manifest.
 
-    ``classes`` counts those of each model, ``perturbations`` names each condition; ``told`` says
+    ``classes`` counts those of each model, ``perturbations`` names each condition; rows may have
+    any of the ``remedies``; ``told`` says
     that the predictions came in a table, ``raced`` that images may lack models and conditions.
     """
 
@@ -68,9 +80,7 @@ class ExpectedRows:
     classes: Sequence[int]
     conditions: Sequence[str]
     perturbations: Sequence[str]
-    fit: str
-    side: int
-    seed: int
+    remedies: Sequence[str]
     pictures: int
     images: int
     unreadable: int
@@ -80,18 +90,33 @@ class ExpectedRows:
 
 
 def rewrite_rows(folder: Path, expected: ExpectedRows) -> dict[str, int]:
-    """Rewrite the files of rows in ``folder``; return their new sizes by name.
+    """Rewrite the files of rows and images in ``folder``; return their new sizes by name.
 
     Raises ``RunError`` unless they are ``expected``, ``MemoryError``, and ``OSError`` if they
     cannot be written.
     """
     parts = [_part(path) for path in sorted(folder.glob("part-*.parquet"))]
-    _check_counts(parts, expected)
-    checks = _RowChecks(expected, sum(part.path.stat().st_size for part in parts))
+    table = images.rewrite(folder, expected.pictures, MAX_TEXT)
+    _check_counts(parts, table, expected)
+    checks = _RowChecks(expected, table, sum(part.path.stat().st_size for part in parts))
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         list(pool.map(lambda part: put_whole(part.path, partial(_rewrite, part, checks)), parts))
-    _expect(checks.digest() == expected.content, "its rows are of other images")
-    return {part.path.name: part.path.stat().st_size for part in parts}
+    checks.check_places()
+    paths = [folder / images.FILE, *(part.path for part in parts)]
+    return {path.name: path.stat().st_size for path in paths}
+
+
+def check_row_count(folder: Path, files: Sequence[str]) -> None:
+    """Raise ``RunError`` if ``files`` in ``folder`` claim to hold more rows than they can."""
+    try:
+        rows = sum(pq.read_metadata(folder / name).num_rows for name in files)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError("a file of its rows is damaged or of another kind") from error
+    size = sum((folder / name).stat().st_size for name in files)
+    _expect(
+        rows <= max(ROWS_FREE, size // MIN_ROW_BYTES),
+        f"its {size:,} bytes claim to hold {rows:,} rows, as no measurements do",
+    )
 
 
 def _part(path: Path) -> Part:
@@ -101,30 +126,35 @@ def _part(path: Path) -> Part:
         raise RunError(f"{path.name} is damaged or of another kind") from error
 
 
-def _check_counts(parts: Sequence[Part], expected: ExpectedRows) -> None:
-    """Whether files and manifest agree on how much there is, before a row is read."""
+def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows) -> None:
+    """Whether files and manifest agree on how much there is, before a row is read.
+
+    ``table`` is that of the images.
+    """
     each = len(expected.models) * len(expected.conditions)
-    images, rows = sum(part.images for part in parts), sum(part.rows for part in parts)
+    read, rows = sum(part.images for part in parts), sum(part.rows for part in parts)
+    remedied = sum(part.remedied for part in parts)
     numbers = [number for part in parts for number in part.chunks]
-    unreadable = [pair for part in parts for pair in part.unreadable]
+    readable, total = len(images.readable(table)), len(table)
     notes = [len(note_of([part])) for part in parts]
-    size, total = sum(part.path.stat().st_size for part in parts), images + len(unreadable)
+    size = sum(part.path.stat().st_size for part in parts)
     for fine, otherwise in (
-        (rows <= max(ROWS_FREE, size // MIN_ROW_BYTES),
-         f"its {size:,} bytes claim to hold {rows:,} rows, as no measurements do"),
+        (rows <= max(ROWS_FREE, size // MIN_ROW_BYTES)
+         and remedied <= max(ROWS_FREE, size // MIN_REMEDIED_BYTES),
+         f"its {size:,} bytes claim to hold {rows + remedied:,} rows, as no measurements do"),
         (total == expected.pictures or (expected.raced and total < expected.pictures),
          "images are missing in it"),
-        ((images, len(unreadable)) == (expected.images, expected.unreadable),
+        (read == readable == expected.images and total - read == expected.unreadable,
          "its files hold other numbers of images than it says"),
-        (len(unreadable) <= MAX_UNREADABLE, "it lists too many images that were not read"),
-        (all(len(text) <= MAX_TEXT for pair in unreadable for text in pair)
-         and max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
+        (images.content(table) == expected.content, "its rows are of other images"),
+        (max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
          "its texts are too long"),
         (len(numbers) == len(set(numbers)) <= (expected.pictures if expected.raced else total)
          and all(0 <= number < expected.pictures for number in numbers),
          "its files are of parts of the work that there are not"),
         (len({part.own for part in parts}) <= 1, "its files have different columns"),
-        (rows == images * each or (expected.raced and images <= rows <= images * each),
+        ((rows == read * each or (expected.raced and read <= rows <= read * each))
+         and remedied <= read * each * len(expected.remedies),
          "it has rows too few or too many"),
     ):  # fmt: skip
         _expect(fine, otherwise)
@@ -132,13 +162,13 @@ def _check_counts(parts: Sequence[Part], expected: ExpectedRows) -> None:
 
 def _rewrite(part: Part, checks: _RowChecks, to: Path) -> None:
     """Write the rows of ``part`` to ``to``, with what the program wrote about them alone."""
-    columns = schema(part.own).with_metadata({KEY: note_of([part]).encode()})
-    with pq.ParquetFile(part.path, pre_buffer=False) as file:
-        if REMEDIES.name in file.schema_arrow.names:
-            columns = columns.append(REMEDIES)
-        with pq.ParquetWriter(to, columns, **written(columns)) as writer:
-            for table in _groups(file, part.own, checks):
-                writer.write_table(table.cast(columns), ROWS_A_FILE)
+    columns = stored(part.own).with_metadata({KEY: note_of([part]).encode()})
+    with (
+        pq.ParquetFile(part.path, pre_buffer=False) as file,
+        pq.ParquetWriter(to, columns, **written(columns)) as writer,
+    ):
+        for table in _groups(file, part.own, checks):
+            writer.write_table(table.cast(columns), ROWS_A_FILE)
 
 
 def _groups(file: pq.ParquetFile, own: Sequence[str], checks: _RowChecks) -> Iterator[pa.Table]:
@@ -170,10 +200,14 @@ def _batches(file: pq.ParquetFile, group: int, own: Sequence[str]) -> Iterator[p
 
 
 class _RowChecks:
-    """The rows of a run whose files have ``size`` bytes; raises ``RunError`` with what is wrong."""
+    """The rows of a run of the images of ``table``, whose files have ``size`` bytes.
 
-    def __init__(self, expected: ExpectedRows, size: int) -> None:
+    Raises ``RunError`` with what is wrong.
+    """
+
+    def __init__(self, expected: ExpectedRows, table: pa.Table, size: int) -> None:
         self.expected, self.size = expected, size
+        self.positions = images.readable(table)["position"].to_numpy()
         self.ranges = {
             column.name: (column.low, column.high)
             for column in COLUMNS
@@ -184,44 +218,56 @@ class _RowChecks:
         self.name_of = np.array([self.names.index(name) for name in expected.perturbations])
         self.classes = np.array(expected.classes)
         self.places: list[Whole] = []
-        self.found: dict[int, tuple[str, str]] = {}
+        self.remedied: list[Whole] = []
         self.length = 0
         self._lock = threading.Lock()
 
     def check(self, batch: pa.RecordBatch) -> None:
         """Check the rows of ``batch``."""
-        self._figures(batch)
+        remedy = batch[REMEDY.name]
+        plain = batch if remedy.null_count == len(batch) else batch.filter(remedy.is_null())
+        self._figures(plain)
         with self._lock:
-            self._texts(batch)
-            self._words(batch)
+            self._texts(plain)
+            self._words(plain)
+            if len(plain) < len(batch):
+                self._remedied(batch.filter(remedy.is_valid()))
 
-    def digest(self) -> str | None:
-        """The ``content`` of all rows that were checked."""
+    def _remedied(self, batch: pa.RecordBatch) -> None:
+        """Check rows with a remedy, of which all but a few columns are null."""
+        allowed = (*REMEDIED_KEYS, REMEDY.name, *REMEDIED)
+        for name in batch.schema.names:
+            _expect(name in allowed or batch[name].null_count == len(batch), _MORE_THAN_KNOWN)
+        for name in REMEDIED[1::2]:
+            _within(name, batch[name], 0.0, 1.0)
+        remedy = _codes(batch[REMEDY.name], self.expected.remedies, "remedies")
+        cell, of_model = self._cells(batch)
+        self._check_classes(batch, REMEDIED[::2], of_model)
+        self.remedied.append(cell * len(self.expected.remedies) + remedy)
+
+    def check_places(self) -> None:
+        """Whether each image has its rows once, after all were checked."""
         expected = self.expected
         places = np.concatenate([np.zeros(0, np.int64), *self.places])
         self.places.clear()
         places.sort()
-        names = {name for name, _ in self.found.values()}
         each = len(expected.conditions) * len(expected.models)
-        most = expected.images * each
-        fine = len(self.found) == len(names) == expected.images
-        fine &= len(places) <= most if expected.raced else len(places) == most
+        fine = np.array_equal(np.unique(places // each), self.positions)
+        fine &= expected.raced or len(places) == expected.images * each
         fine &= not np.any(places[1:] == places[:-1])
-        _expect(bool(fine), "some of its rows are there twice")
-        if not expected.images:
-            return None
-        digests = [self.found[place][1] for place in sorted(self.found)]
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        remedied = np.concatenate([np.zeros(0, np.int64), *self.remedied])
+        self.remedied.clear()
+        remedied.sort()
+        fine &= not np.any(remedied[1:] == remedied[:-1])
+        fine &= bool(np.isin(remedied // max(1, len(expected.remedies)), places).all())
+        _expect(bool(fine), "some of its rows are there twice, or of no image")
 
     def _texts(self, batch: pa.RecordBatch) -> None:
         columns = {word: batch[word] for word in _WORDS}
-        for word, lists in (("stage", "stages"), ("remedy", REMEDIES.name)):
-            if lists in batch.schema.names:
-                lengths, structs = pc.list_value_length(batch[lists]), batch[lists].flatten()
-                whole = lengths.null_count == structs.null_count == 0
-                _expect(whole, f"a row has no {lists}")
-                _expect(_all(pc.less_equal(lengths, _MAX_LENGTH)), f"it has too many {lists}")
-                columns[word] = structs.field(word)
+        lengths, stages = pc.list_value_length(batch["stages"]), batch["stages"].flatten()
+        _expect(lengths.null_count == stages.null_count == 0, "a row has no stages")
+        _expect(_all(pc.less_equal(lengths, _MAX_LENGTH)), "it has too many stages")
+        columns["stage"] = stages.field("stage")
         for name, column in columns.items():
             _expect(column.null_count == 0, f"a row has no {name}")
             lengths = pc.binary_length(column)
@@ -243,37 +289,38 @@ class _RowChecks:
             lengths = pc.list_value_length(classes)
             same = lengths.equals(pc.list_value_length(shares)) and lengths.null_count == 0
             _expect(same and _all(pc.less_equal(lengths, 5)), f"{name} is not of up to 5 classes")
-        _within("position", batch["position"], 0, self.expected.pictures - 1)
-        for name, value in (("seed", self.expected.seed), ("side", self.expected.side)):
-            _within(name, batch[name], value, value)
-        for name in batch.schema.names[len(SCHEMA) :]:
-            if name == REMEDIES.name:
-                for share in ("clean_probability", "probability"):
-                    _within(share, batch[name].flatten().field(share), 0.0, 1.0, gaps=True)
-            else:
-                _within(name, batch[name], -_FINITE, _FINITE, gaps=True)
+        for name in batch.schema.names[len(stored(())) - 1 : -1]:
+            _within(name, batch[name], -_FINITE, _FINITE, gaps=True)
 
     def _words(self, batch: pa.RecordBatch) -> None:
-        asked = _codes(batch["model"], self.expected.models, "models")
-        names = _codes(batch["perturbation"], self.names, "perturbations")
-        _codes(batch["fit"], [self.expected.fit], "fits")
-        conditions = _codes(batch["condition"], self.expected.conditions, "conditions")
-        _expect(bool(np.all(self.name_of[conditions] == names)), "its rows are of other conditions")
-        self._classes(batch, asked)
+        cell, of_model = self._cells(batch)
+        self._classes(batch, of_model)
         same = pc.equal(batch["consistent"], pc.equal(batch["clean_top1"], batch["top1"]))
         _expect(same.null_count == 0 and _all(same), "'consistent' is not what its answers are")
-        place = batch["position"].to_numpy().astype(np.int64)
-        self.places.append(
-            (place * len(self.classes) + asked) * len(self.expected.conditions) + conditions
-        )
-        self._pictures(batch, place)
+        self.places.append(cell)
 
-    def _classes(self, batch: pa.RecordBatch, asked: Whole) -> None:
-        most = self.classes[asked]
-        for name in _CLASSES:
+    def _cells(self, batch: pa.RecordBatch) -> tuple[Whole, Whole]:
+        """(the cell of each row among all that the run may have, its model)."""
+        _within("position", batch["position"], 0, self.expected.pictures - 1)
+        of_model = _codes(batch["model"], self.expected.models, "models")
+        names = _codes(batch["perturbation"], self.names, "perturbations")
+        conditions = _codes(batch["condition"], self.expected.conditions, "conditions")
+        _expect(bool(np.all(self.name_of[conditions] == names)), "its rows are of other conditions")
+        place = batch["position"].to_numpy().astype(np.int64)
+        cell = (place * len(self.classes) + of_model) * len(self.expected.conditions) + conditions
+        return cell, of_model
+
+    def _check_classes(self, batch: pa.RecordBatch, names: Sequence[str], of_model: Whole) -> None:
+        """Whether the columns ``names`` are classes of the models of the rows."""
+        most = self.classes[of_model]
+        for name in names:
             _expect(name in _MAY_LACK or batch[name].null_count == 0, f"a row has no {name}")
             values = pc.fill_null(batch[name], 0).to_numpy()
             _expect(bool(np.all((values >= 0) & (values < most))), _NO_CLASS)
+
+    def _classes(self, batch: pa.RecordBatch, asked: Whole) -> None:
+        most = self.classes[asked]
+        self._check_classes(batch, _CLASSES, asked)
         for name in ("clean_top5", "top5"):
             values = batch[name].flatten()
             _expect(values.null_count == 0, _NO_CLASS)
@@ -281,21 +328,9 @@ class _RowChecks:
             numbers = values.to_numpy()
             _expect(bool(np.all((numbers >= 0) & (numbers < rows))), _NO_CLASS)
 
-    def _pictures(self, batch: pa.RecordBatch, place: Whole) -> None:
-        """Whether each place among the images has one name and one digest."""
-        places, first, inverse = np.unique(place, return_index=True, return_inverse=True)
-        taken: list[list[str]] = []
-        for word in ("image", "image_digest"):
-            column = batch[word].dictionary_encode()
-            indices = column.indices.to_numpy()
-            _expect(bool(np.all(indices == indices[first][inverse])), _TWO_NAMES)
-            taken.append(column.dictionary.take(pa.array(indices[first])).to_pylist())
-        for number, name, digest in zip(places.tolist(), *taken, strict=True):
-            _expect(self.found.setdefault(number, (name, digest)) == (name, digest), _TWO_NAMES)
 
-
+_MORE_THAN_KNOWN = "a row with a remedy has more than its predictions"
 _NO_CLASS = "it names classes that there are not"
-_TWO_NAMES = "one image has two names or digests in it"
 
 
 def _codes(column: pa.StringArray, known: Sequence[str], what: str) -> Whole:

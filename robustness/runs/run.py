@@ -15,17 +15,23 @@ from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
 from robustness.datasets import SAMPLES, Dataset, Entry, open_dataset
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.row_schema import NUMBERS, REMEDIES, schema, to_frame
+from robustness.evaluation.row_schema import (
+    NOT_STORED,
+    NUMBERS,
+    REMEDY,
+    schema,
+    to_frame,
+)
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
-from robustness.runs import cache, failures, notes, properties
+from robustness.runs import cache, failures, images, notes
 from robustness.runs.cases import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.parts import Part, images_of, read_rows
+from robustness.runs.parts import Part, read_rows
 from robustness.runs.queries import Rows
 from robustness.runs.racing import Race, Track
 from robustness.statistics import Figures
@@ -93,15 +99,21 @@ class Run:
         """How many images were read and evaluated."""
         return sum(part.images for part in self.parts)
 
-    @property
+    @cached_property
+    def image_table(self) -> pa.Table:
+        """Its images, as ``images.SCHEMA`` has them, and the columns of their dataset's table."""
+        chunks = [number for part in self.parts for number in part.chunks]
+        return images.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
+
+    @cached_property
     def unreadable(self) -> list[tuple[str, str]]:
         """(name, reason) of the images that could not be read."""
-        return [pair for part in self.parts for pair in part.unreadable]
+        return images.unreadable(self.image_table)
 
     @property
     def copies(self) -> int:
         """How many images a race skipped, as they are exact copies of others."""
-        of = sum(images_of(part, self.manifest) for part in self.parts)
+        of = sum(self.manifest.images_of(part.chunks) for part in self.parts)
         return of - self.images - len(self.unreadable)
 
     @property
@@ -112,7 +124,7 @@ class Run:
     @cached_property
     def rows(self) -> Rows:
         """Its rows, to be queried where they lie."""
-        return Rows([part.path for part in self.parts])
+        return Rows([part.path for part in self.parts], images.readable(self.image_table))
 
     @cached_property
     def cases(self) -> CaseRows:
@@ -123,13 +135,13 @@ class Run:
             self.rows,
             ids,
             partial(cache.stored, self.folder, self.manifest, cache.CASES) if settled else None,
-            lru_cache(None)(partial(properties.read, self.folder)),  # no cycle keeps the run
+            lru_cache(None)(partial(images.properties, self.image_table)),  # no cycle keeps the run
         )
 
     @cached_property
     def properties(self) -> pa.Table | None:
         """The properties of its images by ``position``; None where they were not measured."""
-        return properties.read(self.folder)
+        return images.properties(self.image_table)
 
     @cached_property
     def failures(self) -> Failures:
@@ -167,9 +179,10 @@ class Run:
     def track(self, race: Race) -> Track:
         """``race`` over its rows, which are of a race."""
         found = Track(race, self.manifest.spec)
+        digests = images.digests(self.image_table)
         for part in self.parts:
-            lacking = images_of(part, self.manifest) - part.images
-            found.feed(read_rows(part), self.manifest.batch, lacking)
+            lacking = self.manifest.images_of(part.chunks) - part.images
+            found.feed(read_rows(part), digests, self.manifest.batch, lacking)
         if self.finished and found.total + found.skipped == self.manifest.dataset.pictures:
             found.close()
         return found
@@ -196,19 +209,38 @@ class Run:
                 hint="Leave out --until.",
             )
 
-    def table(self, columns: Sequence[str] | None = None, model: str | None = None) -> pa.Table:
-        """The rows, in the order of the dataset; all ``columns`` unless named."""
+    def table(
+        self,
+        columns: Sequence[str] | None = None,
+        model: str | None = None,
+        *,
+        remedied: bool = False,
+    ) -> pa.Table:
+        """The rows, in the order of the dataset; all ``columns`` unless named.
+
+        They have no remedy or, if ``remedied``, each has one.
+        """
         every = schema(self.own_scores)
         wanted = every.names if columns is None else list(dict.fromkeys([*columns, "position"]))
-        tables = [read_rows(part, wanted, model) for part in self.parts]
-        joined = pa.concat_tables(tables or [every.append(REMEDIES).empty_table().select(wanted)])
+        tables = [self._read(part, wanted, model, remedied) for part in self.parts]
+        joined = pa.concat_tables(tables or [every.append(REMEDY).empty_table().select(wanted)])
         numbers = [number for part in self.parts for number in part.chunks]
         return joined if numbers == sorted(numbers) else joined.sort_by("position")
+
+    def _read(
+        self, part: Part, columns: Sequence[str], model: str | None = None, remedied: bool = False
+    ) -> pa.Table:
+        """The ``columns``, with "position" among them, of the rows of ``part``."""
+        names = [name for name in columns if name not in NOT_STORED]
+        rows = read_rows(part, names, model, remedied=remedied)
+        others = [name for name in columns if name in NOT_STORED]
+        rows = images.with_columns(rows, others, self.image_table, self.manifest.spec)
+        return rows.select(columns)
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows a file at a time, as they were written; the whole need not fit into memory."""
         for part in self.parts:
-            yield read_rows(part)
+            yield self._read(part, schema(part.own).names)
 
     def frame(self, columns: Sequence[str] | None = (), model: str | None = None) -> pd.DataFrame:
         """The rows as a frame: by default the columns of one value each, None for all."""
@@ -250,8 +282,7 @@ class Run:
         fit = "squash" if self.dataset.fitted else spec.fit
         image = study_image(data, name=name, fit=fit, side=spec.side)
         picture = Picture.of(name, image, fit=spec.fit)
-        known = "SELECT image_digest FROM rows WHERE image = $name LIMIT 1"
-        if self.rows.paths and self.rows.ask(known, name=name) not in ([], [(picture.digest,)]):
+        if self.digests.get(name, picture.digest) != picture.digest:
             raise ImageError(
                 f"{name} is not the image any more that this run evaluated: its pixels have "
                 "changed since."
@@ -272,14 +303,8 @@ class Run:
     @cached_property
     def digests(self) -> dict[str, str]:
         """The digest of the study image of every image that was evaluated, by its name."""
-        if not self.images:
-            return {}
-        return dict(
-            self.rows.ask(
-                "SELECT any_value(image), any_value(image_digest) FROM rows "
-                "GROUP BY position ORDER BY position"
-            )
-        )
+        table = images.readable(self.image_table)
+        return dict(zip(table["name"].to_pylist(), table["digest"].to_pylist(), strict=True))
 
 
 def check_source(source: str, runs: Path) -> None:

@@ -7,30 +7,30 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from filelock import FileLock
 
 from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headlines, properties
+from robustness.runs import headlines, images
 from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Chunk
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
 from robustness.runs.parts import (
     ROWS_A_FILE,
+    Part,
     all_parts,
     compact,
-    content,
-    images_of,
     read_rows,
     remove_unlisted,
     write_part,
@@ -39,15 +39,12 @@ from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress, Teller
 from robustness.runs.racing import Track
 from robustness.runs.retry import without_unanswered
-from robustness.runs.store import listing, load, locked
+from robustness.runs.store import converted, listing, load, locked
 
 _HOW_TO_CONTINUE = "The same command with --resume continues it."
 
 _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
 """How much work goes into one file, as a share of all work before: what a killed run loses."""
-
-_ROWS_AN_UNREADABLE = 64
-"""What is said of an unreadable image counts as so many rows of a file."""
 
 
 class Session:
@@ -65,11 +62,15 @@ class Session:
         with alone(folder):  # nobody writes its notes just now
             for leftover in folder.glob(TEMPORARY):
                 leftover.unlink(missing_ok=True)
-        remove_unlisted(folder, manifest)
-        parts = all_parts(folder, manifest)
-        self._parts = without_unanswered(self._job, parts)
-        self._images = sum(part.images for part in self._parts)
-        self._unreadable = sum(len(part.unreadable) for part in self._parts)
+        remove_unlisted(folder, manifest.parts)
+        parts = all_parts(folder, manifest.parts)
+        table = self._image_table(parts)
+        self._parts = without_unanswered(self._job, parts, table)
+        table = self._image_table(self._parts)
+        self._images = len(images.readable(table))
+        self._unreadable = len(table) - self._images
+        self._digests = images.digests(table)
+        self._image_files = [name for name in manifest.parts if name.startswith("images")]
         self._seconds = sum(part.seconds for part in self._parts)
         self._waiting: list[Chunk] = []
         self._waiting_rows = 0
@@ -78,7 +79,11 @@ class Session:
         self._track: Track | None = None
         if self._parts != parts:
             self._write(status=UNFINISHED, content=None)
-            remove_unlisted(folder, self.manifest)
+            remove_unlisted(folder, self.manifest.parts)
+
+    def _image_table(self, parts: Sequence[Part]) -> pa.Table:
+        chunks = [number for part in parts for number in part.chunks]
+        return images.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @property
     def finished(self) -> bool:
@@ -140,7 +145,6 @@ class Session:
                 "work: continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
-        properties.gather(self.folder, self._job.dataset)
         if track is not None and count == self._job.chunk_count:
             track.close()
         self._parts = compact(self.folder, self._parts)
@@ -149,8 +153,8 @@ class Session:
             measured(self.manifest.spec, here=engine == "local") if asked else self.manifest.costs
         )
         times = remedies_ms(self.manifest.spec) if asked else self.manifest.remedies_ms
-        self._write(status=FINISHED, content=content(self._parts), costs=costs, remedies_ms=times)
-        remove_unlisted(self.folder, self.manifest)
+        self._write(status=FINISHED, costs=costs, remedies_ms=times)
+        remove_unlisted(self.folder, self.manifest.parts)
         headlines.compute(self.folder, self.manifest)
 
     def _followed(self, follows: Mapping[str, Any] | None) -> Track | None:
@@ -159,8 +163,8 @@ class Session:
             return None
         track = Track(self.manifest.race, self.manifest.spec, follows)
         for part in self._parts:
-            lacking = images_of(part, self.manifest) - part.images
-            track.feed(read_rows(part), self.manifest.batch, lacking)
+            lacking = self.manifest.images_of(part.chunks) - part.images
+            track.feed(read_rows(part), self._digests, self.manifest.batch, lacking)
         return track
 
     def _raced(self, track: Track, engine: str, todo: list[int]) -> Iterator[Chunk | None]:
@@ -187,18 +191,18 @@ class Session:
                         loaded = True
                         continue
                     todo = todo[1:]
-                    lacking = len(job.positions(chunk.number)) - chunk.images
-                    track.feed(chunk.table, self.manifest.batch, lacking)
+                    lacking = len(job.positions(chunk.number)) - chunk.readable
+                    digests = {image.position: str(image.digest) for image in chunk.images}
+                    track.feed(chunk.table, digests, self.manifest.batch, lacking)
                     yield chunk
                     if track.ends or track.running != running:
                         break
 
     def _wait(self, chunk: Chunk) -> None:
-        unreadable = len(chunk.unreadable)
         self._waiting.append(chunk)
-        self._waiting_rows += chunk.table.num_rows + _ROWS_AN_UNREADABLE * unreadable
-        self._images += chunk.images
-        self._unreadable += unreadable
+        self._waiting_rows += chunk.table.num_rows + len(chunk.images)
+        self._images += chunk.readable
+        self._unreadable += len(chunk.images) - chunk.readable
 
     @property
     def _fills_a_file(self) -> bool:
@@ -220,15 +224,21 @@ class Session:
         try:
             if self._waiting:
                 now = time.perf_counter()
-                properties.write(self.folder, self._waiting)
+                self._image_files.append(images.write(self.folder, self._waiting).name)
                 self._parts.append(write_part(self.folder, self._waiting, now - self._since))
                 self._seconds += now - self._since
                 self._waiting, self._waiting_rows, self._since = [], 0, now
+            if changes.get("status") == FINISHED:
+                table = self._image_table(self._parts)
+                changes["content"] = images.content(table)
+                file = images.gather(self.folder, table, self._job.dataset)
+                self._image_files = [file.name]
+            files = [*self._image_files, *(part.path.name for part in self._parts)]
             self.manifest = self.manifest.updated(
                 images=self._images,
                 unreadable=self._unreadable,
                 seconds=self._seconds,
-                parts={part.path.name: part.path.stat().st_size for part in self._parts},
+                parts={name: (self.folder / name).stat().st_size for name in files},
                 decided=self._track.outcome() if self._track else self.manifest.decided,
                 **changes,
             )
@@ -340,7 +350,7 @@ def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) 
     try:
         if fresh is not None:
             fresh.write(folder)  # from here on others see a run, which is ours already
-        manifest = fresh or read(folder)  # as it stands now that nobody else writes it
+        manifest = fresh or converted(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(folder)  # says so if it is damaged
         return Session(plan, folder, manifest, lock)

@@ -21,8 +21,7 @@ import pytest
 from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
-from robustness.evaluation.row_schema import REMEDIES, SCHEMA
-from robustness.runs import headlines, import_checks, session, store
+from robustness.runs import headlines, images, import_checks, session, store
 from robustness.runs.queries import Rows
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
@@ -234,6 +233,12 @@ def more(name: str, content: bytes = b"x") -> Callable[[runs.Run], io.BytesIO]:
     return made
 
 
+def write_sizes(run: runs.Run) -> None:
+    """Have the manifest say how large the files of ``run`` are."""
+    sizes = {name: (run.folder / name).stat().st_size for name in run.manifest.parts}
+    run.manifest.updated(parts=sizes).write(run.folder)
+
+
 def rows_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.BytesIO]:
     """The archive with other rows, whose sizes the manifest has right."""
 
@@ -245,8 +250,7 @@ def rows_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.B
             with pq.ParquetWriter(part.path, changed.schema, **options) as writer:
                 writer.write_table(changed)
                 writer.add_key_value_metadata(changed.schema.metadata)
-        sizes = {part.path.name: part.path.stat().st_size for part in run.parts}
-        run.manifest.updated(parts=sizes).write(run.folder)
+        write_sizes(run)
         return io.BytesIO(archive_of(runs.load(run.folder)))
 
     return made
@@ -288,12 +292,12 @@ def claiming_footer(run: runs.Run) -> io.BytesIO:
     length = 4096
     footer = (b"\x15\x04\x19\xfc\x80\xc2\xd7\x2f" + bytes(length))[:length]
     part.path.write_bytes(b"PAR1" + footer + length.to_bytes(4, "little") + b"PAR1")
-    run.manifest.updated(parts={part.path.name: part.path.stat().st_size}).write(run.folder)
+    write_sizes(run)
     return repacked(b"", lambda files: files.update(_files(run)))
 
 
 def _files(run: runs.Run) -> dict[str, bytes]:
-    paths = [run.folder / "manifest.json", *(part.path for part in run.parts)]
+    paths = [run.folder / name for name in ("manifest.json", *run.manifest.parts)]
     return {f"{run.id}/{path.name}": path.read_bytes() for path in paths}
 
 
@@ -313,7 +317,16 @@ def unread(run: runs.Run, number: int, reason: str = "") -> io.BytesIO:
     asked = replace(run.manifest.dataset, pictures=total)
     manifest = run.manifest.updated(unreadable=number, dataset=asked)
     manifest.write(run.folder)
-    return noted(lambda about: about.update(unreadable=[["", reason]] * number))(
+    others = {
+        "position": range(run.images, total),
+        "name": ["x"] * number,
+        "status": [images.UNREADABLE] * number,
+        "reason": [reason] * number,
+    }
+    more = pa.table(
+        {name: pa.array(values, images.SCHEMA.field(name).type) for name, values in others.items()}
+    )
+    return images_of(lambda table: pa.concat_tables([table, more], promote_options="default"))(
         runs.load(run.folder)
     )
 
@@ -326,21 +339,25 @@ def of_a_stage(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
     return rows_of(change)
 
 
-def properties_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.BytesIO]:
+def images_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.BytesIO]:
     def made(run: runs.Run) -> io.BytesIO:
-        assert run.properties is not None
-        pq.write_table(change(run.properties), run.folder / "images.parquet")
-        return io.BytesIO(archive_of(run))
+        pq.write_table(change(run.image_table), run.folder / images.FILE)
+        write_sizes(run)
+        return io.BytesIO(archive_of(runs.load(run.folder)))
 
     return made
 
 
 def with_column(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
-    return properties_of(
+    return images_of(
         lambda table: (
             table.drop_columns(name) if name in table.column_names else table
         ).append_column(name, pa.array([value] * len(table)))
     )
+
+
+def images_with(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
+    return images_of(lambda table: set_column(table, name, [value] * len(table)))
 
 
 def repeated(column: str, value: str | bytes) -> Callable[[runs.Run], io.BytesIO]:
@@ -349,13 +366,13 @@ def repeated(column: str, value: str | bytes) -> Callable[[runs.Run], io.BytesIO
     def change(table: pa.Table) -> pa.Table:
         words = pa.array([value], pa.binary()).view(pa.string())
         coded = pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), words)
-        return table.set_column(SCHEMA.get_field_index(column), column, coded)
+        return table.set_column(table.schema.get_field_index(column), column, coded)
 
     return rows_of(change)
 
 
 def set_column(table: pa.Table, column: str, values: list[Any]) -> pa.Table:
-    place, field = SCHEMA.get_field_index(column), SCHEMA.field(column)
+    place, field = table.schema.get_field_index(column), table.schema.field(column)
     return table.set_column(place, field, pa.array(values, field.type))
 
 
@@ -431,25 +448,25 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         "its title.txt has 20,000 bytes, more than",
     ),
     "long notes": (more("{}/notes.json", b"0" * 20_000), "notes.json has 20,000 bytes, more than"),
-    "properties that are none": (more("{}/images.parquet"), r"images\.parquet is damaged"),
+    "images that are none": (more("{}/images.parquet"), "rows are not those it names"),
     "properties of more images": (
-        properties_of(lambda table: pa.concat_tables([table, table])),
+        images_of(lambda table: pa.concat_tables([table, table])),
         PROPERTIES,
     ),
     "properties without end": (
-        properties_of(lambda table: table.take(pa.array([0]).take([0] * 10_000_000))),
+        images_of(lambda table: table.take(pa.array([0]).take([0] * 10_000_000))),
         PROPERTIES,
     ),
     "properties of one image twice": (
-        properties_of(lambda table: table.take(pa.array([0, 0]))),
+        images_of(lambda table: table.take(pa.array([0, 0]))),
         PROPERTIES,
     ),
     "properties of an image that there is not": (
-        properties_of(lambda t: t.set_column(0, "position", pa.array(range(1, 7), pa.int32()))),
+        images_of(lambda t: t.set_column(0, "position", pa.array(range(1, 7), pa.int32()))),
         PROPERTIES,
     ),
     "properties without positions": (
-        properties_of(lambda table: table.drop_columns("position")),
+        images_of(lambda table: table.drop_columns("position")),
         PROPERTIES,
     ),
     "an endless property": (with_column("iso", float("inf")), PROPERTIES),
@@ -457,7 +474,7 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
     "a list of each image": (with_column("weather", [1, 2]), PROPERTIES),
     "a column of a long name": (with_column("x" * 1000, "y"), PROPERTIES),
     "columns without end": (
-        properties_of(
+        images_of(
             lambda table: pa.table(
                 {**dict(zip(table.column_names, table.columns, strict=True))}
                 | {f"c{at}": pa.array(["x"] * len(table)) for at in range(500)}
@@ -470,26 +487,27 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         claiming_footer,
         r"part-000000\.parquet is damaged or of another kind",
     ),
-    "a footer of its own size": (
-        lambda run: unread(run, 50_000, "x" * 80),
+    "a long note": (
+        noted(lambda about: about.update(chunks=[*range(700_000)])),
         "its texts are too long",
     ),
-    "many that were not read": (
-        lambda run: unread(run, 120_000),
-        "it lists too many images that were not read",
-    ),
-    "a long reason": (lambda run: unread(run, 1, "x" * 5000), "its texts are too long"),
+    "a long reason": (lambda run: unread(run, 1, "x" * 5000), PROPERTIES),
+    "an image without a digest": (images_with("digest", None), PROPERTIES),
+    "a status of no image": (images_with("status", "lost"), PROPERTIES),
+    "one name of all images": (images_with("name", "x"), PROPERTIES),
+    "a reason of an image with rows": (images_with("reason", "x"), PROPERTIES),
     "other counts": (lambda run: with_manifest(run, images=5), "other numbers of images than it"),
-    "missing images": (noted(lambda about: about.update(images=5)), "images are missing in it"),
+    "missing images": (images_of(lambda table: table.slice(1)), "images are missing in it"),
+    "fewer images in a file": (
+        noted(lambda about: about.update(images=5)),
+        "other numbers of images than it",
+    ),
     "parts that there are not": (
         noted(lambda about: about.update(chunks=[10**9])),
         "parts of the work that there are not",
     ),
     "versions that are no texts": (lambda run: with_manifest(run, versions={"a": []}), "damaged"),
     "a time below zero": (lambda run: with_manifest(run, seconds=-5.0), "expected seconds to be"),
-    "a fit of many texts": (replaced("fit", "x" * 5000), "its texts are too long"),
-    "another fit": (replaced("fit", "squash"), "other fits"),
-    "another seed": (replaced("seed", 9), "expected every seed to be a number from 5 to 5"),
     "another condition": (replaced("condition", "fog=0.5"), "other conditions"),
     "a condition of another name": (
         replaced("condition", "rotation=0.5"),
@@ -501,7 +519,6 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         ),
         "some of its rows are there twice",
     ),
-    "two names": (last_replaced("image", "x"), "one image has two names or digests in it"),
     "no stages": (last_replaced("stages", None), "a row has no stages"),
     "an endless figure of a stage": (
         of_a_stage("cosine", float("inf")),
@@ -523,13 +540,14 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         "not what its answers are",
     ),
     "an impossible class": (replaced("top1", 5000), "classes that there are not"),
-    "endless names": (replaced("image", "x" * 1_000_000), "texts are too long"),
+    "endless names": (replaced("model", "x" * 1_000_000), "texts are too long"),
+    "endless names of images": (images_with("name", "x" * 1_000_000), PROPERTIES),
     "texts of 1.4 GB in a few kilobytes": (
-        repeated("image", "x" * 60_000_000),
+        repeated("model", "x" * 60_000_000),
         "its files take more memory than those of any run",
     ),
     "a text that is none": (
-        repeated("image", b"\xff"),
+        repeated("model", b"\xff"),
         "its rows cannot be read",
     ),
     "stages without end": (
@@ -541,12 +559,8 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         "expected every own to be a number",
     ),
     "a remedy of a long name": (
-        rows_of(
-            lambda table: table.append_column(
-                REMEDIES, pa.array([[{"remedy": "x" * 5000}]] * len(table), REMEDIES.type)
-            )
-        ),
-        "its texts are too long",
+        last_replaced("remedy", "x" * 5000),
+        "rows too few or too many",
     ),
 }
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,29 +25,37 @@ from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.row_schema import SCHEMA
-from robustness.pictures.properties import PropertyValues
 from robustness.report.blocks import Chart, Section
 from robustness.report.questions.confidence import CONFIDENCE
 from robustness.report.questions.slices import property_title
-from robustness.runs import cache, cases, failures, headlines, notes, properties
+from robustness.runs import cache, cases, failures, headlines, images, notes
 from robustness.runs.embedding import kept_maps
-from robustness.runs.engines import Chunk
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
 from tests.support import made_up_saved_runs
-from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
+from tests.support.made_up_saved_runs import (
+    ESPRESSO,
+    TABBY,
+    measurement,
+    pictures,
+    saved,
+    with_column,
+    with_images,
+)
 
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
 IMAGES = 48
 
 
-def write_properties(folder: Path, number: int, brightness: Mapping[int, float]) -> None:
-    """The properties of some images by their position, as a run writes those of a chunk."""
-    told: list[tuple[int, PropertyValues]] = [
-        (at, {"brightness": value, "camera": "A"}) for at, value in brightness.items()
-    ]
-    properties.write(folder, [Chunk(number, SCHEMA.empty_table(), 0, (), tuple(told))])
+def with_properties(run: runs.Run) -> runs.Run:
+    """``run`` with the brightness of its images, which rises, and one camera."""
+    brightness = [at / IMAGES for at in range(IMAGES)]
+
+    def change(table: pa.Table) -> pa.Table:
+        table = with_column(table, "camera", ["A"] * IMAGES)
+        return with_column(table, "brightness", brightness)
+
+    return with_images(run, change)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         labelled=False,
         kept=kept,
     )
-    write_properties(made.folder, 0, {at: at / IMAGES for at in range(IMAGES)})
-    (made.folder / "images-000000.parquet").rename(made.folder / properties.FILE)
-    return runs.load(made.folder)
+    return with_properties(made)
 
 
 def test_the_worse_slice_is_the_same_everywhere(
@@ -301,7 +306,7 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
         except RobustnessError as error:
             refused = str(error)
         assert "\n" not in refused
-        assert not refused or name.startswith(("part-", "manifest")), refused
+        assert not refused or name.startswith(("part-", "images", "manifest")), refused
 
 
 def test_an_unfinished_run_has_no_failures_yet(tmp_path: Path) -> None:
@@ -368,11 +373,10 @@ def test_columns_of_the_table_stand_beside_what_was_measured(tmp_path: Path) -> 
     table = tmp_path / "table.csv"
     table.write_text("path,Label,scene,brightness\na.png,0,day,x\nb.png,1,,y\na.png,0,night,z\n")
     dataset = open_dataset(str(table))
-    for number, at in enumerate((1, 0, 1)):  # the second image was read again
-        write_properties(tmp_path, number, {at: number / 2})
-    properties.gather(tmp_path, dataset)
-    assert [path.name for path in tmp_path.glob("images*")] == [properties.FILE]
-    found = properties.read(tmp_path)
+    run = saved(tmp_path / "run", {"a.png": "1", "b.png": "2"}, {"SqueezeNet": 1.0}, source=table)
+    measured = with_column(run.image_table, "brightness", [0.5, 1.0])
+    assert images.gather(run.folder, measured, dataset).name == images.FILE
+    found = images.properties(pq.read_table(run.folder / images.FILE))
     assert found is not None
     assert found["position"].to_pylist() == [0, 1]
     assert found["brightness"].to_pylist() == [0.5, 1.0]

@@ -22,8 +22,7 @@ import robustness
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.row_schema import SCHEMA
-from robustness.runs import cache, cells
+from robustness.runs import cache, cells, images
 from robustness.runs import cases as case_rows
 from robustness.runs.cases import CaseRows, Chosen
 from robustness.runs.queries import Rows
@@ -33,7 +32,7 @@ from robustness.statistics import grid as grid_module
 from robustness.statistics.grid import AS_TOLD, MEANS, grids
 from tests.support.frames import cases, difference
 from tests.support.made_up_runs import APGD, PGD
-from tests.support.made_up_saved_runs import saved
+from tests.support.made_up_saved_runs import saved, with_column
 
 MODELS = {"SqueezeNet": 0.5, "EfficientNetLite0": 0.8, "EfficientNetLite1": 0.7}
 AIMED = Condition.attack("pgd", epsilon=0.5, norm="l2", steps=10, target=281)
@@ -89,14 +88,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         table = pq.read_table(part.path)
         rows = table.to_pandas()[["position", "model"]]
         keep = ~((rows["position"] == 17) & (rows["model"] == "SqueezeNet")).to_numpy()
-        place = table.schema.get_field_index("divergence")
-        table = table.set_column(place, SCHEMA.field(place), pa.array(rng.random(len(table))))
+        table = with_column(table, "divergence", rng.random(len(table)).tolist())
         bare = pa.array((rows["position"] % 3 == 0).to_numpy())
         for name in ("label", *CORRECTNESS):
             at = table.schema.get_field_index(name)
-            nothing = pa.nulls(len(table), SCHEMA.field(name).type)
+            nothing = pa.nulls(len(table), table.schema.field(name).type)
             values = pa.compute.if_else(bare, nothing, table[name].combine_chunks())
-            table = table.set_column(at, SCHEMA.field(name), values)
+            table = table.set_column(at, table.schema.field(name), values)
         pq.write_table(table.filter(pa.array(keep)), part.path, row_group_size=64)
     return in_turns(made)
 
@@ -107,7 +105,7 @@ def in_turns(run: runs.Run) -> runs.Run:
 
 
 def rows_of(run: runs.Run) -> Rows:
-    return Rows([part.path for part in run.parts])
+    return Rows([part.path for part in run.parts], run.rows.images)
 
 
 @pytest.mark.parametrize("room", [1, 2 * 8 * 45 * 11, cells._MOST])
@@ -163,12 +161,13 @@ def test_queries_read_the_files_of_their_run_alone(run: runs.Run, tmp_path: Path
 
 
 def test_a_file_that_is_gone_is_said_in_one_sentence(run: runs.Run, tmp_path: Path) -> None:
-    gone = Rows([*(part.path for part in run.parts), run.folder / "part-000009.parquet"])
+    paths = [*(part.path for part in run.parts), run.folder / "part-000009.parquet"]
+    gone = Rows(paths, run.rows.images)
     with pytest.raises(RunError, match="cannot be read any more"):
         gone.ask("SELECT count(*) FROM rows")
     part = tmp_path / run.parts[0].path.name
     part.write_bytes(run.parts[0].path.read_bytes())
-    found = Rows([part]).grids()
+    found = Rows([part], run.rows.images).grids()
     part.unlink()
     with pytest.raises(RunError, match="cannot be read any more"):
         found[0].read("cosine")
@@ -192,8 +191,8 @@ def test_figures_read_a_number_of_all_models_once(
 
 
 def test_no_rows_give_no_grids() -> None:
-    assert Rows([]).grids() == []
-    assert Figures(Rows([]).grids()).images == 0
+    assert Rows([], images.SCHEMA.empty_table()).grids() == []
+    assert Figures(Rows([], images.SCHEMA.empty_table()).grids()).images == 0
 
 
 # --- cases ----------------------------------------------------------------------------------------

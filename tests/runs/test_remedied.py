@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
 from robustness import api, report, runs
 from robustness.base.errors import ParameterError
+from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.remedies import parse_all
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
-from robustness.runs import remedied
-from robustness.runs.remedied import remedy_figures
+from robustness.runs import remedies
+from robustness.runs.remedies import remedy_figures
 from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 from tests.support.stand_ins import StandIn
@@ -26,6 +28,9 @@ ASKED = replace(
     spec([Condition.of({"impulse_noise": 0.6}), Condition.of({"rotation": 0.0})]),
     remedies=parse_all("median,flip,median+autocontrast,average,vote,abstain"),
 )
+
+
+KEYS = ["model", "condition", "remedy", "clean_top1", "top1"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +45,15 @@ def source(tmp_path: Path) -> Path:
 
 def test_rows_hold_the_prediction_behind_each_remedy(source: Path, tmp_path: Path) -> None:
     run = performed(source, tmp_path / "runs", ASKED)
-    for row in run.table(["model", "condition", "top1", "clean_top1", "remedies"]).to_pylist():
-        names = [each["remedy"] for each in row["remedies"]]
-        assert names == ["median", "flip", "median+autocontrast", "average", "vote"]
+    names: dict[tuple[object, ...], list[str]] = {}
+    for row in run.table(KEYS, remedied=True).to_pylist():
+        key = row["position"], row["model"], row["condition"]
+        names.setdefault(key, []).append(row["remedy"])
         if row["condition"].startswith("rotation"):
-            for each in row["remedies"]:
-                assert each["top1"] == each["clean_top1"]
+            assert row["top1"] == row["clean_top1"]
+    assert len(names) == run.row_count
+    expected = ["median", "flip", "median+autocontrast", "average", "vote"]
+    assert all(each == expected for each in names.values())
     found = remedy_figures(run)
     assert len(found.gains) == 5 * 2 * 2
     assert len(found.abstentions) == 2 * 2
@@ -69,6 +77,36 @@ def test_other_figures_are_those_of_the_run_without_remedies(source: Path, tmp_p
     assert with_them.figures().summary == without.figures().summary
     assert not remedy_figures(without).gains
     assert "remedies" not in str(without.manifest.as_dict())
+
+
+def test_without_asking_for_remedies_every_answer_is_the_same_to_the_byte(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(ASKED, remedies=parse_all("median,flip,median+autocontrast,average"))
+    run = performed(source, tmp_path / "a", asked)
+    answers: list[list[str | bytes]] = []
+    for _ in range(2):
+        answers.append([])
+        for command in ("choose", "failures"):
+            assert main([command, str(run.folder), "--json"]) == 0
+            answers[-1].append(capsys.readouterr().out)
+        budget = tmp_path / "budget.toml"
+        budget.write_text("[[limit]]\nmin_consistency = 0.5\n")
+        main(["check", str(run.folder), "--budget", str(budget), "--json"])
+        answers[-1].append(capsys.readouterr().out)
+        assert main(["report", str(run.folder), "--to", str(tmp_path / "rows.csv")]) == 0
+        capsys.readouterr()
+        answers[-1].append((tmp_path / "rows.csv").read_bytes())
+        for part in run.parts:  # as if there had been no remedies
+            rows = pq.read_table(part.path)
+            pq.write_table(rows.filter(rows["remedy"].is_null()), part.path)
+        sizes = {name: (run.folder / name).stat().st_size for name in run.manifest.parts}
+        bare = replace(run.manifest, spec=replace(asked, remedies=()), parts=sizes)
+        bare.write(run.folder)
+        run = runs.load(run.folder)
+    assert not run.table(KEYS, remedied=True).num_rows
+    assert answers[0] == answers[1]
+    assert all(answers[0])
 
 
 def test_a_run_goes_through_an_archive_and_its_spec_reads_back(
@@ -101,7 +139,7 @@ def test_gains_are_read_once_and_named_after_what_is_known(
     )
     run = performed(images, tmp_path / "a", ASKED)
     report.of_run(run)
-    monkeypatch.setattr(remedied, "_fresh", None)  # is not called again
+    monkeypatch.setattr(remedies, "_fresh", None)  # is not called again
     sections = report.of_run(run).sections
     (printed,) = [str(s.printed) for s in sections if s.title == "What would help?"]
     assert f"Gain in {quantity}, points" in printed
@@ -143,10 +181,14 @@ def test_batch_norm_adapts_to_images_apart_from_those_it_is_measured_on(
     assert len(apart) == ADAPTATION_IMAGES
     assert len(measured) == ADAPTATION_IMAGES
     assert not apart & measured
-    for row in run.table(["model", "remedies"]).to_pylist():
-        names = [each["remedy"] for each in row["remedies"]]
-        adapted = [] if row["model"] == "SqueezeNet" else ["batch_norm", "median+batch_norm"]
-        assert names == ["median", *adapted]
+    names: dict[str, list[str]] = {}
+    for row in run.table(KEYS, remedied=True).to_pylist():
+        names.setdefault(row["model"], []).append(row["remedy"])
+    each = run.row_count // 2
+    assert names == {
+        "SqueezeNet": ["median"] * each,
+        "EfficientNetLite0": ["median", "batch_norm", "median+batch_norm"] * each,
+    }
     tried = {(gain.remedy, gain.model) for gain in remedy_figures(run).gains}
     assert ("batch_norm", "EfficientNetLite0") in tried
     assert ("batch_norm", "SqueezeNet") not in tried

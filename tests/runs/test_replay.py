@@ -15,7 +15,7 @@ from robustness import models, runs
 from robustness.base.errors import ImageError, RunError
 from robustness.evaluation.condition import Condition, short
 from robustness.evaluation.provenance import GRAIN
-from robustness.evaluation.row_schema import SCHEMA
+from robustness.evaluation.row_schema import stored
 from robustness.runs.parts import KEY
 from robustness.runs.replay import agreement
 from robustness.runs.rounding import TOLERANCE
@@ -133,8 +133,9 @@ def altered(run: runs.Run, tmp_path: Path, **columns: object) -> runs.Run:
     for name, value in columns.items():
         rows[0][name] = value(rows[0][name]) if callable(value) else value
     about = {KEY: (table.schema.metadata or {})[KEY]}
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata(about), path)
-    sizes = {part.name: part.stat().st_size for part in folder.glob("part-*")}
+    changed = pa.Table.from_pylist(rows, stored(())).replace_schema_metadata(about)
+    pq.write_table(changed, path)
+    sizes = {part.name: part.stat().st_size for part in folder.glob("*.parquet")}
     run.manifest.updated(parts=sizes).write(folder)
     return runs.load(folder)
 

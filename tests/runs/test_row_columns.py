@@ -28,7 +28,7 @@ def without(run: runs.Run, *names: str) -> None:
         table = pq.read_table(part.path)
         assert KEY in table.schema.metadata
         pq.write_table(table.drop_columns(names), part.path)
-    sizes = {part.path.name: part.path.stat().st_size for part in run.parts}
+    sizes = {name: (run.folder / name).stat().st_size for name in run.manifest.parts}
     run.manifest.updated(parts=sizes).write(run.folder)
 
 

@@ -382,7 +382,7 @@ def doubled_part(run: Path) -> None:
 
 def name_parts(run: Path) -> None:
     """Have the manifest name all files of rows that there are."""
-    sizes = {path.name: path.stat().st_size for path in run.glob("part-*")}
+    sizes = {path.name: path.stat().st_size for path in run.glob("*.parquet")}
     manifest.read(run).updated(parts=sizes).write(run)
 
 

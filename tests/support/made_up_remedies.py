@@ -48,7 +48,7 @@ class Made:
     ) -> None:
         rng = np.random.default_rng(seed)
         self.labelled = labelled
-        self.tried = [name for name in asked.split(",") if name != "abstain"]
+        self.tried = [name for name in asked.split(",") if name not in ("", "abstain")]
         self.labels = rng.choice([ESPRESSO, TABBY], IMAGES)
         self.clean: dict[tuple[str, str], Classes] = {}
         self.top: dict[tuple[str, str], Classes] = {}

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
 from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import SCHEMA
+from robustness.evaluation.row_schema import stored
+from robustness.runs import images
 from robustness.runs.cases import CaseRows
 from robustness.runs.manifest import Asked
 from robustness.runs.queries import Rows
@@ -158,6 +159,7 @@ class MadeUpRun(runs.Run):
     def rows(self) -> Rows:
         """The rows in a file, filled with nothing where the frame has no column."""
         table = pa.Table.from_pandas(self._frame, preserve_index=False)
+        columns = stored(())
         whole = pa.table(
             [
                 table[field.name].cast(field.type)
@@ -165,13 +167,20 @@ class MadeUpRun(runs.Run):
                 else pa.array(pd.factorize(self._frame["image"])[0], field.type)
                 if field.name == "position"
                 else pa.nulls(len(table), field.type)
-                for field in SCHEMA
+                for field in columns
             ],
-            schema=SCHEMA,
+            schema=columns,
         )
         file = Path(tempfile.mkdtemp()) / "part-000000.parquet"
         pq.write_table(whole, file)
-        return Rows([file])
+        names = list(dict.fromkeys(self._frame["image"]))
+        digests = self._frame.get("image_digest", self._frame["image"])
+        digest_of = dict(zip(self._frame["image"], digests, strict=True))
+        rows = [
+            {"position": at, "name": name, "digest": digest_of[name]}
+            for at, name in enumerate(names)
+        ]
+        return Rows([file], pa.Table.from_pylist(rows, images.SCHEMA))
 
     @property
     def cases(self) -> CaseRows:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustness import metrics, models, runs
@@ -14,13 +15,15 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import versions
 from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import to_table
+from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites import study_conditions
 from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import image_digest
 from robustness.remedies import Chain
+from robustness.runs import images
 from robustness.runs.engines import Chunk
+from robustness.runs.engines.engine import ImageRecord
 from robustness.runs.manifest import Asked, Manifest
 from robustness.runs.parts import write_part
 from tests.support.made_datasets import drawing
@@ -73,13 +76,18 @@ def saved(
     }
     folder.mkdir(parents=True)
     items = list(digests.items())
-    parts = []
+    files = []
     for start in range(0, len(items), each):
         some = items[start : start + each]
         chunk = _chunk(start // each, some, start, spec, answers, labelled, changed)
-        if not start:
-            chunk = replace(chunk, unreadable=tuple(unreadable))
-        parts.append(write_part(folder, [chunk], seconds=1.5))
+        if start + each >= len(items):
+            others = (
+                ImageRecord(position, name, reason=reason)
+                for position, (name, reason) in enumerate(unreadable, start=len(items))
+            )
+            chunk = replace(chunk, images=(*chunk.images, *others))
+        files.append(images.write(folder, [chunk]))
+        files.append(write_part(folder, [chunk], seconds=1.5).path)
     manifest = Manifest(
         id=folder.name,
         created="2026-01-02T03:04:05+00:00",
@@ -91,10 +99,25 @@ def saved(
         status=runs.FINISHED if finished else runs.UNFINISHED,
         images=len(items),
         unreadable=len(unreadable),
-        parts={part.path.name: part.path.stat().st_size for part in parts},
+        parts={path.name: path.stat().st_size for path in files},
     )
     manifest.write(folder)
     return runs.load(folder, unfinished=True)
+
+
+def with_images(run: runs.Run, change: Callable[[pa.Table], pa.Table]) -> runs.Run:
+    """``run`` with a changed table of its images."""
+    file = images.put(run.folder, change(run.image_table))
+    paths = [file, *(part.path for part in run.parts)]
+    sizes = {path.name: path.stat().st_size for path in paths}
+    run.manifest.updated(parts=sizes).write(run.folder)
+    return runs.load(run.folder, unfinished=True)
+
+
+def with_column(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
+    """``table`` with other values in the column ``name``."""
+    field = table.schema.field(name)
+    return table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
 
 
 def _chunk(
@@ -114,7 +137,14 @@ def _chunk(
                 row = measurement(name, digest, model, condition, stays, labelled, place + at)
                 rows.append(changed(row, place, at) if changed else row)
                 positions.append(place)
-    return Chunk(number, to_table(rows, positions, remedied=bool(spec.remedies)), len(items), ())
+    return Chunk(
+        number,
+        to_stored(rows, positions),
+        tuple(
+            ImageRecord(position, name, digest)
+            for position, (name, digest) in enumerate(items, start=start)
+        ),
+    )
 
 
 def measurement(

@@ -22,7 +22,7 @@ from robustness.evaluation.request import make_spec
 from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
-from robustness.runs.remedied import remedy_figures
+from robustness.runs.remedies import remedy_figures
 from robustness.ui.dataset import preflight, uploads
 from robustness.ui.session import run_link
 from tests.support.bad_images import BAD

@@ -15,8 +15,13 @@ from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import effect
 from robustness.report.questions import race
 from robustness.runs import Run
-from robustness.runs.behind_remedies import Behind, models_behind, weighable
-from robustness.runs.remedied import milliseconds, remedy_figures
+from robustness.runs.remedies import (
+    RemediedModel,
+    chains,
+    milliseconds,
+    remedied_models,
+    remedy_figures,
+)
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
 from robustness.statistics.choice import BEST, TIED, WORSE, Candidate
@@ -89,7 +94,7 @@ def _check_remedies(several: Sequence[Run]) -> None:
             "run alone."
         )
     for run in several:
-        if run.manifest.race is not None or not weighable(run):
+        if run.manifest.race is not None or not chains(run):
             raise ParameterError(
                 f"Expected a run of all images that tried remedies, got {run.id}: evaluate with "
                 "remedies, or choose without them."
@@ -212,10 +217,12 @@ def costs(run: Run) -> dict[str, Cost]:
 
 
 def candidates(run: Run, figures: Figures) -> list[Candidate]:
-    """Every model of ``run`` behind each of its remedies, as ``models_behind`` has them."""
+    """Every model of ``run`` behind each of its remedies, as ``remedied_models`` has them."""
     spent, added = costs(run), milliseconds(run)
     found = []
-    for each in models_behind(run, figures.grids, (QUANTITIES[figures.ranked_by], "clean_correct")):
+    for each in remedied_models(
+        run, figures.grids, (QUANTITIES[figures.ranked_by], "clean_correct")
+    ):
         clean = each.grid.flags("clean_correct")
         known = clean[clean != UNKNOWN]
         cost = _cost(
@@ -228,7 +235,7 @@ def candidates(run: Run, figures: Figures) -> list[Candidate]:
     return found
 
 
-def _label(run: Run, candidate: Behind) -> str:
+def _label(run: Run, candidate: RemediedModel) -> str:
     chain, (first, *_) = candidate.chain, candidate.names
     if not chain.several_models:
         return f"{models.label(first)} + {chain.label}"

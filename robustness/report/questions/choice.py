@@ -22,7 +22,7 @@ from robustness.report.questions.question import (
     RunFigures,
 )
 from robustness.report.wording import listed, model, order, sentence
-from robustness.runs.behind_remedies import weighable
+from robustness.runs.remedies import chains
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.choice import RULED_OUT
 from robustness.statistics.criteria import MARGIN
@@ -314,7 +314,7 @@ OPTIONS = (
         False,
         help="Each model behind each remedy of the run is one more candidate.",
         key="choose_remedies",
-        needs=Need("remedies before models", lambda of: bool(weighable(of.run))),
+        needs=Need("remedies before models", lambda of: bool(chains(of.run))),
     ),
 )
 

@@ -11,7 +11,7 @@ from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.report.blocks import Block, Text, Titled
 from robustness.report.questions.question import REMEDIES, Question
 from robustness.report.wording import listed, model
-from robustness.runs.remedied import RemedyFigures, remedy_figures
+from robustness.runs.remedies import RemedyFigures, remedy_figures
 from robustness.statistics.remedies import Gain
 
 TITLE = "What would help?"

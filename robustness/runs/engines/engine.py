@@ -24,7 +24,7 @@ from robustness.evaluation.loop import answers, frames, prepare
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.random_order import drawn
 from robustness.evaluation.request import Request
-from robustness.evaluation.row_schema import to_table
+from robustness.evaluation.row_schema import to_stored
 from robustness.models import Classifier, ModelRecord
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
@@ -71,18 +71,35 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """The result of one chunk: its rows, image by image, and the images that failed.
+class ImageRecord:
+    """An image of a run, by its position in the dataset.
 
-    ``images`` counts the images that were read; ``unreadable`` are (name, reason). ``properties``
-    are (position, the properties of that image).
+    ``digest`` is that of its study image; ``reason`` is why there are no rows of it, "" if there
+    are.
+    """
+
+    position: int
+    name: str
+    digest: str | None = None
+    reason: str = ""
+    properties: PropertyValues = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The result of one chunk: its rows without ``NOT_STORED``, image by image, and its images.
+
+    Copies of other images, which a race skips, are not among these.
     """
 
     number: int
     table: pa.Table
-    images: int
-    unreadable: tuple[tuple[str, str], ...]
-    properties: tuple[tuple[int, PropertyValues], ...] = ()
+    images: tuple[ImageRecord, ...]
+
+    @property
+    def readable(self) -> int:
+        """How many of its images have rows."""
+        return sum(not image.reason for image in self.images)
 
 
 @dataclass(frozen=True)
@@ -114,20 +131,26 @@ class Prepared:
     """
 
     number: int
-    positions: tuple[int, ...]
+    images: tuple[ImageRecord, ...]
     batch: Batch | None
-    unreadable: tuple[tuple[str, str], ...]
-    properties: tuple[tuple[int, PropertyValues], ...] = ()
     alone: tuple[Prepared, ...] = ()
     conditions: tuple[Condition, ...] = ()
+
+    @property
+    def readable(self) -> tuple[ImageRecord, ...]:
+        """The images of ``batch``."""
+        return tuple(image for image in self.images if not image.reason)
+
+    @property
+    def unreadable(self) -> tuple[ImageRecord, ...]:
+        return tuple(image for image in self.images if image.reason)
 
 
 def prepared(job: Job, number: int) -> Prepared:
     """Reads, fits and perturbs the images of chunk ``number``."""
     spec = job.spec
-    pictures: dict[int, Picture] = {}
-    unreadable: list[tuple[str, str]] = []
-    properties: list[tuple[int, PropertyValues]] = []
+    pictures: list[Picture] = []
+    images: list[ImageRecord] = []
     stored: list[Images] = []
     for position in job.positions(number):
         entry = job.dataset.entries[position]
@@ -136,34 +159,37 @@ def prepared(job: Job, number: int) -> Prepared:
                 raise ImageError(entry.refused)
             data = job.dataset.read(entry)
             # However long it waits: what a run says must not depend on what else is going on.
-            image, told = measured_image(
+            image, properties = measured_image(
                 data, name=entry.name, fit=spec.fit, side=spec.side, patience=None
             )
             if isinstance(job.dataset, PublishedTree):
                 stored.append(np.stack([image, *_stored(job.dataset, entry, spec)]))
-            properties.append((position, told))
-            pictures[position] = Picture.of(entry.name, image, fit=spec.fit)
+            picture = Picture.of(entry.name, image, fit=spec.fit)
+            pictures.append(picture)
+            digest = picture.digest
+            images.append(ImageRecord(position, entry.name, digest, properties=properties))
         except ImageError as error:
-            unreadable.append((entry.name, str(error)))
+            images.append(ImageRecord(position, entry.name, reason=str(error)))
+    whole = Prepared(number, tuple(images), None)
     if job.few:
         alone = tuple(
-            _drawn(spec, number, stored[at] if stored else None, *each)
-            for at, each in enumerate(pictures.items())
+            _drawn(spec, number, stored[at] if stored else None, image, picture)
+            for at, (image, picture) in enumerate(zip(whole.readable, pictures, strict=True))
         )
-        return Prepared(number, tuple(pictures), None, tuple(unreadable), tuple(properties), alone)
-    made = np.stack(stored) if stored else None
-    batch = prepare(list(pictures.values()), spec.conditions, spec.seed, made) if pictures else None
-    return Prepared(number, tuple(pictures), batch, tuple(unreadable), tuple(properties))
+        return replace(whole, alone=alone)
+    frames = np.stack(stored) if stored else None
+    batch = prepare(pictures, spec.conditions, spec.seed, frames) if pictures else None
+    return replace(whole, batch=batch)
 
 
 def _drawn(
-    spec: Request, number: int, made: Images | None, position: int, picture: Picture
+    spec: Request, number: int, made: Images | None, image: ImageRecord, picture: Picture
 ) -> Prepared:
     conditions = drawn(spec.conditions, spec.seed, picture.digest)
     if made is not None:
         made = made[None, [0, *(1 + spec.conditions.index(each) for each in conditions)]]
     batch = prepare([picture], conditions, spec.seed, made)
-    return Prepared(number, (position,), batch, (), conditions=conditions)
+    return Prepared(number, (image,), batch, conditions=conditions)
 
 
 def _stored(dataset: PublishedTree, entry: Entry, spec: Request) -> Iterator[Images]:
@@ -242,16 +268,13 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
         pairs = zip(own, alone, strict=True)
         return _joined(ready, [answered(replace(job, spec=s), each, load) for s, each in pairs])
     if ready.batch is None:
-        none = to_table([], [], remedied=bool(job.spec.remedies))
-        return Chunk(ready.number, none, 0, ready.unreadable)
+        return Chunk(ready.number, to_stored([], []), ready.unreadable)
     try:
         return _answered(job, ready, ready.batch, load)
     except AnswerError as error:
-        if len(ready.positions) == 1:
-            name = ready.batch.pictures[0].name
-            unreadable = (*ready.unreadable, (name, f"{UNANSWERED} {error}"))
-            none = to_table([], [], remedied=bool(job.spec.remedies))
-            return Chunk(ready.number, none, 0, unreadable)
+        if len(ready.readable) == 1:
+            image = replace(ready.readable[0], digest=None, reason=f"{UNANSWERED} {error}")
+            return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
     return _joined(ready, [answered(job, each, load) for each in _each_alone(ready, ready.batch)])
 
 
@@ -268,32 +291,30 @@ def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:
     return Chunk(
         ready.number,
         pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),
-        sum(chunk.images for chunk in alone),
-        ready.unreadable + tuple(pair for chunk in alone for pair in chunk.unreadable),
-        ready.properties,
+        ready.unreadable + tuple(image for chunk in alone for image in chunk.images),
     )
 
 
 def _each_alone(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
     """The images of ``ready``, which were read, one by one."""
-    for place, position in enumerate(ready.positions):
+    for place, image in enumerate(ready.readable):
         rows = slice(place, place + 1)
         own = Batch(batch.pictures[rows], batch.frames[rows], batch.scores[rows])
-        yield Prepared(ready.number, (position,), own, ())
+        yield Prepared(ready.number, (image,), own)
 
 
 def _answered(job: Job, ready: Prepared, batch: Batch, load: Callable[..., Classifier]) -> Chunk:
-    by_picture: list[list[Measurement]] = [[] for _ in ready.positions]
+    positions = [image.position for image in ready.readable]
+    by_picture: list[list[Measurement]] = [[] for _ in positions]
 
     def labels(record: ModelRecord) -> list[int | None]:
         known = job.labels[record.labels().key]
-        return [known[position] for position in ready.positions]
+        return [known[position] for position in positions]
 
     adaptation = adaptation_of(job) if job.dataset.holdout else None
     for found in answers(job.spec, batch, load=load, labels=labels, adaptation=adaptation):
         for own, rows in zip(by_picture, found, strict=True):
             own += rows
     rows = [row for own in by_picture for row in own]
-    places = [position for position in ready.positions for _ in by_picture[0]]
-    table = to_table(rows, places, remedied=bool(job.spec.remedies))
-    return Chunk(ready.number, table, len(ready.positions), ready.unreadable, ready.properties)
+    places = [position for position in positions for _ in by_picture[0]]
+    return Chunk(ready.number, to_stored(rows, places), ready.images)

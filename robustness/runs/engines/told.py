@@ -12,14 +12,13 @@ import pyarrow as pa
 
 from robustness import metrics
 from robustness.base.errors import ImageError, ParameterError
-from robustness.datasets.dataset import Entry
 from robustness.datasets.predictions import Floats, Predictions, TableAnswers, meaning
 from robustness.evaluation.correctness import CORRECTNESS, right
-from robustness.evaluation.row_schema import SCHEMA
+from robustness.evaluation.row_schema import stored
 from robustness.metrics.predictions import top_k
 from robustness.pictures.picture import image_digest
 from robustness.pictures.untrusted import study_image
-from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
+from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, ImageRecord, Job
 
 NAME = "predictions"
 Row = dict[str, Any]
@@ -32,17 +31,15 @@ def chunks(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[C
     rows = _ToldRows(job, job.dataset)
     yield None
     for number in numbers:
-        found: list[Row] = []
-        unreadable: list[tuple[str, str]] = []
+        table: list[Row] = []
+        images: list[ImageRecord] = []
         for position in job.positions(number):
-            reason = rows.missing(position)
-            if reason:
-                unreadable.append((job.dataset.entries[position].name, reason))
-            else:
-                found += rows.of_image(position)
-        images = len(job.positions(number)) - len(unreadable)
-        table = pa.Table.from_pylist(found, SCHEMA)
-        yield Chunk(number, table, images, tuple(unreadable))
+            name, reason = job.dataset.entries[position].name, rows.missing(position)
+            digest = None if reason else rows.digest(position)
+            images.append(ImageRecord(position, name, digest, reason))
+            if not reason:
+                table += rows.of_image(position)
+        yield Chunk(number, pa.Table.from_pylist(table, stored(())), tuple(images))
 
 
 REGISTRY.add(Engine(NAME, "a table of predictions", chunks, asks_models=False))
@@ -95,9 +92,7 @@ class _ToldRows:
 
     def of_image(self, position: int) -> Iterator[Row]:
         told, spec = self._told, self._job.spec
-        entry = told.entries[position]
         places = told.at[position]
-        digest = self._digests[places[0, 0]] or self._digest(entry)
         for model, rows in zip(told.models, places.tolist(), strict=True):
             label = self._job.labels[told.classes[model].key][position]
             clean = _answer(self._answers, rows[0], self._index[model])
@@ -105,24 +100,22 @@ class _ToldRows:
                 after = _answer(self._answers, row, self._index[model])
                 yield {
                     "position": position,
-                    "image": entry.name,
-                    "image_digest": digest,
-                    "fit": spec.fit,
-                    "side": spec.side,
                     "label": label,
                     "model": model,
                     "condition": condition.id,
                     "perturbation": condition.name,
                     "strength": condition.strength,
                     "parameter": condition.parameter,
-                    "seed": spec.seed,
                     **{name: values[row] for name, values in self._scores.items()},
                     **_compared(clean, after, label, self._has_five[model]),
                     "stages": [],
                 }
 
-    def _digest(self, entry: Entry) -> str:
-        """The digest of the image of ``entry``; of its name alone if no image is there."""
+    def digest(self, position: int) -> str:
+        """The digest of an image: that of the table, else of the image, else of its name."""
+        if digest := self._digests[self._told.at[position][0, 0]]:
+            return digest
+        entry = self._told.entries[position]
         try:
             side = self._job.spec.side
             image = study_image(self._told.read(entry), name=entry.name, fit="squash", side=side)

@@ -23,8 +23,9 @@ from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
 from robustness.runs.resume import plan_again
-from robustness.runs.retry import has_unanswered
+from robustness.runs.retry import unanswered
 from robustness.runs.session import Session, earlier, reopen, start
+from robustness.runs.store import load
 
 QUEUE = ".queue"
 """The folder of orders, beside the runs."""
@@ -90,7 +91,9 @@ def ask(folder: Path, by: str) -> None:
 
 
 def _left_to_do(folder: Path, manifest: Manifest) -> bool:
-    return manifest.status != FINISHED or has_unanswered(folder, manifest)
+    return manifest.status != FINISHED or (
+        manifest.unreadable > 0 and bool(unanswered(load(folder).image_table))
+    )
 
 
 def cancel(folder: Path, why: str = CANCELLED) -> None:

@@ -108,9 +108,10 @@ def _class(run: runs.Run, name: str) -> str | None:
     Looks at one model for each set of classes, as a set may lack the class.
     """
     known = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
-    for labels, (model, *_) in models.by_labels(known) if run.images else ():
-        query = "SELECT label FROM rows WHERE model = $model AND image = $name LIMIT 1"
-        ((label,),) = run.rows.ask(query, model=model, name=name) or [(None,)]
+    positions = [position for position, image in run.rows.names.items() if image == name]
+    for labels, (model, *_) in models.by_labels(known) if positions else ():
+        query = "SELECT label FROM rows WHERE model = $model AND position = $position LIMIT 1"
+        ((label,),) = run.rows.ask(query, model=model, position=positions[0]) or [(None,)]
         if label is not None:
             return labels.names[label]
     return None
