@@ -226,6 +226,7 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
     far = measured({A: [True] * 10, B: [False] * 10}, pictures=8)
     who, harm, basis = scored(far, 8)
     assert who.startswith(f"{A_LABEL} has the highest consistency, 100%")
+    assert f"{B_LABEL} the lowest, 0%" in who
     assert claims(who)
     assert "50% of the predictions are unchanged" in harm
     assert "8 images under 10 conditions" in basis

@@ -112,6 +112,7 @@ def test_a_copy_is_gone_when_its_time_is_over(
     _, id_ = sharing_one()
     later = time.time() + 86_500
     monkeypatch.setattr(time, "time", lambda: later)
+    assert sharing.shared(id_) is None
     assert "has expired or was deleted" in texts(opened(id_))
     sharing.forget_expired()
     assert not list(folder.iterdir())
