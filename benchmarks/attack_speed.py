@@ -16,7 +16,7 @@ from benchmarks.timing import interleaved_ms
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.tensorflow_runtime import tensorflow
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
 

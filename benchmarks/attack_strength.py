@@ -25,7 +25,7 @@ from benchmarks.study_networks import study_network
 from robustness import models
 from robustness.attacks import AttackSpec, attack
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.tensorflow_runtime import tensorflow
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_path

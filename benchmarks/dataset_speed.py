@@ -18,7 +18,7 @@ from robustness.evaluation.loop import frames
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models.classifier import MAX_BATCH
-from robustness.models.inference.choice import OPENVINO, TENSORFLOW
+from robustness.models.run.openvino import OPENVINO, TENSORFLOW
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes

@@ -22,7 +22,7 @@ from benchmarks.study_networks import StudyNetwork, random_classifier, study_net
 from benchmarks.timing import in_turns_ms
 from robustness import models
 from robustness.models import ModelRecord
-from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.tensorflow_runtime import tensorflow
 from robustness.models.weights.ready import lacks_package
 
 CALLS_A_TURN = {1: 4, 11: 2}

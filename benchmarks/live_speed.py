@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from benchmarks.live_session import LiveSession
 from benchmarks.offline_models import NAMES, run_by
 from robustness.models import label
-from robustness.models.inference.choice import OPENVINO, TENSORFLOW
+from robustness.models.run.openvino import OPENVINO, TENSORFLOW
 from tests.support.places import ROOT
 from tests.support.server import dashboard
 

@@ -26,7 +26,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from benchmarks.offline_models import NAMES, run_by
-from robustness.models.inference.choice import OPENVINO, TENSORFLOW
+from robustness.models.run.openvino import OPENVINO, TENSORFLOW
 from robustness.pictures.samples import sample_bytes
 from tests.support.places import ROOT
 from tests.support.server import PATIENCE, chromium, dashboard, until

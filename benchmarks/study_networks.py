@@ -13,12 +13,12 @@ from robustness import models
 from robustness.models import Classifier, WeightsState
 from robustness.models import load as published_load
 from robustness.models import state as published_state
-from robustness.models.in_tensorflow.internals import layer_output
-from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.runtime import keras, tensorflow
-from robustness.models.in_tensorflow.transformers import rewire
+from robustness.models.catalogue.transformers import rewire
+from robustness.models.graph.keras_networks import load_network
+from robustness.models.graph.study_model import factors, resizing
+from robustness.models.internals import layer_output
 from robustness.models.model_record import Stages
-from robustness.models.preparation import factors, resizing
+from robustness.models.tensorflow_runtime import keras, tensorflow
 
 NAMES = tuple(record.name for record in models.REGISTRY if record.group == models.STUDY)
 

@@ -177,13 +177,14 @@ def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.Mo
 
     No other process knows it, so that it is converted in this one.
     """
-    from robustness.models.graph_files import examine, examiner
+    from robustness.models.graph import examiner
+    from robustness.models.graph import inspection as inspecting
 
     def inspection(path: Path, request: Mapping[str, Any], **_: Any) -> Any:
         question = {"path": str(path), **request}
         return json.loads(examiner.answer(json.dumps(question).encode(), b""))
 
-    patch.setattr(examine, "inspection", inspection)
+    patch.setattr(inspecting, "inspection", inspection)
     patch.setitem(models.REGISTRY._records, record.name, record)
     return record
 

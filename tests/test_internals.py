@@ -16,15 +16,15 @@ import streamlit as st
 from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.scriptrunner import script_runner
 
-from robustness.models.in_tensorflow import internals
-from robustness.models.in_tensorflow.runtime import keras
+from robustness.models import internals
+from robustness.models.tensorflow_runtime import keras
 from robustness.ui.server import streamlit_internals
 from tests.test_conventions import PRODUCT, named, room
 
 CHECKED = {**internals.CHECKED_WITH, "streamlit": streamlit_internals.CHECKED_WITH}
 
 OWN = {
-    "robustness/models/in_tensorflow/internals.py",
+    "robustness/models/internals.py",
     "robustness/ui/server/streamlit_internals.py",
 }
 
@@ -111,7 +111,7 @@ def test_private_interfaces_stand_in_two_files() -> None:
     found = {
         named(path): hits
         for path in PRODUCT
-        if room(path) in {"ui", "models", "models/explain", "pages"} and named(path) not in OWN
+        if room(path) in {"ui", "models", "pages"} and named(path) not in OWN
         for hits in [_PRIVATE.findall(path.read_text(encoding="utf-8"))]
         if hits
     }

@@ -18,7 +18,7 @@ from robustness.attacks import norms
 from robustness.attacks.norms import Norm, Sizes
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
-from robustness.models.in_tensorflow.gradients import ALL_OTHERS
+from robustness.models.run.gradients import ALL_OTHERS
 from robustness.perturbations import Images, check_seed
 from robustness.pictures.eight_bits import LEVELS
 

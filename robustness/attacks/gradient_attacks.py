@@ -9,7 +9,7 @@ import numpy as np
 
 from robustness.attacks.attack_record import State, Task, moves
 from robustness.attacks.norms import column
-from robustness.models.in_tensorflow.gradients import BEST_OTHER
+from robustness.models.run.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 # Attacks that climb the gradient in steps of a set size: FGSM, PGD, MI-FGSM.

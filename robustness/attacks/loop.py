@@ -14,7 +14,7 @@ from robustness.attacks.attack_record import REGISTRY, Attack, AttackSpec, Class
 from robustness.attacks.norms import Sizes
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.gradients import ALL_OTHERS, BEST_OTHER
+from robustness.models.run.gradients import ALL_OTHERS, BEST_OTHER
 from robustness.perturbations import Images
 from robustness.perturbations.compose import stream
 from robustness.pictures.picture import image_digest

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from robustness.attacks.attack_record import State, Task, moves
-from robustness.models.in_tensorflow.gradients import BEST_OTHER
+from robustness.models.run.gradients import BEST_OTHER
 from robustness.perturbations import Images
 
 FIRST_SHARE = 0.8

@@ -14,7 +14,7 @@ from robustness.evaluation.adaptation import Adaptation, can_adapt
 from robustness.evaluation.measurement import Batch, Measurement, RemediedPrediction
 from robustness.evaluation.request import Request
 from robustness.models import Classifier, Outputs
-from robustness.models.inference.remedied_pass import behind
+from robustness.models.run.remedied_pass import behind
 from robustness.perturbations import Images
 from robustness.remedies import Chain
 

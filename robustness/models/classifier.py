@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.models.graph_files.examine import use_of
-from robustness.models.graph_files.preprocessing import ANY_BATCH, study_models
-from robustness.models.in_tensorflow.conversion import keras_graph
-from robustness.models.in_tensorflow.gradients import Gradients, Network
-from robustness.models.in_tensorflow.replay.replayed_pass import ReplayedPass
-from robustness.models.inference.adapting import Adaptable
-from robustness.models.inference.choice import TENSORFLOW, chosen
-from robustness.models.inference.forward_pass import Floats, ForwardPass
-from robustness.models.inference.openvino_pass import OpenVinoPass
-from robustness.models.inference.remedied_pass import RemediedGradients, RemediedPass
+from robustness.models.graph.inspection import use_of
+from robustness.models.graph.keras_networks import keras_graph
+from robustness.models.graph.study_model import ANY_BATCH, study_models
 from robustness.models.model_record import ModelRecord, Stages
+from robustness.models.run.adaptation import Adaptable
+from robustness.models.run.gradients import Gradients, Network
+from robustness.models.run.openvino import TENSORFLOW, Floats, ForwardPass, chosen
+from robustness.models.run.openvino_pass import OpenVinoPass
+from robustness.models.run.remedied_pass import RemediedGradients, RemediedPass
+from robustness.models.run.replay.network import ReplayedPass
 from robustness.pictures.fitting import STUDY_SIDE
 
 if TYPE_CHECKING:

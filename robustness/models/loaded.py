@@ -14,19 +14,18 @@ from robustness.base.text import in_bytes
 from robustness.models import memory
 from robustness.models.classifier import Classifier
 from robustness.models.file_formats.formats import KERAS, format_of, native_runtime
-from robustness.models.graph_files.examine import examine, use_of
-from robustness.models.graph_files.native import as_deployed
-from robustness.models.in_tensorflow.gradients import Network
-from robustness.models.in_tensorflow.replay.replayed_pass import ReplayedPass
-from robustness.models.inference.choice import TENSORFLOW, Choice, chosen
-from robustness.models.inference.forward_pass import F32, ForwardPass
-from robustness.models.inference.kept import conversion, graph_pass, place
-from robustness.models.inference.openvino_pass import OpenVinoPass
+from robustness.models.graph.cache import conversion, graph_pass, place
+from robustness.models.graph.inspection import examine, use_of
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.graphs import as_graph
 from robustness.models.python_models.model_objects import opened_reference
 from robustness.models.python_models.record import PythonCall
+from robustness.models.run.gradients import Network
+from robustness.models.run.native import as_deployed
+from robustness.models.run.openvino import F32, TENSORFLOW, Choice, ForwardPass, chosen
+from robustness.models.run.openvino_pass import OpenVinoPass
+from robustness.models.run.replay.network import ReplayedPass
 from robustness.models.weights.ready import digest, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 

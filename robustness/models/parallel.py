@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from robustness.base.errors import RobustnessError
 from robustness.models import memory
-from robustness.models.inference.forward_pass import BESIDE_OTHERS
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import REGISTRY
+from robustness.models.run.openvino import BESIDE_OTHERS
 
 Answer = TypeVar("Answer")
 

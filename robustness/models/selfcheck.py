@@ -13,8 +13,6 @@ import numpy as np
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.timing import Timing, in_turns
 from robustness.models.classifier import Classifier
-from robustness.models.inference.choice import chosen
-from robustness.models.inference.forward_pass import F32, Floats
 from robustness.models.labels import imagenet
 from robustness.models.loaded import LOADED, load
 from robustness.models.model_record import (
@@ -26,6 +24,7 @@ from robustness.models.model_record import (
 )
 from robustness.models.own.describe import value_of
 from robustness.models.own.propose import clearly_better, renormalise, samples, trials
+from robustness.models.run.openvino import F32, Floats, chosen
 from robustness.pictures.fitting import read_file, study_image
 from robustness.pictures.samples import sample_bytes
 

@@ -10,7 +10,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
 from robustness.base.text import counted, plain
-from robustness.models.inference.choice import chosen
+from robustness.models.run.openvino import chosen
 from robustness.models.selfcheck import Answer, SelfCheck, self_checks
 from robustness.models.weights.ready import parameters_text, state_text
 from robustness.report import method_tables, methods

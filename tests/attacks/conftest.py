@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.picture import Picture
 from tests.support.twelve_classes import of_twelve_classes
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from robustness.attacks import AttackSpec, attack
 from robustness.attacks.loop import make_task
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.runtime import keras, tensorflow
+from robustness.models.graph.keras_networks import load_network
+from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.picture import image_digest
 from tests.attacks.conftest import SIDE
 from tests.support.preparing import in_tensorflow

@@ -18,8 +18,8 @@ from robustness.attacks.ensembles import no_move
 from robustness.attacks.gradient_attacks import _windows
 from robustness.attacks.loop import FAILED, any_success, drained, make_task, search
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.gradients import BEST_OTHER
-from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.run.gradients import BEST_OTHER
+from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.picture import Picture
 from tests.support.twelve_classes import of_twelve_classes
 

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from robustness.base.errors import ParameterError
-from robustness.models.explain import colour_bar, colours, overlay
+from robustness.models.run.heat_map import colour_bar, colours, overlay
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
 

@@ -18,8 +18,8 @@ from robustness.evaluation.similarity import by_place, floors, floors_by_place, 
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.features import RESCALED, cosine, euclidean
 from robustness.models import Classifier
-from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
+from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.eight_bits import to_uint8
 from tests.support.pages import sample
 from tests.support.stand_ins import StandIn

@@ -24,8 +24,8 @@ from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models import loaded, memory
-from robustness.models.inference.openvino_pass import OpenVinoPass
 from robustness.models.loaded import Loaded, load
+from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.pictures.picture import Picture
 from tests.conftest import OFFLINE_NAMES, register
 from tests.support.places import ROOT

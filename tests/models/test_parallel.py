@@ -10,7 +10,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.models import memory, parallel
-from robustness.models.inference.forward_pass import BESIDE_OTHERS
+from robustness.models.run.openvino import BESIDE_OTHERS
 from tests.conftest import OFFLINE_NAMES
 
 

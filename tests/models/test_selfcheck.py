@@ -14,7 +14,7 @@ from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.commands import main
 from robustness.models import selfcheck
-from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.graph.keras_networks import load_network
 from robustness.models.model_record import Normalisation
 from robustness.models.selfcheck import Answer, self_check, self_checks
 from tests.conftest import OFFLINE_NAMES, register

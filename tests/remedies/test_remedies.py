@@ -13,7 +13,7 @@ import robustness as rb
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import REGISTRY as MODELS
 from robustness.models import Classifier
-from robustness.models.inference.remedied_pass import RemediedGradients, behind, together
+from robustness.models.run.remedied_pass import RemediedGradients, behind, together
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, apply
 from robustness.pictures.eight_bits import to_uint8
@@ -163,7 +163,7 @@ def test_average_and_vote_of_models_are_those_by_hand() -> None:
 
 def slope(images: Images, *_: object, **__: object) -> Any:
     """A slope at one pixel."""
-    from robustness.models.in_tensorflow.gradients import Slope
+    from robustness.models.run.gradients import Slope
 
     gradient = np.zeros_like(images)
     gradient[:, 10, 20] = 1

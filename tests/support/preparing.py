@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models.in_tensorflow.runtime import tensorflow
+from robustness.models.graph.study_model import factors, resizing
 from robustness.models.model_record import ModelRecord, Normalisation
-from robustness.models.preparation import factors, resizing
+from robustness.models.tensorflow_runtime import tensorflow
 
 Floats = NDArray[np.float32]
 

@@ -16,12 +16,19 @@ ONE_CORE = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TOGETHER = (
     ("tests/ui/browser/",),
     (
-        *("tests/ui/test_adversarial_page.py", "tests/attacks/", "tests/models/test_explain.py"),
+        *(
+            "tests/ui/test_adversarial_page.py",
+            "tests/attacks/",
+            "tests/models/run/test_heat_map.py",
+        ),
         *("tests/ui/test_attention.py", "tests/ui/test_stories.py", "tests/report/test_attack.py"),
         "tests/commands/test_attack_command.py",
     ),
     (
-        *("tests/models/in_tensorflow/test_transformers.py", "tests/models/test_explain_layers.py"),
+        *(
+            "tests/models/catalogue/test_transformers.py",
+            "tests/models/run/test_heat_map_layers.py",
+        ),
         "tests/models/weights/test_presets.py",
     ),
 )
@@ -31,7 +38,7 @@ take seconds to load and to trace; and what imports KerasHub."""
 LONG = (
     "tests/ui/browser/",
     *TOGETHER[1],
-    "tests/models/in_tensorflow/test_keras_models.py",
+    "tests/models/catalogue/test_keras_models.py",
     *TOGETHER[2],
     "tests/runs/test_ray_engine.py",
     "tests/models/test_memory.py",

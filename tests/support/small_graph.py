@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.models.graph_files.examine import use_of
-from robustness.models.graph_files.preprocessing import ANY_BATCH, StudyModel, study_models
-from robustness.models.in_tensorflow.conversion import keras_graph
-from robustness.models.in_tensorflow.runtime import keras
+from robustness.models.graph.inspection import use_of
+from robustness.models.graph.keras_networks import keras_graph
+from robustness.models.graph.study_model import ANY_BATCH, StudyModel, study_models
 from robustness.models.labels import Labels
 from robustness.models.model_record import Normalisation
+from robustness.models.tensorflow_runtime import keras
 
 SIDE = 16
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import erf, softmax
 
 from robustness import models
-from robustness.models.in_tensorflow.runtime import keras
-from robustness.models.in_tensorflow.transformers import Transformer
+from robustness.models.catalogue.transformers import Transformer
+from robustness.models.tensorflow_runtime import keras
 
 Floats = NDArray[Any]
 

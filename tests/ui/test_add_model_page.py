@@ -12,8 +12,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.models.in_tensorflow.runtime import tensorflow
 from robustness.models.own.propose import propose
+from robustness.models.tensorflow_runtime import tensorflow
 from robustness.ui import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
 from tests.support.pages import html, run

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
-from robustness.models import explain
+from robustness.models.run import heat_map as explain
 from robustness.pictures.fitting import to_png
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display import explanations

@@ -1,5 +1,5 @@
-"""The models, as data. Adding one is adding a record to one of these files."""
+"""The models of the catalogue, and the Keras networks that they are built of."""
 
-from robustness.models.catalogue import study, offline, modern  # noqa: I001  (their order of registration)
+from robustness.models.catalogue import records
 
-__all__ = ["modern", "offline", "study"]
+__all__ = ["records"]

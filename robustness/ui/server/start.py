@@ -15,7 +15,7 @@ from robustness import models
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
-from robustness.models.inspection_process import KERAS_WORKERS
+from robustness.models.graph.inspection import KERAS_WORKERS
 from robustness.models.parallel import run_parallel
 from robustness.runs import jobs
 from robustness.ui.dataset.uploads import tended

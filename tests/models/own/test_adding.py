@@ -20,10 +20,10 @@ from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.file_formats.model_format import Quantisation
-from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import Normalisation
 from robustness.models.own import add, describe
 from robustness.models.own.propose import propose
+from robustness.models.tensorflow_runtime import keras
 from tests.support import onnx_files as onnx
 
 COLOURS = {

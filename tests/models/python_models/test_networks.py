@@ -14,9 +14,9 @@ import pytest
 
 from robustness import api, models
 from robustness.base.errors import GradientError, ParameterError, WeightsError
-from robustness.models.in_tensorflow.runtime import keras
 from robustness.models.model_record import UserFile
 from robustness.models.own.describe import value_of
+from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
 from tests.support.onnx_files import small_model

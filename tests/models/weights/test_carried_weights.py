@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from robustness import models
-from robustness.models.in_tensorflow import networks
+from robustness.models.catalogue import networks
 from robustness.models.weights import ready as weights
 from tests.support.places import ROOT
 

@@ -14,8 +14,8 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
-from robustness.models.in_tensorflow.loading import load_network
-from robustness.models.in_tensorflow.transformers import Transformer
+from robustness.models.catalogue.transformers import Transformer
+from robustness.models.graph.keras_networks import load_network
 from tests.support.transformer_oracle import needs_hub, with_epsilon
 
 Edit = Callable[[dict[str, Any], dict[str, Any]], object]

@@ -20,7 +20,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import UnknownNameError, WeightsError
 from robustness.models import labels
-from robustness.models.in_tensorflow.loading import load_network
+from robustness.models.graph.keras_networks import load_network
 from robustness.models.model_record import Normalisation
 from robustness.models.weights.sources import keras_cache, packaged_file, published_file
 from tests.conftest import OFFLINE_NAMES, register, save_official

@@ -1,0 +1,1 @@
+"""Every model becomes one graph of OpenVINO over study images."""

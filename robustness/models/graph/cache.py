@@ -1,0 +1,221 @@
+"""Cache of converted models on disk, so that a later start need not import TensorFlow.
+
+A model is stored in OpenVINO's two files; a record with their SHA-256 is written last, in another
+folder. Anything that does not match its record or its model is converted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from robustness.base import settings
+from robustness.base.disk import TEMPORARY, alone, put_whole, write_whole
+from robustness.base.validation import read_json
+from robustness.models.model_record import ModelRecord
+from robustness.models.run.openvino import F32, Precision, core
+from robustness.models.run.openvino_pass import OpenVinoPass
+from robustness.models.weights.ready import file_digest, fresh_digest
+
+_KEY_DIGITS = 24
+_LARGEST_RECORD = 1 << 16
+_LEFT_SECONDS = 86_400.0
+_KEPT_A_MODEL = 4
+"""Conversions of one model and side, by versions and weights, that stay on disk."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the feature stages, and the operations without gradients here.
+
+    With a ``refusal``, which says what OpenVINO lacks, nothing was.
+    """
+
+    stages: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+Save = Callable[[Path], Written]
+"""Writes a study model in OpenVINO's format to a path."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The record of a conversion: feature stages and digests, or why OpenVINO refused the model.
+
+    ``missing`` are the operations of a file's graph without gradients here.
+    """
+
+    stages: tuple[str, ...]
+    refusal: str
+    network: str = ""
+    weights: str = ""
+    missing: tuple[str, ...] = ()
+
+
+def graph_pass(
+    record: ModelRecord, weights: str, side: int, precision: Precision, save: Save
+) -> OpenVinoPass | str:
+    """The pass by OpenVINO of ``record`` for images of ``side``, or why there is none.
+
+    ``weights`` is their digest. ``save`` writes the graph where none is cached, in one of the
+    processes that need it. Raises what ``save`` does.
+    """
+    file = place(record, weights, side)
+    read = partial(_read, file, side, len(record.labels()), precision)
+    found = read()
+    if found is None:
+        with contextlib.ExitStack() as turn:
+            with contextlib.suppress(OSError):  # not writable: then nobody waits
+                file.parent.mkdir(parents=True, exist_ok=True)
+                turn.enter_context(alone(file))
+            found = read()  # another process may have written it meanwhile
+            if found is None:
+                with contextlib.suppress(OSError):
+                    _write(file, save)
+                    _forget_older(file)
+                    found = read()
+    if found is not None:
+        return found
+    with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
+        return written_pass(Path(folder) / "network.xml", save, precision)
+
+
+def written_pass(target: Path, save: Save, precision: Precision = F32) -> OpenVinoPass | str:
+    """The pass by OpenVINO of what ``save`` writes to ``target``, or why there is none."""
+    written = save(target)
+    if written.refusal:
+        return written.refusal
+    return OpenVinoPass(core().read_model(target), written.stages, precision=precision)
+
+
+def conversion(record: ModelRecord, weights: str, *sides: int) -> Conversion | None:
+    """The record of this model's conversion for the first of ``sides`` that has one."""
+    records = (_read_record(place(record, weights, side)) for side in sides)
+    return next(filter(None, records), None)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def place(record: ModelRecord, weights: str, side: int) -> Path:
+    """Path of the conversion's record; whatever may change a prediction changes it."""
+    asked = (
+        *(record.name, weights, side, record.shape, record.normalisation, record.stages),
+        *(record.labels().key, _maker()),
+    )
+    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:_KEY_DIGITS]
+    return settings.cache_folder() / "digests" / f"{record.name}-{side}-{key}.json"
+
+
+def network_of(file: Path) -> Path:
+    """The network of the record ``file``, in OpenVINO's format; its weights are beside it."""
+    return file.parent.parent / "openvino" / f"{file.stem}.xml"
+
+
+def _weights_of(file: Path) -> Path:
+    return network_of(file).with_suffix(".bin")
+
+
+@cache
+def _maker() -> str:
+    """Digest of everything that builds and converts a network: packages and our own code."""
+    found = hashlib.sha256()
+    for package in ("tensorflow", "keras", "keras-hub", "openvino", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):  # one of them is optional
+            found.update(f"{package} {version(package)}\n".encode())
+    models = Path(__file__).parent.parent
+    for source in sorted(models.rglob("*.py")):
+        found.update(source.read_bytes())
+    return found.hexdigest()
+
+
+def _read(file: Path, side: int, classes: int, precision: Precision) -> OpenVinoPass | str | None:
+    """The cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
+    kept = _read_record(file)
+    if kept is None:
+        return None
+    if kept.refusal:
+        return kept.refusal
+    try:
+        for part, told in ((network_of(file), kept.network), (_weights_of(file), kept.weights)):
+            if file_digest(part, "sha256:") != told:
+                return None
+        model = core().read_model(network_of(file))
+        if not _fits(model, side, classes, len(kept.stages)):
+            return None
+        return OpenVinoPass(model, kept.stages, precision=precision)
+    except Exception:  # OpenVINO raises many types of exceptions
+        return None
+
+
+def _fits(model: Any, side: int, classes: int, stages: int) -> bool:
+    """Whether ``model`` maps study images to probabilities and the activations of the stages."""
+    import openvino
+
+    one = model.clone()
+    one.reshape([1, side, side, 3])
+    probabilities, *activations = (output.partial_shape for output in one.outputs)
+    return (
+        len(one.inputs) == 1
+        and len(activations) == stages
+        and probabilities.compatible(openvino.PartialShape([1, classes]))
+        and all(shape.rank.is_static and len(shape) > 1 for shape in activations)
+    )
+
+
+def _read_record(file: Path) -> Conversion | None:
+    return read_json(Conversion, file, _LARGEST_RECORD)
+
+
+def _write_record(file: Path, kept: Conversion) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(asdict(kept)).encode())
+
+
+def _write(file: Path, save: Save) -> None:
+    network, weights = network_of(file), _weights_of(file)
+    network.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
+        made = Path(folder) / network.name
+        written = save(made)
+        if written.refusal:
+            _write_record(file, Conversion((), written.refusal))
+            return
+        parts = made, made.with_suffix(".bin")
+        network_digest, weights_digest = (fresh_digest(part, "sha256:") for part in parts)
+        kept = Conversion(
+            written.stages, "", network_digest, weights_digest, missing=written.missing
+        )
+        for part, target in zip(parts, (network, weights), strict=True):
+            put_whole(target, partial(os.replace, part))
+    _write_record(file, kept)
+
+
+def _forget_older(file: Path) -> None:
+    """Deletes all but the newest conversions of the model and side of ``file``, and leftovers."""
+    same = file.name.rpartition("-")[0]
+    key = "?" * _KEY_DIGITS  # full length: another model's name may begin the same
+    found = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
+    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found[_KEPT_A_MODEL - 1 :]:
+        for part in (path, network_of(path), _weights_of(path)):
+            part.unlink(missing_ok=True)
+    folder = network_of(file).parent
+    ours = folder.glob(f"{same}-{key}.*")
+    lost = [part for part in ours if not file.with_name(f"{part.stem}.json").exists()]
+    for leftover in (*folder.glob(TEMPORARY), *file.parent.glob(TEMPORARY), *lost):
+        if time.time() - leftover.stat().st_mtime > _LEFT_SECONDS:  # nobody writes it any more
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -1,0 +1,181 @@
+"""Have a process with limits on memory and time inspect a model and write its graph."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from robustness.base.disk import occupied, require_regular
+from robustness.base.errors import NotInspectedError, WeightsError
+from robustness.base.limited_worker import (
+    Worker,
+    WorkerDiedError,
+    WorkerLateError,
+    Workers,
+    WorkerTimeError,
+)
+from robustness.models.file_formats.formats import (
+    BY_OPENVINO,
+    KERAS,
+    SAVED_MODEL,
+    all_files,
+    check_weights,
+    format_of,
+    native_runtime,
+)
+from robustness.models.file_formats.model_format import ModelFormat, Numbers, UnusableError
+from robustness.models.graph.cache import Written
+from robustness.models.graph.study_model import Shape, Use
+from robustness.models.labels import imagenet
+from robustness.models.model_record import ModelRecord
+from robustness.models.weights.ready import mark_unusable, require
+
+SECONDS = 60
+"""Of work on a file, beside what its size explains. EfficientNet-Lite0 takes 2."""
+
+BYTES = 2 * 10**9
+"""Of memory, beside what its size explains: ten times what EfficientNet-Lite0 takes."""
+
+_SECONDS_A_BYTE = 1 / 10**7
+_BYTES_A_BYTE = 8
+_PATIENCE = 3
+"""Seconds to wait for each second of work: others use the processor, too."""
+
+
+_EXAMINER = "robustness.models.graph.examiner"
+
+KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
+"""Networks of Keras take turns in one process: importing TensorFlow takes seconds."""
+
+
+def inspection(
+    path: Path, request: Mapping[str, Any], *, more_memory: int = 0, keras: bool = False
+) -> dict[str, Any]:
+    """The answer of ``examiner`` to ``request`` about the model at ``path``.
+
+    ``request`` and answer are JSON. ``keras`` is whether it is a network of Keras, without code of
+    its own. A process that ends without an answer gives a ``problem``, a clause. Raises
+    ``NotInspectedError`` where others use the processor.
+    """
+    size = sum(map(occupied, all_files(path)))
+    seconds = SECONDS + round(size * _SECONDS_A_BYTE)
+    memory = BYTES + _BYTES_A_BYTE * size + more_memory
+    worker = KERAS_WORKERS if keras else Worker(_EXAMINER)
+    try:
+        answer = worker.ask(
+            json.dumps({"path": str(path), **request}).encode(),
+            b"",
+            memory=memory,
+            seconds=seconds,
+            deadline=time.monotonic() + _PATIENCE * seconds,
+        )
+    except WorkerTimeError:
+        return {"problem": f"it takes more than {seconds} s to read and ask; simplify its graph"}
+    except WorkerLateError as error:
+        raise NotInspectedError(
+            f"{path.name} was not examined within {_PATIENCE * seconds} s, as the machine is busy. "
+            "Try again later."
+        ) from error
+    except WorkerDiedError:
+        return {
+            "problem": "the process that read it died: the file is damaged, or takes more than "
+            f"{memory / 1e9:.1f} GB of memory"
+        }
+    finally:
+        if isinstance(worker, Worker):
+            worker.end()
+    found: dict[str, Any] = json.loads(answer)
+    return found
+
+
+def examine(record: ModelRecord, side: int, target: Path) -> Written:
+    """Have the study model of ``record`` for images of ``side`` written to ``target``.
+
+    Raises ``WeightsError`` for a model that is not the image classifier of its description, that
+    takes more than its share of memory or time, or that cannot be read; ``OSError`` where nothing
+    can be written to ``target``.
+    """
+    file = record.weights.own
+    path = file.path if file else require(record)
+
+    def request() -> dict[str, Any]:
+        return {
+            "record": "" if file else record.name,
+            "use": asdict(use_of(record, side)),
+            "native": bool(file and native_runtime(path, file.runtime)),
+            "fallback": not file or file.runtime != BY_OPENVINO,
+            "to": str(target),
+        }
+
+    answer = _answer(path, request, format_of(path) if file else KERAS)
+    reason = answer.get("error", "")
+    if "problem" in answer:
+        reason = f"{path.name} cannot be used: {answer['problem']}."
+    if reason:
+        reason = f"{record.name}: {reason}"
+        with suppress(OSError):  # one without content is not known by it
+            mark_unusable(record, reason)
+        raise WeightsError(reason)
+    if "unwritten" in answer:
+        raise OSError(answer["unwritten"])
+    return Written(tuple(answer["stages"]), tuple(answer["missing"]), answer["refusal"])
+
+
+def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
+    """What the file ``path`` tells, as ``own.describe`` has it; ``shape`` is that of a free input.
+
+    Raises ``WeightsError`` for a file that cannot be used.
+    """
+
+    def request() -> dict[str, Any]:
+        return {"record": "", "shape": shape, "native": False, "fallback": True}
+
+    answer = _answer(path, request, format_of(path))
+    if "error" in answer:
+        raise WeightsError(answer["error"])
+    if "problem" in answer:
+        raise WeightsError(f"{path.name} cannot be used: {answer['problem']}.")
+    return answer
+
+
+def _answer(
+    path: Path, request: Callable[[], dict[str, Any]], kind: ModelFormat
+) -> Mapping[str, Any]:
+    """The worker's answer to the ``request`` about a model, or the ``problem``."""
+    try:
+        if kind is not SAVED_MODEL:
+            require_regular(path)  # a pipe may never end
+            check_weights(path)
+        elif damage := kind.damage(path):
+            raise UnusableError(damage)
+        question = request()
+        in_runtime = kind.runtime if question["native"] or not kind.is_graph else None
+        more = in_runtime.import_bytes if in_runtime else 0
+        return inspection(path, question, more_memory=more, keras=kind is KERAS)
+    except UnusableError as error:
+        return {"problem": str(error)}
+    except OSError as error:
+        return {"problem": f"it cannot be read: {error.strerror}"}
+
+
+def use_of(record: ModelRecord, side: int) -> Use:
+    """How the model is to be used; raises ``UnusableError`` or ``OSError`` for a damaged file."""
+    file, labels = record.weights.own, record.labels()
+    numbers = format_of(file.path).numbers(file.path) if file else Numbers()
+    return Use(
+        side=side,
+        shape=record.shape,
+        normalisation=record.normalisation,
+        logits=bool(file and file.output == "logits"),
+        classes=len(labels),
+        background=bool(file) and labels == imagenet(),
+        features=file.features if file else tuple(stage for stage, _ in record.stages),
+        input=numbers.input,
+        output=numbers.output,
+        quantised=numbers.quantised,
+    )

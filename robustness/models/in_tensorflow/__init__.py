@@ -1,1 +1,0 @@
-"""All that uses Keras or TensorFlow; the rest of ``models`` calls it and imports neither."""

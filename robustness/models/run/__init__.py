@@ -1,0 +1,1 @@
+"""A graph runs: compiled, or replayed in TensorFlow."""

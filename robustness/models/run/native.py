@@ -1,0 +1,279 @@
+"""Passes of models by the runtime they were made for.
+
+TensorFlow's own interpreter runs TensorFlow Lite files, onnxruntime runs ONNX files: those that are
+quantised, since OpenVINO rounds differently, and those that OpenVINO cannot read. What OpenVINO
+cannot read of Keras runs in Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import GradientError, WeightsError
+from robustness.models.file_formats.formats import (
+    BY_OPENVINO,
+    KERAS,
+    format_of,
+    native_runtime,
+)
+from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
+from robustness.models.graph.answers import other_classes
+from robustness.models.graph.keras_networks import keras_function, load_network
+from robustness.models.graph.study_model import (
+    FileFacts,
+    Shape,
+    Use,
+    factors,
+    input_shape,
+    only_count,
+    resizing,
+)
+from robustness.models.model_record import ModelRecord
+from robustness.models.run.gradients import Network
+from robustness.models.run.openvino import Floats, ForwardPass, thread_share
+from robustness.models.tensorflow_runtime import tflite_interpreter
+
+STAGE = "answer"
+"""The only features of a model without a graph are its probabilities."""
+
+_TINY = 1e-12
+
+Array = NDArray[Any]
+
+
+def as_deployed(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -> ForwardPass:
+    """The pass of ``record`` by the runtime it was made for, if that is not OpenVINO.
+
+    ``by_openvino`` is its pass by OpenVINO, or why there is none. Raises ``WeightsError`` where
+    there is none and its description asks for OpenVINO.
+    """
+    file = record.weights.own
+    kind = format_of(file.path) if file else KERAS
+    runtime = native_runtime(file.path, file.runtime) if file else None
+    if isinstance(by_openvino, str):
+        runtime = kind.runtime
+        if runtime is None or (file and file.runtime == BY_OPENVINO):
+            raise WeightsError(f"{record.name} cannot be used: {by_openvino}.")
+    elif runtime is None:
+        return by_openvino
+    if file and kind.is_graph:
+        make = session_maker(file.path, runtime)
+    else:
+        make = keras_session(load_network(record)[0], record.shape)
+    return NativePass(make, runtime, use, by_openvino)
+
+
+class NativePass:
+    """The ``ForwardPass`` of a model: predictions by its runtime, the rest by OpenVINO.
+
+    Thread-safe: each thread takes a session of its own.
+    """
+
+    exact = False
+    model = None
+
+    def __init__(
+        self,
+        make: Callable[[], RuntimeSession],
+        runtime: Runtime,
+        use: Use,
+        features: ForwardPass | str,
+    ) -> None:
+        """``make`` gives sessions in ``runtime``; ``features`` is the pass of the same
+        model by OpenVINO, or why there is none."""
+        self.engine = f"{runtime.package} {version(runtime.package)}"
+        self.stages = (STAGE,) if isinstance(features, str) else features.stages
+        self._features = features
+        self._use = use
+        self._make = make
+        self._idle = [self._make()]
+
+    @property
+    def by_openvino(self) -> ForwardPass | None:
+        """The pass of the same file by OpenVINO, if there is one."""
+        return None if isinstance(self._features, str) else self._features
+
+    def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
+        probabilities = native_probabilities(self._answers(images), self._use)
+        if isinstance(self._features, str):
+            return probabilities, {STAGE: probabilities}
+        return probabilities, self._features(images)[1]
+
+    def _answers(self, images: Floats) -> Array:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._make()
+        try:
+            return native_answers(session, images, self._use)
+        finally:
+            self._idle.append(session)
+
+    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
+        if isinstance(self._features, str):
+            flat = self(images)[0].astype(np.float64)
+            return {STAGE: flat @ flat.T}
+        return self._features.products(images)
+
+    def network(self, label: str) -> Network:
+        if isinstance(self._features, str):
+            raise GradientError(
+                f"{label} has no gradients: {self._features}. Attack it with Square, which needs "
+                "none."
+            )
+        return self._features.network(label)
+
+
+@dataclass(frozen=True)
+class RuntimeSession:
+    """A file in its runtime: ``run`` gives every output for one image, as the file takes it.
+
+    ``sizes`` are those of its input's axes, None where one is free; ``kind`` is its numbers'.
+    """
+
+    run: Callable[[Array], Sequence[Array]]
+    sizes: tuple[int | None, ...]
+    kind: np.dtype[Any]
+
+    @property
+    def channels_second(self) -> bool:
+        return len(self.sizes) == 4 and self.sizes[3] != 3
+
+
+def session_maker(path: Path, runtime: Runtime) -> Callable[[], RuntimeSession]:
+    """What makes sessions of the file ``path`` in ``runtime``."""
+    return partial(_SESSIONS[runtime.package], path)
+
+
+def keras_session(network: Any, shape: Shape) -> Callable[[], RuntimeSession]:
+    """What gives the session of a Keras ``network`` for images of ``shape``; threads share it."""
+    session = RuntimeSession(
+        keras_function(network, shape), (None, *shape, 3), np.dtype(np.float32)
+    )
+    return lambda: session
+
+
+def _tflite(path: Path) -> RuntimeSession:
+    interpreter = tflite_interpreter(path)
+    (first, *_) = interpreter.get_input_details()
+    shape = [1, *(int(size) for size in first["shape"][1:])]
+    interpreter.resize_tensor_input(first["index"], shape)
+    interpreter.allocate_tensors()
+    outputs = [details["index"] for details in interpreter.get_output_details()]
+
+    def run(image: Array) -> Sequence[Array]:
+        interpreter.set_tensor(first["index"], image)
+        interpreter.invoke()
+        return [np.array(interpreter.get_tensor(index)) for index in outputs]
+
+    return RuntimeSession(run, tuple(shape), np.dtype(first["dtype"]))
+
+
+_ONNX_KINDS = {
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+
+
+def _onnx(path: Path) -> RuntimeSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it raises what it logs
+    options.intra_op_num_threads = thread_share()
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    first, *others = session.get_inputs()
+    if others:
+        raise UnusableError(f"expected one input, the image, got {1 + len(others)}")
+    sizes = tuple(size if isinstance(size, int) else None for size in first.shape)
+    rows = sizes[0] if sizes else 1
+
+    def run(image: Array) -> Sequence[Array]:
+        outputs = session.run(None, {first.name: np.repeat(image, rows or 1, axis=0)})
+        return [output[:1] if np.shape(output)[:1] == (rows,) else output for output in outputs]
+
+    return RuntimeSession(run, sizes, np.dtype(_ONNX_KINDS.get(first.type, np.float32)))
+
+
+_SESSIONS = {"tensorflow": _tflite, "onnxruntime": _onnx}
+
+
+def native_facts(session: RuntimeSession, default: Shape | None) -> FileFacts:
+    """Facts of the file of ``session``; ``default`` is its input's shape if that is free."""
+    whole, shape = session.kind.kind in "iu", input_shape(session.sizes, default)
+    if shape is None:
+        return FileFacts(None, None, whole)
+    sizes = (1, 3, *shape) if session.channels_second else (1, *shape, 3)
+    outputs = session.run(np.zeros(sizes, session.kind))
+    return FileFacts(shape, only_count(map(np.size, outputs)), whole)
+
+
+def _of_classes(outputs: Sequence[Array], use: Use) -> Array:
+    """The one of ``outputs`` about one image that holds the classes."""
+    counts = [max(shape[1:], default=0) for shape in map(np.shape, outputs)]
+    usable = {use.classes, use.classes + 1} if use.background else {use.classes}
+    for output, count in zip(outputs, counts, strict=True):
+        if count in usable and np.size(output) == count:
+            return output.ravel()
+    if len(outputs) == 1 and np.size(outputs[0]) == counts[0]:
+        raise UnusableError(other_classes(counts[0], use.classes))
+    shapes = ", ".join(str(np.shape(output)) for output in outputs)
+    raise UnusableError(
+        f"expected one output of {use.classes} classes, got {shapes}; export the model with that "
+        "one alone"
+    )
+
+
+def native_answers(session: RuntimeSession, images: Floats, use: Use) -> Array:
+    """The file's own answers to ``images``, one at a time, as numbers (N, classes)."""
+    pixels = prepared(images, use, session.channels_second, session.kind)
+    rows = np.array([_of_classes(session.run(image[None]), use) for image in pixels], np.float32)
+    return rows if use.output is None else _real(rows, use.output)
+
+
+def _real(integers: Array, by: Quantisation) -> Array:
+    return np.asarray((integers - by.zero_point) * np.float32(by.scale))
+
+
+def prepared(images: Floats, use: Use, second: bool, kind: np.dtype[Any]) -> Array:
+    """Study images (N, S, S, 3) as the file takes them, as ``study_model`` prepares them."""
+    pixels = images.transpose(0, 3, 1, 2)
+    if (resize := resizing(use.side, use.shape)) is not None:
+        pixels = (resize[0] @ pixels @ resize[1].T).clip(0, 1)
+    if use.normalisation.order == "BGR":
+        pixels = pixels[:, ::-1]
+    scale, offset = (each.reshape(3, 1, 1) for each in factors(use.normalisation))
+    pixels = pixels * scale + offset
+    if kind.kind in "iu":
+        if use.input is not None:
+            pixels = pixels * np.float32(1 / use.input.scale) + np.float32(use.input.zero_point)
+        limits = np.iinfo(kind)
+        pixels = np.rint(pixels).clip(limits.min, limits.max)
+    if not second:
+        pixels = pixels.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels, kind)
+
+
+def native_probabilities(answers: Array, use: Use) -> Floats:
+    """Answers (N, classes) of the file as probabilities of the classes, without the background."""
+    found = np.asarray(answers, np.float32)
+    background = use.background and found.shape[1] == use.classes + 1
+    found = found[:, 1:] if background else found
+    if use.logits:
+        found = np.exp(found - found.max(axis=1, keepdims=True))
+    elif use.quantised or not background:  # rounded probabilities are the file's own
+        return found
+    found = found + np.float32(_TINY)
+    return np.asarray(found / found.sum(axis=1, keepdims=True), np.float32)

@@ -1,0 +1,1 @@
+"""OpenVINO's graphs in TensorFlow, operation by operation: gradients for any model."""

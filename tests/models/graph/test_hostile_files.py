@@ -1,0 +1,490 @@
+"""Files from outside: each is used as described, or refused with a sentence, within its limits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.base.errors import WeightsError
+from robustness.base.limited_worker import WorkerLateError
+from robustness.models.graph import inspection
+from robustness.models.own import describe as file_description
+from robustness.models.own import user_models
+from tests.support import onnx_files as onnx
+from tests.support.user_models import describe
+
+
+def examined(folder: Path, name: str = "model.onnx", **described: Any) -> tuple[str, ...]:
+    """The stages of the file ``name`` in ``folder``; raises what examining it does."""
+    describe(folder, path=name, **{"output": "logits", **described})
+    user_models.refresh()
+    record = models.REGISTRY["digits"]
+    assert record.weights.own
+    return inspection.examine(record, 8, folder / "study.xml").stages
+
+
+def refusal(folder: Path, name: str = "model.onnx", **described: Any) -> str:
+    """The sentence about a file that cannot be used."""
+    with pytest.raises(WeightsError) as caught:
+        examined(folder, name, **described)
+    text = str(caught.value)
+    assert text.startswith(f"digits: {name} cannot be used: ")
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert len(text) < 500
+    record = models.REGISTRY["digits"]
+    assert not models.state(record).ready, "the Models page says it, too"
+    return text
+
+
+def _nested_if(depth: int) -> onnx.Graph:
+    name = f"inner{depth}"
+    body = onnx.node("Identity", ["image"], [name])
+    if depth:
+        branches = {"then_branch": _nested_if(depth - 1), "else_branch": _nested_if(0)}
+        body = onnx.node("If", ["flag"], [name], **branches)
+    return onnx.graph([body], [], [onnx.value(name, None)])
+
+
+FLAG = [
+    onnx.node("ReduceMax", ["image"], ["largest"], keepdims=0),
+    onnx.node("Cast", ["largest"], ["flag"], to=onnx.BOOL),
+]
+"""A truth that depends on the image."""
+
+
+def with_if() -> bytes:
+    same = onnx.graph(
+        [onnx.node("Identity", ["image"], ["x"])], [], [onnx.value("x", ["n", 3, 8, 8])]
+    )
+    other = onnx.graph([onnx.node("Neg", ["image"], ["y"])], [], [onnx.value("y", ["n", 3, 8, 8])])
+    branch = onnx.node("If", ["flag"], ["chosen"], then_branch=same, else_branch=other)
+    return onnx.small_model(before=[*FLAG, branch], first="chosen")
+
+
+def with_loop() -> bytes:
+    """A loop that never ends, as its condition stays true."""
+    body = onnx.graph(
+        [
+            onnx.node("Identity", ["going"], ["go"]),
+            onnx.node("Identity", ["value"], ["out"]),
+        ],
+        [
+            onnx.value("turn", [], onnx.INT64),
+            onnx.value("going", [], onnx.BOOL),
+            onnx.value("value", ["n", 3, 8, 8]),
+        ],
+        [onnx.value("go", [], onnx.BOOL), onnx.value("out", ["n", 3, 8, 8])],
+    )
+    turns = onnx.tensor("turns", np.array(2**62, np.int64))
+    true = onnx.tensor("true", np.array(True))
+    loop = onnx.node("Loop", ["turns", "true", "image"], ["looped"], body=body)
+    return onnx.small_model(before=[loop], first="looped", extra=[turns, true])
+
+
+def with_scan() -> bytes:
+    body = onnx.graph(
+        [onnx.node("Relu", ["row"], ["done"])],
+        [onnx.value("row", [3, 8, 8])],
+        [onnx.value("done", [3, 8, 8])],
+    )
+    scan = onnx.node("Scan", ["image"], ["scanned"], body=body, num_scan_inputs=1)
+    return onnx.small_model(before=[scan], first="scanned")
+
+
+def deep_ifs() -> bytes:
+    first = onnx.node(
+        "If", ["flag"], ["chosen"], then_branch=_nested_if(30), else_branch=_nested_if(0)
+    )
+    return onnx.small_model(before=[*FLAG, first], first="chosen")
+
+
+def chain(length: int) -> bytes:
+    names = ["image", *(f"step{place}" for place in range(length))]
+    steps = [onnx.node("Neg", [before], [after]) for before, after in pairwise(names)]
+    return onnx.small_model(before=steps, first=names[-1])
+
+
+def expanded() -> bytes:
+    """A graph of a kilobyte that asks for 40 GB."""
+    shape = onnx.tensor("shape", np.array([10**5, 10**5, 1, 1], np.int64))
+    steps = [
+        onnx.node("ReduceMean", ["image"], ["mean"]),
+        onnx.node("Expand", ["mean", "shape"], ["large"]),
+        onnx.node("ReduceMean", ["large"], ["small"]),
+        onnx.node("Add", ["image", "small"], ["sum"]),
+    ]
+    return onnx.small_model(before=steps, first="sum", extra=[shape])
+
+
+def constant_bomb() -> bytes:
+    """Constants that take 40 GB once they are computed."""
+    shape = onnx.tensor("shape", np.array([10**5, 10**5], np.int64))
+    steps = [
+        onnx.node("ConstantOfShape", ["shape"], ["large"]),
+        onnx.node("ReduceMax", ["large"], ["small"], keepdims=0),
+        onnx.node("Add", ["image", "small"], ["sum"]),
+    ]
+    return onnx.small_model(before=steps, first="sum", extra=[shape])
+
+
+def external(location: str, values: int = 32 * 10) -> bytes:
+    weights = onnx.small_weights()
+    del weights["w3"]
+    tensors = [onnx.tensor(name, array) for name, array in weights.items()]
+    lying = onnx.outside("w3", (32, values // 32), location)
+    return onnx.model(
+        onnx.small_nodes(), [onnx.IMAGE], [onnx.value("answer", ["n", 10])], [*tensors, lying]
+    )
+
+
+def functions_in_functions() -> bytes:
+    """Functions that call the one before them twice: 2 ** 40 operations once written out."""
+    last = onnx.message(
+        (1, "f0"), (4, "x"), (5, "y"), (7, onnx.node("Neg", ["x"], ["y"])), (10, "com.example")
+    )
+    functions = [last]
+    for place in range(1, 41):
+        twice = [
+            onnx.node(f"f{place - 1}", ["x"], ["z"], domain="com.example"),
+            onnx.node(f"f{place - 1}", ["z"], ["y"], domain="com.example"),
+        ]
+        functions.append(
+            onnx.message(
+                (1, f"f{place}"),
+                (4, "x"),
+                (5, "y"),
+                *((7, call) for call in twice),
+                (10, "com.example"),
+                (9, onnx.message((1, ""), (2, 17))),
+            )
+        )
+    call = onnx.node("f40", ["image"], ["called"], domain="com.example")
+    whole = onnx.small_model(before=[call], first="called")
+    return whole + onnx.message(*((25, function) for function in functions))
+
+
+def two_images() -> bytes:
+    add = onnx.node("Add", ["image", "mask"], ["both"])
+    tensors = [onnx.tensor(name, array) for name, array in onnx.small_weights().items()]
+    inputs = [onnx.IMAGE, onnx.value("mask", ["n", 3, 8, 8])]
+    nodes = [add, *onnx.small_nodes("both")]
+    return onnx.model(nodes, inputs, [onnx.value("answer", ["n", 10])], tensors)
+
+
+def of_channels(channels: int) -> bytes:
+    return onnx.small_model(
+        onnx.small_weights(channels=channels), image=onnx.value("image", ["n", channels, 8, 8])
+    )
+
+
+def after(*nodes: bytes, last: str = "last", extra: Any = ()) -> bytes:
+    return onnx.small_model(after=nodes, last=last, extra=extra)
+
+
+def with_a_far_gather() -> bytes:
+    places = onnx.tensor("places", np.array([0, 10**9], np.int64))
+    gather = onnx.node("Gather", ["image", "places"], ["far"], axis=1)
+    return onnx.small_model(
+        onnx.small_weights(channels=2), before=[gather], first="far", extra=[places]
+    )
+
+
+def lying_dims() -> bytes:
+    """A tensor that says it has 10 ** 11 elements, and holds four."""
+    lie = onnx.message((1, 10**11), (2, onnx.FLOAT), (8, "lie"), (9, b"\0" * 16))
+    add = onnx.node("Add", ["image", "lie"], ["sum"])
+    return onnx.small_model(before=[add], first="sum", extra=[lie])
+
+
+def with_a_cycle() -> bytes:
+    steps = [onnx.node("Add", ["image", "b"], ["a"]), onnx.node("Neg", ["a"], ["b"])]
+    return onnx.small_model(before=steps, first="b")
+
+
+def odd_location() -> bytes:
+    """Weights that lie in another file, whose entry no writer would serialise so."""
+    weights = onnx.small_weights()
+    shape = weights.pop("w3").shape
+    entry = onnx.message((2, "short.data"), (1, "location"))
+    dims = [(1, size) for size in shape]
+    odd = onnx.message(*dims, (2, onnx.FLOAT), (8, "w3"), (13, entry), (14, 1))
+    tensors = [onnx.tensor(name, array) for name, array in weights.items()]
+    answer = onnx.value("answer", ["n", 10])
+    return onnx.model(onnx.small_nodes(), [onnx.IMAGE], [answer], [*tensors, odd])
+
+
+def only_onnxruntime(*after: bytes) -> bytes:
+    """A quantised network that OpenVINO cannot read, with nodes from "answer" to "shares"."""
+    return onnx.quantised_model(onnx.ONLY_ONNXRUNTIME, after)
+
+
+def endless_in_onnxruntime() -> bytes:
+    body = onnx.graph(
+        [onnx.node("Identity", ["going"], ["go"]), onnx.node("Identity", ["value"], ["out"])],
+        [
+            onnx.value("turn", [], onnx.INT64),
+            onnx.value("going", [], onnx.BOOL),
+            onnx.value("value", ["n", 10]),
+        ],
+        [onnx.value("go", [], onnx.BOOL), onnx.value("out", ["n", 10])],
+    )
+    steps = [
+        onnx.node("Constant", [], ["turns"], value=np.array(2**62, np.int64)),
+        onnx.node("Constant", [], ["true"], value=np.array(True)),
+        onnx.node("Loop", ["turns", "true", "answer"], ["shares"], body=body),
+    ]
+    return only_onnxruntime(*steps)
+
+
+def large_in_onnxruntime() -> bytes:
+    """40 GB for an image."""
+    steps = [
+        onnx.node("Constant", [], ["shape"], value=np.array([10**9, 10], np.int64)),
+        onnx.node("Expand", ["answer", "shape"], ["large"]),
+        onnx.node("ReduceMean", ["large"], ["shares"], axes=[0], keepdims=1),
+    ]
+    return only_onnxruntime(*steps)
+
+
+def random_in_onnxruntime() -> bytes:
+    return only_onnxruntime(
+        onnx.node("RandomUniformLike", ["answer"], ["noise"]),
+        onnx.node("Add", ["answer", "noise"], ["sum"]),
+        onnx.node("Softmax", ["sum"], ["shares"], axis=1),
+    )
+
+
+SOUND = onnx.small_model()
+
+BYTES: dict[str, tuple[bytes, str]] = {
+    # what it is: its bytes, and what the sentence has to say
+    "nothing": (b"", "not a model in the ONNX format"),
+    "a text": (b"not a model\n" * 100, "not a model in the ONNX format"),
+    "noise": (np.random.default_rng(0).bytes(10_000), "not a model in the ONNX format"),
+    "half of one": (SOUND[: len(SOUND) // 2], "not a model in the ONNX format"),
+    "an unknown operator": (
+        after(onnx.node("Evil", ["answer"], ["last"], domain="com.evil")),
+        "com.evil.Evil",
+    ),
+    "an If": (with_if(), "holds If"),
+    "an endless Loop": (with_loop(), "Loop"),
+    "a Scan": (with_scan(), "holds TensorIterator"),
+    "a cycle": (with_a_cycle(), "isn't found for node"),
+    "20,001 operations": (chain(20_001), "at most 20,000 operations"),
+    "two inputs": (two_images(), "expected one input, the image, got 2: image"),
+    "four channels": (of_channels(4), "expected an input of RGB images"),
+    "grey images": (of_channels(1), "expected an input of RGB images"),
+    "another size": (
+        onnx.small_model(image=onnx.value("image", ["n", 3, 16, 16])),
+        "correct input_size",
+    ),
+    "no image": (
+        onnx.small_model(
+            image=onnx.value("image", ["n", 192]),
+            before=[onnx.node("Reshape", ["image", "sides"], ["whole"])],
+            first="whole",
+            extra=[onnx.tensor("sides", np.array([-1, 3, 8, 8], np.int64))],
+        ),
+        "expected an input of RGB images",
+    ),
+    "eleven classes": (
+        onnx.small_model(onnx.small_weights(11)),
+        "has 11 classes, but its labels name 10",
+    ),
+    "two answers": (
+        onnx.small_model(
+            after=[onnx.node("Neg", ["answer"], ["other"])],
+            outputs=[onnx.value(name, ["n", 10]) for name in ("answer", "other")],
+        ),
+        "expected one output of 10 classes",
+    ),
+    "a map for an answer": (
+        onnx.small_model(outputs=[onnx.value("c2", ["n", 32, 4, 4])]),
+        "expected one output of 10 classes",
+    ),
+    "NaN": (
+        after(
+            onnx.node("Neg", ["answer"], ["negative"]),
+            onnx.node("Abs", ["answer"], ["size"]),
+            onnx.node("Neg", ["size"], ["below"]),
+            onnx.node("Sqrt", ["below"], ["last"]),
+        ),
+        "not finite",
+    ),
+    "random numbers": (
+        after(
+            onnx.node("RandomUniformLike", ["answer"], ["noise"]),
+            onnx.node("Add", ["answer", "noise"], ["last"]),
+        ),
+        "its answers to the same image differ",
+    ),
+    "probabilities": (
+        after(onnx.node("Softmax", ["answer"], ["last"], axis=1)),
+        'write output = "probabilities"',
+    ),
+    "40 GB of an image": (expanded(), "memory"),
+    "40 GB of constants": (constant_bomb(), "memory"),
+    "a tensor that lies": (lying_dims(), "cannot"),
+    "weights that are missing": (external("weights.data"), "weights.data is missing"),
+    "weights above its folder": (external("../weights.data"), "outside of its folder"),
+    "weights anywhere": (external("/etc/hostname"), "outside of its folder"),
+    "weights of a device": (external("/dev/zero"), "outside of its folder"),
+    "weights behind a link": (external("link.data"), "outside of its folder"),
+    "too few weights": (external("short.data"), "does not match the byte size"),
+    "weights in an odd entry": (odd_location(), "cannot be found in its bytes"),
+    "an endless Loop in onnxruntime": (endless_in_onnxruntime(), "holds Loop"),
+    "40 GB in onnxruntime": (large_in_onnxruntime(), "onnxruntime cannot compute it"),
+    "random numbers in onnxruntime": (
+        random_in_onnxruntime(),
+        "its answers to the same image differ",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BYTES)
+def test_a_file_that_cannot_be_used_is_refused_with_a_sentence(
+    models_folder: Path, what: str
+) -> None:
+    content, expected = BYTES[what]
+    (models_folder.parent / "weights.data").write_bytes(bytes(4 * 320))
+    (models_folder / "link.data").symlink_to(models_folder.parent / "weights.data")
+    (models_folder / "short.data").write_bytes(bytes(64))
+    (models_folder / "model.onnx").write_bytes(content)
+    begun = time.monotonic()
+    assert expected in refusal(models_folder)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_digest_takes_time_in_proportion_to_the_file(models_folder: Path) -> None:
+    """Ten megabytes of fields take as long as ten megabytes of weights."""
+    (models_folder / "model.onnx").write_bytes(b"\x08\x01" * 5 * 10**6)
+    describe(models_folder, path="model.onnx")
+    user_models.refresh()
+    record = models.REGISTRY["digits"]
+    begun = time.process_time()
+    models.digest(record)
+    assert models.state(record).ready, "nobody has examined it"
+    assert file_description.stated_licence(models_folder / "model.onnx") == ""
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize("what", [deep_ifs, functions_in_functions])
+def test_a_graph_without_end_is_given_up(
+    models_folder: Path, monkeypatch: pytest.MonkeyPatch, what: Callable[[], bytes]
+) -> None:
+    monkeypatch.setattr(inspection, "SECONDS", 2)
+    (models_folder / "model.onnx").write_bytes(what())
+    refusal(models_folder)
+
+
+def test_a_busy_machine_says_nothing_of_the_file(
+    models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (models_folder / "model.onnx").write_bytes(SOUND)
+
+    class LateWorker(inspection.Worker):
+        def ask(self, *_args: Any, **_limits: Any) -> bytes:
+            raise WorkerLateError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(inspection, "Worker", LateWorker)
+        with pytest.raises(WeightsError, match="the machine is busy"):
+            examined(models_folder)
+    assert models.state(models.REGISTRY["digits"]).ready
+    assert examined(models_folder)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".xml"])
+def test_what_is_no_file_is_refused(models_folder: Path, suffix: str) -> None:
+    name = f"model{suffix}"
+    (models_folder / name).mkdir()
+    refusal(models_folder, name)
+    (models_folder / name).rmdir()
+    os.mkfifo(models_folder / name)
+    refusal(models_folder, name)
+    (models_folder / name).unlink()
+    (models_folder / name).symlink_to("/dev/zero")
+    refusal(models_folder, name)
+
+
+OPENVINO_FILES = {
+    "nothing": b"",
+    "another document": b"<html><body/></html>",
+    "no layers": b'<net name="x" version="11"><layers/><edges/></net>',
+    "a version to come": b'<net name="x" version="99"><layers/><edges/></net>',
+    "a billion laughs": b'<!DOCTYPE net [<!ENTITY a "ha">'
+    + b"".join(
+        b'<!ENTITY %c "%s">' % (98 + place, b"&%c;" % (97 + place) * 10) for place in range(12)
+    )
+    + b']><net name="&m;" version="11"><layers/><edges/></net>',
+    "another file's text": b'<!DOCTYPE net [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+    b'<net name="&x;" version="11"><layers/><edges/></net>',
+}
+
+
+@pytest.mark.parametrize("what", OPENVINO_FILES)
+def test_a_document_that_is_no_network_is_refused(models_folder: Path, what: str) -> None:
+    (models_folder / "model.xml").write_bytes(OPENVINO_FILES[what])
+    assert "model.bin is missing" in refusal(models_folder, "model.xml")
+    (models_folder / "model.bin").write_bytes(bytes(100))
+    assert "root:" not in refusal(models_folder, "model.xml")
+
+
+def test_a_network_without_all_of_its_weights_is_refused(models_folder: Path) -> None:
+    import openvino
+
+    from robustness.models.run.openvino import core
+
+    openvino.save_model(core().read_model(SOUND), models_folder / "model.xml")
+    weights = models_folder / "model.bin"
+    weights.write_bytes(weights.read_bytes()[:-200])
+    refusal(models_folder, "model.xml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text" * 100, b"\0\0\0\0TFL3", b"\xff\xff\xff\x7fTFL3", b"\x08\0\0\0TFL3" + bytes(9)],
+)
+def test_bytes_that_are_no_tensorflow_lite_model_are_refused(
+    models_folder: Path, content: bytes
+) -> None:
+    (models_folder / "model.tflite").write_bytes(content)
+    assert "TensorFlow Lite model" in refusal(models_folder, "model.tflite")
+
+
+def test_logits_are_no_probabilities(models_folder: Path) -> None:
+    (models_folder / "model.onnx").write_bytes(SOUND)
+    assert 'write output = "logits"' in refusal(models_folder, output="probabilities")
+
+
+def used_or_refused(folder: Path, name: str = "model.onnx") -> None:
+    with contextlib.suppress(WeightsError):
+        assert examined(folder, name)
+
+
+def test_a_far_gather_harms_nobody(models_folder: Path) -> None:
+    (models_folder / "model.onnx").write_bytes(with_a_far_gather())
+    used_or_refused(models_folder)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_file_is_used_or_refused(models_folder: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    content = bytearray(SOUND)
+    for place in rng.integers(0, len(content), 1 + seed):
+        content[place] = rng.integers(256)
+    if seed % 3 == 0:
+        start = rng.integers(len(content) - 50)
+        del content[start : start + rng.integers(1, 50)]
+    (models_folder / "model.onnx").write_bytes(content)
+    used_or_refused(models_folder)

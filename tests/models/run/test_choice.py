@@ -1,0 +1,182 @@
+"""Which engine runs, and in which precision: by the settings, else by what the machine has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.models import tensorflow_runtime as runtime
+from robustness.models.run import openvino as choice
+from robustness.models.run.openvino import Choice, chosen
+from robustness.models.run.replay.network import ReplayedPass
+from robustness.models.tensorflow_runtime import tensorflow
+
+Floats = NDArray[np.float32]
+
+SIDE = 64
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "has_gpu", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, Choice("openvino", "f32")),
+        ({"ENGINE": ""}, Choice("openvino", "f32")),
+        ({"ENGINE": "tensorflow"}, Choice("tensorflow", "f32")),
+        ({"ENGINE": " OpenVINO ", "PRECISION": "F32"}, Choice("openvino", "f32")),
+        ({"PRECISION": "bf16"}, Choice("openvino", "bf16")),
+        ({"ENGINE": "openvino", "PRECISION": "bf16"}, Choice("openvino", "bf16")),
+    ],
+)
+def test_the_settings_say_so(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], expected: Choice
+) -> None:
+    monkeypatch.setattr(choice, "_has_bf16", lambda: True)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"ROBUSTNESS_{name}", value)
+    assert chosen() == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ENGINE": "openvno"}, r"'engine': expected .*got 'openvno'"),
+        ({"ENGINE": "onnx"}, r"'openvino' or 'tensorflow', got 'onnx'"),
+        ({"PRECISION": "bf61"}, r"'precision': expected .*got 'bf61'"),
+        ({"PRECISION": "int8"}, r"'f32' or 'bf16', got 'int8'"),
+        (
+            {"ENGINE": "tensorflow", "PRECISION": "bf16"},
+            r"with the engine 'tensorflow', got 'bf16'",
+        ),
+    ],
+)
+def test_what_means_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], said: str
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"ROBUSTNESS_{name}", value)
+    with pytest.raises(ParameterError, match=said) as caught:
+        models.load("SqueezeNet", side=SIDE)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+
+
+def test_half_precision_is_refused_where_the_processor_lacks_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    properties = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8"])
+    monkeypatch.setattr(choice, "core", lambda: properties)
+    monkeypatch.setattr(choice, "_has_bf16", choice._has_bf16.__wrapped__)
+    assert chosen().precision == "f32"
+    monkeypatch.setenv("ROBUSTNESS_PRECISION", "bf16")
+    with pytest.raises(ParameterError, match="Expected a processor with bfloat16"):
+        chosen()
+
+
+# --- a GPU ----------------------------------------------------------------------------------------
+
+
+def test_with_a_gpu_it_is_tensorflow_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "has_gpu", lambda: True)
+    assert chosen() == Choice("tensorflow", "f32")
+    monkeypatch.setenv("ROBUSTNESS_ENGINE", "openvino")
+    assert chosen() == Choice("openvino", "f32")
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "listed", "expected"),
+    [
+        (None, None, None, False),
+        ("nvidia0", "", None, False),
+        ("nvidia0", "-1", None, False),
+        ("nvidia0", None, [], False),
+        ("nvidia0", "0", ["GPU"], True),
+        ("kfd", None, ["GPU"], True),
+        ("nvidiactl", None, None, False),
+    ],
+)
+def test_a_gpu_is_what_tensorflow_lists_where_there_is_a_device(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    device: str | None,
+    visible: str | None,
+    listed: list[str] | None,
+    expected: bool,
+) -> None:
+    """``listed`` is None where TensorFlow, which takes seconds to import, is not to be asked."""
+    monkeypatch.undo()
+    asked = []
+
+    def stand_in() -> Any:
+        asked.append(True)
+        return SimpleNamespace(
+            config=SimpleNamespace(
+                list_physical_devices=lambda kind: listed if kind == "GPU" else []
+            )
+        )
+
+    if device:
+        (tmp_path / device).touch()
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(runtime, "Path", lambda _: tmp_path)
+    monkeypatch.setattr(runtime, "tensorflow", stand_in)
+    assert runtime.has_gpu.__wrapped__() is expected
+    assert bool(asked) is (listed is not None)
+
+
+# --- what comes of it -----------------------------------------------------------------------------
+
+
+def test_another_engine_is_another_classifier_of_the_same_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = np.random.default_rng(0).random((5, SIDE, SIDE, 3), np.float32)
+    default = models.load("SqueezeNet", side=SIDE)
+    monkeypatch.setenv("ROBUSTNESS_ENGINE", "tensorflow")
+    other = models.load("SqueezeNet", side=SIDE)
+    assert other is models.load("SqueezeNet", side=SIDE)
+    assert default.engine.endswith(", f32")
+    assert default.engine.startswith("openvino 20")
+    assert other.engine == f"tensorflow {tensorflow().__version__}, f32"
+    assert isinstance(other.forward, ReplayedPass)
+    expected = other(images)
+    assert np.abs(default(images).probabilities - expected.probabilities).max() <= 1e-5
+    for stage, features in expected.features.items():
+        found = default(images).features[stage]
+        assert np.abs(found - features).max() <= 1e-4 * np.abs(features).max(), stage
+    monkeypatch.delenv("ROBUSTNESS_ENGINE")
+    assert models.load("SqueezeNet", side=SIDE) is default
+
+
+def test_half_precision_is_named_and_close(
+    monkeypatch: pytest.MonkeyPatch, photographs: Floats
+) -> None:
+    if not choice._has_bf16():
+        pytest.skip("this processor does not compute in bfloat16")
+    exact = models.load("SqueezeNet")
+    monkeypatch.setenv("ROBUSTNESS_PRECISION", "bf16")
+    half = models.load("SqueezeNet")
+    assert half is not exact
+    assert half.engine == exact.engine.replace("f32", "bf16")
+    expected, found = exact(photographs), half(photographs)
+    assert found.probabilities.dtype == np.float32
+    np.testing.assert_array_equal(found.probabilities.argmax(1), expected.probabilities.argmax(1))
+    difference = np.abs(found.probabilities - expected.probabilities).max()
+    assert 1e-5 < difference <= 0.05
+    for stage, features in expected.features.items():
+        change = np.linalg.norm(found.features[stage] - features, axis=1)
+        assert (change <= 0.02 * np.linalg.norm(features, axis=1)).all(), stage

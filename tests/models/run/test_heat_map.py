@@ -1,0 +1,159 @@
+"""Heat maps, with Grad-CAM written out from the paper's formula as the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.base.errors import ParameterError
+from robustness.models.graph.keras_networks import load_network
+from robustness.models.run.heat_map import HeatMaps, heat_maps
+from robustness.models.tensorflow_runtime import keras, tensorflow
+from tests.support.grad_cam_oracle import Floats, upsampled, weighed
+from tests.support.small_graph import RECORD, SIDE, small_network
+
+LAST_MAPS = {"SqueezeNet": "conv10", "EfficientNetLite0": "bn1_relu6"}
+"""The last convolution's activations, by the name that the network's builder gives them."""
+
+
+def paper_grad_cam(
+    record: models.ModelRecord, network: Any, images: Floats, classes: list[int]
+) -> Floats:
+    """The map (N, h, w) of each of ``images``, in eager Keras, on ``network`` as it was built.
+
+    Its logits come of the head run layer by layer, the last without its softmax.
+    """
+    tf, layers = tensorflow(), keras().layers
+    norm = record.normalisation
+    pixels = images * norm.scale
+    if norm.order == "BGR":
+        pixels = pixels[..., ::-1]
+    pixels = ((pixels - np.array(norm.mean)) / np.array(norm.std)).astype(np.float32)
+    names = [layer.name for layer in network.layers]
+    last = LAST_MAPS[record.name]
+    activations = keras().Model(network.inputs, network.get_layer(last).output)([pixels])
+    with tf.GradientTape() as tape:
+        tape.watch(activations)
+        values = activations
+        for layer in network.layers[names.index(last) + 1 :]:
+            if isinstance(layer, layers.Dense):
+                values = tf.linalg.matmul(values, layer.kernel) + layer.bias
+            elif not isinstance(layer, layers.Softmax):
+                values = layer(values)
+        scores = [values[n, c] for n, c in enumerate(classes)]
+        total = tf.add_n(scores)
+    return weighed(activations, tape.gradient(total, activations))
+
+
+@pytest.mark.parametrize(
+    "name", ["SqueezeNet", pytest.param("EfficientNetLite0", marks=pytest.mark.slow)]
+)
+def test_maps_are_those_of_the_papers_formula(
+    classifiers: Mapping[str, models.Classifier], photographs: Floats, name: str
+) -> None:
+    classifier, images = classifiers[name], photographs[:2]
+    network, _ = load_network(classifier.record)
+    top = classifier(images).probabilities.argsort(1)
+    for classes in (top[:, -1], top[:, -2]):
+        grid = paper_grad_cam(classifier.record, network, images, list(classes))
+        expected = upsampled(grid, 224)
+        found = heat_maps(classifier, images, classes)
+        assert found.values.max() > 0.1
+        np.testing.assert_allclose(found.values, expected, atol=2e-4 * expected.max())
+
+
+# --- laws -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def offline(classifiers: Mapping[str, models.Classifier]) -> models.Classifier:
+    return classifiers["EfficientNetLite0"]
+
+
+def resizing() -> models.Classifier:
+    """A small network for images of another size than its own."""
+    record = replace(RECORD, stages=RECORD.stages[:1])
+    return models.Classifier.of(record, small_network(), record.stages, side=SIDE)
+
+
+@pytest.mark.parametrize("name", ["SqueezeNet", "one that resizes"])
+def test_shape_range_and_scale(
+    classifiers: Mapping[str, models.Classifier],
+    photographs: Floats,
+    name: str,
+) -> None:
+    classifier = resizing() if name == "one that resizes" else classifiers[name]
+    images = np.stack([cv2.resize(image, (classifier.side,) * 2) for image in photographs[:3]])
+    kept = images.copy()
+    found = heat_maps(classifier, images, classifier(images).probabilities.argmax(1))
+    assert found.values.shape == images.shape[:3]
+    assert found.values.dtype == found.relative.dtype == np.float32
+    assert found.values.min() >= 0
+    assert np.isfinite(found.values).all()
+    assert found.scale == found.values.max() > 0
+    assert found.relative.max() == 1
+    np.testing.assert_allclose(found.relative * found.scale, found.values, rtol=1e-5)
+    np.testing.assert_array_equal(images, kept)
+
+
+def test_no_evidence_has_no_scale() -> None:
+    nothing = HeatMaps(np.zeros((2, 4, 4), np.float32), (2, 2))
+    assert nothing.scale == 0
+    np.testing.assert_array_equal(nothing.relative, nothing.values)
+
+
+def test_a_map_does_not_depend_on_its_batch(
+    offline: models.Classifier, photographs: Floats
+) -> None:
+    images = np.tile(photographs, (4, 1, 1, 1))  # more than one pass
+    classes = np.arange(20) * 37
+    whole = heat_maps(offline, images, classes).values
+    for n in (0, 7, 19):
+        alone = heat_maps(offline, images[n : n + 1], int(classes[n])).values[0]
+        np.testing.assert_allclose(alone, whole[n], atol=1e-5 * whole.max())
+
+
+def squeezenet() -> models.Classifier:
+    """One that nobody has asked before."""
+    record = models.REGISTRY["SqueezeNet"]
+    return models.Classifier.of(record, *load_network(record))
+
+
+def test_threads_get_the_same_from_a_classifier_that_none_has_asked_before(
+    photographs: Floats,
+) -> None:
+    classifier = squeezenet()
+    tasks = [(n % 3, index) for n in range(6) for index in (967, 285)]
+
+    def ask(task: tuple[int, int]) -> Floats:
+        n, index = task
+        return heat_maps(classifier, photographs[n : n + 1], index).values
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(ask, tasks))
+    for task, values in zip(tasks, together, strict=True):
+        np.testing.assert_allclose(values, ask(task), atol=1e-5 * max(values.max(), 1))
+
+
+@pytest.mark.parametrize("classes", [-1, 1000, [0, 1], 0.5, [[0]]])
+def test_a_class_that_there_is_not_is_refused(
+    offline: models.Classifier, photographs: Floats, classes: Any
+) -> None:
+    with pytest.raises(ParameterError):
+        heat_maps(offline, photographs[:1], classes)
+
+
+def test_pictures_of_another_shape_are_refused(offline: models.Classifier) -> None:
+    for shape in ((0, 224, 224, 3), (1, 200, 224, 3), (224, 224, 3)):
+        with pytest.raises(ParameterError, match="shape"):
+            heat_maps(offline, np.zeros(shape, np.float32), 0)
+
+
+# --- it explains the model, not the image -------------------------------------------------------
