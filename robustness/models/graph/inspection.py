@@ -133,6 +133,7 @@ def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
     """
 
     def request() -> dict[str, Any]:
+        format_of(path).numbers(path)  # of a damaged file, it says what is wrong
         return {"record": "", "shape": shape, "native": False, "fallback": True}
 
     answer = _answer(path, request, format_of(path))
