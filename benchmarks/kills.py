@@ -52,7 +52,7 @@ def measure(kills: int = KILLS, pictures: int = PICTURES) -> list[dict[str, Any]
             run = jobs.submit(plan, place, "benchmark")
             done = 0
             with lives(place, run) as kill:
-                while done < kills and jobs.is_ordered(run):
+                while done < kills and jobs.is_queued(run):
                     time.sleep(rng.uniform(0.2, LONGEST_SECONDS))
                     done += kill()
                 _wait(run)
@@ -92,11 +92,12 @@ def _jobs(place: Path, run: Path) -> Iterator[Kill]:
     with _server(place):
 
         def kill() -> bool:
-            seen = runs.seen(run)
+            seen = runs.read_progress(run)
             if seen is None:
-                if not jobs.is_ordered(run) and jobs.why_it_stopped(run):
-                    jobs.ask(run, "benchmark")  # it had died too often in a row: a person goes on
+                if not jobs.is_queued(run) and jobs.stop_reason(run):
+                    jobs.resume(run, "benchmark")  # as a person does after too many deaths
                 return False
+            assert seen.worker is not None, "a process wrote it"
             with contextlib.suppress(ProcessLookupError):
                 os.kill(seen.worker.pid, signal.SIGKILL)
             return True
@@ -120,9 +121,9 @@ def _browsers(place: Path, run: Path) -> Iterator[Kill]:
 
 
 def _wait(run: Path) -> None:
-    while jobs.is_ordered(run) or jobs.why_it_stopped(run):
-        if not jobs.is_ordered(run):
-            jobs.ask(run, "benchmark")
+    while jobs.is_queued(run) or jobs.stop_reason(run):
+        if not jobs.is_queued(run):
+            jobs.resume(run, "benchmark")
         time.sleep(0.2)
 
 

@@ -53,7 +53,7 @@ def _measured(address: str, folder: Path, count: int, seconds: float) -> dict[st
         times[False] += _updates(pages, seconds / 2)
         run = begin(folder, seed=len(times[True]))
         times[True] += _updates(pages, seconds / 2)
-        if runs.seen(run) is None:
+        if runs.read_progress(run) is None:
             raise RuntimeError("the job came to its end meanwhile: give it more images")
         stop(run)
     for page in pages:
@@ -98,10 +98,10 @@ def share_of_a_job(seconds: float = 20.0) -> dict[str, Any]:
 
 
 def _images(run: Path) -> int:
-    found = runs.seen(run)
+    found = runs.read_progress(run)
     if found is None:
         raise RuntimeError("the job came to its end meanwhile: give it more images")
-    return found.progress.done
+    return found.done
 
 
 def _held(page: LiveSession, seconds: float) -> int:
@@ -131,7 +131,7 @@ def begin(
     asked = suite_conditions(IMAGENET_C_SUITE, severities=severities)[:conditions]
     spec = make_spec(NAMES, asked, seed=seed)
     run = jobs.submit(runs.plan(str(source), spec, batch=1), folder / "runs", "benchmark")
-    while (seen := runs.seen(run)) is None or seen.progress.done == 0:
+    while (seen := runs.read_progress(run)) is None or seen.done == 0:
         time.sleep(0.1)
     return run
 
@@ -149,7 +149,7 @@ def made_pictures(folder: Path, count: int) -> Path:
 def stop(run: Path) -> None:
     """Cancels the job, and waits until nobody works on it."""
     jobs.cancel(run)
-    while runs.seen(run) is not None:
+    while runs.read_progress(run) is not None:
         time.sleep(0.1)
 
 

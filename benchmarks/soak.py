@@ -145,8 +145,8 @@ def _kill_again_and_again(
 ) -> None:
     """The process of the job dies, and another has to go on where it was."""
     while not over.wait(_SECONDS_BETWEEN_KILLS):
-        seen = runs.seen(run)
-        if seen is not None:
+        seen = runs.read_progress(run)
+        if seen is not None and seen.worker is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(seen.worker.pid, signal.SIGKILL)
                 found.counts["kills"] += 1

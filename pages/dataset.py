@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustness.runs.jobs import is_ordered
+from robustness.runs.jobs import is_queued
 from robustness.ui.controls.model_input import ask_for_a_model, sidebar_input
 from robustness.ui.dataset import results
 from robustness.ui.dataset.new_run import new_run
@@ -21,6 +21,6 @@ with page(
         ask_for_a_model()
     opened = saved_run()
     if opened is not None:
-        if opened.run.images or not is_ordered(opened.run.folder):
+        if opened.run.images or not is_queued(opened.run.folder):
             results.show(opened)
         about(opened.run)

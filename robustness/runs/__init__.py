@@ -7,7 +7,7 @@ from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE
 from robustness.runs.planning import Plan, plan
-from robustness.runs.progress import Progress, Seen, seen
+from robustness.runs.progress import Progress, read_progress
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
 from robustness.runs.resume import plan_again
 from robustness.runs.run import UPLOADS, Run
@@ -42,7 +42,6 @@ __all__ = [
     "Progress",
     "Replay",
     "Run",
-    "Seen",
     "Session",
     "binned",
     "compare",
@@ -60,10 +59,10 @@ __all__ = [
     "place",
     "plan",
     "plan_again",
+    "read_progress",
     "reopen",
     "replay",
     "restore",
-    "seen",
     "start",
     "title_of",
     "to_bin",

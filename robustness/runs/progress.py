@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from robustness.base.processes import Identity
@@ -24,66 +24,60 @@ _ELSEWHERE_SECONDS = 120.0
 class Progress:
     """How far a run is: images ``done`` of ``total``, of which ``unreadable`` were not read.
 
-    ``loading`` is true until the models are there.
+    ``loading`` is true until the models are there. As the process that works on it wrote it,
+    ``text`` has its rate and time left, and ``worker`` is that process.
     """
 
     done: int
     total: int
     unreadable: int
     loading: bool = False
+    text: str = ""
+    worker: Identity | None = None
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the process that works on a run has said last; ``text`` has its rate and time left."""
-
-    progress: Progress
-    text: str
-    worker: Identity
-
-
-class Teller:
-    """Says how far the run in ``folder`` is, at most twice a second once the models are there."""
+class ProgressFile:
+    """Written at most twice a second once the models are there."""
 
     def __init__(self, folder: Path, total: int) -> None:
         self._file = folder / FILE
         self._pace = Pace(Unit("images"), total)
         self._worker = Identity.own()
-        self._said = 0.0
+        self._written_at = 0.0
         self._loading = False
 
-    def note(self, progress: Progress) -> None:
-        """Says ``progress``, unless something was said just now; a full disk stops nothing."""
+    def write(self, progress: Progress) -> None:
+        """Writes ``progress``, unless it did so just now; a full disk stops nothing."""
         if not progress.loading:  # else the time that this takes would count as slow images
             self._pace.note(progress.done)
         now = time.monotonic()
-        if now - self._said < _SECONDS_BETWEEN and progress.loading == self._loading:
+        if now - self._written_at < _SECONDS_BETWEEN and progress.loading == self._loading:
             return
-        self._said, self._loading = now, progress.loading
+        self._written_at, self._loading = now, progress.loading
         text = "Loading the models …" if progress.loading else self._pace.text
         if progress.unreadable:
             text += f", {progress.unreadable} left out"
-        said = asdict(Seen(progress, text, self._worker))
-        beside = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
+        values = asdict(replace(progress, text=text, worker=self._worker))
+        temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            beside.write_text(json.dumps(said))
-            os.replace(beside, self._file)
+            temporary.write_text(json.dumps(values))
+            os.replace(temporary, self._file)
 
-    def end(self) -> None:
+    def remove(self) -> None:
         """Nobody works on the run any more."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
 
 
-def seen(folder: Path) -> Seen | None:
+def read_progress(folder: Path) -> Progress | None:
     """How far the run in ``folder`` is; None unless a process works on it now."""
     file = folder / FILE
-    found = read_json(Seen, file)
-    if found is None:
+    progress = read_json(Progress, file)
+    if progress is None or (worker := progress.worker) is None:
         return None
     try:
         age = time.time() - file.stat().st_mtime
-        alive = found.worker.alive if found.worker.here else age < _ELSEWHERE_SECONDS
+        alive = worker.alive if worker.here else age < _ELSEWHERE_SECONDS
     except (OSError, OverflowError):  # such as of a number that no process can have
         return None
-    return found if alive else None
+    return progress if alive else None

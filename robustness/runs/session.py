@@ -36,7 +36,7 @@ from robustness.runs.parts import (
     write_part,
 )
 from robustness.runs.planning import Plan
-from robustness.runs.progress import Progress, Teller
+from robustness.runs.progress import Progress, ProgressFile
 from robustness.runs.racing import Track
 from robustness.runs.retry import without_unanswered
 from robustness.runs.store import converted, listing, load, locked
@@ -75,7 +75,7 @@ class Session:
         self._waiting: list[Chunk] = []
         self._waiting_rows = 0
         self._since = time.perf_counter()
-        self._teller = Teller(folder, len(plan.dataset))
+        self._progress_file = ProgressFile(folder, len(plan.dataset))
         self._track: Track | None = None
         if self._parts != parts:
             self._write(status=UNFINISHED, content=None)
@@ -101,7 +101,7 @@ class Session:
         try:
             self._write()
         finally:
-            self._teller.end()
+            self._progress_file.remove()
             self._lock.release()
 
     def perform(
@@ -214,7 +214,7 @@ class Session:
     def _progress(self, *, loading: bool = False) -> Progress:
         done = self._images + self._unreadable
         progress = Progress(done, len(self._job.dataset), self._unreadable, loading)
-        self._teller.note(progress)
+        self._progress_file.write(progress)
         return progress
 
     def _write(self, **changes: object) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from robustness.base.processes import Identity
 from robustness.base.turns import in_turn
 from robustness.commands.main import main
 from robustness.runs import Plan, jobs
-from robustness.runs.jobs import Keeper, queue
-from robustness.runs.jobs.keeper import MOST_DEATHS, MOST_REFUSALS
-from robustness.runs.jobs.queue import Order
-from robustness.runs.progress import FILE, Progress, Teller
+from robustness.runs.jobs import Supervisor, queue
+from robustness.runs.jobs.queue import Job
+from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
+from robustness.runs.progress import FILE, Progress, ProgressFile
 from tests.support.jobs import PATIENCE, in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
@@ -88,8 +89,8 @@ def ordered(runs: Path, name: str, asked: float = 0.0) -> Path:
 
 
 def test_each_who_asks_has_a_turn_before_anybody_has_two() -> None:
-    many = [Order(f"a{k}", "a", k) for k in range(3)]
-    others = [Order("b0", "b", 10), Order("b1", "b", 11), Order("c0", "c", 9)]
+    many = [Job(run=f"a{k}", by="a", asked=k) for k in range(3)]
+    others = [Job(run=run, by=run[0], asked=at) for run, at in (("b0", 10), ("b1", 11), ("c0", 9))]
     found = [order.run for order in in_turn([*others, *many], {})]
     assert found == ["a0", "c0", "b0", "a1", "b1", "a2"]
     served = [order.run for order in in_turn([*others, *many], {"a": 5.0, "c": 4.0})]
@@ -103,24 +104,24 @@ def test_one_runs_at_a_time_and_the_next_after_it(asked: Plan, tmp_path: Path) -
         mine.append(jobs.submit(other, tmp_path, "me"))
     theirs = jobs.submit(runs.plan(asked.asked.source, spec(seed=3), batch=2), tmp_path, "they")
     processes = Processes()
-    keeper = Keeper(tmp_path, 1, processes)
+    supervisor = Supervisor(tmp_path, 1, processes)
     for expected in (mine[0], theirs, mine[1], mine[2]):
         for _ in range(2):
-            keeper.look()
+            supervisor.look()
         assert processes.started[-1] == expected.name
         assert len(processes.started) == len(set(processes.started))
         processes.end(expected)
-    keeper.look()
+    supervisor.look()
     assert len(processes.started) == 4
 
 
 def test_the_same_request_is_one_run(asked: Plan, tmp_path: Path) -> None:
     first = jobs.submit(asked, tmp_path, "me")
     assert jobs.submit(asked, tmp_path, "they") == first
-    assert [order.run for order in jobs.orders(tmp_path)] == [first.name]
+    assert [order.run for order in jobs.read_queue(tmp_path)] == [first.name]
     list(jobs.work_off(first))
     assert jobs.submit(asked, tmp_path, "me") == first
-    assert not jobs.orders(tmp_path), "it is finished"
+    assert not jobs.read_queue(tmp_path), "it is finished"
 
 
 def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path: Path) -> None:
@@ -131,15 +132,15 @@ def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path:
         pass
     jobs.cancel(folder)
     assert list(states) == []
-    assert jobs.why_it_stopped(folder) == "It was cancelled."
+    assert jobs.stop_reason(folder) == "It was cancelled."
     assert runs.load(folder, unfinished=True).images in (2, 4)
-    assert runs.seen(folder) is None
-    jobs.ask(folder, "me")
-    assert jobs.why_it_stopped(folder) == ""
+    assert runs.read_progress(folder) is None
+    jobs.resume(folder, "me")
+    assert jobs.stop_reason(folder) == ""
     list(jobs.work_off(folder))
     found = runs.load(folder)
     assert found.table().equals(whole.table())
-    assert not jobs.is_ordered(folder)
+    assert not jobs.is_queued(folder)
 
 
 def test_renames_tags_and_cancels_beside_a_running_job_lose_nothing(
@@ -170,10 +171,10 @@ def test_renames_tags_and_cancels_beside_a_running_job_lose_nothing(
     thread.start()
     try:
         for _ in range(5):
-            jobs.ask(folder, "me")
+            jobs.resume(folder, "me")
             next(jobs.work_off(folder))
             jobs.cancel(folder)
-        jobs.ask(folder, "me")
+        jobs.resume(folder, "me")
         list(jobs.work_off(folder))
     finally:
         ended.set()
@@ -189,20 +190,20 @@ def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> Non
     folder = jobs.submit(asked, tmp_path, "me")
     told = []
     for _ in jobs.work_off(folder):
-        watched = runs.seen(folder)
+        watched = runs.read_progress(folder)
         assert watched is not None
-        told.append(watched.progress)
-    assert told[0] == Progress(0, 6, 0, loading=True)
-    assert runs.seen(folder) is None, "nobody works on it any more"
+        told.append(watched)
+    assert replace(told[0], text="", worker=None) == Progress(0, 6, 0, loading=True)
+    assert runs.read_progress(folder) is None, "nobody works on it any more"
 
 
 def test_the_first_word_after_the_models_have_loaded_is_not_held_back(tmp_path: Path) -> None:
-    teller = Teller(tmp_path, 5)
+    file = ProgressFile(tmp_path, 5)
     for loading in (True, False):
-        teller.note(Progress(0, 5, 0, loading))
-        seen = runs.seen(tmp_path)
+        file.write(Progress(0, 5, 0, loading))
+        seen = runs.read_progress(tmp_path)
         assert seen is not None
-        assert seen.progress.loading is loading
+        assert seen.loading is loading
 
 
 def test_a_process_that_finds_another_at_work_does_not_stop_it(
@@ -214,42 +215,42 @@ def test_a_process_that_finds_another_at_work_does_not_stop_it(
     next(at_work)
     with pytest.raises(RunError, match="is being written"):
         list(jobs.work_off(folder))
-    assert jobs.is_ordered(folder)
+    assert jobs.is_queued(folder)
     list(at_work)
     assert runs.load(folder).images == 6
-    assert jobs.why_it_stopped(folder) == ""
+    assert jobs.stop_reason(folder) == ""
 
 
 def test_what_a_dead_process_said_is_not_believed(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    Teller(tmp_path, 5).note(Progress(1, 5, 0))
-    assert runs.seen(tmp_path) is not None
+    ProgressFile(tmp_path, 5).write(Progress(1, 5, 0))
+    assert runs.read_progress(tmp_path) is not None
     said = json.loads((tmp_path / FILE).read_text())
     for worker in ({"pid": dead.pid}, {"since": "0"}, {"host": "elsewhere"}):
         (tmp_path / FILE).write_text(json.dumps(said | {"worker": said["worker"] | worker}))
         os.utime(tmp_path / FILE, (time.time() - 1000,) * 2)
-        assert runs.seen(tmp_path) is None
+        assert runs.read_progress(tmp_path) is None
     assert Identity.own().alive
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"progress": 1}', "\0", '{"progress": {"done": 1}}'])
 def test_a_damaged_word_of_progress_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
-    assert runs.seen(tmp_path) is None
+    assert runs.read_progress(tmp_path) is None
 
 
 def test_a_process_that_dies_is_started_again_but_not_for_ever(asked: Plan, tmp_path: Path) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
     processes = Processes()
-    keeper = Keeper(tmp_path, 1, processes)
+    supervisor = Supervisor(tmp_path, 1, processes)
     for _ in range(MOST_DEATHS):
-        keeper.look()
+        supervisor.look()
         processes.end(folder, -signal.SIGKILL, done=False)
-    keeper.look()
+    supervisor.look()
     assert processes.started == [folder.name] * MOST_DEATHS
-    assert not jobs.is_ordered(folder)
-    assert "killed by signal 9, as when memory runs out, 3 times" in jobs.why_it_stopped(folder)
+    assert not jobs.is_queued(folder)
+    assert "killed by signal 9, as when memory runs out, 3 times" in jobs.stop_reason(folder)
 
 
 def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(
@@ -257,8 +258,8 @@ def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(
 ) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
     processes = Processes()
-    keeper = Keeper(tmp_path, 1, processes)
-    keeper.look()
+    supervisor = Supervisor(tmp_path, 1, processes)
+    supervisor.look()
     process = processes.running[folder.name]
 
     def done_now() -> int | None:
@@ -268,16 +269,16 @@ def test_a_run_that_is_done_while_the_keeper_looks_is_not_started_again(
 
     process.poll = done_now
     for _ in range(2):
-        keeper.look()
+        supervisor.look()
     assert processes.started == [folder.name]
 
 
 def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: Path) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
     processes = Processes()
-    keeper = Keeper(tmp_path, 1, processes)
+    supervisor = Supervisor(tmp_path, 1, processes)
     for start in range(1, MOST_DEATHS + 2):
-        keeper.look()
+        supervisor.look()
         assert len(processes.started) == start
         if start == 2:
             states = jobs.work_off(folder)
@@ -285,7 +286,7 @@ def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: 
                 pass
             states.close()
         processes.end(folder, -signal.SIGKILL, done=False)
-    assert jobs.is_ordered(folder)
+    assert jobs.is_queued(folder)
 
 
 def test_a_run_that_cannot_be_started_is_in_nobodys_way_and_given_up(tmp_path: Path) -> None:
@@ -297,46 +298,46 @@ def test_a_run_that_cannot_be_started_is_in_nobodys_way_and_given_up(tmp_path: P
             raise PermissionError(errno.EACCES, "Permission denied")
         return processes(folder)
 
-    keeper = Keeper(tmp_path, 1, start)
-    keeper.look()
+    supervisor = Supervisor(tmp_path, 1, start)
+    supervisor.look()
     assert processes.started == [fine.name], "the next has its turn"
-    assert jobs.is_ordered(broken), "what refuses now may do it later"
+    assert jobs.is_queued(broken), "what refuses now may do it later"
     processes.end(fine)
     for _ in range(MOST_REFUSALS):
-        keeper.look()
-    assert not jobs.is_ordered(broken)
-    assert "Its process cannot be started: Permission denied." in jobs.why_it_stopped(broken)
+        supervisor.look()
+    assert not jobs.is_queued(broken)
+    assert "Its process cannot be started: Permission denied." in jobs.stop_reason(broken)
 
 
 def test_a_cancelled_process_is_told_to_stop_once(tmp_path: Path) -> None:
     folder = ordered(tmp_path, "first")
     processes = Processes()
-    keeper = Keeper(tmp_path, 1, processes)
-    keeper.look()
+    supervisor = Supervisor(tmp_path, 1, processes)
+    supervisor.look()
     jobs.cancel(folder)
     for _ in range(3):  # it writes its rows meanwhile
-        keeper.look()
-    keeper.end()
+        supervisor.look()
+    supervisor.end()
     assert processes.running[folder.name].terminated == 1
 
 
 def test_what_another_server_left_running_is_not_started_twice(asked: Plan, tmp_path: Path) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
-    teller = Teller(folder, 6)
-    teller.note(Progress(2, 6, 0))
+    file = ProgressFile(folder, 6)
+    file.write(Progress(2, 6, 0))
     processes = Processes()
-    keeper = Keeper(tmp_path, 1, processes)
-    keeper.look()
+    supervisor = Supervisor(tmp_path, 1, processes)
+    supervisor.look()
     assert not processes.started
-    teller.end()  # it died
-    keeper.look()
+    file.remove()  # it died
+    supervisor.look()
     assert processes.started == [folder.name]
 
 
 def test_one_keeper_of_a_folder_starts_processes(asked: Plan, tmp_path: Path) -> None:
     jobs.submit(asked, tmp_path, "me")
     processes = Processes()
-    first, second = Keeper(tmp_path, 1, processes), Keeper(tmp_path, 1, processes)
+    first, second = Supervisor(tmp_path, 1, processes), Supervisor(tmp_path, 1, processes)
     first.look()
     second.look()
     assert len(processes.started) == 1
@@ -347,8 +348,8 @@ def test_one_keeper_of_a_folder_starts_processes(asked: Plan, tmp_path: Path) ->
 
 @pytest.fixture
 def sooner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keepers look as often as a test does."""
-    monkeypatch.setattr("robustness.runs.jobs.keeper._SECONDS_BETWEEN", 0.01)
+    """Supervisors look as often as a test does."""
+    monkeypatch.setattr("robustness.runs.jobs.supervisor._SECONDS_BETWEEN", 0.01)
 
 
 def waited_for(holds: Callable[[], object]) -> None:
@@ -369,15 +370,15 @@ def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
     monkeypatch.setenv("ROBUSTNESS_CONFIG", str(settings))
     ordered(tmp_path / "runs", "first")
     processes = Processes()
-    keeper = Keeper(tmp_path / "runs", 1, processes)
-    keeper.begin()
+    supervisor = Supervisor(tmp_path / "runs", 1, processes)
+    supervisor.begin()
     try:
         waited_for(lambda: caplog.records)
         assert not processes.started
         settings.write_text("jobs = 1\n")
         waited_for(lambda: processes.started)
     finally:
-        keeper.end()
+        supervisor.end()
     assert [record.levelname for record in caplog.records] == ["WARNING"], "once is enough"
     assert "robustness.toml is not valid TOML" in caplog.text
 
@@ -388,8 +389,8 @@ def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_
     manifest.write_text(manifest.read_text().replace(str(asked.asked.source), "/nowhere"))
     with pytest.raises(RunError, match="cannot continue"):
         list(jobs.work_off(folder))
-    assert not jobs.is_ordered(folder)
-    assert "cannot continue" in jobs.why_it_stopped(folder)
+    assert not jobs.is_queued(folder)
+    assert "cannot continue" in jobs.stop_reason(folder)
 
 
 def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_path: Path) -> None:
@@ -405,12 +406,12 @@ def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_pa
 def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: Path) -> None:
     finished = performed(asked.asked.source, tmp_path, asked.spec)
     with pytest.raises(RunError, match="nothing to continue"):
-        jobs.ask(finished.folder, "me")
+        jobs.resume(finished.folder, "me")
     with runs.start(runs.plan(asked.asked.source, spec(seed=9)), tmp_path) as session:
         pass
     (session.folder / "imported").touch()
     with pytest.raises(RunError, match="was imported"):
-        jobs.ask(session.folder, "me")
+        jobs.resume(session.folder, "me")
 
 
 def test_what_is_no_order_is_removed(tmp_path: Path) -> None:
@@ -419,7 +420,7 @@ def test_what_is_no_order_is_removed(tmp_path: Path) -> None:
     for name, text in (("a", "["), ("b", '{"by": "me", "asked": 1}'), ("c", '{"by": 1}')):
         (queue / f"{name}.json").write_text(text)
     (tmp_path / "c").mkdir()
-    assert jobs.orders(tmp_path) == []
+    assert jobs.read_queue(tmp_path) == []
     assert not list(queue.glob("*.json"))
 
 
@@ -431,7 +432,7 @@ def threads() -> Iterator[None]:
 
 def test_a_keeper_works_off_what_is_ordered(asked: Plan, tmp_path: Path, threads: None) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
-    jobs.keep(tmp_path)
+    jobs.supervise(tmp_path)
     worked_off(tmp_path)
     assert runs.load(folder).images == 6
 
@@ -442,7 +443,7 @@ def test_the_command_goes_on_with_a_run(
     folder = jobs.submit(asked, tmp_path, "me")
     assert main(["runs", "resume", folder.name, "--out", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "finished"
-    assert not jobs.orders(tmp_path)
+    assert not jobs.read_queue(tmp_path)
     assert main(["runs", "resume", folder.name, "--out", str(tmp_path)]) == 0
     assert main(["runs", "resume", "nowhere", "--out", str(tmp_path)]) == 2
     assert "There is no run nowhere" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import pytest
 
 from robustness.base.errors import RobustnessError
 from robustness.runs import jobs
-from robustness.runs.jobs import keeper
+from robustness.runs.jobs import supervisor
 
 PATIENCE = 240.0
 """Seconds that a run may take, on a machine that does much else."""
@@ -58,7 +58,7 @@ def in_threads() -> Iterator[None]:
     """Has the dashboard's runs be worked on in this process, until the end of the test."""
     started: Any = Threaded
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keeper, "_started", started)
+        patch.setattr(supervisor, "_started", started)
         try:
             yield
         finally:
@@ -68,6 +68,6 @@ def in_threads() -> Iterator[None]:
 def worked_off(runs: Path) -> None:
     """Waits until nobody wants any run in ``runs`` to be worked on."""
     deadline = time.monotonic() + PATIENCE
-    while jobs.orders(runs):
+    while jobs.read_queue(runs):
         assert time.monotonic() < deadline
         time.sleep(0.02)

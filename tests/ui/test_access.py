@@ -226,12 +226,12 @@ def test_a_viewer_evaluates_continues_and_cancels_nothing(
     begun.updated(status=runs.UNFINISHED, parts={}).write(folder / MINE)
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
     monkeypatch.setattr(access, "allowed", lambda *_, key=None, **__: {"key": key})
-    monkeypatch.setattr("robustness.runs.jobs.ask", lambda *_: pytest.fail("went on"))
+    monkeypatch.setattr("robustness.runs.jobs.resume", lambda *_: pytest.fail("went on"))
     monkeypatch.setattr("robustness.runs.jobs.cancel", lambda *_: pytest.fail("cancelled"))
     app = run(RUNS)
     app.button(key=f"card Continue {MINE}").click().run()
     assert "You may not start or continue an evaluation" in app.error[0].value.replace("\\", "")
-    monkeypatch.setattr("robustness.ui.runs.listing.is_ordered", lambda _: True)
+    monkeypatch.setattr("robustness.ui.runs.listing.is_queued", lambda _: True)
     app.run()
     app.button(key=f"card Cancel {MINE}").click().run()
     assert "You may not cancel an evaluation" in app.error[0].value.replace("\\", "")
@@ -250,7 +250,7 @@ def test_a_viewer_evaluates_continues_and_cancels_nothing(
 def test_a_run_that_one_starts_is_ones_own(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustness.runs.jobs.keep", lambda _: None)  # nobody works on it here
+    monkeypatch.setattr("robustness.runs.jobs.supervise", lambda _: None)  # nobody works on it here
     app = run(ROOT / "pages" / "dataset.py")
     app.button(key="evaluate").click().run()
     assert not app.exception

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from robustness import runs
 from robustness.runs import jobs
-from robustness.runs.progress import Progress, Teller
+from robustness.runs.progress import Progress, ProgressFile
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
 from tests.support.pages import run
@@ -38,15 +38,15 @@ def said(app: AppTest) -> str:
 
 @pytest.mark.parametrize("page", ["pages/methods.py", "pages/runs.py"])
 def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str) -> None:
-    teller = Teller(ordered, 6)
-    teller.note(Progress(2, 6, 1))
+    file = ProgressFile(ordered, 6)
+    file.write(Progress(2, 6, 1))
     app = run(ROOT / page)
     assert "2 of 6 images, 1 left out" in said(app)
     app.button(key=f"sidebar Cancel {ordered.name}").click().run()
     assert not app.exception
-    assert not jobs.is_ordered(ordered)
+    assert not jobs.is_queued(ordered)
     assert "2 of 6" not in said(app)
-    teller.end()
+    file.remove()
 
 
 def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path) -> None:

@@ -1,27 +1,27 @@
-"""Runs in processes of their own: the queue, and the keeper that starts and watches them."""
+"""Runs in processes of their own: the queue, and the supervisor that starts and watches them."""
 
-from robustness.runs.jobs.keeper import Keeper, end_all, keep
 from robustness.runs.jobs.queue import (
-    ask,
     cancel,
-    is_ordered,
+    is_queued,
     last_served,
-    orders,
+    read_queue,
+    resume,
+    stop_reason,
     submit,
-    why_it_stopped,
     work_off,
 )
+from robustness.runs.jobs.supervisor import Supervisor, end_all, supervise
 
 __all__ = [
-    "Keeper",
-    "ask",
+    "Supervisor",
     "cancel",
     "end_all",
-    "is_ordered",
-    "keep",
+    "is_queued",
     "last_served",
-    "orders",
+    "read_queue",
+    "resume",
+    "stop_reason",
     "submit",
-    "why_it_stopped",
+    "supervise",
     "work_off",
 ]

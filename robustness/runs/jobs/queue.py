@@ -1,4 +1,4 @@
-"""The queue of jobs: one file for each order, beside the runs, deleted when the run is done.
+"""The queue of jobs: a file for each run to work on, beside the runs, deleted when it is done.
 
 A run that stopped early, by an error or a cancellation, stores the reason.
 """
@@ -9,26 +9,27 @@ import contextlib
 import json
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
+from robustness.base.text import counted
+from robustness.base.turns import in_turn
 from robustness.base.validation import StrictRecord, read_json
 from robustness.models.model_record import require_described
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.planning import Plan
-from robustness.runs.progress import Progress
+from robustness.runs.progress import Progress, read_progress
 from robustness.runs.resume import plan_again
 from robustness.runs.retry import unanswered
 from robustness.runs.session import Session, earlier, reopen, start
 from robustness.runs.store import load
 
 QUEUE = ".queue"
-"""The folder of orders, beside the runs."""
+"""The folder of jobs, beside the runs."""
 
 CANCELLED = "It was cancelled."
 
@@ -39,23 +40,32 @@ PATIENCE = 30.0
 """Seconds to wait for a process that was told to stop."""
 
 
-class _OrderFile(StrictRecord):
-    """The file of an order."""
+class Job(StrictRecord):
+    """A run to work on, as in its file beside the runs; ``progress`` and ``before`` are of now.
 
-    by: str
-    asked: float
-
-
-@dataclass(frozen=True)
-class Order:
-    """A request to work on a run.
-
-    ``by`` identifies who asks; ``requested_at`` is in seconds since 1970.
+    ``by`` identifies who asks; ``requested_at`` is in seconds since 1970. ``progress`` is None
+    while the job waits or its process starts; ``before`` counts the jobs ahead of it.
     """
 
-    run: str
     by: str
-    requested_at: float
+    requested_at: float = Field(alias="asked")
+    run: str = ""
+    progress: Progress | None = None
+    before: int = 0
+
+    @property
+    def share(self) -> float:
+        """The share that is done, 0 to 1; 0 if unknown."""
+        return self.progress.done / max(1, self.progress.total) if self.progress else 0.0
+
+    @property
+    def text(self) -> str:
+        """Its progress with rate and time left, or what it waits for."""
+        if self.progress is not None:
+            return self.progress.text
+        if self.before:
+            return f"Waiting for {counted(self.before, 'other run')} …"
+        return "Starting …"
 
 
 def submit(plan: Plan, runs: Path, by: str) -> Path:
@@ -70,14 +80,14 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
         with start(plan, runs, creator=by) as session:
             folder = session.folder
     if _left_to_do(folder, read(folder)):
-        _place(folder, Order(folder.name, by, time.time()))
+        _add(folder, by)
     return folder
 
 
-def ask(folder: Path, by: str) -> None:
+def resume(folder: Path, by: str) -> None:
     """Queues the unfinished run in ``folder`` for ``by``.
 
-    Raises ``RunError`` if it is finished or imported, or if the order cannot be written.
+    Raises ``RunError`` if it is finished or imported, or if the job cannot be written.
     """
     manifest = read(folder)
     if not _left_to_do(folder, manifest):
@@ -86,8 +96,8 @@ def ask(folder: Path, by: str) -> None:
         raise RunError(
             f"The run {manifest.id} was imported. Continue it on the machine that started it."
         )
-    if not is_ordered(folder):
-        _place(folder, Order(folder.name, by, time.time()))
+    if not is_queued(folder):
+        _add(folder, by)
 
 
 def _left_to_do(folder: Path, manifest: Manifest) -> bool:
@@ -107,32 +117,39 @@ def cancel(folder: Path, why: str = CANCELLED) -> None:
 
 
 def drop(folder: Path) -> None:
-    """Deletes the order of the run in ``folder``, if there is one."""
+    """Deletes the job of the run in ``folder``, if there is one."""
     with contextlib.suppress(OSError):
         _file(folder).unlink(missing_ok=True)
 
 
-def why_it_stopped(folder: Path) -> str:
+def stop_reason(folder: Path) -> str:
     """Why the unfinished run in ``folder`` stopped, in a sentence; "" if unknown."""
     return notes.read(folder).stopped
 
 
-def is_ordered(folder: Path) -> bool:
+def is_queued(folder: Path) -> bool:
     """Whether the run in ``folder`` is queued or running."""
     return _file(folder).exists()
 
 
-def orders(runs: Path) -> list[Order]:
-    """The orders in the folder ``runs``; deletes files that are not the order of a run."""
-    found = []
+def read_queue(runs: Path) -> list[Job]:
+    """The jobs in the folder ``runs``: those that are worked on, then the others in their turn.
+
+    Deletes files that are not the job of a run.
+    """
+    working: list[Job] = []
+    waiting: list[Job] = []
     for file in sorted((runs / QUEUE).glob("*.json")):
-        said = read_json(_OrderFile, file)
-        if said is not None and (runs / file.stem).is_dir():
-            found.append(Order(file.stem, said.by, said.asked))
-        elif said is not None or file.exists():  # else it is done just now
+        job = read_json(Job, file)
+        folder = runs / file.stem
+        if job is not None and folder.is_dir():
+            job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
+            (waiting if job.progress is None else working).append(job)
+        elif job is not None or file.exists():  # else it is done just now
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
-    return found
+    turns = enumerate(in_turn(waiting, last_served(runs)), len(working))
+    return [*working, *(job.model_copy(update={"before": before}) for before, job in turns)]
 
 
 def last_served(runs: Path) -> dict[str, float]:
@@ -151,17 +168,17 @@ def note_served(runs: Path, by: str) -> None:
 def work_off(
     folder: Path, *, engine: str = "local", address: str | None = None
 ) -> Generator[Progress, None, None]:
-    """Works on the run in ``folder`` to its end, or until its order is deleted, if it has one.
+    """Works on the run in ``folder`` to its end, or until its job is deleted, if it has one.
 
-    Yields as ``Session.perform`` does. Deletes the order at the end and at an error, whose sentence
+    Yields as ``Session.perform`` does. Deletes the job at the end and at an error, whose sentence
     the run then stores. Raises ``RunLockedError`` and deletes nothing if another process works on
     it, ``RunError`` if it cannot continue, and what its engine raises.
     """
-    ordered = is_ordered(folder)
+    queued = is_queued(folder)
     try:
         with _reopened(folder) as session:
             for state in session.perform(engine, address):
-                if ordered and not is_ordered(folder):
+                if queued and not is_queued(folder):
                     return
                 yield state
     except RunLockedError:
@@ -169,7 +186,7 @@ def work_off(
     except RobustnessError as error:
         cancel(folder, str(error))
         raise
-    if why_it_stopped(folder):
+    if stop_reason(folder):
         notes.update(folder, stopped="")
     drop(folder)
 
@@ -184,15 +201,15 @@ def _reopened(folder: Path) -> Session:
         raise RunError(f"The run {manifest.id} cannot continue: {error}") from error
 
 
-def _place(folder: Path, order: Order) -> None:
+def _add(folder: Path, by: str) -> None:
     try:
         (folder.parent / QUEUE).mkdir(exist_ok=True)
-        if why_it_stopped(folder):
+        if stop_reason(folder):
             notes.update(folder, stopped="")
-        said = {"by": order.by, "asked": order.requested_at}
-        write_whole(_file(folder), json.dumps(said).encode())
+        values = {"by": by, "asked": time.time()}
+        write_whole(_file(folder), json.dumps(values).encode())
     except OSError as error:
-        raise RunError(f"The run {order.run} cannot be queued: {error.strerror}.") from error
+        raise RunError(f"The run {folder.name} cannot be queued: {error.strerror}.") from error
 
 
 def _file(folder: Path) -> Path:

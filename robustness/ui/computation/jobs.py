@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -11,8 +10,7 @@ from robustness import runs
 from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.base.turns import in_turn
-from robustness.runs import Plan, Seen, jobs, keeping
+from robustness.runs import Plan, jobs, keeping
 from robustness.ui.session import access
 from robustness.ui.session.access import session
 from robustness.ui.session.boundary import fragment
@@ -26,55 +24,6 @@ _SIDEBAR_SECONDS_BETWEEN = 2.0
 """The same in the sidebar, which every page of every session has."""
 
 _WATCHED, _SAID, _CLICKED = "runs watched", "said of runs", "clicked on runs"
-
-
-@dataclass(frozen=True)
-class ActiveJob:
-    """A running or queued job; ``before`` counts the jobs ahead of it.
-
-    ``snapshot`` is its progress; None while it waits or its process starts.
-    """
-
-    folder: Path
-    snapshot: Seen | None
-    before: int
-
-    @property
-    def title(self) -> str:
-        """The run's title."""
-        return runs.title_of(self.folder)
-
-    @property
-    def share(self) -> float:
-        """The share that is done, 0 to 1; 0 if unknown."""
-        return (
-            self.snapshot.progress.done / max(1, self.snapshot.progress.total)
-            if self.snapshot
-            else 0.0
-        )
-
-    @property
-    def text(self) -> str:
-        """Its progress with rate and time left, or what it waits for."""
-        if self.snapshot is not None:
-            return self.snapshot.text
-        if self.before:
-            return f"Waiting for {counted(self.before, 'other run')} …"
-        return "Starting …"
-
-
-def active_jobs(folder: Path) -> list[ActiveJob]:
-    """The running jobs in ``folder``, then the queued ones in the order they will start."""
-    found = [(order, runs.seen(folder / order.run)) for order in jobs.orders(folder)]
-    working = [(order, snapshot) for order, snapshot in found if snapshot is not None]
-    waiting = in_turn([o for o, snapshot in found if snapshot is None], jobs.last_served(folder))
-    return [
-        *(ActiveJob(folder / order.run, snapshot, 0) for order, snapshot in working),
-        *(
-            ActiveJob(folder / order.run, None, len(working) + place)
-            for place, order in enumerate(waiting)
-        ),
-    ]
 
 
 def submit(plan: Plan) -> str:
@@ -94,7 +43,7 @@ def ask(folder: Path) -> None:
     try:
         access.require(Action.EVALUATE, thing=folder.name)
         keeping.check_begin(folder.parent)
-        jobs.ask(folder, _asker())
+        jobs.resume(folder, _asker())
         _watch(folder)
     except RobustnessError as error:
         st.session_state[_SAID] = sentence(error)
@@ -116,7 +65,7 @@ def _asker() -> str:
 
 
 def _watch(folder: Path) -> None:
-    jobs.keep(folder.parent)
+    jobs.supervise(folder.parent)
     st.session_state.setdefault(_WATCHED, {})[folder.name] = folder
 
 
@@ -149,7 +98,7 @@ def sidebar(opened: str | None) -> None:
     """
     folder = runs_folder()
     st.session_state.pop(_CLICKED, None)
-    if active_jobs(folder) or st.session_state.get(_WATCHED):
+    if jobs.read_queue(folder) or st.session_state.get(_WATCHED):
         st.divider()
         fragment(_list, run_every=_SIDEBAR_SECONDS_BETWEEN)(folder, opened)
 
@@ -157,17 +106,19 @@ def sidebar(opened: str | None) -> None:
 def _list(folder: Path, opened: str | None) -> None:
     if st.session_state.pop(_CLICKED, False):
         st.rerun()  # the whole page, as it shows the run in several places
-    active = active_jobs(folder)
+    active = jobs.read_queue(folder)
     watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
-    for entry in active[:3]:
-        with st.container(key=f"job-{entry.folder.name}", gap="xxsmall"):
-            st.progress(entry.share, text=f"**{plain(entry.title)}**  \n{plain(entry.text)}")
+    for job in active[:3]:
+        run = folder / job.run
+        with st.container(key=f"job-{job.run}", gap="xxsmall"):
+            title = plain(runs.title_of(run))
+            st.progress(job.share, text=f"**{title}**  \n{plain(job.text)}")
             with st.container(horizontal=True, vertical_alignment="center"):
-                _link(entry.folder, "Watch")
-                buttons(entry.folder, True, "sidebar")
+                _link(run, "Watch")
+                buttons(run, True, "sidebar")
     if len(active) > 3:
         st.caption(f"and {counted(len(active) - 3, 'more run')} in the queue")
-    going = {entry.folder.name for entry in active}
+    going = {job.run for job in active}
     for name, path in list(watched.items()):
         if name in going:
             continue
@@ -175,7 +126,7 @@ def _list(folder: Path, opened: str | None) -> None:
             del watched[name]
             continue
         with st.container(key=f"job-{name}", gap="xxsmall"):
-            reason = without_folders(jobs.why_it_stopped(path))
+            reason = without_folders(jobs.stop_reason(path))
             what = f"stopped: {reason}" if reason else "is ready."
             st.caption(f"**{plain(runs.title_of(path))}** {plain(what)}")
             _link(path, "Open")

@@ -48,7 +48,7 @@ def show(run: Opened) -> None:
     hidden = {"choice"}  # the card has it
     if run.run.manifest.race is None:
         decision.show(run, of)
-    elif run.run.finished or not jobs.is_ordered(run.run.folder):
+    elif run.run.finished or not jobs.is_queued(run.run.folder):
         _race(run, of)
     else:
         hidden.add("race")  # the box with the progress has the latest

@@ -100,12 +100,12 @@ def _open_chosen(titles: Mapping[str, str]) -> None:
 
 def _unfinished(run: runs.Run) -> None:
     """The progress of a running run, or why it stopped, with the buttons."""
-    if jobs.is_ordered(run.folder):
+    if jobs.is_queued(run.folder):
         fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
-            "This run is not finished. " + plain(without_folders(jobs.why_it_stopped(run.folder))),
+            "This run is not finished. " + plain(without_folders(jobs.stop_reason(run.folder))),
             icon=":material/hourglass_bottom:",
         )
         under_way.buttons(run.folder, False, "page")
@@ -113,7 +113,7 @@ def _unfinished(run: runs.Run) -> None:
 
 
 def _under_way(folder: Path) -> None:
-    entry = next((e for e in under_way.active_jobs(folder.parent) if e.folder == folder), None)
+    entry = next((e for e in jobs.read_queue(folder.parent) if e.run == folder.name), None)
     if entry is None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):

@@ -17,7 +17,7 @@ from robustness.evaluation.condition import perturbation_label
 from robustness.report.questions import choice
 from robustness.report.wording import listed
 from robustness.runs import MAX_TITLE, Listed, headlines, keeping, notes
-from robustness.runs.jobs import is_ordered
+from robustness.runs.jobs import is_queued
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import jobs
 from robustness.ui.display.buttons import report_button
@@ -125,7 +125,7 @@ def _matches(entry: Listed, words: Sequence[str]) -> bool:
 def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
     name = entry.folder.name
     with st.container(border=True, key=f"run-{name}", gap="xxsmall"):
-        if entry.manifest is not None and is_ordered(entry.folder):
+        if entry.manifest is not None and is_queued(entry.folder):
             fragment(_follow, run_every=jobs.SECONDS_BETWEEN)(entry.folder)
         else:
             st.html(_description(entry, *_results(entry, until)))
@@ -133,7 +133,7 @@ def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
             incomparable = comparison.tick(name, known)
             page_link("pages/dataset.py", "Open", ":material/analytics:", {RUN: name})
             if entry.manifest is not None and entry.manifest.status != runs.FINISHED:
-                jobs.buttons(entry.folder, is_ordered(entry.folder), "card")
+                jobs.buttons(entry.folder, is_queued(entry.folder), "card")
             if entry.manifest is not None and entry.manifest.images:
                 report_button(
                     lambda: report.of_run(runs.load(entry.folder, unfinished=True)),
@@ -149,7 +149,7 @@ def _card(entry: Listed, known: Mapping[str, Listed], until: float) -> None:
 def _follow(folder: Path) -> None:
     """Draw the state of a run in progress; redraw the page when it ends."""
     entry = runs.listed(folder)
-    if entry.manifest is None or not is_ordered(folder):
+    if entry.manifest is None or not is_queued(folder):
         st.rerun()
     st.html(_description(entry))
 
@@ -182,7 +182,7 @@ def _description(entry: Listed, headline: str = "", labels: str = "") -> Html:
     images = manifest.images if finished else manifest.dataset.pictures
     badges = []
     if not finished:
-        state = "under way" if is_ordered(entry.folder) else "unfinished"
+        state = "under way" if is_queued(entry.folder) else "unfinished"
         badges.append(f"{state}: {done:,} of {manifest.dataset.pictures:,}")
     if manifest.race is not None:
         badges.append("race")

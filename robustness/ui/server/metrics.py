@@ -37,8 +37,7 @@ from robustness.base.errors import RobustnessError
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.models.memory import budget
-from robustness.runs import deleted, listing
-from robustness.ui.computation import jobs
+from robustness.runs import deleted, jobs, listing
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.server.counters import BOUNDS, FAULTS, UPDATES
 from robustness.ui.server.streamlit_internals import open_sessions
@@ -87,8 +86,8 @@ def _disk() -> Iterator[Metric]:
 
 
 def _jobs() -> Iterator[Metric]:
-    found = jobs.active_jobs(runs_folder())
-    working = sum(run.snapshot is not None for run in found)
+    found = jobs.read_queue(runs_folder())
+    working = sum(job.progress is not None for job in found)
     yield _gauge("jobs_working", "Running jobs.", working)
     yield _gauge("jobs_waiting", "Queued jobs.", len(found) - working)
 

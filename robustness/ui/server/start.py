@@ -56,7 +56,7 @@ async def warm_up(_app: App) -> AsyncIterator[None]:
     stay_off_the_network()
     threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
     with suppress(RobustnessError):  # every page shows the error
-        jobs.keep(runs_folder())
+        jobs.supervise(runs_folder())
     with tended():
         yield
     KERAS_WORKERS.stop()

@@ -1,4 +1,4 @@
-"""Starts a process for each order in its turn, and restarts it if it dies."""
+"""Starts a process for each job in its turn, and restarts it if it dies."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from robustness.base.text import counted
 from robustness.base.turns import PAUSES, in_turn
 from robustness.runs.jobs.queue import (
     QUEUE,
-    Order,
+    Job,
     cancel,
-    is_ordered,
+    is_queued,
     last_served,
     note_served,
-    orders,
+    read_queue,
 )
 from robustness.runs.manifest import read
-from robustness.runs.progress import seen
 
 LOG_FILE = "job.log"
 """The stderr of a run's process, for the operator."""
@@ -46,9 +45,9 @@ Start = Callable[[Path], "subprocess.Popen[bytes]"]
 
 @dataclass
 class _Child:
-    """A process started for ``order`` when ``done`` images were done."""
+    """A process started for ``job`` when ``done`` images were done."""
 
-    order: Order
+    job: Job
     process: subprocess.Popen[bytes]
     done: int
     terminated: bool = False
@@ -62,11 +61,11 @@ class _Child:
         self.process.send_signal(signal.SIGCONT)
 
 
-class Keeper:
-    """Runs the orders of one folder of runs, at most ``limit`` at once.
+class Supervisor:
+    """Does the jobs of one folder of runs, at most ``limit`` at once.
 
-    Of several keepers of a folder, in any process, one is active at a time; when it ends, another
-    takes over. ``start`` starts a process for the run in a folder.
+    Of several supervisors of a folder, in any process, one is active at a time; when it ends,
+    another takes over. ``start`` starts a process for the run in a folder.
     """
 
     def __init__(self, runs: Path, limit: int, start: Start | None = None) -> None:
@@ -83,14 +82,14 @@ class Keeper:
         self._trouble = ""
 
     def begin(self) -> None:
-        """Starts the keeper's thread, or wakes it if it runs already."""
+        """Starts the supervisor's thread, or wakes it if it runs already."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._go_on, name="jobs", daemon=True)
             self._thread.start()
         self._woken.set()
 
     def end(self) -> None:
-        """Stops the processes; their finished work and their orders stay for the next keeper."""
+        """Stops the processes; their finished work and their jobs stay for the next supervisor."""
         self._stopping = True
         self._woken.set()
         if self._thread is not None:
@@ -125,54 +124,51 @@ class Keeper:
             )
 
     def look(self) -> None:
-        """Starts due orders and checks the started processes."""
-        wanted = {order.run: order for order in orders(self._runs)}
+        """Starts due jobs and checks the started processes."""
+        due = {job.run: job for job in read_queue(self._runs)}
         for run, child in list(self._children.items()):
-            if run not in wanted and child.process.poll() is None:
+            if run not in due and child.process.poll() is None:
                 child.end()  # cancelled: it need not finish its chunk
             if child.process.poll() is not None:
                 del self._children[run]
-                done = not is_ordered(self._runs / run)  # perhaps since the orders were listed
+                done = not is_queued(self._runs / run)  # perhaps since the queue was read
                 if done or self._died_for_good(child):
-                    wanted.pop(run, None)
-        self._refusals = {run: times for run, times in self._refusals.items() if run in wanted}
-        self._set_aside(wanted)
-        if not wanted or self._stopping or not self._is_mine():
+                    due.pop(run, None)
+        self._refusals = {run: times for run, times in self._refusals.items() if run in due}
+        self._pause_beside_answers(due.values())
+        if not due or self._stopping or not self._is_mine():
             return
-        waiting = [order for order in wanted.values() if not self._is_worked_on(order)]
-        free = self._limit - (len(wanted) - len(waiting))
-        for order in in_turn(waiting, last_served(self._runs)):
+        # An earlier server may have left processes, too.
+        waiting = [job for run, job in due.items() if not (run in self._children or job.progress)]
+        free = self._limit - (len(due) - len(waiting))
+        for job in in_turn(waiting, last_served(self._runs)):
             if free <= 0:
                 break
-            free -= self._begins(order)
+            free -= self._begins(job)
 
-    def _begins(self, order: Order) -> bool:
-        """Starts a process for ``order``; returns whether it did. Gives up after many refusals."""
-        folder = self._runs / order.run
+    def _begins(self, job: Job) -> bool:
+        """Starts a process for ``job``; returns whether it did. Gives up after many refusals."""
+        folder = self._runs / job.run
         try:
             process = self._start(folder)
         except OSError as error:
-            refusals = self._refusals.pop(order.run, 0) + 1
+            refusals = self._refusals.pop(job.run, 0) + 1
             if refusals < MOST_REFUSALS:
-                self._refusals[order.run] = refusals
+                self._refusals[job.run] = refusals
             else:
                 cancel(folder, _refused(error))
             return False
-        self._refusals.pop(order.run, None)
-        self._children[order.run] = _Child(order, process, _done(folder))
-        note_served(self._runs, order.by)
+        self._refusals.pop(job.run, None)
+        self._children[job.run] = _Child(job, process, _done(folder))
+        note_served(self._runs, job.by)
         return True
 
-    def _set_aside(self, wanted: Iterable[str]) -> None:
-        """Makes the processes of this keeper, or of an earlier one here, pause beside answers."""
-        found = {child.process.pid for child in self._children.values()}
-        others = (seen(self._runs / run) for run in wanted if run not in self._children)
-        found |= {other.worker.pid for other in others if other and other.worker.here}
-        PAUSES.concerns([] if self._stopping or not _is_idle() else found)
-
-    def _is_worked_on(self, order: Order) -> bool:
-        """Whether a process of ours, or one left by an earlier server, works on it."""
-        return order.run in self._children or seen(self._runs / order.run) is not None
+    def _pause_beside_answers(self, due: Iterable[Job]) -> None:
+        """Makes the processes of this supervisor, or of an earlier one here, pause meanwhile."""
+        pids = {child.process.pid for child in self._children.values()}
+        workers = (job.progress.worker for job in due if job.progress)
+        pids |= {worker.pid for worker in workers if worker and worker.here}
+        PAUSES.concerns([] if self._stopping or not _is_idle() else pids)
 
     def _is_mine(self) -> bool:
         if self._lock is None:
@@ -186,12 +182,12 @@ class Keeper:
 
     def _died_for_good(self, child: _Child) -> bool:
         """Whether to give up the run of ``child``, which ended before the run did."""
-        folder, done = self._runs / child.order.run, _done(self._runs / child.order.run)
-        deaths = 1 if done > child.done else self._deaths.get(child.order.run, 0) + 1
-        self._deaths[child.order.run] = deaths
+        folder, done = self._runs / child.job.run, _done(self._runs / child.job.run)
+        deaths = 1 if done > child.done else self._deaths.get(child.job.run, 0) + 1
+        self._deaths[child.job.run] = deaths
         if deaths < MOST_DEATHS:
             return False
-        del self._deaths[child.order.run]
+        del self._deaths[child.job.run]
         cancel(folder, _said(child.process.returncode, deaths, done))
         return True
 
@@ -229,30 +225,30 @@ def _started(folder: Path) -> subprocess.Popen[bytes]:
         return processes.start(command, errors=log)
 
 
-_KEEPERS: dict[Path, Keeper] = {}
+_SUPERVISORS: dict[Path, Supervisor] = {}
 _MAKING = threading.Lock()
 
 
-def keep(runs: Path) -> Keeper:
-    """Starts this process's keeper of the folder ``runs`` and returns it.
+def supervise(runs: Path) -> Supervisor:
+    """Starts this process's supervisor of the folder ``runs`` and returns it.
 
     The setting ``jobs`` says how many run at once.
     """
     with _MAKING:
-        if runs not in _KEEPERS:
+        if runs not in _SUPERVISORS:
             settings.value(settings.JOB_PRIORITY)  # a wrong one is refused here
-            _KEEPERS[runs] = Keeper(runs, settings.value(settings.JOBS) or 1)
-        keeper = _KEEPERS[runs]
-        keeper.begin()
-    return keeper
+            _SUPERVISORS[runs] = Supervisor(runs, settings.value(settings.JOBS) or 1)
+        supervisor = _SUPERVISORS[runs]
+        supervisor.begin()
+    return supervisor
 
 
 def end_all() -> None:
-    """Ends every keeper of this process."""
+    """Ends every supervisor of this process."""
     with _MAKING:
-        for keeper in _KEEPERS.values():
-            keeper.end()
-        _KEEPERS.clear()
+        for supervisor in _SUPERVISORS.values():
+            supervisor.end()
+        _SUPERVISORS.clear()
 
 
 def _is_idle() -> bool:
