@@ -30,7 +30,7 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import engines
-from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import ImageRecord
 from robustness.runs.engines.local import chunks
 from tests.support.made_up_saved_runs import measurement
@@ -66,12 +66,12 @@ class _Forgetful(StandIn):
         return found
 
 
-def _loop(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+def _loop(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
     model: Any = _Forgetful(MODEL, SIDE)
     return chunks(job, numbers, load=lambda _name, **_options: model)
 
 
-def _rows(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+def _rows(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
     made = [measurement("x", "x", MODEL, condition, True) for condition in job.spec.conditions]
     table = to_stored(made, [0] * len(made))
     yield None

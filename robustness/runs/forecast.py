@@ -17,7 +17,7 @@ from robustness.base.text import counted, in_bytes
 from robustness.base.time_left import duration
 from robustness.evaluation.random_order import FEW
 from robustness.evaluation.request import Request
-from robustness.runs.engines import Chunk, Job, local
+from robustness.runs.engines import Chunk, Workload, local
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import write_part
 from robustness.runs.planning import Plan
@@ -165,7 +165,7 @@ def _bytes(done: list[Chunk]) -> int:
         return write_part(Path(scratch), done, 0.0).path.stat().st_size
 
 
-def from_earlier(plan: Job, runs: Path) -> Forecast:
+def from_earlier(plan: Workload, runs: Path) -> Forecast:
     """A forecast at the rate of the newest earlier run of the same models in ``runs``.
 
     Without one, or under attack, the time is unknown. Nothing is evaluated.

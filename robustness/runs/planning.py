@@ -12,7 +12,7 @@ from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_
 from robustness.evaluation.request import Request
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import racing
-from robustness.runs.engines import Job, default_batch
+from robustness.runs.engines import Workload, default_batch
 from robustness.runs.manifest import Asked, Classes
 from robustness.runs.racing import Race
 
@@ -20,7 +20,7 @@ MAX_BATCH = 1024
 
 
 @dataclass(frozen=True)
-class Plan(Job):
+class Plan(Workload):
     """A planned run: the work, and what its manifest says of the images. Nothing is written yet."""
 
     asked: Asked

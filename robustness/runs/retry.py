@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from robustness.runs.engines import UNANSWERED, Job
+from robustness.runs.engines import UNANSWERED, Workload
 from robustness.runs.parts import Part, without_chunks
 
 
@@ -17,7 +17,7 @@ def unanswered(images: pa.Table) -> list[int]:
     return list(missing["position"].to_pylist())
 
 
-def without_unanswered(job: Job, parts: Sequence[Part], images: pa.Table) -> list[Part]:
+def without_unanswered(job: Workload, parts: Sequence[Part], images: pa.Table) -> list[Part]:
     """``parts`` without the chunks of unanswered ``images``, in new files; the old ones stay."""
     numbers = {position // job.batch for position in unanswered(images)}
     positions = [position for number in numbers for position in job.positions(number)]

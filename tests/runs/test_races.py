@@ -23,7 +23,7 @@ from robustness.models import Outputs
 from robustness.perturbations import Images
 from robustness.report.questions.candidates import choose
 from robustness.runs import engines, jobs, racing, session
-from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.local import chunks
 from robustness.runs.queries import Rows
 from robustness.runs.racing import Race
@@ -56,7 +56,7 @@ def extremes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]
     asked: list[tuple[int, tuple[str, ...]]] = []
     loaded: dict[str, Extreme] = {}
 
-    def run(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+    def run(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
         def load(name: str, *, side: int) -> Any:
             return loaded.setdefault(name, loaded.get(name) or Extreme(name, side))
 

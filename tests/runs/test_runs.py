@@ -32,7 +32,7 @@ from robustness.evaluation.suites import graded_conditions, suite_conditions, su
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from robustness.runs import engines, manifest
-from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.local import chunks
 from robustness.runs.manifest import Manifest
 from tests.support.made_datasets import flat_folder, labelled_folder
@@ -43,7 +43,7 @@ CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0
 SPEC = Request(TWO, CONDITIONS, seed=5, side=SIDE)
 
 
-def stand_in(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+def stand_in(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
     return chunks(job, numbers, load=Stable().load)
 
 

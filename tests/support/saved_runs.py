@@ -12,7 +12,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.runs import engines
-from robustness.runs.engines import Chunk, Engine, Job
+from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.local import chunks
 from tests.support.stand_ins import Stable
 
@@ -37,7 +37,7 @@ def spec(
 def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
     """Has the local engine ask stand-ins in place of the models."""
 
-    def run(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+    def run(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
         return chunks(job, numbers, load=Stable().load)
 
     patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))

@@ -4,14 +4,21 @@ Importing this package registers them all.
 """
 
 from robustness.runs.engines import local, ray_cluster, told
-from robustness.runs.engines.engine import REGISTRY, UNANSWERED, Chunk, Engine, Job, default_batch
+from robustness.runs.engines.engine import (
+    REGISTRY,
+    UNANSWERED,
+    Chunk,
+    Engine,
+    Workload,
+    default_batch,
+)
 
 __all__ = [
     "REGISTRY",
     "UNANSWERED",
     "Chunk",
     "Engine",
-    "Job",
+    "Workload",
     "default_batch",
     "local",
     "ray_cluster",

@@ -45,7 +45,7 @@ def default_batch(spec: Request) -> int:
 
 
 @dataclass(frozen=True)
-class Job:
+class Workload:
     """What is to be done with a dataset: enough for another process to do a part of it.
 
     ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
@@ -115,7 +115,7 @@ class Engine:
 
     name: str
     label: str
-    run: Callable[[Job, Sequence[int], str | None], Iterator[Chunk | None]]
+    run: Callable[[Workload, Sequence[int], str | None], Iterator[Chunk | None]]
     require: Callable[[], object] = lambda: None
     asks_models: bool = True
 
@@ -146,7 +146,7 @@ class Prepared:
         return tuple(image for image in self.images if image.reason)
 
 
-def prepared(job: Job, number: int) -> Prepared:
+def prepared(job: Workload, number: int) -> Prepared:
     """Reads, fits and perturbs the images of chunk ``number``."""
     spec = job.spec
     pictures: list[Picture] = []
@@ -217,7 +217,7 @@ _ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
 """Of the jobs that this process works on."""
 
 
-def adaptation_of(job: Job) -> Adaptation:
+def adaptation_of(job: Workload) -> Adaptation:
     """The images of ``job`` that are not measured; those that cannot be read are left out."""
     if job.dataset not in _ADAPTATIONS:
         _ADAPTATIONS[job.dataset] = Adaptation(_Apart(job).under, job.spec.conditions)
@@ -227,7 +227,7 @@ def adaptation_of(job: Job) -> Adaptation:
 class _Apart:
     """The images apart, each read once."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Workload) -> None:
         self._dataset = weakref.ref(job.dataset)  # which keeps this alive
         self._spec = job.spec
         self._read: dict[Entry, Picture] = {}
@@ -258,7 +258,9 @@ class _Apart:
         return np.stack(found)
 
 
-def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models.load) -> Chunk:
+def answered(
+    job: Workload, ready: Prepared, load: Callable[..., Classifier] = models.load
+) -> Chunk:
     """Asks every model about the images of a prepared chunk.
 
     An image for which a model in Python gives no answer is listed among the unreadable ones.
@@ -278,7 +280,7 @@ def answered(job: Job, ready: Prepared, load: Callable[..., Classifier] = models
     return _joined(ready, [answered(job, each, load) for each in _each_alone(ready, ready.batch)])
 
 
-def _without_copies(job: Job, alone: Sequence[Prepared]) -> list[Prepared]:
+def _without_copies(job: Workload, alone: Sequence[Prepared]) -> list[Prepared]:
     """The entries of ``alone`` without copies of earlier images."""
     first: dict[str, Prepared] = {}
     for each in alone:
@@ -303,7 +305,9 @@ def _each_alone(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
         yield Prepared(ready.number, (image,), own)
 
 
-def _answered(job: Job, ready: Prepared, batch: Batch, load: Callable[..., Classifier]) -> Chunk:
+def _answered(
+    job: Workload, ready: Prepared, batch: Batch, load: Callable[..., Classifier]
+) -> Chunk:
     positions = [image.position for image in ready.readable]
     by_picture: list[list[Measurement]] = [[] for _ in positions]
 

@@ -10,14 +10,14 @@ from itertools import islice
 
 from robustness import models
 from robustness.models import Classifier
-from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job, answered, prepared
+from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Workload, answered, prepared
 
 PREPARERS = max(1, min(4, (os.cpu_count() or 1) // 4))
 """Threads that prepare: TensorFlow uses all cores, and preparing is a tenth of its work."""
 
 
 def chunks(
-    job: Job, numbers: Sequence[int], *, load: Callable[..., Classifier] = models.load
+    job: Workload, numbers: Sequence[int], *, load: Callable[..., Classifier] = models.load
 ) -> Iterator[Chunk | None]:
     """Yields None when the models are loaded, then the chunks ``numbers`` of ``job`` in order.
 

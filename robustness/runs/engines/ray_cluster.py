@@ -17,7 +17,7 @@ from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.base.processes import environment
 from robustness.evaluation.provenance import plugins_of
 from robustness.models.model_record import require_described
-from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Job
+from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Workload
 from robustness.runs.engines.local import chunks as local_chunks
 
 _MAX_GROUP = 16
@@ -37,7 +37,7 @@ _MOST_DEADLY = 20
 class RayWorker:
     """Lives in a process of the cluster; keeps its models between chunks."""
 
-    def __init__(self, job: Job, folder: str) -> None:
+    def __init__(self, job: Workload, folder: str) -> None:
         from robustness import plugins
         from robustness.models.own import user_models
 
@@ -61,7 +61,7 @@ class RayWorker:
         return {"found": [pickle.dumps(each) for each in found]}
 
 
-def chunks(job: Job, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
+def chunks(job: Workload, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
     """Yields None when the cluster is there, then the chunks of ``job`` as they are done.
 
     ``address`` is that of a running cluster; without one, a cluster of this machine alone is
@@ -130,7 +130,7 @@ def _connect(ray: Any, address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _done(ray: Any, job: Job, numbers: Sequence[int]) -> Generator[Chunk, None, list[int]]:
+def _done(ray: Any, job: Workload, numbers: Sequence[int]) -> Generator[Chunk, None, list[int]]:
     """The chunks ``numbers`` as they are done, each once; returns those that ended every worker."""
     seen: set[int] = set()
     for batch in _stream(ray, job, numbers):
@@ -145,7 +145,7 @@ def _done(ray: Any, job: Job, numbers: Sequence[int]) -> Generator[Chunk, None, 
     return [number for number in numbers if number not in seen]
 
 
-def _without_deadly(ray: Any, job: Job, numbers: Sequence[int]) -> Job:
+def _without_deadly(ray: Any, job: Workload, numbers: Sequence[int]) -> Workload:
     """``job`` with those images of the chunks ``numbers`` refused that end a worker alone."""
     places = [place for number in numbers for place in job.positions(number)]
     # With one image a chunk, the number of a chunk is the place of its image.
@@ -167,7 +167,7 @@ def _without_deadly(ray: Any, job: Job, numbers: Sequence[int]) -> Job:
 _DEADLY = "{} ended every process that worked on it: save it anew from another program."
 
 
-def _stream(ray: Any, job: Job, numbers: Sequence[int]) -> Iterator[pa.Table]:
+def _stream(ray: Any, job: Workload, numbers: Sequence[int]) -> Iterator[pa.Table]:
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     machines = [count for count in cores if count > 0]
     workers = max(1, min(len(machines), len(numbers)))

@@ -18,13 +18,13 @@ from robustness.evaluation.row_schema import stored
 from robustness.metrics.predictions import top_k
 from robustness.pictures.picture import image_digest
 from robustness.pictures.untrusted import study_image
-from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, ImageRecord, Job
+from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, ImageRecord, Workload
 
 NAME = "predictions"
 Row = dict[str, Any]
 
 
-def chunks(job: Job, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
+def chunks(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
     """Yields None, then the chunks ``numbers`` of ``job``, whose dataset is ``Predictions``."""
     if not isinstance(job.dataset, Predictions):
         raise ParameterError(f"Expected a table of predictions, got {job.dataset.title}.")
@@ -60,7 +60,7 @@ class _RowAnswer:
 
 
 class _ToldRows:
-    def __init__(self, job: Job, told: Predictions) -> None:
+    def __init__(self, job: Workload, told: Predictions) -> None:
         self._job, self._told = job, told
         self._answers = told.answers()
         self._index = {
