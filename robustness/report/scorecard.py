@@ -106,7 +106,8 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
     return Section(
         "Ranking",
         [
-            Columns([[chart], [table, Text(scorecard.VERDICT_RULE)]]),
+            Columns([[chart], [Text(scorecard.VERDICT_RULE)]]),
+            table,
             published,
             Text(scorecard.PUBLISHED_NOTE),
         ],
