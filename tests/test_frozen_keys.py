@@ -47,7 +47,8 @@ def paths(value: Any, above: str = "") -> Iterator[str]:
     """The keys within ``value``, which JSON could hold, as ``entries[].name``."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
-            path = f"{above}.{'*' if key in NAMES else key}".lstrip(".")
+            is_value = key in NAMES or key.endswith(".parquet")
+            path = f"{above}.{'*' if is_value else key}".lstrip(".")
             yield path
             yield from paths(entry, path)
     elif isinstance(value, list | tuple):
