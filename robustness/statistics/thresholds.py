@@ -1,0 +1,341 @@
+"""From which confidence may predictions be accepted, so that few of the accepted ones are wrong?
+
+Learn then Test (Angelopoulos, Bates, Candes, Jordan & Lei 2021): a random 30% of the images says
+which thresholds to test, and in which order. The other images test them in this order until one
+fails. The order is fixed before a test is seen, so with a chance of ``LEVEL`` at most a threshold
+passes that breaks its promise. Of those that pass, the one that accepts most is returned.
+
+The error among accepted predictions need not fall as the threshold grows
+(aangelopoulos/conformal-prediction#12). So the order begins where the first part has most evidence,
+and not at the strictest threshold. Thresholds stricter than that never accept more and are not
+tested.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.statistics.estimates import each_picture, number, shares
+from robustness.statistics.grid import Grid
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
+
+LEVEL = 0.05
+"""Largest chance that a threshold breaks its promise."""
+
+MAX_ERROR = 0.05
+"""Largest share of wrong predictions among the accepted ones, unless another is asked for."""
+
+FIRST_PART = 0.3
+FEWEST = 20
+"""Fewest images, or groups of images, from which a threshold is sought."""
+
+Promise = Literal["suite", "condition"]
+"""Whether the error is limited over all conditions together, or in each of them."""
+
+CANDIDATES: Floats = np.unique(
+    np.round(
+        [
+            *np.arange(0, 0.9, 0.01),
+            *(
+                1 - unit * step
+                for unit in (0.1, 0.01, 1e-3, 1e-4, 1e-5)
+                for step in np.arange(0.1, 1.01, 0.02)
+            ),
+        ],
+        7,
+    )
+)
+"""Thresholds that may be tested: 0.01 apart up to 0.9, finer towards 1. They do not depend on the
+images, and each can be written down exactly."""
+
+SUITE, ORIGINAL = "suite", "original"
+"""Keys of what is accepted over all conditions, and of the originals, beside ids of conditions."""
+
+PROVEN, TOO_FEW_PREDICTIONS, NOT_MET = "proven", "too few predictions", "not met"
+
+_STAKES: Floats = np.geomspace(0.01, 0.97, 24)
+"""Stakes that the first part may choose, as shares of the one that could lose everything."""
+
+_AT_ONCE = 2048  # images whose values are in memory together
+_SEED = 0x5AFE
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A threshold of ``score``, tested.
+
+    ``threshold`` is None where none passed. ``strongest`` has most evidence on the first part.
+    ``images_needed`` estimates from how many images that one would pass; None where its error on
+    these images is not below the limit.
+    """
+
+    score: str
+    threshold: float | None
+    strongest: float
+    images_needed: int | None
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What some images say for each of ``CANDIDATES`` (m,): larger means below the limit.
+
+    An error with the probability of the limit exceeds ``strength`` with a chance of exp(-strength)
+    at most. ``stakes`` (m,) are what a bet would best have risked.
+    """
+
+    strength: Floats
+    stakes: Floats
+
+
+class _Claim(Protocol):
+    """The claim that an error is below its limit, for each of ``CANDIDATES``."""
+
+    def weigh(self, units: Integers, stakes: Floats | None = None) -> _Evidence:
+        """The evidence of ``units``, with the ``stakes`` that other units chose, if any."""
+
+
+def certify(
+    scores: Mapping[str, Floats],
+    wrong: Floats,
+    max_error: float,
+    promise: Promise = "suite",
+    *,
+    groups: NDArray[Any] | None = None,
+    seed: int = 0,
+) -> Certificate | None:
+    """Find a threshold from which at most ``max_error`` of the accepted predictions are wrong.
+
+    A prediction is accepted if its score is at least the threshold. Each of ``scores``, in [0, 1],
+    and ``wrong``, 1 or 0, are (images, conditions), NaN where there is no prediction. Images of one
+    of the ``groups`` (images,), such as frames of one video, stay together in the split and are one
+    piece of evidence. ``seed`` draws the split. Returns None for fewer than ``FEWEST`` images.
+
+    Over the ``suite`` an image has the mean over conditions of accepted x (wrong - max_error); that
+    these means are negative on average is tested by betting. In each ``condition``, and in a suite
+    of one, the wrong ones among the accepted predictions are counted: an exact binomial test, of
+    which the largest p decides. Groups are always tested by betting.
+    """
+    units, unit_of = len(wrong), np.arange(len(wrong))
+    if groups is not None:
+        names, unit_of = np.unique(groups, return_inverse=True)
+        units, unit_of = len(names), unit_of.ravel()
+    if units < FEWEST:
+        return None
+    order = np.random.default_rng([_SEED, seed]).permutation(units)
+    first, rest = np.split(order, [round(FIRST_PART * units)])
+    columns = range(wrong.shape[1])
+    parts: list[Sequence[int]] = [columns] if promise == "suite" else [[at] for at in columns]
+    best: tuple[float, float] = (-math.inf, -math.inf)
+    for name, score in scores.items():
+        claims = [
+            _claim(score[:, part], wrong[:, part], max_error, unit_of, exact=groups is None)
+            for part in parts
+        ]
+        learned = [claim.weigh(first) for claim in claims]
+        strength = np.min([evidence.strength for evidence in learned], axis=0)
+        if (promising := _promising(strength, len(rest) / len(first))) > best:
+            best, choice = promising, (name, claims, learned, strength)
+    name, claims, learned, strength = choice
+    start = int(np.argmax(strength))
+    tests = np.argsort(-strength, kind="stable")
+    tested = [claim.weigh(rest, part.stakes) for claim, part in zip(claims, learned, strict=True)]
+    evidence = np.min([part.strength for part in tested], axis=0)
+    passes = evidence >= -math.log(LEVEL)
+    passed = []
+    for at in tests[tests <= start].tolist():
+        if not passes[at]:
+            break
+        passed.append(at)
+    threshold = float(CANDIDATES[min(passed)]) if passed else None
+    needed = None if passed else _images_needed(claims, start, order, len(wrong))
+    return Certificate(name, threshold, float(CANDIDATES[start]), needed)
+
+
+def safe_thresholds(
+    grids: Sequence[Grid],
+    column: str,
+    max_error: float = MAX_ERROR,
+    promise: Promise = "suite",
+    groups: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """The threshold of each model over the conditions of a run that are no attacks.
+
+    ``column`` tells good predictions: "correct", or "consistent" without labels. ``groups`` names
+    the group of each image, by its id. Keys: ``model``, ``threshold``, ``score``, ``strongest`` and
+    ``images_needed`` of its ``Certificate``; ``images``; at the threshold, or at ``strongest``
+    without one, ``accepted``, by condition the share of predictions that are accepted, ``error``,
+    likewise ``{value, low, high}`` of the wrong ones among them, and ``status``, by condition what
+    is proven of it alone. ``SUITE`` is all conditions together, ``ORIGINAL`` the originals. A model
+    without probabilities, or with too few images, has None and empty tables.
+    """
+    return [_of_model(grid, column, max_error, promise, groups) for grid in grids]
+
+
+def _of_model(
+    grid: Grid,
+    column: str,
+    max_error: float,
+    promise: Promise,
+    groups: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    domain = [at for at, key in enumerate(grid.conditions) if not key.is_attack]
+    good = grid.values(column)[:, domain]
+    scores = {"probability": grid.values("probability")[:, domain]}
+    counted = ~(np.isnan(good) | np.isnan(scores["probability"])).all(axis=1)
+    group_of = None if groups is None else np.array([groups.get(i, i) for i in grid.images])
+    found = certify(
+        {name: score[counted] for name, score in scores.items()},
+        1 - good[counted],
+        max_error,
+        promise,
+        groups=None if group_of is None else group_of[counted],
+    )
+    entry: dict[str, Any] = {
+        "model": grid.model,
+        **{name: getattr(found, name, None) for name in Certificate.__dataclass_fields__},
+        "images": int(counted.sum()),
+        "accepted": {},
+        "error": {},
+        "status": {},
+    }
+    if found is None:
+        return entry
+    at = found.strongest if found.threshold is None else found.threshold
+    ids = [grid.conditions[place].id for place in domain]
+    parts = {SUITE: (scores[found.score], good)}
+    parts |= {
+        text: (scores[found.score][:, [place]], good[:, [place]]) for place, text in enumerate(ids)
+    }
+    if column == "correct":  # an original has not changed its own prediction
+        clean = (grid.per_image(f"clean_{name}") for name in (found.score, column))
+        originals = [cells[:, None] for cells in clean]
+        parts[ORIGINAL] = originals[0], originals[1]
+    for name, (score, well) in parts.items():
+        known = ~(np.isnan(score) | np.isnan(well))
+        taken = known & (score >= at)
+        entry["accepted"][name] = number(taken.sum() / max(1, known.sum()))
+        failed = np.where(taken, 1 - well, 0.0).sum(axis=1, keepdims=True)
+        error = shares(each_picture(failed, taken.sum(axis=1, keepdims=True).astype(np.float64)))
+        entry["error"][name] = {
+            "value": number(error.value[0]),
+            "low": number(error.low[0]),
+            "high": number(error.high[0]),
+        }
+        if name in ids:
+            entry["status"][name] = _status(int(failed.sum()), int(taken.sum()), max_error)
+    return entry
+
+
+def _status(failed: int, accepted: int, max_error: float) -> str:
+    """What the accepted predictions of one condition prove by themselves."""
+    from scipy.special import bdtr  # slow to import
+
+    if accepted and bdtr(float(failed), accepted, max_error) <= LEVEL:
+        return PROVEN
+    return NOT_MET if failed > max_error * accepted else TOO_FEW_PREDICTIONS
+
+
+def _promising(strength: Floats, more: float) -> tuple[float, float]:
+    """How good a score is by the first part: less the laxest threshold that should pass."""
+    passing = np.flatnonzero(strength * more >= -math.log(LEVEL))
+    return (-float(CANDIDATES[passing[0]]) if len(passing) else -math.inf), float(strength.max())
+
+
+def _images_needed(claims: Sequence[_Claim], at: int, units: Integers, images: int) -> int | None:
+    """From how many images the threshold ``at`` would pass, if they are like these."""
+    strength = min(float(claim.weigh(units).strength[at]) for claim in claims)
+    if strength <= 0.5:  # no more than chance gives
+        return None
+    return math.ceil(1.5 * -math.log(LEVEL) / strength * images / (1 - FIRST_PART))
+
+
+def _claim(
+    score: Floats, wrong: Floats, max_error: float, unit_of: Integers, *, exact: bool
+) -> _Claim:
+    known = ~(np.isnan(score) | np.isnan(wrong))
+    # A prediction is accepted at the candidates before its place.
+    places = np.where(known, np.searchsorted(CANDIDATES, score, side="right"), 0)
+    form = _Counts if exact and wrong.shape[1] == 1 else _Bets
+    return form(places, np.where(known, wrong, 0.0), max_error, unit_of)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """One prediction an image: the wrong ones among the accepted are binomial."""
+
+    places: Integers
+    wrong: Floats
+    max_error: float
+    unit_of: Integers
+
+    def weigh(self, units: Integers, stakes: Floats | None = None) -> _Evidence:
+        from scipy.special import bdtr  # slow to import
+
+        places, wrong = self.places[units, 0], self.wrong[units, 0]
+        size = len(CANDIDATES) + 1
+        accepted = _at_least(np.bincount(places, minlength=size)).astype(np.int64)
+        failed = _at_least(np.bincount(places, wrong, minlength=size))
+        p = np.where(accepted > 0, bdtr(failed, np.maximum(accepted, 1), self.max_error), 1.0)
+        return _Evidence(-np.log(np.maximum(p, 1e-300)), np.zeros(len(CANDIDATES)))
+
+
+@dataclass(frozen=True)
+class _Bets:
+    """Several predictions a unit: its mean of accepted x (wrong - limit) is bet to be negative.
+
+    The capital of a bet against a mean of at least 0 exceeds x with a chance of 1 / x at most,
+    whenever one looks (Ville; Waudby-Smith & Ramdas, Journal of the Royal Statistical Society B 86,
+    2024). The stakes are fixed before the first of the ``units``.
+    """
+
+    places: Integers
+    wrong: Floats
+    max_error: float
+    unit_of: Integers
+
+    def weigh(self, units: Integers, stakes: Floats | None = None) -> _Evidence:
+        largest = 1 / (1 - self.max_error)
+        if stakes is None:
+            capital = np.zeros((len(_STAKES), len(CANDIDATES)))
+            for values in self._values(units):
+                for stake, total in zip(_STAKES * largest, capital, strict=True):
+                    total += np.log1p(-stake * values).sum(axis=0)
+            best = capital.argmax(axis=0)
+            return _Evidence(capital.max(axis=0), _STAKES[best] * largest)
+        now = np.zeros(len(CANDIDATES))
+        highest = np.zeros(len(CANDIDATES))
+        for values in self._values(units):
+            run = now + np.log1p(-stakes * values).cumsum(axis=0)
+            highest, now = np.maximum(highest, run.max(axis=0)), run[-1]
+        return _Evidence(highest, stakes)
+
+    def _values(self, units: Integers) -> Iterator[Floats]:
+        """(some units, m): accepted x (wrong - limit), over the rows of the largest unit."""
+        size, columns = len(CANDIDATES) + 1, self.places.shape[1]
+        by_unit = np.argsort(self.unit_of, kind="stable")
+        counts = np.bincount(self.unit_of)
+        starts = np.cumsum(counts) - counts
+        rows = columns * int(counts.max())
+        for at in range(0, len(units), _AT_ONCE):
+            some = units[at : at + _AT_ONCE]
+            images = np.concatenate([by_unit[starts[u] : starts[u] + counts[u]] for u in some])
+            unit = np.repeat(np.arange(len(some)), counts[some])
+            cells = unit[:, None] * size + self.places[images]
+            totals = np.bincount(
+                cells.ravel(), (self.wrong[images] - self.max_error).ravel(), len(some) * size
+            )
+            yield _at_least(totals.reshape(len(some), size)) / rows
+
+
+def _at_least(totals: NDArray[Any]) -> Floats:
+    """(..., m): what is accepted at each candidate, from ``totals`` (..., m + 1) by place."""
+    sums: Floats = totals[..., ::-1].cumsum(axis=-1, dtype=np.float64)[..., ::-1][..., 1:]
+    return sums
