@@ -36,6 +36,7 @@ from robustness.api.reading import (
     open_run,
     replay,
     report,
+    safe_threshold,
     summary,
 )
 from robustness.api.result import EvaluatedRun
@@ -89,6 +90,7 @@ __all__ = [
     "remove_model",
     "replay",
     "report",
+    "safe_threshold",
     "summary",
     "sweep",
 ]

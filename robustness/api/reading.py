@@ -17,6 +17,7 @@ from robustness.runs.failures import Failures
 from robustness.runs.remedies import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.criteria import MARGIN
+from robustness.statistics.thresholds import MAX_ERROR
 
 compare = checked_call(runs.compare)
 replay = checked_call(runs.replay)
@@ -71,6 +72,34 @@ def gains(run: Run) -> list[dict[str, Any]]:
     image, None if unknown. Shares are in [0, 1].
     """
     return remedy_figures(run).as_rows()
+
+
+@checked_call
+def safe_threshold(
+    run: Run,
+    max_error: float = MAX_ERROR,
+    *,
+    each_condition: bool = False,
+    groups: str | Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """From which confidence at most ``max_error`` of the accepted predictions are wrong.
+
+    The promise holds with a certainty of 95% over all conditions of ``run`` together, or in
+    ``each_condition``; attacks are left out. ``groups`` names by image what belongs together, such
+    as frames of one video, or is a pattern whose match in an image's name does. ``models`` has an
+    entry per model: ``threshold`` (None if none passed), ``accepted`` and ``error`` by condition,
+    and what else ``statistics.thresholds.safe_thresholds`` tells. Without labels a changed
+    prediction counts as wrong. Raises ``ParameterError`` for a share that is none.
+    """
+    from robustness.report.questions import RunFigures
+    from robustness.report.questions.threshold import THRESHOLD, document, groups_of
+
+    options = {
+        "max_error": max_error,
+        "each_condition": each_condition,
+        "groups": groups_of(run, groups),
+    }
+    return document(RunFigures(run, options=options).answer(THRESHOLD))
 
 
 @checked_call

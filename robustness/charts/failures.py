@@ -109,21 +109,40 @@ def failing_alone(rows: Sequence[tuple[str, Entry]]) -> go.Figure:
     )
 
 
-def risk_coverage(entries: Sequence[Entry], title: str) -> go.Figure:
-    """The share of errors among the answered images over the share of images answered."""
+def risk_coverage(
+    entries: Sequence[Entry], title: str, thresholds: Sequence[Entry] = ()
+) -> go.Figure:
+    """The share of errors among accepted predictions over the share that is accepted.
+
+    Large markers are at the safe ``thresholds``, with the interval of the error.
+    """
+    curves = [
+        model_trace(
+            entry["model"],
+            entry["coverage"],
+            entry["risk"],
+            hover="%{x:.0%} accepted: %{y:.1%} errors",
+            size=5,
+        )
+        for entry in entries
+    ]
+    points = [
+        model_trace(
+            entry["model"],
+            [entry["accepted"]["suite"]],
+            [entry["error"]["suite"]["value"]],
+            hover=f"accepted from {entry['threshold']:g}: %{{x:.0%}}, %{{y:.1%}} errors",
+            lines=False,
+            size=15,
+            showlegend=False,
+            error_y=whiskers([entry["error"]["suite"]], "value") | {"visible": True},
+        )
+        for entry in thresholds
+    ]
     return drawn(
-        [
-            model_trace(
-                entry["model"],
-                entry["coverage"],
-                entry["risk"],
-                hover="%{x:.0%} answered: %{y:.1%} errors",
-                size=5,
-            )
-            for entry in entries
-        ],
+        [*curves, *points],
         height=360,
-        xaxis={"title": "Coverage", "tickformat": ".0%", "range": [-0.03, 1.03]},
+        xaxis={"title": "Accepted", "tickformat": ".0%", "range": [-0.03, 1.03]},
         yaxis={"title": title, "tickformat": ".0%", "rangemode": "tozero"},
     )
 

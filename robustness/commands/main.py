@@ -153,7 +153,7 @@ def _without_output(error: OutputError) -> int:
     return EXIT_BAD_INPUT
 
 
-def _parser(words: Sequence[str] = ("choose", "failures")) -> argparse.ArgumentParser:
+def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParser:
     """Of all commands; those of ``words`` have the options of their questions, which take long."""
     script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
     parser = argparse.ArgumentParser(
@@ -164,6 +164,6 @@ def _parser(words: Sequence[str] = ("choose", "failures")) -> argparse.ArgumentP
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for family in FAMILIES:
         family.add(parsers)
-    for name in {"choose", "failures"}.intersection(words[:2]):
+    for name in set(questions.COMMANDS).intersection(words[:3]):
         questions.add_options(parsers.choices[name], name)
     return parser

@@ -1,4 +1,5 @@
-"""The commands that answer questions about runs: which model to ship, and where models fail."""
+"""The commands that answer questions about runs: which model to ship, where models fail, and from
+which confidence to accept predictions."""
 
 from __future__ import annotations
 
@@ -13,9 +14,11 @@ from robustness.commands import console
 from robustness.commands.gate import add_baseline, baseline_of
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
+COMMANDS = ("choose", "failures", "threshold")
+
 
 def add(parsers: Parsers) -> None:
-    """Add ``choose`` and ``failures``."""
+    """Add ``COMMANDS``."""
     chosen = add_command(parsers, "choose", choose_command, "--json")
     chosen.add_argument("runs", metavar="RUN", nargs="+", help=f"{RUN}; several of the same images")
     chosen.add_argument(
@@ -45,6 +48,15 @@ def add(parsers: Parsers) -> None:
         help="make a map of so many images of --where, which names a model and a condition",
     )
     add_shared(failing, "--out")
+
+    accepting = add_command(parsers, "threshold", threshold_command, "--json")
+    accepting.add_argument("run", metavar="RUN", help=RUN)
+    accepting.add_argument(
+        "--groups",
+        metavar="REGEX",
+        help="images with the same match in their names belong together, such as frames of a video",
+    )
+    add_shared(accepting, "--out")
 
 
 def add_options(command: argparse.ArgumentParser, name: str) -> None:
@@ -154,3 +166,22 @@ def failures_command(options: argparse.Namespace) -> None:
     for section in filter(None, sections):
         printed = report.printed_blocks(b for b in section.printed if isinstance(b, kinds))
         console.say(f"\n## {section.title}\n{printed}")
+
+
+def threshold_command(options: argparse.Namespace) -> None:
+    """Say from which confidence to accept predictions, so that few accepted ones are wrong."""
+    from robustness import report, runs
+    from robustness.report.questions import RunFigures
+    from robustness.report.questions.threshold import THRESHOLD, document, groups_of
+
+    run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
+    values = vars(options) | {"groups": groups_of(run, options.groups)}
+    of = RunFigures(run, options=values)
+    if options.json:
+        console.print_json(document(of.answer(THRESHOLD)))
+        return
+    kinds = (report.Text, report.Titled)
+    printed = [
+        block for block in THRESHOLD.blocks(of.answer(THRESHOLD)) if isinstance(block, kinds)
+    ]
+    console.say(report.printed_blocks(printed))

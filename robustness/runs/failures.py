@@ -17,7 +17,7 @@ from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.queries import Rows
 from robustness.runs.selection import Chosen
-from robustness.statistics import abstaining, agreement
+from robustness.statistics import abstaining, agreement, thresholds
 from robustness.statistics.estimates import shares
 from robustness.statistics.grid import Grid, each_grid, ratio
 from robustness.statistics.slices import by_slice, slices
@@ -48,9 +48,9 @@ class Failures:
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
     "consistency". ``slices`` are those of ``statistics.slices.by_slice``, ``changes`` and
     ``groups`` those of ``changes_by_condition`` and ``consistency_by_group``, ``pairs`` and
-    ``majority`` those of ``statistics.agreement``, ``confidence`` and ``risk_coverage`` those of
-    ``statistics.abstaining``. Entries about images have their ``selection``, the text of a
-    ``Chosen``. ``unknown`` holds sentences on what this run cannot tell.
+    ``majority`` those of ``statistics.agreement``, ``thresholds`` those of ``safe_thresholds``,
+    and ``risk_coverage`` those of ``statistics.abstaining``. Entries about images have their
+    ``selection``, the text of a ``Chosen``. ``unknown`` holds sentences on what this run cannot tell.
     """
 
     quantity: str
@@ -59,7 +59,7 @@ class Failures:
     groups: Entries
     pairs: Entries
     majority: Entries
-    confidence: Entries
+    thresholds: Entries
     risk_coverage: Entries
     unknown: Sequence[str]
 
@@ -81,9 +81,7 @@ def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None
 
 def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
     """The failures of the rows that are there now."""
-    whole = rows.grids()
-    sample = _sample(whole)
-    grids = whole if sample is None else [_part(grid, sample) for grid in whole]
+    grids, sample = _sampled(rows)
     column = rows.judged_by if grids else "consistent"
     return Failures(
         "perturbed_accuracy" if column == "correct" else "consistency",
@@ -92,13 +90,32 @@ def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
         consistency_by_group(grids),
         _pairs(grids, column),
         agreement.majorities(grids, column),
-        abstaining.by_threshold(grids, column),
+        thresholds.safe_thresholds(grids, column),
         abstaining.curves(grids, column),
         [
             *([] if properties is not None else [NO_PROPERTIES]),
             *([] if sample is None else [SAMPLED.format(len(sample))]),
         ],
     )
+
+
+def safe_thresholds(
+    rows: Rows,
+    max_error: float = thresholds.MAX_ERROR,
+    promise: thresholds.Promise = "suite",
+    groups: Mapping[str, str] | None = None,
+) -> Entries:
+    """``statistics.thresholds.safe_thresholds`` of the images that other tables rest on, too."""
+    grids, _ = _sampled(rows)
+    column = rows.judged_by if grids else "consistent"
+    return thresholds.safe_thresholds(grids, column, max_error, promise, groups)
+
+
+def _sampled(rows: Rows) -> tuple[Sequence[Grid], Places | None]:
+    """The grids of the images to look at, and the rows of these in those of all; None for all."""
+    grids = rows.grids()
+    sample = _sample(grids)
+    return (grids, None) if sample is None else ([_part(g, sample) for g in grids], sample)
 
 
 def _sample(grids: Sequence[Grid]) -> Places | None:

@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import each_picture, number, shares
+from robustness.statistics.estimates import picture_values, number, shares
 from robustness.statistics.grid import Grid
 
 Floats = NDArray[np.float64]
@@ -223,12 +223,9 @@ def _of_model(
         taken = known & (score >= at)
         entry["accepted"][name] = number(taken.sum() / max(1, known.sum()))
         failed = np.where(taken, 1 - well, 0.0).sum(axis=1, keepdims=True)
-        error = shares(each_picture(failed, taken.sum(axis=1, keepdims=True).astype(np.float64)))
-        entry["error"][name] = {
-            "value": number(error.value[0]),
-            "low": number(error.low[0]),
-            "high": number(error.high[0]),
-        }
+        error = shares(picture_values(failed, taken.sum(axis=1, keepdims=True).astype(np.float64)))
+        value, low, high = (number(bound[0]) for bound in (error.value, error.low, error.high))
+        entry["error"][name] = {"value": value, "low": low, "high": high}
         if name in ids:
             entry["status"][name] = _status(int(failed.sum()), int(taken.sum()), max_error)
     return entry

@@ -25,8 +25,7 @@ from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.report.blocks import Chart, Section
-from robustness.report.questions.confidence import CONFIDENCE
+from robustness.report.blocks import Chart
 from robustness.report.questions.slices import property_title
 from robustness.runs import cache, cases, failures, headlines, images, notes
 from robustness.runs.embedding import kept_maps
@@ -169,20 +168,9 @@ def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
     assert max(len(found) for found in run.cases._known.values()) == 5
 
 
-def test_what_abstaining_saves_is_called_what_it_is(run: runs.Run) -> None:
-    blocks = CONFIDENCE.blocks(run.failures)
-    columns = str(Section("", blocks).printed)
-    assert "Changed predictions avoided" in columns
-    assert "Unchanged predictions withheld" in columns
-    blocks = CONFIDENCE.blocks(replace(run.failures, quantity="perturbed_accuracy"))
-    columns = str(Section("", blocks).printed)
-    assert "Errors avoided" in columns
-    assert "Correct predictions withheld" in columns
-
-
 def test_every_section_has_its_charts(run: runs.Run) -> None:
     api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
-    titles = {"Slices", "Changed classes", "Agreement", "Confidence", "Map"}
+    titles = {"Slices", "Changed classes", "Agreement", "Safe threshold", "Map"}
     for section in report.of_run(run).sections:
         if any(isinstance(block, Chart) for block in section.printed):
             titles.discard(section.title)
@@ -316,7 +304,7 @@ def test_an_unfinished_run_has_no_failures_yet(tmp_path: Path) -> None:
             finished=finished,
         )  # fmt: skip
         assert (ONCE_FINISHED in made.failures.unknown) is not finished
-        assert bool(made.failures.confidence) is finished
+        assert bool(made.failures.thresholds) is finished
         assert bool(report.of_run(made).sections)
 
 

@@ -1,4 +1,4 @@
-"""Agreement and abstaining against scikit-learn, and answers that can be worked out by hand."""
+"""Agreement and error curves against scikit-learn, and answers worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, precision_recall_curve
 
 from robustness.evaluation.condition import Condition
-from robustness.statistics.abstaining import by_threshold, curves, risk_coverage
+from robustness.statistics.abstaining import curves, risk_coverage
 from robustness.statistics.agreement import by_pair, majorities
 from robustness.statistics.grid import Grid, grids
 from tests.support.made_up_runs import rows
@@ -82,19 +82,6 @@ def test_risk_is_one_minus_the_precision_of_scikit_learn() -> None:
     np.testing.assert_allclose(coverage, answered)
 
 
-def test_thresholds_tell_what_they_withhold() -> None:
-    made = made_up()[:1]
-    entry = next(e for e in by_threshold(made, "correct") if e["threshold"] == 0.7)
-    sure, good = made[0].values("probability") >= 0.7, made[0].values("correct") == 1
-    assert entry["coverage"] == pytest.approx(sure.mean())
-    assert entry["risk"] == pytest.approx((~good & sure).sum() / sure.sum())
-    assert entry["avoided"] == pytest.approx((~good & ~sure).sum() / (~good).sum())
-    assert entry["lost"] == pytest.approx((good & ~sure).sum() / good.sum())
-    (curve,) = curves(made, "correct")
-    assert curve["risk"][-1] == pytest.approx(entry["risk_all"])
-    assert len(curve["coverage"]) == len(curve["risk"]) <= 40
-
-
 def test_attacks_do_not_count_since_each_model_has_its_own_image() -> None:
     rng = np.random.default_rng(2)
     attack = Condition.attack(name="pgd", epsilon=4 / 255)
@@ -117,12 +104,9 @@ def test_attacks_do_not_count_since_each_model_has_its_own_image() -> None:
         assert told(of([attack]), "consistent") == []
 
 
-def test_predictions_without_a_confidence_are_not_withheld() -> None:
+def test_predictions_without_a_confidence_do_not_count() -> None:
     good = np.tile([True, True, False, False], 15).reshape(-1, 1)
     frame = rows(good).assign(probability=np.tile([0.9, np.nan, 0.6, np.nan], 15))
-    (entry,) = [e for e in by_threshold(grids(frame), "consistent") if e["threshold"] == 0.7][:1]
-    assert [entry[key] for key in ("coverage", "risk_all", "risk")] == [0.5, 0.5, 0.0]
-    assert (entry["avoided"], entry["lost"]) == (1.0, 0.0)
     (curve,) = curves(grids(frame), "consistent")
     assert (curve["coverage"], curve["risk"]) == ([0.5, 1.0], [0.0, 0.5])
     assert curves(grids(frame.assign(probability=np.nan)), "consistent") == []

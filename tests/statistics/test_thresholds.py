@@ -55,7 +55,8 @@ def test_a_promise_is_broken_no_more_often_than_allowed(
 def test_every_prediction_is_accepted_where_hardly_any_is_wrong() -> None:
     scores = _scores(500, 4, np.random.default_rng(0))
     found = certify({"p": scores}, np.zeros_like(scores), 0.05)
-    assert found is not None and found.threshold == 0
+    assert found is not None
+    assert found.threshold == 0
 
 
 def test_nothing_is_promised_without_a_signal_and_more_images_do_not_help() -> None:
@@ -63,7 +64,8 @@ def test_nothing_is_promised_without_a_signal_and_more_images_do_not_help() -> N
     scores = _scores(2000, 4, rng)
     found = certify({"p": scores}, (rng.random(scores.shape) < 0.3).astype(float), 0.05)
     assert found is not None
-    assert found.threshold is None and found.images_needed is None
+    assert found.threshold is None
+    assert found.images_needed is None
 
 
 def test_fifty_nine_correct_predictions_are_the_fewest_that_prove_five_percent() -> None:
@@ -82,7 +84,8 @@ def test_equal_scores_are_accepted_together() -> None:
     levels = rng.choice([0.25, 0.75], (4000, 1))
     wrong = (rng.random(levels.shape) < np.where(levels < 0.5, 0.5, 0.01)).astype(float)
     found = certify({"p": levels}, wrong, 0.05)
-    assert found is not None and found.threshold is not None
+    assert found is not None
+    assert found.threshold is not None
     assert 0.25 < found.threshold <= 0.75
 
 
@@ -91,7 +94,8 @@ def test_the_score_that_tells_right_from_wrong_is_chosen() -> None:
     good, idle = rng.random((2, 2000, 2))
     wrong = (rng.random(good.shape) < 0.8 * (1 - good) ** 2).astype(float)
     found = certify({"idle": idle, "good": good}, wrong, 0.05)
-    assert found is not None and found.score == "good"
+    assert found is not None
+    assert found.score == "good"
 
 
 def test_more_images_are_named_where_they_would_help() -> None:
@@ -105,7 +109,9 @@ def test_more_images_are_named_where_they_would_help() -> None:
         return found.threshold, found.images_needed
 
     threshold, needed = outcome(100)
-    assert threshold is None and needed is not None and 100 < needed < 5000
+    assert threshold is None
+    assert needed is not None
+    assert 100 < needed < 5000
     assert outcome(2 * needed)[0] is not None
 
 
@@ -114,5 +120,6 @@ def test_predictions_that_are_missing_do_not_count_and_few_images_promise_nothin
     wrong = np.zeros_like(scores)
     scores[:200], wrong[200:, 1] = np.nan, np.nan
     found = certify({"p": scores}, wrong, 0.05)
-    assert found is not None and found.threshold is not None
+    assert found is not None
+    assert found.threshold is not None
     assert certify({"p": scores[:19]}, wrong[:19], 0.05) is None

@@ -10,13 +10,13 @@ from robustness.report.questions import (
     changed_classes,
     choice,
     classes,
-    confidence,
     map,
     perturbations,
     race,
     ranking,
     remedies,
     slices,
+    threshold,
 )
 from robustness.report.questions.question import Question, RunFigures
 
@@ -29,6 +29,6 @@ for _question in (
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH),
     *(accuracy.ACCURACY, accuracy.CORRUPTION_ERRORS, perturbations.UNDER_ATTACK, remedies.HELP),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES, agreement.AGREEMENT),
-    *(confidence.CONFIDENCE, map.MAP, cases.CASES, cases.LEFT_OUT),
+    *(threshold.THRESHOLD, map.MAP, cases.CASES, cases.LEFT_OUT),
 ):
     REGISTRY.add(_question)

@@ -1,0 +1,256 @@
+"""From which confidence a prediction may be accepted, so that few accepted ones are wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from robustness.base.errors import ParameterError
+from robustness.base.text import counted
+from robustness.charts.failures import risk_coverage
+from robustness.charts.tables import Column, Entry, Table
+from robustness.evaluation.condition import short
+from robustness.report.blocks import Block, Chart, Text, Titled
+from robustness.report.questions.question import Option, Question, RunFigures
+from robustness.report.wording import model, share
+from robustness.runs import Run, failures
+from robustness.statistics.thresholds import (
+    FEWEST,
+    LEVEL,
+    MAX_ERROR,
+    ORIGINAL,
+    SUITE,
+    Promise,
+)
+
+_RULE = (
+    "A random 30% of the images chooses which thresholds to test, the others test them in that "
+    f"order until one fails; the promise fails with a chance of {LEVEL:.0%} at most (Learn then "
+    "Test, Angelopoulos et al. 2021). It holds for images like these, under these conditions. "
+    "Attacks are left out. Intervals are 95%, by image."
+)
+
+
+class ThresholdFigures(NamedTuple):
+    """The safe threshold of each model, for which promise, and the curves of error.
+
+    ``wrong`` is what an accepted prediction must not be: "wrong", or "changed" without labels.
+    """
+
+    entries: Sequence[Entry]
+    curves: Sequence[Entry]
+    max_error: float
+    promise: Promise
+    conditions: int
+    wrong: str
+
+
+def figures(of: RunFigures) -> ThresholdFigures:
+    """The thresholds of the run; raises ``ParameterError`` for an impossible ``max_error``."""
+    max_error = float(of.options.get("max_error", MAX_ERROR))
+    if not 0 < max_error < 1:
+        raise ParameterError(f"Expected a max error between 0 and 1, got {max_error:g}.")
+    promise: Promise = "condition" if of.options.get("each_condition") else "suite"
+    found = of.run.failures
+    groups = of.options.get("groups")
+    default = (max_error, promise, groups) == (MAX_ERROR, "suite", None)
+    entries = found.thresholds if default else _entries(of, max_error, promise, groups)
+    return ThresholdFigures(
+        [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
+        found.risk_coverage,
+        max_error,
+        promise,
+        max((len(entry["status"]) for entry in entries), default=0),
+        "wrong" if found.quantity == "perturbed_accuracy" else "changed",
+    )
+
+
+def _entries(of: RunFigures, max_error: float, promise: Promise, groups: Any) -> Sequence[Entry]:
+    return failures.safe_thresholds(of.run.rows, max_error, promise, groups)
+
+
+def document(found: ThresholdFigures) -> dict[str, Any]:
+    """JSON-ready: the promise, and the threshold of each model."""
+    return {
+        "max_error": found.max_error,
+        "promise": found.promise,
+        "certainty": 1 - LEVEL,
+        "models": list(found.entries),
+    }
+
+
+def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The group of each image by its name: as given, or the first match of a pattern.
+
+    Raises ``ParameterError`` for a pattern that is none.
+    """
+    if not isinstance(groups, str):
+        return groups
+    try:
+        pattern = re.compile(groups)
+    except re.error as error:
+        raise ParameterError(f"Expected a regular expression, got {groups!r}: {error}.") from error
+    images = run.rows.grids()[0].images if run.images else ()
+    matches = {str(image): pattern.search(str(image)) for image in images}
+    return {image: match.group() for image, match in matches.items() if match is not None}
+
+
+def sentence(entry: Entry, found: ThresholdFigures) -> str:
+    """What the threshold of one model promises, or why there is none."""
+    images = counted(entry["images"], "image")
+    most = f"{100 * found.max_error:.3g}%"
+    if entry["strongest"] is None:
+        if entry["images"]:
+            return f"Expected at least {FEWEST} images with predictions, got {images}."
+        return "Its predictions have no probabilities, so there is no threshold."
+    over = counted(found.conditions, "condition")
+    if entry["threshold"] is None:
+        return (
+            f"No threshold keeps errors under {most} with these {images}. {_advice(entry, found)}"
+        )
+    where = f"in each of these {over}" if found.promise == "condition" else f"over these {over}"
+    if found.conditions == 1:
+        where = f"under {short(next(iter(entry['status'])))}"
+    taken = entry["accepted"]
+    worst = min(entry["status"], key=lambda text: taken[text] or 0.0)
+    originals = (
+        f"{share(taken[ORIGINAL], 0)} of the originals are accepted, " if ORIGINAL in taken else ""
+    )
+    return (
+        f"Accept predictions from {_score(entry)}: then at most {most} of them are {found.wrong} "
+        f"{where} ({1 - LEVEL:.0%} certain). {originals}"
+        f"{share(taken[worst], 0)} under {short(worst)}."
+    )
+
+
+def _advice(entry: Entry, found: ThresholdFigures) -> str:
+    """What would help where no threshold passes."""
+    if entry["images_needed"] is not None:
+        return f"About {entry['images_needed']:,} images like these would show one."
+    errors = {
+        text: error["value"]
+        for text, error in entry["error"].items()
+        if text in entry["status"] and error["value"] is not None
+    }
+    if not errors:
+        return ""
+    worst = max(errors, key=errors.__getitem__)
+    rate = entry["error"][SUITE]["value"]
+    others = [model(e["model"]) for e in found.entries if e["threshold"] is not None]
+    instead = f" {others[0]} has a threshold." if others else ""
+    return (
+        f"From {_score(entry)}, {share(rate, 0)} of accepted predictions are {found.wrong}, "
+        f"most under {short(worst)} ({share(errors[worst], 0)}). A remedy, another model or a "
+        f"suite without that condition may have one.{instead}"
+    )
+
+
+def _score(entry: Entry) -> str:
+    at = entry["strongest"] if entry["threshold"] is None else entry["threshold"]
+    text = f"{at:.7f}".rstrip("0").rstrip(".")
+    return text if entry["score"] == "probability" else f"a margin of {text}"
+
+
+def blocks(found: ThresholdFigures) -> list[Block]:
+    """Sentences, a table of models, the curve of error, and a table of conditions."""
+    entries = [entry for entry in found.entries if entry["images"]]
+    if not entries or not found.conditions:
+        return []
+    told = [Text(f"{model(e['model'])}: {sentence(e, found)}") for e in entries]
+    told[-1] = Text(told[-1].text, _RULE)
+    tested = [entry for entry in entries if entry["strongest"] is not None]
+    table = Titled("Safe thresholds", Table.of(tested, _columns(found.wrong)))
+    rows = [{**entry, "condition": text} for entry in tested for text in (*entry["status"],)]
+    parts: list[Block] = [*told, *([table] if tested else [])]
+    if found.curves:
+        errors = "Errors" if found.wrong == "wrong" else "Changed predictions"
+        points = [entry for entry in tested if entry["threshold"] is not None]
+        parts.append(
+            Chart(
+                "Error among accepted predictions",
+                risk_coverage(found.curves, errors, points),
+                f"{errors} among the accepted predictions over the share accepted, with the safe "
+                "thresholds.",
+                "The most confident predictions are on the left. Large markers: safe thresholds.",
+            )
+        )
+    if rows:
+        head = "Under each condition"
+        parts.append(Titled(head, Table.of(rows, _by_condition(found.wrong)), long=True))
+    return parts
+
+
+def _accepted(entry: Entry, name: str) -> str:
+    value = entry["accepted"].get(name)
+    return "" if value is None else share(value)
+
+
+def _error(entry: Entry, name: str) -> str:
+    error = entry["error"].get(name, {"value": None})
+    if error["value"] is None:
+        return ""
+    bounds = "" if error["low"] is None else f" ({error['low']:.1%} to {error['high']:.1%})"
+    return f"{error['value']:.1%}{bounds}"
+
+
+def _columns(wrong: str) -> Sequence[Column]:
+    return (
+        ("Model", lambda entry: model(entry["model"])),
+        ("Accept from", lambda entry: "none" if entry["threshold"] is None else _score(entry)),
+        ("Accepted, originals", lambda entry: _accepted(entry, ORIGINAL)),
+        ("Accepted, perturbed", lambda entry: _accepted(entry, SUITE)),
+        (f"{wrong.capitalize()} among accepted", lambda entry: _error(entry, SUITE)),
+    )
+
+
+def _by_condition(wrong: str) -> Sequence[Column]:
+    return (
+        ("Model", lambda entry: model(entry["model"])),
+        ("Condition", lambda entry: short(entry["condition"])),
+        ("Accepted", lambda entry: _accepted(entry, entry["condition"])),
+        (f"{wrong.capitalize()} among accepted", lambda e: _error(e, e["condition"])),
+        ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
+    )
+
+
+def answers(found: ThresholdFigures) -> list[tuple[str, str]]:
+    """The promise of the first model that has a threshold; nothing without one."""
+    safe = [entry for entry in found.entries if entry["threshold"] is not None]
+    if not safe:
+        return []
+    text = sentence(safe[0], found)
+    whose = f"{model(safe[0]['model'])}: " if len(found.entries) > 1 else ""
+    return [("From which confidence may predictions be accepted?", f"{whose}{text}")]
+
+
+OPTIONS = (
+    Option(
+        "max_error",
+        "Max error among accepted, %",
+        f"share of accepted predictions that may be wrong (default: {MAX_ERROR:g})",
+        MAX_ERROR,
+        metavar="SHARE",
+        scale=100.0,
+        most=99.0,
+        blank=f"{100 * MAX_ERROR:g}",
+    ),
+    Option(
+        "each_condition",
+        "In each condition",
+        "keep the promise in each condition, not over all together; this needs many images",
+        False,
+        help="Otherwise over all conditions together. This needs many images.",
+    ),
+)
+
+THRESHOLD = Question(
+    "threshold",
+    "Safe threshold",
+    figures,
+    blocks,
+    "from which confidence predictions may be accepted",
+    options=OPTIONS,
+    tables=lambda found: {"thresholds": found.entries, "risk_coverage": found.curves},
+    command="threshold",
+)
