@@ -37,6 +37,7 @@ from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml, toml_of
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.evaluation.condition import Condition
+from robustness.statistics.thresholds import MAX_ERROR
 
 ATTACK = "max_attack_success"
 """Only for attacks: the share of correct predictions they break."""
@@ -58,6 +59,9 @@ REGRESSIONS: Mapping[str, str] = {
 """Limits on how much a figure may lose against the baseline."""
 
 BREAKING = "min_breaking_strength"
+
+ACCEPTING = ("max_accepted_error", "min_accepted")
+"""Limits on the predictions that a safe threshold accepts, over all conditions without attacks."""
 
 MAX_RULES, MAX_PATTERN = 500, 500
 
@@ -103,6 +107,18 @@ class Rule(StrictTable):
         None,
         description="smallest strength of the run at which consistency falls below breaking_level",
     )
+    max_accepted_error: Annotated[float | None, expected("a number between 0 and 1")] = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="largest share of wrong predictions among those that a threshold of confidence "
+        "accepts",
+    )
+    min_accepted: Share | None = Field(
+        None,
+        description="share of predictions that the threshold for max_accepted_error accepts "
+        f"(for {MAX_ERROR:g} without one)",
+    )
     max_regression: Share | None = Field(
         None,
         description="consistency lost against the baseline; under attack on labelled images, "
@@ -125,6 +141,8 @@ class Rule(StrictTable):
         named = self.perturbation is not None
         if not self.limits:
             raise RefusedError(f"expected a limit, one of {', '.join(LIMITS)}")
+        if named and (accepting := [limit for limit in ACCEPTING if limit in self.limits]):
+            raise RefusedError(f"{accepting[0]} covers all conditions: give no perturbation")
         if BREAKING in self.limits and (not named or self.strength is not None):
             raise RefusedError(
                 f"{BREAKING} covers all strengths of a perturbation: give perturbation, such as "

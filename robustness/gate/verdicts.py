@@ -17,9 +17,11 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import named, perturbation_label
-from robustness.gate.budget import ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
+from robustness.gate.budget import ACCEPTING, ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
 from robustness.gate.raced import raced
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
+from robustness.report.questions import RunFigures
+from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Run, compare, racing
 from robustness.runs.compare import identified
 from robustness.runs.compare import told as told_before
@@ -27,6 +29,7 @@ from robustness.runs.remedies import RemediedModel, remedied_models, remedied_na
 from robustness.runs.shared import shared_grids
 from robustness.statistics.differences import changes
 from robustness.statistics.summaries import tables
+from robustness.statistics.thresholds import FEWEST, MAX_ERROR, SUITE
 
 Entry = Mapping[str, Any]
 
@@ -69,7 +72,7 @@ def check(
     further = _of_remedies(run, baseline, [e for e in behind if _named(rules, e)], own)
     found: dict[tuple[Any, ...], Verdict] = {}
     for rule in rules:
-        verdicts = [*_verdicts(budget, rule, own)]
+        verdicts = [*_verdicts(budget, rule, own), *_accepting(rule, run)]
         if rule.on_remedies:
             verdicts += _verdicts(budget, rule, further)
         missing = set(rule.limits) - {verdict.limit for verdict in verdicts}
@@ -162,6 +165,8 @@ def _verdicts(budget: Budget, rule: Rule, known: Tables) -> Iterator[Verdict]:
     for limit, wanted in rule.limits.items():
         if limit == BREAKING:
             yield from _breaking(budget, rule, wanted, known.figures)
+            continue
+        if limit in ACCEPTING:
             continue
         entries = known.figures if limit in FIGURES else known.differences
         for entry in entries:
@@ -291,6 +296,43 @@ def _breaking(
         )
 
 
+def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
+    """Verdicts on the predictions that the safe threshold of each model accepts.
+
+    The error is kept if a threshold promises it. Without one it is broken where more images like
+    these would not help, else not shown.
+    """
+    limits = {name: rule.limits[name] for name in ACCEPTING if name in rule.limits}
+    if not limits:
+        return
+    max_error = rule.max_accepted_error or MAX_ERROR
+    options = {"max_error": max_error}
+    for entry in RunFigures(run, options=options).answer(THRESHOLD).entries:
+        if entry["strongest"] is None or not rule.fits(entry["model"], None, None):
+            continue
+        missing = BROKEN if entry["images_needed"] is None else NOT_SHOWN
+        for limit, wanted in limits.items():
+            accepted = limit == "min_accepted"
+            bounds = entry["acceptance"] if accepted else entry["error"][SUITE]
+            outcome = missing
+            if entry["threshold"] is not None:
+                outcome = KEPT
+                if accepted:
+                    outcome = _outcome(limit, wanted, bounds["low"], bounds["high"])
+            yield Verdict(
+                model=entry["model"],
+                where="all conditions",
+                condition=None,
+                perturbation=None,
+                strength=None,
+                limit=limit,
+                wanted=wanted,
+                **bounds,
+                outcome=outcome,
+                images=entry["images"],
+            )
+
+
 def _bound(entry: Entry, key: str) -> float:
     """A rate or its bound; 0 or 1 with too few images for bounds."""
     known: float | None = entry[key]
@@ -309,6 +351,9 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
         "max_robust_accuracy_regression": f"{apart}, or have no attack on labelled images",
         "min_robust_accuracy": "the run has no attack on labelled images",
         ATTACK: f"the run has no attack {rule.perturbation}",
+        **dict.fromkeys(
+            ACCEPTING, f"it needs probabilities of at least {FEWEST} images under perturbations"
+        ),
         "min_consistency": "the run has no row that it covers, or every attacked image was "
         "already incorrect",
     }.get(limit, "the images of the run have no labels")

@@ -50,7 +50,8 @@ class Failures:
     ``groups`` those of ``changes_by_condition`` and ``consistency_by_group``, ``pairs`` and
     ``majority`` those of ``statistics.agreement``, ``thresholds`` those of ``safe_thresholds``,
     and ``risk_coverage`` those of ``statistics.abstaining``. Entries about images have their
-    ``selection``, the text of a ``Chosen``. ``unknown`` holds sentences on what this run cannot tell.
+    ``selection``, the text of a ``Chosen``. ``unknown`` holds sentences on what this run cannot
+    tell.
     """
 
     quantity: str

@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import picture_values, number, shares
+from robustness.statistics.estimates import number, shares
 from robustness.statistics.grid import Grid
 
 Floats = NDArray[np.float64]
@@ -169,12 +169,13 @@ def safe_thresholds(
     """The threshold of each model over the conditions of a run that are no attacks.
 
     ``column`` tells good predictions: "correct", or "consistent" without labels. ``groups`` names
-    the group of each image, by its id. Keys: ``model``, ``threshold``, ``score``, ``strongest`` and
-    ``images_needed`` of its ``Certificate``; ``images``; at the threshold, or at ``strongest``
-    without one, ``accepted``, by condition the share of predictions that are accepted, ``error``,
-    likewise ``{value, low, high}`` of the wrong ones among them, and ``status``, by condition what
-    is proven of it alone. ``SUITE`` is all conditions together, ``ORIGINAL`` the originals. A model
-    without probabilities, or with too few images, has None and empty tables.
+    the group of each image, by its id. Keys: ``model``; ``threshold``, ``score``, ``strongest`` and
+    ``images_needed`` of its ``Certificate``; ``images``. At the threshold, or at ``strongest``
+    without one: ``accepted``, by condition the share of predictions that are accepted; ``error``,
+    likewise ``{value, low, high}`` of the wrong ones among them; ``status``, by condition what is
+    proven of it alone; ``acceptance``, ``{value, low, high}`` of what is accepted in all. ``SUITE``
+    stands for all conditions together, ``ORIGINAL`` for the originals. A model without
+    probabilities, or with too few images, has None and empty tables.
     """
     return [_of_model(grid, column, max_error, promise, groups) for grid in grids]
 
@@ -202,6 +203,7 @@ def _of_model(
         "model": grid.model,
         **{name: getattr(found, name, None) for name in Certificate.__dataclass_fields__},
         "images": int(counted.sum()),
+        "acceptance": {"value": None, "low": None, "high": None},
         "accepted": {},
         "error": {},
         "status": {},
@@ -221,14 +223,23 @@ def _of_model(
     for name, (score, well) in parts.items():
         known = ~(np.isnan(score) | np.isnan(well))
         taken = known & (score >= at)
-        entry["accepted"][name] = number(taken.sum() / max(1, known.sum()))
+        counts = [c.sum(axis=1, keepdims=True).astype(np.float64) for c in (taken, known)]
         failed = np.where(taken, 1 - well, 0.0).sum(axis=1, keepdims=True)
-        error = shares(picture_values(failed, taken.sum(axis=1, keepdims=True).astype(np.float64)))
-        value, low, high = (number(bound[0]) for bound in (error.value, error.low, error.high))
-        entry["error"][name] = {"value": value, "low": low, "high": high}
+        accepted = _bounded(counts[0], counts[1])
+        entry["accepted"][name] = accepted["value"]
+        entry["error"][name] = _bounded(failed, counts[0])
+        if name == SUITE:
+            entry["acceptance"] = accepted
         if name in ids:
             entry["status"][name] = _status(int(failed.sum()), int(taken.sum()), max_error)
     return entry
+
+
+def _bounded(sums: Floats, counts: Floats) -> dict[str, float | None]:
+    """The share of all ``counts`` (images, 1) that are in ``sums``, with its interval."""
+    found = shares(picture_values(sums, counts))
+    bounds = (found.value, found.low, found.high)
+    return {k: number(b[0]) for k, b in zip(("value", "low", "high"), bounds, strict=True)}
 
 
 def _status(failed: int, accepted: int, max_error: float) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from robustness import api, report, runs
+from robustness import api, gate, report, runs
+from robustness.base.errors import ParameterError
 from robustness.charts.tables import Table
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
@@ -20,6 +21,7 @@ from robustness.report.formats import FORMATS, rendered
 from robustness.report.questions import REGISTRY, Question, RunFigures
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import LABELS, Option
+from robustness.report.questions.threshold import THRESHOLD
 from tests.support import pages
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import html
@@ -171,3 +173,35 @@ def test_a_choice_and_the_list_of_runs_need_no_plotly(run: runs.Run) -> None:
         "sys.exit('plotly' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_safe_threshold_is_the_same_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = pictures(tmp_path / "set", [f"clip{n % 60}_{n}.png" for n in range(60)])
+    shares = {"SqueezeNet": 0.5, "EfficientNetLite0": 1.0}
+    made = saved(tmp_path / "made", digests, shares, source=tmp_path / "set")
+    found = api.safe_threshold(made, 0.2)
+    weak, strong = found["models"]
+    assert (weak["threshold"], strong["threshold"]) == (None, 0.0)
+    assert strong["accepted"]["suite"] == 1.0
+    assert strong["error"]["suite"]["value"] == 0.0
+    assert main(["threshold", str(made.folder), "--max-error", "0.2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
+    of = RunFigures(made, options={"max_error": 0.2})
+    assert of.answer(THRESHOLD).entries == found["models"]
+    (tmp_path / "b.toml").write_text("[[limit]]\nmax_accepted_error = 0.2\nmin_accepted = 0.9\n")
+    outcomes = {
+        (verdict.model, verdict.limit): verdict.outcome
+        for verdict in api.check(made, tmp_path / "b.toml").verdicts
+    }
+    assert outcomes["EfficientNetLite0", "max_accepted_error"] == gate.KEPT
+    assert outcomes["EfficientNetLite0", "min_accepted"] == gate.KEPT
+    assert outcomes["SqueezeNet", "max_accepted_error"] == gate.BROKEN
+    together = api.safe_threshold(made, 0.2, groups="clip[0-4]")
+    assert together["models"][1]["threshold"] is None  # five groups are too few
+    for wrong in (0.0, 1.0):
+        with pytest.raises(ParameterError):
+            api.safe_threshold(made, wrong)
+    with pytest.raises(ParameterError):
+        api.safe_threshold(made, groups="(")
