@@ -21,7 +21,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.estimates import number, shares
+from robustness.statistics.estimates import number, picture_values, shares
 from robustness.statistics.grid import Grid
 
 Floats = NDArray[np.float64]

@@ -180,7 +180,7 @@ def test_a_safe_threshold_is_the_same_everywhere(
 ) -> None:
     digests = pictures(tmp_path / "set", [f"clip{n % 60}_{n}.png" for n in range(60)])
     shares = {"SqueezeNet": 0.5, "EfficientNetLite0": 1.0}
-    made = saved(tmp_path / "made", digests, shares, source=tmp_path / "set")
+    made = saved(tmp_path / "made", digests, shares, source=tmp_path / "set", labelled=False)
     found = api.safe_threshold(made, 0.2)
     weak, strong = found["models"]
     assert (weak["threshold"], strong["threshold"]) == (None, 0.0)

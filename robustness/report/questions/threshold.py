@@ -46,23 +46,23 @@ class ThresholdFigures(NamedTuple):
     wrong: str
 
 
-def figures(of: RunFigures) -> ThresholdFigures:
+def threshold_figures(of: RunFigures) -> ThresholdFigures:
     """The thresholds of the run; raises ``ParameterError`` for an impossible ``max_error``."""
     max_error = float(of.options.get("max_error", MAX_ERROR))
     if not 0 < max_error < 1:
         raise ParameterError(f"Expected a max error between 0 and 1, got {max_error:g}.")
     promise: Promise = "condition" if of.options.get("each_condition") else "suite"
-    found = of.run.failures
+    failing = of.run.failures
     groups = of.options.get("groups")
     default = (max_error, promise, groups) == (MAX_ERROR, "suite", None)
-    entries = found.thresholds if default else _entries(of, max_error, promise, groups)
+    entries = failing.thresholds if default else _entries(of, max_error, promise, groups)
     return ThresholdFigures(
         [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
-        found.risk_coverage,
+        failing.risk_coverage,
         max_error,
         promise,
         max((len(entry["status"]) for entry in entries), default=0),
-        "wrong" if found.quantity == "perturbed_accuracy" else "changed",
+        "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
     )
 
 
@@ -70,13 +70,13 @@ def _entries(of: RunFigures, max_error: float, promise: Promise, groups: Any) ->
     return failures.safe_thresholds(of.run.rows, max_error, promise, groups)
 
 
-def document(found: ThresholdFigures) -> dict[str, Any]:
+def document(figures: ThresholdFigures) -> dict[str, Any]:
     """JSON-ready: the promise, and the threshold of each model."""
     return {
-        "max_error": found.max_error,
-        "promise": found.promise,
+        "max_error": figures.max_error,
+        "promise": figures.promise,
         "certainty": 1 - LEVEL,
-        "models": list(found.entries),
+        "models": list(figures.entries),
     }
 
 
@@ -96,21 +96,21 @@ def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, 
     return {image: match.group() for image, match in matches.items() if match is not None}
 
 
-def sentence(entry: Entry, found: ThresholdFigures) -> str:
+def sentence(entry: Entry, figures: ThresholdFigures) -> str:
     """What the threshold of one model promises, or why there is none."""
     images = counted(entry["images"], "image")
-    most = f"{100 * found.max_error:.3g}%"
+    most = f"{100 * figures.max_error:.3g}%"
     if entry["strongest"] is None:
         if entry["images"]:
             return f"Expected at least {FEWEST} images with predictions, got {images}."
         return "Its predictions have no probabilities, so there is no threshold."
-    over = counted(found.conditions, "condition")
+    over = counted(figures.conditions, "condition")
     if entry["threshold"] is None:
         return (
-            f"No threshold keeps errors under {most} with these {images}. {_advice(entry, found)}"
+            f"No threshold keeps errors under {most} with these {images}. {_advice(entry, figures)}"
         )
-    where = f"in each of these {over}" if found.promise == "condition" else f"over these {over}"
-    if found.conditions == 1:
+    where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
+    if figures.conditions == 1:
         where = f"under {short(next(iter(entry['status'])))}"
     taken = entry["accepted"]
     worst = min(entry["status"], key=lambda text: taken[text] or 0.0)
@@ -118,13 +118,13 @@ def sentence(entry: Entry, found: ThresholdFigures) -> str:
         f"{share(taken[ORIGINAL], 0)} of the originals are accepted, " if ORIGINAL in taken else ""
     )
     return (
-        f"Accept predictions from {_score(entry)}: then at most {most} of them are {found.wrong} "
+        f"Accept predictions from {_score(entry)}: then at most {most} of them are {figures.wrong} "
         f"{where} ({1 - LEVEL:.0%} certain). {originals}"
         f"{share(taken[worst], 0)} under {short(worst)}."
     )
 
 
-def _advice(entry: Entry, found: ThresholdFigures) -> str:
+def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """What would help where no threshold passes."""
     if entry["images_needed"] is not None:
         return f"About {entry['images_needed']:,} images like these would show one."
@@ -137,10 +137,10 @@ def _advice(entry: Entry, found: ThresholdFigures) -> str:
         return ""
     worst = max(errors, key=errors.__getitem__)
     rate = entry["error"][SUITE]["value"]
-    others = [model(e["model"]) for e in found.entries if e["threshold"] is not None]
+    others = [model(e["model"]) for e in figures.entries if e["threshold"] is not None]
     instead = f" {others[0]} has a threshold." if others else ""
     return (
-        f"From {_score(entry)}, {share(rate, 0)} of accepted predictions are {found.wrong}, "
+        f"From {_score(entry)}, {share(rate, 0)} of accepted predictions are {figures.wrong}, "
         f"most under {short(worst)} ({share(errors[worst], 0)}). A remedy, another model or a "
         f"suite without that condition may have one.{instead}"
     )
@@ -152,24 +152,24 @@ def _score(entry: Entry) -> str:
     return text if entry["score"] == "probability" else f"a margin of {text}"
 
 
-def blocks(found: ThresholdFigures) -> list[Block]:
+def blocks(figures: ThresholdFigures) -> list[Block]:
     """Sentences, a table of models, the curve of error, and a table of conditions."""
-    entries = [entry for entry in found.entries if entry["images"]]
-    if not entries or not found.conditions:
+    entries = [entry for entry in figures.entries if entry["images"]]
+    if not entries or not figures.conditions:
         return []
-    told = [Text(f"{model(e['model'])}: {sentence(e, found)}") for e in entries]
-    told[-1] = Text(told[-1].text, _RULE)
+    texts = [Text(f"{model(e['model'])}: {sentence(e, figures)}") for e in entries]
+    texts[-1] = Text(texts[-1].text, _RULE)
     tested = [entry for entry in entries if entry["strongest"] is not None]
-    table = Titled("Safe thresholds", Table.of(tested, _columns(found.wrong)))
+    table = Titled("Safe thresholds", Table.of(tested, _columns(figures.wrong)))
     rows = [{**entry, "condition": text} for entry in tested for text in (*entry["status"],)]
-    parts: list[Block] = [*told, *([table] if tested else [])]
-    if found.curves:
-        errors = "Errors" if found.wrong == "wrong" else "Changed predictions"
+    parts: list[Block] = [*texts, *([table] if tested else [])]
+    if figures.curves:
+        errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
         points = [entry for entry in tested if entry["threshold"] is not None]
         parts.append(
             Chart(
                 "Error among accepted predictions",
-                risk_coverage(found.curves, errors, points),
+                risk_coverage(figures.curves, errors, points),
                 f"{errors} among the accepted predictions over the share accepted, with the safe "
                 "thresholds.",
                 "The most confident predictions are on the left. Large markers: safe thresholds.",
@@ -177,7 +177,7 @@ def blocks(found: ThresholdFigures) -> list[Block]:
         )
     if rows:
         head = "Under each condition"
-        parts.append(Titled(head, Table.of(rows, _by_condition(found.wrong)), long=True))
+        parts.append(Titled(head, Table.of(rows, _by_condition(figures.wrong)), long=True))
     return parts
 
 
@@ -214,13 +214,13 @@ def _by_condition(wrong: str) -> Sequence[Column]:
     )
 
 
-def answers(found: ThresholdFigures) -> list[tuple[str, str]]:
+def answers(figures: ThresholdFigures) -> list[tuple[str, str]]:
     """The promise of the first model that has a threshold; nothing without one."""
-    safe = [entry for entry in found.entries if entry["threshold"] is not None]
+    safe = [entry for entry in figures.entries if entry["threshold"] is not None]
     if not safe:
         return []
-    text = sentence(safe[0], found)
-    whose = f"{model(safe[0]['model'])}: " if len(found.entries) > 1 else ""
+    text = sentence(safe[0], figures)
+    whose = f"{model(safe[0]['model'])}: " if len(figures.entries) > 1 else ""
     return [("From which confidence may predictions be accepted?", f"{whose}{text}")]
 
 
@@ -247,10 +247,10 @@ OPTIONS = (
 THRESHOLD = Question(
     "threshold",
     "Safe threshold",
-    figures,
     blocks,
     "from which confidence predictions may be accepted",
+    threshold_figures,
     options=OPTIONS,
-    tables=lambda found: {"thresholds": found.entries, "risk_coverage": found.curves},
+    tables=lambda figures: {"thresholds": figures.entries, "risk_coverage": figures.curves},
     command="threshold",
 )
