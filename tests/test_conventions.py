@@ -36,6 +36,7 @@ ROOMS = (
     "runs",
     "runs/engines",
     "statistics",
+    "matching",
     "evaluation",
     "plugins",
     "attacks",

@@ -23,6 +23,7 @@ from robustness.api.evaluating import (
     read_request,
     sweep,
 )
+from robustness.api.matching import match
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
 from robustness.api.predictions import evaluate_predictions
 from robustness.api.reading import (
@@ -43,6 +44,7 @@ from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
+from robustness.matching import Match
 from robustness.plugins.adding import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Replay, Run
 from robustness.runs.failures import Failures
@@ -53,6 +55,7 @@ __all__ = [
     "Condition",
     "EvaluatedRun",
     "Failures",
+    "Match",
     "ModelChoice",
     "Pair",
     "Progress",
@@ -77,6 +80,7 @@ __all__ = [
     "gains",
     "load_model",
     "make_spec",
+    "match",
     "metric",
     "model",
     "model_names",

@@ -73,7 +73,8 @@ def make_spec(
     """What is to be asked: models, and perturbations with their strengths.
 
     The models are by default those of the command line. The perturbations are those of a ``suite``
-    (``study``, ``imagenet-c``, or ``imagenet-c-jpeg``, which saves each image as JPEG), or named
+    (``study``, ``imagenet-c``, ``imagenet-c-jpeg``, which saves each image as JPEG, or the path of
+    a .toml file with conditions, such as a profile that ``match`` wrote), or named
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
     "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. ``fit`` is crop,

@@ -2,8 +2,8 @@
 
 Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models verify`` exits
 with status 1 when it found a damaged file, ``models check`` when a model answered wrongly,
-``replay`` when the rows differ, ``check`` when the budget is broken, ``plugins check`` when a law
-is broken.
+``replay`` when the rows differ, ``check`` when the budget is broken, ``match`` when --max-loss is,
+``plugins check`` when a law is broken.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from robustness.commands import (
     evaluate,
     export,
     gate,
+    match,
     models,
     pictures,
     plugin_check,
@@ -52,6 +53,7 @@ FAMILIES = (
     runs,
     questions,
     gate,
+    match,
     plugin_check,
 )
 """In the order of the help."""
@@ -60,9 +62,9 @@ FAMILIES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status.
 
-    0; 1 when ``models verify``, ``models check``, ``replay``, ``check`` or ``plugins check`` found
-    something wrong; 2 for bad input, or when the output or a file cannot be read or written; 130
-    when interrupted.
+    0; 1 when ``models verify``, ``models check``, ``replay``, ``check``, ``match`` or ``plugins
+    check`` found something wrong; 2 for bad input, or when the output or a file cannot be read or
+    written; 130 when interrupted.
     """
     options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable

@@ -55,9 +55,10 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
     )
     which.add_argument(
         "--suite",
-        choices=("study", "imagenet-c", "imagenet-c-jpeg"),
+        type=_suite,
+        metavar="study|imagenet-c|imagenet-c-jpeg|FILE.toml",
         help="default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
-        "quality 85, as in the published images",
+        "quality 85, as in the published images; a file: its conditions, as `match` writes it",
     )
     which.add_argument(
         "--conditions",
@@ -131,6 +132,14 @@ def race(options: argparse.Namespace) -> Race | None:
     if margin is not None or options.unit != _UNSAID["unit"]:
         raise ParameterError("Expected --until beside --margin or --unit: add it.")
     return None
+
+
+def _suite(text: str) -> str:
+    if text not in ("study", "imagenet-c", "imagenet-c-jpeg") and not text.endswith(".toml"):
+        raise argparse.ArgumentTypeError(
+            f"expected study, imagenet-c, imagenet-c-jpeg or a .toml file, got {text!r}"
+        )
+    return text
 
 
 def _written(text: str) -> list[str]:
@@ -213,7 +222,8 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
             )
         return attacked
     suite, severities = options.suite or suites.STUDY_SUITE, options.severities
-    if suite != suites.STUDY_SUITE and options.strength is None:
+    fixed = suite == suites.STUDY_SUITE or suite.endswith(".toml")
+    if not fixed and options.strength is None:
         severities = severities or suites.SEVERITIES
     degrees = {"strengths": options.strength, "severities": severities}
     if plain:

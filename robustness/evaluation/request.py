@@ -81,6 +81,8 @@ class _Toml(StrictTable):
     side: int | Literal["model", "default"] | None = None
     remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(min_length=1)
+    match: dict[str, Any] | None = None
+    """What a match adds to its profile; a run does not need it."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,11 @@ def spec_of(
     """As ``make_spec``, with the framings of ``picture``."""
     fit, side = picture.framing_request
     return make_spec(model_names, conditions, seed=seed, fit=fit, side=side)
+
+
+def read_conditions(path: Path) -> tuple[Condition, ...]:
+    """The conditions of the TOML file ``path``; raises ``ParameterError`` for another form."""
+    return tuple(dict.fromkeys(checked(_Toml, read_toml(path), str(path)).condition))
 
 
 def read_request(path: Path) -> Request:

@@ -8,10 +8,12 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.datasets import PublishedTree
 from robustness.evaluation.condition import Condition, StoredCondition, StoredTable
+from robustness.evaluation.request import read_conditions
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
 
 
@@ -61,9 +63,16 @@ def suite_conditions(
 ) -> tuple[Condition, ...]:
     """The perturbations of a suite, as by ``graded_conditions``.
 
-    Those of ``imagenet-c-jpeg`` each end as a JPEG file, as the published images did. Raises what
+    A path that ends in .toml is a request file or a profile, whose conditions are fixed. Those of
+    ``imagenet-c-jpeg`` each end as a JPEG file, as the published images did. Raises what
     ``suite_names`` and ``graded_conditions`` raise.
     """
+    if suite.endswith(".toml"):
+        if strengths is not None or severities is not None:
+            raise ParameterError(
+                f"{suite} has fixed conditions: expected no strengths or severities, got some."
+            )
+        return read_conditions(Path(suite))
     found = graded_conditions(suite_names(suite), strengths=strengths, severities=severities)
     if suite != IMAGENET_C_JPEG_SUITE:
         return found

@@ -38,6 +38,7 @@ GAUSSIAN_TRUNCATE = 4.0
     source="Hendrycks & Dietterich, ICLR 2019, extra corruption 'gaussian_blur'",
     risk=POOR_FOCUS,
     search=words("soft smooth unsharp sharpness fuzzy smeared out"),
+    matchable=True,
 )
 def gaussian_blur(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Convolve with a Gaussian of ``gaussian_sigma(strength)`` pixels (at side 224).

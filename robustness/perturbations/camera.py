@@ -56,6 +56,7 @@ def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
     parameter_at=underexposure_stops,
     risk=LOW_LIGHT,
     search=words("night dusk evening twilight dim shadow gloomy tunnel sunglasses driving"),
+    matchable=True,
 )
 def darkness(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Remove light: ``underexposure_stops(strength)`` is negative."""
@@ -107,6 +108,7 @@ vignette_stops = linear(0.0, 4.0)
     risk=CHEAP_CAMERA,
     search=words("lens corners edges border dark fisheye"),
     wording="corners {value} stops darker",
+    matchable=True,
 )
 def vignetting(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Darken towards the corners, which get ``vignette_stops(strength)`` stops less light.

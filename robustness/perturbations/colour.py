@@ -41,6 +41,7 @@ reduced_contrast_factor = severity_curve(1.0, (0.4, 0.3, 0.2, 0.1, 0.05))
     risk=BAD_WEATHER,
     search=words("haze flat dull faded washed out low pale milky"),
     wording="contrast {value} x",
+    matchable=True,
 )
 def contrast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiply the distance from each channel's mean by ``reduced_contrast_factor(strength)``."""
@@ -65,6 +66,7 @@ saturation_added = severity_curve(0.0, (0.0, 0.0, 0.0, 0.1, 0.2))
     risk=COLOUR_PROCESSING,
     search=words("vivid color colorful colourful filter instagram pale faded"),
     wording="saturation {value} x",
+    matchable=True,
 )
 def saturate(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Multiply HSV's saturation by ``saturation_factor``, add ``saturation_added``, cut at 1.
@@ -204,6 +206,7 @@ _cast = partial(
     parameter_at=warm_temperature,
     risk=ARTIFICIAL_LIGHT,
     search=words("orange tungsten bulb candle indoor sunset yellow red golden sepia sunglasses"),
+    matchable=True,
 )
 def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Change the light from daylight towards a bulb's, without white balance: orange."""
@@ -215,6 +218,7 @@ def warm_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     parameter_at=cool_temperature,
     risk=ARTIFICIAL_LIGHT,
     search=words("blue shade led cold underwater moonlight"),
+    matchable=True,
 )
 def cool_cast(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Change the light from daylight towards the blue sky's, without white balance."""

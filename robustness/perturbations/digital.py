@@ -105,6 +105,7 @@ def resolution(strength: float) -> float:
     risk=TRANSMISSION,
     search=words("thumbnail downscale upscale small distant old phone webcam cctv quality"),
     wording="{value} x {value} pixels",
+    matchable=True,
 )
 def low_resolution(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Average into ``resolution(strength)`` pixels a side, then enlarge smoothly (bicubic)."""
@@ -131,6 +132,7 @@ webp_quality = whole(linear(100.0, 1.0))
     risk=TRANSMISSION,
     search=words("jpg whatsapp artifacts artefacts blocks quality messenger screenshot old phone"),
     wording="quality {value}",
+    matchable=True,
 )
 def jpeg_compression(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Save and read back as JPEG of ``jpeg_quality(strength)``, colour at half resolution."""

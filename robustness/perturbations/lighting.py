@@ -33,6 +33,7 @@ brightness_amount = severity_curve(0.0, (0.1, 0.2, 0.3, 0.4, 0.5))
     risk=HARSH_LIGHT,
     search=words("sun glare flash washed out headlights backlit white"),
     wording="brightness +{percent}",
+    matchable=True,
 )
 def brightness(images: Images, strength: float, rng: Streams = ()) -> Images:
     """Add ``brightness_amount(strength)`` to the value channel of HSV and clip it at 1.

@@ -50,6 +50,7 @@ Tap = tuple[int, int, float]
         "shake handheld speed moving camera unsharp sharpness fuzzy smeared panning jitter trail"
     ),
     wording="trail {value} px",
+    matchable=True,
 )
 def motion_blur(images: Images, strength: float, rng: Streams) -> Images:
     """Smear every point along a straight trail that fades as half a Gaussian.

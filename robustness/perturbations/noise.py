@@ -44,6 +44,7 @@ gaussian_noise_sigma = severity_curve(0.0, (0.08, 0.12, 0.18, 0.26, 0.38))
     risk=LOW_LIGHT,
     search=words("grain high iso night sensor film webcam old phone"),
     wording="noise {percent}",
+    matchable=True,
 )
 def gaussian_noise(images: Images, strength: float, rng: Streams) -> Images:
     """Add independent normal noise to every channel and clip to [0, 1].

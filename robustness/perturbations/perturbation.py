@@ -90,6 +90,7 @@ class Perturbation:
     grows.
     ``continuous`` is false if the effect has steps (a codec's quality, a grid of pixels); the
     first step may be visible.
+    ``matchable``: a match of unlabelled images may contain the perturbation.
     ``source`` cites the source of the algorithm and its constants.
     """
 
@@ -111,6 +112,7 @@ class Perturbation:
     monotone: bool = True
     continuous: bool = True
     imagenet_c: str | None = None
+    matchable: bool = False
 
     @property
     def severity_strengths(self) -> tuple[float, ...]:

@@ -38,6 +38,7 @@ fog_decay = severity_curve(2.0, (2.0, 2.0, 1.7, 1.5, 1.4))
     risk=BAD_WEATHER,
     search=words("mist haze smoke cloud smog steam dust milky"),
     wording="fog {value} x",
+    matchable=True,
 )
 def fog(images: Images, strength: float, rng: Streams) -> Images:
     """Add ``fog_amount(strength)`` times a cloud in [0, 1], then scale back to the old maximum.

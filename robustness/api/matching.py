@@ -1,0 +1,66 @@
+"""Matches from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from robustness import matching
+from robustness import models as models_
+from robustness.api.calls import checked_call
+from robustness.api.sources import opened
+from robustness.evaluation.framings import DEFAULT, framing
+from robustness.matching import Match
+
+
+@checked_call
+def match(
+    images: Any,
+    *,
+    reference: Any,
+    models: Sequence[str] | None = None,
+    out: str | PathLike[str] | None = None,
+    fit: str = DEFAULT,
+    side: int | str = DEFAULT,
+    seed: int = 0,
+    note: Callable[[str, int, int], object] | None = None,
+) -> Match:
+    """Estimate which perturbations make ``images`` unlike ``reference``.
+
+    Both are sources as for ``evaluate``; ``reference`` shows the same kind of scene and may have
+    labels. The answer has ``perturbations`` with strengths and intervals, the
+    ``expected_accuracy`` of the ``models`` (by default those of the command line) and
+    ``unexplained``. ``out`` is a TOML file for the profile, which ``make_spec`` takes as a suite.
+    ``note`` receives what is computed, how much is done and how much there is; an exception from
+    it cancels. Raises ``ParameterError`` with fewer than 20 images on a side.
+    """
+    answer = matched(
+        images, reference, models, fit=fit, side=side, seed=seed, note=note or (lambda *_: None)
+    )
+    if out is not None:
+        Path(out).write_text(matching.as_toml(answer), encoding="utf-8")
+    return answer
+
+
+def matched(
+    images: Any,
+    reference: Any,
+    names: Sequence[str] | None,
+    *,
+    fit: str,
+    side: int | str,
+    seed: int,
+    note: Callable[[str, int, int], object],
+) -> Match:
+    """The match of two sources with models by name, the default selection without any."""
+    chosen = models_.resolve(list(names) if names else None)
+    return matching.match(
+        opened(images),
+        opened(reference),
+        chosen,
+        framing=framing(fit, side),
+        seed=seed,
+        note=note,
+    )

@@ -1,0 +1,91 @@
+"""The command that says what a camera does to images, and what accuracy follows."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from robustness.base.errors import ParameterError
+from robustness.commands import console
+from robustness.commands.options import Parsers, add_command, add_shared
+
+EXIT_LOSS = 1
+
+
+def add(parsers: Parsers) -> None:
+    """Add ``match``."""
+    command = add_command(parsers, "match", match_command, "--json")
+    command.add_argument(
+        "production", metavar="PRODUCTION", help="images without labels: a folder, zip or URL"
+    )
+    command.add_argument(
+        "--reference",
+        metavar="LABELLED",
+        required=True,
+        help="images of the same kind of scene, with classes as for `evaluate`",
+    )
+    add_shared(command, "--models", "--seed", "--fit", "--side")
+    command.add_argument(
+        "--out", type=Path, metavar="FILE.toml", help="write the profile, a suite for `evaluate`"
+    )
+    command.add_argument(
+        "--since",
+        type=Path,
+        metavar="FILE.toml",
+        help="compare with an earlier profile",
+    )
+    command.add_argument(
+        "--max-loss",
+        type=float,
+        metavar="SHARE",
+        help="with --since: exit with 1 if a model loses more accuracy, such as 0.05",
+    )
+
+
+def match_command(options: argparse.Namespace) -> int:
+    """Estimate which perturbations make images unlike a reference, and the accuracy to expect.
+
+    Exit status 1 if --max-loss is broken, or cannot be judged.
+    """
+    from robustness import matching, report
+    from robustness.api.matching import matched
+    from robustness.report.results import match as results
+
+    if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
+        raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
+    before = None if options.since is None else matching.read_profile(options.since)
+    answer = matched(
+        options.production,
+        options.reference,
+        options.models,
+        fit=options.fit,
+        side=options.side,
+        seed=options.seed,
+        note=lambda what, done, total: console.progress(f"{what} ... {done} of {total}"),
+    )
+    console.end_progress()
+    if options.out is not None:
+        console.write_file(options.out, matching.as_toml(answer).encode())
+    strengths, accuracies = matching.changes(answer, before) if before else ([], [])
+    broken = options.max_loss is not None and (
+        not accuracies or any(change.loss > options.max_loss for change in accuracies)
+    )
+    if options.json:
+        since = {
+            "perturbations": [asdict(change) for change in strengths],
+            "expected_accuracy": [asdict(change) for change in accuracies],
+        }
+        console.print_json({**answer.as_dict(), **({"since": since} if before else {})})
+    else:
+        lines = results.sentences(answer)
+        lines += results.changed(strengths, accuracies) if before else []
+        if options.max_loss is not None:
+            verdict = "broken" if broken else "kept"
+            why = "" if accuracies else ", because no accuracy could be compared"
+            lines.append(f"Limit of {options.max_loss:.0%} lost accuracy: {verdict}{why}.")
+        console.say("\n".join(lines))
+        console.say(report.printed_blocks(results.blocks(answer)))
+        if options.out is not None:
+            console.say(f"Profile: {options.out}")
+    return EXIT_LOSS if broken else 0

@@ -1,0 +1,28 @@
+"""Which perturbations make labelled reference images look like unlabelled production images.
+
+The result is a profile of compositions, and the accuracy to expect of each model.
+"""
+
+from robustness.matching.match import (
+    CONDITIONS,
+    FEWEST,
+    ExpectedAccuracy,
+    Match,
+    MatchedPerturbation,
+    match,
+)
+from robustness.matching.profile import Change, Profile, as_toml, changes, read_profile
+
+__all__ = [
+    "CONDITIONS",
+    "FEWEST",
+    "Change",
+    "ExpectedAccuracy",
+    "Match",
+    "MatchedPerturbation",
+    "Profile",
+    "as_toml",
+    "changes",
+    "match",
+    "read_profile",
+]

@@ -1,0 +1,255 @@
+"""Statistics of a study image that perturbations change: light, colour, noise, sharpness, blocks.
+
+Each image becomes a vector. Logarithms keep ratios comparable; statistics in pixels hold at any
+side of at least 64, since frequencies are relative to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+Floats = NDArray[np.float32]
+
+NAMES = (
+    *("luma 1 %", "luma 5 %", "luma 25 %", "luma 50 %", "luma 75 %", "luma 95 %", "luma 99 %"),
+    *("luma mean", "luma deviation"),
+    *("clipped brightest channel", "clipped darkest channel", "white pixels", "black pixels"),
+    *("dark channel mean", "dark channel 5 %", "darkest channel 1 %"),
+    *("saturation mean", "saturation 90 %"),
+    *("blue mean", "red mean", "relative blue", "relative red"),
+    *("blue deviation", "red deviation", "chroma to luma"),
+    *("red 99 %", "green 99 %", "blue 99 %", "red to green", "blue to green"),
+    *("noise", "noise in smooth parts", "blue noise", "red noise", "noise in light to dark parts"),
+    *("residual correlation, x", "residual correlation, y", "residual correlation, 2 px"),
+    *("residual correlation, diagonal", "residual kurtosis"),
+    *(f"spectrum band {band}" for band in range(1, 12)),
+    *("spectrum direction", "gradient", "gradient kurtosis", "edge 99 %", "edge 99.9 %"),
+    *("block edges", "zero high DCT", "small DCT", "zero DCT", "zero chroma DCT", "flat pixels"),
+    *("corners to centre", "light falloff"),
+)
+"""Names of the statistics, in the order of the vector."""
+
+_BANDS = (0.008, 0.02, 0.04, 0.065, 0.095, 0.13, 0.17, 0.22, 0.28, 0.35, 0.44, 0.5)
+"""Edges of the spectrum's radial bands in cycles a pixel."""
+_LEVELS = 1020
+_NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+"""The noise filter of Immerkaer, "Fast Noise Variance Estimation" (1996)."""
+_LEVEL = 1 / 255
+_DCT = np.array(
+    [
+        [
+            np.cos((2 * j + 1) * i * np.pi / 16) * (np.sqrt(1 / 8) if i == 0 else 0.5)
+            for j in range(8)
+        ]
+        for i in range(8)
+    ],
+    np.float32,
+)
+
+
+class _Grid(NamedTuple):
+    """What depends on the side alone."""
+
+    bands: NDArray[np.int64]
+    sizes: NDArray[np.float64]
+    window: Floats
+    high: NDArray[np.bool_]
+    weight: Floats
+    cosine: Floats
+    sine: Floats
+    corners: NDArray[np.bool_]
+    centre: NDArray[np.bool_]
+    falloff: Floats
+
+
+@lru_cache(maxsize=4)
+def _grid(side: int) -> _Grid:
+    y, x = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
+    radius = np.hypot(y, x)
+    bands = np.digitize(radius, _BANDS).ravel()
+    high = (radius > 0.1) & (radius < 0.45)
+    angle = 2 * np.arctan2(np.broadcast_to(y, radius.shape), np.broadcast_to(x, radius.shape))[high]
+    rows, columns = np.mgrid[:side, :side] - side / 2 + 0.5
+    distance = (rows**2 + columns**2) / (side / 2) ** 2
+    falloff = (distance - distance.mean()).ravel()
+    return _Grid(
+        bands,
+        np.maximum(np.bincount(bands, minlength=len(_BANDS) + 1), 1).astype(np.float64),
+        np.outer(np.hanning(side), np.hanning(side)).astype(np.float32),
+        high,
+        (radius[high] ** 2).astype(np.float32),
+        np.cos(angle).astype(np.float32),
+        np.sin(angle).astype(np.float32),
+        distance > 1.3,
+        distance < 0.2,
+        (falloff / (falloff @ falloff)).astype(np.float32),
+    )
+
+
+def image_statistics(image: Floats) -> Floats:
+    """The vector of ``NAMES`` of one study image (S, S, 3)."""
+    red, green, blue = (np.ascontiguousarray(image[..., channel]) for channel in range(3))
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    parts = (_light, _colour, _noise, _sharpness, _blocks)
+    channels = (red, green, blue, luma, blue - luma, red - luma)
+    vector = np.array([value for part in parts for value in part(*channels)], np.float32)
+    return np.nan_to_num(vector)
+
+
+def batch_statistics(
+    images: Callable[[int], Floats], count: int, note: Callable[[int], object] = lambda _: None
+) -> Floats:
+    """The vectors (``count``, statistics) of ``images(index)``, on all cores.
+
+    ``note`` is called with the number of finished images; an exception from it ends the work.
+    """
+    vectors = np.empty((count, len(NAMES)), np.float32)
+
+    def fill(index: int) -> None:
+        vectors[index] = image_statistics(images(index))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        step = 64
+        for start in range(0, count, step):
+            list(pool.map(fill, range(start, min(start + step, count))))
+            note(min(start + step, count))
+    return vectors
+
+
+def _quantiles(channel: NDArray[Any], shares: tuple[float, ...]) -> Floats:
+    """Quantiles of values in [0, 1] by a histogram, to a quarter of a level."""
+    counts = np.bincount((channel.ravel() * _LEVELS + 0.5).astype(np.intp), minlength=_LEVELS + 1)
+    total = np.cumsum(counts)
+    return (np.searchsorted(total, np.array(shares) * total[-1]) / _LEVELS).astype(np.float32)
+
+
+def _log(value: float, floor: float) -> float:
+    return float(np.log(value + floor))
+
+
+def _light(*channels: Floats) -> list[float]:
+    red, green, blue, luma, _, _ = channels
+    lightest = np.maximum(np.maximum(red, green), blue)
+    darkest = np.minimum(np.minimum(red, green), blue)
+    dark = cv2.erode(darkest, np.ones((9, 9), np.uint8))
+    saturation = (lightest - darkest) / (lightest + 0.05)
+    return [
+        *_quantiles(luma, (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)),
+        *(luma.mean(), luma.std()),
+        _log((lightest >= 253.5 * _LEVEL).mean(), 1e-3),
+        _log((darkest <= 1.5 * _LEVEL).mean(), 1e-3),
+        _log((luma >= 251.5 * _LEVEL).mean(), 1e-3),
+        _log((luma <= 3.5 * _LEVEL).mean(), 1e-3),
+        *(dark.mean(), *_quantiles(dark, (0.05,)), *_quantiles(darkest, (0.01,))),
+        *(saturation.mean(), *_quantiles(saturation, (0.9,))),
+    ]
+
+
+def _colour(*channels: Floats) -> list[float]:
+    red, green, blue, luma, to_blue, to_red = channels
+    thin = (slice(None, None, 2), slice(None, None, 2))
+    relative = luma[thin] + 0.05
+    return [
+        *(to_blue.mean(), to_red.mean()),
+        *(np.median(to_blue[thin] / relative), np.median(to_red[thin] / relative)),
+        *(to_blue.std(), to_red.std(), _log(to_blue.std() / (luma.std() + _LEVEL), 0.01)),
+        *(float(_quantiles(channel, (0.99,))[0]) for channel in (red, green, blue)),
+        _log((red.mean() + 0.02) / (green.mean() + 0.02), 0),
+        _log((blue.mean() + 0.02) / (green.mean() + 0.02), 0),
+    ]
+
+
+def _noise(*channels: Floats) -> list[float]:
+    luma = channels[3]
+    inner = (slice(2, -2), slice(2, -2))
+    noise, blue, red = (np.abs(cv2.filter2D(each, -1, _NOISE))[inner] for each in channels[3:])
+    smooth = cv2.GaussianBlur(luma, (0, 0), 2)
+    slope = cv2.magnitude(cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1))[inner]
+    sample = slope[::2, ::2].ravel()
+    flat = slope <= np.partition(sample, sample.size * 3 // 10)[sample.size * 3 // 10]
+    light, grain = smooth[inner][flat], noise[flat]
+    bright = light > np.median(light)
+    ratio = _mean(grain[bright]) / _mean(grain[~bright])
+    residual = luma - cv2.GaussianBlur(luma, (0, 0), 1.5)
+    energy = float((residual * residual).mean()) + 1e-7
+    pairs = (
+        (residual[:, 1:], residual[:, :-1]),
+        (residual[1:], residual[:-1]),
+        (residual[:, 2:], residual[:, :-2]),
+        (residual[1:, 1:], residual[:-1, :-1]),
+    )
+    return [
+        _log(noise.mean(), _LEVEL / 4),
+        _log(grain.mean(), _LEVEL / 4),
+        _log(blue[flat].mean(), _LEVEL / 8),
+        _log(red[flat].mean(), _LEVEL / 8),
+        _log(ratio, 0),
+        *(float((a * b).mean()) / energy for a, b in pairs),
+        _log(float(((residual * residual) ** 2).mean()) / energy**2, 1e-9),
+    ]
+
+
+def _mean(values: Floats) -> float:
+    return (float(values.mean()) if values.size else 0.0) + float(_LEVEL) / 4
+
+
+def _sharpness(*channels: Floats) -> list[float]:
+    luma = channels[3]
+    grid = _grid(luma.shape[0])
+    spectrum = fft.rfft2((luma - luma.mean()) * grid.window)
+    power = spectrum.real**2 + spectrum.imag**2
+    bands = np.bincount(grid.bands, power.ravel(), len(_BANDS) + 1) / grid.sizes
+    high = power[grid.high] * grid.weight
+    total = float(high.sum()) + 1e-9
+    direction = np.hypot(float(high @ grid.cosine), float(high @ grid.sine)) / total
+    across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
+    slope = across[:-1] ** 2 + down[:, :-1] ** 2
+    edges = across.ravel()
+    marks = [int(edges.size * 0.99), int(edges.size * 0.999)]
+    sharp = np.partition(edges, marks)[marks]
+    return [
+        *np.log(bands[1 : len(_BANDS)] + 1e-6),
+        direction,
+        _log(float(np.sqrt(slope).mean()), _LEVEL / 4),
+        _log(float((slope**2).mean()) / (float(slope.mean()) ** 2 + 1e-12), 1),
+        *(sharp[0], _log(sharp[1], _LEVEL)),
+    ]
+
+
+def _blocks(*channels: Floats) -> list[float]:
+    luma, to_blue = channels[3:5]
+    across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
+    edge, inside = (
+        (across[:, at::8].mean() + _LEVEL / 8) * (down[at::8].mean() + _LEVEL / 8) for at in (7, 3)
+    )
+    grid = _grid(luma.shape[0])
+    size = np.abs(_block_dct(luma))
+    half = cv2.resize(to_blue, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    chroma = np.abs(_block_dct(half)).reshape(-1, 64)[:, 1:]
+    return [
+        _log(edge / inside, 0),
+        (size[:, 4:, 4:] < 1).mean(),
+        (size[:, 2:, 2:] < 2.5).mean(),
+        (size.reshape(-1, 64)[:, 1:] < 0.7).mean(),
+        (chroma < 0.7).mean(),
+        _log(((across[:-1] == 0) & (down[:, :-1] == 0)).mean(), 0.003),
+        _log((luma[grid.corners].mean() + 0.02) / (luma[grid.centre].mean() + 0.02), 0),
+        float(np.log(luma + 0.02).ravel() @ grid.falloff) * 1e3,
+    ]
+
+
+def _block_dct(channel: NDArray[Any]) -> Floats:
+    """DCT coefficients (blocks, 8, 8) of the whole 8 x 8 blocks, in levels."""
+    count = channel.shape[0] // 8
+    whole = channel[: count * 8, : count * 8]
+    blocks = whole.reshape(count, 8, count, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
+    return np.asarray(_DCT @ (blocks * np.float32(255)) @ _DCT.T, np.float32)

@@ -1,0 +1,149 @@
+"""A match as a profile: a request file with the compositions, and what a later match compares.
+
+::
+
+    models = ["SqueezeNet"]
+    seed = 0
+    fit = "crop"
+
+    [[condition]]                  # up to 20 compositions that count alike
+    darkness = 0.31
+
+    [match]
+    images = 50
+
+    [[match.perturbations]]        # the estimate with 95 % intervals
+    perturbation = "darkness"
+    strength = 0.3
+    low = 0.2
+    high = 0.4
+
+    [[match.accuracies]]           # what to expect of each model
+    model = "SqueezeNet"
+    value = 0.41
+    low = 0.36
+    high = 0.47
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from robustness.base.errors import ParameterError
+from robustness.base.toml import read_toml
+from robustness.base.validation import StrictTable, checked
+from robustness.evaluation.request import read_conditions
+from robustness.matching.match import Match
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Perturbation(StrictTable):
+    perturbation: str
+    strength: _Share
+    low: _Share
+    high: _Share
+
+
+class _Accuracy(StrictTable):
+    model: str
+    value: _Share
+    low: _Share
+    high: _Share
+
+
+class Profile(StrictTable):
+    """The table ``match`` of a profile."""
+
+    images: int
+    perturbations: list[_Perturbation] = Field(default_factory=list)
+    accuracies: list[_Accuracy] = Field(default_factory=list)
+
+
+def read_profile(path: Path) -> Profile:
+    """The estimate in the profile ``path``; raises ``ParameterError`` for another file."""
+    read_conditions(path)
+    table = read_toml(path).get("match")
+    if table is None:
+        raise ParameterError(
+            f"{path}: expected a profile that `match --out` wrote, got a file without [match]."
+        )
+    return checked(Profile, table, str(path))
+
+
+def as_toml(match: Match) -> str:
+    """``match`` as a profile, which ``read_profile`` and ``read_request`` read."""
+    names = [part.model for part in match.expected_accuracy]
+    lines = [
+        *([f"models = {json.dumps(names)}"] if names else []),
+        f"seed = {match.seed}",
+        f"fit = {json.dumps(match.framing.fit)}",
+        f"side = {match.framing.side}",
+    ]
+    for condition in match.conditions:
+        lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
+    lines += ["", "[match]", f"images = {match.images}"]
+    for part in match.perturbations:
+        values = {"perturbation": part.perturbation, "strength": part.strength}
+        lines += ["", "[[match.perturbations]]"]
+        lines += _pairs({**values, "low": part.low, "high": part.high})
+    for model in match.expected_accuracy:
+        lines += ["", "[[match.accuracies]]"]
+        lines += _pairs({key: getattr(model, key) for key in ("model", "value", "low", "high")})
+    return "\n".join(lines) + "\n"
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A strength or an accuracy in an earlier match and now; ``significant`` at 5 %."""
+
+    name: str
+    before: float
+    after: float
+    significant: bool
+
+    @property
+    def loss(self) -> float:
+        return self.before - self.after
+
+
+def changes(match: Match, before: Profile) -> tuple[list[Change], list[Change]]:
+    """What moved since ``before``: strengths, then accuracies of the models in both."""
+    old = {part.perturbation: part for part in before.perturbations}
+    new = {part.perturbation: part for part in match.perturbations}
+    strengths = [
+        _change(name, *(_triple(side.get(name), "strength") for side in (old, new)))
+        for name in dict.fromkeys([*old, *new])
+    ]
+    accuracies = {part.model: part for part in before.accuracies}
+    models = [
+        _change(part.model, _triple(accuracies[part.model], "value"), _triple(part, "value"))
+        for part in match.expected_accuracy
+        if part.model in accuracies
+    ]
+    return strengths, models
+
+
+def _triple(part: Any, key: str) -> tuple[float, float, float]:
+    """A value with its interval; 0 for what an estimate does not contain."""
+    return (0.0, 0.0, 0.0) if part is None else (getattr(part, key), part.low, part.high)
+
+
+def _change(
+    name: str, before: tuple[float, float, float], after: tuple[float, float, float]
+) -> Change:
+    """The difference, tested by the error that both intervals imply."""
+    error = math.hypot(before[2] - before[1], after[2] - after[1]) / (2 * 1.96)
+    gap = abs(after[0] - before[0])
+    return Change(name, before[0], after[0], gap > max(1.96 * error, 1e-9))

@@ -1,0 +1,167 @@
+"""Matches of synthetic textures, whose perturbations are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import robustness as rb
+from robustness import matching
+from robustness.base.errors import ParameterError
+from robustness.commands.main import main
+from robustness.evaluation.request_file import read_request
+from robustness.evaluation.suites import suite_conditions
+from robustness.matching import emulator, profile
+from robustness.matching import match as matched
+from robustness.matching.image_statistics import NAMES, image_statistics
+from robustness.matching.match import ExpectedAccuracy, Match, MatchedPerturbation
+from robustness.perturbations import compose
+from robustness.pictures.eight_bits import from_uint8, to_uint8
+from robustness.pictures.fitting import Framing
+from robustness.report.results import match as results
+
+SIDE = 64
+FRAMING = Framing("squash", SIDE)
+
+
+def textures(count: int, seed: int) -> NDArray[np.uint8]:
+    """Coloured noise with the spectrum of photographs."""
+    draws = np.random.default_rng(seed)
+    y, x = np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)[None]
+    filters = 1 / np.maximum(np.hypot(y, x), 1 / SIDE)
+    images = []
+    for _ in range(count):
+        luma = np.fft.ifft2(np.fft.fft2(draws.normal(size=(SIDE, SIDE))) * filters).real
+        colour = np.fft.ifft2(np.fft.fft2(draws.normal(size=(3, SIDE, SIDE))) * filters).real
+        image = 0.5 + 0.17 * luma[..., None] / luma.std() + 0.04 * np.moveaxis(colour, 0, 2)
+        images.append(to_uint8(np.clip(image, 0, 1).astype(np.float32)))
+    return np.stack(images)
+
+
+def perturbed(images: NDArray[np.uint8], **strengths: float) -> NDArray[np.uint8]:
+    return to_uint8(compose(from_uint8(images), strengths))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.uint8]]:
+    """Reference images, with a small emulator in a cache of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(emulator, "SIMULATIONS", 1500)
+        patch.setattr(emulator, "_EPOCHS", 40)
+        yield textures(60, 0)
+
+
+def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
+    from robustness.api.sources import opened
+
+    return matched(opened(images), opened(reference), framing=FRAMING)
+
+
+@pytest.mark.parametrize(
+    "strengths", [{"darkness": 0.5}, {"gaussian_noise": 0.3}, {"contrast": 0.6}]
+)
+def test_a_single_perturbation_is_estimated(
+    reference: NDArray[np.uint8], strengths: dict[str, float]
+) -> None:
+    found = answer(perturbed(textures(40, 1), **strengths), reference)
+    ((name, strength),) = strengths.items()
+    assert found.different
+    assert found.strengths[name] == pytest.approx(strength, abs=0.1)
+    (part,) = (part for part in found.perturbations if part.perturbation == name)
+    assert part.low <= part.strength <= part.high
+    assert len(found.conditions) == matching.CONDITIONS
+    assert not found.expected_accuracy  # no labels, no model
+    assert json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_like_images_have_no_difference(reference: NDArray[np.uint8]) -> None:
+    found = answer(textures(40, 2), reference)
+    assert not found.different
+    assert found.matched
+    assert not found.perturbations
+    assert [condition.idle for condition in found.conditions] == [True]
+    assert results.sentences(found)[0].startswith("No difference found")
+
+
+def test_what_no_perturbation_explains_is_named(reference: NDArray[np.uint8]) -> None:
+    images = textures(40, 3)
+    images[:, ::3, ::2] = 255 - images[:, ::3, ::2]
+    found = answer(images, reference)
+    assert found.different
+    assert not found.matched
+    assert set(found.unexplained) <= set(NAMES)
+    assert any(text.startswith("Not explained") for text in results.sentences(found))
+
+
+def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
+    with pytest.raises(ParameterError, match="at least 20 readable production images, got 5"):
+        answer(reference[:5], reference)
+
+
+def test_statistics_are_finite_for_flat_images() -> None:
+    for value in (0.0, 0.5, 1.0):
+        image = np.full((SIDE, SIDE, 3), value, np.float32)
+        assert np.isfinite(image_statistics(image)).all()
+
+
+def example(strength: float, accuracy: float) -> Match:
+    """A match made by hand."""
+    part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, {})
+    model = ExpectedAccuracy("SqueezeNet", accuracy, accuracy - 0.05, accuracy + 0.05, 0.7)
+    conditions = tuple(rb.Condition.of({"fog": strength + step / 100}) for step in range(3))
+    return Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
+
+
+def test_a_profile_is_a_request_and_a_suite(tmp_path: Path) -> None:
+    match, file = example(0.3, 0.5), tmp_path / "camera.toml"
+    file.write_text(matching.as_toml(match))
+    assert read_request(file).conditions == match.conditions
+    assert suite_conditions(str(file)) == match.conditions
+    assert rb.make_spec(["SqueezeNet"], suite=str(file)).conditions == match.conditions
+    with pytest.raises(ParameterError, match="fixed conditions"):
+        suite_conditions(str(file), severities=[1])
+
+
+def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
+    file = tmp_path / "camera.toml"
+    file.write_text(matching.as_toml(example(0.3, 0.5)))
+    before = matching.read_profile(file)
+    (fog,), (model,) = matching.changes(example(0.6, 0.3), before)
+    assert fog.significant
+    assert model.significant
+    assert model.loss == pytest.approx(0.2)
+    (fog,), (model,) = matching.changes(example(0.31, 0.49), before)
+    assert not fog.significant
+    assert not model.significant
+    assert all(text.endswith("(not significant).") for text in results.changed([fog], [model]))
+
+
+def test_a_request_without_a_match_is_no_profile(tmp_path: Path) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text("[[condition]]\nfog = 0.2\n")
+    with pytest.raises(ParameterError, match="match --out"):
+        profile.read_profile(file)
+
+
+def test_the_limit_decides_the_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from robustness.api import matching as calls
+
+    file = tmp_path / "camera.toml"
+    file.write_text(matching.as_toml(example(0.3, 0.5)))
+    words = ["match", "a", "--reference", "b", "--since", str(file), "--max-loss", "0.05"]
+    for accuracy, status in ((0.48, 0), (0.4, 1)):
+        monkeypatch.setattr(calls, "matched", lambda *_, a=accuracy, **__: example(0.3, a))
+        assert main(words) == status
+        assert ("broken" in capsys.readouterr().out) == bool(status)
+    assert main([*words, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["since"]["expected_accuracy"][0]["significant"] is True
+    assert main([*words[:4], "--max-loss", "0.05"]) == 2
