@@ -11,14 +11,14 @@ from robustness.matching.match import (
     MatchedPerturbation,
     match,
 )
-from robustness.matching.profile import Change, Profile, as_toml, changes, read_profile
+from robustness.matching.profile import MatchChange, Profile, as_toml, changes, read_profile
 
 __all__ = [
     "CONDITIONS",
     "FEWEST",
-    "Change",
     "ExpectedAccuracy",
     "Match",
+    "MatchChange",
     "MatchedPerturbation",
     "Profile",
     "as_toml",

@@ -22,7 +22,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Difference:
+class SetDifference:
     """A distance with the largest that is ordinary, and the statistics that differ most."""
 
     distance: float
@@ -40,7 +40,7 @@ class Difference:
         return np.argsort(-np.abs(self.sizes))[:_NAMED].tolist()
 
 
-def difference(first: Floats, second: Floats, seed: int) -> Difference:
+def difference(first: Floats, second: Floats, seed: int) -> SetDifference:
     """How ``first`` (n, D) differs from ``second`` (m, D), scaled statistics of images.
 
     The distance is that of the means in standard errors, whitened. It is compared with that of
@@ -55,7 +55,7 @@ def difference(first: Floats, second: Floats, seed: int) -> Difference:
     ordinary = float(np.quantile(distances, _LEVEL)) * ORDINARY
     error = first.var(0) / len(first) + second.var(0) / len(second) + TOLERANCE**2
     sizes = (first.mean(0) - second.mean(0)) / np.sqrt(error)
-    return Difference(_distance(first, second), ordinary, sizes.astype(np.float64))
+    return SetDifference(_distance(first, second), ordinary, sizes.astype(np.float64))
 
 
 def _distance(first: Floats, second: Floats) -> float:

@@ -23,7 +23,7 @@ from robustness.base.errors import ImageError, ParameterError
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.evaluation.condition import Condition
-from robustness.matching.difference import Difference, difference
+from robustness.matching.difference import SetDifference, difference
 from robustness.matching.emulator import Emulator, Note, train, version
 from robustness.matching.estimate import Estimate, Values, estimate
 from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
@@ -349,7 +349,7 @@ def profile_conditions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
 
 
 def _table(
-    emulator: Emulator, scaled: Floats, best: Floats, left: Difference
+    emulator: Emulator, scaled: Floats, best: Floats, left: SetDifference
 ) -> tuple[dict[str, Any], ...]:
     """Scaled means of each statistic, and the size of what is left in standard errors."""
     means = (scaled.mean(0), emulator.originals.mean(0), best.mean(0), left.sizes)

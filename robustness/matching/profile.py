@@ -73,7 +73,7 @@ def read_profile(path: Path) -> Profile:
     table = read_toml(path).get("match")
     if table is None:
         raise ParameterError(
-            f"{path}: expected a profile that `match --out` wrote, got a file without [match]."
+            f"{path}: expected the profile of an earlier match, got a file without [match]."
         )
     return checked(Profile, table, str(path))
 
@@ -105,7 +105,7 @@ def _pairs(values: Mapping[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Change:
+class MatchChange:
     """A strength or an accuracy in an earlier match and now; ``significant`` at 5 %."""
 
     name: str
@@ -118,7 +118,7 @@ class Change:
         return self.before - self.after
 
 
-def changes(match: Match, before: Profile) -> tuple[list[Change], list[Change]]:
+def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[MatchChange]]:
     """What moved since ``before``: strengths, then accuracies of the models in both."""
     old = {part.perturbation: part for part in before.perturbations}
     new = {part.perturbation: part for part in match.perturbations}
@@ -142,8 +142,8 @@ def _triple(part: Any, key: str) -> tuple[float, float, float]:
 
 def _change(
     name: str, before: tuple[float, float, float], after: tuple[float, float, float]
-) -> Change:
+) -> MatchChange:
     """The difference, tested by the error that both intervals imply."""
     error = math.hypot(before[2] - before[1], after[2] - after[1]) / (2 * 1.96)
     gap = abs(after[0] - before[0])
-    return Change(name, before[0], after[0], gap > max(1.96 * error, 1e-9))
+    return MatchChange(name, before[0], after[0], gap > max(1.96 * error, 1e-9))

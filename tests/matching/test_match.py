@@ -145,7 +145,7 @@ def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
 def test_a_request_without_a_match_is_no_profile(tmp_path: Path) -> None:
     file = tmp_path / "request.toml"
     file.write_text("[[condition]]\nfog = 0.2\n")
-    with pytest.raises(ParameterError, match="match --out"):
+    with pytest.raises(ParameterError, match="profile of an earlier match"):
         profile.read_profile(file)
 
 

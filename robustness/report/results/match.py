@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from robustness.base.text import counted
 from robustness.charts.tables import Table
-from robustness.matching import CONDITIONS, Change, Match, MatchedPerturbation
+from robustness.matching import CONDITIONS, Match, MatchChange, MatchedPerturbation
 from robustness.perturbations import REGISTRY
 from robustness.report.content import Text, Titled
 from robustness.report.wording import listed, model
@@ -109,7 +109,7 @@ def _statistics(match: Match) -> Titled:
     return Titled("Statistics that differ most, in deviations of images", Table(head, rows))
 
 
-def changed(strengths: Sequence[Change], accuracies: Sequence[Change]) -> list[str]:
+def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]) -> list[str]:
     """What moved since an earlier match, in sentences."""
     parts = [
         f"{REGISTRY[change.name].label} moved from {change.before:.2f} to {change.after:.2f}"
