@@ -50,7 +50,7 @@ def match_command(options: argparse.Namespace) -> int:
     """
     from robustness import matching, report
     from robustness.api.matching import matched
-    from robustness.report.results import match as results
+    from robustness.report import match as results
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")

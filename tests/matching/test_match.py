@@ -14,7 +14,7 @@ import robustness as rb
 from robustness import matching
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
-from robustness.evaluation.request_file import read_request
+from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator, profile
 from robustness.matching import match as matched
@@ -23,7 +23,7 @@ from robustness.matching.match import ExpectedAccuracy, Match, MatchedPerturbati
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.fitting import Framing
-from robustness.report.results import match as results
+from robustness.report import match as results
 
 SIDE = 64
 FRAMING = Framing("squash", SIDE)

@@ -8,7 +8,7 @@ from robustness.base.text import counted
 from robustness.charts.tables import Table
 from robustness.matching import CONDITIONS, Match, MatchChange, MatchedPerturbation
 from robustness.perturbations import REGISTRY
-from robustness.report.content import Text, Titled
+from robustness.report.blocks import Text, Titled
 from robustness.report.wording import listed, model
 
 _SHOWN = 12
