@@ -11,7 +11,7 @@ from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import listed, model
 
-_SHOWN = 12
+_STATISTICS = 12
 
 
 def sentences(match: Match) -> list[str]:
@@ -99,7 +99,7 @@ def blocks(match: Match) -> list[Text | Titled]:
 def _statistics(match: Match) -> Titled:
     """The statistics that differ most between production and reference."""
     order = sorted(match.statistics, key=lambda row: -abs(row["production"] - row["reference"]))[
-        :_SHOWN
+        :_STATISTICS
     ]
     rows = [
         (row["statistic"], *(f"{row[key]:+.2f}" for key in ("production", "simulation")))
