@@ -95,7 +95,7 @@ def _weights(text: str) -> dict[str, float]:
 def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, gate, runs
-    from robustness.report.questions import choice, race
+    from robustness.report.questions import choice, race, threshold
 
     if options.baseline and not options.budget:
         options.refuse("--baseline is for the limits of --budget: give both")
@@ -126,6 +126,7 @@ def choose_command(options: argparse.Namespace) -> int:
         *choice.busy(entries),
         *choice.dominated(entries, found.quantity),
         *map(report.Text, weighted),
+        *(note for run in opened for note in threshold.notes(run, found.best)),
     ]
     console.say(report.printed_blocks([*tables, *notes]))
     return 0

@@ -224,6 +224,15 @@ def answers(figures: ThresholdFigures) -> list[tuple[str, str]]:
     return [("From which confidence may predictions be accepted?", f"{whose}{text}")]
 
 
+def notes(run: Run, models: Sequence[str]) -> list[Text]:
+    """From which confidence to accept the predictions of ``models`` of ``run``."""
+    if not THRESHOLD.is_about(run):
+        return []
+    figures = RunFigures(run).answer(THRESHOLD)
+    chosen = [entry for entry in figures.entries if entry["model"] in models and entry["status"]]
+    return [Text(f"{model(entry['model'])}: {sentence(entry, figures)}") for entry in chosen]
+
+
 OPTIONS = (
     Option(
         "max_error",
