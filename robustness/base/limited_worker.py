@@ -144,22 +144,23 @@ class Workers:
 
         If it dies, another one is asked once: it may have been killed from outside.
         """
-        limits = {"memory": memory, "seconds": seconds}
+        limits: dict[str, Any] = {"memory": memory, "seconds": seconds}
         if not self._free.acquire(timeout=seconds_until(deadline)):
             raise WorkerLateError
         try:
             try:
                 return self._ask_next(head, data, deadline=deadline, **limits)
-            except WorkerDiedError:
-                return self._ask_next(head, data, deadline=deadline, **limits)
+            except WorkerDiedError:  # all that idle may have been killed
+                return self._ask_next(head, data, fresh=True, deadline=deadline, **limits)
         finally:
             self._free.release()
 
-    def _ask_next(self, *question: bytes, **limits: Any) -> bytes:
+    def _ask_next(self, *question: bytes, fresh: bool = False, **limits: Any) -> bytes:
         with self._lock:
             if self._stopped:
                 raise WorkerDiedError
-            worker = self._idle.pop()[0] if self._idle else Worker(self._module)
+            idle = self._idle and not fresh
+            worker = self._idle.pop()[0] if idle else Worker(self._module)
             self._busy.add(worker)
         try:
             answer = worker.ask(*question, **limits)

@@ -88,7 +88,8 @@ class _Evidence:
     """What some images say for each of ``CANDIDATES`` (m,): larger means below the limit.
 
     An error with the probability of the limit exceeds ``strength`` with a chance of exp(-strength)
-    at most. ``stakes`` (m,) are what a bet would best have risked.
+    at most; it is -inf where nothing is accepted. ``stakes`` (m,) are what a bet would best have
+    risked.
     """
 
     strength: Floats
@@ -291,8 +292,9 @@ class _Counts:
         size = len(CANDIDATES) + 1
         accepted = _at_least(np.bincount(places, minlength=size)).astype(np.int64)
         failed = _at_least(np.bincount(places, wrong, minlength=size))
-        p = np.where(accepted > 0, bdtr(failed, np.maximum(accepted, 1), self.max_error), 1.0)
-        return _Evidence(-np.log(np.maximum(p, 1e-300)), np.zeros(len(CANDIDATES)))
+        p = bdtr(failed, np.maximum(accepted, 1), self.max_error)
+        strength = np.where(accepted > 0, -np.log(np.maximum(p, 1e-300)), -np.inf)
+        return _Evidence(strength, np.zeros(len(CANDIDATES)))
 
 
 @dataclass(frozen=True)
@@ -313,11 +315,13 @@ class _Bets:
         largest = 1 / (1 - self.max_error)
         if stakes is None:
             capital = np.zeros((len(_STAKES), len(CANDIDATES)))
+            accepted = np.zeros(len(CANDIDATES), bool)
             for values in self._values(units):
+                accepted |= (values != 0).any(axis=0)
                 for stake, total in zip(_STAKES * largest, capital, strict=True):
                     total += np.log1p(-stake * values).sum(axis=0)
-            best = capital.argmax(axis=0)
-            return _Evidence(capital.max(axis=0), _STAKES[best] * largest)
+            strength = np.where(accepted, capital.max(axis=0), -np.inf)
+            return _Evidence(strength, _STAKES[capital.argmax(axis=0)] * largest)
         now = np.zeros(len(CANDIDATES))
         highest = np.zeros(len(CANDIDATES))
         for values in self._values(units):

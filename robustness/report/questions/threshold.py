@@ -134,7 +134,7 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
         if text in entry["status"] and error["value"] is not None
     }
     if not errors:
-        return ""
+        return "Too few predictions are accepted."
     worst = max(errors, key=errors.__getitem__)
     rate = entry["error"][SUITE]["value"]
     others = [model(e["model"]) for e in figures.entries if e["threshold"] is not None]
