@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robustness.base.errors import ParameterError
@@ -195,12 +195,15 @@ def _error(entry: Entry, name: str) -> str:
 
 
 def _columns(wrong: str) -> Sequence[Column]:
+    def at_threshold(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
+        return lambda entry: "" if entry["threshold"] is None else text(entry, name)
+
     return (
         ("Model", lambda entry: model(entry["model"])),
         ("Accept from", lambda entry: "none" if entry["threshold"] is None else _score(entry)),
-        ("Accepted, originals", lambda entry: _accepted(entry, ORIGINAL)),
-        ("Accepted, perturbed", lambda entry: _accepted(entry, SUITE)),
-        (f"{wrong.capitalize()} among accepted", lambda entry: _error(entry, SUITE)),
+        ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
+        ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
+        (f"{wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),
     )
 
 
