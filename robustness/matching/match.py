@@ -42,6 +42,8 @@ CONDITIONS = 20
 _SHARED_IMAGES = 40
 """Images on which each composition of the profile is tried."""
 _BATCH = 32
+_COLLECTIONS = 0.05
+"""Standard deviation of accuracy between collections of images of the same kind."""
 _LARGEST_CACHE = 2**28
 
 
@@ -314,7 +316,7 @@ class _Reference:
         value = float(np.clip(best.mean() + np.mean(shifts), 0, 1))
         between = max(float(np.var(shifts) - np.mean(noise)), 0.0)
         sampling = max(value * (1 - value), 0.01) * (1 / images + 1 / len(rows))
-        count = max(max(value * (1 - value), 0.01) / (between + sampling), 1.0)
+        count = max(max(value * (1 - value), 0.01) / (between + sampling + _COLLECTIONS**2), 1.0)
         low, high = stats.beta.ppf(
             (0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5
         ).tolist()
