@@ -135,7 +135,7 @@ def risk_coverage(
             lines=False,
             size=15,
             showlegend=False,
-            error_y=whiskers([entry["error"]["suite"]], "value") | {"visible": True},
+            error_y=whiskers([_named_bounds(entry["error"]["suite"])], "value"),
         )
         for entry in thresholds
     ]
@@ -145,6 +145,10 @@ def risk_coverage(
         xaxis={"title": "Accepted", "tickformat": ".0%", "range": [-0.03, 1.03]},
         yaxis={"title": title, "tickformat": ".0%", "rangemode": "tozero"},
     )
+
+
+def _named_bounds(error: Entry) -> Entry:
+    return {"value": error["value"], "value_low": error["low"], "value_high": error["high"]}
 
 
 def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:

@@ -190,6 +190,8 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
     of = RunFigures(made, options={"max_error": 0.2})
     assert of.answer(THRESHOLD).entries == found["models"]
+    (chart,) = [b for b in THRESHOLD.blocks(of.answer(THRESHOLD)) if isinstance(b, Chart)]
+    assert any(list(trace.y) == [0.0] for trace in chart.figure.data)  # the safe threshold
     (tmp_path / "b.toml").write_text("[[limit]]\nmax_accepted_error = 0.2\nmin_accepted = 0.9\n")
     outcomes = {
         (verdict.model, verdict.limit): verdict.outcome
