@@ -299,8 +299,8 @@ def _breaking(
 def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
     """Verdicts on the predictions that the safe threshold of each model accepts.
 
-    The error is kept if a threshold promises it. Without one it is broken where more images like
-    these would not help, else not shown.
+    The error is kept if a threshold promises it. Without one it is broken where even the most
+    promising threshold accepts more errors on these images, else not shown.
     """
     limits = {name: rule.limits[name] for name in ACCEPTING if name in rule.limits}
     if not limits:
@@ -310,7 +310,8 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
     for entry in RunFigures(run, options=options).answer(THRESHOLD).entries:
         if entry["strongest"] is None or not rule.fits(entry["model"], None, None):
             continue
-        missing = BROKEN if entry["images_needed"] is None else NOT_SHOWN
+        error = entry["error"][SUITE]["value"]
+        missing = BROKEN if error is not None and error > max_error else NOT_SHOWN
         for limit, wanted in limits.items():
             accepted = limit == "min_accepted"
             bounds = entry["acceptance"] if accepted else entry["error"][SUITE]

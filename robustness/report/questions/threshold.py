@@ -127,23 +127,37 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """What would help where no threshold passes."""
     if entry["images_needed"] is not None:
-        return f"About {entry['images_needed']:,} images like these would show one."
+        return f"About {_round(entry['images_needed']):,} images like these would show one."
     errors = {
         text: error["value"]
         for text, error in entry["error"].items()
         if text in entry["status"] and error["value"] is not None
     }
-    if not errors:
-        return "Too few predictions are accepted."
+    over = (
+        entry["error"][SUITE]["value"]
+        if figures.promise == "suite"
+        else max(errors.values(), default=None)
+    )
+    if over is None or over <= figures.max_error:
+        accepted = share(entry["accepted"][SUITE] or 0.0, 0)
+        return f"Accepting {accepted} of predictions, from {_score(entry)}, is too few to show one."
     worst = max(errors, key=errors.__getitem__)
-    rate = entry["error"][SUITE]["value"]
     others = [model(e["model"]) for e in figures.entries if e["threshold"] is not None]
     instead = f" {others[0]} has a threshold." if others else ""
+    rate = f"{share(over, 0)} of accepted predictions are {figures.wrong}"
+    if figures.promise == "suite":
+        rate += f", most under {short(worst)} ({share(errors[worst], 0)})"
+    else:
+        rate += f" under {short(worst)}"
     return (
-        f"From {_score(entry)}, {share(rate, 0)} of accepted predictions are {figures.wrong}, "
-        f"most under {short(worst)} ({share(errors[worst], 0)}). A remedy, another model or a "
-        f"suite without that condition may have one.{instead}"
+        f"From {_score(entry)}, {rate}. A remedy, another model or a suite without that condition "
+        f"may have one.{instead}"
     )
+
+
+def _round(images: int) -> int:
+    """``images`` with two digits: it is an estimate."""
+    return int(float(f"{images:.1e}"))
 
 
 def _score(entry: Entry) -> str:
@@ -160,19 +174,20 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
     texts = [Text(f"{model(e['model'])}: {sentence(e, figures)}") for e in entries]
     texts[-1] = Text(texts[-1].text, _RULE)
     tested = [entry for entry in entries if entry["strongest"] is not None]
+    safe = [entry for entry in tested if entry["threshold"] is not None]
     table = Titled("Safe thresholds", Table.of(tested, _columns(figures.wrong)))
     rows = [{**entry, "condition": text} for entry in tested for text in (*entry["status"],)]
-    parts: list[Block] = [*texts, *([table] if tested else [])]
+    parts: list[Block] = [*texts, *([table] if safe else [])]
     if figures.curves:
         errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
-        points = [entry for entry in tested if entry["threshold"] is not None]
         parts.append(
             Chart(
                 "Error among accepted predictions",
-                risk_coverage(figures.curves, errors, points),
+                risk_coverage(figures.curves, errors, safe),
                 f"{errors} among the accepted predictions over the share accepted, with the safe "
                 "thresholds.",
-                "The most confident predictions are on the left. Large markers: safe thresholds.",
+                "The most confident predictions are on the left."
+                + (" Large markers: safe thresholds." if safe else ""),
             )
         )
     if rows:
