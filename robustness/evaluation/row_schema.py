@@ -1,5 +1,4 @@
-"""The columns of the rows: one record each, read by whoever writes, checks, compares or explains
-rows.
+"""The columns of the rows, one record each, for all that writes, checks or explains rows.
 
 Rows also have a column for each metric of a plugin. A file that an earlier version wrote may lack
 newer columns: these are read as null.
@@ -246,7 +245,7 @@ def stored(own: Sequence[str]) -> pa.Schema:
 
 
 def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
-    """What each column of ``schema(own)`` means, for whoever gets the rows as a file."""
+    """What each column of ``schema(own)`` means, for readers of exported rows."""
     return [
         {
             "column": column.name,

@@ -80,7 +80,7 @@ class Estimate:
         return Estimate(self.names, (Fit((), none, 0.0),), np.tile(none, (DRAWS, 1)))
 
     def group(self, name: str) -> dict[str, float]:
-        """The perturbations that may stand in the place of ``name``, with their strengths."""
+        """The perturbations that may replace ``name``, with their strengths."""
         best = set(self.fits[0].support)
         rest = best - {self.names.index(name)}
         return {

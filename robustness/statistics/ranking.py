@@ -238,7 +238,7 @@ Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
 def _groups(measured: Measured, quantity: str, *, joint: bool = True) -> list[Group]:
     """The groups of two models or more with the same classes that share any row.
 
-    Attacks of one norm and epsilon count ``joint`` for the robust accuracy, in the place of
+    Attacks of one norm and epsilon count ``joint`` for the robust accuracy, instead of
     conditions.
     """
     by_name: dict[str, Grid] = {grid.model: grid for grid in grids(measured)}
