@@ -158,8 +158,8 @@ def choose(
     ``max_megabytes``, or that break a limit of the gate's file ``budget`` are ruled out; its
     limits on regression compare with ``baseline``. A difference below ``margin`` (a share) is a
     tie. With ``remedies`` each model behind each remedy that ``run`` tried is a candidate, too,
-    with the limits on the model; ``.abstaining`` tells of a run that tried to abstain. Raises
-    ``ParameterError`` for criteria that the run cannot answer.
+    with the limits on the model. Raises ``ParameterError`` for criteria that the run cannot
+    answer.
     """
     from robustness.report.questions import candidates
 

@@ -261,7 +261,6 @@ def _document(run: Run) -> dict[str, Any]:
         "by_perturbation": [] if found is None else found.by_perturbation,
         **({} if run.raced is None else {"race": run.raced}),
         "remedies": tried.as_rows(),
-        "abstentions": [each.as_dict() for each in tried.abstentions],
     }
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness import __version__
-from robustness.base.errors import ModelWarning, RobustnessError
+from robustness.base.errors import ModelWarning, RequestWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
     attack,
@@ -90,8 +90,8 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 
 def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> None:
-    """Show a warning about a model as one sentence, any other as usual."""
-    if isinstance(message, ModelWarning):
+    """Show a warning about a model or a request as one sentence, any other as usual."""
+    if isinstance(message, ModelWarning | RequestWarning):
         remark(f"robustness: {message}")
     else:
         usual(message, *details)

@@ -207,7 +207,7 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
 def expect_answers(chains: Sequence[Chain]) -> None:
     """Raise ``ParameterError`` if one of ``chains`` takes more than the images that are asked."""
     for chain in chains:
-        if chain.needs_run:
+        if chain.adapts:
             raise ParameterError(
                 f"{chain.id} takes the images of a dataset: expected it in `evaluate --remedies`, "
                 "leave it out here."

@@ -112,14 +112,14 @@ def choose_command(options: argparse.Namespace) -> int:
         **{option.name: getattr(options, option.name) for option in choice.OPTIONS},
     )
     if options.json:
-        console.print_json(found.as_dict())
+        console.print_json({**found.as_dict(), "thresholds": threshold.entries(opened)})
         return 0
     from robustness import report
 
     weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
     console.say("\n".join(found.sentences))
     entries = choice.priced({}, found)
-    tables = [choice.table(entries, found.quantity, found.abstaining)]
+    tables = [choice.table(entries, found.quantity)]
     for run in opened:
         tables += race.tables(run)
     notes = [

@@ -49,8 +49,6 @@ class Trials:
         """The ``rows`` of ``classifier`` for ``batch``, with a trial of each remedy of ``spec``."""
         found: list[list[Measurement]] = [list(own) for own in rows]
         for chain in spec.remedies:
-            if chain.abstains:
-                continue  # the confidences are in the rows
             if chain.adapts and not can_adapt(classifier):
                 continue
             ask = self._adapted_answers if chain.adapts else self._answers
@@ -152,7 +150,7 @@ def loading_behind(chain: Chain, names: Sequence[str]) -> Callable[..., Classifi
     """A replacement for ``models.load`` that puts ``chain`` before each classifier.
 
     A chain of several models asks those of ``names`` with the same classes. Raises
-    ``ParameterError`` if such a chain has no second model; loading raises it if ``chain`` abstains.
+    ``ParameterError`` if such a chain has no second model.
     """
     for name in names:
         if chain.several_models and not partners(chain, name, names):

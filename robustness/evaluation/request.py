@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from robustness import models
 from robustness.base.errors import ParameterError
@@ -41,7 +41,7 @@ from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
 from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, Framing
 from robustness.pictures.picture import Picture
-from robustness.remedies import Chain, parse, parse_all
+from robustness.remedies import Chain, parse, parse_all, without_former
 
 _ORIGINAL = "brightness"
 """A perturbation whose strength 0 denotes the original in a TOML file."""
@@ -60,7 +60,9 @@ class _Json(StrictRecord):
         expected(f"a whole number from 1 to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
     ]
     classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
-    remedies: list[Annotated[Chain, parsed_by(parse)]] = Field(default_factory=list)
+    remedies: Annotated[
+        list[Annotated[Chain, parsed_by(parse)]], BeforeValidator(without_former)
+    ] = Field(default_factory=list)
 
 
 def _condition(values: Any) -> Condition:

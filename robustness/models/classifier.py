@@ -146,14 +146,8 @@ class Classifier:
         if chain.adapts != (apart is not None):
             needs = "about 32 images to adapt to, as apart=" if chain.adapts else "no images apart"
             raise ParameterError(f"{chain.id} expects {needs}.")
-        if chain.abstains or chain.several_models != bool(others):
-            needs = (
-                "a measured confidence: see the abstentions of a run"
-                if chain.abstains
-                else "other models"
-                if chain.several_models
-                else "no other models"
-            )
+        if chain.several_models != bool(others):
+            needs = "other models" if chain.several_models else "no other models"
             raise ParameterError(f"{chain.id} expects {needs}.")
         own = self.side, self.record.labels().key
         for other in others:

@@ -5,10 +5,9 @@ Importing this package registers them all.
 
 from importlib import import_module
 
-from robustness.remedies.chain import Chain, parse, parse_all
+from robustness.remedies.chain import Chain, parse, parse_all, without_former
 from robustness.remedies.python_code import python
 from robustness.remedies.remedy import (
-    ABSTENTION,
     GATED,
     NETWORK,
     ON_IMAGE,
@@ -25,7 +24,6 @@ for _module in ("on_image", "on_prediction"):  # the order of display
     import_module(f"{__name__}.{_module}")
 
 __all__ = [
-    "ABSTENTION",
     "GATED",
     "NETWORK",
     "ON_IMAGE",
@@ -40,4 +38,5 @@ __all__ = [
     "parse_all",
     "python",
     "remedy",
+    "without_former",
 ]

@@ -5,17 +5,17 @@ Study images are float32 RGB in [0, 1], shape (N, S, S, 3), on the 8-bit grid.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, RequestWarning
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.remedies.remedy import (
-    ABSTENTION,
     GATED,
     NETWORK,
     ON_IMAGE,
@@ -37,6 +37,14 @@ AS_IS = ImageView(unchanged)
 
 MOST = 8
 """Remedies in a chain; anyone may put a chain into a link."""
+
+FORMER = "abstain"
+"""A remedy up to version 0.13, which requests of these versions may name."""
+
+FORMER_NOTE = (
+    f"{FORMER} is no remedy any more and was left out. The section Safe threshold, and the command "
+    "threshold, say from which confidence predictions may be accepted."
+)
 
 
 @dataclass(frozen=True)
@@ -71,11 +79,6 @@ class Chain:
         return self.last.kind == SEVERAL_MODELS
 
     @property
-    def abstains(self) -> bool:
-        """Whether it withholds predictions, which takes measured confidences to set up."""
-        return self.last.kind == ABSTENTION
-
-    @property
     def adapts(self) -> bool:
         """Whether it adapts the network, which takes images apart from those it is asked about."""
         return self.last.kind == NETWORK
@@ -84,11 +87,6 @@ class Chain:
     def before(self) -> Chain | None:
         """The chain without its last remedy; None if nothing is left."""
         return Chain(self.remedies[:-1]) if self.remedies[:-1] else None
-
-    @property
-    def needs_run(self) -> bool:
-        """Whether one image is too little for it."""
-        return self.abstains or self.adapts
 
     @property
     def passes(self) -> int:
@@ -142,8 +140,7 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
     """The chain that ``text`` describes, such as ``median``, ``median+tta`` or a list of both.
 
     Raises ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for a remedy on the
-    prediction before the end, for ``abstain`` after another one, for more than ``MOST``, and for
-    anything but names.
+    prediction before the end, for more than ``MOST``, and for anything but names.
     """
     if isinstance(text, Chain):
         return text
@@ -159,11 +156,6 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
                 f"Expected {remedy.name} at the end of {chain.id}: it acts on the prediction. "
                 "Put remedies on the image before it."
             )
-    if chain.abstains and chain.remedies[:-1]:
-        raise ParameterError(
-            f"Expected {chain.last.name} alone, got {chain.id}: it uses the confidence of the "
-            "model without remedies. List it apart from the others."
-        )
     return chain
 
 
@@ -179,6 +171,18 @@ def _names(text: object) -> list[str]:
 
 
 def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:
-    """The chains of a text such as ``median,autocontrast,tta``, or of several; each once."""
+    """The chains of a text such as ``median,autocontrast,tta``, or of several; each once.
+
+    ``FORMER`` is left out with a warning, so that requests which name it still open.
+    """
     parts = texts.split(",") if isinstance(texts, str) else list(texts)
-    return tuple(dict.fromkeys(parse(part) for part in parts if part.strip()))
+    names = without_former([part.strip() for part in parts])
+    return tuple(dict.fromkeys(parse(name) for name in names if name))
+
+
+def without_former(names: Any) -> Any:
+    """``names`` without ``FORMER``, of which it warns; anything but a list as it is."""
+    if not isinstance(names, list) or FORMER not in names:
+        return names
+    warnings.warn(FORMER_NOTE, RequestWarning, stacklevel=2)
+    return [name for name in names if name != FORMER]

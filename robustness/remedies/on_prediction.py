@@ -1,4 +1,4 @@
-"""Remedies on the prediction: by views of one image, several models, other statistics, or none."""
+"""Remedies on the prediction: by views of one image, several models, or other statistics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from robustness.remedies.on_image import autocontrast, gamma, median
 from robustness.remedies.remedy import (
-    ABSTENTION,
     NETWORK,
     ON_PREDICTION,
     REGISTRY,
@@ -150,17 +149,5 @@ _add(
     source="Schneider et al., NeurIPS 2020: statistics of 32 images apart under the same "
     "condition and, with the same weight, of the training",
 )
-_add(
-    "abstain",
-    kind=ABSTENTION,
-    label="Abstain at low confidence",
-    against="confident errors",
-    source="Chow, IEEE Transactions on Information Theory 1970; the confidence that 95% of the "
-    "originals reach",
-)
-
-ANSWERED_ORIGINALS = 0.95
-"""Share of the originals that the confidence below which ``abstain`` gives no prediction keeps."""
-
 ADAPTATION_IMAGES = 32
 """Images that ``batch_norm`` adapts to; they are not measured."""

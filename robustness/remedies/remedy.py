@@ -26,9 +26,8 @@ ON_PREDICTION = "prediction"
 GATED = "gated"
 SEVERAL_MODELS = "several models"
 NETWORK = "network"
-ABSTENTION = "abstention"
 """What a remedy changes: the image, always or behind a gate; the prediction, by several views of
-the image or by several models; the network, by images apart; or whether there is a prediction."""
+the image or by several models; or the network, by images apart."""
 
 MEAN, SUREST = "mean", "surest"
 """How the views become one prediction: their mean, or the view with the highest confidence if it

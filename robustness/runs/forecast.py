@@ -157,7 +157,7 @@ def _scaled(
 
 
 def _each(spec: Request) -> int:
-    return 1 + sum(chain.passes for chain in spec.remedies if not chain.abstains)
+    return 1 + sum(chain.passes for chain in spec.remedies)
 
 
 def _bytes(done: list[Chunk]) -> int:

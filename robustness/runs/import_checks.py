@@ -139,7 +139,7 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
         classes=[_MOST_CLASSES if known is None else len(known) for known in labels],
         conditions=[condition.id for condition in spec.conditions],
         perturbations=[condition.name for condition in spec.conditions],
-        remedies=[chain.id for chain in spec.remedies if not chain.abstains],
+        remedies=[chain.id for chain in spec.remedies],
         pictures=manifest.dataset.pictures,
         images=manifest.images,
         unreadable=manifest.unreadable,

@@ -17,12 +17,11 @@ from robustness import models
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
 from robustness.remedies import Chain
-from robustness.remedies.on_prediction import ANSWERED_ORIGINALS
 from robustness.runs.cells import Cells
 from robustness.runs.run import Run
 from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid
-from robustness.statistics.remedies import Abstention, Gain, PairedTruths, abstention, gains
+from robustness.statistics.remedies import Gain, PairedTruths, gains
 
 Classes = NDArray[np.int32]
 Flags = NDArray[np.int8]
@@ -32,10 +31,9 @@ FLAGS = ("clean_correct", "correct", "consistent")
 
 @dataclass(frozen=True)
 class RemedyFigures:
-    """The gains of the remedies of a run, and its abstentions if it asked for them."""
+    """The gains of the remedies of a run."""
 
     gains: tuple[Gain, ...]
-    abstentions: tuple[Abstention, ...]
     milliseconds: dict[tuple[str, str], float]
     """By remedy and model, what the remedy adds for one image; what is unknown is left out."""
     labelled: bool | None = True
@@ -65,29 +63,21 @@ def remedy_figures(run: Run) -> RemedyFigures:
 def _fresh(run: Run) -> RemedyFigures:
     spec = run.manifest.spec
     trials: list[PairedTruths] = []
-    abstentions: list[Abstention] = []
     labelled: set[bool] = set()
     if spec.remedies and run.row_count:
         predictions = _Predictions(run)
         for model in spec.model_names:
             labelled |= set(np.unique(predictions.labelled(model)).tolist())
             trials += predictions.truths(model)
-        if any(chain.abstains for chain in spec.remedies):
-            abstentions += predictions.abstentions(spec.model_names)
     any_labels = None if len(labelled) > 1 else labelled != {False}
-    return RemedyFigures(tuple(gains(trials)), tuple(abstentions), milliseconds(run), any_labels)
-
-
-def chains(run: Run) -> tuple[Chain, ...]:
-    """The remedies of ``run`` that change predictions: all but abstaining."""
-    return tuple(chain for chain in run.manifest.spec.remedies if not chain.abstains)
+    return RemedyFigures(tuple(gains(trials)), milliseconds(run), any_labels)
 
 
 class _Predictions:
     """The predictions of a run, with its remedies and without: arrays (images, conditions)."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.chains = run, chains(run)
+        self.run, self.chains = run, run.manifest.spec.remedies
         self.cells: Cells
         self.keys: tuple[ConditionKey, ...]
         self.cells, self.keys = run.rows.cells([chain.id for chain in self.chains])
@@ -150,18 +140,6 @@ class _Predictions:
                     clean_after[:, at],
                 )
 
-    def abstentions(self, names: Sequence[str]) -> Iterator[Abstention]:
-        good = {model: self.top1(model)[1] == self.true_classes(model) for model in names}
-        numbers, _ = self.run.rows.cells()
-        for model in names if len(self.run.rows.axes.images) > 1 else ():
-            for at, condition in self.in_order():
-                own = {
-                    name: numbers.read(model, name)[:, at]
-                    for name in ("clean_probability", "probability")
-                }
-                own["good"] = good[model][:, at]
-                yield abstention(model, condition, own, kept=ANSWERED_ORIGINALS)
-
     def flags(self, model: str) -> Iterator[tuple[Chain, dict[str, Flags]]]:
         """Each remedy with ``FLAGS``, as ``remedied_models`` defines them."""
         right, labelled, plain = self.true_classes(model), self.labelled(model), ~self.attacks
@@ -208,7 +186,7 @@ class RemediedModel:
 def remedied_names(run: Run) -> dict[str, tuple[tuple[str, ...], Chain]]:
     """The models and the remedy by the id of both, remedy by remedy."""
     by_id: dict[str, tuple[tuple[str, ...], Chain]] = {}
-    for chain in chains(run):
+    for chain in run.manifest.spec.remedies:
         for name in run.manifest.spec.model_names:
             names = same_classes(run, name) if chain.several_models else (name,)
             if not chain.several_models or len(names) > 1:  # else the model itself
@@ -271,7 +249,7 @@ def milliseconds(run: Run) -> dict[tuple[str, str], float]:
         prepared = manifest.remedies_ms.get(chain.id)
         for model in manifest.spec.model_names:
             latency = manifest.costs.get(model, {}).get("latency_ms")
-            if prepared is None or chain.abstains:
+            if prepared is None:
                 continue
             more = (chain.passes - 1) * (latency or 0.0)
             if chain.several_models:

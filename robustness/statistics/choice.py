@@ -92,10 +92,7 @@ class ModelChoice:
     ``weakest_value``, and the fields of ``Cost``. One that is not ranked has no ``robust``,
     but ``own``, the score on its own images, with its interval. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
-    ``weighted`` says which perturbations each weight was for. ``abstaining`` has an entry per model
-    of a run that tried to abstain, outside the ranking: ``model``, ``label``, ``confidence``,
-    ``answered`` (share of the images), ``accuracy_of_answered`` and ``accuracy_of_all``
-    (consistencies without labels).
+    ``weighted`` says which perturbations each weight was for.
     """
 
     best: tuple[str, ...]
@@ -108,7 +105,6 @@ class ModelChoice:
     more_images: int | None
     weighted: Mapping[str, Sequence[str]]
     sentences: tuple[str, ...]
-    abstaining: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def compared(self) -> bool:
@@ -117,13 +113,12 @@ class ModelChoice:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        entries = {name: list(map(dict, getattr(self, name))) for name in ("models", "abstaining")}
-        return {**vars(self), **entries}
+        return {**vars(self), "models": [dict(entry) for entry in self.models]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelChoice:
         """What ``as_dict`` told, also after a way through JSON."""
-        names = ("best", "worse", "models", "sentences", "abstaining")
+        names = ("best", "worse", "models", "sentences")
         return cls(**{**data, **{name: tuple(data[name]) for name in names}})
 
 

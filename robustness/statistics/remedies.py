@@ -9,7 +9,7 @@ and conditions, and an interval above 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,54 +111,4 @@ def _gain(
         p is not None,
         p is not None and gain > 0 and established(p, gap.low, gap.high),
         p,
-    )
-
-
-@dataclass(frozen=True)
-class Abstention:
-    """A model that gives no prediction below a confidence, under one condition.
-
-    ``confidence`` is the one that 95% of the choosing half of the originals reach. On the other
-    half ``answered`` is the share of the images with a prediction, ``accuracy`` the share of these
-    that is correct (None if there is none), ``accuracy_of_all`` that without abstaining.
-    """
-
-    model: str
-    condition: str
-    confidence: float
-    answered: float
-    accuracy: float | None
-    accuracy_of_all: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
-
-
-def abstention(
-    model: str,
-    condition: str,
-    columns: Mapping[str, NDArray[Any]],
-    *,
-    kept: float,
-    seed: int = 0,
-) -> Abstention:
-    """The abstention of ``model`` that keeps the share ``kept`` of the originals.
-
-    ``columns`` are ``clean_probability``, ``probability`` and ``good`` by image, of at least 2
-    images, which are split as in ``gains``.
-    """
-    count = len(columns["good"])
-    order = np.random.default_rng(seed).permutation(count)
-    choosing, telling = order[: count // 2], order[count // 2 :]
-    confidence = float(np.quantile(columns["clean_probability"][choosing], 1 - kept))
-    answered = columns["probability"][telling] >= confidence
-    good = columns["good"][telling]
-    return Abstention(
-        model,
-        condition,
-        confidence,
-        float(answered.mean()),
-        float(good[answered].mean()) if answered.any() else None,
-        float(good.mean()),
     )

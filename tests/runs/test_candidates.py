@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.runs import Run
-from tests.support.made_up_remedies import CONDITIONS, IMAGES, MODELS, Made
+from tests.support.made_up_remedies import CONDITIONS, MODELS, Made
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +82,6 @@ def test_without_labels_a_prediction_counts_if_it_is_that_without_the_remedy(
         own = made.clean[key if remedy == "average" else ("", model)]
         assert entry["robust"] == pytest.approx((made.top[key] == own[:, None]).mean())
         assert entry["accuracy"] is None
-    (entry,) = [e for e in found.abstaining if e["model"] == "SqueezeNet"]
-    assert entry["accuracy_of_all"] <= 1
 
 
 def test_under_attack_an_image_counts_if_no_attack_breaks_it(tmp_path: Path) -> None:
@@ -92,7 +89,6 @@ def test_under_attack_an_image_counts_if_no_attack_breaks_it(tmp_path: Path) -> 
     made = Made(tmp_path, conditions=attacks)
     found = api.choose(made.run, remedies=True)
     assert found.quantity == "robust_accuracy"
-    assert not found.abstaining
     for entry in found.models:
         if entry["remedy"]:
             key = IDS[entry["model"]]
@@ -101,34 +97,8 @@ def test_under_attack_an_image_counts_if_no_attack_breaks_it(tmp_path: Path) -> 
             assert entry["robust"] == pytest.approx(kept.mean())
 
 
-@pytest.mark.parametrize("weights", [{}, {"fog": 3}, {"fog": 1, "others": 0}])
-def test_abstaining_has_its_share_and_accuracy_outside_the_ranking(
-    made: Made, weights: dict[str, float]
-) -> None:
-    found = api.choose(made.run, weights=weights)
-    assert [entry["model"] for entry in found.abstaining] == [*MODELS]
-    assert len(found.models) == 2
-    order = np.random.default_rng(0).permutation(IMAGES)
-    setting, telling = order[: IMAGES // 2], order[IMAGES // 2 :]
-    weight = np.array([weights.get("fog", 1.0), weights.get("others", 1.0)])
-    for entry in found.abstaining:
-        model = entry["model"]
-        confidence = np.quantile(made.sure_clean[model][setting], 0.05)
-        answered = made.sure[model][telling] >= confidence
-        right = (made.top["", model] == made.labels[:, None])[telling]
-        assert entry["confidence"] == pytest.approx(confidence)
-        assert entry["answered"] == pytest.approx(np.average(answered.mean(axis=0), weights=weight))
-        assert entry["accuracy_of_answered"] == pytest.approx(
-            float((right & answered).sum(axis=0) @ weight / (answered.sum(axis=0) @ weight))
-        )
-        assert entry["accuracy_of_all"] == pytest.approx(
-            np.average(right.mean(axis=0), weights=weight)
-        )
-        assert entry["label"].endswith(", abstaining")
-
-
 def test_what_has_no_remedies_is_refused(made: Made, tmp_path: Path) -> None:
-    without = Made(tmp_path, asked="abstain").run
+    without = Made(tmp_path, asked="").run
     asked: Sequence[tuple[Run | list[Run], str]] = [
         (without, "tried remedies"),
         ([made.run, made.run], "one run"),
@@ -136,4 +106,3 @@ def test_what_has_no_remedies_is_refused(made: Made, tmp_path: Path) -> None:
     for run, message in asked:
         with pytest.raises(ParameterError, match=message):
             api.choose(run, remedies=True)
-    assert api.choose(without).abstaining

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustness.statistics.remedies import PairedTruths, abstention, gains
+from robustness.statistics.remedies import PairedTruths, gains
 
 
 def trial(
@@ -52,18 +52,3 @@ def test_remedies_that_do_nothing_are_called_helpful_in_at_most_five_percent() -
                 trials.append(trial(f"null {remedy}", before, after, condition=condition))
         named += any(gain.helpful for gain in gains(trials))
     assert named <= 0.05 * runs + 2 * (0.05 * 0.95 * runs) ** 0.5
-
-
-def test_abstaining_keeps_the_share_of_originals_and_tells_both_sides() -> None:
-    confidence = np.linspace(0, 1, 200)
-    columns = {
-        "clean_probability": np.full(200, 0.5),
-        "probability": confidence,
-        "good": confidence > 0.75,
-    }
-    found = abstention("SqueezeNet", "fog=0.6", columns, kept=0.95)
-    assert found.confidence == 0.5
-    assert found.answered == pytest.approx(0.5, abs=0.1)
-    assert found.accuracy is not None
-    assert found.accuracy == pytest.approx(0.5, abs=0.1)
-    assert found.accuracy > found.accuracy_of_all

@@ -17,16 +17,14 @@ from robustness.report.questions import race
 from robustness.runs import Run
 from robustness.runs.remedies import (
     RemediedModel,
-    chains,
     milliseconds,
     remedied_models,
-    remedy_figures,
 )
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
 from robustness.statistics.choice import BEST, TIED, WORSE, Candidate
-from robustness.statistics.criteria import MARGIN, weights_of
-from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid
+from robustness.statistics.criteria import MARGIN
+from robustness.statistics.grid import UNKNOWN, Grid
 
 RuleOut = Callable[[Run], Mapping[str, str]]
 """Why models of a run are no candidates, by their ids."""
@@ -83,8 +81,7 @@ def choose_of_run(
 ) -> ModelChoice:
     """Like ``choose``, for one run with known ``figures`` and reasons ``out`` to rule out."""
     more = candidates(run, figures) if remedies else ()
-    chosen = choose_among(figures, criteria, costs(run), out, more)
-    return with_abstaining(run, chosen, (criteria or Criteria()).weights)
+    return choose_among(figures, criteria, costs(run), out, more)
 
 
 def _check_remedies(several: Sequence[Run]) -> None:
@@ -94,7 +91,7 @@ def _check_remedies(several: Sequence[Run]) -> None:
             "run alone."
         )
     for run in several:
-        if run.manifest.race is not None or not chains(run):
+        if run.manifest.race is not None or not run.manifest.spec.remedies:
             raise ParameterError(
                 f"Expected a run of all images that tried remedies, got {run.id}: evaluate with "
                 "remedies, or choose without them."
@@ -267,42 +264,3 @@ def _cost(costs: Sequence[Cost], added: float | None) -> Cost:
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
-
-
-def with_abstaining(run: Run, chosen: ModelChoice, weights: Mapping[str, float]) -> ModelChoice:
-    """``chosen`` with the share and accuracy of answered images of each model of ``run``.
-
-    Means over the conditions with the ``weights`` of the choice, on the half of the images that
-    does not set the confidence. Nothing is added if ``run`` did not try to abstain, for attacks
-    alone, and if only some images have a label.
-    """
-    if not any(chain.abstains for chain in run.manifest.spec.remedies):
-        return chosen
-    found = remedy_figures(run)
-    if chosen.quantity == "robust_accuracy" or found.labelled is None:
-        return chosen
-    keys = [ConditionKey(each.id, each.name, each.strength) for each in run.conditions]
-    weight_of = dict(
-        zip([key.id for key in keys], weights_of(keys, weights, chosen.quantity)[0], strict=True)
-    )
-    entries = []
-    for name in dict.fromkeys(each.model for each in found.abstentions):
-        own = [each for each in found.abstentions if each.model == name]
-        weight = np.array([weight_of[each.condition] for each in own])
-        answered = weight * [each.answered for each in own]
-        right = answered * [each.accuracy or 0.0 for each in own]
-        entries.append(
-            {
-                "model": name,
-                "label": f"{models.label(name)}, abstaining",
-                "confidence": own[0].confidence,
-                "answered": float(answered.sum() / weight.sum()),
-                "accuracy_of_answered": (
-                    float(right.sum() / answered.sum()) if answered.any() else None
-                ),
-                "accuracy_of_all": float(
-                    weight @ [each.accuracy_of_all for each in own] / weight.sum()
-                ),
-            }
-        )
-    return replace(chosen, abstaining=tuple(entries))

@@ -12,7 +12,7 @@ from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
-from robustness.report.questions.candidates import choose_of_run, with_abstaining
+from robustness.report.questions.candidates import choose_of_run
 from robustness.report.questions.question import (
     LABELS,
     TWO_MODELS,
@@ -22,7 +22,6 @@ from robustness.report.questions.question import (
     RunFigures,
 )
 from robustness.report.wording import listed, model, order, sentence
-from robustness.runs.remedies import chains
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.choice import RULED_OUT
 from robustness.statistics.criteria import MARGIN
@@ -45,12 +44,6 @@ _REMEDIES = (
     "number of candidates. The best score of many is likely too high. Latency "
     "includes the remedy."
 )
-_ABSTAINING = (
-    "Abstaining: no prediction below the confidence that 95% of the originals reach. Half of the "
-    "images set the confidence; the shares are of the other half. These rows are not ranked, "
-    "because accuracies of different images cannot be compared."
-)
-
 _DOMINATES = (
     "One model dominates another if it is no worse in both figures and better in at least one, "
     "significantly or not. Latencies differ only if their spreads do not overlap."
@@ -108,10 +101,8 @@ def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
     rule = _RULE
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
-    if chosen.abstaining:
-        rule += f" {_ABSTAINING}"
     return [
-        table(entries, chosen.quantity, chosen.abstaining),
+        table(entries, chosen.quantity),
         Text(_SHORT, rule),
         *busy(entries),
         *dominated(entries, chosen.quantity),
@@ -178,11 +169,10 @@ def _risks(figures: Figures) -> list[str]:
     return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
 
 
-def table(entries: Sequence[Entry], quantity: str, abstaining: Sequence[Entry] = ()) -> Titled:
-    """The models of a ``ModelChoice`` with their scores and costs, then those that abstain."""
-    rows = [*entries, *({**_UNRANKED, **entry} for entry in abstaining)]
-    columns = _columns(rows, dataset.QUANTITIES[quantity])
-    return Titled("Models to choose from", Table.of(rows, columns))
+def table(entries: Sequence[Entry], quantity: str) -> Titled:
+    """The models of a ``ModelChoice`` with their scores and costs."""
+    columns = _columns(entries, dataset.QUANTITIES[quantity])
+    return Titled("Models to choose from", Table.of(entries, columns))
 
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
@@ -211,7 +201,6 @@ def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
         ("Model", lambda entry: visible(entry["label"])),
         (title, _score),
         ("Original", lambda entry: _of("{:.1%}", entry["accuracy"])),
-        ("Answered", lambda entry: _of("{:.0%}", entry.get("answered"))),
         ("Above expected", lambda entry: _of("{:+.1f} points", _times_100(entry.get("above")))),
         ("First", lambda entry: _of("{:.0%}", entry["certainty"])),
         ("Latency", _latency),
@@ -222,17 +211,7 @@ def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
 
 
-_UNRANKED: Entry = {
-    **dict.fromkeys(("accuracy", "certainty", "latency_ms", "megabytes")),
-    **dict.fromkeys(("place_low", "place_high", "weakest")),
-    "status": "not ranked",
-}
-
-
 def _score(entry: Entry) -> str:
-    if "answered" in entry:
-        among = _of("{:.1%} of answered, ", entry["accuracy_of_answered"])
-        return f"{among}{entry['accuracy_of_all']:.1%} of all"
     return with_interval(entry, "own" if "own" in entry else "robust")
 
 
@@ -314,7 +293,7 @@ OPTIONS = (
         False,
         help="Each model behind each remedy of the run is one more candidate.",
         key="choose_remedies",
-        needs=Need("remedies before models", lambda of: bool(chains(of.run))),
+        needs=Need("remedies before models", lambda of: bool(of.run.manifest.spec.remedies)),
     ),
 )
 
@@ -339,7 +318,7 @@ def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> Ch
         criteria = Criteria(**values)
         chosen = choose_of_run(of.run, of.statistics, criteria, out, remedies=remedies)
     else:
-        chosen = with_abstaining(of.run, of.statistics.choice, {})
+        chosen = of.statistics.choice
     return ChoiceFigures(of.run.manifest.costs, chosen, of.statistics)
 
 

@@ -72,7 +72,7 @@ def _gains_of(remedy: str, cost: int, gains: Sequence[Gain]) -> str:
 
 
 def _blocks(figures: RemedyFigures) -> list[Block]:
-    """The gains and the abstentions."""
+    """The gains."""
     blocks: list[Block] = []
     if figures.gains:
         rows, columns = figures.as_rows(), _columns(figures)
@@ -84,12 +84,6 @@ def _blocks(figures: RemedyFigures) -> list[Block]:
         ]
         if any(parse(gain.remedy).adapts for gain in figures.gains):
             blocks.append(Text(_ADAPTATION_NOTE))
-    if figures.abstentions:
-        entries = [each.as_dict() for each in figures.abstentions]
-        note = "The confidence is the one that 95% of one half of the originals reach."
-        table = Table.of(entries, _abstentions(_quantity(figures)))
-        blocks.append(Titled("Abstaining below a confidence", table))
-        blocks.append(Text(note))
     return blocks
 
 
@@ -122,20 +116,6 @@ def _time(entry: Entry) -> str:
 
 def _verdict(entry: Entry) -> str:
     return "helps" if entry["helpful"] else "chosen, not significant" if entry["chosen"] else ""
-
-
-def _abstentions(quantity: str) -> list[Column]:
-    return [
-        ("Model", lambda entry: model(entry["model"])),
-        ("Condition", lambda entry: short(entry["condition"])),
-        ("Confidence", lambda entry: f"{entry['confidence']:.1%}"),
-        ("Answered", lambda entry: f"{entry['answered']:.0%}"),
-        (
-            f"{quantity} of answered",
-            lambda entry: "" if entry["accuracy"] is None else f"{entry['accuracy']:.1%}",
-        ),
-        (f"{quantity} of all", lambda entry: f"{entry['accuracy_of_all']:.1%}"),
-    ]
 
 
 HELP = Question(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robustness.base.errors import ParameterError
@@ -240,6 +240,16 @@ def answers(figures: ThresholdFigures) -> list[tuple[str, str]]:
     text = sentence(safe[0], figures)
     whose = f"{model(safe[0]['model'])}: " if len(figures.entries) > 1 else ""
     return [("From which confidence may predictions be accepted?", f"{whose}{text}")]
+
+
+def entries(several: Iterable[Run]) -> list[Entry]:
+    """The safe threshold of each model of ``several`` runs, by the first run that tells one."""
+    by_model: dict[str, Entry] = {}
+    for run in several:
+        if THRESHOLD.is_about(run):
+            for entry in RunFigures(run).answer(THRESHOLD).entries:
+                by_model.setdefault(entry["model"], entry)
+    return list(by_model.values())
 
 
 def notes(run: Run, models: Sequence[str]) -> list[Text]:

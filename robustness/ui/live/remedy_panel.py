@@ -47,7 +47,7 @@ def chosen(several: bool, *, warn: bool = False) -> str:
     text = st.query_params.get(REMEDY, "")
     try:
         chain = parse(text) if text else None
-        if chain is not None and chain.needs_run:
+        if chain is not None and chain.adapts:
             raise RobustnessError(
                 f"{chain.last.label} needs a run over a dataset. Choose another remedy."
             )
@@ -172,7 +172,7 @@ def table(effect: RemedyEffect) -> Titled | None:
 def offered(several: bool) -> list[Chain]:
     """The remedies that can be tried on one image; ``several`` as in ``chosen``."""
     chains = [parse(record.name) for record in REGISTRY]
-    return [c for c in chains if not c.needs_run and (several or not c.several_models)]
+    return [c for c in chains if not c.adapts and (several or not c.several_models)]
 
 
 def has_code(chain: Chain) -> bool:
