@@ -32,6 +32,10 @@ _NUMBERS = (*MEANS, "clean_probability", "probability")
 _CLASSES = ("label", "clean_top1", "top1")
 _KEYS = ("model", "condition", "remedy")
 
+MARGINS = {"clean_margin": "clean_top5_probabilities", "margin": "top5_probabilities"}
+"""What is not a column of the rows but follows from one: by how much the first of the probabilities
+exceeds the second."""
+
 
 _Key = tuple[str, str]
 """A remedy, "" for none, and a model."""
@@ -144,7 +148,7 @@ class Cells:
 
     def _load(self, key: _Key, column: str) -> None:
         """Read ``column`` of ``key`` and, as far as there is room, what is needed with it."""
-        if column not in self._schema.names:
+        if column not in (*self._schema.names, *MARGINS):
             raise KeyError(column)  # only columns of the rows are read
         group: tuple[str, ...] = (column,)
         keys = [*self._starts]
@@ -153,7 +157,7 @@ class Cells:
             group, form = _FLAGS, np.dtype("int8")
         else:
             self._last.clear()
-            if pa.types.is_integer(self._schema.field(column).type):
+            if column not in MARGINS and pa.types.is_integer(self._schema.field(column).type):
                 form = np.dtype("int32")
             each = max(1, _MOST // max(1, form.itemsize * self._size))  # arrays
             for names in (_NUMBERS, _CLASSES):
@@ -176,12 +180,14 @@ class Cells:
         most = next(iter(flat.values())).size
 
         def fill(path: Path, cells: NDArray[Any]) -> None:
-            for batch in self._batches(path, [*flat]):
+            for batch in self._batches(path, [MARGINS.get(name, name) for name in flat]):
                 here, cells = cells[: len(batch)] - start, cells[len(batch) :]
                 chosen = (here >= 0) & (here < most)
                 rows = slice(None) if chosen.all() else chosen
-                for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                    flat[name][here[rows]] = _values(column, flat[name].dtype)[rows]
+                for name, array in flat.items():
+                    column = batch.column(MARGINS.get(name, name))
+                    values = _margin(column) if name in MARGINS else _values(column, array.dtype)
+                    array[here[rows]] = values[rows]
 
         self._of_files(fill, self._cells)
 
@@ -211,6 +217,16 @@ def _values(column: pa.Array, form: np.dtype[Any]) -> NDArray[Any]:
     if form.kind == "f":
         return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
     return np.asarray(pc.fill_null(column.cast(pa.from_numpy_dtype(form)), UNKNOWN).to_numpy())
+
+
+def _margin(column: pa.ListArray) -> NDArray[Any]:
+    """The first number of each list less the second; NaN for fewer than two."""
+    numbers = column.values.to_numpy(zero_copy_only=False)
+    starts, lengths = column.offsets.to_numpy()[:-1], column.value_lengths().fill_null(0).to_numpy()
+    margin = np.full(len(column), np.nan)
+    two = lengths > 1
+    margin[two] = numbers[starts[two]] - numbers[starts[two] + 1]
+    return margin
 
 
 def _narrow(cells: NDArray[Any]) -> NDArray[Any]:

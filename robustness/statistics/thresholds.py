@@ -40,6 +40,9 @@ FEWEST = 20
 Promise = Literal["suite", "condition"]
 """Whether the error is limited over all conditions together, or in each of them."""
 
+SCORES = ("probability", "margin")
+"""The top probability, or what it exceeds the next by; the first part of the images chooses."""
+
 CANDIDATES: Floats = np.unique(
     np.round(
         [
@@ -190,8 +193,11 @@ def _of_model(
 ) -> dict[str, Any]:
     domain = [at for at, key in enumerate(grid.conditions) if not key.is_attack]
     good = grid.values(column)[:, domain]
-    scores = {"probability": grid.values("probability")[:, domain]}
-    counted = ~(np.isnan(good) | np.isnan(scores["probability"])).all(axis=1)
+    scores = {name: grid.values(name)[:, domain] for name in SCORES}
+    unknown = np.isnan(scores["probability"])
+    if not np.array_equal(np.isnan(scores["margin"]), unknown):  # top-5 lists may be missing
+        del scores["margin"]
+    counted = ~(np.isnan(good) | unknown).all(axis=1)
     group_of = None if groups is None else np.array([groups.get(i, i) for i in grid.images])
     found = certify(
         {name: score[counted] for name, score in scores.items()},
