@@ -10,7 +10,7 @@ from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.live import check, stories
 from robustness.ui.live.drag import ROUTES
 from robustness.ui.page import page
-from robustness.ui.server import metrics
+from robustness.ui.server import metrics, redirects
 from robustness.ui.server.counters import FAULTS
 from robustness.ui.server.guard import Guard
 from robustness.ui.server.start import settle, warm_up
@@ -33,7 +33,7 @@ else:  # as the server imports it when it starts
     app = App(
         __file__,
         lifespan=warm_up,
-        routes=[*ROUTES, *metrics.ROUTES],
+        routes=[*ROUTES, *metrics.ROUTES, *redirects.ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
         on_script_error=FAULTS.note,
     )

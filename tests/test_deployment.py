@@ -202,9 +202,9 @@ def proxy(image: Image, running: list[str]) -> Iterator[Proxy]:
 
 def test_the_proxy_encrypts(proxy: Proxy) -> None:
     plain = http.client.HTTPConnection("127.0.0.1", int(proxy.plain))
-    plain.request("GET", "/methods?sample=coffee", headers={"Host": HOST})
+    plain.request("GET", "/reference?sample=coffee", headers={"Host": HOST})
     answer = plain.getresponse()
-    expected = f"https://{HOST}/methods?sample=coffee"
+    expected = f"https://{HOST}/reference?sample=coffee"
     assert (answer.status, answer.getheader("location")) == (308, expected)
     plain.close()
     assert proxy.ask("/") == 200

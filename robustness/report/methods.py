@@ -1,4 +1,4 @@
-"""How the figures are made: ``methods.md``, read by the Methods page, reports and documentation."""
+"""How the figures are made: ``methods.md``, for the Reference page, reports and documentation."""
 
 from __future__ import annotations
 

@@ -37,9 +37,8 @@ PAGES = (
     ("pages/dataset.py", "Dataset", ":material/photo_library:"),
     ("pages/runs.py", "Runs", ":material/inventory_2:"),
     ("pages/adversarial.py", "Adversarial", ":material/bug_report:"),
-    ("pages/catalogue.py", "Catalogue", ":material/grid_view:"),
     ("pages/models.py", "Models", ":material/model_training:"),
-    ("pages/methods.py", "Methods", ":material/menu_book:"),
+    ("pages/reference.py", "Reference", ":material/menu_book:"),
 )
 
 OPERATORS_PAGE = ("pages/operations.py", "Operations", ":material/monitor_heart:")
@@ -73,9 +72,12 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         st.markdown("### Robustness")
         st.caption("Are image classifiers still correct when the image is not perfect?")
         carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
-        for path, label, icon in (*PAGES, *([OPERATORS_PAGE] if is_owner() else [])):
+        for path, label, icon in PAGES:
             page_link(path, label, icon, carried)
         under_way = st.container()
+        if is_owner():
+            with st.container(key="foot"):
+                page_link(*OPERATORS_PAGE, {})
         components.history("history")
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)

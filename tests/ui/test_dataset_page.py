@@ -235,7 +235,7 @@ def test_no_link_leads_to_a_run_that_is_not_there(
     link = Mock()
     monkeypatch.setattr(run_link, "page_link", link)
     for name, there in ((saved, True), ("nowhere", False), ("../made", False)):
-        assert not run(ROOT / "pages" / "methods.py", run=name).exception
+        assert not run(ROOT / "pages" / "reference.py", run=name).exception
         assert link.called == there
         link.reset_mock()
 

@@ -36,7 +36,7 @@ def said(app: AppTest) -> str:
     return "\n".join([*bars, *(e.value for kind in (app.caption, app.warning) for e in kind)])
 
 
-@pytest.mark.parametrize("page", ["pages/methods.py", "pages/runs.py"])
+@pytest.mark.parametrize("page", ["pages/reference.py", "pages/runs.py"])
 def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str) -> None:
     file = ProgressFile(ordered, 6)
     file.write(Progress(2, 6, 1))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from pathlib import Path
 
 import pytest
 
-from robustness import metrics
 from robustness.base.text import plain
 from robustness.charts.sweep import quantities
 from robustness.evaluation.loop import evaluate
@@ -67,14 +65,6 @@ def test_a_choice_and_its_link_stay_in_step() -> None:
     app.query_params["until"] = "settled"  # the browser does not have the last link yet
     app.segmented_control(key="until").set_value("ordered").run()
     assert app.query_params["until"] == app.segmented_control(key="until").value == "ordered"
-
-
-def test_the_methods_open_with_a_glossary_that_has_every_metric() -> None:
-    app = run(ROOT / "pages" / "methods.py")
-    assert app.header[0].value == "Glossary"
-    terms = re.findall(r"<dt>([^<]*)</dt><dd>[^<]+</dd>", html(app))
-    assert len(terms) == len(set(terms))
-    assert {metric.label for metric in metrics.REGISTRY} <= set(terms)
 
 
 def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:

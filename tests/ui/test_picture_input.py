@@ -72,7 +72,7 @@ def test_an_upload_stays_with_who_goes_to_another_page_and_back() -> None:
     """Its uploader there is a new one, which holds no file."""
     app = run(models="SqueezeNet")
     app.file_uploader(key="upload_0").upload(*FILES[0]).run()
-    for page in ("pages/breaking_point.py", "pages/methods.py", "app.py"):
+    for page in ("pages/breaking_point.py", "pages/reference.py", "app.py"):
         app.switch_page(str(ROOT / page)).run()
         app.run()
         assert not app.exception

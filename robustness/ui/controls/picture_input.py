@@ -279,14 +279,6 @@ def _shared(framed: Framed) -> list[Picture]:
     return [picture]
 
 
-def sample_input() -> str:
-    """Draw only the gallery; returns the name of the chosen sample."""
-    sample = current_sample()
-    with st.container(key="gallery", width=640):
-        _gallery(sample)
-    return sample
-
-
 def current_sample() -> str:
     """The link's sample; for an unknown one a warning, and the first sample."""
     chosen = st.query_params.get("sample", FIRST_SAMPLE)

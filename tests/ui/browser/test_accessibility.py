@@ -66,7 +66,7 @@ def two_runs(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def tab(browser: Browser, address: str, two_runs: None) -> Iterator[Page]:
     """A page in which all are opened, one after the other: what Streamlit is made of comes once."""
     with left_behind_closed(browser):
-        page = visit(browser, f"{address}/methods", charts=True)
+        page = visit(browser, f"{address}/reference?view=methods", charts=True)
         expect(page.locator("body style").first).to_be_attached()  # the pages' own: it comes late
         complete(page)
         page.add_style_tag(content=STILL)
@@ -81,7 +81,7 @@ ONE = "models=SqueezeNet+1.1"
     ("path", "title"),
     [
         (f"?gaussian_blur=0.6&fog=0.2&{ONE}", "Live robustness check"),
-        pytest.param("catalogue?search=geometric", "Catalogue", marks=pytest.mark.slow),
+        pytest.param("reference?search=geometric", "Reference", marks=pytest.mark.slow),
         (f"scorecard?sample=coffee&seed=4&{ONE}", "Scorecard"),
         ("models", "Models"),
         pytest.param(
@@ -91,7 +91,7 @@ ONE = "models=SqueezeNet+1.1"
         ),
         pytest.param("operations", "Operations", marks=pytest.mark.slow),
         (f"dataset?run=a&{ONE}", "Dataset"),
-        pytest.param("methods", "Methods", marks=pytest.mark.slow),
+        pytest.param("reference?view=methods", "Reference", marks=pytest.mark.slow),
         pytest.param(
             f"adversarial?attack=Square+%28black+box%29&steps_square=2&{ONE}",
             "Adversarial",
@@ -101,8 +101,8 @@ ONE = "models=SqueezeNet+1.1"
     ],
 )
 def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:
-    """What other journeys ask for, too, is computed once; of the catalogue, a family in which there
-    is something of all that is said of perturbations."""
+    """What other journeys ask for, too, is computed once; of perturbations, a family in which there
+    is something of all that is said of them."""
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})

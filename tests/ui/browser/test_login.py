@@ -31,19 +31,19 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
             "STREAMLIT_SECRETS_FILES": str(tmp_path / "secrets.toml"),
         }
         # A page with nothing to measure is the whole of it.
-        with dashboard("pages/methods.py", port, **settings):
+        with dashboard("pages/reference.py", port, **settings):
             context = browser.new_context()
             page = context.new_page()
             page.set_default_timeout(PATIENCE)
             page.goto(address)
             expect(page.get_by_text("Log in to use this dashboard.")).to_be_visible()
-            expect(page.get_by_role("heading", name="Glossary")).to_have_count(0)
+            expect(page.get_by_role("textbox", name="Search")).to_have_count(0)
             _log_in(page, asked, EVE)
             expect(page.get_by_text("you have none here; ask op@\u2060example.org")).to_be_visible()
             _log_out(page)
             _log_in(page, asked, ADA)
             expect(page.get_by_text("ada@\u2060example.org (evaluator)")).to_be_visible()
-            expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
+            expect(page.get_by_role("textbox", name="Search")).to_be_visible()
             context.close()  # before the server ends, which waits for who is still answered
 
 

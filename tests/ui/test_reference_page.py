@@ -1,20 +1,25 @@
-"""The Catalogue page, without a browser."""
+"""The Reference page, and the addresses that led to its parts in earlier versions."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
+from robustness import metrics
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
-from robustness.ui.catalogue import STRENGTHS
+from robustness.ui.reference import STRENGTHS
+from robustness.ui.server import redirects
 from robustness.ui.session import access
-from tests.support.pages import changes, run
+from tests.support.pages import changes, html, run
 from tests.support.places import ROOT
 
-PAGE = ROOT / "pages" / "catalogue.py"
+PAGE = ROOT / "pages" / "reference.py"
 Link = tuple[str, dict[str, str]]
 
 
@@ -64,14 +69,45 @@ def test_a_link_opens_the_picture_that_it_stands_under(
     assert seen[-1][1].as_dict() == {name: strength}
 
 
-def test_the_catalogue_is_searched_by_everyday_words() -> None:
+def test_perturbations_are_searched_by_everyday_words() -> None:
     app = run(PAGE, search="jpg")
     shown = {header.value for header in app.header}
     found = find("jpg").records
     assert shown == {record.family for record in found}
     count = len(found)
-    assert any(f"{count} of {len(REGISTRY)} perturbations on" in each.value for each in app.caption)
+    assert any(f"{count} of {len(REGISTRY)} perturbations at" in each.value for each in app.caption)
     app.text_input(key="search").set_value("zebra").run()
     assert not app.header
     assert "Try “blur” or “noise”" in app.info[0].value
-    assert not any("perturbations on" in each.value for each in app.caption)
+    assert not any("perturbations at" in each.value for each in app.caption)
+
+
+def test_the_methods_have_every_metric_and_are_searched() -> None:
+    app = run(PAGE, view="methods")
+    assert app.header[0].value == "Glossary"
+    terms = re.findall(r"<dt>([^<]*)</dt><dd>[^<]+</dd>", html(app))
+    assert len(terms) == len(set(terms))
+    assert {metric.label for metric in metrics.REGISTRY} <= set(terms)
+    app.text_input(key="search").set_value("Clopper interval").run()
+    assert [header.value for header in app.header] == ["Datasets", "Sources"]
+    app.text_input(key="search").set_value("zebra").run()
+    assert not app.header
+    assert "No match in the methods" in app.info[0].value
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ("/catalogue", "/reference"),
+        ("/catalogue?search=rain&sample=coffee", "/reference?search=rain&sample=coffee"),
+        ("/methods", "/reference?view=methods"),
+        (
+            "/methods?models=SqueezeNet+1.1&a=%0a%3D",
+            "/reference?view=methods&models=SqueezeNet+1.1&a=%0a%3D",
+        ),
+    ],
+)
+def test_a_former_address_leads_to_the_page_with_its_query(former: str, present: str) -> None:
+    client = TestClient(Starlette(routes=redirects.ROUTES), follow_redirects=False)
+    reply = client.get(former)
+    assert (reply.status_code, reply.headers["location"]) == (307, present)

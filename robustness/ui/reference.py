@@ -1,0 +1,186 @@
+"""The Reference page: every perturbation at five strengths on one image, and the methods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.base.text import counted, plain
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition
+from robustness.perturbations import REGISTRY, Perturbation, apply
+from robustness.perturbations.search import find
+from robustness.pictures.fitting import study_image, to_png
+from robustness.pictures.samples import REGISTRY as SAMPLES
+from robustness.pictures.samples import sample_bytes
+from robustness.report import method_tables, methods
+from robustness.report.copy_as import link_values
+from robustness.report.glossary import terms
+from robustness.ui.browser.html import Html, html
+from robustness.ui.controls.picture_input import FIRST_SAMPLE
+from robustness.ui.display import results
+from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.session.run_link import page_link
+
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+SIDE = 160
+"""Side of an image in a strip, in pixels; parameters in pixels scale with it."""
+
+_IN_STRIPS = ["Family", "Study setting", "ImageNet-C", "Random", "Source"]
+
+_TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
+    "Study image": method_tables.fits,
+    "Perturbations": lambda: method_tables.perturbations(REGISTRY).drop(columns=_IN_STRIPS),
+    "Metrics": method_tables.metric_formulas,
+    "Attacks": lambda: method_tables.attacks(ATTACKS),
+}
+"""The table below each section of the methods."""
+
+_LONG = 20
+"""A table with more rows is folded."""
+
+_NOTHING = ":material/search_off:"
+
+
+def show() -> None:
+    """Draw the search and the chosen view."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        query = st.text_input(
+            "Search",
+            key="search",
+            bind="query-params",
+            placeholder="A name, family, cause or term: rain, jpg, interval",
+        )
+        view = one_of(
+            *("View", {"perturbations": "Perturbations", "methods": "Methods"}, "view"),
+            shows_label=False,
+        )
+        if view == "perturbations":
+            samples = {record.name: record.label for record in SAMPLES}
+            sample = listed("Image", samples, "sample", FIRST_SAMPLE)
+    if view == "perturbations":
+        _perturbations(query or "", sample)
+    else:
+        _methods(query or "")
+
+
+# --- the perturbations ----------------------------------------------------------------------------
+
+
+def _perturbations(query: str, sample: str) -> None:
+    """Draw a strip for each perturbation that matches ``query``, by family."""
+    found, _ = answer = find(query)
+    if not found:
+        st.info(plain(f"{answer.no_match} Terms and formulas are under Methods."), icon=_NOTHING)
+        return
+    families: dict[str, list[Perturbation]] = {}
+    for record in found:
+        families.setdefault(record.family, []).append(record)
+    of = f"{len(found)} of " if len(found) < len(REGISTRY) else ""
+    st.caption(
+        f"{of}{counted(len(REGISTRY), 'perturbation')} at strengths {STRENGTHS[0]} to "
+        f"{STRENGTHS[-1]:g}, seed 0. Click a strength to try it on an image.",
+        help="Lengths in pixels are for images of 224 pixels and scale with the side; resolution "
+        "and compression do not.",
+    )
+    for family, records in families.items():
+        st.header(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
+        for record in records:
+            _strip(record, sample)
+
+
+def _strip(record: Perturbation, sample: str) -> None:
+    strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
+    text, strip = st.columns([2, 5], gap="medium")
+    text.html(_description(record))
+    with strip.container(key=f"strip-{record.name}"):
+        st.image(
+            _pictures(record.name, sample),
+            width="stretch" if record.graded else SIDE,
+            output_format="PNG",
+            alt=f"{record.label} at strength {', '.join(f'{s:g}' for s in strengths)}",
+        )
+        if record.graded:
+            st.html(html("strip", captions=[_caption(record, s) for s in strengths]))
+        _links(record, sample, strengths)
+
+
+def _links(record: Perturbation, sample: str, strengths: Sequence[float]) -> None:
+    """Links below the images that open them on the first page."""
+    with st.container(horizontal=True, gap=None, wrap=False):  # columns would grow on a phone
+        for strength in strengths:
+            query = {"sample": sample, **link_values(Condition.of({record.name: strength}))}
+            label = f"{strength:g}" if record.graded else "on"
+            with st.container(horizontal_alignment="center" if record.graded else "left"):
+                page_link("app.py", label, ":material/tune:", query)
+
+
+def _caption(record: Perturbation, strength: float) -> str:
+    severity = record.severity_at(strength)
+    text = record.value_text(strength)
+    return f"{text} (C{severity})" if severity else text
+
+
+def _description(record: Perturbation) -> Html:
+    facts = [f"{record.parameter}" + (f", {record.unit}" if record.unit else "")]
+    facts.append(f"stands for {record.risk}")
+    if record.imagenet_c:
+        facts.append(f"ImageNet-C: {record.imagenet_c}, severity in parentheses")
+    if record.random:
+        facts.append("random, set by the seed")
+    if not record.monotone:
+        facts.append("not monotone: a higher strength is not always a larger change")
+    if record.study_strength is not None:
+        facts.append(f"study setting: {record.value_text(record.study_strength)}")
+    return html("perturbation", record=record, facts=facts)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _pictures(name: str, sample: str) -> bytes:
+    """The strip of one perturbation as a PNG."""
+    record = REGISTRY[name]
+    clean = study_image(sample_bytes(sample), name=sample, side=SIDE)[None]
+    strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
+    return to_png(np.concatenate([apply(record, clean, s)[0] for s in strengths], axis=1))
+
+
+# --- the methods ----------------------------------------------------------------------------------
+
+
+def _methods(query: str) -> None:
+    """Draw the terms and the sections that contain all words of ``query``."""
+    words = query.lower().split()
+
+    def matches(*texts: str) -> bool:
+        text = " ".join(texts).lower()
+        return all(word in text for word in words)
+
+    glossary = [term for term in terms() if matches(*term)]
+    if glossary:
+        st.header("Glossary", anchor="glossary")
+        st.html(html("glossary", terms=glossary))
+    empty = not glossary
+    for title, text in methods.sections().items():
+        paragraphs = re.split(r"^(?=### )", text, flags=re.MULTILINE)
+        body = "\n".join(part for part in paragraphs if matches(title, part))
+        table = methods.as_table(_TABLES[title]()) if title in _TABLES else Table((), [])
+        rows = [row for row in table.rows if matches(title, *row)]
+        if not body.strip() and not rows:
+            continue
+        empty = False
+        st.header(title, anchor=title.lower().replace(" ", "-"))
+        st.markdown(re.sub(r"^### (.+)$", r"**\1**", body, flags=re.MULTILINE))
+        if rows:
+            long = len(rows) > _LONG
+            with st.expander(f"All {len(rows)} {title.lower()}") if long else st.container():
+                st.html(results.html_table(table.head, rows))
+    if empty:
+        st.info(
+            "No match in the methods. Try “interval”, “similarity” or “epsilon”.", icon=_NOTHING
+        )
+    st.caption("Sample photos: " + "; ".join(f"{s.label}: {s.credit}" for s in SAMPLES))

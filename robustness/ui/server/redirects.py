@@ -1,0 +1,22 @@
+"""Redirects from the addresses that pages had in earlier versions."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
+
+MOVED = {
+    "/catalogue": "/reference",
+    "/methods": "/reference?view=methods",
+}
+"""The former address of each page, and its present one; the query of a link is added."""
+
+
+def _redirect(request: Request) -> RedirectResponse:
+    address, query = MOVED[request.url.path], request.url.query
+    mark = "&" if "?" in address else "?"
+    return RedirectResponse(f"{address}{mark}{query}" if query else address)
+
+
+ROUTES = [Route(path, _redirect, methods=["GET"]) for path in MOVED]
