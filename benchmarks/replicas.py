@@ -41,7 +41,7 @@ from robustness.runs import images
 from robustness.runs.parts import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 from tests.support.made_datasets import labelled_folder
 
-EACH = 2
+CASES_A_CELL = 2
 """Images a class in the small run, of three classes."""
 
 WRITERS = 2
@@ -61,7 +61,7 @@ def small_run(folder: Path, source: Path | None = None, limit: int | None = None
     if source is None:
         source = folder / "images"
         if not source.exists():
-            labelled_folder(source, EACH)
+            labelled_folder(source, CASES_A_CELL)
     spec = make_spec(NAMES, suite_conditions(IMAGENET_C_SUITE, severities=SEVERITIES))
     plan = runs.plan(str(source), spec, limit=limit)
     with runs.start(plan, folder / "small", resume=True) as session:

@@ -32,7 +32,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.framings import DEFAULT, usual
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.remedied import loading_behind
+from robustness.evaluation.remedied import loader_with_remedies
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import NUMBERS, own_scores, to_frame, to_table
 from robustness.evaluation.suites import (
@@ -161,7 +161,7 @@ def evaluate(
         raise ParameterError(
             "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
         )
-    race = None if until is None else racing.asked(until, margin, unit)
+    race = None if until is None else racing.race_until(until, margin, unit)
     plan = runs.plan(
         dataset,
         spec,
@@ -171,7 +171,7 @@ def evaluate(
         race=race,
         own_classes=own_classes,
     )
-    with _told(note, progress, len(plan.dataset)) as tell:
+    with _progress_reporter(note, progress, len(plan.dataset)) as tell:
         run = performed(plan, out, engine, address, resume=resume, tell=tell)
     if not isinstance(source, str | PathLike):
         run.dataset = plan.dataset  # it cannot be opened by name
@@ -226,37 +226,37 @@ def export(
         fit, side = usual(fit, side)
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     plan = runs.plan(opened(source), spec)
-    with _told(None, progress, len(plan.dataset)) as tell:
+    with _progress_reporter(None, progress, len(plan.dataset)) as tell:
         for state in images_out.export(plan, fspath(to)):
             tell(state)
     return Path(to)
 
 
-def _listed(given: Any) -> Sequence[Any]:
-    return given if isinstance(given, list | tuple) else [given]
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
-def _name(given: Any) -> str:
-    """The name of a model that was given by name, or as what ``model`` returned."""
-    if isinstance(given, str):
-        return given
-    record = getattr(given, "record", given)
+def _name(model: Any) -> str:
+    """The name of a model, given by name, or as what ``model`` returned."""
+    if isinstance(model, str):
+        return model
+    record = getattr(model, "record", model)
     if isinstance(record, known_models.ModelRecord):
         return record.name
     raise ParameterError(
-        f"Expected the name of a model, got {type(given).__name__}: add it with "
+        f"Expected the name of a model, got {type(model).__name__}: add it with "
         "robustness.model(..., labels=..., normalisation=...) first."
     )
 
 
 @contextmanager
-def _told(
-    note: Callable[[Progress], object] | None, shown: bool | None, total: int
+def _progress_reporter(
+    note: Callable[[Progress], object] | None, with_bar: bool | None, total: int
 ) -> Iterator[Callable[[Progress], object]]:
-    """What tells the progress: ``note``, and a bar if it is ``shown``."""
-    if shown is None:
-        shown = note is None and "ipykernel" in sys.modules
-    if not shown:
+    """What tells the progress: ``note``, and a bar if ``with_bar``."""
+    if with_bar is None:
+        with_bar = note is None and "ipykernel" in sys.modules
+    if not with_bar:
         yield note or (lambda _state: None)
         return
     from tqdm.auto import tqdm
@@ -285,17 +285,17 @@ def evaluate_pictures(
     class index or the name of a class. Raises ``ImageError`` for a file that is no image,
     ``ParameterError`` for another kind of array, ``UnknownNameError`` for a class of no model.
     """
-    known = labels or {}
-    indices = {name: label for name, label in known.items() if not isinstance(label, str)}
-    shown = [_picture(name, given, spec, indices.get(name)) for name, given in pictures.items()]
+    label_by_name = labels or {}
+    indices = {name: label for name, label in label_by_name.items() if not isinstance(label, str)}
+    inputs = [_picture(name, image, spec, indices.get(name)) for name, image in pictures.items()]
     named = {
         name: true_class(name, label, spec.model_names)
-        for name, label in known.items()
+        for name, label in label_by_name.items()
         if isinstance(label, str)
     }
     rows = [
         labelled(row, named[row.image]) if row.image in named else row
-        for row in loop.evaluate(spec, shown)
+        for row in loop.evaluate(spec, inputs)
     ]
     frame = to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
     if not spec.remedies:
@@ -304,25 +304,25 @@ def evaluate_pictures(
     return frame.assign(remedies=trials)
 
 
-def _picture(name: str, given: Any, spec: Request, label: int | None) -> Picture:
-    """The image ``given``, in each framing of ``spec``."""
-    versions = [_version(name, given, part, label) for part in spec.by_side()]
+def _picture(name: str, source: Any, spec: Request, label: int | None) -> Picture:
+    """The image ``source``, in each framing of ``spec``."""
+    versions = [_version(name, source, part, label) for part in spec.by_side()]
     return Picture.from_versions(versions, spec.framing_request)
 
 
-def _version(name: str, given: Any, spec: Request, label: int | None) -> Picture:
-    if isinstance(given, str | PathLike):
-        image = fitting.load_study_image(picture_file(given), fit=spec.fit, side=spec.side)
+def _version(name: str, source: Any, spec: Request, label: int | None) -> Picture:
+    if isinstance(source, str | PathLike):
+        image = fitting.load_study_image(picture_file(source), fit=spec.fit, side=spec.side)
     else:
-        image = _from_array(given, name, spec.fit, spec.side)
+        image = _from_array(source, name, spec.fit, spec.side)
     return Picture.of(name, image, label=label, fit=spec.fit)
 
 
-def _from_array(given: Any, name: str, fit: str, side: int) -> NDArray[np.float32]:
-    if getattr(given, "shape", None) == (side, side, 3) and np.issubdtype(given.dtype, np.floating):
-        levels(given, name)  # refuses values out of range
-        return round_to_grid(np.array(given, np.float32, order="C"))
-    return fitting.fit(Image.fromarray(levels(given, name)), fit=fit, side=side)
+def _from_array(array: Any, name: str, fit: str, side: int) -> NDArray[np.float32]:
+    if getattr(array, "shape", None) == (side, side, 3) and np.issubdtype(array.dtype, np.floating):
+        levels(array, name)  # refuses values out of range
+        return round_to_grid(np.array(array, np.float32, order="C"))
+    return fitting.fit(Image.fromarray(levels(array, name)), fit=fit, side=side)
 
 
 @dataclass(frozen=True)
@@ -370,7 +370,7 @@ def sweep(
     spec = make_spec(chosen, conditions=conditions, seed=seed, fit=fit, side=side)
     picture = _picture("image", image, spec, None)
     truth = None if label is None else true_class("image", str(label), chosen)
-    load = loading_behind(parse(remedy), chosen) if remedy else known_models.load
+    load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
     how = {"steps": steps, "repeats": repeats, "seed": seed}
     found = sweeps.sweep(picture, [perturbation], chosen, load=load, **how)
     events = [labelled(event, truth) for event in found]

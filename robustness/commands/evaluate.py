@@ -12,7 +12,7 @@ from robustness.base.text import counted, in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 from robustness.commands.request import add_race, add_request, planned, said, whole_spec
-from robustness.commands.request import race as asked_race
+from robustness.commands.request import race as race_from
 
 if TYPE_CHECKING:
     from robustness.evaluation.request import Request
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from robustness.runs.racing import Race
 
 EXIT_NOTHING = 2
-_SHOWN = 10
+_MAX_PRINTED = 10
 """Most left-out images that are printed; the JSON lists all."""
 
 
@@ -88,7 +88,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
         other = "--plan" if options.plan else "--predictions"
         raise ParameterError(f"Expected either {other} or --until, got both: leave one out.")
     _check_logging(options)
-    until = asked_race(options)
+    until = race_from(options)
     if options.plan and options.predictions is None:
         return _forecast(options)
     if options.predictions is not None:
@@ -118,17 +118,17 @@ def _check_logging(options: argparse.Namespace) -> None:
     ready_mlflow()
 
 
-def _print(options: argparse.Namespace, found: Sequence[Run]) -> None:
+def _print(options: argparse.Namespace, runs: Sequence[Run]) -> None:
     if options.json:
-        documents = [_document(run) for run in found]
+        documents = [_document(run) for run in runs]
         console.print_json(documents[0] if len(documents) == 1 else documents)
         return
-    for run in found:
-        if len(found) > 1:
+    for run in runs:
+        if len(runs) > 1:
             console.say(f"Images as {run.manifest.spec.framing.text}:")
         _print_run(run)
-    if len(found) > 1:
-        folders = " ".join(str(run.folder) for run in found)
+    if len(runs) > 1:
+        folders = " ".join(str(run.folder) for run in runs)
         console.say(f"\nCompare: python -m robustness runs compare {folders}")
 
 
@@ -200,20 +200,22 @@ def _forecast(options: argparse.Namespace) -> int:
     return 0 if all(each.tried for each in found) else EXIT_NOTHING
 
 
-def _print_forecast(found: Forecast) -> None:
+def _print_forecast(forecast: Forecast) -> None:
     from robustness.base.time_left import duration
 
-    console.say(found.size)
-    if found.seconds is not None:
-        console.say(f"Time: about {duration(found.seconds)} on this machine")
-    if found.seconds_on_workers is not None and found.workers is not None:
-        workers = counted(found.workers, "worker")
-        console.say(f"Time: about {duration(found.seconds_on_workers)} on {workers}")
-    if found.tried:
-        console.say(f"Disk: about {in_bytes(found.bytes_on_disk)}, {counted(found.rows, 'row')}")
-    if found.memory_bytes is not None:
-        console.say(f"Memory: {in_bytes(found.memory_bytes)}, whatever the number of images")
-    console.say("\n" + "\n".join(found.basis))
+    console.say(forecast.size)
+    if forecast.seconds is not None:
+        console.say(f"Time: about {duration(forecast.seconds)} on this machine")
+    if forecast.seconds_on_workers is not None and forecast.workers is not None:
+        workers = counted(forecast.workers, "worker")
+        console.say(f"Time: about {duration(forecast.seconds_on_workers)} on {workers}")
+    if forecast.tried:
+        console.say(
+            f"Disk: about {in_bytes(forecast.bytes_on_disk)}, {counted(forecast.rows, 'row')}"
+        )
+    if forecast.memory_bytes is not None:
+        console.say(f"Memory: {in_bytes(forecast.memory_bytes)}, whatever the number of images")
+    console.say("\n" + "\n".join(forecast.basis))
 
 
 def _perform(session: Session, engine: str, address: str | None) -> None:
@@ -268,10 +270,10 @@ def _print_run(run: Run) -> None:
     from robustness import report
 
     console.say(f"{run.id}\n")
-    for name, reason in run.unreadable[:_SHOWN]:
+    for name, reason in run.unreadable[:_MAX_PRINTED]:
         console.say(f"left out: {name}: {reason}")
-    if len(run.unreadable) > _SHOWN:
-        console.say(f"and {counted(len(run.unreadable) - _SHOWN, 'more image')} left out")
+    if len(run.unreadable) > _MAX_PRINTED:
+        console.say(f"and {counted(len(run.unreadable) - _MAX_PRINTED, 'more image')} left out")
     if not run.images:
         console.say("\nNo image could be measured: there are no results.")
         return

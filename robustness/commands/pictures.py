@@ -152,7 +152,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """What each model makes of each image, at its own input size unless another is given."""
     from robustness import models
     from robustness.evaluation.framings import DEFAULT, OWN_SIDE, framing
-    from robustness.evaluation.remedied import loading_behind
+    from robustness.evaluation.remedied import loader_with_remedies
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
     from robustness.pictures.fitting import STUDY_SIDE, Framing, fit
@@ -180,7 +180,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
             behind = []
             alike = [each for each in names if framings[each] == own]
             for chain in chains:
-                after = loading_behind(chain, alike)(name, side=own.side)(image)
+                after = loader_with_remedies(chain, alike)(name, side=own.side)(image)
                 best = int(after.probabilities[0].argmax())
                 behind.append((chain.id, best, float(after.probabilities[0, best])))
             yield (place, name), {**told, **sure, "top": top, "remedies": behind}

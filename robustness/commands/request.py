@@ -123,12 +123,12 @@ def add_race(command: argparse.ArgumentParser, *goals: str) -> None:
 
 def race(options: argparse.Namespace) -> Race | None:
     """The race among models that the options ask for; None without --until."""
-    from robustness.runs.racing import asked
+    from robustness.runs.racing import race_until
 
     margin = getattr(options, "margin", None)
     if options.until is not None:
         given = {} if margin is None else {"margin": margin}
-        return asked(options.until, unit=options.unit, **given)
+        return race_until(options.until, unit=options.unit, **given)
     if margin is not None or options.unit != _UNSAID["unit"]:
         raise ParameterError("Expected --until beside --margin or --unit: add it.")
     return None

@@ -174,7 +174,7 @@ def compare_command(options: argparse.Namespace) -> None:
                     "baseline": each.baseline.id,
                     "run": each.other.id,
                     "images": each.images,
-                    "apart": each.apart,
+                    "apart": each.notes,
                     "differences": each.differences,
                 }
                 for each in found
@@ -274,5 +274,5 @@ def replay_command(options: argparse.Namespace) -> int:
         for sentence in found.findings:
             console.say(f"  {sentence}")
         if options.to:
-            console.say(f"The new run is {found.again.folder}")
+            console.say(f"The new run is {found.repeat.folder}")
     return 0 if found.agrees else 1

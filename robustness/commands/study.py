@@ -121,7 +121,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness import models, report
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.correctness import labelled, true_class
-    from robustness.evaluation.remedied import loading_behind
+    from robustness.evaluation.remedied import loader_with_remedies
     from robustness.evaluation.request import make_spec
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY
@@ -139,7 +139,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     picture = fitted(options.image, spec)
     chains = parse_all(options.remedies)
     expect_answers(chains)
-    behind = {chain: loading_behind(chain, chosen) for chain in chains}
+    behind = {chain: loader_with_remedies(chain, chosen) for chain in chains}
 
     def swept(chain: Chain | None = None) -> list[Measurement | Break]:
         told = f" with {chain.id}" if chain else ""

@@ -54,7 +54,7 @@ class Adaptation:
         """``classifier`` behind ``chain``, adapted to the originals."""
         key = classifier.record.name, chain.id
         if key not in self._adapted:
-            self._adapted[key] = classifier.with_remedies(chain, apart=self.under(None))
+            self._adapted[key] = classifier.with_remedies(chain, reference=self.under(None))
         return self._adapted[key]
 
 

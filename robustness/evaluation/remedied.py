@@ -14,7 +14,7 @@ from robustness.evaluation.adaptation import Adaptation, can_adapt
 from robustness.evaluation.measurement import Batch, Measurement, RemediedPrediction
 from robustness.evaluation.request import Request
 from robustness.models import Classifier, Outputs
-from robustness.models.run.remedied_pass import behind
+from robustness.models.run.remedied_pass import remedied_outputs
 from robustness.perturbations import Images
 from robustness.remedies import Chain
 
@@ -146,7 +146,7 @@ def partners(chain: Chain, name: str, names: Sequence[str]) -> list[str]:
     return [each for each in names if each != name and models.REGISTRY[each].labels().key == key]
 
 
-def loading_behind(chain: Chain, names: Sequence[str]) -> Callable[..., Classifier]:
+def loader_with_remedies(chain: Chain, names: Sequence[str]) -> Callable[..., Classifier]:
     """A replacement for ``models.load`` that puts ``chain`` before each classifier.
 
     A chain of several models asks those of ``names`` with the same classes. Raises
@@ -193,7 +193,7 @@ def _chain_probabilities(
 
     asks = [pass_of(classifier) for classifier in classifiers]
     parts = [
-        behind(chain, asks, images[start : start + _AT_ONCE])[0]
+        remedied_outputs(chain, asks, images[start : start + _AT_ONCE])[0]
         for start in range(0, len(images), _AT_ONCE)
     ]
     return np.concatenate(parts)

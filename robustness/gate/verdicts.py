@@ -23,8 +23,7 @@ from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Run, compare, racing
-from robustness.runs.compare import identified
-from robustness.runs.compare import told as told_before
+from robustness.runs.compare import identified, recount
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.runs.shared import shared_grids
 from robustness.statistics.differences import changes
@@ -39,7 +38,7 @@ LABEL_FREE = {"consistency", "flip_rate"}
 _NAMED = 2
 """Limits of a budget that are named in the reason why a model is ruled out."""
 
-_TOGETHER = dict.fromkeys(("condition", "perturbation", "strength"))
+_ALL_CONDITIONS = dict.fromkeys(("condition", "perturbation", "strength"))
 """The condition of figures on all conditions together."""
 
 
@@ -52,11 +51,11 @@ def check(
     ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run, needs
     labels or needs several strengths; ``RunError`` for a run without rows.
     """
-    behind: list[RemediedModel] = []
+    remedied: list[RemediedModel] = []
     if remedies or any(rule.on_remedies for rule in budget.rules):
-        behind = remedied_models(run, run.rows.grids()) if run.manifest.race is None else []
+        remedied = remedied_models(run, run.rows.grids()) if run.manifest.race is None else []
     for rule in budget.rules:
-        names = [each.id for each in behind]
+        names = [each.id for each in remedied]
         budget.check_patterns(rule, run.manifest.spec.model_names, run.conditions, names)
     if baseline is None and budget.compares:
         raise ParameterError(
@@ -67,10 +66,10 @@ def check(
     if (race := run.manifest.race) is not None:
         note = " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
         return Check(run, budget, tuple(raced(budget, run, race.unit)), (note,))
-    rules = [*_extended(budget.rules, behind)] if remedies else budget.rules
+    rules = [*_extended(budget.rules, remedied)] if remedies else budget.rules
     own = _of_models(run, baseline)
-    further = _of_remedies(run, baseline, [e for e in behind if _named(rules, e)], own)
-    found: dict[tuple[Any, ...], Verdict] = {}
+    further = _of_remedies(run, baseline, [e for e in remedied if _named(rules, e)], own)
+    verdict_by_limit: dict[tuple[Any, ...], Verdict] = {}
     for rule in rules:
         verdicts = [*_verdicts(budget, rule, own), *_accepting(rule, run)]
         if rule.on_remedies:
@@ -79,11 +78,13 @@ def check(
         if missing:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
         for verdict in verdicts:  # a later rule replaces an earlier one
-            found[verdict.model, verdict.where, verdict.limit] = verdict
-    notes = [told_before(run)]
+            verdict_by_limit[verdict.model, verdict.where, verdict.limit] = verdict
+    notes = [recount(run)]
     if baseline is not None:
-        notes.append(told_before(baseline))
-    return Check(run, budget, tuple(found.values()), tuple(note for note in notes if note))
+        notes.append(recount(baseline))
+    return Check(
+        run, budget, tuple(verdict_by_limit.values()), tuple(note for note in notes if note)
+    )
 
 
 def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
@@ -99,11 +100,11 @@ def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:
     return replace(budget, rules=tuple(rule for rule in budget.rules if concerns(rule)))
 
 
-def _extended(rules: Sequence[Rule], behind: Sequence[RemediedModel]) -> Iterator[Rule]:
+def _extended(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> Iterator[Rule]:
     """``rules``, each on a model followed by one for every remedy before it."""
     for rule in rules:
         yield rule
-        for each in [] if rule.on_remedies else behind:
+        for each in [] if rule.on_remedies else remedied:
             if all(fnmatchcase(name, rule.model) for name in each.names):
                 yield rule.model_copy(update={"model": escape(each.id)})
 
@@ -126,57 +127,60 @@ class Tables:
 
 
 def _of_models(run: Run, baseline: Run | None) -> Tables:
-    told = run.figures()
+    figures = run.figures()
     before = () if baseline is None else baseline.manifest.spec.models
     return Tables(
-        figures=[*({**entry, **_TOGETHER} for entry in told.summary), *told.by_perturbation],
+        figures=[
+            *({**entry, **_ALL_CONDITIONS} for entry in figures.summary),
+            *figures.by_perturbation,
+        ],
         differences=[] if baseline is None else compare(baseline, run).differences,
         unchanged={name for name, _ in set(run.manifest.spec.models) & set(before)},
-        labelled=told.labelled,
+        labelled=figures.labelled,
     )
 
 
 def _of_remedies(
-    run: Run, baseline: Run | None, behind: Sequence[RemediedModel], of_models: Tables
+    run: Run, baseline: Run | None, remedied: Sequence[RemediedModel], of_models: Tables
 ) -> Tables:
     """As ``_of_models``, of models behind remedies."""
-    grids = [each.grid for each in behind]
+    grids = [each.grid for each in remedied]
     differences: Sequence[Entry] = []
-    if baseline is not None and behind:
+    if baseline is not None and remedied:
         before = [each.grid for each in remedied_models(baseline, baseline.rows.grids())]
         differences = changes(shared_grids((before, grids), identified(baseline, run)))
-    told = tables(grids)
+    tables_by_remedy = tables(grids)
     return Tables(
         figures=[
-            *({**each.summary, **_TOGETHER} for each in told),
-            *(entry for each in told for entry in each.by_perturbation),
+            *({**each.summary, **_ALL_CONDITIONS} for each in tables_by_remedy),
+            *(entry for each in tables_by_remedy for entry in each.by_perturbation),
         ],
         differences=differences,
         unchanged={
             each.id
-            for each in behind
+            for each in remedied
             if of_models.unchanged >= {*each.names} and not each.chain.adapts
         },
         labelled=of_models.labelled,
     )
 
 
-def _verdicts(budget: Budget, rule: Rule, known: Tables) -> Iterator[Verdict]:
-    for limit, wanted in rule.limits.items():
+def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
+    for limit, bound in rule.limits.items():
         if limit == BREAKING:
-            yield from _breaking(budget, rule, wanted, known.figures)
+            yield from _breaking(budget, rule, bound, tables.figures)
             continue
         if limit in ACCEPTING:
             continue
-        entries = known.figures if limit in FIGURES else known.differences
+        entries = tables.figures if limit in FIGURES else tables.differences
         for entry in entries:
             if limit == ATTACK and entry["perturbation"] not in ATTACKS:
                 continue
             if rule.fits(entry["model"], entry["perturbation"], entry["strength"]):
-                yield from _judged(limit, wanted, entry, known)
+                yield from _judged(limit, bound, entry, tables)
 
 
-def _judged(limit: str, wanted: float, entry: Entry, known: Tables) -> Iterator[Verdict]:
+def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
     """The verdict on one figure; nothing if it is unknown without labels."""
     figure = _figure(limit, entry)
     name = figure if limit in FIGURES else f"{figure}_difference"
@@ -185,11 +189,11 @@ def _judged(limit: str, wanted: float, entry: Entry, known: Tables) -> Iterator[
         return
     images, attacked = entry["n_images"], entry.get("n_attacked")
     if figure not in LABEL_FREE:
-        images = min(images, known.labelled)
+        images = min(images, tables.labelled)
     elif entry["condition"] is not None and limit in FIGURES and attacked is not None:
         images = attacked
     if limit in REGRESSIONS:
-        if entry["model"] in known.unchanged and not _moved(figure, entry, known):
+        if entry["model"] in tables.unchanged and not _moved(figure, entry, tables):
             low = high = 0.0  # the same weights give the same predictions
         # The loss, so the sign changes.
         value, low, high = (None if x is None else 0.0 - x for x in (value, high, low))
@@ -200,11 +204,11 @@ def _judged(limit: str, wanted: float, entry: Entry, known: Tables) -> Iterator[
         perturbation=entry["perturbation"],
         strength=entry["strength"],
         limit=limit,
-        wanted=wanted,
+        wanted=bound,
         value=value,
         low=low,
         high=high,
-        outcome=_outcome(limit, wanted, low, high),
+        outcome=_outcome(limit, bound, low, high),
         images=images,
         of=figure,
     )
@@ -219,7 +223,7 @@ def _figure(limit: str, entry: Entry) -> str:
     return "perturbed_accuracy" if figure == "robust_accuracy" and alone else figure
 
 
-def _moved(quantity: str, entry: Entry, known: Tables) -> bool:
+def _moved(quantity: str, entry: Entry, tables: Tables) -> bool:
     """Whether any row of ``entry`` changed.
 
     For all conditions together each condition is checked, as gains and losses of an image may
@@ -227,7 +231,7 @@ def _moved(quantity: str, entry: Entry, known: Tables) -> bool:
     """
     return any(
         other[f"{quantity}_moved"]
-        for other in known.differences
+        for other in tables.differences
         if other["model"] == entry["model"] and entry["condition"] in (None, other["condition"])
     )
 
@@ -235,18 +239,18 @@ def _moved(quantity: str, entry: Entry, known: Tables) -> bool:
 _ROUNDING = 1e-9  # of sums: 0.6 - 0.4 is not quite 0.2
 
 
-def _outcome(limit: str, wanted: float, low: float | None, high: float | None) -> str:
+def _outcome(limit: str, bound: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return NOT_SHOWN
     if limit.startswith("max"):
-        wanted, low, high = -wanted, -high, -low
-    if low >= wanted - _ROUNDING:
+        bound, low, high = -bound, -high, -low
+    if low >= bound - _ROUNDING:
         return KEPT
-    return BROKEN if high < wanted - _ROUNDING else NOT_SHOWN
+    return BROKEN if high < bound - _ROUNDING else NOT_SHOWN
 
 
 def _breaking(
-    budget: Budget, rule: Rule, wanted: float, figures: Sequence[Entry]
+    budget: Budget, rule: Rule, bound: float, figures: Sequence[Entry]
 ) -> Iterator[Verdict]:
     """Verdicts on the strengths at which consistency falls below the rule's level.
 
@@ -265,9 +269,9 @@ def _breaking(
             continue  # one strength cannot show where a model breaks
         strengths = [entry["strength"] for entry in entries]
         smallest, largest = min(strengths), max(strengths)
-        if largest < wanted - _ROUNDING:
+        if largest < bound - _ROUNDING:
             raise ParameterError(
-                f"{budget.path}: {BREAKING} of {wanted:g} cannot be checked: the run has "
+                f"{budget.path}: {BREAKING} of {bound:g} cannot be checked: the run has "
                 f"{perturbation} up to strength {largest:g} only."
             )
         low, value, high = (
@@ -277,9 +281,9 @@ def _breaking(
             )
             for key in ("consistency_low", "consistency", "consistency_high")
         )
-        unseen = low == smallest and wanted < smallest - _ROUNDING
-        kept = low is None or (low >= wanted - _ROUNDING and not unseen)
-        certain = high is not None and high < wanted - _ROUNDING
+        unseen = low == smallest and bound < smallest - _ROUNDING
+        kept = low is None or (low >= bound - _ROUNDING and not unseen)
+        certain = high is not None and high < bound - _ROUNDING
         yield Verdict(
             model=model,
             where=perturbation + series.removeprefix(perturbation_label(perturbation)),
@@ -287,7 +291,7 @@ def _breaking(
             perturbation=perturbation,
             strength=None,
             limit=BREAKING,
-            wanted=wanted,
+            wanted=bound,
             value=value,
             low=low,
             high=high,
@@ -312,14 +316,14 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
             continue
         error = entry["error"][SUITE]["value"]
         missing = BROKEN if error is not None and error > max_error else NOT_SHOWN
-        for limit, wanted in limits.items():
+        for limit, bound in limits.items():
             accepted = limit == "min_accepted"
             bounds = entry["acceptance"] if accepted else entry["error"][SUITE]
             outcome = missing
             if entry["threshold"] is not None:
                 outcome = KEPT
                 if accepted:
-                    outcome = _outcome(limit, wanted, bounds["low"], bounds["high"])
+                    outcome = _outcome(limit, bound, bounds["low"], bounds["high"])
             yield Verdict(
                 model=entry["model"],
                 where="all conditions",
@@ -327,7 +331,7 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
                 perturbation=None,
                 strength=None,
                 limit=limit,
-                wanted=wanted,
+                wanted=bound,
                 **bounds,
                 outcome=outcome,
                 images=entry["images"],
@@ -336,10 +340,10 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
 
 def _bound(entry: Entry, key: str) -> float:
     """A rate or its bound; 0 or 1 with too few images for bounds."""
-    known: float | None = entry[key]
-    if known is None:
+    value: float | None = entry[key]
+    if value is None:
         return 0.0 if key.endswith("_low") else 1.0
-    return known
+    return value
 
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:

@@ -122,19 +122,19 @@ class Classifier:
     @property
     def call_seconds(self) -> tuple[float, ...] | None:
         """Seconds per image of a function's latest calls; None for other models."""
-        found: tuple[float, ...] | None = getattr(self.forward, "call_seconds", None)
-        return found
+        seconds: tuple[float, ...] | None = getattr(self.forward, "call_seconds", None)
+        return seconds
 
     def with_remedies(
         self,
         remedies: str | Iterable[str] | Chain,
         others: Sequence[Classifier] = (),
         *,
-        apart: Floats | None = None,
+        reference: Floats | None = None,
     ) -> Classifier:
         """The same model behind ``remedies``, applied in order, such as ``["median", "tta"]``.
 
-        ``others`` are the further models of an average or a vote. ``apart``, for ``batch_norm``,
+        ``others`` are the further models of an average or a vote. For ``batch_norm``, ``reference``
         are images (N, side, side, 3) under the condition to adapt to, about 32 of them. Raises
         ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for remedies that do not go
         together, for models with other classes or another side, and for a network without batch
@@ -143,8 +143,12 @@ class Classifier:
         from robustness.remedies import parse  # imports OpenCV, which most commands do without
 
         chain = parse(remedies)
-        if chain.adapts != (apart is not None):
-            needs = "about 32 images to adapt to, as apart=" if chain.adapts else "no images apart"
+        if chain.adapts != (reference is not None):
+            needs = (
+                "about 32 images to adapt to, as reference="
+                if chain.adapts
+                else "no reference images"
+            )
             raise ParameterError(f"{chain.id} expects {needs}.")
         if chain.several_models != bool(others):
             needs = "other models" if chain.several_models else "no other models"
@@ -156,8 +160,8 @@ class Classifier:
                     f"{chain.id} expects models with the same classes, loaded with the same side; "
                     f"{other.record.name} differs from {self.record.name}."
                 )
-        if apart is not None:
-            return self._adapted(chain, apart)
+        if reference is not None:
+            return self._adapted(chain, reference)
         forward = RemediedPass([self.forward, *(other.forward for other in others)], chain)
         keys = [self.key, *(other.key for other in others)]
         key = "-".join([*keys, chain.id]) if all(keys) else ""
@@ -170,18 +174,18 @@ class Classifier:
             remedied=(chain, [self, *others]),
         )
 
-    def _adapted(self, chain: Chain, apart: Floats) -> Classifier:
-        """The same model adapted to ``apart`` behind ``chain``, whose last remedy that is."""
-        self.check_images(apart)
+    def _adapted(self, chain: Chain, reference: Floats) -> Classifier:
+        """The same model adapted to ``reference`` behind ``chain``, whose last remedy that is."""
+        self.check_images(reference)
         before = chain.before
-        sets = [before.images(apart) if before else apart]
+        sets = [before.images(reference) if before else reference]
         (statistics,) = self.adaptable.statistics(sets)
         forward = OpenVinoPass(self.adaptable.adapted(statistics), self.stages)
         digest = hashlib.sha256(statistics.tobytes()).hexdigest()
         key = f"{self.key}-{digest}" if self.key else ""
         network = partial(forward.network, self.record.label)
-        found = Classifier(self.record, forward, network, self.side, key)
-        return found.with_remedies(before) if before else found
+        classifier = Classifier(self.record, forward, network, self.side, key)
+        return classifier.with_remedies(before) if before else classifier
 
     @property
     def adaptable(self) -> Adaptable:
@@ -191,12 +195,12 @@ class Classifier:
         """
         with self._loading:
             if not self._adaptable:
-                self._adaptable = self._made_adaptable()
+                self._adaptable = self._make_adaptable()
             if isinstance(self._adaptable, str):
                 raise ParameterError(self._adaptable)
             return self._adaptable
 
-    def _made_adaptable(self) -> Adaptable | str:
+    def _make_adaptable(self) -> Adaptable | str:
         """The adaptable network, or why there is none, which is found out once."""
         try:
             if self.forward.model is not None:
@@ -222,17 +226,17 @@ class Classifier:
 
         Raises ``WeightsError`` for an answer that is not finite.
         """
-        found = Outputs(*self.forward(images))
-        self._check(found, len(images))
-        return found
+        outputs = Outputs(*self.forward(images))
+        self._check(outputs, len(images))
+        return outputs
 
-    def _check(self, found: Outputs, count: int) -> None:
+    def _check(self, outputs: Outputs, count: int) -> None:
         """Raises ``WeightsError`` for outputs that are not ``count`` rows of finite numbers.
 
         A network may overflow on some image, and an engine that ran out of memory has answered
         with an empty array.
         """
-        for name, values in [("probabilities", found.probabilities), *found.features.items()]:
+        for name, values in [("probabilities", outputs.probabilities), *outputs.features.items()]:
             got = "NaN or infinity" if not np.isfinite(values).all() else ""
             if values.ndim != 2 or len(values) != count or not values.size:
                 got = f"an array of shape {values.shape}"

@@ -79,7 +79,7 @@ class Loaded:
         memory.give_back(garbage=False)
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         return Classifier(
-            record, forward, lambda: self._network_beside(key, record, forward), side, name
+            record, forward, lambda: self._load_network(key, record, forward), side, name
         )
 
     def _built_of_code(
@@ -103,7 +103,7 @@ class Loaded:
         name = f"{place(record, weights, side).stem}-{forward.engine}"
         return Classifier(record, forward, lambda: forward.network(record.label), side, name)
 
-    def _network_beside(self, key: Key, record: ModelRecord, forward: ForwardPass) -> Network:
+    def _load_network(self, key: Key, record: ModelRecord, forward: ForwardPass) -> Network:
         """The model in TensorFlow's graph of a classifier that is loaded, counted with it."""
         more = memory.needed(record)
         with self._changing:
@@ -122,9 +122,9 @@ class Loaded:
 
     def _find(self, key: Key) -> Classifier | None:
         with self._changing:
-            return self._found(key)
+            return self._touch(key)
 
-    def _found(self, key: Key) -> Classifier | None:
+    def _touch(self, key: Key) -> Classifier | None:
         if key in self._classifiers:
             self._classifiers.move_to_end(key)
         return self._classifiers.get(key)
@@ -150,14 +150,14 @@ class Loaded:
                     and (not self._loading or sum(self._loading.values()) + peak <= budget)
                 )
             )
-            found = self._found(key)
-            if found is None:
+            classifier = self._touch(key)
+            if classifier is None:
                 self._loading[key] = peak
                 self._release_until(budget - sum(self._loading.values()))
         try:
-            yield found
+            yield classifier
         finally:
-            if found is None:
+            if classifier is None:
                 with self._changing:
                     del self._loading[key]
                     self._changing.notify_all()

@@ -11,7 +11,7 @@ from robustness.base.errors import RobustnessError
 from robustness.models import memory
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import REGISTRY
-from robustness.models.run.openvino import BESIDE_OTHERS
+from robustness.models.run.openvino import PARALLEL_MODELS
 
 Answer = TypeVar("Answer")
 
@@ -34,7 +34,7 @@ def run_parallel(
     if set(names) <= set(LOADED.names()):
         names = sorted(names, key=lambda name: -needed[name])
     pool = ThreadPoolExecutor(
-        max(1, workers), "ask", initializer=BESIDE_OTHERS.set, initargs=(crowded,)
+        max(1, workers), "ask", initializer=PARALLEL_MODELS.set, initargs=(crowded,)
     )
     return _as_they_answer(pool, {pool.submit(ask, name): name for name in names})
 

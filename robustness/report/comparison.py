@@ -56,7 +56,7 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     """The comparison as the command line prints it: each condition by what it is judged by."""
     images = counted(comparison.images, "shared image")
     yield Text(f"{comparison.other.id} against {comparison.baseline.id}: {images}.")
-    for text in comparison.apart:
+    for text in comparison.notes:
         yield Text(text)
     judged = [entry for entry in comparison.differences if _judged(entry) is not None]
     for entry in judged:

@@ -57,7 +57,7 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
         methods=methods.blocks(spec.conditions, () if run.manifest.race else methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
-        replay=IMPORTED if run.told else REPLAY,
+        replay=IMPORTED if run.is_from_table else REPLAY,
         data=Data(run.tables, tables, run.own_scores),
         note=note(of),
     )
@@ -155,13 +155,13 @@ def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
         return ""
     rest = [pair for pair in pairs if not pair["established"]]
     count = f"{len(pairs) - len(rest)} of {counted(len(pairs), 'difference')} between models"
-    told = f"{count} {'is' if len(pairs) == 1 else 'are'} significant"
+    is_from_table = f"{count} {'is' if len(pairs) == 1 else 'are'} significant"
     if not rest or advised:
-        return told
+        return is_from_table
     known = [pair for pair in rest if pair["more_images"] is not None]
     closest = min(known, key=lambda pair: pair["more_images"]) if known else rest[0]
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
-    return f"{told} ({names}: {statistics.advice(closest)})"
+    return f"{is_from_table} ({names}: {statistics.advice(closest)})"
 
 
 def _labels(entry: Entry) -> str:

@@ -9,7 +9,7 @@ from robustness.runs.notes import MAX_TITLE
 from robustness.runs.planning import Plan, plan
 from robustness.runs.progress import Progress, read_progress
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
-from robustness.runs.resume import plan_again
+from robustness.runs.resume import replan
 from robustness.runs.run import UPLOADS, Run
 from robustness.runs.session import Session, reopen, start
 from robustness.runs.store import (
@@ -58,9 +58,9 @@ __all__ = [
     "owner_of",
     "place",
     "plan",
-    "plan_again",
     "read_progress",
     "reopen",
+    "replan",
     "replay",
     "restore",
     "start",

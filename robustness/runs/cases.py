@@ -31,13 +31,13 @@ _MOST_REMEMBERED = 100  # cases of one
 _ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the worst
 
 
-EACH = 24
+CASES_A_CELL = 24
 """So many cases of each model and condition are kept."""
 
 _MOST_NAMES = 64  # perturbations, a bit each
 
 _LAST = "CASE WHEN isfinite({0}) THEN {0} ELSE 2 END"  # 2 is above any fall and similarity
-_ASKED = {
+_RANKING = {
     WORST: "label IS NOT NULL AND clean_top1 <> label, "
     + _LAST.format("(retained_probability - clean_probability)"),
     SURVIVORS: "false, " + _LAST.format("ssim"),
@@ -130,7 +130,7 @@ class CaseRows:
         self._rows = rows
         self._properties = properties
         self._counts, self._values = counted_in_sql(conditions)
-        self._known: dict[Any, Any] = {}
+        self._answers: dict[Any, Any] = {}
         self._store = store
         self._lock = threading.Lock()
 
@@ -155,7 +155,7 @@ class CaseRows:
         counts = kept and kept.tally(chosen.model, chosen.perturbation)
         if counts:
             return Tally.of(counts)
-        found: Tally | None = self._known.get(chosen)
+        found: Tally | None = self._answers.get(chosen)
         if found is None:
             where, values = self._where(chosen)
             flags = [
@@ -184,7 +184,7 @@ class CaseRows:
         if count > _MOST_REMEMBERED:
             return self._read(chosen, kind, count, without)
         key = chosen, kind, count, tuple(without)
-        found: list[dict[str, Any]] | None = self._known.get(key)
+        found: list[dict[str, Any]] | None = self._answers.get(key)
         if found is None:
             found = self._read(chosen, kind, count, without)
             self._remember(key, found)
@@ -202,10 +202,10 @@ class CaseRows:
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int]
     ) -> list[dict[str, Any]]:
         most = count + len(without)
-        if chosen.narrow or most > EACH or (kept := self.prepare()) is None:
-            return self._told(self._ordered(chosen, kind, count, without))
+        if chosen.narrow or most > CASES_A_CELL or (kept := self.prepare()) is None:
+            return self._read_cases(self._ordered(chosen, kind, count, without))
         order = kept.rows(kind, chosen.model, chosen.perturbation, chosen.conditions, most)
-        return self._told([row for row in order if row >> 32 not in without][:count])
+        return self._read_cases([row for row in order if row >> 32 not in without][:count])
 
     def _ordered(self, chosen: Chosen, kind: str, count: int, without: Sequence[int]) -> list[int]:
         """The rows of the first ``count`` cases, by a query."""
@@ -228,7 +228,7 @@ class CaseRows:
             most *= 8
         return list(picked.values())[:count]
 
-    def _told(self, order: Sequence[int]) -> list[dict[str, Any]]:
+    def _read_cases(self, order: Sequence[int]) -> list[dict[str, Any]]:
         """The cases in the rows ``order``."""
         if not order:
             return []
@@ -299,17 +299,17 @@ class CaseRows:
             within = inside(table[column].to_pylist(), value)
             yield table["position"].to_numpy()[within].tolist() or [-1]
 
-    def _remember(self, key: Any, found: Any) -> None:
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[key] = found
+    def _remember(self, key: Any, answer: Any) -> None:
+        if len(self._answers) >= _REMEMBERED:
+            self._answers.clear()
+        self._answers[key] = answer
 
 
 def _first(rows: Rows, counts: str, values: Mapping[str, Any]) -> FirstCases:
     """The cases of all ``rows``; ``counts`` is SQL that names ``values``."""
     kinds = {WORST: f"{counts} AND NOT ({GOOD})", SURVIVORS: f"{counts} AND ({GOOD})"}
     packed = ", ".join(
-        f"min(row({_ASKED[kind]}, {ROW}), {EACH}) FILTER ({chosen})"
+        f"min(row({_RANKING[kind]}, {ROW}), {CASES_A_CELL}) FILTER ({chosen})"
         for kind, chosen in kinds.items()
     )
     found = rows.ask(

@@ -91,7 +91,7 @@ class Cells:
         keys = product(("", *remedies), axes.models)
         self._starts = {key: at * self._size for at, key in enumerate(keys)}
         self._places = {text: at * self._shape[1] for at, text in enumerate(conditions)}
-        self._kept: dict[tuple[_Key, str], NDArray[Any]] = {}
+        self._first_columns: dict[tuple[_Key, str], NDArray[Any]] = {}
         self._last: dict[tuple[_Key, str], NDArray[Any]] = {}
         self._lock = threading.RLock()
 
@@ -108,9 +108,9 @@ class Cells:
         """
         key = (remedy, model), column
         with self._lock:
-            if key not in self._kept and key not in self._last:
+            if key not in self._first_columns and key not in self._last:
                 self._load((remedy, model), column)
-            return self._kept[key] if key in self._kept else self._last[key]
+            return self._first_columns[key] if key in self._first_columns else self._last[key]
 
     @cached_property
     def _there(self) -> dict[_Key, NDArray[np.bool_]]:
@@ -172,7 +172,7 @@ class Cells:
         for name, array in arrays.items():
             for one, found in zip(keys, map(_narrow, array), strict=True):
                 kept = name in _FLAGS or not found.flags.writeable
-                (self._kept if kept else self._last)[one, name] = found
+                (self._first_columns if kept else self._last)[one, name] = found
 
     def _fill(self, arrays: Mapping[str, NDArray[Any]], start: int) -> None:
         """Fill in the columns (models, conditions, images), whose first cell is ``start``."""

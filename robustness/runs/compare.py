@@ -25,14 +25,14 @@ class Comparison:
     """What ``other`` did better or worse than ``baseline``.
 
     ``differences`` are those of ``statistics.differences.changes``, [] where nothing is shared;
-    ``images`` counts the shared images. ``apart`` are sentences on what is not shared or not alike.
+    ``images`` counts the shared images. ``notes`` are sentences on what is not shared or not alike.
     """
 
     baseline: Run
     other: Run
     images: int
     differences: list[dict[str, Any]]
-    apart: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
@@ -56,10 +56,10 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         other=other,
         images=len(first & second),
         differences=changes(shared_grids((baseline.rows.grids(), other.rows.grids()), images)),
-        apart=(
+        notes=(
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),
-            *filter(None, map(told, (baseline, other))),
+            *filter(None, map(recount, (baseline, other))),
         ),
     )
 
@@ -82,18 +82,18 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
         (name, before.versions.get(name, "none"), after.versions.get(name, "none"))
         for name in sorted({*before.versions, *after.versions})
     ]
-    told = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
+    recount = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
     if before.dataset.digest != after.dataset.digest and not _reordered(before, after):
-        told.insert(0, "other images")
+        recount.insert(0, "other images")
     if (before.race is None) != (after.race is None):
-        told.insert(0, "a race" if before.race is None else "no race")
+        recount.insert(0, "a race" if before.race is None else "no race")
     for what, mine, others in (
         ("models", one.models, two.models),
         ("conditions", one.conditions, two.conditions),
     ):
         if mine != others:
-            told.append(f"other {what}")
-    return ", ".join(told)
+            recount.append(f"other {what}")
+    return ", ".join(recount)
 
 
 def _reordered(before: Manifest, after: Manifest) -> bool:
@@ -120,7 +120,7 @@ def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
     return places[0], places[1]
 
 
-def told(run: Run) -> str:
+def recount(run: Run) -> str:
     """How the figures of ``run`` differ from what was told of them before."""
     if not run.manifest.counted_otherwise:
         return ""

@@ -53,7 +53,7 @@ class EmbeddingMap:
         return f"{self.model}, {self.condition}"
 
 
-def kept_maps(run: Run) -> list[EmbeddingMap]:
+def read_maps(run: Run) -> list[EmbeddingMap]:
     """The maps that are kept beside ``run``, the newest first."""
     document = cache.read(run.folder, run.manifest, cache.MAPS, _VERSION)
     try:
@@ -74,7 +74,7 @@ def embedding_map(
     many. Raises ``ParameterError`` for another selection or a run of a table, ``RunError`` where
     fewer than 3 images can be read, and ``WeightsError`` where the model cannot be loaded.
     """
-    if run.told:
+    if run.is_from_table:
         raise ParameterError(
             "Expected a run of models for a map, got one of a table of predictions: a table has no "
             "features."
@@ -108,7 +108,7 @@ def embedding_map(
     found = EmbeddingMap(
         chosen.model, chosen.conditions[0], points, explained, len(wanted) - len(used)
     )
-    others = [each for each in kept_maps(run) if each.name != found.name]
+    others = [each for each in read_maps(run) if each.name != found.name]
     maps = [asdict(each) for each in [found, *others][:_MAX_MAPS]]
     cache.write(run.folder, run.manifest, cache.MAPS, {"maps": maps}, _VERSION)
     return found

@@ -19,7 +19,7 @@ from robustness.runs.queries import Rows
 from robustness.runs.selection import Chosen
 from robustness.statistics import abstaining, agreement, thresholds
 from robustness.statistics.estimates import shares
-from robustness.statistics.grid import Grid, each_grid, ratio
+from robustness.statistics.grid import Grid, map_grids, ratio
 from robustness.statistics.slices import by_slice, slices
 
 NO_PROPERTIES = (
@@ -245,7 +245,7 @@ def consistency_by_group(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     Models whose classes have no synsets are left out. Keys: ``model``, ``perturbation`` ("" is
     all), ``n_groups``, ``consistency`` and ``group_consistency`` with their intervals.
     """
-    return [entry for entries in each_grid(_of_model, grids) for entry in entries]
+    return [entry for entries in map_grids(_of_model, grids) for entry in entries]
 
 
 def _of_model(grid: Grid) -> list[dict[str, Any]]:

@@ -152,11 +152,11 @@ def _scaled(
         startup_seconds=startup,
         memory_bytes=peak_memory(),
         tried=images,
-        each=_each(plan.spec),
+        each=_passes_a_cell(plan.spec),
     )
 
 
-def _each(spec: Request) -> int:
+def _passes_a_cell(spec: Request) -> int:
     return 1 + sum(chain.passes for chain in spec.remedies)
 
 
@@ -177,10 +177,17 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
     rows = images * conditions * names
     earlier = None if _attacks(spec) else next(_earlier(runs, spec), None)
     if earlier is None:
-        return Forecast(images, conditions, names, (), rows * BYTES_A_ROW, each=_each(spec))
+        return Forecast(
+            images, conditions, names, (), rows * BYTES_A_ROW, each=_passes_a_cell(spec)
+        )
     before = len(earlier.spec.conditions)
     a_row = sum(earlier.parts.values()) / (earlier.images * before * names)
-    a_frame = earlier.seconds / (earlier.images * (1 + before)) / _each(earlier.spec) * _each(spec)
+    a_frame = (
+        earlier.seconds
+        / (earlier.images * (1 + before))
+        / _passes_a_cell(earlier.spec)
+        * _passes_a_cell(spec)
+    )
     return Forecast(
         images,
         conditions,
@@ -188,7 +195,7 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
         (f"at the rate of the run of {earlier.created[:10]}",),
         bytes_on_disk=round(rows * a_row),
         seconds=images * (1 + conditions) * a_frame,
-        each=_each(spec),
+        each=_passes_a_cell(spec),
     )
 
 

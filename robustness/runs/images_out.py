@@ -73,7 +73,7 @@ def export(plan: Plan, to: str) -> Iterator[Progress]:
 
 
 def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
-    request = json.dumps([plan.spec.digest, plan.asked.digest, plan.batch]).encode()
+    request = json.dumps([plan.spec.digest, plan.record.digest, plan.batch]).encode()
     begun = target.read(f"{_PROGRESS}/request.json")
     if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
         raise ParameterError(
@@ -133,12 +133,12 @@ def _about(spec: Request, picture: Picture, condition: Condition | None) -> dict
     }
 
 
-def _scores(seen: Mapping[str, NDArray[np.float64]]) -> Iterator[dict[str, float | None]]:
+def _scores(scores: Mapping[str, NDArray[np.float64]]) -> Iterator[dict[str, float | None]]:
     """The image metrics of each condition; None for the PSNR of equal images."""
-    for values in zip(*seen.values(), strict=True):
+    for values in zip(*scores.values(), strict=True):
         yield {
             name: float(value) if math.isfinite(value) else None
-            for name, value in zip(seen, values, strict=True)
+            for name, value in zip(scores, values, strict=True)
         }
 
 

@@ -100,7 +100,7 @@ def work_out_figures(folder: Path, manifest: Manifest, worker: Worker) -> None:
 
 
 def _answered(
-    asked: Mapping[str, Any],
+    question: Mapping[str, Any],
     manifest: Manifest,
     worker: Worker,
     what: str,
@@ -110,7 +110,7 @@ def _answered(
     """The answer of the ``importer`` about ``what``; raises as ``screen``."""
     try:
         answer = worker.ask(
-            json.dumps(asked).encode(),
+            json.dumps(question).encode(),
             b"",
             memory=memory,
             seconds=seconds,
@@ -144,7 +144,7 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
         images=manifest.images,
         unreadable=manifest.unreadable,
         content=manifest.content,
-        told=Run(folder, manifest, ()).told,
+        is_from_table=Run(folder, manifest, ()).is_from_table,
         raced=manifest.race is not None,
     )
 

@@ -18,8 +18,8 @@ from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet, read_labels
 from robustness.perturbations import check_seed
 from robustness.pictures.fitting import DEFAULT_FIT, STUDY_SIDE, check_fit, check_side
-from robustness.runs.engines import told as engine
-from robustness.runs.manifest import Asked, Classes
+from robustness.runs.engines import predictions_table as engine
+from robustness.runs.manifest import Classes, DatasetRecord
 from robustness.runs.planning import MAX_BATCH, Plan
 
 ClassNames = Literal["imagenet"] | list[str]
@@ -102,7 +102,7 @@ def plan_predictions(
     dataset.classes = known
     if source is not None:
         dataset.source, dataset.title = source.source, source.title
-    asked = Asked(
+    record = DatasetRecord(
         source=dataset.source,
         title=dataset.title,
         labelling=FOLDERS,
@@ -112,7 +112,7 @@ def plan_predictions(
         digest=predictions.digest,
     )
     batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // (len(conditions) * len(predictions.models))))
-    return Plan(spec, dataset, labels_of_images, batch, asked, named)
+    return Plan(spec, dataset, labels_of_images, batch, record, named)
 
 
 def _whole(predictions: Predictions, column: str, default: int) -> int:

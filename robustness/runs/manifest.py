@@ -59,7 +59,7 @@ Classes = Mapping[Text, Literal["imagenet"] | list[Text]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class DatasetRecord:
     """The images of a run: how to open them again, and which of them.
 
     ``digest`` is ``Dataset.digest`` after the selection; ``pictures`` counts them, readable or
@@ -107,7 +107,7 @@ class Manifest:
     id: Text
     created: Word
     spec: Annotated[Request, parsed_by(Request.from_dict)]
-    dataset: Asked
+    dataset: DatasetRecord
     batch: Annotated[int, Field(ge=1)]
     engine: Word
     versions: Mapping[Word, Word]
@@ -135,7 +135,7 @@ class Manifest:
     @property
     def key(self) -> str:
         """A digest of what was asked; runs with equal keys have equal rows."""
-        asked = {
+        identity = {
             "spec": self.spec.as_dict(),
             "pictures": self.dataset.digest,
             "labelling": self.dataset.labelling,
@@ -143,7 +143,7 @@ class Manifest:
             **({"plugins": dict(self.plugins)} if self.plugins else {}),
             **({"race": asdict(self.race)} if self.race else {}),
         }
-        canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def images_of(self, chunks: Iterable[int]) -> int:
@@ -226,13 +226,13 @@ def require_plugins(run: str, head: Mapping[str, Any]) -> None:
     """Raise ``RunError`` if a condition of the manifest ``head`` needs a plugin that is missing."""
     told, spec = head.get("plugins"), head.get("spec")
     spec = spec if isinstance(spec, dict) else {}
-    asked, chains = spec.get("perturbations"), spec.get("remedies")
+    conditions, chains = spec.get("perturbations"), spec.get("remedies")
     loaded = {plugin.name for plugin in plugins()}
     missing = sorted({*told} - loaded) if isinstance(told, dict) else []
-    if not missing or not isinstance(asked, list):
+    if not missing or not isinstance(conditions, list):
         return
-    each = [condition for condition in asked if isinstance(condition, dict)]
-    names = {str(name) for c in each for name in ([c["attack"]] if "attack" in c else c)}
+    records = [condition for condition in conditions if isinstance(condition, dict)]
+    names = {str(name) for c in records for name in ([c["attack"]] if "attack" in c else c)}
     names |= {
         part for c in (chains if isinstance(chains, list) else ()) for part in str(c).split("+")
     }

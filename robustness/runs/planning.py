@@ -13,7 +13,7 @@ from robustness.evaluation.request import Request
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import racing
 from robustness.runs.engines import Workload, default_batch
-from robustness.runs.manifest import Asked, Classes
+from robustness.runs.manifest import Classes, DatasetRecord
 from robustness.runs.racing import Race
 
 MAX_BATCH = 1024
@@ -23,7 +23,7 @@ MAX_BATCH = 1024
 class Plan(Workload):
     """A planned run: the work, and what its manifest says of the images. Nothing is written yet."""
 
-    asked: Asked
+    record: DatasetRecord
     classes: Classes = field(default_factory=dict)
     """Those of models that are not here, as in a manifest."""
     race: Race | None = None
@@ -80,7 +80,7 @@ def plan(
         dataset.entries = tuple(dataset.entries[place] for place in order)
         labels = {key: tuple(known[place] for place in order) for key, known in labels.items()}
         batch = batch or racing.BATCH
-    asked = Asked(
+    record = DatasetRecord(
         source=dataset.source,
         title=dataset.title,
         labelling=labelling,
@@ -92,7 +92,7 @@ def plan(
         unlabelled=unlabelled,
     )
     batch = batch or default_batch(spec)
-    return Plan(spec, dataset, labels, batch, asked, race=race, few=race is not None)
+    return Plan(spec, dataset, labels, batch, record, race=race, few=race is not None)
 
 
 def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:

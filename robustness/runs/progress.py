@@ -16,7 +16,7 @@ from robustness.base.validation import read_json
 FILE = "progress.json"
 
 _SECONDS_BETWEEN = 0.5
-_ELSEWHERE_SECONDS = 120.0
+_REMOTE_SECONDS = 120.0
 """A process on another machine that has said nothing for so long is taken for gone."""
 
 
@@ -77,7 +77,7 @@ def read_progress(folder: Path) -> Progress | None:
         return None
     try:
         age = time.time() - file.stat().st_mtime
-        alive = worker.alive if worker.here else age < _ELSEWHERE_SECONDS
+        alive = worker.alive if worker.here else age < _REMOTE_SECONDS
     except (OSError, OverflowError):  # such as of a number that no process can have
         return None
     return progress if alive else None

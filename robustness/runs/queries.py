@@ -26,7 +26,7 @@ from robustness.evaluation.row_schema import own_columns, stored
 from robustness.runs.cells import Axes, Cells, damaged
 from robustness.statistics import Figures
 from robustness.statistics.attacked import breakable, targets
-from robustness.statistics.grid import AS_TOLD, UNKNOWN, ConditionKey, Grid, in_order
+from robustness.statistics.grid import AS_WRITTEN, UNKNOWN, ConditionKey, Grid, in_order
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -93,16 +93,16 @@ class Rows:
 
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``."""
-        with self._asked(query, values) as found:
+        with self._query(query, values) as found:
             return found.fetchall()
 
     def ask_columns(self, query: str, **values: object) -> list[NDArray[Any]]:
         """As ``ask``, an array for each column."""
-        with self._asked(query, values) as found:
+        with self._query(query, values) as found:
             return list(found.fetchnumpy().values())
 
     @contextmanager
-    def _asked(self, query: str, values: dict[str, object]) -> Iterator[duckdb.DuckDBPyRelation]:
+    def _query(self, query: str, values: dict[str, object]) -> Iterator[duckdb.DuckDBPyRelation]:
         import duckdb
 
         if not self.paths:
@@ -230,7 +230,7 @@ def _counted(
     column: str,
 ) -> Any:
     """The cells of ``column``; ``consistent`` as ``statistics.attacked.as_counted`` has it."""
-    if column == AS_TOLD:
+    if column == AS_WRITTEN:
         return cells.read(model, "consistent")
     found = cells.read(model, column)
     if column != "consistent" or not attacks.any():

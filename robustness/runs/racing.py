@@ -69,7 +69,7 @@ class Race:
     limits: tuple[Limit, ...] = ()
 
 
-def asked(until: str, margin: float = MARGIN, unit: str = IMAGE) -> Race:
+def race_until(until: str, margin: float = MARGIN, unit: str = IMAGE) -> Race:
     """The race among models that these words ask for; raises ``ParameterError`` for others."""
     for name, value, known in (("until", until, tuple(UNTIL)), ("unit", unit, (IMAGE, CLASS))):
         if value not in known:
@@ -291,33 +291,33 @@ def _means(pairs: Iterable[tuple[Any, float | None]]) -> dict[Any, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def skipped(told: Mapping[str, Any]) -> int:
+def skipped(outcome: Mapping[str, Any]) -> int:
     """How many images did not count so far: unreadable ones, and copies of others."""
-    return int(told.get("skipped", 0))  # earlier versions kept no such number
+    return int(outcome.get("skipped", 0))  # earlier versions kept no such number
 
 
-def sentences(told: Mapping[str, Any], pictures: int) -> list[str]:
-    """What a race ``told``, of so many images, in words."""
-    on = f"{told['images']:,} of {counted(pictures - skipped(told), 'image')}"
-    head = f"Settled after {on}" if told["settled"] else f"Not settled after {on}"
-    if told["goal"] == GATE:
-        broken = [limit for limit in told["limits"] if limit["outcome"] == "broken"]
-        undecided = [limit for limit in told["limits"] if limit["outcome"] == "not shown"]
-        if told["passed"]:
-            return [f"{head}: every limit is kept ({len(told['limits'])})."]
+def sentences(outcome: Mapping[str, Any], pictures: int) -> list[str]:
+    """The ``outcome`` of a race of so many images, in words."""
+    on = f"{outcome['images']:,} of {counted(pictures - skipped(outcome), 'image')}"
+    head = f"Settled after {on}" if outcome["settled"] else f"Not settled after {on}"
+    if outcome["goal"] == GATE:
+        broken = [limit for limit in outcome["limits"] if limit["outcome"] == "broken"]
+        undecided = [limit for limit in outcome["limits"] if limit["outcome"] == "not shown"]
+        if outcome["passed"]:
+            return [f"{head}: every limit is kept ({len(outcome['limits'])})."]
         if broken:
             return [f"{head}: {counted(len(broken), 'limit')} broken."]
         return [f"{head}: {counted(len(undecided), 'limit')} undecided."]
-    gaps = {(gap["better"], gap["worse"]): gap for gap in told["differences"]}
-    return [f"{head}: {_answer(told, gaps)}.", *_others(told, gaps)]
+    gaps = {(gap["better"], gap["worse"]): gap for gap in outcome["differences"]}
+    return [f"{head}: {_answer(outcome, gaps)}.", *_others(outcome, gaps)]
 
 
-def _answer(told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
-    names = [models.label(name) for name in told["best"]]
+def _answer(outcome: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
+    names = [models.label(name) for name in outcome["best"]]
     if not names:
         return "every model is worse than another, so none is best"
-    if told["goal"] == ORDER and told["settled"]:
-        ranked = told["order"]
+    if outcome["goal"] == ORDER and outcome["settled"]:
+        ranked = outcome["order"]
         each = [
             f"{models.label(b)} by {_between(_gap(gaps, a, b))}"
             for a, b in itertools.pairwise(ranked)
@@ -325,28 +325,28 @@ def _answer(told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str,
         return f"{models.label(ranked[0])} is best, then {', then '.join(each)}"
     if len(names) == 1:
         each = [
-            f"{models.label(worse)} by {_between(_gap(gaps, told['best'][0], worse))}"
-            for worse in told["worse"]
+            f"{models.label(worse)} by {_between(_gap(gaps, outcome['best'][0], worse))}"
+            for worse in outcome["worse"]
         ]
         return f"{names[0]} is better than {' and '.join(each)}"
     said = " and ".join([", ".join(names[:-1]), names[-1]])
-    if told["settled"]:
-        margin = f"{100 * told['margin']:g}"
+    if outcome["settled"]:
+        margin = f"{100 * outcome['margin']:g}"
         return f"{said} are tied within {counted(margin, 'point')}"
     if len(names) > 2:
         return f"{said} cannot be told apart"
-    between = _between(_gap(gaps, told["best"][0], told["best"][1]))
+    between = _between(_gap(gaps, outcome["best"][0], outcome["best"][1]))
     return f"{said} cannot be told apart ({names[0]} minus {names[1]}: {between})"
 
 
 def _others(
-    told: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]
+    outcome: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> Iterator[str]:
     """The models that left a race that has no single winner."""
-    if len(told["best"]) < 2 or (told["goal"] == ORDER and told["settled"]):
+    if len(outcome["best"]) < 2 or (outcome["goal"] == ORDER and outcome["settled"]):
         return
-    for worse in told["worse"]:
-        bounds, best = max((_gap(gaps, best, worse), best) for best in told["best"])
+    for worse in outcome["worse"]:
+        bounds, best = max((_gap(gaps, best, worse), best) for best in outcome["best"])
         yield f"{models.label(worse)} is worse than {models.label(best)} by {_between(bounds)}."
 
 

@@ -17,7 +17,7 @@ from robustness.runs import racing, rounding
 from robustness.runs.compare import version_notes
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress
-from robustness.runs.resume import plan_again
+from robustness.runs.resume import replan
 from robustness.runs.rounding import Change
 from robustness.runs.run import Run
 from robustness.runs.session import start
@@ -43,7 +43,7 @@ class Replay:
     """
 
     run: Run
-    again: Run
+    repeat: Run
     rows: int
     listing: bool
     missing: tuple[str, ...]
@@ -83,9 +83,9 @@ class Replay:
 
     def _decided_otherwise(self) -> Iterator[str]:
         """What the new rows decide, if the race would end in another answer, or elsewhere."""
-        before, now = self.run.raced, self.again.raced
+        before, now = self.run.raced, self.repeat.raced
         if before and now and any(before[what] != now[what] for what in _DECIDED if what in before):
-            pictures = self.again.manifest.dataset.pictures
+            pictures = self.repeat.manifest.dataset.pictures
             told = " ".join(racing.sentences(now, pictures))
             yield f"The race followed the decisions of the run. By its new rows: {told}"
 
@@ -93,7 +93,7 @@ class Replay:
         """JSON-ready."""
         return {
             "run": self.run.id,
-            "again": self.again.id,
+            "again": self.repeat.id,
             "verdict": self.verdict,
             "rows": self.rows,
             "same_listing": self.listing,
@@ -143,7 +143,7 @@ def _digests(run: Run) -> dict[str, str]:
 def _planned(run: Run) -> Plan:
     """What ``run`` was to do, of the same source with the same weights."""
     try:
-        return plan_again(run.manifest)
+        return replan(run.manifest)
     except RobustnessError as error:
         raise RunError(f"The run {run.id} cannot be replayed: {error}") from error
 
@@ -161,27 +161,27 @@ def _remedied(run: Run) -> pa.Table:
     return run.table([*keys, *REMEDIED], remedied=True)
 
 
-def agreement(run: Run, again: Run) -> Replay:
+def agreement(run: Run, repeat: Run) -> Replay:
     """Whether the rows of ``again`` are those of ``run``, which asked the same."""
-    before, after = run.digests, again.digests
+    before, after = run.digests, repeat.digests
     shared = [name for name in before if name in after]
     same = {name for name in shared if before[name] == after[name]}
     return Replay(
         run=run,
-        again=again,
+        repeat=repeat,
         rows=_rows(run, shared),
-        listing=run.manifest.dataset.digest == again.manifest.dataset.digest,
+        listing=run.manifest.dataset.digest == repeat.manifest.dataset.digest,
         missing=tuple(name for name in before if name not in after),
         extra=tuple(name for name in after if name not in before),
         changed=tuple(name for name in shared if name not in same),
         versions=tuple(
             version_notes(
-                {**run.manifest.versions, **_digests(run)}, {**versions(), **_digests(again)}
+                {**run.manifest.versions, **_digests(run)}, {**versions(), **_digests(repeat)}
             )
         ),
         changes=(
-            *rounding.changes(run.table(), again.table(), same),
-            *rounding.changes(_remedied(run), _remedied(again), same, of="remedies "),
+            *rounding.changes(run.table(), repeat.table(), same),
+            *rounding.changes(_remedied(run), _remedied(repeat), same, of="remedies "),
         )
         if same
         else (),

@@ -10,7 +10,7 @@ from robustness.runs.manifest import Manifest
 from robustness.runs.planning import Plan, plan
 
 
-def plan_again(manifest: Manifest) -> Plan:
+def replan(manifest: Manifest) -> Plan:
     """The plan of the run of ``manifest``: the same source, with the same weights.
 
     It opens whatever source the manifest names, so it is for those who may read that themselves.

@@ -71,12 +71,14 @@ def changes(
             continue
         if a[name].null_count == len(a) and name != "label":
             continue
-        yield _change(a, name, *_apart(a[name].combine_chunks(), b[name].combine_chunks()), of)
+        yield _change(
+            a, name, *_differences(a[name].combine_chunks(), b[name].combine_chunks()), of
+        )
     if _STAGES not in a.column_names or a[_STAGES].equals(b[_STAGES]):
         return
     one, two = (table[_STAGES].combine_chunks() for table in (a, b))
     for name in RESCALED:
-        apart = _apart(
+        apart = _differences(
             *(pa.ListArray.from_arrays(c.offsets, c.values.field(name)) for c in (one, two))
         )
         if apart[0].any():
@@ -89,7 +91,7 @@ def _of(table: pa.Table, images: Collection[str]) -> pa.Table:
     return table.filter(wanted).sort_by("image")
 
 
-def _apart(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats | None]:
+def _differences(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats | None]:
     """(which rows have another value, by how much), (n,) each; no numbers where it is no number."""
     kind = first.type
     lists = pa.types.is_list(kind)

@@ -72,7 +72,7 @@ class ExpectedRows:
     """What the files of a run are to hold by its manifest.
 
     ``classes`` counts those of each model, ``perturbations`` names each condition; rows may have
-    any of the ``remedies``; ``told`` says
+    any of the ``remedies``; ``is_from_table`` says
     that the predictions came in a table, ``raced`` that images may lack models and conditions.
     """
 
@@ -85,7 +85,7 @@ class ExpectedRows:
     images: int
     unreadable: int
     content: str | None
-    told: bool
+    is_from_table: bool
     raced: bool
 
 
@@ -213,7 +213,7 @@ class _RowChecks:
             for column in COLUMNS
             if column.low is not None and column.high is not None
         }
-        self.may_lack = {*_MAY_LACK, *(self.ranges if expected.told else ())}
+        self.may_lack = {*_MAY_LACK, *(self.ranges if expected.is_from_table else ())}
         self.names = list(dict.fromkeys(expected.perturbations))
         self.name_of = np.array([self.names.index(name) for name in expected.perturbations])
         self.classes = np.array(expected.classes)
@@ -237,7 +237,7 @@ class _RowChecks:
         """Check rows with a remedy, of which all but a few columns are null."""
         allowed = (*REMEDIED_KEYS, REMEDY.name, *REMEDIED)
         for name in batch.schema.names:
-            _expect(name in allowed or batch[name].null_count == len(batch), _MORE_THAN_KNOWN)
+            _expect(name in allowed or batch[name].null_count == len(batch), _EXCESS_COLUMNS)
         for name in REMEDIED[1::2]:
             _within(name, batch[name], 0.0, 1.0)
         remedy = _codes(batch[REMEDY.name], self.expected.remedies, "remedies")
@@ -318,9 +318,9 @@ class _RowChecks:
             values = pc.fill_null(batch[name], 0).to_numpy()
             _expect(bool(np.all((values >= 0) & (values < most))), _NO_CLASS)
 
-    def _classes(self, batch: pa.RecordBatch, asked: Whole) -> None:
-        most = self.classes[asked]
-        self._check_classes(batch, _CLASSES, asked)
+    def _classes(self, batch: pa.RecordBatch, of_model: Whole) -> None:
+        most = self.classes[of_model]
+        self._check_classes(batch, _CLASSES, of_model)
         for name in ("clean_top5", "top5"):
             values = batch[name].flatten()
             _expect(values.null_count == 0, _NO_CLASS)
@@ -329,13 +329,13 @@ class _RowChecks:
             _expect(bool(np.all((numbers >= 0) & (numbers < rows))), _NO_CLASS)
 
 
-_MORE_THAN_KNOWN = "a row with a remedy has more than its predictions"
+_EXCESS_COLUMNS = "a row with a remedy has more than its predictions"
 _NO_CLASS = "it names classes that there are not"
 
 
-def _codes(column: pa.StringArray, known: Sequence[str], what: str) -> Whole:
-    """The place of every value of ``column`` in ``known``."""
-    places = pc.fill_null(pc.index_in(column, pa.array(known, pa.string())), -1)
+def _codes(column: pa.StringArray, values: Sequence[str], what: str) -> Whole:
+    """The place of every value of ``column`` in ``values``."""
+    places = pc.fill_null(pc.index_in(column, pa.array(values, pa.string())), -1)
     found: Whole = places.to_numpy().astype(np.int64)
     _expect(bool(np.all(found >= 0)), f"its rows are of other {what}")
     return found

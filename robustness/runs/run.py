@@ -77,7 +77,7 @@ class Run:
         return self.manifest.status == FINISHED
 
     @property
-    def told(self) -> bool:
+    def is_from_table(self) -> bool:
         """Whether its predictions came in a table, so that no model ran."""
         engine = self.manifest.engine
         return engine in ENGINES and not ENGINES[engine].asks_models
@@ -90,9 +90,9 @@ class Run:
     def seed(self) -> int:
         return self.manifest.spec.seed
 
-    def recount_note(self, found: Figures) -> str:
-        """How its figures ``found`` differ from what the version that wrote it told; "" if not."""
-        return found.recount if self.manifest.counted_otherwise else ""
+    def recount_note(self, figures: Figures) -> str:
+        """How its ``figures`` differ from what the version that wrote it told; "" if not."""
+        return figures.recount if self.manifest.counted_otherwise else ""
 
     @property
     def images(self) -> int:

@@ -148,11 +148,13 @@ class Session:
         if track is not None and count == self._job.chunk_count:
             track.close()
         self._parts = compact(self.folder, self._parts)
-        asked = todo and ENGINES[engine].asks_models
+        models_ran = todo and ENGINES[engine].asks_models
         costs = (
-            measured(self.manifest.spec, here=engine == "local") if asked else self.manifest.costs
+            measured(self.manifest.spec, here=engine == "local")
+            if models_ran
+            else self.manifest.costs
         )
-        times = remedies_ms(self.manifest.spec) if asked else self.manifest.remedies_ms
+        times = remedies_ms(self.manifest.spec) if models_ran else self.manifest.remedies_ms
         self._write(status=FINISHED, costs=costs, remedies_ms=times)
         remove_unlisted(self.folder, self.manifest.parts)
         headlines.compute(self.folder, self.manifest)
@@ -277,7 +279,7 @@ def start(
         if same is None:
             chosen.require()
             (runs / fresh.id).mkdir(parents=True)
-        return _held(plan, same or runs / fresh.id, None if same else fresh, patience)
+        return _session(plan, same or runs / fresh.id, None if same else fresh, patience)
     except OSError as error:
         raise _refused(runs, error) from error
 
@@ -297,10 +299,10 @@ def earlier(plan: Plan, runs: Path) -> Path | None:
 
 def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
     return Manifest(
-        id=_new_id(plan.asked.title),
+        id=_new_id(plan.record.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=plan.spec,
-        dataset=plan.asked,
+        dataset=plan.record,
         batch=plan.batch,
         engine=engine,
         versions=versions(),
@@ -321,7 +323,7 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
     now = replace(
         manifest,
         spec=plan.spec,
-        dataset=plan.asked,
+        dataset=plan.record,
         versions=versions(),
         plugins=plugin_digests(plan.spec),
     )
@@ -330,10 +332,10 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
             f"The run {manifest.id} cannot go on: its images or the versions of what computes "
             "its rows have changed since. Evaluate the same anew."
         )
-    return _held(plan, folder, None, patience)
+    return _session(plan, folder, None, patience)
 
 
-def _held(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
+def _session(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
     """The session over ``folder``: of the ``fresh`` run, or of the one that is there."""
     try:
         return _holding(plan, folder, fresh, patience)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import differences, number, shares
-from robustness.statistics.grid import UNKNOWN, Grid, each_grid, mean_of_rows
+from robustness.statistics.grid import UNKNOWN, Grid, map_grids, mean_of_rows
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.int8]
@@ -48,7 +48,7 @@ def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
         for pair in itertools.combinations([g for g in some if g.model in names], 2)
     ]
     ones, others = [one for one, _ in pairs], [other for _, other in pairs]
-    return each_grid(partial(_pair, column=column), ones, others)
+    return map_grids(partial(_pair, column=column), ones, others)
 
 
 def _of_the_same_images(some: Sequence[Grid]) -> list[Grid]:

@@ -13,7 +13,7 @@ from robustness import models
 from robustness.statistics.choice import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.estimates import number, over_conditions, shares
-from robustness.statistics.grid import AS_TOLD, UNKNOWN, Grid, Measured, grids
+from robustness.statistics.grid import AS_WRITTEN, UNKNOWN, Grid, Measured, grids
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
@@ -32,7 +32,7 @@ def recount(measured: Measured) -> str:
     """How the consistency of the rows differs from that of versions up to 0.6.7; "" if not."""
     found = []
     for grid in grids(measured):
-        told, counted = grid.values(AS_TOLD), grid.values("consistent")
+        told, counted = grid.values(AS_WRITTEN), grid.values("consistent")
         if (~np.isnan(told) & np.isnan(counted)).any():
             after = number(over_conditions(counted, grid.there, shares).value[0])
             became = "undefined" if after is None else f"{after:.1%}"

@@ -94,7 +94,7 @@ class ConditionKey:
 UNKNOWN = -1
 """A flag of a narrow grid that is neither true nor false: there is no row, or no label."""
 
-AS_TOLD = "consistent as told"
+AS_WRITTEN = "consistent as written"
 """The column of ``consistent`` before ``as_counted``, as versions up to 0.6.7 counted it."""
 
 Cells = NDArray[np.int8] | NDArray[np.int32] | NDArray[np.float64]
@@ -178,7 +178,7 @@ _SMALL = 1_000_000  # cells of all grids
 T = TypeVar("T")
 
 
-def each_grid(work: Callable[..., T], some: Sequence[Grid], *more: Iterable[Any]) -> list[T]:
+def map_grids(work: Callable[..., T], some: Sequence[Grid], *more: Iterable[Any]) -> list[T]:
     """As ``map``, of grids; in two threads if they are large, as NumPy leaves others running."""
     if sum(grid.there.size for grid in some) < _SMALL:
         return list(map(work, some, *more))
@@ -194,14 +194,14 @@ def grids(measured: Measured) -> Sequence[Grid]:
     """One grid a model, in order of appearance, with the columns ``CORRECTNESS``.
 
     Images are in the order of their ids, conditions by perturbation as they appear and by growing
-    strength. ``consistent`` is as ``as_counted`` has it, ``AS_TOLD`` as the rows have it. Raises
+    strength. ``consistent`` is as ``as_counted`` has it, ``AS_WRITTEN`` as the rows have it. Raises
     ``ParameterError`` if a column is missing. Grids are returned as they are.
     """
     if not isinstance(measured, pd.DataFrame):
         return measured
     require_columns(measured, ("image", "model", "perturbation", "strength", "consistent"))
     told = with_conditions(with_correctness(without_copies(measured)))
-    return laid_out(as_counted(told).assign(**{AS_TOLD: told["consistent"]}))
+    return laid_out(as_counted(told).assign(**{AS_WRITTEN: told["consistent"]}))
 
 
 def without_copies(frame: pd.DataFrame) -> pd.DataFrame:

@@ -47,8 +47,8 @@ from robustness.statistics.grid import (
     Grid,
     Measured,
     Places,
-    each_grid,
     grids,
+    map_grids,
 )
 from robustness.statistics.robust_accuracy import success, under_attack
 
@@ -132,9 +132,9 @@ def tables(some: Sequence[Grid]) -> list[ModelTables]:
     ]
     own = some[0].own if some else ()
     for name, column in {**FIGURES, **dict(zip(own, own, strict=True))}.items():
-        each_grid(partial(_add, name=name, column=column), some, columns)
-    calibrations = [each_grid(partial(_calibration, kind=kind), some) for kind in KINDS]
-    return each_grid(_tables, some, severities, columns, *calibrations)
+        map_grids(partial(_add, name=name, column=column), some, columns)
+    calibrations = [map_grids(partial(_calibration, kind=kind), some) for kind in KINDS]
+    return map_grids(_tables, some, severities, columns, *calibrations)
 
 
 def _tables(

@@ -140,8 +140,8 @@ def test_runs_at_different_sides_compare_by_the_source_of_images(
     found = runs.compare(first, other)
     assert found.images == 5
     assert found.differences
-    assert any("side" in note for note in found.apart)
-    assert not any("in common" in note for note in found.apart)
+    assert any("side" in note for note in found.notes)
+    assert not any("in common" in note for note in found.notes)
     fewer = performed("samples", tmp_path, replace(asked, side=40), limit=2)
     assert runs.compare(first, fewer).images == 0, "another listing may be of other images"
 

@@ -10,7 +10,7 @@ import pytest
 from robustness import models
 from robustness.base.errors import WeightsError
 from robustness.models import memory, parallel
-from robustness.models.run.openvino import BESIDE_OTHERS
+from robustness.models.run.openvino import PARALLEL_MODELS
 from tests.conftest import OFFLINE_NAMES
 
 
@@ -52,9 +52,9 @@ def test_in_turn_where_memory_does_not_hold_them_all(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("asked", "beside"), [(1, False), (2, True)])
 def test_as_many_as_there_are_cores_leave_each_other_one(asked: int, beside: bool) -> None:
-    found = dict(parallel.run_parallel(OFFLINE_NAMES[:asked], lambda _: BESIDE_OTHERS.get()))
+    found = dict(parallel.run_parallel(OFFLINE_NAMES[:asked], lambda _: PARALLEL_MODELS.get()))
     assert found == dict.fromkeys(OFFLINE_NAMES[:asked], beside)
-    assert not BESIDE_OTHERS.get()
+    assert not PARALLEL_MODELS.get()
 
 
 def test_an_error_of_one_leaves_the_others() -> None:

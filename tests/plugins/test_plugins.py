@@ -35,7 +35,7 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
 from robustness.runs.replay import replay
-from robustness.runs.resume import plan_again
+from robustness.runs.resume import replan
 from tests.support import pages
 from tests.support.made_datasets import labelled_folder
 from tests.support.plugin_images import image
@@ -84,7 +84,7 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_replay_names_it(
     run = runs.load(with_metric)
     assert run.frame()["changed_pixels"].notna().all()
     with pytest.raises(RunError, match=r"hot\.py"):
-        plan_again(run.manifest)
+        replan(run.manifest)
     with pytest.raises(RunError, match=r"hot\.py.*hot_pixels"):
         runs.load(with_perturbation)
     with pytest.raises(RunError, match=r"hot\.py.*drop_bits"):

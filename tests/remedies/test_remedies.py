@@ -13,7 +13,7 @@ import robustness as rb
 from robustness.base.errors import ParameterError, RequestWarning, UnknownNameError
 from robustness.models import REGISTRY as MODELS
 from robustness.models import Classifier
-from robustness.models.run.remedied_pass import RemediedGradients, behind, together
+from robustness.models.run.remedied_pass import RemediedGradients, ensemble, remedied_outputs
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, apply
 from robustness.pictures.eight_bits import to_uint8
@@ -132,7 +132,7 @@ def answer(images: Images) -> tuple[Any, dict[str, Any]]:
 
 
 def test_a_flip_averages_probabilities_and_features() -> None:
-    found, features = behind(parse("median+flip"), [answer], PHOTOS)
+    found, features = remedied_outputs(parse("median+flip"), [answer], PHOTOS)
     before = parse("median").images(PHOTOS)
     sides = [answer(each) for each in (before, before[:, :, ::-1])]
     assert np.allclose(found, (sides[0][0] + sides[1][0]) / 2, atol=1e-6)
@@ -151,12 +151,12 @@ def test_upright_turns_only_where_a_turn_is_surer_by_the_margin() -> None:
 
 def test_average_and_vote_of_models_are_those_by_hand() -> None:
     answers = np.array([[[0.6, 0.4, 0.0]], [[0.0, 0.55, 0.45]], [[0.35, 0.34, 0.31]]], np.float32)
-    assert np.allclose(together(answers, vote=False), answers.mean(axis=0))
-    assert together(answers, vote=False).argmax() == 1
-    voted = together(answers, vote=True)
+    assert np.allclose(ensemble(answers, vote=False), answers.mean(axis=0))
+    assert ensemble(answers, vote=False).argmax() == 1
+    voted = ensemble(answers, vote=True)
     assert voted.argmax() == 0  # two of three, whatever the mean
     assert voted.max() == pytest.approx(2 / 3, abs=5e-4), "the share of the votes"
-    tied = together(answers[:2], vote=True)
+    tied = ensemble(answers[:2], vote=True)
     assert tied.argmax() == 1
     assert tied.sum() == pytest.approx(1)
 
@@ -234,8 +234,8 @@ def test_an_attack_on_models_together_climbs_the_mean_of_their_slopes() -> None:
     def steeper(images: Images, *_: object) -> Any:
         return replace(slope(images), gradient=np.full_like(images, 5))
 
-    together = model().with_remedies("average", [model(climbed=steeper)])
-    found = together.gradients(PHOTOS, np.zeros(2, np.int32))
+    ensemble = model().with_remedies("average", [model(climbed=steeper)])
+    found = ensemble.gradients(PHOTOS, np.zeros(2, np.int32))
     assert found.gradient[0, 10, 20, 0] == pytest.approx((1 + 5) / 2)
     assert found.gradient[0, 0, 0, 0] == pytest.approx((0 + 5) / 2)
 

@@ -28,7 +28,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.report.blocks import Chart
 from robustness.report.questions.slices import property_title
 from robustness.runs import cache, cases, failures, headlines, images, notes
-from robustness.runs.embedding import kept_maps
+from robustness.runs.embedding import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
 from tests.support import made_up_saved_runs
@@ -143,7 +143,7 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
     assert 0.5 < sum(made.explained) <= 1
     assert main(["failures", str(run.folder), "--map", "48", "--where", where, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(asdict(made)))
-    assert len(kept_maps(run)) == 1
+    assert len(read_maps(run)) == 1
     assert "Map" in [section.title for section in report.of_run(run).sections]
     for refused in ("model=SqueezeNet", f"condition={FOG.id}"):
         with pytest.raises(ParameterError, match="one model and one condition"):
@@ -153,7 +153,7 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
 def test_a_map_stays_with_other_statistics(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made = api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
     monkeypatch.setattr(cache, "code", lambda: "0")
-    assert [each.name for each in kept_maps(run)] == [made.name]
+    assert [each.name for each in read_maps(run)] == [made.name]
 
 
 def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
@@ -165,7 +165,7 @@ def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
     assert len(api.failing_images(run, most=5)) == 5
     assert len(api.failing_images(run)) == IMAGES
     assert run.cases.both(Chosen(), 5) == first
-    assert max(len(found) for found in run.cases._known.values()) == 5
+    assert max(len(found) for found in run.cases._answers.values()) == 5
 
 
 def test_every_section_has_its_charts(run: runs.Run) -> None:

@@ -100,9 +100,9 @@ def test_each_who_asks_has_a_turn_before_anybody_has_two() -> None:
 def test_one_runs_at_a_time_and_the_next_after_it(asked: Plan, tmp_path: Path) -> None:
     mine = [jobs.submit(asked, tmp_path, "me")]
     for seed in (1, 2):
-        other = runs.plan(asked.asked.source, spec(seed=seed), batch=2)
+        other = runs.plan(asked.record.source, spec(seed=seed), batch=2)
         mine.append(jobs.submit(other, tmp_path, "me"))
-    theirs = jobs.submit(runs.plan(asked.asked.source, spec(seed=3), batch=2), tmp_path, "they")
+    theirs = jobs.submit(runs.plan(asked.record.source, spec(seed=3), batch=2), tmp_path, "they")
     processes = Processes()
     supervisor = Supervisor(tmp_path, 1, processes)
     for expected in (mine[0], theirs, mine[1], mine[2]):
@@ -125,7 +125,7 @@ def test_the_same_request_is_one_run(asked: Plan, tmp_path: Path) -> None:
 
 
 def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path: Path) -> None:
-    whole = performed(asked.asked.source, tmp_path / "whole", asked.spec)
+    whole = performed(asked.record.source, tmp_path / "whole", asked.spec)
     folder = jobs.submit(asked, tmp_path / "runs", "me")
     states = jobs.work_off(folder)
     while next(states).done < 2:
@@ -386,7 +386,7 @@ def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
 def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_path: Path) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
     manifest = folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace(str(asked.asked.source), "/nowhere"))
+    manifest.write_text(manifest.read_text().replace(str(asked.record.source), "/nowhere"))
     with pytest.raises(RunError, match="cannot continue"):
         list(jobs.work_off(folder))
     assert not jobs.is_queued(folder)
@@ -404,10 +404,10 @@ def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_pa
 
 
 def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: Path) -> None:
-    finished = performed(asked.asked.source, tmp_path, asked.spec)
+    finished = performed(asked.record.source, tmp_path, asked.spec)
     with pytest.raises(RunError, match="nothing to continue"):
         jobs.resume(finished.folder, "me")
-    with runs.start(runs.plan(asked.asked.source, spec(seed=9)), tmp_path) as session:
+    with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as session:
         pass
     (session.folder / "imported").touch()
     with pytest.raises(RunError, match="was imported"):

@@ -239,10 +239,10 @@ def test_a_replayed_race_follows_the_decisions_of_the_run(
     monkeypatch.setattr(Extreme, "__call__", _of(dict.fromkeys(names, 0.5)))
     found = runs.replay(run, tmp_path / "again")
     assert extremes == asked, "the same images, of the same models"
-    assert (found.again.images, found.verdict) == (run.images, runs.DIFFERENT)
+    assert (found.repeat.images, found.verdict) == (run.images, runs.DIFFERENT)
     assert any(change.column == "top1" for change in found.changes)
     assert f"new rows: Not settled after {run.images} of 32 images" in found.findings[-1]
-    saved = runs.load(found.again.folder)
+    saved = runs.load(found.repeat.folder)
     assert saved.track(Race()).outcome() == saved.raced
 
 
@@ -392,9 +392,9 @@ def test_the_command_and_python_tell_the_same(
     how = ["--models", ",".join(NAMES), "--side", "64", "--out", str(tmp_path)]
     assert main.main(["evaluate", str(photos), "--until", "settled", *how, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["race"]
-    again = robustness.evaluate(photos, models=NAMES, side=64, until="settled")
-    assert again.raced == told
-    assert models.label(STEADY) in again._repr_html_()
+    repeat = robustness.evaluate(photos, models=NAMES, side=64, until="settled")
+    assert repeat.raced == told
+    assert models.label(STEADY) in repeat._repr_html_()
     assert told["best"] == [STEADY]
     (tmp_path / "budget.toml").write_text("[[limit]]\nmin_consistency = 0.5\n")
     gate_of = ["check", str(photos), "--budget", str(tmp_path / "budget.toml")]

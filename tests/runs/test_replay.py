@@ -51,7 +51,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         return performed(photos, folder / "runs", spec((*CONDITIONS, *TWICE)))
 
 
-def again(run: runs.Run, tmp_path: Path) -> runs.Replay:
+def repeat(run: runs.Run, tmp_path: Path) -> runs.Replay:
     return runs.replay(run, tmp_path / "again")
 
 
@@ -66,7 +66,7 @@ def test_the_same_machine_gives_the_same_rows(kept: runs.Run, tmp_path: Path) ->
     assert not found.findings
     assert found.rows == kept.table().num_rows == 6 * 2 * 4
     assert heard[-1].done == 6
-    assert found.again.table().equals(kept.table())
+    assert found.repeat.table().equals(kept.table())
 
 
 @pytest.mark.parametrize("labelling", ["folders", "none"])
@@ -77,10 +77,10 @@ def test_the_selection_the_labels_and_the_batch_are_those_of_the_run(
     with runs.start(plan, tmp_path / "runs") as session:
         list(session.perform())
     run = runs.load(session.folder)
-    found = again(run, tmp_path)
+    found = repeat(run, tmp_path)
     assert found.verdict == runs.IDENTICAL
-    assert found.again.manifest.dataset == run.manifest.dataset
-    assert found.again.manifest.batch == 1
+    assert found.repeat.manifest.dataset == run.manifest.dataset
+    assert found.repeat.manifest.batch == 1
 
 
 def test_pictures_that_changed_came_or_went_are_named(
@@ -90,7 +90,7 @@ def test_pictures_that_changed_came_or_went_are_named(
     drawing(3).save(photos / "670" / "motorcycle-1.jpg")
     drawing(4).save(photos / "670" / "aaa.jpg")
     (photos / "n07920052" / "coffee-0.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
-    found = again(run, tmp_path)
+    found = repeat(run, tmp_path)
     assert found.verdict == runs.DIFFERENT
     assert set(found.missing) == {"670/motorcycle-0.jpg", "n07920052/coffee-0.jpg"}
     assert found.extra == ("670/aaa.jpg",)
@@ -105,7 +105,7 @@ def test_a_picture_whose_pixels_are_the_same_is_the_same(
 ) -> None:
     path = photos / "670" / "motorcycle-1.jpg"
     path.write_bytes(path.read_bytes() + b"\0")
-    found = again(run, tmp_path)
+    found = repeat(run, tmp_path)
     assert not found.changed
     assert found.findings == ["The files of the dataset are not those of the run."]
 
@@ -114,10 +114,10 @@ def test_a_picture_that_changed_is_not_shown_as_the_one_that_was_measured(
     run: runs.Run, photos: Path
 ) -> None:
     drawing(3).save(photos / "670" / "motorcycle-1.jpg")
-    again = runs.load(run.folder)
-    assert again.picture("670/motorcycle-0.jpg").name == "670/motorcycle-0.jpg"
+    repeat = runs.load(run.folder)
+    assert repeat.picture("670/motorcycle-0.jpg").name == "670/motorcycle-0.jpg"
     with pytest.raises(ImageError, match="its pixels have changed"):
-        again.picture("670/motorcycle-1.jpg")
+        repeat.picture("670/motorcycle-1.jpg")
 
 
 # --- how far rows may lie apart -------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_other_versions_are_told_and_are_no_difference_by_themselves(
 ) -> None:
     versions = {**run.manifest.versions, "numpy": "1.0"}
     run.manifest.updated(versions=versions).write(run.folder)
-    found = again(runs.load(run.folder), tmp_path)
+    found = repeat(runs.load(run.folder), tmp_path)
     assert found.verdict == runs.IDENTICAL
     assert any(sentence.startswith("Another version of numpy: 1.0") for sentence in found.versions)
 
@@ -217,11 +217,11 @@ def test_changed_or_missing_weights_cannot_be_replayed(
     )
     run.manifest.updated(spec=other).write(run.folder)
     with pytest.raises(RunError, match="weights of SqueezeNet have changed since, from sha256:0"):
-        again(runs.load(run.folder), tmp_path)
+        repeat(runs.load(run.folder), tmp_path)
     others = {n: r for n, r in models.REGISTRY._records.items() if n != "SqueezeNet"}
     monkeypatch.setattr(models.REGISTRY, "_records", others)  # undoing it keeps the order
     with pytest.raises(RunError, match="no model called 'SqueezeNet'"):
-        again(runs.load(run.folder), tmp_path)
+        repeat(runs.load(run.folder), tmp_path)
 
 
 def test_a_source_that_is_gone_cannot_be_replayed(
@@ -229,7 +229,7 @@ def test_a_source_that_is_gone_cannot_be_replayed(
 ) -> None:
     shutil.rmtree(photos)
     with pytest.raises(RunError, match="cannot be replayed: There is no folder"):
-        again(run, tmp_path)
+        repeat(run, tmp_path)
     assert not (tmp_path / "again").exists()
 
 
@@ -252,11 +252,11 @@ def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -
         rows = each.frame().query("model == 'SqueezeNet' and perturbation == 'gaussian_noise'")
         shared = rows[rows["image"].isin(other.frame()["image"].unique())]
         assert noise[f"consistency_{side}"] == pytest.approx(np.mean(shared["consistent"]))
-    text = " ".join(found.apart)
+    text = " ".join(found.notes)
     assert "2 images only in the baseline" in text
     assert "Models only in the baseline: EfficientNet-Lite0." in text
     assert "Conditions only in the baseline: rotation 0.5, fog 0.2 + rotation 0.5" in text
-    text = " ".join(runs.compare(kept, other, said=short).apart)
+    text = " ".join(runs.compare(kept, other, said=short).notes)
     assert "Conditions only in the baseline: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
     assert "The seed is not the same: 5 and 6." in text
     assert "other run alone" not in text
@@ -267,7 +267,7 @@ def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
     found = runs.compare(kept, stranger)
     assert found.images == 0
     assert not found.differences
-    assert "no image in common" in found.apart[0]
+    assert "no image in common" in found.notes[0]
 
 
 @pytest.mark.parametrize("side", [224, 384])
@@ -280,9 +280,9 @@ def test_noise_of_another_grain_is_told_where_it_differs(
         shutil.copytree(kept.folder, tmp_path / name)
         manifest.updated(versions=versions).write(tmp_path / name)
     now, before = (runs.load(tmp_path / name) for name in ("now", "earlier"))
-    assert not any("noise" in text for text in runs.compare(now, now).apart)
+    assert not any("noise" in text for text in runs.compare(now, now).notes)
     for pair, whose in (((now, before), "other run"), ((before, now), "baseline")):
-        notes = [text for text in runs.compare(*pair).apart if "noise" in text]
+        notes = [text for text in runs.compare(*pair).notes if "noise" in text]
         assert bool(notes) is (side > 224)
         assert all(whose in text for text in notes)
 
@@ -293,6 +293,6 @@ def test_changed_weights_and_versions_are_told(kept: runs.Run, tmp_path: Path) -
         kept.manifest.spec, models=(("SqueezeNet", "sha256:0"), *kept.manifest.spec.models[1:])
     )
     kept.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
-    text = " ".join(runs.compare(kept, runs.load(tmp_path / "copy")).apart)
+    text = " ".join(runs.compare(kept, runs.load(tmp_path / "copy")).notes)
     assert "The weights are not the same: SqueezeNet." in text
     assert f"Another version of keras: {kept.manifest.versions['keras']} and 4." in text

@@ -18,7 +18,7 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
 from robustness.runs import images
 from robustness.runs.cases import CaseRows
-from robustness.runs.manifest import Asked
+from robustness.runs.manifest import DatasetRecord
 from robustness.runs.queries import Rows
 from robustness.statistics import Figures
 from robustness.statistics.grid import MEANS
@@ -140,7 +140,7 @@ class MadeUpRun(runs.Run):
             c if isinstance(c, Condition) else Condition.of(dict([c])) for c in conditions
         )
         models = tuple((str(name), weights) for name in frame["model"].unique())
-        dataset = Asked("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
+        dataset = DatasetRecord("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
         spec = Request(models, asked, seed)
         versions = {"robustness": version} if version else {}
         manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", versions)

@@ -24,7 +24,7 @@ from robustness.remedies import Chain
 from robustness.runs import images
 from robustness.runs.engines import Chunk
 from robustness.runs.engines.engine import ImageRecord
-from robustness.runs.manifest import Asked, Manifest
+from robustness.runs.manifest import DatasetRecord, Manifest
 from robustness.runs.parts import write_part
 from tests.support.made_datasets import drawing
 
@@ -92,7 +92,9 @@ def saved(
         id=folder.name,
         created="2026-01-02T03:04:05+00:00",
         spec=spec,
-        dataset=Asked(str(source), source.name, "folders", None, None, len(items), "digest"),
+        dataset=DatasetRecord(
+            str(source), source.name, "folders", None, None, len(items), "digest"
+        ),
         batch=each,
         engine="local",
         versions=versions(),

@@ -31,7 +31,7 @@ from robustness.models.weights.ready import file_digest, fresh_digest
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16
 _LEFT_SECONDS = 86_400.0
-_KEPT_A_MODEL = 4
+_CONVERSIONS_A_MODEL = 4
 """Conversions of one model and side, by versions and weights, that stay on disk."""
 
 
@@ -180,28 +180,28 @@ def _read_record(file: Path) -> Conversion | None:
     return read_json(Conversion, file, _LARGEST_RECORD)
 
 
-def _write_record(file: Path, kept: Conversion) -> None:
+def _write_record(file: Path, conversion: Conversion) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps(asdict(kept)).encode())
+    write_whole(file, json.dumps(asdict(conversion)).encode())
 
 
 def _write(file: Path, save: Save) -> None:
     network, weights = network_of(file), _weights_of(file)
     network.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
-        made = Path(folder) / network.name
-        written = save(made)
+        network_file = Path(folder) / network.name
+        written = save(network_file)
         if written.refusal:
             _write_record(file, Conversion((), written.refusal))
             return
-        parts = made, made.with_suffix(".bin")
+        parts = network_file, network_file.with_suffix(".bin")
         network_digest, weights_digest = (fresh_digest(part, "sha256:") for part in parts)
-        kept = Conversion(
+        conversion = Conversion(
             written.stages, "", network_digest, weights_digest, missing=written.missing
         )
         for part, target in zip(parts, (network, weights), strict=True):
             put_whole(target, partial(os.replace, part))
-    _write_record(file, kept)
+    _write_record(file, conversion)
 
 
 def _forget_older(file: Path) -> None:
@@ -210,7 +210,7 @@ def _forget_older(file: Path) -> None:
     key = "?" * _KEY_DIGITS  # full length: another model's name may begin the same
     found = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in found[_KEPT_A_MODEL - 1 :]:
+    for path in found[_CONVERSIONS_A_MODEL - 1 :]:
         for part in (path, network_of(path), _weights_of(path)):
             part.unlink(missing_ok=True)
     folder = network_of(file).parent

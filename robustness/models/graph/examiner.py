@@ -192,12 +192,14 @@ def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Written:
     return Written(model.stages, Operations(simplified(model.model)).missing)
 
 
-def _use(told: dict[str, Any]) -> Use:
+def _use(values: dict[str, Any]) -> Use:
     """A ``Use`` that has been through JSON."""
-    ends = {end: Quantisation(**told[end]) if told[end] else None for end in ("input", "output")}
-    normalisation = Normalisation(**told["normalisation"])
-    shape = tuple(told["shape"])
-    return Use(**{**told, **ends, "normalisation": normalisation, "shape": shape})
+    ends = {
+        end: Quantisation(**values[end]) if values[end] else None for end in ("input", "output")
+    }
+    normalisation = Normalisation(**values["normalisation"])
+    shape = tuple(values["shape"])
+    return Use(**{**values, **ends, "normalisation": normalisation, "shape": shape})
 
 
 def examined(
@@ -213,13 +215,13 @@ def examined(
     make = study_models(graph(), use, tapped=expected is not None)
     found = make(ONE_IMAGE)
     images = _images(use.side)
-    answers = _asked(found, images, 1)
+    answers = _outputs(found, images, 1)
     if expected is not None:
         _check_equal(answers[0], expected, use)
     _check_answers(answers[0], use)
     for values in answers[1:]:
         _check_finite(values)
-    if expected is None and not _agree(answers, _asked(found, images, 1, MOST)):
+    if expected is None and not _agree(answers, _outputs(found, images, 1, MOST)):
         raise UnusableError(_RANDOM)
     chosen = _for_any_batch(make, images, answers) or found
     try:
@@ -281,7 +283,7 @@ def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileF
 
     def ask(use: Use) -> Floats:
         make = study_models(source.graph(), use, tapped=source.is_keras)
-        return _asked(make(ONE_IMAGE), _images(use.side), 1)[0]
+        return _outputs(make(ONE_IMAGE), _images(use.side), 1)[0]
 
     try:
         return _with_logits(source, facts(source.graph(), shape), ask)
@@ -319,12 +321,12 @@ def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyMo
     """The study model for several images at once; None where their answers are not those alone."""
     try:
         found = make(ANY_BATCH)
-        return found if _agree(_asked(found, images, len(images)), answers) else None
+        return found if _agree(_outputs(found, images, len(images)), answers) else None
     except UnusableError:
         return None
 
 
-def _asked(
+def _outputs(
     model: StudyModel, images: Floats, rows: int, options: Mapping[str, object] = SOONEST
 ) -> list[Floats]:
     """Every output for ``images``, ``rows`` at a time: the file's own answer, and the features."""

@@ -174,7 +174,7 @@ def find_stages(model: Any, named: Sequence[str]) -> tuple[FeatureStage, ...]:
     return (*(inner[place] for place in places), stages.stage(EMBEDDING, head))
 
 
-def name_apart(model: Any) -> None:
+def make_names_unique(model: Any) -> None:
     """Gives every operation of ``model`` a friendly name of its own."""
     seen: set[str] = set()
     for place, operation in enumerate(model.get_ordered_ops()):

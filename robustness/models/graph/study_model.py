@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
 from robustness.models.graph.answers import other_classes
-from robustness.models.graph.layout import FeatureStage, StageError, find_stages, name_apart
+from robustness.models.graph.layout import FeatureStage, StageError, find_stages, make_names_unique
 from robustness.models.model_record import Normalisation
 from robustness.models.run.openvino import first_line
 from robustness.pictures.fitting import MAX_SIDE
@@ -123,7 +123,7 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
     In a ``tapped`` model the last outputs are the features that ``use`` names, with channels last.
     Raises ``UnusableError`` for one that is not an image classifier as described.
     """
-    name_apart(read)
+    make_names_unique(read)
     check_size(read)
     _check_inputs(read)
     channels_second, single = _for_one_image(read, use.shape)
@@ -169,16 +169,16 @@ class FileFacts:
     logits: bool | None = None
 
 
-def facts(read: Any, given: Shape | None) -> FileFacts:
-    """Facts of the model ``read`` from a file; ``given`` is its input's shape if that is free.
+def facts(read: Any, shape_if_free: Shape | None) -> FileFacts:
+    """Facts of the model ``read`` from a file; ``shape_if_free`` is its input's shape then.
 
     Raises ``UnusableError`` for one that takes no images.
     """
-    name_apart(read)
+    make_names_unique(read)
     check_size(read)
     _check_inputs(read)
     sizes, whole = _sizes(read), not read.inputs[0].get_element_type().is_real()
-    shape = input_shape(sizes, given)
+    shape = input_shape(sizes, shape_if_free)
     if shape is None and None in sizes:
         return FileFacts(None, None, whole)
     _, single = _for_one_image(read, shape or (0, 0))
@@ -289,7 +289,7 @@ def _reshaped(read: Any, size: Shape, channels_second: bool, batch: int) -> Any:
             "export it with a free batch or a batch of 1"
         ) from error
     check_loops({operation.get_type_name() for operation in model.get_ops()} & set(LOOPS))
-    name_apart(model)
+    make_names_unique(model)
     return model
 
 

@@ -70,7 +70,7 @@ Precision = Literal["f32", "bf16"]
 F32: Precision = "f32"
 BF16: Precision = "bf16"
 
-BESIDE_OTHERS: ContextVar[bool] = ContextVar("beside others", default=False)
+PARALLEL_MODELS: ContextVar[bool] = ContextVar("beside others", default=False)
 """Set while as many models as cores run at once: each pass then leaves the other cores free."""
 
 

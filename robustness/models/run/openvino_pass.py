@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from robustness.models.run.gradients import Network
 from robustness.models.run.openvino import (
-    BESIDE_OTHERS,
     F32,
     MOST,
     OPENVINO,
+    PARALLEL_MODELS,
     SOONEST,
     Choice,
     Compiled,
@@ -65,7 +65,7 @@ class OpenVinoPass:
 
     def _for(self, count: int) -> Compiled:
         """The compiled model for ``count`` images now."""
-        alone = self._large or (count == 1 and not BESIDE_OTHERS.get())
+        alone = self._large or (count == 1 and not PARALLEL_MODELS.get())
         found = self._soonest if alone else self._most
         if found is not None:
             return found

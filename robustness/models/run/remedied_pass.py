@@ -36,7 +36,7 @@ class RemediedPass:
         return self._forwards[0].network(label)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        return behind(self._chain, self._forwards, images)
+        return remedied_outputs(self._chain, self._forwards, images)
 
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         """As of the model, the sum over the views; their weights are taken as equal."""
@@ -52,7 +52,7 @@ Ask = Callable[[Floats], tuple[Floats, Mapping[str, Floats]]]
 """A pass: images to probabilities and features by stage."""
 
 
-def behind(
+def remedied_outputs(
     chain: Chain, asks: Sequence[Ask], images: Floats
 ) -> tuple[Floats, Mapping[str, Floats]]:
     """The probabilities and features for ``images`` of the models ``asks`` behind ``chain``.
@@ -63,7 +63,7 @@ def behind(
         before = chain.images(images)
         found = [ask(before) for ask in asks]
         answers = np.stack([probabilities for probabilities, _ in found])
-        return together(answers, vote=chain.last.name == "vote"), found[0][1]
+        return ensemble(answers, vote=chain.last.name == "vote"), found[0][1]
     views = chain.views(images)
     probabilities, features = asks[0](np.concatenate(views))
     answers = probabilities.reshape(len(views), len(images), -1)
@@ -82,7 +82,7 @@ def _weighted(weights: Floats, values: Floats) -> Floats:
     return np.asarray(np.einsum("vn,vnd->nd", weights, values), np.float32)
 
 
-def together(answers: Floats, *, vote: bool) -> Floats:
+def ensemble(answers: Floats, *, vote: bool) -> Floats:
     """One prediction, (N, classes), from those of several models, (models, N, classes).
 
     Their mean; with ``vote`` the share of the models whose top-1 class it is, up to ``_TIE``. Among

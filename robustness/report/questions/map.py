@@ -10,7 +10,7 @@ from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Chooser
 from robustness.report.questions.question import Question
 from robustness.report.wording import model
-from robustness.runs.embedding import EmbeddingMap, kept_maps
+from robustness.runs.embedding import EmbeddingMap, read_maps
 
 
 def _blocks(maps: Sequence[EmbeddingMap]) -> list[Block]:
@@ -50,6 +50,6 @@ MAP = Question(
     "Map",
     _blocks,
     "how far perturbed images move",
-    figures=lambda of: kept_maps(of.run),
+    figures=lambda of: read_maps(of.run),
     link="map",
 )

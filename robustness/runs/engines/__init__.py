@@ -3,7 +3,7 @@
 Importing this package registers them all.
 """
 
-from robustness.runs.engines import local, ray_cluster, told
+from robustness.runs.engines import local, predictions_table, ray_cluster
 from robustness.runs.engines.engine import (
     REGISTRY,
     UNANSWERED,
@@ -21,6 +21,6 @@ __all__ = [
     "Workload",
     "default_batch",
     "local",
+    "predictions_table",
     "ray_cluster",
-    "told",
 ]

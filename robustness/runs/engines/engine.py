@@ -183,12 +183,12 @@ def prepared(job: Workload, number: int) -> Prepared:
 
 
 def _drawn(
-    spec: Request, number: int, made: Images | None, image: ImageRecord, picture: Picture
+    spec: Request, number: int, frames: Images | None, image: ImageRecord, picture: Picture
 ) -> Prepared:
     conditions = drawn(spec.conditions, spec.seed, picture.digest)
-    if made is not None:
-        made = made[None, [0, *(1 + spec.conditions.index(each) for each in conditions)]]
-    batch = prepare([picture], conditions, spec.seed, made)
+    if frames is not None:
+        frames = frames[None, [0, *(1 + spec.conditions.index(each) for each in conditions)]]
+    batch = prepare([picture], conditions, spec.seed, frames)
     return Prepared(number, (image,), batch, conditions=conditions)
 
 
@@ -220,11 +220,11 @@ _ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
 def adaptation_of(job: Workload) -> Adaptation:
     """The images of ``job`` that are not measured; those that cannot be read are left out."""
     if job.dataset not in _ADAPTATIONS:
-        _ADAPTATIONS[job.dataset] = Adaptation(_Apart(job).under, job.spec.conditions)
+        _ADAPTATIONS[job.dataset] = Adaptation(_HoldOut(job).under, job.spec.conditions)
     return _ADAPTATIONS[job.dataset]
 
 
-class _Apart:
+class _HoldOut:
     """The images apart, each read once."""
 
     def __init__(self, job: Workload) -> None:
@@ -277,7 +277,7 @@ def answered(
         if len(ready.readable) == 1:
             image = replace(ready.readable[0], digest=None, reason=f"{UNANSWERED} {error}")
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
-    return _joined(ready, [answered(job, each, load) for each in _each_alone(ready, ready.batch)])
+    return _joined(ready, [answered(job, each, load) for each in _one_by_one(ready, ready.batch)])
 
 
 def _without_copies(job: Workload, alone: Sequence[Prepared]) -> list[Prepared]:
@@ -297,7 +297,7 @@ def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:
     )
 
 
-def _each_alone(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
+def _one_by_one(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
     """The images of ``ready``, which were read, one by one."""
     for place, image in enumerate(ready.readable):
         rows = slice(place, place + 1)

@@ -23,7 +23,7 @@ from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress, read_progress
-from robustness.runs.resume import plan_again
+from robustness.runs.resume import replan
 from robustness.runs.retry import unanswered
 from robustness.runs.session import Session, earlier, reopen, start
 from robustness.runs.store import load
@@ -194,7 +194,7 @@ def work_off(
 def _reopened(folder: Path) -> Session:
     manifest: Manifest = read(folder)
     try:
-        return reopen(plan_again(manifest), folder, patience=PATIENCE)
+        return reopen(replan(manifest), folder, patience=PATIENCE)
     except RunError:
         raise
     except RobustnessError as error:

@@ -31,8 +31,8 @@ def submit(plan: Plan) -> str:
 
     Raises ``AccessError`` if this session may not, and what ``jobs.submit`` raises.
     """
-    access.require(Action.EVALUATE, thing=plan.asked.title)
-    keeping.check_begin(runs_folder(), plan.asked.pictures)
+    access.require(Action.EVALUATE, thing=plan.record.title)
+    keeping.check_begin(runs_folder(), plan.record.pictures)
     folder = jobs.submit(plan, runs_folder(), _asker())
     _watch(folder)
     return folder.name

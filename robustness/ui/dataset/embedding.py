@@ -9,7 +9,7 @@ from robustness.base.access import Action
 from robustness.base.text import counted
 from robustness.evaluation.condition import short
 from robustness.runs import Run
-from robustness.runs.embedding import IMAGES, embedding_map, kept_maps
+from robustness.runs.embedding import IMAGES, embedding_map, read_maps
 from robustness.runs.selection import Chosen
 from robustness.ui.computation.progress import Work
 from robustness.ui.display.blocks import folded
@@ -22,9 +22,9 @@ _ABOUT = "how far perturbed images move in the features of a model"
 
 def ask(run: Run) -> None:
     """Draw the choice of a model and a condition, and the button; make the map once asked to."""
-    if not run.finished or run.told:
+    if not run.finished or run.is_from_table:
         return
-    if (opened := folded("Another map" if kept_maps(run) else "Map", _ABOUT)) is not None:
+    if (opened := folded("Another map" if read_maps(run) else "Map", _ABOUT)) is not None:
         with opened:
             _ask(run)
 

@@ -73,7 +73,7 @@ def _listed(source: str, written: tuple[int, ...]) -> Dataset:
 )
 def _planned(request: RunForm, spec: Request, written: tuple[int, ...]) -> Plan:
     """The plan of the run."""
-    race = racing.asked(request.until) if request.until else None
+    race = racing.race_until(request.until) if request.until else None
     try:
         return runs.plan(
             _listed(request.source, written),
@@ -108,8 +108,8 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> fore
 
 def _size(plan: Plan) -> str:
     """Images, conditions, passes, time and disk."""
-    asked = f"{plan.spec.digest}, few: {plan.few}"
-    found = _forecast(runs_folder(), asked, len(plan.dataset), plan)
+    key = f"{plan.spec.digest}, few: {plan.few}"
+    found = _forecast(runs_folder(), key, len(plan.dataset), plan)
     if found.seconds is None:
         told = "Time unknown until these models finish a run here"
     else:
@@ -142,7 +142,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     preflight.show(looked)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         number = st.session_state.setdefault(_BEGUN, 0)  # the next run has empty ones
-        title = plans[0].asked.title
+        title = plans[0].record.title
         name = st.text_input("Name", key=f"name {number}", max_chars=MAX_TITLE, placeholder=title)
         tags = st.text_input(
             "Tags", key=f"tags {number}", max_chars=notes.MAX_TAGS, placeholder="night, v2"

@@ -86,7 +86,7 @@ def told(plan: Plan, looked: Look) -> str:
     parts = [f"{images}{_classes(plan)}"]
     if apart := len(plan.dataset.holdout):
         parts.append(f"{apart} more to adapt to, not measured")
-    if unlabelled := plan.asked.unlabelled:
+    if unlabelled := plan.record.unlabelled:
         parts.append(f"{unlabelled:,} more without a class, left out of the race")
     if looked.reasons:
         everything = len(plan.dataset) + apart + unlabelled

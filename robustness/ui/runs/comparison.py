@@ -249,10 +249,10 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str) -> None:
     elif compared_runs.differences:
         st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
     if not compared_runs.differences:
-        text = f"Cannot compare. {' '.join(compared_runs.apart)}"
+        text = f"Cannot compare. {' '.join(compared_runs.notes)}"
         st.warning(plain(text), icon=":material/difference:")
-    elif compared_runs.apart:
-        st.caption("Differences between the runs: " + plain(" ".join(compared_runs.apart)))
+    elif compared_runs.notes:
+        st.caption("Differences between the runs: " + plain(" ".join(compared_runs.notes)))
 
 
 def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:

@@ -272,7 +272,7 @@ def test_only_the_newest_conversions_stay(folder: Path, asked: Asked) -> None:
     assert len(apart) == 3 * 4
     for number in range(6):
         asked.forward(weights=f"w{number}")
-    newest = range(6 - cache._KEPT_A_MODEL, 6)
+    newest = range(6 - cache._CONVERSIONS_A_MODEL, 6)
     made = {part for n in newest for part in parts(cache.place(RECORD, f"w{n}", SIDE))}
     assert set(files_below(folder)) == {*apart, *made}
 

@@ -75,7 +75,7 @@ def adapted_by_hand(network: Any, images: Images) -> Any:
 
 def test_adapted_statistics_are_the_mixture_worked_out_layer_by_layer(network: Any) -> None:
     expected = classifier(adapted_by_hand(network, APART))
-    found = classifier(network).with_remedies("batch_norm", apart=APART)
+    found = classifier(network).with_remedies("batch_norm", reference=APART)
     wanted, got = expected(ASKED), found(ASKED)
     np.testing.assert_allclose(got.probabilities, wanted.probabilities, atol=1e-6)
     np.testing.assert_allclose(got.features["features"], wanted.features["features"], rtol=1e-4)
@@ -94,14 +94,14 @@ def test_statistics_of_many_conditions_go_through_one_network(network: Any) -> N
     sets = (APART, APART**2, APART[:2])
     for apart, statistics in zip(sets, adaptable.statistics(sets), strict=True):
         found = adaptable.probabilities(ASKED, statistics)
-        wanted = classifier(network).with_remedies("batch_norm", apart=apart)(ASKED)
+        wanted = classifier(network).with_remedies("batch_norm", reference=apart)(ASKED)
         np.testing.assert_allclose(found, wanted.probabilities, atol=1e-6)
 
 
 def test_remedies_before_it_change_what_it_adapts_to(network: Any) -> None:
     median = parse("median")
-    found = classifier(network).with_remedies("median+batch_norm", apart=APART)(ASKED)
-    adapted = classifier(network).with_remedies("batch_norm", apart=median.images(APART))
+    found = classifier(network).with_remedies("median+batch_norm", reference=APART)(ASKED)
+    adapted = classifier(network).with_remedies("batch_norm", reference=median.images(APART))
     wanted = adapted(median.images(ASKED))
     np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-6)
 
@@ -110,12 +110,12 @@ def test_what_cannot_be_adapted_is_one_sentence(network: Any) -> None:
     with pytest.raises(ParameterError, match="expects about 32 images to adapt to"):
         classifier(network).with_remedies("batch_norm")
     with pytest.raises(ParameterError, match="expects no images apart"):
-        classifier(network).with_remedies("median", apart=APART)
+        classifier(network).with_remedies("median", reference=APART)
     given = keras().Input((SIDE, SIDE, 3))
     values = keras().layers.GlobalAveragePooling2D(name="pooled")(given)
     plain = keras().Model(given, keras().layers.Dense(1000, activation="softmax")(values))
     with pytest.raises(ParameterError, match="no batch normalisations"):
-        classifier(plain).with_remedies("batch_norm", apart=APART)
+        classifier(plain).with_remedies("batch_norm", reference=APART)
 
 
 def test_a_network_that_cannot_be_adapted_is_made_once(network: Any) -> None:
@@ -145,6 +145,8 @@ def test_networks_within_a_network_are_adapted_as_well(network: Any) -> None:
     values = k.layers.Reshape((6,), name="pooled_again")(base(given))
     outer = k.Model(given, network.layers[-1](network.layers[-2](values)))
     stages = (("features", "pooled_again"),)
-    found = Classifier.of(RECORD, outer, stages, side=SIDE).with_remedies("batch_norm", apart=APART)
-    wanted = classifier(network).with_remedies("batch_norm", apart=APART)(ASKED)
+    found = Classifier.of(RECORD, outer, stages, side=SIDE).with_remedies(
+        "batch_norm", reference=APART
+    )
+    wanted = classifier(network).with_remedies("batch_norm", reference=APART)(ASKED)
     np.testing.assert_allclose(found(ASKED).probabilities, wanted.probabilities, atol=1e-6)

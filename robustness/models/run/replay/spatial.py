@@ -208,7 +208,7 @@ def _adaptive_average_pool(node: Node, x: Value, _size: Value) -> Value:
 
 
 @operation("Interpolate")
-def _interpolate(node: Node, x: Value, *told: Value) -> Value:
+def _interpolate(node: Node, x: Value, *scales_and_axes: Value) -> Value:
     """A product with one matrix an axis, which OpenVINO itself is asked for."""
     by_scales = node.attributes["shape_calculation_mode"] == "scales"
     matrices = {}
@@ -217,15 +217,19 @@ def _interpolate(node: Node, x: Value, *told: Value) -> Value:
             continue
         if before is None or after is None:
             raise NotImplementedError("maps of a size that is not fixed")
-        scale = _scale(axis, *told) if by_scales else after / before
+        scale = _scale(axis, *scales_and_axes) if by_scales else after / before
         matrices[axis] = _matrix(node, before, after, scale, by_scales)
     return _through(x, matrices)
 
 
-def _scale(axis: int, *told: Value) -> float:
-    """By how much ``axis`` grows; of what is ``told``, axes come after scales, if at all."""
-    *_, scales = (value.array for value in told if value.array.dtype.kind == "f")
-    axes = told[-1].array.tolist() if told[-1].array.dtype.kind == "i" else range(len(scales))
+def _scale(axis: int, *scales_and_axes: Value) -> float:
+    """By how much ``axis`` grows; in ``scales_and_axes``, axes come last, if at all."""
+    *_, scales = (value.array for value in scales_and_axes if value.array.dtype.kind == "f")
+    axes = (
+        scales_and_axes[-1].array.tolist()
+        if scales_and_axes[-1].array.dtype.kind == "i"
+        else range(len(scales))
+    )
     return float(scales[axes.index(axis)])
 
 

@@ -28,7 +28,7 @@ def chunks(job: Workload, numbers: Sequence[int], _address: str | None) -> Itera
     """Yields None, then the chunks ``numbers`` of ``job``, whose dataset is ``Predictions``."""
     if not isinstance(job.dataset, Predictions):
         raise ParameterError(f"Expected a table of predictions, got {job.dataset.title}.")
-    rows = _ToldRows(job, job.dataset)
+    rows = _PredictedRows(job, job.dataset)
     yield None
     for number in numbers:
         table: list[Row] = []
@@ -59,16 +59,19 @@ class _RowAnswer:
     whole: Floats | None = None
 
 
-class _ToldRows:
-    def __init__(self, job: Workload, told: Predictions) -> None:
-        self._job, self._told = job, told
-        self._answers = told.answers()
+class _PredictedRows:
+    def __init__(self, job: Workload, predictions: Predictions) -> None:
+        self._job, self._predictions = job, predictions
+        self._answers = predictions.answers()
         self._index = {
-            name: meaning(self._answers, told.classes[name], told.title) for name in told.models
+            name: meaning(self._answers, predictions.classes[name], predictions.title)
+            for name in predictions.models
         }
-        self._digests = told.texts("image_digest")
-        self._scores = scores(told)
-        self._has_five = dict(zip(told.models, map(self._lists_five, told.models), strict=True))
+        self._digests = predictions.texts("image_digest")
+        self._scores = scores(predictions)
+        self._has_five = dict(
+            zip(predictions.models, map(self._lists_five, predictions.models), strict=True)
+        )
 
     def _lists_five(self, model: str) -> bool:
         """Whether every prediction of ``model`` lists five classes, or all where it has fewer.
@@ -77,24 +80,24 @@ class _ToldRows:
         """
         if self._answers.whole is not None:
             return True
-        most = min(5, len(self._told.classes[model]))
-        rows = self._told.at[:, self._told.models.index(model)]
+        most = min(5, len(self._predictions.classes[model]))
+        rows = self._predictions.at[:, self._predictions.models.index(model)]
         return all(len(set(self._answers.classes[row])) >= most for row in rows[rows >= 0].tolist())
 
     def missing(self, position: int) -> str:
         """What the table lacks of an image, as a sentence; "" if nothing."""
-        gaps = np.argwhere(self._told.at[position] < 0)
+        gaps = np.argwhere(self._predictions.at[position] < 0)
         if not len(gaps):
             return ""
         model, place = gaps[0]
-        where = ["the original", *self._told.conditions][place]
-        return f"The table has no prediction of {self._told.models[model]} for {where}."
+        where = ["the original", *self._predictions.conditions][place]
+        return f"The table has no prediction of {self._predictions.models[model]} for {where}."
 
     def of_image(self, position: int) -> Iterator[Row]:
-        told, spec = self._told, self._job.spec
-        places = told.at[position]
-        for model, rows in zip(told.models, places.tolist(), strict=True):
-            label = self._job.labels[told.classes[model].key][position]
+        predictions, spec = self._predictions, self._job.spec
+        places = predictions.at[position]
+        for model, rows in zip(predictions.models, places.tolist(), strict=True):
+            label = self._job.labels[predictions.classes[model].key][position]
             clean = _answer(self._answers, rows[0], self._index[model])
             for condition, row in zip(spec.conditions, rows[1:], strict=True):
                 after = _answer(self._answers, row, self._index[model])
@@ -113,24 +116,26 @@ class _ToldRows:
 
     def digest(self, position: int) -> str:
         """The digest of an image: that of the table, else of the image, else of its name."""
-        if digest := self._digests[self._told.at[position][0, 0]]:
+        if digest := self._digests[self._predictions.at[position][0, 0]]:
             return digest
-        entry = self._told.entries[position]
+        entry = self._predictions.entries[position]
         try:
             side = self._job.spec.side
-            image = study_image(self._told.read(entry), name=entry.name, fit="squash", side=side)
+            image = study_image(
+                self._predictions.read(entry), name=entry.name, fit="squash", side=side
+            )
         except ImageError:
             return hashlib.sha256(entry.name.encode()).hexdigest()
         return image_digest(image)
 
 
-def scores(told: Predictions) -> dict[str, list[float | None]]:
-    """The metrics between images that ``told`` has columns of, by row.
+def scores(predictions: Predictions) -> dict[str, list[float | None]]:
+    """The metrics between images that ``predictions`` has columns of, by row.
 
     Raises ``ParameterError`` where a column has other values than numbers.
     """
     return {
-        metric.name: told.numbers(metric.name)
+        metric.name: predictions.numbers(metric.name)
         for metric in metrics.REGISTRY
         if metric.subject == metrics.PICTURE
     }
@@ -155,7 +160,7 @@ def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None, five: boo
     winner = clean.top[0]
     before, retained = clean.share(winner), after.share(winner)
     answers = winner, after.top[0], clean.top, after.top
-    found: Row = {
+    row: Row = {
         "clean_top1": winner,
         "clean_probability": before,
         "top1": after.top[0],
@@ -172,8 +177,8 @@ def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None, five: boo
     if clean.whole is not None and after.whole is not None:
         for metric in metrics.REGISTRY:
             if metric.subject == metrics.PREDICTION and metric.name != "consistent":
-                found[metric.name] = float(metric.function(clean.whole, after.whole)[0])
-    told = dict(zip(CORRECTNESS, right(label, answers), strict=True))
+                row[metric.name] = float(metric.function(clean.whole, after.whole)[0])
+    correctness = dict(zip(CORRECTNESS, right(label, answers), strict=True))
     if not five:
-        told |= dict.fromkeys(("clean_correct5", "correct5"))
-    return {**found, **told}
+        correctness |= dict.fromkeys(("clean_correct5", "correct5"))
+    return {**row, **correctness}
