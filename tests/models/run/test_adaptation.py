@@ -109,7 +109,7 @@ def test_remedies_before_it_change_what_it_adapts_to(network: Any) -> None:
 def test_what_cannot_be_adapted_is_one_sentence(network: Any) -> None:
     with pytest.raises(ParameterError, match="expects about 32 images to adapt to"):
         classifier(network).with_remedies("batch_norm")
-    with pytest.raises(ParameterError, match="expects no images apart"):
+    with pytest.raises(ParameterError, match="expects no reference images"):
         classifier(network).with_remedies("median", reference=APART)
     given = keras().Input((SIDE, SIDE, 3))
     values = keras().layers.GlobalAveragePooling2D(name="pooled")(given)
