@@ -31,8 +31,7 @@ from robustness.evaluation.row_schema import to_stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.engine import ImageRecord
-from robustness.runs.engines.local import chunks
+from robustness.runs.engines.engine import ImageRecord, chunks
 from tests.support.made_up_saved_runs import measurement
 from tests.support.stand_ins import StandIn
 

@@ -365,7 +365,7 @@ def test_every_package_can_be_the_first_that_is_imported() -> None:
     """As in a worker of a cluster, which reads what it is sent before anything else."""
     script = (
         "import importlib, sys\n"
-        "for name in ['runs', 'runs.session', 'evaluation.request', 'report', 'models', 'api']:\n"
+        "for name in ['runs', 'runs.writer', 'evaluation.request', 'report', 'models', 'api']:\n"
         "    for known in [k for k in sys.modules if k.partition('.')[0] == 'robustness']:\n"
         "        del sys.modules[known]\n"
         "    importlib.import_module(f'robustness.{name}')\n"

@@ -190,10 +190,10 @@ def performed(
     """The run of ``plan`` in the folder ``out``; without one, it goes with its last reference."""
     folder = Path(tempfile.mkdtemp(prefix="robustness-")) if out is None else Path(out)
     try:
-        with runs.start(plan, folder, engine=engine, resume=resume) as session:
-            for state in () if session.finished else session.perform(engine, address):
+        with runs.start(plan, folder, engine=engine, resume=resume) as writer:
+            for state in () if writer.finished else writer.perform(engine, address):
                 tell(state)
-        run = EvaluatedRun.of(runs.load(session.folder, anywhere=True))
+        run = EvaluatedRun.of(runs.load(writer.folder, anywhere=True))
     except BaseException:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ from robustness.commands.request import race as race_from
 
 if TYPE_CHECKING:
     from robustness.evaluation.request import Request
-    from robustness.runs import Run, Session
+    from robustness.runs import Run, RunWriter
     from robustness.runs.forecast import Forecast
     from robustness.runs.racing import Race
 
@@ -157,9 +157,9 @@ def _evaluated(
     from robustness import runs
 
     plan = planned(options, source, spec, race)
-    with runs.start(plan, options.out, engine=options.engine, resume=resume) as session:
-        _perform(session, options.engine, options.address)
-    return runs.load(session.folder)
+    with runs.start(plan, options.out, engine=options.engine, resume=resume) as writer:
+        _perform(writer, options.engine, options.address)
+    return runs.load(writer.folder)
 
 
 def _of_predictions(options: argparse.Namespace) -> Run:
@@ -169,9 +169,9 @@ def _of_predictions(options: argparse.Namespace) -> Run:
     if given := said(options, "engine", "address", "resume", "plan", "workers"):
         raise ParameterError(f"The table of --predictions says what was asked: omit {given}.")
     plan = imported_predictions.read_plan(options.predictions, options.source, options.classes)
-    with runs.start(plan, options.out, engine=imported_predictions.ENGINE) as session:
-        _perform(session, imported_predictions.ENGINE, None)
-    return runs.load(session.folder)
+    with runs.start(plan, options.out, engine=imported_predictions.ENGINE) as writer:
+        _perform(writer, imported_predictions.ENGINE, None)
+    return runs.load(writer.folder)
 
 
 def _forecast(options: argparse.Namespace) -> int:
@@ -218,27 +218,27 @@ def _print_forecast(forecast: Forecast) -> None:
     console.say("\n" + "\n".join(forecast.basis))
 
 
-def _perform(session: Session, engine: str, address: str | None) -> None:
+def _perform(writer: RunWriter, engine: str, address: str | None) -> None:
     """Run to the end and report progress; after an interruption, say how to continue."""
     from robustness.base.time_left import Pace, Unit
 
-    total = session.manifest.dataset.pictures
-    if session.finished:
-        console.progress(f"{session.folder.name} is already finished")
+    total = writer.manifest.dataset.pictures
+    if writer.finished:
+        console.progress(f"{writer.folder.name} is already finished")
         return
-    if session.resumed:
+    if writer.resumed:
         console.progress(
-            f"{session.folder.name}: {session.resumed} of {counted(total, 'image')} done before"
+            f"{writer.folder.name}: {writer.resumed} of {counted(total, 'image')} done before"
         )
     pace = Pace(Unit("images"), total)
     try:
-        for state in session.perform(engine, address):
+        for state in writer.perform(engine, address):
             pace.note(state.done)
             unread = f", {state.unreadable} left out" if state.unreadable else ""
             console.progress("loading the models ..." if state.loading else f"{pace.text}{unread}")
     except KeyboardInterrupt:
         console.remark(
-            f"robustness: finished work is kept in {session.folder}; the same command with "
+            f"robustness: finished work is kept in {writer.folder}; the same command with "
             "--resume continues it."
         )
         raise

@@ -23,9 +23,8 @@ from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Run, compare, racing
-from robustness.runs.compare import identified, recount
+from robustness.runs.compare import identified, recount, shared_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
-from robustness.runs.shared import shared_grids
 from robustness.statistics.differences import changes
 from robustness.statistics.summaries import tables
 from robustness.statistics.thresholds import FEWEST, MAX_ERROR, SUITE

@@ -1,17 +1,16 @@
 """Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
 
+from robustness.runs import imported_predictions
 from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restore, to_bin
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE
-from robustness.runs.planning import Plan, plan
+from robustness.runs.planning import Plan, plan, replan
 from robustness.runs.progress import Progress, read_progress
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
-from robustness.runs.resume import replan
 from robustness.runs.run import UPLOADS, Run
-from robustness.runs.session import Session, reopen, start
 from robustness.runs.store import (
     Listed,
     delete,
@@ -23,6 +22,7 @@ from robustness.runs.store import (
     place,
     title_of,
 )
+from robustness.runs.writer import RunWriter, reopen, start
 
 __all__ = [
     "BIN",
@@ -42,7 +42,7 @@ __all__ = [
     "Progress",
     "Replay",
     "Run",
-    "Session",
+    "RunWriter",
     "binned",
     "compare",
     "delete",
@@ -52,6 +52,7 @@ __all__ = [
     "find",
     "folder_of",
     "import_run",
+    "imported_predictions",
     "listed",
     "listing",
     "load",

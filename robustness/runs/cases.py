@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
 from robustness.runs.cache import Document
-from robustness.runs.queries import ROW, Rows
+from robustness.runs.rows import ROW, Rows
 from robustness.runs.selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.statistics.attacked import counted_in_sql
 from robustness.statistics.slices import inside

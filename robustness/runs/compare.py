@@ -1,21 +1,168 @@
-"""Runs side by side: what changed on what they share, and what they do not share."""
+"""Two runs against each other: what they share, what differs, and which predictions flip."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import RunError
 from robustness.base.text import counted, some
-from robustness.evaluation.condition import named
+from robustness.evaluation.condition import effect, named
 from robustness.evaluation.provenance import ENGINE, GRAIN
 from robustness.perturbations import REFERENCE_SIDE
+from robustness.runs import images
 from robustness.runs.manifest import Manifest
 from robustness.runs.run import Run
-from robustness.runs.shared import Images, shared_grids
+from robustness.statistics.attacked import counted_in_sql
 from robustness.statistics.differences import changes
+from robustness.statistics.grid import ConditionKey, Grid, in_order
+
+Images = Mapping[str, int]
+"""The place in the grids of each image, by what identifies it in both runs."""
+
+
+def shared_grids(
+    grids: tuple[Sequence[Grid], Sequence[Grid]], images: tuple[Images, Images]
+) -> list[Grid]:
+    """One grid for each model of both runs, with the columns ``x_a`` and ``x_b`` of a flag ``x``.
+
+    ``grids`` are those of each run. Images are in the order of the first run; conditions have the
+    ids of the second run and equal effects. Conditions without a shared row are left out.
+    """
+    first, second = ({grid.model: grid for grid in each} for each in grids)
+    models = [model for model in first if model in second]
+    names = [name for name in images[0] if name in images[1]]
+    if not models or not names:
+        return []
+    keys_of = [each[models[0]].conditions for each in (first, second)]
+    known = {key.id: key for key in keys_of[1]}
+    ids = _conditions(*([key.id for key in keys] for keys in keys_of))
+    order, keys = in_order(
+        list(ids),
+        [known[text].perturbation for text in ids],
+        [math.nan if (level := known[text].strength) is None else level for text in ids],
+    )
+    sides = [
+        _Side(grids, [places[name] for name in names], columns)
+        for grids, places, columns in (
+            (first, images[0], [list(ids.values())[at] for at in order]),
+            (second, images[1], [key.id for key in keys]),
+        )
+    ]
+    there = {model: sides[0].there(model) & sides[1].there(model) for model in models}
+    used = np.logical_or.reduce(list(there.values())).any(axis=0)
+    return [
+        Grid(
+            model,
+            np.array(names, object),
+            tuple(key for key, some in zip(keys, used, strict=True) if some),
+            rows_there[:, used],
+            partial(_flags, sides, model, used),
+        )
+        for model, rows_there in there.items()
+        if rows_there.any()
+    ]
+
+
+def _conditions(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
+    """The id in the first run of each condition of the second run, in the order of the first."""
+    by_effect: dict[str, list[str]] = {}
+    for text in second:
+        by_effect.setdefault(effect(text), []).append(text)
+    found: dict[str, str] = {}
+    for text in first:
+        for same in by_effect.get(effect(text), ()):
+            found.setdefault(same, text)
+    return found
+
+
+class _Side:
+    """The cells of one run at some images and conditions."""
+
+    def __init__(
+        self, grids: Mapping[str, Grid], images: Sequence[int], conditions: Sequence[str]
+    ) -> None:
+        self._grids = grids
+        keys: Sequence[ConditionKey] = next(iter(grids.values())).conditions
+        place = {key.id: at for at, key in enumerate(keys)}
+        self._cells = np.ix_(images, [place[text] for text in conditions])
+
+    def there(self, model: str) -> NDArray[np.bool_]:
+        return self._grids[model].there[self._cells]
+
+    def flags(self, model: str, column: str) -> NDArray[np.int8]:
+        return self._grids[model].flags(column)[self._cells]
+
+
+def _flags(
+    sides: Sequence[_Side], model: str, used: NDArray[np.bool_], column: str
+) -> NDArray[np.int8]:
+    name, _, side = column.rpartition("_")
+    return sides["ab".index(side)].flags(model, name)[:, used]
+
+
+class Flip(NamedTuple):
+    """An image, as the second run calls it, and the classes predicted before and after."""
+
+    image: str
+    before: int
+    after: int
+
+
+def flips(
+    baseline: Run, other: Run, model: str, condition: str, quantity: str
+) -> tuple[list[Flip], list[Flip]]:
+    """The images that got worse in ``other``, and those that got better, under ``condition``.
+
+    Worse is changed where it was unchanged if ``quantity`` is "consistency", else incorrect where
+    it was correct. ``condition`` is an id of ``other``. Images are matched as ``compare`` matches
+    them.
+    """
+    same = [c.id for c in baseline.conditions if c.effect == effect(condition)]
+    if not same:
+        return [], []
+    first, second = (
+        _verdicts(run, model, name, quantity)
+        for run, name in ((baseline, same[0]), (other, condition))
+    )
+    keys, keys_of_other = (
+        {run.rows.axes.digests[place]: key for key, place in places.items()}
+        for run, places in zip((baseline, other), identified(baseline, other), strict=True)
+    )
+    before = {
+        keys[digest]: (top1, good)
+        for digest, _, top1, good in first
+        if good is not None and digest in keys
+    }
+    found: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
+    for digest, image, top1, good in second:
+        key = keys_of_other.get(digest, "")
+        if good is not None and key in before and before[key][1] != good:
+            found[bool(good)].setdefault(key, Flip(str(image), before[key][0], top1))
+    return list(found[False].values()), list(found[True].values())
+
+
+def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
+    """(digest, image, class, whether it is good), None for what does not count."""
+    counts, values = counted_in_sql([condition] if quantity == "consistency" else [])
+    good = "consistent" if quantity == "consistency" else "top1 = label"
+    rows = run.rows.ask(
+        f"SELECT position, top1, CASE WHEN {counts} THEN {good} END FROM rows "
+        "WHERE model = $model AND condition = $condition ORDER BY position",
+        model=model,
+        condition=condition,
+        **values,
+    )
+    digests, names = images.digests(run.image_table), run.rows.names
+    return ((digests[at], names[at], top1, good) for at, top1, good in rows)
+
 
 _MAX_NAMES = 3
 

@@ -15,7 +15,7 @@ from robustness import models
 from robustness.models import Labels, wordnet
 from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.queries import Rows
+from robustness.runs.rows import Rows
 from robustness.runs.selection import Chosen
 from robustness.statistics import abstaining, agreement, thresholds
 from robustness.statistics.estimates import shares

@@ -17,7 +17,8 @@ from robustness.base.text import counted, in_bytes
 from robustness.base.time_left import duration
 from robustness.evaluation.random_order import FEW
 from robustness.evaluation.request import Request
-from robustness.runs.engines import Chunk, Workload, local
+from robustness.runs.engines import Chunk, Workload
+from robustness.runs.engines.engine import chunks
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import write_part
 from robustness.runs.planning import Plan
@@ -102,8 +103,8 @@ def tried(
     done: list[Chunk] = []
     ends: list[float] = []
     loaded = began
-    with closing(local.chunks(plan, order)) as chunks:  # type: ignore[type-var]
-        for chunk in chunks:
+    with closing(chunks(plan, order)) as work:  # type: ignore[type-var]
+        for chunk in work:
             now = time.perf_counter()
             if chunk is None:
                 loaded = now

@@ -89,7 +89,7 @@ class Manifest:
     """A run in a page of JSON.
 
     ``created`` is in UTC, ISO 8601. ``batch`` is the number of images in a chunk. ``seconds`` is
-    the time spent on chunks in all sittings, ``startup_seconds`` that for loading models before.
+    the time spent on all chunks, ``startup_seconds`` that for loading models before.
     ``parts`` maps the name of each file of rows to its size in bytes; other files do not count.
     ``content`` is the SHA-256 over the digests of the study images, then known.
     ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.

@@ -1,7 +1,7 @@
 """The rows of a run on disk: Parquet files of one or several whole chunks.
 
 A file counts once the manifest names it. A program may stop at any moment: other files are what it
-left behind, which nobody reads and the next session removes.
+left behind, which nobody reads and the next writer removes.
 """
 
 from __future__ import annotations

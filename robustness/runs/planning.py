@@ -1,4 +1,4 @@
-"""A planned run: which images are asked, under which conditions, and what their classes are."""
+"""A planned run: its images, conditions and classes; planned anew from what a saved run says."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 
 from robustness import models
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, RunError
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
+from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import racing
+from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Workload, default_batch
-from robustness.runs.manifest import Classes, DatasetRecord
+from robustness.runs.manifest import Classes, DatasetRecord, Manifest
 from robustness.runs.racing import Race
 
 MAX_BATCH = 1024
@@ -131,3 +133,35 @@ def _check_stored(dataset: Dataset, spec: Request) -> None:
         raise ParameterError(
             f"{wrong[0]} needs a published dataset: expected a source TREE::ORIGINALS."
         )
+
+
+def replan(manifest: Manifest) -> Plan:
+    """The plan of the run of ``manifest``: the same source, with the same weights.
+
+    It opens whatever source the manifest names, so it is for those who may read that themselves.
+    Raises ``RunError`` for weights that have changed since, and what ``models.require`` and
+    ``plan`` raise.
+    """
+    asked, spec = manifest.dataset, manifest.spec
+    if manifest.engine in ENGINES and not ENGINES[manifest.engine].asks_models:
+        raise RunError("its predictions came in a table: evaluate that table again.")
+    for name, digest in spec.models:
+        models.require(models.REGISTRY[name])
+        now = models.digest(models.REGISTRY[name])
+        if now != digest:
+            raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
+    loaded = {plugin.name for plugin in plugins_of(spec)}
+    if missing := [name for name in manifest.plugins if name not in loaded]:
+        raise RunError(
+            f"it used the plugin {' and '.join(missing)}, which is not loaded here: name it in the "
+            "setting plugins, or install it."
+        )
+    return plan(
+        asked.source,
+        spec,
+        labelling=asked.labelling,
+        limit=asked.limit,
+        sample=asked.sample,
+        batch=manifest.batch,
+        race=manifest.race,
+    )

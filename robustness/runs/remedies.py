@@ -17,7 +17,7 @@ from robustness import models
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import readable
 from robustness.remedies import Chain
-from robustness.runs.cells import Cells
+from robustness.runs.rows import Cells
 from robustness.runs.run import Run
 from robustness.statistics.attacked import breakable, targets
 from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid

@@ -32,8 +32,8 @@ from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.parts import Part, read_rows
-from robustness.runs.queries import Rows
 from robustness.runs.racing import Race, Track
+from robustness.runs.rows import Rows
 from robustness.statistics import Figures
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Time spent on the images in all sittings, without loading the models."""
+        """Time spent on the images without loading the models."""
         return sum(part.seconds for part in self.parts)
 
     @cached_property

@@ -34,8 +34,8 @@ from robustness.plugins.laws import images
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
+from robustness.runs.planning import replan
 from robustness.runs.replay import replay
-from robustness.runs.resume import replan
 from tests.support import pages
 from tests.support.made_datasets import labelled_folder
 from tests.support.plugin_images import image

@@ -19,7 +19,7 @@ from robustness import runs
 from robustness.base import disk
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.pictures.properties import PROPERTIES
-from robustness.runs import engines, parts, session
+from robustness.runs import engines, parts, writer
 from robustness.runs.engines import Chunk, Engine
 from robustness.runs.engines.engine import ImageRecord
 from tests.support.made_datasets import flat_folder
@@ -43,8 +43,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
     use_stand_ins(patch)
-    patch.setattr(session, "measured", lambda *_, **__: {})
-    patch.setattr(session, "ROWS_A_FILE", 1)
+    patch.setattr(writer, "measured", lambda *_, **__: {})
+    patch.setattr(writer, "ROWS_A_FILE", 1)
     patch.setattr(parts, "FEW", few)
 
 
@@ -118,7 +118,7 @@ def kill_at_each_step(photos: Path, whole: Path, out: Path, rows: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         write_each_chunk(patch)
         patch.setattr(parts, "ROWS_A_FILE", rows)
-        patch.setattr(session.headlines, "compute", lambda *_: None)
+        patch.setattr(writer.headlines, "compute", lambda *_: None)
         engine = Engine("local", "ready rows", lambda *_: iter([None, *chunks]))
         patch.setitem(engines.REGISTRY._records, "local", engine)
         for step in count(1):
@@ -233,8 +233,8 @@ def test_a_file_holds_a_hundredth_of_the_time_spent_and_never_more_than_a_minute
     spent: int, seconds: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter=lambda: now))
-    monkeypatch.setattr(session, "ROWS_A_FILE", 1000)
+    monkeypatch.setattr(writer, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(writer, "ROWS_A_FILE", 1000)
     monkeypatch.setattr(parts, "FEW", 1000)
     with runs.start(runs.plan(str(photos), spec(), batch=1), tmp_path) as sitting:
         sitting._seconds = spent
@@ -265,7 +265,7 @@ def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(
 
     monkeypatch.setattr(parts, "ROWS_A_FILE", 2 * whole.parts[0].rows)
     monkeypatch.setattr(parts, "put_whole", full)
-    monkeypatch.setattr(session, "compact", compact)
+    monkeypatch.setattr(writer, "compact", compact)
     run = performed(photos, tmp_path)
     assert compacted > 1
     assert files(run.folder) == sorted(run.manifest.parts)

@@ -21,14 +21,11 @@ import pytest
 from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
-from robustness.runs import headlines, images, import_checks, session, store
-from robustness.runs.queries import Rows
+from robustness.runs import headlines, images, import_checks, store, writer
+from robustness.runs.rows import Rows
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
-from tests.support.shared_examiner import ended, one_process
-
-__all__ = ["ended", "one_process"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[runs.Run, P
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
-        patch.setattr(session, "_LEAST_SECONDS", 600.0)  # one file of rows, on slow machines, too
+        patch.setattr(writer, "_LEAST_SECONDS", 600.0)  # one file of rows, on slow machines, too
         photos = labelled_folder(folder / "photos", 2)
         yield performed(photos, folder / "runs", spec()), photos
 

@@ -22,10 +22,11 @@ import robustness
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
-from robustness.runs import cache, cells, images
+from robustness.runs import cache, images
 from robustness.runs import cases as case_rows
+from robustness.runs import rows as row_files
 from robustness.runs.cases import CaseRows, Chosen
-from robustness.runs.queries import Rows
+from robustness.runs.rows import Rows
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import CORRECTNESS, Criteria, Figures, choose
 from robustness.statistics import grid as grid_module
@@ -108,12 +109,12 @@ def rows_of(run: runs.Run) -> Rows:
     return Rows([part.path for part in run.parts], run.rows.images)
 
 
-@pytest.mark.parametrize("room", [1, 2 * 8 * 45 * 11, cells._MOST])
+@pytest.mark.parametrize("room", [1, 2 * 8 * 45 * 11, row_files._MOST])
 def test_grids_equal_those_of_the_frame(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     """With room for numbers of one model, of two models, and for all."""
-    monkeypatch.setattr(cells, "_MOST", room)
+    monkeypatch.setattr(row_files, "_MOST", room)
     found, expected = rows_of(run).grids(), grids(run.frame())
     assert [grid.model for grid in found] == [grid.model for grid in expected]
     for one, other in zip(found, expected, strict=True):
@@ -177,15 +178,17 @@ def test_figures_read_a_number_of_all_models_once(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The keys, the flags and each number that there is no room for others beside."""
-    monkeypatch.setattr(cells, "_MOST", 8 * 45 * 11 * len(run.manifest.spec.models))
+    monkeypatch.setattr(row_files, "_MOST", 8 * 45 * 11 * len(run.manifest.spec.models))
     asked: list[str] = []
 
-    def batches(self: cells.Cells, path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self: row_files.Cells, path: Path, columns: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
         asked.extend(columns if path == self._paths[0] else ())
         return read(self, path, columns)
 
-    read = cells.Cells._batches
-    monkeypatch.setattr(cells.Cells, "_batches", batches)
+    read = row_files.Cells._batches
+    monkeypatch.setattr(row_files.Cells, "_batches", batches)
     Figures(rows_of(run).grids()).as_dict()
     assert {name: count for name, count in Counter(asked).items() if count > 1} == {}
 

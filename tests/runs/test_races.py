@@ -22,11 +22,11 @@ from robustness.evaluation.suites import suite_conditions
 from robustness.models import Outputs
 from robustness.perturbations import Images
 from robustness.report.questions.candidates import choose
-from robustness.runs import engines, jobs, racing, session
+from robustness.runs import engines, jobs, racing, writer
 from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.local import chunks
-from robustness.runs.queries import Rows
+from robustness.runs.engines.engine import chunks
 from robustness.runs.racing import Race
+from robustness.runs.rows import Rows
 from tests.support import pages
 from tests.support.jobs import in_threads
 from tests.support.made_datasets import flat_folder, labelled_folder
@@ -66,7 +66,7 @@ def extremes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]
             yield chunk
 
     record = Engine("local", "stand-ins", run)
-    monkeypatch.setattr(session, "measured", lambda _spec, *, here: {})
+    monkeypatch.setattr(writer, "measured", lambda _spec, *, here: {})
     monkeypatch.setitem(engines.REGISTRY._records, "local", record)
     return asked
 

@@ -33,7 +33,7 @@ from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import Picture
 from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.local import chunks
+from robustness.runs.engines.engine import chunks
 from robustness.runs.manifest import Manifest
 from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.saved_runs import SIDE
@@ -260,10 +260,10 @@ from pathlib import Path
 from robustness.base.time_left import Pace
 from robustness import runs
 from robustness.commands.main import main
-from robustness.runs import session
+from robustness.runs import writer
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a job in the background
-session.ROWS_A_FILE = 1
+writer.ROWS_A_FILE = 1
 note = Pace.note
 place, number = 2, signal.SIGINT
 

@@ -19,7 +19,7 @@ from robustness.evaluation.row_schema import stored
 from robustness.runs import images
 from robustness.runs.cases import CaseRows
 from robustness.runs.manifest import DatasetRecord
-from robustness.runs.queries import Rows
+from robustness.runs.rows import Rows
 from robustness.statistics import Figures
 from robustness.statistics.grid import MEANS
 

@@ -13,7 +13,7 @@ from robustness.evaluation.request import Request
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Workload
-from robustness.runs.engines.local import chunks
+from robustness.runs.engines.engine import chunks
 from tests.support.stand_ins import Stable
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")

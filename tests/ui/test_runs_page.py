@@ -18,8 +18,7 @@ from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
-from robustness.runs.compare import compare
-from robustness.runs.flips import flips
+from robustness.runs.compare import compare, flips
 from robustness.runs.racing import Race
 from robustness.statistics.differences import said
 from robustness.ui.runs import comparison

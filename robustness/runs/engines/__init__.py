@@ -1,9 +1,9 @@
 """Engines: where the images of a dataset are evaluated, here or on a cluster.
 
-Importing this package registers them all.
+Importing this package registers these two.
 """
 
-from robustness.runs.engines import local, predictions_table, ray_cluster
+from robustness.runs.engines import ray_cluster
 from robustness.runs.engines.engine import (
     REGISTRY,
     UNANSWERED,
@@ -20,7 +20,5 @@ __all__ = [
     "Engine",
     "Workload",
     "default_batch",
-    "local",
-    "predictions_table",
     "ray_cluster",
 ]

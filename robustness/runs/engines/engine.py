@@ -1,4 +1,4 @@
-"""What an engine is, and what all of them do: the work on a dataset, in chunks of its images.
+"""Engines do the work on a dataset in chunks of its images; here with the one of this machine.
 
 The same work on the same chunks gives the same rows, whichever engine does it.
 """
@@ -6,9 +6,13 @@ The same work on the same chunks gives the same rows, whichever engine does it.
 from __future__ import annotations
 
 import contextlib
+import os
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -104,9 +108,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Engine:
-    """Evaluates chunks of a job somewhere.
+    """Evaluates chunks of a workload somewhere.
 
-    ``run(job, numbers, address)`` yields None once its models are loaded, then one ``Chunk`` for
+    ``run(work, numbers, address)`` yields None once its models are loaded, then one ``Chunk`` for
     each of ``numbers``, in any order, each once. Closing the iterator stops the work. ``address``
     says where a cluster is; an engine without one ignores it. ``label`` is what people read.
     ``require()`` raises ``ParameterError`` where the engine cannot be used on this machine.
@@ -146,24 +150,24 @@ class Prepared:
         return tuple(image for image in self.images if image.reason)
 
 
-def prepared(job: Workload, number: int) -> Prepared:
+def prepared(work: Workload, number: int) -> Prepared:
     """Reads, fits and perturbs the images of chunk ``number``."""
-    spec = job.spec
+    spec = work.spec
     pictures: list[Picture] = []
     images: list[ImageRecord] = []
     stored: list[Images] = []
-    for position in job.positions(number):
-        entry = job.dataset.entries[position]
+    for position in work.positions(number):
+        entry = work.dataset.entries[position]
         try:
             if entry.refused:
                 raise ImageError(entry.refused)
-            data = job.dataset.read(entry)
+            data = work.dataset.read(entry)
             # However long it waits: what a run says must not depend on what else is going on.
             image, properties = measured_image(
                 data, name=entry.name, fit=spec.fit, side=spec.side, patience=None
             )
-            if isinstance(job.dataset, PublishedTree):
-                stored.append(np.stack([image, *_stored(job.dataset, entry, spec)]))
+            if isinstance(work.dataset, PublishedTree):
+                stored.append(np.stack([image, *_stored(work.dataset, entry, spec)]))
             picture = Picture.of(entry.name, image, fit=spec.fit)
             pictures.append(picture)
             digest = picture.digest
@@ -171,7 +175,7 @@ def prepared(job: Workload, number: int) -> Prepared:
         except ImageError as error:
             images.append(ImageRecord(position, entry.name, reason=str(error)))
     whole = Prepared(number, tuple(images), None)
-    if job.few:
+    if work.few:
         alone = tuple(
             _drawn(spec, number, stored[at] if stored else None, image, picture)
             for at, (image, picture) in enumerate(zip(whole.readable, pictures, strict=True))
@@ -217,19 +221,19 @@ _ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
 """Of the jobs that this process works on."""
 
 
-def adaptation_of(job: Workload) -> Adaptation:
-    """The images of ``job`` that are not measured; those that cannot be read are left out."""
-    if job.dataset not in _ADAPTATIONS:
-        _ADAPTATIONS[job.dataset] = Adaptation(_HoldOut(job).under, job.spec.conditions)
-    return _ADAPTATIONS[job.dataset]
+def adaptation_of(work: Workload) -> Adaptation:
+    """The images of ``work`` that are not measured; those that cannot be read are left out."""
+    if work.dataset not in _ADAPTATIONS:
+        _ADAPTATIONS[work.dataset] = Adaptation(_HoldOut(work).under, work.spec.conditions)
+    return _ADAPTATIONS[work.dataset]
 
 
 class _HoldOut:
     """The images apart, each read once."""
 
-    def __init__(self, job: Workload) -> None:
-        self._dataset = weakref.ref(job.dataset)  # which keeps this alive
-        self._spec = job.spec
+    def __init__(self, work: Workload) -> None:
+        self._dataset = weakref.ref(work.dataset)  # which keeps this alive
+        self._spec = work.spec
         self._read: dict[Entry, Picture] = {}
 
     def under(self, condition: Condition | None) -> Images:
@@ -259,34 +263,34 @@ class _HoldOut:
 
 
 def answered(
-    job: Workload, ready: Prepared, load: Callable[..., Classifier] = models.load
+    work: Workload, ready: Prepared, load: Callable[..., Classifier] = models.load
 ) -> Chunk:
     """Asks every model about the images of a prepared chunk.
 
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
-    if alone := _without_copies(job, ready.alone):
-        own = (replace(job.spec, conditions=each.conditions) for each in alone)
+    if alone := _without_copies(work, ready.alone):
+        own = (replace(work.spec, conditions=each.conditions) for each in alone)
         pairs = zip(own, alone, strict=True)
-        return _joined(ready, [answered(replace(job, spec=s), each, load) for s, each in pairs])
+        return _joined(ready, [answered(replace(work, spec=s), each, load) for s, each in pairs])
     if ready.batch is None:
         return Chunk(ready.number, to_stored([], []), ready.unreadable)
     try:
-        return _answered(job, ready, ready.batch, load)
+        return _answered(work, ready, ready.batch, load)
     except AnswerError as error:
         if len(ready.readable) == 1:
             image = replace(ready.readable[0], digest=None, reason=f"{UNANSWERED} {error}")
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
-    return _joined(ready, [answered(job, each, load) for each in _one_by_one(ready, ready.batch)])
+    return _joined(ready, [answered(work, each, load) for each in _one_by_one(ready, ready.batch)])
 
 
-def _without_copies(job: Workload, alone: Sequence[Prepared]) -> list[Prepared]:
+def _without_copies(work: Workload, alone: Sequence[Prepared]) -> list[Prepared]:
     """The entries of ``alone`` without copies of earlier images."""
     first: dict[str, Prepared] = {}
     for each in alone:
         if each.batch is not None:
             first.setdefault(each.batch.pictures[0].digest, each)
-    return [each for digest, each in first.items() if digest not in job.evaluated]
+    return [each for digest, each in first.items() if digest not in work.evaluated]
 
 
 def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:
@@ -306,19 +310,50 @@ def _one_by_one(ready: Prepared, batch: Batch) -> Iterator[Prepared]:
 
 
 def _answered(
-    job: Workload, ready: Prepared, batch: Batch, load: Callable[..., Classifier]
+    work: Workload, ready: Prepared, batch: Batch, load: Callable[..., Classifier]
 ) -> Chunk:
     positions = [image.position for image in ready.readable]
     by_picture: list[list[Measurement]] = [[] for _ in positions]
 
     def labels(record: ModelRecord) -> list[int | None]:
-        known = job.labels[record.labels().key]
+        known = work.labels[record.labels().key]
         return [known[position] for position in positions]
 
-    adaptation = adaptation_of(job) if job.dataset.holdout else None
-    for found in answers(job.spec, batch, load=load, labels=labels, adaptation=adaptation):
+    adaptation = adaptation_of(work) if work.dataset.holdout else None
+    for found in answers(work.spec, batch, load=load, labels=labels, adaptation=adaptation):
         for own, rows in zip(by_picture, found, strict=True):
             own += rows
     rows = [row for own in by_picture for row in own]
     places = [position for position in positions for _ in by_picture[0]]
     return Chunk(ready.number, to_stored(rows, places), ready.images)
+
+
+PREPARERS = max(1, min(4, (os.cpu_count() or 1) // 4))
+"""Threads that prepare: TensorFlow uses all cores, and preparing is a tenth of its work."""
+
+
+def chunks(
+    work: Workload, numbers: Sequence[int], *, load: Callable[..., Classifier] = models.load
+) -> Iterator[Chunk | None]:
+    """Yields None when the models are loaded, then the chunks ``numbers`` of ``work`` in order.
+
+    At most ``PREPARERS + 1`` chunks are in memory at a time, whatever their number. Raises
+    ``WeightsError`` when a model cannot be loaded.
+    """
+    with ThreadPoolExecutor(PREPARERS, thread_name_prefix="prepare") as pool:
+        ahead = (pool.submit(prepared, work, number) for number in numbers)  # as they are taken
+        waiting = deque(islice(ahead, PREPARERS))
+        try:
+            for name in work.spec.model_names:  # while the first chunk is prepared
+                load(name, side=work.spec.side)
+            yield None
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting.extend(islice(ahead, 1))
+                yield answered(work, ready, load)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+REGISTRY.add(Engine("local", "this machine", lambda work, numbers, _address: chunks(work, numbers)))

@@ -18,7 +18,7 @@ from robustness.base.processes import environment
 from robustness.evaluation.provenance import plugins_of
 from robustness.models.model_record import require_described
 from robustness.runs.engines.engine import REGISTRY, Chunk, Engine, Workload
-from robustness.runs.engines.local import chunks as local_chunks
+from robustness.runs.engines.engine import chunks as local_chunks
 
 _MAX_GROUP = 16
 _ROUNDS = 20
@@ -37,7 +37,7 @@ _MOST_DEADLY = 20
 class RayWorker:
     """Lives in a process of the cluster; keeps its models between chunks."""
 
-    def __init__(self, job: Workload, folder: str) -> None:
+    def __init__(self, work: Workload, folder: str) -> None:
         from robustness import plugins
         from robustness.models.own import user_models
 
@@ -45,7 +45,7 @@ class RayWorker:
             os.chdir(folder)
         plugins.load()
         user_models.refresh()
-        self._job = job
+        self._job = work
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The chunks called ``batch["item"]``, pickled, or the error that stopped them."""
@@ -61,16 +61,16 @@ class RayWorker:
         return {"found": [pickle.dumps(each) for each in found]}
 
 
-def chunks(job: Workload, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
-    """Yields None when the cluster is there, then the chunks of ``job`` as they are done.
+def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
+    """Yields None when the cluster is there, then the chunks of ``work`` as they are done.
 
     ``address`` is that of a running cluster; without one, a cluster of this machine alone is
     started and ended. A chunk whose worker dies is done by another, and comes once; an image that
     ends every worker is unreadable. Raises ``ParameterError`` without Ray or without the cluster,
     ``RunError`` when it breaks down.
     """
-    require_described(job.spec.model_names, "a Ray cluster")
-    for plugin in plugins_of(job.spec):
+    require_described(work.spec.model_names, "a Ray cluster")
+    for plugin in plugins_of(work.spec):
         if not plugin.shared:
             raise ParameterError(
                 f"A Ray cluster cannot use the plugin {plugin.name}, which only this process has: "
@@ -80,12 +80,12 @@ def chunks(job: Workload, numbers: Sequence[int], address: str | None) -> Iterat
     _connect(ray, address)
     try:
         yield None
-        missing = yield from _done(ray, job, numbers)
+        missing = yield from _done(ray, work, numbers)
         if missing:
-            safe = _without_deadly(ray, job, missing)
+            safe = _without_deadly(ray, work, missing)
             missing = yield from _done(ray, safe, missing)
         if missing:
-            pictures = [job.dataset.entries[place].name for place in job.positions(missing[0])]
+            pictures = [work.dataset.entries[place].name for place in work.positions(missing[0])]
             raise RunError(
                 f"Every worker of the cluster ended over the images {pictures[0]} to "
                 f"{pictures[-1]}, though none of them does that alone: give the workers more "
@@ -130,10 +130,10 @@ def _connect(ray: Any, address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _done(ray: Any, job: Workload, numbers: Sequence[int]) -> Generator[Chunk, None, list[int]]:
+def _done(ray: Any, work: Workload, numbers: Sequence[int]) -> Generator[Chunk, None, list[int]]:
     """The chunks ``numbers`` as they are done, each once; returns those that ended every worker."""
     seen: set[int] = set()
-    for batch in _stream(ray, job, numbers):
+    for batch in _stream(ray, work, numbers):
         for row in batch.to_pylist():
             # Of our own workers: Ray unpickles whatever else they send before we see it.
             chunk = pickle.loads(row["found"])
@@ -145,40 +145,40 @@ def _done(ray: Any, job: Workload, numbers: Sequence[int]) -> Generator[Chunk, N
     return [number for number in numbers if number not in seen]
 
 
-def _without_deadly(ray: Any, job: Workload, numbers: Sequence[int]) -> Workload:
-    """``job`` with those images of the chunks ``numbers`` refused that end a worker alone."""
-    places = [place for number in numbers for place in job.positions(number)]
+def _without_deadly(ray: Any, work: Workload, numbers: Sequence[int]) -> Workload:
+    """``work`` with those images of the chunks ``numbers`` refused that end a worker alone."""
+    places = [place for number in numbers for place in work.positions(number)]
     # With one image a chunk, the number of a chunk is the place of its image.
-    trial = _done(ray, replace(job, batch=1), places)
+    trial = _done(ray, replace(work, batch=1), places)
     while True:
         try:
             next(trial)
         except StopIteration as ended:
             deadly = set(ended.value)
             break
-    dataset = copy(job.dataset)
+    dataset = copy(work.dataset)
     dataset.entries = tuple(
         replace(entry, refused=_DEADLY.format(entry.name)) if place in deadly else entry
-        for place, entry in enumerate(job.dataset.entries)
+        for place, entry in enumerate(work.dataset.entries)
     )
-    return replace(job, dataset=dataset)
+    return replace(work, dataset=dataset)
 
 
 _DEADLY = "{} ended every process that worked on it: save it anew from another program."
 
 
-def _stream(ray: Any, job: Workload, numbers: Sequence[int]) -> Iterator[pa.Table]:
+def _stream(ray: Any, work: Workload, numbers: Sequence[int]) -> Iterator[pa.Table]:
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     machines = [count for count in cores if count > 0]
     workers = max(1, min(len(machines), len(numbers)))
     group = min(_MAX_GROUP, max(1, len(numbers) // (workers * _ROUNDS)))
     group = max(group, -(-len(numbers) // _MOST_GROUPS))
     # Nothing waits behind an image alone: what waits on a worker that ends counts as tried.
-    ahead = 1 if job.batch == 1 else 2
+    ahead = 1 if work.batch == 1 else 2
     asked = ray.data.from_items(list(numbers), override_num_blocks=-(-len(numbers) // group))
     answered = asked.map_batches(
         RayWorker,
-        fn_constructor_args=(job, os.getcwd()),
+        fn_constructor_args=(work, os.getcwd()),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=ahead),
         # A worker that ended is there again; its work is not begun without end.

@@ -21,12 +21,10 @@ from robustness.base.validation import StrictRecord, read_json
 from robustness.models.model_record import require_described
 from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest, read
-from robustness.runs.planning import Plan
+from robustness.runs.planning import Plan, replan
 from robustness.runs.progress import Progress, read_progress
-from robustness.runs.resume import replan
-from robustness.runs.retry import unanswered
-from robustness.runs.session import Session, earlier, reopen, start
 from robustness.runs.store import load
+from robustness.runs.writer import RunWriter, earlier, reopen, start, unanswered
 
 QUEUE = ".queue"
 """The folder of jobs, beside the runs."""
@@ -77,8 +75,8 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     require_described(plan.spec.model_names, "a job")
     folder = earlier(plan, runs)
     if folder is None:
-        with start(plan, runs, creator=by) as session:
-            folder = session.folder
+        with start(plan, runs, creator=by) as writer:
+            folder = writer.folder
     if _left_to_do(folder, read(folder)):
         _add(folder, by)
     return folder
@@ -170,14 +168,14 @@ def work_off(
 ) -> Generator[Progress, None, None]:
     """Works on the run in ``folder`` to its end, or until its job is deleted, if it has one.
 
-    Yields as ``Session.perform`` does. Deletes the job at the end and at an error, whose sentence
+    Yields as ``RunWriter.perform`` does. Deletes the job at the end and at an error, whose sentence
     the run then stores. Raises ``RunLockedError`` and deletes nothing if another process works on
     it, ``RunError`` if it cannot continue, and what its engine raises.
     """
     queued = is_queued(folder)
     try:
-        with _reopened(folder) as session:
-            for state in session.perform(engine, address):
+        with _reopened(folder) as writer:
+            for state in writer.perform(engine, address):
                 if queued and not is_queued(folder):
                     return
                 yield state
@@ -191,7 +189,7 @@ def work_off(
     drop(folder)
 
 
-def _reopened(folder: Path) -> Session:
+def _reopened(folder: Path) -> RunWriter:
     manifest: Manifest = read(folder)
     try:
         return reopen(replan(manifest), folder, patience=PATIENCE)

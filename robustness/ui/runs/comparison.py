@@ -20,8 +20,7 @@ from robustness.report import comparison
 from robustness.report.questions import choice
 from robustness.report.questions.candidates import choose
 from robustness.runs import Comparison, Listed
-from robustness.runs.compare import incomparable
-from robustness.runs.flips import flips
+from robustness.runs.compare import flips, incomparable
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html

@@ -33,7 +33,7 @@ from robustness.models.python_models import calls
 from robustness.models.python_models.calls import Caller
 from robustness.models.python_models.record import CallOptions
 from robustness.models.selfcheck import latencies
-from robustness.runs import jobs, session
+from robustness.runs import jobs, writer
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, describe
 
@@ -396,7 +396,7 @@ def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_re
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "ROWS_A_FILE", rows)
+    monkeypatch.setattr(writer, "ROWS_A_FILE", rows)
     answering, counted = [True], [0]
 
     def function(pixels: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""A run in the making: started or continued, and written down as it goes."""
+"""Writes a run: begins or continues it, and saves its rows as they come."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock
 
 from robustness.base.disk import TEMPORARY, alone
@@ -24,7 +25,7 @@ from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.runs import headlines, images
 from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
-from robustness.runs.engines import Chunk
+from robustness.runs.engines import UNANSWERED, Chunk, Workload
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
 from robustness.runs.parts import (
     ROWS_A_FILE,
@@ -33,13 +34,31 @@ from robustness.runs.parts import (
     compact,
     read_rows,
     remove_unlisted,
+    without_chunks,
     write_part,
 )
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress, ProgressFile
 from robustness.runs.racing import Track
-from robustness.runs.retry import without_unanswered
 from robustness.runs.store import converted, listing, load, locked
+
+
+def unanswered(images: pa.Table) -> list[int]:
+    """The positions of those of ``images`` that a model gave no answer for."""
+    missing = images.filter(pc.starts_with(images["reason"], UNANSWERED))
+    return list(missing["position"].to_pylist())
+
+
+def without_unanswered(work: Workload, parts: Sequence[Part], images: pa.Table) -> list[Part]:
+    """``parts`` without the chunks of unanswered ``images``, in new files; the old ones stay."""
+    numbers = {position // work.batch for position in unanswered(images)}
+    positions = [position for number in numbers for position in work.positions(number)]
+    rest = (
+        part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions)
+        for part in parts
+    )
+    return [part for part in rest if part is not None]
+
 
 _HOW_TO_CONTINUE = "The same command with --resume continues it."
 
@@ -47,8 +66,8 @@ _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
 """How much work goes into one file, as a share of all work before: what a killed run loses."""
 
 
-class Session:
-    """One sitting over a run: holds its folder alone, and writes its rows.
+class RunWriter:
+    """Writes a run, whose folder it holds alone meanwhile.
 
     A context manager: on leaving it, however that happens, what was computed is on the disk.
     """
@@ -58,14 +77,14 @@ class Session:
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
-        self._job = replace(plan, spec=manifest.spec, batch=manifest.batch)
+        self._plan = replace(plan, spec=manifest.spec, batch=manifest.batch)
         with alone(folder):  # nobody writes its notes just now
             for leftover in folder.glob(TEMPORARY):
                 leftover.unlink(missing_ok=True)
         remove_unlisted(folder, manifest.parts)
         parts = all_parts(folder, manifest.parts)
         table = self._image_table(parts)
-        self._parts = without_unanswered(self._job, parts, table)
+        self._parts = without_unanswered(self._plan, parts, table)
         table = self._image_table(self._parts)
         self._images = len(images.readable(table))
         self._unreadable = len(table) - self._images
@@ -91,10 +110,10 @@ class Session:
 
     @property
     def resumed(self) -> int:
-        """How many images earlier sittings have done, readable or not."""
+        """How many images were done before, readable or not."""
         return self._images + self._unreadable
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> RunWriter:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -118,12 +137,12 @@ class Session:
         """
         run = ENGINES[engine].run
         done = {number for part in self._parts for number in part.chunks}
-        todo = [number for number in range(self._job.chunk_count) if number not in done]
+        todo = [number for number in range(self._plan.chunk_count) if number not in done]
         self._track = track = self._followed(follows)
         if track is not None:
             found = self._raced(track, engine, todo)
         else:
-            found = run(self._job, todo, address) if todo else iter(())
+            found = run(self._plan, todo, address) if todo else iter(())
         began = time.perf_counter()
         yield self._progress(loading=True)
         for chunk in found:
@@ -139,13 +158,13 @@ class Session:
             yield self._progress()
         self._write()
         count = sum(len(part.chunks) for part in self._parts)
-        if count < self._job.chunk_count and not (track and track.ends):
+        if count < self._plan.chunk_count and not (track and track.ends):
             raise RunError(
-                f"The engine did only {count} of {counted(self._job.chunk_count, 'part')} of the "
+                f"The engine did only {count} of {counted(self._plan.chunk_count, 'part')} of the "
                 "work: continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
-        if track is not None and count == self._job.chunk_count:
+        if track is not None and count == self._plan.chunk_count:
             track.close()
         self._parts = compact(self.folder, self._parts)
         models_ran = todo and ENGINES[engine].asks_models
@@ -183,17 +202,17 @@ class Session:
         loaded = False
         while todo and not track.ends:
             running = track.running
-            models = tuple(pair for pair in self._job.spec.models if pair[0] in running)
-            spec = replace(self._job.spec, models=models)
-            job = replace(self._job, spec=spec, evaluated=track.digests)
-            with closing(ENGINES[engine].run(job, todo, None)) as chunks:  # type: ignore[type-var]
+            models = tuple(pair for pair in self._plan.spec.models if pair[0] in running)
+            spec = replace(self._plan.spec, models=models)
+            work = replace(self._plan, spec=spec, evaluated=track.digests)
+            with closing(ENGINES[engine].run(work, todo, None)) as chunks:  # type: ignore[type-var]
                 for chunk in chunks:
                     if chunk is None:
                         yield from [] if loaded else [None]
                         loaded = True
                         continue
                     todo = todo[1:]
-                    lacking = len(job.positions(chunk.number)) - chunk.readable
+                    lacking = len(work.positions(chunk.number)) - chunk.readable
                     digests = {image.position: str(image.digest) for image in chunk.images}
                     track.feed(chunk.table, digests, self.manifest.batch, lacking)
                     yield chunk
@@ -215,7 +234,7 @@ class Session:
 
     def _progress(self, *, loading: bool = False) -> Progress:
         done = self._images + self._unreadable
-        progress = Progress(done, len(self._job.dataset), self._unreadable, loading)
+        progress = Progress(done, len(self._plan.dataset), self._unreadable, loading)
         self._progress_file.write(progress)
         return progress
 
@@ -233,7 +252,7 @@ class Session:
             if changes.get("status") == FINISHED:
                 table = self._image_table(self._parts)
                 changes["content"] = images.content(table)
-                file = images.gather(self.folder, table, self._job.dataset)
+                file = images.gather(self.folder, table, self._plan.dataset)
                 self._image_files = [file.name]
             files = [*self._image_files, *(part.path.name for part in self._parts)]
             self.manifest = self.manifest.updated(
@@ -263,7 +282,7 @@ def start(
     resume: bool = False,
     patience: float = 0.0,
     creator: str = "",
-) -> Session:
+) -> RunWriter:
     """A new run in the folder ``runs``; with ``resume``, the newest unfinished one of this plan.
 
     A new one is ``creator``'s. Where there is no unfinished one, ``resume`` takes a finished one of
@@ -279,7 +298,7 @@ def start(
         if same is None:
             chosen.require()
             (runs / fresh.id).mkdir(parents=True)
-        return _session(plan, same or runs / fresh.id, None if same else fresh, patience)
+        return _writer(plan, same or runs / fresh.id, None if same else fresh, patience)
     except OSError as error:
         raise _refused(runs, error) from error
 
@@ -313,7 +332,7 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
     )
 
 
-def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
+def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
     """The unfinished run in ``folder``, to go on with; ``plan`` is that of its manifest.
 
     Raises ``RunError`` where what was begun cannot be continued as the same run, and where somebody
@@ -332,11 +351,11 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> Session:
             f"The run {manifest.id} cannot go on: its images or the versions of what computes "
             "its rows have changed since. Evaluate the same anew."
         )
-    return _session(plan, folder, None, patience)
+    return _writer(plan, folder, None, patience)
 
 
-def _session(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
-    """The session over ``folder``: of the ``fresh`` run, or of the one that is there."""
+def _writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> RunWriter:
+    """The writer of ``folder``: of the ``fresh`` run, or of the one that is there."""
     try:
         return _holding(plan, folder, fresh, patience)
     except BaseException as error:  # such as of a disk with room for a folder, but for no file
@@ -347,7 +366,7 @@ def _session(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) 
         raise
 
 
-def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> Session:
+def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -> RunWriter:
     lock = locked(folder, patience)
     try:
         if fresh is not None:
@@ -355,7 +374,7 @@ def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) 
         manifest = fresh or converted(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(folder)  # says so if it is damaged
-        return Session(plan, folder, manifest, lock)
+        return RunWriter(plan, folder, manifest, lock)
     except BaseException:
         lock.release()
         raise
