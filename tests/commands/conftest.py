@@ -1,5 +1,0 @@
-"""Imports of runs share a process."""
-
-from tests.support.shared_examiner import ended, one_process
-
-__all__ = ["ended", "one_process"]
