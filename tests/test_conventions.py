@@ -360,25 +360,12 @@ SPELT = frozenset(
 )
 """Spelt as what others rely on: a setting, or a key of JSON that the fields of a record become."""
 
-NOT_YET_PLAIN = {"ui/dataset", "ui/runs"}
-"""Folders of the package that have banned names left; takes in what lies below them."""
-
 
 def test_names_are_nouns_and_verbs() -> None:
     def banned(path: Path) -> list[str]:
         return sorted({name for name in (path.stem, *declared(tree(path))) if _is_banned(name)})
 
-    places = {
-        path: path.relative_to(ROOT).as_posix().removeprefix("robustness/") for path in PRODUCT
-    }
-    left = {
-        folder: [path for path, place in places.items() if place.startswith(f"{folder}/")]
-        for folder in NOT_YET_PLAIN
-    }
-    pending = {path for paths in left.values() for path in paths}
-    assert not faults([path for path in PRODUCT if path not in pending], banned)
-    plain = [folder for folder, paths in left.items() if not faults(paths, banned)]
-    assert not plain, "take these folders out of NOT_YET_PLAIN"
+    assert not faults(PRODUCT, banned)
 
 
 def declared(module: ast.Module) -> Iterator[str]:

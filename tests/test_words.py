@@ -13,13 +13,14 @@ from streamlit.testing.v1 import AppTest
 from robustness import report
 from robustness.commands import main
 from robustness.report.glossary import terms
+from robustness.report.questions.question import VIEWS
 from tests.report.test_attack import built
 from tests.support import reports
 from tests.support.made_up_results import made_up
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import components, html, run
 from tests.support.places import PAGES
-from tests.ui.test_dataset_results import page as results_page
+from tests.ui.test_evaluation_results import page as results_page
 
 RETIRED = {
     r"pictures?": "image",
@@ -94,9 +95,10 @@ def test_no_results_of_a_run_show_a_retired_word(
 ) -> None:
     for labelled in (True, False):
         (folder := tmp_path / f"labels-{labelled}").mkdir()
-        app = results_page(made_up(labelled=labelled), folder, monkeypatch)
-        assert not app.exception
-        assert found("\n".join(said(app))) == {}
+        for view in VIEWS:
+            app = results_page(made_up(labelled=labelled), folder, monkeypatch, view=view)
+            assert not app.exception
+            assert found("\n".join(said(app))) == {}
 
 
 def test_no_command_explains_itself_with_a_retired_word() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -249,9 +250,13 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
                 lines=False,
                 text=[row["class_name"] for _, row in rows],
                 customdata=[
-                    f"{in_brackets(row, 'drop')}, n = {row['n_images']}" for _, row in rows
+                    [
+                        f"model={quote(model)}&class={row['label']}",
+                        f"{in_brackets(row, 'drop')}, n = {row['n_images']}",
+                    ]
+                    for _, row in rows
                 ],
-                hover="%{text}: %{x:.0%}%{customdata}",
+                hover="%{text}: %{x:.0%}%{customdata[1]}",
             )
         )
     return drawn(

@@ -43,7 +43,7 @@ def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
     """The models that others dominate, each with those, the one with the best score first.
 
     One dominates another if it is no worse in ``name`` and ``robust``, and better in one. Of
-    latencies the spreads must not overlap; earlier runs know none, and dominate in none.
+    latencies the spreads must not overlap.
     """
     known = [entry for entry in entries if entry[name] is not None]
     found = {}
@@ -55,11 +55,15 @@ def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
     return found
 
 
+def is_faster(entry: Entry, other: Entry) -> bool:
+    """Whether the spreads of the latencies do not overlap; earlier runs know none."""
+    high, low = entry.get("latency_high_ms"), other.get("latency_low_ms")
+    return high is not None and low is not None and bool(high < low)
+
+
 def _dominates(entry: Entry, other: Entry, name: str) -> bool:
     if name == "latency_ms":
-        high, low = entry.get("latency_high_ms"), other.get("latency_low_ms")
-        is_faster = high is not None and low is not None and high < low
-        return is_faster and bool(entry["robust"] >= other["robust"])
+        return is_faster(entry, other) and bool(entry["robust"] >= other["robust"])
     sign = 1 if AXES[name].more_is_better else -1
     (a, b), (x, y) = ((sign * each[name], each["robust"]) for each in (entry, other))
     return bool(a >= x and b >= y and (a, b) != (x, y))
@@ -111,10 +115,17 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
         height=380,
         xaxis={
             "title": f"{axis.title} {axis.unit}",
-            **({"tickformat": axis.form} if axis.form else {"rangemode": "tozero"}),
+            **(_shares([e[name] for e in known]) if axis.form else {"rangemode": "tozero"}),
         },
         yaxis={"title": title, "tickformat": ".0%"},
     )
+
+
+def _shares(values: Sequence[float]) -> dict[str, Any]:
+    """An axis of shares around ``values`` that stays between 0% and 100%, were they all equal."""
+    low, high = min(values), max(values)
+    room = max(0.02, 0.1 * (high - low))
+    return {"tickformat": ".0%", "range": [max(-0.02, low - room), min(1.02, high + room)]}
 
 
 def _line(line: Expected, accuracies: Sequence[float]) -> dict[str, Any]:

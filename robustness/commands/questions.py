@@ -117,14 +117,14 @@ def choose_command(options: argparse.Namespace) -> int:
     from robustness import report
 
     weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
-    console.say("\n".join(found.sentences))
     entries = choice.priced({}, found)
+    faster = choice.fastest(entries)
+    console.say("\n".join([*found.sentences, *([faster] if faster else [])]))
     tables = [choice.table(entries, found.quantity)]
     for run in opened:
         tables += race.tables(run)
     notes = [
         *choice.busy(entries),
-        *choice.dominated(entries, found.quantity),
         *map(report.Text, weighted),
         *(note for run in opened for note in threshold.notes(run, found.best)),
     ]

@@ -1,12 +1,13 @@
 """A gate for pipelines: checks a run against the limits of a budget."""
 
-from robustness.gate.budget import LIMITS, Budget, budget_of, read_budget
+from robustness.gate.budget import BREAKING, LIMITS, Budget, budget_of, read_budget
 from robustness.gate.documents import as_dict, headline, junit, markdown
 from robustness.gate.raced import race_limits
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
-from robustness.gate.verdicts import check, part, rule_out
+from robustness.gate.verdicts import check, part, rule_out, ruled_out
 
 __all__ = [
+    "BREAKING",
     "BROKEN",
     "KEPT",
     "LIMITS",
@@ -23,4 +24,5 @@ __all__ = [
     "race_limits",
     "read_budget",
     "rule_out",
+    "ruled_out",
 ]

@@ -374,9 +374,14 @@ def rule_out(
 
     def reasons(run: Run) -> dict[str, str]:
         own = budget if len(several) == 1 else part(budget, run, several)
-        broken: dict[str, list[str]] = {}
-        for verdict in check(own, run, baseline, remedies=remedies).broken:
-            broken.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
-        return {name: f"it breaks {some(limits, _NAMED)}" for name, limits in broken.items()}
+        return ruled_out(check(own, run, baseline, remedies=remedies))
 
     return reasons
+
+
+def ruled_out(check: Check) -> dict[str, str]:
+    """Why ``check`` rules out candidates, by their ids."""
+    broken: dict[str, list[str]] = {}
+    for verdict in check.broken:
+        broken.setdefault(verdict.model, []).append(f"{verdict.limit}, {verdict.where}")
+    return {name: f"it breaks {some(limits, _NAMED)}" for name, limits in broken.items()}

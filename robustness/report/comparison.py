@@ -1,4 +1,4 @@
-"""What changed between two runs: sentences and tables of the Runs page and ``runs compare``.
+"""What changed between two runs: sentences and tables of a page and ``runs compare``.
 
 ``entries`` are those of ``statistics.differences.changes`` that know ``quantity``.
 """

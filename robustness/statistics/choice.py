@@ -23,7 +23,7 @@ from robustness.statistics.ranking import (
     ModelPair,
     outcomes,
     pair_differences,
-    planned,
+    rounded,
 )
 
 Floats = NDArray[np.float64]
@@ -361,19 +361,17 @@ def _first(
     best: Sequence[Mapping[str, Any]], quantity: str, images: int, more: int | None, margin: float
 ) -> Iterator[str]:
     names = [entry["label"] for entry in best]
-    on = counted(images, "image")
+    on = f"on {counted(images, 'image')}"
     if len(best) == 1:
-        sure = (
-            ""
-            if best[0]["certainty"] is None
-            else (f", first in {100 * best[0]['certainty']:.0f} of 100 resamples of {on}")
-        )
-        yield f"{names[0]} is best: {NAMES[quantity]} {best[0]['robust']:.1%}{sure}."
+        yield f"Choose {names[0]}: {NAMES[quantity]} {best[0]['robust']:.1%} {on}."
         return
-    further = "" if more is None else f" ({planned(more, margin or SMALLEST)})"
     low, high = (f"{each(entry['robust'] for entry in best):.1%}" for each in (min, max))
     span = low if low == high else f"{low} to {high}"
-    yield f"Tie: {_listed(names)} cannot be told apart on {on}{further}; {NAMES[quantity]} {span}."
+    among = "between" if len(names) == 2 else "among"
+    yield f"No clear winner {among} {_listed(names)}: {NAMES[quantity]} {span} {on}."
+    if more is not None:
+        points = f"{100 * (margin or SMALLEST):.3g}-point"
+        yield f"Detecting a {points} gap needs about {counted(rounded(more), 'more image')}."
     if margin and any(entry["place_low"] > 1 for entry in best):
         yield f"Differences below {counted(f'{100 * margin:g}', 'point')} count as ties."
 

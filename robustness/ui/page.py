@@ -27,15 +27,14 @@ from robustness.ui.session.sentences import sentence
 
 __all__ = ["boundary", "fragment", "page"]
 
-RUN_PAGE = "Dataset"
+RUN_PAGE = "Evaluations"
 """Title of the page for runs."""
 
 PAGES = (
     ("app.py", "Live check", ":material/tune:"),
     ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
     ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
-    ("pages/dataset.py", "Dataset", ":material/photo_library:"),
-    ("pages/runs.py", "Runs", ":material/inventory_2:"),
+    ("pages/evaluations.py", "Evaluations", ":material/photo_library:"),
     ("pages/adversarial.py", "Adversarial", ":material/bug_report:"),
     ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/reference.py", "Reference", ":material/menu_book:"),

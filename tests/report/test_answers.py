@@ -34,7 +34,7 @@ LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
 A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"
 
-SIGNIFICANT = re.compile(r"(difference|each other model) is significant| is best: ")
+SIGNIFICANT = re.compile(r"(difference|each other model) is significant|^Choose ")
 
 
 def run_of(
@@ -91,7 +91,7 @@ def claims(sentence: str) -> bool:
 def test_a_clear_winner_is_named_with_its_figures() -> None:
     kept = {A: chance(0.2, 300, 0), B: chance(0.9, 300, 1), C: chance(0.6, 300, 2)}
     who, _, basis = answer_of(run_of(kept))
-    assert who.startswith(f"{B_LABEL} is best: consistency {np.mean(kept[B]):.1%}")
+    assert who.startswith(f"Choose {B_LABEL}: consistency {np.mean(kept[B]):.1%}")
     behind = 100 * (np.mean(kept[B]) - np.mean(kept[A]))
     assert f"{A_LABEL} is worse by {behind:.0f} points" in who
     assert "300 images under 3 conditions" in basis
@@ -101,7 +101,7 @@ def test_a_clear_winner_is_named_with_its_figures() -> None:
 def test_a_tie_claims_no_order() -> None:
     kept = {A: chance(0.6, 60, 0), B: chance(0.6, 60, 1), C: chance(0.6, 60, 2)}
     who, _, basis = answer_of(run_of(kept))
-    assert who.startswith("Tie: ")
+    assert who.startswith("No clear winner among ")
     assert not claims(who)
     assert "0 of 3 differences" in basis
     assert ("more images" in who, "more images" in basis) == (True, False)
@@ -110,7 +110,7 @@ def test_a_tie_claims_no_order() -> None:
 def test_a_leader_that_is_not_significantly_ahead_of_all_is_hedged() -> None:
     kept = {A: chance(0.2, 200, 0), B: chance(0.72, 200, 1), C: chance(0.7, 200, 2)}
     who, _, _ = answer_of(run_of(kept))
-    tie = re.match(r"Tie: (.*) and (.*) cannot be told apart", who)
+    tie = re.match(r"No clear winner between (.*) and (.*): consistency", who)
     assert tie is not None
     assert set(tie.groups()) == {B_LABEL, C_LABEL}
     assert f"{A_LABEL} is worse than {B_LABEL} by" in who
@@ -160,7 +160,7 @@ def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.R
 
 def test_under_attack_no_model_is_called_better_where_robust_accuracy_is_equal() -> None:
     found, who = of_attacks(2, 2)
-    assert who.startswith(f"Tie: {A_LABEL} and {B_LABEL} cannot be told apart")
+    assert who.startswith(f"No clear winner between {A_LABEL} and {B_LABEL}: robust accuracy")
     assert "robust accuracy 2.9%" in who
     assert any("42.9%, now 4.8%" in caution for caution in found.cautions)
     text = report.printed(found)

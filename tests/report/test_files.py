@@ -271,7 +271,7 @@ def test_an_attacked_picture_is_not_made_for_a_report(tmp_path: Path) -> None:
     assert sum(part.get("class") == "case" for part in shown.all("li")) == 4
     assert [str(image["alt"]).endswith("original") for image in shown.all("img")].count(True) == 4
     assert len(shown.all("img")) == 6, "two survivors under fog have their perturbed image"
-    assert any("Dataset page shows the attacked image" in text for text in shown.text)
+    assert any("Evaluations page shows the attacked image" in text for text in shown.text)
 
 
 # --- the same for everybody -----------------------------------------------------------------------

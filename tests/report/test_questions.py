@@ -135,7 +135,7 @@ def test_a_new_question_is_on_report_page_and_command_line(
     assert "## Darkness" in printed
     assert "0.50" in printed
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(run.folder.parent))
-    app = pages.run(ROOT / "pages" / "dataset.py", run="made", show_darkness="true")
+    app = pages.run(ROOT / "pages" / "evaluations.py", run="made", view="failures")
     assert not app.exception
     assert "2 models in the dark." in " ".join(str(c.value).replace("\\", "") for c in app.caption)
     assert "0.25" in html(app)

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from robustness import api, report
+from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.charts import trade_off
-from robustness.report.blocks import Chooser, Text, Titled
+from robustness.report.blocks import Chooser, Titled
 from robustness.report.questions import RunFigures
 from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
+from robustness.statistics.choice import TIED, WORSE
 from tests.support.made_up_runs import APGD, FOG, MadeUpRun, attacked, rows
 from tests.support.made_up_saved_runs import pictures, saved
 
@@ -330,7 +331,7 @@ def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
     assert by_name["EfficientNetLite0"]["megabytes"] == 19.0
 
 
-def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> None:
+def test_a_report_shows_the_choice_with_costs() -> None:
     run = MadeUpRun(models_with([0.9, 0.6, 0.5], 100), CONDITIONS)
     costs: Any = {
         name: {
@@ -343,7 +344,8 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     run.manifest = replace(run.manifest, costs=costs)
     section = run_choice.CHOICE.section(RunFigures(run, Figures(run.frame())))
     assert section is not None
-    (table,) = [block.table for block in section.blocks if isinstance(block, Titled)]
+    table, _ = [block.table for block in section.blocks if isinstance(block, Titled)]
+    assert table.head == ("Rank", "Model", "Robustness", "Accuracy", "Latency")
     latency = table.head.index("Latency")
     assert [row[latency] for row in table.rows] == [
         f"{ms} ms ({ms} to {ms})" for ms in (10, 20, 30)
@@ -357,17 +359,21 @@ def test_a_report_shows_the_choice_with_costs_and_names_who_is_dominated() -> No
     losers = trade_off.dominated(entries, "latency_ms")
     first, second, third = NAMES[:3]
     assert losers == {second: [first], third: [first, second]}
-    *_, told = section.blocks
-    assert isinstance(told, Text)
-    assert (
-        "In perturbed accuracy and latency: EfficientNet-Lite0 (by SqueezeNet 1.1) and "
-        "EfficientNet-Lite1 (by SqueezeNet 1.1 and 1 more). One model dominates another if"
-    ) in told.text
-    written = report.of_run(run)
-    assert [*written.brief][-1] == told
-    assert report.printed(written).endswith(told.text)
     alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
     assert run_choice.TRADE_OFFS.section(RunFigures(alone, Figures(alone.frame()))) is None
+
+
+def test_the_fastest_of_tied_models_is_named() -> None:
+    def entry(model: str, low: float, high: float, status: str = TIED) -> dict[str, Any]:
+        bounds = {"latency_low_ms": low, "latency_high_ms": high, "latency_ms": (low + high) / 2}
+        return {"model": model, "label": model, "remedy": "", "status": status, **bounds}
+
+    slow, fast = entry("Slow", 20, 30), entry("Fast", 8, 12)
+    assert run_choice.fastest([slow, fast]) == (
+        "Fast is as robust and faster: 10 ms instead of 25 ms."
+    )
+    assert run_choice.fastest([slow, entry("Fast", 8, 21)]) == "", "the spreads overlap"
+    assert run_choice.fastest([slow, entry("Fast", 8, 12, WORSE)]) == "", "no tie"
 
 
 def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any) -> None:

@@ -302,7 +302,7 @@ def test_a_race_under_way_tells_what_stands_so_far(
         assert run.raced is not None
         newer = run.raced | {"images": run.images + 7}  # after the page has opened the rows
         run.manifest.updated(decided=newer).write(folder)
-        app = pages.run(ROOT / "pages" / "dataset.py", run=run.id)
+        app = pages.run(ROOT / "pages" / "evaluations.py", run=run.id)
     assert not app.exception
     said = " ".join(str(each.value) for each in app.markdown).replace("\\", "") + pages.html(app)
     assert racing.sentences(newer, PICTURES)[0] in said

@@ -14,6 +14,7 @@ from robustness import runs
 from robustness.base.access import Action, Role, Who
 from robustness.base.errors import AccessError
 from robustness.runs import audit, manifest
+from robustness.runs.jobs.queue import Job
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection, is_local
 from robustness.ui.session.tickets import Tickets
@@ -21,7 +22,7 @@ from tests.support.pages import run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
-RUNS, ADVERSARIAL = ROOT / "pages" / "runs.py", ROOT / "pages" / "adversarial.py"
+RUNS, ADVERSARIAL = ROOT / "pages" / "evaluations.py", ROOT / "pages" / "adversarial.py"
 ELSEWHERE = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKIE: "secret"})
 MINE, OTHERS = "mine", "others"
 
@@ -143,13 +144,14 @@ def test_a_browser_keeps_its_name_and_another_cannot_tell_its_cookie(elsewhere: 
 def test_somebody_else_deletes_and_renames_their_own_runs_alone(
     folder: Path, elsewhere: None
 ) -> None:
-    app = run(RUNS)
+    app = run(RUNS, run=OTHERS)
     app.checkbox(key=f"sure {OTHERS}").check().run()
     for what in ("delete", "rename"):
         assert app.button(key=f"{what} {OTHERS}").disabled
         assert "ask op@example.org" in app.button(key=f"{what} {OTHERS}").help
     assert any("delete this run" in caption.value for caption in app.caption)
     assert not logged(folder)
+    app = run(RUNS, run=MINE)
     app.text_input(key=f"title {MINE}").set_value("Renamed")
     app.button(key=f"rename {MINE}").click().run()
     click_delete(app, MINE)
@@ -165,7 +167,7 @@ def test_what_a_click_calls_is_checked_whatever_the_button_was(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "allowed", lambda *_, key=None, **__: {"key": key})
-    app = run(RUNS)
+    app = run(RUNS, run=OTHERS)
     click_delete(app, OTHERS)
     assert not app.exception
     assert "You may not delete this run" in app.error[0].value.replace("\\", "")
@@ -178,7 +180,7 @@ def test_what_a_click_calls_is_checked_whatever_the_button_was(
 def test_a_click_on_a_button_that_is_disabled_is_logged_once(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = run(RUNS)
+    app = run(RUNS, run=OTHERS)
     app.checkbox(key=f"sure {OTHERS}").check().run()
     force_click(app, f"rename {OTHERS}")
     force_click(app, f"delete {OTHERS}")
@@ -187,12 +189,13 @@ def test_a_click_on_a_button_that_is_disabled_is_logged_once(
     assert json.loads(first)["who"] == access._browser(ELSEWHERE)
     assert logged(folder) == [("rename", OTHERS, False), ("delete", OTHERS, False)]
     assert len(runs.listing(folder)) == 2
+    app = run(RUNS, run=MINE)
     app.text_input(key=f"title {MINE}").set_value("Renamed")
     app.button(key=f"rename {MINE}").click()
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")  # since the button was drawn
     app.run()
     assert "You may not rename this run" in app.error[0].value.replace("\\", "")
-    app = run(ROOT / "pages" / "dataset.py")
+    app = run(RUNS, question="compare")
     force_click(app, "evaluate")
     assert not app.exception
     assert logged(folder)[2:] == [("rename", MINE, False), ("evaluate", "", False)]
@@ -228,14 +231,16 @@ def test_a_viewer_evaluates_continues_and_cancels_nothing(
     monkeypatch.setattr(access, "allowed", lambda *_, key=None, **__: {"key": key})
     monkeypatch.setattr("robustness.runs.jobs.resume", lambda *_: pytest.fail("went on"))
     monkeypatch.setattr("robustness.runs.jobs.cancel", lambda *_: pytest.fail("cancelled"))
-    app = run(RUNS)
-    app.button(key=f"card Continue {MINE}").click().run()
+    app = run(RUNS, run=MINE)
+    app.button(key=f"page Continue {MINE}").click().run()
     assert "You may not start or continue an evaluation" in app.error[0].value.replace("\\", "")
-    monkeypatch.setattr("robustness.ui.runs.listing.is_queued", lambda _: True)
+    job = Job(by="somebody", asked=0.0, run=MINE)
+    monkeypatch.setattr("robustness.runs.jobs.is_queued", lambda _: True)
+    monkeypatch.setattr("robustness.runs.jobs.read_queue", lambda _: [job])
     app.run()
-    app.button(key=f"card Cancel {MINE}").click().run()
+    app.button(key=f"page Cancel {MINE}").click().run()
     assert "You may not cancel an evaluation" in app.error[0].value.replace("\\", "")
-    app = run(ROOT / "pages" / "dataset.py")
+    app = run(RUNS, question="compare")
     app.button(key="evaluate").click().run()
     assert "You may not start or continue an evaluation" in app.error[0].value.replace("\\", "")
     assert not app.exception
@@ -251,7 +256,7 @@ def test_a_run_that_one_starts_is_ones_own(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("robustness.runs.jobs.supervise", lambda _: None)  # nobody works on it here
-    app = run(ROOT / "pages" / "dataset.py")
+    app = run(RUNS, question="compare")
     app.button(key="evaluate").click().run()
     assert not app.exception
     (made,) = {entry.folder.name for entry in runs.listing(folder)} - {MINE, OTHERS}

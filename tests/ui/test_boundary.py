@@ -149,7 +149,7 @@ def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/secret/place")
 
     monkeypatch.setattr("robustness.runs.listing", full)
-    app = AppTest.from_file(str(ROOT / "pages" / "runs.py"), default_timeout=240).run()
+    app = AppTest.from_file(str(ROOT / "pages" / "evaluations.py"), default_timeout=240).run()
     assert not app.exception
     (said,) = sentences(app)
     assert "No space left on device" in said

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
 
-from robustness import models, runs
+from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.pictures.picture import Picture
@@ -19,10 +18,8 @@ from robustness.runs import Run
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
 from robustness.ui.live.request import LiveRequest, answer_cards
-from robustness.ui.runs import listing
 from tests.support.made_up_saved_runs import measurement
 from tests.support.pages import sample
-from tests.support.saved_runs import performed, spec, use_stand_ins
 
 HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""
 FOG = Condition.of({"fog": 0.6})
@@ -88,15 +85,3 @@ def test_a_case_escapes_the_picture_the_model_and_its_classes(stays: bool) -> No
     case = cases.case(Gone(Path(), None, ()), row.as_row())  # type: ignore[arg-type]
     # the model, the image, the class of the label, the error, and the classes of the predictions
     assert_escaped(html("case", case=case), 4 + (1 if stays else 3))
-
-
-def test_a_run_escapes_its_title_its_folder_and_its_dataset(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    use_stand_ins(monkeypatch)
-    run = performed("samples", tmp_path, spec(), limit=1)
-    manifest = replace(run.manifest, dataset=replace(run.manifest.dataset, title=HOSTILE))
-    entry = runs.Listed(Path(HOSTILE.replace("/", ":")), manifest, title=HOSTILE, imported=True)
-    made = listing._description(entry)
-    assert_escaped(made, 2)
-    assert entry.folder.name in unescape(made)

@@ -17,7 +17,7 @@ from tests.support.pages import run
 from tests.support.places import ROOT
 from tests.support.saved_runs import spec, use_stand_ins
 
-DATASET, RUNS = ROOT / "pages" / "dataset.py", ROOT / "pages" / "runs.py"
+PAGE = ROOT / "pages" / "evaluations.py"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def said(app: AppTest) -> str:
     return "\n".join([*bars, *(e.value for kind in (app.caption, app.warning) for e in kind)])
 
 
-@pytest.mark.parametrize("page", ["pages/reference.py", "pages/runs.py"])
+@pytest.mark.parametrize("page", ["pages/models.py", "pages/evaluations.py"])
 def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str) -> None:
     file = ProgressFile(ordered, 6)
     file.write(Progress(2, 6, 1))
@@ -50,14 +50,15 @@ def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str
 
 
 def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path) -> None:
-    app = run(DATASET, run=ordered.name, models="SqueezeNet")
+    app = run(PAGE, run=ordered.name, models="SqueezeNet")
     app.button(key=f"page Cancel {ordered.name}").click().run()
     assert "This run is not finished" in said(app)
     assert "It was cancelled" in said(app).replace("\\", "")
-    other = run(RUNS)
-    other.button(key=f"card Continue {ordered.name}").click().run()
+    other = run(PAGE, run=ordered.name)
+    other.button(key=f"page Continue {ordered.name}").click().run()
     worked_off(ordered.parent)
     assert runs.load(ordered).images == 6
+    other.query_params.pop("run")
     other.run()
     assert "is ready" in said(other).replace("\\", ""), "who asked for it hears of it on any page"
     app.run()

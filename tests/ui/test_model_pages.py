@@ -108,7 +108,7 @@ def test_a_title_that_is_the_name_of_another_model_takes_nothing_from_its_links(
     folder: Path,
 ) -> None:
     describe(folder, path="digits.onnx", output="logits", title="SqueezeNet")
-    chosen = run(ROOT / "pages" / "dataset.py", models="SqueezeNet").multiselect(key="models")
+    chosen = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet").multiselect(key="models")
     assert chosen.value == ["SqueezeNet"]
     assert {"SqueezeNet 1.1", "digits"} < set(chosen.options)
 

@@ -35,7 +35,7 @@ def test_a_model_of_the_link_that_cannot_run_is_named(
 
 
 def test_a_link_calls_a_model_by_its_name_or_as_the_page_does() -> None:
-    app = run(ROOT / "pages" / "dataset.py", models=["SqueezeNet", "EfficientNet-Lite0"])
+    app = run(ROOT / "pages" / "evaluations.py", models=["SqueezeNet", "EfficientNet-Lite0"])
     chosen = app.multiselect(key="models")
     assert chosen.value == ["SqueezeNet", "EfficientNetLite0"]
     assert "EfficientNet-Lite0" in chosen.options
@@ -47,7 +47,7 @@ def test_a_link_calls_a_model_by_its_name_or_as_the_page_does() -> None:
     ("said", "chosen"), [("settled", "settled"), ("Best is certain", "settled"), ("worst", "all")]
 )
 def test_a_link_gets_the_id_of_a_choice_and_may_hold_its_label(said: str, chosen: str) -> None:
-    app = run(ROOT / "pages" / "dataset.py", models="SqueezeNet", until=said)
+    app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet", until=said)
     control = app.segmented_control(key="until")
     assert control.value == chosen
     assert app.query_params.get("until", "all") == chosen
@@ -55,7 +55,7 @@ def test_a_link_gets_the_id_of_a_choice_and_may_hold_its_label(said: str, chosen
 
 
 def test_a_choice_and_its_link_stay_in_step() -> None:
-    app = run(ROOT / "pages" / "dataset.py", models="SqueezeNet")
+    app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet")
     app.segmented_control(key="until").set_value("ordered").run()
     assert app.query_params["until"] == "ordered"
     app.query_params["until"] = "settled"  # as Back has it

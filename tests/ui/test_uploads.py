@@ -1,4 +1,4 @@
-"""Uploads to the Dataset page: they belong to a session or a run, and have a limit in all."""
+"""Uploads for an evaluation: they belong to a session or a run, and have a limit in all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustness import runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.dataset import uploads
+from robustness.ui.evaluations import uploads
 from tests.support.pages import run
 from tests.support.places import ROOT
 
@@ -28,7 +28,7 @@ def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def session() -> AppTest:
-    page = ROOT / "pages" / "dataset.py"
+    page = ROOT / "pages" / "evaluations.py"
     return run(page, source="Upload", models="SqueezeNet", suite="My own choice")
 
 

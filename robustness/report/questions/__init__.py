@@ -25,10 +25,10 @@ __all__ = ["REGISTRY", "Question", "RunFigures"]
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(choice.CHOICE, choice.TRADE_OFFS, race.RACE, ranking.RANKING),
-    *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH),
-    *(accuracy.ACCURACY, accuracy.CORRUPTION_ERRORS, perturbations.UNDER_ATTACK, remedies.HELP),
-    *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES, agreement.AGREEMENT),
-    *(threshold.THRESHOLD, map.MAP, cases.CASES, cases.LEFT_OUT),
+    *(choice.CHOICE, choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT, race.RACE),
+    *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
+    *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),
+    *(accuracy.ACCURACY, threshold.THRESHOLD, remedies.HELP, accuracy.CORRUPTION_ERRORS),
+    *(cases.CASES, map.MAP, cases.LEFT_OUT),
 ):
     REGISTRY.add(_question)

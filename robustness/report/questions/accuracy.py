@@ -6,7 +6,7 @@ from robustness import models, statistics
 from robustness.charts import dataset, label_tables, tables, trade_off
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
-from robustness.report.questions.question import LABELS, Question
+from robustness.report.questions.question import LABELS, TRUST, Question
 from robustness.report.wording import model
 from robustness.statistics import Figures
 from robustness.statistics.effective import published_errors
@@ -53,6 +53,7 @@ ACCURACY = Question(
     _blocks,
     "top-1, top-5 and calibration",
     needs=(LABELS,),
+    view=TRUST,
 )
 
 
@@ -110,4 +111,5 @@ CORRUPTION_ERRORS = Question(
     "beside published models",
     needs=(LABELS,),
     tables=lambda figures: {"corruption_errors": figures.corruption_errors},
+    view=TRUST,
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robustness.charts.failures import failing_alone
 from robustness.charts.tables import Column, Table, figure, in_points, with_interval
 from robustness.report.blocks import Block, Chart, Text, Titled
-from robustness.report.questions.question import TWO_MODELS, Question
+from robustness.report.questions.question import COMPARE, TWO_MODELS, Question
 from robustness.report.wording import model
 from robustness.runs.failures import Failures
 from robustness.statistics.agreement import AGREEMENT_RULE
@@ -85,4 +85,5 @@ AGREEMENT = Question(
     link="against",
     tables=lambda figures: {"agreement": figures.pairs, "majority": figures.majority},
     command="failures",
+    view=COMPARE,
 )

@@ -18,7 +18,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Block, Case, Cases, Shot, Titled
 from robustness.report.measurements import clean_shot
-from robustness.report.questions.question import Question
+from robustness.report.questions.question import IMAGES, Question
 from robustness.report.questions.slices import property_title
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
@@ -97,7 +97,7 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
     condition = Condition.parse(str(row["condition"]))
     lines = [condition.described, *_predictions(row)]
     if condition.needs_model and change is None:
-        lines.append("The Dataset page shows the attacked image.")
+        lines.append("The Evaluations page shows the attacked image.")
     shots: list[Shot] = []
     try:
         shots = _shots(run, row, condition, change)
@@ -188,6 +188,7 @@ CASES = Question(
     "filter them and open each on Live",
     figures=lambda of: of.run,
     race=None,
+    view=IMAGES,
 )
 
 
@@ -200,5 +201,10 @@ def _left_out(images: Sequence[tuple[str, str]]) -> list[Block]:
 
 
 LEFT_OUT = Question(
-    "left_out", "Images left out", _left_out, figures=lambda of: of.run.unreadable, race=None
+    "left_out",
+    "Images left out",
+    _left_out,
+    figures=lambda of: of.run.unreadable,
+    race=None,
+    view=IMAGES,
 )

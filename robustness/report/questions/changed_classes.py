@@ -45,6 +45,8 @@ def _blocks(figures: Failures) -> list[Block]:
     names = {name: model(name) for name in of}
     choice = Chooser("Model", "change_of", names, by_model, printed=list(names), listed=True)
     blocks: list[Block] = [choice]
+    if all(entry["n_images"] == 1 for entry in figures.changes):
+        blocks = [Text("No prediction changes in the same way on two images.")]
     if figures.groups:
         whole = [entry for entry in figures.groups if not entry["perturbation"]]
         each = [entry for entry in figures.groups if entry["perturbation"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.candidates import choose_of_run
 from robustness.report.questions.question import (
+    COMPARE,
     LABELS,
     TWO_MODELS,
     Need,
@@ -21,33 +23,33 @@ from robustness.report.questions.question import (
     Question,
     RunFigures,
 )
-from robustness.report.wording import listed, model, order, sentence
+from robustness.report.wording import model, order, sentence
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
-from robustness.statistics.choice import RULED_OUT
+from robustness.statistics.choice import RULED_OUT, TIED
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.effective import above_expected, expected
 
 Costs = Mapping[str, Mapping[Any, float]]
 
-_SHORT = "A model is worse only if its paired difference is significant and at least the margin."
+_SHORT = "Rank counts significant differences only; ties share a range."
 _RULE = (
-    "The margin is 1 point unless criteria set another. Ranks hold for all models together at "
-    "95%. Above expected: above what the accuracy on the originals predicts, by a line through "
-    "the logits of these models (Taori et al. 2020). First: the share of 1,000 resamples of the "
-    "images in which the model scores highest. "
+    '"Worse" means a significant gap of at least 1 point, unless criteria set another. Ranks hold '
+    "for all models together at 95%. Robustness: {what} under perturbation, the mean of all "
+    "conditions. Accuracy: on the originals. Above expected: above what the accuracy on the "
+    "originals predicts, by a line through the logits of these models (Taori et al. 2020). First: "
+    "the share of 1,000 resamples of the images in which the model scores highest. "
     "Latency is the median of passes over one photograph, models in turns, on the machine that "
     "ended the run; 8 of 10 passes took the time in parentheses. "
     "Memory is estimated from the weights."
 )
 _REMEDIES = (
-    "Each model behind a remedy is one more candidate; tests and ranks are corrected for the "
-    "number of candidates. The best score of many is likely too high. Latency "
+    "Each model is also ranked with each remedy; tests and ranks are corrected for the number of "
+    "candidates. The best score of many is likely too high. Latency "
     "includes the remedy."
 )
-_DOMINATES = (
-    "One model dominates another if it is no worse in both figures and better in at least one, "
-    "significantly or not. Latencies differ only if their spreads do not overlap."
-)
+_FIRST_COLUMNS = ("Rank", "Model", "Robustness", "Accuracy", "Latency")
+"""Those of the short table."""
+
 _BUSY = 0.1
 """Share of the time in which passes waited for a core: a free machine has less."""
 
@@ -98,14 +100,17 @@ def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
     entries = priced(costs, chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
-    rule = _RULE
+    what = dataset.QUANTITIES[chosen.quantity].lower()
+    rule = _RULE.format(what=what)
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
+    columns = [column for column in _columns(entries) if column[0] in _FIRST_COLUMNS]
+    short = Titled("Models", Table.of(entries, columns))
     return [
-        table(entries, chosen.quantity),
+        short,
         Text(_SHORT, rule),
+        replace(table(entries, chosen.quantity), long=True),
         *busy(entries),
-        *dominated(entries, chosen.quantity),
     ]
 
 
@@ -122,23 +127,19 @@ def busy(entries: Sequence[Entry]) -> list[Text]:
     ]
 
 
-def dominated(entries: Sequence[Entry], quantity: str) -> list[Text]:
-    """Which models, without remedies, others dominate in ``quantity`` and in what they cost."""
-    scored = [entry for entry in entries if entry["robust"] is not None and not entry["remedy"]]
-    axes = trade_off.across(scored)
-    told: list[str] = []
-    for name in axes:
-        losers = trade_off.dominated(scored, name)
-        if losers:
-            each = [f"{model(worse)} (by {_first_of(better)})" for worse, better in losers.items()]
-            other = trade_off.AXES[name].title.lower()
-            told.append(
-                f"{'In' if told else 'Dominated in'} {dataset.QUANTITIES[quantity].lower()} and "
-                f"{'original ' if name == 'accuracy' else ''}{other}: {listed(each, 4)}."
+def fastest(entries: Sequence[Entry]) -> str:
+    """Which of the tied models is faster than all others of them; "" if none is."""
+    tied = [entry for entry in entries if entry["status"] == TIED and not entry["remedy"]]
+    for entry in tied:
+        others = [other for other in tied if other is not entry]
+        if others and all(trade_off.is_faster(entry, other) for other in others):
+            latency = f"{entry['latency_ms']:.3g} ms"
+            next_best = min(float(other["latency_ms"]) for other in others)
+            return (
+                f"{entry['label']} is as robust and faster: {latency} instead of "
+                f"{next_best:.3g} ms{' or more' if others[1:] else ''}."
             )
-    if axes and not told:
-        told = ["No model is dominated."]
-    return [Text(" ".join([*told, _DOMINATES]))] if told else []
+    return ""
 
 
 def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
@@ -171,14 +172,14 @@ def _risks(figures: Figures) -> list[str]:
 
 def table(entries: Sequence[Entry], quantity: str) -> Titled:
     """The models of a ``ModelChoice`` with their scores and costs."""
-    columns = _columns(entries, dataset.QUANTITIES[quantity])
-    return Titled("Models to choose from", Table.of(entries, columns))
+    caption = f"All figures; robustness is {dataset.QUANTITIES[quantity].lower()}"
+    return Titled(caption, Table.of(entries, _columns(entries)))
 
 
 def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     note = ""
     if len(scored) - len(trade_off.dominated(scored, name)) > 1:
-        note = "The dotted line joins the models that no other dominates."
+        note = "The dotted line joins the models that no other beats in both figures."
     if name == "accuracy" and expected(scored):
         note += f" The dashed line is fitted to the logits of these {len(scored)} models."
     note = note.strip()
@@ -191,19 +192,15 @@ def _chart(scored: Sequence[Entry], name: str, title: str) -> Chart:
     )
 
 
-def _first_of(names: Sequence[str]) -> str:
-    return model(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-
-
-def _columns(entries: Sequence[Entry], title: str) -> list[Column]:
+def _columns(entries: Sequence[Entry]) -> list[Column]:
     columns: list[Column] = [
         ("Rank", _rank),
         ("Model", lambda entry: visible(entry["label"])),
-        (title, _score),
-        ("Original", lambda entry: _of("{:.1%}", entry["accuracy"])),
+        ("Robustness", _score),
+        ("Accuracy", lambda entry: _of("{:.1%}", entry["accuracy"])),
+        ("Latency", _latency),
         ("Above expected", lambda entry: _of("{:+.1f} points", _times_100(entry.get("above")))),
         ("First", lambda entry: _of("{:.0%}", entry["certainty"])),
-        ("Latency", _latency),
         ("Memory", lambda entry: _of("{:.0f} MB", entry.get("memory_megabytes"))),
         ("Size", lambda entry: _of("{:.1f} MB", entry["megabytes"])),
         ("Weakest under", _weakest),
@@ -291,7 +288,7 @@ OPTIONS = (
         "Include remedies",
         "also choose among the models behind each remedy that the run tried",
         False,
-        help="Each model behind each remedy of the run is one more candidate.",
+        help="Also rank each model with each remedy.",
         key="choose_remedies",
         needs=Need("remedies before models", lambda of: bool(of.run.manifest.spec.remedies)),
     ),
@@ -337,6 +334,7 @@ CHOICE = Question(
     brief=_brief,
     options=OPTIONS,
     command="choose",
+    view="",
 )
 
 
@@ -366,4 +364,5 @@ TRADE_OFFS = Question(
     "accuracy against robustness, latency and size",
     figures=figures,
     needs=(TWO_MODELS,),
+    view=COMPARE,
 )

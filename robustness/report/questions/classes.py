@@ -22,7 +22,7 @@ def _blocks(figures: Figures) -> list[Block]:
     entries = figures.by_class
     known = dataset.grouped(dataset.comparable_classes(entries), "model")
     if not known:
-        return [Text(dataset.TOO_FEW_OF_A_CLASS), _every_class(entries)]
+        return [Text(dataset.TOO_FEW_OF_A_CLASS)]
     blocks: list[Block] = [Text(dataset.CLASS_NOTE)]
     for labels, names in models.by_labels(dataset.grouped(entries, "model")):
         mine = [entry for name in names for entry in known.get(name, [])]
@@ -33,6 +33,7 @@ def _blocks(figures: Figures) -> list[Block]:
             f"Classes that lose most accuracy, {labels.title}",
             dataset.class_drops(mine, _CLASSES),
             "Accuracy lost in the classes that lose most; the table below names them.",
+            link="class",
         )
         table = Titled(f"The {len(worst)} largest losses", Table.of(worst, _CLASS))
         every = [entry for entry in entries if entry["model"] in names]
@@ -77,4 +78,5 @@ CLASSES = Question(
     "which classes lose most accuracy",
     needs=(LABELS,),
     tables=lambda figures: {"by_class": figures.by_class},
+    link="class",
 )

@@ -8,7 +8,7 @@ from robustness.base.text import counted
 from robustness.charts.failures import embedding_map
 from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Chooser
-from robustness.report.questions.question import Question
+from robustness.report.questions.question import IMAGES, Question
 from robustness.report.wording import model
 from robustness.runs.embedding import EmbeddingMap, read_maps
 
@@ -52,4 +52,5 @@ MAP = Question(
     "how far perturbed images move",
     figures=lambda of: read_maps(of.run),
     link="map",
+    view=IMAGES,
 )

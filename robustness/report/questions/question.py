@@ -94,13 +94,24 @@ def _statistics(of: RunFigures) -> Any:
     return of.statistics
 
 
+COMPARE, FAILURES, TRUST, IMAGES = "compare", "failures", "trust", "images"
+
+VIEWS: Mapping[str, str] = {
+    COMPARE: "Compare",
+    FAILURES: "Where it fails",
+    TRUST: "Trust",
+    IMAGES: "Images",
+}
+"""The views in which a page groups the questions, and their titles."""
+
+
 @dataclass(frozen=True)
 class Question(Generic[F]):
     """One question about runs that are no ``race``, that are one or, if that is None, about all.
 
     ``title`` heads its section, and ``about`` says beside it what the section answers. ``blocks``
-    tell its ``figures``; without any there is no section. ``link`` is the parameter of the link
-    that a click in the section sets.
+    tell its ``figures``; without any there is no section. A page shows it in ``view``, if that is
+    not "". ``link`` is the parameter of the link that a click in the section sets.
 
     A report opens with ``answers``: pairs of a question in words and a sentence. ``brief`` are the
     blocks that a model card and the command line have, ``tables`` the figures in JSON. ``command``
@@ -112,6 +123,7 @@ class Question(Generic[F]):
     blocks: Callable[[F], Sequence[Block]]
     about: str = ""
     figures: Callable[[RunFigures], F] = _statistics
+    view: str = FAILURES
     needs: Sequence[Need] = ()
     race: bool | None = False
     options: Sequence[Option] = ()
@@ -125,8 +137,11 @@ class Question(Generic[F]):
         """Whether it is asked about ``run``, which may still lack what it needs."""
         return self.race is None or self.race == (run.manifest.race is not None)
 
+    def fits(self, of: RunFigures) -> bool:
+        """Whether it is about the run of ``of``, which has what it needs."""
+        return self.is_about(of.run) and all(need.met(of) for need in self.needs)
+
     def section(self, of: RunFigures) -> Section | None:
         """Its section of the run's report; None where there is nothing to tell."""
-        fits = self.is_about(of.run) and all(need.met(of) for need in self.needs)
-        blocks = self.blocks(of.answer(self)) if fits else ()
+        blocks = self.blocks(of.answer(self)) if self.fits(of) else ()
         return Section(self.title, blocks, self.about, self.link) if blocks else None

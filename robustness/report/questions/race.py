@@ -14,7 +14,7 @@ from robustness.charts.tables import Table
 from robustness.evaluation.condition import named
 from robustness.evaluation.random_order import FEW
 from robustness.report.blocks import Block, Text, Titled
-from robustness.report.questions.question import Question, Tables
+from robustness.report.questions.question import COMPARE, Question, Tables
 from robustness.report.wording import model
 from robustness.runs import Run, racing
 from robustness.statistics.racing import GATE
@@ -140,4 +140,5 @@ RACE = Question(
     answers=_answers,
     brief=tables,
     tables=_figures,
+    view=COMPARE,
 )

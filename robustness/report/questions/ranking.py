@@ -10,7 +10,7 @@ from robustness import statistics
 from robustness.charts import dataset, differences, label_tables, scorecard, tables
 from robustness.charts.tables import Entry
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Sortable, Text, Titled
-from robustness.report.questions.question import Question, Tables
+from robustness.report.questions.question import COMPARE, Question, Tables
 from robustness.statistics import Figures
 
 _MEANING = {
@@ -86,4 +86,5 @@ RANKING = Question(
     "which differences between models are significant",
     brief=_brief,
     tables=_tables,
+    view=COMPARE,
 )

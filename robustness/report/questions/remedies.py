@@ -9,7 +9,7 @@ from robustness.evaluation.condition import short
 from robustness.remedies import parse
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.report.blocks import Block, Text, Titled
-from robustness.report.questions.question import REMEDIES, Question
+from robustness.report.questions.question import REMEDIES, TRUST, Question
 from robustness.report.wording import listed, model
 from robustness.runs.remedies import RemedyFigures, remedy_figures
 from robustness.statistics.remedies import Gain
@@ -126,4 +126,5 @@ HELP = Question(
     figures=lambda of: remedy_figures(of.run),
     needs=(REMEDIES,),
     answers=lambda figures: [(TITLE, answer(figures))] if figures.gains else [],
+    view=TRUST,
 )

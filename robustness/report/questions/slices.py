@@ -17,8 +17,8 @@ from robustness.report.wording import model
 from robustness.runs.failures import Failures
 from robustness.statistics.slices import SLICE_RULE
 
-_SLICES, _NOT_WORSE = 10, 5
-"""Slices that a chart and a file show, and how many if none is significantly worse."""
+_SLICES = 10
+"""Slices that a chart and a file show."""
 
 
 def _blocks(figures: Failures) -> list[Block]:
@@ -27,21 +27,26 @@ def _blocks(figures: Failures) -> list[Block]:
         return [Text(" ".join(why))]
     title = dataset.QUANTITIES[figures.quantity]
     worse = [entry for entry in figures.slices if entry["worse"]]
-    told = (
-        f"{len(worse):,} of {counted(len(figures.slices), 'slice')} significantly below the other "
-        "images."
-    )
-    every = Sortable("All slices", lambda: _sortable(figures.slices), ("Rate", "Other images"))
-    shown = worse[:_SLICES] or figures.slices[:_NOT_WORSE]
+    if not worse:
+        none = f"None of {counted(len(figures.slices), 'slice')} is significantly below the other"
+        return [Text(" ".join([f"{none} images.", *figures.unknown]), SLICE_RULE)]
+    shown = worse[:_SLICES]
     chart = Chart(
-        f"{title} in the {'significantly worse' if worse else 'lowest'} slices",
+        f"{title} in the significantly worse slices",
         slice_rates(shown, [f"{slice_title(e)},<br>{model(e['model'])}" for e in shown], title),
         f"{title} in each slice and on all other images; the table below holds the numbers.",
         link="slice",
     )
-    table = Titled("Significantly worse" if worse else "Not significant", slice_table(shown))
-    told = " ".join([told, *figures.unknown])
-    return [Text(told, SLICE_RULE), chart, table, every]
+    summary = (
+        f"{len(worse):,} of {counted(len(figures.slices), 'slice')} significantly below the other "
+        "images."
+    )
+    return [
+        Text(" ".join([summary, *figures.unknown]), SLICE_RULE),
+        chart,
+        Titled("Significantly worse", slice_table(shown)),
+        Sortable("All slices", lambda: _sortable(figures.slices), ("Rate", "Other images")),
+    ]
 
 
 def slice_table(entries: Sequence[Entry]) -> Table:

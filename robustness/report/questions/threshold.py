@@ -12,7 +12,7 @@ from robustness.charts.failures import risk_coverage
 from robustness.charts.tables import Column, Entry, Table
 from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Text, Titled
-from robustness.report.questions.question import Option, Question, RunFigures
+from robustness.report.questions.question import TRUST, Option, Question, RunFigures
 from robustness.report.wording import model, share
 from robustness.runs import Run, failures
 from robustness.statistics.thresholds import (
@@ -290,4 +290,5 @@ THRESHOLD = Question(
     options=OPTIONS,
     tables=lambda figures: {"thresholds": figures.entries, "risk_coverage": figures.curves},
     command="threshold",
+    view=TRUST,
 )

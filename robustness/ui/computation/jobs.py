@@ -133,4 +133,4 @@ def _list(folder: Path, opened: str | None) -> None:
 
 
 def _link(folder: Path, label: str) -> None:
-    page_link("pages/dataset.py", label, ":material/analytics:", {RUN: folder.name})
+    page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: folder.name})

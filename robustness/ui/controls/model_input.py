@@ -28,7 +28,7 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
     """Draw the choice of models and the seed in the sidebar; returns both."""
     with st.sidebar:
         st.divider()
-        return _model_input(), _seed_input()
+        return model_input(), seed_input()
 
 
 def ask_for_a_model() -> None:
@@ -47,7 +47,7 @@ def require_models(names: Sequence[str]) -> None:
         st.stop()
 
 
-def _model_input() -> tuple[str, ...]:
+def model_input() -> tuple[str, ...]:
     """Draw the choice of models; lists those not ready with the reason and a download."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
@@ -113,7 +113,7 @@ def _say_what_the_link_cannot_have(
             )
 
 
-def _seed_input() -> int:
+def seed_input() -> int:
     """Draw the seed of the random perturbations."""
     restore("seed", 0)
     seed = st.number_input(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -20,11 +20,15 @@ from robustness.report.blocks import (
     Text,
     Titled,
 )
+from robustness.report.questions import REGISTRY
 from robustness.report.questions.question import Option, Question, RunFigures
 from robustness.statistics.criteria import OTHERS
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
 from robustness.ui.session.inputs import listed, one_of
+
+SELECTIONS = tuple(question.link for question in REGISTRY if question.link)
+"""Parameters of the link that select images; a click in one chart replaces that in another."""
 
 Clicked = Callable[[Sequence[str], Mapping[str, str]], None]
 """Draws what a click on a point opens, with its ``customdata`` and the options chosen by key."""
@@ -35,40 +39,33 @@ def draw(blocks: Sequence[Block]) -> None:
     _draw(blocks, lambda *_: None, "", {})
 
 
-def question(
-    question: Question[Any], of: RunFigures, clicked: Clicked, result: str, *, alone: bool = False
-) -> None:
-    """Draw the section of ``question`` if it is open, its options first.
+def question(question: Question[Any], of: RunFigures, clicked: Clicked, result: str) -> None:
+    """Draw the section of ``question`` with its options; in one line where it has only a sentence.
 
-    A click on a chart is remembered for ``result``. One that stands ``alone`` is open at
-    first.
+    A click on a chart is remembered for ``result``.
     """
     section = question.section(of)
     if section is None:
         return
-    opened = folded(section.title, section.about, section.link, alone)
-    if opened is None:
+    title = plain(section.title)
+    first, *rest = section.blocks
+    if isinstance(first, Text) and not rest:
+        st.markdown(f"**{title}.** {plain(first.text)}", help=first.help or None)
         return
-    with opened:
-        if question.options:
+    st.subheader(title, anchor=False, help=section.about or None)
+    if question.options:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
             values = options_input(question.options, of)
-            section = question.section(RunFigures(of.run, of.statistics, values)) or section
-        _draw(section.blocks, clicked, result, {})
+        section = question.section(RunFigures(of.run, of.statistics, values)) or section
+    _draw(section.blocks, clicked, result, {})
 
 
-def folded(
-    title: str, about: str = "", link: str = "", opened: bool = False
-) -> DeltaGenerator | None:
-    """Draw the heading ``title``, folded at first; return the container below it if it is open.
-
-    The link says what is open: by itself, or by ``link``, which a click in the section sets.
-    """
-    key = "show_" + "_".join(re.findall(r"\w+", title.lower()))
-    if link in st.query_params and key not in st.session_state:
-        st.session_state[key] = True
-    label = f"**{plain(title)}**" + (f" · {plain(about)}" if about else "")
-    drawn = st.expander(label, expanded=opened, key=key, bind="query-params")
-    return drawn if drawn.open else None
+def deselect(result: str = "") -> None:
+    """Forget what was clicked in the charts of ``result``, and what the link has of any."""
+    for link in SELECTIONS:
+        st.query_params.pop(link, None)
+        for state in (f"{link} of {result}", f"{link} of {result} seen"):
+            st.session_state.pop(state, None)
 
 
 def _draw(
@@ -145,7 +142,12 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
     point = None
     if block.link:
         point = results.clicked(
-            block.figure, key, block.alt, state_key=f"{block.link} of {result}", link=block.link
+            block.figure,
+            key,
+            block.alt,
+            state_key=f"{block.link} of {result}",
+            link=block.link,
+            before=partial(deselect, result),
         )
     else:
         results.chart(st, block.figure, key, block.alt)

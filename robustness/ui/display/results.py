@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -154,16 +154,25 @@ def chart(place: DeltaGenerator | ModuleType, figure: go.Figure, key: str, alt: 
     place.plotly_chart(figure, key=key, config={"displayModeBar": False}, alt=alt)
 
 
-def clicked(figure: go.Figure, key: str, alt: str, state_key: str = "", link: str = "") -> Any:
+def clicked(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    state_key: str = "",
+    link: str = "",
+    before: Callable[[], None] = lambda: None,
+) -> Any:
     """Draw a ``chart`` and return the ``customdata`` of the clicked point; None without a click.
 
     One with a ``dragmode`` has a button to draw a box around several points.
 
     With ``state_key``, the session stores it under that name for a figure that replaces this one
-    and for a return to the page; the link then carries it as ``link``.
+    and for a return to the page; the link then carries it as ``link``. A click first calls
+    ``before``.
     """
 
     def note() -> None:
+        before()
         if state_key:
             st.session_state[state_key] = _customdata(st.session_state[key])
 

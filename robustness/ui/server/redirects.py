@@ -7,6 +7,8 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 MOVED = {
+    "/dataset": "/evaluations",
+    "/runs": "/evaluations",
     "/catalogue": "/reference",
     "/methods": "/reference?view=methods",
 }

@@ -60,7 +60,7 @@ def linked_run() -> None:
     run_id = st.query_params.get(RUN)
     if run_id is not None and _is_there(run_id):
         label = f"Open the run {plain(run_id)}"
-        page_link("pages/dataset.py", label, ":material/analytics:", {RUN: run_id})
+        page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: run_id})
 
 
 def _is_there(run_id: str) -> bool:

@@ -90,14 +90,15 @@ ONE = "models=SqueezeNet+1.1"
             marks=pytest.mark.slow,
         ),
         pytest.param("operations", "Operations", marks=pytest.mark.slow),
-        (f"dataset?run=a&{ONE}", "Dataset"),
+        ("evaluations?run=a", "Evaluations"),
         pytest.param("reference?view=methods", "Reference", marks=pytest.mark.slow),
         pytest.param(
             f"adversarial?attack=Square+%28black+box%29&steps_square=2&{ONE}",
             "Adversarial",
             marks=pytest.mark.slow,
         ),
-        pytest.param("runs?compare=a&compare=b", "Runs", marks=pytest.mark.slow),
+        pytest.param("evaluations?question=release", "Evaluations", marks=pytest.mark.slow),
+        pytest.param("evaluations?compare=a&compare=b", "Evaluations", marks=pytest.mark.slow),
     ],
 )
 def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:

@@ -1,4 +1,4 @@
-"""From an upload to the answer: which model, and where it fails."""
+"""From an upload to the answer, and from two runs to what got worse."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
+from robustness import runs
 from robustness.pictures.samples import sample_bytes
 from tests.support.journeys import HEADLINE, hand_back, visit
+from tests.support.made_up_saved_runs import pictures, saved
+from tests.support.server import AT_REST
 
 
-def test_two_actions_after_an_upload_answer_both_questions(
+def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
     browser: Browser, address: str, tmp_path: Path
 ) -> None:
     archive = tmp_path / "mine.zip"
@@ -21,14 +24,38 @@ def test_two_actions_after_an_upload_answer_both_questions(
             packed.writestr(f"espresso/{name}.png", sample_bytes(name))
     models = "models=SqueezeNet+1.1&models=EfficientNet-Lite0"
     suite = "suite=My+own+choice&dataset_perturbations=Gaussian+blur"
-    page = visit(browser, f"{address}/dataset?source=Upload&{models}&{suite}")
+    page = visit(browser, f"{address}/dataset?source=Upload&{models}&{suite}")  # of 0.13
     page.locator("input[type=file]").first.set_input_files(archive)
     expect(page.get_by_text("3 images in 1 class, all matched to ImageNet-1k")).to_be_visible()
     page.get_by_role("button", name="Evaluate", exact=True).click()
-    expect(page.locator(HEADLINE).first).to_have_text(re.compile("best|Tie"))
+    expect(page.locator(HEADLINE).first).to_have_text(re.compile("Choose|No clear winner"))
     expect(page.locator(".st-key-failing img").first).to_be_visible()
-    page.locator(".st-key-decision").get_by_text("Show failures").click()
-    failed = page.locator(".st-key-decision").get_by_role("heading", name=re.compile("under"))
-    expect(failed).to_be_visible()
-    expect(page.locator(".st-key-decision [href*='image=']").first).to_be_visible()
+    page.locator(".st-key-failing img").first.click(force=True)  # its link covers it
+    expect(page.get_by_role("heading", level=1)).not_to_have_text("Evaluations")
+    assert "image=" in page.url
     hand_back(page)
+
+
+def test_two_ticks_say_what_got_worse(
+    browser: Browser, address: str, kept_runs: Path, tmp_path: Path
+) -> None:
+    """A click on a row opens its run; two ticks compare; a link of 0.13 does the same."""
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(12)])
+    for name, share in (("before", 0.9), ("after", 0.2)):
+        saved(kept_runs / name, digests, {"SqueezeNet": share}, source=tmp_path / "set")
+    page = visit(browser, f"{address}/runs?search=set")  # of 0.13
+    table = page.get_by_test_id("stDataFrame")
+    box = table.bounding_box()
+    assert box is not None
+    for row in (1, 2):
+        page.mouse.click(box["x"] + 15, box["y"] + 35 * row + 17)
+        expect(page.locator(AT_REST)).to_be_visible()
+        expect(page.locator(HEADLINE).first).to_be_visible()
+    expect(page.locator(".st-key-comparison")).to_contain_text("1 of 1 model got significantly")
+    expect(page).to_have_url(re.compile("compare=.*compare="))
+    page.mouse.click(box["x"] + 100, box["y"] + 35 + 17)
+    expect(page.locator(".st-key-decision")).to_be_visible()
+    expect(page).to_have_url(re.compile("run=(before|after)"))
+    hand_back(page)
+    for name in ("before", "after"):
+        runs.delete(kept_runs / name)

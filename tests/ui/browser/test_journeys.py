@@ -252,7 +252,7 @@ def held(datasets: Path) -> Iterator[Path]:
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     browser: Browser, address: str, kept_runs: Path, held: Path
 ) -> None:
-    page = visit(browser, f"{address}/dataset?models=SqueezeNet")
+    page = visit(browser, f"{address}/evaluations?models=SqueezeNet&question=compare")
     page.get_by_text("On the server").click()
     expect(page.get_by_text("Folder, archive or table")).to_be_visible()
     expect(page.locator(AT_REST)).to_be_visible()  # nothing moves any more

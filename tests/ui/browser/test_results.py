@@ -1,4 +1,4 @@
-"""The results of a run on the Dataset page: a cell of the heatmap, the way back from one of its
+"""The results of a run on the Evaluations page: a cell of the heatmap, the way back from one of its
 images, and the files that it hands out."""
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def results(
     digests = pictures(source, [f"{number}.png" for number in range(10)])
     shares = {"SqueezeNet": 0.5, "EfficientNetLite1": 0.8}
     run = saved(kept_runs / "looked-at", digests, shares, source=source)
-    link = f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1"
+    link = f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1"  # of 0.13
     link += "&show_perturbations=true&show_images=true"
     with visiting(browser, link, charts=True) as page:
         yield page, run
@@ -42,7 +42,7 @@ def results(
 
 
 def at_rest(page: Page, cases: int) -> None:
-    expect(page.locator(LINKS)).to_have_count(cases)
+    expect(page.locator(".rb-case")).to_have_count(cases)
     expect(page.locator(AT_REST)).to_be_visible()
 
 
@@ -65,8 +65,7 @@ def test_a_click_anywhere_in_a_cell_shows_its_pictures(results: tuple[Page, runs
         # The chart is drawn anew after a click; it has this one once it says what lies there.
         chart.locator(".hovertext", has_text=model).wait_for()
         page.mouse.click(*at)
-        heading = page.get_by_role("heading", name=f"{model} under {first_row}")
-        expect(heading).to_be_visible()
+        expect(page.get_by_text(f"{model} under {first_row}", exact=True)).to_be_visible()
         cell = urlencode({"cell": first_row})
         expect(page).to_have_url(re.compile(f"{re.escape(cell)}&cell="))
         page.wait_for_timeout(DOUBLE_CLICK)
@@ -91,29 +90,26 @@ def undated(path: Path) -> str:
     return re.sub(stamp, "", path.read_text(encoding="utf-8"))
 
 
-def test_back_from_the_live_page_keeps_filter_cell_number_and_place(
+def test_back_from_the_live_page_keeps_view_selection_number_and_place(
     results: tuple[Page, runs.Run],
 ) -> None:
+    """The cell that the first test clicked filters the images."""
     page, _ = results
-    cell = page.get_by_role("heading", name=" under ")
-    page.get_by_text("Survivors").click()
-    page.locator(HEATMAP).locator(".scatterlayer .point").first.click(force=True)
-    expect(cell).to_have_text(re.compile("SqueezeNet"))
-    # Both kinds of cases have such a button: the one of the worst cases goes away meanwhile.
-    page.locator(".st-key-shown_survivors_button").get_by_role("button").click()
-    at_rest(page, 3 + 10)
+    page.get_by_role("button", name="All 10 images").click()
+    page.get_by_role("button", name="Show 4 more").click()
+    at_rest(page, 10)
     until(page, "() => [...document.images].every(image => image.complete)")  # they take up room
     link = page.locator(LINKS).last
     link.scroll_into_view_if_needed()
     before, before_at = link.evaluate(TOP), page.url
     link.click()
     settled(page)
-    expect(page.get_by_role("heading", name="In detail")).to_be_visible()
     expect(page.locator(AT_REST)).to_be_visible()
     page.go_back()
-    at_rest(page, 3 + 10)
+    at_rest(page, 10)
     assert asked(page.url) == asked(before_at)
-    assert asked(page.url)["cases"] == ["survivors"]
+    assert asked(page.url)["view"] == ["images"]
+    assert asked(page.url)["cell"][1] == "EfficientNetLite1"
     until(
         page,
         f"([links, y]) => Math.abs(({TOP})([...document.querySelectorAll(links)].at(-1)) - y) < 3",

@@ -1,4 +1,4 @@
-"""The Runs page without a browser: list, search, compare, rename, delete, import, download."""
+"""The Evaluations page without a browser: table, comparison, and what is done with a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness import report, runs
+from robustness import models, runs
 from robustness.base.access import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
@@ -21,8 +21,7 @@ from robustness.runs import notes
 from robustness.runs.compare import compare, flips
 from robustness.runs.racing import Race
 from robustness.statistics.differences import said
-from robustness.ui.runs import comparison
-from robustness.ui.runs import listing as page
+from robustness.ui.evaluations import comparison, manage, run_table
 from tests.support.made_datasets import labelled_folder
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, saved
 from tests.support.pages import html, run, texts
@@ -30,7 +29,7 @@ from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 OWNER = Who(local=True)
-PAGE = ROOT / "pages" / "runs.py"
+PAGE = ROOT / "pages" / "evaluations.py"
 NAMES = ("first", "second", "third")
 
 
@@ -61,9 +60,8 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def shown(app: AppTest) -> set[str]:
-    """The runs that have a card."""
-    keys = [str(box.key) for box in app.checkbox]
-    return {key.removeprefix("compare ") for key in keys if key.startswith("compare ")}
+    """The runs in the table."""
+    return {name for table in app.dataframe for name in table.value["Id"]}
 
 
 def visit(*compared: str, **query: str | list[str]) -> AppTest:
@@ -75,22 +73,19 @@ def visit(*compared: str, **query: str | list[str]) -> AppTest:
 # --- the list -------------------------------------------------------------------------------------
 
 
-def test_without_runs_the_page_says_where_to_begin(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "nowhere"))
-    app = run(PAGE)
-    assert "No runs yet" in texts(app)
-    assert not (tmp_path / "nowhere").exists(), "looking is not doing"
-
-
-def test_every_run_has_a_card_and_a_foreign_folder_its_reason(folder: Path) -> None:
-    notes.update(folder / "first", title="Before <i>training</i>")
+def test_every_run_is_in_the_table_and_a_foreign_folder_has_its_reason(folder: Path) -> None:
+    notes.update(folder / "first", title="Before <i>training</i>", tags="night, v2")
     app = visit()
     assert shown(app) == {"first", "second", "third"}
-    assert app.header[0].value == "3 runs"
-    assert "Before &lt;i&gt;training&lt;/i&gt;" in html(app)
-    assert "12 images of photos · all labelled" in html(app)
+    table = app.dataframe[0].value.set_index("Id")
+    assert table.loc["first", "Evaluation"] == "Before <i>training</i>"
+    assert table.loc["first", "Images"] == 12
+    assert table.loc["first", "Tags"] == "night, v2"
+    for name in NAMES:
+        (best, *_) = runs.load(folder / name).figures().summary
+        assert table.loc[name, "First model"] == models.label(best["model"])
+        assert table.loc[name, "Consistency"] == pytest.approx(100 * best["consistency"])
+    assert "3 runs" in texts(app)
     assert app.expander[0].label == "1 folder that is not a run"
     assert any("holiday \\<b\\>" in str(each.value) for each in (*app.markdown, *app.caption))
 
@@ -99,25 +94,13 @@ def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
     manifest = folder / "first" / "manifest.json"
     told = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(told | {"status": "unfinished", "images": 3}))
-    app = visit()
-    assert "unfinished: 3 of 12" in html(app)
-    assert "12 images of photos" in html(app)
+    app = visit(run="first")
+    row = app.dataframe[0].value.set_index("Id").loc["first"]
+    assert row["State"] == "unfinished: 3 of 12 images"
+    assert (row["Progress"], row["Action"], row["Images"]) == (0.25, "Continue", 12)
+    assert not row["First model"], "unfinished: no claim"
     assert app.download_button(key="download first").disabled
-    assert not app.download_button(key="download second").disabled
-
-
-def test_a_card_says_who_keeps_its_answer_most_as_the_run_itself_does(folder: Path) -> None:
-    answers = {report.of_run(runs.load(folder / name)).answer[0] for name in NAMES}
-
-    def claims(text: str) -> int:
-        return sum(text.count(f">{answer}</div>") for answer in answers)
-
-    assert claims(html(visit())) == len(NAMES)
-    manifest = manifests.read(folder / "first")
-    manifest.updated(status=runs.UNFINISHED).write(folder / "first")
-    text = html(visit())
-    assert claims(text) == len(NAMES) - 1, "unfinished: no claim"
-    assert "unfinished: 12 of 12" in text
+    assert not visit(run="second").download_button(key="download second").disabled
 
 
 @pytest.mark.parametrize(
@@ -130,39 +113,18 @@ def test_a_card_says_who_keeps_its_answer_most_as_the_run_itself_does(folder: Pa
         ("nothing of the kind", set()),
     ],
 )
-def test_the_search_is_part_of_the_link(folder: Path, words: str, names: set[str]) -> None:
-    app = visit(search=words)
-    assert shown(app) == names
-    assert app.header[0].value == f"{len(names)} of 3 runs"
+def test_the_search_finds_what_describes_a_run(folder: Path, words: str, names: set[str]) -> None:
+    known = {entry.folder.name: entry for entry in runs.listing(folder) if entry.manifest}
+    assert set(run_table.matching(known, words)) == names
 
 
-def test_many_runs_come_in_portions(folder: Path) -> None:
-    for number in range(10):
-        shutil.copytree(folder / "third", folder / f"more-{number}")
-    app = visit()
-    assert len(shown(app)) == page.AT_ONCE
-    next(button for button in app.button if button.label == "Show 3 more").click().run()
-    assert len(shown(app)) == 13
+def test_the_search_is_part_of_the_link(folder: Path) -> None:
+    app = visit(search="fog")
+    assert shown(app) == {"third"}
+    assert "1 of 3 runs" in texts(app)
 
 
 # --- comparison -----------------------------------------------------------------------------------
-
-
-def test_ticking_two_runs_compares_them_and_the_link_holds_it(folder: Path) -> None:
-    app = visit()
-    app.checkbox(key="compare first").check().run()
-    assert "Tick another run" in texts(app)
-    app.checkbox(key="compare second").check().run()
-    assert app.query_params["compare"] == ["first", "second"]
-    assert "below" in app.toast[0].value
-    linked = visit("first", "second")
-    assert html(app) == html(linked)
-    assert app.selectbox(key="baseline").value == "first"
-    app.checkbox(key="compare first").uncheck().run()
-    assert app.query_params["compare"] == "second"
-    next(button for button in app.button if button.label == "Clear").click().run()
-    assert "compare" not in app.query_params
-    assert "Comparison" not in [heading.value for heading in app.header]
 
 
 def aged(folder: Path, **days: int) -> None:
@@ -172,21 +134,18 @@ def aged(folder: Path, **days: int) -> None:
         manifest.updated(created=f"2026-01-{day:02}T00:00:00+00:00").write(folder / name)
 
 
-def test_the_oldest_ticked_run_is_the_baseline_until_another_is_chosen(folder: Path) -> None:
-    shutil.rmtree(folder / "third")
-    shutil.copytree(folder / "second", folder / "third")
+def test_the_baseline_is_the_one_before_or_pinned_or_the_oldest(folder: Path) -> None:
     aged(folder, first=1, second=2, third=3)
-    app = visit()
-    for name in ("third", "second"):
-        app.checkbox(key=f"compare {name}").check().run()
-    assert app.query_params["compare"] == ["second", "third"]
-    assert "the oldest ticked one" in texts(app)
-    app.selectbox(key="baseline").set_value("third").run()
-    app.checkbox(key="compare first").check().run()
-    assert app.query_params["compare"] == ["third", "first", "second"], "chosen by hand"
-    app.checkbox(key="compare third").uncheck().run()
-    assert app.query_params["compare"] == ["first", "second"]
-    assert app.selectbox(key="baseline").value == "first"
+    known = {entry.folder.name: entry for entry in runs.listing(folder) if entry.manifest}
+
+    def order(*names: str, before: tuple[str, ...] = ()) -> list[str]:
+        return run_table.in_order(names, before, known)
+
+    assert order("third", "second") == ["second", "third"]
+    assert order("first", "second", "third", before=("third", "second"))[0] == "third"
+    assert order("first", "second", before=("third", "second")) == ["first", "second"]
+    notes.set_baseline(folder, "second")
+    assert order("first", "second") == ["second", "first"]
 
 
 def test_the_comparison_is_that_of_the_statistics_in_words_and_numbers(folder: Path) -> None:
@@ -224,29 +183,19 @@ def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_co
     titles = app.selectbox(key="baseline").options
     assert ["squash" in title for title in titles] == [False, True]
     assert ["crop" in title for title in titles] == [True, False]
-    assert html(app).count("squash, seed 5") == html(app).count("crop, seed 5") == 1
+    assert set(app.dataframe[0].value["Set-up"]) == {"crop, seed 5", "squash, seed 5"}
     (warning,) = app.warning
     assert "crop in the baseline" in warning.value
-    (choice,) = run(ROOT / "pages" / "dataset.py", models="SqueezeNet").selectbox
-    assert len(set(choice.options)) == 2
 
 
-def test_a_run_that_cannot_be_compared_has_no_tick_but_a_reason(folder: Path) -> None:
-    app = visit("first")
-    assert not app.checkbox(key="compare second").disabled
-    tick = app.checkbox(key="compare third")
-    assert tick.disabled
-    assert "no condition in common" in tick.help
-    assert any("no condition in common" in caption.value for caption in app.caption)
-
-
-def test_a_pinned_run_is_the_baseline_of_the_next_tick(folder: Path) -> None:
-    aged(folder, first=1, second=2)
-    app = visit()
-    app.button(key="pin second").click().run()
-    app.checkbox(key="compare first").check().run()
+def test_a_run_is_compared_with_the_pinned_one(folder: Path) -> None:
+    visit(run="second").button(key="pin second").click().run()
+    app = visit(run="first")
+    next(b for b in app.button if b.label == "Compare with the baseline").click().run()
     assert app.query_params["compare"] == ["second", "first"]
+    assert "run" not in app.query_params
     assert app.selectbox(key="baseline").value == "second"
+    assert "unchanged" in html(app)
 
 
 def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
@@ -254,30 +203,22 @@ def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
 ) -> None:
     notes.set_baseline(folder, "third")
     monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "evaluator")
-    app = visit()
+    app = visit(run="second")
     assert "baseline for everyone" in app.button(key="pin second").help
     app.button(key="pin second").click().run()
     assert notes.baseline(folder) == "third"
-    app.checkbox(key="compare first").check().run()
-    assert app.query_params["compare"][0] == "second"
-    app.checkbox(key="compare first").uncheck().run()
-    app.checkbox(key="compare second").uncheck().run()
+    assert app.dataframe[0].value.set_index("Id").loc["second", "State"] == "baseline"
     app.button(key="pin second").click().run()
-    app.checkbox(key="compare first").check().run()
-    assert app.query_params["compare"][0] == "third"
-    assert not app.exception
+    assert app.dataframe[0].value.set_index("Id").loc["third", "State"] == "baseline"
 
 
-def test_a_race_cannot_be_ticked_or_pinned(folder: Path) -> None:
+def test_a_race_cannot_be_compared_or_pinned(folder: Path) -> None:
     manifests.read(folder / "first").updated(race=Race()).write(folder / "first")
-    app = visit()
-    assert app.checkbox(key="compare first").disabled
-    assert app.button(key="pin first").disabled
-    assert not app.button(key="pin second").disabled
+    assert "A race stops early" in visit("first", "second").error[0].value
 
 
-def test_title_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> None:
-    app = visit()
+def test_title_tags_and_notes_are_saved(folder: Path) -> None:
+    app = visit(run="first")
     app.text_input(key="title first").set_value("Before training")
     app.text_input(key="tags first").set_value("night, v2")
     app.text_area(key="note first").set_value("camera <b>7</b>")
@@ -286,10 +227,6 @@ def test_title_tags_and_notes_are_saved_searched_and_listed(folder: Path) -> Non
     assert (listed.tags, listed.note) == (("night", "v2"), "camera <b>7</b>")
     assert listed.title == "Before training"
     assert len(app.success) == 1
-    assert shown(visit(search="night")) == {"first"}
-    (table,) = app.dataframe
-    row = table.value.set_index("Id").loc["first"]
-    assert (row["Tags"], row["Note"]) == ("night, v2", "camera <b>7</b>")
     assert "<b>7" not in html(app)
 
 
@@ -373,20 +310,20 @@ def test_runs_that_are_gone_or_hostile_get_a_sentence(folder: Path) -> None:
 
 
 def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
-    app = visit("first", "second")
+    app = visit(run="first")
     assert app.button(key="delete first").disabled
     app.checkbox(key="sure first").check().run()
     app.button(key="delete first").click().run()
     assert not app.exception
     seen = {name for name in os.listdir(folder) if not name.startswith(".")}
     assert seen == {"holiday <b>", "second", "third"}
-    assert app.query_params["compare"] == "second"
+    assert "run" not in app.query_params
 
 
 def test_a_run_is_downloaded_and_brought_in_elsewhere(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = page._archive(folder / "first", OWNER)
+    data = manage._archive(folder / "first", OWNER)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
     app = visit()
     assert app.button(key="import run").disabled
@@ -395,9 +332,9 @@ def test_a_run_is_downloaded_and_brought_in_elsewhere(
     assert not app.exception
     (entry,) = runs.listing(tmp_path / "there")
     assert entry.imported
-    assert "imported" in html(app)
+    assert app.dataframe[0].value["State"][0] == "imported"
     assert runs.load(entry.folder).table().equals(runs.load(folder / "first").table())
     assert app.button(key="import run").disabled, "nothing waits to be imported twice"
-    opened = run(ROOT / "pages" / "dataset.py", run=entry.folder.name)
+    opened = run(PAGE, run=entry.folder.name)
     assert not opened.error
     assert "come from another machine" in texts(opened)

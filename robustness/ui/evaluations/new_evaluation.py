@@ -14,39 +14,60 @@ from robustness.base.text import counted, plain
 from robustness.base.time_left import duration
 from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.request import Request, make_spec
-from robustness.runs import MAX_TITLE, Plan, forecast, notes, racing
+from robustness.runs import Plan, forecast, notes, racing
 from robustness.ui.computation import jobs
-from robustness.ui.dataset import preflight
-from robustness.ui.dataset.request import WITHOUT_CLASSES, RunForm, request_input
-from robustness.ui.dataset.uploads import clean
+from robustness.ui.evaluations import preflight, run_table
+from robustness.ui.evaluations.request import (
+    QUESTION,
+    WITHOUT_CLASSES,
+    RunForm,
+    request_input,
+    take_notes,
+)
+from robustness.ui.evaluations.run_table import FORM
+from robustness.ui.evaluations.uploads import clean
 from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.run_link import RUN, runs_folder
-
-_FORM, _FOLDED_FOR = "new-run", "form folded for"
-_BEGUN = "runs begun"
 
 FRAMES_AT_ONCE = 44
 """Images and their perturbed versions between two checks for cancelling."""
 
 
-def new_run(model_names: Sequence[str], seed: int) -> None:
-    """Draw the controls of a new run and start it on demand."""
+def is_open(has_runs: bool) -> bool:
+    """Whether the form is open: on request, for a link to it, and while there is no run."""
+    asked = any(name in st.query_params for name in ("source", QUESTION))
+    opened = any(name in st.query_params for name in (RUN, run_table.COMPARE))
+    return bool(st.session_state.setdefault(FORM, asked and not opened) or not has_runs)
+
+
+def button(has_runs: bool) -> None:
+    """Draw the button that opens the form, or closes it."""
+    opened = is_open(has_runs)
+    st.button(
+        "Close" if opened else "New evaluation",
+        key="open form",
+        type="secondary" if opened else "primary",
+        icon=":material/close:" if opened else ":material/add:",
+        disabled=not has_runs,
+        on_click=st.session_state.update,
+        args=({FORM: not opened},),
+    )
+
+
+def form() -> None:
+    """Draw the controls of a new evaluation and start it on demand."""
     clean()
-    opened = st.query_params.get(RUN)
-    if _FOLDED_FOR not in st.session_state or st.session_state[_FOLDED_FOR] != opened:
-        st.session_state[_FORM] = opened is None  # an open run is what people want to see
-        st.session_state[_FOLDED_FOR] = opened
     with (
-        st.expander("New evaluation", icon=":material/add_circle:", key=_FORM, on_change="rerun"),
+        st.container(border=True, key="new-evaluation"),
         boundary(":material/folder_off:"),
     ):
         request = request_input()
         if request is not None:
             spec = make_spec(
-                model_names,
+                request.models,
                 request.conditions,
-                seed=seed,
+                seed=request.seed,
                 fit=request.fit,
                 side=request.side,
                 remedies=request.remedies,
@@ -97,7 +118,7 @@ def _summary(
     request: RunForm, spec: Request, written: tuple[int, ...], _plan: Plan, _look: preflight.Look
 ) -> str:
     """What the run will read; the names of all images are not looked through at every click."""
-    return preflight.told(_plan, _look)
+    return preflight.summary(_plan, _look)
 
 
 @st.cache_data(show_spinner=False, ttl=60, max_entries=32)
@@ -137,16 +158,9 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         (f"{plan.spec.framing.text}: " if len(plans) > 1 else "") + _size(plan) for plan in plans
     )
     if len(plans) > 1:
-        size = f"One run for each fit and side; compare them on the Runs page. {size}"
+        size = f"One run for each fit and side; compare them in the table. {size}"
     st.markdown(f"**{plain(_summary(request, specs[0], written, plans[0], looked))}**")
     preflight.show(looked)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        number = st.session_state.setdefault(_BEGUN, 0)  # the next run has empty ones
-        title = plans[0].record.title
-        name = st.text_input("Name", key=f"name {number}", max_chars=MAX_TITLE, placeholder=title)
-        tags = st.text_input(
-            "Tags", key=f"tags {number}", max_chars=notes.MAX_TAGS, placeholder="night, v2"
-        )
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Evaluate",
@@ -161,10 +175,8 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         _summary.clear()
         written = _written(request.source)
         begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
-        st.session_state[_BEGUN] += 1
-        for run_id in begun:
-            said = {"title": name, "tags": tags}
-            if said := {what: text for what, text in said.items() if text.strip()}:
+        if said := take_notes():
+            for run_id in begun:
                 notes.update(runs_folder() / run_id, **said)
-        st.query_params[RUN] = begun[0]
+        run_table.choose(begun[:1])
         st.rerun()

@@ -80,7 +80,7 @@ def _read(entries: Dataset, look: Look) -> None:
     look.whole = True
 
 
-def told(plan: Plan, looked: Look) -> str:
+def summary(plan: Plan, looked: Look) -> str:
     """Images, classes and unreadable ones in one sentence, such as "20 images in 20 classes"."""
     images = counted(len(plan.dataset), "image")
     parts = [f"{images}{_classes(plan)}"]

@@ -1,4 +1,4 @@
-"""The Dataset page, and the other pages' side of the links into a run; without a browser."""
+"""New evaluations, and the other pages' side of the links into a run; without a browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.runs.remedies import remedy_figures
-from robustness.ui.dataset import preflight, uploads
+from robustness.ui.evaluations import preflight, uploads
 from robustness.ui.session import run_link
 from tests.support.bad_images import BAD
 from tests.support.jobs import in_threads, worked_off
@@ -31,7 +31,7 @@ from tests.support.made_datasets import labelled_folder
 from tests.support.pages import html, run, texts
 from tests.support.places import ROOT
 
-PAGE = ROOT / "pages" / "dataset.py"
+PAGE = ROOT / "pages" / "evaluations.py"
 CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.6}))
 
 
@@ -76,8 +76,8 @@ def evaluate(app: AppTest) -> Path:
 def test_a_first_visit_offers_the_samples(
     runs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matched = Mock(wraps=preflight.told)
-    monkeypatch.setattr(preflight, "told", matched)
+    matched = Mock(wraps=preflight.summary)
+    monkeypatch.setattr(preflight, "summary", matched)
     app = run(PAGE)
     assert not app.error
     said = texts(app)
@@ -95,15 +95,16 @@ def test_a_first_visit_offers_the_samples(
 
 def test_a_run_is_made_saved_and_opened_by_its_link(runs_folder: Path) -> None:
     app = run(PAGE, models="SqueezeNet", suite="My own choice", limit="2")
-    assert app.session_state["new-run"], "the form stands open"
     assert "2 images without classes" in texts(app)
     app.text_input(key="name 0").set_value("Night shots")
     app.text_input(key="tags 0").set_value("night, v2")
     folder = evaluate(app)
     listed = runs.listed(folder)
     assert (listed.title, listed.tags) == ("Night shots", ("night", "v2"))
+    app.button(key="open form").click().run()
     assert app.text_input(key="name 1").value == "", "the next run has a name of its own"
-    assert not app.session_state["new-run"], "it is folded away"
+    app.button(key="open form").click().run()
+    assert "evaluate" not in {button.key for button in app.button}, "the answer takes its place"
     found = runs.load(folder)
     assert (found.images, [c.name for c in found.conditions]) == (2, ["gaussian_blur", "fog"])
     assert "SqueezeNet 1.1: consistency" in html(app)
@@ -178,15 +179,13 @@ def test_an_open_run_tells_what_it_found_and_lists_what_it_could_not_read(saved:
 
 def test_a_link_with_the_title_of_an_unfinished_run_opens_it(saved: str) -> None:
     """The browser sends the title that it shows, which changes when a run ends; 0.13 linked it."""
-    app = run(PAGE, run=saved)
-    title = app.selectbox(key="chosen run").options[0]
-    earlier = run(PAGE, run=f"{title}, unfinished")
-    assert earlier.query_params["run"] == saved
-    assert earlier.selectbox(key="chosen run").value == saved
-    choice = app.selectbox(key="chosen run")
-    choice.options.append(f"{title}, unfinished")  # as a browser that has not seen the end
-    choice.set_value(f"{title}, unfinished").run()
+    (entry,) = runs.listing(run_link.runs_folder())
+    assert entry.manifest is not None
+    made = entry.manifest.created[:16].replace("T", " ")
+    title = f"{entry.title}, 7 images, 1 model, 2 conditions, crop, seed 4, {made} UTC, unfinished"
+    app = run(PAGE, run=title)
     assert app.query_params["run"] == saved
+    assert "seed 4" in texts(app)
 
 
 @pytest.mark.parametrize("name", ["../made", "<b>x</b>", "a\0b"], ids=ascii)
@@ -321,6 +320,7 @@ def test_a_replaced_upload_goes_unless_another_session_or_a_run_needs_it(uploade
     give(theirs, "chelsea")
     assert not shared.exists()
     evaluate(mine)
+    mine.button(key="open form").click().run()
     give(mine, "astronaut")
     assert second.exists(), "its run shows these images"
 

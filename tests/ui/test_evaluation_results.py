@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -18,7 +18,7 @@ from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
-from robustness.ui.dataset.saved_run import Opened
+from robustness.ui.evaluations.opened_run import Opened
 from tests.support import pages
 from tests.support.frames import cases
 from tests.support.made_up_results import ESPRESSO, MadeUp, made_up
@@ -29,32 +29,23 @@ def page(
     run: MadeUp,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    opened: Sequence[str] | None = None,
     finished: bool = True,
     **query: Any,
 ) -> AppTest:
-    """A page that shows ``run`` with the sections ``opened``, which by default are all.
-
-    It stands where the Live page does, so that links find it.
-    """
+    """A page that shows ``run``; it stands where the Live page does, so that links find it."""
     status = runs.FINISHED if finished else "unfinished"
     run.manifest = replace(run.manifest, id=tmp_path.name, status=status)
     script = tmp_path / "app.py"
     script.write_text(
-        "from robustness.ui.dataset import results\n"
-        "from tests.ui import test_dataset_results\n"
-        "results.show(test_dataset_results.CURRENT)\n"
+        "from robustness.ui.evaluations import results\n"
+        "from tests.ui import test_evaluation_results as this\n"
+        "results.show(this.CURRENT, this.ENTRY)\n"
     )
     monkeypatch.setitem(globals(), "CURRENT", Opened(run, 0))
-    sections = SECTIONS if opened is None else opened
-    return pages.run(script, **{f"show_{name}": "true" for name in sections} | query)
+    monkeypatch.setitem(globals(), "ENTRY", runs.Listed(tmp_path, run.manifest))
+    return pages.run(script, **query)
 
 
-SECTIONS = (
-    *("trade_offs", "ranking", "perturbations", "over_strength", "accuracy", "classes", "slices"),
-    *("changed_classes", "agreement", "safe_threshold", "map", "images", "images_left_out"),
-    *("imagenet_c_corruption_error", "what_would_help", "race", "attacks"),
-)
 Shown = Callable[..., AppTest]
 
 
@@ -68,90 +59,106 @@ def charts(app: AppTest) -> list[dict[str, Any]]:
 
 
 def headings(app: AppTest) -> list[str]:
-    titles = [re.match(r"\*\*(.+)\*\*", each.label) for each in app.expander]
-    return [title[1].replace("\\", "") for title in titles if title]
+    """The titles of the sections, also of those that are one line."""
+    lines = [re.match(r"\*\*(.+)\.\*\*", each.value) for each in app.markdown]
+    titles = [*(each.value for each in app.subheader), *(line[1] for line in lines if line)]
+    return [title.replace("\\", "") for title in titles]
 
 
 def case_names(app: AppTest) -> list[str]:
     return [title.split(": ", 1)[1] for title in re.findall(r'rb-name">([^<]*: [^<]*)<', html(app))]
 
 
-def test_the_answer_comes_first_and_everything_follows(shown: Shown) -> None:
-    app = shown(made_up())
+VIEWS = {
+    "compare": (["Trade-offs", "Ranking", "Agreement"], 4),
+    "failures": (
+        ["Perturbations", "Over strength", "Classes", "Changed classes", "Slices"],
+        4,
+    ),
+    "trust": (["Accuracy", "Safe threshold", "ImageNet-C corruption error"], 2),
+    "images": (["Images left out"], 0),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_only_the_open_view_draws_its_sections(shown: Shown, view: str) -> None:
+    app = shown(made_up(), view=view)
     assert not app.exception
-    text = html(app)
-    assert "Tie: EfficientNet-Lite1 and EfficientNet-Lite0 cannot be told apart" in text
-    assert headings(app) == [
-        "Trade-offs",
-        "Ranking",
-        "Perturbations",
-        "Over strength",
-        "Accuracy",
-        "ImageNet-C corruption error",
-        "Classes",
-        "Slices",
-        "Changed classes",
-        "Agreement",
-        "Safe threshold",
-        "Map",
-        "Images",
-        "Images left out",
-    ]
-    assert any("not comparable with published mCE" in caption.value for caption in app.caption)
-    assert "104.1" in text, "the published figure stands beside"
+    assert "No clear winner between EfficientNet-Lite1 and EfficientNet-Lite0" in html(app)
+    assert (headings(app), len(charts(app))) == VIEWS[view]
     assert any("60 images under 8 conditions" in caption.value for caption in app.caption)
-    assert len(charts(app)) == 10
+    if view == "trust":
+        assert any("not comparable with published mCE" in caption.value for caption in app.caption)
+        assert "104.1" in html(app), "the published figure stands beside"
+    if view == "images":
+        assert len(case_names(app)) == 6
+        assert any("1 image left out" in each.label for each in app.expander)
 
 
-def test_what_follows_is_folded_until_it_or_its_click_is_in_the_link(shown: Shown) -> None:
-    app = shown(made_up(), opened=())
-    assert not app.exception
-    assert "Perturbations" in headings(app)
-    assert not charts(app)
-    app = shown(made_up(), opened=(), cell=["Rotation", "SqueezeNet"])
-    assert len(charts(app)) == 1
-    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
-    app.session_state["show_perturbations"] = False
-    app.run()
-    assert not charts(app)
+@pytest.mark.parametrize(
+    ("query", "view"),
+    [
+        ({"cell": ["Rotation", "SqueezeNet"]}, "failures"),
+        ({"show_safe_threshold": "true"}, "trust"),
+        ({"show_images": "true"}, "images"),
+        ({"question": "weaknesses"}, "failures"),
+        ({}, "compare"),
+    ],
+)
+def test_the_link_opens_the_view_that_it_means(
+    shown: Shown, query: dict[str, Any], view: str
+) -> None:
+    """What was open in a link of 0.13, or clicked."""
+    assert shown(made_up(), **query).segmented_control(key="view").value == view
 
 
-def test_a_page_shows_the_tables_and_sentences_of_the_report(shown: Shown) -> None:
+def test_views_show_the_tables_and_sentences_of_the_report(shown: Shown) -> None:
     run = made_up()
-    app = shown(run)
     told = report.of_run(run)
-    text = html(app)
+    apps = [shown(run, view=view) for view in VIEWS]
+    text = "".join(map(html, apps))
     assert escape(run.figures().choice.sentences[0]) in text
     for titled in told.brief[:2]:
         assert isinstance(titled, Titled)
         for row in titled.table.rows:
             assert all(f">{escape(cell)}</td>" in text for cell in row)
     notes = [b.text for s in told.sections for b in s.printed if isinstance(b, Text)]
-    captions = "".join(caption.value for caption in app.caption).replace("\\", "")
-    assert not [note for note in notes if note not in captions]
+    words = "".join(map(pages.texts, apps))
+    assert not [note for note in notes if note not in words]
 
 
-def test_the_cell_is_part_of_the_link(shown: Shown, tmp_path: Path) -> None:
-    app = shown(
-        made_up(), opened=(), cell=["Rotation", "SqueezeNet"], cell_figure="Prediction consistency"
-    )
-    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
-    assert any("the cell shows prediction consistency" in m.value for m in app.caption)
-    app.session_state[f"cell of {tmp_path.name}"] = ["Fog effect", "EfficientNetLite0"]
+def test_a_selection_is_part_of_the_link_and_filters_the_images(
+    shown: Shown, tmp_path: Path
+) -> None:
+    query = {"cell": ["Rotation", "SqueezeNet"], "cell_figure": "Prediction consistency"}
+    app = shown(made_up(), **query)
+    assert "SqueezeNet 1.1 under Rotation" in pages.texts(app)
+    assert "the cell shows prediction consistency" in pages.texts(app)
+    assert len(case_names(app)) == 3
+    next(button for button in app.button if re.match(r"All \d+ images", button.label)).click()
     app.run()
-    assert app.query_params["cell"] == ["Fog effect", "EfficientNetLite0"]
-    app.query_params["cell"] = ["Rotation", "SqueezeNet"]  # as Back has it
-    app.run()
-    assert any("SqueezeNet 1\\.1 under Rotation" in m.value for m in app.subheader)
+    assert app.segmented_control(key="view").value == "images"
+    cases_shown = html(app).split('class="rb-case"')[1:]
+    assert len(cases_shown) == 6
+    assert all("SqueezeNet" in case and "Rotation 0.1" in case for case in cases_shown)
+    next(button for button in app.button if button.label == "Show all images").click().run()
+    assert "cell" not in app.query_params
+    assert app.selectbox(key="case_model")
     for nonsense in (["Rotation"], ["Rotation", "nobody"], ["<b>", "SqueezeNet", "x"]):
-        app = shown(made_up(), opened=(), cell=nonsense)
+        app = shown(made_up(), cell=nonsense)
         assert not app.exception
-        assert not any(" under " in m.value for m in app.subheader)
+        assert "**SqueezeNet" not in pages.texts(app)
+
+
+def test_a_class_filters_the_images(shown: Shown) -> None:
+    app = shown(made_up(), view="images", **{"class": f"model=SqueezeNet&class={ESPRESSO + 1}"})
+    labels = re.findall(r"True class: ([^<]*)<", html(app))
+    assert set(labels) == {models.class_name("SqueezeNet", ESPRESSO + 1)}
 
 
 def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
     for text in ("condition=nope", "image=99999999999", "image=a"):
-        app = shown(made_up(images=4), opened=(), cell=[text])
+        app = shown(made_up(images=4), cell=[text])
         assert not app.exception
         (error,) = app.error
         assert "Expected" in error.value
@@ -159,7 +166,7 @@ def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
 
 def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
     app = shown(
-        made_up(), opened=["images"], case_model="EfficientNet-Lite0", case_perturbation="Rotation"
+        made_up(), view="images", case_model="EfficientNet-Lite0", case_perturbation="Rotation"
     )
     assert len(case_names(app)) == 6
     text = html(app).split('class="rb-case"')[1:]
@@ -175,10 +182,12 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
     links: list[tuple[str, dict[str, str]]] = []
     monkeypatch.setattr(
         "streamlit.page_link",
-        lambda page, *, label, icon, query_params: links.append((page, query_params)),
+        lambda page, *, label, icon, query_params: (
+            links.append((page, query_params)) if label == "Open" else None
+        ),
     )
     run = made_up()
-    app = shown(run, opened=["images"], case_perturbation="Horizontal flip")
+    app = shown(run, view="images", case_perturbation="Horizontal flip")
     page, query = links[0]
     assert page == "app.py"
     assert query["image"] == case_names(app)[0]
@@ -189,14 +198,14 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
         "seed": "7",
     }
     links.clear()
-    shown(made_up(), opened=["images"], case_perturbation="Fog effect + Rotation")
+    shown(made_up(), view="images", case_perturbation="Fog effect + Rotation")
     assert links[0][1]["fog"] == "0.4"
     assert links[0][1]["rotation"] == "0.25"
 
 
 def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
     run = made_up(images=4)
-    app = shown(run)
+    app = shown(run, view="images")
     assert not app.exception
     names = case_names(app)
     assert len(names) == 4
@@ -209,7 +218,7 @@ def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
 def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
     run = made_up(images=40)
     run._frame["model"] = run._frame["model"].replace("SqueezeNet", "someone's <i>network</i>")
-    app = shown(run, opened=["ranking"])
+    app = shown(run)
     assert not app.exception
     text = html(app)
     assert "omeone&#39;s &lt;i&gt;network&lt;/i&gt;: accuracy" in text
@@ -219,7 +228,7 @@ def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
 def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Shown) -> None:
     run = made_up()
     run._frame = run._frame.iloc[:0]
-    app = shown(run, opened=["images_left_out"], finished=False)
+    app = shown(run, finished=False)
     assert not app.exception
     assert app.info
     assert headings(app) == ["Images left out"]

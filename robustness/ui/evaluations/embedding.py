@@ -12,7 +12,6 @@ from robustness.runs import Run
 from robustness.runs.embedding import IMAGES, embedding_map, read_maps
 from robustness.runs.selection import Chosen
 from robustness.ui.computation.progress import Work
-from robustness.ui.display.blocks import folded
 from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed
@@ -24,9 +23,8 @@ def ask(run: Run) -> None:
     """Draw the choice of a model and a condition, and the button; make the map once asked to."""
     if not run.finished or run.is_from_table:
         return
-    if (opened := folded("Another map" if read_maps(run) else "Map", _ABOUT)) is not None:
-        with opened:
-            _ask(run)
+    with st.expander("Make another map" if read_maps(run) else f"Map: {_ABOUT}"):
+        _ask(run)
 
 
 def _ask(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""The comparison of runs on the Runs page: the choice, and what changed since the baseline."""
+"""The comparison of runs: which got worse or better since the baseline, and on which images."""
 
 from __future__ import annotations
 
@@ -20,17 +20,14 @@ from robustness.report import comparison
 from robustness.report.questions import choice
 from robustness.report.questions.candidates import choose
 from robustness.runs import Comparison, Listed
-from robustness.runs.compare import flips, incomparable
+from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
+from robustness.ui.evaluations import run_table
 from robustness.ui.session.inputs import one_of
-from robustness.ui.session.run_link import baseline_id
 from robustness.ui.session.sentences import sentence
-
-COMPARE = "compare"
-"""Parameter of the link: the compared runs, the baseline first."""
 
 FLIPPED = 6
 """Flipped images that are shown, each way."""
@@ -38,122 +35,47 @@ FLIPPED = 6
 Entry = Mapping[str, Any]
 
 
-def chosen() -> list[str]:
-    """The compared runs in the link, the baseline first."""
-    return list(dict.fromkeys(st.query_params.get_all(COMPARE)))
-
-
-def tick(name: str, runs: Mapping[str, Listed]) -> str:
-    """The checkbox to compare the run ``name``; if that is impossible, disabled with the reason.
-
-    Returns the reason once a run is ticked, as a touch screen shows no help.
-    """
-    key = f"compare {name}"
-    names = [each for each in chosen() if each in runs]
-    why = "" if not names or name in names else _why_not(runs[names[0]], runs[name])
-    manifest = runs[name].manifest
-    if manifest is not None and manifest.race is not None:
-        why = "A race stops early: compare runs of all images."
-    st.session_state[key] = name in chosen()  # the link decides
-    st.checkbox(
-        "Compare",
-        key=key,
-        on_change=_toggle,
-        args=(name, runs),
-        disabled=bool(why),
-        help=plain(why) or None,
-    )
-    return why if names else ""
-
-
-def _why_not(baseline: Listed, other: Listed) -> str:
-    try:
-        written = _written(baseline, other)
-        return _incomparable(str(baseline.folder), str(other.folder), *written)
-    except (RobustnessError, OSError):  # the comparison says what is wrong
-        return ""
-
-
-@st.cache_data(show_spinner=False, max_entries=256)
-def _incomparable(first: str, second: str, *_written: int) -> str:
-    return incomparable(*(runs.load(Path(f), unfinished=True) for f in (first, second)))
-
-
 def _written(*entries: Listed) -> list[int]:
     return [(entry.folder / runs.MANIFEST_FILE).stat().st_mtime_ns for entry in entries]
 
 
-def pointer(folder: Path, runs: Mapping[str, Listed]) -> None:
-    """One line above the list that says where the comparison is."""
-    count = len(names := chosen())
-    pinned = runs.get(baseline_id(folder))
-    if count > 1:
-        st.markdown(f"[Go to the comparison of {count} runs](#comparison)")
-    elif names:
-        st.caption("Tick another run to compare.")
-    elif pinned is not None:
-        st.caption(f"Tick a run to compare it with the baseline, {plain(pinned.title)}.")
-
-
-def _toggle(name: str, runs: Mapping[str, Listed]) -> None:
-    names = chosen()
-    if name in names:
-        forget(name)
-        return
-    pinned = baseline_id(runs[name].folder.parent)
-    if not names and pinned in runs and pinned != name:
-        names = [pinned]
-    by_hand = names[:1] if names[:1] != _by_age(names, runs)[:1] or names[:1] == [pinned] else []
-    rest = [each for each in (*names, name) if each not in by_hand]
-    _choose([*by_hand, *_by_age(rest, runs)])
-    if names:
-        st.toast("The comparison is below the list.", icon=":material/arrow_downward:")
-
-
-def _by_age(names: Sequence[str], runs: Mapping[str, Listed]) -> list[str]:
-    """The oldest run first, missing ones last."""
-
-    def created(name: str) -> tuple[bool, str]:
-        manifest = runs[name].manifest if name in runs else None
-        return manifest is None, "" if manifest is None else manifest.created
-
-    return sorted(names, key=created)
-
-
-def forget(name: str) -> None:
-    """Remove the run ``name`` from the comparison."""
-    _choose([each for each in chosen() if each != name])
-
-
-def _choose(names: Sequence[str]) -> None:
-    if names:
-        st.query_params[COMPARE] = list(names)
-    else:
-        st.query_params.pop(COMPARE, None)
-
-
-def show(folder: Path, runs: Mapping[str, Listed]) -> None:
-    """Draw the comparison of the chosen runs, if any."""
-    names = chosen()
-    if not names:
-        return
+def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
+    """Draw what changed in the runs ``names`` since the first, the baseline."""
     with st.container(border=True, key="comparison"):
-        st.header("Comparison", anchor="comparison")
-        gone = [name for name in names if name not in runs]
-        for name in gone:
-            st.warning(f"No run {plain(name)} here.", icon=":material/link_off:")
-        there = [name for name in names if name in runs]
+        for name in names:
+            if name not in listed:
+                st.warning(f"No run {plain(name)} here.", icon=":material/link_off:")
+        there = [name for name in names if name in listed]
         if len(there) < 2:
-            st.info("Tick another run to compare.", icon=":material/difference:")
-            st.button("Clear", on_click=_choose, args=([],))
+            st.info("Select another run to compare.", icon=":material/difference:")
             return
-        _controls(there, runs)
-        compared = {name: _compare(runs[there[0]], runs[name]) for name in there[1:]}
-        _choice([runs[name] for name in there])
-        quantity = _quantity(list(compared.values()))
-        for place, (name, found) in enumerate(compared.items()):
+        others = {name: _compare(listed[there[0]], listed[name]) for name in there[1:]}
+        headline = st.container()
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            _baseline_input(there, listed)
+            quantity = _quantity(list(others.values()))
+        headline.html(results.headline(_headline(list(others.values()), quantity)))
+        _choice([listed[name] for name in there])
+        for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
-                _one(runs[name], found, quantity)
+                _one(listed[name], compared, quantity, is_only=len(others) == 1)
+
+
+def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
+    """How many models got worse or better."""
+    overall = [
+        entry[f"{quantity}_verdict"]
+        for each in compared
+        if not isinstance(each, str)
+        for entry in each.differences
+        if entry["perturbation"] is None and entry[f"{quantity}_difference"] is not None
+    ]
+    if not overall:
+        return "These runs cannot be compared."
+    of, what = counted(len(overall), "model"), QUANTITIES[quantity].lower()
+    moved = {word: overall.count(word) for word in (WORSE, BETTER)}
+    parts = [f"{n} of {of} got {said(word)}" for word, n in moved.items() if n]
+    return f"{' and '.join(parts)}: {what}." if parts else f"No significant change: {what}."
 
 
 def _choice(entries: Sequence[Listed]) -> None:
@@ -161,13 +83,13 @@ def _choice(entries: Sequence[Listed]) -> None:
     if len({name for e in entries for name in _models(e)}) == min(map(len, map(_models, entries))):
         return
     try:
-        found = _chosen(tuple(str(entry.folder) for entry in entries), *_written(*entries))
+        chosen = _chosen(tuple(str(entry.folder) for entry in entries), *_written(*entries))
     except (RobustnessError, OSError) as error:
-        told = sentence(error) if isinstance(error, RobustnessError) else "A run is gone."
-        st.caption(plain(f"No choice among these runs: {told}"))
+        reason = sentence(error) if isinstance(error, RobustnessError) else "A run is gone."
+        st.caption(plain(f"No choice among these runs: {reason}"))
         return
-    st.markdown(f"**{plain(found.sentences[0])}** {plain(' '.join(found.sentences[1:]))}")
-    st.html(results.html_table(*choice.table(found.models, found.quantity).table))
+    st.markdown(f"**{plain(chosen.sentences[0])}** {plain(' '.join(chosen.sentences[1:]))}")
+    st.html(results.html_table(*choice.table(chosen.models, chosen.quantity).table))
 
 
 def _models(entry: Listed) -> Sequence[str]:
@@ -180,7 +102,7 @@ def _chosen(folders: Sequence[str], *_written: int) -> ModelChoice:
 
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
-    """The compared quantity: one that is known, by default the one the verdict uses."""
+    """The compared quantity: one that is available, by default the one the verdict uses."""
     entries = [e for each in compared if not isinstance(each, str) for e in each.differences]
     overall = [entry for entry in entries if entry["condition"] is None]
     titles = {
@@ -193,24 +115,22 @@ def _quantity(compared: Sequence[Comparison | str]) -> str:
     return one_of("Quantity", titles, "change_of", first=overall[0]["judged_by"], shows_label=False)
 
 
-def _controls(there: Sequence[str], runs: Mapping[str, Listed]) -> None:
+def _baseline_input(there: Sequence[str], listed: Mapping[str, Listed]) -> None:
     st.session_state["baseline"] = there[0]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox(
-            "Baseline",
-            there,
-            format_func=lambda name: _title(runs[name]),
-            key="baseline",
-            on_change=_rebase,
-            args=(there,),
-        )
-        st.button("Clear", on_click=_choose, args=([],))
-    st.caption("By default your baseline or the pinned run, else the oldest ticked one.")
+    st.selectbox(
+        "Baseline",
+        there,
+        format_func=lambda name: _title(listed[name]),
+        key="baseline",
+        on_change=_rebase,
+        args=(there,),
+        help="Default: the pinned run, or the oldest selected.",
+    )
 
 
 def _rebase(there: Sequence[str]) -> None:
     baseline = st.session_state["baseline"]
-    _choose([baseline, *(name for name in there if name != baseline)])
+    run_table.choose([baseline, *(name for name in there if name != baseline)])
 
 
 def _title(entry: Listed) -> str:
@@ -227,6 +147,8 @@ def _compared(first: str, second: str, *_written: int) -> Comparison:
 
 def _compare(baseline: Listed, other: Listed) -> Comparison | str:
     """The comparison, or why there is none."""
+    if any(entry.manifest and entry.manifest.race for entry in (baseline, other)):
+        return "A race stops early: compare runs of all images."
     try:
         written = _written(baseline, other)
         return _compared(str(baseline.folder), str(other.folder), *written)
@@ -237,14 +159,18 @@ def _compare(baseline: Listed, other: Listed) -> Comparison | str:
         return "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
 
 
-def _one(other: Listed, compared_runs: Comparison | str, quantity: str) -> None:
-    st.subheader(plain(_title(other)), anchor=False)
+def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_only: bool) -> None:
+    title = plain(_title(other))
+    if is_only:
+        st.caption(f"Compared with it: {title}")
+    else:
+        st.subheader(title, anchor=False)
     if isinstance(compared_runs, str):
         st.error(plain(compared_runs), icon=":material/error:")
         return
-    known = [e for e in compared_runs.differences if e[f"{quantity}_difference"] is not None]
-    if known:
-        _changes(compared_runs, known, quantity, other.folder.name)
+    entries = [e for e in compared_runs.differences if e[f"{quantity}_difference"] is not None]
+    if entries:
+        _changes(compared_runs, entries, quantity, other.folder.name)
     elif compared_runs.differences:
         st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
     if not compared_runs.differences:

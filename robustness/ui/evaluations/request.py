@@ -1,10 +1,11 @@
-"""Controls of the Dataset page: images, perturbations and limits."""
+"""The controls of a new evaluation: the question, images, models, and settings with defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -25,8 +26,12 @@ from robustness.evaluation.suites import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
+from robustness.runs import MAX_TITLE
+from robustness.runs.notes import MAX_TAGS
+from robustness.ui.controls.model_input import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
-from robustness.ui.dataset.uploads import upload
+from robustness.ui.evaluations import limits
+from robustness.ui.evaluations.uploads import upload
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep_in_link, listed, one_of
 
@@ -50,10 +55,31 @@ _LABELLINGS = {
 }
 
 WITHOUT_CLASSES = (
-    f"Under Options, Classes: choose {_LABELLINGS[KNOWN]!r} to evaluate these images without a "
+    f"Under Settings, Classes: choose {_LABELLINGS[KNOWN]!r} to evaluate these images without a "
     f"class, or {_LABELLINGS[NO_LABELS]!r} to ignore all classes."
 )
 """Advice for labels that are not classes."""
+
+
+QUESTION = "question"
+"""Parameter of the link: what the evaluation is for."""
+
+COMPARE, WEAKNESSES, RELEASE = "compare", "weaknesses", "release"
+QUESTIONS = {
+    COMPARE: "Compare models",
+    WEAKNESSES: "Find weaknesses",
+    RELEASE: "Check a release",
+}
+_ABOUT = {
+    COMPARE: "Which of several models stays correct most often, and at what cost.",
+    WEAKNESSES: "Under which perturbations, strengths and classes models fail first.",
+    RELEASE: "Whether a model keeps your limits, such as no loss since the current release.",
+}
+_FIRST_SUITES = {WEAKNESSES: IMAGENET_C_SUITE}
+_MAX_LOSS = "2"
+
+_NUMBER = "runs begun"
+"""How many runs this session has begun: the next has an empty name and tags."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +91,8 @@ class RunForm:
     are tried.
     """
 
+    models: tuple[str, ...]
+    seed: int
     source: str
     conditions: tuple[Condition, ...]
     labelling: str
@@ -77,14 +105,46 @@ class RunForm:
 
 def request_input() -> RunForm | None:
     """Draws the controls; None while something is missing, which is said."""
+    question = one_of("What do you want to know?", QUESTIONS, QUESTION)
+    _take_defaults(question)
+    st.caption(_ABOUT[question])
     left, right = st.columns(2, gap="large")
     with left:
         source = _source_input()
     with right:
+        names = model_input()
+        if not names:
+            st.info("Choose at least one model.", icon=":material/model_training:")
+        elif question == COMPARE and len(names) < 2:
+            st.caption("Choose a second model to compare.")
+    if question == RELEASE:
+        limits.limits_input()
+    with st.expander("Settings", icon=":material/tune:"):
+        settings_of_run = _settings_input()
+    if source is None or not names or not settings_of_run["conditions"]:
+        return None
+    return RunForm(models=tuple(names), source=source, **settings_of_run)
+
+
+def _take_defaults(question: str) -> None:
+    """Have the controls take the defaults of ``question`` once it is chosen."""
+    before = st.session_state.get("defaults of")
+    if before == question:
+        return
+    st.session_state["defaults of"] = question
+    if before == RELEASE:
+        st.query_params.pop("max_loss", None)
+    st.session_state.pop("suite", None)  # the link has one that the user chose
+    if question == RELEASE and "max_loss" not in st.query_params:
+        st.query_params["max_loss"] = _MAX_LOSS
+        st.session_state["max_loss"] = float(_MAX_LOSS)
+
+
+def _settings_input() -> dict[str, Any]:
+    """Draw what has a default; returns the values by the fields of ``RunForm``."""
+    left, right = st.columns(2, gap="large")
+    with left:
         conditions = _conditions_input()
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            limit = _limit_input()
-            labelling, fit, side = _options()
         until = one_of(
             "Evaluate until",
             _STOPS,
@@ -104,10 +164,31 @@ def request_input() -> RunForm | None:
             help="Each is tried on every image under every perturbation, without training. The run "
             "says what it gains, what it costs on originals, and how long it takes.",
         )
-    if source is None or not conditions:
-        return None
-    how = labelling, limit, fit, side, _UNTIL[until]
-    return RunForm(source, conditions, *how, tuple(remedies))
+    with right:
+        labelling = one_of(
+            "Classes", _LABELLINGS, "labelling", help="With classes the run has accuracies, too."
+        )
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            limit = _limit_input()
+            seed = seed_input()
+        fit = fit_input("dataset_fit")
+        side = side_input("dataset_side")
+        number = st.session_state.setdefault(_NUMBER, 0)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            st.text_input("Name", key=f"name {number}", max_chars=MAX_TITLE)
+            st.text_input("Tags", key=f"tags {number}", max_chars=MAX_TAGS, placeholder="night, v2")
+    return {
+        **{"conditions": conditions, "labelling": labelling, "limit": limit, "seed": seed},
+        **{"fit": fit, "side": side, "until": _UNTIL[until], "remedies": tuple(remedies)},
+    }
+
+
+def take_notes() -> dict[str, str]:
+    """The name and tags of the run that begins; the next one has empty fields."""
+    number = st.session_state[_NUMBER]
+    st.session_state[_NUMBER] += 1
+    fields = {"title": f"name {number}", "tags": f"tags {number}"}
+    return {what: text for what, key in fields.items() if (text := st.session_state[key].strip())}
 
 
 def _source_input() -> str | None:
@@ -180,7 +261,8 @@ def _below(allowed: Path) -> list[str]:
 
 
 def _conditions_input() -> tuple[Condition, ...]:
-    suite = one_of("Perturbations", _SUITES, "suite")
+    first = _FIRST_SUITES.get(st.session_state[QUESTION], STUDY_SUITE)
+    suite = one_of("Perturbations", _SUITES, "suite", first=first)
     if suite == STUDY_SUITE:
         st.caption("Each at the study's setting.")
         return suite_conditions(STUDY_SUITE)
@@ -232,13 +314,3 @@ def _limit_input() -> int | None:
         bind="query-params",
         placeholder="all",
     )
-
-
-def _options() -> tuple[str, str, str]:
-    with st.popover("Options", icon=":material/tune:"):
-        labelling = one_of(
-            "Classes", _LABELLINGS, "labelling", help="With classes the run has accuracies, too."
-        )
-        fit = fit_input("dataset_fit")
-        side = side_input("dataset_side")
-    return labelling, fit, side

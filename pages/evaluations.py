@@ -1,0 +1,12 @@
+"""The Evaluations page: evaluate many images, compare runs, and see where models fail."""
+
+from __future__ import annotations
+
+from robustness.ui.evaluations import overview
+from robustness.ui.page import page
+
+with page(
+    "Evaluations",
+    "Which model to choose for many images, where it fails, and what changed since the last one.",
+):
+    overview.show()

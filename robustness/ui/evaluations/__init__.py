@@ -1,0 +1,1 @@
+"""The Evaluations page: new evaluations, the table of runs, an answer or a comparison."""

@@ -1,0 +1,238 @@
+"""The images behind the figures: the worst cases, the survivors, and those of one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models
+from robustness.base.text import plain
+from robustness.charts.dataset import quantities
+from robustness.evaluation.condition import Condition, perturbation_label
+from robustness.perturbations import Images
+from robustness.pictures.picture import Picture
+from robustness.report.copy_as import link_values
+from robustness.report.questions import RunFigures, perturbations, slices
+from robustness.report.questions import cases as cases_question
+from robustness.report.questions.question import IMAGES
+from robustness.runs import Run, selected_cases
+from robustness.runs.cases import Chosen
+from robustness.ui.browser.html import html
+from robustness.ui.computation import cache
+from robustness.ui.display import results
+from robustness.ui.display.blocks import SELECTIONS, deselect
+from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.session.run_link import page_link
+
+IN_A_ROW = 3
+AT_ONCE = 6
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The images that a click selects: what they are called, and the ``quantity`` of a cell."""
+
+    chosen: Chosen
+    title: str
+    quantity: str = ""
+
+
+def selection_of(
+    of: RunFigures, point: Sequence[str], options: Mapping[str, str]
+) -> Selection | None:
+    """The selection that the ``point`` of a chart means, which may come from a link.
+
+    ``options`` are those of the chart. Raises ``ParameterError`` for a selection of nothing known.
+    """
+    if len(point) == 1 and "=" in point[0]:
+        chosen = Chosen.parse(point[0], of.run.manifest.spec)
+        return Selection(chosen, cases_question.selected_title(chosen))
+    level = options.get(perturbations.CELL_STRENGTH, perturbations.CELL_MEAN)
+    every = of.statistics.by_perturbation
+    entries = perturbations.at_strength(every, level) or every  # links of 0.13 have its label
+    conditions = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
+    if not conditions:
+        return None
+    title = f"{models.label(point[1])} under {point[0]}"
+    quantity = options.get(perturbations.CELL_FIGURE, "")
+    return Selection(Chosen(model=point[1], conditions=tuple(conditions)), title, quantity)
+
+
+def _linked(of: RunFigures) -> Selection | None:
+    """The selection in the link, made by a click in any view."""
+    query = st.query_params
+    for link in SELECTIONS:
+        if point := query.get_all(link):
+            return selection_of(of, point, query.to_dict())
+    return None
+
+
+def preview(run: Run, selection: Selection) -> None:
+    """Draw the first images of ``selection`` and the way to all."""
+    _caption(run, selection)
+    total = run.cases.tally(selection.chosen).either.counted
+    _grid(run, run.cases.both(selection.chosen, IN_A_ROW))
+    if total > IN_A_ROW:
+        show_all = {"view": IMAGES}
+        if st.button(
+            f"All {total:,} images",
+            icon=":material/photo_library:",
+            on_click=st.session_state.update,
+            args=(show_all,),
+        ):
+            st.rerun()  # the whole page, not this view alone
+
+
+def _caption(run: Run, selection: Selection) -> None:
+    chosen, tally = selection.chosen, run.cases.tally(selection.chosen)
+    where = " at one strength or more" if len(chosen.conditions) > 1 else ""
+    left = tally.images - tally.either.counted
+    more = f" {left:,} more were incorrect before the attack." if left else ""
+    shown = quantities().get(selection.quantity, selection.quantity).lower()
+    if tally.by_label.counted and shown and "accuracy" not in shown:
+        more += f" This list goes by accuracy; the cell shows {shown}."
+    st.markdown(f"**{plain(selection.title)}**")
+    st.caption(f"{cases_question.failures(tally, where)}. Failures come first.{more}")
+
+
+def gallery(of: RunFigures, result: str) -> None:
+    """Draw the selected images of the run or those that filters choose, each image once."""
+    run = of.run
+    if (selection := _linked(of)) is not None:
+        _caption(run, selection)
+        st.button(
+            "Show all images", icon=":material/filter_alt_off:", on_click=deselect, args=(result,)
+        )
+        chosen, kind = selection.chosen, ""
+        total = run.cases.tally(chosen).either.counted
+    else:
+        kind = one_of("Cases", cases_question.KINDS, "cases", shows_label=False)
+        chosen = _filters(of)
+        tally = run.cases.tally(chosen)
+        total = cases_question.number(tally, kind)
+        about = cases_question.caption(tally, kind)
+        st.caption(about[0].upper() + about[1:])
+    _downloads(run, chosen, kind)
+    key = f"shown_{kind or chosen.text}"
+    limit = int(st.session_state.get(f"{key} of {run.id}", AT_ONCE))
+    _grid(run, run.cases.first(chosen, kind, limit) if kind else run.cases.both(chosen, limit))
+    if total > limit:
+        st.button(
+            f"Show {min(AT_ONCE, total - limit)} more",
+            key=f"{key}_button",
+            icon=":material/expand_more:",
+            on_click=st.session_state.update,
+            args=({f"{key} of {run.id}": limit + AT_ONCE},),
+        )
+
+
+def _filters(of: RunFigures) -> Chosen:
+    """Draw the filters by class, model, perturbation and property."""
+    classes: dict[str, list[tuple[str, int]]] = {}
+    for model, index in of.statistics.classes:
+        classes.setdefault(models.class_name(model, index), []).append((model, index))
+    entries = of.statistics.by_perturbation
+    filters: tuple[tuple[str, Iterable[str], Callable[[str], str]], ...] = (
+        ("Class", sorted(classes), str),
+        ("Model", dict.fromkeys(entry["model"] for entry in entries), models.label),
+        (
+            "Perturbation",
+            dict.fromkeys(entry["perturbation"] for entry in entries),
+            perturbation_label,
+        ),
+    )
+    choices: list[str] = []
+    for column, (label, names, text) in zip(st.columns(3, gap="small"), filters, strict=True):
+        with column:
+            options = {ALL: "All"} | {name: text(name) for name in names}
+            choice = listed(label, options, f"case_{label.lower()}")
+        choices.append("" if choice == ALL else choice)
+    return Chosen(
+        model=choices[1],
+        perturbation=choices[2],
+        classes=tuple(classes.get(choices[0], ())),
+        slices=_slice_input(of.run),
+    )
+
+
+def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
+    """The controls of a property and its values; () for all images, as in a race."""
+    values: dict[str, dict[str, str]] = {}
+    for entry in [] if run.manifest.race else run.failures.slices:
+        told = slices.property_title(entry["column"], entry["value"])
+        values.setdefault(entry["column"], {})[entry["value"]] = told
+    if not values:
+        return ()
+    titles = {name: slices.property_name(name) for name in sorted(values)}
+    column, value = st.columns(2, gap="small")
+    with column:
+        name = listed("Property", {ALL: "All"} | titles, "case_property")
+    if name == ALL:
+        return ()
+    with value:
+        return ((name, listed("Values", dict(sorted(values[name].items())), "case_values")),)
+
+
+def _downloads(run: Run, chosen: Chosen, kind: str) -> None:
+    """Buttons for the selection (of the ``kind``) as a table, and as a zip with its images."""
+    order = "" if kind else ", failures first"
+    with st.container(horizontal=True):
+        for label, suffix, icon in (
+            ("Table", ".csv", ":material/csv:"),
+            ("Images", ".zip", ":material/folder_zip:"),
+        ):
+            st.download_button(
+                label,
+                partial(selected_cases.exported, run, chosen, suffix, kind),
+                f"{run.id}-selection{suffix}",
+                key=f"{label} {kind} {chosen.text}",
+                icon=icon,
+                on_click="ignore",
+                help=f"At most {selected_cases.MOST[suffix]:,} images{order}.",
+            )
+
+
+def _grid(run: Run, rows: Sequence[dict[str, Any]]) -> None:
+    for row, column in zip(rows, results.cells(IN_A_ROW), strict=False):
+        with column, st.container(border=True, height="stretch", gap="small"):
+            _card(run, row)
+
+
+def _card(run: Run, row: dict[str, Any]) -> None:
+    """A case with its images; an attacked one is made on the model of ``row`` alone."""
+
+    def change(picture: Picture, condition: Condition, of: cases_question.Row) -> Images:
+        if not condition.needs_model:
+            return cache.change(picture, condition, run.seed).image
+        labelled = replace(picture, label=int(of["label"]) if pd.notna(of["label"]) else None)
+        return cache.attacked_picture(labelled, condition, run.seed, str(of["model"]))
+
+    case = cases_question.case(run, row, change)
+    if case.shots:
+        for column, shot in zip(st.columns(2, gap="small", wrap=False), case.shots, strict=True):
+            column.image(shot.png, width="stretch", output_format="PNG", alt=shot.alt)
+    st.html(html("case", case=case))
+    link(run, row)
+
+
+def link(run: Run, row: Mapping[str, Any], label: str = "") -> None:
+    """Draw the link that opens the case, an attacked one on the page of attacks.
+
+    Images of a published tree are made by no perturbation that a page could repeat.
+    """
+    condition = Condition.parse(str(row["condition"]))
+    query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
+    if condition.in_files:
+        st.caption(plain(label))
+    elif condition.needs_model:
+        icon = "" if label else ":material/bug_report:"
+        page_link("pages/adversarial.py", label or "Repeat the attack", icon, query)
+    else:
+        query |= link_values(condition)
+        page_link("app.py", label or "Open", "" if label else ":material/tune:", query)

@@ -1,0 +1,124 @@
+"""The limits that a release must meet: a loss since a baseline, or the budget of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from robustness import gate, runs
+from robustness.base.access import Action
+from robustness.base.errors import ParameterError
+from robustness.base.text import plain
+from robustness.gate.budget import Rule
+from robustness.runs import Run, find
+from robustness.ui.session import access
+from robustness.ui.session.run_link import baseline_id, runs_folder, set_baseline
+
+_FILE, _UPLOADER = "budget file", "budget"
+_ORIGIN = Path("the limits of this page")
+
+
+def limits_input() -> None:
+    """Draw the baseline, two limits, and the upload of a budget, which replaces them."""
+    _baseline_input()
+    numbers = {
+        "max_loss": "Max loss of consistency, points",
+        "min_consistency": "Min consistency, %",
+    }
+    with st.container(horizontal=True):
+        for key, label in numbers.items():
+            st.number_input(
+                label, 0.0, 100.0, None, key=key, bind="query-params", placeholder="no limit"
+            )
+    refused = access.refusal(Action.UPLOAD)
+    st.file_uploader(
+        "Budget file, TOML",
+        type="toml",
+        key=_UPLOADER,
+        on_change=_take,
+        disabled=bool(refused),
+        help=refused or "Replaces the limits above, as in *robustness check*. Not in the link.",
+    )
+    if _FILE in st.session_state:
+        name, _ = st.session_state[_FILE]
+        st.button(
+            f"Remove {plain(name)}",
+            icon=":material/close:",
+            on_click=st.session_state.pop,
+            args=(_FILE, None),
+        )
+
+
+def budget() -> gate.Budget | None:
+    """The limits of this session, if any; raises ``ParameterError`` for an invalid file."""
+    if _FILE in st.session_state and not access.refusal(Action.UPLOAD):
+        name, data = st.session_state[_FILE]
+        return gate.budget_of(data, name)
+    rules = {
+        "max_regression": _number("max_loss"),
+        "min_consistency": _number("min_consistency"),
+    }
+    shares = {name: limit / 100 for name, limit in rules.items() if limit is not None}
+    limits = [Rule.model_validate({name: share}) for name, share in shares.items()]
+    return gate.Budget(_ORIGIN, tuple(limits)) if limits else None
+
+
+def baseline(budget: gate.Budget) -> Run | None:
+    """The baseline, if ``budget`` compares with one; raises ``ParameterError`` without one."""
+    if not budget.compares:
+        return None
+    folder = runs_folder()
+    if not (name := baseline_id(folder)):
+        raise ParameterError(
+            f"Expected a baseline for {budget.path}, which limits a loss; got none. Choose one "
+            "under Limits, or pin one under Manage."
+        )
+    return find(folder, name)
+
+
+def _number(key: str) -> float | None:
+    """The limit ``key``: a control that is not drawn is still in the link."""
+    value = st.session_state.get(key)
+    try:
+        share = float(st.query_params[key] if value is None else value)
+    except (KeyError, ValueError):
+        return None
+    return share if 0 <= share <= 100 else None
+
+
+def _take() -> None:
+    given = st.session_state[_UPLOADER]
+    if given is None:
+        st.session_state.pop(_FILE, None)
+    else:
+        st.session_state[_FILE] = given.name, given.getvalue()
+
+
+def _baseline_input() -> None:
+    folder = runs_folder()
+    titles = {
+        entry.folder.name: f"{entry.title}, {entry.manifest.created[:16].replace('T', ' ')} UTC"
+        for entry in runs.listing(folder)
+        if entry.manifest is not None
+        and entry.manifest.status == runs.FINISHED
+        and entry.manifest.race is None
+    }
+    if not titles:
+        st.caption("A limit on losses needs a baseline: first evaluate the current release.")
+        return
+    first = baseline_id(folder)
+    st.session_state["limits baseline"] = first if first in titles else None
+    st.selectbox(
+        "Baseline",
+        list(titles),
+        format_func=titles.__getitem__,
+        key="limits baseline",
+        index=None,
+        placeholder="Choose the evaluation of the current release",
+        on_change=_choose_baseline,
+    )
+
+
+def _choose_baseline() -> None:
+    set_baseline(st.session_state["limits baseline"] or "")

@@ -1,0 +1,220 @@
+"""What can be done with a run: rename, tag, pin, export, delete, restore; and the import."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from robustness import runs
+from robustness.base.access import Action, Who
+from robustness.base.errors import RobustnessError
+from robustness.base.text import counted, plain, visible
+from robustness.runs import MAX_TITLE, Deleted, Listed, keeping, notes
+from robustness.runs.bin import DAY
+from robustness.ui.evaluations import run_table
+from robustness.ui.session import access
+from robustness.ui.session.run_link import own_baseline, set_baseline
+from robustness.ui.session.sentences import sentence
+
+_SAID, _UPLOADS = "runs said", "runs uploaded"
+
+
+def say() -> None:
+    """Show the result of the last click."""
+    kind, text = st.session_state.pop(_SAID, ("", ""))
+    if kind == "done":
+        st.success(plain(text), icon=":material/check:")
+    elif kind:
+        st.error(plain(text), icon=":material/error:")
+
+
+def do(what: Callable[..., str], *arguments: Any) -> None:
+    """Perform a click's action and keep its message for the next page."""
+    try:
+        st.session_state[_SAID] = ("done", what(*arguments))
+    except RobustnessError as error:
+        st.session_state[_SAID] = ("failed", sentence(error))
+
+
+def manage(entry: Listed) -> None:
+    """Draw the fields and buttons for the run of ``entry``."""
+    name = entry.folder.name
+    st.text_input("Title", value=entry.title, key=f"title {name}", max_chars=MAX_TITLE)
+    st.text_input(
+        "Tags",
+        value=", ".join(entry.tags),
+        key=f"tags {name}",
+        max_chars=notes.MAX_TAGS,
+        help="Separated by commas.",
+    )
+    st.text_area("Note", value=entry.note, key=f"note {name}", max_chars=notes.MAX_NOTE)
+    st.button(
+        "Save",
+        on_click=do,
+        args=(_describe, entry),
+        **access.allowed(Action.RENAME, entry.owner, key=f"rename {name}", thing=name),
+    )
+    _baseline_button(entry)
+    finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
+    st.download_button(
+        "Download as zip",
+        data=partial(_archive, entry.folder, access.who()),
+        file_name=f"{name}.zip",
+        mime="application/zip",
+        icon=":material/download:",
+        on_click="ignore",
+        **access.allowed(
+            Action.EXPORT,
+            key=f"download {name}",
+            thing=name,
+            disabled=not finished,
+            help="Rows and manifest, without images; can be imported here or elsewhere."
+            if finished
+            else "Only a finished run can be downloaded: continue this one first.",
+        ),
+    )
+    st.divider()
+    days = counted(keeping.bin_days(), "day")
+    sure = st.checkbox(f"Confirm deletion; the bin keeps the run for {days}", key=f"sure {name}")
+    if refused := access.refusal(Action.DELETE, entry.owner):
+        st.caption(plain(refused))
+    st.button(
+        "Delete this run",
+        icon=":material/delete:",
+        on_click=do,
+        args=(_delete, entry),
+        **access.allowed(
+            Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
+        ),
+    )
+
+
+def _baseline_button(entry: Listed) -> None:
+    """Pins the run as everyone's baseline or, for who may not, chooses it for this session."""
+    name, refused = entry.folder.name, access.refusal(Action.PIN)
+    current = (own_baseline() if refused else notes.baseline(entry.folder.parent)) == name
+    raced = entry.manifest is not None and entry.manifest.race is not None and not current
+    if refused:
+        label = "Clear my baseline" if current else "Use as my baseline"
+        about = f"Your comparisons start from this run, in this session. {refused}"
+    else:
+        label = "Unpin baseline" if current else "Pin as baseline"
+        about = "Everyone's comparisons start from this run."
+    st.button(
+        label,
+        key=f"pin {name}",
+        icon=":material/keep:",
+        on_click=do,
+        args=(_choose_baseline if refused else _pin, entry, "" if current else name),
+        disabled=raced,
+        help="A race cannot be compared." if raced else about,
+    )
+
+
+def _choose_baseline(entry: Listed, name: str) -> str:
+    set_baseline(name)
+    return f"{entry.title} is {'your' if name else 'no longer your'} baseline in this session."
+
+
+def _archive(folder: Path, by: Who) -> bytes:
+    """The run as a zip, created on demand."""
+    access.require(Action.EXPORT, thing=folder.name, by=by)
+    stream = io.BytesIO()
+    runs.write_archive(runs.load(folder), stream)
+    return stream.getvalue()
+
+
+def _describe(entry: Listed) -> str:
+    name = entry.folder.name
+    access.require(Action.RENAME, runs.owner_of(entry.folder), name)
+    texts = {what: str(st.session_state[f"{what} {name}"]) for what in ("title", "tags", "note")}
+    notes.update(entry.folder, **texts)
+    return f"Saved {runs.title_of(entry.folder)}."
+
+
+def _pin(entry: Listed, name: str) -> str:
+    access.require(Action.PIN, thing=entry.folder.name)
+    notes.set_baseline(entry.folder.parent, name)
+    return f"{entry.title} is {'the' if name else 'no longer the'} baseline."
+
+
+def _delete(entry: Listed) -> str:
+    access.require(Action.DELETE, runs.owner_of(entry.folder), entry.folder.name)
+    runs.to_bin(entry.folder, access.me())
+    run_table.choose([])
+    return f"Moved {entry.title} ({entry.folder.name}) to the bin."
+
+
+def import_input(folder: Path) -> None:
+    """Draw the upload of a run from another machine."""
+    # Another key draws an empty uploader: what was imported is not offered again.
+    key = f"uploaded run {st.session_state.get(_UPLOADS, 0)}"
+    given = st.file_uploader(
+        "Run as zip",
+        type="zip",
+        key=key,
+        help="Downloaded here or written by *runs export*. For larger files use *runs import*.",
+    )
+    st.caption("Includes everything except the images.")
+    st.button(
+        "Import it",
+        key="import run",
+        type="primary",
+        disabled=given is None,
+        on_click=do,
+        args=(_bring, folder, key),
+    )
+
+
+def _bring(folder: Path, key: str) -> str:
+    st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
+    given = st.session_state[key]
+    access.require(Action.IMPORT, thing=given.name)
+    keeping.check_begin(folder)
+    run = runs.import_run(io.BytesIO(given.getvalue()), folder, access.me())
+    return f"Imported {run.title} ({run.folder.name})."
+
+
+def show_bin(folder: Path) -> None:
+    """Draw the runs in the bin of ``folder``, each with a button; nothing if it is empty."""
+    found = [
+        entry
+        for entry in runs.deleted(folder)
+        if not access.refusal(Action.RESTORE, entry.entry.owner)
+    ]
+    if not found:
+        return
+    with st.expander(f"Bin: {counted(len(found), 'run')}", icon=":material/delete:"):
+        for entry in found:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(plain(_said(entry)), width="stretch")
+                name = entry.entry.folder.name
+                st.button(
+                    "Bring back",
+                    key=f"restore {name}",
+                    icon=":material/restore_from_trash:",
+                    on_click=do,
+                    args=(_restore, folder, name),
+                )
+
+
+def _said(entry: Deleted) -> str:
+    left = max(0.0, keeping.bin_days() - (time.time() - entry.when) / DAY)
+    title = visible(entry.entry.title or entry.entry.folder.name)
+    by = f" by {visible(entry.by)}" if "@" in entry.by else ""
+    return f"{title} ({entry.entry.folder.name}), deleted{by}; gone in {_time(left)}"
+
+
+def _time(days: float) -> str:
+    return counted(round(days), "day") if days >= 1 else "less than a day"
+
+
+def _restore(folder: Path, name: str) -> str:
+    access.require(Action.RESTORE, runs.owner_of(runs.binned(folder, name)), name)
+    return f"Restored {runs.restore(folder, name).name}."

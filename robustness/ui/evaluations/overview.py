@@ -1,0 +1,70 @@
+"""The page from top to bottom: new evaluation, table, answer or comparison, bin."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from robustness import runs
+from robustness.base.access import Action
+from robustness.base.text import counted
+from robustness.runs import keeping
+from robustness.runs.jobs import is_queued
+from robustness.ui.computation import jobs
+from robustness.ui.evaluations import (
+    comparison,
+    manage,
+    new_evaluation,
+    opened_run,
+    results,
+    run_table,
+)
+from robustness.ui.page import boundary
+from robustness.ui.session import access
+from robustness.ui.session.run_link import runs_folder, show_what_is_no_run
+
+
+def show() -> None:
+    """Draw the page."""
+    folder = runs_folder()
+    keeping.tidy(folder)
+    entries = runs.listing(folder)
+    listed = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
+    names = run_table.chosen(listed)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        new_evaluation.button(bool(listed or names))
+        text = st.text_input(
+            "Search",
+            key="search",
+            bind="query-params",
+            placeholder="title, tag, model or perturbation",
+            icon=":material/search:",
+            label_visibility="collapsed",
+            disabled=not listed,
+        )
+        with st.popover("Import", icon=":material/upload:", **access.allowed(Action.IMPORT)):
+            manage.import_input(folder)
+    manage.say()
+    jobs.said()
+    opens_form = new_evaluation.is_open(bool(listed or names))
+    if opens_form:
+        new_evaluation.form()
+    matches = run_table.matching(listed, text)
+    if matches:
+        run_table.show(folder, matches)
+    count = counted(len(listed), "run")
+    total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
+    if listed:
+        st.caption(f"{total}. Click one for its answer; tick two or more to compare them.")
+    if opens_form:
+        pass  # the form takes the place of an answer
+    elif len(names) > 1:
+        comparison.show(names, listed)
+    elif names:
+        with boundary():
+            run = opened_run.opened_run(names[0])
+            opened_run.show_state(run.run)
+            if run.run.images or not is_queued(run.run.folder):
+                results.show(run, runs.listed(run.run.folder))
+            opened_run.about(run.run)
+    manage.show_bin(folder)
+    show_what_is_no_run(entries)

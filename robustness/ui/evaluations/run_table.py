@@ -1,0 +1,244 @@
+"""The table of all runs, with running jobs: select one for its answer, two for a comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from robustness import models, runs
+from robustness.base.access import Role
+from robustness.base.text import counted
+from robustness.evaluation.condition import perturbation_label
+from robustness.runs import Listed, headlines
+from robustness.runs.compare import differences_in_setup
+from robustness.runs.jobs import read_queue
+from robustness.statistics.choice import NAMES
+from robustness.ui.computation import jobs
+from robustness.ui.display.blocks import deselect
+from robustness.ui.page import fragment
+from robustness.ui.session import access
+from robustness.ui.session.run_link import RUN, baseline_id
+
+COMPARE = "compare"
+"""Parameter of the link: the compared runs, the baseline first."""
+
+FORM = "new-run"
+"""Key of the session: whether the form of a new evaluation is open."""
+
+HEADLINE_SECONDS = 1.0
+"""Time limit for computing missing headlines in one visit; the rest follow on the next."""
+
+_KEY, _CLICKED, _BUTTON = "runs table", "run clicked", "run button"
+_ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
+_CANCEL, _CONTINUE = "Cancel", "Continue"
+_UNFINISHED = ", unfinished"
+
+
+def chosen(listed: Mapping[str, Listed]) -> list[str]:
+    """The runs that the link names, the baseline of a comparison first."""
+    compared = list(dict.fromkeys(st.query_params.get_all(COMPARE)))
+    if len(compared) > 1:
+        return compared
+    for name in st.query_params.get_all(RUN)[-1:]:
+        if (run_id := _by_title(name, listed)) != name:
+            st.query_params[RUN] = run_id
+        return [run_id]
+    return compared
+
+
+def choose(names: Sequence[str]) -> None:
+    """Have the link name the runs ``names``: one to open, or several to compare."""
+    deselect()
+    st.session_state[FORM] = False
+    st.query_params.update({COMPARE: list(names[: len(names) * (len(names) > 1)])})
+    if len(names) == 1:
+        st.query_params[RUN] = names[0]
+    else:
+        st.query_params.pop(RUN, None)
+
+
+def _by_title(name: str, listed: Mapping[str, Listed]) -> str:
+    """The id of the run, of which 0.13 linked the title where that had changed."""
+    title = name.removesuffix(_UNFINISHED)
+    matches = [
+        run_id
+        for run_id, entry in listed.items()
+        if entry.manifest is not None
+        and title.startswith(f"{entry.title}, ")
+        and title.endswith(f"{entry.manifest.created[:16].replace('T', ' ')} UTC")
+    ]
+    return name if name in listed or len(matches) != 1 else matches[0]
+
+
+def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
+    """The runs with all words of ``text`` in what describes them."""
+    words = text.casefold().split()
+    return {name: e for name, e in listed.items() if all(w in _searched(e) for w in words)}
+
+
+def _searched(entry: Listed) -> str:
+    manifest = entry.manifest
+    assert manifest is not None
+    names = manifest.spec.model_names
+    perturbations = {condition.name for condition in manifest.spec.conditions}
+    texts = (
+        *(entry.title, entry.folder.name, manifest.dataset.title, manifest.created, entry.note),
+        *(*entry.tags, *names, *map(models.label, names)),
+        *(*perturbations, *map(perturbation_label, perturbations)),
+    )
+    return "\n".join(texts).casefold()
+
+
+def show(folder: Path, listed: Mapping[str, Listed]) -> None:
+    """Draw the runs ``listed`` of ``folder``; the table follows its jobs by itself."""
+    active = bool(read_queue(folder))
+    every = jobs.SECONDS_BETWEEN if active else None
+    fragment(_table, run_every=every)(folder, list(listed), active)
+
+
+def _table(folder: Path, names: Sequence[str], active: bool) -> None:
+    queue = {job.run: job for job in read_queue(folder)}
+    if st.session_state.pop(_CLICKED, False) or active != bool(queue):
+        st.rerun()  # the selection or the end of the last job changes the page
+    entries = {e.folder.name: e for e in (runs.listed(folder / name) for name in names)}
+    listed = {name: entry for name, entry in entries.items() if entry.manifest is not None}
+    selected, until = chosen(listed), time.monotonic() + HEADLINE_SECONDS
+    pinned = baseline_id(folder)
+    others = [listed[pinned]] * len(listed) if pinned in listed else [*listed.values()][1:]
+    rows = [
+        _row(entry, other, queue.get(name), pinned, until)
+        for (name, entry), other in zip(listed.items(), [*others, None], strict=False)
+    ]
+    frame = pd.DataFrame(rows)[[head for head in rows[0] if any(row[head] for row in rows)]]
+    places = [at for at, name in enumerate(listed) if name in selected]
+    st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
+    points = st.column_config.NumberColumn(format="%.1f%%")
+    rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=_ROW * (rows_in_sight + 1) + 3,
+        key=_KEY,
+        on_select=lambda: _select(list(listed), selected, listed),
+        selection_mode=["multi-row", "single-cell"],
+        placeholder="",
+        alt="Evaluations, the newest first",
+        column_config={name.capitalize(): points for name in NAMES.values()}
+        | {
+            "Evaluation": st.column_config.TextColumn(width="medium"),
+            "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
+            "Action": st.column_config.ButtonColumn(
+                "", on_click=_act, args=(list(listed.values()),), key=_BUTTON, width="small"
+            ),
+            "Differs": st.column_config.TextColumn(
+                help="From the baseline." if pinned in listed else "From the run before.",
+                width="medium",
+            ),
+            "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+        },
+    )
+
+
+def _select(names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]) -> None:
+    """Take the ticked rows, or the row of a clicked cell, into the link."""
+    selection = st.session_state[_KEY]["selection"]
+    cells, rows = selection["cells"], selection["rows"]
+    if cells:
+        choose([names[cells[0][0]]])
+    else:
+        choose(in_order([names[row] for row in rows], before, listed))
+    st.session_state[_CLICKED] = True
+
+
+def in_order(
+    names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]
+) -> list[str]:
+    """``names`` with the baseline first: the one compared ``before``, the pinned one, the oldest.
+
+    The rest follow by age.
+    """
+    pinned = baseline_id(listed[names[0]].folder.parent) if names else ""
+    by_age = sorted(names, key=lambda name: _created(listed[name]))
+    first = [name for name in (*before[: len(before) > 1], pinned) if name in names]
+    return list(dict.fromkeys([*first[:1], *by_age]))
+
+
+def _created(entry: Listed) -> str:
+    return entry.manifest.created if entry.manifest else ""
+
+
+def _act(entries: Sequence[Listed]) -> None:
+    """Cancel or continue the run whose button was clicked."""
+    entry = entries[st.session_state[_BUTTON]["row"]]
+    does = (
+        jobs.cancel
+        if any(j.run == entry.folder.name for j in read_queue(entry.folder.parent))
+        else jobs.ask
+    )
+    does(entry.folder)
+    st.session_state[_CLICKED] = True
+
+
+def _row(
+    entry: Listed, other: Listed | None, job: Any, pinned: str, until: float
+) -> dict[str, Any]:
+    manifest = entry.manifest
+    assert manifest is not None
+    first = None if manifest.race else _first(entry, until)
+    before = other.manifest if other else None
+    done, whole = manifest.images + manifest.unreadable, manifest.dataset.pictures
+    finished = manifest.status == runs.FINISHED
+    race = next(iter(entry.race_results), "") if manifest.race else ""
+    return {
+        "Evaluation": entry.title,
+        "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
+        "Progress": None if finished else job.share if job else done / max(1, whole),
+        "State": _state(entry, job, pinned),
+        "Action": None if finished else _CANCEL if job else _CONTINUE,
+        "First model": models.label(first["model"]) if first else race,
+        **{name.capitalize(): first and _percent(first[key]) for key, name in NAMES.items()},
+        "Images": manifest.images if finished else whole,
+        "Models": len(manifest.spec.models),
+        "Conditions": len(manifest.spec.conditions),
+        "Tags": ", ".join(entry.tags),
+        "Note": entry.note,
+        "Differs": differences_in_setup(before, manifest) if before else "",
+        "Set-up": manifest.how,
+        "Owner": entry.owner if "@" in entry.owner else "",
+        "Id": entry.folder.name,
+    }
+
+
+def _state(entry: Listed, job: Any, pinned: str) -> str:
+    manifest = entry.manifest
+    assert manifest is not None
+    done, whole = manifest.images + manifest.unreadable, manifest.dataset.pictures
+    unfinished = job.text if job else f"unfinished: {done:,} of {counted(whole, 'image')}"
+    yours = entry.owner == access.me() and access.role() is not Role.OWNER
+    badges = {
+        unfinished: manifest.status != runs.FINISHED,
+        "baseline": entry.folder.name == pinned,
+        "race": manifest.race is not None,
+        "imported": entry.imported,
+        "yours": yours,
+    }
+    return ", ".join(badge for badge, applies in badges.items() if applies)
+
+
+def _first(entry: Listed, until: float) -> Mapping[str, Any] | None:
+    """The first model of the run with its scores; None while they are not computed."""
+    manifest = entry.manifest
+    assert manifest is not None
+    figures = headlines.stored(entry.folder, manifest)
+    if figures is None and time.monotonic() < until:
+        figures = headlines.compute(entry.folder, manifest)
+    return figures["models"][0] if figures and figures["models"] else None
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

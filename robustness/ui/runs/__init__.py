@@ -1,1 +1,0 @@
-"""The Runs page."""
