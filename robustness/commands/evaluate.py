@@ -258,7 +258,6 @@ def _document(run: Run) -> dict[str, Any]:
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
-        "recount": "" if found is None else run.recount_note(found),
         "summary": [] if found is None else found.summary,
         "by_perturbation": [] if found is None else found.by_perturbation,
         **({} if run.raced is None else {"race": run.raced}),

@@ -67,7 +67,7 @@ class Verdict:
 class Check:
     """The verdicts on a run; ``broken`` are those that fail the gate.
 
-    ``notes`` name figures that earlier versions computed differently.
+    ``notes`` say how a race ended.
     """
 
     run: Run

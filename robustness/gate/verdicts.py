@@ -23,7 +23,7 @@ from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Run, compare, racing
-from robustness.runs.compare import identified, recount, shared_grids
+from robustness.runs.compare import identified, shared_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics.differences import changes
 from robustness.statistics.summaries import tables
@@ -78,12 +78,7 @@ def check(
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
         for verdict in verdicts:  # a later rule replaces an earlier one
             verdict_by_limit[verdict.model, verdict.where, verdict.limit] = verdict
-    notes = [recount(run)]
-    if baseline is not None:
-        notes.append(recount(baseline))
-    return Check(
-        run, budget, tuple(verdict_by_limit.values()), tuple(note for note in notes if note)
-    )
+    return Check(run, budget, tuple(verdict_by_limit.values()))
 
 
 def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:

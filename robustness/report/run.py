@@ -120,17 +120,16 @@ def cautions(of: RunFigures) -> list[str]:
     texts = [
         "" if run.finished else progress,
         figures.copies_note,
-        *([] if run.manifest.race else _cautions_of_means(run, figures)),
+        *([] if run.manifest.race else _cautions_of_means(figures)),
         f"Left out: {counted(count, 'image')}, listed with the reasons." if count else "",
         *(race.cautions(run) if run.manifest.race else []),
     ]
     return [text for text in texts if text]
 
 
-def _cautions_of_means(run: Run, figures: Figures) -> list[str]:
+def _cautions_of_means(figures: Figures) -> list[str]:
     return [
         statistics.TOO_FEW if figures.images < statistics.FEWEST else "",
-        run.recount_note(figures),
         *several_label_sets(entry["model"] for entry in figures.summary),
     ]
 

@@ -206,7 +206,6 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         notes=(
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),
-            *filter(None, map(recount, (baseline, other))),
         ),
     )
 
@@ -229,18 +228,18 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
         (name, before.versions.get(name, "none"), after.versions.get(name, "none"))
         for name in sorted({*before.versions, *after.versions})
     ]
-    recount = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
+    texts = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
     if before.dataset.digest != after.dataset.digest and not _reordered(before, after):
-        recount.insert(0, "other images")
+        texts.insert(0, "other images")
     if (before.race is None) != (after.race is None):
-        recount.insert(0, "a race" if before.race is None else "no race")
+        texts.insert(0, "a race" if before.race is None else "no race")
     for what, mine, others in (
         ("models", one.models, two.models),
         ("conditions", one.conditions, two.conditions),
     ):
         if mine != others:
-            recount.append(f"other {what}")
-    return ", ".join(recount)
+            texts.append(f"other {what}")
+    return ", ".join(texts)
 
 
 def _reordered(before: Manifest, after: Manifest) -> bool:
@@ -265,14 +264,6 @@ def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
         second = [known.get(name, digest) for name, digest in named]
     places = [{key: at for at, key in reversed(list(enumerate(keys)))} for keys in (first, second)]
     return places[0], places[1]
-
-
-def recount(run: Run) -> str:
-    """How the figures of ``run`` differ from what was told of them before."""
-    if not run.manifest.counted_otherwise:
-        return ""
-    note = run.recount_note(run.figures())
-    return f"{run.id}: {note}" if note else ""
 
 
 def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> list[str]:

@@ -29,9 +29,6 @@ FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
 FORMAT, VERSION = "robustness run", 4
 
-COUNTED_OTHERWISE = (0, 6, 7)
-"""The last version that counted, under attack, images that were incorrect before it."""
-
 UNFINISHED: Literal["unfinished"] = "unfinished"
 FINISHED: Literal["finished"] = "finished"
 
@@ -125,12 +122,6 @@ class Manifest:
     race: Race | None = None
     decided: Mapping[str, Any] = field(default_factory=dict)
     remedies_ms: Mapping[Text, Cost] = field(default_factory=dict)
-
-    @property
-    def counted_otherwise(self) -> bool:
-        """Whether the version that wrote it is no later than ``COUNTED_OTHERWISE``."""
-        parts = self.versions.get("robustness", "").split(".")[:3]
-        return tuple(int(p) if p.isdecimal() else 0 for p in parts) <= COUNTED_OTHERWISE
 
     @property
     def key(self) -> str:

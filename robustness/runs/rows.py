@@ -25,7 +25,7 @@ from robustness.evaluation.correctness import CORRECTNESS
 from robustness.evaluation.row_schema import own_columns, stored
 from robustness.statistics import Figures
 from robustness.statistics.attacked import breakable, targets
-from robustness.statistics.grid import AS_WRITTEN, MEANS, UNKNOWN, ConditionKey, Grid, in_order
+from robustness.statistics.grid import MEANS, UNKNOWN, ConditionKey, Grid, in_order
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -447,8 +447,6 @@ def _counted(
     column: str,
 ) -> Any:
     """The cells of ``column``; ``consistent`` as ``statistics.attacked.as_counted`` has it."""
-    if column == AS_WRITTEN:
-        return cells.read(model, "consistent")
     found = cells.read(model, column)
     if column != "consistent" or not attacks.any():
         return found

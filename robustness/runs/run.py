@@ -90,10 +90,6 @@ class Run:
     def seed(self) -> int:
         return self.manifest.spec.seed
 
-    def recount_note(self, figures: Figures) -> str:
-        """How its ``figures`` differ from what the version that wrote it told; "" if not."""
-        return figures.recount if self.manifest.counted_otherwise else ""
-
     @property
     def images(self) -> int:
         """How many images were read and evaluated."""

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustness import models
 from robustness.statistics.choice import ModelChoice, choose
 from robustness.statistics.classes import by_class
-from robustness.statistics.estimates import number, over_conditions, shares
-from robustness.statistics.grid import AS_WRITTEN, UNKNOWN, Grid, Measured, grids
+from robustness.statistics.grid import UNKNOWN, Grid, Measured, grids
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
@@ -28,25 +26,8 @@ from robustness.statistics.summaries import (
 Entries = list[dict[str, Any]]
 
 
-def recount(measured: Measured) -> str:
-    """How the consistency of the rows differs from that of versions up to 0.6.7; "" if not."""
-    found = []
-    for grid in grids(measured):
-        told, counted = grid.values(AS_WRITTEN), grid.values("consistent")
-        if (~np.isnan(told) & np.isnan(counted)).any():
-            after = number(over_conditions(counted, grid.there, shares).value[0])
-            became = "undefined" if after is None else f"{after:.1%}"
-            found.append(f"{models.label(grid.model)} {np.nanmean(told):.1%}, now {became}")
-    if not found:
-        return ""
-    return (
-        "Up to version 0.6.7, images that were incorrect before an attack counted as unchanged. "
-        f"Consistency was different: {'; '.join(found)}."
-    )
-
-
 _CACHED = (
-    *("images", "labelled", "copies", "recount", "summary", "by_perturbation", "by_severity"),
+    *("images", "labelled", "copies", "summary", "by_perturbation", "by_severity"),
     *("over_models", "over_strengths", "by_class", "corruption_errors", "robust_accuracy"),
     "reliability",
 )
@@ -161,11 +142,6 @@ class Figures:
             return ""
         are = "is a copy of another" if self.copies == 1 else "are copies of others"
         return f"{self.copies:,} of {self.images + self.copies:,} images {are} and not counted."
-
-    @cached_property
-    def recount(self) -> str:
-        """How the consistency differs from that of earlier versions; "" if not."""
-        return recount(self.grids)
 
     @cached_property
     def choice(self) -> ModelChoice:

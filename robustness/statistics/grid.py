@@ -94,9 +94,6 @@ class ConditionKey:
 UNKNOWN = -1
 """A flag of a narrow grid that is neither true nor false: there is no row, or no label."""
 
-AS_WRITTEN = "consistent as written"
-"""The column of ``consistent`` before ``as_counted``, as versions up to 0.6.7 counted it."""
-
 Cells = NDArray[np.int8] | NDArray[np.int32] | NDArray[np.float64]
 """(images, conditions): flags as 0, 1 and ``UNKNOWN``, classes with ``UNKNOWN``, or numbers with
 NaN."""
@@ -194,14 +191,13 @@ def grids(measured: Measured) -> Sequence[Grid]:
     """One grid a model, in order of appearance, with the columns ``CORRECTNESS``.
 
     Images are in the order of their ids, conditions by perturbation as they appear and by growing
-    strength. ``consistent`` is as ``as_counted`` has it, ``AS_WRITTEN`` as the rows have it. Raises
+    strength. ``consistent`` is as ``as_counted`` has it. Raises
     ``ParameterError`` if a column is missing. Grids are returned as they are.
     """
     if not isinstance(measured, pd.DataFrame):
         return measured
     require_columns(measured, ("image", "model", "perturbation", "strength", "consistent"))
-    told = with_conditions(with_correctness(without_copies(measured)))
-    return laid_out(as_counted(told).assign(**{AS_WRITTEN: told["consistent"]}))
+    return laid_out(as_counted(with_conditions(with_correctness(without_copies(measured)))))
 
 
 def without_copies(frame: pd.DataFrame) -> pd.DataFrame:

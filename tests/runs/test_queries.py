@@ -30,7 +30,7 @@ from robustness.runs.rows import Rows
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import CORRECTNESS, Criteria, Figures, choose
 from robustness.statistics import grid as grid_module
-from robustness.statistics.grid import AS_WRITTEN, MEANS, grids
+from robustness.statistics.grid import MEANS, grids
 from tests.support.frames import cases, difference
 from tests.support.made_up_runs import APGD, PGD
 from tests.support.made_up_saved_runs import saved, with_column
@@ -54,7 +54,7 @@ def tell(figures: Figures) -> dict[str, Any]:
     """All that is told of a run."""
     told = {name: getattr(figures, name) for name in TABLES}
     each = {q: [figures.pairs(q), figures.tests(q), figures.ranking(q)] for q in QUANTITIES}
-    rest = (figures.images, figures.copies, figures.labelled, figures.recount)
+    rest = (figures.images, figures.copies, figures.labelled)
     return {**told, "each": each, "rest": rest, "choice": figures.choice.as_dict()}
 
 
@@ -121,7 +121,7 @@ def test_grids_equal_those_of_the_frame(
         assert one.images.tolist() == other.images.tolist()
         assert one.conditions == other.conditions
         np.testing.assert_array_equal(one.there, other.there)
-        for name in ("consistent", AS_WRITTEN, "probability", "clean_probability", "label", *MEANS):
+        for name in ("consistent", "probability", "clean_probability", "label", *MEANS):
             np.testing.assert_array_equal(one.values(name), other.values(name))
         for name in CORRECTNESS:
             np.testing.assert_array_equal(one.flags(name), other.flags(name))

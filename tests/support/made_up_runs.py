@@ -133,7 +133,6 @@ class MadeUpRun(runs.Run):
         frame: pd.DataFrame,
         conditions: Sequence[tuple[str, float] | Condition],
         weights: str = "1",
-        version: str = "",
         seed: int = 0,
     ) -> None:
         asked = tuple(
@@ -142,8 +141,7 @@ class MadeUpRun(runs.Run):
         models = tuple((str(name), weights) for name in frame["model"].unique())
         dataset = DatasetRecord("nowhere", "squares | <b>", "none", None, None, len(frame), "0")
         spec = Request(models, asked, seed)
-        versions = {"robustness": version} if version else {}
-        manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", versions)
+        manifest = runs.Manifest("made-up", "2026-01-01", spec, dataset, 1, "local", {})
         super().__init__(Path("nowhere"), manifest, ())
         self._frame = frame
 
