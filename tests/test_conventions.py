@@ -35,6 +35,7 @@ ROOMS = (
     "runs/jobs",
     "runs",
     "runs/engines",
+    "hardening",
     "statistics",
     "matching",
     "evaluation",

@@ -23,6 +23,7 @@ from robustness.api.evaluating import (
     read_request,
     sweep,
 )
+from robustness.api.hardening import harden
 from robustness.api.matching import match
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
 from robustness.api.predictions import evaluate_predictions
@@ -44,6 +45,7 @@ from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
+from robustness.hardening import Hardening
 from robustness.matching import Match
 from robustness.plugins.adding import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Replay, Run
@@ -55,6 +57,7 @@ __all__ = [
     "Condition",
     "EvaluatedRun",
     "Failures",
+    "Hardening",
     "Match",
     "ModelChoice",
     "Pair",
@@ -78,6 +81,7 @@ __all__ = [
     "failing_images",
     "failures",
     "gains",
+    "harden",
     "load_model",
     "make_spec",
     "match",

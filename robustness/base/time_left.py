@@ -12,6 +12,9 @@ WINDOW_STEPS = 10
 """The rate covers the last few seconds, or the last steps if these take longer, so that it follows
 changes without flicker."""
 
+Note = Callable[[str, int, int], object]
+"""Receives what is computed, how much is done and how much there is; may raise to cancel."""
+
 _FEWEST_STEPS = 3
 """Fewer steps do not predict the rest."""
 

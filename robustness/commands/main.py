@@ -27,6 +27,7 @@ from robustness.commands import (
     evaluate,
     export,
     gate,
+    harden,
     match,
     models,
     pictures,
@@ -54,6 +55,7 @@ FAMILIES = (
     questions,
     gate,
     match,
+    harden,
     plugin_check,
 )
 """In the order of the help."""

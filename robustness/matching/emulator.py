@@ -6,7 +6,6 @@ Statistics are scaled: 0 is the mean of the reference, 1 the deviation of simula
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.time_left import Note
 from robustness.matching.image_statistics import NAMES as STATISTICS
 from robustness.matching.image_statistics import Floats, batch_statistics
 from robustness.perturbations import REGISTRY, compose
@@ -27,9 +27,6 @@ _HIDDEN = 160
 _EPOCHS = 90
 _BATCH = 128
 _LEAK = np.float32(0.05)
-
-Note = Callable[[str, int, int], object]
-"""Receives what is computed, how much is done and how much there is; may raise to cancel."""
 
 
 def matchable() -> tuple[str, ...]:

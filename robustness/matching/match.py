@@ -19,19 +19,19 @@ from scipy import stats
 from robustness import __version__, models
 from robustness.base import settings
 from robustness.base.disk import put_whole, read_regular
-from robustness.base.errors import ImageError, ParameterError
+from robustness.base.errors import ParameterError
+from robustness.base.time_left import Note
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
+from robustness.datasets.pixels import study_pixels
 from robustness.evaluation.condition import Condition
 from robustness.matching.difference import SetDifference, difference
-from robustness.matching.emulator import Emulator, Note, train, version
+from robustness.matching.emulator import Emulator, train, version
 from robustness.matching.estimate import Estimate, Values, estimate
 from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
 from robustness.perturbations import REGISTRY, compose
-from robustness.pictures.eight_bits import from_uint8, to_uint8
+from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import Framing
-from robustness.pictures.picture import image_digest
-from robustness.pictures.untrusted import study_image
 
 FEWEST = 20
 """Images that each side needs."""
@@ -144,9 +144,9 @@ def match(
     """
     framing = framing or Framing()
     labels = _labels(reference, model_names)
-    seen, skipped, _ = _pixels(production, framing, MOST_PRODUCTION, seed, note)
+    seen, skipped, _ = study_pixels(production, framing, MOST_PRODUCTION, seed, note)
     _require(len(seen), "production")
-    pixels, left_out, rows = _pixels(reference, framing, MOST_REFERENCE, seed, note)
+    pixels, left_out, rows = study_pixels(reference, framing, MOST_REFERENCE, seed, note)
     _require(len(pixels), "reference")
     side = _Reference(pixels, seed, note)
     statistics = batch_statistics(lambda index: from_uint8(seen[index]), len(seen))
@@ -201,38 +201,6 @@ def _labels(reference: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.in
         if (indices >= 0).any():
             result |= dict.fromkeys(members, indices)
     return result
-
-
-def _pixels(
-    dataset: Dataset, framing: Framing, most: int, seed: int, note: Note
-) -> tuple[NDArray[np.uint8], int, NDArray[np.int64]]:
-    """Study images in 8 bits, how many could not be read, and their positions in ``dataset``.
-
-    Copies of an image count once.
-    """
-    order = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:most])
-    images: dict[str, NDArray[np.uint8]] = {}
-    rows, unreadable = [], 0
-    for done, row in enumerate(order.tolist(), 1):
-        entry = dataset.entries[row]
-        try:
-            if entry.refused:
-                raise ImageError(entry.refused)
-            data = dataset.read(entry)
-            image = study_image(
-                data, name=entry.name, fit=framing.fit, side=framing.side, patience=None
-            )
-        except ImageError:
-            unreadable += 1
-            continue
-        digest = image_digest(image)
-        if digest not in images:
-            images[digest] = to_uint8(image)
-            rows.append(row)
-        note(f"Reading {dataset.title}", done, len(order))
-    shape = (0, framing.side, framing.side, 3)
-    stacked = np.stack(list(images.values())) if images else np.zeros(shape, np.uint8)
-    return stacked, unreadable, np.array(rows, np.int64)
 
 
 class _Reference:

@@ -179,7 +179,8 @@ class ModelRecord:
     counts as Keras does, moving averages included; it and ``year`` are None where unknown.
     ``input_shape`` is (height, width) of an input that is not square, whose longer side is
     ``input_size``. A model with a ``fit`` is measured at its own input side by default, in that
-    fit; one without it like the bundled models.
+    fit; one without it like the bundled models. ``trained_on`` are the perturbations that it was
+    trained on by ``harden``.
     """
 
     name: str
@@ -200,6 +201,7 @@ class ModelRecord:
     head_reads_map: bool = False
     input_shape: tuple[int, int] | None = None
     fit: str = ""
+    trained_on: tuple[str, ...] = ()
 
     @property
     def framing(self) -> Framing:

@@ -16,10 +16,11 @@ from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_scores, to_table
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics import TABLES, Metric
+from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.fitting import Framing, to_png
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Data, Shot
-from robustness.report.wording import class_title, model, share
+from robustness.report.wording import class_title, listed, model, share
 from robustness.statistics import scorecard
 
 
@@ -60,7 +61,13 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
         for image, name, p in scorecard.unsure(rows)
     ]
     unsure = f"Low confidence on the original, treat with caution: {', '.join(cases)}."
-    return [*([unsure] if cases else []), *several_label_sets(row.model for row in rows)]
+    names = dict.fromkeys(row.model for row in rows)
+    records = [models.REGISTRY[name] for name in names if name in models.REGISTRY]
+    return [
+        *([unsure] if cases else []),
+        *several_label_sets(row.model for row in rows),
+        *(trained_on(record.name, record.trained_on) for record in records if record.trained_on),
+    ]
 
 
 def low_confidence(rows: Sequence[Measurement]) -> str:
@@ -79,6 +86,19 @@ def several_label_sets(names: Iterable[str]) -> list[str]:
         "Models are ranked only against those with the same classes: with fewer classes, a "
         "prediction changes less easily."
     ]
+
+
+def trained_on(name: str, perturbations: Sequence[str]) -> str:
+    """What a model was trained on, and whether a benchmark's corruptions are among it."""
+    labels = [PERTURBATIONS[p].label if p in PERTURBATIONS else p for p in perturbations]
+    text = f"{model(name)} was trained on {listed(labels, len(labels))}"
+    benchmark = any(p in PERTURBATIONS and PERTURBATIONS[p].imagenet_c for p in perturbations)
+    if not benchmark:
+        return f"{text}: results under these show nothing of unseen perturbations."
+    return (
+        f"{text}: results under these, and scores on ImageNet-C, which has such corruptions, show "
+        "nothing of unseen perturbations."
+    )
 
 
 def answer_line(row: Measurement) -> str:

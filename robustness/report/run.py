@@ -14,7 +14,7 @@ from robustness.charts.tables import Entry
 from robustness.evaluation.request import Request
 from robustness.report import methods, questions
 from robustness.report.blocks import BRACKETS, Data, Report
-from robustness.report.measurements import several_label_sets
+from robustness.report.measurements import several_label_sets, trained_on
 from robustness.report.questions import RunFigures, race
 from robustness.report.wording import model, sentence, share
 from robustness.runs import Run
@@ -123,6 +123,7 @@ def cautions(of: RunFigures) -> list[str]:
         *([] if run.manifest.race else _cautions_of_means(figures)),
         f"Left out: {counted(count, 'image')}, listed with the reasons." if count else "",
         *(race.cautions(run) if run.manifest.race else []),
+        *(trained_on(*entry) for entry in run.manifest.trained_on.items()),
     ]
     return [text for text in texts if text]
 

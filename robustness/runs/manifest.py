@@ -97,6 +97,7 @@ class Manifest:
     names in order, or "imagenet". A ``race`` asks images in random order until a result
     is certain; ``decided`` is its outcome, or what stands so far. ``remedies_ms`` has the
     milliseconds that each remedy takes for one image, without further forward passes.
+    ``trained_on`` has the perturbations that hardened models were trained on.
     """
 
     __pydantic_config__ = CONFIG
@@ -122,6 +123,7 @@ class Manifest:
     race: Race | None = None
     decided: Mapping[str, Any] = field(default_factory=dict)
     remedies_ms: Mapping[Text, Cost] = field(default_factory=dict)
+    trained_on: Mapping[Text, tuple[Word, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -150,7 +152,7 @@ class Manifest:
     def as_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""
         values = {name: value for name, value in vars(self).items() if name != "spec"}
-        for name in ("classes", "remedies_ms"):
+        for name in ("classes", "remedies_ms", "trained_on"):
             if not values[name]:
                 del values[name]
         if self.race is None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from filelock import FileLock
 
+from robustness import models
 from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import counted
@@ -329,6 +330,11 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
         classes=plan.classes,
         plugins=plugin_digests(plan.spec),
         race=plan.race,
+        trained_on={
+            name: models.REGISTRY[name].trained_on
+            for name in plan.spec.model_names
+            if name in models.REGISTRY and models.REGISTRY[name].trained_on
+        },
     )
 
 

@@ -187,6 +187,29 @@ class _Check(StrictTable):
     class_: str = Field(alias="class")
 
 
+Word = Annotated[str, Field(max_length=256)]
+
+
+class Origin(StrictTable):
+    """What ``harden`` made a model of: written into its table, never by hand.
+
+    ``digest`` and ``images`` are those of the parent's weights and of the training images;
+    ``trained_on`` are perturbations, those of a hardened parent included.
+    """
+
+    parent: Word
+    digest: Word
+    trained_on: list[Word]
+    images: Word
+    image_count: Annotated[int, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=0)]
+    rate: Annotated[float, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0)]
+    share: Annotated[float, Field(ge=0, le=1)]
+    recommended: bool
+    version: Word
+
+
 class Calls(StrictTable):
     """How a function may be called; see ``CallOptions``."""
 
@@ -240,6 +263,7 @@ class ModelTable(Calls):
         None
     )
     check: Annotated[_Check | None, expected('a table {image = "file", class = "name"}')] = None
+    origin: Origin | None = None
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -266,7 +290,7 @@ OPTIONAL = tuple(key for key in ModelTable.key_names() if key not in REQUIRED)
 
 def _record(file: Path, name: str, values: Any) -> ModelRecord:
     where = f"{file}, model {name!r}"
-    if problem := _problem(name):
+    if problem := name_problem(name):
         raise ParameterError(f"{where}: {problem}.")
     table = checked(ModelTable, values, where, context=file)
     title = name if table.title is None else table.title.strip()
@@ -289,6 +313,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         weights=user_file(model),
         build=_not_built,
         fit=table.fit,
+        trained_on=tuple(table.origin.trained_on) if table.origin else (),
         labels=imagenet if table.labels == "imagenet" else partial(read_labels, table.labels),
         check_pictures=(
             () if table.check is None else (CheckPicture(table.check.image, (table.check.class_,)),)
@@ -296,7 +321,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     )
 
 
-def _problem(name: str) -> str:
+def name_problem(name: str) -> str:
     """What is wrong with the name of a model; empty if nothing is."""
     if not NAME.fullmatch(name):
         return "a name consists of letters, digits, '_', '.' and '-'"

@@ -296,6 +296,16 @@ def _per_channel(array: Any, rank: int) -> Value:
     return Value(np.asarray(array).reshape(1, -1, *(1,) * (rank - 2)))
 
 
+@operation("BatchNormInference")
+def _batch_normalisation(node: Node, x: Value, *channels: Value) -> Value:
+    """``channels`` are scale, offset, mean and variance, (C,) each."""
+    tf = tensorflow()
+    shape = [-1 if axis == 1 else 1 for axis in x.order]
+    scale, offset, mean, variance = (tf.reshape(value.plain, shape) for value in channels)
+    factor = scale * tf.math.rsqrt(variance + node.attributes["epsilon"])
+    return Value(x.at(x.order) * factor + (offset - mean * factor), x.order)
+
+
 @operation("MVN")
 def _mean_variance_normalisation(node: Node, x: Value, axes: Value) -> Value:
     tf, tensor = tensorflow(), x.at(x.order)

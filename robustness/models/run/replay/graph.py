@@ -21,6 +21,8 @@ _SOURCES = {"Parameter", "Constant"}
 _SHAPED = {"Reshape", "Squeeze", "Unsqueeze"}
 """Operations that keep the number of elements, so that one open size can be derived."""
 
+NORMALISATION = "BatchNormInference"
+
 _ROUNDING = {"FakeQuantize", "Round"}
 _SMOOTH = 1 << 22
 """So many levels that rounding makes no difference."""
@@ -30,8 +32,12 @@ class UnknownOperationError(Exception):
     """A graph has an operation, or a form of it, that cannot be replayed; the message names it."""
 
 
-def simplified(model: Any) -> Any:
-    """A copy of an OpenVINO model with constants folded and as few computed shapes as possible."""
+def simplified(model: Any, *, fold_normalisations: bool = True) -> Any:
+    """A copy of an OpenVINO model with constants folded and as few computed shapes as possible.
+
+    Batch normalisations become part of the weights before them, unless ``fold_normalisations`` is
+    false and no other operation needs it.
+    """
     from openvino.passes import ConstantFolding, Manager
 
     found = model.clone()
@@ -39,7 +45,8 @@ def simplified(model: Any) -> Any:
     passes.register_pass(ConstantFolding())
     passes.run_passes(found)
     types = {node.get_type_name() for node in found.get_ops()}
-    if "ShapeOf" in types or types - set(TABLE) - _SOURCES:
+    folded = {"ShapeOf", NORMALISATION} if fold_normalisations else {"ShapeOf"}
+    if types & folded or types - set(TABLE) - _SOURCES:
         # For most graphs that is all; these take seconds where dense layers are large.
         folded_shapes(found)
     return found
@@ -53,11 +60,11 @@ class Operations:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model  # the memory of its constants
+        self.model = model  # the memory of its constants
         self._operations = {node.get_name(): node for node in model.get_ordered_ops()}
         self.nodes = {name: node_of(node) for name, node in self._operations.items()}
         self.results: list[Output] = [(node.get_name(), 0) for node in model.get_results()]
-        self._needed = self._back_from(self.results)
+        self._needed = self.back_from(self.results)
         types = {self.nodes[name].type for name in self._needed}
         self.missing = tuple(sorted(types - set(TABLE) - _SOURCES))
 
@@ -73,7 +80,7 @@ class Operations:
             return node.reads[:1]
         return node.reads
 
-    def _back_from(self, outputs: Iterable[Output]) -> set[str]:
+    def back_from(self, outputs: Iterable[Output]) -> set[str]:
         """Names of all nodes that ``outputs`` depend on."""
         found: set[str] = set()
         pending = [name for name, _ in outputs]
@@ -103,7 +110,7 @@ class Graph(Operations):
     @property
     def rounds(self) -> bool:
         """Whether it rounds values that depend on the image, as quantised models do."""
-        return any(map(self._is_rounding, self._in_order(self._needed)))
+        return any(map(self._is_rounding, self.in_order(self._needed)))
 
     def _is_rounding(self, node: Node) -> bool:
         small = node.type == "Convert" and node.kinds[0] in arithmetic.SMALL_INTEGERS
@@ -111,14 +118,15 @@ class Graph(Operations):
 
     def _compute_constants(self) -> None:
         tf = tensorflow()
-        for node in self._in_order(self._needed):
+        for node in self.in_order(self._needed):
             sources = self.reads(node)
             if sources and all(source in self.constants for source in sources):
                 with tf.init_scope():
                     for place, value in enumerate(replayed(node, sources, self.constants)):
                         self.constants[node.name, place] = Value(np.asarray(value.plain))
 
-    def _in_order(self, names: set[str]) -> list[Node]:
+    def in_order(self, names: set[str]) -> list[Node]:
+        """The operations among ``names``, each after those that it reads."""
         return [n for n in self.nodes.values() if n.name in names and n.type not in _SOURCES]
 
     def run(self, images: Any, outputs: Sequence[Output], *, smooth: bool = False) -> list[Value]:
@@ -127,7 +135,7 @@ class Graph(Operations):
         With ``smooth``, quantisation has so many levels that nothing is rounded.
         """
         values = {**self.constants, (self.input, 0): Value(images)}
-        for node in self._in_order(self._back_from(outputs)):
+        for node in self.in_order(self.back_from(outputs)):
             if (node.name, 0) in values:
                 continue
             if smooth and self._is_rounding(node):
@@ -139,11 +147,15 @@ class Graph(Operations):
                 values[node.name, place] = _shaped(node, place, value)
         return [values[output] for output in outputs]
 
+    def operation(self, output: Output) -> Any:
+        """The OpenVINO output that holds the value ``output``."""
+        return self._operations[output[0]].output(output[1])
+
     def smoothed(self) -> Any:
         """The OpenVINO model, changed to what ``run`` computes with ``smooth``."""
         from openvino import opset15 as operations
 
-        for node in self._model.get_ordered_ops():
+        for node in self.model.get_ordered_ops():
             if not self._is_rounding(self.nodes[node.get_name()]):
                 continue
             smooth = node.input_value(0)
@@ -151,8 +163,8 @@ class Graph(Operations):
                 smooth = operations.fake_quantize(*node.input_values(), levels=_SMOOTH).output(0)
             for reader in node.output(0).get_target_inputs():
                 reader.replace_source_output(smooth)
-        self._model.validate_nodes_and_infer_types()
-        return self._model
+        self.model.validate_nodes_and_infer_types()
+        return self.model
 
 
 def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Value]) -> list[Value]:

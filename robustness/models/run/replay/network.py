@@ -42,6 +42,11 @@ class Ending:
         if self._scores is None:
             self._moves = []
 
+    @property
+    def scores(self) -> Output:
+        """The value that the scores are read from."""
+        return self._scores or self._graph.results[0]
+
     def of(self, images: Any, intermediates: Sequence[Output] = ()) -> tuple[Any, list[Value]]:
         """TensorFlow scores (N, classes) that differ as the log probabilities of the classes do.
 
@@ -49,8 +54,7 @@ class Ending:
         values of the outputs ``intermediates``, which lead to the scores.
         """
         tf = tensorflow()
-        start = self._scores or self._graph.results[0]
-        found, *others = self._graph.run(images, [start, *intermediates])
+        found, *others = self._graph.run(images, [self.scores, *intermediates])
         if self._scores is None:
             return tf.math.log(tf.maximum(found.plain, np.finfo(np.float32).tiny)), others
         for node in reversed(self._moves):
@@ -102,11 +106,11 @@ class ReplayedNetwork:
     It takes ``rows`` images at once, any number if None.
     """
 
-    def __init__(self, model: Any, label: str) -> None:
+    def __init__(self, model: Any, label: str, *, fold_normalisations: bool = True) -> None:
         """``model`` maps study images to probabilities (N, classes) and optionally to more.
 
-        Raises ``GradientError`` for an unknown operation, or if the replay's outputs differ from
-        OpenVINO's.
+        ``fold_normalisations`` is that of ``simplified``. Raises ``GradientError`` for an unknown
+        operation, or if the replay's outputs differ from OpenVINO's.
         """
         self.label = label
         batch, self.side = (model.inputs[0].partial_shape[axis] for axis in (0, 1))
@@ -116,7 +120,7 @@ class ReplayedNetwork:
         self._compiling = threading.Lock()
         self._gradients: Gradients | None = None
         try:
-            self.graph = Graph(simplified(model))
+            self.graph = Graph(simplified(model, fold_normalisations=fold_normalisations))
             self._check()
         except UnknownOperationError as error:
             raise GradientError(
@@ -139,6 +143,11 @@ class ReplayedNetwork:
     ) -> tuple[Any, list[Value]]:
         """In TensorFlow's graph: the scores, and the values ``intermediates`` that lead to them."""
         return self._ending.of(images, intermediates)
+
+    @property
+    def score_output(self) -> Output:
+        """The value in the graph that the scores are read from."""
+        return self._ending.scores
 
     @property
     def gradients(self) -> Gradients:

@@ -1,0 +1,108 @@
+"""Hardened models from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike, fspath
+from typing import Any
+
+from robustness import hardening
+from robustness.api.calls import checked_call
+from robustness.api.reading import open_run
+from robustness.api.sources import opened
+from robustness.base.errors import ParameterError
+from robustness.base.time_left import Note
+from robustness.evaluation.suites import suite_conditions
+from robustness.hardening import Hardening, Settings, Subjects
+from robustness.runs import Run
+
+
+@checked_call
+def harden(
+    model: str,
+    *,
+    images: Any,
+    name: str,
+    perturbations: Sequence[str] | None = None,
+    run: Any = None,
+    suite: str | PathLike[str] | None = None,
+    judge: Any = None,
+    epochs: int = Settings.epochs,
+    rate: float = Settings.rate,
+    seed: int = 0,
+    note: Callable[[str, int, int], object] | None = None,
+) -> Hardening:
+    """Train ``model`` on unlabelled ``images``, judge the result, and add it as ``name``.
+
+    It is trained on ``perturbations``, on the five under which it is weakest in a ``run``, or on
+    the conditions of a ``suite``, such as the profile of a match. ``judge`` are labelled images
+    that choose the interpolation and judge; without them a part of ``images`` does. The answer has
+    the ``judgement``: paired differences, and whether the model is ``recommended``. ``epochs``,
+    ``rate`` and ``seed`` are those of the training. ``note`` receives what is computed, how much is
+    done and how much there is; an exception from it cancels, and the same call then continues.
+    Raises ``ParameterError`` for a model that cannot be trained, or with too few images.
+    """
+    return hardened(
+        model,
+        name,
+        images,
+        subjects(model, perturbations, run, None if suite is None else fspath(suite)),
+        judge,
+        Settings(epochs, rate, seed),
+        note or (lambda *_: None),
+    )
+
+
+def hardened(
+    model: str,
+    name: str,
+    images: Any,
+    chosen: Subjects,
+    judge: Any,
+    settings: Settings,
+    note: Note,
+) -> Hardening:
+    """The hardened model of two sources."""
+    return hardening.harden(
+        model,
+        name,
+        opened(images),
+        chosen,
+        judging=None if judge is None else opened(judge),
+        settings=settings,
+        note=note,
+    )
+
+
+def subjects(
+    model: str, perturbations: Sequence[str] | None, run: Any, suite: str | None
+) -> Subjects:
+    """What to train on, of the one source that is given; raises ``ParameterError`` otherwise."""
+    if sum(source is not None for source in (perturbations, run, suite)) != 1:
+        raise ParameterError("Expected one of perturbations, a run or a suite to train on.")
+    if suite is not None:
+        return Subjects(suite_conditions(suite), vary=False)
+    if perturbations is None:
+        perturbations = _weakest(model, run if isinstance(run, Run) else open_run(run))
+    if not perturbations:
+        raise ParameterError("Expected at least one perturbation to train on, got none.")
+    return Subjects.named(perturbations)
+
+
+def _weakest(model: str, run: Run) -> tuple[str, ...]:
+    """The perturbations of ``run`` under which ``model`` is weakest."""
+    figures = run.figures()
+    (ranked_by,) = {entry["ranked_by"] for entry in figures.summary}
+    totals: dict[str, list[float]] = {}
+    for entry in figures.by_perturbation:
+        value = entry[ranked_by] if ranked_by in entry else entry["consistency"]
+        single = "+" not in entry["perturbation"] and not entry["condition"].endswith(")")
+        if entry["model"] == model and single and value is not None:
+            totals.setdefault(entry["perturbation"], []).append(value)
+    if not totals:
+        raise ParameterError(
+            f"Expected a run of {model} under single perturbations, got {run.id}: choose another "
+            "run, or name the perturbations."
+        )
+    means = {name: sum(values) / len(values) for name, values in totals.items()}
+    return hardening.weakest(sorted(means, key=lambda name: means[name]))

@@ -1,0 +1,103 @@
+"""The command that trains a model on unlabelled images and judges the result."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from robustness.base.errors import ParameterError
+from robustness.base.time_left import Pace, Unit
+from robustness.commands import console
+from robustness.commands.options import RUN, Parsers, add_command, add_shared, names
+
+
+def add(parsers: Parsers) -> None:
+    """Add ``harden``."""
+    command = add_command(parsers, "harden", harden_command, "--json")
+    command.add_argument("model", metavar="MODEL", help="the model to train; it stays as it is")
+    command.add_argument(
+        "--images",
+        metavar="SOURCE",
+        required=True,
+        help="images to train on, without labels: a folder, zip or URL",
+    )
+    command.add_argument("--name", metavar="N", required=True, help="name of the new model")
+    trained = command.add_mutually_exclusive_group(required=True)
+    trained.add_argument(
+        "--perturbations", type=names, metavar="A,B", help="train on these, at all strengths"
+    )
+    trained.add_argument("--run", metavar="RUN", help=f"train on the model's weakest five; {RUN}")
+    trained.add_argument(
+        "--suite", metavar="FILE.toml", help="train on the profile of `match`, or on a request"
+    )
+    command.add_argument(
+        "--judge",
+        metavar="LABELLED",
+        help="images that judge, with classes as for `evaluate` (default: a part of --images)",
+    )
+    command.add_argument("--epochs", type=int, metavar="N", help="default: 5")
+    command.add_argument("--rate", type=float, metavar="R", help="learning rate (default: 0.0001)")
+    add_shared(command, "--seed")
+    command.add_argument(
+        "--out", type=Path, metavar="FILE.xml", help="also copy the model, in OpenVINO's format"
+    )
+
+
+def harden_command(options: argparse.Namespace) -> None:
+    """Train a model on unlabelled images to be more robust, and judge the result.
+
+    The model is added under its name, whatever the judgement. Ctrl-C cancels; the same command
+    continues.
+    """
+    from robustness import report, runs
+    from robustness.api.hardening import hardened, subjects
+    from robustness.hardening import Settings
+    from robustness.report import hardening as results
+
+    defaults = Settings()
+    settings = Settings(
+        defaults.epochs if options.epochs is None else options.epochs,
+        defaults.rate if options.rate is None else options.rate,
+        options.seed,
+    )
+    if options.out is not None and options.out.suffix != ".xml":
+        raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
+    run = None if options.run is None else runs.folder_of(options.run, Path("runs"))
+    answer = hardened(
+        options.model,
+        options.name,
+        options.images,
+        subjects(options.model, options.perturbations, run, options.suite),
+        options.judge,
+        settings,
+        _Progress(),
+    )
+    console.end_progress()
+    if options.out is not None:
+        for suffix in (".xml", ".bin"):
+            data = Path(answer.file).with_suffix(suffix).read_bytes()
+            console.write_file(options.out.with_suffix(suffix), data)
+    if options.json:
+        console.print_json(answer.as_dict())
+        return
+    console.say("\n".join(results.sentences(answer)))
+    console.say(report.printed_blocks(results.blocks(answer)))
+    console.say(f"Model: {answer.name}, {answer.file}")
+
+
+class _Progress:
+    """Shows each phase with its rate and the time left, at most once a second."""
+
+    def __init__(self) -> None:
+        self._phase, self._reported = "", 0.0
+        self._pace = Pace(Unit("images"))
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self._phase:
+            self._phase, self._pace = phase, Pace(Unit("images"), overall=True)
+            self._reported = 0.0
+        self._pace.note(done, total)
+        if time.monotonic() - self._reported >= 1:
+            self._reported = time.monotonic()
+            console.progress(f"{phase} ... {self._pace.text}")

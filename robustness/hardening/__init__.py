@@ -1,0 +1,21 @@
+"""Training on unlabelled images makes a model more robust; other images judge by how much.
+
+The parent itself gives the targets: its prediction on the original is what the trained model
+learns to give under perturbations, too.
+"""
+
+from robustness.hardening.harden import Hardening, Settings, Subjects, harden
+from robustness.hardening.judgement import GroupDifference, Judgement
+from robustness.hardening.perturbation_kinds import kinds, unseen, weakest
+
+__all__ = [
+    "GroupDifference",
+    "Hardening",
+    "Judgement",
+    "Settings",
+    "Subjects",
+    "harden",
+    "kinds",
+    "unseen",
+    "weakest",
+]

@@ -1,0 +1,293 @@
+"""A hardened model: trained on unlabelled images, judged on others, added under its own name."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import __version__, models
+from robustness.base.errors import ParameterError
+from robustness.base.time_left import Note
+from robustness.datasets import Dataset
+from robustness.datasets.labels import KNOWN, labelled
+from robustness.datasets.pixels import study_pixels
+from robustness.evaluation.condition import Condition
+from robustness.hardening import judgement, parts
+from robustness.hardening.judgement import BATCH, Judgement, Predict, Views
+from robustness.hardening.perturbation_kinds import STRENGTH, unseen
+from robustness.hardening.training import Checkpoint, Settings, TrainingImages, train
+from robustness.models.loaded import LOADED
+from robustness.models.model_record import OWN, ModelRecord
+from robustness.models.own import add, user_models
+from robustness.models.training import TrainableModel
+from robustness.models.weights.ready import digest as weights_digest
+from robustness.pictures.eight_bits import from_uint8
+from robustness.pictures.picture import image_digest
+
+MOST_TRAINING, MOST_JUDGING = 3000, 1000
+"""Images that are used, drawn at random from more."""
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Interpolations between the parent (0) and the trained model (1): Wortsman et al., CVPR 2022."""
+
+FILE = "model.xml"
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What a model is trained on: conditions, and whether their strengths ``vary``."""
+
+    conditions: tuple[Condition, ...]
+    vary: bool
+
+    @staticmethod
+    def named(names: Sequence[str]) -> Subjects:
+        """Perturbations at any strength, judged at ``STRENGTH``."""
+        every = dict.fromkeys(names)
+        return Subjects(tuple(Condition.of({name: STRENGTH}) for name in every), True)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The perturbations."""
+        every = (name for condition in self.conditions for name in condition.perturbations)
+        return tuple(dict.fromkeys(every))
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """The model ``name``, how it was trained, and the judgement.
+
+    ``share`` is the interpolation; ``train``, ``choose`` and ``judgement.images`` count images,
+    ``left_out`` those that are copies of others, ``unreadable`` those that cannot be read.
+    """
+
+    parent: str
+    name: str
+    trained_on: tuple[str, ...]
+    settings: Settings
+    share: float
+    train: int
+    choose: int
+    left_out: int
+    unreadable: int
+    judgement: Judgement
+    file: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready document."""
+        return {**asdict(self), "judgement": self.judgement.as_dict()}
+
+
+def harden(
+    parent: str,
+    name: str,
+    images: Dataset,
+    subjects: Subjects,
+    *,
+    judging: Dataset | None = None,
+    settings: Settings | None = None,
+    note: Note = lambda *_: None,
+) -> Hardening:
+    """Train the model ``parent`` on ``images`` and add the result as ``name``.
+
+    ``judging`` are labelled images to choose and judge on, otherwise a part of ``images``. ``note``
+    receives the progress and may raise to cancel; the same call then continues. Raises
+    ``ParameterError`` for a model that cannot be trained, too few images, or a name that is taken.
+    """
+    settings = settings or Settings()
+    settings.check()
+    record = models.REGISTRY[parent]
+    _check_name(name)
+    trained_on = tuple(dict.fromkeys((*record.trained_on, *subjects.names)))
+    others = unseen(trained_on)
+    every = _Images(record, images, judging, settings.seed, note)
+    note("Preparing the training", 0, 1)
+    model = TrainableModel(models.load(parent, side=record.input_size))
+    add.check(name, {**_entry(record, model, name), "path": FILE})
+    before = models.load(parent, side=record.framing.side)
+    targets = _probabilities(before, every.pixels, note)
+    material = every.training(targets)
+    checkpoint = Checkpoint(
+        weights_digest(record),
+        material.digest,
+        [condition.id for condition in subjects.conditions],
+        subjects.vary,
+        asdict(settings),
+    )
+    train(model, material, subjects.conditions, settings, checkpoint, note, vary=subjects.vary)
+    share = _chosen_share(model, every.views(every.parts.choose, targets), subjects, settings, note)
+    weights = model.interpolated(share)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(weights, Path(folder) / FILE)
+        values = {**_entry(record, model, name), "path": str(Path(folder) / FILE)}
+        child = _record(name, values, record)
+        try:
+            after = LOADED.get(child, record.framing.side)
+            verdict = _judged(before, after, every, targets, subjects, others, settings, note)
+        finally:
+            LOADED.release(name)
+        origin = {
+            "parent": parent,
+            "digest": weights_digest(record),
+            "trained_on": list(trained_on),
+            "images": material.digest,
+            "image_count": len(material.pixels),
+            "epochs": settings.epochs,
+            "rate": settings.rate,
+            "seed": settings.seed,
+            "share": share,
+            "recommended": verdict.recommended,
+            "version": __version__,
+        }
+        classes = () if record.labels is models.imagenet else record.labels().names
+        add.add(name, {**values, "origin": origin}, classes, Path(folder))
+    checkpoint.remove()
+    return Hardening(
+        parent,
+        name,
+        trained_on,
+        settings,
+        share,
+        len(material.pixels),
+        len(every.parts.choose),
+        every.parts.left_out,
+        every.unreadable,
+        verdict,
+        str(models.REGISTRY[name].weights.paths()[0]),
+    )
+
+
+class _Images:
+    """All images with their digests, classes and parts."""
+
+    def __init__(
+        self,
+        record: ModelRecord,
+        images: Dataset,
+        judging: Dataset | None,
+        seed: int,
+        note: Note,
+    ) -> None:
+        framing, labels = record.framing, record.labels()
+        stacks, classes, self.unreadable = [], [], 0
+        sources = [(images, MOST_TRAINING), *([(judging, MOST_JUDGING)] if judging else [])]
+        for dataset, most in sources:
+            pixels, unreadable, rows = study_pixels(dataset, framing, most, seed, note)
+            known = labelled(dataset, [labels], KNOWN)[labels.key]
+            stacks.append(pixels)
+            classes += [-1 if known[row] is None else known[row] for row in rows]
+            self.unreadable += unreadable
+        self.pixels = np.concatenate(stacks)
+        self._classes = np.array(classes, np.int64)
+        self._digests = [image_digest(from_uint8(image)) for image in self.pixels]
+        divided = parts.split(self.pixels, len(stacks[1]) if judging else 0, seed)
+        self.labelled = self._has_labels(divided.judge, parts.FEWEST_JUDGED) and self._has_labels(
+            divided.choose, parts.FEWEST_CHOOSING
+        )
+        if self.labelled:
+            choose, judge = (
+                rows[self._classes[rows] >= 0] for rows in (divided.choose, divided.judge)
+            )
+            divided = replace(divided, choose=choose, judge=judge)
+        self.parts = divided
+
+    def _has_labels(self, rows: parts.Places, fewest: int) -> bool:
+        return int((self._classes[rows] >= 0).sum()) >= fewest
+
+    def training(self, targets: NDArray[np.float32]) -> TrainingImages:
+        rows = self.parts.train
+        digests = [self._digests[row] for row in rows]
+        return TrainingImages(self.pixels[rows], digests, targets[rows])
+
+    def views(self, rows: parts.Places, targets: NDArray[np.float32]) -> Views:
+        return Views(
+            self.pixels[rows],
+            [self._digests[row] for row in rows],
+            self._classes[rows] if self.labelled else None,
+            targets[rows].argmax(1),
+        )
+
+
+def _check_name(name: str) -> None:
+    """Raise ``ParameterError`` before the training for a name that is taken."""
+    problem = user_models.name_problem(name)
+    if problem or name in models.REGISTRY:
+        reason = problem or "a model of that name exists; choose another name"
+        raise ParameterError(f"Expected a new name for the model, got {name!r}: {reason}.")
+
+
+def _probabilities(
+    classifier: models.Classifier, pixels: NDArray[np.uint8], note: Note
+) -> NDArray[np.float32]:
+    answers = []
+    for start in range(0, len(pixels), BATCH):
+        note("Predicting the originals", start, len(pixels))
+        answers.append(classifier(from_uint8(pixels[start : start + BATCH])).probabilities)
+    return np.concatenate(answers)
+
+
+def _chosen_share(
+    model: TrainableModel, views: Views, subjects: Subjects, settings: Settings, note: Note
+) -> float:
+    """The interpolation with the most good predictions, originals and trained ones alike."""
+
+    def predict(share: float) -> Predict:
+        answers = model.answers(model.interpolated(share))
+        return lambda images: answers(model.resized(images))
+
+    def choosing(_what: str, done: int, total: int) -> None:
+        note("Choosing the interpolation", done, total)
+
+    candidates = [predict(share) for share in SHARES]
+    flags = judgement.good(views, subjects.conditions, candidates, settings.seed, choosing)
+    scores = flags[:, :, 0].mean(1) + flags[:, :, 1:].mean((1, 2))
+    return SHARES[int(scores.argmax())]
+
+
+def _judged(
+    before: models.Classifier,
+    after: models.Classifier,
+    every: _Images,
+    targets: NDArray[np.float32],
+    subjects: Subjects,
+    others: Sequence[Condition],
+    settings: Settings,
+    note: Note,
+) -> Judgement:
+    views = every.views(every.parts.judge, targets)
+    conditions = (*subjects.conditions, *others)
+    flags = judgement.good(
+        views,
+        conditions,
+        [lambda images: before(images).probabilities, lambda images: after(images).probabilities],
+        settings.seed,
+        note,
+    )
+    return judgement.judged(*flags, subjects.conditions, others, labelled=every.labelled)
+
+
+def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, Any]:
+    """The table of the hardened model in the user's file, without its path."""
+    own = record.labels is not models.imagenet
+    return {
+        "labels": add.label_file(name) if own else "imagenet",
+        "input_size": model.side,
+        "normalisation": "0..1",
+        **({"fit": record.fit} if record.fit else {}),
+        **({"features": list(model.stages)} if model.stages else {}),
+        "family": "Hardened",
+    }
+
+
+def _record(name: str, values: dict[str, Any], parent: ModelRecord) -> ModelRecord:
+    """The record of the model before it is added; its classes are its parent's."""
+    (record,) = user_models.records_of(
+        user_models.described_in(), {name: {**values, "labels": "imagenet"}}
+    )
+    return replace(record, labels=parent.labels, group=OWN)

@@ -1,0 +1,211 @@
+"""A trained model against its parent, on images and perturbations that training did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.time_left import Note
+from robustness.evaluation.condition import Condition
+from robustness.pictures.eight_bits import from_uint8
+from robustness.statistics.paired import (
+    SMALLEST,
+    PairedDifference,
+    by_condition,
+    established,
+    holm,
+    images_needed,
+    overall,
+)
+
+Flags = NDArray[np.bool_]
+Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+ORIGINALS, TRAINED, UNSEEN = "originals", "trained", "unseen"
+GROUPS = (ORIGINALS, TRAINED, UNSEEN)
+
+MOST_LOSS = 0.03
+"""Loss of accuracy on originals that a recommended model excludes."""
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class GroupDifference:
+    """The share of good predictions before and after training, under some conditions.
+
+    ``low`` and ``high`` are the 95 % interval of the paired difference; ``p`` is corrected for the
+    number of groups, or of conditions.
+    """
+
+    name: str
+    conditions: int
+    before: float
+    after: float
+    difference: float
+    low: float | None
+    high: float | None
+    p: float
+
+    @property
+    def significant(self) -> bool:
+        return established(self.p, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The differences on ``images`` images: of ``groups`` and of each condition.
+
+    With labels good predictions are correct ones. Without, they are those that the parent gives on
+    the original.
+    """
+
+    images: int
+    labelled: bool
+    groups: tuple[GroupDifference, ...]
+    conditions: tuple[GroupDifference, ...]
+
+    def group(self, name: str) -> GroupDifference:
+        """One of ``GROUPS``."""
+        return self.groups[GROUPS.index(name)]
+
+    @property
+    def gain_established(self) -> bool:
+        """Whether unseen perturbations improve significantly, measured with labels."""
+        unseen = self.group(UNSEEN)
+        return self.labelled and unseen.difference > 0 and unseen.significant
+
+    @property
+    def loss_excluded(self) -> bool:
+        """Whether a loss on originals above ``MOST_LOSS`` is excluded."""
+        low = self.group(ORIGINALS).low
+        return self.labelled and low is not None and low >= -MOST_LOSS
+
+    @property
+    def recommended(self) -> bool:
+        return self.gain_established and self.loss_excluded
+
+    @property
+    def more_images(self) -> int | None:
+        """How many more labelled images would decide; None if none or too many would.
+
+        They show a gain of 1 point, or exclude the loss.
+        """
+        if not self.labelled or self.recommended:
+            return None
+        if not self.gain_established:
+            group, margin, tests = self.group(UNSEEN), SMALLEST, len(GROUPS)
+        else:  # no larger gain than none is taken for granted
+            group, tests = self.group(ORIGINALS), 1
+            margin = MOST_LOSS + min(group.difference, 0.0)
+        if group.low is None or margin <= 0:
+            return None
+        needed = images_needed(group.difference, group.low, self.images, tests, margin)
+        return None if needed is None else needed - self.images
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready document."""
+        return {
+            **asdict(self),
+            "gain_established": self.gain_established,
+            "loss_excluded": self.loss_excluded,
+            "recommended": self.recommended,
+            "more_images": self.more_images,
+        }
+
+
+@dataclass(frozen=True)
+class Views:
+    """Images with what is known of each: pixels (N, S, S, 3), digests, classes or None.
+
+    ``parent`` are the classes that the parent predicts on the originals.
+    """
+
+    pixels: NDArray[np.uint8]
+    digests: Sequence[str]
+    classes: NDArray[np.int64] | None
+    parent: NDArray[np.int64]
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """The classes that good predictions have."""
+        return self.parent if self.classes is None else self.classes
+
+
+def good(
+    views: Views,
+    conditions: Sequence[Condition],
+    models: Sequence[Predict],
+    seed: int,
+    note: Note = lambda *_: None,
+) -> Flags:
+    """Which predictions of each of ``models`` are good: (models, images, 1 + conditions).
+
+    The first column is that of the originals.
+    """
+    count = len(views.pixels)
+    flags = np.zeros((len(models), count, 1 + len(conditions)), bool)
+    for start in range(0, count, BATCH):
+        rows = slice(start, min(start + BATCH, count))
+        plain, digests = from_uint8(views.pixels[rows]), views.digests[rows]
+        for column in range(1 + len(conditions)):
+            images = conditions[column - 1].images(plain, digests, seed) if column else plain
+            for place, predict in enumerate(models):
+                flags[place, rows, column] = predict(images).argmax(1) == views.targets[rows]
+        note("Judging", rows.stop, count)
+    return flags
+
+
+def judged(
+    before: Flags,
+    after: Flags,
+    trained: Sequence[Condition],
+    unseen: Sequence[Condition],
+    *,
+    labelled: bool,
+) -> Judgement:
+    """The judgement of flags (images, 1 + trained + unseen), as ``good`` has them."""
+    gaps = after.astype(np.int64) - before
+    edges = np.cumsum([0, 1, len(trained), len(unseen)])
+    places = [np.arange(*pair) for pair in pairwise(edges)]
+    groups = [_over(gaps[:, columns]) for columns in places]
+    single = by_condition(gaps, np.ones(gaps.shape, bool))
+    names = [ORIGINALS, *(condition.id for condition in (*trained, *unseen))]
+    return Judgement(
+        len(gaps),
+        labelled,
+        _differences(GROUPS, groups, before, after, places),
+        _differences(names, single, before, after, [[column] for column in range(edges[-1])]),
+    )
+
+
+def _over(gaps: NDArray[np.int64]) -> PairedDifference:
+    return overall(gaps, np.ones(gaps.shape, bool), np.ones(gaps.shape, bool))
+
+
+def _differences(
+    names: Sequence[str],
+    estimates: Sequence[PairedDifference],
+    before: Flags,
+    after: Flags,
+    places: Sequence[Any],
+) -> tuple[GroupDifference, ...]:
+    corrected = holm([difference.p for difference in estimates])
+    return tuple(
+        GroupDifference(
+            name,
+            len(columns),
+            float(before[:, columns].mean()),
+            float(after[:, columns].mean()),
+            difference.value or 0.0,
+            difference.low,
+            difference.high,
+            p,
+        )
+        for name, difference, p, columns in zip(names, estimates, corrected, places, strict=True)
+    )

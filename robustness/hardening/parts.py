@@ -1,0 +1,102 @@
+"""Images in three disjoint parts: to train on, to choose the interpolation, and to judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.base.errors import ParameterError
+
+Bytes = NDArray[np.uint8]
+Places = NDArray[np.int64]
+
+FEWEST_TRAINED, FEWEST_CHOOSING, FEWEST_JUDGED = 20, 10, 20
+_CHOOSING = 0.25
+"""Share of the images that are not trained on."""
+_TRAINED = 0.6
+"""Share of images that are trained on, where no others judge."""
+
+_CELLS = 16
+_ALIKE = 0.9
+"""Cosine of the angle between two outlines from which the images count as copies. Measured on 500
+photographs: that of two scenes is at most 0.55; that of a copy in JPEG of quality 30, of half the
+size or brighter by 20 % at least 0.92; without a border of 4 pixels it is 0.91 in 9 of 10 cases.
+"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Positions of the images of each part, and how many are in none, as copies of others."""
+
+    train: Places
+    choose: Places
+    judge: Places
+    left_out: int
+
+
+def split(pixels: Bytes, judging: int, seed: int) -> Parts:
+    """The parts of images (N, S, S, 3), of which the last ``judging`` may not be trained on.
+
+    Without any, the images themselves are split. Copies of an image are in one part, and one alone
+    of them chooses or judges. Raises ``ParameterError`` where a part has too few images.
+    """
+    groups, count = copies(pixels), len(pixels)
+    order = np.random.default_rng(seed).permutation(count)
+    if judging:
+        reserved = np.arange(count) >= count - judging
+        train = np.flatnonzero(~np.isin(groups, groups[reserved]))
+        pool = order[reserved[order]]
+    else:
+        train, pool = _first(order, groups, round(_TRAINED * count))
+    pool = pool[np.sort(np.unique(groups[pool], return_index=True)[1])]
+    choose, judge = np.split(pool, [round(_CHOOSING * len(pool))])
+    for places, fewest, purpose in (
+        (train, FEWEST_TRAINED, "train on"),
+        (choose, FEWEST_CHOOSING, "choose the interpolation"),
+        (judge, FEWEST_JUDGED, "judge"),
+    ):
+        if len(places) < fewest:
+            raise ParameterError(
+                f"Expected at least {fewest} different images to {purpose}, got {len(places)}: "
+                "add more images; copies of an image count once."
+            )
+    left_out = count - len(train) - len(choose) - len(judge)
+    return Parts(np.sort(train), np.sort(choose), np.sort(judge), left_out)
+
+
+def _first(order: Places, groups: Places, count: int) -> tuple[Places, Places]:
+    """At most the first ``count`` of ``order``, and the rest; no group is in both."""
+    numbers, first, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    turns = np.argsort(first)
+    chosen = numbers[turns[np.cumsum(sizes[turns]) <= count]]
+    inside = np.isin(groups[order], chosen)
+    return order[inside], order[~inside]
+
+
+def copies(pixels: Bytes) -> Places:
+    """A number for each image; copies, also small, compressed or mirrored ones, share it."""
+    outlines = np.stack([_outline(image) for image in pixels])
+    mirrored = np.stack([_outline(image[:, ::-1]) for image in pixels])
+    alike = np.maximum(outlines @ outlines.T, outlines @ mirrored.T) >= _ALIKE
+    np.fill_diagonal(alike, True)
+    numbers = np.arange(len(pixels))
+    while True:  # each takes the smallest number among its copies, until nothing moves
+        smallest = np.where(alike | alike.T, numbers[None], len(pixels)).min(1)
+        if (smallest == numbers).all():
+            return numbers
+        numbers = smallest
+
+
+def _outline(image: Bytes) -> NDArray[np.float32]:
+    """Differences between neighbouring cells of the grey image, as a vector of length 1."""
+    grey = image.mean(2, dtype=np.float32)
+    edges = [
+        np.linspace(0, size, min(_CELLS, size), endpoint=False).astype(int) for size in grey.shape
+    ]
+    sums = np.add.reduceat(np.add.reduceat(grey, edges[0], 0), edges[1], 1)
+    areas = [np.diff([*edge, size]) for edge, size in zip(edges, grey.shape, strict=True)]
+    cells = sums / np.multiply.outer(*areas)
+    steps = np.concatenate([np.diff(cells, axis=axis).ravel() for axis in (0, 1)])
+    return np.asarray(steps / max(float(np.linalg.norm(steps)), 1e-6), np.float32)

@@ -1,0 +1,164 @@
+"""The training: consistency to the frozen parent, in steps that can be interrupted and resumed.
+
+The loss is the Kullback-Leibler divergence from the parent's prediction on the original to the
+model's on the original and on the perturbed image. Batch statistics stay (as in Schneider et al.,
+NeurIPS 2020, they would move with the perturbations), the learning rate follows a cosine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness import __version__
+from robustness.base import settings
+from robustness.base.disk import put_whole
+from robustness.base.errors import ParameterError
+from robustness.base.time_left import Note
+from robustness.evaluation.condition import Condition
+from robustness.models.training import TrainableModel
+from robustness.perturbations import compose
+from robustness.pictures.eight_bits import from_uint8
+
+BATCH = 16
+WEAKEST, STRONGEST = 0.1, 0.8
+"""Range of the strengths, drawn uniformly."""
+
+_SAVE_STEPS = 25
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained: epochs over the images, the largest learning rate, the seed."""
+
+    epochs: int = 5
+    rate: float = 1e-4
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise ``ParameterError`` for settings out of range."""
+        if not 1 <= self.epochs <= 1000 or not 0 < self.rate <= 1:
+            raise ParameterError(
+                "Expected 1 to 1000 epochs and a learning rate above 0 up to 1, got "
+                f"{self.epochs} and {self.rate:g}."
+            )
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Images (N, S, S, 3) in 8 bits, their digests, and the parent's probabilities (N, classes)."""
+
+    pixels: NDArray[np.uint8]
+    digests: Sequence[str]
+    targets: Floats
+
+    @property
+    def digest(self) -> str:
+        """That of the set of images."""
+        return hashlib.sha256("\n".join(sorted(self.digests)).encode()).hexdigest()
+
+
+class Checkpoint:
+    """The file of an unfinished training, in the cache; the same request finds it again."""
+
+    def __init__(self, *request: object) -> None:
+        """``request`` is all that the training depends on, JSON-ready."""
+        key = hashlib.sha256(json.dumps([__version__, *request]).encode()).hexdigest()[:24]
+        self._file = settings.cache_folder() / "hardening" / f"{key}.npz"
+
+    def read(self, model: TrainableModel) -> int:
+        """Restore ``model``; return the number of steps done, 0 without a usable file."""
+        try:
+            with np.load(self._file, allow_pickle=False) as stored:
+                model.restore(stored)
+                return int(stored["steps"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return 0
+
+    def write(self, model: TrainableModel, steps: int) -> None:
+        """Store the state of ``model`` after ``steps``."""
+
+        def save(path: Path) -> None:
+            with path.open("wb") as stream:
+                np.savez(stream, steps=steps, **model.state())
+
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            put_whole(self._file, save)
+        except OSError:
+            pass  # without a checkpoint a resumed training starts anew
+
+    def remove(self) -> None:
+        self._file.unlink(missing_ok=True)
+
+
+def train(
+    model: TrainableModel,
+    images: TrainingImages,
+    conditions: Sequence[Condition],
+    chosen: Settings,
+    checkpoint: Checkpoint,
+    note: Note,
+    *,
+    vary: bool,
+) -> None:
+    """Train ``model``, from the ``checkpoint`` on if there is one.
+
+    Each image gets a random one of the ``conditions``, at a random strength if they ``vary``. What
+    ``note`` raises ends the training; the next call continues it.
+    """
+    count = len(images.pixels)
+    per_epoch = math.ceil(count / BATCH)
+    total = per_epoch * chosen.epochs
+    done = start = checkpoint.read(model)
+    try:
+        for step in range(start, total):
+            note("Training", min(step * BATCH, count * chosen.epochs), count * chosen.epochs)
+            epoch, place = divmod(step, per_epoch)
+            order = np.random.default_rng([chosen.seed, epoch]).permutation(count)
+            rows = order[place * BATCH : (place + 1) * BATCH]
+            draws = np.random.default_rng([chosen.seed, step, 1])
+            plain = from_uint8(images.pixels[rows])
+            perturbed = [
+                _perturbed(image, images.digests[row], conditions, draws, vary)
+                for image, row in zip(plain, rows, strict=True)
+            ]
+            both = model.resized(np.concatenate([plain, np.stack(perturbed)]))
+            targets = np.concatenate([images.targets[rows]] * 2)
+            rate = chosen.rate * (1 + math.cos(math.pi * step / total)) / 2
+            model.step(both, targets, rate, step + 1)
+            done = step + 1
+            if done % _SAVE_STEPS == 0:
+                checkpoint.write(model, done)
+    except ParameterError:  # it diverged
+        checkpoint.remove()
+        raise
+    except BaseException:
+        checkpoint.write(model, done)
+        raise
+    checkpoint.write(model, total)
+    note("Training", count * chosen.epochs, count * chosen.epochs)
+
+
+def _perturbed(
+    image: Floats,
+    digest: str,
+    conditions: Sequence[Condition],
+    draws: np.random.Generator,
+    vary: bool,
+) -> Floats:
+    steps = conditions[draws.integers(len(conditions))].as_dict()
+    if vary:
+        steps = {name: float(draws.uniform(WEAKEST, STRONGEST)) for name in steps}
+    seed = int(draws.integers(2**32))
+    return compose(image[None], steps, seed=seed, digests=[digest])[0]

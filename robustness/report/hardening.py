@@ -1,0 +1,93 @@
+"""A hardened model against its parent, in sentences and tables, for terminal and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from robustness.base.text import counted
+from robustness.charts.tables import Table
+from robustness.evaluation.condition import Condition
+from robustness.hardening import GroupDifference, Hardening
+from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
+from robustness.report.blocks import Text, Titled
+from robustness.report.measurements import trained_on
+from robustness.report.wording import model, share
+
+_TITLES = {
+    ORIGINALS: "Originals",
+    TRAINED: "Perturbations trained on",
+    UNSEEN: "Perturbations of other families",
+}
+
+
+def sentences(hardening: Hardening) -> list[str]:
+    """The answer, shortest first."""
+    return list(_sentences(hardening))
+
+
+def _sentences(hardening: Hardening) -> Iterator[str]:
+    judgement = hardening.judgement
+    unseen, originals = judgement.group(UNSEEN), judgement.group(ORIGINALS)
+    gain = f"{_points(unseen)} on perturbations of other families"
+    most = f"a loss above {100 * MOST_LOSS:.0f} points on originals"
+    more = judgement.more_images
+    wanted = f" About {counted(more, 'more labelled image')} would {{}}." if more else ""
+    if not judgement.labelled:
+        yield (
+            "Nothing is recommended: without labels there is consistency alone, and training "
+            "optimises agreement with the parent."
+        )
+    elif judgement.recommended:
+        yield f"Recommended: {gain}; {most} is excluded."
+    elif not judgement.gain_established:
+        yield f"Not recommended: no gain shown ({gain})." + wanted.format("show a gain of 1 point")
+    elif originals.low is not None and originals.difference > -MOST_LOSS:
+        loss = f"a loss of up to {-100 * originals.low:.1f} points on originals is not excluded"
+        yield f"Not recommended: gain shown ({gain}); {loss}." + wanted.format("exclude it")
+    else:
+        yield f"Not recommended: gain shown ({gain}), but {_points(originals)} on originals."
+    share_ = f"interpolated by {hardening.share:g} from {model(hardening.parent)}"
+    yield (
+        f"{hardening.name} was trained on {counted(hardening.train, 'image')} without labels, "
+        f"{share_}, and judged on {counted(judgement.images, 'other image')}."
+    )
+    if hardening.left_out:
+        copies = counted(hardening.left_out, "image")
+        yield f"{copies} left out, as copies of others."
+    if hardening.unreadable:
+        yield f"{counted(hardening.unreadable, 'image')} could not be read."
+
+
+def _points(group: GroupDifference) -> str:
+    """The difference in points with its interval."""
+    points = f"{100 * group.difference:+.1f} points"
+    if group.low is None or group.high is None:
+        return points
+    return f"{points} ({100 * group.low:+.1f} to {100 * group.high:+.1f})"
+
+
+def blocks(hardening: Hardening) -> list[Text | Titled]:
+    """Tables of the groups and of the single conditions."""
+    judgement = hardening.judgement
+    measured = "Accuracy" if judgement.labelled else "Agreement with the parent's prediction"
+    head = ("", "Before", "After", "Difference, 95% interval", "Significant")
+    return [
+        Titled(
+            measured,
+            Table(head, [_row(_TITLES[group.name], group) for group in judgement.groups]),
+        ),
+        Titled(
+            f"{measured}, by perturbation",
+            Table(head, [_row(_label(group.name), group) for group in judgement.conditions]),
+        ),
+        Text(trained_on(hardening.name, hardening.trained_on)),
+    ]
+
+
+def _label(name: str) -> str:
+    return _TITLES.get(name) or Condition.parse(name).described
+
+
+def _row(title: str, group: GroupDifference) -> tuple[str, ...]:
+    significant = "yes" if group.significant else "no"
+    return title, share(group.before), share(group.after), _points(group), significant
