@@ -44,6 +44,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
     use_stand_ins(patch)
     patch.setattr(writer, "measured", lambda *_, **__: {})
+    patch.setattr(writer.headlines, "compute", lambda *_: None)
     patch.setattr(writer, "ROWS_A_FILE", 1)
     patch.setattr(parts, "FEW", few)
 
@@ -118,7 +119,6 @@ def kill_at_each_step(photos: Path, whole: Path, out: Path, rows: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         write_each_chunk(patch)
         patch.setattr(parts, "ROWS_A_FILE", rows)
-        patch.setattr(writer.headlines, "compute", lambda *_: None)
         engine = Engine("local", "ready rows", lambda *_: iter([None, *chunks]))
         patch.setitem(engines.REGISTRY._records, "local", engine)
         for step in count(1):
