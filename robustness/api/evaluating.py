@@ -91,7 +91,10 @@ def make_spec(
             if perturbations is None
             else graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
-    asked = [Condition.parse(each) if isinstance(each, str) else each for each in conditions]
+    asked = [
+        Condition.parse(condition) if isinstance(condition, str) else condition
+        for condition in conditions
+    ]
     return requests.make_spec(model_names, asked, seed=seed, fit=fit, side=side, remedies=remedies)
 
 

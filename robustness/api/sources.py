@@ -119,7 +119,7 @@ def _of_session(source: Any) -> Dataset:
     if hasattr(source, "as_numpy_iterator"):  # tf.data
         return _session_images(list(_unbatched(source.as_numpy_iterator())))
     if hasattr(source, "ndim") or isinstance(source, list | tuple):
-        return _session_images([_item(each) for each in _images(source)])
+        return _session_images([_item(image) for image in _images(source)])
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
         return SessionImages(
             lambda place: _item(source[place]), len(source), classes=_class_names(source)
@@ -227,8 +227,8 @@ def _label(value: Any, names: Sequence[str] = ()) -> str | None:
 
 
 def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
-    for each in items:
-        image, label = _item(each)
+    for item in items:
+        image, label = _item(item)
         if getattr(image, "ndim", 0) == 4:
             labels = [None] * len(image) if label is None else label
             yield from zip(image, labels, strict=True)

@@ -167,7 +167,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
         for place, picture in enumerate(decoded):
             is_study_image = picture.size == (STUDY_SIDE, STUDY_SIDE)
             side = options.side or (DEFAULT if is_study_image else OWN_SIDE)
-            framings = {each: framing(options.fit, side, each) for each in names}
+            framings = {name: framing(options.fit, side, name) for name in names}
             own = framings[name]
             if (place, own) not in fitted:
                 fitted[place, own] = fit(picture, fit=own.fit, side=own.side)
@@ -178,7 +178,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
             told = dict.fromkeys(("clean_top1", "top1"), top1)
             sure = dict.fromkeys(("clean_probability", "probability"), probability)
             behind = []
-            alike = [each for each in names if framings[each] == own]
+            alike = [name for name in names if framings[name] == own]
             for chain in chains:
                 after = loader_with_remedies(chain, alike)(name, side=own.side)(image)
                 best = int(after.probabilities[0].argmax())
@@ -200,7 +200,7 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
     for row in evaluate(spec, pictures):
         console.progress(f"{row.model} ...")
         top = list(zip(row.top5, row.top5_probabilities, strict=True))
-        behind = [(each.remedy, each.top1, each.probability) for each in row.remedies]
+        behind = [(remedy.remedy, remedy.top1, remedy.probability) for remedy in row.remedies]
         yield (int(row.image), row.model), {**row.as_row(), "top": top, "remedies": behind}
 
 

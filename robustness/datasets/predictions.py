@@ -167,7 +167,7 @@ def _check_range(values: Floats, title: str, name: str = _SHARES) -> None:
 def _top(table: pa.Table, title: str) -> TableAnswers:
     classes = _lists(table, "classes", title)
     shares = _lists(table, "probabilities", title)
-    if [len(each) for each in classes] != [len(each) for each in shares]:
+    if [len(each) for each in classes] != [len(share) for share in shares]:
         raise ParameterError(f"{title}: expected as many probabilities as classes in every row.")
     flat = _float([share for row in shares for share in row], title, dimensions=1)
     _check_range(flat, title)

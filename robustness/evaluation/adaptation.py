@@ -40,7 +40,11 @@ class Adaptation:
         """
         key = classifier.record.name, chain.id
         if key not in self._statistics:
-            adapting = [each for each in self.conditions if not each.needs_model and not each.idle]
+            adapting = [
+                condition
+                for condition in self.conditions
+                if not condition.needs_model and not condition.idle
+            ]
             sets = (_preprocessed(chain, self.under(each)) for each in (None, *adapting))
             found = classifier.adaptable.statistics(sets)
             names = [_ORIGINALS, *(each.id for each in adapting)]

@@ -75,7 +75,7 @@ class Measurement:
         row["consistent"] = self.consistent
         row["stages"] = stages
         if remedies:
-            row["remedies"] = [each._asdict() for each in self.remedies]
+            row["remedies"] = [remedy._asdict() for remedy in self.remedies]
         return row
 
 

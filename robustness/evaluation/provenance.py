@@ -43,8 +43,12 @@ def versions() -> dict[str, str]:
 def plugins_of(spec: Request) -> list[Plugin]:
     """The plugins that ``spec`` uses, and those whose metrics add columns."""
     used: list[tuple[Registry[Any], str]] = [
-        *((PERTURBATIONS, name) for each in spec.conditions for name in each.perturbations),
-        *((ATTACKS, attack.name) for each in spec.conditions for attack in each.attacks),
+        *(
+            (PERTURBATIONS, name)
+            for condition in spec.conditions
+            for name in condition.perturbations
+        ),
+        *((ATTACKS, attack.name) for condition in spec.conditions for attack in condition.attacks),
         *((metrics.REGISTRY, name) for name in own_scores()),
         *((REMEDIES, remedy.name) for chain in spec.remedies for remedy in chain.remedies),
     ]

@@ -160,7 +160,7 @@ def loader_with_remedies(chain: Chain, names: Sequence[str]) -> Callable[..., Cl
             )
 
     def load(name: str, *, side: int) -> Classifier:
-        others = [models.load(each, side=side) for each in partners(chain, name, names)]
+        others = [models.load(partner, side=side) for partner in partners(chain, name, names)]
         return models.load(name, side=side).with_remedies(chain, others)
 
     return load

@@ -141,7 +141,7 @@ def _of_remedies(
     grids = [each.grid for each in remedied]
     differences: Sequence[Entry] = []
     if baseline is not None and remedied:
-        before = [each.grid for each in remedied_models(baseline, baseline.rows.grids())]
+        before = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
         differences = changes(shared_grids((before, grids), identified(baseline, run)))
     tables_by_remedy = tables(grids)
     return Tables(

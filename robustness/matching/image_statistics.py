@@ -171,7 +171,9 @@ def _colour(*channels: Floats) -> list[float]:
 def _noise(*channels: Floats) -> list[float]:
     luma = channels[3]
     inner = (slice(2, -2), slice(2, -2))
-    noise, blue, red = (np.abs(cv2.filter2D(each, -1, _NOISE))[inner] for each in channels[3:])
+    noise, blue, red = (
+        np.abs(cv2.filter2D(channel, -1, _NOISE))[inner] for channel in channels[3:]
+    )
     smooth = cv2.GaussianBlur(luma, (0, 0), 2)
     slope = cv2.magnitude(cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1))[inner]
     sample = slope[::2, ::2].ravel()

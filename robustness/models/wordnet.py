@@ -19,7 +19,7 @@ _FILE = Path(__file__).parent / "carried" / "wordnet.tsv"
 def _synsets() -> dict[str, tuple[str, str]]:
     """(hypernym or "", word) by synset."""
     lines = _FILE.read_text(encoding="utf-8").splitlines()
-    return {synset: (above, word) for synset, above, word in (each.split("\t") for each in lines)}
+    return {synset: (above, word) for synset, above, word in (line.split("\t") for line in lines)}
 
 
 def _path(synset: str) -> Iterator[str]:

@@ -163,7 +163,7 @@ def _remedied(rows: Sequence[Measurement]) -> Table:
 
     An original counts once for each of its conditions.
     """
-    named = {row.model: [each.remedy for each in row.remedies] for row in rows}
+    named = {row.model: [remedy.remedy for remedy in row.remedies] for row in rows}
     entries = [(name, remedy) for name, tried in named.items() for remedy in ("", *tried)]
 
     def good(entry: tuple[str, str], clean: bool) -> str:

@@ -140,9 +140,9 @@ def _chosen(run: Run, model: str) -> str:
 
 def _entries(run: Run, name: str) -> Iterator[_Entry]:
     """("", the model's entry), then (", CONDITION", its entry under the condition)."""
-    found = run.figures()
-    yield "", next(entry for entry in found.summary if entry["model"] == name)
-    for entry in found.by_perturbation:
+    figures = run.figures()
+    yield "", next(entry for entry in figures.summary if entry["model"] == name)
+    for entry in figures.by_perturbation:
         if entry["model"] == name:
             yield f", {short(entry['condition'])}", entry
 

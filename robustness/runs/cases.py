@@ -90,7 +90,7 @@ class FirstCases:
 
     def tally(self, model: str, perturbation: str) -> Sequence[int] | None:
         """The counts of images, if they are kept."""
-        chosen = (each[2:] for each in self.tallies if each[:2] == [model, perturbation])
+        chosen = (tally[2:] for tally in self.tallies if tally[:2] == [model, perturbation])
         return next(chosen, None)
 
     def rows(

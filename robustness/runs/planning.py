@@ -124,7 +124,7 @@ def _hold_out(dataset: Dataset, spec: Request) -> None:
 def _check_stored(dataset: Dataset, spec: Request) -> None:
     """Raise ``ParameterError`` unless all conditions are files of ``dataset``, or none is."""
     published = isinstance(dataset, PublishedTree)
-    wrong = [each.id for each in spec.conditions if each.in_files != published]
+    wrong = [condition.id for condition in spec.conditions if condition.in_files != published]
     if wrong and published:
         raise ParameterError(
             f"{dataset.title} is perturbed already: expected its own conditions, got {wrong[0]}."

@@ -146,7 +146,7 @@ class Cells:
             (models, model), (conditions, condition), *remedy = map(_coded, batch.columns[1:])
             (remedies, remedy_of) = remedy[0] if remedy else ([""], np.zeros(1, np.intp))
             starts = np.array(
-                [[self._starts.get((each, name), -1) for name in models] for each in remedies]
+                [[self._starts.get((remedy, name), -1) for name in models] for remedy in remedies]
             )[remedy_of, model]
             places = np.array([self._places[text] for text in conditions], np.int64)
             others = (cells < 0) | (starts < 0)

@@ -174,14 +174,14 @@ class Run:
 
     def track(self, race: Race) -> Track:
         """``race`` over its rows, which are of a race."""
-        found = Track(race, self.manifest.spec)
+        track = Track(race, self.manifest.spec)
         digests = images.digests(self.image_table)
         for part in self.parts:
             lacking = self.manifest.images_of(part.chunks) - part.images
-            found.feed(read_rows(part), digests, self.manifest.batch, lacking)
-        if self.finished and found.total + found.skipped == self.manifest.dataset.pictures:
-            found.close()
-        return found
+            track.feed(read_rows(part), digests, self.manifest.batch, lacking)
+        if self.finished and track.total + track.skipped == self.manifest.dataset.pictures:
+            track.close()
+        return track
 
     def figures(self) -> Figures:
         """Its figures, which are worked out once and kept beside a finished run.

@@ -75,7 +75,7 @@ class Chosen:
         pairs = [
             ("model", self.model),
             ("perturbation", self.perturbation),
-            *(("condition", each) for each in self.conditions),
+            *(("condition", condition) for condition in self.conditions),
             *(("class", name) for name in dict.fromkeys(self._names())),
             *(("slice", f"{_escaped(column)}:{value}") for column, value in self.slices),
             ("became", ">".join(map(str, self.became or ()))),

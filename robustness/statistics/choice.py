@@ -270,7 +270,7 @@ class _Scored:
         used = weights > 0
         self.weights = weights[used]
         none = np.zeros((0, 0, len(self.weights)), np.int8)
-        self.outcomes = np.stack([each[:, used] for each in values]) if values else none
+        self.outcomes = np.stack([value[:, used] for value in values]) if values else none
         self._there = np.logical_and.reduce(self.outcomes != MISSING)
         self._present = np.logical_and.reduce(self.outcomes >= 0)
         counts = np.logical_or.reduce(self._present, axis=1)

@@ -87,7 +87,7 @@ class ModelRace:
             difference_bounds(told[:, [a]] - told[:, a + 1 :], tests=2 * len(self._pairs))
             for a in range(len(self.models) - 1)
         ]
-        return np.concatenate([np.stack(each) for each in bounds], axis=1)
+        return np.concatenate([np.stack(bound) for bound in bounds], axis=1)
 
     def _is_open(self, a: int, b: int) -> bool:
         if self.goal == BEST and (self._better[:, a].any() or self._better[:, b].any()):

@@ -223,11 +223,11 @@ def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
     if any(family.table.shape[1] > _SHUFFLED for family in families):
         from scipy.stats import norm  # slow to import
 
-        flat = holm(norm.cdf(np.concatenate([each.ravel() for each in scores])).tolist())
-        ends = np.cumsum([each.size for each in scores])[:-1]
+        flat = holm(norm.cdf(np.concatenate([score.ravel() for score in scores])).tolist())
+        ends = np.cumsum([score.size for score in scores])[:-1]
         split = zip(np.split(np.array(flat), ends), scores, strict=True)
         return scores, [corrected.reshape(each.shape) for corrected, each in split]
-    rng, below = np.random.default_rng(0), [np.ones(each.shape) for each in scores]
+    rng, below = np.random.default_rng(0), [np.ones(score.shape) for score in scores]
     for start in range(0, _SHUFFLES if families else 0, _AT_ONCE):
         shuffles = min(_AT_ONCE, _SHUFFLES - start)
         lowest = np.min([family.lowest(rng, shuffles) for family in families], axis=0)

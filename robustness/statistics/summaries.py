@@ -149,7 +149,7 @@ def _tables(
         _whole(grid, whole, calibrated),
         _by_condition(grid, columns.condition_entries(), calibrated),
         _by_severity(grid, severities, levels),
-        [entry for each in calibrations for entry in each.bins],
+        [entry for calibration in calibrations for entry in calibration.bins],
     )
 
 

@@ -254,7 +254,7 @@ def prepared(images: Floats, use: Use, second: bool, kind: np.dtype[Any]) -> Arr
         pixels = (resize[0] @ pixels @ resize[1].T).clip(0, 1)
     if use.normalisation.order == "BGR":
         pixels = pixels[:, ::-1]
-    scale, offset = (each.reshape(3, 1, 1) for each in factors(use.normalisation))
+    scale, offset = (factor.reshape(3, 1, 1) for factor in factors(use.normalisation))
     pixels = pixels * scale + offset
     if kind.kind in "iu":
         if use.input is not None:

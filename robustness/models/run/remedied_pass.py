@@ -137,6 +137,6 @@ class RemediedGradients:
         return Slope(np.asarray(lead), np.asarray(scores), back)
 
     def _mean(self, view: Floats, classes: Classes, rivals: Classes | None, **how: Any) -> Slope:
-        found = [each(view, classes, rivals, **how) for each in self.gradients]
+        found = [gradient(view, classes, rivals, **how) for gradient in self.gradients]
         fields = ("lead", "scores", "gradient")
         return Slope(*(np.mean([getattr(each, name) for each in found], 0) for name in fields))

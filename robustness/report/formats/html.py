@@ -51,7 +51,7 @@ def _environment() -> Environment:
     """What fills the templates: every text is put on one line, made visible, and escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    found = Environment(
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -59,15 +59,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    found.tests |= {kind.__name__.lower(): _is(kind) for kind in get_args(Printed)}
-    found.filters |= {
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.tests |= {kind.__name__.lower(): _is(kind) for kind in get_args(Printed)}
+    environment.filters |= {
         "code_parts": code_parts,
         "data_uri": _data_uri,
         "folded": folded,
         "sides": _sides,
     }
-    return found
+    return environment
 
 
 def _is(kind: type[Printed]) -> Callable[[Printed], bool]:

@@ -103,7 +103,7 @@ def shared_grids(several: Sequence[Run]) -> list[Grid]:
     _check_weights(several)
     grids = [run.rows.grids() for run in several]
     images = [_rows(run.rows.axes.digests) for run in several]
-    effects = [_rows([effect(key.id) for key in each[0].conditions]) for each in grids]
+    effects = [_rows([effect(key.id) for key in grid[0].conditions]) for grid in grids]
     names, same = (
         [key for key in each[0] if all(key in other for other in each)]
         for each in (images, effects)
@@ -217,18 +217,18 @@ def candidates(run: Run, figures: Figures) -> list[Candidate]:
     """Every model of ``run`` behind each of its remedies, as ``remedied_models`` has them."""
     spent, added = costs(run), milliseconds(run)
     found = []
-    for each in remedied_models(
+    for model in remedied_models(
         run, figures.grids, (QUANTITIES[figures.ranked_by], "clean_correct")
     ):
-        clean = each.grid.flags("clean_correct")
+        clean = model.grid.flags("clean_correct")
         known = clean[clean != UNKNOWN]
         cost = _cost(
-            [spent.get(name, Cost()) for name in each.names],
-            added.get((each.chain.id, each.names[0])),
+            [spent.get(name, Cost()) for name in model.names],
+            added.get((model.chain.id, model.names[0])),
         )
         accuracy = float(known.mean()) if len(known) else None
-        label = _label(run, each)
-        found.append(Candidate(each.grid, label, each.chain.id, each.names[0], accuracy, cost))
+        label = _label(run, model)
+        found.append(Candidate(model.grid, label, model.chain.id, model.names[0], accuracy, cost))
     return found
 
 

@@ -191,7 +191,9 @@ def _drawn(
 ) -> Prepared:
     conditions = drawn(spec.conditions, spec.seed, picture.digest)
     if frames is not None:
-        frames = frames[None, [0, *(1 + spec.conditions.index(each) for each in conditions)]]
+        frames = frames[
+            None, [0, *(1 + spec.conditions.index(condition) for condition in conditions)]
+        ]
     batch = prepare([picture], conditions, spec.seed, frames)
     return Prepared(number, (image,), batch, conditions=conditions)
 
