@@ -275,5 +275,5 @@ def remedy(remedies: str, images: Any) -> NDArray[Any]:
             "Use load_model(name).with_remedies([...])."
         )
     given, batch = _batch(images)
-    found = np.stack([chain.image(each) for each in batch])
+    found = np.stack([chain.image(image) for image in batch])
     return _like(given, found)

@@ -98,8 +98,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Mapping):
         return {
-            key: each.item() if isinstance(each, np.generic) else each
-            for key, each in value.items()
+            key: entry.item() if isinstance(entry, np.generic) else entry
+            for key, entry in value.items()
         }
     if isinstance(value, Iterable) and not isinstance(value, str | Sequence | set | frozenset):
         return list(value)
@@ -115,7 +115,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _kind(hint: Any) -> Any:
     """``hint`` for pydantic: our records are known by their class, all else is strict."""
-    origin, inner = get_origin(hint), [_kind(each) for each in get_args(hint)]
+    origin, inner = get_origin(hint), [_kind(argument) for argument in get_args(hint)]
     if origin in (Union, UnionType):
         return reduce(or_, inner)
     if origin in (Iterable, Sequence):
@@ -126,9 +126,9 @@ def _kind(hint: Any) -> Any:
 def _in_words(hint: Any) -> str:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_in_words(each) for each in inner))
+        return " or ".join(dict.fromkeys(_in_words(kind) for kind in inner))
     if origin in (Iterable, Sequence):
-        each = get_args(inner[0]) or inner
-        return f"a list of {' or '.join(_SEVERAL.get(one, one.__name__) for one in each)}"
+        kinds = get_args(inner[0]) or inner
+        return f"a list of {' or '.join(_SEVERAL.get(one, one.__name__) for one in kinds)}"
     kind = origin or hint
     return _WORDS.get(kind, f"a {kind.__name__}")

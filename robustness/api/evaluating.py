@@ -154,7 +154,7 @@ def evaluate(
     """
     dataset = opened(source)
     if spec is None:
-        names = None if models is None else [_name(each) for each in _listed(models)]
+        names = None if models is None else [_name(model) for model in _listed(models)]
         if conditions is None and isinstance(dataset, PublishedTree):
             conditions = stored_conditions(dataset)
         spec = make_spec(
@@ -224,7 +224,7 @@ def export(
     The other arguments are those of ``evaluate``. Raises ``ParameterError`` for attacks,
     ``RunError`` where the images cannot be written.
     """
-    names = None if models is None else [_name(each) for each in _listed(models)]
+    names = None if models is None else [_name(model) for model in _listed(models)]
     if names is None:  # images of no model in particular
         fit, side = usual(fit, side)
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
@@ -341,7 +341,7 @@ class Sweep:
 
     @property
     def breaking(self) -> dict[str, float | None]:
-        return {each.model: each.strength for each in self.breaks}
+        return {point.model: point.strength for point in self.breaks}
 
 
 @checked_call
@@ -367,7 +367,7 @@ def sweep(
     ``remedy``, such as ``median`` or ``median+tta``, every model is behind it. Raises as
     ``evaluate`` does.
     """
-    names = None if models is None else [_name(each) for each in _listed(models)]
+    names = None if models is None else [_name(model) for model in _listed(models)]
     chosen = known_models.resolve(names)
     conditions = [Condition.of({perturbation: 1.0})]
     spec = make_spec(chosen, conditions=conditions, seed=seed, fit=fit, side=side)

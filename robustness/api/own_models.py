@@ -92,7 +92,7 @@ def model(what: Any, *, name: str | None = None, **described: Any) -> models.Mod
         called = name or re.split(r"[:/]", fspath(what))[-1].partition(".")[0]
     plain = re.sub(r"\W+", "_", called).strip("_") or "model"
     free = (plain if number == 1 else f"{plain}_{number}" for number in itertools.count(1))
-    chosen = name or next(each for each in free if each not in models.REGISTRY)
+    chosen = name or next(candidate for candidate in free if candidate not in models.REGISTRY)
     return add_model(chosen, what, **described)
 
 

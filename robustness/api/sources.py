@@ -165,12 +165,12 @@ def _of_frame(frame: Any) -> Dataset:
             f"Expected a frame with the column 'path', got {', '.join(by_lower) or 'no column'}."
         )
     frame = frame[frame[path].notna()]
-    images = [each.strip() if isinstance(each, str) else each for each in frame[path]]
+    images = [value.strip() if isinstance(value, str) else value for value in frame[path]]
     labels = [None] * len(frame)
     if label is not None:
         labels = [
-            None if gap else each
-            for each, gap in zip(frame[label], frame[label].isna(), strict=True)
+            None if gap else value
+            for value, gap in zip(frame[label], frame[label].isna(), strict=True)
         ]
     found = _session_images(list(zip(images, labels, strict=True)))
     found.columns_of_predictions = other_columns(
@@ -264,5 +264,5 @@ def _class_names(source: Any) -> Sequence[str]:
         return [str(by_index[place]) for place in sorted(by_index)]
     # Subsets, loaders and concatenations of torch hold the datasets that tell.
     within = [source.dataset] if hasattr(source, "dataset") else getattr(source, "datasets", ())
-    found = {tuple(_class_names(each)) for each in within}
+    found = {tuple(_class_names(prediction)) for prediction in within}
     return found.pop() if len(found) == 1 else ()

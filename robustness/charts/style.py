@@ -233,7 +233,7 @@ def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return _TAG.sub("&lt;", _ENTITY.sub("&amp;", unhidden(value)))
-    return [_escaped(each) for each in value] if isinstance(value, list | tuple) else value
+    return [_escaped(text) for text in value] if isinstance(value, list | tuple) else value
 
 
 def words(text: str) -> str:

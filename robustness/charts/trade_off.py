@@ -65,7 +65,7 @@ def _dominates(entry: Entry, other: Entry, name: str) -> bool:
     if name == "latency_ms":
         return is_faster(entry, other) and bool(entry["robust"] >= other["robust"])
     sign = 1 if AXES[name].more_is_better else -1
-    (a, b), (x, y) = ((sign * each[name], each["robust"]) for each in (entry, other))
+    (a, b), (x, y) = ((sign * model[name], model["robust"]) for model in (entry, other))
     return bool(a >= x and b >= y and (a, b) != (x, y))
 
 

@@ -190,14 +190,14 @@ def _forecast(options: argparse.Namespace) -> int:
     ]
     console.end_progress()
     if options.json:
-        told = [each.as_dict() for each in found]
+        told = [estimate.as_dict() for estimate in found]
         console.print_json(told[0] if len(told) == 1 else told)
     else:
-        for part, each in zip(parts, found, strict=True):
+        for part, estimate in zip(parts, found, strict=True):
             if len(parts) > 1:
                 console.say(f"Images as {part.framing.text}:")
-            _print_forecast(each)
-    return 0 if all(each.tried for each in found) else EXIT_NOTHING
+            _print_forecast(estimate)
+    return 0 if all(estimate.tried for estimate in found) else EXIT_NOTHING
 
 
 def _print_forecast(forecast: Forecast) -> None:

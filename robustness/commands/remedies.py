@@ -26,11 +26,11 @@ def remedies_command(options: argparse.Namespace) -> None:
     if options.json:
         told = [
             {
-                **{name: getattr(each, name) for name in _FIELDS},
-                "max_original_change": each.original,
-                "false_alarms": each.gate and each.gate.false_alarms,
+                **{name: getattr(remedy, name) for name in _FIELDS},
+                "max_original_change": remedy.original,
+                "false_alarms": remedy.gate and remedy.gate.false_alarms,
             }
-            for each in REGISTRY
+            for remedy in REGISTRY
         ]
         console.print_json(told)
         return

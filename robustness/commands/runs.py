@@ -171,13 +171,13 @@ def compare_command(options: argparse.Namespace) -> None:
         console.print_json(
             [
                 {
-                    "baseline": each.baseline.id,
-                    "run": each.other.id,
-                    "images": each.images,
-                    "apart": each.notes,
-                    "differences": each.differences,
+                    "baseline": comparison.baseline.id,
+                    "run": comparison.other.id,
+                    "images": comparison.images,
+                    "apart": comparison.notes,
+                    "differences": comparison.differences,
                 }
-                for each in found
+                for comparison in found
             ]
         )
         return

@@ -104,16 +104,16 @@ def _no_numbers(title: str, name: str = _SHARES) -> ParameterError:
 def _lists(table: pa.Table, name: str, title: str) -> list[Any]:
     found = table[name].to_pylist()
     try:
-        lists = [json.loads(each) if isinstance(each, str) else each for each in found]
+        lists = [json.loads(value) if isinstance(value, str) else value for value in found]
     except (ValueError, RecursionError) as error:
         raise ParameterError(f"{title}: expected a list such as [0.7, 0.2] in {name}.") from error
-    if not all(isinstance(each, list) and each for each in lists):
+    if not all(isinstance(entries, list) and entries for entries in lists):
         raise ParameterError(f"{title}: expected a list in every row of {name}.")
     return lists
 
 
 def _matrix(lists: Sequence[Sequence[Any]], title: str) -> Floats:
-    lengths = {len(each) for each in lists}
+    lengths = {len(entries) for entries in lists}
     if len(lengths) > 1:
         raise ParameterError(
             f"{title}: expected as many probabilities in every row, got {min(lengths)} to "
@@ -167,7 +167,7 @@ def _check_range(values: Floats, title: str, name: str = _SHARES) -> None:
 def _top(table: pa.Table, title: str) -> TableAnswers:
     classes = _lists(table, "classes", title)
     shares = _lists(table, "probabilities", title)
-    if [len(each) for each in classes] != [len(share) for share in shares]:
+    if [len(names) for names in classes] != [len(share) for share in shares]:
         raise ParameterError(f"{title}: expected as many probabilities as classes in every row.")
     flat = _float([share for row in shares for share in row], title, dimensions=1)
     _check_range(flat, title)
@@ -192,7 +192,7 @@ def _first(table: pa.Table, title: str) -> TableAnswers:
     if "confidence" in table.column_names:
         found = _numbers(table, "confidence", title)
         _check_range(found, title, "confidence")
-        shares = [[float(each)] for each in found]
+        shares = [[float(value)] for value in found]
     return TableAnswers(classes=[[text] for text in texts], shares=shares)
 
 

@@ -137,7 +137,7 @@ def _stems(folder: Path) -> frozenset[str]:
 def _folders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as found:
-            names = [each.name for each in found if each.is_dir() and each.name[0] != "."]
+            names = [path.name for path in found if path.is_dir() and path.name[0] != "."]
     except OSError:
         return []
     return [folder / name for name in sorted(names)]

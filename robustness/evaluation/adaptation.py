@@ -45,9 +45,9 @@ class Adaptation:
                 for condition in self.conditions
                 if not condition.needs_model and not condition.idle
             ]
-            sets = (_preprocessed(chain, self.under(each)) for each in (None, *adapting))
+            sets = (_preprocessed(chain, self.under(condition)) for condition in (None, *adapting))
             found = classifier.adaptable.statistics(sets)
-            names = [_ORIGINALS, *(each.id for each in adapting)]
+            names = [_ORIGINALS, *(condition.id for condition in adapting)]
             self._statistics[key] = dict(zip(names, found, strict=True))
         known = self._statistics[key]
         name = condition.id if condition else _ORIGINALS

@@ -66,7 +66,7 @@ class Trials:
         self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
     ) -> list[Floats]:
         """By image, the probabilities (1 + conditions, classes), the original first."""
-        idle = [place for place, each in enumerate(spec.conditions, 1) if each.idle]
+        idle = [place for place, condition in enumerate(spec.conditions, 1) if condition.idle]
         attacked = any(condition.needs_model for condition in spec.conditions)
         key = chain.id, classifier.record.labels().key
         if chain.several_models and key in self._joint and not attacked:
@@ -115,7 +115,9 @@ class Trials:
         self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain, place: int
     ) -> Mapping[int, Floats]:
         """Probabilities for the image ``place``, attacked through ``chain``, by condition."""
-        attacks = [(at, each) for at, each in enumerate(spec.conditions) if each.needs_model]
+        attacks = [
+            (at, condition) for at, condition in enumerate(spec.conditions) if condition.needs_model
+        ]
         key = chain.id, classifier.record.labels().key, place
         if not attacks or key in self._joint_attacked:
             return self._joint_attacked.get(key, {})
@@ -143,7 +145,9 @@ def partners(chain: Chain, name: str, names: Sequence[str]) -> list[str]:
     if not chain.several_models:
         return []
     key = models.REGISTRY[name].labels().key
-    return [each for each in names if each != name and models.REGISTRY[each].labels().key == key]
+    return [
+        other for other in names if other != name and models.REGISTRY[other].labels().key == key
+    ]
 
 
 def loader_with_remedies(chain: Chain, names: Sequence[str]) -> Callable[..., Classifier]:

@@ -54,7 +54,7 @@ def check(
     if remedies or any(rule.on_remedies for rule in budget.rules):
         remedied = remedied_models(run, run.rows.grids()) if run.manifest.race is None else []
     for rule in budget.rules:
-        names = [each.id for each in remedied]
+        names = [model.id for model in remedied]
         budget.check_patterns(rule, run.manifest.spec.model_names, run.conditions, names)
     if baseline is None and budget.compares:
         raise ParameterError(
@@ -98,9 +98,9 @@ def _extended(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> Itera
     """``rules``, each on a model followed by one for every remedy before it."""
     for rule in rules:
         yield rule
-        for each in [] if rule.on_remedies else remedied:
-            if all(fnmatchcase(name, rule.model) for name in each.names):
-                yield rule.model_copy(update={"model": escape(each.id)})
+        for model in [] if rule.on_remedies else remedied:
+            if all(fnmatchcase(name, rule.model) for name in model.names):
+                yield rule.model_copy(update={"model": escape(model.id)})
 
 
 def _named(rules: Sequence[Rule], candidate: RemediedModel) -> bool:
@@ -138,7 +138,7 @@ def _of_remedies(
     run: Run, baseline: Run | None, remedied: Sequence[RemediedModel], of_models: Tables
 ) -> Tables:
     """As ``_of_models``, of models behind remedies."""
-    grids = [each.grid for each in remedied]
+    grids = [model.grid for model in remedied]
     differences: Sequence[Entry] = []
     if baseline is not None and remedied:
         before = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
@@ -146,14 +146,14 @@ def _of_remedies(
     tables_by_remedy = tables(grids)
     return Tables(
         figures=[
-            *({**each.summary, **_ALL_CONDITIONS} for each in tables_by_remedy),
-            *(entry for each in tables_by_remedy for entry in each.by_perturbation),
+            *({**own.summary, **_ALL_CONDITIONS} for own in tables_by_remedy),
+            *(entry for own in tables_by_remedy for entry in own.by_perturbation),
         ],
         differences=differences,
         unchanged={
-            each.id
-            for each in remedied
-            if of_models.unchanged >= {*each.names} and not each.chain.adapts
+            model.id
+            for model in remedied
+            if of_models.unchanged >= {*model.names} and not model.chain.adapts
         },
         labelled=of_models.labelled,
     )

@@ -298,7 +298,9 @@ class Classifier:
             return self.graph.gradients
         chain, plain = self._remedied
         return RemediedGradients(
-            [each.gradients for each in plain], chain, lambda views: plain[0](views).probabilities
+            [classifier.gradients for classifier in plain],
+            chain,
+            lambda views: plain[0](views).probabilities,
         )
 
     def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:

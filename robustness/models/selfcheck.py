@@ -163,7 +163,7 @@ def _better(classifier: Classifier) -> str:
     best = clearly_better(tried, value_of(own), images)
     if best is None:
         return ""
-    mine = next(each for each in tried if each.value == value_of(own))
+    mine = next(trial for trial in tried if trial.value == value_of(own))
     return (
         f"Normalisation {best.name} is clearly better: {best.correct} of {images} bundled images "
         f"correct at {best.confidence:.1%} confidence, against {mine.correct} at "
@@ -191,7 +191,9 @@ def latencies(classifiers: Mapping[str, Classifier]) -> dict[str, Timing]:
         image = study_image(sample_bytes(PHOTOGRAPH), side=side)[None]
         return lambda: classifier(image)
 
-    calls = {name: each.call_seconds for name, each in classifiers.items()}
-    passes = {name: task(each) for name, each in classifiers.items() if calls[name] is None}
+    calls = {name: classifier.call_seconds for name, classifier in classifiers.items()}
+    passes = {
+        name: task(classifier) for name, classifier in classifiers.items() if calls[name] is None
+    }
     functions = {name: Timing.of(seconds) for name, seconds in calls.items() if seconds}
     return {**in_turns(passes), **functions}

@@ -61,4 +61,4 @@ def shared(labels: Labels, one: int, other: int) -> str:
     if labels.synsets is None:
         return ""
     above = set(_path(labels.synsets[one]))
-    return next((word(each) for each in _path(labels.synsets[other]) if each in above), "")
+    return next((word(synset) for synset in _path(labels.synsets[other]) if synset in above), "")

@@ -100,7 +100,7 @@ def _kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
             lambda value: (
                 isinstance(value, list | tuple)
                 and bool(value)
-                and all(isinstance(each, str) for each in value)
+                and all(isinstance(item, str) for item in value)
             ),
         )
     return "a text", lambda value: isinstance(value, str)

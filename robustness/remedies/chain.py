@@ -132,7 +132,7 @@ class Chain:
         """The gradient for the images, from one of each view; straight through the rest."""
         found = np.zeros_like(gradients[0])
         for view, gradient in zip(self._views, gradients, strict=True):
-            found += np.stack([view.back(each) for each in gradient])
+            found += np.stack([view.back(image) for image in gradient])
         return found
 
 

@@ -148,7 +148,9 @@ def _library_code(spec: Request) -> dict[str, str]:
     condition = spec.conditions[0]
     if spec.own_framings or not condition.perturbations:
         return {}
-    texts = {each.title: library_code(each, condition.steps, spec.side) for each in LIBRARIES}
+    texts = {
+        library.title: library_code(library, condition.steps, spec.side) for library in LIBRARIES
+    }
     return {title: text for title, text in texts.items() if text is not None}
 
 

@@ -170,9 +170,11 @@ def _remedied(rows: Sequence[Measurement]) -> Table:
         name, remedy = entry
         own = [row for row in rows if row.model == name]
         right = [row.clean_top1 if row.label is None else row.label for row in own]
-        told = [next((each for each in row.remedies if each.remedy == remedy), row) for row in own]
-        found = [each.clean_top1 if clean else each.top1 for each in told]
-        count = sum(each == wanted for each, wanted in zip(found, right, strict=True))
+        told = [
+            next((trial for trial in row.remedies if trial.remedy == remedy), row) for row in own
+        ]
+        found = [measurement.clean_top1 if clean else measurement.top1 for measurement in told]
+        count = sum(top1 == wanted for top1, wanted in zip(found, right, strict=True))
         return f"{count} of {len(own)}"
 
     labelled = {row.label is not None for row in rows}

@@ -53,7 +53,7 @@ def log_mlflow(run: Run) -> str:
     _check_rows(run)
     told = {name: list(_entries(run, name)) for name in run.manifest.spec.model_names}
     try:
-        return ", ".join(_logged(mlflow, run, *each) for each in told.items())
+        return ", ".join(_logged(mlflow, run, *entry) for entry in told.items())
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
 

@@ -36,12 +36,12 @@ def shared_grids(
     ``grids`` are those of each run. Images are in the order of the first run; conditions have the
     ids of the second run and equal effects. Conditions without a shared row are left out.
     """
-    first, second = ({grid.model: grid for grid in each} for each in grids)
+    first, second = ({grid.model: grid for grid in model_grids} for model_grids in grids)
     models = [model for model in first if model in second]
     names = [name for name in images[0] if name in images[1]]
     if not models or not names:
         return []
-    keys_of = [each[models[0]].conditions for each in (first, second)]
+    keys_of = [grid_of[models[0]].conditions for grid_of in (first, second)]
     known = {key.id: key for key in keys_of[1]}
     ids = _conditions(*([key.id for key in keys] for keys in keys_of))
     order, keys = in_order(
@@ -245,7 +245,9 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
 def _reordered(before: Manifest, after: Manifest) -> bool:
     """Whether a race alone may have put the same images into another order."""
     one, two = before.dataset, after.dataset
-    asked = [(each.source, each.limit, each.sample, each.pictures) for each in (one, two)]
+    asked = [
+        (dataset.source, dataset.limit, dataset.sample, dataset.pictures) for dataset in (one, two)
+    ]
     return asked[0] == asked[1] and (before.race is not None or after.race is not None)
 
 

@@ -57,7 +57,7 @@ def read_maps(run: Run) -> list[EmbeddingMap]:
     """The maps that are kept beside ``run``, the newest first."""
     document = cache.read(run.folder, run.manifest, cache.MAPS, _VERSION)
     try:
-        return [EmbeddingMap(**each) for each in (document or {}).get("maps", [])]
+        return [EmbeddingMap(**values) for values in (document or {}).get("maps", [])]
     except TypeError:  # of another version
         return []
 
@@ -108,8 +108,8 @@ def embedding_map(
     found = EmbeddingMap(
         chosen.model, chosen.conditions[0], points, explained, len(wanted) - len(used)
     )
-    others = [each for each in read_maps(run) if each.name != found.name]
-    maps = [asdict(each) for each in [found, *others][:_MAX_MAPS]]
+    others = [other for other in read_maps(run) if other.name != found.name]
+    maps = [asdict(one_map) for one_map in [found, *others][:_MAX_MAPS]]
     cache.write(run.folder, run.manifest, cache.MAPS, {"maps": maps}, _VERSION)
     return found
 

@@ -259,12 +259,12 @@ def _of_model(grid: Grid) -> list[dict[str, Any]]:
     known = ~(np.isnan(before) | np.isnan(after))
     if not known.any():
         return []
-    old, new = (np.where(known, each, 0).astype(np.int32) for each in (before, after))
+    old, new = (np.where(known, counts, 0).astype(np.int32) for counts in (before, after))
     flags = {"consistency": old == new, "group_consistency": group_of[old] == group_of[new]}
     names = [key.perturbation for key in grid.conditions]
     found = []
     for name in ["", *dict.fromkeys(names)]:
-        chosen = [at for at, each in enumerate(names) if name in ("", each)]
+        chosen = [at for at, other in enumerate(names) if name in ("", other)]
         rows = known[:, chosen].sum(axis=1)
         entry = {"model": grid.model, "perturbation": name, "n_groups": len(place)}
         for figure, same in flags.items():

@@ -229,7 +229,7 @@ def class_names(value: Any) -> ClassNames | None:
         return value
     if isinstance(value, str | PathLike):
         return list(read_labels(Path(value)).names)
-    texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+    texts = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
     if texts and 1 < len(set(value)) == len(value):
         return list(value)
     raise ParameterError(

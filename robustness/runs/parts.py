@@ -179,7 +179,7 @@ def free_path(folder: Path, name: str, number: int) -> Path:
 
     A file without the chunks that are done again may still be called after one of them.
     """
-    paths = (folder / name.format(each) for each in count(number))
+    paths = (folder / name.format(free) for free in count(number))
     return next(path for path in paths if not path.exists())
 
 
@@ -209,9 +209,9 @@ def _remedied(file: pq.ParquetFile) -> int:
     groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
     column = names.index(REMEDY.name)
     statistics = [group.column(column).statistics for group in groups if group.num_rows]
-    if not all(each is not None and each.has_null_count for each in statistics):
+    if not all(group is not None and group.has_null_count for group in statistics):
         raise ParameterError("Expected statistics of the column of remedies.")
-    return sum(each.num_values for each in statistics)
+    return sum(group.num_values for group in statistics)
 
 
 def _named(path: Path) -> str:

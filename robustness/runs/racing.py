@@ -221,7 +221,7 @@ class Track:
         means = {
             name: float(np.mean(values))
             for name in self._names
-            if (values := [each[name] for each in self._waiting if name in each])
+            if (values := [image[name] for image in self._waiting if name in image])
         }
         self._waiting = []
         self.units += 1
@@ -318,17 +318,17 @@ def _answer(outcome: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[s
         return "every model is worse than another, so none is best"
     if outcome["goal"] == ORDER and outcome["settled"]:
         ranked = outcome["order"]
-        each = [
+        leads = [
             f"{models.label(b)} by {_between(_gap(gaps, a, b))}"
             for a, b in itertools.pairwise(ranked)
         ]
-        return f"{models.label(ranked[0])} is best, then {', then '.join(each)}"
+        return f"{models.label(ranked[0])} is best, then {', then '.join(leads)}"
     if len(names) == 1:
-        each = [
+        leads = [
             f"{models.label(worse)} by {_between(_gap(gaps, outcome['best'][0], worse))}"
             for worse in outcome["worse"]
         ]
-        return f"{names[0]} is better than {' and '.join(each)}"
+        return f"{names[0]} is better than {' and '.join(leads)}"
     said = " and ".join([", ".join(names[:-1]), names[-1]])
     if outcome["settled"]:
         margin = f"{100 * outcome['margin']:g}"

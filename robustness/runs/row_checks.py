@@ -131,7 +131,7 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
 
     ``table`` is that of the images.
     """
-    each = len(expected.models) * len(expected.conditions)
+    cells = len(expected.models) * len(expected.conditions)
     read, rows = sum(part.images for part in parts), sum(part.rows for part in parts)
     remedied = sum(part.remedied for part in parts)
     numbers = [number for part in parts for number in part.chunks]
@@ -153,8 +153,8 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
          and all(0 <= number < expected.pictures for number in numbers),
          "its files are of parts of the work that there are not"),
         (len({part.own for part in parts}) <= 1, "its files have different columns"),
-        ((rows == read * each or (expected.raced and read <= rows <= read * each))
-         and remedied <= read * each * len(expected.remedies),
+        ((rows == read * cells or (expected.raced and read <= rows <= read * cells))
+         and remedied <= read * cells * len(expected.remedies),
          "it has rows too few or too many"),
     ):  # fmt: skip
         _expect(fine, otherwise)
@@ -251,9 +251,9 @@ class _RowChecks:
         places = np.concatenate([np.zeros(0, np.int64), *self.places])
         self.places.clear()
         places.sort()
-        each = len(expected.conditions) * len(expected.models)
-        fine = np.array_equal(np.unique(places // each), self.positions)
-        fine &= expected.raced or len(places) == expected.images * each
+        cells = len(expected.conditions) * len(expected.models)
+        fine = np.array_equal(np.unique(places // cells), self.positions)
+        fine &= expected.raced or len(places) == expected.images * cells
         fine &= not np.any(places[1:] == places[:-1])
         remedied = np.concatenate([np.zeros(0, np.int64), *self.remedied])
         self.remedied.clear()

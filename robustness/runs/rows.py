@@ -126,7 +126,7 @@ class Cells:
         found = np.zeros((len(self._starts), *self._shape), bool)
         for cells in self._cells:
             found.ravel()[cells[cells >= 0]] = True
-        return {key: _narrow(each) for key, each in zip(self._starts, found, strict=True)}
+        return {key: _narrow(array) for key, array in zip(self._starts, found, strict=True)}
 
     @cached_property
     def _cells(self) -> list[NDArray[Any]]:
@@ -168,12 +168,12 @@ class Cells:
             self._last.clear()
             if column not in MARGINS and pa.types.is_integer(self._schema.field(column).type):
                 form = np.dtype("int32")
-            each = max(1, _MOST // max(1, form.itemsize * self._size))  # arrays
+            most = max(1, _MOST // max(1, form.itemsize * self._size))  # arrays
             for names in (_NUMBERS, _CLASSES):
-                if column in names and len(names) * len(keys) <= each:
+                if column in names and len(names) * len(keys) <= most:
                     group = names
-            start = keys.index(key) // each * each
-            keys = keys[start : start + each]
+            start = keys.index(key) // most * most
+            keys = keys[start : start + most]
         shape = len(keys), *self._shape
         unknown = np.nan if form.kind == "f" else UNKNOWN
         arrays = {name: np.full(shape, unknown, form) for name in group}

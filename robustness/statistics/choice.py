@@ -139,12 +139,12 @@ def choose(
     at least the margin; the others are the best. Raises ``ParameterError`` for criteria that the
     run cannot answer.
     """
-    criteria, further = criteria or Criteria(), {each.id: each for each in more}
-    costs = {**(costs or {}), **{name: each.cost for name, each in further.items()}}
+    criteria, further = criteria or Criteria(), {candidate.id: candidate for candidate in more}
+    costs = {**(costs or {}), **{name: candidate.cost for name, candidate in further.items()}}
     quantity = figures.ranked_by
-    of = {grid.model: grid for grid in [*figures.grids, *(each.grid for each in more)]}
+    of = {grid.model: grid for grid in [*figures.grids, *(candidate.grid for candidate in more)]}
     accuracies = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
-    accuracies |= {name: each.accuracy for name, each in further.items()}
+    accuracies |= {name: candidate.accuracy for name, candidate in further.items()}
     reasons = {**reasons_against(accuracies, criteria, costs), **(ruled_out or {})}
     group = _largest([name for name in of if name not in reasons], further)
     keys = next(iter(of.values())).conditions
@@ -365,7 +365,7 @@ def _first(
     if len(best) == 1:
         yield f"Choose {names[0]}: {NAMES[quantity]} {best[0]['robust']:.1%} {on}."
         return
-    low, high = (f"{each(entry['robust'] for entry in best):.1%}" for each in (min, max))
+    low, high = (f"{extreme(entry['robust'] for entry in best):.1%}" for extreme in (min, max))
     span = low if low == high else f"{low} to {high}"
     among = "between" if len(names) == 2 else "among"
     yield f"No clear winner {among} {_listed(names)}: {NAMES[quantity]} {span} {on}."
@@ -404,8 +404,8 @@ def _weakest_sentences(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         subject = "The tied models are" if len(weak) > 1 else f"{weak[0][0]} is"
         yield f"{subject} weakest under {perturbation_label(weak[0][1])}."
         return
-    each = [f"{name} under {perturbation_label(under)}" for name, under in weak]
-    yield f"Weakest: {_listed(each)}."
+    texts = [f"{name} under {perturbation_label(under)}" for name, under in weak]
+    yield f"Weakest: {_listed(texts)}."
 
 
 def _listed(names: Sequence[str]) -> str:

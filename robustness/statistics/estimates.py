@@ -139,7 +139,7 @@ def condition_shares(
 def _kinds(present: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
     """The conditions that count every row, then those that leave rows out; none that has none."""
     used, leaves_out = present.any(axis=0), (there & ~present).any(axis=0)
-    kinds = (np.flatnonzero(used & each) for each in (~leaves_out, leaves_out))
+    kinds = (np.flatnonzero(used & kind) for kind in (~leaves_out, leaves_out))
     return [kind for kind in kinds if len(kind)]
 
 

@@ -226,7 +226,7 @@ def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
         flat = holm(norm.cdf(np.concatenate([score.ravel() for score in scores])).tolist())
         ends = np.cumsum([score.size for score in scores])[:-1]
         split = zip(np.split(np.array(flat), ends), scores, strict=True)
-        return scores, [corrected.reshape(each.shape) for corrected, each in split]
+        return scores, [corrected.reshape(score.shape) for corrected, score in split]
     rng, below = np.random.default_rng(0), [np.ones(score.shape) for score in scores]
     for start in range(0, _SHUFFLES if families else 0, _AT_ONCE):
         shuffles = min(_AT_ONCE, _SHUFFLES - start)

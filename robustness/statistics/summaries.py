@@ -202,10 +202,10 @@ def _by_condition(
             **found,
             **{
                 name: value
-                for kind, each in calibrated.items()
+                for kind, table in calibrated.items()
                 for name, value in (
-                    *each.errors.by_condition.named(f"{kind}_ece", at).items(),
-                    (f"{kind}_ece_by_chance", number(each.errors.by_chance[at])),
+                    *table.errors.by_condition.named(f"{kind}_ece", at).items(),
+                    (f"{kind}_ece_by_chance", number(table.errors.by_chance[at])),
                 )
             },
         }
@@ -247,7 +247,7 @@ def _calibration(grid: Grid, kind: str) -> _Calibration:
     gaps = sure - right
     known = ~np.isnan(gaps)
     gaps[~known] = 0.0
-    sums, counts = (each.sum(axis=1, keepdims=True, dtype=float) for each in (gaps, known))
+    sums, counts = (values.sum(axis=1, keepdims=True, dtype=float) for values in (gaps, known))
     del gaps, known
     return _Calibration(
         errors,

@@ -43,7 +43,7 @@ class RemediedPass:
         views = self._chain.views(images)
         found = [self._forwards[0].products(view) for view in views]
         return {
-            stage: np.sum([each[stage] for each in found], axis=0) / len(views)
+            stage: np.sum([products[stage] for products in found], axis=0) / len(views)
             for stage in found[0]
         }
 
@@ -139,4 +139,4 @@ class RemediedGradients:
     def _mean(self, view: Floats, classes: Classes, rivals: Classes | None, **how: Any) -> Slope:
         found = [gradient(view, classes, rivals, **how) for gradient in self.gradients]
         fields = ("lead", "scores", "gradient")
-        return Slope(*(np.mean([getattr(each, name) for each in found], 0) for name in fields))
+        return Slope(*(np.mean([getattr(slope, name) for slope in found], 0) for name in fields))

@@ -105,8 +105,8 @@ def shared_grids(several: Sequence[Run]) -> list[Grid]:
     images = [_rows(run.rows.axes.digests) for run in several]
     effects = [_rows([effect(key.id) for key in grid[0].conditions]) for grid in grids]
     names, same = (
-        [key for key in each[0] if all(key in other for other in each)]
-        for each in (images, effects)
+        [key for key in keys_of_run[0] if all(key in other for other in keys_of_run)]
+        for keys_of_run in (images, effects)
     )
     if not names or not same:
         what = "condition" if names else "image"
@@ -114,10 +114,10 @@ def shared_grids(several: Sequence[Run]) -> list[Grid]:
             f"Expected runs of the same images and conditions, got runs without a shared {what}: "
             "choose among runs of one dataset, fit and side."
         )
-    keys = tuple(grids[0][0].conditions[effects[0][each]] for each in same)
+    keys = tuple(grids[0][0].conditions[effects[0][effect]] for effect in same)
     found: dict[str, Grid] = {}
     for mine, image_at, effect_at in zip(grids, images, effects, strict=True):
-        cells = np.ix_([image_at[name] for name in names], [effect_at[each] for each in same])
+        cells = np.ix_([image_at[name] for name in names], [effect_at[effect] for effect in same])
         for grid in mine:
             shared = Grid(
                 grid.model,

@@ -309,7 +309,9 @@ class ChoiceFigures(NamedTuple):
 
 def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> ChoiceFigures:
     """The choice by the options; ``out`` are reasons that rule out candidates."""
-    values = {each.name: of.options[each.name] for each in OPTIONS if each.name in of.options}
+    values = {
+        option.name: of.options[option.name] for option in OPTIONS if option.name in of.options
+    }
     if values or out:
         remedies = values.pop("remedies", False)
         criteria = Criteria(**values)

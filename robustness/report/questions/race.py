@@ -66,9 +66,9 @@ def _blocks(run: Run) -> list[Block]:
     blocks: list[Block] = [Text("The bounds hold whenever the race ends.", _RULE), *tables(run)]
     if outcome["decisions"]:
         decided = [
-            f"{', '.join(map(model, each['decided']))} after {counted(each['images'], 'image')}"
-            for each in outcome["decisions"]
-            if each["decided"]
+            f"{', '.join(map(model, step['decided']))} after {counted(step['images'], 'image')}"
+            for step in outcome["decisions"]
+            if step["decided"]
         ]
         blocks.append(Text(f"Decided: {'; '.join(decided)}."))
     return blocks

@@ -272,9 +272,12 @@ def answered(
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
     if alone := _without_copies(work, ready.alone):
-        own = (replace(work.spec, conditions=each.conditions) for each in alone)
+        own = (replace(work.spec, conditions=single.conditions) for single in alone)
         pairs = zip(own, alone, strict=True)
-        return _joined(ready, [answered(replace(work, spec=s), each, load) for s, each in pairs])
+        return _joined(
+            ready,
+            [answered(replace(work, spec=s), single, load) for s, single in pairs],
+        )
     if ready.batch is None:
         return Chunk(ready.number, to_stored([], []), ready.unreadable)
     try:
@@ -283,16 +286,19 @@ def answered(
         if len(ready.readable) == 1:
             image = replace(ready.readable[0], digest=None, reason=f"{UNANSWERED} {error}")
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
-    return _joined(ready, [answered(work, each, load) for each in _one_by_one(ready, ready.batch)])
+    return _joined(
+        ready,
+        [answered(work, single, load) for single in _one_by_one(ready, ready.batch)],
+    )
 
 
 def _without_copies(work: Workload, alone: Sequence[Prepared]) -> list[Prepared]:
     """The entries of ``alone`` without copies of earlier images."""
     first: dict[str, Prepared] = {}
-    for each in alone:
-        if each.batch is not None:
-            first.setdefault(each.batch.pictures[0].digest, each)
-    return [each for digest, each in first.items() if digest not in work.evaluated]
+    for single in alone:
+        if single.batch is not None:
+            first.setdefault(single.batch.pictures[0].digest, single)
+    return [single for digest, single in first.items() if digest not in work.evaluated]
 
 
 def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:

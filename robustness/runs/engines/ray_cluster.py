@@ -58,7 +58,7 @@ class RayWorker:
             found = [
                 RunError(f"A worker of the cluster stopped ({type(error).__name__}: {error}).")
             ]
-        return {"found": [pickle.dumps(each) for each in found]}
+        return {"found": [pickle.dumps(result) for result in found]}
 
 
 def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
