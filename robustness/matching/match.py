@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from robustness import __version__, models
 from robustness.base import settings
@@ -128,6 +129,7 @@ class Match:
         }
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # small matrices: more threads only wait
 def match(
     production: Dataset,
     reference: Dataset,
