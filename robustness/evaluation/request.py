@@ -33,7 +33,7 @@ from pydantic import BeforeValidator, Field
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.base.toml import read_toml
+from robustness.base.toml import read_toml, toml_of
 from robustness.base.validation import StrictRecord, StrictTable, checked, expected, parsed_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
@@ -225,6 +225,11 @@ def spec_of(
 def read_conditions(path: Path) -> tuple[Condition, ...]:
     """The conditions of the TOML file ``path``; raises ``ParameterError`` for another form."""
     return tuple(dict.fromkeys(checked(_Toml, read_toml(path), str(path)).condition))
+
+
+def conditions_of(data: bytes, name: str) -> tuple[Condition, ...]:
+    """The conditions in the bytes ``data`` of a file ``name``; raises as ``read_conditions``."""
+    return tuple(dict.fromkeys(checked(_Toml, toml_of(data, name), name).condition))
 
 
 def read_request(path: Path) -> Request:

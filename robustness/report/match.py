@@ -106,7 +106,8 @@ def _statistics(match: Match) -> Titled:
         for row in order
     ]
     head = ("Statistic, minus the reference's", "Production", "Simulation")
-    return Titled("Statistics that differ most, in deviations of images", Table(head, rows))
+    title = "Statistics that differ most, in deviations of images"
+    return Titled(title, Table(head, rows), long=True)
 
 
 def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]) -> list[str]:

@@ -25,10 +25,11 @@ from robustness.pictures.samples import sample_bytes
 from robustness.runs.remedies import remedy_figures
 from robustness.ui.evaluations import preflight, uploads
 from robustness.ui.session import run_link
+from tests.matching.test_match import example
 from tests.support.bad_images import BAD
 from tests.support.jobs import in_threads, worked_off
 from tests.support.made_datasets import labelled_folder
-from tests.support.pages import html, run, texts
+from tests.support.pages import headline, html, run, texts
 from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "evaluations.py"
@@ -342,3 +343,43 @@ def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
     session()
     assert set(uploaded.iterdir()) == {of_a_run, of_a_session, young}
     assert not held.exception
+
+
+# --- other questions ------------------------------------------------------------------------------
+
+
+def test_a_match_leads_to_an_evaluation_with_its_profile(
+    made: Path, runs_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(made / "sets"))
+    requests = Mock(return_value=example(0.3, 0.6))
+    monkeypatch.setattr("robustness.matching.match", requests)
+    link = {"production_source": "server", "source": "server", "models": "SqueezeNet"}
+    app = run(PAGE, question="match", **link)
+    assert not requests.called
+    app.button(key="match").click().run()
+    assert not app.error
+    production, reference, names = requests.call_args.args
+    assert production.title == reference.title == "three"
+    assert names == ("SqueezeNet",)
+    assert "Your images look like the reference with fog" in html(app)
+    assert "SqueezeNet 1.1 would be correct on 60%" in texts(app)
+    assert [len(element.proto.imgs) for element in app.get("image")] == [1] * 8
+    next(b for b in app.button if b.label == "Evaluate with this profile").click().run()
+    assert not app.error
+    assert "7 images × (3 conditions" in texts(app)
+
+
+def test_a_release_is_checked_against_a_baseline(saved: str, tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "runs" / saved, tmp_path / "runs" / "release")
+    app = run(PAGE, question="release", models="SqueezeNet")
+    assert app.query_params["max_loss"] == "2"
+    app.selectbox(key="limits baseline").set_value(saved).run()
+    app.button(key="open form").click().run()
+    app.query_params["run"] = "release"
+    app.run()
+    assert not app.error
+    assert headline(app) == "The run meets the budget: 1 limit."
+    app.number_input(key="max_loss").set_value(None)
+    app.number_input(key="min_consistency").set_value(100.0).run()
+    assert "The run breaks the budget: 1 of 1 limit" in headline(app)

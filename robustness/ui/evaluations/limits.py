@@ -21,25 +21,26 @@ _ORIGIN = Path("the limits of this page")
 
 def limits_input() -> None:
     """Draw the baseline, two limits, and the upload of a budget, which replaces them."""
-    _baseline_input()
     numbers = {
         "max_loss": "Max loss of consistency, points",
         "min_consistency": "Min consistency, %",
     }
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _baseline_input()
         for key, label in numbers.items():
             st.number_input(
                 label, 0.0, 100.0, None, key=key, bind="query-params", placeholder="no limit"
             )
     refused = access.refusal(Action.UPLOAD)
-    st.file_uploader(
-        "Budget file, TOML",
-        type="toml",
-        key=_UPLOADER,
-        on_change=_take,
-        disabled=bool(refused),
-        help=refused or "Replaces the limits above, as in *robustness check*. Not in the link.",
-    )
+    with st.expander("Budget file", icon=":material/upload_file:"):
+        st.file_uploader(
+            "TOML",
+            type="toml",
+            key=_UPLOADER,
+            on_change=_take,
+            disabled=bool(refused),
+            help=refused or "Replaces the limits, as in *robustness check*. Not in the link.",
+        )
     if _FILE in st.session_state:
         name, _ = st.session_state[_FILE]
         st.button(

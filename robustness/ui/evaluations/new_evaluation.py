@@ -12,15 +12,16 @@ from robustness.base.access import Action
 from robustness.base.errors import LabelError, ParameterError
 from robustness.base.text import counted, plain
 from robustness.base.time_left import duration
-from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.evaluation.request import Request, make_spec
 from robustness.runs import Plan, forecast, notes, racing
 from robustness.ui.computation import jobs
-from robustness.ui.evaluations import preflight, run_table
+from robustness.ui.evaluations import match, preflight, run_table
 from robustness.ui.evaluations.request import (
+    MATCH,
     QUESTION,
     WITHOUT_CLASSES,
     RunForm,
+    question_input,
     request_input,
     take_notes,
 )
@@ -62,7 +63,11 @@ def form() -> None:
         st.container(border=True, key="new-evaluation"),
         boundary(":material/folder_off:"),
     ):
-        request = request_input()
+        question = question_input()
+        if question == MATCH:
+            match.show()
+            return
+        request = request_input(question)
         if request is not None:
             spec = make_spec(
                 request.models,
@@ -75,20 +80,6 @@ def form() -> None:
             _begin(request, spec.by_side())
 
 
-def _written(source: str) -> tuple[int, ...]:
-    """When the file or folder ``source``, or a folder directly in it, last changed."""
-    path = Path(source)
-    if source == SAMPLES or not path.exists():
-        return ()
-    folders = [each for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
-    return tuple(each.stat().st_mtime_ns for each in (path, *sorted(folders)))
-
-
-@st.cache_resource(show_spinner=False, max_entries=4)
-def _listed(source: str, written: tuple[int, ...]) -> Dataset:
-    return open_dataset(source)
-
-
 @st.cache_resource(
     show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest}
 )
@@ -97,7 +88,7 @@ def _planned(request: RunForm, spec: Request, written: tuple[int, ...]) -> Plan:
     race = racing.race_until(request.until) if request.until else None
     try:
         return runs.plan(
-            _listed(request.source, written),
+            preflight.dataset_of(request.source, written),
             spec,
             labelling=request.labelling,
             limit=request.limit,
@@ -110,7 +101,7 @@ def _planned(request: RunForm, spec: Request, written: tuple[int, ...]) -> Plan:
 
 @st.cache_resource(show_spinner="Looking at the images …", max_entries=8)
 def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
-    return preflight.look(_listed(source, written))
+    return preflight.look(preflight.dataset_of(source, written))
 
 
 @st.cache_data(show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest})
@@ -141,10 +132,10 @@ def _size(plan: Plan) -> str:
 
 def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     """Draw the start button of a run for each of ``specs``, which differ in framing and models."""
-    written = _written(request.source)
+    written = preflight.last_written(request.source)
     looked = _looked(request.source, written)
     if looked.nothing:
-        title = _listed(request.source, written).title
+        title = preflight.dataset_of(request.source, written).title
         raise ParameterError(
             f"Expected at least one readable image in {title}, got "
             f"{counted(looked.tried, 'file')} that cannot be read. {looked.reasons[0]}"
@@ -160,8 +151,9 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     if len(plans) > 1:
         size = f"One run for each fit and side; compare them in the table. {size}"
     st.markdown(f"**{plain(_summary(request, specs[0], written, plans[0], looked))}**")
+    buttons = st.container(horizontal=True, vertical_alignment="center")
     preflight.show(looked)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with buttons:
         pressed = st.button(
             "Evaluate",
             type="primary",
@@ -170,10 +162,10 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         )
         st.caption(f"{size} Runs in the background. You can close this page.")
     if pressed:
-        _listed.clear()  # evaluate the current content of the source
+        preflight.dataset_of.clear()  # evaluate the current content of the source
         _planned.clear()
         _summary.clear()
-        written = _written(request.source)
+        written = preflight.last_written(request.source)
         begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
         if said := take_notes():
             for run_id in begun:

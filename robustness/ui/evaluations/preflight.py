@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ import streamlit as st
 from robustness import models
 from robustness.base.errors import ImageError
 from robustness.base.text import counted, plain, some
-from robustness.datasets import Dataset
+from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.pictures.fitting import to_png
 from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan
@@ -24,6 +25,21 @@ MAX_THUMBNAILS = 12
 _SIDE = 72  # pixels
 _MOST, _SECONDS_FOR_ONE, _SECONDS = 48, 10.0, 3.0
 """Images of the first look; the time until the first can be read, and that for the others."""
+
+
+def last_written(source: str) -> tuple[int, ...]:
+    """When the file or folder ``source``, or a folder directly in it, last changed."""
+    path = Path(source)
+    if source == SAMPLES or not path.exists():
+        return ()
+    folders = [each for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
+    return tuple(each.stat().st_mtime_ns for each in (path, *sorted(folders)))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def dataset_of(source: str, written: tuple[int, ...]) -> Dataset:
+    """The dataset at ``source``, opened once while ``last_written`` stays the same."""
+    return open_dataset(source)
 
 
 @dataclass

@@ -12,9 +12,10 @@ import streamlit as st
 from robustness.base import settings
 from robustness.base.access import Action
 from robustness.base.errors import ParameterError
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.request import conditions_of
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
@@ -36,11 +37,12 @@ from robustness.ui.session import access
 from robustness.ui.session.inputs import keep_in_link, listed, one_of
 
 BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
-OWN_CHOICE = "own"
+OWN_CHOICE, FROM_FILE = "own", "file"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
     IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
     OWN_CHOICE: "My own choice",
+    FROM_FILE: "A file",
 }
 _STOPS = {
     "all": "All images are done",
@@ -64,20 +66,23 @@ WITHOUT_CLASSES = (
 QUESTION = "question"
 """Parameter of the link: what the evaluation is for."""
 
-COMPARE, WEAKNESSES, RELEASE = "compare", "weaknesses", "release"
+COMPARE, WEAKNESSES, RELEASE, MATCH = "compare", "weaknesses", "release", "match"
 QUESTIONS = {
     COMPARE: "Compare models",
     WEAKNESSES: "Find weaknesses",
     RELEASE: "Check a release",
+    MATCH: "Match my camera",
 }
 _ABOUT = {
     COMPARE: "Which of several models stays correct most often, and at what cost.",
     WEAKNESSES: "Under which perturbations, strengths and classes models fail first.",
     RELEASE: "Whether a model keeps your limits, such as no loss since the current release.",
+    MATCH: "What a camera does to images, and which accuracy to expect of each model.",
 }
 _FIRST_SUITES = {WEAKNESSES: IMAGENET_C_SUITE}
 _MAX_LOSS = "2"
 
+_FILE = "file of conditions"
 _NUMBER = "runs begun"
 """How many runs this session has begun: the next has an empty name and tags."""
 
@@ -103,14 +108,19 @@ class RunForm:
     remedies: tuple[str, ...] = ()
 
 
-def request_input() -> RunForm | None:
-    """Draws the controls; None while something is missing, which is said."""
+def question_input() -> str:
+    """Draw the choice of the question."""
     question = one_of("What do you want to know?", QUESTIONS, QUESTION)
     _take_defaults(question)
     st.caption(_ABOUT[question])
+    return question
+
+
+def request_input(question: str) -> RunForm | None:
+    """Draw the controls for ``question``; None while something is missing, which is said."""
     left, right = st.columns(2, gap="large")
     with left:
-        source = _source_input()
+        source = source_input()
     with right:
         names = model_input()
         if not names:
@@ -132,9 +142,12 @@ def _take_defaults(question: str) -> None:
     if before == question:
         return
     st.session_state["defaults of"] = question
+    if question == MATCH:
+        return
     if before == RELEASE:
         st.query_params.pop("max_loss", None)
-    st.session_state.pop("suite", None)  # the link has one that the user chose
+    if st.session_state.get("suite") != FROM_FILE:
+        st.session_state.pop("suite", None)  # the link has one that the user chose
     if question == RELEASE and "max_loss" not in st.query_params:
         st.query_params["max_loss"] = _MAX_LOSS
         st.session_state["max_loss"] = float(_MAX_LOSS)
@@ -191,16 +204,18 @@ def take_notes() -> dict[str, str]:
     return {what: text for what, key in fields.items() if (text := st.session_state[key].strip())}
 
 
-def _source_input() -> str | None:
+def source_input(label: str = "Images", prefix: str = "", *, samples: bool = True) -> str | None:
+    """Draw the choice of images; ``prefix`` begins the keys of a second one on the page."""
     allowed = settings.value(settings.DATASETS)
-    kinds = {BUNDLED: "Bundled samples", UPLOADED: "Upload"}
+    kinds = {BUNDLED: "Bundled samples"} if samples else {}
+    kinds[UPLOADED] = "Upload"
     if allowed is not None:
         kinds[ON_SERVER] = "On the server"
-    kind = one_of("Images", kinds, "source")
+    kind = one_of(label, kinds, f"{prefix}source")
     if kind == UPLOADED:
-        return _upload_input()
+        return _upload_input(f"{prefix}dataset_upload")
     if kind == ON_SERVER and allowed is not None:
-        return _server_input(allowed)
+        return _server_input(allowed, f"{prefix}server_source")
     st.caption(
         "Five images: enough to see what a run shows, too few to rank models. To rank them, "
         "upload your own images, or evaluate a folder on the command line and open the run here."
@@ -208,13 +223,13 @@ def _source_input() -> str | None:
     return SAMPLES
 
 
-def _upload_input() -> str | None:
+def _upload_input(key: str) -> str | None:
     refused = access.refusal(Action.UPLOAD)
     given = st.file_uploader(
         "Images, or one zip archive",
         type=[*ACCEPTED_EXTENSIONS, "zip"],
         accept_multiple_files=True,
-        key="dataset_upload",
+        key=key,
         disabled=bool(refused),
         help=refused
         or "Subfolders of an archive may be classes, named by index, synset or name. Uploads stay "
@@ -227,20 +242,20 @@ def _upload_input() -> str | None:
         return None
     if given and refused:
         return None
-    path = upload(given)
+    path = upload(given, key)
     if path is None:
         st.caption("No upload yet.")
         return None
     return str(path)
 
 
-def _server_input(allowed: Path) -> str | None:
-    found = _below(allowed)
-    if not found:
+def _server_input(allowed: Path, key: str) -> str | None:
+    names = _below(allowed)
+    if not names:
         st.info(f"The folder {plain(str(allowed))} has nothing to evaluate.")
         return None
-    name = listed("Folder, archive or table", found, "server_source")
-    return str(allowed / name) if name in found else None
+    name = listed("Folder, archive or table", names, key)
+    return str(allowed / name) if name in names else None
 
 
 def _below(allowed: Path) -> list[str]:
@@ -266,6 +281,8 @@ def _conditions_input() -> tuple[Condition, ...]:
     if suite == STUDY_SUITE:
         st.caption("Each at the study's setting.")
         return suite_conditions(STUDY_SUITE)
+    if suite == FROM_FILE:
+        return _file_input()
     if suite == OWN_CHOICE:
         labels = {record.name: record.label for record in REGISTRY}
         keep_in_link("dataset_perturbations", labels, ["gaussian_blur", "fog"])
@@ -302,6 +319,32 @@ def _conditions_input() -> tuple[Condition, ...]:
     )
     suite = IMAGENET_C_JPEG_SUITE if as_jpeg else IMAGENET_C_SUITE
     return suite_conditions(suite, severities=sorted(severities)) if severities else ()
+
+
+def take_file(name: str, data: bytes) -> None:
+    """Take the conditions of the next evaluation from a request file or profile."""
+    st.session_state[_FILE] = name, data
+    st.session_state["suite"] = st.query_params["suite"] = FROM_FILE
+
+
+def _file_input() -> tuple[Condition, ...]:
+    refused = access.refusal(Action.UPLOAD)
+    given = st.file_uploader(
+        "Profile or request, TOML",
+        type="toml",
+        key="suite_file",
+        disabled=bool(refused),
+        help=refused or "As *robustness match* or *Match my camera* write it. Not in the link.",
+    )
+    if given is not None and not refused:
+        st.session_state[_FILE] = given.name, given.getvalue()
+    if _FILE not in st.session_state:
+        st.caption("No file yet.")
+        return ()
+    name, data = st.session_state[_FILE]
+    conditions = conditions_of(data, name)
+    st.caption(plain(f"{name}: {counted(len(conditions), 'condition')}."))
+    return conditions
 
 
 def _limit_input() -> int | None:

@@ -39,7 +39,7 @@ While one does, its server touches the folder.
 SECONDS_BETWEEN = 600.0
 """After which a server checks the uploads, and touches those of its sessions."""
 
-_HELD, _CLEANED = "dataset upload", "uploads cleaned"
+_CLEANED = "uploads cleaned"
 
 
 @dataclass(eq=False)
@@ -60,18 +60,20 @@ _CHANGING = threading.Lock()
 """Guards ``_HOLDERS``, and an upload from the check whether it is needed until it is removed."""
 
 
-def upload(files: Sequence[UploadedFile]) -> Path | None:
+def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
     """The path of the archive of ``files``, packed and hashed once; None without files.
 
-    ``files`` are one zip archive or several images. The session's earlier upload is removed unless
-    needed elsewhere. Raises ``ParameterError`` if there is no room, or writing fails.
+    ``files`` are one zip archive or several images. The session's earlier upload of ``key`` is
+    removed unless needed elsewhere. Raises ``ParameterError`` if there is no room, or writing
+    fails.
     """
-    held: UploadedArchive | None = st.session_state.get(_HELD)
+    state = f"archive of {key}"
+    held: UploadedArchive | None = st.session_state.get(state)
     ids = tuple(file.file_id for file in files)
     if held is not None and held.ids == ids and held.path.exists():
         return held.path
     if held is not None:
-        del st.session_state[_HELD]
+        del st.session_state[state]
         with _CHANGING:
             _HOLDERS.discard(held)
         collect()
@@ -81,8 +83,8 @@ def upload(files: Sequence[UploadedFile]) -> Path | None:
     made = _archive(files)
     with _CHANGING:
         path = _keep(*made)
-        st.session_state[_HELD] = UploadedArchive(path, ids)
-        _HOLDERS.add(st.session_state[_HELD])
+        st.session_state[state] = UploadedArchive(path, ids)
+        _HOLDERS.add(st.session_state[state])
     return path
 
 
