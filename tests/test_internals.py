@@ -19,7 +19,10 @@ from streamlit.runtime.scriptrunner import script_runner
 from robustness.models import internals
 from robustness.models.tensorflow_runtime import keras
 from robustness.ui.server import streamlit_internals
+from tests.support.places import ROOT
 from tests.test_conventions import PRODUCT, named, room
+
+STYLES = {".css", ".js", ".py"}
 
 CHECKED = {**internals.CHECKED_WITH, "streamlit": streamlit_internals.CHECKED_WITH}
 
@@ -30,7 +33,8 @@ OWN = {
 
 _PRIVATE = re.compile(
     r"(?<![\w.\"])(?!self\.|cls\.)\w+(?:\[\w+\])?(?:\.\w+)*\._(?!_|replace\b|asdict\b|fields\b)\w+"
-    r"|tensorflow\.python\.|keras\.src\b|openvino\._|openvino\.frontend\.|streamlit\.runtime\.state"
+    r"|tensorflow\.python\.|keras\.src\b|openvino\._|openvino\.frontend\."
+    r"|streamlit\.(?:runtime\.|components\.|elements\.)|streamlit\.runtime import"
 )
 
 
@@ -66,6 +70,19 @@ def test_what_is_used_or_replaced_is_still_there(package: str, file: str, used: 
     spec = find_spec(package)
     assert spec is not None
     assert used in (Path(str(spec.origin)).parent / file).read_text(encoding="utf-8")
+
+
+def test_what_style_and_scripts_look_for_is_still_drawn() -> None:
+    """Streamlit's marks of its elements, in its scripts: a selector of one that is gone is void."""
+    files = [path for path in (ROOT / "robustness" / "ui").rglob("*") if path.suffix in STYLES]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    marks = set(re.findall(r"data-testid\^?=\\?[\"']?(\w+)", text))
+    spec = find_spec("streamlit")
+    assert spec is not None
+    scripts = Path(str(spec.origin)).parent.glob("static/static/js/*.js")
+    drawn = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
+    assert len(marks) > 20
+    assert {mark for mark in marks if mark not in drawn} == set()
 
 
 def test_keras_is_cleared_by_its_user_and_by_no_script(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Every private interface of Keras, TensorFlow and OpenVINO that the models use or replace.
+"""Every private interface of Keras, TensorFlow, OpenVINO and torch that the models use or replace.
 
 A new version may change any of them without notice: a test names each that is gone.
 """
@@ -6,11 +6,26 @@ A new version may change any of them without notice: a test names each that is g
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 CHECKED_WITH = {"keras": "3.15.1", "tensorflow": "2.21.0", "openvino": "2026.4.1"}
 """The versions that every function here was checked with."""
+
+
+@contextmanager
+def silent_export(torch: Any) -> Iterator[None]:
+    """Keep the exporter of ``torch`` from printing a network's whole graph when it fails.
+
+    It turns that log on at every export (torch 2.13).
+    """
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *_: None
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = log
 
 
 # --- Keras ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -120,6 +121,7 @@ def _label_file(name: str, names: Sequence[str]) -> str:
 
 
 def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
+    package.model_file(path)  # says what else it may be
     choices = {key: value for key, value in values.items() if value is not None}
     entry: dict[str, Any] = {"path": str(path), **choices}
     warning = ""
@@ -217,7 +219,9 @@ def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Float
     replies = caller.answers(["0", "1"], lambda places: pixels[places])
     for answer in replies:
         if isinstance(answer, str):
-            raise WeightsError(f"{record.name} cannot be used: {answer}.")
+            is_size = re.search("Error: .*(shape|size|dimension)", answer)
+            size = f" Check input_size, which is {record.input_text}." if is_size else ""
+            raise WeightsError(f"{record.name} cannot be used: {answer}.{size}")
     answers = np.stack([np.asarray(answer) for answer in replies])
     warn_if_unsteady(record.name, model.ask, calls, check, pixels, answers)
     return answers

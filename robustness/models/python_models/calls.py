@@ -5,12 +5,13 @@ Its answers are checked and cached; a warning says if they change from call to c
 
 from __future__ import annotations
 
+import inspect
 import queue
 import threading
 import time
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ModelWarning
+from robustness.base.text import some
 from robustness.models.model_record import Normalisation
 from robustness.models.python_models.record import CallOptions
 
@@ -169,7 +171,8 @@ class Caller:
             raise error
         answers, seconds = as_array(value), time.monotonic() - started
         if problem := self._check(answers, len(pixels)):
-            raise BadAnswerError(problem)
+            several = isinstance(value, tuple)
+            raise BadAnswerError(_not_an_array(value, len(value)) if several else problem)
         self._times.append(seconds / len(pixels))
         return answers
 
@@ -214,16 +217,36 @@ class Caller:
 
 
 def as_array(values: Any) -> Floats:
-    """``values`` as a float32 array, copied from a graphics card if need be."""
+    """``values`` as a float32 array, copied from a graphics card if need be.
+
+    Raises ``BadAnswerError`` for what is no array of numbers.
+    """
+    if inspect.iscoroutine(values):
+        values.close()
+        raise BadAnswerError(
+            "expected an array, got a coroutine; wrap the async function in asyncio.run"
+        )
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     elif isinstance(values, list | tuple):
         values = [as_array(row) for row in values]
-    return np.asarray(values, np.float32)
+    try:
+        return np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        is_mapping = isinstance(values, Mapping)
+        what = some(list(map(repr, values)), 3) if is_mapping else len(values) if values else 0
+        raise BadAnswerError(_not_an_array(values, what)) from error
+
+
+def _not_an_array(values: Any, what: object) -> str:
+    return (
+        f"expected one array with a row for each image, got a {type(values).__name__} of {what}; "
+        "return the array of answers alone"
+    )
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:_REASON]
+    text = next(filter(None, map(str.strip, str(error).splitlines())), "")[:_REASON]
     told = isinstance(error, TimeoutError | BadAnswerError) and text
     return text if told else f"{type(error).__name__}: {text}".rstrip(": ")
 

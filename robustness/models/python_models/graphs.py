@@ -20,6 +20,7 @@ from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import Floats, LiveModel, as_array
 from robustness.models.python_models.function_pass import model_pixels
 from robustness.models.run.native import native_probabilities
+from robustness.models.run.openvino import first_line
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
@@ -56,9 +57,9 @@ def as_graph(
         file = UserFile(path, own.output, own.features, "", model.kind, content)
         classifier = load(replace(record, weights=user_file(file)))
     except Exception as error:  # an exporter raises anything
-        text = " ".join(str(error).split())[:300].removesuffix(".")
-        told = text if isinstance(error, RobustnessError) else f"{type(error).__name__}: {text}"
-        return f"its graph could not be exported ({told})"
+        text = f"{type(error).__name__}: {first_line(error)}"
+        reason = str(error) if isinstance(error, RobustnessError) else text
+        return f"its graph could not be exported ({reason.removesuffix('.')})"
     shown = _varied_images(classifier.side)
     use = use_of(record, classifier.side)
     rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(shown, use)])

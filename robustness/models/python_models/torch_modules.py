@@ -27,6 +27,7 @@ import numpy as np
 from robustness.base.disk import read_regular
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.text import nearest
+from robustness.models.internals import silent_export
 from robustness.models.model_record import Normalisation
 from robustness.models.python_models.calls import LiveModel
 
@@ -62,6 +63,7 @@ def package(name: str) -> Any:
 def opened_module(module: Any) -> LiveModel:
     """A ``torch.nn.Module`` from images (N, 3, H, W) to answers (N, classes), as it is now."""
     torch = package("torch")
+    module = getattr(module, "_orig_mod", module)  # as before torch.compile
     network = copy.deepcopy(module).cpu().float().eval()
 
     module_type: Any = torch.nn.Module
@@ -84,7 +86,7 @@ def opened_module(module: Any) -> LiveModel:
 
     def export(folder: Path, shape: tuple[int, int]) -> Path:
         path, images = folder / "model.onnx", torch.zeros(1, 3, *shape)
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, silent_export(torch):
             warnings.simplefilter("always")
             # The older exporter: a third of the time of OpenVINO's own, and any batch.
             torch.onnx.export(

@@ -10,7 +10,6 @@ from typing import Any
 import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from robustness import models
 from robustness.base.access import Action
@@ -26,7 +25,7 @@ from robustness.ui.browser import components
 from robustness.ui.computation.cache import sample_picture, uploaded_picture
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
-from robustness.ui.server.streamlit_internals import forget_files
+from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep, one_of, restore
 from robustness.ui.session.run_link import RUN, UPLOAD, leave, linked_picture

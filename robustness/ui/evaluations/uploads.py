@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
 from robustness.ui.controls import sharing
+from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session.cleanup import afterwards
 from robustness.ui.session.run_link import runs_folder
 from robustness.ui.session.upload_limit import room

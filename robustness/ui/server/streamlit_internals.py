@@ -1,6 +1,7 @@
 """Every private interface of Streamlit that the dashboard uses or replaces.
 
-A new version of Streamlit may change any of them without notice: a test names each that is gone.
+A new version of Streamlit may change any of them without notice: a test names each that is gone,
+and each ``data-testid`` of the style and the scripts. Other modules import private names from here.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from weakref import WeakValueDictionary
 
 import streamlit as st
 from streamlit import net_util, runtime
-from streamlit.runtime import Runtime
-from streamlit.runtime.app_session import AppSession
+from streamlit.components.v2.types import ComponentRenderer as ComponentRenderer
+from streamlit.elements.lib.column_types import ColumnConfig as ColumnConfig
+from streamlit.runtime import Runtime as Runtime
+from streamlit.runtime.app_session import AppSession as AppSession
 from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx, script_runner
+from streamlit.runtime.scriptrunner import get_script_run_ctx as get_script_run_ctx
+from streamlit.runtime.scriptrunner import script_runner
+from streamlit.runtime.session_manager import SessionClient as SessionClient
 from streamlit.runtime.state.query_params import EMBED_QUERY_PARAMS_KEYS, sanitize_query_string
-from streamlit.runtime.uploaded_file_manager import UploadedFile
+from streamlit.runtime.uploaded_file_manager import UploadedFile as UploadedFile
 
 CHECKED_WITH = "1.67.0"
 """The version of Streamlit that every function here was checked with."""

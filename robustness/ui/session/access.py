@@ -16,15 +16,18 @@ from typing import Any, NoReturn, TypedDict
 import streamlit as st
 from streamlit import runtime
 from streamlit.errors import StreamlitAPIException
-from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.session_manager import SessionClient
 
 from robustness.base import access
 from robustness.base.access import Action, Policy, Role, Who, policy
 from robustness.base.errors import AccessError, ParameterError
 from robustness.base.text import plain
 from robustness.runs import audit
-from robustness.ui.server.streamlit_internals import is_click_dropped, user_claims
+from robustness.ui.server.streamlit_internals import (
+    SessionClient,
+    get_script_run_ctx,
+    is_click_dropped,
+    user_claims,
+)
 from robustness.ui.session.run_link import runs_folder
 
 _KEY = "takes turns as"

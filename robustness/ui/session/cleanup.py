@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable
 
 import streamlit as st
-from streamlit.runtime import Runtime
-from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from robustness.models.memory import give_back
+from robustness.ui.server.streamlit_internals import AppSession, Runtime, get_script_run_ctx
 
 _MARGIN = 5.0
 """Seconds before Streamlit forgets a session and it could no longer be closed."""

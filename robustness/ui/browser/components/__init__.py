@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import streamlit as st
-from streamlit.components.v2.types import ComponentRenderer
 
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.browser.html import Html
+from robustness.ui.server.streamlit_internals import ComponentRenderer
 
 _HERE = Path(__file__).parent
 _DRAWING = "drawing"
