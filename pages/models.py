@@ -1,13 +1,12 @@
-"""The Models page: published figures, weights and self-check of every model."""
+"""The Models page: which models are ready, and how to add one."""
 
 from __future__ import annotations
 
-from robustness.ui import model_table
+from robustness.ui.models import views
 from robustness.ui.page import page
 
 with page(
     "Models",
-    "Every classifier with its published figures and the source of its weights. The self-check "
-    "compares its predictions with known ones.",
+    "The image classifiers that you can evaluate here, and your own.",
 ):
-    model_table.show()
+    views.show()

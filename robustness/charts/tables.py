@@ -377,7 +377,7 @@ def _range(entry: Break) -> str:
     if entry.repeats == 1:
         if entry.high is None:
             return ""
-        return f"unchanged at {entry.low:.3f}, changed at {entry.high:.3f}"
+        return f"changes between {entry.low:.3f} and {entry.high:.3f}"
     if entry.low is None:
         return f"never in {entry.repeats} repeats"
     high = "never" if entry.high is None else f"{entry.high:.3f}"

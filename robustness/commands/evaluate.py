@@ -45,7 +45,7 @@ def add(parsers: Parsers) -> None:
     evaluated.add_argument(
         "--classes",
         metavar="imagenet|FILE",
-        help="with --predictions: what indices of classes mean; a file names one class a line",
+        help="class names for numeric predictions: imagenet, or a file with one name per line",
     )
     evaluated.add_argument(
         "--log-mlflow", action="store_true", help="also log each model to MLflow (mlflow-skinny)"

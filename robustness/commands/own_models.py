@@ -44,6 +44,13 @@ def add(actions: Parsers) -> None:
     )
     adding.add_argument("--title", metavar="TEXT", help="name shown on pages")
     adding.add_argument(
+        "--no-default",
+        action="store_false",
+        dest="default",
+        default=None,
+        help="leave it out of the models that are selected unless somebody chooses",
+    )
+    adding.add_argument(
         "--images",
         type=Path,
         metavar="DIR",
@@ -123,7 +130,8 @@ def _choices(options: argparse.Namespace) -> dict[str, Any]:
         "title": str,
     }
     texts = {key: getattr(options, key) for key in read}
-    return {key: read[key](text) for key, text in texts.items() if text is not None}
+    choices = {key: read[key](text) for key, text in texts.items() if text is not None}
+    return choices if options.default is None else {**choices, "default": options.default}
 
 
 def _labels(text: str) -> str:
@@ -139,34 +147,35 @@ def _value(text: str) -> Any:
 
 def _lacking(description: Description) -> str:
     """A message that names the options for the missing values."""
+    from robustness.models.own.propose import UNDECIDED
+
     options = " and ".join("--" + key.replace("_", "-") for key in description.missing)
     text = f"{description.name}: expected {options}, which the file does not tell."
     if description.trials:
         tried = "; ".join(" ".join(line.split()) for line in _trial_lines(description))
-        text += f" Of {counted(description.tried_on, 'image')}: {tried}."
+        text += f" {UNDECIDED} Of {counted(description.tried_on, 'image')}: {tried}."
     return text
 
 
 def _answer(description: Description) -> Any:
     """The user's input for the first missing value."""
+    from robustness.models.own.propose import UNDECIDED
     from robustness.models.own.user_models import parsed_size
 
     missing = description.missing[0]
+    if description.trials:
+        console.remark(UNDECIDED)
     for line in _trial_lines(description):
         console.remark(line)
-    best = description.trials[0] if description.trials and missing == "normalisation" else None
     hints = {
         "labels": "labels (imagenet, or a file with one class a line): ",
         "input_size": "input size in pixels (224, or height x width): ",
-        "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table)"
-        + (f" [{best.name}]: " if best else ": "),
+        "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table): ",
     }
     try:
         text = input(hints[missing]).strip()
     except EOFError as error:
         raise ParameterError(_lacking(description)) from error
-    if best and not text:
-        return best.value
     if missing == "input_size":
         return parsed_size(text)
     return _labels(text) if missing == "labels" else _value(text)
@@ -197,6 +206,6 @@ def _say(description: Description) -> None:
         console.remark(f"robustness: {description.warning}")
     if cost := cropping_cost(description.framings, description.tried_on):
         console.say(cost)
-    elif description.entry.get("fit"):
+    elif description.entry.get("fit") and not description.framings:
         console.say("measured at its own size; --images DIR says what the usual crop would cost")
     console.say(description.toml.rstrip())

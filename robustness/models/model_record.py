@@ -180,7 +180,8 @@ class ModelRecord:
     ``input_shape`` is (height, width) of an input that is not square, whose longer side is
     ``input_size``. A model with a ``fit`` is measured at its own input side by default, in that
     fit; one without it like the bundled models. ``trained_on`` are the perturbations that it was
-    trained on by ``harden``.
+    trained on by ``harden``; ``by_default`` is whether it is among the models that are
+    selected unless somebody chooses.
     """
 
     name: str
@@ -202,6 +203,7 @@ class ModelRecord:
     input_shape: tuple[int, int] | None = None
     fit: str = ""
     trained_on: tuple[str, ...] = ()
+    by_default: bool = True
 
     @property
     def framing(self) -> Framing:

@@ -205,11 +205,12 @@ def read_file(path: str | os.PathLike[str], *, name: str = "") -> bytes:
         _check_bytes(found.st_size, subject)
         with Path(path).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ImageError(f"{subject} does not exist: check its path.") from error
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or "the path is not valid").lower()
         raise ImageError(
-            f"{subject} cannot be opened: expected a readable image file, got the answer "
-            f"'{reason}'; check the path and its permissions."
+            f"{subject} cannot be opened ({reason}): check the path and its permissions."
         ) from error
     _check_bytes(len(data), subject)
     return data

@@ -32,7 +32,7 @@ def _sentences(match: Match) -> Iterator[str]:
                 for name, strength in part.group.items()
             ]
             label = REGISTRY[part.perturbation].label
-            yield f"{label} cannot be told apart from {listed(others, len(others))}."
+            yield f"{label} cannot be distinguished from {listed(others, len(others))}."
     if not match.matched:
         names = listed(match.unexplained, len(match.unexplained))
         yield (

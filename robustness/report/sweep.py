@@ -346,7 +346,7 @@ def _between(breaks: Sequence[Break]) -> str:
     if not rest:
         return ""
     names = listed([f"{model(entry.model)} ({entry.strength or 0:.3f})" for entry in rest])
-    return f"in between: {names}"
+    return f"next: {names}"
 
 
 def _basis(breaks: Sequence[Break], title: str) -> str:

@@ -271,8 +271,7 @@ def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
 def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> list[str]:
     fits = f"{fit} in the baseline, {fit_of_other} in the other run" if fit != fit_of_other else ""
     if not first & second:
-        why = fits or "images are matched by what the models see"
-        return [f"The runs have no image in common ({why})."]
+        return [f"These runs share no images ({fits or 'compared by pixels'})."]
     counts = (len(first - second), "the baseline"), (len(second - first), "the other run")
     only = [
         f"{counted(count, 'image')} only in {whose}, not counted."

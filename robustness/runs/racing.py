@@ -334,9 +334,9 @@ def _answer(outcome: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[s
         margin = f"{100 * outcome['margin']:g}"
         return f"{said} are tied within {counted(margin, 'point')}"
     if len(names) > 2:
-        return f"{said} cannot be told apart"
+        return f"no clear winner among {said}"
     between = _between(_gap(gaps, outcome["best"][0], outcome["best"][1]))
-    return f"{said} cannot be told apart ({names[0]} minus {names[1]}: {between})"
+    return f"no clear winner between {said} ({names[0]} minus {names[1]}: {between})"
 
 
 def _others(

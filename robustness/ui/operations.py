@@ -95,13 +95,13 @@ def _tiles(values: Mapping[str, Metric]) -> Html:
             f"{value('jobs_working'):,.0f}",
             f"{value('jobs_waiting'):,.0f} in the queue",
         ),
-        ("Updates, p95", _time(slow), "slowest kind"),
+        ("95th-percentile update", _time(slow), "slowest type"),
     )
     return html("tiles", tiles=tiles)
 
 
 def _updates() -> None:
-    st.header("Updates of the Live page", anchor=False)
+    st.header("Updates of the image", anchor=False)
     rows = [
         (
             _KINDS.get(kind, kind),
@@ -114,7 +114,7 @@ def _updates() -> None:
     if rows:
         st.html(results.html_table(("Update", "Count", "Median", "p95"), rows))
     else:
-        st.caption("No use of the Live page since the server started.")
+        st.caption("None since the server started.")
 
 
 def _models() -> None:
@@ -122,7 +122,7 @@ def _models() -> None:
     names = ", ".join(plain(models.label(name)) for name in LOADED.names())
     st.caption(names or "None loaded.")
     if names:
-        st.caption("Heat maps and attacks load a second graph of a model, which counts again.")
+        st.caption("Heat maps and attacks load a second copy of a model, which uses more memory.")
 
 
 def _errors() -> None:

@@ -54,6 +54,7 @@ def show() -> None:
             "Search",
             key="search",
             bind="query-params",
+            live=True,
             placeholder="A name, family, cause or term: rain, jpg, interval",
         )
         view = one_of(

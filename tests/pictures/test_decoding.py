@@ -253,7 +253,7 @@ def _empty(folder: Path) -> Path:
     ("make", "words"),
     [
         (lambda folder: folder, "is a folder"),
-        (lambda folder: folder / "missing.png", "no such file"),
+        (lambda folder: folder / "missing.png", "does not exist"),
         (lambda folder: _empty(folder) / "below a file", "not a directory"),
         (lambda folder: folder / ("n" * 300), "too long"),
         (lambda folder: str(folder) + "/a\0b", "the path is not valid"),

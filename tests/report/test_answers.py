@@ -246,7 +246,7 @@ def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     later = broken(C, 0.8, 0.7, 0.9, 5)
     rest = of_sweep([*apart, later])[1]
     assert C_LABEL in rest
-    assert f"in between: {B_LABEL} (0.500)" in rest, "every model is named"
+    assert f"next: {B_LABEL} (0.500)" in rest, "every model is named"
     close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
     assert f"overlaps {B_LABEL}: order unknown" in of_sweep(close)[0]
 

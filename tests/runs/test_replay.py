@@ -266,7 +266,7 @@ def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
     found = runs.compare(kept, stranger)
     assert found.images == 0
     assert not found.differences
-    assert "no image in common" in found.notes[0]
+    assert "share no images" in found.notes[0]
 
 
 @pytest.mark.parametrize("side", [224, 384])

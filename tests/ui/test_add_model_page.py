@@ -12,9 +12,10 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
+from robustness.models.own import add
 from robustness.models.own.propose import propose
 from robustness.models.tensorflow_runtime import tensorflow
-from robustness.ui import add_model
+from robustness.ui.models import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
 from tests.support.pages import html, run
 from tests.support.places import ROOT
@@ -42,10 +43,9 @@ def opened(path: Path) -> AppTest:
     return app.text_input(key="add_path").set_value(str(path)).run()
 
 
-def inspected(path: Path, images: Path) -> AppTest:
-    app = opened(path)
-    app.text_input(key="add_images").set_value(str(images)).run()
-    return app.button(key="inspect").click().run()
+def uploaded(content: bytes) -> AppTest:
+    app = run(MODELS)
+    return app.file_uploader(key="add_upload 0").set_value([("colours.onnx", content, "")]).run()
 
 
 def errors(app: AppTest) -> str:
@@ -53,50 +53,78 @@ def errors(app: AppTest) -> str:
 
 
 def test_a_model_is_added_with_what_only_the_user_knows_and_removed(folder: Path) -> None:
-    app = inspected(folder / "colours.onnx", folder / "images")
-    assert not app.exception
-    assert not [button for button in app.button if button.key == "add_model"], "no classes yet"
-    app.text_area(key="add lines colours").set_value("\n".join(COLOURS)).run()
-    app.button(key="inspect again").click().run()
+    app = opened(folder / "colours.onnx")
+    assert "7 outputs: name 7 classes." in app.info[0].value
+    lines = "add lines colours"
+    app.text_area(key=lines).set_value("red\ngreen").run()
+    assert "This model has 7 outputs; you named 2 classes." in errors(app)
+    app.text_area(key=lines).set_value("\n".join(COLOURS)).run()
+    assert "Choose a normalisation" in app.info[0].value, "no labelled images"
+    app.text_input(key="add images colours").set_value(str(folder / "missing")).run()
+    assert "Expected sub-folders of missing named after classes, such as 'red'" in errors(app)
+    app.text_input(key="add images colours").set_value(str(folder / "images")).run()
     assert f"{len(COLOURS)} of {len(COLOURS)}" in html(app), "the trial of normalisations"
+    app.text_input(key="add name colours").set_value("x" * 70).run()
+    assert "at most 64 characters, got 70" in errors(app)
+    assert app.button(key="add_model").disabled
+    assert app.text_area(key=lines).value.split() == list(COLOURS), "nothing is forgotten"
+    app.text_input(key="add name colours").set_value("colours").run()
     app.button(key="add_model").click().run()
     assert not errors(app)
     described = tomllib.loads((folder / "models.toml").read_text())["colours"]
     assert described["normalisation"] == "-1..1"
     assert models.REGISTRY["colours"].labels().names == tuple(COLOURS)
+    app.segmented_control(key="view").set_value("weights").run()
     assert "CC0-1.0" in html(app), "its card names its licence"
     app.button(key="remove_colours").click().run()
     assert "colours" not in models.REGISTRY
     assert (folder / "colours.onnx").exists()
 
 
+def test_a_normalisation_that_images_do_not_decide_is_chosen(folder: Path) -> None:
+    for name in set(COLOURS) - {"green", "pale"}:  # of which several normalisations are right
+        (folder / "images" / name / "1.png").unlink()
+    app = uploaded(colour_model(("names", str(list(COLOURS)))))
+    app.text_input(key="add images colours").set_value(str(folder / "images")).run()
+    assert "These images cannot decide" in app.info[0].value
+    assert app.button(key="add_model").disabled
+    app.selectbox(key="add normalisation colours").set_value("-1..1").run()
+    app.selectbox(key="add fit colours").set_value("crop").run()
+    assert not app.button(key="add_model").disabled
+
+
+def test_whether_a_model_is_selected_by_default_is_asked(folder: Path) -> None:
+    table = {"path": "colours.onnx", "labels": "c.txt", "input_size": 8, "normalisation": "-1..1"}
+    (folder / "c.txt").write_text("\n".join(COLOURS))
+    for name, joins in (("joining", True), ("apart", False)):
+        add.add(name, {**table, "default": joins})
+    assert {"joining", "apart"} & set(models.default_names()) == {"joining"}
+
+
 def test_a_file_that_is_no_model_is_a_sentence(folder: Path) -> None:
     (folder / "bad.onnx").write_bytes(b"no model")
-    app = inspected(folder / "bad.onnx", folder / "images")
+    app = opened(folder / "bad.onnx")
     assert "bad.onnx cannot be used" in errors(app)
     assert not app.exception
     app.text_input(key="add_path").set_value(str(folder / "missing.onnx")).run()
-    assert "no file" in errors(app.button(key="inspect").click().run())
+    assert "no file" in errors(app)
 
 
 def test_only_owners_are_offered_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "evaluator")
-    assert "inspect" not in {button.key for button in run(MODELS).button}
+    assert not run(MODELS).file_uploader
 
 
 def test_uploaded_files_are_kept_under_the_name_given(folder: Path) -> None:
-    app = run(MODELS)
-    upload = app.file_uploader(key="add_upload")
-    upload.set_value([("colours.onnx", colour_model(("names", str(list(COLOURS)))), "")]).run()
-    app.text_input(key="add_images").set_value(str(folder / "images")).run()
-    app.button(key="inspect").click().run()
-    (name,) = [box for box in app.text_input if str(box.key).startswith("add_name")]
-    name.set_value("mine").run()
+    app = uploaded(colour_model(("names", str(list(COLOURS)))))
+    app.text_input(key="add images colours").set_value(str(folder / "images")).run()
+    app.text_input(key="add name colours").set_value("mine").run()
     app.button(key="add_model").click().run()
     assert not errors(app)
     kept = folder / "added-models" / "mine"
     assert [file.name for file in kept.iterdir()] == ["colours.onnx"]
     assert models.state(models.REGISTRY["mine"]).ready
+    app.segmented_control(key="view").set_value("weights").run()
     app.button(key="remove_mine").click().run()
     assert not kept.exists()
 
@@ -122,16 +150,15 @@ def test_a_saved_model_runs_only_once_it_is_trusted(folder: Path) -> None:
     saved = saved_model(folder)
     upload = shutil.make_archive(str(folder / "packed"), "zip", saved)
     app = run(MODELS)
-    app.file_uploader(key="add_upload").set_value(
-        [("packed.zip", Path(upload).read_bytes(), "")]
-    ).run()
-    assert "SavedModel" in errors(app.button(key="inspect").click().run())
+    content = Path(upload).read_bytes()
+    app.file_uploader(key="add_upload 0").set_value([("packed.zip", content, "")]).run()
+    assert "SavedModel" in errors(app)
     app = opened(saved)
-    assert "SavedModel" in errors(app.button(key="inspect").click().run())
+    assert "SavedModel" in errors(app)
     assert not (folder / "ran").exists()
     (tick,) = [box for box in app.checkbox if "SavedModel" in box.label]
     tick.check().run()
-    assert "SavedModel" not in errors(app.button(key="inspect").click().run())
+    assert "SavedModel" not in errors(app)
 
 
 def test_the_inspection_tells_its_steps_and_can_be_cancelled(folder: Path) -> None:

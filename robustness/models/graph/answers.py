@@ -52,4 +52,4 @@ def other_classes(count: int, named: int) -> str:
             "its output is one number for an image, as of one sigmoid; export it with one output "
             "for each class"
         )
-    return f"the model has {count} classes, but its labels name {named}"
+    return f"it has {count} outputs; its labels name {named} classes"

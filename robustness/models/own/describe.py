@@ -56,8 +56,8 @@ _CONFIG = "config.json"
 def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
     """The ``format`` of the file, its ``entry`` for ``models.toml``, and what that is ``told_by``.
 
-    ``classes`` are the names that the file gives its classes, unless these are ImageNet's;
-    ``warning`` is why its output may be no logits.
+    ``outputs`` is the number of its classes, or None; ``classes`` are the names that the file gives
+    them, unless these are ImageNet's; ``warning`` is why its output may be no logits.
     """
     entry: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -83,6 +83,7 @@ def describe(path: Path, facts: FileFacts) -> dict[str, Any]:
         "format": format_of(path).name,
         "entry": entry,
         "told_by": sources,
+        "outputs": facts.classes,
         "classes": names,
         "warning": SIGMOID if unclear else "",
     }

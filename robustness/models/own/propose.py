@@ -44,7 +44,12 @@ AS_IT_IS = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _CLEARLY = 0.02
-"""Least lead in mean confidence over an equally accurate normalisation."""
+"""Least lead over another normalisation: in mean confidence, or in the share of correct images."""
+
+UNDECIDED = (
+    "These images cannot decide the normalisation: give labelled ones, or check the model's "
+    "documentation."
+)
 
 _BETTER = 0.05
 """Least lead over a normalisation that the user chose. Measured on the bundled models: a wrong
@@ -105,11 +110,12 @@ class Description:
     """A model file as ``models.toml`` describes it, and why so.
 
     ``entry`` are its values there; ``missing`` are the keys that nothing tells, and ``sources``
-    says what told a value that the user did not give. ``classes`` are those that the file itself
-    names, which the file of ``labels`` is to hold. ``trials`` are the normalisations that were
-    tried, the best first, on ``tried_on`` images, and ``framings`` its own framing and the usual
-    crop, tried on the same ones if they were given. ``samples`` is what the model says of the
-    bundled samples; ``native`` is how far OpenVINO differs from that for a quantised file.
+    says what told a value that the user did not give. The file has ``outputs`` classes, None if
+    unknown; ``classes`` are their names in the file, which the file of ``labels`` is to hold.
+    ``trials`` are the normalisations that were tried, the best first, on ``tried_on`` images, and
+    ``framings`` its own framing and the usual crop, tried on the same ones if they were given.
+    ``samples`` is what the model says of the bundled samples; ``native`` is how far OpenVINO
+    differs from that for a quantised file.
     ``warning`` says why a given value may be wrong.
     """
 
@@ -125,6 +131,7 @@ class Description:
     native: Difference | None = None
     warning: str = ""
     framings: tuple[FramingTrial, ...] = ()
+    outputs: int | None = None
 
     @property
     def toml(self) -> str:
@@ -189,6 +196,7 @@ def propose(
         missing,
         classes,
         warning=described["warning"] if entry.get("output") == "logits" else "",
+        outputs=described["outputs"],
     )
     return description if set(missing) - {"normalisation"} else _tried(description, images, said)
 
@@ -218,7 +226,7 @@ def _tried(
         if labelled is not None:
             own = record.normalisation if "normalisation" in entry else None
             results = trials(ask, labelled, said, own)
-        if "normalisation" not in entry and results and is_clear(results):
+        if "normalisation" not in entry and labelled and is_clear(results, len(labelled.classes)):
             entry["normalisation"] = results[0].value
             sources["normalisation"] = "the images it was tried on"
         missing = () if "normalisation" in entry else ("normalisation",)
@@ -283,7 +291,7 @@ def _record(description: Description, folder: Path) -> ModelRecord:
 def name_of(path: Path) -> str:
     """A valid name for the model at ``path``."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._")
-    return name[:64] or "model"
+    return name[: user_models.LONGEST_NAME] or "model"
 
 
 def _usual() -> Iterator[tuple[str, Normalisation]]:
@@ -294,6 +302,10 @@ def _usual() -> Iterator[tuple[str, Normalisation]]:
         mean, std = normalisation.mean, normalisation.std
         turned = replace(normalisation, order=order, mean=(mean[2], mean[1], mean[0]))
         yield f"{name} in {order}", replace(turned, std=(std[2], std[1], std[0]))
+
+
+USUAL = {name: value_of(normalisation) for name, normalisation in _usual()}
+"""The normalisations that are tried, by name, as ``models.toml`` says them."""
 
 
 def samples(side: int, fit: str = DEFAULT_FIT) -> Labelled:
@@ -323,8 +335,8 @@ def from_folder(folder: Path, record: ModelRecord, side: int, fit: str) -> Label
     pairs = [pair for row in _in_turn(by_class) for pair in row][:most]
     if not pairs:
         raise ParameterError(
-            f"Expected sub-folders of {folder} named after classes of {labels.title}, with images "
-            "in them, got none."
+            f"Expected sub-folders of {folder} named after classes, such as {labels.names[0]!r}, "
+            "with images in them, got none."
         )
     images = [study_image(read_file(file), name=file.name, fit=fit, side=side) for file, _ in pairs]
     return Labelled(np.stack(images), tuple(frozenset((index,)) for _, index in pairs))
@@ -423,8 +435,8 @@ def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...
 
 
 def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:
-    """What the usual crop costs on ``images``, in a sentence; empty if it was not tried."""
-    if not framings:
+    """What the usual crop costs on ``images``, in a sentence; empty if nothing, or not tried."""
+    if not framings or framings[0].correct == framings[1].correct:
         return ""
     own, crop = framings
     points = 100 * (own.correct - crop.correct) / images
@@ -435,10 +447,14 @@ def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:
     )
 
 
-def is_clear(results: Sequence[Trial]) -> bool:
-    """Whether the first of ``results`` is better than the second."""
+def is_clear(results: Sequence[Trial], images: int) -> bool:
+    """Whether the first of ``results`` is clearly better than the second.
+
+    One image more is chance, unless the true classes are more probable, too.
+    """
     best, second = results[0], results[1]
-    return best.correct > second.correct or best.confidence > second.confidence + _CLEARLY
+    more = best.correct - second.correct
+    return more > max(1, _CLEARLY * images) or best.confidence > second.confidence + _CLEARLY
 
 
 def renormalise(images: Floats, by: Normalisation, own: Normalisation) -> Floats:

@@ -47,7 +47,8 @@ DEFAULT_FILE = "models.toml"
 SMALLEST, LARGEST = 8, 1024
 """Range of input sizes in pixels."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+LONGEST_NAME = 64
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}")
 """A valid name of a model."""
 
 _changing = threading.Lock()
@@ -258,6 +259,7 @@ class ModelTable(Calls):
     ] = "auto"
     runtime: Literal["native", "openvino", ""] = ""
     title: str | None = None
+    default: bool = True
     family: str = "Your own"
     year: Annotated[int | None, Field(ge=1900, le=2100), expected("a year from 1900 to 2100")] = (
         None
@@ -314,6 +316,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         build=_not_built,
         fit=table.fit,
         trained_on=tuple(table.origin.trained_on) if table.origin else (),
+        by_default=table.default,
         labels=imagenet if table.labels == "imagenet" else partial(read_labels, table.labels),
         check_pictures=(
             () if table.check is None else (CheckPicture(table.check.image, (table.check.class_,)),)
@@ -323,6 +326,8 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
 
 def name_problem(name: str) -> str:
     """What is wrong with the name of a model; empty if nothing is."""
+    if len(name) > LONGEST_NAME:
+        return f"expected a name of at most {LONGEST_NAME} characters, got {len(name)}"
     if not NAME.fullmatch(name):
         return "a name consists of letters, digits, '_', '.' and '-'"
     if name in REGISTRY and REGISTRY[name].group != OWN:

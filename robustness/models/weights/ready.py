@@ -215,7 +215,8 @@ def require(record: ModelRecord) -> Path:
 
 
 def default_names() -> tuple[str, ...]:
-    """The study's models that are ready, if none is the offline ones, and the user's own.
+    """The study's models that are ready, if none is the offline ones, and those of the user's own
+    that are described so.
 
     All see the same image: models whose framing differs from the first one's are left out.
     Raises ``WeightsError`` when no model at all can run.
@@ -231,7 +232,7 @@ def default_names() -> tuple[str, ...]:
 
 
 def _ready(group: str) -> tuple[str, ...]:
-    return tuple(r.name for r in REGISTRY if r.group == group and state(r).ready)
+    return tuple(r.name for r in REGISTRY if r.group == group and r.by_default and state(r).ready)
 
 
 def resolve(names: list[str] | None) -> tuple[str, ...]:

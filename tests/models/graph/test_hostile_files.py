@@ -299,7 +299,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
     ),
     "eleven classes": (
         onnx.small_model(onnx.small_weights(11)),
-        "has 11 classes, but its labels name 10",
+        "has 11 outputs; its labels name 10 classes",
     ),
     "two answers": (
         onnx.small_model(

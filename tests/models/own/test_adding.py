@@ -184,7 +184,7 @@ def test_the_rest_is_asked_for_on_a_terminal(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = []
-    replies = iter(["colours.txt", ""])
+    replies = iter(["colours.txt", "-1..1"])
 
     def reply(prompt: str) -> str:
         asked.append(prompt)
@@ -196,8 +196,9 @@ def test_the_rest_is_asked_for_on_a_terminal(
         (folder / "images" / name / "1.png").unlink()
     assert run("add", "colours.onnx", "--images", "images") == 0
     assert [prompt.split()[0] for prompt in asked] == ["labels", "normalisation"]
-    assert described(folder)["colours"]["normalisation"]
-    assert "written to" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "These images cannot decide the normalisation" in said.err
+    assert "written to" in said.out
 
 
 def test_sigmoids_are_not_taken_for_logits(

@@ -398,7 +398,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a map instead of classes": (a_map, {}, r"one output of 10 classes, got \(1, 6, 6, 10\)"),
     "grey images": (grey, {}, r"shape \(N, 8, 8, 3\), got \(None, 8, 8, 1\)"),
     "another size": (saved(), {"input_size": 16}, r"\(N, 16, 16, 3\), got"),
-    "too few labels": (saved(classes=11), {}, "has 11 classes, but its labels name 10"),
+    "too few labels": (saved(classes=11), {}, "has 11 outputs; its labels name 10 classes"),
     "one sigmoid": (saved(classes=1, activation="sigmoid"), {}, "one output for each class"),
     "logits undeclared": (saved(activation=None), {}, 'not a distribution.*output = "logits"'),
     "probabilities as logits": (saved(), {"output": "logits"}, "probabilities already"),

@@ -1,4 +1,4 @@
-"""The cards of the Models page: where each model comes from, its state, and what to do with it."""
+"""A card for each model: where it comes from, its state, and what to do with it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ _DIGITS = 12
 
 def show(states: Mapping[str, models.WeightsState]) -> None:
     """Draw a card for each model, group by group."""
-    st.header("Weights", anchor="weights")
     st.markdown(
         "Every file is checked against its published hash before use. A model without its weights "
         "is never replaced by another one."

@@ -1,12 +1,11 @@
-"""The Models page: the table of models, the self-check, and the weights."""
+"""The views of the Models page: all models, the self-check, weights, and published figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
-from streamlit.elements.lib.column_types import ColumnConfig
 
 from robustness import models
 from robustness.base.text import counted, plain
@@ -14,41 +13,53 @@ from robustness.models.run.openvino import chosen
 from robustness.models.selfcheck import Answer, SelfCheck, self_checks
 from robustness.models.weights.ready import parameters_text, state_text
 from robustness.report import method_tables, methods
-from robustness.ui import add_model, model_cards
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
+from robustness.ui.models import add_model, cards
+from robustness.ui.server.streamlit_internals import ColumnConfig
+from robustness.ui.session.inputs import one_of
 
 
 def show() -> None:
-    """Draw the sections."""
+    """Draw what is ready, the form for another model, and the chosen view."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     are = "is" if len(ready) == 1 else "are"
     st.html(results.headline(f"{len(ready)} of {len(states)} models {are} ready on this machine."))
-    place = st.container()
-    checks = _self_check(ready)
-    with place:
-        _table(states, checks)
     add_model.show()
-    _fits()
-    model_cards.show(states)
+    view = one_of("View", _VIEWS, "view", shows_label=False)
+    if view == "models":
+        _table([_row(record, states[record.name]) for record in _records()])
+        st.caption("Latency comes from the self-check.")
+    elif view == "check":
+        _self_check(ready)
+    elif view == "weights":
+        cards.show(states)
+    else:
+        _table([_published(record) for record in _records()])
+        st.caption("Sources are listed with each model's weights.")
+        st.subheader("Accuracy by fit", anchor="fit")
+        st.markdown(methods.note("Fit"))
+        st.html(results.html_table(*methods.as_table(method_tables.fits())))
 
 
-def _fits() -> None:
-    st.header("Accuracy by fit", anchor="fit")
-    st.markdown(methods.note("Fit"))
-    st.html(results.html_table(*methods.as_table(method_tables.fits())))
+_VIEWS = {
+    "models": "All models",
+    "check": "Self-check",
+    "weights": "Weights",
+    "published": "Published figures",
+}
 
 
-def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfCheck]) -> None:
-    order = list(model_cards.GROUPS)
-    records = sorted(models.REGISTRY, key=lambda record: order.index(record.group))
-    frame = pd.DataFrame(
-        [_row(record, states[record.name], checks.get(record.name)) for record in records]
-    )
+def _records() -> list[models.ModelRecord]:
+    order = list(cards.GROUPS)
+    return sorted(models.REGISTRY, key=lambda record: order.index(record.group))
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> None:
     st.dataframe(
-        frame,
+        pd.DataFrame(rows),
         hide_index=True,
         height="content",
         placeholder="",
@@ -69,30 +80,31 @@ def _table(states: Mapping[str, models.WeightsState], checks: Mapping[str, SelfC
             ),
         },
     )
-    st.caption(
-        "Click a column header to sort. Latency comes from the self-check below; "
-        "sources of the published figures are listed with each model's weights."
-    )
 
 
 def _percent(text: str) -> ColumnConfig:
     return st.column_config.NumberColumn(format="%.1f", help=text + " In percent.")
 
 
-def _row(
-    record: models.ModelRecord, state: models.WeightsState, check: SelfCheck | None
-) -> dict[str, object]:
-    published = record.published
+def _row(record: models.ModelRecord, state: models.WeightsState) -> dict[str, object]:
+    check = _last_check(record.name) if state.ready else None
     return {
         "Model": record.label,
         "State": state_text(record, state),
         "Self-check": _verdict(check) if check else "not run",
         "Latency": check.milliseconds if check else None,
-        "Group": model_cards.GROUPS[record.group][0],
-        "Family": record.family,
-        "Year": record.year,
+        "Group": cards.GROUPS[record.group][0],
         "Parameters": parameters_text(record),
         "Input": record.input_text,
+    }
+
+
+def _published(record: models.ModelRecord) -> dict[str, object]:
+    published = record.published
+    return {
+        "Model": record.label,
+        "Family": record.family,
+        "Year": record.year,
         "Top-1": published.top1,
         "Top-5": published.top5,
         "mCE": published.mce,
@@ -114,22 +126,24 @@ def _met(expectation: bool) -> str:
 # --- self-check -----------------------------------------------------------------------------------
 
 
-def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
-    """Draw the section with its button; return the existing checks."""
-    st.header("Self-check", anchor="self-check")
+def _key(name: str) -> str:
+    return f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
+
+
+def _last_check(name: str) -> SelfCheck | None:
+    cached = RESULT_CACHE.get(_key(name))
+    return cached[0] if cached else None
+
+
+def _self_check(ready: Sequence[str]) -> None:
+    """Draw the button, and the existing checks."""
     st.markdown(
-        "Each ready model predicts images with a known reference prediction, correct or not. If "
-        "the reference probability is known, it must match, too: a wrong channel order or scale "
-        "can keep the top-1 class and change only the probability. Models run at their own input "
-        "size here; other pages give all models the same image of 224 x 224 pixels, so models "
-        "with a larger input have slightly different probabilities there. Your own ImageNet models "
-        "are also tried with the usual normalisations."
+        "Each ready model predicts images whose reference prediction is known. If the reference "
+        "probability is known, it must match, too: a wrong channel order or scale may change the "
+        "probability alone. Models run at their own input size here. Your own ImageNet models are "
+        "also tried with the usual normalisations."
     )
-    keys = {
-        name: f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
-        for name in ready
-    }
-    work = Work("Checking", " ".join(keys.values()))
+    work = Work("Checking", " ".join(map(_key, ready)))
     st.button(
         f"Check {counted(len(ready), 'ready model')}",
         key="self_check",
@@ -138,24 +152,24 @@ def _self_check(ready: list[str]) -> dict[str, SelfCheck]:
         on_click=work.ask,
     )
     if work.requested:
-        for check in work.with_progress(self_checks(ready), len(ready)):
-            RESULT_CACHE.put(keys[check.model], [check])
+        for check in work.with_progress(self_checks(list(ready)), len(ready)):
+            RESULT_CACHE.put(_key(check.model), [check])
     work.is_cancelled()
-    found = {name: kept[0] for name, key in keys.items() if (kept := RESULT_CACHE.get(key))}
-    if found:
-        rows = [row for check in found.values() for row in _rows(check)]
-        st.html(results.html_table(_HEAD, rows))
-        for check in found.values():
-            if check.better:
-                label = models.REGISTRY[check.model].label
-                st.warning(plain(f"{label}: {check.better}"), icon=":material/warning:")
-        rounded = [check.rounding for check in found.values() if check.rounding is not None]
-        if rounded:
-            st.caption(
-                "The setting 'precision' is below float32: probabilities of these images change "
-                f"by up to {max(rounded):.1%}."
-            )
-    return found
+    found = [check for name in ready if (check := _last_check(name))]
+    if not found:
+        return
+    rows = [row for check in found for row in _rows(check)]
+    st.html(results.html_table(_HEAD, rows))
+    for check in found:
+        if check.better:
+            label = models.REGISTRY[check.model].label
+            st.warning(plain(f"{label}: {check.better}"), icon=":material/warning:")
+    rounded = [check.rounding for check in found if check.rounding is not None]
+    if rounded:
+        st.caption(
+            "The setting 'precision' is below float32: probabilities of these images change "
+            f"by up to {max(rounded):.1%}."
+        )
 
 
 _HEAD = ("Model", "Image", "Expected", "Predicted", "Verdict")

@@ -1,0 +1,444 @@
+"""The form "Add a model" of the Models page: a file is inspected, and the user says the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from robustness.base.access import Action
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.text import counted, plain
+from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
+from robustness.models.labels import check_class_names, imagenet
+from robustness.models.own import add, package, user_models
+from robustness.models.own.describe import IMAGENET
+from robustness.models.own.propose import (
+    UNDECIDED,
+    USUAL,
+    Description,
+    clearly_better,
+    cropping_cost,
+    name_of,
+    propose,
+)
+from robustness.pictures.fitting import FITS
+from robustness.ui.computation.progress import Work
+from robustness.ui.display import results
+from robustness.ui.server.streamlit_internals import UploadedFile
+from robustness.ui.session import access
+from robustness.ui.session.boundary import boundary, fragment
+from robustness.ui.session.sentences import sentence
+
+UPLOAD, ON_SERVER = "Upload", "File on the server"
+SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
+"""Endings of what may be uploaded along with a model."""
+
+_FORMATS = ", ".join(f"{record.name} ({record.ending})" for record in FORMATS)
+
+_INSPECTED, _DONE, _COUNT = "model inspected", "model added", "models added"
+_STEP = re.compile(r"(\d+) of (\d+)")
+_BY_FILE = "As in the file"
+_IMAGENET, _TYPED = "ImageNet (1,000 classes)", "One per line"
+_OUTPUTS = {"probabilities": "probabilities", "logits": "logits"}
+_MAX_TRIALS = 4
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the model comes from: uploaded ``files``, or a ``path`` on the server.
+
+    ``trusted`` says that its user lets a SavedModel run.
+    """
+
+    path: str = ""
+    trusted: bool = False
+    files: Sequence[UploadedFile] = ()
+
+    @property
+    def key(self) -> str:
+        """Tell this model from another one; empty where none is given."""
+        return self.path or " ".join(file.file_id for file in self.files)
+
+    @property
+    def name(self) -> str:
+        """A name for the model."""
+        names = [self.path] if self.path else [file.name for file in self.files]
+        endings = (*ENDINGS, ".zip")
+        mine = [name for name in names if Path(name).suffix.lower() in endings]
+        return name_of(Path((mine or names)[0]))
+
+    @contextmanager
+    def at(self) -> Iterator[tuple[Path, Path | None]]:
+        """The file, folder or archive, and the temporary folder with the uploaded files."""
+        if self.path:
+            yield Path(self.path).expanduser(), None
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            written = [Path(folder) / Path(file.name).name for file in self.files]
+            for path, file in zip(written, self.files, strict=True):
+                path.write_bytes(file.getbuffer())
+            if len(written) == 1 and written[0].suffix.lower() == ".zip":
+                yield written[0], None
+            else:
+                yield Path(folder), Path(folder)
+
+
+@dataclass
+class _Form:
+    """What the user typed: the ``name``, ``choices``, ``classes`` and a folder of ``images``.
+
+    ``problem`` is why the file is not inspected with them.
+    """
+
+    name: str = ""
+    choices: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    images: str = ""
+    problem: str = ""
+
+    def key(self, source: _Source) -> str:
+        """Tell this inspection of ``source`` from another one."""
+        return repr((source.key, source.trusted, self.choices, self.classes, self.images))
+
+
+@dataclass(frozen=True)
+class _Inspected:
+    """The model ``source`` as the ``file`` alone and as the last good ``description`` has it.
+
+    ``last`` is the key of the last inspection, and ``error`` why it failed.
+    """
+
+    source: str
+    file: Description | None = None
+    description: Description | None = None
+    last: str = ""
+    error: str = ""
+
+
+def show() -> None:
+    """Draw the form; nothing for those who may not add models."""
+    if access.refusal(Action.CHANGE_MODELS):
+        return
+    with st.container(border=True):
+        st.header("Add a model", anchor="add")
+        fragment(_form)()
+
+
+def _form() -> None:
+    if added := st.session_state.pop(_DONE, ""):
+        st.success(plain(added), icon=":material/check:")
+    source = _source()
+    if not source.key:
+        return
+    inspected: _Inspected = st.session_state.get(_INSPECTED) or _Inspected("")
+    if inspected.source != source.key:
+        inspected = _Inspected(source.key)
+    status = st.container()
+    form = _Form(source.name)
+    if inspected.file is not None and inspected.description is not None:
+        _fields(inspected.file, inspected.description, form)
+    key = form.key(source)
+    work = Work("Inspecting", key)
+    with status:
+        if not form.problem and key != inspected.last and not work.is_cancelled():
+            inspected = _inspect(source, form, inspected, work)
+            st.session_state[_INSPECTED] = inspected
+            st.rerun()
+        if inspected.error:
+            st.error(plain(inspected.error), icon=":material/error:")
+        elif inspected.description is not None:
+            _say_what_it_has(inspected.description)
+    if inspected.description is not None:
+        is_current = key == inspected.last and not inspected.error and not form.problem
+        _finish(source, form, inspected.description, is_current)
+
+
+def _source() -> _Source:
+    kind = st.segmented_control(
+        *("Model", (UPLOAD, ON_SERVER)),
+        default=UPLOAD,
+        required=True,
+        key="add_kind",
+        label_visibility="collapsed",
+    )
+    if kind == ON_SERVER:
+        path = st.text_input(
+            "Path",
+            key="add_path",
+            placeholder="/models/digits.onnx",
+            help=f"{_FORMATS}, or a SavedModel or JATIC_ONNX folder. The file stays where it is.",
+        )
+        path = path.strip()
+        trusted = is_saved_model(Path(os.path.expanduser(path))) and st.checkbox(
+            "I trust this SavedModel. It is a program, and the server's account runs it.",
+            key=f"trusted {path}",
+        )
+        return _Source(path, trusted)
+    files = st.file_uploader(
+        "Model file, with its weights and metadata if they are separate",
+        type=[*ENDINGS, *SIDECAR_ENDINGS, ".zip"],
+        accept_multiple_files=True,
+        key=f"add_upload {st.session_state.get(_COUNT, 0)}",
+        help=f"Up to {st.get_option('server.maxUploadSize')} MB per file; for larger ones, give a "
+        "path on the server. A separate process with limits on memory and time reads it. A "
+        "SavedModel is a program and cannot be uploaded.",
+    )
+    return _Source(files=tuple(files or ()))
+
+
+def _inspect(source: _Source, form: _Form, before: _Inspected, work: Work) -> _Inspected:
+    """Inspect the file with what the user typed; an error keeps the description ``before``."""
+    try:
+        access.require(Action.CHANGE_MODELS, thing=source.name)
+        description = _described(source, form, work)
+    except RobustnessError as error:
+        return replace(before, last=work.key, error=sentence(error))
+    return _Inspected(source.key, before.file or description, description, work.key)
+
+
+def _described(source: _Source, form: _Form, work: Work) -> Description:
+    choices = dict(form.choices)
+    with work.bar("Inspecting …") as show, source.at() as (path, _):
+        if not path.exists():
+            raise ParameterError(f"There is no file {path} on this server.")
+
+        def said(step: str) -> None:
+            match = _STEP.search(step)
+            show(int(match[1]) / int(match[2]) if match else 0.0, plain(step))
+
+        with package.opened(path) as (file, _), tempfile.TemporaryDirectory() as folder:
+            if is_saved_model(file) and not source.trusted:
+                raise ParameterError(
+                    "Expected a model file, got a SavedModel, which is a program: convert it to "
+                    "ONNX, or give its folder on the server and tick that you trust it."
+                )
+            if form.classes:
+                choices["labels"] = str(Path(folder) / "labels.txt")
+                Path(choices["labels"]).write_text("\n".join(form.classes), encoding="utf-8")
+            images = Path(form.images).expanduser() if form.images else None
+            description = propose(file, choices, name=source.name, images=images, said=said)
+    if form.classes:  # they are to be written beside the entry
+        description = replace(description, classes=form.classes).renamed(source.name)
+    return description
+
+
+def _finish(source: _Source, form: _Form, description: Description, is_current: bool) -> None:
+    """Draw the evidence, the question about the default models, and the button that adds it."""
+    _evidence(description)
+    entry = dict(description.entry)
+    if not (description.missing or entry.get("fit")):  # those with a fit see another image
+        entry["default"] = st.checkbox(
+            "Select it by default for every visitor", key=_key(description, "default")
+        )
+    complete = replace(description, entry=entry).renamed(form.name)
+    problem = "" if description.missing else _entry_problem(complete)
+    if problem:
+        _say_problem(problem)
+    if st.button(
+        "Add model",
+        key="add_model",
+        type="primary",
+        icon=":material/add:",
+        disabled=bool(
+            problem or description.missing or not is_current or user_models.name_problem(form.name)
+        ),
+    ):
+        with boundary():
+            _add(source, complete)
+
+
+def _entry_problem(description: Description) -> str:
+    if user_models.name_problem(description.name):
+        return ""  # said below the name
+    try:
+        add.check(description.name, description.entry)
+    except ParameterError as error:
+        return sentence(error)
+    return ""
+
+
+def _add(source: _Source, description: Description) -> None:
+    access.require(Action.CHANGE_MODELS, thing=description.name)
+    with source.at() as (path, uploaded), package.opened(path) as (_, unpacked):
+        file = description.write(unpacked or uploaded)
+    st.session_state[_DONE] = f"{description.name} is added; {file.name} describes it."
+    del st.session_state[_INSPECTED]
+    st.session_state[_COUNT] = st.session_state.get(_COUNT, 0) + 1  # empties the uploader
+    st.session_state.pop("add_path", None)
+    st.rerun()
+
+
+# --- what was found -------------------------------------------------------------------------------
+
+
+def _say_what_it_has(description: Description) -> None:
+    """Say what the file has, and what it lacks."""
+    outputs, missing = description.outputs, description.missing
+    size = description.entry.get("input_size")
+    facts = [
+        description.format,
+        f"{user_models.size_text(size)} px" if size else "",
+        counted(outputs, "output") if outputs else "",
+        str(description.entry.get("output", "")),
+    ]
+    if source := description.sources.get("normalisation"):
+        value = description.entry["normalisation"]
+        name = value if isinstance(value, str) else "of its own"
+        facts.append(f"normalisation {name} (from {source})")
+    st.markdown(f"**{plain(description.name)}**: {', '.join(filter(None, facts))}.")
+    lacks = []
+    if "input_size" in missing:
+        lacks.append("The file leaves the input size open: enter it.")
+    if "labels" in missing:
+        lacks.append(
+            f"{counted(outputs, 'output')}: name {counted(outputs, 'class')}."
+            if outputs
+            else "The file does not name its classes: enter them."
+        )
+    elif "normalisation" in missing:
+        lacks.append(UNDECIDED if description.trials else "Choose a normalisation.")
+    if lacks:
+        st.info(" ".join(lacks), icon=":material/edit:")
+
+
+def _evidence(description: Description) -> None:
+    """Draw trials, warnings and predictions."""
+    if description.trials:
+        st.markdown(f"Normalisations tried on {counted(description.tried_on, 'labelled image')}:")
+        rows = [
+            (trial.name, f"{trial.correct} of {description.tried_on}", f"{trial.confidence:.1%}")
+            for trial in description.trials[:_MAX_TRIALS]
+        ]
+        st.html(results.html_table(("Normalisation", "Correct", "Confidence"), rows))
+    if better := clearly_better(
+        description.trials, description.entry.get("normalisation"), description.tried_on
+    ):
+        st.warning(
+            plain(f"{better.name} is clearly better than the chosen normalisation."),
+            icon=":material/warning:",
+        )
+    if description.warning:
+        st.warning(plain(description.warning), icon=":material/warning:")
+    if cost := cropping_cost(description.framings, description.tried_on):
+        st.markdown(cost)
+    with st.expander("Details"):
+        if description.samples:
+            st.markdown("Predictions for the bundled images:")
+            samples = [
+                (answer["image"], answer["class"], f"{answer['confidence']:.1%}")
+                for answer in description.samples
+            ]
+            st.html(results.html_table(("Image", "Prediction", "Confidence"), samples))
+        if description.native:
+            st.caption(
+                f"Predictions come from {description.native.runtime}. OpenVINO agrees on "
+                f"{description.native.agreement:.1%} of the images; probabilities differ by up to "
+                f"{description.native.largest:.2f}."
+            )
+        st.code(description.toml, language="toml")
+
+
+# --- the fields -----------------------------------------------------------------------------------
+
+
+def _fields(file: Description, description: Description, form: _Form) -> None:
+    """Draw the fields, and fill ``form`` with their values."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        name = st.text_input("Name", file.name, key=_key(file, "name"), live=True)
+        form.name = name.strip()
+        if problem := user_models.name_problem(form.name):
+            _say_problem(f"Name: {problem}.")
+        _classes("labels" in file.sources, description, form)
+        if "input_size" not in file.sources:
+            _input_size(file, form)
+    with right:
+        _choice(file, form, "normalisation", USUAL, "Find it with labelled images")
+        form.images = st.text_input(
+            "Folder of labelled images (optional)",
+            key=_key(file, "images"),
+            help="On the server, with one subfolder per class. The normalisations are tried on "
+            "them. Without it, ImageNet models are tried on the bundled images.",
+        ).strip()
+        with st.expander("Fit, output and title"):
+            _choice(file, form, "fit", dict(zip(FITS, FITS, strict=True)), "Automatic")
+            _choice(file, form, "output", _OUTPUTS, "Automatic")
+            title = st.text_input("Title", key=_key(file, "title"), placeholder=name).strip()
+            if title:
+                form.choices["title"] = title
+
+
+def _say_problem(problem: str) -> None:
+    st.error(plain(problem), icon=":material/error:")
+
+
+def _key(file: Description, control: str) -> str:
+    return f"add {control} {file.name}"  # nothing typed for one model stays for the next
+
+
+def _classes(named: bool, description: Description, form: _Form) -> None:
+    """Draw the field for the classes, which the file has ``named`` or not."""
+    outputs = description.outputs
+    is_imagenet = outputs in (None, len(imagenet()), len(imagenet()) + 1)
+    kinds = [*([_BY_FILE] if named else []), _TYPED, *([_IMAGENET] if is_imagenet else [])]
+    chosen = kinds[0]
+    if len(kinds) > 1:
+        chosen = st.selectbox("Classes", kinds, key=_key(description, "labels"))
+    if chosen == _IMAGENET:
+        form.choices["labels"] = IMAGENET
+    if chosen != _TYPED:
+        return
+    number = f" ({outputs})" if outputs else ""
+    text = st.text_area(f"Class names, one per line{number}", key=_key(description, "lines"))
+    form.classes = tuple(line for line in map(str.strip, text.splitlines()) if line)
+    if not form.classes:
+        return
+    try:
+        check_class_names(form.classes, "the class names", "line")
+    except ParameterError as error:
+        form.problem = sentence(error)
+    if outputs and len(form.classes) != outputs:
+        number = counted(len(form.classes), "class")
+        form.problem = f"This model has {counted(outputs, 'output')}; you named {number}."
+    if form.problem:
+        _say_problem(form.problem)
+
+
+def _input_size(file: Description, form: _Form) -> None:
+    size = st.text_input(
+        "Input size (px)",
+        key=_key(file, "size"),
+        placeholder="224, or height x width",
+        help="The file leaves it open.",
+    ).strip()
+    if not size:
+        return
+    value = user_models.parsed_size(size)
+    smallest, largest = user_models.SMALLEST, user_models.LARGEST
+    for side in value if isinstance(value, list) else [value]:
+        if not isinstance(side, int) or not smallest <= side <= largest:
+            form.problem = (
+                f"Expected one side, or height x width, of {smallest} to {largest} pixels, got "
+                f"{size!r}."
+            )
+            _say_problem(form.problem)
+            return
+    form.choices["input_size"] = value
+
+
+def _choice(
+    file: Description, form: _Form, key: str, values: Mapping[str, Any], otherwise: str
+) -> None:
+    """Draw the choice of one of ``values``; by default what the file says, or ``otherwise``."""
+    first = f"As found, from {file.sources[key]}" if key in file.sources else otherwise
+    chosen = st.selectbox(key.capitalize(), [first, *values], key=_key(file, key))
+    if chosen != first:
+        form.choices[key] = values[chosen]
