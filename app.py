@@ -1,14 +1,12 @@
-"""The Live page: an image and sliders in; images side by side, predictions and charts out."""
+"""The page One image: an image in, and four views of how classifiers respond to its changes."""
 
 from __future__ import annotations
 
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from robustness.ui.controls.model_input import require_models, sidebar_input
-from robustness.ui.controls.picture_input import picture_input
-from robustness.ui.live import check, stories
-from robustness.ui.live.drag import ROUTES
+from robustness.ui.one_image import views
+from robustness.ui.one_image.drag import ROUTES
 from robustness.ui.page import page
 from robustness.ui.server import metrics, redirects
 from robustness.ui.server.counters import FAULTS
@@ -18,16 +16,11 @@ from robustness.ui.session.upload_limit import UploadLimit
 
 if __name__ == "__main__":  # as the script of a page
     with page(
-        "Live robustness check",
-        "Choose an image, move a slider, and see how ImageNet classifiers respond.",
-        skips_to="perturbations",
+        "One image",
+        "Choose an image, change it, and see which classifiers stay correct.",
+        skips_to="controls",
     ):
-        model_names, seed = sidebar_input()
-        stories.frame()
-        picture, truth = picture_input(model_names, stories.buttons)
-        require_models(model_names)
-        check.show(picture, model_names, seed, truth)
-        check.show_details(picture, model_names, seed, truth)
+        views.show()
 else:  # as the server imports it when it starts
     settle()
     app = App(

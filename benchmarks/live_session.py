@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from robustness.ui.browser.components import pack, unpack
 
-TIMINGS = re.compile(r"forward passes (\d+) ms, this update (\d+) ms in all")
+TIMINGS = re.compile(r"Updated in \d+ ms, (\d+) ms of it forward passes")
 TICKET = re.compile(r'"ticket": ?"([^"]+)"')
 
 PATIENCE = 300

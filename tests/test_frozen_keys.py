@@ -167,7 +167,7 @@ def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
     the questions and blocks that it draws.
     """
     from robustness.ui.browser.components import Answers, _records
-    from robustness.ui.live.stack import StackStep
+    from robustness.ui.one_image.stack import StackStep
 
     found: dict[str, set[str]] = {"link": set(), "session": set(), "component": set()}
     found["component"] |= {

@@ -25,7 +25,7 @@ from tests.ui.test_evaluation_results import page as results_page
 RETIRED = {
     r"pictures?": "image",
     r"answers?|answered": "prediction",
-    r"(keeps?|kept|keeping) (its|their|the|an) (answers?|predictions?)": "prediction unchanged",
+    r"(keeps?|keeping) (its|their|the|an) (answers?|predictions?)": "prediction unchanged",
     r"clean": "original",
     r"(not |un)?established": "significant",
     r"strangers?": "unrelated image",

@@ -70,12 +70,9 @@ class Outcome:
     control: Control
 
     @property
-    def label(self) -> str:
-        """The readable name of the attack, for an ensemble with the member that succeeded."""
-        label = self.spec.record.label
-        if self.by == self.spec.name or not self.success:
-            return label
-        return f"{label} (by {REGISTRY[self.by].label})"
+    def by_label(self) -> str:
+        """The readable name of the member of an ensemble that succeeded; else ""."""
+        return REGISTRY[self.by].label if self.success and self.by != self.spec.name else ""
 
     @property
     def beats_noise(self) -> bool:

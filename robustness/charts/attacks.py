@@ -1,4 +1,4 @@
-"""Plotly figures of the Adversarial page: transfer, strength of an attack, and its reach."""
+"""Plotly figures of the view Attack: transfer, strength of an attack, and its reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plotly figures of the Breaking-point page: predictions over strength.
+"""Plotly figures of the view Breaking points: predictions over strength.
 
 ``points`` has one row per measurement (``Measurement.as_row``) of one perturbation. Repeats of a
 random perturbation are averaged.

@@ -333,9 +333,11 @@ def breaking(breaks: Sequence[Break]) -> Table:
         ("ImageNet-C", lambda entry: _there(entry, lambda _: _severity(entry))),
         ("SSIM there", lambda entry: "" if entry.ssim is None else f"{entry.ssim:.2f}"),
         ("Range", _range),
+        ("Recovers at", _recovers_at),
     ]
     if any(entry.label is not None for entry in breaks):
         columns[1:1] = [("Incorrect from strength", _incorrect_from)]
+    columns = [column for column in columns if any(column[1](entry) for entry in breaks)]
     return Table.of(breaks, columns)
 
 
@@ -369,6 +371,12 @@ def _severity(entry: Break) -> str:
         return "below severity 1"
     level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
     return f"{'' if level == entry.strength else 'about '}severity {entry.severity}"
+
+
+def _recovers_at(entry: Break) -> str:
+    """The swept strengths beyond the break at which the original prediction is back."""
+    text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:4])
+    return f"{text} and more" if len(entry.returns) > 4 else text
 
 
 def _range(entry: Break) -> str:

@@ -24,7 +24,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
 from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.live import image_case, moved, top5, verdicts
+from robustness.report.live import features, image_case, top5, verdicts
 from robustness.report.measurements import cautions, data, facts, framing_options
 from robustness.report.wording import class_title, model, sentence, share
 
@@ -57,7 +57,7 @@ def of_attack(
             _noise(picture, outcome),
             *([transfer_section(transfer)] if transfer else []),
             Section("Top-5 classes", [top5(row) for row in rows]),
-            moved(rows),
+            features(rows),
         ],
         brief=[table, sizes(outcome)],
         methods=methods.blocks(spec.conditions, ["Noise"]),
@@ -183,8 +183,8 @@ def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, st
 
 def described(outcome: Outcome) -> str:
     """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
-    spec = outcome.spec
-    return f"{outcome.label} ({NORMS[spec.norm].label}, epsilon {spec.size_text})"
+    spec, by = outcome.spec, f", by {outcome.by_label}" if outcome.by_label else ""
+    return f"{spec.record.label} ({NORMS[spec.norm].label}, epsilon {spec.size_text}{by})"
 
 
 def title(outcome: Outcome, index: int) -> str:

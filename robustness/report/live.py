@@ -66,13 +66,13 @@ def of_live(
                 [Cases("", lambda: _images(spec, picture, rows)), *shown],
             ),
             Section("Top-5 classes", [top5(row) for row in rows]),
-            moved(rows),
+            features(rows),
         ],
         brief=shown,
         methods=methods.blocks(spec.conditions, []),
         limits=methods.limits(),
         manifest=manifest(spec, [(picture.name, picture.digest)]),
-        replay="Reproduce it on the Live page with this image, strengths, models and seed.",
+        replay="Reproduce it in the view Live with this image, strengths, models and seed.",
         data=data(rows, {}),
     )
 
@@ -144,19 +144,24 @@ def top5(row: Measurement) -> Titled:
     return Titled(model(row.model), Table(head, cells))
 
 
-def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
-    """The charts of features and confidence, for every model.
-
-    ``by_place`` says whether the stages of ``rows`` are compared place by place.
-    """
+def similarity(rows: Sequence[Measurement]) -> Chart:
+    """The chart of cosine and Euclidean similarity, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
-    similarity = Chart(
+    return Chart(
         "Feature similarity",
         predictions.similarity_bars(frame),
         style.describe(frame, [n for pair in RESCALED.items() for n in pair]),
         "Similarity of the two images to the network: 1 is identical, 0 is as different as "
         "unrelated images. Unscaled values in parentheses.",
     )
+
+
+def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> list[Chart]:
+    """The charts of confidence and of the layers, for every model.
+
+    ``by_place`` says whether the stages of ``rows`` are compared place by place.
+    """
+    frame = pd.DataFrame([row.as_row() for row in rows])
     confidence = Chart(
         "Confidence in the original class",
         predictions.clean_class_bars(frame),
@@ -164,7 +169,13 @@ def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
         "Probability of the class that each model predicts for the original.",
     )
     diverging = stages(predictions.stage_frame(rows), "cosine", by_place)
-    return Section("Features and confidence", [Columns([[similarity], [confidence], [diverging]])])
+    return [confidence, diverging]
+
+
+def features(rows: Sequence[Measurement]) -> Section:
+    """All charts of features and confidence."""
+    charts = [similarity(rows), *moved(rows)]
+    return Section("Features and confidence", [Columns([[chart] for chart in charts])])
 
 
 def stages(frame: pd.DataFrame, metric: str, by_place: bool) -> Chart:

@@ -25,6 +25,7 @@ from robustness.remedies import parse
 from robustness.report import methods
 from robustness.report.blocks import (
     BRACKETS,
+    Block,
     Case,
     Cases,
     Chart,
@@ -47,7 +48,7 @@ from robustness.report.measurements import (
     perturbed_shot,
 )
 from robustness.report.questions.remedies import TITLE
-from robustness.report.wording import listed, model, order, overlap, sentence, share
+from robustness.report.wording import listed, model, models_of, order, overlap, sentence, share
 from robustness.statistics import TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise
 
@@ -74,14 +75,18 @@ def of_scorecard(spec: Request, pictures: Sequence[Picture], rows: Sequence[Meas
         facts=facts(spec, pictures, rows),
         cautions=cautions(rows),
         sections=[
-            _ranking(summary),
+            *([_ranking(summary)] if scorecard.has_intervals(summary) else []),
             _outcomes(rows, frame),
+            *([] if scorecard.has_intervals(summary) else [_study(summary)]),
             *([Section(TITLE, remedied)] if remedied else []),
             features(rows),
             _pictures(spec, pictures, rows),
         ],
         brief=[
-            Titled("Ranking", tables.verdicts(summary)),
+            Titled(
+                "Ranking" if scorecard.has_intervals(summary) else "By model",
+                tables.verdicts(summary),
+            ),
             *remedied,
             Titled(f"Predictions under each perturbation. {LEGEND}", _cells(frame)),
         ],
@@ -102,16 +107,23 @@ def _ranking(summary: Sequence[dict[str, Any]]) -> Section:
         "numbers.",
     )
     table = Titled("Verdict", tables.verdicts(summary))
-    published = Titled("The study's published figures", tables.published(summary), long=True)
     return Section(
         "Ranking",
         [
             Columns([[chart], [Text(scorecard.VERDICT_RULE)]]),
             table,
-            published,
-            Text(scorecard.PUBLISHED_NOTE),
+            *_published(summary),
         ],
     )
+
+
+def _study(summary: Sequence[dict[str, Any]]) -> Section:
+    return Section("The study", _published(summary))
+
+
+def _published(summary: Sequence[dict[str, Any]]) -> list[Block]:
+    published = Titled("The study's published figures", tables.published(summary), long=True)
+    return [published, Text(scorecard.PUBLISHED_NOTE)]
 
 
 def _outcomes(rows: Sequence[Measurement], frame: pd.DataFrame) -> Section:
@@ -279,7 +291,7 @@ def _replay(spec: Request) -> str:
     strengths = list(dict.fromkeys(c.strength for c in spec.conditions))
     if spec.conditions != study_conditions(names):
         if len(strengths) > 1 or strengths[0] is None:
-            return "Reproduce it on the Scorecard page with these models, strengths and seed."
+            return "Reproduce it in the view Scorecard with these models, strengths and seed."
         options += f" --strength {strengths[0]:g}"
     return (
         f"With the same images, `{command(spec, 'study PICTURE...')}{options}` reproduces the rows."
@@ -291,28 +303,43 @@ def answers(
 ) -> list[tuple[str, str]]:
     """The questions that a Scorecard answers; ``summary`` is ``summarise`` of ``rows``."""
     return [
-        ("How consistent are the predictions?", consistency(summary)),
+        ("How consistent are the predictions?", consistency(summary, images)),
         ("Which perturbation does most harm?", _harm(rows)),
         ("What is this based on?", _basis(rows, images)),
     ]
 
 
-def consistency(summary: Sequence[Entry]) -> str:
-    """Which model is most consistent; a difference is significant if intervals do not overlap."""
-    unknown = "" if scorecard.has_intervals(summary) else "too few images to rank"
-    rankings = scorecard.rankings(summary)
-    clauses = (_scored(ranking, unknown) for ranking in rankings)
-    return sentence(*clauses, names=[entry["model"] for entry in summary])
+def consistency(summary: Sequence[Entry], images: int) -> str:
+    """Which model is most consistent; a difference is significant if intervals do not overlap.
+
+    Of too few images for intervals it counts, and ranks nothing.
+    """
+    rankings, names = scorecard.rankings(summary), [entry["model"] for entry in summary]
+    if scorecard.has_intervals(summary):
+        return sentence(*map(_scored, rankings), names=names)
+    several = f"{'one image' if images == 1 else f'{images} images'} cannot rank models"
+    counts = [_counted(ranking, images) for ranking in rankings]
+    return sentence(*counts, several * (len(summary) > 1), names=names)
 
 
-def _scored(ranking: Sequence[Entry], unknown: str) -> str:
+def _counted(ranking: Sequence[Entry], images: int) -> str:
+    """How often models keep their prediction: those that do most often, and least often."""
+    best, worst = scorecard.ends(ranking, "consistency")
+    most, fewest = (round(e[0]["consistency"] * e[0]["n"]) if e else 0 for e in (best, worst))
+    where, cases = ("under", "perturbation") if images == 1 else ("in", "case")
+    their = "its prediction" if len(best) == 1 else "their predictions"
+    text = f"{models_of(best)} kept {their} {where} {most} of {counted(best[0]['n'], cases)}"
+    return f"{text}, {models_of(worst)} {where} {fewest}" if worst else text
+
+
+def _scored(ranking: Sequence[Entry]) -> str:
     significant = {
         (a["model"], b["model"])
         for a in ranking
         for b in ranking
         if a["consistency"] > b["consistency"] and not overlap(a, b)
     }
-    told = order(ranking, "consistency", significant, unknown, 0)
+    told = order(ranking, "consistency", significant, "", 0)
     shares = [entry["perturbed_accuracy"] for entry in ranking]
     if None in shares:
         return told

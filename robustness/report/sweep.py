@@ -87,6 +87,8 @@ def of_sweep(
 def _table(breaks: Sequence[Break]) -> Table:
     head, rows = tables.breaking(breaks)
     names = [perturbation_label(entry.perturbation) for entry in breaks]
+    if len(set(names)) == 1:
+        return Table(head, rows)
     told = [(name, *row) for name, row in zip(names, rows, strict=True)]
     return Table(("Perturbation", *head), told)
 
@@ -345,7 +347,7 @@ def _between(breaks: Sequence[Break]) -> str:
     rest = [entry for entry in sound if not entry.never and entry not in told]
     if not rest:
         return ""
-    names = listed([f"{model(entry.model)} ({entry.strength or 0:.3f})" for entry in rest])
+    names = listed([f"{model(entry.model)} at {entry.strength or 0:.3f}" for entry in rest])
     return f"next: {names}"
 
 

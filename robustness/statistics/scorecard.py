@@ -185,9 +185,8 @@ def insight(rows: Sequence[Measurement]) -> str:
     surprising = quadrants.count("features stayed, decision moved")
     reassuring = quadrants.count("features moved, decision stayed")
     return (
-        f"{surprising} of {counted(len(rows), 'measurement')} changed the prediction with similar "
-        f"features; {reassuring} kept it although the features moved: stable features are not "
-        "robust predictions."
+        f"In {surprising} of {counted(len(rows), 'case')} the prediction changed although the "
+        f"features barely moved; in {reassuring} it stayed although they moved."
         if surprising or reassuring
-        else f"Features and prediction changed together in {counted(len(rows), 'measurement')}."
+        else f"Features and prediction changed together in {counted(len(rows), 'case')}."
     )

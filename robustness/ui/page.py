@@ -31,11 +31,8 @@ RUN_PAGE = "Evaluations"
 """Title of the page for runs."""
 
 PAGES = (
-    ("app.py", "Live check", ":material/tune:"),
-    ("pages/scorecard.py", "Scorecard", ":material/leaderboard:"),
-    ("pages/breaking_point.py", "Breaking point", ":material/trending_down:"),
+    ("app.py", "One image", ":material/tune:"),
     ("pages/evaluations.py", "Evaluations", ":material/photo_library:"),
-    ("pages/adversarial.py", "Adversarial", ":material/bug_report:"),
     ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/reference.py", "Reference", ":material/menu_book:"),
 )

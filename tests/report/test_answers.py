@@ -230,9 +230,9 @@ def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> No
     assert "50% of the predictions are unchanged" in harm
     assert "8 images under 10 conditions" in basis
     one = measured({A: [True] * 10, B: [False] * 10})
-    assert "too few images to rank" in scored(one, 1)[0]
+    assert "one image cannot rank models" in scored(one, 1)[0]
     same = measured({A: [True] * 10, B: [True] * 10})
-    assert scored(same, 1)[0].startswith("All 2 models have the same consistency")
+    assert "kept their predictions under 10 of 10 perturbations" in scored(same, 1)[0]
 
 
 # --- a sweep --------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
     later = broken(C, 0.8, 0.7, 0.9, 5)
     rest = of_sweep([*apart, later])[1]
     assert C_LABEL in rest
-    assert f"next: {B_LABEL} (0.500)" in rest, "every model is named"
+    assert f"next: {B_LABEL} at 0.500" in rest, "every model is named"
     close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
     assert f"overlaps {B_LABEL}: order unknown" in of_sweep(close)[0]
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.support.server import AT_REST, PATIENCE, until
 
-DONE = re.compile(r"this update \d+ ms in all")
+DONE = re.compile(r"^Updated in [\d.]+ m?s")
 HEADLINE = ".rb-headline"
 PAIR = ".st-key-pictures .rb-pair"
 LAYERS = (".rb-of-before", ".rb-of-after", ".rb-of-difference")

@@ -17,7 +17,7 @@ TOGETHER = (
     ("tests/ui/browser/",),
     (
         *(
-            "tests/ui/test_adversarial_page.py",
+            "tests/ui/test_attack_view.py",
             "tests/attacks/",
             "tests/models/run/test_heat_map.py",
         ),

@@ -22,7 +22,7 @@ from tests.support.pages import run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
-RUNS, ADVERSARIAL = ROOT / "pages" / "evaluations.py", ROOT / "pages" / "adversarial.py"
+RUNS = ROOT / "pages" / "evaluations.py"
 ELSEWHERE = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKIE: "secret"})
 MINE, OTHERS = "mine", "others"
 
@@ -266,14 +266,14 @@ def test_a_run_that_one_starts_is_ones_own(
 
 def test_a_viewer_attacks_nothing(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
-    app = run(ADVERSARIAL)
+    app = run(view="attack")
     assert [error.value.replace("\\", "").partition(":")[0] for error in app.error] == [
         "You may not attack models"
     ]
     assert not app.selectbox
 
 
-@pytest.mark.parametrize("page", ["app.py", *(f"pages/{p.name}" for p in (RUNS, ADVERSARIAL))])
+@pytest.mark.parametrize("page", ["app.py", "pages/evaluations.py"])
 def test_who_has_no_role_sees_nothing_but_whom_to_ask(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:

@@ -32,7 +32,7 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
     condition = Condition.of({"gaussian_blur": 0.6})
     picture = sample("chelsea")
     images = np.stack([picture.image, perturbed(picture, [condition], 0)[0]])
-    app = run(sample="chelsea", gaussian_blur="0.6", models=names)
+    app = run(sample="chelsea", gaussian_blur="0.6", models=names, attention="false")
     assert not maps(app)
     before = cards(app)
     app.toggle(key="attention").set_value(True).run()

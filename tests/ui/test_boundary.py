@@ -13,20 +13,21 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded import LOADED
-from robustness.ui import breaking_point
 from robustness.ui.computation import cache
+from robustness.ui.one_image import breaking_points
 from robustness.ui.server.counters import FAULTS
 from robustness.ui.session.sentences import sentence
 from tests.support.pages import html, perturb
 from tests.support.places import ROOT
 
 
-def opened(page: str) -> AppTest:
+def opened(page: str, **link: str) -> AppTest:
     """The page on the coffee image, with a model that is small and one that is larger."""
     app = AppTest.from_file(str(ROOT / page), default_timeout=240)
     app.query_params["sample"] = "coffee"
     app.query_params["models"] = ["SqueezeNet", "EfficientNetLite0"]
-    app.query_params["steps_pgd"] = "1"
+    for name, value in link.items():
+        app.query_params[name] = value
     return app
 
 
@@ -41,8 +42,8 @@ def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_beyond_the_memory_budget_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaking_point, "STEPS", 3)
-    app = opened("pages/breaking_point.py").run()
+    monkeypatch.setattr(breaking_points, "STEPS", 3)
+    app = opened("app.py", view="breaking").run()
     assert not app.exception
     assert not app.error
     without_memory(monkeypatch)
@@ -74,6 +75,7 @@ def test_what_is_no_sentence_for_the_user_is_a_fault_still(
 
 SCRIPT = """
 import streamlit as st
+from robustness.ui.one_image import breaking_points
 from robustness.base.errors import ParameterError
 from robustness.ui.page import boundary, fragment, page
 

@@ -22,8 +22,8 @@ from starlette.testclient import TestClient
 from robustness.base.turns import SupersededError
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import pack, unpack
-from robustness.ui.live import drag
-from robustness.ui.live.request import LiveRequest
+from robustness.ui.one_image import drag
+from robustness.ui.one_image.request import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
 from robustness.ui.session.tickets import body

@@ -17,7 +17,7 @@ from robustness.report.questions import cases
 from robustness.runs import Run
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
-from robustness.ui.live.request import LiveRequest, answer_cards
+from robustness.ui.one_image.request import LiveRequest, answer_cards
 from tests.support.made_up_saved_runs import measurement
 from tests.support.pages import sample
 

@@ -19,8 +19,8 @@ from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
-from robustness.ui.live import stack
-from robustness.ui.live.stack import StackStep
+from robustness.ui.one_image import stack
+from robustness.ui.one_image.stack import StackStep
 from tests.support.pages import components as given
 from tests.support.pages import headline, html, on, perturb, pictures, run, sample
 
@@ -44,7 +44,7 @@ def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
     for png, image in ((before, picture.image), (after, expected)):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), to_uint8(image))
     assert (header["before"], header["after"]) == ("Original", "Perturbed")
-    assert header["altAfter"] == f"The image after {Condition.of(link).label}"
+    assert header["altAfter"] == f"Perturbed image: {Condition.of(link).label}"
     (row,) = evaluate(make_spec(["SqueezeNet"], [Condition.of(link)], seed=3), [picture])
     assert f"{row.probability:.1%}" in html(app)
     assert headline(app).startswith(Condition.of(link).label)

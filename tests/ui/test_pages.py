@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from robustness.base.text import plain
 from robustness.charts.sweep import quantities
@@ -15,9 +17,11 @@ from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.samples import sample_bytes
-from robustness.statistics.scorecard import summarise
+from robustness.ui.computation import cache
+from robustness.ui.server import redirects
 from tests.support.bad_images import BAD
-from tests.support.pages import headline, html, pictures, run, sample
+from tests.support.journeys import asked
+from tests.support.pages import changes, headline, html, on, pictures, run, sample
 from tests.support.places import ROOT
 
 
@@ -68,20 +72,25 @@ def test_a_choice_and_its_link_stay_in_step() -> None:
 
 
 def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
-    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet")
+    app = run(view="scorecard", sample="coffee", models="SqueezeNet")
     text = html(app)
     for record in REGISTRY:
         if record.in_study:
             assert escape(record.label) in text
-    assert "SqueezeNet 1.1: consistency" in headline(app)
+    kept = sum(
+        row.consistent
+        for row in evaluate(make_spec(["SqueezeNet"], study_conditions()), [sample("coffee")])
+    )
+    assert f"SqueezeNet 1.1 kept its prediction under {kept} of 10 perturbations" in headline(app)
+    assert "Ranking" not in [header.value for header in app.header], "one image ranks nothing"
     assert "DenseNet121" in text  # the published figures stand there whatever was run
     dial = app.segmented_control(key="mode").set_value("same").run()
     assert not dial.exception
     dial.query_params["dial"] = "0.05"
     weak = dial.run()
     spec = make_spec(["SqueezeNet"], study_conditions(strength=0.05))
-    (expected,) = summarise(list(evaluate(spec, [sample("coffee")])))
-    assert f"consistency {expected['consistency']:.0%}" in headline(weak)
+    unchanged = sum(row.consistent for row in evaluate(spec, [sample("coffee")]))
+    assert f"under {unchanged} of 10 perturbations" in headline(weak)
     own = weak.segmented_control(key="mode").set_value("individual").run()
     assert not own.exception
     assert own.session_state["own_rotation"] == 0.5
@@ -93,13 +102,13 @@ def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:
 @pytest.mark.parametrize("mode", ["one dial", "same"])
 def test_links_keep_the_mode_of_the_scorecard(mode: str) -> None:
     """Also those of versions that called it otherwise."""
-    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet", mode=mode)
+    app = run(view="scorecard", sample="coffee", models="SqueezeNet", mode=mode)
     assert app.segmented_control(key="mode").value == "same"
     assert not app.exception
 
 
 def test_the_scorecard_takes_several_pictures_and_flags_unsure_ones() -> None:
-    app = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="SqueezeNet", also="rocket")
+    app = run(view="scorecard", sample="coffee", models="SqueezeNet", also="rocket")
     assert "of 20" in html(app)
     assert "21% on rocket" in app.warning[0].value
     app.file_uploader[0].upload("mine.png", sample_bytes("astronaut"), "image/png").run()
@@ -108,12 +117,8 @@ def test_the_scorecard_takes_several_pictures_and_flags_unsure_ones() -> None:
 
 
 def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
-    app = run(
-        ROOT / "pages" / "breaking_point.py",
-        sample="coffee",
-        models="SqueezeNet",
-        perturbation="Rotation",
-    )
+    link = {"view": "breaking", "sample": "coffee", "models": "SqueezeNet"}
+    app = run(perturbation="Rotation", **link)
     (found,) = [
         e for e in sweep(sample("coffee"), ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)
     ]
@@ -122,24 +127,89 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     for quantity in quantities():
         app.selectbox(key="quantity").set_value(quantity).run()
         assert not app.exception
-    app.session_state["shown_strength"] = 0.0
+    assert on(app) == {"rotation": found.strength}, "the first image is the one that decides"
+    app.query_params["shown_strength"] = "0"
     app.run()
     assert "identical" in pictures(app)[0]["text"]
     link = {name: app.query_params[name] for name in app.query_params}
     link["quantity"] = quantities()["ssim"]  # as the browser writes it
-    again = run(ROOT / "pages" / "breaking_point.py", **link)
+    again = run(**link)
     assert again.selectbox(key="quantity").value == "ssim"
     assert "identical" in pictures(again)[0]["text"]
 
 
 def test_a_link_may_name_a_choice_as_commands_do() -> None:
-    page = ROOT / "pages" / "breaking_point.py"
-    app = run(page, models="SqueezeNet", perturbation="rotation", with_remedy="median")
+    link = {"view": "breaking", "models": "SqueezeNet"}
+    app = run(**link, perturbation="rotation", with_remedy="median")
     assert not app.warning
     assert app.selectbox(key="perturbation").value == "rotation"
     assert app.selectbox(key="with_remedy").value == "median"
-    app = run(page, models="SqueezeNet", perturbation="wind")
+    app = run(**link, perturbation="wind")
     assert "wind" in app.warning[0].value
+
+
+FORMER_LINKS = (
+    (
+        "/scorecard?sample=coffee&models=SqueezeNet+1.1&mode=Same+strength&dial=0.05",
+        {"mode": "same", "dial": 0.05},
+        "SqueezeNet 1.1 kept",
+    ),
+    (
+        "/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation&quantity=SSIM",
+        {"perturbation": "rotation"},
+        "under Rotation",
+    ),
+    (
+        "/adversarial?sample=coffee&models=SqueezeNet&steps_pgd=2",
+        {"attack": "pgd", "epsilon": 8.0, "advanced": True},
+        "PGD (L∞, epsilon 8/255)",
+    ),
+    (
+        "/adversarial?sample=coffee&models=SqueezeNet&attack=FGSM&norm=L2&epsilon_l2=1",
+        {"attack": "fgsm", "norm": "l2", "epsilon_l2": 1.0},
+        "FGSM (L2, epsilon 1)",
+    ),
+)
+"""Links that 0.13 wrote, what they choose, and what the headline says."""
+
+
+@pytest.mark.parametrize(("link", "choices", "says"), FORMER_LINKS)
+def test_a_link_of_a_former_page_opens_its_view(
+    link: str, choices: dict[str, object], says: str
+) -> None:
+    client = TestClient(Starlette(routes=redirects.ROUTES), follow_redirects=False)
+    address = client.get(link).headers["location"]
+    app = run(**asked(address))
+    assert not app.warning
+    assert {name: app.session_state[name] for name in choices} == choices
+    assert says in headline(app)
+
+
+def test_a_link_of_the_comparison_of_images_is_no_view() -> None:
+    app = run(sample="coffee", models="SqueezeNet", view="wipe", wipe="30")
+    assert app.segmented_control(key="view").value == "live"
+    assert not app.warning
+    assert (app.query_params["pair"], app.query_params["wipe"]) == ("wipe", "30")
+
+
+def test_a_view_goes_on_with_the_image_and_the_perturbation_of_the_last() -> None:
+    app = run(sample="rocket", models="SqueezeNet", rotation="0.3")
+    app.selectbox(key="shows").set_value("missile").run()
+    app.segmented_control(key="view").set_value("breaking").run()
+    assert app.selectbox(key="perturbation").value == "rotation"
+    app.segmented_control(key="view").set_value("scorecard").run()
+    assert app.selectbox(key="shows").value == "missile"
+    assert headline(app).startswith("rocket: ")
+    app.segmented_control(key="view").set_value("live").run()
+    assert on(app) == {"rotation": 0.3}
+    assert app.query_params["rotation"] == "0.3"
+
+
+def test_only_the_open_view_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = changes(monkeypatch)
+    monkeypatch.setattr(cache, "answers", None)  # neither images nor predictions of Live
+    run(view="scorecard", sample="coffee", models="SqueezeNet")
+    assert not computed
 
 
 def test_no_model_chosen_asks_for_one() -> None:

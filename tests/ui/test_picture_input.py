@@ -14,12 +14,11 @@ from robustness.ui.session import access
 from tests.support.pages import changes, headline, html, run
 from tests.support.places import ROOT
 
-SCORECARD = ROOT / "pages" / "scorecard.py"
 FILES = [(f"{name}.png", sample_bytes(name), "image/png") for name in ("rocket", "astronaut")]
 
 
 def scorecard() -> AppTest:
-    return run(SCORECARD, sample="coffee", models="SqueezeNet")
+    return run(view="scorecard", sample="coffee", models="SqueezeNet")
 
 
 def test_the_headline_names_what_was_scored() -> None:
@@ -72,7 +71,7 @@ def test_an_upload_stays_with_who_goes_to_another_page_and_back() -> None:
     """Its uploader there is a new one, which holds no file."""
     app = run(models="SqueezeNet")
     app.file_uploader(key="upload_0").upload(*FILES[0]).run()
-    for page in ("pages/breaking_point.py", "pages/reference.py", "app.py"):
+    for page in ("pages/reference.py", "app.py"):
         app.switch_page(str(ROOT / page)).run()
         app.run()
         assert not app.exception

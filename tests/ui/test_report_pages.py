@@ -9,10 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import api, report
-from robustness.ui.display import buttons
-from robustness.ui.live import check
+from robustness.ui.one_image import breaking_points, scorecard
+from robustness.ui.one_image import live as live_view
 from tests.support.pages import run
-from tests.support.places import ROOT
 from tests.support.reports import live
 
 ASKED: list[str] = []
@@ -54,16 +53,16 @@ def test_every_format_of_the_server_is_offered_and_made_after_the_click(
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[report.Report]:
     """What the button of a page would give from now on."""
     found = []
-    for module in (buttons, check):
+    for module in (live_view, breaking_points, scorecard):
         monkeypatch.setattr(module, "report_button", lambda build, _: found.append(build()))
     return found
 
 
-@pytest.mark.parametrize("page", ["app.py", "pages/scorecard.py", "pages/breaking_point.py"])
+@pytest.mark.parametrize("view", ["live", "scorecard", "breaking"])
 def test_its_rows_say_how_the_picture_became_square(
-    page: str, reported: list[report.Report]
+    view: str, reported: list[report.Report]
 ) -> None:
-    run(ROOT / page, models="SqueezeNet", fit="letterbox")
+    run(view=view, models="SqueezeNet", fit="letterbox")
     (made,) = reported
     assert made.manifest["spec"]["fit"] == "letterbox"
     assert set(pa.concat_tables(made.data.read())["fit"].to_pylist()) == {"letterbox"}

@@ -17,7 +17,6 @@ from robustness.ui.controls import sharing
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
 from tests.support.pages import changes, run, sample, texts
-from tests.support.places import ROOT
 
 ADA = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKIE: "ada"})
 BOB = Connection("192.0.2.8", {"host": "dashboard.example"}, {access.COOKIE: "bob"})
@@ -70,8 +69,8 @@ def test_a_link_made_with_an_upload_says_that_it_shows_a_sample(
     assert "Share this image" not in labels(sender), "off by default"
     assert A_SAMPLE not in texts(sender)
     link: dict[str, Any] = dict(sender.query_params.items())
-    for page in ("app.py", "pages/breaking_point.py"):
-        receiver = run(ROOT / page, **link)
+    for view in ("live", "breaking"):
+        receiver = run(view=view, **link)
         assert A_SAMPLE in texts(receiver)
         receiver.button(key="choose_coffee").click().run()
         assert A_SAMPLE not in texts(receiver)

@@ -12,10 +12,10 @@ from robustness.evaluation import loop
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.request import make_spec
 from robustness.statistics.scorecard import UNSURE
-from robustness.ui.adversarial import outcome
-from robustness.ui.live.stories import OFFLINE, STORIES, Claim, Story
+from robustness.ui.one_image.attack_outcome import adversarial
+from robustness.ui.one_image.attack_outcome import row as attack_row
+from robustness.ui.one_image.stories import OFFLINE, STORIES, Claim, Story
 from tests.support.pages import changes, headline, run, sample
-from tests.support.places import ROOT
 
 stories = pytest.mark.parametrize("story", STORIES, ids=lambda story: story.title)
 claims = pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_what_a_story_claims_is_so(story: Story, claim: Claim) -> None:
         assert isinstance(found, Outcome)
         assert found.beats_noise
         assert found.control.successes == 0
-        row = outcome.row(picture, outcome.adversarial(picture, found), claim.model, spec, None)
+        row = attack_row(picture, adversarial(picture, found), claim.model, spec, None)
     else:
         (row,) = loop.evaluate(make_spec([claim.model], [claim.condition]), [picture])
     names = [models.class_name(claim.model, index) for index in (row.clean_top1, row.top1)]
@@ -68,14 +68,14 @@ def test_the_link_of_a_story_opens_what_it_tells_of(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = changes(monkeypatch)
-    app = run(ROOT / story.page, **link(story))
+    app = run(**link(story))
     assert any(story.title in info.value for info in app.info)
     assert tuple(app.multiselect(key="models").value) == OFFLINE
-    if story.page == "pages/adversarial.py":
+    if story.query.get("view") == "attack":
         assert "succeeds on SqueezeNet 1.1" in headline(app)
         assert "0 of 16" in app.success[0].value
-    elif story.page == "pages/breaking_point.py":
-        assert any("Not monotone" in i.value and "SqueezeNet" in i.value for i in app.info)
+    elif story.query.get("view") == "breaking":
+        assert any("returns at a higher strength" in c.value for c in app.caption)
     else:
         (condition,) = {claim.condition for claim in story.claims}
         assert seen[-1] == (sample(story.sample).digest, condition, 0)

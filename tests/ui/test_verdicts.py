@@ -20,7 +20,7 @@ from robustness.evaluation.request import Request
 from robustness.pictures.samples import sample_path
 from robustness.report.blocks import Titled
 from robustness.ui.display import results
-from robustness.ui.live.request import LiveRequest, answer_cards
+from robustness.ui.one_image.request import LiveRequest, answer_cards
 from tests.support import pages
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement
 

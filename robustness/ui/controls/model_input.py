@@ -71,7 +71,7 @@ def model_input() -> tuple[str, ...]:
     keep("models", chosen)
     missing = [record for record in models.REGISTRY if not states[record.name].ready]
     if missing:
-        with st.expander(f"{counted(len(missing), 'model')} not ready", icon=":material/download:"):
+        with st.expander(f"Get {counted(len(missing), 'more model')}", icon=":material/download:"):
             st.caption("No other model replaces them. Download their published files here.")
             for record in missing:
                 state = states[record.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -9,7 +10,6 @@ from typing import Any
 
 import streamlit as st
 from PIL import Image, ImageOps
-from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.access import Action
@@ -22,6 +22,7 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
+from robustness.ui.browser.html import html
 from robustness.ui.computation.cache import sample_picture, uploaded_picture
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
@@ -36,96 +37,95 @@ FIRST_SAMPLE = "chelsea"
 SIDES = (str(STUDY_SIDE), "240", "260", "384")
 """Sides of study images offered: the bundled models' own, and a common one of larger models."""
 
-_LIVE_CAMERA = "live camera"
+_CAMERA = "live camera"
+_UPLOADER = 250
+"""Its width in pixels."""
+
+_SIDE = 96
+"""Side of a thumbnail in pixels; drawn at half of that."""
 
 
 def picture_input(
-    names: Sequence[str], more: Callable[[], None] | None = None
-) -> tuple[Picture, str | None]:
-    """Draw gallery, upload and camera; returns the chosen image and its true class, if known.
+    names: Sequence[str], *, several: bool, camera: bool
+) -> tuple[list[Picture], Mapping[str, str]]:
+    """Draw the picker; returns the chosen images and the known true classes by digest.
 
-    For an unusable file it shows one sentence and keeps the sample. Classes are those of the
-    models ``names``. With ``more``, the camera is live, and ``more`` draws the rest of its row.
+    It returns one image unless ``several``: of more uploads the last. For an unusable file it shows
+    one sentence and keeps the sample. Classes are those of the models ``names``. ``camera``:
+    the page follows a running camera.
     """
-    (picture,), below = _choice(names, several=False, more=more)
-    with below:
-        return picture, true_class_input([picture], names).get(picture.digest)
-
-
-def pictures_input(names: Sequence[str]) -> tuple[list[Picture], Mapping[str, str]]:
-    """As ``picture_input``, for several images; returns their true classes by digest."""
-    pictures, below = _choice(names, several=True)
-    with below:
-        return pictures, true_class_input(pictures, names)
-
-
-def _choice(
-    names: Sequence[str], *, several: bool, more: Callable[[], None] | None = None
-) -> tuple[list[Picture], DeltaGenerator]:
-    """The chosen images, and the row below the samples."""
     sample, request = current_sample(), _current_request()
     framings = list(by_framing(*request, names)) or [framing(*request)]
 
     def framed(make: Callable[[str, int], Picture]) -> Picture:
         return Picture.from_versions([make(*each) for each in framings], request)
 
-    gallery, upload = st.columns([6, 5], gap="medium")
-    version = st.session_state.setdefault("upload_version", 0)
-    with upload:
-        key = f"upload_{version}"
-        _begin(key)
-        refused = access.refusal(Action.UPLOAD)
-        files = st.file_uploader(
-            "Upload photos" if several else "Upload a photo",
-            type=list(ACCEPTED_EXTENSIONS),
-            accept_multiple_files=several,
-            key=key,
-            on_change=_remember,
-            args=(key,),
-            disabled=bool(refused),
-            help=refused or "It stays on the server that runs this page. Links do not include it.",
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
+        gallery = st.container(horizontal=True, gap="xxsmall", width="content", key="gallery")
+        refused = _upload_input()
+        if camera:
+            components.camera(_CAMERA, _freeze)
+        restore("fit", DEFAULT)
+        restore("side", DEFAULT)
+        with st.popover("Fit", icon=":material/crop:", key="framing"):
+            keep("fit", fit_input("fit"))
+            keep("side", side_input("side"))
+        sharing.button(st.session_state.get("uploads", []))
+        true_classes = st.container(
+            horizontal=True, vertical_alignment="center", gap="small", key="true-class"
         )
-        _catch_up(key, files)
-        with st.container(
-            horizontal=True, vertical_alignment="center", gap="xsmall", key="image-tools"
-        ):
-            if more:
-                components.camera(_LIVE_CAMERA, _freeze)
-            else:
-                _camera(f"camera_{version}")
-            restore("fit", DEFAULT)
-            restore("side", DEFAULT)
-            with st.popover("Fit", icon=":material/crop:"):
-                keep("fit", fit_input("fit"))
-                keep("side", side_input("side"))
-            sharing.button(st.session_state.get("uploads", []))
-            if more:
-                more()
+    if refused:
+        st.caption(plain(refused))
     uploaded = _uploaded(framed)
     of_run = [] if uploaded else linked_picture()
     given = uploaded or of_run or _shared(framed)
-    with gallery, st.container(key="gallery"):
-        _gallery(None if given else sample)
-        others = [name for name in SAMPLES.names if given or name != sample]
-        also = []
-        if several:
-            also = st.multiselect(
-                "Score these samples as well", others, key="also", bind="query-params"
-            )
     with gallery:
-        below = st.container(horizontal=True, vertical_alignment="center")
-        if uploaded or of_run:
-            told = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
-            if uploaded:
-                told = "Links include it." if _linked_copy() else "Links do not include uploads."
-            st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
+        _gallery(None if given else sample)
+    if uploaded or of_run:
+        told = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
+        if uploaded:
+            told = "Links include it." if _linked_copy() else "Links do not include uploads."
+        shown = given if several else given[-1:]
+        st.caption(f"Showing {some([plain(each.name) for each in shown], 3)}. {told}")
     chosen = given or [framed(partial(sample_picture, sample))]
     if of_run:  # in that run's framing
         request, framings = chosen[0].framing_request, [chosen[0].framing]
     _say_framings(by_framing(*request, names))
-    if several:
-        return [*chosen, *(framed(partial(sample_picture, name)) for name in also)], below
-    return chosen[-1:], below
+    with true_classes:
+        if several:
+            others = [name for name in SAMPLES.names if given or name != sample]
+            also = st.multiselect(
+                "Score these samples as well",
+                others,
+                key="also",
+                bind="query-params",
+                placeholder="Add samples",
+                label_visibility="collapsed",
+            )
+            chosen = [*chosen, *(framed(partial(sample_picture, name)) for name in also)]
+        else:
+            chosen = chosen[-1:]
+        return chosen, true_class_input(chosen, names)
+
+
+def _upload_input() -> str:
+    """Draw the uploader; returns why this session may not upload, or ""."""
+    key = f"upload_{st.session_state.setdefault('upload_version', 0)}"
+    _begin(key)
+    refused = access.refusal(Action.UPLOAD)
+    files = st.file_uploader(
+        "Upload photos",
+        type=list(ACCEPTED_EXTENSIONS),
+        accept_multiple_files=True,
+        key=key,
+        on_change=_remember,
+        args=(key,),
+        disabled=bool(refused),
+        label_visibility="collapsed",
+        width=_UPLOADER,
+    )
+    _catch_up(key, files)
+    return refused or ""
 
 
 def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
@@ -143,19 +143,10 @@ def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
 
 def _freeze() -> None:
     """Make the frozen camera frame the image."""
-    data = components.frame(_LIVE_CAMERA)
+    data = components.frame(_CAMERA)
     if data is not None and not access.refused(Action.UPLOAD):
         st.session_state["uploads"] = [("camera.png", data)]
         _link_to_own()
-
-
-def _camera(key: str) -> None:
-    with st.popover("Camera", icon=":material/photo_camera:", **access.allowed(Action.UPLOAD)):
-        if st.toggle("Turn the camera on", key="camera_on"):
-            _begin(key)
-            _catch_up(
-                key, st.camera_input("Take a photo", key=key, on_change=_remember, args=(key,))
-            )
 
 
 def fit_input(key: str) -> str:
@@ -298,20 +289,17 @@ def _current_request() -> tuple[str, int | str]:
 
 
 def _gallery(selected: str | None) -> None:
-    for column, sample in zip(
-        st.columns(len(SAMPLES), gap="small", wrap=False), SAMPLES, strict=True
-    ):
-        with column, st.container(key=f"sample-{sample.name}", gap="xsmall"):
-            st.image(_thumbnail(sample.name), width="stretch", alt=sample.alt)
-            st.button(
-                sample.name.capitalize(),
-                key=f"choose_{sample.name}",
-                type="primary" if sample.name == selected else "secondary",
-                width="stretch",
-                help=sample.label,
-                on_click=_choose_sample,
-                args=(sample.name,),
-            )
+    """Draw a button per sample: its image, with its name for those who listen."""
+    st.html(html("style", css=_thumbnails()))
+    for sample in SAMPLES:
+        st.button(
+            sample.name.capitalize(),
+            key=f"choose_{sample.name}",
+            type="primary" if sample.name == selected else "secondary",
+            help=sample.alt,
+            on_click=_choose_sample,
+            args=(sample.name,),
+        )
 
 
 def _choose_sample(name: str) -> None:
@@ -320,15 +308,23 @@ def _choose_sample(name: str) -> None:
     st.session_state["uploads"] = []
     # A fresh uploader: the sample replaces the upload.
     version = st.session_state.get("upload_version", 0)
-    for key in (f"upload_{version}", f"camera_{version}"):
-        forget_files(st.session_state.get(key))
+    forget_files(st.session_state.get(f"upload_{version}"))
     st.session_state["upload_version"] = version + 1
 
 
 @cache
-def _thumbnail(name: str) -> bytes:
+def _thumbnails() -> str:
+    """The style that gives each sample's button its image."""
+    return "\n".join(
+        f".st-key-choose_{name} button {{ background-image: url(data:image/jpeg;base64,"
+        f"{_thumbnail(name)}); }}"
+        for name in SAMPLES.names
+    )
+
+
+def _thumbnail(name: str) -> str:
     with Image.open(io.BytesIO(sample_bytes(name))) as image:
-        small = ImageOps.fit(image.convert("RGB"), (160, 160), Image.Resampling.LANCZOS)
+        small = ImageOps.fit(image.convert("RGB"), (_SIDE, _SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, "PNG")
-    return buffer.getvalue()
+    small.save(buffer, "JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -16,6 +16,7 @@ from functools import cache
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import RobustnessError
@@ -38,6 +39,9 @@ QUIET_SECONDS = 0.3
 to itself."""
 
 _RUNNING = "attention running"
+
+SWITCH = "attention"
+"""Key of the switch of ``section``, in links too."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,18 @@ class Attention:
     refusal: str = ""
 
 
+def in_detail(about: str) -> DeltaGenerator | None:
+    """Draw the folded part of a view that ends with ``section``; its container if it is open.
+
+    A link with heat maps opens it.
+    """
+    key = "show_in_detail"
+    if SWITCH in st.query_params and key not in st.session_state:
+        st.session_state[key] = True
+    folded = st.expander(f"**In detail** · {about}", key=key, bind="query-params")
+    return folded if folded.open else None
+
+
 def section(
     captions: Sequence[str],
     images_of: Callable[[str], Images],
@@ -93,7 +109,7 @@ def section(
     """
     asked = st.toggle(
         "Where does the model look?",
-        key="attention",
+        key=SWITCH,
         bind="query-params",
         help="Shows which parts of the image support the prediction (Grad-CAM). Takes about as "
         "long as another forward pass for each image and class.",

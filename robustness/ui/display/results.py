@@ -80,7 +80,7 @@ def pair_of(
         "before": before,
         "after": after,
         "altBefore": f"The {before.lower()} image, {visible(picture.name)}",
-        "altAfter": f"The image after {what}",
+        "altAfter": f"Perturbed image: {what}",
         "gain": gain,
         "text": _visibility(scores),
     }

@@ -222,7 +222,7 @@ def _card(run: Run, row: dict[str, Any]) -> None:
 
 
 def link(run: Run, row: Mapping[str, Any], label: str = "") -> None:
-    """Draw the link that opens the case, an attacked one on the page of attacks.
+    """Draw the link that opens the case, an attacked one in the view Attack.
 
     Images of a published tree are made by no perturbation that a page could repeat.
     """
@@ -232,7 +232,7 @@ def link(run: Run, row: Mapping[str, Any], label: str = "") -> None:
         st.caption(plain(label))
     elif condition.needs_model:
         icon = "" if label else ":material/bug_report:"
-        page_link("pages/adversarial.py", label or "Repeat the attack", icon, query)
+        page_link("app.py", label or "Repeat the attack", icon, query | {"view": "attack"})
     else:
         query |= link_values(condition)
         page_link("app.py", label or "Open", "" if label else ":material/tune:", query)

@@ -9,6 +9,9 @@ from starlette.routing import Route
 MOVED = {
     "/dataset": "/evaluations",
     "/runs": "/evaluations",
+    "/scorecard": "/?view=scorecard",
+    "/breaking_point": "/?view=breaking",
+    "/adversarial": "/?view=attack&attack=pgd&epsilon=8",  # what links named only if it was another
     "/catalogue": "/reference",
     "/methods": "/reference?view=methods",
 }

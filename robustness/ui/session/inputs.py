@@ -9,7 +9,6 @@ import streamlit as st
 
 from robustness.base.text import plain
 from robustness.perturbations import REGISTRY, Perturbation
-from robustness.ui.browser import components
 from robustness.ui.server.streamlit_internals import restore_link
 
 Options = Mapping[str, str] | Sequence[str]
@@ -117,32 +116,6 @@ def slider(label: str, texts: Mapping[float, str], key: str, first: float) -> fl
     return st.select_slider(
         label, list(texts), format_func=texts.__getitem__, key=key, persist_state="page"
     )
-
-
-def live_slider(
-    label: str, texts: Mapping[float, str], key: str, first: float, marked: Sequence[float] = ()
-) -> float:
-    """Like ``slider``, but report while it is held, and snap to ``marked`` values."""
-    state, drawn, values = st.session_state, f"{key} slider", list(texts)
-    report = components.sent(drawn, "value") or {"n": 0}
-    if report["n"] > state.get(f"{key} taken", 0):
-        state[f"{key} taken"] = report["n"]
-        index = report.get("value")
-        if isinstance(index, int | float) and 0 <= index < len(values):
-            state[key] = values[int(index)]
-    forget_unless(texts, key)
-    if key not in state or not report.get("held"):
-        keep_in_link(key, texts, first)
-    components.slider(
-        label,
-        list(texts.values()),
-        drawn,
-        index=values.index(state[key]),
-        home=values.index(first),
-        marks={index: texts[value] for index, value in enumerate(values) if value in marked},
-        answered=state.get(f"{key} taken", 0),
-    )
-    return float(state[key])
 
 
 def strengths(record: Perturbation, first: float) -> dict[float, str]:

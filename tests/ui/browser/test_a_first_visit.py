@@ -39,9 +39,9 @@ def newcomer(browser: Browser, address: str) -> Iterator[tuple[Page, set[str]]]:
         page.goto(f"{address}/methods")  # its address in earlier versions
         expect(page.get_by_role("heading", level=1, name="Reference")).to_be_visible()
         expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
-        expect(page.get_by_role("link", name="Live check")).to_have_count(1)
+        expect(page.get_by_role("link", name="One image")).to_have_count(1)
         assert "Traceback" not in page.inner_text("body")
-        page.get_by_role("link", name="Live check").click()
+        page.get_by_role("link", name="One image").click()
         yield settled(page), hosts
 
 
@@ -51,7 +51,7 @@ def test_a_first_visit_shows_a_result_without_a_click(
     page, hosts = newcomer
     assert re.match(r"Gaussian blur: .*4 models (is|are) correct", headline(page))
     assert page.locator(".rb-card table").count() == 4
-    expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(3)
+    expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(1)
     assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
 
 
@@ -60,7 +60,7 @@ def test_under_its_policy_charts_work_and_a_foreign_script_does_not(
 ) -> None:
     """Content-Security-Policy."""
     page, _ = newcomer
-    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    expect(page.locator(".js-plotly-plot")).to_have_count(1)
     expect(page.locator(AT_REST)).to_be_visible()
     assert page.evaluate("window.refused ?? []") == []
     ran, refused = page.evaluate(ATTACK)

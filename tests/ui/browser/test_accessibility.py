@@ -80,21 +80,21 @@ ONE = "models=SqueezeNet+1.1"
 @pytest.mark.parametrize(
     ("path", "title"),
     [
-        (f"?gaussian_blur=0.6&fog=0.2&{ONE}", "Live robustness check"),
+        (f"?gaussian_blur=0.6&fog=0.2&{ONE}", "One image: Live"),
         pytest.param("reference?search=geometric", "Reference", marks=pytest.mark.slow),
-        (f"scorecard?sample=coffee&seed=4&{ONE}", "Scorecard"),
+        (f"?view=scorecard&sample=coffee&seed=4&{ONE}", "One image: Scorecard"),
         ("models", "Models"),
         pytest.param(
-            f"breaking_point?sample=coffee&perturbation=Rotation&{ONE}",
-            "Breaking point",
+            f"?view=breaking&sample=coffee&perturbation=rotation&{ONE}",
+            "One image: Breaking points",
             marks=pytest.mark.slow,
         ),
         pytest.param("operations", "Operations", marks=pytest.mark.slow),
         ("evaluations?run=a", "Evaluations"),
         pytest.param("reference?view=methods", "Reference", marks=pytest.mark.slow),
         pytest.param(
-            f"adversarial?attack=Square+%28black+box%29&steps_square=2&{ONE}",
-            "Adversarial",
+            f"?view=attack&attack=square&steps_square=2&undo=fog&{ONE}",
+            "One image: Attack",
             marks=pytest.mark.slow,
         ),
         pytest.param("evaluations?question=release", "Evaluations", marks=pytest.mark.slow),
@@ -108,7 +108,10 @@ def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str)
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
     page.evaluate(OPEN, f"{address}/{path}")
+    title, _, view = title.partition(": ")
     expect(page.get_by_role("heading", level=1, name=title, exact=True)).to_be_visible()
+    if view:
+        expect(page.get_by_role("radio", name=view, exact=True)).to_be_checked()
     complete(page)
     light = page.evaluate(GROUND)
     assert violations(page) == []

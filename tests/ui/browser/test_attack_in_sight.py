@@ -1,4 +1,4 @@
-"""The Adversarial page answers where it is seen without scrolling."""
+"""The view Attack answers where it is seen without scrolling."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.server import eventually
 def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
     browser: Browser, address: str
 ) -> None:
-    page = visit(browser, f"{address}/adversarial")
+    page = visit(browser, f"{address}/?sample=coffee&models=SqueezeNet")
+    page.get_by_role("radio", name="Attack").click()
     headline = page.locator(".rb-headline")
     expect(headline).to_contain_text("succeeds on SqueezeNet 1.1")
     expect(page.locator(".st-key-pictures .rb-pair[data-drawn]")).to_be_visible()
-    expect(page).to_have_url(f"{address}/adversarial?sample=coffee&epsilon=2")
     pictures = page.locator(".st-key-pictures .rb-pair figure:visible")
     for width, height in ((1440, 900), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})

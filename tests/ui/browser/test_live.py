@@ -166,12 +166,12 @@ def test_the_views_of_the_pair_show_the_same_pixels_and_are_in_the_link(
     expect(page).to_have_url(re.compile(r"gaussian_noise=0\.2(&|$)"))
     settled(page)
     link = asked(page.url)
-    assert (link["view"], link["wipe"]) == (["wipe"], [at]), "the server leaves them in it"
+    assert (link["pair"], link["wipe"]) == (["wipe"], [at]), "the server leaves them in it"
     other = settled(visit(browser, page.url))
     expect(other.get_by_role("button", name="Wipe")).to_have_attribute("aria-pressed", "true")
     assert other.get_by_role("slider", name=re.compile("^Wipe")).input_value() == at
     other.get_by_role("button", name="Side by side").click()
-    assert not {"view", "wipe"} & set(asked(other.url)), "what is as at first is not said"
+    assert not {"pair", "wipe"} & set(asked(other.url)), "what is as at first is not said"
     hand_back(other)
     shown = page.locator(".rb-after .rb-of-before").evaluate("x => getComputedStyle(x).clipPath")
     assert shown.startswith("inset(0")

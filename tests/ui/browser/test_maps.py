@@ -18,7 +18,7 @@ def test_maps_come_by_themselves_and_then_it_is_quiet(browser: Browser, address:
     page = visit(browser, "about:blank")
     sent: list[str | bytes] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
-    page.goto(f"{address}/?sample=coffee&models=SqueezeNet")
+    page.goto(f"{address}/?sample=coffee&models=SqueezeNet&show_in_detail=true")
     switch = page.get_by_text("Where does the model look?")
     expect(switch).to_be_visible()
     expect(page.locator(MAPS)).to_have_count(0)

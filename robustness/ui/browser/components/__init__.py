@@ -27,6 +27,12 @@ from robustness.ui.server.streamlit_internals import ComponentRenderer
 _HERE = Path(__file__).parent
 _DRAWING = "drawing"
 
+PAIR_VIEW = "pair"
+"""Link parameter: how the images are compared. Only the browser reads and writes it."""
+
+PAIR_VIEWS = ("wipe", "blink", "difference")
+"""Its values."""
+
 FIRST_STRENGTH = 0.6
 """First strength of a perturbation without a setting of the study: ImageNet-C's severity 3."""
 
@@ -103,7 +109,6 @@ def stack(**mounted: Any) -> Any:
     return _stack(REGISTRY.names)(**mounted)
 
 
-_slider = _component("slider", _files("slider.js", "one_slider.js"))
 _pair = _component("pair", _files("slider.js", "pair.js"))
 _answers = _component("answers", _files("slider.js", "answers.js"))
 _camera = _component("camera", _files("slider.js", "camera.js"))
@@ -209,36 +214,6 @@ def history(key: str) -> None:
 
 def nothing() -> None:
     """An empty callback: a component reports only values with a callback."""
-
-
-def slider(
-    label: str,
-    texts: Sequence[str],
-    key: str,
-    *,
-    index: int,
-    home: int,
-    marks: Mapping[int, str],
-    answered: int,
-) -> None:
-    """Draw a slider over ``texts`` that reports ``value``, an index of theirs, while it is held.
-
-    A double click moves it ``home``. ``answered`` is the number of the last report that was read.
-    """
-    _slider(
-        key=key,
-        data={
-            "label": label,
-            "value": index,
-            "max": len(texts) - 1,
-            "step": 1,
-            "home": home,
-            "marks": [{"value": value, "label": text} for value, text in marks.items()],
-            "texts": list(texts),
-            "n": answered,
-        },
-        on_value_change=nothing,
-    )
 
 
 def sent(key: str, name: str) -> dict[str, Any] | None:

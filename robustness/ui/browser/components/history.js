@@ -1,5 +1,5 @@
-// One entry per page in the browser's history, so that Back leads to the previous page; a choice in
-// a control adds none.
+// One entry per page, and per view of a page, in the browser's history, so that Back leads to the
+// previous one; a choice in another control adds none.
 
 const PAGE_LINKS = "[data-testid=stPageLink] a[href]";
 const GIVE_UP_MS = 30000;
@@ -36,7 +36,7 @@ function isChoice(address) {
   const before = new URLSearchParams(location.search);
   const names = new Set([...before.keys(), ...link.searchParams.keys()]);
   const same = (name) => `${before.getAll(name)}` === `${link.searchParams.getAll(name)}`;
-  const control = (name) => document.querySelector(`.st-key-${CSS.escape(name)}`);
+  const control = (name) => name !== "view" && document.querySelector(`.st-key-${CSS.escape(name)}`);
   return link.pathname === location.pathname && [...names].every((name) => same(name) || control(name));
 }
 

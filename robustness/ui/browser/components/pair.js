@@ -5,7 +5,7 @@ const VIEWS = ["Side by side", "Wipe", "Blink", "Difference"];
 const BLINK = 600; // milliseconds per image: fewer than three changes a second
 const NEAREST = 8; // largest zoom
 const MIDDLE = 50; // percent, first position of the wipe
-const VIEW = "view"; // parameters of the link
+const VIEW = "pair"; // parameters of the link
 const WIPE = "wipe";
 
 function draw(canvas, picture) {

@@ -47,7 +47,7 @@ class Stack {
     this.sender = new Sender();
     this.picture = new Loop(() => this.ask("picture"), EVERY);
     this.answers = new Loop(() => this.ask("answers"), 0);
-    this.root = make("section", "rb-stack", { id: "perturbations", tabIndex: -1 });
+    this.root = make("section", "rb-stack", { id: "controls", tabIndex: -1 });
     this.root.setAttribute("aria-label", "Perturbations");
     const heading = make("h2", "rb-unseen", { textContent: "Perturbations" });
     this.study = make("div", "rb-chips");
@@ -81,7 +81,11 @@ class Stack {
     this.set = set;
     if (!this.held) this.cut = false;
     this.data = data;
-    if (data.rev !== this.rev) {
+    this.root.classList.toggle("rb-single", Boolean(data.marks)); // nothing to add or remove
+    const marked = JSON.stringify(data.marks);
+    if (data.rev !== this.rev || marked !== this.marked) {
+      if (marked !== this.marked) this.removeCards(this.cards.keys());
+      this.marked = marked;
       if (this.rev !== null) this.remember();
       this.playing = null;
       this.rev = data.rev;
@@ -250,11 +254,8 @@ class Stack {
 
   draw() {
     this.settled = this.steps;
-    for (const [name, card] of this.cards) {
-      if (this.steps.some((step) => step.name === name)) continue;
-      card.root.remove();
-      this.cards.delete(name);
-    }
+    const active = new Set(this.steps.map((step) => step.name));
+    this.removeCards([...this.cards.keys()].filter((name) => !active.has(name)));
     if (!this.steps.some((step) => step.name === this.current)) {
       this.current = this.steps[0]?.name;
     }
@@ -284,6 +285,13 @@ class Stack {
     this.tools();
   }
 
+  removeCards(names) {
+    for (const name of [...names]) {
+      this.cards.get(name).root.remove();
+      this.cards.delete(name);
+    }
+  }
+
   tools() {
     const active = this.steps.filter((step) => !step.hidden && step.strength > 0).length;
     const count = `${active} active`;
@@ -297,7 +305,8 @@ class Stack {
 // One active perturbation.
 class Card {
   constructor(stack, step) {
-    const record = BY_NAME.get(step.name);
+    const record = { ...BY_NAME.get(step.name) };
+    record.marks = stack.data.marks ?? record.marks;
     const put = (values) => stack.put(step.name, values);
     this.stack = stack;
     this.root = make("li", "rb-step");
@@ -344,7 +353,7 @@ class Card {
 
   slide(value, held) {
     this.slider.set(value);
-    this.number.value = value;
+    this.number.value = shortened(value);
     this.stack.slide(this.root.dataset.name, value, held);
   }
 
@@ -376,7 +385,7 @@ class Card {
     this.eye.setAttribute("aria-pressed", step.hidden);
     if (this.slider) {
       this.slider.set(step.strength);
-      this.number.value = step.strength;
+      this.number.value = shortened(step.strength);
     }
     if (step.text) this.say(step.text);
   }
@@ -385,6 +394,10 @@ class Card {
     this.value.textContent = text;
     this.slider?.say(text);
   }
+}
+
+function shortened(value) {
+  return Number(value.toFixed(3));
 }
 
 function nextFrame() {

@@ -1,4 +1,4 @@
-"""Further studies of the Adversarial page, each run on demand, and its report."""
+"""Steps after an attack, each a sentence and a button, and the report of the attack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from robustness import models, report
 from robustness.attacks import AttackSpec, Outcome
 from robustness.attacks.attack_image import Transfer, attackable, transfers
 from robustness.attacks.curves import (
-    EPSILONS,
     Point,
     Smallest,
     masking_signs,
@@ -25,21 +24,21 @@ from robustness.base.text import counted, plain
 from robustness.charts import attacks
 from robustness.evaluation.condition import AttackCondition
 from robustness.evaluation.correctness import labelled
+from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.sweep import Reach, attack_reach, comparison, natural_reach, resolution
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
 from robustness.report.attack import transfer_section
-from robustness.ui.adversarial.outcome import adversarial, attack_key, row
-from robustness.ui.adversarial.request import strength_input
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import blocks, results
 from robustness.ui.display.buttons import report_button
+from robustness.ui.one_image.attack_outcome import attack_key
 from robustness.ui.session.sentences import sentence
 
 STRONGEST = "apgd"
-"""What the smallest epsilon and the curve are found with unless another attack is chosen: below
-1/255 fewer images hold against it than against PGD (docs/attacks.md has the figures)."""
+"""What the smallest epsilon and the curve are found with, unless the attack needs no gradients:
+below 1/255 fewer images hold against it than against PGD (docs/attacks.md has the figures)."""
 
 COUNTERPART = {True: ("square", 100), False: ("pgd", None)}
 """By whether the attack is white-box: the other kind, and its steps, to look for masking."""
@@ -52,18 +51,15 @@ BISECTION_PASSES = 20
 
 
 def show_report(
-    picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
+    picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
 ) -> None:
     """Draw its button. What transfers is in the report if it is known when that is made."""
-    attack = outcome.spec
-    conditions = [AttackCondition.of_spec(attack)]
-    asked = spec_of(picture, names, conditions, attack.seed)
-    changed = adversarial(picture, outcome)
-    rows = [row(picture, changed, name, attack, truth) for name in names]
+    attack, names = outcome.spec, [row.model for row in rows]
+    request = spec_of(picture, names, [AttackCondition.of_spec(attack)], attack.seed)
     transferred = transferring(picture, outcome, names)
     report_button(
         lambda: report.of_attack(
-            asked,
+            request,
             picture,
             outcome,
             rows,
@@ -94,7 +90,7 @@ def transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Me
 
 
 def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
-    st.header("Transfer to other models", anchor=False)
+    st.subheader("Does it fool other models?", anchor=False)
     if len(names) < 2:
         st.caption("Choose more than one model in the sidebar to see which share the weakness.")
         return
@@ -119,13 +115,15 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
 def _over_epsilon(
     picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
 ) -> None:
-    st.header("Smallest epsilon", anchor=False)
+    st.subheader("What is the smallest epsilon?", anchor=False)
     able = attackable(names, outcome.spec, outcome.model)
     others = ", ".join(models.label(name) for name in names if name not in able)
     if others:
         st.caption(plain(f"Without {others}: their classes do not include the target."))
     names = able
-    spec = strength_input(outcome.spec, STRONGEST)
+    spec = outcome.spec
+    if spec.record.white_box and spec.name != STRONGEST:
+        spec = AttackSpec.of(STRONGEST, norm=spec.norm, seed=spec.seed, target=spec.target)
     other, steps = COUNTERPART[spec.record.white_box]
     beside = AttackSpec.of(other, norm=spec.norm, steps=steps, seed=spec.seed, target=spec.target)
     total = spec.total_steps * (1 + BISECTION_PASSES // 2) + beside.total_steps
@@ -139,8 +137,8 @@ def _over_epsilon(
         said=lambda _, share: f"Finding the smallest epsilon: {share:.0%}",
     ).on_request(
         f"Find the smallest epsilon of {counted(len(names), 'model')}",
-        f"{spec.record.label} at {len(EPSILONS[spec.norm])} epsilons in one batch, then "
-        f"bisection; {beside.record.label} as well, for signs that gradients mislead.",
+        f"Finds the smallest epsilon with {spec.record.label}; {beside.record.label} checks for "
+        "gradient masking.",
     )
     if found is None:
         return
@@ -217,7 +215,7 @@ def _smallest_row(entry: Smallest) -> tuple[str, ...]:
 
 
 def _reach(picture: Picture, outcome: Outcome) -> None:
-    st.header("Attacks and natural perturbations", anchor=False)
+    st.subheader("How does it compare with natural perturbations?", anchor=False)
     model, seed = outcome.model, outcome.spec.seed
     label = models.label(model)
     reaches = Measuring(

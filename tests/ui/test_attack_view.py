@@ -1,9 +1,8 @@
-"""The Adversarial page, without a browser."""
+"""The view Attack, without a browser."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html import escape
@@ -20,21 +19,19 @@ from robustness.charts.verdict import judged
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.report.attack import attacked
-from robustness.ui.adversarial import studies
-from robustness.ui.adversarial.request import FIRST_EPSILON, FIRST_SAMPLE
 from robustness.ui.computation import cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache
 from robustness.ui.display import explanations
-from tests.support.pages import PATIENCE, headline, html, pictures, run, sample
-from tests.support.places import ROOT
-
-PAGE = ROOT / "pages" / "adversarial.py"
+from robustness.ui.one_image import attack_steps
+from robustness.ui.one_image.attack_request import FIRST
+from tests.support.pages import headline, html, pictures, run, sample
 
 
 def opened(**query: str) -> AppTest:
     """The page on the coffee image, SqueezeNet attacked in few steps."""
-    app = run(PAGE, **{"sample": "coffee", "models": "SqueezeNet", "steps_pgd": "4", **query})
+    link = {"sample": "coffee", "models": "SqueezeNet", "attack": "pgd", "steps_pgd": "4"}
+    app = run(view="attack", **{**link, **query})
     assert not app.exception
     return app
 
@@ -71,37 +68,22 @@ def test_it_shows_what_the_core_finds() -> None:
     assert f">{found.l2:.3g}</td>" in html(app)
     assert f"SSIM {found.ssim:.3f} (1 is identical)" in pictures(app)[0]["text"]
     assert "0 of 16 random changes" in app.success[0].value
-    assert "Noise</th>" in html(app)
-    assert "Adversarial</th>" in html(app)
+    assert html(app).count("<li><b>") == 1, "one line per model"
+    assert 'class="rb-top5' not in html(app), "the classes are in detail"
 
 
-def test_a_first_visit_shows_an_attack_that_is_news() -> None:
-    """It errs by far, and no noise of that size does it; so does another bundled model."""
-    app = run(PAGE)
-    assert app.query_params == {"sample": "coffee", "epsilon": "2"}
-    assert re.search("espresso .* consomme", headline(app))
+def test_it_opens_with_a_simple_attack_that_is_news() -> None:
+    """No noise of that size does it. The other attacks and the effort are advanced."""
+    app = run(view="attack", models="SqueezeNet")
+    assert headline(app).startswith("APGD")
     assert "0 of 16 random changes" in app.success[0].value
-    spec = AttackSpec.of("pgd", epsilon=FIRST_EPSILON / 255)
-    *_, found = craft(sample(FIRST_SAMPLE), models.load("EfficientNetLite0"), spec)
-    assert isinstance(found, Outcome)
-    assert found.beats_noise
-    assert found.probability > 0.9
-
-
-def test_the_first_settings_leave_links_and_pictures_alone(few_draws: None) -> None:
-    linked = run(PAGE, sample="chelsea", models="SqueezeNet", steps_pgd="1")
-    assert linked.session_state["epsilon"] == 8, "what such a link has always meant"
-    linked.query_params["epsilon"] = "4"
-    assert linked.run().session_state["epsilon"] == 4
-    come = AppTest.from_file(str(PAGE), default_timeout=PATIENCE)
-    come.session_state["page"] = "Live robustness check"
-    come.query_params["models"] = "SqueezeNet"
-    come.query_params["steps_pgd"] = "1"
-    come.run()
-    assert come.session_state["epsilon"] == FIRST_EPSILON
-    assert "sample" not in come.query_params, "the image is that of the other page"
-    del come.query_params["epsilon"]
-    assert come.run().session_state["epsilon"] == 8
+    assert app.selectbox(key="attack").options == [REGISTRY[name].label for name in FIRST]
+    assert not app.toggle(key="advanced").value
+    app.toggle(key="advanced").set_value(True).run()
+    assert len(app.selectbox(key="attack").options) == len(REGISTRY)
+    app.number_input(key="steps_apgd").set_value(1).run()
+    app.toggle(key="advanced").set_value(False).run()
+    assert {*app.query_params} == {"view", "models", "gaussian_blur"} - {"gaussian_blur"}
 
 
 def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored(
@@ -119,7 +101,7 @@ def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored(
     assert app.query_params["epsilon_l2"] == "1", "it comes back"
     odd = opened(attack="magic", norm="l7", epsilon="9", target="no such thing", steps_pgd="-4")
     assert not odd.error
-    assert odd.selectbox(key="attack").value == REGISTRY.names[0]
+    assert odd.selectbox(key="attack").value == FIRST[0]
     assert odd.selectbox(key="target").value is None
 
 
@@ -143,7 +125,7 @@ def test_every_kind_of_attack_runs(few_draws: None, name: str) -> None:
 
 
 def test_a_target_is_reached_or_said_to_be_missed(few_draws: None) -> None:
-    assert "→ tench" in headline(opened(target="tench", steps_pgd="10"))
+    assert "→ tench" in headline(opened(target="tench", steps_pgd="10", epsilon="8"))
     missed = headline(opened(target="tench", epsilon="1", steps_pgd="1"))
     assert "fails on SqueezeNet 1.1" in missed
 
@@ -159,16 +141,11 @@ def test_epsilon_0_changes_nothing_and_the_clean_class_is_no_target() -> None:
 def test_the_smallest_epsilon_is_the_core_s(
     classifiers: Mapping[str, Classifier], few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studies, "COUNTERPART", {True: ("square", 3)})
-    few = {"linf": (0.25 / 255, 1 / 255, 4 / 255)}
-    for module in (curves, studies):
-        monkeypatch.setattr(module, "EPSILONS", few)
+    monkeypatch.setattr(attack_steps, "COUNTERPART", {True: ("square", 3)})
+    monkeypatch.setattr(attack_steps, "STRONGEST", "pgd")
+    monkeypatch.setattr(curves, "EPSILONS", {"linf": (0.25 / 255, 1 / 255, 4 / 255)})
     app = opened()
     assert not charts(app)
-    assert app.selectbox(key="strength_attack").value == studies.STRONGEST
-    assert app.number_input(key="strength_steps_apgd").value == REGISTRY["apgd"].steps
-    assert app.number_input(key="strength_restarts").value == 1
-    app.selectbox(key="strength_attack").set_value("pgd").run()
     app.button(key="start Finding the smallest epsilon").click().run()
     assert not app.exception
     (chart,) = charts(app)
@@ -201,7 +178,7 @@ def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original
 ) -> None:
     app = opened(epsilon="1", undo=PERTURBATIONS["gaussian_blur"].label, undo_strength="0.6")
     assert "Adversarial + Gaussian blur" in html(app)
-    assert "Undone?" in html(app)
+    assert "Fixed?" in html(app)
     before = html(app)
     app.query_params["undo_strength"] = "0.0"
     app.run()

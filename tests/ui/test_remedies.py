@@ -20,9 +20,8 @@ from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import origins
 from robustness.remedies import parse
-from robustness.ui.live import remedy_panel
+from robustness.ui.one_image.remedies import offered as offered_remedies
 from tests.support.pages import components, headline, html, pictures, run, sample
-from tests.support.places import ROOT
 
 
 def noisy_page(remedy: str = "") -> AppTest:
@@ -75,9 +74,7 @@ def test_every_remedy_is_offered_with_its_prediction_and_correct_ones_come_first
     (offered,) = components(app, "remedies")
     cards = offered["cards"]
     assert offered["chosen"] == "median"
-    assert {card["id"] for card in cards} == {
-        chain.id for chain in remedy_panel.offered(several=False)
-    }
+    assert {card["id"] for card in cards} == {chain.id for chain in offered_remedies(several=False)}
     good = [card["lines"][0]["tone"] in ("correct", "unchanged") for card in cards]
     assert good == sorted(good, reverse=True)
     assert any(good)
@@ -100,8 +97,7 @@ def test_a_link_to_a_remedy_that_one_image_cannot_show_says_so() -> None:
 
 
 def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> None:
-    page = ROOT / "pages" / "breaking_point.py"
-    app = run(page, sample="coffee", models="SqueezeNet", perturbation="Rotation")
+    app = run(view="breaking", sample="coffee", models="SqueezeNet", perturbation="Rotation")
     app.selectbox(key="with_remedy").set_value("flip").run()
     assert not app.exception
 
@@ -122,6 +118,6 @@ def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> N
     assert before.at in table
     assert after.at in table
     assert pictures(app)[0]["remedied"].endswith(parse("flip").label)
-    assert html(app).count(f"With {parse('flip').label}: ") == 1, "in the card of the model"
+    assert html(app).count(f"With {parse('flip').label}:") == 1, "in the line of the model"
     (chart,) = app.get("plotly_chart")
     assert parse("flip").label in chart.proto.spec

@@ -29,7 +29,7 @@ from robustness.report.blocks import Titled
 from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
-from robustness.ui.live.request import Answer, LiveRequest, RemedyEffect, RemedyLine
+from robustness.ui.one_image.request import Answer, LiveRequest, RemedyEffect, RemedyLine
 from robustness.ui.session.sentences import sentence
 
 _OPEN = "helping"

@@ -1,4 +1,4 @@
-"""What the Live page shows: an image under a condition, and the models' predictions."""
+"""What the views with sliders show: an image under a condition, and the models' predictions."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ class LiveRequest(NamedTuple):
     """The true class of the image, where it is known."""
     remedy: str = ""
     """The id of the remedy whose effect is shown, too."""
+    cards: bool = True
+    """Whether a card per model has its top-5 classes."""
 
     @property
     def of_whom(self) -> tuple[str, ...]:
@@ -108,19 +110,21 @@ def answer_cards(
     return components.Answers(
         headline=_headline(request, list(rows.values()), remedied),
         verdicts=_verdicts(request, rows, remedied),
-        cards=[_card(name, answers.get(name), remedied) for name in request.models],
+        cards=[
+            _card(name, answers.get(name), remedied) for name in request.models if request.cards
+        ],
         note=note,
     )
 
 
 def _card(name: str, row: Answer | None, remedied: RemedyEffect) -> Html:
     if isinstance(row, Measurement):
-        return results.card(row, remedied=remedied_text(name, remedied))
+        return results.card(row, remedied=_remedied_text(name, remedied))
     text = "Waiting …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
-def remedied_text(name: str, remedied: RemedyEffect) -> str:
+def _remedied_text(name: str, remedied: RemedyEffect) -> str:
     """The prediction of a model with the remedy, in words; "" without one of its own."""
     line = remedied.by_model.get(models.label(name))
     if line is None or line.row is None or line.mark is None:

@@ -1,4 +1,4 @@
-"""Controls of the Adversarial page: model, attack, strength and target."""
+"""Controls of the view Attack: model, attack and epsilon; the rest is advanced."""
 
 from __future__ import annotations
 
@@ -17,35 +17,43 @@ EPSILONS = {
 }
 """Slider values: L∞ in 255ths, since an 8-bit image holds no smaller change; L2 directly."""
 
-FIRST_SAMPLE, FIRST_EPSILON = "coffee", 2.0
-"""The first visit's epsilon: every offline model errs, and noise of that size changes no
-prediction. At 8/255, the value of a link without an epsilon, noise changes some, too."""
+FIRST = ("apgd", "square", "autoattack")
+"""The attacks that need no knowledge of attacks; the others are advanced."""
+
+FIRST_EPSILON = 2.0
+"""At 8/255, noise changes some predictions of the bundled models, too."""
 
 MOST_RESTARTS = 10
 
 
-def start_state() -> None:
-    """Set a telling attack on a first visit; a link's values stay.
-
-    The page calls it before all controls. Visitors from another page keep their image.
-    """
-    arrived = st.session_state.get("arrived")
-    if "epsilon" in st.session_state or not (arrived or not st.query_params):
-        return
-    if not arrived:
-        st.query_params["sample"] = FIRST_SAMPLE
-    if "epsilon" not in st.query_params:
-        st.session_state["epsilon"] = FIRST_EPSILON
-        st.query_params["epsilon"] = f"{FIRST_EPSILON:g}"  # a first value is not written
+_ADVANCED = ("norm", "target", "steps_", "restarts")
+"""Beginnings of what the link holds of the advanced controls."""
 
 
 def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     """The attacked model, one of ``names``, and the attack."""
     model = listed("Model attacked", {name: models.label(name) for name in names}, "attacked")
-    name = listed("Attack", {record.name: record.label for record in REGISTRY}, "attack")
+    above = st.container()
+    if "advanced" not in st.session_state:
+        st.session_state["advanced"] = _is_link_advanced()
+    advanced = st.toggle(
+        "Advanced",
+        key="advanced",
+        on_change=_leave_advanced,
+        help=f"{len(REGISTRY) - len(FIRST)} more attacks, the norm, the target and the effort.",
+    )
+    with above:
+        others = [name for name in REGISTRY.names if name not in FIRST] if advanced else []
+        labels = {name: REGISTRY[name].label for name in (*FIRST, *others)}
+        name = listed("Attack", labels, "attack", FIRST[0])
     record = REGISTRY[name]
+    if not advanced:
+        with above:
+            epsilon = _epsilon("linf")
+        return model, AttackSpec.of(name, norm="linf", epsilon=epsilon, seed=seed)
     norm = _norm(record)
-    epsilon = _epsilon(norm)
+    with above:
+        epsilon = _epsilon(norm)
     target = _target(record, model)
     steps, restarts = _effort(record)
     return model, AttackSpec.of(
@@ -53,29 +61,21 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
     )
 
 
-def strength_input(spec: AttackSpec, first: str) -> AttackSpec:
-    """The attack that searches for the smallest epsilon, with the norm and target of ``spec``.
+def _is_link_advanced() -> bool:
+    attack = st.query_params.get("attack")
+    simple = {text for name in FIRST for text in (name, REGISTRY[name].label)}
+    return attack not in (None, *simple) or any(map(_is_advanced, st.query_params))
 
-    ``first`` unless another one is chosen; the attack of ``spec`` keeps its settings.
-    """
-    left, right = st.columns(2, gap="medium")
-    able = [record for record in REGISTRY if spec.target is None or record.targeted]
-    with left:
-        labels = {record.name: record.label for record in able}
-        name = listed("Found with", labels, "strength_attack", first)
-    if name == spec.name:
-        return spec
-    with right:
-        steps, restarts = _effort(REGISTRY[name], "strength_")
-    return AttackSpec.of(
-        name,
-        norm=spec.norm,
-        epsilon=spec.epsilon,
-        steps=steps,
-        restarts=restarts,
-        seed=spec.seed,
-        target=spec.target,
-    )
+
+def _is_advanced(name: str) -> bool:
+    return name.startswith(_ADVANCED) or name == "epsilon_l2"
+
+
+def _leave_advanced() -> None:
+    """Take what only the advanced controls hold out of the link."""
+    if not st.session_state["advanced"]:
+        for name in filter(_is_advanced, list(st.query_params)):
+            del st.query_params[name]
 
 
 def _target(record: Attack, model: str) -> int | None:
@@ -112,20 +112,20 @@ def _epsilon(norm: str) -> float:
     leave_link("epsilon" if norm == "l2" else "epsilon_l2")
     if norm == "linf":
         texts = {level: f"{level:g}/255" for level in values}
-        return slider("Epsilon, largest change", texts, "epsilon", 8.0) / LEVELS
+        return slider("Epsilon, largest change", texts, "epsilon", FIRST_EPSILON) / LEVELS
     texts = {size: f"{size:g} of a pixel's full range" for size in values}
     return slider("Epsilon, length of the change", texts, "epsilon_l2", 0.5)
 
 
-def _effort(record: Attack, of: str = "") -> tuple[int, int]:
-    """Steps and restarts; ``of`` is a key prefix."""
+def _effort(record: Attack) -> tuple[int, int]:
+    """Steps and restarts."""
     left, right = st.columns(2, gap="small")
     steps = left.number_input(
         "Steps",
         min_value=1,
         max_value=record.most_steps,
         value=record.steps,
-        key=f"{of}steps_{record.name}",
+        key=f"steps_{record.name}",
         bind="query-params",
         disabled=record.most_steps == 1,
     )
@@ -136,7 +136,7 @@ def _effort(record: Attack, of: str = "") -> tuple[int, int]:
         min_value=1,
         max_value=MOST_RESTARTS,
         value=1,
-        key=f"{of}restarts",
+        key="restarts",
         bind="query-params",
         help="Number of random starts; the best result counts.",
     )

@@ -14,16 +14,11 @@ import streamlit as st
 
 from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
-from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.computation.cache import is_sample
 from robustness.ui.session.run_link import page_link
-
-LIVE = "app.py"
-BREAKING_POINT = "pages/breaking_point.py"
-ADVERSARIAL = "pages/adversarial.py"
 
 OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 """The models of every story, which are always ready."""
@@ -51,9 +46,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Story:
-    """A link to ``page`` with ``query``, its ``title``, and what to ``watch`` in a sentence."""
+    """A link with ``query``, its ``title``, and what to ``watch`` in a sentence."""
 
-    page: str
     query: Mapping[str, str | Sequence[str]]
     title: str
     watch: str
@@ -73,7 +67,7 @@ class Story:
     def subject(self) -> str:
         """What its page shows: a perturbation, or a condition id, for an attack with the model."""
         first = self.claims[0]
-        if self.page == BREAKING_POINT:
+        if "perturbation" in self.query:
             return first.condition.name
         return f"{first.model} {first.condition.id}" if first.news else first.condition.id
 
@@ -95,7 +89,6 @@ _SLANTED, _MORE_SLANTED = (Condition.of({"perspective": s}) for s in (0.25, 0.75
 
 STORIES = (
     Story(
-        LIVE,
         _live("coffee", _BRIGHT),
         "A little too much light",
         "The image is 1.5 stops too bright. SqueezeNet 1.1 now predicts consomme; the three "
@@ -106,14 +99,12 @@ STORIES = (
         ),
     ),
     Story(
-        LIVE,
         _live("coffee", _GRAIN),
         "Grain that all survive",
         "Noise of 9% covers the whole image. All four models still predict espresso.",
         tuple(Claim(name, _GRAIN, "espresso", "espresso", 0.5, 0.35) for name in OFFLINE),
     ),
     Story(
-        LIVE,
         _live("coffee", _BLUR),
         "Features move, the prediction stays",
         "A blur of 6 px moves the features of SqueezeNet 1.1 far: their rescaled cosine "
@@ -121,18 +112,23 @@ STORIES = (
         (Claim("SqueezeNet", _BLUR, "espresso", "espresso", 0.6, 0.5, cosine=(0.3, 0.6)),),
     ),
     Story(
-        ADVERSARIAL,
-        {"sample": "coffee", "epsilon": "2", "models": OFFLINE},
+        {
+            "view": "attack",
+            "sample": "coffee",
+            "attack": "pgd",
+            "epsilon": "2",
+            "models": OFFLINE,
+        },
         "An attack, and noise of the same size",
         "No pixel changes by more than 2/255. Noise of this size has no effect; the attack "
         "makes SqueezeNet 1.1 predict consomme.",
         (Claim("SqueezeNet", _ATTACK, "espresso", "consomme", 0.9, 0.8, news=True),),
     ),
     Story(
-        BREAKING_POINT,
         {
+            "view": "breaking",
             "sample": "motorcycle",
-            "perturbation": REGISTRY["perspective"].label,
+            "perturbation": "perspective",
             "models": OFFLINE,
         },
         "A prediction that comes back",
@@ -171,21 +167,22 @@ def _present() -> None:
     st.query_params[_PRESENT] = "true"
 
 
-def buttons() -> None:
-    """Draw the Stories menu and the Present button."""
+def buttons(*, presents: bool) -> None:
+    """Draw the Stories menu, and the Present button where the view ``presents``."""
     # A new key closes the menu after a choice: open, it would cover the page.
     key = f"stories {st.query_params.get('story')}"
     with st.popover("Stories", icon=":material/auto_stories:", key=key):
         st.caption("Short demonstrations with the four bundled models.")
         for story in STORIES:
-            page_link(story.page, story.title, ":material/play_circle:", story.link)
-    st.button(
-        "Present",
-        icon=":material/present_to_all:",
-        key="present",
-        on_click=_present,
-        help="Large type for an audience: images, predictions and sliders only. Escape ends it.",
-    )
+            page_link("app.py", story.title, ":material/play_circle:", story.link)
+    if presents:
+        st.button(
+            "Present",
+            icon=":material/present_to_all:",
+            key="present",
+            on_click=_present,
+            help="Large type for an audience: images, predictions, sliders. Escape ends it.",
+        )
 
 
 def show_story(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:

@@ -24,9 +24,9 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.ui.browser import components
 from robustness.ui.display import results
-from robustness.ui.live import remedy_panel
-from robustness.ui.live.request import Answer, LiveRequest, answer_cards
-from robustness.ui.live.stack import Stack, checked, said
+from robustness.ui.one_image import remedies
+from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
+from robustness.ui.one_image.stack import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
 from robustness.ui.session.sentences import sentence
 from robustness.ui.session.tickets import Tickets, body
@@ -132,14 +132,14 @@ def _refused(error: AccessError) -> Response:
 def _picture(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = live.change()
     header, after = results.pair_of(live.picture, altered.image, live.what, altered.scores)
-    texts, remedied = remedy_panel.pair(live, altered, f"{who} image")
+    texts, remedied = remedies.pair(live, altered, f"{who} image")
     return {**header, **texts}, [b"", after, *map(to_png, remedied)]
 
 
 def _answers(live: LiveRequest, _pictures: list[bytes], who: str) -> Message:
     altered = live.change()
     answers: dict[str, Answer] = dict(live.answers(altered, who))
-    remedied = remedy_panel.remedy_effect(live, altered, answers, who)
+    remedied = remedies.remedy_effect(live, altered, answers, who)
     return {"answers": answer_cards(live, answers, remedied=remedied)._asdict()}, []
 
 

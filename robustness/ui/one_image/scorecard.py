@@ -1,26 +1,29 @@
-"""The Scorecard: conditions, ranking and verdicts, outcomes, gallery, features."""
+"""The view Scorecard: the study's ten perturbations on one or more images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import streamlit as st
 
+from robustness import report
 from robustness.base.text import plain, some, visible
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.correctness import labelled
 from robustness.evaluation.loop import evaluate, stages_by_place
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.evaluation.suites import study_conditions
 from robustness.perturbations import REGISTRY, Perturbation
 from robustness.pictures.picture import Picture
-from robustness.report import Report
 from robustness.report.scorecard import FEATURES, features
 from robustness.ui.browser.components import first_strength
+from robustness.ui.browser.html import html
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import blocks, explanations, results
+from robustness.ui.display.buttons import report_button
 from robustness.ui.session.inputs import one_of, slider, strengths
 
 STUDY, SAME, INDIVIDUAL = "study", "same", "individual"
@@ -29,11 +32,14 @@ _RENAMED = {"one dial": SAME, "each its own": INDIVIDUAL}
 """Modes in links of earlier versions."""
 
 
-def study_conditions_input() -> tuple[Condition, ...]:
-    """The study's ten conditions: at its settings, at one strength, or at individual strengths."""
+def _mode_input() -> str:
     if (said := st.query_params.get("mode")) in _RENAMED:
         st.session_state["mode"] = st.query_params["mode"] = _RENAMED[said]
-    mode = one_of("Strength of the ten perturbations", _MODES, "mode")
+    return one_of("Strength of the ten perturbations", _MODES, "mode")
+
+
+def _conditions(mode: str) -> tuple[Condition, ...]:
+    """The study's ten conditions: at its settings, at one strength, or at individual strengths."""
     if mode == STUDY:
         return study_conditions()
     if mode == SAME:
@@ -62,14 +68,12 @@ def _own_strength(record: Perturbation) -> float:
     return float(st.toggle(record.label, value=True, key=key, bind="query-params"))
 
 
-def measure(
-    pictures: Sequence[Picture], names: Sequence[str], conditions: Sequence[Condition], seed: int
-) -> list[Measurement]:
+def _measure(pictures: Sequence[Picture], spec: Request) -> list[Measurement]:
     """The rows of the scorecard, cached or computed with progress; stops the page if cancelled."""
-    spec = spec_of(pictures[0], names, conditions, seed)
+    names, conditions = spec.model_names, spec.conditions
     return Measuring(
         "Scoring",
-        work_key("score", pictures, names, conditions, seed),
+        work_key("score", pictures, names, conditions, spec.seed),
         pictures,
         lambda nameless: evaluate(spec, nameless),
         len(pictures) * len(names) * len(conditions),
@@ -77,9 +81,20 @@ def measure(
 
 
 def show(
-    content: Report, rows: Sequence[Measurement], pictures: Sequence[Picture], spec: Request
+    pictures: Sequence[Picture], names: Sequence[str], seed: int, true_classes: Mapping[str, str]
 ) -> None:
-    """Draw the sections of the report ``content`` of the ``rows``."""
+    """Draw the view: the sections of the report of ``pictures``."""
+    st.html(html("target", name="controls"))
+    with st.container(horizontal=True, vertical_alignment="bottom", key="conditions"):
+        mode = _mode_input()
+        reports = st.container(width="content")
+    conditions = _conditions(mode)
+    spec = spec_of(pictures[0], names, conditions, seed)
+    measured = _measure(pictures, spec)
+    rows = [labelled(row, true_classes.get(row.image_digest)) for row in measured]
+    content = report.of_scorecard(spec, pictures, rows)
+    with reports:
+        report_button(lambda: content, "scorecard")
     scored = some([visible(picture.name) for picture in pictures], 3)
     st.html(results.headline(f"{scored}: {content.answer[0]}"))
     for caution in content.cautions:

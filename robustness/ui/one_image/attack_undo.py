@@ -1,10 +1,9 @@
-"""The end of the Adversarial page: what undoes the attack, and where the models look."""
+"""The step after an attack that tries to undo it by a natural perturbation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import streamlit as st
 
 from robustness import models
@@ -16,21 +15,24 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
-from robustness.ui.adversarial.outcome import adversarial, row
-from robustness.ui.browser.components import marks
 from robustness.ui.computation import cache
-from robustness.ui.display import explanations, results
+from robustness.ui.display import results
+from robustness.ui.one_image import stack
+from robustness.ui.one_image.attack_outcome import adversarial, row
 from robustness.ui.page import fragment
-from robustness.ui.session.inputs import live_slider, perturbation_input, strengths
+from robustness.ui.session.inputs import perturbation_input, slider, strengths
+
+_OPEN = "undo open"
 
 
 @fragment
 def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str | None) -> None:
-    """Draw both questions and their answers; reruns alone when a control of theirs changes.
-
-    To be drawn last on the page.
-    """
-    st.header("Does a natural perturbation undo it?", anchor=False)
+    """Draw the question, and its answer on request; reruns alone when a control changes."""
+    st.subheader("Does a natural perturbation undo it?", anchor=False)
+    if not (st.session_state.get(_OPEN) or {"undo", "undo_strength"} & {*st.query_params}):
+        st.caption("Perturbs the attacked image: an attack often survives less than the image.")
+        st.button("Perturb the attacked image", icon=":material/play_arrow:", on_click=_open)
+        return
     condition = _condition()
     changed = adversarial(picture, outcome)
     altered = cache.change(changed, condition, outcome.spec.seed)
@@ -49,28 +51,22 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
     both = cache.all_answers(spec, changed, names, altered)
     alone = cache.all_answers(spec, picture, names, beside)
     _table(outcome, condition, attacked, both, alone)
-    captions, images = ["Original", "Adversarial"], [picture.image, outcome.image]
-    answers = [attacked]
-    if condition.strength:
-        captions.append(together)
-        images.append(altered.image)
-        answers.append(both)
-    explanations.section(captions, lambda _: np.stack(images), _classes(answers))
+
+
+def _open() -> None:
+    st.session_state[_OPEN] = True
 
 
 def _condition() -> Condition:
     """The perturbation of the adversarial image."""
+    step = stack.first_step() or stack.StackStep("jpeg_compression", 0.2)
     left, right = st.columns(2, gap="medium")
     with left:
-        name = perturbation_input(
-            "Perturbation of the adversarial image", "jpeg_compression", "undo"
-        )
+        name = perturbation_input("Perturbation of the adversarial image", step.name, "undo")
     with right:
-        record, first = PERTURBATIONS[name], 0.2
-        strength = live_slider(
-            *("Strength", strengths(record, first), "undo_strength", first),
-            marked=[mark["value"] for mark in marks(record)],
-        )
+        record = PERTURBATIONS[name]
+        first = step.strength if step.name == name else 0.2
+        strength = slider("Strength", strengths(record, first), "undo_strength", first)
     return Condition.of({name: strength})
 
 
@@ -92,20 +88,11 @@ def _table(
         for made, undone, natural in zip(attacked, both, alone, strict=True)
     ]
     head = (
-        *("Model", "Undone?", "Original", "Adversarial"),
+        *("Model", "Fixed?", "Original", "Adversarial"),
         *(f"Adversarial + {condition.label}", f"Original + {condition.label}"),
     )
     st.html(results.html_table(head, lines))
     st.caption(LEGEND)
-
-
-def _classes(answers: Sequence[Sequence[Measurement]]) -> dict[str, tuple[int, ...]]:
-    """By model: the class of the original, and each new one of the other images."""
-    found = {}
-    for rows in zip(*answers, strict=True):
-        tops = (rows[0].clean_top1, *(row.top1 for row in rows))
-        found[rows[0].model] = tuple(dict.fromkeys(tops))
-    return found
 
 
 def _answer(row: Measurement, index: int, probability: float) -> str:
@@ -116,5 +103,5 @@ def _answer(row: Measurement, index: int, probability: float) -> str:
 
 def _verdict(untouched: bool, back: bool) -> str:
     if untouched:
-        return "not fooled" if back else "changed now"
+        return "not fooled" if back else "newly wrong"
     return "yes" if back else "no"

@@ -1,4 +1,4 @@
-"""The Breaking-point page: the summary, the curves, and the image at a strength."""
+"""The view Breaking points: the strength at which each prediction changes or becomes incorrect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from robustness import models
+from robustness import models, report
 from robustness.base.text import counted, plain
 from robustness.charts.sweep import AXES, axis_names, over_strength, quantities
 from robustness.charts.verdict import OPEN_MARKERS
@@ -16,29 +16,29 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
-from robustness.evaluation.sweep import Break, sweep
+from robustness.evaluation.sweep import Break, most_fragile, sweep
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
-from robustness.report import Report
 from robustness.report import sweep as sweep_report
-from robustness.report.sweep import overview, with_seeds
-from robustness.ui.computation import cache
+from robustness.report.sweep import overview
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import blocks, results
-from robustness.ui.live import remedy_panel
-from robustness.ui.live.request import LiveRequest, remedied_text
+from robustness.ui.display.buttons import report_button
+from robustness.ui.one_image import live, stack, stories
+from robustness.ui.one_image.live import usable
+from robustness.ui.one_image.request import LiveRequest
 from robustness.ui.page import fragment
-from robustness.ui.session.inputs import listed, live_slider
+from robustness.ui.session.inputs import listed, perturbation_input
 
 STEPS = 21
 REPEATS = 5
 
 
-def remedy_input() -> str:
+def _remedy_input() -> str:
     """Draw a list of remedies and return the id of the chosen one; "" for none."""
     chains = [parse(record.name) for record in REMEDIES]
     names = {c.id: c.label for c in chains if not (c.adapts or c.several_models)}
@@ -77,58 +77,67 @@ def sweeping(
     )
 
 
-def show(
-    content: Report,
-    picture: Picture,
-    perturbation: str,
-    names: Sequence[str],
-    seed: int,
-    events: Sequence[Measurement | Break],
-    truth: str | None,
-    remedied: tuple[str, Sequence[Measurement | Break]] = ("", ()),
-) -> None:
-    """Draw the result for one perturbation: its report, curves, the image at a strength.
-
-    ``truth`` is the true class with which ``events`` is labelled. ``remedied`` are a remedy and the
-    sweep with it.
-    """
+def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None) -> None:
+    """Draw the view: the answer, the image where it is decided, the curves and the tables."""
+    step = stack.first_step()
+    with st.container(horizontal=True, vertical_alignment="bottom", key="sweep"):
+        name = perturbation_input(
+            "Perturbation", step.name if step else "gaussian_blur", "perturbation"
+        )
+        remedy = _remedy_input()
+        reports = st.container(width="content")
+    stories.show_story(picture, names, seed, name)
+    events = _labelled_sweep(picture, name, names, seed, truth)
+    remedied = _labelled_sweep(picture, name, names, seed, truth, remedy) if remedy else []
+    spec = spec_of(picture, names, [Condition.of({name: 1.0})], seed)
+    content = report.of_sweep(spec, picture, events, {parse(remedy): remedied} if remedy else {})
+    with reports:
+        report_button(lambda: content, f"breaking-point-{name}")
     first, rest, basis = content.answer
     st.html(results.headline(f"{first} {rest}"))
     st.caption(plain(basis))
     for caution in content.cautions:
         st.warning(plain(caution), icon=":material/help:")
+    request = LiveRequest(picture, Condition.of({}), usable(names), seed, truth, remedy, False)
+    _at_one_strength(request, name, _breaks(events))
+    _curves(name, _measured(events), REMEDIES[remedy].label if remedy else "", _measured(remedied))
     blocks.draw(content.sections[0].blocks)
-    returning = [entry for entry in _breaks(events) if entry.returns]
-    if returning:
-        cases = "; ".join(
-            f"{plain(models.label(b.model))} at {_strengths(b.returns)}" for b in returning
-        )
-        st.info(
-            "Not monotone: the original prediction comes back at a higher strength"
-            f"{with_seeds(returning)}: {cases}.",
-            icon=":material/swap_vert:",
-        )
-    rows = [event.as_row() for event in events if isinstance(event, Measurement)]
-    points = pd.DataFrame(rows)
-    _curves(picture, perturbation, names, seed, points, truth, remedied)
+    _show_summary(picture, names, seed, truth)
 
 
-def _strengths(values: Sequence[float]) -> str:
-    text = ", ".join(f"{value:.2f}" for value in values[:6])
-    return text + (" and more" if len(values) > 6 else "")
+@fragment
+def _at_one_strength(request: LiveRequest, name: str, breaks: Sequence[Break]) -> None:
+    """Draw the image and the predictions at one strength, at first the smallest that decides."""
+    marks: dict[float, str] = {}
+    for entry in sorted(breaks, key=lambda entry: entry.strength or 0.0):
+        if entry.strength is not None:
+            label, others = models.label(entry.model), marks.get(entry.strength)
+            marks[entry.strength] = f"{others}, {label}" if others else label
+    sound = [entry for entry in breaks if entry.clean_correct is not False]
+    earliest = most_fragile(sound) or most_fragile(breaks)
+    first = 1.0 if earliest is None or earliest.strength is None else earliest.strength
+    on = stack.single(name, first, {s: f"{label} changes" for s, label in marks.items()})
+    live.draw(request._replace(condition=on.condition), on)
 
 
-def _curves(
+def _labelled_sweep(
     picture: Picture,
     perturbation: str,
     names: Sequence[str],
     seed: int,
-    points: pd.DataFrame,
     truth: str | None,
-    remedied: tuple[str, Sequence[Measurement | Break]],
-) -> None:
-    remedy, with_it = remedied
-    swept = [event.as_row() for event in with_it if isinstance(event, Measurement)]
+    remedy: str = "",
+) -> list[Measurement | Break]:
+    sweep = sweeping(picture, perturbation, names, seed, remedy)
+    return [labelled(event, truth) for event in sweep.at_once()]
+
+
+def _measured(events: Sequence[Measurement | Break]) -> pd.DataFrame:
+    return pd.DataFrame([event.as_row() for event in events if isinstance(event, Measurement)])
+
+
+def _curves(perturbation: str, points: pd.DataFrame, remedy: str, remedied: pd.DataFrame) -> None:
+    """Draw the curves; with ``remedy``, its label, ``remedied`` are the points with it."""
     left, right = st.columns(2, gap="medium")
     with left:
         quantity = listed("Curve", quantities(), "quantity", "retained_probability")
@@ -136,57 +145,18 @@ def _curves(
         axes = {name: AXES[name] for name in axis_names(perturbation, quantity)}
         axis = listed("Horizontal axis", axes, f"axis_{perturbation}", "strength")
     clicked = results.clicked(
-        over_strength(
-            *(points, quantity, axis),
-            pd.DataFrame(swept) if remedy else None,
-            REMEDIES[remedy].label if remedy else "",
-        ),
+        over_strength(points, quantity, axis, remedied if remedy else None, remedy),
         "curve",
         f"{quantities()[quantity]} of each model over {AXES[axis]}; "
-        "the table above has the breaking strengths.",
+        "the table below has the breaking strengths.",
     )
-    strengths = sorted(set(points["strength"]))
     if clicked is not None and clicked != st.session_state.get("strength clicked"):
         at = float(np.ravel(clicked)[0])
-        st.session_state["shown_strength"] = min(strengths, key=lambda s: abs(s - at))
+        stack.set_strength(min(points["strength"], key=lambda strength: abs(strength - at)))
+        st.session_state["strength clicked"] = clicked
+        st.rerun()
     st.session_state["strength clicked"] = clicked
     st.caption(f"{OPEN_MARKERS} Click a point to see its image.")
-    st.header("The image at one strength", anchor=False)
-    _at_one_strength(picture, perturbation, names, seed, strengths, truth, remedy)
-
-
-@fragment
-def _at_one_strength(
-    picture: Picture,
-    perturbation: str,
-    names: Sequence[str],
-    seed: int,
-    strengths: Sequence[float],
-    truth: str | None,
-    remedy: str,
-) -> None:
-    """Draw the image and the predictions at one of ``strengths``, chosen by a slider.
-
-    With ``remedy`` the image after it is a third, and every card has the prediction for that.
-    """
-    record = REGISTRY[perturbation]
-    strength = live_slider(
-        "Strength of the image",
-        {value: f"{value:g}: {record.value_text(value)}" for value in strengths},
-        "shown_strength",
-        strengths[len(strengths) // 2],
-    )
-    condition = Condition.of({perturbation: strength})
-    spec = spec_of(picture, names, [condition], seed)
-    altered = cache.change(picture, condition, seed)
-    what = f"{condition.label}, {record.value_text(strength)}"
-    rows = cache.all_answers(spec, picture, names, altered)
-    asked = LiveRequest(picture, condition, tuple(names), seed, truth, remedy)
-    third = remedy_panel.pair(asked, altered)
-    results.show_pictures(picture, altered.image, what, altered.scores, remedied=third)
-    after = remedy_panel.remedy_effect(asked, altered, {row.model: row for row in rows})
-    for slot, row in zip(results.card_slots(len(rows)), rows, strict=True):
-        slot.html(results.card(labelled(row, truth), remedied=remedied_text(row.model, after)))
 
 
 def _breaks(events: Sequence[Measurement | Break]) -> tuple[Break, ...]:
@@ -202,7 +172,7 @@ def _after(done: int) -> str:
     return REGISTRY[REGISTRY.names[min(done, len(REGISTRY) - 1)]].label
 
 
-def show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -> None:
+def _show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -> None:
     """Draw the breaking strengths of all perturbations and models; computed on request."""
     st.header("All perturbations", anchor=False)
     sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}

@@ -1,4 +1,4 @@
-"""The live check of one image: images and predictions follow the slider, charts come at rest."""
+"""The view Live: images and predictions follow the sliders, charts come at rest."""
 
 from __future__ import annotations
 
@@ -16,29 +16,45 @@ from robustness.evaluation.measurement import Measurement
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
-from robustness.report.live import moved
+from robustness.report.blocks import Columns
+from robustness.report.live import moved, similarity
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.display import blocks, explanations, results
 from robustness.ui.display.buttons import copy_button, report_button
-from robustness.ui.live import drag, remedy_panel, stack, stories
-from robustness.ui.live.request import Answer, LiveRequest, answer_cards
+from robustness.ui.one_image import drag, remedies, stack, stories
+from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
 from robustness.ui.page import fragment
 from robustness.ui.server.counters import UPDATES
 
 _STANDING = "standing"
+_LOADING = 3.0
+"""Forward passes that take more seconds than this include the loading of models."""
+
+
+def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
+    """Draw the view Live."""
+    _show_images(picture, model_names, seed, truth)
+    _show_details(picture, model_names, seed, truth)
 
 
 @fragment
-def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
+def _show_images(
+    picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
+) -> None:
     """Draw the images, the predictions and the stack; a fragment that reruns alone."""
     on = stack.current()
     _say_who_cannot_run(model_names)
-    request = LiveRequest(picture, on.condition, _usable(model_names), seed, truth)
+    request = LiveRequest(picture, on.condition, usable(model_names), seed, truth)
     if not on.condition.idle:
-        request = request._replace(remedy=remedy_panel.chosen(request.several_models, warn=True))
-    follows = st.session_state.pop(_STANDING, None) == request.of_whom
+        request = request._replace(remedy=remedies.chosen(request.several_models, warn=True))
     stories.show_story(picture, request.models, seed, request.condition.id)
+    draw(request, on)
+
+
+def draw(request: LiveRequest, on: stack.Stack) -> None:
+    """Draw the images, the predictions and the sliders of ``on``, within a fragment."""
+    follows = st.session_state.pop(_STANDING, None) == request.of_whom
     with PAUSES.answering(), st.container(key="live"):
         # What a remedy makes of the image may depend on the predictions, so these come first.
         (_follow if follows or request.remedy else _begin)(request, on, follows)
@@ -75,11 +91,11 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
     results.show_pictures(
         *(request.picture, altered.image, request.what, altered.scores),
         follows=on.dragging and follows,
-        remedied=remedy_panel.pair(request, altered),
+        remedied=remedies.pair(request, altered),
         drawing=drawing,
     )
     answers = dict(coming)
-    remedied = remedy_panel.remedy_effect(request, altered, answers)
+    remedied = remedies.remedy_effect(request, altered, answers)
     note = _pace(asking, start)
     components.answers(
         nullcontext(), "live answers", answer_cards(request, answers, note, remedied), drawing
@@ -89,20 +105,16 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
 
 
 def _pace(asking: float, start: float) -> str:
-    """The times of this update, which began at ``start`` and its forward passes at ``asking``.
-
-    A cached perturbed image takes no time.
-    """
+    """How long this update took, which began at ``start`` and its forward passes at ``asking``."""
     now = time.perf_counter()
     UPDATES.note("page", now - start)
-    return (
-        f"Perturbed and compared in {1000 * (asking - start):.0f} ms, "
-        f"forward passes {1000 * (now - asking):.0f} ms, "
-        f"this update {1000 * (now - start):.0f} ms in all."
-    )
+    if now - asking > _LOADING:
+        return f"Updated in {now - start:.1f} s, mostly loading models."
+    forward = f"{1000 * (now - asking):.0f} ms of it forward passes"
+    return f"Updated in {1000 * (now - start):.0f} ms, {forward}."
 
 
-def _usable(model_names: Sequence[str]) -> tuple[str, ...]:
+def usable(model_names: Sequence[str]) -> tuple[str, ...]:
     """The models that can run: a user's own model may have failed to load."""
     return tuple(name for name in model_names if models.state(MODELS[name]).ready)
 
@@ -114,38 +126,48 @@ def _say_who_cannot_run(model_names: Sequence[str]) -> None:
 
 
 @fragment
-def show_details(
+def _show_details(
     picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None
 ) -> None:
     """Draw the charts and exports; a fragment that reruns once the predictions have settled."""
-    remedy_panel.rerun_if_chosen()
+    remedies.rerun_if_chosen()
     condition = stack.last_stack().condition
-    request = LiveRequest(picture, condition, _usable(model_names), seed, truth)
+    request = LiveRequest(picture, condition, usable(model_names), seed, truth)
     if not condition.idle:
-        request = request._replace(remedy=remedy_panel.chosen(request.several_models))
+        request = request._replace(remedy=remedies.chosen(request.several_models))
     components.settled("details settled", request.id)
     altered = request.change()
     answers = dict(request.answers(altered))
     rows = [row for name in request.models if isinstance(row := answers[name], Measurement)]
     if not rows:
         return
-    remedy_panel.show(request, altered, answers)
     with st.container(key="live-details"):
-        st.subheader("In detail", anchor=False)
-        details = rows
-        if by_place := explanations.by_place_input():
-            details = [
-                replace(row, stages=cache.by_place(request.spec, picture, row.model, altered))
-                for row in rows
-            ]
-        blocks.draw(moved(details, by_place=by_place).blocks)
-        with st.container(horizontal=True):
-            tried = remedy_panel.table(remedy_panel.remedy_effect(request, altered, answers))
-            report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
-            remedies = parse_all(request.remedy)
-            copy_button(replace(request.spec, remedies=remedies), picture, truth)
-        explanations.section(
-            ["Original", "Perturbed"],
-            lambda name: cache.model_view(request.spec, picture, name, altered)[2].frames[0],
-            {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
-        )
+        left, right = st.columns(2, gap="medium")
+        with left:
+            blocks.draw([similarity(rows)])
+        with right:
+            remedies.show(request, altered, answers)
+            with st.container(horizontal=True):
+                tried = remedies.table(remedies.remedy_effect(request, altered, answers))
+                report_button(lambda: report.of_live(request.spec, picture, rows, tried), "live")
+                chain = parse_all(request.remedy)
+                copy_button(replace(request.spec, remedies=chain), picture, truth)
+        if opened := explanations.in_detail("confidence, layers, heat maps"):
+            with opened:
+                _in_detail(request, altered, rows)
+
+
+def _in_detail(request: LiveRequest, altered: cache.Altered, rows: Sequence[Measurement]) -> None:
+    picture = request.picture
+    details = rows
+    if by_place := explanations.by_place_input():
+        details = [
+            replace(row, stages=cache.by_place(request.spec, picture, row.model, altered))
+            for row in rows
+        ]
+    blocks.draw([Columns([[chart] for chart in moved(details, by_place=by_place)])])
+    explanations.section(
+        ["Original", "Perturbed"],
+        lambda name: cache.model_view(request.spec, picture, name, altered)[2].frames[0],
+        {row.model: tuple(dict.fromkeys((row.clean_top1, row.top1))) for row in rows},
+    )

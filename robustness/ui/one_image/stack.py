@@ -65,11 +65,13 @@ FIRST = {"gaussian_blur": 0.6}
 _ALIKE = 0.8
 """Names in the link at least this similar to a perturbation count as a typing error."""
 
-DIGITS = 4
-"""Decimal digits of a strength, in the stack as in the link."""
+DIGITS = 6
+"""Decimal digits of a strength, in the stack as in the link: what a breaking strength needs."""
 
-_KEY = "stack"
 _STEPS, _SEEN, _TAKEN, _REV = "steps", "seen link", "steps taken", "steps given"
+
+STRENGTH = "shown_strength"
+"""Link parameter and session key: the strength of the perturbation of ``single``."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,19 @@ class StackStep:
 
 @dataclass(frozen=True)
 class Stack:
-    """The perturbations in the order of application; ``dragging`` while a slider is moved."""
+    """The perturbations in the order of application; ``dragging`` while a slider is moved.
+
+    ``marks`` are those of the slider of a ``single`` perturbation, which cannot be removed.
+    """
 
     steps: tuple[StackStep, ...]
     dragging: bool = False
+    marks: Mapping[float, str] | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of its component."""
+        return "stack" if self.marks is None else "single"
 
     @property
     def condition(self) -> Condition:
@@ -94,18 +105,22 @@ class Stack:
         return Condition.of({step.name: step.strength for step in self.steps if not step.hidden})
 
 
+def begin() -> None:
+    """Give a first visit, whose link says nothing, something to look at."""
+    if _STEPS not in st.session_state and not {*st.query_params} - {"view"}:
+        _give([StackStep(name, strength) for name, strength in FIRST.items()])
+        st.session_state[_SEEN] = {}
+
+
 def current() -> Stack:
     """The current stack; updates the link unless a slider is held."""
     state = st.session_state
-    report = components.sent(_KEY, "stack")
+    report = _report("stack")
     link = _of_link()
     dragging = False
-    if report and report["n"] > state.get(_TAKEN, 0):
-        state[_TAKEN] = report["n"]
+    if report:
         state[_STEPS] = checked(report.get("steps"))
         dragging = bool(report.get("held"))
-    elif _STEPS not in state and not st.query_params:
-        _give([StackStep(name, strength) for name, strength in FIRST.items()])
     elif _STEPS not in state or (link != state.get(_SEEN) and _speaks(link)):
         _give(_steps_of(link))
         state[_SEEN] = link
@@ -121,16 +136,72 @@ def last_stack() -> Stack:
     return Stack(tuple(st.session_state[_STEPS]))
 
 
+def first_step() -> StackStep | None:
+    """The first visible perturbation of the stack, where another view begins."""
+    return next((step for step in current().steps if not step.hidden), None)
+
+
+def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:
+    """The perturbation ``name`` alone, at ``first`` until another strength is chosen.
+
+    The latest change wins, as in ``current``; ``set_strength`` is one.
+    """
+    state, link = st.session_state, st.query_params.get(STRENGTH)
+    report = _report("single")
+    steps = [step for step in checked(report and report.get("steps")) if step.name == name]
+    dragging = bool(report and report.get("held"))
+    if steps:
+        state[STRENGTH] = steps[0].strength
+    elif link != state.get(f"{STRENGTH} seen"):
+        state[STRENGTH] = None if link is None else _strength(REGISTRY[name], link)
+    elif name != state.get(f"{STRENGTH} of", name):
+        state[STRENGTH] = None
+    state[f"{STRENGTH} of"] = name
+    chosen = state.get(STRENGTH)
+    strength = first if chosen is None else chosen
+    if not steps and state.get("single drawn") != (name, strength):
+        state["single given"] = state.get("single given", 0) + 1
+    state["single drawn"] = name, strength
+    if not dragging:
+        wanted = None if strength == first else f"{strength:g}"
+        if wanted != link:
+            st.query_params.update({STRENGTH: [] if wanted is None else wanted})
+        state[f"{STRENGTH} seen"] = wanted
+    return Stack((StackStep(name, strength),), dragging, marks)
+
+
+def set_strength(strength: float) -> None:
+    """Choose the strength of the perturbation of ``single``."""
+    st.session_state[STRENGTH] = strength
+
+
+def _report(key: str) -> dict[str, Any] | None:
+    """The report of the component ``key`` if it is a new one."""
+    report = components.sent(key, "stack")
+    if report is None or report["n"] <= st.session_state.get(_taken(key), 0):
+        return None
+    st.session_state[_taken(key)] = report["n"]
+    return report
+
+
+def _taken(key: str) -> str:
+    return _TAKEN if key == "stack" else f"{key} taken"
+
+
 def show(stack: Stack, picture: Picture, page_id: str, ticket: str, drawing: int) -> None:
     """Draw the stack; ``page_id`` is the id of what the page shows, ``ticket`` is of ``drag``."""
-    state = st.session_state
-    picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
+    state, key = st.session_state, stack.key
+    picking = state.get(key, {}).get("picking") if key in state else None
+    marks = None
+    if stack.marks is not None:
+        marks = [{"value": value, "label": text} for value, text in stack.marks.items()]
     components.stack(
-        key=_KEY,
+        key=key,
         data={
-            "n": state.get(_TAKEN, 0),
-            "rev": state.get(_REV, 0),
+            "n": state.get(_taken(key), 0),
+            "rev": state.get(_REV if marks is None else "single given", 0),
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
+            "marks": marks,
             "picture": picture.digest,
             "shown": page_id,
             "ticket": ticket,

@@ -1,0 +1,1 @@
+"""The page One image: its four views, and what they share."""

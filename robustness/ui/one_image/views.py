@@ -1,0 +1,43 @@
+"""The switch between the views of one image. Only the chosen view computes."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from robustness.base.access import Action
+from robustness.ui.browser.components import PAIR_VIEW, PAIR_VIEWS
+from robustness.ui.controls.model_input import require_models, sidebar_input
+from robustness.ui.controls.picture_input import picture_input
+from robustness.ui.one_image import attack, breaking_points, live, scorecard, stack, stories
+from robustness.ui.session import access
+from robustness.ui.session.inputs import one_of
+
+LIVE, BREAKING, SCORECARD, ATTACK = "live", "breaking", "scorecard", "attack"
+VIEWS = {LIVE: "Live", BREAKING: "Breaking points", SCORECARD: "Scorecard", ATTACK: "Attack"}
+"""By their names in links."""
+
+
+def show() -> None:
+    """Draw the switch, the choice of image and models, and the chosen view."""
+    stack.begin()
+    tools = st.container(horizontal=True, width="content", key="page-tools")
+    if st.query_params.get("view") in PAIR_VIEWS:  # in links of 0.13 it is the pair's
+        st.query_params[PAIR_VIEW] = st.query_params.pop("view")
+    view = one_of("View", VIEWS, "view", shows_label=False)
+    with tools:
+        stories.buttons(presents=view == LIVE)
+    if view == ATTACK:
+        access.require(Action.ATTACK)
+    names, seed = sidebar_input()
+    if view == LIVE:
+        stories.frame()
+    pictures, true_classes = picture_input(
+        names, several=view == SCORECARD, camera=view in (LIVE, BREAKING)
+    )
+    require_models(names)
+    if view == SCORECARD:
+        scorecard.show(pictures, names, seed, true_classes)
+        return
+    (picture,) = pictures
+    truth = true_classes.get(picture.digest)
+    {LIVE: live, BREAKING: breaking_points, ATTACK: attack}[view].show(picture, names, seed, truth)
