@@ -1,4 +1,4 @@
-"""What would help: remedies of the current image on the Live page."""
+"""What would help: remedies of the current image in the view Live."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Me
 
 
 def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
-    st.subheader("Does it fool other models?", anchor=False)
+    st.header("Does it fool other models?", anchor=False)
     if len(names) < 2:
         st.caption("Choose more than one model in the sidebar to see which share the weakness.")
         return
@@ -115,7 +115,7 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
 def _over_epsilon(
     picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None
 ) -> None:
-    st.subheader("What is the smallest epsilon?", anchor=False)
+    st.header("What is the smallest epsilon?", anchor=False)
     able = attackable(names, outcome.spec, outcome.model)
     others = ", ".join(models.label(name) for name in names if name not in able)
     if others:
@@ -215,7 +215,7 @@ def _smallest_row(entry: Smallest) -> tuple[str, ...]:
 
 
 def _reach(picture: Picture, outcome: Outcome) -> None:
-    st.subheader("How does it compare with natural perturbations?", anchor=False)
+    st.header("How does it compare with natural perturbations?", anchor=False)
     model, seed = outcome.model, outcome.spec.seed
     label = models.label(model)
     reaches = Measuring(

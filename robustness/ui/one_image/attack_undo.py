@@ -28,7 +28,7 @@ _OPEN = "undo open"
 @fragment
 def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str | None) -> None:
     """Draw the question, and its answer on request; reruns alone when a control changes."""
-    st.subheader("Does a natural perturbation undo it?", anchor=False)
+    st.header("Does a natural perturbation undo it?", anchor=False)
     if not (st.session_state.get(_OPEN) or {"undo", "undo_strength"} & {*st.query_params}):
         st.caption("Perturbs the attacked image: an attack often survives less than the image.")
         st.button("Perturb the attacked image", icon=":material/play_arrow:", on_click=_open)
