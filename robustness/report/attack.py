@@ -143,7 +143,7 @@ def transfer_section(transfer: Sequence[Transfer]) -> Section:
     elsewhere = [entry for entry in transfer if entry.source != entry.model]
     fooled = sum(entry.success is True for entry in elsewhere)
     chart = Chart(
-        f"In {fooled} of {len(elsewhere)} cases an image made on one model fools another.",
+        f"{fooled} of {counted(len(elsewhere), 'attack')} transfer.",
         attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
         "Confidence of each judging model in its original class; the table below holds the "
         "numbers.",

@@ -170,7 +170,7 @@ def test_transfer_is_judged_by_every_model(few_draws: None) -> None:
     marks = np.array(chart["data"][0]["text"])
     assert marks.shape == (2, 2)
     assert all(mark.startswith(judged(False, False).sign) for mark in marks.diagonal())
-    assert "of 2 cases" in " ".join(element.value for element in app.markdown)
+    assert "of 2 attacks transfer" in " ".join(element.value for element in app.markdown)
 
 
 def test_a_perturbation_of_the_adversarial_picture_is_judged_beside_the_original(
