@@ -56,6 +56,11 @@ def add(parsers: Parsers) -> None:
         metavar="REGEX",
         help="images with the same match in their names belong together, such as frames of a video",
     )
+    accepting.add_argument(
+        "--use",
+        action="store_true",
+        help="use these thresholds: One image then says which predictions would be rejected",
+    )
     add_shared(accepting, "--out")
 
 
@@ -173,11 +178,15 @@ def threshold_command(options: argparse.Namespace) -> None:
     """Say from which confidence to accept predictions, so that few accepted ones are wrong."""
     from robustness import report, runs
     from robustness.report.questions import RunFigures
-    from robustness.report.questions.threshold import THRESHOLD, document, groups_of
+    from robustness.report.questions.threshold import THRESHOLD, certified, document, groups_of
+    from robustness.runs.notes import accept_from
 
     run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
     values = vars(options) | {"groups": groups_of(run, options.groups)}
     of = RunFigures(run, options=values)
+    if options.use:
+        accept_from(run.folder.parent, certified(run, of.answer(THRESHOLD)))
+        console.remark("One image now says which predictions these thresholds reject.")
     if options.json:
         console.print_json(document(of.answer(THRESHOLD)))
         return

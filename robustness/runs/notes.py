@@ -7,16 +7,18 @@ folder of runs has such a file, too: it names the baseline.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, FiniteFloat
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from robustness.base.disk import alone, write_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import visible
 from robustness.base.validation import StrictRecord, read_json
+from robustness.pictures.fitting import Framing
 from robustness.runs import convert_0_13
 
 FILE = "notes.json"
@@ -37,12 +39,39 @@ def _tags(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, stripped)))
 
 
+class AcceptedFrom(StrictRecord):
+    """The safe threshold that is in use for a model, and what it was certified for.
+
+    ``weights`` is the digest of the model's weights. At most ``max_error`` of the predictions whose
+    ``score`` is at least ``threshold`` are ``error`` ("wrong", or "changed" without labels) over
+    the ``conditions``, by their ids, or in each with the ``promise`` "condition". ``run`` is the
+    id of the run that says so.
+    """
+
+    weights: str
+    fit: str
+    side: int
+    score: Literal["probability", "margin"]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    max_error: Annotated[float, Field(gt=0, lt=1)]
+    promise: Literal["suite", "condition"]
+    error: Literal["wrong", "changed"]
+    conditions: tuple[str, ...]
+    run: str
+
+    def stale(self, weights: str, framing: Framing) -> str:
+        """What has changed since, as words; "" if the threshold holds."""
+        if weights != self.weights:
+            return "other weights"
+        return "" if framing == (self.fit, self.side) else "another fit or side"
+
+
 class Notes(StrictRecord):
     """The file. Times are in seconds since 1970, 0 for never.
 
     ``stopped`` is why an unfinished run stopped. ``imported_by`` and ``deleted_by`` are names of
-    people, "" where they are unknown. ``baseline`` is the id of the run that comparisons start
-    from, in the folder of runs.
+    people, "" where they are unknown. In the folder of runs, ``baseline`` is the id of the run that
+    comparisons start from, and ``accepted_from`` has the thresholds in use, by model.
     """
 
     title: Annotated[str, AfterValidator(partial(_line, MAX_TITLE))] = ""
@@ -55,6 +84,7 @@ class Notes(StrictRecord):
     deleted: FiniteFloat = 0.0
     deleted_by: str = ""
     baseline: str = ""
+    accepted_from: dict[str, AcceptedFrom] = Field(default_factory=dict)
 
     @property
     def arrived(self) -> float:
@@ -108,6 +138,18 @@ def set_baseline(runs: Path, run_id: str) -> None:
     _update(runs, runs / FILE, {"baseline": run_id})
 
 
+def accepted_from(runs: Path) -> Mapping[str, AcceptedFrom]:
+    """The thresholds in use, by model, in the folder ``runs``."""
+    return read(runs).accepted_from
+
+
+def accept_from(runs: Path, thresholds: Mapping[str, AcceptedFrom | None]) -> None:
+    """Use ``thresholds``, by model; None ends the use of one. See ``update``."""
+    in_use = {**accepted_from(runs), **thresholds}
+    kept = {name: threshold for name, threshold in in_use.items() if threshold is not None}
+    _update(runs, runs / FILE, {"accepted_from": kept})
+
+
 def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
     """``lock`` is held meanwhile; not in the folder of a run, which a lock would bring back."""
     try:
@@ -123,5 +165,5 @@ def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
 
 def _written(values: dict[str, Any]) -> bytes:
     values = {name: value for name, value in values.items() if value}
-    text = json.dumps(values, ensure_ascii=False) if values else ""
+    text = json.dumps(values, ensure_ascii=False, default=vars) if values else ""
     return text.encode(errors="replace")

@@ -16,12 +16,14 @@ from robustness.base.errors import ParameterError
 from robustness.charts.tables import Table
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
+from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Chart, Titled
 from robustness.report.formats import FORMATS, rendered
 from robustness.report.questions import REGISTRY, Question, RunFigures
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import LABELS, Option
 from robustness.report.questions.threshold import THRESHOLD
+from robustness.runs import notes
 from tests.support import pages
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import html
@@ -202,6 +204,14 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert outcomes["EfficientNetLite0", "max_accepted_error"] == gate.KEPT
     assert outcomes["EfficientNetLite0", "min_accepted"] == gate.KEPT
     assert outcomes["SqueezeNet", "max_accepted_error"] == gate.BROKEN
+    assert main(["threshold", str(made.folder), "--max-error", "0.2", "--use"]) == 0
+    (name,) = notes.accepted_from(tmp_path)
+    in_use = notes.accepted_from(tmp_path)[name]
+    assert (name, in_use.threshold) == ("EfficientNetLite0", 0.0)
+    digest = dict(made.manifest.spec.models)[name]
+    assert not in_use.stale(digest, Framing())
+    assert in_use.stale("sha256:0", Framing())
+    assert in_use.stale(digest, Framing("squash"))
     together = api.safe_threshold(made, 0.2, groups="clip[0-4]")
     assert together["models"][1]["threshold"] is None  # five groups are too few
     for wrong in (0.0, 1.0):

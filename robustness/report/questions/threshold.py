@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
@@ -15,6 +15,7 @@ from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import TRUST, Option, Question, RunFigures
 from robustness.report.wording import model, share
 from robustness.runs import Run, failures
+from robustness.runs.notes import AcceptedFrom
 from robustness.statistics.thresholds import (
     FEWEST,
     LEVEL,
@@ -43,7 +44,7 @@ class ThresholdFigures(NamedTuple):
     max_error: float
     promise: Promise
     conditions: int
-    wrong: str
+    wrong: Literal["wrong", "changed"]
 
 
 def threshold_figures(of: RunFigures) -> ThresholdFigures:
@@ -78,6 +79,35 @@ def document(figures: ThresholdFigures) -> dict[str, Any]:
         "certainty": 1 - LEVEL,
         "models": list(figures.entries),
     }
+
+
+def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | None]:
+    """The thresholds of the models of ``run``, to use elsewhere; None where there is none."""
+    framings = {
+        name: (part.framing, digest)
+        for part in run.manifest.spec.by_side()
+        for name, digest in part.models
+    }
+    found: dict[str, AcceptedFrom | None] = {}
+    for entry in figures.entries:
+        framing, digest = framings[entry["model"]]
+        found[entry["model"]] = (
+            None
+            if entry["threshold"] is None
+            else AcceptedFrom(
+                weights=digest,
+                fit=framing.fit,
+                side=framing.side,
+                score=entry["score"],
+                threshold=entry["threshold"],
+                max_error=figures.max_error,
+                promise=figures.promise,
+                error=figures.wrong,
+                conditions=tuple(entry["status"]),
+                run=run.id,
+            )
+        )
+    return found
 
 
 def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, str] | None:
@@ -118,7 +148,7 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
         f"{share(taken[ORIGINAL], 0)} of the originals are accepted, " if ORIGINAL in taken else ""
     )
     return (
-        f"Accept predictions from {_score(entry)}: then at most {most} of them are {figures.wrong} "
+        f"Accept predictions {_from(entry)}: then at most {most} of them are {figures.wrong} "
         f"{where} ({1 - LEVEL:.0%} certain). {originals}"
         f"{share(taken[worst], 0)} under {short(worst)}."
     )
@@ -164,6 +194,11 @@ def _score(entry: Entry) -> str:
     at = entry["strongest"] if entry["threshold"] is None else entry["threshold"]
     text = f"{at:.7f}".rstrip("0").rstrip(".")
     return text if entry["score"] == "probability" else f"a margin of {text}"
+
+
+def _from(entry: Entry) -> str:
+    over = "" if entry["score"] == "probability" else " over the next class"
+    return f"{'with' if over else 'from'} {_score(entry)}{over}"
 
 
 def blocks(figures: ThresholdFigures) -> list[Block]:
