@@ -17,7 +17,7 @@ from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.scorecard import UNSURE
 
-Tone = Literal["correct", "incorrect", "unchanged", "changed", "unsure"]
+Tone = Literal["correct", "incorrect", "unchanged", "changed", "unsure", "rejected"]
 
 
 class Mark(NamedTuple):
@@ -37,6 +37,11 @@ class Mark(NamedTuple):
         """``said`` for a narrow cell of a chart, where ✓ and ✗ stand for their words."""
         words = [word for word in self.text.split(", ") if word not in ("correct", "incorrect")]
         return "<br>".join([self.sign, *words])
+
+    @property
+    def rejected(self) -> Mark:
+        """The mark of a prediction whose model has a safe threshold above its score."""
+        return Mark("rejected", self.sign, f"{self.text}, would be rejected")
 
     @property
     def good(self) -> bool:
@@ -150,6 +155,8 @@ def correct_models(rows: Sequence[Measurement]) -> str:
 
 def _of(count: int, total: int) -> str:
     of = counted(total, "model")
+    if count == total == 2:
+        return "both models"
     return f"all {of}" if count == total > 1 else f"{count} of {of}"
 
 

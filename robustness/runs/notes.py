@@ -7,7 +7,7 @@ folder of runs has such a file, too: it names the baseline.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -58,6 +58,16 @@ class AcceptedFrom(StrictRecord):
     error: Literal["wrong", "changed"]
     conditions: tuple[str, ...]
     run: str
+
+    @property
+    def text(self) -> str:
+        """The threshold in words."""
+        return f"{self.threshold:.7g}" + (" of the margin" if self.score == "margin" else "")
+
+    def accepts(self, probabilities: Sequence[float]) -> bool:
+        """Whether it accepts a prediction with these top ``probabilities``, largest first."""
+        first, *others = (*probabilities, 0.0)
+        return first - (others[0] if self.score == "margin" else 0.0) >= self.threshold
 
     def stale(self, weights: str, framing: Framing) -> str:
         """What has changed since, as words; "" if the threshold holds."""

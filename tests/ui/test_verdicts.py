@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.samples import sample_path
 from robustness.report.blocks import Titled
+from robustness.runs import notes
 from robustness.ui.display import results
 from robustness.ui.one_image.request import LiveRequest, answer_cards
 from tests.support import pages
@@ -131,3 +133,34 @@ def test_markers_are_open_where_a_prediction_is_not_good() -> None:
     for figure in (scorecard.movement(FRAME), sweep.over_strength(FRAME, "cosine")):
         filled = [not trace.marker.symbol[0].endswith("-open") for trace in figure.data]
         assert filled == [told.good for told in EXPECTED.values()]
+
+
+def test_a_prediction_below_the_safe_threshold_would_be_rejected(runs_folder: Path) -> None:
+    picture, name = pages.sample("coffee"), "SqueezeNet"
+    request = LiveRequest(picture, FLIP, (name,), seed=0)
+    made = replace(row(name), top5_probabilities=(0.6, 0.3, 0.05, 0.03, 0.02))
+    threshold = notes.AcceptedFrom(
+        weights=models.digest(models.REGISTRY[name]),
+        fit="crop",
+        side=224,
+        score="probability",
+        threshold=0.6,
+        max_error=0.05,
+        promise="suite",
+        error="wrong",
+        conditions=("fog=0.6",),
+        run="some",
+    )
+
+    def accepted(threshold: notes.AcceptedFrom) -> Mark:
+        notes.accept_from(runs_folder, {name: threshold})
+        return request.acceptances({name: made})[name].mark
+
+    runs_folder.mkdir()
+    assert accepted(threshold) == EXPECTED[name]
+    margin = threshold.model_copy(update={"score": "margin"})
+    assert accepted(margin).tone == "rejected"
+    assert accepted(margin).good  # it is correct all the same
+    assert "rejected" in str(answer_cards(request, {name: made}).headline)
+    stale = margin.model_copy(update={"side": 240})
+    assert accepted(stale) == EXPECTED[name]

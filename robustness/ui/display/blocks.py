@@ -39,25 +39,27 @@ def draw(blocks: Sequence[Block]) -> None:
     _draw(blocks, lambda *_: None, "", {})
 
 
-def question(question: Question[Any], of: RunFigures, clicked: Clicked, result: str) -> None:
+def question(question: Question[Any], of: RunFigures, clicked: Clicked, result: str) -> RunFigures:
     """Draw the section of ``question`` with its options; in one line where it has only a sentence.
 
-    A click on a chart is remembered for ``result``.
+    A click on a chart is remembered for ``result``. Returns ``of`` with the options.
     """
     section = question.section(of)
     if section is None:
-        return
+        return of
     title = plain(section.title)
     first, *rest = section.blocks
     if isinstance(first, Text) and not rest:
         st.markdown(f"**{title}.** {plain(first.text)}", help=first.help or None)
-        return
+        return of
     st.subheader(title, anchor=False, help=section.about or None)
     if question.options:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             values = options_input(question.options, of)
-        section = question.section(RunFigures(of.run, of.statistics, values)) or section
+        of = RunFigures(of.run, of.statistics, values)
+        section = question.section(of) or section
     _draw(section.blocks, clicked, result, {})
+    return of
 
 
 def deselect(result: str = "") -> None:

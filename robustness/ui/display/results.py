@@ -15,7 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain, visible
-from robustness.charts.verdict import verdict
+from robustness.charts.verdict import Mark, verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
@@ -110,10 +110,17 @@ def card_slots(count: int) -> list[DeltaGenerator]:
     return list(islice(cells(2), count))
 
 
-def card(row: Measurement, changed: str = "Perturbed", remedied: str = "") -> Html:
+def card(
+    row: Measurement,
+    changed: str = "Perturbed",
+    remedied: str = "",
+    mark: Mark | None = None,
+    accepted: str = "",
+) -> Html:
     """One model's verdict and top-5 for both images; ``changed`` is the second one's title.
 
-    ``remedied`` is the prediction with a remedy, in words.
+    ``remedied`` is the prediction with a remedy, in words, and ``accepted`` says what its safe
+    threshold does. ``mark`` replaces the verdict.
     """
 
     def name(index: int) -> str:
@@ -131,10 +138,12 @@ def card(row: Measurement, changed: str = "Perturbed", remedied: str = "") -> Ht
         detail += f". {metric.label}: {row.scores[metric.name]:{metric.form}}"
     if row.clean_probability < UNSURE:
         detail += ". Low confidence on the original: treat with caution"
+    if accepted:
+        detail += f". {accepted}"
     return html(
         "card",
         row=row,
-        verdict=verdict(row),
+        verdict=mark or verdict(row),
         label=models.label(row.model),
         before=before,
         after=name(row.top1),

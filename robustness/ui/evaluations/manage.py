@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from robustness import runs
 from robustness.base.access import Action, Who
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain, visible
+from robustness.report.questions import RunFigures
+from robustness.report.questions.threshold import THRESHOLD, certified
 from robustness.runs import MAX_TITLE, Deleted, Listed, keeping, notes
 from robustness.runs.bin import DAY
 from robustness.ui.evaluations import run_table
@@ -142,6 +144,39 @@ def _pin(entry: Listed, name: str) -> str:
     access.require(Action.PIN, thing=entry.folder.name)
     notes.set_baseline(entry.folder.parent, name)
     return f"{entry.title} is {'the' if name else 'no longer the'} baseline."
+
+
+def acceptance_button(of: RunFigures) -> None:
+    """Draw the button that uses the safe thresholds of the run on One image, or ends their use."""
+    thresholds, folder = certified(of.run, of.answer(THRESHOLD)), of.run.folder.parent
+    in_use = notes.accepted_from(folder)
+    current = {name: in_use.get(name) for name in thresholds} == thresholds
+    found = any(thresholds.values())
+    st.button(
+        "No longer use on One image" if found and current else "Use on One image",
+        icon=":material/verified_user:",
+        on_click=do,
+        args=(
+            _accept_from,
+            folder,
+            dict.fromkeys(thresholds) if current else thresholds,
+            of.run.id,
+        ),
+        **access.allowed(
+            Action.PIN,
+            key="accept from",
+            disabled=not found,
+            help="Live then says which predictions would be rejected. This is for everyone.",
+        ),
+    )
+
+
+def _accept_from(
+    folder: Path, thresholds: Mapping[str, notes.AcceptedFrom | None], run: str
+) -> str:
+    access.require(Action.PIN, thing=run)
+    notes.accept_from(folder, thresholds)
+    return f"One image {'uses' if any(thresholds.values()) else 'no longer uses'} these thresholds."
 
 
 def _delete(entry: Listed) -> str:

@@ -11,11 +11,12 @@ from robustness.report.questions import REGISTRY, RunFigures
 from robustness.report.questions.cases import CASES, LEFT_OUT
 from robustness.report.questions.map import MAP
 from robustness.report.questions.question import COMPARE, FAILURES, VIEWS
+from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Listed, Run, jobs
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.display import blocks
-from robustness.ui.evaluations import answer, cases, embedding
+from robustness.ui.evaluations import answer, cases, embedding, manage
 from robustness.ui.evaluations.opened_run import Opened
 from robustness.ui.page import fragment
 from robustness.ui.session.inputs import one_of
@@ -94,6 +95,8 @@ def _view(view: str, run: Opened, of: RunFigures) -> None:
         elif question is MAP and run.run.manifest.race is None:  # else few images have a condition
             blocks.question(question, of, clicked, run.id)
             embedding.ask(run.run)
+        elif question is THRESHOLD and question.fits(of):
+            manage.acceptance_button(blocks.question(question, of, clicked, run.id))
         elif question.fits(of):
             blocks.question(question, of, clicked, run.id)
 

@@ -11,15 +11,25 @@ from robustness.base.text import counted
 from robustness.charts.verdict import Mark, correct_models, tally, verdict
 from robustness.evaluation.condition import NOTHING, Condition
 from robustness.evaluation.correctness import labelled
+from robustness.evaluation.framings import version_for
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
 from robustness.pictures.picture import Picture
+from robustness.runs import notes
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import cache
 from robustness.ui.display import results
+from robustness.ui.session.run_link import runs_folder
 
 Answer = Measurement | RobustnessError
+
+
+class Acceptance(NamedTuple):
+    """The verdict on a prediction, rejected or not, and what the safe threshold says, in words."""
+
+    mark: Mark
+    text: str = ""
 
 
 class RemedyLine(NamedTuple):
@@ -85,6 +95,25 @@ class LiveRequest(NamedTuple):
         """The image under the condition."""
         return cache.change(self.picture, self.condition, self.seed)
 
+    def acceptances(self, rows: Mapping[str, Measurement]) -> dict[str, Acceptance]:
+        """The verdict on each of ``rows`` by the safe thresholds in use, by model."""
+        in_use = notes.accepted_from(runs_folder())
+        found = {}
+        for name, row in rows.items():
+            mark, threshold = verdict(row), in_use.get(name)
+            if threshold is None:
+                found[name] = Acceptance(mark)
+                continue
+            framing = version_for(self.picture, name).framing
+            at = f"safe threshold {threshold.text}"
+            if change := threshold.stale(models.digest(models.REGISTRY[name]), framing):
+                found[name] = Acceptance(mark, f"Its {at} is out of date: it is for {change}")
+            elif threshold.accepts(row.top5_probabilities):
+                found[name] = Acceptance(mark, f"Accepted by its {at}")
+            else:
+                found[name] = Acceptance(mark.rejected, f"Would be rejected by its {at}")
+        return found
+
     def answers(
         self, altered: cache.Altered, who: str | None = None
     ) -> Iterator[tuple[str, Answer]]:
@@ -107,19 +136,25 @@ def answer_cards(
 ) -> components.Answers:
     """The headline, the verdicts and a card per model; ``answers`` holds the results so far."""
     rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
+    accepted = request.acceptances(rows)
     return components.Answers(
-        headline=_headline(request, list(rows.values()), remedied),
-        verdicts=_verdicts(request, rows, remedied),
+        headline=_headline(request, list(rows.values()), accepted, remedied),
+        verdicts=_verdicts(request, rows, accepted, remedied),
         cards=[
-            _card(name, answers.get(name), remedied) for name in request.models if request.cards
+            _card(name, answers.get(name), accepted, remedied)
+            for name in request.models
+            if request.cards
         ],
         note=note,
     )
 
 
-def _card(name: str, row: Answer | None, remedied: RemedyEffect) -> Html:
+def _card(
+    name: str, row: Answer | None, accepted: Mapping[str, Acceptance], remedied: RemedyEffect
+) -> Html:
     if isinstance(row, Measurement):
-        return results.card(row, remedied=_remedied_text(name, remedied))
+        mark, text = accepted[name]
+        return results.card(row, remedied=_remedied_text(name, remedied), mark=mark, accepted=text)
     text = "Waiting …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
@@ -144,12 +179,19 @@ def with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
     return f"{before}, {sum(mark.good for mark in marks)} of {len(marks)} with {remedied.label}"
 
 
-def _headline(request: LiveRequest, rows: Sequence[Measurement], remedied: RemedyEffect) -> Html:
+def _headline(
+    request: LiveRequest,
+    rows: Sequence[Measurement],
+    accepted: Mapping[str, Acceptance],
+    remedied: RemedyEffect,
+) -> Html:
     """The result in one sentence."""
     idle, total = request.condition.idle, len(request.models)
     text = correct_models(rows) if idle else tally(rows)
     if any(line.mark for line in remedied.lines):
         text = with_remedy(rows, remedied)
+    if rejected := sum(each.mark.tone == "rejected" for each in accepted.values()):
+        text += f"; {rejected} would be rejected" if total > 1 else "; it would be rejected"
     if len(rows) < total or not total:
         text = f"{len(rows)} of {counted(total, 'model')} done"
     if not text:
@@ -158,13 +200,16 @@ def _headline(request: LiveRequest, rows: Sequence[Measurement], remedied: Remed
 
 
 def _verdicts(
-    request: LiveRequest, answered: Mapping[str, Measurement], remedied: RemedyEffect
+    request: LiveRequest,
+    answered: Mapping[str, Measurement],
+    accepted: Mapping[str, Acceptance],
+    remedied: RemedyEffect,
 ) -> Html:
     """One line per model: its verdict, its prediction, and that with the remedy."""
     lines = []
     after = remedied.by_model
     for name in request.models:
         row, label = answered.get(name), models.label(name)
-        told, seen = row and verdict(row), row and models.class_name(name, row.top1)
+        told, seen = row and accepted[name].mark, row and models.class_name(name, row.top1)
         lines.append((label, row, told, seen, after.pop(label, None)))
     return html("verdicts", lines=lines, remedy=remedied.label, together=after.values())
