@@ -67,7 +67,7 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(folder: Path
     app.text_input(key="add name colours").set_value("x" * 70).run()
     assert "at most 64 characters, got 70" in errors(app)
     assert app.button(key="add_model").disabled
-    assert app.text_area(key=lines).value.split() == list(COLOURS), "nothing is forgotten"
+    assert app.text_area(key=lines).value == "\n".join(COLOURS), "nothing is forgotten"
     app.text_input(key="add name colours").set_value("colours").run()
     app.button(key="add_model").click().run()
     assert not errors(app)

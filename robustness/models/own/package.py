@@ -54,7 +54,7 @@ def model_file(path: Path) -> Path:
 _ADVICE = {
     **dict.fromkeys(
         (".pt", ".pth", ".safetensors"),
-        " Add weights of torch from Python, with api.add_model, or export the model to ONNX.",
+        " It holds weights alone: give api.add_model the network itself, or export it to ONNX.",
     ),
     ".h5": " Load it in Keras and save it with model.save('x.keras').",
 }

@@ -40,9 +40,10 @@ def opened(what: Any) -> LiveModel:
         return opened_module(what)
     if callable(what) and not isinstance(what, type):
         return LiveModel(FUNCTION, what)
+    hint = " Load these weights into their network." if isinstance(what, Mapping) else ""
     raise ParameterError(
         "Expected a model file, a Keras model, a torch.nn.Module, a folder in Hugging Face's "
-        f'format, "timm:NAME", a maite model or a function, got {type(what).__name__}.'
+        f'format, "timm:NAME", a maite model or a function, got {type(what).__name__}.{hint}'
     )
 
 

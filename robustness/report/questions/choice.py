@@ -286,7 +286,7 @@ OPTIONS = (
     Option(
         "remedies",
         "Include remedies",
-        "also choose among the models behind each remedy that the run tried",
+        "also rank each model with each remedy of the run",
         False,
         help="Also rank each model with each remedy.",
         key="choose_remedies",

@@ -29,7 +29,7 @@ def ask(run: Run) -> None:
 
 def _ask(run: Run) -> None:
     images = counted(min(IMAGES, run.manifest.images), "image")
-    st.caption(f"The model predicts up to {images} again.")
+    st.caption(f"Re-runs the model on up to {images}.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         names = {name: models.label(name) for name in run.manifest.spec.model_names}
         model = listed("Model", names, "new_map_model")

@@ -134,7 +134,7 @@ def show() -> None:
 
 def _form() -> None:
     if added := st.session_state.pop(_DONE, ""):
-        st.success(plain(added), icon=":material/check:")
+        st.toast(plain(added), icon=":material/check:")
     source = _source()
     if not source.key:
         return

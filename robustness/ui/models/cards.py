@@ -27,10 +27,10 @@ from robustness.ui.session import access
 from robustness.ui.session.boundary import boundary
 
 GROUPS: Mapping[str, tuple[str, str]] = {
+    models.OWN: ("Your own", "Described in your models file."),
     models.OFFLINE: ("Ready offline", "Their weights come with the installation."),
     models.STUDY: ("The study", "The four networks of the original study."),
     models.MODERN: ("Modern", "Newer networks, convolutional and transformers."),
-    models.OWN: ("Your own", "Described in your models file."),
 }
 
 

@@ -30,7 +30,8 @@ def show() -> None:
     add_model.show()
     view = one_of("View", _VIEWS, "view", shows_label=False)
     if view == "models":
-        _table([_row(record, states[record.name]) for record in _records()])
+        records = sorted(_records(), key=lambda record: not states[record.name].ready)
+        _table([_row(record, states[record.name]) for record in records])
         st.caption("Latency comes from the self-check.")
     elif view == "check":
         _self_check(ready)
@@ -155,7 +156,7 @@ def _self_check(ready: Sequence[str]) -> None:
         for check in work.with_progress(self_checks(list(ready)), len(ready)):
             RESULT_CACHE.put(_key(check.model), [check])
     work.is_cancelled()
-    found = [check for name in ready if (check := _last_check(name))]
+    found = [last for name in ready if (last := _last_check(name))]
     if not found:
         return
     rows = [row for check in found for row in _rows(check)]
