@@ -31,18 +31,12 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SIDE = 160
 """Side of an image in a strip, in pixels; parameters in pixels scale with it."""
 
-_IN_STRIPS = ["Family", "Study setting", "ImageNet-C", "Random", "Source"]
-
 _TABLES: Mapping[str, Callable[[], pd.DataFrame]] = {
     "Study image": method_tables.fits,
-    "Perturbations": lambda: method_tables.perturbations(REGISTRY).drop(columns=_IN_STRIPS),
     "Metrics": method_tables.metric_formulas,
     "Attacks": lambda: method_tables.attacks(ATTACKS),
 }
 """The table below each section of the methods."""
-
-_LONG = 20
-"""A table with more rows is folded."""
 
 _NOTHING = ":material/search_off:"
 
@@ -141,7 +135,7 @@ def _description(record: Perturbation) -> Html:
     return html("perturbation", record=record, facts=facts)
 
 
-@st.cache_data(show_spinner=False, max_entries=256)
+@st.cache_resource(show_spinner=False, max_entries=256)
 def _pictures(name: str, sample: str) -> bytes:
     """The strip of one perturbation as a PNG."""
     record = REGISTRY[name]
@@ -177,9 +171,7 @@ def _methods(query: str) -> None:
         st.header(title, anchor=title.lower().replace(" ", "-"))
         st.markdown(re.sub(r"^### (.+)$", r"**\1**", body, flags=re.MULTILINE))
         if rows:
-            long = len(rows) > _LONG
-            with st.expander(f"All {len(rows)} {title.lower()}") if long else st.container():
-                st.html(results.html_table(table.head, rows))
+            st.html(results.html_table(table.head, rows))
     if empty:
         st.info(
             "No match in the methods. Try “interval”, “similarity” or “epsilon”.", icon=_NOTHING

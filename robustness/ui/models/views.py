@@ -12,7 +12,6 @@ from robustness.base.text import counted, plain
 from robustness.models.run.openvino import chosen
 from robustness.models.selfcheck import Answer, SelfCheck, self_checks
 from robustness.models.weights.ready import parameters_text, state_text
-from robustness.report import method_tables, methods
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
@@ -39,10 +38,9 @@ def show() -> None:
         cards.show(states)
     else:
         _table([_published(record) for record in _records()])
-        st.caption("Sources are listed with each model's weights.")
-        st.subheader("Accuracy by fit", anchor="fit")
-        st.markdown(methods.note("Fit"))
-        st.html(results.html_table(*methods.as_table(method_tables.fits())))
+        st.caption(
+            "The sources are listed under Weights; accuracy by fit is under Methods in Reference."
+        )
 
 
 _VIEWS = {

@@ -16,6 +16,7 @@ from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 
+import streamlit as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -149,20 +150,11 @@ def resident() -> int:
     return 0
 
 
-_CACHE: dict[Path, tuple[float, tuple[int, int, int]]] = {}
-
-
+@st.cache_resource(show_spinner=False, ttl=FRESH_SECONDS, max_entries=4)
 def _folder_figures(folder: Path) -> tuple[int, int, int]:
     """Number of runs in ``folder``, number in its bin, and total bytes."""
-    when, found = _CACHE.get(folder, (-FRESH_SECONDS, (0, 0, 0)))
-    if time.monotonic() - when >= FRESH_SECONDS:
-        found = (
-            sum(entry.manifest is not None for entry in listing(folder)),
-            len(deleted(folder)),
-            occupied(folder),
-        )
-        _CACHE[folder] = time.monotonic(), found
-    return found
+    runs = sum(entry.manifest is not None for entry in listing(folder))
+    return runs, len(deleted(folder)), occupied(folder)
 
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
