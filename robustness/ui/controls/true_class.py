@@ -14,6 +14,7 @@ from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.computation.cache import is_sample
 from robustness.ui.controls import sharing
+from robustness.ui.session.inputs import new_in_link, set_in_link
 from robustness.ui.session.run_link import UPLOAD, linked_class
 
 USABLE = "usable uploads"
@@ -21,9 +22,6 @@ USABLE = "usable uploads"
 
 _SAID = "true classes"
 """Session key: entered classes by image digest."""
-
-_LINKED = "true class in the link"
-"""Session key: the class that the link held last; another one was put there from outside."""
 
 
 def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, str]:
@@ -53,9 +51,9 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
     shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
     in_link = main and (shared or not st.session_state.get(USABLE))
     said = st.session_state.setdefault(_SAID, {})
-    linked = st.query_params.get(TRUE_CLASS) if in_link else None
-    if linked in options and linked != st.session_state.get(_LINKED):
-        said[picture.digest] = linked
+    linked = new_in_link(TRUE_CLASS) if in_link else None
+    if linked and linked[-1] in options:
+        said[picture.digest] = linked[-1]
     wanted = said.get(picture.digest, known)
     key = TRUE_CLASS if in_link else f"{TRUE_CLASS} {picture.digest}"
     st.session_state[key] = wanted if wanted in options else known
@@ -71,22 +69,13 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
         width="stretch",
     )
     if in_link:
-        _link(None if chosen == known else chosen, linked)
+        # Streamlit's own binding loses it where a page is left before its script has ended.
+        set_in_link(TRUE_CLASS, [] if chosen in (known, None) else [chosen])
     return chosen
 
 
 def _say(digest: str, key: str) -> None:
     st.session_state.setdefault(_SAID, {})[digest] = st.session_state[key]
-
-
-def _link(choice: str | None, linked: str | None) -> None:
-    """Put ``choice`` into the link in place of ``linked``.
-
-    Streamlit's own binding loses the key where a page is left before its script has ended.
-    """
-    if choice != linked:
-        st.query_params.update({TRUE_CLASS: [] if choice is None else choice})
-    st.session_state[_LINKED] = choice
 
 
 def _class_of(picture: Picture) -> str | None:

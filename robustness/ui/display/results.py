@@ -29,6 +29,7 @@ from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import cache
 from robustness.ui.computation.cache import original_png
+from robustness.ui.session.inputs import new_in_link, set_in_link
 
 GAIN = 3
 _IMAGE = "&image="
@@ -198,15 +199,11 @@ def clicked(
 
 def _in_link(state_key: str, link: str) -> Any:
     """The session's value ``state_key``, or the link's if that is new."""
-    state, said = st.session_state, st.query_params.get_all(link)
-    another = said != state.get(f"{state_key} seen", [])
-    if another and (said or not state.get("arrived")):
-        state[state_key] = said
-    wanted = list(state.get(state_key) or [])
-    if wanted != said:
-        st.query_params.update({link: wanted})
-    state[f"{state_key} seen"] = wanted
-    return wanted
+    state, values = st.session_state, new_in_link(link)
+    if values is not None and (values or not state.get("arrived")):
+        state[state_key] = values
+    set_in_link(link, list(state.get(state_key) or []))
+    return list(state.get(state_key) or [])
 
 
 def _customdata(event: Any) -> Any:

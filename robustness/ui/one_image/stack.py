@@ -29,6 +29,7 @@ from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation import cache
+from robustness.ui.session.inputs import new_in_link, set_in_link
 
 SIDE = 72
 """Side of a thumbnail in pixels; parameters in pixels scale with it."""
@@ -146,14 +147,14 @@ def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:
 
     The latest change wins, as in ``current``; ``set_strength`` is one.
     """
-    state, link = st.session_state, st.query_params.get(STRENGTH)
+    state, link = st.session_state, new_in_link(STRENGTH)
     report = _report("single")
     steps = [step for step in checked(report and report.get("steps")) if step.name == name]
     dragging = bool(report and report.get("held"))
     if steps:
         state[STRENGTH] = steps[0].strength
-    elif link != state.get(f"{STRENGTH} seen"):
-        state[STRENGTH] = None if link is None else _strength(REGISTRY[name], link)
+    elif link is not None:
+        state[STRENGTH] = _strength(REGISTRY[name], link[-1]) if link else None
     elif name != state.get(f"{STRENGTH} of", name):
         state[STRENGTH] = None
     state[f"{STRENGTH} of"] = name
@@ -163,10 +164,7 @@ def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:
         state["single given"] = state.get("single given", 0) + 1
     state["single drawn"] = name, strength
     if not dragging:
-        wanted = None if strength == first else f"{strength:g}"
-        if wanted != link:
-            st.query_params.update({STRENGTH: [] if wanted is None else wanted})
-        state[f"{STRENGTH} seen"] = wanted
+        set_in_link(STRENGTH, [] if strength == first else [f"{strength:g}"])
     return Stack((StackStep(name, strength),), dragging, marks)
 
 

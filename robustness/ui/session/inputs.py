@@ -55,6 +55,22 @@ def _texts(options: Options, key: str) -> Mapping[str, str]:
     return options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
 
 
+def new_in_link(key: str) -> list[str] | None:
+    """The link's values of ``key`` if somebody changed them since ``set_in_link``; else None.
+
+    With ``set_in_link`` the latest change wins: one of the link, or one of the page.
+    """
+    values = st.query_params.get_all(key)
+    return None if values == st.session_state.get(f"{key} seen", []) else values
+
+
+def set_in_link(key: str, values: Sequence[str]) -> None:
+    """Have the link say ``values`` for ``key``; none take it out."""
+    if list(values) != st.query_params.get_all(key):
+        st.query_params.update({key: list(values)})
+    st.session_state[f"{key} seen"] = list(values)
+
+
 def keep_in_link(
     key: str,
     texts: Mapping[Any, str],
