@@ -39,6 +39,9 @@ NAMES = {"digits"} | {
 }
 """Keys that are values: a ``*`` stands for them."""
 
+IN_LINK = ("one_of", "listed", "keep_in_link", "new_in_link", "set_in_link")
+"""Functions of the pages whose key is a parameter of links."""
+
 SOFTMAX = onnx_files.node("Softmax", ["answer"], ["p"], axis=1)
 BUDGET = '[[limit]]\nmin_consistency = 0.5\n[[limit]]\nperturbation = "*"\nmin_accuracy = 0.1\n'
 
@@ -229,7 +232,7 @@ def keys_in(node: ast.AST, scope: dict[str, Any]) -> Iterator[tuple[str, ast.exp
             words |= dict(zip(names, node.args, strict=False))
     if "key" in words:
         yield "session", words["key"]
-        if ast.unparse(node.func).rpartition(".")[2] in ("one_of", "listed", "keep_in_link"):
+        if ast.unparse(node.func).rpartition(".")[2] in IN_LINK:
             yield "link", words["key"]
     if words.get("bind") is not None and "key" in words:
         yield "link", words["key"]
