@@ -83,7 +83,7 @@ def _tiles(values: Mapping[str, Metric]) -> Html:
             in_bytes(value("models_bytes")),
             f"estimated, of {in_bytes(value('models_budget_bytes'))}",
         ),
-        ("Kept results", in_bytes(value("results_bytes")), "for all sessions"),
+        ("Cached results", in_bytes(value("results_bytes")), "for all sessions"),
         (
             "Runs folder",
             in_bytes(value("runs_bytes")),
