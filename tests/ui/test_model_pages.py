@@ -124,7 +124,7 @@ def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: 
     assert "espresso" in html(app)
     assert not perturb(app, fog=0.2).exception
     assert "espresso" in html(app)
-    card = run(ROOT / "pages" / "scorecard.py", sample="coffee", models="digits")
+    card = run(view="scorecard", sample="coffee", models="digits")
     assert "Lambda" in sentences(card)
 
 
