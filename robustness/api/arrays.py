@@ -67,9 +67,11 @@ def png(image: Any, name: str) -> bytes:
 
 
 def _encoded(image: Image.Image) -> bytes:
-    kept = image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("RGB")
+    converted = (
+        image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("RGB")
+    )
     file = io.BytesIO()
-    kept.save(file, "PNG", exif=image.getexif())
+    converted.save(file, "PNG", exif=image.getexif())
     return file.getvalue()
 
 
@@ -191,13 +193,13 @@ def _batch(images: Any) -> tuple[NDArray[Any], Levels]:
     """``images`` as an array, and as 8-bit images (N, H, W, 3)."""
     if isinstance(images, str | os.PathLike | Image.Image):
         images = levels(images)
-    given = as_array(images)
-    if given.ndim not in (3, 4) or given.shape[-1] != 3:
+    batch_array = as_array(images)
+    if batch_array.ndim not in (3, 4) or batch_array.shape[-1] != 3:
         raise ParameterError(
             f"images: expected an array (N, height, width, 3) or (height, width, 3), got "
-            f"{_kind(given)}."
+            f"{_kind(batch_array)}."
         )
-    return given, in_range(given, "images").reshape(-1, *given.shape[-3:])
+    return batch_array, in_range(batch_array, "images").reshape(-1, *batch_array.shape[-3:])
 
 
 def _like(original: NDArray[Any], image: Levels) -> NDArray[Any]:

@@ -91,11 +91,11 @@ def make_spec(
             if perturbations is None
             else graded_conditions(perturbations, strengths=strengths, severities=severities)
         )
-    asked = [
+    parsed = [
         Condition.parse(condition) if isinstance(condition, str) else condition
         for condition in conditions
     ]
-    return requests.make_spec(model_names, asked, seed=seed, fit=fit, side=side, remedies=remedies)
+    return requests.make_spec(model_names, parsed, seed=seed, fit=fit, side=side, remedies=remedies)
 
 
 @checked_call

@@ -53,7 +53,7 @@ def add_model(
     """
     from robustness.models.own.from_python import add_model as add
 
-    given = {
+    values = {
         "labels": labels,
         "input_size": input_size,
         "normalisation": normalisation,
@@ -65,7 +65,7 @@ def add_model(
         "family": family,
         "year": year,
     }
-    return add(name, what, given, calls, None if weights is None else Path(fspath(weights)))
+    return add(name, what, values, calls, None if weights is None else Path(fspath(weights)))
 
 
 @checked_call

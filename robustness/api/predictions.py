@@ -38,16 +38,16 @@ def evaluate_predictions(
     names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
     is kept. Raises ``ParameterError`` for a table that cannot be used.
     """
-    told = _from_table(table)
-    shown = None if source is None else opened(source)
+    predictions = _from_table(table)
+    dataset = None if source is None else opened(source)
     plan = imported_predictions.plan_predictions(
-        told, source=shown, classes=imported_predictions.class_names(classes)
+        predictions, source=dataset, classes=imported_predictions.class_names(classes)
     )
     run = performed(plan, out, imported_predictions.ENGINE)
-    if shown is not None:
-        run.dataset = shown
+    if dataset is not None:
+        run.dataset = dataset
     elif not isinstance(table, str | PathLike):
-        run.dataset = told  # it cannot be opened by name
+        run.dataset = predictions  # it cannot be opened by name
     return run
 
 
@@ -59,8 +59,8 @@ def _from_table(table: Any) -> Predictions:
             f"Expected a table of predictions, as a file or a frame, got {type(table).__name__}."
         )
     try:
-        given: pd.DataFrame = table.reset_index(drop=True)
-        found = pa.Table.from_pandas(given, preserve_index=False)
+        frame: pd.DataFrame = table.reset_index(drop=True)
+        found = pa.Table.from_pandas(frame, preserve_index=False)
     except (TypeError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ParameterError(

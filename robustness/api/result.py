@@ -68,11 +68,11 @@ class EvaluatedRun(Run):
         from robustness.charts.dataset import perturbation_heatmap
         from robustness.charts.style import heatmap_table
 
-        told = report.of_run(self)
-        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in told.answer]
+        summary = report.of_run(self)
+        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in summary.answer]
         parts += [
             _table(block.table.head, block.table.rows)
-            for block in told.brief[:1]
+            for block in summary.brief[:1]
             if isinstance(block, report.Titled)
         ]
         if self.raced is not None:

@@ -75,8 +75,10 @@ class BestImages:
 
     def take(self, places: Places, other: BestImages) -> None:
         """Replace the rows at ``places`` by those of ``other`` that are better."""
-        held = self.level[places]
-        better = (other.level > held) | ((other.level == held) & (other.merit > self.merit[places]))
+        levels = self.level[places]
+        better = (other.level > levels) | (
+            (other.level == levels) & (other.merit > self.merit[places])
+        )
         for field in fields(self):
             getattr(self, field.name)[places[better]] = getattr(other, field.name)[better]
 

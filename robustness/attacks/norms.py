@@ -60,13 +60,13 @@ class Norm:
         ways = self.steepest(gradients) * column(np.sign(gains))
         room = np.where(ways > 0, 1 - images, images) * (ways != 0)
         pace, slope = np.abs(ways), np.abs(gradients)
-        wanted = np.abs(gains).astype(np.float64)
+        sizes = np.abs(gains).astype(np.float64)
         reach = np.zeros(len(images))
         for _ in range(_ROUNDS):
             free = pace * column(reach) < room
             gained = np.where(free, 0, slope * room).sum((1, 2, 3), dtype=np.float64)
             rate = np.where(free, slope * pace, 0).sum((1, 2, 3), dtype=np.float64)
-            further = np.divide(wanted - gained, rate, out=reach.copy(), where=rate > 0)
+            further = np.divide(sizes - gained, rate, out=reach.copy(), where=rate > 0)
             if (further <= reach * (1 + 1e-7)).all():
                 break
             reach = np.maximum(further, reach)

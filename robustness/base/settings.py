@@ -172,9 +172,9 @@ def value(setting: Setting[Kind]) -> Kind | None:
     Raises ``ParameterError`` for an invalid value, and as ``text`` does.
     """
     for values, folder in _places(setting):
-        if given := values.get(setting.name):
+        if text := values.get(setting.name):
             where = f"The setting {setting.name!r}"
-            found: Kind = checked(setting.kind, given, where, context=folder)
+            found: Kind = checked(setting.kind, text, where, context=folder)
             return found
     return None
 
@@ -253,10 +253,10 @@ def _files(
     if named and not config.is_file():
         raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
     said = read_toml(config) if config_version else {}
-    kept = read_toml(secrets) if secrets_version else {}
+    secret_values = read_toml(secrets) if secrets_version else {}
     return folder, [
         (_checked(said, config), config.parent),
-        (_checked(kept.get(SECRETS_TABLE, {}), secrets), secrets.parent),
+        (_checked(secret_values.get(SECRETS_TABLE, {}), secrets), secrets.parent),
     ]
 
 

@@ -119,8 +119,8 @@ def reach(frame: pd.DataFrame) -> go.Figure:
                 "hovertemplate": "%{customdata}<br>L2 %{x:.2g}, SSIM %{y:.3f}<extra></extra>",
             }
         )
-    shown = frame.loc[frame["l2"] > 0, "l2"]
-    low, high = np.log10(shown.min()), np.log10(shown.max())
+    sizes = frame.loc[frame["l2"] > 0, "l2"]
+    low, high = np.log10(sizes.min()), np.log10(sizes.max())
     decades = range(math.floor(low), math.ceil(high) + 1)
     lowest = min(0.0, float(frame["ssim"].min()))
     return drawn(

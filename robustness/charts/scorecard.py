@@ -75,10 +75,10 @@ def outcomes(frame: pd.DataFrame) -> go.Figure:
     grouped = frame.groupby([frame["condition"].map(series), "model"], sort=False)
     left = grouped["retained_probability"].mean().unstack(sort=False)
     cells = {key: cell(rows) for key, rows in grouped}
-    told = [[cells[row, column] for column in left.columns] for row in left.index]
+    hover_rows = [[cells[row, column] for column in left.columns] for row in left.index]
     return heatmap(
-        np.array([[share for share, _ in line] for line in told]),
-        [[text for _, text in line] for line in told],
+        np.array([[share for share, _ in line] for line in hover_rows]),
+        [[text for _, text in line] for line in hover_rows],
         columns=[models.label(str(model)) for model in left.columns],
         rows=list(map(str, left.index)),
         hover="%{y}, %{x}: %{text}; original class %{customdata:.1%}",

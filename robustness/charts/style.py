@@ -223,9 +223,9 @@ def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
 
     ``customdata`` that is not in the hover text is what a click reports, and stays.
     """
-    told = "customdata" in (part.get("hovertemplate") or "")
+    has_data = "customdata" in (part.get("hovertemplate") or "")
     return {
-        key: _escaped(value) if key in _WORDS and (told or key != "customdata") else value
+        key: _escaped(value) if key in _WORDS and (has_data or key != "customdata") else value
         for key, value in part.items()
     }
 

@@ -138,8 +138,8 @@ def _cell(row: pd.Series) -> tuple[float, str]:
     """The value and the text of a cell."""
     before, after = (is_correct(row["label"], row[name]) for name in ("clean_top1", "top1"))
     if not REGISTRY[row["perturbation"]].graded:
-        told = judged(bool(row["never"]), before if row["never"] else after)
-        return (_NEVER if told.good else 0.0), told.brief
+        verdict = judged(bool(row["never"]), before if row["never"] else after)
+        return (_NEVER if verdict.good else 0.0), verdict.brief
     if before is False:
         return 0.0, judged(True, before).said
     return (_NEVER, "never") if row["never"] else (row["strength"], f"{row['strength']:.2f}")

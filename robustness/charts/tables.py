@@ -65,8 +65,8 @@ def with_interval(entry: Entry, name: str, form: str = ".1%") -> str:
 def in_points(entry: Entry, name: str) -> str:
     """The difference ``name`` and its interval in points, "+3.1 (+1.0 to +5.2)"."""
     low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    told = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"{100 * entry[name]:+.1f}{told}"
+    interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * entry[name]:+.1f}{interval}"
 
 
 def figure(name: str, form: str) -> Callable[[Entry], str]:

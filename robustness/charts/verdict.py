@@ -90,8 +90,8 @@ def verdict_of(row: Mapping[str, Any]) -> Mark:
 
 
 def _verdict(label: Any, clean: int, top1: int, before: float, now: float) -> Mark:
-    told = pd.notna(now) and pd.notna(before)  # tables of predictions may leave it out
-    unsure = bool(told and now < max(UNSURE, HALF * before))
+    is_known = pd.notna(now) and pd.notna(before)  # tables of predictions may leave it out
+    unsure = bool(is_known and now < max(UNSURE, HALF * before))
     return judged(clean == top1, is_correct(label, top1), unsure=unsure)
 
 

@@ -82,7 +82,7 @@ def attack_command(options: argparse.Namespace) -> None:
             console.progress(f"{label}: step {event.done} of {event.total}")
     if options.to is not None:
         console.write_file(options.to, to_png(outcome.image))
-    asked, answers = _answers(picture, outcome)
+    request, answers = _answers(picture, outcome)
     rows = [labelled(row, truth) for row in answers]
     console.end_progress()
     if options.json:
@@ -91,7 +91,7 @@ def attack_command(options: argparse.Namespace) -> None:
     else:
         from robustness import report
 
-        console.say(report.printed(report.of_attack(asked, picture, outcome, rows)))
+        console.say(report.printed(report.of_attack(request, picture, outcome, rows)))
 
 
 def _spec(options: argparse.Namespace, name: str) -> AttackSpec:
@@ -129,19 +129,19 @@ def _answers(picture: Picture, outcome: Outcome) -> tuple[Request, list[Measurem
     names = [outcome.model, *(name for name in ready if name != outcome.model)]
     condition = AttackCondition.of_spec(outcome.spec)
     seed, side = outcome.spec.seed, picture.side
-    asked = make_spec(names, [condition], seed=seed, fit=picture.fit, side=side)
+    request = make_spec(names, [condition], seed=seed, fit=picture.fit, side=side)
     clean, changed = picture.image[None], outcome.image[None]
     batch = Batch([picture], np.stack([clean, changed], 1), [picture_scores(clean, changed)])
     rows: list[Measurement] = []
     for name in names:
         console.progress(f"asking {name} ...")
         try:
-            ((row,),) = measured(asked, batch, models.load(name, side=side))
+            ((row,),) = measured(request, batch, models.load(name, side=side))
         except RobustnessError as error:
             console.progress(f"left out: {error}")
         else:
             rows.append(row)
-    return asked, rows
+    return request, rows
 
 
 def _transfer(outcome: Outcome, rows: Sequence[Measurement]) -> list[Transfer]:

@@ -166,8 +166,10 @@ def _of_predictions(options: argparse.Namespace) -> Run:
     from robustness import runs
     from robustness.runs import imported_predictions
 
-    if given := said(options, "engine", "address", "resume", "plan", "workers"):
-        raise ParameterError(f"The table of --predictions says what was asked: omit {given}.")
+    if options_text := said(options, "engine", "address", "resume", "plan", "workers"):
+        raise ParameterError(
+            f"The table of --predictions says what was asked: omit {options_text}."
+        )
     plan = imported_predictions.read_plan(options.predictions, options.source, options.classes)
     with runs.start(plan, options.out, engine=imported_predictions.ENGINE) as writer:
         _perform(writer, imported_predictions.ENGINE, None)
@@ -190,8 +192,8 @@ def _forecast(options: argparse.Namespace) -> int:
     ]
     console.end_progress()
     if options.json:
-        told = [estimate.as_dict() for estimate in found]
-        console.print_json(told[0] if len(told) == 1 else told)
+        documents = [estimate.as_dict() for estimate in found]
+        console.print_json(documents[0] if len(documents) == 1 else documents)
     else:
         for part, estimate in zip(parts, found, strict=True):
             if len(parts) > 1:

@@ -78,8 +78,8 @@ def check_command(options: argparse.Namespace) -> int:
     checks = [gate.check(gate.part(budget, run, found), run, baseline) for run in found]
     _write_documents(options, checks)
     if options.json:
-        told = [gate.as_dict(check) for check in checks]
-        console.print_json(told[0] if len(told) == 1 else told)
+        documents = [gate.as_dict(check) for check in checks]
+        console.print_json(documents[0] if len(documents) == 1 else documents)
     else:
         for check in checks:
             _print_check(check)
@@ -107,9 +107,9 @@ def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:
     named = options.baseline or budget.baseline
     if named is None:
         return None
-    beside = options.budget.parent / named
-    if not options.baseline and not (options.out / named).is_dir() and beside.is_dir():
-        return runs.load(beside.resolve())
+    candidate = options.budget.parent / named
+    if not options.baseline and not (options.out / named).is_dir() and candidate.is_dir():
+        return runs.load(candidate.resolve())
     return runs.load(runs.folder_of(named, options.out), anywhere=True)
 
 
@@ -152,7 +152,7 @@ def _print_check(check: Check) -> None:
         )
         for verdict in check.verdicts
     ]
-    told = report.Titled("Limits", Table(_HEAD, rows))
+    table = report.Titled("Limits", Table(_HEAD, rows))
     notes = map(report.Text, (*check.notes, gate.headline(check)))
     console.say(f"{check.run.id}, {counted(check.run.images, 'image')}")
-    console.say(report.printed_blocks([told, *notes]))
+    console.say(report.printed_blocks([table, *notes]))

@@ -62,8 +62,8 @@ def perturbations_command(options: argparse.Namespace) -> None:
     if not found.records:
         raise ParameterError(found.no_match)
     if options.json:
-        told = [{name: getattr(record, name) for name in _FIELDS} for record in found.records]
-        console.print_json(told)
+        documents = [{name: getattr(record, name) for name in _FIELDS} for record in found.records]
+        console.print_json(documents)
         return
     for record in found.records:
         at, setting = record.study_strength, ""
@@ -92,7 +92,7 @@ def predict_command(options: argparse.Namespace) -> None:
     expect_answers(parse_all(options.remedies))
     truths = [true_class(image, options.true_class, names) for image in options.images]
     answers = _answers(options, names) if condition is None else _under(condition, options, names)
-    predictions, told = [], []
+    predictions, documents = [], []
     for (place, name), answer in sorted(answers, key=lambda row: row[0][0]):
         label = label_index(name, truths[place])
         entry = {
@@ -116,7 +116,9 @@ def predict_command(options: argparse.Namespace) -> None:
         mark = f": {verdict_of({**answer, 'label': label}).said}" if known else ""
         top = [(row["name"], f"{row['probability']:.1%}") for row in entry["top"]]
         predictions.append(entry)
-        told.append(Titled(f"{entry['image']}, {name}{mark}", Table(("Class", "Confidence"), top)))
+        documents.append(
+            Titled(f"{entry['image']}, {name}{mark}", Table(("Class", "Confidence"), top))
+        )
         if behind:
             after = [
                 (
@@ -135,12 +137,12 @@ def predict_command(options: argparse.Namespace) -> None:
                 for row in entry["remedies"]
             ]
             head = ("Remedy", "Class", "Confidence", "Prediction")
-            told.append(Titled(f"{entry['image']}, {name}, with remedies", Table(head, after)))
+            documents.append(Titled(f"{entry['image']}, {name}, with remedies", Table(head, after)))
     console.end_progress()
     if options.json:
         console.print_json({"predictions": predictions})
         return
-    console.say(printed_blocks(told).strip())
+    console.say(printed_blocks(documents).strip())
 
 
 Answers = Iterator[tuple[tuple[int, str], Mapping[str, Any]]]
@@ -175,7 +177,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
             probabilities = models.load(name, side=own.side)(image).probabilities
             top = [(int(c), float(probabilities[0, c])) for c in top_k(probabilities)[0]]
             (top1, probability), *_ = top
-            told = dict.fromkeys(("clean_top1", "top1"), top1)
+            values = dict.fromkeys(("clean_top1", "top1"), top1)
             sure = dict.fromkeys(("clean_probability", "probability"), probability)
             behind = []
             alike = [name for name in names if framings[name] == own]
@@ -183,7 +185,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
                 after = loader_with_remedies(chain, alike)(name, side=own.side)(image)
                 best = int(after.probabilities[0].argmax())
                 behind.append((chain.id, best, float(after.probabilities[0, best])))
-            yield (place, name), {**told, **sure, "top": top, "remedies": behind}
+            yield (place, name), {**values, **sure, "top": top, "remedies": behind}
 
 
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:

@@ -26,7 +26,7 @@ def plugins_command(options: argparse.Namespace) -> None:
     from robustness.plugins import plugins
     from robustness.plugins.origins import records_of
 
-    told = [
+    documents = [
         {
             "name": plugin.name,
             "digest": plugin.digest,
@@ -35,12 +35,12 @@ def plugins_command(options: argparse.Namespace) -> None:
         for plugin in plugins()
     ]
     if options.json:
-        console.print_json({"plugins": told})
+        console.print_json({"plugins": documents})
         return
     for plugin in plugins():
         adds = ", ".join(f"{kind} {name}" for kind, name in records_of(plugin.name))
         console.say(f"{plugin.name} ({plugin.digest[:12]}): {adds}")
-    if not told:
+    if not documents:
         console.say("No plugins. The setting plugins names them.")
 
 
@@ -55,11 +55,11 @@ def check_command(options: argparse.Namespace) -> int:
     findings = list(laws.check(name, lambda: models.load("SqueezeNet", side=224)))
     broken = [finding for finding in findings if not finding.holds]
     if options.json:
-        told = [
+        documents = [
             {"kind": f.kind, "name": f.name, "law": f.law, "holds": f.holds, "trouble": f.trouble}
             for f in findings
         ]
-        console.print_json({"plugin": name, "findings": told})
+        console.print_json({"plugin": name, "findings": documents})
         return bool(broken)
     for finding in findings:
         mark = "holds " if finding.holds else "BROKEN"

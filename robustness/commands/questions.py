@@ -144,14 +144,14 @@ def failures_command(options: argparse.Namespace) -> None:
 
     run = runs.load(runs.folder_of(options.run, options.out), unfinished=True, anywhere=True)
     if options.map is not None:
-        made = api.embedding_map(run, options.where or "", images=options.map)
+        embedding = api.embedding_map(run, options.where or "", images=options.map)
         if options.json:
-            console.print_json(asdict(made))
+            console.print_json(asdict(embedding))
         else:
-            shares = " and ".join(f"{share:.0%}" for share in made.explained)
+            shares = " and ".join(f"{share:.0%}" for share in embedding.explained)
             console.say(
-                f"The map of {len(made.points)} images is kept beside the run, for its page and "
-                f"its report. Its axes hold {shares} of the variance."
+                f"The map of {len(embedding.points)} images is kept beside the run, for its page "
+                f"and its report. Its axes hold {shares} of the variance."
             )
         return
     if options.where is not None or options.to is not None:

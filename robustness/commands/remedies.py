@@ -24,7 +24,7 @@ def remedies_command(options: argparse.Namespace) -> None:
     from robustness.remedies import REGISTRY
 
     if options.json:
-        told = [
+        documents = [
             {
                 **{name: getattr(remedy, name) for name in _FIELDS},
                 "max_original_change": remedy.original,
@@ -32,7 +32,7 @@ def remedies_command(options: argparse.Namespace) -> None:
             }
             for remedy in REGISTRY
         ]
-        console.print_json(told)
+        console.print_json(documents)
         return
     for record in REGISTRY:
         console.say(f"{record.name:22}{record.kind:16}{record.label}: {record.against}")

@@ -127,8 +127,8 @@ def race(options: argparse.Namespace) -> Race | None:
 
     margin = getattr(options, "margin", None)
     if options.until is not None:
-        given = {} if margin is None else {"margin": margin}
-        return race_until(options.until, unit=options.unit, **given)
+        options_of_race = {} if margin is None else {"margin": margin}
+        return race_until(options.until, unit=options.unit, **options_of_race)
     if margin is not None or options.unit != _UNSAID["unit"]:
         raise ParameterError("Expected --until beside --margin or --unit: add it.")
     return None

@@ -81,10 +81,10 @@ def study_command(options: argparse.Namespace) -> None:
                 f"{len(rows)} of {counted(total, 'measurement')}, {row.image}, {row.model}"
             )
     console.end_progress()
-    shown = [[picture.at(part.framing) for picture in pictures] for part in parts]
+    framed = [[picture.at(part.framing) for picture in pictures] for part in parts]
     manifests = [
         manifest(part, [(picture.name, picture.digest) for picture in seen])
-        for part, seen in zip(parts, shown, strict=True)
+        for part, seen in zip(parts, framed, strict=True)
     ]
     result: dict[str, Any] = {
         "manifest": manifests[0],
@@ -99,21 +99,21 @@ def study_command(options: argparse.Namespace) -> None:
         text = table.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
         console.write_file(options.out / "study.json", console.as_json(result).encode())
         console.write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
-        for place, seen in enumerate(shown):
+        for place, seen in enumerate(framed):
             for number, picture in enumerate(seen, start=1):
                 at = f"-{picture.fit}-{picture.side}" if place else ""
                 folder = options.out / f"picture-{number}{at}"
                 console.write_file(folder / "clean.png", to_png(picture.image))
-                made = perturbed(picture, conditions, options.seed)
-                for condition, image in zip(conditions, made, strict=True):
+                images = perturbed(picture, conditions, options.seed)
+                for condition, image in zip(conditions, images, strict=True):
                     console.write_file(folder / f"{condition.name}.png", to_png(image))
     if options.json:
         console.print_json(result)
     else:
         from robustness import report
 
-        told = report.of_scorecard(spec, pictures, rows)
-        console.say(report.printed(told, tables=2 if spec.remedies else 1))
+        summary = report.of_scorecard(spec, pictures, rows)
+        console.say(report.printed(summary, tables=2 if spec.remedies else 1))
 
 
 def sweep_command(options: argparse.Namespace) -> None:
@@ -142,23 +142,23 @@ def sweep_command(options: argparse.Namespace) -> None:
     behind = {chain: loader_with_remedies(chain, chosen) for chain in chains}
 
     def swept(chain: Chain | None = None) -> list[Measurement | Break]:
-        told = f" with {chain.id}" if chain else ""
-        console.progress(f"loading the models{told} ...")
+        suffix = f" with {chain.id}" if chain else ""
+        console.progress(f"loading the models{suffix} ...")
         load = models.load if chain is None else behind[chain]
         found: list[Measurement | Break] = []
         steps = {"steps": options.steps, "repeats": options.repeats, "seed": options.seed}
         for event in sweep(picture, names, chosen, load=load, **steps):
             found.append(labelled(event, truth))
             if isinstance(event, Break):
-                console.progress(f"{event.perturbation}, {event.model}{told}: done")
+                console.progress(f"{event.perturbation}, {event.model}{suffix}: done")
         return found
 
     plain = swept()
     remedied = {chain: swept(chain) for chain in behind}
     console.end_progress()
     if options.json:
-        told = [{"remedy": chain.id, **_document(found)} for chain, found in remedied.items()]
-        console.print_json({**_document(plain), **({"remedies": told} if told else {})})
+        documents = [{"remedy": chain.id, **_document(found)} for chain, found in remedied.items()]
+        console.print_json({**_document(plain), **({"remedies": documents} if documents else {})})
         return
     # The smallest strength first; the sweep gave the breaks by perturbation.
     plain.sort(key=lambda e: -1 if not isinstance(e, Break) else 2 if e.never else e.strength or 0)

@@ -70,7 +70,7 @@ def _text(entry: Entry, depth: int) -> str | None:
 
 
 def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelError:
-    shown = ", ".join(repr(text) for text in strangers[:3])
+    examples = ", ".join(repr(text) for text in strangers[:3])
     more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
     titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
     names = [name for labels in label_sets for name in labels.names]
@@ -84,7 +84,7 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     verb = "is not a class" if len(strangers) == 1 else "are not classes"
     return LabelError(
-        f"{shown}{more} {verb} of {titles}: expected the index, synset or name of a "
+        f"{examples}{more} {verb} of {titles}: expected the index, synset or name of a "
         f"class for each subfolder or label.{hint} Images without classes need no labels.",
         hint="Use --labels known to evaluate these without a class, or --labels none.",
     )

@@ -370,8 +370,8 @@ def _add(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown or "none"
+    examples = ", ".join(names[:8])
+    return f"{examples} and {len(names) - 8} more" if len(names) > 8 else examples or "none"
 
 
 def _coded(texts: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:

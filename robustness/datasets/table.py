@@ -123,19 +123,19 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
         names = next(rows)
         _check_once(path, names)
         found: dict[str, list[str] | None] = dict.fromkeys(names)
-        wanted = [name for name in found if _is_asked(name)]
+        chosen = [name for name in found if _is_asked(name)]
         if others:
-            wanted += [name for name in found if name not in wanted][:MAX_COLUMNS]
-        columns: list[list[str]] = [[] for _ in wanted]
+            chosen += [name for name in found if name not in chosen][:MAX_COLUMNS]
+        columns: list[list[str]] = [[] for _ in chosen]
         adding = [
-            (names.index(name), column.append) for name, column in zip(wanted, columns, strict=True)
+            (names.index(name), column.append) for name, column in zip(chosen, columns, strict=True)
         ]
         for row in rows:
             if any(row[len(names) :]):
                 raise ValueError("more fields than names")
             for at, add in adding:
                 add(from_csv_cell(row[at]) if at < len(row) else "")
-    return pd.DataFrame(found | dict(zip(wanted, columns, strict=True)))
+    return pd.DataFrame(found | dict(zip(chosen, columns, strict=True)))
 
 
 def _parquet(path: Path, others: bool) -> pd.DataFrame:
@@ -145,12 +145,12 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     columns = parquet.columns(path)
     _check_once(path, [name for name, _ in columns])
     flat = [name for name, nested in columns if not nested]
-    wanted = [name for name in flat if _is_asked(name)]
-    if not wanted:
+    chosen = [name for name in flat if _is_asked(name)]
+    if not chosen:
         return pd.DataFrame(columns=flat)
     if others:
-        wanted += [name for name in flat if name not in wanted][:MAX_COLUMNS]
-    return parquet.read(path, wanted).to_pandas(ignore_metadata=True)
+        chosen += [name for name in flat if name not in chosen][:MAX_COLUMNS]
+    return parquet.read(path, chosen).to_pandas(ignore_metadata=True)
 
 
 def _check_once(path: Path, names: Sequence[str]) -> None:

@@ -133,19 +133,19 @@ def measured(
     outputs may be given as ``clean``.
     """
     active = [place for place, condition in enumerate(spec.conditions, 1) if not condition.idle]
-    shown = batch.frames[:, active if clean is not None else [0, *active]]
-    count, each = shown.shape[:2]
+    frames = batch.frames[:, active if clean is not None else [0, *active]]
+    count, each = frames.shape[:2]
     known = [] if clean is None else list(clean)
-    asked = classifier(shown.reshape(-1, *shown.shape[2:])) if each else None
-    if asked is not None and spec.classes:
-        asked = among(asked, spec.classes)
+    outputs = classifier(frames.reshape(-1, *frames.shape[2:])) if each else None
+    if outputs is not None and spec.classes:
+        outputs = among(outputs, spec.classes)
     order = np.zeros(len(spec.conditions), np.intp)
     order[np.array(active, np.intp) - 1] = np.arange(1, 1 + len(active))
     rows = []
     for place in range(count):
         parts = known[place : place + 1]
-        if asked is not None:
-            parts = [*parts, asked[place * each : (place + 1) * each]]
+        if outputs is not None:
+            parts = [*parts, outputs[place * each : (place + 1) * each]]
         own = Outputs.join(parts)
         picture, seen = batch.pictures[place], batch.scores[place]
         rows.append(measurements(spec, picture, classifier, own[:1], own[order], seen))
@@ -194,14 +194,14 @@ def _with_attacks(spec: Request, batch: Batch, classifier: Classifier) -> Batch:
     ]
     if not attacks:
         return batch
-    made = batch.frames.copy()
+    frames = batch.frames.copy()
     seen = [{name: values.copy() for name, values in own.items()} for own in batch.scores]
-    for picture, own, scores in zip(batch.pictures, made, seen, strict=True):
+    for picture, own, scores in zip(batch.pictures, frames, seen, strict=True):
         for place, condition in attacks:
             own[1 + place] = condition.against(picture, spec.seed, classifier)
             for name, values in picture_scores(own[:1], own[1 + place][None]).items():
                 scores[name][place] = values[0]
-    return Batch(batch.pictures, made, seen)
+    return Batch(batch.pictures, frames, seen)
 
 
 def evaluate(
@@ -244,9 +244,9 @@ def stages_by_place(
     they changed nothing. Raises as ``evaluate`` does.
     """
     for picture, part in product(pictures, spec.by_side()):
-        seen = picture.at(part.framing)
-        images = perturbed(seen, part.conditions, part.seed)
+        version = picture.at(part.framing)
+        images = perturbed(version, part.conditions, part.seed)
         for name in part.model_names:
-            found = by_place(load(name, side=part.side), seen.image[None], images)
+            found = by_place(load(name, side=part.side), version.image[None], images)
             for place, condition in enumerate(part.conditions):
                 yield (picture.digest, name, condition.id), at(found, place)

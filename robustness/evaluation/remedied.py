@@ -177,10 +177,10 @@ def among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
 
 def _among(probabilities: Floats, classes: Sequence[int]) -> Floats:
     known = [index for index in classes if index < probabilities.shape[1]]
-    kept = np.zeros_like(probabilities)
-    kept[:, known] = probabilities[:, known]
-    total = kept.sum(axis=1, keepdims=True)
-    return np.divide(kept, total, out=kept, where=total > 0)
+    shares = np.zeros_like(probabilities)
+    shares[:, known] = probabilities[:, known]
+    total = shares.sum(axis=1, keepdims=True)
+    return np.divide(shares, total, out=shares, where=total > 0)
 
 
 def _chain_probabilities(

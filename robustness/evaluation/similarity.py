@@ -58,8 +58,8 @@ def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
         [study_image(samples.sample_bytes(name), side=side) for name in samples.REGISTRY.names]
     )
     grey = np.broadcast_to(plain.mean(axis=-1, keepdims=True), plain.shape)
-    shown = np.concatenate([plain, np.minimum(plain + np.float32(_BRIGHTER), 1), grey])
-    return round_to_grid(shown), np.tile(np.arange(len(plain)), 3)
+    images_to_compare = np.concatenate([plain, np.minimum(plain + np.float32(_BRIGHTER), 1), grey])
+    return round_to_grid(images_to_compare), np.tile(np.arange(len(plain)), 3)
 
 
 def similarities(clean: Features, features: Features, floors: Floors) -> Similarities:
@@ -116,8 +116,8 @@ class _FloorCache:
         """The file of the floors, named after everything they depend on; None without a key."""
         if not classifier.key:
             return None
-        asked = (self._kind, classifier.key, _measure(), *samples.REGISTRY)
-        name = hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
+        key = (self._kind, classifier.key, _measure(), *samples.REGISTRY)
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
         return settings.cache_folder() / "floors" / f"{name}.json"
 
 
@@ -167,8 +167,8 @@ def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarit
     """
     parts = []
     for start in range(0, len(images), MAX_BATCH - 1):
-        shown = np.concatenate([clean, images[start : start + MAX_BATCH - 1]])
-        found = classifier.by_place(shown)
+        batch = np.concatenate([clean, images[start : start + MAX_BATCH - 1]])
+        found = classifier.by_place(batch)
         before, after = ({s: f[rows] for s, f in found.items()} for rows in (_FIRST, _OTHERS))
         parts.append(similarities(before, after, floors_by_place(classifier)))
     return {

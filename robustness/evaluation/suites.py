@@ -118,14 +118,14 @@ def stored_conditions(
     Raises ``ParameterError`` if it has none of them.
     """
     known = sorted({corruption for corruption, _ in dataset.stored})
-    wanted = known if names is None else list(names)
-    if strangers := [name for name in wanted if name not in known]:
+    chosen = known if names is None else list(names)
+    if strangers := [name for name in chosen if name not in known]:
         raise ParameterError(f"{dataset.title} has no {strangers[0]!r}. Known: {', '.join(known)}.")
     levels = SEVERITIES if severities is None else tuple(severities)
     found = [
         StoredCondition.of_table(StoredTable(corruption=name, severity=level))
         for name, level in dataset.stored
-        if name in wanted and level in levels
+        if name in chosen and level in levels
     ]
     if not found:
         raise ParameterError(f"{dataset.title} has none of the severities {levels}.")

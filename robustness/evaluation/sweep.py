@@ -179,13 +179,13 @@ def sweep(
     for record in records:
         found: dict[str, list[_RepeatBreak]] = {name: [] for name in chosen}
         for part in (part for spec in specs[record.name] for part in spec.by_side()):
-            seen = picture.at(part.framing)
-            batch = prepare([seen], part.conditions, part.seed)
+            version = picture.at(part.framing)
+            batch = prepare([version], part.conditions, part.seed)
             for name in part.model_names:
                 classifier = load(name, side=part.side)  # again if memory ran short
                 (rows,) = measured(part, batch, classifier, clean=[clean[name]])
                 yield from with_main_digest(rows, picture)
-                found[name].append(_search(seen, classifier, rows, part.seed, record))
+                found[name].append(_search(version, classifier, rows, part.seed, record))
         for name in chosen:
             yield _summary(record, name, found[name], clean[name], grid(record, steps)[1])
 

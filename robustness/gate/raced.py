@@ -31,7 +31,7 @@ def race_limits(
     found: dict[tuple[str, str, str], Limit] = {}
     for rule in budget.rules:
         budget.check_patterns(rule, names, conditions)
-        for limit, wanted in rule.limits.items():
+        for limit, bound in rule.limits.items():
             if limit not in RACED:
                 raise ParameterError(
                     f"{budget.path}: expected limits among {', '.join(RACED)} for a race, got "
@@ -42,7 +42,7 @@ def race_limits(
                 name, strength = (condition.name, condition.strength) if condition else (None, None)
                 if rule.fits(model, name, strength):
                     ids = (condition.id,) if condition else ()
-                    found[model, limit, "".join(ids)] = Limit(model, RACED[limit], ids, wanted)
+                    found[model, limit, "".join(ids)] = Limit(model, RACED[limit], ids, bound)
     return found
 
 

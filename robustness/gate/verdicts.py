@@ -342,12 +342,12 @@ def _bound(entry: Entry, key: str) -> float:
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:
     """Why ``limit`` could not be checked."""
-    apart = "the run and its baseline share no image, model and condition that it covers"
+    reason = "the run and its baseline share no image, model and condition that it covers"
     why = {
         BREAKING: f"the run has {rule.perturbation} at one strength only",
-        "max_regression": apart,
-        "max_accuracy_regression": f"{apart}, or have no labels",
-        "max_robust_accuracy_regression": f"{apart}, or have no attack on labelled images",
+        "max_regression": reason,
+        "max_accuracy_regression": f"{reason}, or have no labels",
+        "max_robust_accuracy_regression": f"{reason}, or have no attack on labelled images",
         "min_robust_accuracy": "the run has no attack on labelled images",
         ATTACK: f"the run has no attack {rule.perturbation}",
         **dict.fromkeys(

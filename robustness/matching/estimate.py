@@ -161,8 +161,8 @@ class _Problem:
         count = len(self.points)
         for fit in fits:
             first = fit is fits[0]
-            apart = _distances(fit.strengths[None], self.points).min()
-            if apart > (_NEAR if first else _NEXT) and len(self.points) < count + _AT_ONCE:
+            distance = _distances(fit.strengths[None], self.points).min()
+            if distance > (_NEAR if first else _NEXT) and len(self.points) < count + _AT_ONCE:
                 true = self.simulate(fit.strengths, _SIMULATED)
                 bias = true - self.emulator.images(fit.strengths, _SIMULATED)
                 self.points = np.vstack([self.points, fit.strengths])

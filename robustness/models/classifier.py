@@ -111,11 +111,11 @@ class Classifier:
         """
         use = replace(use_of(record, side), features=tuple(stage for stage, _ in stages))
         graph = keras_graph(network, stages, record.shape)
-        made = study_models(graph, use, tapped=True)(ANY_BATCH)
+        study_model = study_models(graph, use, tapped=True)(ANY_BATCH)
         forward: ForwardPass = (
-            ReplayedPass(made.model, made.stages, record.label)
+            ReplayedPass(study_model.model, study_model.stages, record.label)
             if chosen().engine == TENSORFLOW
-            else OpenVinoPass(made.model, made.stages, precision=chosen().precision)
+            else OpenVinoPass(study_model.model, study_model.stages, precision=chosen().precision)
         )
         return cls(record, forward, partial(forward.network, record.label), side)
 

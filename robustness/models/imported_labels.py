@@ -12,8 +12,8 @@ _LABELS: dict[str, Labels | None] = {}
 
 def note(classes: Mapping[str, str | Sequence[str]]) -> None:
     """Remember the classes of each model: their names in order, or "imagenet"."""
-    for name, told in classes.items():
-        labels = from_names(told)
+    for name, names in classes.items():
+        labels = from_names(names)
         before = _LABELS.setdefault(name, labels)
         if before is not None and before.key != labels.key:
             _LABELS[name] = None

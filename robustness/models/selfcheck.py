@@ -176,8 +176,8 @@ def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | Non
     if precise == chosen() or not pictures:
         return None
     exact = LOADED.get(classifier.record, classifier.side, precise)
-    shown = np.stack(pictures)
-    return float(np.abs(classifier(shown).probabilities - exact(shown).probabilities).max())
+    batch = np.stack(pictures)
+    return float(np.abs(classifier(batch).probabilities - exact(batch).probabilities).max())
 
 
 def latencies(classifiers: Mapping[str, Classifier]) -> dict[str, Timing]:

@@ -113,7 +113,7 @@ def _without_start_up_noise() -> Iterator[None]:
     passed on afterwards.
     """
     try:
-        kept = os.dup(2)
+        stderr = os.dup(2)
     except OSError:  # there is no stderr
         yield
         return
@@ -123,8 +123,8 @@ def _without_start_up_noise() -> Iterator[None]:
             yield
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
             capture.seek(0)
             for line in capture:
                 if not _START_UP_NOISE.match(line):

@@ -263,7 +263,7 @@ def swept(targets: Places) -> Places:
     sources = targets.copy()
     chained = np.flatnonzero(targets > np.arange(targets.size, dtype=np.int32))
     while chained.size:
-        seen = sources[chained]
-        sources[chained] = targets[seen]
-        chained = chained[sources[chained] > seen]
+        chain = sources[chained]
+        sources[chained] = targets[chain]
+        chained = chained[sources[chained] > chain]
     return sources

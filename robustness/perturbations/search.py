@@ -58,16 +58,16 @@ def find(query: str) -> SearchResult:
 @lru_cache(maxsize=256)
 def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
     vocabulary = dict.fromkeys(word for record in records for word in _said(record)[-1])
-    asked, instead = [], []
+    terms, instead = [], []
     for word in _query_words(query):
         near = [word] if _match([word], vocabulary) else nearest(word, vocabulary, cutoff=_RELATED)
         instead += near
         misspelt = nearest(word, near, cutoff=_MISSPELT) if len(word) >= _LETTERS else []
-        asked += misspelt or [word]
-    found = [record for record in records if _match(asked, _said(record)[-1])]
+        terms += misspelt or [word]
+    found = [record for record in records if _match(terms, _said(record)[-1])]
     if found:
         exactly = {*words(query)}
-        return SearchResult(tuple(sorted(found, key=lambda record: _place(record, asked, exactly))))
+        return SearchResult(tuple(sorted(found, key=lambda record: _place(record, terms, exactly))))
     return SearchResult((), tuple(instead[:3]) or _USUAL)
 
 

@@ -22,13 +22,13 @@ def answer(head: bytes, data: bytes) -> bytes:
     ``head`` is JSON: ``name``, ``fit``, ``side``, the ``allowed`` bytes, ``pixels``, and whether
     the ``properties`` of the image follow its pixels, as JSON.
     """
-    asked = json.loads(head)
-    fit, side, tells = asked.pop("fit"), asked.pop("side"), asked.pop("properties")
+    request = json.loads(head)
+    fit, side, tells = request.pop("fit"), request.pop("side"), request.pop("properties")
     try:
-        image = decode(data, **asked)
+        image = decode(data, **request)
         size, image = image.size, fitted(image, fit, side)
-        told = json.dumps(measured(data, size, image, fit)).encode() if tells else b""
-        return PIXELS + image.tobytes() + told
+        properties = json.dumps(measured(data, size, image, fit)).encode() if tells else b""
+        return PIXELS + image.tobytes() + properties
     except CostError as error:
         return NEEDS + str(error.needed).encode()
     except ImageError as error:

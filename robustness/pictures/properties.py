@@ -80,16 +80,16 @@ def _of_pixels(pixels: np.ndarray[Any, Any]) -> PropertyValues:
     first, second = red - green, (red + green) / 2 - blue
     spread = np.hypot(first.std(), second.std())
     offset = np.hypot(first.mean(), second.mean())
-    told: PropertyValues = {
+    properties: PropertyValues = {
         "brightness": float(luma.mean()) / 255,
         "contrast": float(luma.std()) / 255,
         "colourfulness": float(spread + 0.3 * offset),
     }
     if min(luma.shape) > 2:
-        told["sharpness"] = float(cv2.Laplacian(luma, cv2.CV_32F).var())
+        properties["sharpness"] = float(cv2.Laplacian(luma, cv2.CV_32F).var())
         found = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE)[1:-1, 1:-1]).mean()
-        told["noise"] = float(np.sqrt(np.pi / 2) / 6 * found)
-    return told
+        properties["noise"] = float(np.sqrt(np.pi / 2) / 6 * found)
+    return properties
 
 
 def _cut_off(width: int, height: int, side: int, fit: str) -> float:
@@ -100,24 +100,24 @@ def _cut_off(width: int, height: int, side: int, fit: str) -> float:
 
 def _of_file(data: bytes) -> PropertyValues:
     """What the headers of a JPEG or TIFF say; nothing of other formats or of broken headers."""
-    told: PropertyValues = {}
+    properties: PropertyValues = {}
     if not data.startswith((b"\xff\xd8\xff", b"II", b"MM")):
-        return told
+        return properties
     with contextlib.suppress(Exception):  # broken metadata must not cost the image
         with Image.open(io.BytesIO(data), formats=("JPEG", "TIFF")) as image:
             if tables := getattr(image, "quantization", None):
-                told["jpeg_quality"] = _quality(sum(tables[min(tables)]))
+                properties["jpeg_quality"] = _quality(sum(tables[min(tables)]))
             exif = image.getexif()
-        told["orientation"] = str(int(exif.get(_ORIENTATION, 1)))
+        properties["orientation"] = str(int(exif.get(_ORIENTATION, 1)))
         if camera := _camera(exif.get(_MAKE, ""), exif.get(_MODEL, "")):
-            told["camera"] = camera
+            properties["camera"] = camera
         details = exif.get_ifd(_DETAILS)
         for name, tag in (("exposure", _EXPOSURE), ("iso", _ISO)):
             value: Any = details.get(tag)
             value = value[0] if isinstance(value, tuple) and value else value
             if value is not None and 0 < float(value) < float("inf"):
-                told[name] = float(value)
-    return told
+                properties[name] = float(value)
+    return properties
 
 
 def _quality(total: int) -> float:

@@ -62,8 +62,8 @@ def load() -> None:
 
 def _named() -> tuple[str, ...]:
     folder = settings.folder(settings.PLUGINS)
-    told = settings.value(settings.PLUGINS) or ()
-    own = [str(settings.located(text, folder)) if _is_file(text) else text for text in told]
+    paths = settings.value(settings.PLUGINS) or ()
+    own = [str(settings.located(text, folder)) if _is_file(text) else text for text in paths]
     if own and not {str(folder), ""} & set(sys.path):
         sys.path.append(str(folder))  # where modules lie beside robustness.toml
     return tuple(dict.fromkeys([*own, *_entry_points()]))

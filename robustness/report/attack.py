@@ -43,7 +43,7 @@ def of_attack(
     """
     attack = outcome.spec
     table = Titled("Predictions", verdicts(rows))
-    asked = {**asdict(attack), "model": outcome.model}
+    values = {**asdict(attack), "model": outcome.model}
     return Report(
         title=f"{described(outcome)} against {model(outcome.model)} on {picture.name}",
         answers=answers(outcome, rows),
@@ -62,7 +62,7 @@ def of_attack(
         brief=[table, sizes(outcome)],
         methods=methods.blocks(spec.conditions, ["Noise"]),
         limits=methods.limits(),
-        manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": asked},
+        manifest={**manifest(spec, [(picture.name, picture.digest)]), "attack": values},
         replay=_replay(spec, outcome),
         data=data(
             [replace(row, image=picture.name) for row in rows],
@@ -140,10 +140,10 @@ def transfer_section(transfer: Sequence[Transfer]) -> Section:
         ("Prediction", lambda entry: verdict_of(entry.as_row()).said),
         ("Confidence in its original class", lambda entry: share(entry.retained_probability)),
     ]
-    elsewhere = [entry for entry in transfer if entry.source != entry.model]
-    fooled = sum(entry.success is True for entry in elsewhere)
+    transferred = [entry for entry in transfer if entry.source != entry.model]
+    fooled = sum(entry.success is True for entry in transferred)
     chart = Chart(
-        f"{fooled} of {counted(len(elsewhere), 'attack')} transfer.",
+        f"{fooled} of {counted(len(transferred), 'attack')} transfer.",
         attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
         "Confidence of each judging model in its original class; the table below holds the "
         "numbers.",

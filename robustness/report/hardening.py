@@ -31,7 +31,7 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     gain = f"{_points(unseen)} on perturbations of other families"
     most = f"a loss above {100 * MOST_LOSS:.0f} points on originals"
     more = judgement.more_images
-    wanted = f" About {counted(more, 'more labelled image')} would {{}}." if more else ""
+    advice = f" About {counted(more, 'more labelled image')} would {{}}." if more else ""
     if not judgement.labelled:
         yield (
             "Nothing is recommended: without labels there is consistency alone, and training "
@@ -40,10 +40,10 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     elif judgement.recommended:
         yield f"Recommended: {gain}; {most} is excluded."
     elif not judgement.gain_established:
-        yield f"Not recommended: no gain shown ({gain})." + wanted.format("show a gain of 1 point")
+        yield f"Not recommended: no gain shown ({gain})." + advice.format("show a gain of 1 point")
     elif originals.low is not None and originals.difference > -MOST_LOSS:
         loss = f"a loss of up to {-100 * originals.low:.1f} points on originals is not excluded"
-        yield f"Not recommended: gain shown ({gain}); {loss}." + wanted.format("exclude it")
+        yield f"Not recommended: gain shown ({gain}); {loss}." + advice.format("exclude it")
     else:
         yield f"Not recommended: gain shown ({gain}), but {_points(originals)} on originals."
     share_ = f"interpolated by {hardening.share:g} from {model(hardening.parent)}"

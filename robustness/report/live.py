@@ -50,7 +50,7 @@ def of_live(
     ``remedied`` are the predictions with a remedy.
     """
     condition = spec.conditions[0]
-    shown = [Titled("Predictions", verdicts(rows)), *([remedied] if remedied else [])]
+    blocks = [Titled("Predictions", verdicts(rows)), *([remedied] if remedied else [])]
     return Report(
         title=f"{picture.name} under {condition.described}",
         answers=[
@@ -63,12 +63,12 @@ def of_live(
         sections=[
             Section(
                 "Image and predictions",
-                [Cases("", lambda: _images(spec, picture, rows)), *shown],
+                [Cases("", lambda: _images(spec, picture, rows)), *blocks],
             ),
             Section("Top-5 classes", [top5(row) for row in rows]),
             features(rows),
         ],
-        brief=shown,
+        brief=blocks,
         methods=methods.blocks(spec.conditions, []),
         limits=methods.limits(),
         manifest=manifest(spec, [(picture.name, picture.digest)]),
@@ -211,5 +211,7 @@ def _furthest(rows: Sequence[Measurement]) -> str:
 def _basis(rows: Sequence[Measurement]) -> str:
     """How visible the change is, and predictions with low confidence."""
     ssim, psnr = rows[0].scores["ssim"], rows[0].scores["psnr"]
-    seen = f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB" if np.isfinite(psnr) else "no visible change"
-    return sentence(f"one image under one condition ({seen})", low_confidence(rows))
+    visibility = (
+        f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB" if np.isfinite(psnr) else "no visible change"
+    )
+    return sentence(f"one image under one condition ({visibility})", low_confidence(rows))

@@ -28,12 +28,12 @@ def facts(
     spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]
 ) -> list[tuple[str, str]]:
     """The request, in short."""
-    shown = ", ".join(picture.name for picture in pictures[:5])
+    names = ", ".join(picture.name for picture in pictures[:5])
     more = f" and {len(pictures) - 5} more" if len(pictures) > 5 else ""
     labels = {row.image: class_title(row.model, row.label) for row in rows if row.label is not None}
     classes = ", ".join(dict.fromkeys(labels.values()))
     return [
-        ("Images", f"{shown}{more}"),
+        ("Images", f"{names}{more}"),
         *([("True class", classes)] * bool(classes)),
         ("Conditions", f"{len(spec.conditions):,}"),
         ("Measurements", f"{len(rows):,}"),
@@ -104,11 +104,11 @@ def trained_on(name: str, perturbations: Sequence[str]) -> str:
 def answer_line(row: Measurement) -> str:
     """One model's verdict and predictions for one image, on a line."""
     before, after = (class_title(row.model, index) for index in (row.clean_top1, row.top1))
-    told = verdict(row)
+    sentence = verdict(row)
     now = share(row.probability) if row.consistent else f"{after} {share(row.probability)}"
     return (
-        f"{told.sign} {model(row.model)}: {before} {share(row.clean_probability)} → {now} "
-        f"({told.text})"
+        f"{sentence.sign} {model(row.model)}: {before} {share(row.clean_probability)} → {now} "
+        f"({sentence.text})"
     )
 
 

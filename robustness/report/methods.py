@@ -60,9 +60,9 @@ def limits() -> list[str]:
 
 def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printed]:
     """The methods of a report: study image, ``conditions``, metrics, and ``notes`` by title."""
-    asked = list(conditions)
-    specs = [attack for c in asked for attack in c.attacks]
-    names = dict.fromkeys(name for c in asked for name in c.perturbations)
+    chosen = list(conditions)
+    specs = [attack for c in chosen for attack in c.attacks]
+    names = dict.fromkeys(name for c in chosen for name in c.perturbations)
     return [
         Text(note("From photo to study image")),
         *(_perturbations(list(names)) if names else ()),

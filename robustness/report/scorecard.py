@@ -157,15 +157,15 @@ def _answers(rows: Sequence[Measurement]) -> Table:
 def _cells(frame: pd.DataFrame) -> Table:
     """The texts of the chart of outcomes."""
     names = list(dict.fromkeys(frame["model"]))
-    told = {
+    cells = {
         key: cell(rows)[1]
         for key, rows in frame.groupby([frame["condition"].map(series), "model"], sort=False)
     }
     return Table(
         ("Perturbation", *map(model, names)),
         [
-            (str(what), *(told[what, name] for name in names))
-            for what in dict.fromkeys(what for what, _ in told)
+            (str(what), *(cells[what, name] for name in names))
+            for what in dict.fromkeys(what for what, _ in cells)
         ],
     )
 
@@ -182,16 +182,18 @@ def _remedied(rows: Sequence[Measurement]) -> Table:
         name, remedy = entry
         own = [row for row in rows if row.model == name]
         right = [row.clean_top1 if row.label is None else row.label for row in own]
-        told = [
+        predictions = [
             next((trial for trial in row.remedies if trial.remedy == remedy), row) for row in own
         ]
-        found = [measurement.clean_top1 if clean else measurement.top1 for measurement in told]
+        found = [
+            measurement.clean_top1 if clean else measurement.top1 for measurement in predictions
+        ]
         count = sum(top1 == wanted for top1, wanted in zip(found, right, strict=True))
         return f"{count} of {len(own)}"
 
     labelled = {row.label is not None for row in rows}
-    kept = {frozenset({True}): "Correct", frozenset({False}): "Unchanged"}
-    word = kept.get(frozenset(labelled), "Correct or unchanged")
+    labels = {frozenset({True}): "Correct", frozenset({False}): "Unchanged"}
+    word = labels.get(frozenset(labelled), "Correct or unchanged")
     columns: list[Column] = [
         ("Model", lambda entry: model(entry[0])),
         ("Remedy", lambda entry: parse(entry[1]).label if entry[1] else "none"),
@@ -224,8 +226,8 @@ def _pictures(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measure
     groups = _groups(spec, pictures, rows)
     worst = [group for group in groups if _failures(group)]
     worst.sort(key=lambda group: (-_failures(group), _left(group[2])))
-    kept = [group for group in groups if not _failures(group)]
-    kept.sort(key=lambda group: group[2][0].scores["ssim"])
+    robust = [group for group in groups if not _failures(group)]
+    robust.sort(key=lambda group: group[2][0].scores["ssim"])
 
     failed = "Failures: incorrect or, without a true class, changed; most models first"
     survived = "Survivors: no model fails; most visible change first"
@@ -243,8 +245,8 @@ def _pictures(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measure
                 lambda: _cases(worst[:_WORST], spec.seed),
             ),
             Cases(
-                _count(survived, kept, _SURVIVORS),
-                lambda: _cases(kept[:_SURVIVORS], spec.seed),
+                _count(survived, robust, _SURVIVORS),
+                lambda: _cases(robust[:_SURVIVORS], spec.seed),
             ),
         ],
     )
@@ -339,20 +341,20 @@ def _scored(ranking: Sequence[Entry]) -> str:
         for b in ranking
         if a["consistency"] > b["consistency"] and not overlap(a, b)
     }
-    told = order(ranking, "consistency", significant, "", 0)
+    sentence = order(ranking, "consistency", significant, "", 0)
     shares = [entry["perturbed_accuracy"] for entry in ranking]
     if None in shares:
-        return told
+        return sentence
     low, high = share(min(shares), 0), share(max(shares), 0)
-    return f"{told}; accuracy {low if low == high else f'{low} to {high}'}"
+    return f"{sentence}; accuracy {low if low == high else f'{low} to {high}'}"
 
 
 def _harm(rows: Sequence[Measurement]) -> str:
     """The perturbations with the fewest and the most unchanged predictions."""
-    kept: dict[str, list[bool]] = {}
+    flags: dict[str, list[bool]] = {}
     for row in rows:
-        kept.setdefault(series(row.condition), []).append(row.consistent)
-    shares = {name: sum(stayed) / len(stayed) for name, stayed in kept.items()}
+        flags.setdefault(series(row.condition), []).append(row.consistent)
+    shares = {name: sum(stayed) / len(stayed) for name, stayed in flags.items()}
     low, high = min(shares.values()), max(shares.values())
     if len(shares) == 1:
         return sentence(f"only {next(iter(shares))} was tested")
@@ -363,7 +365,7 @@ def _harm(rows: Sequence[Measurement]) -> str:
         )
     worst = [name for name, value in shares.items() if value == low]
     best = [name for name, value in shares.items() if value == high]
-    count = f"{sum(kept[worst[0]])} of {len(kept[worst[0]])}"
+    count = f"{sum(flags[worst[0]])} of {len(flags[worst[0]])}"
     return sentence(
         f"fewest predictions unchanged: {listed(worst)} ({count}{' each' * (len(worst) > 1)})",
         f"most: {listed(best)}",

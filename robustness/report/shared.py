@@ -51,9 +51,9 @@ def log_mlflow(run: Run) -> str:
     """
     mlflow = ready_mlflow()
     _check_rows(run)
-    told = {name: list(_entries(run, name)) for name in run.manifest.spec.model_names}
+    entries = {name: list(_entries(run, name)) for name in run.manifest.spec.model_names}
     try:
-        return ", ".join(_logged(mlflow, run, *entry) for entry in told.items())
+        return ", ".join(_logged(mlflow, run, *entry) for entry in entries.items())
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
 

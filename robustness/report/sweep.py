@@ -51,9 +51,9 @@ def of_sweep(
     names = list(dict.fromkeys(entry.perturbation for entry in breaks))
     label = ", ".join(perturbation_label(name) for name in names[:3])
     label += f" and {len(names) - 3} more" if len(names) > 3 else ""
-    shown = [Titled("Breaking strengths", _table(breaks))]
+    blocks = [Titled("Breaking strengths", _table(breaks))]
     if remedied:
-        shown.append(Titled("Breaking strengths with remedies", _remedied(breaks, remedied)))
+        blocks.append(Titled("Breaking strengths with remedies", _remedied(breaks, remedied)))
     repeats = max(entry.repeats for entry in breaks)
     swept = {"steps": _steps(rows), "repeats": repeats, "tolerance": TOLERANCE}
     return Report(
@@ -62,7 +62,7 @@ def of_sweep(
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
-            Section("Breaking strengths", [*overview(breaks), *shown]),
+            Section("Breaking strengths", [*overview(breaks), *blocks]),
             Section("Over strength", list(_curves(rows))),
             Section(
                 "Images",
@@ -75,7 +75,7 @@ def of_sweep(
                 ],
             ),
         ],
-        brief=shown,
+        brief=blocks,
         methods=methods.blocks(spec.conditions, ["Breaking strength"]),
         limits=methods.limits(),
         manifest={**manifest(spec, [(picture.name, picture.digest)]), "sweep": swept},
@@ -89,8 +89,8 @@ def _table(breaks: Sequence[Break]) -> Table:
     names = [perturbation_label(entry.perturbation) for entry in breaks]
     if len(set(names)) == 1:
         return Table(head, rows)
-    told = [(name, *row) for name, row in zip(names, rows, strict=True)]
-    return Table(("Perturbation", *head), told)
+    rows_by_name = [(name, *row) for name, row in zip(names, rows, strict=True)]
+    return Table(("Perturbation", *head), rows_by_name)
 
 
 def _remedied(
@@ -232,14 +232,14 @@ def _smallest(breaks: Sequence[Break]) -> str:
         return f"{who} {no_change(True) if known else 'is unchanged'} up to strength 1"
     value = REGISTRY[earliest.perturbation].value_text(earliest.strength)
     verb = "becomes incorrect" if known else "changes"
-    told = (
+    sentence = (
         f"{model(earliest.model)} {verb}{' first' * (len(breaks) > 1)} under "
         f"{perturbation_label(earliest.perturbation)} at strength {earliest.strength:.3f} ({value})"
     )
     several = len({entry.perturbation for entry in breaks}) > 1
     close = _close(breaks, earliest)
     names = listed([_name(entry, several) for entry in close]) if close else ""
-    return f"{told}; its range overlaps {names}: order unknown" if close else told
+    return f"{sentence}; its range overlaps {names}: order unknown" if close else sentence
 
 
 def _close(breaks: Sequence[Break], earliest: Break) -> list[Break]:
@@ -313,8 +313,8 @@ def _last(breaks: Sequence[Break]) -> str:
     if not sound:
         return "no model is correct on the original"
     if len(sound) == 1:
-        asked = "only one model was asked"
-        return asked if len(breaks) == 1 else "no other model is correct on the original"
+        reason = "only one model was asked"
+        return reason if len(breaks) == 1 else "no other model is correct on the original"
     known = all(entry.clean_correct for entry in sound)
     several = len({entry.perturbation for entry in sound}) > 1
     never = [entry for entry in sound if entry.never]
@@ -341,10 +341,10 @@ def _between(breaks: Sequence[Break]) -> str:
     if earliest is None or len(groups) > 1 or len({entry.perturbation for entry in sound}) > 1:
         return ""
     latest = max(sound, key=lambda entry: entry.strength or 0.0)
-    told = [earliest, *_close(sound, earliest)]
+    closest = [earliest, *_close(sound, earliest)]
     if not any(entry.never for entry in sound):
-        told.append(latest)
-    rest = [entry for entry in sound if not entry.never and entry not in told]
+        closest.append(latest)
+    rest = [entry for entry in sound if not entry.never and entry not in closest]
     if not rest:
         return ""
     names = listed([f"{model(entry.model)} at {entry.strength or 0:.3f}" for entry in rest])

@@ -16,10 +16,10 @@ from robustness.statistics.choice import NAMES
 
 def listed(names: Sequence[str], most: int = 3) -> str:
     """``names`` with commas and "and"; beyond ``most`` they are counted."""
-    shown = list(names[:most])
+    first = list(names[:most])
     if len(names) > most:
-        shown.append(f"{len(names) - most} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+        first.append(f"{len(names) - most} more")
+    return first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
 
 
 def model(name: str) -> str:

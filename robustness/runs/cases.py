@@ -151,8 +151,8 @@ class CaseRows:
 
     def tally(self, chosen: Chosen) -> Tally:
         """How many images there are among the ``chosen`` rows."""
-        kept = None if chosen.conditions or chosen.narrow else self.prepare()
-        counts = kept and kept.tally(chosen.model, chosen.perturbation)
+        first_cases = None if chosen.conditions or chosen.narrow else self.prepare()
+        counts = first_cases and first_cases.tally(chosen.model, chosen.perturbation)
         if counts:
             return Tally.of(counts)
         found: Tally | None = self._answers.get(chosen)
@@ -195,16 +195,16 @@ class CaseRows:
         worst = self.first(chosen, WORST, count)
         if len(worst) == count:
             return worst
-        seen = [row["position"] for row in worst]
-        return [*worst, *self.first(chosen, SURVIVORS, count - len(worst), seen)]
+        positions = [row["position"] for row in worst]
+        return [*worst, *self.first(chosen, SURVIVORS, count - len(worst), positions)]
 
     def _read(
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int]
     ) -> list[dict[str, Any]]:
         most = count + len(without)
-        if chosen.narrow or most > CASES_A_CELL or (kept := self.prepare()) is None:
+        if chosen.narrow or most > CASES_A_CELL or (first_cases := self.prepare()) is None:
             return self._read_cases(self._ordered(chosen, kind, count, without))
-        order = kept.rows(kind, chosen.model, chosen.perturbation, chosen.conditions, most)
+        order = first_cases.rows(kind, chosen.model, chosen.perturbation, chosen.conditions, most)
         return self._read_cases([row for row in order if row >> 32 not in without][:count])
 
     def _ordered(self, chosen: Chosen, kind: str, count: int, without: Sequence[int]) -> list[int]:
@@ -334,20 +334,20 @@ def _tallies(
         f"coalesce(bit_or(bit) FILTER ({chosen}), 0)::UBIGINT AS mask_{at}"
         for at, chosen in enumerate(("true", counts, *kinds.values()))
     )
-    asked = rows.ask_columns(
+    columns = rows.ask_columns(
         f"SELECT model, position, bool_or(label IS NOT NULL), {bits} FROM (SELECT *, 1::UBIGINT << "
         "(list_position($names, perturbation) - 1) AS bit FROM rows) GROUP BY model, position",
         names=names,
         **values,
     )
-    models, positions, labelled, *masks = asked
+    models, positions, labelled, *masks = columns
     place = np.searchsorted(rows.axes.positions, positions)
     chosen_bits = {"": 2**64 - 1} | {name: 1 << at for at, name in enumerate(names)}
 
     def images_of(model: str, masks: NDArray[np.uint64]) -> list[list[Any]]:
         return [
-            [model, name, *np.count_nonzero(masks & np.uint64(wanted), axis=1).tolist()]
-            for name, wanted in chosen_bits.items()
+            [model, name, *np.count_nonzero(masks & np.uint64(bits), axis=1).tolist()]
+            for name, bits in chosen_bits.items()
         ]
 
     every = np.zeros((10, len(rows.axes.positions)), np.uint64)

@@ -245,10 +245,10 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
 def _reordered(before: Manifest, after: Manifest) -> bool:
     """Whether a race alone may have put the same images into another order."""
     one, two = before.dataset, after.dataset
-    asked = [
+    selections = [
         (dataset.source, dataset.limit, dataset.sample, dataset.pictures) for dataset in (one, two)
     ]
-    return asked[0] == asked[1] and (before.race is not None or after.race is not None)
+    return selections[0] == selections[1] and (before.race is not None or after.race is not None)
 
 
 def identified(baseline: Run, other: Run) -> tuple[Images, Images]:

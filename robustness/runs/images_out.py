@@ -86,9 +86,11 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
     done = unreadable = 0
     for number in range(plan.chunk_count):
         chunk = f"{_PROGRESS}/{number:08d}.json"
-        kept = target.read(chunk)
-        found = json.loads(kept) if kept else _of_chunk(plan, prepared(plan, number), target)
-        if not kept:
+        documents = target.read(chunk)
+        found = (
+            json.loads(documents) if documents else _of_chunk(plan, prepared(plan, number), target)
+        )
+        if not documents:
             target.write(chunk, json.dumps(found).encode())
         rows += found["rows"]
         unreadable += found["unreadable"]
@@ -101,9 +103,9 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
 def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
     rows = []
     labels: Sequence[int | None] = next(iter(plan.labels.values()))
-    if made := ready.batch:
+    if batch := ready.batch:
         for read, picture, frames, seen in zip(
-            ready.readable, made.pictures, made.frames, made.scores, strict=True
+            ready.readable, batch.pictures, batch.frames, batch.scores, strict=True
         ):
             scores: list[Mapping[str, float | None]] = [{}, *_scores(seen)]
             for condition, image, own in zip(

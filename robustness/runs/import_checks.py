@@ -79,14 +79,14 @@ def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
         files.pop(images.FILE, None)  # it was not named
     _expect(manifest, files == dict(manifest.parts), "its files of rows are not those it names")
     size = occupied(folder)
-    asked = {
+    question = {
         "folder": str(folder),
         "files": list(files),
         "batch": manifest.batch,
         "expected": asdict(_expected(folder, manifest)),
     }
     limits = MEMORY + 2 * size, SECONDS + size // BYTES_A_SECOND
-    return manifest.updated(parts=_answered(asked, manifest, worker, "files", *limits)["parts"])
+    return manifest.updated(parts=_answered(question, manifest, worker, "files", *limits)["parts"])
 
 
 def work_out_figures(folder: Path, manifest: Manifest, worker: Worker) -> None:

@@ -215,9 +215,9 @@ def read_plan(table: Path, source: str | None = None, classes: str | None = None
 
     Raises ``ParameterError`` for a file that cannot be used.
     """
-    told = read_predictions(table)
-    shown = None if source is None else open_dataset(source)
-    return plan_predictions(told, source=shown, classes=class_names(classes))
+    predictions = read_predictions(table)
+    images = None if source is None else open_dataset(source)
+    return plan_predictions(predictions, source=images, classes=class_names(classes))
 
 
 def class_names(value: Any) -> ClassNames | None:

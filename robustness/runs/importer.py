@@ -22,19 +22,19 @@ def answer(head: bytes, _data: bytes) -> bytes:
     it works out the figures and writes them. An error number and reason as ``unwritten`` say that
     the disk does not take them.
     """
-    asked = json.loads(head)
-    folder = Path(asked["folder"])
+    question = json.loads(head)
+    folder = Path(question["folder"])
     try:
-        if "expected" not in asked:
+        if "expected" not in question:
             plugins.load()
             user_models.refresh()
             headlines.compute(folder, manifests.read(folder))
             return b"{}"
-        expected = ExpectedRows(**asked["expected"])
-        if convert_0_13.needed(asked["files"]):
-            check_row_count(folder, asked["files"])
-            convert_0_13.rewrite(folder, asked["files"], asked["batch"])
-            for name in asked["files"]:
+        expected = ExpectedRows(**question["expected"])
+        if convert_0_13.needed(question["files"]):
+            check_row_count(folder, question["files"])
+            convert_0_13.rewrite(folder, question["files"], question["batch"])
+            for name in question["files"]:
                 (folder / name).unlink()
         return json.dumps({"parts": rewrite_rows(folder, expected)}).encode()
     except RobustnessError as error:

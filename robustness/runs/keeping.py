@@ -58,10 +58,10 @@ def tidy(runs: Path) -> None:
     found = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]
     oldest = -math.inf if days is None else now() - days * DAY
     found.sort(key=itemgetter(0), reverse=True)
-    kept: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for since, entry in found:
-        kept[entry.owner] += 1
-        if since < oldest or (most is not None and kept[entry.owner] > most):
+        counts[entry.owner] += 1
+        if since < oldest or (most is not None and counts[entry.owner] > most):
             with suppress(RunError):
                 to_bin(entry.folder, "the limits of this dashboard")
 

@@ -217,11 +217,11 @@ def read(folder: Path) -> Manifest:
 
 def require_plugins(run: str, head: Mapping[str, Any]) -> None:
     """Raise ``RunError`` if a condition of the manifest ``head`` needs a plugin that is missing."""
-    told, spec = head.get("plugins"), head.get("spec")
+    plugin_names, spec = head.get("plugins"), head.get("spec")
     spec = spec if isinstance(spec, dict) else {}
     conditions, chains = spec.get("perturbations"), spec.get("remedies")
     loaded = {plugin.name for plugin in plugins()}
-    missing = sorted({*told} - loaded) if isinstance(told, dict) else []
+    missing = sorted({*plugin_names} - loaded) if isinstance(plugin_names, dict) else []
     if not missing or not isinstance(conditions, list):
         return
     records = [condition for condition in conditions if isinstance(condition, dict)]
@@ -238,8 +238,8 @@ def require_plugins(run: str, head: Mapping[str, Any]) -> None:
 
 
 def _writer(head: Mapping[str, Any]) -> str:
-    told = head.get("versions")
-    version = told.get("robustness") if isinstance(told, dict) else None
+    versions = head.get("versions")
+    version = versions.get("robustness") if isinstance(versions, dict) else None
     return (
         "the version that wrote it" if version is None else f"version {visible(str(version))[:40]}"
     )

@@ -142,7 +142,7 @@ def replan(manifest: Manifest) -> Plan:
     Raises ``RunError`` for weights that have changed since, and what ``models.require`` and
     ``plan`` raise.
     """
-    asked, spec = manifest.dataset, manifest.spec
+    dataset, spec = manifest.dataset, manifest.spec
     if manifest.engine in ENGINES and not ENGINES[manifest.engine].asks_models:
         raise RunError("its predictions came in a table: evaluate that table again.")
     for name, digest in spec.models:
@@ -157,11 +157,11 @@ def replan(manifest: Manifest) -> Plan:
             "setting plugins, or install it."
         )
     return plan(
-        asked.source,
+        dataset.source,
         spec,
-        labelling=asked.labelling,
-        limit=asked.limit,
-        sample=asked.sample,
+        labelling=dataset.labelling,
+        limit=dataset.limit,
+        sample=dataset.sample,
         batch=manifest.batch,
         race=manifest.race,
     )

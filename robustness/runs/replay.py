@@ -85,17 +85,17 @@ def changes(
         return
     one, two = (table[_STAGES].combine_chunks() for table in (a, b))
     for name in RESCALED:
-        apart = _differences(
+        differences = _differences(
             *(pa.ListArray.from_arrays(c.offsets, c.values.field(name)) for c in (one, two))
         )
-        if apart[0].any():
-            yield _change(a, f"{_STAGES} {name}", *apart)
+        if differences[0].any():
+            yield _change(a, f"{_STAGES} {name}", *differences)
 
 
 def _of(table: pa.Table, images: Collection[str]) -> pa.Table:
     """The rows of ``images``, by their name; a stable sort leaves the order within an image."""
-    wanted = pc.is_in(table["image"], pa.array(list(images), pa.string()))
-    return table.filter(wanted).sort_by("image")
+    chosen = pc.is_in(table["image"], pa.array(list(images), pa.string()))
+    return table.filter(chosen).sort_by("image")
 
 
 def _differences(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], Floats | None]:
@@ -204,8 +204,8 @@ class Replay:
         before, now = self.run.raced, self.repeat.raced
         if before and now and any(before[what] != now[what] for what in _DECIDED if what in before):
             pictures = self.repeat.manifest.dataset.pictures
-            told = " ".join(racing.sentences(now, pictures))
-            yield f"The race followed the decisions of the run. By its new rows: {told}"
+            outcome = " ".join(racing.sentences(now, pictures))
+            yield f"The race followed the decisions of the run. By its new rows: {outcome}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -372,7 +372,7 @@ class Rows:
             image_of,
             len(images) - len(names),
             tuple(dict.fromkeys(str(model) for model, *_ in keys)),
-            tuple((text, *told) for text, told in conditions.items()),
+            tuple((text, *cell) for text, cell in conditions.items()),
         )
 
     def figures(self) -> Figures:

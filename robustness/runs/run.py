@@ -217,9 +217,9 @@ class Run:
         They have no remedy or, if ``remedied``, each has one.
         """
         every = schema(self.own_scores)
-        wanted = every.names if columns is None else list(dict.fromkeys([*columns, "position"]))
-        tables = [self._read(part, wanted, model, remedied) for part in self.parts]
-        joined = pa.concat_tables(tables or [every.append(REMEDY).empty_table().select(wanted)])
+        names = every.names if columns is None else list(dict.fromkeys([*columns, "position"]))
+        tables = [self._read(part, names, model, remedied) for part in self.parts]
+        joined = pa.concat_tables(tables or [every.append(REMEDY).empty_table().select(names)])
         numbers = [number for part in self.parts for number in part.chunks]
         return joined if numbers == sorted(numbers) else joined.sort_by("position")
 
@@ -240,18 +240,18 @@ class Run:
 
     def frame(self, columns: Sequence[str] | None = (), model: str | None = None) -> pd.DataFrame:
         """The rows as a frame: by default the columns of one value each, None for all."""
-        wanted = (*NUMBERS, *self.own_scores) if columns == () else columns
-        frame = to_frame(self.table(wanted, model))
-        return frame if wanted is None else frame[list(wanted)]
+        names = (*NUMBERS, *self.own_scores) if columns == () else columns
+        frame = to_frame(self.table(names, model))
+        return frame if names is None else frame[list(names)]
 
     @cached_property
     def dataset(self) -> Dataset:
         """The images, listed again; raises ``RunError`` where they cannot be opened."""
-        asked = self.manifest.dataset
+        record = self.manifest.dataset
         if self.imported and not self.anywhere:
-            check_source(asked.source, self.folder.parent)
+            check_source(record.source, self.folder.parent)
         try:
-            dataset = open_dataset(asked.source)
+            dataset = open_dataset(record.source)
         except (RobustnessError, OSError) as error:
             reason = error.with_hint if isinstance(error, RobustnessError) else f"{error.strerror}."
             raise RunError(
@@ -259,7 +259,7 @@ class Run:
                 "cannot be read there.",
                 hint=reason,
             ) from error
-        dataset.select(asked.limit, asked.sample, self.seed)
+        dataset.select(record.limit, record.sample, self.seed)
         return dataset
 
     @cached_property

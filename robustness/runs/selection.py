@@ -93,14 +93,14 @@ class Chosen:
 
         Classes are names, synsets or indices. Raises ``ParameterError`` for another text.
         """
-        given: dict[str, list[str]] = {}
+        values: dict[str, list[str]] = {}
         for key, value in parse_qsl(text.replace("+", "%2B"), keep_blank_values=True):
-            given.setdefault(key, []).append(value)
-        if text.strip() and (not given or not set(given) <= set(_KEYS.split(", "))):
+            values.setdefault(key, []).append(value)
+        if text.strip() and (not values or not set(values) <= set(_KEYS.split(", "))):
             _refuse(text)
 
         def one(key: str) -> str:
-            return given.get(key, [""])[-1]
+            return values.get(key, [""])[-1]
 
         known = {
             "model": spec.model_names,
@@ -109,13 +109,13 @@ class Chosen:
             "condition": tuple(condition.id for condition in spec.conditions),
         }
         for key, names in known.items():
-            for name in filter(None, given.get(key, ())):
+            for name in filter(None, values.get(key, ())):
                 if name not in names:
                     raise ParameterError(
                         f"Expected {key} to be one of {some(names, _MAX_NAMES)}; got {name!r}."
                     )
         labels = models.by_labels([one("model")] if one("model") else spec.model_names)
-        slices = [value.partition(":") for value in given.get("slice", ())]
+        slices = [value.partition(":") for value in values.get("slice", ())]
         became = one("became").split(">") if one("became") else []
         if not all(colon for _, colon, _ in slices) or len(became) not in (0, 2):
             _refuse(text)
@@ -126,12 +126,12 @@ class Chosen:
         return cls(
             one("model"),
             one("perturbation"),
-            tuple(filter(None, given.get("condition", ()))),
-            tuple(pair for name in given.get("class", ()) for pair in _meant(name, labels)),
+            tuple(filter(None, values.get("condition", ()))),
+            tuple(pair for name in values.get("class", ()) for pair in _meant(name, labels)),
             tuple((unquote(column), value) for column, _, value in slices),
             (before[0], before[1]) if before else None,
             one("against"),
-            _positions(",".join(given.get("image", ()))),
+            _positions(",".join(values.get("image", ()))),
         )
 
 

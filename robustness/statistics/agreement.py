@@ -57,9 +57,9 @@ def _of_the_same_images(some: Sequence[Grid]) -> list[Grid]:
     Grids without other conditions are left out.
     """
     return [
-        grid if len(kept) == len(grid.conditions) else _chosen(grid, kept)
+        grid if len(shared) == len(grid.conditions) else _chosen(grid, shared)
         for grid in some
-        if (kept := _shared(grid))
+        if (shared := _shared(grid))
     ]
 
 

@@ -148,8 +148,8 @@ def _signed_once(sure: Floats, right: Floats, present: NDArray[np.bool_]) -> tup
     places, n = bin_of(sure), len(sure)
     gaps = right - sure
     gap: Floats = np.bincount(places, gaps, BINS) / n
-    elsewhere = n - np.bincount(places, minlength=BINS)
-    spread = np.bincount(places, (gaps - gap[places]) ** 2, BINS) + elsewhere * gap**2
+    others = n - np.bincount(places, minlength=BINS)
+    spread = np.bincount(places, (gaps - gap[places]) ** 2, BINS) + others * gap**2
     noise = np.sqrt(spread / n) / np.sqrt(max(n - 1, 1))
     variances: Floats = np.bincount(places, sure * (1 - sure), BINS).astype(np.float64)
     values = np.full(len(present), np.nan)

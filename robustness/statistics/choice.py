@@ -161,7 +161,7 @@ def choose(
         for name in of
         if name not in group
     ]
-    told = tuple(
+    entries = tuple(
         {
             **dict.fromkeys(_SCORES),
             **entry,
@@ -172,19 +172,19 @@ def choose(
         }
         for entry in [*ranked.entries, *others]
     )
-    best = [entry for entry in told if entry["status"] in (BEST, TIED)]
+    best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
     return ModelChoice(
         best=tuple(entry["model"] for entry in best),
         certainty=best[0]["certainty"] if best else None,
-        worse=tuple(entry["model"] for entry in told if entry["status"] == WORSE),
-        models=told,
+        worse=tuple(entry["model"] for entry in entries if entry["status"] == WORSE),
+        models=entries,
         quantity=quantity,
         images=scored.images,
         margin=criteria.margin,
         more_images=ranked.more,
         weighted=weighted,
         sentences=tuple(
-            _sentences(told, ranked.gaps, quantity, scored.images, ranked.more, criteria.margin)
+            _sentences(entries, ranked.gaps, quantity, scored.images, ranked.more, criteria.margin)
         ),
     )
 
@@ -349,10 +349,10 @@ def _sentences(
     )
     yield from _weakest_sentences(best)
     out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
-    shown = out if len(out) <= _NAMED else out[: _NAMED - 1]
-    for entry in shown:
+    named = out if len(out) <= _NAMED else out[: _NAMED - 1]
+    for entry in named:
         yield f"{entry['label']} is {entry['status']}: {entry['reason']}."
-    if rest := out[len(shown) :]:
+    if rest := out[len(named) :]:
         statuses = " or ".join(dict.fromkeys(entry["status"] for entry in rest))
         yield f"{len(rest)} more are {statuses}."
 

@@ -53,9 +53,9 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     keys = (None, *grid.conditions)
     attacks = [key.is_attack for key in grid.conditions]
     images = [grid.there.any(axis=1).sum(), *grid.there.sum(axis=0)]
-    kept = _shared_by(grid, "consistent")
-    changes = {"consistency": _changes(kept, kept, grid.there)}
-    del kept  # these arrays are large
+    shared = _shared_by(grid, "consistent")
+    changes = {"consistency": _changes(shared, shared, grid.there)}
+    del shared  # these arrays are large
     right = _shared_by(grid, "correct")
     changes["perturbed_accuracy"] = _changes(right, right)
     robust = [survived(each, budgets(grid.conditions)) for each in right]

@@ -101,15 +101,15 @@ class Figures:
 
     @cached_property
     def summary(self) -> Entries:
-        return ranked(self.grids, [told.summary for told in self._of_models])
+        return ranked(self.grids, [model_tables.summary for model_tables in self._of_models])
 
     @cached_property
     def by_perturbation(self) -> Entries:
-        return [entry for told in self._of_models for entry in told.by_perturbation]
+        return [entry for model_tables in self._of_models for entry in model_tables.by_perturbation]
 
     @cached_property
     def by_severity(self) -> Entries:
-        return [entry for told in self._of_models for entry in told.by_severity]
+        return [entry for model_tables in self._of_models for entry in model_tables.by_severity]
 
     @cached_property
     def over_models(self) -> Entries:
@@ -133,7 +133,7 @@ class Figures:
 
     @cached_property
     def reliability(self) -> Entries:
-        return [entry for told in self._of_models for entry in told.reliability]
+        return [entry for model_tables in self._of_models for entry in model_tables.reliability]
 
     @property
     def copies_note(self) -> str:

@@ -252,8 +252,8 @@ def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:
     if "condition" in frame.columns:
         return frame
     require_columns(frame, ("perturbation", "strength"))
-    told = zip(frame["perturbation"], frame["strength"].astype(float), strict=True)
-    ids = [unspecified(str(name), None if math.isnan(level) else level) for name, level in told]
+    pairs = zip(frame["perturbation"], frame["strength"].astype(float), strict=True)
+    ids = [unspecified(str(name), None if math.isnan(level) else level) for name, level in pairs]
     return frame.assign(condition=pd.Categorical(ids))
 
 
@@ -276,16 +276,21 @@ def in_order(
 
     ``strengths`` are NaN where a composition has several.
     """
-    told = [
+    columns = [
         (degree(text) or ("", np.nan))[1] if math.isnan(level) else level  # rows of older runs
         for text, level in zip(ids, strengths, strict=True)
     ]
     place_of = {name: at for at, name in enumerate(dict.fromkeys(perturbations))}
     order = sorted(
         range(len(ids)),
-        key=lambda at: (place_of[perturbations[at]], -1.0 if math.isnan(told[at]) else told[at]),
+        key=lambda at: (
+            place_of[perturbations[at]],
+            -1.0 if math.isnan(columns[at]) else columns[at],
+        ),
     )
     return order, tuple(
-        ConditionKey(ids[at], perturbations[at], None if math.isnan(told[at]) else float(told[at]))
+        ConditionKey(
+            ids[at], perturbations[at], None if math.isnan(columns[at]) else float(columns[at])
+        )
         for at in order
     )

@@ -143,8 +143,8 @@ def established(p: float, low: float | None, high: float | None) -> bool:
     a few much worse, the means may be equal, and with 10 to 30 images the test still sees a
     difference in up to four cases of ten; the interval does not.
     """
-    apart = low is not None and high is not None and (low > 0 or high < 0)
-    return p < ALPHA and apart
+    significant = low is not None and high is not None and (low > 0 or high < 0)
+    return p < ALPHA and significant
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -68,8 +68,8 @@ class ModelRace:
         """Draw the conclusions from the images so far; ``last`` says that there are no more."""
         low, high = (2 * bound - 1 for bound in self._bets.bounds)
         if last and self._history:
-            told = self._at_last()
-            bounds = (np.nan_to_num(told[0], nan=-1.0), np.nan_to_num(told[1], nan=1.0))
+            outcome = self._at_last()
+            bounds = (np.nan_to_num(outcome[0], nan=-1.0), np.nan_to_num(outcome[1], nan=1.0))
             open_yet = [self._is_open(*pair) for pair in self._pairs]
             low = np.where(open_yet, np.maximum(low, bounds[0]), low)
             high = np.where(open_yet, np.minimum(high, bounds[1]), high)
@@ -82,9 +82,9 @@ class ModelRace:
 
     def _at_last(self) -> Floats:
         """(2, pairs): the bounds of every difference; those of one model at a time, for memory."""
-        told = np.array(self._history)
+        values = np.array(self._history)
         bounds = [
-            difference_bounds(told[:, [a]] - told[:, a + 1 :], tests=2 * len(self._pairs))
+            difference_bounds(values[:, [a]] - values[:, a + 1 :], tests=2 * len(self._pairs))
             for a in range(len(self.models) - 1)
         ]
         return np.concatenate([np.stack(bound) for bound in bounds], axis=1)
@@ -218,14 +218,14 @@ class GateRace:
     def running(self) -> tuple[str, ...]:
         """The models with undecided limits."""
         undecided = zip(self.limits, self.outcomes, strict=True)
-        return tuple(dict.fromkeys(limit.model for limit, told in undecided if told == OPEN))
+        return tuple(dict.fromkeys(limit.model for limit, outcome in undecided if outcome == OPEN))
 
     def outcome(self) -> dict[str, Any]:
         """JSON-ready: whether the gate passes, and every limit."""
         bounds = zip(self.limits, self.outcomes, self.low.tolist(), self.high.tolist(), strict=True)
         return {
             "settled": self.settled,
-            "passed": all(told == KEPT for told in self.outcomes),
+            "passed": all(outcome == KEPT for outcome in self.outcomes),
             "limits": [
                 {**limit._asdict(), "outcome": told, "low": low, "high": high}
                 for limit, told, low, high in bounds

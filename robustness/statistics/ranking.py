@@ -179,9 +179,9 @@ def ranking(
         entries = sorted((entry for entry in group), key=lambda entry: -(entry[quantity] or 0.0))
         known = [pair for pair in pairs if pair["label_set"] == title and pair["established"]]
         for entry in entries:
-            behind = sum(pair["worse"] == entry["model"] for pair in known)
+            losses = sum(pair["worse"] == entry["model"] for pair in known)
             ahead = sum(pair["better"] == entry["model"] for pair in known)
-            places = {"place_low": 1 + behind, "place_high": len(entries) - ahead}
+            places = {"place_low": 1 + losses, "place_high": len(entries) - ahead}
             found.append({**entry, "ranked_by": quantity, **places})
     return found
 
@@ -262,8 +262,8 @@ def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[np.int
     Attacks count as ``survived`` has them for the robust accuracy ``joint``, else one by one.
     """
     if quantity == "robust_accuracy" and joint:
-        kept = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
-        return np.where(np.isnan(kept), MISSING, kept).astype(np.int8)
+        survivors = survived(grid.values(QUANTITIES[quantity]), budgets(grid.conditions))
+        return np.where(np.isnan(survivors), MISSING, survivors).astype(np.int8)
     flags = grid.flags(QUANTITIES[quantity])
     missing = flags == UNKNOWN
     if quantity == "consistency":

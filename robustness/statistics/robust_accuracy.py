@@ -81,13 +81,13 @@ def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
     if not (asked := budgets(grid.conditions)):
         return
     left = _left(grid)
-    kept = survived(left, asked)
+    survivors = survived(left, asked)
     attacked = _attacked(grid, asked)
     for at, budget in enumerate(asked):
-        met = ~np.isnan(kept[:, at])
+        met = ~np.isnan(survivors[:, at])
         if not met.any():
             continue
-        broken = np.where(attacked, 1 - kept, np.nan)[:, at : at + 1]
+        broken = np.where(attacked, 1 - survivors, np.nan)[:, at : at + 1]
         strongest = min(budget.here, key=lambda place: float(left[met, place].sum()))
         yield {
             "model": grid.model,
@@ -96,7 +96,7 @@ def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
             "of": "accuracy" if is_labelled(grid) else "consistency",
             "n_images": int(met.sum()),
             "attacks": len(budget.allowed),
-            **shares(kept[:, at : at + 1]).named("robust", 0),
+            **shares(survivors[:, at : at + 1]).named("robust", 0),
             "n_attacked": int((~np.isnan(broken)).sum()),
             **shares(broken).named("success", 0),
             "strongest": grid.conditions[strongest].id,
@@ -110,14 +110,14 @@ def under_attack(grid: Grid) -> dict[str, float | None]:
     ``robust_accuracy`` (None without labels) and ``attack_success``, each with its interval, as
     means over every norm and epsilon, and ``n_attacked``: see ``robust_accuracy``.
     """
-    asked = budgets(grid.conditions)
-    if not asked:
+    epsilons = budgets(grid.conditions)
+    if not epsilons:
         names = ("robust_accuracy", "attack_success")
         bounds = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
         return dict.fromkeys([*bounds, "n_attacked"])
-    kept = survived(_left(grid), asked)
-    broken = np.where(_attacked(grid, asked), 1 - kept, np.nan)
-    robust = kept if is_labelled(grid) else np.full_like(kept, np.nan)
+    survivors = survived(_left(grid), epsilons)
+    broken = np.where(_attacked(grid, epsilons), 1 - survivors, np.nan)
+    robust = survivors if is_labelled(grid) else np.full_like(survivors, np.nan)
     attacked = int((~np.isnan(broken)).any(axis=1).sum())
     return {
         **shares(_over_budgets(robust)).named("robust_accuracy", 0),

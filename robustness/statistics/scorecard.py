@@ -68,8 +68,8 @@ def _consistency(rows: Sequence[Measurement]) -> Estimates:
     of_picture: dict[str, list[bool]] = {}
     for row in rows:
         of_picture.setdefault(row.image_digest, []).append(row.consistent)
-    kept = np.array([[sum(stayed), len(stayed)] for stayed in of_picture.values()], np.float64)
-    return shares(picture_values(kept[:, :1], kept[:, 1:]))
+    counts = np.array([[sum(stayed), len(stayed)] for stayed in of_picture.values()], np.float64)
+    return shares(picture_values(counts[:, :1], counts[:, 1:]))
 
 
 EVEN = 0.5

@@ -91,7 +91,7 @@ def summary(measured: Measured) -> list[dict[str, Any]]:
     ``clean_ece_by_chance`` and ``condition_ece_by_chance``.
     """
     some = grids(measured)
-    return ranked(some, [told.summary for told in tables(some)])
+    return ranked(some, [model_tables.summary for model_tables in tables(some)])
 
 
 def ranked(some: Sequence[Grid], wholes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -168,8 +168,10 @@ def _whole(
 
 
 def _consistency(grid: Grid) -> dict[str, float | None]:
-    kept = over_conditions(grid.values("consistent"), grid.there, shares).named("consistency", 0)
-    return {**kept, **complement(kept, "consistency", "flip_rate")}
+    consistency = over_conditions(grid.values("consistent"), grid.there, shares).named(
+        "consistency", 0
+    )
+    return {**consistency, **complement(consistency, "consistency", "flip_rate")}
 
 
 def by_perturbation(measured: Measured) -> list[dict[str, Any]]:
@@ -183,7 +185,9 @@ def by_perturbation(measured: Measured) -> list[dict[str, Any]]:
     without intervals ``clean_ece_by_chance`` and ``perturbed_ece_by_chance``: what so few images
     give a perfectly calibrated model.
     """
-    return [entry for told in tables(grids(measured)) for entry in told.by_perturbation]
+    return [
+        entry for model_tables in tables(grids(measured)) for entry in model_tables.by_perturbation
+    ]
 
 
 def _by_condition(
@@ -281,7 +285,7 @@ def by_severity(measured: Measured) -> list[dict[str, Any]]:
     what tells of one condition and without calibration, with ``severity`` and ``perturbations``
     (their names). Empty if no perturbation has two severities or more.
     """
-    return [entry for told in tables(grids(measured)) for entry in told.by_severity]
+    return [entry for model_tables in tables(grids(measured)) for entry in model_tables.by_severity]
 
 
 def _severities(grid: Grid) -> dict[int, list[int]]:
@@ -308,9 +312,9 @@ def _by_severity(
             "severity": level,
             "perturbations": graded(grid.conditions)[0],
             "n_images": grid.n_images,
-            **told,
+            **figure,
         }
-        for level, told in zip(groups, figures, strict=True)
+        for level, figure in zip(groups, figures, strict=True)
     ]
 
 
@@ -410,8 +414,8 @@ class _Columns:
         for suffix in _TOPS:
             columns = (RATES[f"{kind}_accuracy{suffix}"] for kind in _SIDES)
             parts = (self.grid.parts(column, blocks) for column in columns)
-            told = zip(*map(drops, *parts), strict=True)
-            lost[suffix] = [side_by_side(*some) for some in told]
+            pairs = zip(*map(drops, *parts), strict=True)
+            lost[suffix] = [side_by_side(*some) for some in pairs]
         labelled = (self.grid.flags("correct") != UNKNOWN).sum(axis=0)
         return _entries(self.condition_figures, lost, labelled)
 

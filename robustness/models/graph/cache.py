@@ -144,19 +144,22 @@ def _maker() -> str:
 
 def _read(file: Path, side: int, classes: int, precision: Precision) -> OpenVinoPass | str | None:
     """The cached pass, or why OpenVINO refused the model; None if nothing usable is cached."""
-    kept = _read_record(file)
-    if kept is None:
+    conversion = _read_record(file)
+    if conversion is None:
         return None
-    if kept.refusal:
-        return kept.refusal
+    if conversion.refusal:
+        return conversion.refusal
     try:
-        for part, told in ((network_of(file), kept.network), (_weights_of(file), kept.weights)):
-            if file_digest(part, "sha256:") != told:
+        for part, digest in (
+            (network_of(file), conversion.network),
+            (_weights_of(file), conversion.weights),
+        ):
+            if file_digest(part, "sha256:") != digest:
                 return None
         model = core().read_model(network_of(file))
-        if not _fits(model, side, classes, len(kept.stages)):
+        if not _fits(model, side, classes, len(conversion.stages)):
             return None
-        return OpenVinoPass(model, kept.stages, precision=precision)
+        return OpenVinoPass(model, conversion.stages, precision=precision)
     except Exception:  # OpenVINO raises many types of exceptions
         return None
 

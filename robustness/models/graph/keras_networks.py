@@ -147,20 +147,20 @@ def _weights_bytes(path: Path, archive: zipfile.ZipFile) -> int:
     """
     packed = path.stat().st_size
     most = max(_FREE_BYTES, _MAX_RATIO * packed)
-    held = 0
+    size = 0
     promised = sum(info.file_size for info in archive.infolist())
     if promised <= most:
         if any(name.endswith(".npz") for name in archive.namelist()):
             raise ValueError("an archive in the archive, which Keras does not write")
         weights = [name for name in archive.namelist() if name.endswith(".h5")]
-        held = sum(_array_bytes(archive.read(name)) for name in weights)
-        promised = max(promised, held)
+        size = sum(_array_bytes(archive.read(name)) for name in weights)
+        promised = max(promised, size)
     if promised > most:
         raise WeightsError(
             f"{path} is not loaded: its {packed:,} bytes would unpack to {promised:,}, as no "
             "weights do; save the model again with model.save('x.keras')."
         )
-    return held
+    return size
 
 
 def _array_bytes(content: bytes) -> int:

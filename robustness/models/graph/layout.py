@@ -79,14 +79,14 @@ class FeatureWalk:
     ) -> Iterator[tuple[Node, Output]]:
         """Nodes back from ``start``, nearest first, each with what it reads of the image; no
         further than an output that ``ends``."""
-        seen = {start}
+        visited = {start}
         pending = [start]
         for output in pending:
             node = self.nodes[output[0]]
             for read in self.sources(node):
                 yield node, read
-                if read not in seen and not ends(read):
-                    seen.add(read)
+                if read not in visited and not ends(read):
+                    visited.add(read)
                     pending.append(read)
 
     def _layout(self, node: Node, shape: Shape) -> Layout | None:
@@ -176,12 +176,12 @@ def find_stages(model: Any, named: Sequence[str]) -> tuple[FeatureStage, ...]:
 
 def make_names_unique(model: Any) -> None:
     """Gives every operation of ``model`` a friendly name of its own."""
-    seen: set[str] = set()
+    names: set[str] = set()
     for place, operation in enumerate(model.get_ordered_ops()):
         name = operation.get_friendly_name()
-        if name in seen:
+        if name in names:
             operation.set_friendly_name(f"{name}#{place}")
-        seen.add(operation.get_friendly_name())
+        names.add(operation.get_friendly_name())
 
 
 class _Stages:

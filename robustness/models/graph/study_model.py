@@ -239,18 +239,18 @@ def check_count(count: int) -> None:
 def _for_one_image(read: Any, shape: Shape) -> tuple[bool, Any]:
     """Whether the channels of the image come second (NCHW), and the model for one such image."""
     sizes = _sizes(read)
-    told: UnusableError | None = None
+    first_error: UnusableError | None = None
     for second, axes in ((True, (1, 2, 3)), (False, (3, 1, 2))) if len(sizes) == 4 else ():
         channels, *sides = (sizes[axis] for axis in axes)
         if channels in (None, 3) and all(
-            side in (None, wanted) for side, wanted in zip(sides, shape, strict=True)
+            side in (None, size) for side, size in zip(sides, shape, strict=True)
         ):
             try:
                 return second, _reshaped(read, shape, second, ONE_IMAGE)
             except UnusableError as error:  # where all sizes are free, the other order may do
-                told = told or error
+                first_error = first_error or error
     height, width = shape if any(shape) else ("height", "width")
-    raise told or UnusableError(
+    raise first_error or UnusableError(
         f"expected an input of RGB images, (N, 3, {height}, {width}) or (N, {height}, {width}, 3), "
         f"got {_text(read.inputs[0].partial_shape)}; correct input_size, or export the model for "
         "such images"

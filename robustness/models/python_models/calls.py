@@ -112,8 +112,8 @@ class Caller:
             for start in range(0, len(missing), self._options.batch)
         ]
         if parts:
-            shown = dict(zip(missing, pixels(missing), strict=True))
-            batches = [np.stack([shown[place] for place in part]) for part in parts]
+            pixels_by_digest = dict(zip(missing, pixels(missing), strict=True))
+            batches = [np.stack([pixels_by_digest[place] for place in part]) for part in parts]
             with ThreadPoolExecutor(min(self._options.concurrency, len(parts)), "call") as pool:
                 for part, rows in zip(parts, pool.map(self._rows, batches), strict=True):
                     for place, row in zip(part, rows, strict=True):

@@ -60,12 +60,12 @@ def as_graph(
         text = f"{type(error).__name__}: {first_line(error)}"
         reason = str(error) if isinstance(error, RobustnessError) else text
         return f"its graph could not be exported ({reason.removesuffix('.')})"
-    shown = _varied_images(classifier.side)
+    images = _varied_images(classifier.side)
     use = use_of(record, classifier.side)
-    rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(shown, use)])
-    apart = np.abs(native_probabilities(rows, use) - classifier(shown).probabilities).max()
-    if apart > _TOLERANCE:
-        return f"the exported graph predicts otherwise (probabilities differ by {apart:.2g})"
+    rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(images, use)])
+    difference = np.abs(native_probabilities(rows, use) - classifier(images).probabilities).max()
+    if difference > _TOLERANCE:
+        return f"the exported graph predicts otherwise (probabilities differ by {difference:.2g})"
     return classifier
 
 

@@ -58,9 +58,9 @@ def first_line(error: Exception) -> str:
     OpenVINO puts source locations first and lists missing operations with dashes.
     """
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(_WHERE)]
-    listed = [line.removeprefix("-- ") for line in told if line.startswith("-- ")]
-    found = (listed[-1:] or told or [type(error).__name__])[0][:200]
+    reasons = [line for line in lines if line and not line.startswith(_WHERE)]
+    listed = [line.removeprefix("-- ") for line in reasons if line.startswith("-- ")]
+    found = (listed[-1:] or reasons or [type(error).__name__])[0][:200]
     return found.replace("std::bad_alloc", "out of memory")
 
 
@@ -176,10 +176,10 @@ class Compiled:
         self, model: Any, precision: Precision, options: Mapping[str, object], rows: int
     ) -> None:
         """``rows`` is the number of images in one inference."""
-        asked = {**options, "INFERENCE_PRECISION_HINT": precision}
+        settings = {**options, "INFERENCE_PRECISION_HINT": precision}
         if threads := thread_share():
-            asked["INFERENCE_NUM_THREADS"] = threads
-        self._model = core().compile_model(model, "CPU", asked)
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._model = core().compile_model(model, "CPU", settings)
         self.rows = rows
         self._idle: list[Any] = []
         self.streams = int(self._model.get_property("NUM_STREAMS"))

@@ -233,10 +233,10 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
 
 
 def _failed(record: ModelRecord, failures: str, part: Path) -> DownloadError:
-    kept = "Finished files are kept" if occupied(part) else "Nothing was kept"
+    note = "Finished files are kept" if occupied(part) else "Nothing was kept"
     return DownloadError(
         f"The weights of {record.name}, {size_text(record)}, could not be fetched: {failures}. "
-        f"{kept}: try again, or name a folder or a mirror that has them "
+        f"{note}: try again, or name a folder or a mirror that has them "
         f"({settings.WEIGHTS_DIR.variable}, {settings.WEIGHTS_MIRROR.variable})."
     )
 

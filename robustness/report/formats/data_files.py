@@ -56,14 +56,14 @@ def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
     plain = schema(report.data.own)
     columns = dictionary(report.data.own)
     fields = [field.with_metadata(about) for field, about in zip(plain, columns, strict=True)]
-    told = {
+    document = {
         "format": FORMAT,
         "version": VERSION,
         "title": visible(report.title),
         "manifest": report.manifest,
         "data_dictionary": columns,
     }
-    explained = pa.schema(fields, {"robustness_report": json.dumps(told, allow_nan=False)})
+    explained = pa.schema(fields, {"robustness_report": json.dumps(document, allow_nan=False)})
     with pq.ParquetWriter(file, explained, compression="zstd") as writer:
         for table in report.data.read():
             writer.write_table(table.cast(plain).replace_schema_metadata(None).cast(explained))

@@ -92,14 +92,14 @@ def _against_published(figures: Figures) -> list[Block]:
         return []
     protocol = whole[-1]["note"]  # that of the published files, where the run has it
     mine = [{**e, "error": 1 - accuracy[e["model"]]} for e in whole if e["note"] == protocol]
-    elsewhere = published_errors()
+    errors = published_errors()
     chart = Chart(
         "mCE against the error on the originals",
-        trade_off.published(mine, elsewhere),
+        trade_off.published(mine, errors),
         "Mean corruption error of each model against its error on the originals, beside published "
         "models.",
         "Grey: measured elsewhere, on ImageNet's validation set ("
-        f"{'; '.join(dict.fromkeys(row['source'] for row in elsewhere))}). {protocol}.",
+        f"{'; '.join(dict.fromkeys(row['source'] for row in errors))}). {protocol}.",
     )
     return [chart]
 

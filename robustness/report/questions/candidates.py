@@ -155,9 +155,9 @@ def _raced(
     run: Run, outcome: Mapping[str, Any], criteria: Criteria | None, rule_out: RuleOut | None
 ) -> ModelChoice:
     """The choice that the race ``run`` made; raises ``ParameterError`` for criteria."""
-    asked = criteria or Criteria()
-    known = asked.margin in (MARGIN, outcome["margin"])
-    if rule_out is not None or not known or replace(asked, margin=MARGIN) != Criteria():
+    settings = criteria or Criteria()
+    known = settings.margin in (MARGIN, outcome["margin"])
+    if rule_out is not None or not known or replace(settings, margin=MARGIN) != Criteria():
         raise ParameterError(
             f"Expected no criteria for the race {run.id}, which asked only what its own result "
             "needs: leave them out, or evaluate all images."

@@ -45,13 +45,13 @@ Change = Callable[[Picture, Condition, Row], Images]
 
 def _cases(run: Run, kind: str) -> Cases:
     tally = run.cases.tally(Chosen())
-    shown = run.cases.first(Chosen(), kind, _PRINTED[kind])
+    cases = run.cases.first(Chosen(), kind, _PRINTED[kind])
 
     def read() -> Iterator[Case]:
-        for row in shown:
+        for row in cases:
             yield case(run, row)
 
-    first = f"the first {len(shown)} of " if len(shown) < number(tally, kind) else ""
+    first = f"the first {len(cases)} of " if len(cases) < number(tally, kind) else ""
     return Cases(f"{KINDS[kind]}: {first}{caption(tally, kind)}", read)
 
 
@@ -111,24 +111,24 @@ def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> l
     picture = run.picture(str(row["image"]))
     shots = [clean_shot(picture)]
     if change is not None and not condition.in_files:
-        made = change(picture, condition, row)
+        changed = change(picture, condition, row)
     elif not condition.needs_model:
-        made = run.perturbed(picture, condition)
+        changed = run.perturbed(picture, condition)
     else:
         return shots
     alt = f"{picture.name} under {condition.described}"
-    return [*shots, Shot(to_png(made), "perturbed", alt)]
+    return [*shots, Shot(to_png(changed), "perturbed", alt)]
 
 
 def _predictions(row: Row) -> list[str]:
     name = str(row["model"])
     before, after = (class_title(name, int(row[key])) for key in ("clean_top1", "top1"))
-    told = f"{before} {_share(row['clean_probability'])} → "
-    told += "" if row["consistent"] else f"{after} "
-    told += _share(row["probability"])
+    caption = f"{before} {_share(row['clean_probability'])} → "
+    caption += "" if row["consistent"] else f"{after} "
+    caption += _share(row["probability"])
     if not row["consistent"] and pd.notna(row["retained_probability"]):
-        told += f"; {before}: {_share(row['retained_probability'])}"
-    lines = [told]
+        caption += f"; {before}: {_share(row['retained_probability'])}"
+    lines = [caption]
     if pd.notna(row["ssim"]):
         lines.append(f"SSIM {row['ssim']:.2f}")
     if pd.notna(row["label"]):

@@ -59,15 +59,15 @@ def _blocks(figures: Failures) -> list[Block]:
 
 
 def _changes(entries: Sequence[Entry]) -> list[Block]:
-    shown, whose = entries[:_CHANGES], model(entries[0]["model"])
-    labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in shown]
+    changes, whose = entries[:_CHANGES], model(entries[0]["model"])
+    labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in changes]
     chart = Chart(
         f"Most frequent changes of {whose}",
-        change_counts(shown, labels),
+        change_counts(changes, labels),
         "Images with each change of the predicted class; the table below holds the numbers.",
         link="change",
     )
-    table = Titled(f"Changes of {whose}", Table.of(shown, _CHANGE), long=True)
+    table = Titled(f"Changes of {whose}", Table.of(changes, _CHANGE), long=True)
     return [chart, table]
 
 

@@ -57,8 +57,8 @@ _BUSY = 0.1
 def answer(figures: Figures) -> str:
     """Which model to choose in a run."""
     chosen = figures.choice
-    told = chosen.sentences if chosen.compared else ()
-    return headline(figures.summary, figures.pairs(), figures.pairs_under_attack, told)
+    sentences = chosen.sentences if chosen.compared else ()
+    return headline(figures.summary, figures.pairs(), figures.pairs_under_attack, sentences)
 
 
 def headline(
@@ -157,9 +157,9 @@ def difference(pair: Entry) -> str:
     low, high = pair["difference_low"], pair["difference_high"]
     if low is not None:
         by += f" ({100 * low:.1f} to {100 * high:.1f})"
-    told = "" if pair["established"] else ", not significant"
+    suffix = "" if pair["established"] else ", not significant"
     what = dataset.QUANTITIES[pair["quantity"]].lower()
-    return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{told}."
+    return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{suffix}."
 
 
 def _risks(figures: Figures) -> list[str]:
@@ -213,9 +213,9 @@ def _score(entry: Entry) -> str:
 
 
 def _latency(entry: Entry) -> str:
-    told = _of("{:.3g} ms", entry["latency_ms"])
+    latency = _of("{:.3g} ms", entry["latency_ms"])
     low, high = (entry.get(f"latency_{bound}_ms") for bound in ("low", "high"))
-    return told if low is None or high is None else f"{told} ({low:.3g} to {high:.3g})"
+    return latency if low is None or high is None else f"{latency} ({low:.3g} to {high:.3g})"
 
 
 def _rank(entry: Entry) -> str:

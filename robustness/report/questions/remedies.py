@@ -61,14 +61,14 @@ def _sentence(name: str, own: Sequence[Gain], count: int) -> str:
 
 
 def _gains_of(remedy: str, cost: int, gains: Sequence[Gain]) -> str:
-    told = [
+    rows = [
         f"{100 * gain.gain:.0f}{'' if at else ' points'} ({100 * (gain.gain_low or 0):.0f} to "
         f"{100 * (gain.gain_high or 0):.0f}) under {short(gain.condition)}"
         for at, gain in enumerate(gains)
     ]
     price = "costs nothing" if cost == 0 else f"costs {cost}" if cost > 0 else f"gains {-cost}"
     comma = "," if len(gains) > 1 else ""
-    return f"{parse(remedy).label} gains {listed(told)}{comma} and {price} on originals"
+    return f"{parse(remedy).label} gains {listed(rows)}{comma} and {price} on originals"
 
 
 def _blocks(figures: RemedyFigures) -> list[Block]:

@@ -30,10 +30,10 @@ def _blocks(figures: Failures) -> list[Block]:
     if not worse:
         none = f"None of {counted(len(figures.slices), 'slice')} is significantly below the other"
         return [Text(" ".join([f"{none} images.", *figures.unknown]), SLICE_RULE)]
-    shown = worse[:_SLICES]
+    worst = worse[:_SLICES]
     chart = Chart(
         f"{title} in the significantly worse slices",
-        slice_rates(shown, [f"{slice_title(e)},<br>{model(e['model'])}" for e in shown], title),
+        slice_rates(worst, [f"{slice_title(e)},<br>{model(e['model'])}" for e in worst], title),
         f"{title} in each slice and on all other images; the table below holds the numbers.",
         link="slice",
     )
@@ -44,7 +44,7 @@ def _blocks(figures: Failures) -> list[Block]:
     return [
         Text(" ".join([summary, *figures.unknown]), SLICE_RULE),
         chart,
-        Titled("Significantly worse", slice_table(shown)),
+        Titled("Significantly worse", slice_table(worst)),
         Sortable("All slices", lambda: _sortable(figures.slices), ("Rate", "Other images")),
     ]
 
@@ -67,8 +67,10 @@ def property_title(column: str, value: str) -> str:
         low, high = _percent(low), _percent(high)
     if not dots:
         return visible(f"{name}: {low}")
-    told = f"below {high}" if not low else f"{low} or more" if not high else f"{low} to {high}"
-    return visible(f"{name} {told}")
+    range_text = (
+        f"below {high}" if not low else f"{low} or more" if not high else f"{low} to {high}"
+    )
+    return visible(f"{name} {range_text}")
 
 
 def _percent(text: str) -> str:

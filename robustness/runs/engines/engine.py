@@ -254,8 +254,8 @@ class _HoldOut:
                         data, name=name, fit=spec.fit, side=spec.side, patience=None
                     )
                     self._read[entry] = Picture.of(name, image, fit=spec.fit)
-                asked = [] if condition is None else [condition]
-                found.append(frames([self._read[entry]], asked, spec.seed)[0, -1])
+                conditions = [] if condition is None else [condition]
+                found.append(frames([self._read[entry]], conditions, spec.seed)[0, -1])
         if not found:
             raise ParameterError(
                 f"Expected images that can be read for batch_norm to adapt to, got none of "

@@ -132,17 +132,17 @@ def _connect(ray: Any, address: str | None) -> None:
 
 def _done(ray: Any, work: Workload, numbers: Sequence[int]) -> Generator[Chunk, None, list[int]]:
     """The chunks ``numbers`` as they are done, each once; returns those that ended every worker."""
-    seen: set[int] = set()
+    numbers_done: set[int] = set()
     for batch in _stream(ray, work, numbers):
         for row in batch.to_pylist():
             # Of our own workers: Ray unpickles whatever else they send before we see it.
             chunk = pickle.loads(row["found"])
             if isinstance(chunk, RunError):
                 raise chunk
-            if chunk.number not in seen:
-                seen.add(chunk.number)
+            if chunk.number not in numbers_done:
+                numbers_done.add(chunk.number)
                 yield chunk
-    return [number for number in numbers if number not in seen]
+    return [number for number in numbers if number not in numbers_done]
 
 
 def _without_deadly(ray: Any, work: Workload, numbers: Sequence[int]) -> Workload:
@@ -175,8 +175,8 @@ def _stream(ray: Any, work: Workload, numbers: Sequence[int]) -> Iterator[pa.Tab
     group = max(group, -(-len(numbers) // _MOST_GROUPS))
     # Nothing waits behind an image alone: what waits on a worker that ends counts as tried.
     ahead = 1 if work.batch == 1 else 2
-    asked = ray.data.from_items(list(numbers), override_num_blocks=-(-len(numbers) // group))
-    answered = asked.map_batches(
+    items = ray.data.from_items(list(numbers), override_num_blocks=-(-len(numbers) // group))
+    answered = items.map_batches(
         RayWorker,
         fn_constructor_args=(work, os.getcwd()),
         batch_size=None,

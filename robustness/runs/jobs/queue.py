@@ -158,9 +158,9 @@ def last_served(runs: Path) -> dict[str, float]:
 def note_served(runs: Path, by: str) -> None:
     """Records that a process is starting for ``by`` now."""
     now = time.time()
-    kept = {who: when for who, when in last_served(runs).items() if now - when < _REMEMBERED}
+    recent = {who: when for who, when in last_served(runs).items() if now - when < _REMEMBERED}
     with contextlib.suppress(OSError):
-        write_whole(runs / QUEUE / _SERVED_FILE, json.dumps({**kept, by: now}).encode())
+        write_whole(runs / QUEUE / _SERVED_FILE, json.dumps({**recent, by: now}).encode())
 
 
 def work_off(

@@ -33,12 +33,12 @@ def _reshape(node: Node, x: Value, *target: Value) -> Value:
     tf = tensorflow()
     if not target:
         return Value(tf.reshape(x.plain, _with_one_open(node)))
-    wanted = target[0].plain
+    sizes_after = target[0].plain
     if node.attributes["special_zero"]:
         tensor = x.plain
-        sizes = tf.pad(tf.shape(tensor, wanted.dtype), [[0, max(0, len(node.shape) - x.rank)]])
-        wanted = tf.where(tf.equal(wanted, 0), sizes[: len(node.shape)], wanted)
-    return Value(tf.reshape(x.plain, wanted))
+        sizes = tf.pad(tf.shape(tensor, sizes_after.dtype), [[0, max(0, len(node.shape) - x.rank)]])
+        sizes_after = tf.where(tf.equal(sizes_after, 0), sizes[: len(node.shape)], sizes_after)
+    return Value(tf.reshape(x.plain, sizes_after))
 
 
 @operation("Squeeze", "Unsqueeze")

@@ -55,7 +55,7 @@ def _padded(
     """
     if not any(map(any, pads)):
         return tensor, "VALID"
-    if pads == [_same(*told) for told in zip(tensor.shape[1:-1], reach, strides, strict=True)]:
+    if pads == [_same(*sizes) for sizes in zip(tensor.shape[1:-1], reach, strides, strict=True)]:
         return tensor, "SAME"
     return tensorflow().pad(tensor, [[0, 0], *pads, [0, 0]]), "VALID"
 
@@ -237,12 +237,12 @@ def _matrix(node: Node, before: int, after: int, scale: float, by_scales: bool) 
     """The matrix (``after``, ``before``) that resizes an axis as the node does."""
     from openvino import Model, opset13
 
-    wanted = np.array([scale, 1], np.float32) if by_scales else np.array([after, before])
+    target = np.array([scale, 1], np.float32) if by_scales else np.array([after, before])
     image = opset13.parameter((1, 1, before, before), np.float32)
     names = ("mode", "shape_calculation_mode", "pads_begin", "pads_end")
     more = ("coordinate_transformation_mode", "nearest_mode", "antialias", "cube_coeff")
     settings = [node.attributes[name] for name in (*names, *more)]
-    resized = opset13.interpolate(image, wanted, *settings, axes=np.array([2, 3]))
+    resized = opset13.interpolate(image, target, *settings, axes=np.array([2, 3]))
     compiled = core().compile_model(
         Model([resized], [image]), "CPU", {"INFERENCE_PRECISION_HINT": F32}
     )
