@@ -35,7 +35,7 @@ from benchmarks.offline_models import NAMES
 from robustness import runs
 from robustness.base.disk import put_whole
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.row_schema import stored
+from robustness.evaluation.row_schema import REMEDY, stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import images
 from robustness.runs.parts import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
@@ -83,6 +83,7 @@ def replicated(
     kept = tuple(pair for pair in spec.models if models is None or pair[0] in models)
     spec = replace(spec, models=kept)
     table = run.table().filter(pc.is_in(run.table()["model"], pa.array(spec.model_names)))
+    table = table.append_column(REMEDY, pa.nulls(len(table), REMEDY.type))
     original = _Original(table.combine_chunks(), len(kept) * len(spec.conditions))
     drawn = np.random.default_rng(seed).integers(0, original.images, count)
     folder.mkdir(parents=True)

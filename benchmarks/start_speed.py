@@ -31,8 +31,8 @@ from robustness.pictures.samples import sample_bytes
 from tests.support.places import ROOT
 from tests.support.server import PATIENCE, chromium, dashboard, until
 
-_VERDICT = """() => / models (keep|change) their answer /.test(
-    document.querySelector(".rb-headline")?.innerText)"""
+_VERDICT = """() => /: (?!.* done[.])/.test(document.querySelector(".rb-headline")?.innerText)"""
+"""The headline of all models, as those of some end with "done"."""
 _LINK = urlencode({"sample": "chelsea", "gaussian_blur": 0.6, "models": NAMES}, doseq=True)
 
 
