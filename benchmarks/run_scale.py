@@ -32,6 +32,7 @@ from benchmarks.page_session import PageSession
 from benchmarks.processes import held_by, serving
 from benchmarks.replicas import replicated, small_run
 from robustness import runs
+from robustness.report.questions.question import FAILURES, IMAGES
 from tests.support.server import dashboard
 
 SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
@@ -39,8 +40,6 @@ SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
 
 VISITORS = 10
 CONTROL, CASES = "curve_of", "case_perturbation"
-_OPENED = "&show_over_strength=true&show_images=true"
-"""The sections with these controls are folded at first."""
 
 _BUDGET = "baseline = {baseline}\n[[limit]]\nmin_consistency = 0\nmax_regression = 1\n"
 _SECONDS_TO_SETTLE = 3.0
@@ -98,7 +97,7 @@ def _reference() -> float:
 
 def _opening(address: str, run: runs.Run) -> tuple[float, float]:
     """What a visitor waits for: (the headline, the whole page)."""
-    with PageSession(address, "dataset", f"run={run.id}") as session:
+    with PageSession(address, "evaluations", f"run={run.id}") as session:
         opened = session.open()
     if opened.headline is None:
         raise RuntimeError("the page did not come to its end: see the server's log")
@@ -107,9 +106,12 @@ def _opening(address: str, run: runs.Run) -> tuple[float, float]:
 
 def _controls(address: str, run: runs.Run) -> tuple[float, float]:
     """What a visitor waits for: (a control, a list of cases)."""
-    with PageSession(address, "dataset", f"run={run.id}{_OPENED}") as session:
+    with PageSession(address, "evaluations", f"run={run.id}&view={FAILURES}") as session:
         session.open()
-        control, cases = session.choose(CONTROL), session.choose(CASES)
+        control = session.choose(CONTROL)
+    with PageSession(address, "evaluations", f"run={run.id}&view={IMAGES}") as session:
+        session.open()
+        cases = session.choose(CASES)
     if not control.charts:
         raise RuntimeError("the page did not come to its end: see the server's log")
     return control.end, cases.end
@@ -119,7 +121,7 @@ def _controls(address: str, run: runs.Run) -> tuple[float, float]:
 def _server(run: runs.Run) -> Iterator[tuple[str, Any]]:
     """A server of the runs beside ``run``: (its address, the MB that it held most above idle)."""
     with dashboard(ROBUSTNESS_RUNS=str(run.folder.parent)) as address:
-        with PageSession(address, "dataset") as session:
+        with PageSession(address, "evaluations") as session:
             session.open()
         time.sleep(_SECONDS_TO_SETTLE)
         process, over = serving(address), threading.Event()
