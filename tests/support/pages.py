@@ -47,7 +47,7 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(local_script_runner, "require_widgets_deltas", wait)
 
 
-def run(page: Path = ROOT / "app.py", **query: str | list[str]) -> AppTest:
+def run(page: Path = ROOT / "app.py", /, **query: str | list[str]) -> AppTest:
     """The page opened by a link with ``query``, which no exception has ended."""
     app = AppTest.from_file(str(page), default_timeout=PATIENCE)
     for name, value in query.items():

@@ -22,9 +22,16 @@ def scorecard() -> AppTest:
 
 
 def test_the_headline_names_what_was_scored() -> None:
+    """Another view has the last of the uploads."""
     app = scorecard()
     assert headline(app).startswith("coffee: ")
     app.file_uploader(key="upload_0").set_value(FILES).run()
+    assert headline(app).startswith("rocket.png, astronaut.png: ")
+    app.segmented_control(key="view").set_value("live").run()
+    assert any(
+        "Showing astronaut.png" in caption.value.replace("\\", "") for caption in app.caption
+    )
+    app.segmented_control(key="view").set_value("scorecard").run()
     assert headline(app).startswith("rocket.png, astronaut.png: ")
 
 

@@ -70,13 +70,14 @@ def picture_input(
         with st.popover("Fit", icon=":material/crop:", key="framing"):
             keep("fit", fit_input("fit"))
             keep("side", side_input("side"))
-        sharing.button(st.session_state.get("uploads", []))
+        files = st.session_state.get("uploads", [])
+        sharing.button(files if several else files[-1:])
         true_classes = st.container(
             horizontal=True, vertical_alignment="center", gap="small", key="true-class"
         )
     if refused:
         st.caption(plain(refused))
-    uploaded = _uploaded(framed)
+    uploaded = _uploaded(framed, several)
     of_run = [] if uploaded else linked_picture()
     given = uploaded or of_run or _shared(framed)
     with gallery:
@@ -85,8 +86,7 @@ def picture_input(
         told = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
         if uploaded:
             told = "Links include it." if _linked_copy() else "Links do not include uploads."
-        shown = given if several else given[-1:]
-        st.caption(f"Showing {some([plain(each.name) for each in shown], 3)}. {told}")
+        st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
     chosen = given or [framed(partial(sample_picture, sample))]
     if of_run:  # in that run's framing
         request, framings = chosen[0].framing_request, [chosen[0].framing]
@@ -103,8 +103,6 @@ def picture_input(
                 label_visibility="collapsed",
             )
             chosen = [*chosen, *(framed(partial(sample_picture, name)) for name in also)]
-        else:
-            chosen = chosen[-1:]
         return chosen, true_class_input(chosen, names)
 
 
@@ -224,13 +222,18 @@ Framed = Callable[[Callable[[str, int], Picture]], Picture]
 """Gives the image in every framing, from what makes it in one."""
 
 
-def _uploaded(framed: Framed) -> list[Picture]:
-    pictures, refused = [], []
-    for name, data in st.session_state.get("uploads", []):
+def _uploaded(framed: Framed, several: bool) -> list[Picture]:
+    """The usable uploads, or the last one alone unless ``several``; says which are unusable."""
+    pictures: list[Picture] = []
+    refused: list[tuple[str, str]] = []
+    for name, data in reversed(st.session_state.get("uploads", [])):
         try:
-            pictures.append(framed(partial(uploaded_picture, name, data)))
+            pictures.insert(0, framed(partial(uploaded_picture, name, data)))
         except ImageError as error:
-            refused.append((name, sentence(error)))
+            refused.insert(0, (name, sentence(error)))
+        else:
+            if not several:
+                break
     if refused:  # in one message, however many there are
         (_, said), *others = refused
         if others:
