@@ -109,7 +109,8 @@ def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: ResultCache) ->
     """Neither in a warning nor in a table nor in what the page gives on."""
     seen = []
     for name in ("her secret.png", "his.png"):
-        app = AppTest.from_file(str(ROOT / "pages" / "scorecard.py"), default_timeout=240)
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=240)
+        app.query_params["view"] = "scorecard"
         app.query_params["models"] = "SqueezeNet"
         app.query_params["also"] = "coffee"
         app.run()
