@@ -235,7 +235,7 @@ def _probabilities(
 def _chosen_share(
     model: TrainableModel, views: Views, subjects: Subjects, settings: Settings, note: Note
 ) -> float:
-    """The interpolation with the most good predictions, originals and trained ones alike."""
+    """The interpolation to take, by the good predictions of the choosing images."""
 
     def predict(share: float) -> Predict:
         answers = model.answers(model.interpolated(share))
@@ -246,8 +246,20 @@ def _chosen_share(
 
     candidates = [predict(share) for share in SHARES]
     flags = judgement.good(views, subjects.conditions, candidates, settings.seed, choosing)
-    scores = flags[:, :, 0].mean(1) + flags[:, :, 1:].mean((1, 2))
-    return SHARES[int(scores.argmax())]
+    return SHARES[smallest_good(flags)]
+
+
+def smallest_good(flags: judgement.Flags) -> int:
+    """The first of candidates (candidates, images, 1 + conditions) that is as good as the best.
+
+    Originals and conditions weigh alike. As good is within one standard error of the paired
+    difference (the rule of Breiman et al. 1984): few images choose, and going too far costs other
+    families most.
+    """
+    scores = flags[:, :, 0] + flags[:, :, 1:].mean(2)
+    behind = scores[scores.mean(1).argmax()] - scores
+    errors = behind.std(1, ddof=1) / np.sqrt(behind.shape[1])
+    return int((behind.mean(1) <= errors).argmax())
 
 
 def _judged(
@@ -262,14 +274,16 @@ def _judged(
 ) -> Judgement:
     views = every.views(every.parts.judge, targets)
     conditions = (*subjects.conditions, *others)
-    flags = judgement.good(
+    flags_before, flags_after = judgement.good(
         views,
         conditions,
         [lambda images: before(images).probabilities, lambda images: after(images).probabilities],
         settings.seed,
         note,
     )
-    return judgement.judged(*flags, subjects.conditions, others, labelled=every.labelled)
+    return judgement.judged(
+        flags_before, flags_after, subjects.conditions, others, labelled=every.labelled
+    )
 
 
 def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, Any]:

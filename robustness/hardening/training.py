@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ WEAKEST, STRONGEST = 0.1, 0.8
 """Range of the strengths, drawn uniformly."""
 
 _SAVE_STEPS = 25
+_LIFETIME = 7 * 24 * 3600.0
+"""Seconds that an unfinished training stays in the cache."""
 
 Floats = NDArray[np.float32]
 
@@ -90,11 +93,14 @@ class Checkpoint:
 
         def save(path: Path) -> None:
             with path.open("wb") as stream:
-                np.savez(stream, steps=steps, **model.state())
+                np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
 
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             put_whole(self._file, save)
+            for other in self._file.parent.glob("*.npz"):
+                if time.time() - other.stat().st_mtime > _LIFETIME:
+                    other.unlink(missing_ok=True)
         except OSError:
             pass  # without a checkpoint a resumed training starts anew
 
@@ -157,7 +163,7 @@ def _perturbed(
     draws: np.random.Generator,
     vary: bool,
 ) -> Floats:
-    steps = conditions[draws.integers(len(conditions))].as_dict()
+    steps = conditions[int(draws.integers(len(conditions)))].as_dict()
     if vary:
         steps = {name: float(draws.uniform(WEAKEST, STRONGEST)) for name in steps}
     seed = int(draws.integers(2**32))

@@ -19,7 +19,7 @@ from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.hardening import judgement, parts, perturbation_kinds
-from robustness.hardening.harden import Hardening
+from robustness.hardening.harden import Hardening, smallest_good
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras
 from robustness.models.training import TrainableModel
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     network.fit(images[:1000], classes[:1000], epochs=6, batch_size=50, verbose=0)
     network.save(base / "digits.keras")
     describe(base)
-    for part, rows in (("train", range(1000, 1300)), ("judge", range(1500, 1740))):
+    for part, rows in (("train", range(1000, 1300)), ("judge", range(1500, 1700))):
         for row in rows:
             path = base / part / DIGITS[classes[row]] / f"{row}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,15 +65,29 @@ class CancelledError(Exception):
 
 def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
     user_models.refresh()
-    parent = digest(models.REGISTRY["digits"])
-    answer = hardened(folder, "hard")
+    parent, description = digest(models.REGISTRY["digits"]), (folder / "models.toml").read_text()
+    steps: list[int] = []
+
+    def stop(phase: str, done: int, _total: int) -> None:
+        if phase == "Training":
+            steps.append(done)
+            if done > 400 and len(steps) < 40:
+                raise CancelledError
+
+    with pytest.raises(CancelledError):
+        hardened(folder, "hard", note=stop)
+    assert (folder / "models.toml").read_text() == description
+    assert not (folder / "added-models").exists()
+
+    last, steps[:] = steps[-1], [0] * 40
+    answer = hardened(folder, "hard", note=stop)
+    assert steps[40] == last  # nothing is trained twice
     trained = answer.judgement.group(judgement.TRAINED)
     assert answer.judgement.labelled
     assert trained.difference > 0.05
     assert trained.significant
     assert digest(models.REGISTRY["digits"]) == parent
-    record = models.REGISTRY["hard"]
-    assert record.trained_on == tuple(TRAINED)
+    assert models.REGISTRY["hard"].trained_on == tuple(TRAINED)
     assert json.dumps(answer.as_dict(), allow_nan=False)
     assert "ImageNet-C" in str(results.blocks(answer)[-1])
 
@@ -84,58 +98,25 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
     np.testing.assert_allclose(replayed, classifier(images).probabilities, atol=1e-5)
     assert classifier.gradients is not None
     assert len(classifier.stages) == len(models.load("digits", side=8).stages)
+    assert classifier.with_remedies("batch_norm", apart=images) is not None
 
-    run = rb.evaluate(
-        folder / "judge",
-        models=["digits", "hard"],
-        conditions=["fog=0.5"],
-        out=folder / "runs",
-        limit=10,
-    )
+    run = rb.evaluate(folder / "judge", models=["hard"], conditions=["fog=0.5"], limit=5)
     assert run.manifest.trained_on == {"hard": tuple(TRAINED)}
     assert any("hard was trained on" in text for text in of_run(run).cautions)
-    assert subjects("digits", None, run, None).names == ("fog",)
+    assert subjects("hard", None, run, None).names == ("fog",)
     assert main(["models", "remove", "hard"]) == 0
     assert not (folder / "added-models" / "hard").exists()
 
 
-def test_a_cancelled_training_leaves_no_model_and_continues(folder: Path) -> None:
-    steps: list[int] = []
-
-    def stop(phase: str, done: int, _total: int) -> None:
-        if phase == "Training":
-            steps.append(done)
-            if done > 500:
-                raise CancelledError
-
-    description = (folder / "models.toml").read_text()
-    with pytest.raises(CancelledError):
-        hardened(folder, "stopped", note=stop)
-    assert (folder / "models.toml").read_text() == description
-    assert not (folder / "added-models" / "stopped").exists()
-    last, steps[:] = steps[-1], []
-    with pytest.raises(CancelledError):  # at the same step: nothing is trained twice
-        hardened(folder, "stopped", note=stop)
-    assert steps == [last]
-
-
-def test_a_model_made_worse_is_not_recommended(folder: Path) -> None:
-    answer = hardened(folder, "worse", rate=0.1, epochs=1)
-    assert not answer.judgement.recommended
-    assert results.sentences(answer)[0].startswith("Not recommended")
-    assert models.REGISTRY["digits"].trained_on == ()
-
-
-def test_without_labels_nothing_is_recommended(folder: Path) -> None:
-    flat = folder / "flat"
-    flat.mkdir()
-    for file in [*(folder / "train").rglob("*.png"), *(folder / "judge").rglob("*.png")]:
-        shutil.copy(file, flat / file.name)
-    answer = hardened(folder, "unlabelled", images=flat, judge=None, epochs=1)
-    assert not answer.judgement.labelled
-    assert not answer.judgement.recommended
-    assert answer.judgement.group(judgement.ORIGINALS).before == 1.0
-    assert results.sentences(answer)[0].startswith("Nothing is recommended")
+def test_a_model_made_worse_is_not_recommended(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = ["--images", str(folder / "train"), "--judge", str(folder / "judge")]
+    words = ["harden", "digits", *sources, "--perturbations", ",".join(TRAINED), "--name", "worse"]
+    copy = folder / "worse.xml"
+    assert main([*words, "--rate", "0.1", "--epochs", "1", "--out", str(copy)]) == 0
+    assert capsys.readouterr().out.startswith("Not recommended")
+    assert copy.with_suffix(".bin").stat().st_size > 1000
 
 
 def test_what_cannot_be_hardened_says_why(folder: Path) -> None:
@@ -204,8 +185,18 @@ def test_a_gain_without_a_loss_is_recommended() -> None:
     assert judged(0, 30).recommended
     assert not judged(0, 30, labelled=False).recommended
     assert not judged(0, 2).recommended
+    assert judged(0, 30, labelled=False).more_images is None
     doubtful = judged(3, 30)
     assert doubtful.gain_established
     assert not doubtful.recommended
     assert 0 < (doubtful.more_images or 0) < 10_000
     assert judged(20, 30).more_images is None
+
+
+def test_the_smallest_of_equally_good_interpolations_is_taken() -> None:
+    flags = np.zeros((3, 50, 2), bool)
+    flags[1:, :30, 1] = True  # clearly better than the first
+    flags[2, 30, 1] = True  # hardly better than the second
+    assert smallest_good(flags) == 1
+    flags[0] = flags[1]
+    assert smallest_good(flags) == 0
