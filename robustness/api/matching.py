@@ -11,6 +11,7 @@ from robustness import matching
 from robustness import models as models_
 from robustness.api.calls import checked_call
 from robustness.api.sources import opened
+from robustness.base.disk import write_whole
 from robustness.evaluation.framings import DEFAULT, framing
 from robustness.matching import Match
 
@@ -40,7 +41,7 @@ def match(
         images, reference, models, fit=fit, side=side, seed=seed, note=note or (lambda *_: None)
     )
     if out is not None:
-        Path(out).write_text(matching.as_toml(answer), encoding="utf-8")
+        write_whole(Path(out).resolve(), matching.as_toml(answer).encode())
     return answer
 
 

@@ -85,7 +85,8 @@ def match_command(options: argparse.Namespace) -> int:
             why = "" if accuracies else ", because no accuracy could be compared"
             lines.append(f"Limit of {options.max_loss:.0%} lost accuracy: {verdict}{why}.")
         console.say("\n".join(lines))
-        console.say(report.printed_blocks(results.blocks(answer)))
+        tables = [b for b in results.blocks(answer) if isinstance(b, report.Text | report.Titled)]
+        console.say(report.printed_blocks(tables))
         if options.out is not None:
             console.say(f"Profile: {options.out}")
     return EXIT_LOSS if broken else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,36 +13,44 @@ from robustness.datasets.dataset import Dataset
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import Framing
 from robustness.pictures.picture import image_digest
-from robustness.pictures.untrusted import study_image
+from robustness.pictures.properties import PropertyValues
+from robustness.pictures.untrusted import measured_image
+
+
+class StudyPixels(NamedTuple):
+    """Distinct study images (N, S, S, 3) in 8 bits, and their positions in the dataset.
+
+    ``properties`` are those of each image; ``unreadable`` counts images that could not be read.
+    """
+
+    pixels: NDArray[np.uint8]
+    unreadable: int
+    rows: NDArray[np.int64]
+    properties: list[PropertyValues]
 
 
 def study_pixels(
     dataset: Dataset, framing: Framing, most: int, seed: int, note: Note
-) -> tuple[NDArray[np.uint8], int, NDArray[np.int64]]:
-    """Study images in 8 bits, how many could not be read, and their positions in ``dataset``.
-
-    Copies of an image count once.
-    """
+) -> StudyPixels:
+    """The images of ``dataset``, drawn at random from more than ``most``; copies count once."""
     order = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:most])
-    images: dict[str, NDArray[np.uint8]] = {}
-    rows, unreadable = [], 0
+    images: dict[str, tuple[int, NDArray[np.uint8], PropertyValues]] = {}
+    unreadable = 0
     for done, row in enumerate(order.tolist(), 1):
         entry = dataset.entries[row]
         try:
             if entry.refused:
                 raise ImageError(entry.refused)
             data = dataset.read(entry)
-            image = study_image(
+            image, values = measured_image(
                 data, name=entry.name, fit=framing.fit, side=framing.side, patience=None
             )
         except ImageError:
             unreadable += 1
             continue
-        digest = image_digest(image)
-        if digest not in images:
-            images[digest] = to_uint8(image)
-            rows.append(row)
+        images.setdefault(image_digest(image), (row, to_uint8(image), values))
         note(f"Reading {dataset.title}", done, len(order))
+    rows, pixels, properties = zip(*images.values(), strict=True) if images else ((), (), ())
     shape = (0, framing.side, framing.side, 3)
-    stacked = np.stack(list(images.values())) if images else np.zeros(shape, np.uint8)
-    return stacked, unreadable, np.array(rows, np.int64)
+    stacked = np.stack(pixels) if pixels else np.zeros(shape, np.uint8)
+    return StudyPixels(stacked, unreadable, np.array(rows, np.int64), list(properties))

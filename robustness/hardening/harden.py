@@ -178,7 +178,7 @@ class _Images:
         stacks, classes, self.unreadable = [], [], 0
         sources = [(images, MOST_TRAINING), *([(judging, MOST_JUDGING)] if judging else [])]
         for dataset, most in sources:
-            pixels, unreadable, rows = study_pixels(dataset, framing, most, seed, note)
+            pixels, unreadable, rows, _ = study_pixels(dataset, framing, most, seed, note)
             known = labelled(dataset, [labels], KNOWN)[labels.key]
             stacks.append(pixels)
             classes += [-1 if known[row] is None else known[row] for row in rows]

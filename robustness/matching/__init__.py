@@ -11,11 +11,12 @@ from robustness.matching.match import (
     MatchedPerturbation,
     match,
 )
-from robustness.matching.profile import MatchChange, Profile, as_toml, changes, read_profile
+from robustness.matching.profile import SHARE, MatchChange, Profile, as_toml, changes, read_profile
 
 __all__ = [
     "CONDITIONS",
     "FEWEST",
+    "SHARE",
     "ExpectedAccuracy",
     "Match",
     "MatchChange",

@@ -1,8 +1,9 @@
-"""The estimate: which perturbations, how strong, with draws, and what cannot be told apart.
+"""The estimate: which perturbations, how strong, on which share, and what cannot be told apart.
 
 Supports of up to ``MOST`` perturbations are searched with the emulator, by least squares on the
 whitened means of the statistics. True simulation corrects the emulator's bias at the best few, and
-around the best of these the search goes on.
+around the best of these the search goes on. Where only some images are affected, the fit is
+repeated on these.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
 
+from robustness.base.time_left import Note
+from robustness.matching.difference import COLLECTIONS, FLOOR
 from robustness.matching.emulator import MOST, Emulator
 from robustness.matching.image_statistics import Floats
+from robustness.matching.mixture import affected
 
 Values = NDArray[np.float64]
 Support = tuple[int, ...]
@@ -25,12 +29,13 @@ PENALTY = 8.0
 ALIKE = 6.0
 """Two supports whose costs differ by less cannot be told apart."""
 DRAWS = 400
-TOLERANCE = 0.03
-"""Difference of collections that counts as ordinary, in deviations of simulated images."""
 _ROWS = slice(0, 80)
 """Reference images on which a fit is computed."""
 _SIMULATED = slice(0, 64)
 _ROUNDS = 6
+_REPEATS = 3
+_FEWEST = 8
+"""Images that a fit to the affected ones needs."""
 _REACH = 0.4
 """Distance in strengths over which a correction holds."""
 _NEAR, _NEXT = 0.03, 0.15
@@ -63,6 +68,8 @@ class Estimate:
     names: tuple[str, ...]
     fits: tuple[Fit, ...]
     draws: Values
+    share: float = 1.0
+    """Share of the production images that are affected."""
 
     @property
     def strengths(self) -> dict[str, float]:
@@ -73,11 +80,6 @@ class Estimate:
     def vector(self) -> Values:
         """The best strengths (K,)."""
         return self.fits[0].strengths
-
-    def empty(self) -> Estimate:
-        """The estimate of no perturbation at all."""
-        none = np.zeros(len(self.names))
-        return Estimate(self.names, (Fit((), none, 0.0),), np.tile(none, (DRAWS, 1)))
 
     def group(self, name: str) -> dict[str, float]:
         """The perturbations that may replace ``name``, with their strengths."""
@@ -91,6 +93,12 @@ class Estimate:
         }
 
 
+def no_perturbation(names: tuple[str, ...]) -> Estimate:
+    """The estimate that nothing differs."""
+    none = np.zeros(len(names))
+    return Estimate(names, (Fit((), none, 0.0),), np.tile(none, (DRAWS, 1)))
+
+
 class _Problem:
     """The production's statistics, and fits of supports to them.
 
@@ -99,29 +107,33 @@ class _Problem:
     """
 
     def __init__(self, production: Floats, emulator: Emulator, simulate: Simulate) -> None:
-        self.mean = production.mean(0).astype(np.float64)
         self.emulator, self.simulate = emulator, simulate
-        self.spread = np.cov(production.T)
-        self.share = 1 / len(production) + 1 / len(emulator.originals)
+        self.emulated = emulator.means(_ROWS)
         self.base = emulator.originals.mean(0) - emulator.originals[_ROWS].mean(0)
         self.points: Values = np.zeros((1, len(emulator.names)))
-        self.corrections: Values = np.zeros((1, len(self.mean)))
+        self.corrections: Values = np.zeros((1, production.shape[1]))
         self.weights = self.corrections
-        self.weigh(self.points[0], 0.1)
+        self.use(production)
+
+    def use(self, production: Floats) -> None:
+        """Fit these images from now on; corrections stay."""
+        self.mean = production.mean(0).astype(np.float64)
+        self.share = 1 / len(production) + 1 / len(self.emulator.originals) + COLLECTIONS
+        self.weigh(self.points[-1], 0.1)
 
     def weigh(self, strengths: Values, error: float) -> None:
         """Whiten by the covariance at ``strengths``, with that share of the emulator's error."""
         inside = np.cov(self.emulator.images(strengths).T) + self.emulator.error
-        covariance = self.share * (self.spread + inside) / 2 + error * self.emulator.error
-        tolerance = TOLERANCE**2 * np.eye(len(self.mean))
-        lower = linalg.cholesky(covariance + tolerance, lower=True)
+        covariance = self.share * inside + error * self.emulator.error
+        floor = FLOOR * np.eye(len(self.mean))
+        lower = linalg.cholesky(covariance + floor, lower=True)
         self.whitening = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
 
     def residual(self, strengths: Values) -> Values:
         """The whitened difference (D,) of the production's mean from that at ``strengths``."""
-        emulated = self.emulator.images(strengths, _ROWS).mean(0)
         correction = _kernel(strengths[None], self.points)[0] @ self.weights
-        return np.asarray(self.whitening @ (self.mean - self.base - correction - emulated))
+        expected = self.base + correction + self.emulated(strengths)
+        return np.asarray(self.whitening @ (self.mean - expected))
 
     def solve(self, support: Support, near: Fit | None = None) -> Fit:
         """The least-squares strengths of ``support``, from those of ``near``."""
@@ -181,22 +193,37 @@ def _kernel(first: Values, second: Values) -> Values:
     return np.asarray(np.exp(-(_distances(first, second) ** 2) / (2 * _REACH**2)))
 
 
-def estimate(production: Floats, emulator: Emulator, simulate: Simulate, seed: int) -> Estimate:
+def estimate(
+    production: Floats, emulator: Emulator, simulate: Simulate, seed: int, note: Note
+) -> Estimate:
     """Fit the scaled statistics of the production images (n, D)."""
     problem = _Problem(production, emulator, simulate)
+    chosen = np.ones(len(production), bool)
+    for repeat in range(1, _REPEATS + 1):
+        fits = _fitted(problem, note)
+        probabilities = affected(production, emulator, fits[0].strengths)
+        before, chosen = chosen, probabilities > 0.5
+        if (chosen == before).all() or chosen.sum() < _FEWEST or repeat == _REPEATS:
+            break
+        problem.use(production[chosen])
+    return _resampled(problem, fits, seed, float(probabilities.mean()))
+
+
+def _fitted(problem: _Problem, note: Note) -> list[Fit]:
+    """The best fits, corrected by true simulation."""
     fits = problem.search()
-    for _ in range(_ROUNDS):
+    for done in range(_ROUNDS):
+        note("Fitting", done, _ROUNDS)
         near = fits[0].score + _FAR
         if not problem.correct([fit for fit in fits if fit.score < near]):
             break
         problem.weigh(fits[0].strengths, 0.02)
         fits = problem.search()
     problem.weigh(fits[0].strengths, 0.005)
-    fits = [problem.solve(fit.support, fit) for fit in fits[:12]]
-    return _resampled(problem, fits, seed)
+    return [problem.solve(fit.support, fit) for fit in fits[:12]]
 
 
-def _resampled(problem: _Problem, fits: list[Fit], seed: int) -> Estimate:
+def _resampled(problem: _Problem, fits: list[Fit], seed: int, share: float) -> Estimate:
     """The estimate with draws: a linear bootstrap of every fit, and of each draw the best fit."""
     fits = sorted(fits, key=lambda fit: fit.score)
     shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
@@ -214,7 +241,8 @@ def _resampled(problem: _Problem, fits: list[Fit], seed: int) -> Estimate:
         scores.append((left**2).sum(1) + PENALTY * len(support))
     alike = tuple(fit for fit in fits if fit.score < fits[0].score + ALIKE)
     chosen = np.argmin(scores, 0)
-    return Estimate(problem.emulator.names, alike, np.stack(draws)[chosen, np.arange(DRAWS)])
+    strengths = np.stack(draws)[chosen, np.arange(DRAWS)]
+    return Estimate(problem.emulator.names, alike, strengths, share)
 
 
 def _jacobian(problem: _Problem, fit: Fit, residual: Values) -> Values:

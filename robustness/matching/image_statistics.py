@@ -1,7 +1,8 @@
 """Statistics of a study image that perturbations change: light, colour, noise, sharpness, blocks.
 
 Each image becomes a vector. Logarithms keep ratios comparable; statistics in pixels hold at any
-side of at least 64, since frequencies are relative to it.
+side of at least 64, since frequencies are relative to it. Noise and blocks are those of luma: the
+chroma of a file tells its encoder, which all images of a collection share.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ NAMES = (
     *("blue mean", "red mean", "relative blue", "relative red"),
     *("blue deviation", "red deviation", "chroma to luma"),
     *("red 99 %", "green 99 %", "blue 99 %", "red to green", "blue to green"),
-    *("noise", "noise in smooth parts", "blue noise", "red noise", "noise in light to dark parts"),
+    *("noise", "noise in smooth parts", "noise in light to dark parts"),
     *("residual correlation, x", "residual correlation, y", "residual correlation, 2 px"),
     *("residual correlation, diagonal", "residual kurtosis"),
     *(f"spectrum band {band}" for band in range(1, 12)),
     *("spectrum direction", "gradient", "gradient kurtosis", "edge 99 %", "edge 99.9 %"),
-    *("block edges", "zero high DCT", "small DCT", "zero DCT", "zero chroma DCT", "flat pixels"),
+    *("block edges", "zero high DCT", "small DCT", "zero DCT", "flat pixels"),
     *("corners to centre", "light falloff"),
 )
 """Names of the statistics, in the order of the vector."""
@@ -171,9 +172,7 @@ def _colour(*channels: Floats) -> list[float]:
 def _noise(*channels: Floats) -> list[float]:
     luma = channels[3]
     inner = (slice(2, -2), slice(2, -2))
-    noise, blue, red = (
-        np.abs(cv2.filter2D(channel, -1, _NOISE))[inner] for channel in channels[3:]
-    )
+    noise = np.abs(cv2.filter2D(luma, -1, _NOISE))[inner]
     smooth = cv2.GaussianBlur(luma, (0, 0), 2)
     slope = cv2.magnitude(cv2.Sobel(smooth, -1, 1, 0), cv2.Sobel(smooth, -1, 0, 1))[inner]
     sample = slope[::2, ::2].ravel()
@@ -192,8 +191,6 @@ def _noise(*channels: Floats) -> list[float]:
     return [
         _log(noise.mean(), _LEVEL / 4),
         _log(grain.mean(), _LEVEL / 4),
-        _log(blue[flat].mean(), _LEVEL / 8),
-        _log(red[flat].mean(), _LEVEL / 8),
         _log(ratio, 0),
         *(float((a * b).mean()) / energy for a, b in pairs),
         _log(float(((residual * residual) ** 2).mean()) / energy**2, 1e-9),
@@ -228,21 +225,18 @@ def _sharpness(*channels: Floats) -> list[float]:
 
 
 def _blocks(*channels: Floats) -> list[float]:
-    luma, to_blue = channels[3:5]
+    luma = channels[3]
     across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
     edge, inside = (
         (across[:, at::8].mean() + _LEVEL / 8) * (down[at::8].mean() + _LEVEL / 8) for at in (7, 3)
     )
     grid = _grid(luma.shape[0])
     size = np.abs(_block_dct(luma))
-    half = cv2.resize(to_blue, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    chroma = np.abs(_block_dct(half)).reshape(-1, 64)[:, 1:]
     return [
         _log(edge / inside, 0),
         (size[:, 4:, 4:] < 1).mean(),
         (size[:, 2:, 2:] < 2.5).mean(),
         (size.reshape(-1, 64)[:, 1:] < 0.7).mean(),
-        (chroma < 0.7).mean(),
         _log(((across[:-1] == 0) & (down[:, :-1] == 0)).mean(), 0.003),
         _log((luma[grid.corners].mean() + 0.02) / (luma[grid.centre].mean() + 0.02), 0),
         float(np.log(luma + 0.02).ravel() @ grid.falloff) * 1e3,

@@ -1,7 +1,7 @@
 """A match: what makes unlabelled production images unlike labelled reference images.
 
 Both sides become study images of one framing, from the native size. The answer holds "if nothing
-else differs": one composition of perturbations for all images.
+else differs": one composition of perturbations for all images, or for a share of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from robustness.base.errors import ParameterError
 from robustness.base.time_left import Note
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
-from robustness.datasets.pixels import study_pixels
+from robustness.datasets.pixels import StudyPixels, study_pixels
 from robustness.evaluation.condition import Condition
 from robustness.matching.difference import SetDifference, difference
 from robustness.matching.emulator import Emulator, train, version
-from robustness.matching.estimate import Estimate, Values, estimate
+from robustness.matching.estimate import Estimate, Values, estimate, no_perturbation
 from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
 from robustness.perturbations import REGISTRY, compose
-from robustness.pictures.eight_bits import from_uint8
+from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.fitting import Framing
 
 FEWEST = 20
@@ -45,20 +45,27 @@ _SHARED_IMAGES = 40
 _BATCH = 32
 _COLLECTIONS = 0.05
 """Standard deviation of accuracy between collections of images of the same kind."""
+_PAIRS = 4
+_FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
 _LARGEST_CACHE = 2**28
+
+Pixels = NDArray[np.uint8]
+"""A study image (S, S, 3) in 8 bits."""
 
 
 @dataclass(frozen=True)
 class MatchedPerturbation:
     """A perturbation of the estimate with its 95 % interval.
 
-    ``group`` are other perturbations that fit as well in its place, with their strengths.
+    ``share`` of the production images are affected, and ``strength`` is theirs. ``group`` are
+    other perturbations that fit as well in its place, with their strengths.
     """
 
     perturbation: str
     strength: float
     low: float
     high: float
+    share: float
     group: dict[str, float]
 
     @property
@@ -89,7 +96,8 @@ class Match:
 
     ``different``: production differs from the reference at all. ``matched``: the perturbations
     explain how; otherwise ``unexplained`` names the statistics that differ most, and no accuracy
-    is expected. ``conditions`` are the profile: compositions that count alike.
+    is expected. ``conditions`` are the profile: compositions of the affected images, a ``share`` of
+    all, that count alike.
     """
 
     images: int
@@ -105,6 +113,15 @@ class Match:
     skipped: int = 0
     statistics: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     """Each statistic with its mean on production, reference and simulation."""
+    pairs: tuple[tuple[Pixels, Pixels], ...] = field(default=(), repr=False)
+    """Production images, each with the simulated reference image whose statistics are nearest."""
+    files: tuple[dict[str, Any], ...] = ()
+    """What files tell: medians on both sides, which the estimate does not use."""
+
+    @property
+    def share(self) -> float:
+        """Share of the production images that are affected."""
+        return self.perturbations[0].share if self.perturbations else 1.0
 
     @property
     def strengths(self) -> dict[str, float]:
@@ -126,6 +143,7 @@ class Match:
             "unexplained": list(self.unexplained),
             "conditions": [condition.id for condition in self.conditions],
             "statistics": list(self.statistics),
+            "files": list(self.files),
         }
 
 
@@ -146,33 +164,33 @@ def match(
     """
     framing = framing or Framing()
     labels = _labels(reference, model_names)
-    seen, skipped, _ = study_pixels(production, framing, MOST_PRODUCTION, seed, note)
-    _require(len(seen), "production")
-    pixels, left_out, rows = study_pixels(reference, framing, MOST_REFERENCE, seed, note)
-    _require(len(pixels), "reference")
-    side = _Reference(pixels, seed, note)
-    statistics = batch_statistics(lambda index: from_uint8(seen[index]), len(seen))
+    images = study_pixels(production, framing, MOST_PRODUCTION, seed, note)
+    pixels, count = images.pixels, len(images.pixels)
+    _require(count, "production")
+    originals = study_pixels(reference, framing, MOST_REFERENCE, seed, note)
+    _require(len(originals.pixels), "reference")
+    side = _Reference(originals.pixels, seed, note)
+    statistics = batch_statistics(lambda index: from_uint8(pixels[index]), count)
     scaled = side.emulator.scaled(statistics)
-    note("Fitting", 0, 1)
     changed = difference(scaled, side.emulator.originals, seed)
-    fitted = estimate(scaled, side.emulator, side.simulated, seed)
-    if not changed.significant:
-        fitted = fitted.empty()
+    if changed.significant:
+        fitted = estimate(scaled, side.emulator, side.simulated, seed, note)
+    else:
+        fitted = no_perturbation(side.emulator.names)
     best = side.simulated(fitted.vector, slice(None))
+    order = np.random.default_rng(seed).permutation(len(best))
+    unaffected = order[round(fitted.share * len(best)) :]
+    best[unaffected] = side.emulator.originals[unaffected]
     left = difference(scaled, best, seed) if changed.significant else changed
     conditions = profile_conditions(fitted, seed)
-    accuracy = (
-        ()
-        if left.significant
-        else tuple(
-            side.accuracy(name, labels[name][rows], fitted, conditions, len(seen), note)
-            for name in model_names
-            if name in labels
-        )
-    )
+    labels = {name: known[originals.rows] for name, known in labels.items()}
+    labels = {name: known for name, known in labels.items() if (known >= 0).any()}
+    accuracy: tuple[ExpectedAccuracy, ...] = ()
+    if labels and not left.significant:
+        accuracy = side.accuracies(labels, fitted, conditions, count, note)
     return Match(
-        len(seen),
-        len(pixels),
+        count,
+        len(originals.pixels),
         changed.significant,
         not left.significant,
         _perturbations(fitted),
@@ -181,9 +199,25 @@ def match(
         conditions,
         framing,
         seed,
-        skipped + left_out,
+        images.unreadable + originals.unreadable,
         _table(side.emulator, scaled, best, left),
+        tuple(
+            (pixels[row], to_uint8(side.images(fitted.strengths, [other])[0]))
+            for row, other in nearest_pairs(scaled, best)
+        ),
+        _file_values(images, originals),
     )
+
+
+def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]]:
+    """Rows of both sides with the nearest statistics, nearest first, each row once."""
+    distances = np.linalg.norm(production[:, None] - simulated[None], axis=2)
+    pairs = []
+    for _ in range(_PAIRS):
+        row, other = np.unravel_index(np.argmin(distances), distances.shape)
+        pairs.append((int(row), int(other)))
+        distances[row], distances[:, other] = np.inf, np.inf
+    return pairs
 
 
 def _require(count: int, kind: str) -> None:
@@ -203,6 +237,19 @@ def _labels(reference: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.in
         if (indices >= 0).any():
             result |= dict.fromkeys(members, indices)
     return result
+
+
+def _file_values(production: StudyPixels, reference: StudyPixels) -> tuple[dict[str, Any], ...]:
+    """Medians of what the files of both sides tell, with the number of files that tell it."""
+    rows = []
+    for name in _FILE_PROPERTIES:
+        row: dict[str, Any] = {"property": name}
+        for key, side in (("production", production), ("reference", reference)):
+            values = [part[name] for part in side.properties if name in part]
+            row[key] = float(np.median(np.array(values, float))) if values else None
+            row[f"{key}_images"] = len(values)
+        rows.append(row)
+    return tuple(row for row in rows if row["production_images"] or row["reference_images"])
 
 
 class _Reference:
@@ -245,53 +292,71 @@ class _Reference:
             batch_statistics(lambda index: self.images(strengths, [chosen[index]])[0], len(chosen))
         )
 
-    def accuracy(
+    def accuracies(
         self,
-        name: str,
-        labels: NDArray[np.int64],
+        labels: dict[str, NDArray[np.int64]],
         fitted: Estimate,
         conditions: Sequence[Condition],
         images: int,
         note: Note,
-    ) -> ExpectedAccuracy:
-        """What to expect of a model, by its predictions on the reference under the estimate.
+    ) -> tuple[ExpectedAccuracy, ...]:
+        """What to expect of models, by their predictions on the reference under the estimate.
 
         The best composition is tried on all images, those of the profile on some, paired with it.
         """
-        classifier = models.load(name, side=self.pixels.shape[1])
-        rows = np.flatnonzero(labels >= 0)
-        title = models.REGISTRY[name].name
+        networks = {name: models.load(name, side=self.pixels.shape[1]) for name in labels}
+        rows = np.flatnonzero(np.any([known >= 0 for known in labels.values()], 0))
 
-        def correct(strengths: dict[str, float], some: NDArray[np.int64]) -> NDArray[np.float64]:
-            answers = []
+        def correct(strengths: dict[str, float], some: NDArray[np.int64]) -> Values:
+            """Correct predictions (models, images), NaN without a label."""
+            parts = []
             for start in range(0, len(some), _BATCH):
                 chosen = some[start : start + _BATCH]
-                outputs = classifier(self.images(strengths, chosen.tolist()))
-                answers.append(outputs.probabilities.argmax(1) == labels[chosen])
-            return np.concatenate(answers).astype(np.float64)
+                batch = self.images(strengths, chosen.tolist())
+                answers = [network(batch).probabilities.argmax(1) for network in networks.values()]
+                known = np.stack([column[chosen] for column in labels.values()])
+                parts.append(np.where(known >= 0, answers == known, np.nan))
+            return np.concatenate(parts, 1)
 
         total = len(conditions) + 2
         original = correct({}, rows)
-        note(f"Predicting with {title}", 1, total)
+        note("Predicting", 1, total)
         best = correct(fitted.strengths, rows) if fitted.strengths else original
-        note(f"Predicting with {title}", 2, total)
+        note("Predicting", 2, total)
         draws = np.random.default_rng(self.seed)
-        shifts, noise = [], []
+        changes = []
         for done, condition in enumerate(conditions, 3):
             some = draws.permutation(len(rows))[:_SHARED_IMAGES]
-            change = correct(condition.as_dict(), rows[some]) - best[some]
-            shifts.append(change.mean())
-            noise.append(change.var() / len(some))
-            note(f"Predicting with {title}", done, total)
-        value = float(np.clip(best.mean() + np.mean(shifts), 0, 1))
-        between = max(float(np.var(shifts) - np.mean(noise)), 0.0)
-        sampling = max(value * (1 - value), 0.01) * (1 / images + 1 / len(rows))
-        count = max(max(value * (1 - value), 0.01) / (between + sampling + _COLLECTIONS**2), 1.0)
-        low, high = stats.beta.ppf(
-            (0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5
-        ).tolist()
-        reference = float(original.mean())
-        return ExpectedAccuracy(name, value, min(low, value), max(high, value), reference)
+            changes.append(correct(condition.as_dict(), rows[some]) - best[:, some])
+            note("Predicting", done, total)
+        return tuple(
+            _expected(name, *answers, fitted.share, images)
+            for name, answers in zip(
+                labels, zip(original, best, np.stack(changes, 1), strict=True), strict=True
+            )
+        )
+
+
+def _expected(
+    name: str, original: Values, best: Values, changes: Values, share: float, images: int
+) -> ExpectedAccuracy:
+    """The accuracy where ``share`` of the images are affected, from correct predictions (images,).
+
+    ``changes`` (compositions, images) are those of the profile minus the best composition.
+    """
+    shifts = np.nanmean(changes, 1)
+    noise = np.nanvar(changes, 1) / changes.shape[1]
+    reference = float(np.nanmean(original))
+    affected = float(np.clip(np.nanmean(best) + shifts.mean(), 0, 1))
+    value = share * affected + (1 - share) * reference
+    between = share**2 * max(float(shifts.var() - noise.mean()), 0.0)
+    between += (reference - affected) ** 2 * share * (1 - share) / images
+    binomial = max(value * (1 - value), 0.01)
+    sampling = binomial * (1 / images + 1 / np.isfinite(best).sum())
+    count = max(binomial / (between + sampling + _COLLECTIONS**2), 1.0)
+    bounds = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
+    low, high = bounds.tolist()
+    return ExpectedAccuracy(name, value, min(low, value), max(high, value), reference)
 
 
 def _perturbations(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:
@@ -301,7 +366,7 @@ def _perturbations(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:
         low, high = np.quantile(draws[draws > 0] if (draws > 0).any() else draws, (0.025, 0.975))
         group = {other: value for other, value in fitted.group(name).items() if other != name}
         low, high = min(float(low), strength), max(float(high), strength)
-        parts.append(MatchedPerturbation(name, strength, low, high, group))
+        parts.append(MatchedPerturbation(name, strength, low, high, fitted.share, group))
     return tuple(sorted(parts, key=lambda part: -part.strength))
 
 

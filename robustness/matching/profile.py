@@ -6,7 +6,7 @@
     seed = 0
     fit = "crop"
 
-    [[condition]]                  # up to 20 compositions that count alike
+    [[condition]]                  # up to 20 compositions of the affected images, counting alike
     darkness = 0.31
 
     [match]
@@ -17,6 +17,7 @@
     strength = 0.3
     low = 0.2
     high = 0.4
+    share = 1.0                    # of the images
 
     [[match.accuracies]]           # what to expect of each model
     model = "SqueezeNet"
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +42,10 @@ from robustness.base.toml import read_toml
 from robustness.base.validation import StrictTable, checked
 from robustness.evaluation.request import read_conditions
 from robustness.matching.match import Match
+from robustness.metrics.intervals import wilson
 
+SHARE = "share"
+"""Name of the change of the share of affected images."""
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -50,6 +54,7 @@ class _Perturbation(StrictTable):
     strength: _Share
     low: _Share
     high: _Share
+    share: _Share = 1.0
 
 
 class _Accuracy(StrictTable):
@@ -91,9 +96,9 @@ def as_toml(match: Match) -> str:
         lines += ["", "[[condition]]", *_pairs(condition.as_dict())]
     lines += ["", "[match]", f"images = {match.images}"]
     for part in match.perturbations:
-        values = {"perturbation": part.perturbation, "strength": part.strength}
+        keys = ("perturbation", "strength", "low", "high", "share")
         lines += ["", "[[match.perturbations]]"]
-        lines += _pairs({**values, "low": part.low, "high": part.high})
+        lines += _pairs({key: getattr(part, key) for key in keys})
     for model in match.expected_accuracy:
         lines += ["", "[[match.accuracies]]"]
         lines += _pairs({key: getattr(model, key) for key in ("model", "value", "low", "high")})
@@ -119,13 +124,16 @@ class MatchChange:
 
 
 def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[MatchChange]]:
-    """What moved since ``before``: strengths, then accuracies of the models in both."""
+    """What moved since ``before``: strengths and share, then accuracies of the models in both."""
     old = {part.perturbation: part for part in before.perturbations}
     new = {part.perturbation: part for part in match.perturbations}
     strengths = [
         _change(name, *(_triple(side.get(name), "strength") for side in (old, new)))
         for name in dict.fromkeys([*old, *new])
     ]
+    shares = [_share_triple(side.perturbations, side.images) for side in (before, match)]
+    if min(share for share, _, _ in shares) < 1:
+        strengths.append(_change(SHARE, *shares))
     accuracies = {part.model: part for part in before.accuracies}
     models = [
         _change(part.model, _triple(accuracies[part.model], "value"), _triple(part, "value"))
@@ -133,6 +141,13 @@ def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[Matc
         if part.model in accuracies
     ]
     return strengths, models
+
+
+def _share_triple(parts: Sequence[Any], images: int) -> tuple[float, float, float]:
+    """The share of affected images with the interval of a rate."""
+    share = parts[0].share if parts else 1.0
+    low, high = wilson(round(share * images), images)
+    return share, low, high
 
 
 def _triple(part: Any, key: str) -> tuple[float, float, float]:

@@ -1,14 +1,18 @@
-"""The answer of a match in sentences and tables, for terminal and files."""
+"""The answer of a match in sentences and blocks, for pages, files and the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from robustness.base.text import counted
+from robustness.charts.match import statistics_that_differ
 from robustness.charts.tables import Table
-from robustness.matching import CONDITIONS, Match, MatchChange, MatchedPerturbation
+from robustness.matching import CONDITIONS, SHARE, Match, MatchChange, MatchedPerturbation
 from robustness.perturbations import REGISTRY
-from robustness.report.blocks import Text, Titled
+from robustness.pictures.eight_bits import from_uint8
+from robustness.pictures.fitting import to_png
+from robustness.pictures.properties import PROPERTIES
+from robustness.report.blocks import Case, Cases, Chart, Printed, Shot, Text, Titled
 from robustness.report.wording import listed, model
 
 _STATISTICS = 12
@@ -24,7 +28,8 @@ def _sentences(match: Match) -> Iterator[str]:
         yield "No difference found between your images and the reference."
     elif match.perturbations:
         parts = [_described(part) for part in match.perturbations]
-        yield f"Your images look like the reference with {listed(parts, len(parts))}."
+        some = "Your images look" if match.share == 1 else f"{match.share:.0%} of your images look"
+        yield f"{some} like the reference with {listed(parts, len(parts))}."
     for part in match.perturbations:
         if part.group:
             others = [
@@ -57,22 +62,23 @@ def _described(part: MatchedPerturbation) -> str:
     return f"{record.label.lower()}: {part.value} ({low} to {high})"
 
 
-def blocks(match: Match) -> list[Text | Titled]:
-    """Tables of the perturbations, the accuracies and the statistics that differ."""
-    found: list[Text | Titled] = []
+def blocks(match: Match) -> list[Printed]:
+    """Tables of perturbations and accuracies, a chart of the statistics, pairs of images."""
+    parts: list[Printed] = []
     if match.perturbations:
         rows = [
             (
                 REGISTRY[part.perturbation].label,
                 part.value,
                 f"{part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
+                f"{part.share:.0%}",
                 "" if part.severity is None else str(part.severity),
                 ", ".join(REGISTRY[name].label for name in part.group),
             )
             for part in match.perturbations
         ]
-        head = ("Perturbation", "Value", "Strength, 95% interval", "ImageNet-C", "Or")
-        found.append(Titled("Perturbations", Table(head, rows)))
+        head = ("Perturbation", "Value", "Strength, 95% interval", "Images", "ImageNet-C", "Or")
+        parts.append(Titled("Perturbations", Table(head, rows)))
     if match.expected_accuracy:
         accuracies = [
             (
@@ -83,37 +89,71 @@ def blocks(match: Match) -> list[Text | Titled]:
             for answer in match.expected_accuracy
         ]
         columns = ("Model", "Expected accuracy, 95% interval", "On the reference")
-        found.append(Titled("Expected accuracy", Table(columns, accuracies)))
+        parts.append(Titled("Expected accuracy", Table(columns, accuracies)))
     if match.different:
-        found.append(_statistics(match))
-    found.append(
+        parts.append(_statistics(match))
+    if match.pairs:
+        parts.append(Cases("Images with like statistics", lambda: _pairs(match)))
+    if match.files:
+        parts.append(_files(match))
+    parts.append(
         Text(
             f"{counted(match.images, 'production image')}, "
             f"{counted(match.reference_images, 'reference image')}, {match.framing.text}; the "
             f"profile has {counted(len(match.conditions), 'condition')} of up to {CONDITIONS}."
         )
     )
-    return found
+    return parts
 
 
-def _statistics(match: Match) -> Titled:
+def _statistics(match: Match) -> Chart:
     """The statistics that differ most between production and reference."""
-    order = sorted(match.statistics, key=lambda row: -abs(row["production"] - row["reference"]))[
-        :_STATISTICS
-    ]
+    rows = sorted(match.statistics, key=lambda row: -abs(row["production"] - row["reference"]))
     rows = [
-        (row["statistic"], *(f"{row[key]:+.2f}" for key in ("production", "simulation")))
-        for row in order
+        {**row, **{side: row[side] - row["reference"] for side in ("production", "simulation")}}
+        for row in rows[:_STATISTICS]
     ]
-    head = ("Statistic, minus the reference's", "Production", "Simulation")
-    title = "Statistics that differ most, in deviations of images"
-    return Titled(title, Table(head, rows), long=True)
+    values = ", ".join(
+        f"{row['statistic']} {row['production']:+.1f} ({row['simulation']:+.1f})" for row in rows
+    )
+    return Chart(
+        "Statistics that differ most",
+        statistics_that_differ(rows),
+        f"Difference of your images from the reference, in deviations (simulation): {values}.",
+        "Close markers: the perturbations explain the difference.",
+    )
+
+
+def _files(match: Match) -> Titled:
+    rows = []
+    for row in match.files:
+        record = PROPERTIES[row["property"]]
+        values = (
+            f"{row[side]:{record.form}} ({row[f'{side}_images']})" if row[f"{side}_images"] else ""
+            for side in ("production", "reference")
+        )
+        rows.append((record.label, *values))
+    head = ("Median (files)", "Your images", "Reference")
+    return Titled("What files say; the estimate does not use it", Table(head, rows))
+
+
+def _pairs(match: Match) -> Iterator[Case]:
+    for number, (production, simulation) in enumerate(match.pairs, 1):
+        shots = (
+            Shot(to_png(from_uint8(production)), "production", f"production image {number}"),
+            Shot(to_png(from_uint8(simulation)), "reference as simulated", f"simulation {number}"),
+        )
+        yield Case(f"Pair {number}", shots, None, [])
+
+
+def _change_label(name: str) -> str:
+    return "The share of affected images" if name == SHARE else REGISTRY[name].label
 
 
 def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]) -> list[str]:
     """What moved since an earlier match, in sentences."""
     parts = [
-        f"{REGISTRY[change.name].label} moved from {change.before:.2f} to {change.after:.2f}"
+        f"{_change_label(change.name)} moved from {change.before:.2f} to {change.after:.2f}"
         + ("." if change.significant else " (not significant).")
         for change in strengths
     ]

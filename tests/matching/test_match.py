@@ -52,8 +52,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NDArray[np.u
     """Reference images, with a small emulator in a cache of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(emulator, "SIMULATIONS", 1500)
-        patch.setattr(emulator, "_EPOCHS", 40)
+        patch.setattr(emulator, "SIMULATIONS", 1000)
+        patch.setattr(emulator, "_EPOCHS", 30)
         yield textures(60, 0)
 
 
@@ -78,6 +78,16 @@ def test_a_single_perturbation_is_estimated(
     assert len(found.conditions) == matching.CONDITIONS
     assert not found.expected_accuracy  # no labels, no model
     assert json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8]) -> None:
+    images = textures(40, 4)
+    images[:20] = perturbed(images[:20], darkness=0.6)
+    match = answer(images, reference)
+    assert match.share == pytest.approx(0.5, abs=0.1)
+    assert match.strengths["darkness"] == pytest.approx(0.6, abs=0.1)
+    assert results.sentences(match)[0].startswith("50% of your images look like")
+    assert len(match.pairs) == 4
 
 
 def test_like_images_have_no_difference(reference: NDArray[np.uint8]) -> None:
@@ -112,7 +122,7 @@ def test_statistics_are_finite_for_flat_images() -> None:
 
 def example(strength: float, accuracy: float) -> Match:
     """A match made by hand."""
-    part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, {})
+    part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, 1.0, {})
     model = ExpectedAccuracy("SqueezeNet", accuracy, accuracy - 0.05, accuracy + 0.05, 0.7)
     conditions = tuple(rb.Condition.of({"fog": strength + step / 100}) for step in range(3))
     return Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
