@@ -45,7 +45,7 @@ _SHARED_IMAGES = 40
 _BATCH = 32
 _COLLECTIONS = 0.05
 """Standard deviation of accuracy between collections of images of the same kind."""
-_PAIRS = 4
+_PAIRS = 5
 _FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
 _LARGEST_CACHE = 2**28
 

@@ -87,7 +87,7 @@ def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8])
     assert match.share == pytest.approx(0.5, abs=0.1)
     assert match.strengths["darkness"] == pytest.approx(0.6, abs=0.1)
     assert results.sentences(match)[0].startswith("50% of your images look like")
-    assert len(match.pairs) == 4
+    assert len(match.pairs) == 5
 
 
 def test_like_images_have_no_difference(reference: NDArray[np.uint8]) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
 from robustness import matching
 from robustness.base.access import Action
-from robustness.base.errors import ImageError
 from robustness.base.text import plain
 from robustness.datasets import Dataset
 from robustness.evaluation.framings import framing
 from robustness.matching import Match
-from robustness.perturbations import compose
-from robustness.pictures.fitting import Framing, to_png
-from robustness.pictures.untrusted import study_image
+from robustness.pictures.fitting import Framing
 from robustness.report import match as results
 from robustness.ui.computation.progress import Show, Work
 from robustness.ui.controls.model_input import model_input, seed_input
@@ -31,7 +27,6 @@ from robustness.ui.session import access
 
 PROFILE = "match.toml"
 _ANSWER = "answer of the match"
-_IMAGES = 4
 _LOOK_SECONDS = 0.5
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -70,14 +65,7 @@ def show() -> None:
         with boundary():
             access.require(Action.EVALUATE)
             answer = _match(work, datasets, names, framing(fit, side), seed)
-            pairs = {
-                title: _images(dataset, strengths, answer.framing, seed)
-                for title, dataset, strengths in (
-                    ("Your images", datasets[0], {}),
-                    ("The reference under the estimate", datasets[1], answer.strengths),
-                )
-            }
-            st.session_state[_ANSWER] = key, answer, pairs
+            st.session_state[_ANSWER] = key, answer
     elif work.cancelled:
         st.info("The match was cancelled.", icon=":material/block:")
     of, *answers = st.session_state.get(_ANSWER, ("",))
@@ -108,8 +96,8 @@ def _note(bar: Show, what: str, done: int, total: int) -> None:
     bar(done / max(1, total), f"{what}: {done:,} of {total:,}")
 
 
-def _answer(answer: Match, pairs: Mapping[str, Sequence[results_on_page.Thumbnail]]) -> None:
-    """Draw the answer, what to do with the profile, and images of both sides."""
+def _answer(answer: Match) -> None:
+    """Draw the answer, what to do with the profile, and pairs of images."""
     first, *rest = results.sentences(answer)
     st.html(results_on_page.headline(first))
     if rest:
@@ -131,9 +119,6 @@ def _answer(answer: Match, pairs: Mapping[str, Sequence[results_on_page.Thumbnai
             icon=":material/download:",
             on_click="ignore",
         )
-    for place, (title, images) in enumerate(pairs.items()):
-        st.markdown(f"**{title}**")
-        results_on_page.row(images, f"side-{place}")
     blocks.draw(list(results.blocks(answer)))
 
 
@@ -141,19 +126,3 @@ def _evaluate(profile: str) -> None:
     """Ask for an evaluation of the reference under the profile."""
     st.session_state[QUESTION] = COMPARE
     take_file(PROFILE, profile.encode())
-
-
-def _images(
-    dataset: Dataset, strengths: Mapping[str, float], framing: Framing, seed: int
-) -> list[results_on_page.Thumbnail]:
-    """The first readable images of ``dataset`` under ``strengths``."""
-    images: list[results_on_page.Thumbnail] = []
-    for entry in dataset.entries:
-        if len(images) == _IMAGES:
-            break
-        with contextlib.suppress(ImageError):
-            data = dataset.read(entry)
-            image = study_image(data, name=entry.name, fit=framing.fit, side=framing.side)
-            png = to_png(compose(image[None], strengths, seed=seed)[0])
-            images.append(results_on_page.Thumbnail(png, "", entry.name))
-    return images
