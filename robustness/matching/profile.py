@@ -146,8 +146,8 @@ def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[Matc
 def _share_triple(parts: Sequence[Any], images: int) -> tuple[float, float, float]:
     """The share of affected images with the interval of a rate."""
     share = parts[0].share if parts else 1.0
-    low, high = wilson(round(share * images), images)
-    return share, low, high
+    interval = wilson(round(share * images), images)
+    return share, interval.low, interval.high
 
 
 def _triple(part: Any, key: str) -> tuple[float, float, float]:
