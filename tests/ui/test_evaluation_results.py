@@ -61,7 +61,7 @@ def charts(app: AppTest) -> list[dict[str, Any]]:
 def headings(app: AppTest) -> list[str]:
     """The titles of the sections, also of those that are one line."""
     lines = [re.match(r"\*\*(.+)\.\*\*", each.value) for each in app.markdown]
-    titles = [*(each.value for each in app.subheader), *(line[1] for line in lines if line)]
+    titles = [*(each.value for each in app.header), *(line[1] for line in lines if line)]
     return [title.replace("\\", "") for title in titles]
 
 

@@ -59,15 +59,18 @@ def _blocks(figures: Failures) -> list[Block]:
 
 
 def _changes(entries: Sequence[Entry]) -> list[Block]:
-    changes, whose = entries[:_CHANGES], model(entries[0]["model"])
-    labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in changes]
+    first, whose = entries[:_CHANGES], model(entries[0]["model"])
+    table = Titled(f"Changes of {whose}", Table.of(first, _CHANGE), long=True)
+    frequent = [entry for entry in first if entry["n_images"] > 1]
+    if not frequent:
+        return [Text(f"No prediction of {whose} changes in the same way on two images."), table]
+    labels = [f"{visible(e['before'])} to<br>{visible(e['after'])}" for e in frequent]
     chart = Chart(
         f"Most frequent changes of {whose}",
-        change_counts(changes, labels),
+        change_counts(frequent, labels),
         "Images with each change of the predicted class; the table below holds the numbers.",
         link="change",
     )
-    table = Titled(f"Changes of {whose}", Table.of(changes, _CHANGE), long=True)
     return [chart, table]
 
 

@@ -52,7 +52,7 @@ def question(question: Question[Any], of: RunFigures, clicked: Clicked, result: 
     if isinstance(first, Text) and not rest:
         st.markdown(f"**{title}.** {plain(first.text)}", help=first.help or None)
         return of
-    st.subheader(title, anchor=False, help=section.about or None)
+    st.header(title, anchor=False, help=section.about or None)
     if question.options:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             values = options_input(question.options, of)

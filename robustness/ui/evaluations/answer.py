@@ -59,9 +59,6 @@ def _tools(run: Run, entry: Listed) -> None:
             args=([pinned, name],),
         )
     report_button(partial(report.of_run, run), run.id)
-    with st.popover("Share", icon=":material/link:"):
-        st.caption("Anyone with access to this server can open this.")
-        st.code(_link(run.id), language=None, wrap_lines=True)
     with st.popover("Manage", icon=":material/more_horiz:"):
         manage.manage(entry)
 
@@ -232,8 +229,3 @@ def _cases(
     if unread and not failures:
         raise unread
     return failures
-
-
-def _link(run_id: str) -> str:
-    here, _, query = (st.context.url or "").partition("?")
-    return f"{here}?{query or f'run={run_id}'}"

@@ -164,7 +164,7 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
     if is_only:
         st.caption(f"Compared with it: {title}")
     else:
-        st.subheader(title, anchor=False)
+        st.header(title, anchor=False)
     if isinstance(compared_runs, str):
         st.error(plain(compared_runs), icon=":material/error:")
         return

@@ -21,7 +21,6 @@ from robustness.runs import MAX_TITLE, Deleted, Listed, keeping, notes
 from robustness.runs.bin import DAY
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
-from robustness.ui.session.run_link import own_baseline, set_baseline
 from robustness.ui.session.sentences import sentence
 
 _SAID, _UPLOADS = "runs said", "runs uploaded"
@@ -62,7 +61,20 @@ def manage(entry: Listed) -> None:
         args=(_describe, entry),
         **access.allowed(Action.RENAME, entry.owner, key=f"rename {name}", thing=name),
     )
-    _baseline_button(entry)
+    is_pinned = notes.baseline(entry.folder.parent) == name
+    st.button(
+        "Unpin baseline" if is_pinned else "Pin as baseline",
+        icon=":material/keep:",
+        on_click=do,
+        args=(_pin, entry, "" if is_pinned else name),
+        **access.allowed(
+            Action.PIN,
+            key=f"pin {name}",
+            thing=name,
+            disabled=entry.manifest is not None and entry.manifest.race is not None,
+            help="Everyone's comparisons start from this run. A race cannot be compared.",
+        ),
+    )
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
     st.download_button(
         "Download as zip",
@@ -95,33 +107,6 @@ def manage(entry: Listed) -> None:
             Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
         ),
     )
-
-
-def _baseline_button(entry: Listed) -> None:
-    """Pins the run as everyone's baseline or, for who may not, chooses it for this session."""
-    name, refused = entry.folder.name, access.refusal(Action.PIN)
-    current = (own_baseline() if refused else notes.baseline(entry.folder.parent)) == name
-    raced = entry.manifest is not None and entry.manifest.race is not None and not current
-    if refused:
-        label = "Clear my baseline" if current else "Use as my baseline"
-        about = f"Your comparisons start from this run, in this session. {refused}"
-    else:
-        label = "Unpin baseline" if current else "Pin as baseline"
-        about = "Everyone's comparisons start from this run."
-    st.button(
-        label,
-        key=f"pin {name}",
-        icon=":material/keep:",
-        on_click=do,
-        args=(_choose_baseline if refused else _pin, entry, "" if current else name),
-        disabled=raced,
-        help="A race cannot be compared." if raced else about,
-    )
-
-
-def _choose_baseline(entry: Listed, name: str) -> str:
-    set_baseline(name)
-    return f"{entry.title} is {'your' if name else 'no longer your'} baseline in this session."
 
 
 def _archive(folder: Path, by: Who) -> bytes:

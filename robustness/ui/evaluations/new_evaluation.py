@@ -13,7 +13,7 @@ from robustness.base.errors import LabelError, ParameterError
 from robustness.base.text import counted, plain
 from robustness.base.time_left import duration
 from robustness.evaluation.request import Request, make_spec
-from robustness.runs import Plan, forecast, notes, racing
+from robustness.runs import Plan, forecast, racing
 from robustness.ui.computation import jobs
 from robustness.ui.evaluations import match, preflight, run_table
 from robustness.ui.evaluations.request import (
@@ -23,7 +23,6 @@ from robustness.ui.evaluations.request import (
     RunForm,
     question_input,
     request_input,
-    take_notes,
 )
 from robustness.ui.evaluations.run_table import FORM
 from robustness.ui.evaluations.uploads import clean
@@ -167,8 +166,5 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         _summary.clear()
         written = preflight.last_written(request.source)
         begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
-        if said := take_notes():
-            for run_id in begun:
-                notes.update(runs_folder() / run_id, **said)
         run_table.choose(begun[:1])
         st.rerun()

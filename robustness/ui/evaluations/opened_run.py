@@ -82,5 +82,5 @@ def about(run: runs.Run) -> None:
     took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
     st.caption(
         f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed}{took} · {plain(run.id)}. "
-        "To share it on this server, copy the link."
+        "To share it, copy the link: anyone with access to this server can open it."
     )

@@ -27,8 +27,6 @@ from robustness.evaluation.suites import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import MAX_TITLE
-from robustness.runs.notes import MAX_TAGS
 from robustness.ui.controls.model_input import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.evaluations import limits
@@ -83,8 +81,6 @@ _FIRST_SUITES = {WEAKNESSES: IMAGENET_C_SUITE}
 _MAX_LOSS = "2"
 
 _FILE = "file of conditions"
-_NUMBER = "runs begun"
-"""How many runs this session has begun: the next has an empty name and tags."""
 
 
 @dataclass(frozen=True)
@@ -186,22 +182,10 @@ def _settings_input() -> dict[str, Any]:
             seed = seed_input()
         fit = fit_input("dataset_fit")
         side = side_input("dataset_side")
-        number = st.session_state.setdefault(_NUMBER, 0)
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.text_input("Name", key=f"name {number}", max_chars=MAX_TITLE)
-            st.text_input("Tags", key=f"tags {number}", max_chars=MAX_TAGS, placeholder="night, v2")
     return {
         **{"conditions": conditions, "labelling": labelling, "limit": limit, "seed": seed},
         **{"fit": fit, "side": side, "until": _UNTIL[until], "remedies": tuple(remedies)},
     }
-
-
-def take_notes() -> dict[str, str]:
-    """The name and tags of the run that begins; the next one has empty fields."""
-    number = st.session_state[_NUMBER]
-    st.session_state[_NUMBER] += 1
-    fields = {"title": f"name {number}", "tags": f"tags {number}"}
-    return {what: text for what, key in fields.items() if (text := st.session_state[key].strip())}
 
 
 def source_input(label: str = "Images", prefix: str = "", *, samples: bool = True) -> str | None:

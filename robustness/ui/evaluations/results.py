@@ -55,7 +55,8 @@ def show(run: Opened, entry: Listed) -> None:
         answer.show(run, of, entry)
     views = {view: title for view, title in VIEWS.items() if _has(of, view, hides_race)}
     view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
-    fragment(_view)(view, run, of)
+    with st.container(key="results"):
+        fragment(_view)(view, run, of)
     components.place("place", run.id)
 
 

@@ -114,7 +114,8 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
         _row(entry, other, queue.get(name), pinned, until)
         for (name, entry), other in zip(listed.items(), [*others, None], strict=False)
     ]
-    frame = pd.DataFrame(rows)[[head for head in rows[0] if any(row[head] for row in rows)]]
+    heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
+    frame = pd.DataFrame(rows)[heads]
     places = [at for at, name in enumerate(listed) if name in selected]
     st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
     points = st.column_config.NumberColumn(format="%.1f%%")
@@ -131,6 +132,7 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
         column_config={name.capitalize(): points for name in NAMES.values()}
         | {
             "Evaluation": st.column_config.TextColumn(width="medium"),
+            "State": st.column_config.TextColumn(width="medium"),
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
             "Action": st.column_config.ButtonColumn(
                 "", on_click=_act, args=(list(listed.values()),), key=_BUTTON, width="small"

@@ -33,14 +33,9 @@ def runs_folder() -> Path:
 _BASELINE = "baseline of this session"
 
 
-def own_baseline() -> str:
-    """The id of the run that this session's user chose as the baseline, or ""."""
-    return str(st.session_state.get(_BASELINE, ""))
-
-
 def baseline_id(folder: Path) -> str:
     """The id of the run that comparisons start from: this session's, else the pinned one, or ""."""
-    own = own_baseline()
+    own = str(st.session_state.get(_BASELINE, ""))
     return own if own and (folder / own).is_dir() else notes.baseline(folder)
 
 

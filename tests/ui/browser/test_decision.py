@@ -53,6 +53,8 @@ def test_two_ticks_say_what_got_worse(
         expect(page.locator(HEADLINE).first).to_be_visible()
     expect(page.locator(".st-key-comparison")).to_contain_text("1 of 1 model got significantly")
     expect(page).to_have_url(re.compile("compare=.*compare="))
+    expect(page.locator(AT_REST)).to_be_visible()
+    page.wait_for_timeout(500)  # else both clicks are one double click
     page.mouse.click(box["x"] + 100, box["y"] + 35 + 17)
     expect(page.locator(".st-key-decision")).to_be_visible()
     expect(page).to_have_url(re.compile("run=(before|after)"))
