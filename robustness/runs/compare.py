@@ -210,17 +210,6 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
     )
 
 
-def incomparable(baseline: Run, other: Run) -> str:
-    """Why ``other`` cannot be compared with ``baseline``; "" if it can."""
-    first, second = baseline.manifest.spec, other.manifest.spec
-    if not baseline.row_count or not other.row_count:
-        return "One of the runs has no measurement yet."
-    if not {c.effect for c in first.conditions} & {c.effect for c in second.conditions}:
-        return "The runs have no condition in common."
-    ours, theirs = map(set, identified(baseline, other))
-    return "" if ours & theirs else _images(ours, theirs, first.fit, second.fit)[0]
-
-
 def differences_in_setup(before: Manifest, after: Manifest) -> str:
     """What was asked otherwise in the run ``after``, in a few words; "" if nothing."""
     one, two = before.spec, after.spec
