@@ -25,7 +25,7 @@ from robustness.report.questions.question import Option, Question, RunFigures
 from robustness.statistics.criteria import OTHERS
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
-from robustness.ui.session.inputs import listed, one_of
+from robustness.ui.session.inputs import listed, one_of, set_in_link
 
 SELECTIONS = tuple(question.link for question in REGISTRY if question.link)
 """Parameters of the link that select images; a click in one chart replaces that in another."""
@@ -65,9 +65,8 @@ def question(question: Question[Any], of: RunFigures, clicked: Clicked, result: 
 def deselect(result: str = "") -> None:
     """Forget what was clicked in the charts of ``result``, and what the link has of any."""
     for link in SELECTIONS:
-        st.query_params.pop(link, None)
-        for state in (f"{link} of {result}", f"{link} of {result} seen"):
-            st.session_state.pop(state, None)
+        set_in_link(link, [])
+        st.session_state.pop(f"{link} of {result}", None)
 
 
 def _draw(
