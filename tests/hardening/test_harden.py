@@ -196,7 +196,7 @@ def test_a_gain_without_a_loss_is_recommended() -> None:
 def test_the_smallest_of_equally_good_interpolations_is_taken() -> None:
     flags = np.zeros((3, 50, 2), bool)
     flags[1:, :30, 1] = True  # clearly better than the first
-    flags[2, 30, 1] = True  # hardly better than the second
+    flags[2, 30:32, 1], flags[2, 0, 1] = True, False  # hardly better than the second
     assert smallest_good(flags) == 1
     flags[0] = flags[1]
     assert smallest_good(flags) == 0
