@@ -7,7 +7,10 @@ from typing import Any
 
 from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go
 
-_SIDES = (("production", "Your images", "circle"), ("simulation", "Simulation", "circle-open"))
+_SIDES = (
+    ("production", "Your images", "circle", 9),
+    ("simulation", "Simulation", "circle-open", 15),  # a ring around a marker at the same place
+)
 
 
 def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
@@ -36,17 +39,17 @@ def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
             "mode": "markers",
             "marker": {
                 "symbol": symbol,
-                "size": 11,
+                "size": size,
                 "color": COLOURS[0],
                 "line": {"width": 2, "color": COLOURS[0]},
             },
             "hovertemplate": "%{y}: %{x:+.2f}<extra>" + label + "</extra>",
         }
-        for side, label, symbol in _SIDES
+        for side, label, symbol, size in _SIDES
     ]
     return drawn(
         traces,
         height=130 + 30 * len(names),
-        xaxis={"title": "Difference from the reference, in deviations of images"} | ZERO_LINE,
+        xaxis={"title": "Deviations from the reference"} | ZERO_LINE,
         yaxis={"range": [len(names) - 0.4, -0.6], "categoryorder": "array", "categoryarray": names},
     )

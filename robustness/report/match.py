@@ -120,7 +120,7 @@ def _statistics(match: Match) -> Chart:
         "Statistics that differ most",
         statistics_that_differ(rows),
         f"Difference of your images from the reference, in deviations (simulation): {values}.",
-        "Close markers: the perturbations explain the difference.",
+        "In standard deviations of images. A marker in its ring: the perturbations explain it.",
     )
 
 
