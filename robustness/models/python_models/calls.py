@@ -172,7 +172,7 @@ class Caller:
         answers, seconds = as_array(value), time.monotonic() - started
         if problem := self._check(answers, len(pixels)):
             several = isinstance(value, tuple)
-            raise BadAnswerError(_not_an_array(value, len(value)) if several else problem)
+            raise BadAnswerError(_not_an_array(value) if several else problem)
         self._times.append(seconds / len(pixels))
         return answers
 
@@ -228,19 +228,21 @@ def as_array(values: Any) -> Floats:
         )
     if hasattr(values, "detach"):
         values = values.detach().cpu()
-    elif isinstance(values, list | tuple):
-        values = [as_array(row) for row in values]
+    rows = [as_array(row) for row in values] if isinstance(values, list | tuple) else values
     try:
-        return np.asarray(values, np.float32)
+        return np.asarray(rows, np.float32)
     except (TypeError, ValueError) as error:
-        is_mapping = isinstance(values, Mapping)
-        what = some(list(map(repr, values)), 3) if is_mapping else len(values) if values else 0
-        raise BadAnswerError(_not_an_array(values, what)) from error
+        raise BadAnswerError(_not_an_array(values)) from error
 
 
-def _not_an_array(values: Any, what: object) -> str:
+def _not_an_array(values: Any) -> str:
+    content = ""
+    if isinstance(values, Mapping):
+        content = f" of {some(list(map(repr, values)), 3)}"
+    elif isinstance(values, list | tuple):
+        content = f" of {len(values)}"
     return (
-        f"expected one array with a row for each image, got a {type(values).__name__} of {what}; "
+        f"expected one array with a row for each image, got a {type(values).__name__}{content}; "
         "return the array of answers alone"
     )
 

@@ -114,6 +114,10 @@ def hangs(pixels: Floats) -> Floats:
     return logits(pixels)
 
 
+async def awaited(pixels: Floats) -> Floats:
+    return logits(pixels)
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
@@ -121,7 +125,10 @@ def hangs(pixels: Floats) -> Floats:
         (lambda pixels: logits(pixels)[:, :2], r"\(1, 3\).*\(1, 2\)"),
         (lambda pixels: logits(pixels)[:-1], r"\(1, 3\).*\(0, 3\)"),
         (lambda pixels: logits(pixels)[..., None], r"\(1, 3, 1\)"),
-        (lambda _: "cat", "ValueError"),
+        (lambda _: "cat", "one array with a row for each image, got a str"),
+        (lambda pixels: {"logits": logits(pixels)}, "got a dict of 'logits'; return the array"),
+        (lambda pixels: (logits(pixels), 1), "got a tuple of 2; return the array"),
+        (awaited, "got a coroutine"),
         (lambda _: None, "got"),
         (fails, "ConnectionError: no route to host"),
         (hangs, r"no answer within 0.1 s"),
@@ -468,11 +475,13 @@ def test_the_latency_of_a_function_is_that_of_its_earlier_calls() -> None:
 def test_a_file_is_loaded_when_it_is_added(models_folder: Path) -> None:
     describe(models_folder)
     (models_folder / "digits.onnx").write_bytes(small_model())
+    (models_folder / "digits.pt").write_bytes(b"weights")
     told: dict[str, Any] = {"input_size": [8, 8], "normalisation": "0..1", "output": "logits"}
     api.add_model("mine", models_folder / "digits.onnx", labels=DIGITS, **told)
     for path, labels, said in (
         ("none.onnx", DIGITS, "none.onnx"),
-        ("digits.onnx", DIGITS[:9], "10 classes"),
+        ("digits.onnx", DIGITS[:9], "10 outputs; its labels name 9 classes"),
+        ("digits.pt", DIGITS, "It holds weights alone"),
         ("digits.onnx", DIGITS[:1], "^Expected labels of other to be two or more .* got 1"),
         ("digits.onnx", set(DIGITS), "labels: expected"),
     ):
