@@ -330,14 +330,14 @@ class _Reference:
             changes.append(correct(condition.as_dict(), rows[some]) - best[:, some])
             note("Predicting", done, total)
         return tuple(
-            _expected(name, *answers, fitted.share, images)
+            expect_accuracy(name, *answers, fitted.share, images)
             for name, answers in zip(
                 labels, zip(original, best, np.stack(changes, 1), strict=True), strict=True
             )
         )
 
 
-def _expected(
+def expect_accuracy(
     name: str, original: Values, best: Values, changes: Values, share: float, images: int
 ) -> ExpectedAccuracy:
     """The accuracy where ``share`` of the images are affected, from correct predictions (images,).

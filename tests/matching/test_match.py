@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator, profile
 from robustness.matching import match as matched
 from robustness.matching.image_statistics import NAMES, image_statistics
-from robustness.matching.match import ExpectedAccuracy, Match, MatchedPerturbation
+from robustness.matching.match import ExpectedAccuracy, Match, MatchedPerturbation, expect_accuracy
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.fitting import Framing
 from robustness.report import match as results
 
+PROFILE_KEYS = ("perturbation", "strength", "low", "high", "share")
 SIDE = 64
 FRAMING = Framing("squash", SIDE)
 
@@ -150,6 +152,25 @@ def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
     assert not fog.significant
     assert not model.significant
     assert all(text.endswith("(not significant).") for text in results.changed([fog], [model]))
+
+
+def test_a_moved_share_is_a_change() -> None:
+    match = example(0.3, 0.5)
+    parts = tuple(replace(part, share=0.4) for part in match.perturbations)
+    before = matching.Profile(
+        images=50, perturbations=[{key: getattr(parts[0], key) for key in PROFILE_KEYS}]
+    )
+    _, share = matching.changes(match, before)[0]
+    assert (share.name, share.before, share.after) == (matching.SHARE, 0.4, 1.0)
+    assert share.significant
+    assert "share of affected images moved" in results.changed([share], [])[0]
+
+
+def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:
+    correct, wrong = np.ones(40), np.zeros(40)
+    answer = expect_accuracy("SqueezeNet", correct, wrong, np.zeros((3, 20)), 0.25, 50)
+    assert answer.value == pytest.approx(0.75)
+    assert answer.low < 0.75 < answer.high
 
 
 def test_a_request_without_a_match_is_no_profile(tmp_path: Path) -> None:
