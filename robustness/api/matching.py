@@ -12,7 +12,7 @@ from robustness import models as models_
 from robustness.api.calls import checked_call
 from robustness.api.sources import opened
 from robustness.base.disk import write_whole
-from robustness.evaluation.framings import DEFAULT, framing
+from robustness.evaluation.framings import DEFAULT, common_framing
 from robustness.matching import Match
 
 
@@ -61,7 +61,7 @@ def matched(
         opened(images),
         opened(reference),
         chosen,
-        framing=framing(fit, side),
+        framing=common_framing(fit, side, chosen),
         seed=seed,
         note=note,
     )

@@ -61,6 +61,18 @@ def by_framing(fit: str, side: int | str, names: Sequence[str]) -> dict[Framing,
     return groups
 
 
+def common_framing(fit: str, side: int | str, names: Sequence[str]) -> Framing:
+    """The one framing of the models ``names``; raises ``ParameterError`` where they differ."""
+    framings = list(by_framing(fit, side, names)) or [framing(fit, side)]
+    if len(framings) > 1:
+        texts = " and ".join(one.text for one in framings)
+        raise ParameterError(
+            f"Expected models that see images alike, got {texts}: choose a fit and a side for all, "
+            "or models of one framing."
+        )
+    return framings[0]
+
+
 def version_for(picture: Picture, name: str) -> Picture:
     """The version of ``picture`` that the model ``name`` sees."""
     return picture.at(framing(*picture.framing_request, name))

@@ -11,7 +11,7 @@ from robustness import matching
 from robustness.base.access import Action
 from robustness.base.text import plain
 from robustness.datasets import Dataset
-from robustness.evaluation.framings import framing
+from robustness.evaluation.framings import common_framing
 from robustness.matching import Match
 from robustness.pictures.fitting import Framing
 from robustness.report import match as results
@@ -64,7 +64,7 @@ def show() -> None:
     if work.requested:
         with boundary():
             access.require(Action.EVALUATE)
-            answer = _match(work, datasets, names, framing(fit, side), seed)
+            answer = _match(work, datasets, names, common_framing(fit, side, names), seed)
             st.session_state[_ANSWER] = key, answer
     elif work.cancelled:
         st.info("The match was cancelled.", icon=":material/block:")
