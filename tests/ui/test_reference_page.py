@@ -101,6 +101,8 @@ def test_the_methods_have_every_metric_and_are_searched() -> None:
         ("/catalogue", "/reference"),
         ("/catalogue?search=rain&sample=coffee", "/reference?search=rain&sample=coffee"),
         ("/methods", "/reference?view=methods"),
+        ("/dataset?run=a&show_images=true", "/evaluations?run=a&show_images=true"),
+        ("/runs?compare=a&compare=b", "/evaluations?compare=a&compare=b"),
         (
             "/methods?models=SqueezeNet+1.1&a=%0a%3D",
             "/reference?view=methods&models=SqueezeNet+1.1&a=%0a%3D",
