@@ -120,7 +120,8 @@ def _baseline_input(there: Sequence[str], listed: Mapping[str, Listed]) -> None:
     st.selectbox(
         "Baseline",
         there,
-        format_func=lambda name: _title(listed[name]),
+        # The browser returns a title: two runs of one minute may have the same.
+        format_func=lambda name: f"{_title(listed[name])}, {name}",
         key="baseline",
         on_change=_rebase,
         args=(there,),

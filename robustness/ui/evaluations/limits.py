@@ -99,7 +99,7 @@ def _take() -> None:
 def _baseline_input() -> None:
     folder = runs_folder()
     titles = {
-        entry.folder.name: f"{entry.title}, {entry.manifest.created[:16].replace('T', ' ')} UTC"
+        entry.folder.name: f"{entry.title}, {entry.folder.name}"
         for entry in runs.listing(folder)
         if entry.manifest is not None
         and entry.manifest.status == runs.FINISHED
