@@ -135,7 +135,9 @@ def example(strength: float, accuracy: float) -> Match:
     part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, 1.0, {})
     model = ExpectedAccuracy("SqueezeNet", accuracy, accuracy - 0.05, accuracy + 0.05, 0.7)
     conditions = tuple(rb.Condition.of({"fog": strength + step / 100}) for step in range(3))
-    return Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
+    blank = np.zeros((SIDE, SIDE, 3), np.uint8)
+    match = Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
+    return replace(match, pairs=((blank, blank),))
 
 
 def test_a_profile_is_a_request_and_a_suite(tmp_path: Path) -> None:

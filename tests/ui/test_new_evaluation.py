@@ -357,7 +357,7 @@ def test_a_match_leads_to_an_evaluation_with_its_profile(
     assert names == ("SqueezeNet",)
     assert "Your images look like the reference with fog" in html(app)
     assert "SqueezeNet 1.1 would be correct on 60%" in texts(app)
-    assert [len(element.proto.imgs) for element in app.get("image")] == [1] * 8
+    assert [len(element.proto.imgs) for element in app.get("image")] == [1] * 2
     next(b for b in app.button if b.label == "Evaluate with this profile").click().run()
     assert not app.error
     assert "7 images × (3 conditions" in texts(app)
