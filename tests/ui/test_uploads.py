@@ -19,6 +19,9 @@ from tests.support.places import ROOT
 
 FOG = [Condition.of({"fog": 0.6})]
 
+HELD = "archive of dataset_upload"
+"""What a session holds of its upload."""
+
 
 @pytest.fixture
 def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -46,17 +49,17 @@ def test_what_a_session_held_goes_with_it_and_others_uploads_stay(uploaded: Path
     of_another_server.mkdir()
     uploads.collect()
     assert set(uploaded.iterdir()) == {*ours, of_another_server}
-    (held,) = [held for held in uploads._HOLDERS if held is stays.session_state[uploads._HELD]]
+    (held,) = [held for held in uploads._HOLDERS if held is stays.session_state[HELD]]
     for other in set(uploads._HOLDERS) - {held}:  # as when their sessions have ended
         uploads._HOLDERS.discard(other)
     uploads.collect()
     assert set(uploaded.iterdir()) == {held.path.parent, of_another_server}
-    assert uploads._HELD in goes.session_state, "or its end would have been seen above"
+    assert HELD in goes.session_state, "or its end would have been seen above"
 
 
 def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: Path) -> None:
     app = give(session(), "coffee")
-    source = str(app.session_state[uploads._HELD].path)
+    source = str(app.session_state[HELD].path)
     with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
         folder = begun.folder
     give(app, "rocket")
@@ -79,7 +82,7 @@ def test_an_upload_stays_where_its_run_comes_back_while_that_is_looked_for(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = give(session(), "coffee")
-    source = str(app.session_state[uploads._HELD].path)
+    source = str(app.session_state[HELD].path)
     with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
         folder = begun.folder
     give(app, "rocket")
@@ -120,7 +123,7 @@ def test_a_server_looks_after_the_uploads_while_it_runs(
 ) -> None:
     monkeypatch.setattr(uploads, "SECONDS_BETWEEN", 0.01)
     app = give(session(), "coffee")
-    held = app.session_state[uploads._HELD].path.parent
+    held = app.session_state[HELD].path.parent
     left = uploaded / ("0" * 32)
     left.mkdir()
     long_ago = time.time() - 2 * uploads.YOUNG
