@@ -10,7 +10,7 @@ from robustness.ui.one_image.drag import ROUTES
 from robustness.ui.page import page
 from robustness.ui.server import metrics, redirects
 from robustness.ui.server.counters import FAULTS
-from robustness.ui.server.guard import Guard
+from robustness.ui.server.request_security import Guard
 from robustness.ui.server.start import settle, warm_up
 from robustness.ui.session.upload_limit import UploadLimit
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from robustness.statistics import Cost, Criteria, choose
-from robustness.statistics.choice import Candidate
 from robustness.statistics.grid import ConditionKey, Grid
+from robustness.statistics.model_choice import Candidate
 from tests.support.made_up_claims import Random, logistic
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")

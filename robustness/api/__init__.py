@@ -27,7 +27,8 @@ from robustness.api.hardening import harden
 from robustness.api.matching import match
 from robustness.api.own_models import add_model, load_model, model, model_names, remove_model
 from robustness.api.predictions import evaluate_predictions
-from robustness.api.reading import (
+from robustness.api.result import EvaluatedRun
+from robustness.api.saved_runs import (
     check,
     choose,
     compare,
@@ -41,7 +42,6 @@ from robustness.api.reading import (
     safe_threshold,
     summary,
 )
-from robustness.api.result import EvaluatedRun
 from robustness.base.errors import RobustnessError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request

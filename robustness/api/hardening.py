@@ -8,10 +8,10 @@ from typing import Any
 
 from robustness import hardening
 from robustness.api.calls import checked_call
-from robustness.api.reading import open_run
+from robustness.api.saved_runs import open_run
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.evaluation.suites import suite_conditions
 from robustness.hardening import Hardening, Settings, Subjects
 from robustness.runs import Run

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import norms
-from robustness.attacks.attack_record import REGISTRY, Attack, AttackSpec, Task
+from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Task
 from robustness.attacks.loop import BestImages, Step, attack_steps, check_class, drained
 from robustness.attacks.norms import NOTHING, column, to_eight_bits
 from robustness.base.errors import GradientError, ParameterError

@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from robustness.attacks.attack_record import State, Task, moves
+from robustness.attacks.attack_method import State, Task, moves
 from robustness.attacks.norms import column
 from robustness.models.run.gradients import BEST_OTHER
 from robustness.perturbations import Images

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.attacks import norms
-from robustness.attacks.attack_record import REGISTRY, Attack, AttackSpec, Classes, State, Task
+from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Classes, State, Task
 from robustness.attacks.norms import Sizes
 from robustness.base.errors import ParameterError
 from robustness.models import Classifier

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from robustness.attacks.attack_record import State, Task, moves
+from robustness.attacks.attack_method import State, Task, moves
 from robustness.models.run.gradients import BEST_OTHER
 from robustness.perturbations import Images
 

@@ -203,7 +203,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 def _print_forecast(forecast: Forecast) -> None:
-    from robustness.base.time_left import duration
+    from robustness.base.progress import duration
 
     console.say(forecast.size)
     if forecast.seconds is not None:
@@ -222,7 +222,7 @@ def _print_forecast(forecast: Forecast) -> None:
 
 def _perform(writer: RunWriter, engine: str, address: str | None) -> None:
     """Run to the end and report progress; after an interruption, say how to continue."""
-    from robustness.base.time_left import Pace, Unit
+    from robustness.base.progress import Pace, Unit
 
     total = writer.manifest.dataset.pictures
     if writer.finished:

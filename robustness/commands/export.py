@@ -25,7 +25,7 @@ def add(parsers: Parsers) -> None:
 
 def export_command(options: argparse.Namespace) -> int:
     """Write every image of a dataset, original and perturbed, with a table of what each is."""
-    from robustness.base.time_left import Pace, Unit
+    from robustness.base.progress import Pace, Unit
     from robustness.evaluation.framings import usual
     from robustness.runs import images_out
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from robustness.base.errors import ParameterError
-from robustness.base.time_left import Pace, Unit
+from robustness.base.progress import Pace, Unit
 from robustness.commands import console
 from robustness.commands.options import RUN, Parsers, add_command, add_shared, names
 

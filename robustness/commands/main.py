@@ -24,9 +24,9 @@ from robustness.base.errors import ModelWarning, RequestWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
     attack,
+    check,
     evaluate,
     export,
-    gate,
     harden,
     match,
     models,
@@ -53,7 +53,7 @@ FAMILIES = (
     attack,
     runs,
     questions,
-    gate,
+    check,
     match,
     harden,
     plugin_check,

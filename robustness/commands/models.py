@@ -147,7 +147,7 @@ def _selected(options: argparse.Namespace) -> list[ModelRecord]:
 
 def _progress_of(name: str) -> Callable[[int, int], None]:
     """Return a function that reports the progress of ``name``; off a terminal, a line per tenth."""
-    from robustness.base.time_left import MEGABYTES, Pace
+    from robustness.base.progress import MEGABYTES, Pace
 
     pace, last = Pace(MEGABYTES), -1
 

@@ -69,9 +69,9 @@ def add_model_command(options: argparse.Namespace) -> None:
 
     Asks only for what the file does not tell; tries the usual normalisations on labelled images.
     """
-    from robustness.models.own import package
+    from robustness.models.own import model_file
 
-    with package.opened(options.file) as (path, unpacked):
+    with model_file.opened(options.file) as (path, unpacked):
         description = _complete(path, options)
         file = None if options.dry_run else description.write(unpacked)
     if options.json:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness.commands import console
-from robustness.commands.gate import add_baseline, baseline_of
+from robustness.commands.check import add_baseline, baseline_of
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 COMMANDS = ("choose", "failures", "threshold")

@@ -192,7 +192,7 @@ def resume_command(options: argparse.Namespace) -> None:
     """Continue an unfinished run."""
     from robustness import runs
     from robustness.base import processes
-    from robustness.base.time_left import Pace, Unit
+    from robustness.base.progress import Pace, Unit
     from robustness.runs import jobs
 
     if options.idle:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import ImageError
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.datasets.dataset import Dataset
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import Framing

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from robustness.attacks.attack_image import Transfer
-from robustness.attacks.curves import Point
+from robustness.attacks.epsilon_sweep import Point
 from robustness.base.errors import ParameterError
 from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.attacks import NORMS, AttackSpec, Step
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.curves import Smallest, smallest_epsilon
+from robustness.attacks.epsilon_sweep import Smallest, smallest_epsilon
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.evaluation.condition import Condition

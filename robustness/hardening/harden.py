@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robustness import __version__, models
 from robustness.base.errors import ParameterError
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import study_pixels

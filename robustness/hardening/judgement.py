@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
 from robustness.pictures.eight_bits import from_uint8
 from robustness.statistics.paired import (

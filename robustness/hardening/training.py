@@ -23,7 +23,7 @@ from robustness import __version__
 from robustness.base import settings
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
 from robustness.models.training import TrainableModel
 from robustness.perturbations import compose

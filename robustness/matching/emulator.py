@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.matching.image_statistics import NAMES as STATISTICS
 from robustness.matching.image_statistics import Floats, batch_statistics
 from robustness.perturbations import REGISTRY, compose

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
 
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.matching.difference import COLLECTIONS, FLOOR
 from robustness.matching.emulator import MOST, Emulator
 from robustness.matching.image_statistics import Floats

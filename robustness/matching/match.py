@@ -21,7 +21,7 @@ from robustness import __version__, models
 from robustness.base import settings
 from robustness.base.disk import put_whole, read_regular
 from robustness.base.errors import ParameterError
-from robustness.base.time_left import Note
+from robustness.base.progress import Note
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import StudyPixels, study_pixels

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.attack_record import Attack, State, Task, at_clean
+from robustness.attacks.attack_method import Attack, State, Task, at_clean
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.registry import Registry
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric

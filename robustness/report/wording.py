@@ -11,7 +11,7 @@ from robustness import models
 from robustness.base.text import visible
 from robustness.charts.tables import Entry, with_interval
 from robustness.statistics import scorecard
-from robustness.statistics.choice import NAMES
+from robustness.statistics.model_choice import NAMES
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:

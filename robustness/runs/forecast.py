@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from robustness.base.processes import peak_memory
+from robustness.base.progress import duration
 from robustness.base.text import counted, in_bytes
-from robustness.base.time_left import duration
 from robustness.evaluation.random_order import FEW
 from robustness.evaluation.request import Request
 from robustness.runs.engines import Chunk, Workload

@@ -58,7 +58,7 @@ def importer() -> Iterator[Worker]:
     if not _TURNS.acquire(timeout=PATIENCE):
         raise RunError("Other imports are not finished yet: try again in a few minutes.")
     try:
-        worker = Worker("robustness.runs.importer")
+        worker = Worker("robustness.runs.import_process")
         try:
             yield worker
         finally:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from robustness.base.processes import Identity
-from robustness.base.time_left import Pace, Unit
+from robustness.base.progress import Pace, Unit
 from robustness.base.validation import read_json
 
 FILE = "progress.json"

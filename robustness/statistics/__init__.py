@@ -7,7 +7,6 @@ JSON-ready dictionaries; None is unknown.
 from robustness.evaluation.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.calibration import BINS, reliability
-from robustness.statistics.choice import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.criteria import Cost, Criteria
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
@@ -20,6 +19,7 @@ from robustness.statistics.imagenet_c import (
     corruption_errors,
     published,
 )
+from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.ranking import (
     FEWEST_TO_PLAN,
     QUANTITIES,

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustness.statistics.choice import ModelChoice, choose
 from robustness.statistics.classes import by_class
 from robustness.statistics.grid import UNKNOWN, Grid, Measured, grids
 from robustness.statistics.imagenet_c import corruption_errors
+from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy
 from robustness.statistics.summaries import (

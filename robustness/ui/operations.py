@@ -11,8 +11,8 @@ from prometheus_client.core import Metric
 
 from robustness import models
 from robustness.base.access import Action
+from robustness.base.progress import duration
 from robustness.base.text import counted, in_bytes, plain
-from robustness.base.time_left import duration
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.ui.browser.html import Html, html

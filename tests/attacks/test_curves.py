@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step
 from robustness.attacks.attack_image import Transfer, attackable, judged, transfers
-from robustness.attacks.curves import (
+from robustness.attacks.epsilon_sweep import (
     EPSILONS,
     FIRST_GUESS,
     TOLERANCE,

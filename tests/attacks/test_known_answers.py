@@ -12,9 +12,9 @@ from scipy import optimize
 
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, AttackSpec, Step, attack
-from robustness.attacks.attack_record import Attack, Member, State, Task
-from robustness.attacks.curves import Smallest, smallest_epsilon
-from robustness.attacks.ensembles import no_move
+from robustness.attacks.attack_method import Attack, Member, State, Task
+from robustness.attacks.autoattack import no_move
+from robustness.attacks.epsilon_sweep import Smallest, smallest_epsilon
 from robustness.attacks.gradient_attacks import _windows
 from robustness.attacks.loop import FAILED, any_success, drained, make_task, search
 from robustness.models import Classifier

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from robustness import report, statistics
-from robustness.charts import label_tables, tables
+from robustness.charts import accuracy_tables, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
@@ -140,7 +140,7 @@ def test_an_accuracy_says_on_how_many_labels_it_rests() -> None:
     frame.loc[without, ["label", "clean_correct", "correct", "clean_correct5", "correct5"]] = None
     assert "3 of 40 labelled" in answer_of(frame)[2]
     entries = statistics.ranking(statistics.summary(frame), [])
-    for table in (tables.ranking(entries, "consistency"), label_tables.accuracy(entries)):
+    for table in (tables.ranking(entries, "consistency"), accuracy_tables.accuracy(entries)):
         cells = dict(zip(table.head, table.rows[0], strict=True))
         assert cells["Labelled images"] == "3 of 40"
     conditions = tables.conditions(statistics.by_perturbation(frame))

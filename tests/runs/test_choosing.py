@@ -19,7 +19,7 @@ from robustness.report.blocks import Chooser, Titled
 from robustness.report.questions import RunFigures
 from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
-from robustness.statistics.choice import TIED, WORSE
+from robustness.statistics.model_choice import TIED, WORSE
 from tests.support.made_up_runs import APGD, FOG, MadeUpRun, attacked, rows
 from tests.support.made_up_saved_runs import pictures, saved
 

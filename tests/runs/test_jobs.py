@@ -20,7 +20,7 @@ import pytest
 from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.processes import Identity
-from robustness.base.turns import in_turn
+from robustness.base.scheduler import in_turn
 from robustness.commands.main import main
 from robustness.runs import Plan, jobs
 from robustness.runs.jobs import Supervisor, queue

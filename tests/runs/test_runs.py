@@ -257,7 +257,7 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
 STOPPED = """
 import signal, sys
 from pathlib import Path
-from robustness.base.time_left import Pace
+from robustness.base.progress import Pace
 from robustness import runs
 from robustness.commands.main import main
 from robustness.runs import writer

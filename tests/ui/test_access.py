@@ -17,7 +17,7 @@ from robustness.runs import audit, manifest
 from robustness.runs.jobs.queue import Job
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection, is_local
-from robustness.ui.session.tickets import Tickets
+from robustness.ui.session.request_tokens import Tickets
 from tests.support.pages import run
 from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins

@@ -13,8 +13,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models
-from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft, curves
-from robustness.attacks.curves import Smallest, smallest_epsilon
+from robustness.attacks import REGISTRY, Attack, AttackSpec, Outcome, craft, epsilon_sweep
+from robustness.attacks.epsilon_sweep import Smallest, smallest_epsilon
 from robustness.charts.verdict import judged
 from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -143,7 +143,7 @@ def test_the_smallest_epsilon_is_the_core_s(
 ) -> None:
     monkeypatch.setattr(attack_steps, "COUNTERPART", {True: ("square", 3)})
     monkeypatch.setattr(attack_steps, "STRONGEST", "pgd")
-    monkeypatch.setattr(curves, "EPSILONS", {"linf": (0.25 / 255, 1 / 255, 4 / 255)})
+    monkeypatch.setattr(epsilon_sweep, "EPSILONS", {"linf": (0.25 / 255, 1 / 255, 4 / 255)})
     app = opened()
     assert not charts(app)
     app.button(key="start Finding the smallest epsilon").click().run()

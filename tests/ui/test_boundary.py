@@ -163,7 +163,7 @@ def test_a_script_with_a_newer_run_ends_without_a_word() -> None:
     def script() -> None:
         import streamlit as st
 
-        from robustness.base.turns import SupersededError
+        from robustness.base.scheduler import SupersededError
         from robustness.ui.session.boundary import boundary
 
         st.text("before")

@@ -21,7 +21,7 @@ from streamlit.runtime.session_manager import SessionClient
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from robustness.ui.session import cleanup
-from robustness.ui.session.tickets import Tickets
+from robustness.ui.session.request_tokens import Tickets
 
 TTL = "server.disconnectedSessionTTL"
 

@@ -19,14 +19,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from robustness.base.turns import SupersededError
+from robustness.base.scheduler import SupersededError
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import pack, unpack
 from robustness.ui.one_image import drag
 from robustness.ui.one_image.request import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
-from robustness.ui.session.tickets import body
+from robustness.ui.session.request_tokens import body
 from tests.support.pages import sample
 
 MEGABYTE = 10**6

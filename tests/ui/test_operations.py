@@ -13,7 +13,7 @@ from robustness.ui import operations
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.server import counters, metrics
 from robustness.ui.server.counters import Faults, Latency
-from robustness.ui.server.guard import Guard
+from robustness.ui.server.request_security import Guard
 from robustness.ui.session import access
 from tests.support.pages import html, run
 from tests.support.places import ROOT
@@ -152,7 +152,7 @@ def test_the_figures_are_for_this_machine_and_who_knows_the_token(
 
 def test_an_error_on_the_way_is_noted(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     noted = Faults()
-    monkeypatch.setattr("robustness.ui.server.guard.FAULTS", noted)
+    monkeypatch.setattr("robustness.ui.server.request_security.FAULTS", noted)
     monkeypatch.setattr(metrics, "COLLECTORS", [lambda: 1 / 0])
     app = Guard(Starlette(routes=metrics.ROUTES))
     client = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5000))

@@ -19,8 +19,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
-from robustness.ui.server import guard, start
-from robustness.ui.server.guard import Guard
+from robustness.ui.server import request_security, start
+from robustness.ui.server.request_security import Guard
 from robustness.ui.session.access import COOKIE
 
 
@@ -84,7 +84,7 @@ def test_a_request_by_another_name_is_refused(
         assert "the setting 'hosts'" in reply.text
         assert reply.text.count(".") >= 1
         assert "page" not in reply.text
-    assert bool(guard.refusal(host)) != answered
+    assert bool(request_security.refusal(host)) != answered
 
 
 def test_a_web_socket_by_another_name_is_refused(client: TestClient) -> None:

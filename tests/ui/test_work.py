@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from robustness.base.time_left import Pace
+from robustness.base.progress import Pace
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.progress import Show, Work
 

@@ -15,7 +15,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, toml_of
 from robustness.models.own import user_models
-from robustness.models.own.package import model_file
+from robustness.models.own.model_file import model_file
 
 _HEADER = re.compile(r"\s*\[+\s*(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*[\].]")
 

@@ -23,7 +23,7 @@ from robustness.models.graph.study_model import Use
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded import LOADED
 from robustness.models.model_record import ADDED, OWN, REGISTRY, ModelRecord, UserFile
-from robustness.models.own import package, user_models
+from robustness.models.own import model_file, user_models
 from robustness.models.own.describe import IMAGENET, are_imagenet, stated_normalisation, value_of
 from robustness.models.own.propose import WHOLE, described_by_file, propose
 from robustness.models.python_models import torch_modules
@@ -121,7 +121,7 @@ def _label_file(name: str, names: Sequence[str]) -> str:
 
 
 def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
-    package.model_file(path)  # says what else it may be
+    model_file.model_file(path)  # says what else it may be
     choices = {key: value for key, value in values.items() if value is not None}
     entry: dict[str, Any] = {"path": str(path), **choices}
     warning = ""
@@ -134,7 +134,7 @@ def _of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
         if missing := _missing(entry):
             raise _missing_value(name, missing, "the file")
     elif entry.get("output") == "logits":
-        file = package.model_file(path)
+        file = model_file.model_file(path)
         warning = described_by_file(file, entry["input_size"])["warning"]
     _warn(name, warning)
     return _record(name, entry)

@@ -20,7 +20,7 @@ from robustness.models.graph.inspection import describe_file, examine, use_of
 from robustness.models.graph.study_model import factors
 from robustness.models.labels import Labels, imagenet
 from robustness.models.model_record import IMAGENET_PICTURES, ModelRecord, Normalisation
-from robustness.models.own import add, package, user_models
+from robustness.models.own import add, model_file, user_models
 from robustness.models.own.describe import (
     INPUT_TYPE,
     NORMALISATIONS,
@@ -175,7 +175,7 @@ def propose(
     Raises ``WeightsError`` for a file that cannot be used, and ``ParameterError`` for values that
     describe no model.
     """
-    path = package.model_file(path.resolve())
+    path = model_file.model_file(path.resolve())
     name = name or name_of(path)
     choices = {key: value for key, value in choices.items() if value is not None}
     said("reading the file")

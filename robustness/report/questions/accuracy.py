@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness import models, statistics
-from robustness.charts import dataset, label_tables, tables, trade_off
+from robustness.charts import accuracy_tables, dataset, tables, trade_off
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.questions.question import LABELS, TRUST, Question
@@ -24,9 +24,9 @@ def _blocks(figures: Figures) -> list[Block]:
     )
     entries = list(labelled.values())
     return [
-        Titled("Top-1 and top-5 accuracy", label_tables.accuracy(entries)),
-        Titled("Expected calibration error (ECE)", label_tables.calibration(entries)),
-        Columns([[choice], [Text(label_tables.CALIBRATION_NOTE)]]),
+        Titled("Top-1 and top-5 accuracy", accuracy_tables.accuracy(entries)),
+        Titled("Expected calibration error (ECE)", accuracy_tables.calibration(entries)),
+        Columns([[choice], [Text(accuracy_tables.CALIBRATION_NOTE)]]),
     ]
 
 
@@ -68,7 +68,7 @@ def _errors(figures: Figures) -> list[Block]:
         )
     ]
     for note, alike in dataset.grouped(figures.corruption_errors, "note").items():
-        table = label_tables.corruption_errors(alike)
+        table = accuracy_tables.corruption_errors(alike)
         blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
     run = [entry["model"] for entry in figures.corruption_errors]
     shown = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.charts import dataset, label_tables, tables
+from robustness.charts import accuracy_tables, dataset, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
@@ -223,8 +223,8 @@ OVER_STRENGTH = Question(
 
 
 def _under_attack(figures: Figures) -> list[Block]:
-    table = Titled("Robust accuracy", label_tables.robust_accuracy(figures.robust_accuracy))
-    blocks: list[Block] = [table, Text(label_tables.ROBUST_NOTE)]
+    table = Titled("Robust accuracy", accuracy_tables.robust_accuracy(figures.robust_accuracy))
+    blocks: list[Block] = [table, Text(accuracy_tables.ROBUST_NOTE)]
     if pairs := figures.pairs_under_attack:
         blocks.append(Titled("Differences in robust accuracy, in points", tables.pairs(pairs)))
     return blocks

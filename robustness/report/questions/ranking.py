@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness import statistics
-from robustness.charts import dataset, differences, label_tables, scorecard, tables
+from robustness.charts import accuracy_tables, dataset, differences, scorecard, tables
 from robustness.charts.tables import Entry
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Sortable, Text, Titled
 from robustness.report.questions.question import COMPARE, Question, Tables
@@ -70,7 +70,7 @@ def _brief(figures: Figures) -> list[Titled | Text]:
         what = dataset.QUANTITIES[pairs[0]["quantity"]].lower()
         brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
     if figures.robust_accuracy:
-        robust = label_tables.robust_accuracy(figures.robust_accuracy)
+        robust = accuracy_tables.robust_accuracy(figures.robust_accuracy)
         brief.append(Titled("Robust accuracy", robust))
     return brief
 

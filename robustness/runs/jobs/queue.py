@@ -15,8 +15,8 @@ from pydantic import Field, FiniteFloat
 
 from robustness.base.disk import write_whole
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
+from robustness.base.scheduler import in_turn
 from robustness.base.text import counted
-from robustness.base.turns import in_turn
 from robustness.base.validation import StrictRecord, read_json
 from robustness.models.model_record import require_described
 from robustness.runs import notes

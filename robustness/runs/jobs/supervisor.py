@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from robustness.base import processes, settings
 from robustness.base.errors import RobustnessError
+from robustness.base.scheduler import PAUSES, in_turn
 from robustness.base.text import counted
-from robustness.base.turns import PAUSES, in_turn
 from robustness.runs.jobs.queue import (
     QUEUE,
     Job,

@@ -19,9 +19,9 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.attacks.curves import Point, Smallest
+from robustness.attacks.epsilon_sweep import Point, Smallest
 from robustness.base.errors import ImageError, RobustnessError
-from robustness.base.turns import TURNS
+from robustness.base.scheduler import TURNS
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import measured, measurements, picture_scores, prepare

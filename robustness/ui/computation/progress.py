@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from robustness.base.time_left import Pace, Unit, duration
-from robustness.base.turns import TURNS
+from robustness.base.progress import Pace, Unit, duration
+from robustness.base.scheduler import TURNS
 from robustness.pictures.picture import Picture
 from robustness.ui.computation.cache import RESULT_CACHE, named, nameless
 from robustness.ui.session.access import session

@@ -6,7 +6,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.access import Action
-from robustness.base.time_left import MEGABYTES, Pace
+from robustness.base.progress import MEGABYTES, Pace
 from robustness.models.weights.fetch import download
 from robustness.models.weights.ready import find_whole, lacks_package, size_text
 from robustness.ui.computation.progress import Work

@@ -21,7 +21,7 @@ from robustness.runs.cases import Chosen
 from robustness.runs.selection import WORST
 from robustness.statistics import FEWEST, ModelChoice
 from robustness.ui.display import blocks, results
-from robustness.ui.display.buttons import report_button
+from robustness.ui.display.export_buttons import report_button
 from robustness.ui.evaluations import cases, limits, manage, run_table
 from robustness.ui.evaluations.opened_run import Opened
 from robustness.ui.session.run_link import baseline_id

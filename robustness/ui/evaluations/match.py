@@ -16,7 +16,7 @@ from robustness.matching import Match
 from robustness.pictures.fitting import Framing
 from robustness.report import match as results
 from robustness.ui.computation.progress import Show, Work
-from robustness.ui.controls.model_input import model_input, seed_input
+from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page

@@ -10,8 +10,8 @@ import streamlit as st
 from robustness import runs
 from robustness.base.access import Action
 from robustness.base.errors import LabelError, ParameterError
+from robustness.base.progress import duration
 from robustness.base.text import counted, plain
-from robustness.base.time_left import duration
 from robustness.evaluation.request import Request, make_spec
 from robustness.runs import Plan, forecast, racing
 from robustness.ui.computation import jobs

@@ -7,8 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import models, runs
+from robustness.base.progress import duration
 from robustness.base.text import plain
-from robustness.base.time_left import duration
 from robustness.runs import jobs
 from robustness.ui.computation import jobs as under_way
 from robustness.ui.page import fragment

@@ -27,7 +27,7 @@ from robustness.evaluation.suites import (
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.ui.controls.model_input import model_input, seed_input
+from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.evaluations import limits
 from robustness.ui.evaluations.uploads import upload

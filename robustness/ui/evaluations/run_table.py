@@ -17,7 +17,7 @@ from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headlines
 from robustness.runs.compare import differences_in_setup
 from robustness.runs.jobs import read_queue
-from robustness.statistics.choice import NAMES
+from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
 from robustness.ui.display.blocks import deselect
 from robustness.ui.page import fragment

@@ -18,7 +18,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.text import counted, plain
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.labels import check_class_names, imagenet
-from robustness.models.own import add, package, user_models
+from robustness.models.own import add, model_file, user_models
 from robustness.models.own.describe import IMAGENET
 from robustness.models.own.propose import (
     UNDECIDED,
@@ -214,7 +214,7 @@ def _described(source: _Source, form: _Form, work: Work) -> Description:
             match = _STEP.search(step)
             show(int(match[1]) / int(match[2]) if match else 0.0, plain(step))
 
-        with package.opened(path) as (file, _), tempfile.TemporaryDirectory() as folder:
+        with model_file.opened(path) as (file, _), tempfile.TemporaryDirectory() as folder:
             if is_saved_model(file) and not source.trusted:
                 raise ParameterError(
                     "Expected a model file, got a SavedModel, which is a program: convert it to "
@@ -267,7 +267,7 @@ def _entry_problem(description: Description) -> str:
 
 def _add(source: _Source, description: Description) -> None:
     access.require(Action.CHANGE_MODELS, thing=description.name)
-    with source.at() as (path, uploaded), package.opened(path) as (_, unpacked):
+    with source.at() as (path, uploaded), model_file.opened(path) as (_, unpacked):
         file = description.write(unpacked or uploaded)
     st.session_state[_DONE] = f"{description.name} is added; {file.name} describes it."
     del st.session_state[_INSPECTED]

@@ -12,7 +12,7 @@ import streamlit as st
 from robustness import models, report
 from robustness.attacks import AttackSpec, Outcome
 from robustness.attacks.attack_image import Transfer, attackable, transfers
-from robustness.attacks.curves import (
+from robustness.attacks.epsilon_sweep import (
     Point,
     Smallest,
     masking_signs,
@@ -32,7 +32,7 @@ from robustness.pictures.picture import Picture
 from robustness.report.attack import transfer_section
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import blocks, results
-from robustness.ui.display.buttons import report_button
+from robustness.ui.display.export_buttons import report_button
 from robustness.ui.one_image.attack_outcome import attack_key
 from robustness.ui.session.sentences import sentence
 

@@ -27,7 +27,7 @@ from robustness.report.sweep import overview
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import blocks, results
-from robustness.ui.display.buttons import report_button
+from robustness.ui.display.export_buttons import report_button
 from robustness.ui.one_image import live, stack, stories
 from robustness.ui.one_image.live import usable
 from robustness.ui.one_image.request import LiveRequest

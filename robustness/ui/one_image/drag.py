@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from robustness.base.access import Action
 from robustness.base.errors import AccessError, ImageError
-from robustness.base.turns import PAUSES, SupersededError
+from robustness.base.scheduler import PAUSES, SupersededError
 from robustness.perturbations.search import find
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
@@ -28,8 +28,8 @@ from robustness.ui.one_image import remedies
 from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
 from robustness.ui.one_image.stack import Stack, checked, said
 from robustness.ui.server.counters import UPDATES
+from robustness.ui.session.request_tokens import Tickets, body
 from robustness.ui.session.sentences import sentence
-from robustness.ui.session.tickets import Tickets, body
 
 MOST_BYTES = 1_000_000
 """Limit of a request with an image; a camera frame takes 200,000."""

@@ -10,8 +10,8 @@ from dataclasses import replace
 import streamlit as st
 
 from robustness import models, report
+from robustness.base.scheduler import PAUSES
 from robustness.base.text import plain
-from robustness.base.turns import PAUSES
 from robustness.evaluation.measurement import Measurement
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
@@ -21,7 +21,7 @@ from robustness.report.live import moved, similarity
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.display import blocks, explanations, results
-from robustness.ui.display.buttons import copy_button, report_button
+from robustness.ui.display.export_buttons import copy_button, report_button
 from robustness.ui.one_image import drag, remedies, stack, stories
 from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
 from robustness.ui.page import fragment

@@ -23,7 +23,7 @@ from robustness.ui.browser.html import html
 from robustness.ui.computation.cache import work_key
 from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import blocks, explanations, results
-from robustness.ui.display.buttons import report_button
+from robustness.ui.display.export_buttons import report_button
 from robustness.ui.session.inputs import one_of, slider, strengths
 
 STUDY, SAME, INDIVIDUAL = "study", "same", "individual"

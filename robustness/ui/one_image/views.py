@@ -6,7 +6,7 @@ import streamlit as st
 
 from robustness.base.access import Action
 from robustness.ui.browser.components import PAIR_VIEW, PAIR_VIEWS
-from robustness.ui.controls.model_input import require_models, sidebar_input
+from robustness.ui.controls.model_choice import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.one_image import attack, breaking_points, live, scorecard, stack, stories
 from robustness.ui.session import access

@@ -11,8 +11,8 @@ import streamlit as st
 
 from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
+from robustness.base.scheduler import SupersededError
 from robustness.base.text import plain
-from robustness.base.turns import SupersededError
 from robustness.ui.server.counters import FAULTS
 from robustness.ui.session.access import require
 from robustness.ui.session.sentences import sentence

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness import api, models, runs
-from robustness.attacks.attack_record import AttackSpec
+from robustness.attacks.attack_method import AttackSpec
 from robustness.attacks.loop import attack
 from robustness.base.errors import (
     GradientError,

@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from robustness.base import turns
-from robustness.base.turns import SupersededError, Turns
+from robustness.base import scheduler
+from robustness.base.scheduler import SupersededError, Turns
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long work waits for as long as a test takes."""
-    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 240.0)
+    monkeypatch.setattr(scheduler, "PATIENCE_SECONDS", 240.0)
 
 
 class Line:
