@@ -42,9 +42,9 @@ def outcomes(found: gate.Check) -> dict[str, str]:
     return {verdict.where: verdict.outcome for verdict in found.verdicts}
 
 
-def labelled_attack(right: int, robust: int, weights: str = "1", version: str = "") -> MadeUpRun:
+def labelled_attack(right: int, robust: int, weights: str = "1") -> MadeUpRun:
     """Two attacks on 70 labelled images, of which a model has the first ``right`` right."""
-    return MadeUpRun(attacked("SqueezeNet", right, robust), (APGD, PGD), weights, version)
+    return MadeUpRun(attacked("SqueezeNet", right, robust), (APGD, PGD), weights)
 
 
 SHORT, LONG = Condition.attack("pgd", steps=1), Condition.attack("pgd", steps=100)

@@ -167,9 +167,8 @@ def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
 def test_a_moved_share_is_a_change() -> None:
     match = example(0.3, 0.5)
     parts = tuple(replace(part, share=0.4) for part in match.perturbations)
-    before = matching.Profile(
-        images=50, perturbations=[{key: getattr(parts[0], key) for key in PROFILE_KEYS}]
-    )
+    values = {key: getattr(parts[0], key) for key in PROFILE_KEYS}
+    before = matching.Profile.model_validate({"images": 50, "perturbations": [values]})
     _, share = matching.changes(match, before)[0]
     assert (share.name, share.before, share.after) == (matching.SHARE, 0.4, 1.0)
     assert share.significant

@@ -17,6 +17,7 @@ from robustness.ui.evaluations import uploads
 from tests.support.pages import run
 from tests.support.places import ROOT
 
+HELD = "archive of dataset_upload"
 FOG = [Condition.of({"fog": 0.6})]
 
 HELD = "archive of dataset_upload"
