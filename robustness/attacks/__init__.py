@@ -11,7 +11,7 @@ from robustness.attacks.loop import Step, attack
 from robustness.attacks.norms import REGISTRY as NORMS
 
 # In the order of the controls: an import statement would be sorted by name.
-for _module in ("gradient_attacks", "square", "ensembles"):
+for _module in ("gradient_attacks", "square", "autoattack"):
     import_module(f"{__name__}.{_module}")
 
 __all__ = [
