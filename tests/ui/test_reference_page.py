@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urljoin
 
 import pytest
 from starlette.applications import Starlette
@@ -112,4 +113,4 @@ def test_the_methods_have_every_metric_and_are_searched() -> None:
 def test_a_former_address_leads_to_the_page_with_its_query(former: str, present: str) -> None:
     client = TestClient(Starlette(routes=redirects.ROUTES), follow_redirects=False)
     reply = client.get(former)
-    assert (reply.status_code, reply.headers["location"]) == (307, present)
+    assert (reply.status_code, urljoin(former, reply.headers["location"])) == (307, present)

@@ -21,7 +21,8 @@ MOVED = {
 def _redirect(request: Request) -> RedirectResponse:
     address, query = MOVED[request.url.path], request.url.query
     mark = "&" if "?" in address else "?"
-    return RedirectResponse(f"{address}{mark}{query}" if query else address)
+    # Relative, as a proxy may serve the dashboard below a path of its own.
+    return RedirectResponse(f".{address}{mark}{query}" if query else f".{address}")
 
 
 ROUTES = [Route(path, _redirect, methods=["GET"]) for path in MOVED]
