@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from openvino import opset13 as o
 
 from robustness.models.run.openvino import core
-from robustness.models.run.replay.graph import Graph, UnknownOperationError, simplified
+from robustness.models.run.replay.graph import (
+    NORMALISATION,
+    Graph,
+    UnknownOperationError,
+    simplified,
+)
 from robustness.models.run.replay.operation_table import TABLE
 from robustness.models.tensorflow_runtime import tensorflow
 
@@ -403,11 +408,22 @@ def test_every_operation_is_tried() -> None:
     tried: list[tuple[Make, tuple[int, ...]]]
     tried = [(make, MAPS) for make in OF_MAPS.values()]
     tried += [(make, TOKENS) for make in ATTENTION.values()]
-    found = {"Result"}
+    found = {"Result", NORMALISATION}  # the latter is tried below, where it is not folded
     for make, shape in tried:
         graph = Graph(simplified(model_of(make, shape=shape)))
         found |= {node.type for node in graph.nodes.values()}
     assert set(TABLE) - found == set()
+
+
+def test_a_normalisation_that_is_not_folded_is_openvinos() -> None:
+    scale, offset, mean = (weights(6, low=low) for low in (-1.0, -0.5, -0.2))
+    model = model_of(
+        lambda x: o.batch_norm_inference(x, scale, offset, mean, weights(6, low=0.5), 1e-3)
+    )
+    graph, x = Graph(simplified(model, fold_normalisations=False)), numbers(2, *MAPS[1:])
+    assert NORMALISATION in {node.type for node in graph.nodes.values()}
+    (found,) = graph.run(tensorflow().constant(x), graph.results)
+    assert_equal(found.at(range(4)).numpy(), core().compile_model(model, "CPU", PRECISE)(x)[0])
 
 
 def test_a_resize_to_all_sizes_takes_any_number_of_images() -> None:
