@@ -195,7 +195,11 @@ def source_input(label: str = "Images", prefix: str = "", *, samples: bool = Tru
     kinds[UPLOADED] = "Upload"
     if allowed is not None:
         kinds[ON_SERVER] = "On the server"
-    kind = one_of(label, kinds, f"{prefix}source")
+    if len(kinds) > 1:
+        kind = one_of(label, kinds, f"{prefix}source")
+    else:
+        (kind,) = kinds
+        st.markdown(label)
     if kind == UPLOADED:
         return _upload_input(f"{prefix}dataset_upload")
     if kind == ON_SERVER and allowed is not None:
