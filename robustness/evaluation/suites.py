@@ -63,8 +63,8 @@ def suite_conditions(
 ) -> tuple[Condition, ...]:
     """The perturbations of a suite, as by ``graded_conditions``.
 
-    A path that ends in .toml is a request file or a profile, whose conditions are fixed. Those of
-    ``imagenet-c-jpeg`` each end as a JPEG file, as the published images did. Raises what
+    A path that ends in .toml is a request file or a profile; its conditions are fixed. Those of
+    ``imagenet-c-jpeg`` end with JPEG compression, as the published images did. Raises what
     ``suite_names`` and ``graded_conditions`` raise.
     """
     if suite.endswith(".toml"):

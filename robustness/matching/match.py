@@ -114,7 +114,7 @@ class Match:
     statistics: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     """Each statistic with its mean on production, reference and simulation."""
     pairs: tuple[tuple[Pixels, Pixels], ...] = field(default=(), repr=False)
-    """Production images, each with the simulated reference image whose statistics are nearest."""
+    """Production images, each with its nearest simulated reference image by statistics."""
     files: tuple[dict[str, Any], ...] = ()
     """What files tell: medians on both sides, which the estimate does not use."""
 
@@ -181,6 +181,10 @@ def match(
     order = np.random.default_rng(seed).permutation(len(best))
     unaffected = order[round(fitted.share * len(best)) :]
     best[unaffected] = side.emulator.originals[unaffected]
+
+    def strengths_of(row: int) -> dict[str, float]:
+        return {} if row in unaffected else fitted.strengths
+
     left = difference(scaled, best, seed) if changed.significant else changed
     conditions = profile_conditions(fitted, seed)
     labels = {name: known[originals.rows] for name, known in labels.items()}
@@ -202,7 +206,7 @@ def match(
         images.unreadable + originals.unreadable,
         _table(side.emulator, scaled, best, left),
         tuple(
-            (pixels[row], to_uint8(side.images(fitted.strengths, [other])[0]))
+            (pixels[row], to_uint8(side.images(strengths_of(other), [other])[0]))
             for row, other in nearest_pairs(scaled, best)
         ),
         _file_values(images, originals),

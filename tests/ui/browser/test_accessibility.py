@@ -102,8 +102,8 @@ ONE = "models=SqueezeNet+1.1"
     ],
 )
 def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:
-    """What other journeys ask for, too, is computed once; of perturbations, a family in which there
-    is something of all that is said of them."""
+    """Views share their conditions with other journeys, so that each is computed once. The family
+    of perturbations has every kind of fact that a page tells."""
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
