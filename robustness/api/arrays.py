@@ -140,9 +140,9 @@ def perturb(
     a square that mirrors its edges. Raises ``ParameterError`` or ``UnknownNameError``.
     """
     condition = _condition(perturbation, strength)
-    given, batch = _batch(images)
+    original, batch = _batch(images)
     check_seed(seed)
-    return _like(given, np.stack([_perturbed(image, condition, seed) for image in batch]))
+    return _like(original, np.stack([_perturbed(image, condition, seed) for image in batch]))
 
 
 @checked_call
@@ -168,7 +168,7 @@ def adversarial(
             f"Expected an attack such as pgd(epsilon=2/255), got {condition.id}; rb.perturb makes "
             "perturbed images."
         )
-    given, batch = _batch(images)
+    original, batch = _batch(images)
     count, height, width = batch.shape[:3]
     if height != width:
         raise ParameterError(f"images: expected square images, got {width} x {height} pixels.")
@@ -181,12 +181,12 @@ def adversarial(
     classifier = models.load(name, side=height) if isinstance(name, str) else name
     for index in labels or ():
         check_class(classifier, index)
-    found = []
+    attacked = []
     aims: Sequence[int | None] = labels or [None] * count
     for image, label in zip(from_uint8(batch), aims, strict=True):
         picture = Picture("image", image, image_digest(image), label)
-        found.append(to_uint8(condition.against(picture, seed, classifier)))
-    return _like(given, np.stack(found))
+        attacked.append(to_uint8(condition.against(picture, seed, classifier)))
+    return _like(original, np.stack(attacked))
 
 
 def _batch(images: Any) -> tuple[NDArray[Any], Levels]:
@@ -217,25 +217,25 @@ def _perturbed(image: Levels, condition: Condition, seed: int) -> Levels:
     edges = ((top, side - height - top), (left, side - width - left), (0, 0))
     square = np.pad(image, edges, mode="reflect")
     study = from_uint8(square)
-    found = to_uint8(condition.images(study[None], [image_digest(study)], seed)[0])
-    return found[top : top + height, left : left + width]
+    perturbed = to_uint8(condition.images(study[None], [image_digest(study)], seed)[0])
+    return perturbed[top : top + height, left : left + width]
 
 
 def _condition(perturbation: str | Condition, strength: float | None) -> Condition:
     if isinstance(perturbation, Condition):
-        found = perturbation
+        condition = perturbation
     elif strength is not None:
         return Condition.of({perturbation: strength})
     elif "=" in perturbation:
-        found = Condition.parse(perturbation)
+        condition = Condition.parse(perturbation)
     else:
         raise ParameterError(f"Expected a strength from 0 to 1 for {perturbation!r}, got none.")
-    if strength is not None or found.needs_model:
-        what = "an attack" if found.needs_model else "a condition and a strength"
+    if strength is not None or condition.needs_model:
+        what = "an attack" if condition.needs_model else "a condition and a strength"
         raise ParameterError(
             f"Expected a perturbation with a strength, or a condition such as fog=0.6, got {what}."
         )
-    return found
+    return condition
 
 
 @dataclass(frozen=True)
@@ -276,6 +276,6 @@ def remedy(remedies: str, images: Any) -> NDArray[Any]:
             f"Expected a remedy on the image, got {chain.id}, which takes a model. "
             "Use load_model(name).with_remedies([...])."
         )
-    given, batch = _batch(images)
-    found = np.stack([chain.image(image) for image in batch])
-    return _like(given, found)
+    original, batch = _batch(images)
+    remedied = np.stack([chain.image(image) for image in batch])
+    return _like(original, remedied)

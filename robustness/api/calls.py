@@ -49,11 +49,11 @@ def checked_call(function: Function) -> Function:
     def hints() -> dict[str, Any]:
         # What is returned may be a type that is imported for type checkers alone.
         taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-        found = get_type_hints(SimpleNamespace(__annotations__=taken), function.__globals__)
+        resolved = get_type_hints(SimpleNamespace(__annotations__=taken), function.__globals__)
         return {
-            name: found[name]
+            name: resolved[name]
             for name, parameter in signature.parameters.items()
-            if found.get(name, Any) is not Any and parameter.kind not in collected
+            if resolved.get(name, Any) is not Any and parameter.kind not in collected
         }
 
     @wraps(function)
@@ -73,11 +73,11 @@ def checked_call(function: Function) -> Function:
 
 def _mistake(function: Callable[..., Any], names: Iterable[str], message: str) -> str:
     """What is wrong with the names of the arguments; ``message`` is that of Python."""
-    known = inspect.signature(function).parameters
-    unknown = next((name for name in names if name not in known), None)
+    parameters = inspect.signature(function).parameters
+    unknown = next((name for name in names if name not in parameters), None)
     if unknown is None:
         return f"{function.__name__}: {message}."
-    return f"{function.__name__}: there is no {unknown!r}. {did_you_mean(unknown, known)}."
+    return f"{function.__name__}: there is no {unknown!r}. {did_you_mean(unknown, parameters)}."
 
 
 def _checked(hint: Any, value: Any, name: str) -> Any:

@@ -375,8 +375,8 @@ def sweep(
     truth = None if label is None else true_class("image", str(label), chosen)
     load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
     how = {"steps": steps, "repeats": repeats, "seed": seed}
-    found = sweeps.sweep(picture, [perturbation], chosen, load=load, **how)
-    events = [labelled(event, truth) for event in found]
+    progress = sweeps.sweep(picture, [perturbation], chosen, load=load, **how)
+    events = [labelled(event, truth) for event in progress]
     rows = [event for event in events if isinstance(event, Measurement)]
     return Sweep(
         to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])),

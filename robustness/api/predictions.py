@@ -60,10 +60,10 @@ def _from_table(table: Any) -> Predictions:
         )
     try:
         frame: pd.DataFrame = table.reset_index(drop=True)
-        found = pa.Table.from_pandas(frame, preserve_index=False)
+        arrow_table = pa.Table.from_pandas(frame, preserve_index=False)
     except (TypeError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ParameterError(
             f"Expected a frame with distinct columns of one kind of value each: {reason}."
         ) from error
-    return Predictions(found, "python:predictions", "predictions", Path.cwd(), "predictions")
+    return Predictions(arrow_table, "python:predictions", "predictions", Path.cwd(), "predictions")

@@ -90,10 +90,10 @@ def opened(source: Any) -> Dataset:
         return source
     if isinstance(source, str | os.PathLike):
         return open_dataset(os.fspath(source))
-    found = _of_session(source)
-    if not found.entries:
+    dataset = _of_session(source)
+    if not dataset.entries:
         raise ParameterError(f"Expected at least one image, got none: give {EXPECTED}.")
-    return found
+    return dataset
 
 
 def _of_session(source: Any) -> Dataset:
@@ -172,11 +172,11 @@ def _of_frame(frame: Any) -> Dataset:
             None if gap else value
             for value, gap in zip(frame[label], frame[label].isna(), strict=True)
         ]
-    found = _session_images(list(zip(images, labels, strict=True)))
-    found.columns_of_predictions = other_columns(
-        frame.assign(**{path: [entry.name for entry in found.entries]})
+    dataset = _session_images(list(zip(images, labels, strict=True)))
+    dataset.columns_of_predictions = other_columns(
+        frame.assign(**{path: [entry.name for entry in dataset.entries]})
     )
-    return found
+    return dataset
 
 
 def _images(source: Any) -> Sequence[Any]:
@@ -264,5 +264,5 @@ def _class_names(source: Any) -> Sequence[str]:
         return [str(by_index[place]) for place in sorted(by_index)]
     # Subsets, loaders and concatenations of torch hold the datasets that tell.
     within = [source.dataset] if hasattr(source, "dataset") else getattr(source, "datasets", ())
-    found = {tuple(_class_names(prediction)) for prediction in within}
-    return found.pop() if len(found) == 1 else ()
+    class_names = {tuple(_class_names(prediction)) for prediction in within}
+    return class_names.pop() if len(class_names) == 1 else ()
