@@ -112,13 +112,13 @@ class State:
 
     def rows(self, places: NDArray[np.intp]) -> State:
         """The state of the rows at ``places`` only."""
-        kept: dict[str, Any] = {
+        settings: dict[str, Any] = {
             name: value[places]
             for name in ("images", "gain", "scores", "gradient")
             for value in (getattr(self, name),)
         }
         memory = {name: values[places] for name, values in self.memory.items()}
-        return replace(self, **kept, memory=memory)
+        return replace(self, **settings, memory=memory)
 
 
 def at_clean(task: Task) -> Images:

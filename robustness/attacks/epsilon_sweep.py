@@ -71,12 +71,12 @@ def over_epsilon(
     rows = np.repeat(clean, len(epsilons), axis=0)
     task = make_task(classifier, rows, label, spec, epsilons, [picture.digest] * len(epsilons))
     enough = any_success if spec.record.rivals else None
-    found = (yield from search(spec.record, task, spec.restarts, enough=enough)).images
+    best = (yield from search(spec.record, task, spec.restarts, enough=enough)).images
     flat = False
     if spec.record.white_box:
         gradient = classifier.gradients(clean, np.array([label], np.int32)).gradient
         flat = not gradient.any()
-    answers = np.concatenate([before, classifier(found).probabilities])
+    answers = np.concatenate([before, classifier(best).probabilities])
     for epsilon, answer in zip((0.0, *epsilons), answers, strict=True):
         top1 = int(answer.argmax())
         yield Point(
@@ -164,7 +164,7 @@ def smallest_epsilon(
     most = NORMS[spec.norm].most
     guess: float | None = most if spec.record.minimal else FIRST_GUESS
     while guess is not None:
-        found = yield from attack_steps(
+        outcome = yield from attack_steps(
             classifier,
             picture.image,
             own,
@@ -172,7 +172,7 @@ def smallest_epsilon(
             picture.digest,
             enough=None if spec.record.minimal else any_success,
         )
-        image = found.images[0]
+        image = outcome.images[0]
         top1 = int(classifier(image[None]).probabilities[0].argmax())
         if spec.reached(top1, own):
             broken, best = guess, image

@@ -217,8 +217,8 @@ def _apgd_step(task: Task, state: State) -> Images:
         )
     images, gradient = _watched(task, state)
     ahead = task.within(images + column(memory["size"]) * task.norm.steepest(gradient))
-    again = np.float32(APGD_MOMENTUM if state.step else 0)
-    moved = images + (1 - again) * (ahead - images) + again * (images - memory["last"])
+    momentum = np.float32(APGD_MOMENTUM if state.step else 0)
+    moved = images + (1 - momentum) * (ahead - images) + momentum * (images - memory["last"])
     memory["last"], memory["last_gain"] = images, state.gain
     return moved
 
@@ -257,12 +257,12 @@ def _windows(steps: int) -> dict[int, int]:
     The first is after 22% of all moves; each further window is 3% shorter, down to 6%.
     """
     window, shorter, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
-    found, at = {}, window
+    windows, at = {}, window
     while at < steps:
-        found[at] = window
+        windows[at] = window
         window = max(window - shorter, least)
         at += window
-    return found
+    return windows
 
 
 # FAB: moves along the boundary between two classes to its point nearest to the image.
@@ -307,9 +307,9 @@ def fab_t(task: Task, state: State) -> Images:
         part = task.rows(won)
         slope = task.classifier.gradients(images[won], part.classes, part.rivals)
         gain[won], gradient[won] = task.sign * slope.lead, task.sign * slope.gradient
-    apart = ((task.clean - images) * gradient).sum((1, 2, 3), dtype=np.float64)
+    distance = ((task.clean - images) * gradient).sum((1, 2, 3), dtype=np.float64)
     here = task.norm.shortest(images, gradient, -gain)
-    clean = task.norm.shortest(task.clean, gradient, -(gain + apart))
+    clean = task.norm.shortest(task.clean, gradient, -(gain + distance))
     near, far = task.norm.size(here), task.norm.size(clean)
     bias = column(np.minimum(near / np.maximum(near + far, 1e-16), MOST_BIAS))
     over = np.float32(FAB_OVERSHOOT)

@@ -127,28 +127,28 @@ def search(
     and later members of an ensemble work on rows without a success. Raises ``GradientError`` for a
     model that the attack cannot use.
     """
-    found = BestImages.nothing(task.clean, attack.turns[0].name)
+    best = BestImages.nothing(task.clean, attack.turns[0].name)
     done, total = 0, attack.total_steps(task.steps, restarts)
     for number, turn in enumerate(attack.turns):
-        places = np.flatnonzero(found.level < (SUCCEEDED if enough is None else SETTLED))
+        places = np.flatnonzero(best.level < (SUCCEEDED if enough is None else SETTLED))
         if not len(places):
             break
         record = REGISTRY[turn.name]
         part = replace(task.rows(places), steps=task.steps * turn.share, passes=turn.passes)
         runs = restarts if record.random else 1
         stop = enough or (any_success if number else None)
-        broken = len(found.level) - len(places)
+        broken = len(best.level) - len(places)
         work = _rounds(record, part, runs, stop)
         while True:
             try:
                 steps, gain, succeeded = next(work)
             except StopIteration as end:
-                found.take(places, end.value)
+                best.take(places, end.value)
                 break
             yield Step(done + steps, total, turn.name, gain, broken + succeeded)
         done += part.steps * runs
-    found.images = task.within(found.images)
-    return found
+    best.images = task.within(best.images)
+    return best
 
 
 def _rounds(
