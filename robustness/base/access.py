@@ -117,8 +117,8 @@ class Policy:
                 Role.EVALUATOR: self.evaluators,
                 Role.VIEWER: self.viewers,
             }
-            found = [role for role, entries in lists.items() if _is_among(who.name, entries)]
-            return max(found, default=self.user_role)
+            roles = [role for role, entries in lists.items() if _is_among(who.name, entries)]
+            return max(roles, default=self.user_role)
         if not self.login and who.local:
             return self.local_role
         return self.anonymous_role

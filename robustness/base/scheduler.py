@@ -128,11 +128,11 @@ class Turns:
 
     def in_parts(self, items: Iterable[Item], who: str) -> Iterator[Item]:
         """``items``, each made in a turn of ``who`` as part of long work."""
-        made = iter(items)
+        iterator = iter(items)
         while True:
             with self.turn(who):
                 try:
-                    item = next(made)
+                    item = next(iterator)
                 except StopIteration:
                     return
             yield item

@@ -174,8 +174,8 @@ def value(setting: Setting[Kind]) -> Kind | None:
     for values, folder in _places(setting):
         if text := values.get(setting.name):
             where = f"The setting {setting.name!r}"
-            found: Kind = checked(setting.kind, text, where, context=folder)
-            return found
+            value: Kind = checked(setting.kind, text, where, context=folder)
+            return value
     return None
 
 
@@ -207,12 +207,12 @@ def located(text: str, folder: Path) -> Path:
     Raises ``ParameterError`` for a text that is not a path, or an unknown home.
     """
     try:
-        found = folder / Path(text).expanduser()
+        path = folder / Path(text).expanduser()
     except RuntimeError:
         raise ParameterError(f"{text!r} is not a path: it names a user without a home.") from None
     if "\0" in text:
         raise ParameterError(f"{text!r} is not a path: it holds a character of code 0.")
-    return found
+    return path
 
 
 def check_usable() -> None:
