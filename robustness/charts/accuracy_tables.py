@@ -120,9 +120,9 @@ def robust_accuracy(entries: Sequence[Entry]) -> Table:
 
 
 def _attack(entry: Entry) -> AttackCondition:
-    found = Condition.parse(entry["strongest"])
-    assert isinstance(found, AttackCondition)
-    return found
+    condition = Condition.parse(entry["strongest"])
+    assert isinstance(condition, AttackCondition)
+    return condition
 
 
 ROBUST_NOTE = (

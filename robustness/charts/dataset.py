@@ -104,12 +104,13 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
 
 
 def _band(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
-    known = [row for row in rows if row[f"{quantity}_low"] is not None]
-    back = known[::-1]
+    bounded = [row for row in rows if row[f"{quantity}_low"] is not None]
+    back = bounded[::-1]
     return {
         "type": "scatter",
-        "x": [row[level] for row in [*known, *back]],
-        "y": [row[f"{quantity}_high"] for row in known] + [row[f"{quantity}_low"] for row in back],
+        "x": [row[level] for row in [*bounded, *back]],
+        "y": [row[f"{quantity}_high"] for row in bounded]
+        + [row[f"{quantity}_low"] for row in back],
         "mode": "lines",
         "line": {"width": 0},
         "fill": "toself",
@@ -143,18 +144,18 @@ def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency"
     ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
     cell is their mean. A click reports the ``customdata`` (series, model).
     """
-    asked, by_series = list(grouped(entries, "model")), grouped(entries, "series")
+    by_model, by_series = list(grouped(entries, "model")), grouped(entries, "series")
     cells = {
         (name, model): [row for row in rows if row["model"] == model]
         for name, rows in by_series.items()
-        for model in asked
+        for model in by_model
     }
     means = {key: _mean(rows, quantity) for key, rows in cells.items()}
-    values = np.array([[means[name, model] for model in asked] for name in by_series])
+    values = np.array([[means[name, model] for model in by_model] for name in by_series])
     order = np.argsort(np.nansum(_goodness(values, quantity), axis=1), kind="stable")
     names, values = [list(by_series)[place] for place in order], values[order]
-    columns = [models.label(model) for model in asked]
-    keys = [(name, model) for name in names for model in asked]
+    columns = [models.label(model) for model in by_model]
+    keys = [(name, model) for name in names for model in by_model]
     targets = {
         **_TARGETS,
         "x": columns * len(names),
@@ -233,11 +234,11 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     by_label = grouped(entries, "label")
     worst = sorted(by_label, key=lambda label: -_mean(by_label[label], "drop"))[:count]
     names = [by_label[label][0]["class_name"] for label in worst]
-    asked = list(grouped(entries, "model"))
+    by_model = list(grouped(entries, "model"))
     traces = []
-    for turn, model in enumerate(asked):
+    for turn, model in enumerate(by_model):
         rows = [
-            (place + _LANE * (turn - (len(asked) - 1) / 2) / len(asked), entry)
+            (place + _LANE * (turn - (len(by_model) - 1) / 2) / len(by_model), entry)
             for place, label in enumerate(worst)
             for entry in by_label[label]
             if entry["model"] == model
@@ -261,7 +262,7 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
         )
     return drawn(
         traces,
-        height=130 + max(26, 12 * len(asked)) * len(names),
+        height=130 + max(26, 12 * len(by_model)) * len(names),
         xaxis={"title": "Accuracy lost", "tickformat": ".0%"} | ZERO_LINE,
         yaxis={
             "range": [len(names) - 0.4, -0.6],

@@ -29,11 +29,11 @@ def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> 
 
     ``entries`` are of ``difference``; those without a figure are left out.
     """
-    known = [entry for entry in entries if entry[f"{quantity}_difference"] is not None]
-    significant = [entry[f"{quantity}_verdict"] != OPEN for entry in known]
+    compared = [entry for entry in entries if entry[f"{quantity}_difference"] is not None]
+    significant = [entry[f"{quantity}_verdict"] != OPEN for entry in compared]
     title = f"Change of {QUANTITIES[quantity].lower()}"
-    labels = [_change_label(entry) for entry in known]
-    return _forest(labels, known, f"{quantity}_difference", significant, title)
+    labels = [_change_label(entry) for entry in compared]
+    return _forest(labels, compared, f"{quantity}_difference", significant, title)
 
 
 def _change_label(entry: Entry) -> str:
@@ -50,8 +50,8 @@ def _forest(
 ) -> go.Figure:
     """One marker with its interval per label; significant ones are filled."""
     traces, points = [], [_in_points(entry, value) for entry in entries]
-    for wanted, name in ((True, "significant"), (False, "not significant")):
-        chosen = [at for at in range(len(labels)) if significant[at] is wanted]
+    for is_significant, name in ((True, "significant"), (False, "not significant")):
+        chosen = [at for at in range(len(labels)) if significant[at] is is_significant]
         rows = [points[at] for at in chosen]
         traces.append(
             {
@@ -62,7 +62,7 @@ def _forest(
                 "customdata": [in_brackets(row, value, "+.1f") for row in rows],
                 "mode": "markers",
                 "marker": {
-                    "symbol": "circle" if wanted else "circle-open",
+                    "symbol": "circle" if is_significant else "circle-open",
                     "size": 11,
                     "color": COLOURS[0],
                     "line": {"width": 2, "color": COLOURS[0]},
@@ -92,6 +92,6 @@ def _in_points(entry: Entry, value: str) -> dict[str, float | None]:
 
 def _around_zero(points: Sequence[Mapping[str, float | None]]) -> list[float]:
     """From the lowest to the highest end of an interval, 0 among them, with room on both sides."""
-    known = [0.0, *(end for entry in points for end in entry.values() if end is not None)]
-    room = 0.08 * (max(known) - min(known)) or 1.0
-    return [min(known) - room, max(known) + room]
+    ends = [0.0, *(end for entry in points for end in entry.values() if end is not None)]
+    room = 0.08 * (max(ends) - min(ends)) or 1.0
+    return [min(ends) - room, max(ends) + room]

@@ -57,12 +57,12 @@ def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
     ``entries`` are of ``runs.failures.changes_by_condition``.
     """
     traces = []
-    for colour, name, wanted in (
+    for colour, name, values in (
         (COLOURS[4], "another group", (False,)),
         (COLOURS[5], "same group", (True,)),
         (COLOURS[0], "changed", (None,)),
     ):
-        chosen = [at for at, entry in enumerate(entries) if entry["same_group"] in wanted]
+        chosen = [at for at, entry in enumerate(entries) if entry["same_group"] in values]
         if chosen:
             traces.append(_bar(name, colour, [(labels[at], entries[at]) for at in chosen]))
     return drawn(

@@ -139,11 +139,11 @@ def _covering(
 ) -> list[list[tuple[float, int, int]]]:
     """Groups of ``here``, sorted by y: neighbours within a group are ``near`` each other."""
     groups: list[list[tuple[float, int, int]]] = []
-    for each in here:
-        if groups and each[0] - groups[-1][-1][0] <= near:
-            groups[-1].append(each)
+    for rectangle in here:
+        if groups and rectangle[0] - groups[-1][-1][0] <= near:
+            groups[-1].append(rectangle)
         else:
-            groups.append([each])
+            groups.append([rectangle])
     return groups
 
 
@@ -203,10 +203,10 @@ _EXTRA = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
 
 def _hovered(trace: Mapping[str, Any]) -> Mapping[str, Any]:
     """``trace`` with the name within its hover box: beside it, it would lie over other lines."""
-    found = _EXTRA.fullmatch(trace.get("hovertemplate") or "")
-    if found is None:
+    match = _EXTRA.fullmatch(trace.get("hovertemplate") or "")
+    if match is None:
         return trace
-    return {**trace, "hovertemplate": f"{found[2]}{_BREAK}{found[1]}<extra></extra>"}
+    return {**trace, "hovertemplate": f"{match[2]}{_BREAK}{match[1]}<extra></extra>"}
 
 
 _WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")

@@ -91,16 +91,16 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
         LABELLED,
     ]
     if by == "perturbed_accuracy":
-        first, shown = by, [*accurate, *consistent]
+        first, order = by, [*accurate, *consistent]
     else:
-        known = any(entry["clean_accuracy"] is not None for entry in entries)
-        first, shown = "consistency", [*consistent, *(accurate if known else [])]
+        labelled = any(entry["clean_accuracy"] is not None for entry in entries)
+        first, order = "consistency", [*consistent, *(accurate if labelled else [])]
     columns: list[Column] = [
         ("Rank", _place),
         ("Model", label()),
-        shown[0],
+        order[0],
         ("95% interval", lambda entry: interval(entry, first, 1)),
-        *shown[1:],
+        *order[1:],
         *similarities(entries, ".3f"),
         *listed_metrics(entries),
     ]
@@ -125,8 +125,8 @@ def labels_note(entries: Sequence[Entry], quantity: str) -> str:
     partly = [entry for entry in entries if entry["n_labelled"] < entry["n_images"]]
     if "accuracy" not in quantity or not partly:
         return ""
-    found = ", ".join(dict.fromkeys(map(labelled_images, partly)))
-    return f"Accuracy counts only images with a label: {found}."
+    counts = ", ".join(dict.fromkeys(map(labelled_images, partly)))
+    return f"Accuracy counts only images with a label: {counts}."
 
 
 def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:

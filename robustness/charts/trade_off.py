@@ -45,14 +45,14 @@ def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
     One dominates another if it is no worse in ``name`` and ``robust``, and better in one. Of
     latencies the spreads must not overlap.
     """
-    known = [entry for entry in entries if entry[name] is not None]
-    found = {}
-    for entry in known:
-        better = [other for other in known if _dominates(other, entry, name)]
+    measured = [entry for entry in entries if entry[name] is not None]
+    dominators = {}
+    for entry in measured:
+        better = [other for other in measured if _dominates(other, entry, name)]
         if better:
             better.sort(key=lambda other: -float(other["robust"]))
-            found[str(entry["model"])] = [str(other["model"]) for other in better]
-    return found
+            dominators[str(entry["model"])] = [str(other["model"]) for other in better]
+    return dominators
 
 
 def is_faster(entry: Entry, other: Entry) -> bool:
@@ -76,13 +76,13 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
     A dotted line joins the models that none dominates; against accuracy, a dashed one shows what
     the accuracy of all of them predicts.
     """
-    known = sorted((e for e in entries if e[name] is not None), key=lambda e: float(e[name]))
+    measured = sorted((e for e in entries if e[name] is not None), key=lambda e: float(e[name]))
     axis = AXES[name]
-    front = [e for e in known if e["model"] not in dominated(known, name)]
-    largest = max((e["megabytes"] or 0.0 for e in known), default=0.0) or 1.0
-    line = expected(known) if name == "accuracy" else None
+    front = [e for e in measured if e["model"] not in dominated(measured, name)]
+    largest = max((e["megabytes"] or 0.0 for e in measured), default=0.0) or 1.0
+    line = expected(measured) if name == "accuracy" else None
     traces: list[dict[str, Any]] = [
-        *([_line(line, [e[name] for e in known])] if line else []),
+        *([_line(line, [e[name] for e in measured])] if line else []),
         {
             "type": "scatter",
             "name": "not dominated",
@@ -94,7 +94,7 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             "showlegend": False,
         },
     ]
-    for entry in known:
+    for entry in measured:
         colour, marker, _ = model_style(entry["model"])
         size = _LARGEST * math.sqrt((entry["megabytes"] or 0.0) / largest)
         traces.append(
@@ -115,7 +115,7 @@ def trade(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
         height=380,
         xaxis={
             "title": f"{axis.title} {axis.unit}",
-            **(_shares([e[name] for e in known]) if axis.form else {"rangemode": "tozero"}),
+            **(_shares([e[name] for e in measured]) if axis.form else {"rangemode": "tozero"}),
         },
         yaxis={"title": title, "tickformat": ".0%"},
     )

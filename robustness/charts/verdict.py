@@ -143,14 +143,14 @@ def tally(rows: Sequence[Measurement]) -> str:
 
 def correct_models(rows: Sequence[Measurement]) -> str:
     """Such as "3 of 4 models are correct"; "" if no model has the true class."""
-    known = [row.top1 == row.label for row in rows if row.label is not None]
-    if not known:
+    verdicts = [row.top1 == row.label for row in rows if row.label is not None]
+    if not verdicts:
         return ""
     if len(rows) == 1:
-        return f"the model is {'correct' if known[0] else 'incorrect'}"
-    verb = "is" if sum(known) == 1 else "are"
-    without = f" ({len(rows) - len(known)} without the true class)" * (len(known) < len(rows))
-    return f"{_of(sum(known), len(known))} {verb} correct{without}"
+        return f"the model is {'correct' if verdicts[0] else 'incorrect'}"
+    verb = "is" if sum(verdicts) == 1 else "are"
+    without = f" ({len(rows) - len(verdicts)} without the true class)" * (len(verdicts) < len(rows))
+    return f"{_of(sum(verdicts), len(verdicts))} {verb} correct{without}"
 
 
 def _of(count: int, total: int) -> str:
