@@ -65,7 +65,7 @@ def check_command(options: argparse.Namespace) -> int:
         raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
-        found = evaluate.evaluated(
+        evaluated_runs = evaluate.evaluated(
             options, options.run, resume=True, race=lambda spec: _race(options, budget, spec)
         )
     elif said := request.said(options, "engine", "address", "until", "unit"):
@@ -74,8 +74,10 @@ def check_command(options: argparse.Namespace) -> int:
             "evaluate, or none of these options."
         )
     else:
-        found = [runs.load(folder, anywhere=True)]
-    checks = [gate.check(gate.part(budget, run, found), run, baseline) for run in found]
+        evaluated_runs = [runs.load(folder, anywhere=True)]
+    checks = [
+        gate.check(gate.part(budget, run, evaluated_runs), run, baseline) for run in evaluated_runs
+    ]
     _write_documents(options, checks)
     if options.json:
         documents = [gate.as_dict(check) for check in checks]

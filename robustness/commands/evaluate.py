@@ -92,16 +92,18 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if options.plan and options.predictions is None:
         return _forecast(options)
     if options.predictions is not None:
-        found = [_of_predictions(options)]
+        evaluations = [_of_predictions(options)]
     else:
-        found = evaluated(options, options.source, resume=options.resume, race=lambda _spec: until)
-    _print(options, found)
-    if not found[0].images:
+        evaluations = evaluated(
+            options, options.source, resume=options.resume, race=lambda _spec: until
+        )
+    _print(options, evaluations)
+    if not evaluations[0].images:
         return EXIT_NOTHING
     if options.log_mlflow:
         from robustness.report.shared import log_mlflow
 
-        for run in found:
+        for run in evaluations:
             console.remark(f"Logged to MLflow: {log_mlflow(run)}")
     return 0
 
@@ -182,7 +184,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
     console.progress("trying a few images ...")
     parts = whole_spec(options).by_side()
-    found = [
+    forecasts = [
         forecast.tried(
             planned(options, options.source, part),
             workers=options.workers,
@@ -192,14 +194,14 @@ def _forecast(options: argparse.Namespace) -> int:
     ]
     console.end_progress()
     if options.json:
-        documents = [estimate.as_dict() for estimate in found]
+        documents = [estimate.as_dict() for estimate in forecasts]
         console.print_json(documents[0] if len(documents) == 1 else documents)
     else:
-        for part, estimate in zip(parts, found, strict=True):
+        for part, estimate in zip(parts, forecasts, strict=True):
             if len(parts) > 1:
                 console.say(f"Images as {part.framing.text}:")
             _print_forecast(estimate)
-    return 0 if all(estimate.tried for estimate in found) else EXIT_NOTHING
+    return 0 if all(estimate.tried for estimate in forecasts) else EXIT_NOTHING
 
 
 def _print_forecast(forecast: Forecast) -> None:
@@ -250,18 +252,18 @@ def _perform(writer: RunWriter, engine: str, address: str | None) -> None:
 def _document(run: Run) -> dict[str, Any]:
     from robustness.runs.remedies import remedy_figures
 
-    found = run.figures() if run.images and run.raced is None else None
+    figures = run.figures() if run.images and run.raced is None else None
     tried = remedy_figures(run)
     return {
         "run": run.id,
         "folder": str(run.folder),
         "images": run.images,
-        "copies": 0 if found is None else found.copies,
+        "copies": 0 if figures is None else figures.copies,
         "unreadable": [{"image": name, "reason": reason} for name, reason in run.unreadable],
         "seconds": round(run.seconds, 3),
         "startup_seconds": round(run.manifest.startup_seconds, 3),
-        "summary": [] if found is None else found.summary,
-        "by_perturbation": [] if found is None else found.by_perturbation,
+        "summary": [] if figures is None else figures.summary,
+        "by_perturbation": [] if figures is None else figures.by_perturbation,
         **({} if run.raced is None else {"race": run.raced}),
         "remedies": tried.as_rows(),
     }

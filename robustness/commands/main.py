@@ -104,13 +104,13 @@ def _values_joined(arguments: Sequence[str]) -> list[str]:
 
     On its own it would count as an option.
     """
-    found: list[str] = []
+    joined: list[str] = []
     for argument in arguments:
-        if argument == "-1..1" and found and "=" not in found[-1]:
-            found[-1] += f"={argument}"
+        if argument == "-1..1" and joined and "=" not in joined[-1]:
+            joined[-1] += f"={argument}"
         else:
-            found.append(argument)
-    return found
+            joined.append(argument)
+    return joined
 
 
 def _end(options: argparse.Namespace) -> int:

@@ -69,7 +69,7 @@ def models_command(options: argparse.Namespace) -> None:
     from robustness.models.own.limits import limits
     from robustness.models.weights.ready import parameters_text, size
 
-    found = [(record, models.state(record)) for record in models.REGISTRY]
+    states = [(record, models.state(record)) for record in models.REGISTRY]
     if options.json:
         console.print_json(
             [
@@ -85,11 +85,11 @@ def models_command(options: argparse.Namespace) -> None:
                     "published": asdict(record.published),
                     "reason": state.reason,
                 }
-                for record, state in found
+                for record, state in states
             ]
         )
         return
-    for record, state in found:
+    for record, state in states:
         console.say(
             f"{record.name:18}{record.group:9}{parameters_text(record):>8}{record.input_text:>12}"
             f"  {state.reason or 'ready'}"

@@ -24,10 +24,10 @@ RUN = "folder of a run, or its id in RUNS"
 
 def names(text: str) -> list[str]:
     """The comma-separated names in ``text``."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
+    parts = [name.strip() for name in text.split(",") if name.strip()]
+    if not parts:
         raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
-    return found
+    return parts
 
 
 SHARED: Mapping[str, Mapping[str, Any]] = {

@@ -58,14 +58,16 @@ def perturbations_command(options: argparse.Namespace) -> None:
     """List the perturbations, or those that match words such as "too dark", best match first."""
     from robustness.perturbations.search import find
 
-    found = find(" ".join(options.words))
-    if not found.records:
-        raise ParameterError(found.no_match)
+    matches = find(" ".join(options.words))
+    if not matches.records:
+        raise ParameterError(matches.no_match)
     if options.json:
-        documents = [{name: getattr(record, name) for name in _FIELDS} for record in found.records]
+        documents = [
+            {name: getattr(record, name) for name in _FIELDS} for record in matches.records
+        ]
         console.print_json(documents)
         return
-    for record in found.records:
+    for record in matches.records:
         at, setting = record.study_strength, ""
         if at is not None:
             setting = f"study: {at:g} = {record.value_text(at)}"
@@ -102,7 +104,7 @@ def predict_command(options: argparse.Namespace) -> None:
             "correct": is_correct(label, answer["top1"]),
             "top": [_prediction_entry(name, *row) for row in answer["top"]],
         }
-        if behind := answer["remedies"]:
+        if remedied := answer["remedies"]:
             entry["remedies"] = [
                 {
                     "remedy": remedy,
@@ -110,16 +112,16 @@ def predict_command(options: argparse.Namespace) -> None:
                     "correct": is_correct(label, top1),
                     **_prediction_entry(name, top1, probability),
                 }
-                for remedy, top1, probability in behind
+                for remedy, top1, probability in remedied
             ]
-        known = condition is not None or label is not None
-        mark = f": {verdict_of({**answer, 'label': label}).said}" if known else ""
+        judged = condition is not None or label is not None
+        mark = f": {verdict_of({**answer, 'label': label}).said}" if judged else ""
         top = [(row["name"], f"{row['probability']:.1%}") for row in entry["top"]]
         predictions.append(entry)
         documents.append(
             Titled(f"{entry['image']}, {name}{mark}", Table(("Class", "Confidence"), top))
         )
-        if behind:
+        if remedied:
             after = [
                 (
                     parse(row["remedy"]).label,
@@ -179,13 +181,13 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
             (top1, probability), *_ = top
             values = dict.fromkeys(("clean_top1", "top1"), top1)
             sure = dict.fromkeys(("clean_probability", "probability"), probability)
-            behind = []
+            remedied = []
             alike = [name for name in names if framings[name] == own]
             for chain in chains:
                 after = loader_with_remedies(chain, alike)(name, side=own.side)(image)
                 best = int(after.probabilities[0].argmax())
-                behind.append((chain.id, best, float(after.probabilities[0, best])))
-            yield (place, name), {**values, **sure, "top": top, "remedies": behind}
+                remedied.append((chain.id, best, float(after.probabilities[0, best])))
+            yield (place, name), {**values, **sure, "top": top, "remedies": remedied}
 
 
 def _under(condition: Condition, options: argparse.Namespace, names: Sequence[str]) -> Answers:
@@ -202,8 +204,8 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
     for row in evaluate(spec, pictures):
         console.progress(f"{row.model} ...")
         top = list(zip(row.top5, row.top5_probabilities, strict=True))
-        behind = [(remedy.remedy, remedy.top1, remedy.probability) for remedy in row.remedies]
-        yield (int(row.image), row.model), {**row.as_row(), "top": top, "remedies": behind}
+        remedied = [(remedy.remedy, remedy.top1, remedy.probability) for remedy in row.remedies]
+        yield (int(row.image), row.model), {**row.as_row(), "top": top, "remedies": remedied}
 
 
 def expect_answers(chains: Sequence[Chain]) -> None:

@@ -80,7 +80,7 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _weights(text: str) -> dict[str, float]:
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for part in filter(str.strip, text.split(",")):
         name, sign, number = part.rpartition("=")
         try:
@@ -91,10 +91,10 @@ def _weights(text: str) -> dict[str, float]:
             raise argparse.ArgumentTypeError(
                 f"expected NAME=NUMBER with a number of 0 or more, got {part.strip()!r}"
             )
-        if name.strip() in found:
+        if name.strip() in weights:
             raise argparse.ArgumentTypeError(f"expected each name once, got {name.strip()!r} twice")
-        found[name.strip()] = weight
-    return found
+        weights[name.strip()] = weight
+    return weights
 
 
 def choose_command(options: argparse.Namespace) -> int:
@@ -110,28 +110,28 @@ def choose_command(options: argparse.Namespace) -> int:
         if options.baseline or budget.compares:
             baseline = baseline_of(budget, options)
     opened = [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs]
-    found = api.choose(
+    model_choice = api.choose(
         opened,
         budget=options.budget,
         baseline=baseline,
         **{option.name: getattr(options, option.name) for option in choice.OPTIONS},
     )
     if options.json:
-        console.print_json({**found.as_dict(), "thresholds": threshold.entries(opened)})
+        console.print_json({**model_choice.as_dict(), "thresholds": threshold.entries(opened)})
         return 0
     from robustness import report
 
-    weighted = [f"{word}: {', '.join(names)}" for word, names in found.weighted.items()]
-    entries = choice.priced({}, found)
+    weighted = [f"{word}: {', '.join(names)}" for word, names in model_choice.weighted.items()]
+    entries = choice.priced({}, model_choice)
     faster = choice.fastest(entries)
-    console.say("\n".join([*found.sentences, *([faster] if faster else [])]))
-    tables = [choice.table(entries, found.quantity)]
+    console.say("\n".join([*model_choice.sentences, *([faster] if faster else [])]))
+    tables = [choice.table(entries, model_choice.quantity)]
     for run in opened:
         tables += race.tables(run)
     notes = [
         *choice.busy(entries),
         *map(report.Text, weighted),
-        *(note for run in opened for note in threshold.notes(run, found.best)),
+        *(note for run in opened for note in threshold.notes(run, model_choice.best)),
     ]
     console.say(report.printed_blocks([*tables, *notes]))
     return 0

@@ -190,8 +190,8 @@ def said(options: argparse.Namespace, *others: str) -> str:
 
 
 def _said(options: argparse.Namespace, names: Sequence[str]) -> str:
-    found = (name for name in names if getattr(options, name) != _UNSAID.get(name))
-    return ", ".join(f"--{name.replace('_', '-')}" for name in found)
+    set_options = (name for name in names if getattr(options, name) != _UNSAID.get(name))
+    return ", ".join(f"--{name.replace('_', '-')}" for name in set_options)
 
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
@@ -236,9 +236,9 @@ def _published(options: argparse.Namespace) -> PublishedTree | None:
     from robustness.datasets import PAIRED, PublishedTree, open_dataset
 
     source = getattr(options, "source", None) or getattr(options, "run", None) or ""
-    found = open_dataset(source) if PAIRED in source and "://" not in source else None
-    options.listed = {source: found}
-    return found if isinstance(found, PublishedTree) else None
+    dataset = open_dataset(source) if PAIRED in source and "://" not in source else None
+    options.listed = {source: dataset}
+    return dataset if isinstance(dataset, PublishedTree) else None
 
 
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:

@@ -166,7 +166,7 @@ def compare_command(options: argparse.Namespace) -> None:
     from robustness import runs
 
     baseline, *others = (_opened(run, options) for run in options.runs)
-    found = [runs.compare(baseline, other) for other in others]
+    comparisons = [runs.compare(baseline, other) for other in others]
     if options.json:
         console.print_json(
             [
@@ -177,15 +177,15 @@ def compare_command(options: argparse.Namespace) -> None:
                     "apart": comparison.notes,
                     "differences": comparison.differences,
                 }
-                for comparison in found
+                for comparison in comparisons
             ]
         )
         return
     from robustness import report
     from robustness.report import comparison
 
-    for each in found:
-        console.say(report.printed_blocks(comparison.blocks(each)))
+    for result in comparisons:
+        console.say(report.printed_blocks(comparison.blocks(result)))
 
 
 def resume_command(options: argparse.Namespace) -> None:
@@ -259,7 +259,7 @@ def replay_command(options: argparse.Namespace) -> int:
 
     run = _opened(options.run, options)
     with tempfile.TemporaryDirectory() as scratch:
-        found = runs.replay(
+        replay = runs.replay(
             run,
             options.to or Path(scratch),
             engine=options.engine,
@@ -268,11 +268,11 @@ def replay_command(options: argparse.Namespace) -> int:
         )
     console.end_progress()
     if options.json:
-        console.print_json(found.as_dict())
+        console.print_json(replay.as_dict())
     else:
-        console.say(f"{run.id}: {found.verdict}, {counted(found.rows, 'row')} compared")
-        for sentence in found.findings:
+        console.say(f"{run.id}: {replay.verdict}, {counted(replay.rows, 'row')} compared")
+        for sentence in replay.findings:
             console.say(f"  {sentence}")
         if options.to:
-            console.say(f"The new run is {found.repeat.folder}")
-    return 0 if found.agrees else 1
+            console.say(f"The new run is {replay.repeat.folder}")
+    return 0 if replay.agrees else 1

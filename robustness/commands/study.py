@@ -83,8 +83,8 @@ def study_command(options: argparse.Namespace) -> None:
     console.end_progress()
     framed = [[picture.at(part.framing) for picture in pictures] for part in parts]
     manifests = [
-        manifest(part, [(picture.name, picture.digest) for picture in seen])
-        for part, seen in zip(parts, framed, strict=True)
+        manifest(part, [(picture.name, picture.digest) for picture in framing])
+        for part, framing in zip(parts, framed, strict=True)
     ]
     result: dict[str, Any] = {
         "manifest": manifests[0],
@@ -99,8 +99,8 @@ def study_command(options: argparse.Namespace) -> None:
         text = table.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
         console.write_file(options.out / "study.json", console.as_json(result).encode())
         console.write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
-        for place, seen in enumerate(framed):
-            for number, picture in enumerate(seen, start=1):
+        for place, framing in enumerate(framed):
+            for number, picture in enumerate(framing, start=1):
                 at = f"-{picture.fit}-{picture.side}" if place else ""
                 folder = options.out / f"picture-{number}{at}"
                 console.write_file(folder / "clean.png", to_png(picture.image))
@@ -139,25 +139,27 @@ def sweep_command(options: argparse.Namespace) -> None:
     picture = fitted(options.image, spec)
     chains = parse_all(options.remedies)
     expect_answers(chains)
-    behind = {chain: loader_with_remedies(chain, chosen) for chain in chains}
+    loaders = {chain: loader_with_remedies(chain, chosen) for chain in chains}
 
     def swept(chain: Chain | None = None) -> list[Measurement | Break]:
         suffix = f" with {chain.id}" if chain else ""
         console.progress(f"loading the models{suffix} ...")
-        load = models.load if chain is None else behind[chain]
-        found: list[Measurement | Break] = []
+        load = models.load if chain is None else loaders[chain]
+        events: list[Measurement | Break] = []
         steps = {"steps": options.steps, "repeats": options.repeats, "seed": options.seed}
         for event in sweep(picture, names, chosen, load=load, **steps):
-            found.append(labelled(event, truth))
+            events.append(labelled(event, truth))
             if isinstance(event, Break):
                 console.progress(f"{event.perturbation}, {event.model}{suffix}: done")
-        return found
+        return events
 
     plain = swept()
-    remedied = {chain: swept(chain) for chain in behind}
+    remedied = {chain: swept(chain) for chain in loaders}
     console.end_progress()
     if options.json:
-        documents = [{"remedy": chain.id, **_document(found)} for chain, found in remedied.items()]
+        documents = [
+            {"remedy": chain.id, **_document(results)} for chain, results in remedied.items()
+        ]
         console.print_json({**_document(plain), **({"remedies": documents} if documents else {})})
         return
     # The smallest strength first; the sweep gave the breaks by perturbation.
