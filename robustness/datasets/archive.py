@@ -91,15 +91,15 @@ def _entries(path: Path) -> list[Entry]:
             "file; create the archive again."
         ) from error
     _check(path, infos)
-    wanted = [
+    images = [
         (place, info)
         for place, info in enumerate(infos)
         if not info.is_dir() and is_picture(info.filename)
     ]
-    names = distinct([info.filename for _, info in wanted])
+    names = distinct([info.filename for _, info in images])
     return [
         Entry(name, str(place), info.file_size, folders_of(info.filename))
-        for name, (place, info) in zip(names, wanted, strict=True)
+        for name, (place, info) in zip(names, images, strict=True)
     ]
 
 

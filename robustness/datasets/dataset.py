@@ -108,17 +108,17 @@ class Dataset(ABC):
 
 def distinct(names: Sequence[str]) -> list[str]:
     """``names``, the second ``a.png`` as ``a (2).png``, and so on."""
-    seen: set[str] = set()
+    taken: set[str] = set()
     numbers: dict[str, int] = {}  # last number used: keeps many equal names fast
     result = []
     for name in names:
         number, unique = numbers.get(name, 1), name
-        while unique in seen:
+        while unique in taken:
             number += 1
             path = PurePosixPath(name)
             unique = str(path.with_name(f"{path.stem} ({number}){path.suffix}"))
         numbers[name] = number
-        seen.add(unique)
+        taken.add(unique)
         result.append(unique)
     return result
 

@@ -17,8 +17,8 @@ that name no class; or nowhere."""
 
 def class_index(text: str, labels: Labels) -> int | None:
     """The class that ``text`` means by ``Labels.meant``; None if that is not exactly one."""
-    found = labels.meant(text)
-    return found[0] if len(found) == 1 else None
+    indices = labels.meant(text)
+    return indices[0] if len(indices) == 1 else None
 
 
 def labelled(
@@ -32,15 +32,15 @@ def labelled(
     """
     texts = [None] * len(dataset) if labelling == NO_LABELS else _texts(dataset, label_sets)
     distinct = dict.fromkeys(text for text in texts if text is not None)
-    known = {
+    indices = {
         labels.key: {text: class_index(text, labels) for text in distinct} for labels in label_sets
     }
-    strangers = [t for t in distinct if all(found[t] is None for found in known.values())]
+    strangers = [t for t in distinct if all(by_text[t] is None for by_text in indices.values())]
     if strangers and labelling != KNOWN:
         raise _no_class(strangers, label_sets)
     return {
-        key: tuple(None if text is None else found[text] for text in texts)
-        for key, found in known.items()
+        key: tuple(None if text is None else by_text[text] for text in texts)
+        for key, by_text in indices.items()
     }
 
 
@@ -79,8 +79,8 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
         either = dict.fromkeys(
             labels.names[at] for labels in label_sets for at in labels.meant(text)
         )
-        if found := " or ".join(map(repr, either or _nearest(text, names))):
-            near.append(found if len(strangers) == 1 else f"{found} for {text!r}")
+        if candidates := " or ".join(map(repr, either or _nearest(text, names))):
+            near.append(candidates if len(strangers) == 1 else f"{candidates} for {text!r}")
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     verb = "is not a class" if len(strangers) == 1 else "are not classes"
     return LabelError(

@@ -90,8 +90,8 @@ def predicted(table: pa.Table, title: str) -> TableAnswers:
 def _numbers(table: pa.Table, name: str, title: str) -> Floats:
     column = table[name]
     try:
-        found = column if pa.types.is_floating(column.type) else pc.cast(column, pa.float64())
-        numbers: Floats = found.to_numpy()
+        floats = column if pa.types.is_floating(column.type) else pc.cast(column, pa.float64())
+        numbers: Floats = floats.to_numpy()
     except pa.ArrowException as error:
         raise _no_numbers(title, name) from error
     return numbers
@@ -102,9 +102,9 @@ def _no_numbers(title: str, name: str = _SHARES) -> ParameterError:
 
 
 def _lists(table: pa.Table, name: str, title: str) -> list[Any]:
-    found = table[name].to_pylist()
+    rows = table[name].to_pylist()
     try:
-        lists = [json.loads(value) if isinstance(value, str) else value for value in found]
+        lists = [json.loads(value) if isinstance(value, str) else value for value in rows]
     except (ValueError, RecursionError) as error:
         raise ParameterError(f"{title}: expected a list such as [0.7, 0.2] in {name}.") from error
     if not all(isinstance(entries, list) and entries for entries in lists):
@@ -124,12 +124,12 @@ def _matrix(lists: Sequence[Sequence[Any]], title: str) -> Floats:
 
 def _float(values: Any, title: str, *, dimensions: int) -> Floats:
     try:
-        found = np.array(values, np.float64)
+        array = np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_numbers(title) from error
-    if found.ndim != dimensions:
+    if array.ndim != dimensions:
         raise _no_numbers(title)
-    return found
+    return array
 
 
 def _probabilities(values: Floats, title: str) -> Floats:
@@ -190,9 +190,9 @@ def _first(table: pa.Table, title: str) -> TableAnswers:
         )
     shares: list[list[float]] = [[] for _ in texts]
     if "confidence" in table.column_names:
-        found = _numbers(table, "confidence", title)
-        _check_range(found, title, "confidence")
-        shares = [[float(value)] for value in found]
+        confidence = _numbers(table, "confidence", title)
+        _check_range(confidence, title, "confidence")
+        shares = [[float(value)] for value in confidence]
     return TableAnswers(classes=[[text] for text in texts], shares=shares)
 
 
@@ -205,17 +205,17 @@ def as_text(value: object) -> str:
 
 def meaning(answers: TableAnswers, labels: Labels, title: str) -> Callable[[str], int]:
     """What returns the index of a class as it is written; raises ``ParameterError`` for others."""
-    known: dict[str, int] = {}
+    index_by_text: dict[str, int] = {}
     for text in answers.named:
-        found = labels.meant(text)
-        if len(found) != 1:
+        indices = labels.meant(text)
+        if len(indices) != 1:
             raise ParameterError(
                 f"{title}: {text!r} is not one of the {len(labels):,} classes of {labels.title}; "
                 "name the classes.",
                 hint="Use --classes imagenet or --classes FILE, with one class a line.",
             )
-        known[text] = found[0]
-    return known.__getitem__
+        index_by_text[text] = indices[0]
+    return index_by_text.__getitem__
 
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
@@ -321,21 +321,21 @@ class Predictions(Dataset):
         if column not in self.table.column_names:
             return [None] * len(self.table)
         try:
-            found: list[float | None] = self.table[column].cast(pa.float64()).to_pylist()
+            numbers: list[float | None] = self.table[column].cast(pa.float64()).to_pylist()
         except pa.ArrowException as error:
             raise ParameterError(
                 f"{self.title}: expected numbers in {column}, got other values."
             ) from error
-        return found
+        return numbers
 
     def one(self, column: str, default: str) -> str:
         """The only value of ``column``; raises ``ParameterError`` if there are several."""
-        found = sorted(set(self.texts(column)) - {""}) or [default]
-        if len(found) > 1:
+        values = sorted(set(self.texts(column)) - {""}) or [default]
+        if len(values) > 1:
             raise ParameterError(
-                f"{self.title}: expected one {column} for all rows, got {_listed(found)}."
+                f"{self.title}: expected one {column} for all rows, got {_listed(values)}."
             )
-        return found[0]
+        return values[0]
 
     def answers(self) -> TableAnswers:
         """The predictions by row; raises ``ParameterError`` as ``predicted`` does."""
@@ -350,10 +350,10 @@ class Predictions(Dataset):
     @cached_property
     def content(self) -> str:
         """SHA-256 of the table, however its rows are cut into chunks."""
-        found = hashlib.sha256(str(self.table.schema.remove_metadata()).encode())
+        digest = hashlib.sha256(str(self.table.schema.remove_metadata()).encode())
         for column in self.table.columns:
-            _add(found, column)
-        return found.hexdigest()
+            _add(digest, column)
+        return digest.hexdigest()
 
 
 def _add(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:

@@ -81,8 +81,8 @@ class PublishedTree(Folder):
 
     def read_stored(self, entry: Entry, corruption: str, severity: int) -> bytes:
         """The bytes of the perturbed image; raises ``ImageError`` if there is none."""
-        known = (corruption, severity) in self.stored
-        place = self._place(entry, corruption, severity) if known else None
+        listed = (corruption, severity) in self.stored
+        place = self._place(entry, corruption, severity) if listed else None
         if place is None:
             raise ImageError(f"{entry.name} is missing under {corruption}/{severity}.")
         return read_file(place, name=f"{corruption}/{severity}/{entry.name}")
@@ -91,19 +91,21 @@ class PublishedTree(Folder):
 def refuse_published(folder: Path) -> None:
     """Raise ``ParameterError`` for a published tree: its images are perturbed already."""
     names = {path.name for path in _folders(folder)}
-    if not any(names & {*known.split(), *_GROUPS} for known in _TREES.values()):
+    if not any(names & {*corruptions.split(), *_GROUPS} for corruptions in _TREES.values()):
         return
-    found = {corruption for (corruption, _severity), _place in _severities(folder)}
-    if any(found & {*known.split()} for known in _TREES.values()):
+    present = {corruption for (corruption, _severity), _place in _severities(folder)}
+    if any(present & {*corruptions.split()} for corruptions in _TREES.values()):
         raise ParameterError(
-            f"{folder.name} is {_kind(found)}: its images are perturbed already. Name it with "
+            f"{folder.name} is {_kind(present)}: its images are perturbed already. Name it with "
             f"its originals, as {folder}{PAIRED}ORIGINALS."
         )
 
 
 def _kind(corruptions: Iterable[str]) -> str:
     names = set(corruptions)
-    kinds = [kind for kind, known in _TREES.items() if names & {*known.split()}]
+    kinds = [
+        kind for kind, tree_corruptions in _TREES.items() if names & {*tree_corruptions.split()}
+    ]
     return " and ".join(kinds) or "Perturbed images"
 
 
@@ -136,8 +138,8 @@ def _stems(folder: Path) -> frozenset[str]:
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        with os.scandir(folder) as found:
-            names = [path.name for path in found if path.is_dir() and path.name[0] != "."]
+        with os.scandir(folder) as entries:
+            names = [path.name for path in entries if path.is_dir() and path.name[0] != "."]
     except OSError:
         return []
     return [folder / name for name in sorted(names)]

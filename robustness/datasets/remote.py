@@ -18,7 +18,7 @@ class Remote(Dataset):
 
         try:
             files, root = fsspec.core.url_to_fs(url)
-            found = files.find(root, detail=True)
+            listing = files.find(root, detail=True)
         except ImportError as error:
             raise ParameterError(f"{url} cannot be opened: {error}.") from error
         except Exception as error:  # each storage raises its own
@@ -27,16 +27,16 @@ class Remote(Dataset):
                 "the credentials."
             ) from error
         self._root = root.rstrip("/")
-        if [*found] == [self._root]:
+        if [*listing] == [self._root]:
             raise ParameterError(
                 f"{url} is a file: expected the URL of a folder of images; download archives and "
                 "tables first."
             )
         entries = []
-        for path in sorted(found):
+        for path in sorted(listing):
             relative = as_text(path[len(self._root) :].lstrip("/"))
             if is_picture(relative):
-                size = found[path].get("size")
+                size = listing[path].get("size")
                 entries.append(Entry(relative, path, size, folders_of(relative)))
         super().__init__(url, self._root.rsplit("/", 1)[-1] or url, entries)
 

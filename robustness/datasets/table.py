@@ -37,10 +37,10 @@ class TableDataset(Dataset):
         frame = _read(path)
         paths = _column(frame, PATH_COLUMNS)
         if paths is None:
-            found = ", ".join(map(str, frame.columns)) or "none"
+            columns = ", ".join(map(str, frame.columns)) or "none"
             raise ParameterError(
                 f"{path.name}: expected a column 'path' and, for accuracy, a column 'label'; got "
-                f"the columns {found}."
+                f"the columns {columns}."
             )
         labels = _column(frame, LABEL_COLUMNS)
         folder = os.open(self._folder, os.O_RDONLY)
@@ -61,11 +61,11 @@ class TableDataset(Dataset):
 
 def _entries(path: Path, folder: int, paths: list[str], labels: list[str]) -> list[Entry]:
     """The images of the table ``path``, which lies in the open ``folder``."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for name, label in zip(paths, labels, strict=True):
         if not name:
             continue
-        earlier = found.get(name)
+        earlier = entries.get(name)
         if earlier is not None and earlier.label != (label or None):
             raise ParameterError(
                 f"{path.name} has two labels for {name!r}, {earlier.label!r} and {label!r}: "
@@ -75,8 +75,8 @@ def _entries(path: Path, folder: int, paths: list[str], labels: list[str]) -> li
             size = os.stat(name, dir_fd=folder).st_size
         except (OSError, ValueError):
             size = None  # reading it gives the reason
-        found[name] = Entry(name, name, size, label=label or None)
-    return list(found.values())
+        entries[name] = Entry(name, name, size, label=label or None)
+    return list(entries.values())
 
 
 def other_columns(frame: pd.DataFrame) -> Columns:
@@ -84,15 +84,15 @@ def other_columns(frame: pd.DataFrame) -> Columns:
     names = _column(frame, PATH_COLUMNS) or []
     used = PATH_COLUMNS + LABEL_COLUMNS
     others = [column for column in frame.columns if str(column).strip().lower() not in used]
-    found: dict[str, dict[str, str]] = {}
+    columns: dict[str, dict[str, str]] = {}
     for column in others[:MAX_COLUMNS]:
         values = frame[column]
         texts = ["" if gap else _text(v) for v, gap in zip(values, values.isna(), strict=True)]
-        told = found.setdefault(str(column).strip()[:LONGEST_VALUE], {})
+        by_image = columns.setdefault(str(column).strip()[:LONGEST_VALUE], {})
         for name, text in zip(names, texts, strict=True):
             if text:
-                told.setdefault(name, text[:LONGEST_VALUE])
-    return found
+                by_image.setdefault(name, text[:LONGEST_VALUE])
+    return columns
 
 
 def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
@@ -122,10 +122,10 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
         rows = (row for row in csv.reader(file, strict=True) if row)
         names = next(rows)
         _check_once(path, names)
-        found: dict[str, list[str] | None] = dict.fromkeys(names)
-        chosen = [name for name in found if _is_asked(name)]
+        texts_by_name: dict[str, list[str] | None] = dict.fromkeys(names)
+        chosen = [name for name in texts_by_name if _is_asked(name)]
         if others:
-            chosen += [name for name in found if name not in chosen][:MAX_COLUMNS]
+            chosen += [name for name in texts_by_name if name not in chosen][:MAX_COLUMNS]
         columns: list[list[str]] = [[] for _ in chosen]
         adding = [
             (names.index(name), column.append) for name, column in zip(chosen, columns, strict=True)
@@ -135,7 +135,7 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
                 raise ValueError("more fields than names")
             for at, add in adding:
                 add(from_csv_cell(row[at]) if at < len(row) else "")
-    return pd.DataFrame(found | dict(zip(chosen, columns, strict=True)))
+    return pd.DataFrame(texts_by_name | dict(zip(chosen, columns, strict=True)))
 
 
 def _parquet(path: Path, others: bool) -> pd.DataFrame:
@@ -155,9 +155,9 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
 
 def _check_once(path: Path, names: Sequence[str]) -> None:
     """Raise ``ParameterError`` if two of the columns ``names`` differ in case or spaces alone."""
-    known: dict[str, str] = {}
+    by_lower: dict[str, str] = {}
     for name in filter(_is_asked, names):
-        other = known.setdefault(name.strip().lower(), name)
+        other = by_lower.setdefault(name.strip().lower(), name)
         if other != name or names.count(name) > 1:
             raise ParameterError(
                 f"{path.name}: expected one column {name.strip().lower()!r}, got {other!r} and "
