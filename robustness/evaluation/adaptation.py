@@ -46,12 +46,12 @@ class Adaptation:
                 if not condition.needs_model and not condition.idle
             ]
             sets = (_preprocessed(chain, self.under(condition)) for condition in (None, *adapting))
-            found = classifier.adaptable.statistics(sets)
+            measured = classifier.adaptable.statistics(sets)
             names = [_ORIGINALS, *(condition.id for condition in adapting)]
-            self._statistics[key] = dict(zip(names, found, strict=True))
-        known = self._statistics[key]
+            self._statistics[key] = dict(zip(names, measured, strict=True))
+        statistics_by_set = self._statistics[key]
         name = condition.id if condition else _ORIGINALS
-        statistics = known.get(name, known[_ORIGINALS])
+        statistics = statistics_by_set.get(name, statistics_by_set[_ORIGINALS])
         return classifier.adaptable.probabilities(_preprocessed(chain, images), statistics)
 
     def adapted(self, classifier: Classifier, chain: Chain) -> Classifier:

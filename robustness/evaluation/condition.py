@@ -423,11 +423,11 @@ def unspecified(perturbation: str, strength: float | None) -> str:
 
 def perturbation_label(name: str) -> str:
     """The label of a perturbation or an attack, or of several joined by "+"."""
-    known = {record.name: record.label for record in (*REGISTRY, *ATTACKS)}
+    labels = {record.name: record.label for record in (*REGISTRY, *ATTACKS)}
     if name.startswith(STORED):
         plain = name.removeprefix(STORED)
-        return f"{known.get(plain, plain.replace('_', ' ').capitalize())} (stored)"
-    return " + ".join(known.get(part, part) for part in name.split("+"))
+        return f"{labels.get(plain, plain.replace('_', ' ').capitalize())} (stored)"
+    return " + ".join(labels.get(part, part) for part in name.split("+"))
 
 
 def _of_id(name: str, unknown: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -66,8 +66,8 @@ def true_class(image: str, said: str | None, model_names: Iterable[str]) -> str 
     if said is None:
         return sample_class(image.removeprefix(SAMPLE)) if image.startswith(SAMPLE) else None
     sets = [labels for labels, _ in by_labels(model_names)]
-    found = next((labels for labels in sets if class_index(said, labels) is not None), sets[0])
-    return found.names[found.index(said)]
+    label_set = next((labels for labels in sets if class_index(said, labels) is not None), sets[0])
+    return label_set.names[label_set.index(said)]
 
 
 def label_index(model: str, truth: str | None) -> int | None:
@@ -75,16 +75,16 @@ def label_index(model: str, truth: str | None) -> int | None:
     if truth is None:
         return None
     labels = REGISTRY[model].labels()
-    found = _named(truth, labels)
-    if found is None and (known := _named(truth, imagenet())) is not None:
-        found = class_index((imagenet().synsets or ())[known], labels)
-    return found
+    index = _named(truth, labels)
+    if index is None and (index_in_imagenet := _named(truth, imagenet())) is not None:
+        index = class_index((imagenet().synsets or ())[index_in_imagenet], labels)
+    return index
 
 
 def _named(name: str, labels: Labels) -> int | None:
     """The class called ``name``, never an index."""
-    found = class_index(name, labels)
-    return found if found is not None and folded(labels.names[found]) == folded(name) else None
+    index = class_index(name, labels)
+    return index if index is not None and folded(labels.names[index]) == folded(name) else None
 
 
 def is_correct(label: Any, top1: int) -> bool | None:
@@ -116,11 +116,11 @@ def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
     labels = frame["label"].astype("Int64").tolist()
     answers = zip(*(frame[name].tolist() for name in _ANSWERS), strict=True)
     columns = zip(*map(right, labels, answers), strict=True) if len(frame) else ((),) * 4
-    found = {
+    flags = {
         name: pd.array(list(values), dtype="boolean")
         for name, values in zip(CORRECTNESS, columns, strict=True)
     }
-    return frame.assign(**found)
+    return frame.assign(**flags)
 
 
 def right(label: Any, answers: tuple[Any, Any, Any, Any]) -> tuple[bool | None, ...]:

@@ -134,21 +134,21 @@ def measured(
     """
     active = [place for place, condition in enumerate(spec.conditions, 1) if not condition.idle]
     frames = batch.frames[:, active if clean is not None else [0, *active]]
-    count, each = frames.shape[:2]
-    known = [] if clean is None else list(clean)
-    outputs = classifier(frames.reshape(-1, *frames.shape[2:])) if each else None
+    count, variants = frames.shape[:2]
+    clean_outputs = [] if clean is None else list(clean)
+    outputs = classifier(frames.reshape(-1, *frames.shape[2:])) if variants else None
     if outputs is not None and spec.classes:
         outputs = among(outputs, spec.classes)
     order = np.zeros(len(spec.conditions), np.intp)
     order[np.array(active, np.intp) - 1] = np.arange(1, 1 + len(active))
     rows = []
     for place in range(count):
-        parts = known[place : place + 1]
+        parts = clean_outputs[place : place + 1]
         if outputs is not None:
-            parts = [*parts, outputs[place * each : (place + 1) * each]]
+            parts = [*parts, outputs[place * variants : (place + 1) * variants]]
         own = Outputs.join(parts)
-        picture, seen = batch.pictures[place], batch.scores[place]
-        rows.append(measurements(spec, picture, classifier, own[:1], own[order], seen))
+        picture, scores = batch.pictures[place], batch.scores[place]
+        rows.append(measurements(spec, picture, classifier, own[:1], own[order], scores))
     return rows
 
 
@@ -175,8 +175,8 @@ def answers(
         classifier = load(name, side=spec.side)  # anew if the memory budget had it released
         pictures = batch.pictures
         if labels is not None:
-            known = zip(pictures, labels(classifier.record), strict=True)
-            pictures = [replace(picture, label=label) for picture, label in known]
+            labelled_pictures = zip(pictures, labels(classifier.record), strict=True)
+            pictures = [replace(picture, label=label) for picture, label in labelled_pictures]
         known_batch = replace(batch, pictures=pictures)
         attacked = _with_attacks(spec, known_batch, classifier)
         rows = measured(spec, attacked, classifier)
@@ -195,13 +195,15 @@ def _with_attacks(spec: Request, batch: Batch, classifier: Classifier) -> Batch:
     if not attacks:
         return batch
     frames = batch.frames.copy()
-    seen = [{name: values.copy() for name, values in own.items()} for own in batch.scores]
-    for picture, own, scores in zip(batch.pictures, frames, seen, strict=True):
+    scores_by_picture = [
+        {name: values.copy() for name, values in own.items()} for own in batch.scores
+    ]
+    for picture, own, scores in zip(batch.pictures, frames, scores_by_picture, strict=True):
         for place, condition in attacks:
             own[1 + place] = condition.against(picture, spec.seed, classifier)
             for name, values in picture_scores(own[:1], own[1 + place][None]).items():
                 scores[name][place] = values[0]
-    return Batch(batch.pictures, frames, seen)
+    return Batch(batch.pictures, frames, scores_by_picture)
 
 
 def evaluate(
@@ -247,6 +249,6 @@ def stages_by_place(
         version = picture.at(part.framing)
         images = perturbed(version, part.conditions, part.seed)
         for name in part.model_names:
-            found = by_place(load(name, side=part.side), version.image[None], images)
+            stages = by_place(load(name, side=part.side), version.image[None], images)
             for place, condition in enumerate(part.conditions):
-                yield (picture.digest, name, condition.id), at(found, place)
+                yield (picture.digest, name, condition.id), at(stages, place)

@@ -52,8 +52,8 @@ def plugins_of(spec: Request) -> list[Plugin]:
         *((metrics.REGISTRY, name) for name in own_scores()),
         *((REMEDIES, remedy.name) for chain in spec.remedies for remedy in chain.remedies),
     ]
-    found = (plugin_of(registry, name) for registry, name in used)
-    return sorted({plugin for plugin in found if plugin}, key=lambda plugin: plugin.name)
+    plugins = (plugin_of(registry, name) for registry, name in used)
+    return sorted({plugin for plugin in plugins if plugin}, key=lambda plugin: plugin.name)
 
 
 def plugin_digests(spec: Request) -> dict[str, str]:

@@ -47,20 +47,20 @@ class Trials:
         rows: Sequence[Sequence[Measurement]],
     ) -> list[list[Measurement]]:
         """The ``rows`` of ``classifier`` for ``batch``, with a trial of each remedy of ``spec``."""
-        found: list[list[Measurement]] = [list(own) for own in rows]
+        measurements: list[list[Measurement]] = [list(own) for own in rows]
         for chain in spec.remedies:
             if chain.adapts and not can_adapt(classifier):
                 continue
             ask = self._adapted_answers if chain.adapts else self._answers
             answers = ask(spec, batch, classifier, chain)
-            for place, own in enumerate(found):
+            for place, own in enumerate(measurements):
                 clean, *after = answers[place]
                 adaptive = self._attacked(spec, batch, classifier, chain, place)
                 for at, row in enumerate(own):
                     worse = _worse(after[at], adaptive.get(at), row, clean)
                     trial = RemediedPrediction(chain.id, *_top(clean), *_top(worse))
                     own[at] = replace(row, remedies=(*row.remedies, trial))
-        return found
+        return measurements
 
     def _answers(
         self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
@@ -72,29 +72,29 @@ class Trials:
         if chain.several_models and key in self._joint and not attacked:
             return self._joint[key]
         asks = [classifier, *self._others(spec, classifier, chain)]
-        found = []
+        outputs = []
         for frames in batch.frames:
             answer = _chain_probabilities(chain, asks, frames, spec.classes)
             answer[idle] = answer[0]
-            found.append(answer)
+            outputs.append(answer)
         if chain.several_models:
-            self._joint[key] = found
-        return found
+            self._joint[key] = outputs
+        return outputs
 
     def _adapted_answers(
         self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
     ) -> list[Floats]:
         """As ``_answers``, of the network adapted to each condition."""
-        found: list[Floats] = []
+        outputs: list[Floats] = []
         for place, condition in enumerate((None, *spec.conditions)):
             if condition is not None and condition.idle:
-                found.append(found[0])
+                outputs.append(outputs[0])
                 continue
             answer = self._adaptation.probabilities(
                 batch.frames[:, place], condition, classifier, chain
             )
-            found.append(_among(answer, spec.classes) if spec.classes else answer)
-        return list(np.stack(found, axis=1))
+            outputs.append(_among(answer, spec.classes) if spec.classes else answer)
+        return list(np.stack(outputs, axis=1))
 
     @property
     def _adaptation(self) -> Adaptation:
@@ -121,10 +121,10 @@ class Trials:
         key = chain.id, classifier.record.labels().key, place
         if not attacks or key in self._joint_attacked:
             return self._joint_attacked.get(key, {})
-        found: dict[int, Floats] = {}
+        probabilities: dict[int, Floats] = {}
         others = list(self._others(spec, classifier, chain))
         if chain.several_models and not others:
-            return found  # the model itself
+            return probabilities  # the model itself
         through = (
             self._adaptation.adapted(classifier, chain)
             if chain.adapts
@@ -134,10 +134,10 @@ class Trials:
             image = condition.against(batch.pictures[place], spec.seed, through)
             answer = through(image[None])
             answer = among(answer, spec.classes) if spec.classes else answer
-            found[at] = answer.probabilities[0]
+            probabilities[at] = answer.probabilities[0]
         if chain.several_models:
-            self._joint_attacked[key] = found
-        return found
+            self._joint_attacked[key] = probabilities
+        return probabilities
 
 
 def partners(chain: Chain, name: str, names: Sequence[str]) -> list[str]:
@@ -176,9 +176,9 @@ def among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
 
 
 def _among(probabilities: Floats, classes: Sequence[int]) -> Floats:
-    known = [index for index in classes if index < probabilities.shape[1]]
+    indices = [index for index in classes if index < probabilities.shape[1]]
     shares = np.zeros_like(probabilities)
-    shares[:, known] = probabilities[:, known]
+    shares[:, indices] = probabilities[:, indices]
     total = shares.sum(axis=1, keepdims=True)
     return np.divide(shares, total, out=shares, where=total > 0)
 
@@ -190,8 +190,8 @@ def _chain_probabilities(
 
     def pass_of(classifier: Classifier) -> Callable[[Images], tuple[Floats, dict[str, Floats]]]:
         def ask(views: Images) -> tuple[Floats, dict[str, Floats]]:
-            found = classifier(views)
-            return (among(found, classes) if classes else found).probabilities, {}
+            outputs = classifier(views)
+            return (among(outputs, classes) if classes else outputs).probabilities, {}
 
         return ask
 

@@ -82,11 +82,11 @@ def _probability(name: str, meaning: str) -> Column:
 
 
 def _top5(image: str, name: str) -> tuple[Column, Column]:
-    each, meaning = "up to five, each", f"the most likely classes of the {image} image"
+    type_text, meaning = "up to five, each", f"the most likely classes of the {image} image"
     probabilities = _probability(f"{name}_probabilities", f"of {name}")
     return (
-        Column(name, f"{each} {_INDEX}", meaning, pa.list_(_WHOLE), tolerance=TIES),
-        replace(probabilities, values=f"{each} {_SHARE}", type=pa.list_(_NUMBER)),
+        Column(name, f"{type_text} {_INDEX}", meaning, pa.list_(_WHOLE), tolerance=TIES),
+        replace(probabilities, values=f"{type_text} {_SHARE}", type=pa.list_(_NUMBER)),
     )
 
 

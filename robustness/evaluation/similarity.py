@@ -64,13 +64,13 @@ def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
 
 def similarities(clean: Features, features: Features, floors: Floors) -> Similarities:
     """The similarity of ``features`` to those of the original, ``clean`` (one row per stage)."""
-    found: Similarities = {}
+    values: Similarities = {}
     for stage, before in clean.items():
-        found[stage] = {}
+        values[stage] = {}
         for name, scores in _scores(before, features[stage]).items():
-            found[stage][name] = scores
-            found[stage][RESCALED[name]] = rescaled(scores, floors[stage][name])
-    return found
+            values[stage][name] = scores
+            values[stage][RESCALED[name]] = rescaled(scores, floors[stage][name])
+    return values
 
 
 def _scores(
@@ -94,10 +94,10 @@ class _FloorCache:
         with self._changing:
             measuring = self._measuring.setdefault(classifier, threading.Lock())
         with measuring:  # once per model
-            found = self._floors.get(classifier)
-            if found is None:
-                found = self._floors[classifier] = self._read_or_measured(classifier)
-            return found
+            floor = self._floors.get(classifier)
+            if floor is None:
+                floor = self._floors[classifier] = self._read_or_measured(classifier)
+            return floor
 
     def _read_or_measured(self, classifier: Classifier) -> Floors:
         file = self._place(classifier)
@@ -105,12 +105,12 @@ class _FloorCache:
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
                 return _floors(json.loads(file.read_text()), classifier.stages)
         images, origins = strangers(classifier.side)
-        found = _between(self._features(classifier, images), origins)
+        floor = _between(self._features(classifier, images), origins)
         if file:
             with contextlib.suppress(OSError):  # without a cache they are measured at every start
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(file, json.dumps(found).encode())
-        return found
+                write_whole(file, json.dumps(floor).encode())
+        return floor
 
     def _place(self, classifier: Classifier) -> Path | None:
         """The file of the floors, named after everything they depend on; None without a key."""
@@ -168,8 +168,8 @@ def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarit
     parts = []
     for start in range(0, len(images), MAX_BATCH - 1):
         batch = np.concatenate([clean, images[start : start + MAX_BATCH - 1]])
-        found = classifier.by_place(batch)
-        before, after = ({s: f[rows] for s, f in found.items()} for rows in (_FIRST, _OTHERS))
+        features = classifier.by_place(batch)
+        before, after = ({s: f[rows] for s, f in features.items()} for rows in (_FIRST, _OTHERS))
         parts.append(similarities(before, after, floors_by_place(classifier)))
     return {
         stage: {name: np.concatenate([part[stage][name] for part in parts]) for name in scores}

@@ -73,10 +73,12 @@ def suite_conditions(
                 f"{suite} has fixed conditions: expected no strengths or severities, got some."
             )
         return read_conditions(Path(suite))
-    found = graded_conditions(suite_names(suite), strengths=strengths, severities=severities)
+    conditions = graded_conditions(suite_names(suite), strengths=strengths, severities=severities)
     if suite != IMAGENET_C_JPEG_SUITE:
-        return found
-    return tuple(Condition.of({**condition.as_dict(), SAVED_AS_JPEG: 1.0}) for condition in found)
+        return conditions
+    return tuple(
+        Condition.of({**condition.as_dict(), SAVED_AS_JPEG: 1.0}) for condition in conditions
+    )
 
 
 def graded_conditions(
@@ -117,19 +119,21 @@ def stored_conditions(
 
     Raises ``ParameterError`` if it has none of them.
     """
-    known = sorted({corruption for corruption, _ in dataset.stored})
-    chosen = known if names is None else list(names)
-    if strangers := [name for name in chosen if name not in known]:
-        raise ParameterError(f"{dataset.title} has no {strangers[0]!r}. Known: {', '.join(known)}.")
+    corruptions = sorted({corruption for corruption, _ in dataset.stored})
+    chosen = corruptions if names is None else list(names)
+    if strangers := [name for name in chosen if name not in corruptions]:
+        raise ParameterError(
+            f"{dataset.title} has no {strangers[0]!r}. Known: {', '.join(corruptions)}."
+        )
     levels = SEVERITIES if severities is None else tuple(severities)
-    found = [
+    conditions = [
         StoredCondition.of_table(StoredTable(corruption=name, severity=level))
         for name, level in dataset.stored
         if name in chosen and level in levels
     ]
-    if not found:
+    if not conditions:
         raise ParameterError(f"{dataset.title} has none of the severities {levels}.")
-    return tuple(found)
+    return tuple(conditions)
 
 
 def _at_severity(record: Perturbation, level: int) -> float:

@@ -177,7 +177,7 @@ def sweep(
         for name in part.model_names
     }
     for record in records:
-        found: dict[str, list[_RepeatBreak]] = {name: [] for name in chosen}
+        breaks: dict[str, list[_RepeatBreak]] = {name: [] for name in chosen}
         for part in (part for spec in specs[record.name] for part in spec.by_side()):
             version = picture.at(part.framing)
             batch = prepare([version], part.conditions, part.seed)
@@ -185,9 +185,9 @@ def sweep(
                 classifier = load(name, side=part.side)  # again if memory ran short
                 (rows,) = measured(part, batch, classifier, clean=[clean[name]])
                 yield from with_main_digest(rows, picture)
-                found[name].append(_search(version, classifier, rows, part.seed, record))
+                breaks[name].append(_search(version, classifier, rows, part.seed, record))
         for name in chosen:
-            yield _summary(record, name, found[name], clean[name], grid(record, steps)[1])
+            yield _summary(record, name, breaks[name], clean[name], grid(record, steps)[1])
 
 
 @dataclass(frozen=True)
