@@ -133,8 +133,8 @@ class Rule(StrictTable):
 
     @property
     def limits(self) -> Mapping[str, float]:
-        found = {name: getattr(self, name) for name in LIMITS}
-        return {name: limit for name, limit in found.items() if limit is not None}
+        limits = {name: getattr(self, name) for name in LIMITS}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -212,11 +212,11 @@ class Budget:
         ``remedied`` are the ids of its models behind remedies.
         """
         names = tuple(dict.fromkeys(condition.name for condition in conditions))
-        for what, pattern, known in (
+        for what, pattern, options in (
             ("model", rule.model, [*models, *(remedied if rule.on_remedies else ())]),
             ("perturbation", rule.perturbation or "*", names),
         ):
-            if any(fnmatchcase(name, pattern) for name in known):
+            if any(fnmatchcase(name, pattern) for name in options):
                 continue
             if what == "model" and rule.on_remedies and not remedied:
                 raise ParameterError(
@@ -225,7 +225,7 @@ class Budget:
                     hint="Evaluate with --remedies.",
                 )
             raise ParameterError(
-                f"{self.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, known)}."
+                f"{self.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, options)}."
             )
         if rule.strength is not None and not any(
             rule.fits(model, condition.name, condition.strength)

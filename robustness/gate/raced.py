@@ -28,7 +28,7 @@ def race_limits(
 
     Raises ``ParameterError`` for a limit that a race cannot decide.
     """
-    found: dict[tuple[str, str, str], Limit] = {}
+    limits: dict[tuple[str, str, str], Limit] = {}
     for rule in budget.rules:
         budget.check_patterns(rule, names, conditions)
         for limit, bound in rule.limits.items():
@@ -42,17 +42,17 @@ def race_limits(
                 name, strength = (condition.name, condition.strength) if condition else (None, None)
                 if rule.fits(model, name, strength):
                     ids = (condition.id,) if condition else ()
-                    found[model, limit, "".join(ids)] = Limit(model, RACED[limit], ids, bound)
-    return found
+                    limits[model, limit, "".join(ids)] = Limit(model, RACED[limit], ids, bound)
+    return limits
 
 
 def raced(budget: Budget, run: Run, unit: Literal["image", "class"]) -> Iterator[Verdict]:
     """The verdicts on a race: its bounds hold whenever it ended, also for another budget."""
     limits = race_limits(budget, run.manifest.spec.model_names, run.conditions)
     race = Race(goal="gate", unit=unit, limits=tuple(limits.values()))
-    told = run.track(race).outcome()["limits"]
+    outcomes = run.track(race).outcome()["limits"]
     of = {condition.id: condition for condition in run.conditions}
-    for (model, limit, id_), entry in zip(limits, told, strict=True):
+    for (model, limit, id_), entry in zip(limits, outcomes, strict=True):
         condition = of.get(id_)
         yield Verdict(
             model=model,

@@ -276,7 +276,7 @@ def _breaking(
             for key in ("consistency_low", "consistency", "consistency_high")
         )
         unseen = low == smallest and bound < smallest - _ROUNDING
-        kept = low is None or (low >= bound - _ROUNDING and not unseen)
+        holds = low is None or (low >= bound - _ROUNDING and not unseen)
         certain = high is not None and high < bound - _ROUNDING
         yield Verdict(
             model=model,
@@ -289,7 +289,7 @@ def _breaking(
             value=value,
             low=low,
             high=high,
-            outcome=KEPT if kept else BROKEN if certain else NOT_SHOWN,
+            outcome=KEPT if holds else BROKEN if certain else NOT_SHOWN,
             images=min(entry["n_images"] for entry in entries),
         )
 
