@@ -179,9 +179,9 @@ class _Images:
         sources = [(images, MOST_TRAINING), *([(judging, MOST_JUDGING)] if judging else [])]
         for dataset, most in sources:
             pixels, unreadable, rows, _ = study_pixels(dataset, framing, most, seed, note)
-            known = labelled(dataset, [labels], KNOWN)[labels.key]
+            indices = labelled(dataset, [labels], KNOWN)[labels.key]
             stacks.append(pixels)
-            classes += [-1 if known[row] is None else known[row] for row in rows]
+            classes += [-1 if indices[row] is None else indices[row] for row in rows]
             self.unreadable += unreadable
         self.pixels = np.concatenate(stacks)
         self._classes = np.array(classes, np.int64)
@@ -257,9 +257,9 @@ def smallest_good(flags: judgement.Flags) -> int:
     families most.
     """
     scores = flags[:, :, 0] + flags[:, :, 1:].mean(2)
-    behind = scores[scores.mean(1).argmax()] - scores
-    errors = behind.std(1, ddof=1) / np.sqrt(behind.shape[1])
-    return int((behind.mean(1) <= errors).argmax())
+    shortfall = scores[scores.mean(1).argmax()] - scores
+    errors = shortfall.std(1, ddof=1) / np.sqrt(shortfall.shape[1])
+    return int((shortfall.mean(1) <= errors).argmax())
 
 
 def _judged(

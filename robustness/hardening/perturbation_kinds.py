@@ -45,16 +45,16 @@ def unseen(trained: Iterable[str]) -> tuple[Condition, ...]:
     Those of ImageNet-C come first, the kinds in turns. Raises ``ParameterError`` if no kind is
     left.
     """
-    seen = {kind(name) for name in trained}
+    trained_kinds = {kind(name) for name in trained}
     by_kind: dict[str, list[str]] = {}
     for record in sorted(REGISTRY, key=lambda record: record.imagenet_c != record.name):
-        if record.family in FAMILIES and kind(record.name) not in seen:
+        if record.family in FAMILIES and kind(record.name) not in trained_kinds:
             by_kind.setdefault(kind(record.name), []).append(record.name)
     names = [name for name in chain(*zip_longest(*by_kind.values())) if name]
     if not names:
         raise ParameterError(
             "Expected perturbations that leave a family out, as unseen ones judge the result; got "
-            f"{len(seen)} families. Choose fewer perturbations."
+            f"{len(trained_kinds)} families. Choose fewer perturbations."
         )
     return tuple(Condition.of({name: STRENGTH}) for name in names[:MOST_UNSEEN])
 
