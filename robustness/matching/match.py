@@ -187,8 +187,8 @@ def match(
 
     left = difference(scaled, best, seed) if changed.significant else changed
     conditions = profile_conditions(fitted, seed)
-    labels = {name: known[originals.rows] for name, known in labels.items()}
-    labels = {name: known for name, known in labels.items() if (known >= 0).any()}
+    labels = {name: indices[originals.rows] for name, indices in labels.items()}
+    labels = {name: indices for name, indices in labels.items() if (indices >= 0).any()}
     accuracy: tuple[ExpectedAccuracy, ...] = ()
     if labels and not left.significant:
         accuracy = side.accuracies(labels, fitted, conditions, count, note)
@@ -234,10 +234,10 @@ def _require(count: int, kind: str) -> None:
 def _labels(reference: Dataset, names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     """The class index of every entry, -1 without one, of the models that know some class."""
     sets = models.by_labels(names) if names else []
-    known = labelled(reference, [labels for labels, _ in sets], KNOWN) if sets else {}
+    label_indices = labelled(reference, [labels for labels, _ in sets], KNOWN) if sets else {}
     result: dict[str, NDArray[np.int64]] = {}
     for labels, members in sets:
-        indices = np.array([-1 if label is None else label for label in known[labels.key]])
+        indices = np.array([-1 if label is None else label for label in label_indices[labels.key]])
         if (indices >= 0).any():
             result |= dict.fromkeys(members, indices)
     return result
@@ -309,7 +309,7 @@ class _Reference:
         The best composition is tried on all images, those of the profile on some, paired with it.
         """
         networks = {name: models.load(name, side=self.pixels.shape[1]) for name in labels}
-        rows = np.flatnonzero(np.any([known >= 0 for known in labels.values()], 0))
+        rows = np.flatnonzero(np.any([indices >= 0 for indices in labels.values()], 0))
 
         def correct(strengths: dict[str, float], some: NDArray[np.int64]) -> Values:
             """Correct predictions (models, images), NaN without a label."""
@@ -318,8 +318,8 @@ class _Reference:
                 chosen = some[start : start + _BATCH]
                 batch = self.images(strengths, chosen.tolist())
                 answers = [network(batch).probabilities.argmax(1) for network in networks.values()]
-                known = np.stack([column[chosen] for column in labels.values()])
-                parts.append(np.where(known >= 0, answers == known, np.nan))
+                expected = np.stack([column[chosen] for column in labels.values()])
+                parts.append(np.where(expected >= 0, answers == expected, np.nan))
             return np.concatenate(parts, 1)
 
         total = len(conditions) + 2
