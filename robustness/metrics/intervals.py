@@ -70,8 +70,8 @@ def share_bounds(values: Floats, *, tests: int = 1) -> Bounds:
     vary no more than single predictions. One prediction per image gives the exact interval.
     ``tests`` is as for ``difference_bounds``.
     """
-    known, n = counted(values)
-    _, low, high, _ = _shares(known, n, _SHARE_PSEUDO, _TAIL / tests)
+    present, n = counted(values)
+    _, low, high, _ = _shares(present, n, _SHARE_PSEUDO, _TAIL / tests)
     return low, high
 
 
@@ -96,10 +96,10 @@ def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
         blocks = [values[:, at : at + step] for at in range(0, values.shape[1], step)]
         parts = [difference_bounds(block, tests=tests) for block in blocks]
         return np.hstack([low for low, _ in parts]), np.hstack([high for _, high in parts])
-    known, n = counted(values)
+    present, n = counted(values)
     (won, won_low, won_high, won_spread), (lost, lost_low, lost_high, lost_spread) = (
         _shares(np.maximum(side, 0), n, _DIFFERENCE_PSEUDO, _TAIL / tests)
-        for side in (known, -known)
+        for side in (present, -present)
     )
     spread = won_spread * lost_spread
     covariance = won * lost / n
@@ -117,11 +117,11 @@ def mean_bounds(values: Floats) -> Bounds:
     from the long tail of a skewed distribution. NaN if all are equal, since a width of 0 would
     claim certainty.
     """
-    known, n = counted(values)
+    present, n = counted(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = known.sum(axis=0) / n
+        mean = present.sum(axis=0) / n
         away = values - mean
-        if known is not values:
+        if present is not values:
             away[np.isnan(values)] = 0.0
         away *= away
         variance = (away.sum(axis=0) + away.max(axis=0, initial=0.0)) / (n - 1)
@@ -152,9 +152,9 @@ def _of_totals(
     """``_shares`` from the total of the values and that of their squares."""
     padded = (total + pseudo / 2) / (n + pseudo)
     # Squared distances from the padded mean, including the pseudo-images at 0 and 1.
-    apart = squares - 2 * padded * total + n * padded**2
-    apart += pseudo / 2 * (padded**2 + (1 - padded) ** 2)
-    design = padded * (1 - padded) * (n - 1 + pseudo) / apart
+    deviation = squares - 2 * padded * total + n * padded**2
+    deviation += pseudo / 2 * (padded**2 + (1 - padded) ** 2)
+    design = padded * (1 - padded) * (n - 1 + pseudo) / deviation
     enough = n >= FEWEST
     normal = NormalDist().inv_cdf(1 - tail)
     effective = np.where(enough, n * np.maximum(1.0, design * (normal / _t(n, tail)) ** 2), np.nan)
@@ -183,8 +183,8 @@ def _joined(one: Floats, other: Floats, against: Floats) -> Floats:
 def _t(n: Floats, tail: float) -> Floats:
     from scipy.special import stdtrit
 
-    found: Floats = -stdtrit(np.maximum(n - 1, 1), tail)
-    return found
+    quantile: Floats = -stdtrit(np.maximum(n - 1, 1), tail)
+    return quantile
 
 
 def _ratio(numbers: Floats, by: Floats, otherwise: float) -> Floats:
