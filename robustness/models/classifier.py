@@ -311,8 +311,8 @@ class Classifier:
         ``ParameterError`` for another shape.
         """
         self.check_images(images)
-        found = self.forward.products(images)
-        return {stage: _coordinates(products) for stage, products in found.items()}
+        outputs = self.forward.products(images)
+        return {stage: _coordinates(products) for stage, products in outputs.items()}
 
 
 def _coordinates(products: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -96,8 +96,8 @@ def _normalised(node: Any) -> list[Any]:
     values, scale, offset, mean, variance = (node.get_input(place) for place in range(5))
     planes = operations.transpose(values, [0, 3, 1, 2])
     epsilon = node.get_attribute("epsilon")
-    found = operations.batch_norm_inference(planes, scale, offset, mean, variance, epsilon)
-    back = operations.transpose(found, [0, 2, 3, 1]).output(0)
+    normalised = operations.batch_norm_inference(planes, scale, offset, mean, variance, epsilon)
+    back = operations.transpose(normalised, [0, 2, 3, 1]).output(0)
     return [back, mean, variance, mean, variance, variance]
 
 

@@ -50,8 +50,8 @@ class Labels:
         written, alike, others = self._spellings
         if plain in written:
             return (written[plain],)
-        if found := alike.get(folded(plain)):
-            return found
+        if indices := alike.get(folded(plain)):
+            return indices
         if plain.isdecimal():
             plain = plain.lstrip("0") or "0"
         return (others[plain.lower()],) if plain.lower() in others else ()
@@ -71,10 +71,10 @@ class Labels:
 
         Raises ``UnknownNameError``, with the nearest names, where that is none or several.
         """
-        found = self.meant(text)
-        if len(found) == 1:
-            return found[0]
-        near = [self.names[at] for at in found] or nearest(text, self.names, most=2, cutoff=0.7)
+        indices = self.meant(text)
+        if len(indices) == 1:
+            return indices[0]
+        near = [self.names[at] for at in indices] or nearest(text, self.names, most=2, cutoff=0.7)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UnknownNameError(
             f"There is no class called {text!r} among those of {self.title}.{hint} Expected a "

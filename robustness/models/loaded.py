@@ -53,12 +53,12 @@ class Loaded:
             key = record.name, side, digest(record), choice or chosen()
         except OSError as error:
             raise WeightsError(state(record).reason) from error
-        if found := self._find(key):
-            return found
+        if loaded := self._find(key):
+            return loaded
         require(record)  # what is converted already does not read the weights again
-        with self._room(key, record) as found:
-            if found:
-                return found
+        with self._room(key, record) as loaded:
+            if loaded:
+                return loaded
             classifier = self._built(key, record, side)
             with self._changing:
                 self._classifiers[key] = classifier

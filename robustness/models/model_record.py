@@ -285,9 +285,9 @@ def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
         labels = classes(name) or Labels("unknown classes", ())
         groups.setdefault(labels.key, (labels, []))[1].append(name)
     titles = Counter(labels.title for labels, _ in groups.values())
-    found = []
+    sets = []
     for labels, members in groups.values():
         if titles[labels.title] > 1:
             labels = replace(labels, title=f"{labels.title} ({members[0]})")
-        found.append((labels, tuple(members)))
-    return found
+        sets.append((labels, tuple(members)))
+    return sets

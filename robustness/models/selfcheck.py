@@ -105,9 +105,9 @@ def self_check(name: str) -> SelfCheck:
     ``ParameterError`` for an expected class that the model does not have.
     """
     record = REGISTRY[name]
-    known = set(record.labels().names)
+    names = set(record.labels().names)
     for picture in record.check_pictures:
-        strangers = [label for label in picture.classes if label not in known]
+        strangers = [label for label in picture.classes if label not in names]
         if strangers:
             raise ParameterError(f"{name} has no class called {strangers[0]!r} to check for.")
     classifier = load(name, side=record.input_size)
@@ -154,12 +154,12 @@ def _better(classifier: Classifier) -> str:
     own = classifier.record.normalisation
     if classifier.record.labels() != imagenet() or classifier.record.input_shape:
         return ""
-    known = samples(classifier.side)
+    photographs = samples(classifier.side)
 
     def ask(images: Floats, by: Normalisation) -> Floats:
         return classifier.unchecked(renormalise(images, by, own)).probabilities
 
-    tried, images = trials(ask, known, own=own), len(known.classes)
+    tried, images = trials(ask, photographs, own=own), len(photographs.classes)
     best = clearly_better(tried, value_of(own), images)
     if best is None:
         return ""

@@ -24,10 +24,10 @@ def _synsets() -> dict[str, tuple[str, str]]:
 
 def _path(synset: str) -> Iterator[str]:
     """``synset`` and all above it."""
-    known = _synsets()
-    while synset in known:
+    synsets = _synsets()
+    while synset in synsets:
         yield synset
-        synset = known[synset][0]
+        synset = synsets[synset][0]
 
 
 @cache

@@ -167,10 +167,10 @@ def rewire(network: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
         raise ValueError(f"{path} holds no JSON object")
-    return found
+    return config
 
 
 def _fault(transformer: Transformer, backbone: dict[str, Any], task: dict[str, Any]) -> str:
@@ -186,9 +186,9 @@ def _fault(transformer: Transformer, backbone: dict[str, Any], task: dict[str, A
         *([(converter, f"{family}ImageConverter")] if converter is not None else []),
     ]
     for section, expected in classes:
-        found = section.get("class_name") if isinstance(section, dict) else None
-        if found != expected:
-            return f"expected the class {expected}, got {_short(found)}"
+        class_name = section.get("class_name") if isinstance(section, dict) else None
+        if class_name != expected:
+            return f"expected the class {expected}, got {_short(class_name)}"
     for config in (_config(backbone), _config(nested)):
         switches = {name: True for name in config if name.startswith("use_")}
         fault = _difference(config, transformer.backbone | switches)
@@ -215,12 +215,12 @@ def _config(section: Any) -> dict[str, Any]:
 
 def _difference(config: dict[str, Any], expected: dict[str, Any]) -> str:
     for name, value in expected.items():
-        found = config.get(name)
-        wanted = list(value) if isinstance(value, tuple) else value
-        if name == "patch_size" and isinstance(found, int):  # of a square patch
-            found = [found, found]
-        if found != wanted:
-            return f"expected {name} {_short(wanted)}, got {_short(found)}"
+        actual = config.get(name)
+        required = list(value) if isinstance(value, tuple) else value
+        if name == "patch_size" and isinstance(actual, int):  # of a square patch
+            actual = [actual, actual]
+        if actual != required:
+            return f"expected {name} {_short(required)}, got {_short(actual)}"
     return ""
 
 
@@ -232,12 +232,12 @@ def _preprocessing_fault(config: dict[str, Any], required: Normalisation) -> str
     if size not in (None, [SIDE, SIDE]):
         return f"expected images of {SIDE} pixels, got {_short(size)}"
     try:
-        found = _normalisation(config)
+        normalisation = _normalisation(config)
     except (TypeError, ValueError, ArithmeticError):
         return "its preprocessing is not one of numbers"
     mean, std = np.array(required.mean), np.array(required.std)
     expected = np.stack([1 / (255 * std), -mean / std], axis=1)
-    for ours, theirs in zip(expected, found, strict=True):
+    for ours, theirs in zip(expected, normalisation, strict=True):
         if not np.isclose(theirs, ours, rtol=1e-4, atol=0).all():
             return (
                 f"expected preprocessing by the factor {ours[0]:.6f} and the offset {ours[1]:.4f}, "
@@ -254,8 +254,8 @@ def _normalisation(config: dict[str, Any]) -> NDArray[np.float64]:
     """
 
     def values(name: str, default: float) -> NDArray[np.float64]:
-        found = config.get(name)
-        return np.broadcast_to(np.array(default if found is None else found, np.float64), 3)
+        triple = config.get(name)
+        return np.broadcast_to(np.array(default if triple is None else triple, np.float64), 3)
 
     with np.errstate(all="raise"):
         mean = values("mean", 0.0) + values("norm_mean", 0.0)

@@ -75,20 +75,20 @@ def graph_pass(
     """
     file = place(record, weights, side)
     read = partial(_read, file, side, len(record.labels()), precision)
-    found = read()
-    if found is None:
+    compiled = read()
+    if compiled is None:
         with contextlib.ExitStack() as turn:
             with contextlib.suppress(OSError):  # not writable: then nobody waits
                 file.parent.mkdir(parents=True, exist_ok=True)
                 turn.enter_context(alone(file))
-            found = read()  # another process may have written it meanwhile
-            if found is None:
+            compiled = read()  # another process may have written it meanwhile
+            if compiled is None:
                 with contextlib.suppress(OSError):
                     _write(file, save)
                     _forget_older(file)
-                    found = read()
-    if found is not None:
-        return found
+                    compiled = read()
+    if compiled is not None:
+        return compiled
     with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
         return written_pass(Path(folder) / "network.xml", save, precision)
 
@@ -112,11 +112,11 @@ def conversion(record: ModelRecord, weights: str, *sides: int) -> Conversion | N
 
 def place(record: ModelRecord, weights: str, side: int) -> Path:
     """Path of the conversion's record; whatever may change a prediction changes it."""
-    asked = (
+    request = (
         *(record.name, weights, side, record.shape, record.normalisation, record.stages),
         *(record.labels().key, _maker()),
     )
-    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:_KEY_DIGITS]
+    key = hashlib.sha256(repr(request).encode()).hexdigest()[:_KEY_DIGITS]
     return settings.cache_folder() / "digests" / f"{record.name}-{side}-{key}.json"
 
 
@@ -132,14 +132,14 @@ def _weights_of(file: Path) -> Path:
 @cache
 def _maker() -> str:
     """Digest of everything that builds and converts a network: packages and our own code."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for package in ("tensorflow", "keras", "keras-hub", "openvino", "numpy"):
         with contextlib.suppress(PackageNotFoundError):  # one of them is optional
-            found.update(f"{package} {version(package)}\n".encode())
+            digest.update(f"{package} {version(package)}\n".encode())
     models = Path(__file__).parent.parent
     for source in sorted(models.rglob("*.py")):
-        found.update(source.read_bytes())
-    return found.hexdigest()
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def _read(file: Path, side: int, classes: int, precision: Precision) -> OpenVinoPass | str | None:
@@ -211,9 +211,9 @@ def _forget_older(file: Path) -> None:
     """Deletes all but the newest conversions of the model and side of ``file``, and leftovers."""
     same = file.name.rpartition("-")[0]
     key = "?" * _KEY_DIGITS  # full length: another model's name may begin the same
-    found = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
-    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in found[_CONVERSIONS_A_MODEL - 1 :]:
+    others = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in others[_CONVERSIONS_A_MODEL - 1 :]:
         for part in (path, network_of(path), _weights_of(path)):
             part.unlink(missing_ok=True)
     folder = network_of(file).parent

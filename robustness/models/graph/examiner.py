@@ -213,17 +213,17 @@ def examined(
     import openvino
 
     make = study_models(graph(), use, tapped=expected is not None)
-    found = make(ONE_IMAGE)
+    model = make(ONE_IMAGE)
     images = _images(use.side)
-    answers = _outputs(found, images, 1)
+    answers = _outputs(model, images, 1)
     if expected is not None:
         _check_equal(answers[0], expected, use)
     _check_answers(answers[0], use)
     for values in answers[1:]:
         _check_finite(values)
-    if expected is None and not _agree(answers, _outputs(found, images, 1, MOST)):
+    if expected is None and not _agree(answers, _outputs(model, images, 1, MOST)):
         raise UnusableError(_RANDOM)
-    chosen = _for_any_batch(make, images, answers) or found
+    chosen = _for_any_batch(make, images, answers) or model
     try:
         openvino.save_model(chosen.model, target, compress_to_fp16=False)
     except RuntimeError as error:  # what it raises on a full disk
@@ -320,8 +320,8 @@ def _with_logits(source: _ModelSource, graph: FileFacts, ask: Callable[[Use], Fl
 def _for_any_batch(make: Make, images: Floats, answers: list[Floats]) -> StudyModel | None:
     """The study model for several images at once; None where their answers are not those alone."""
     try:
-        found = make(ANY_BATCH)
-        return found if _agree(_outputs(found, images, len(images)), answers) else None
+        whole = make(ANY_BATCH)
+        return whole if _agree(_outputs(whole, images, len(images)), answers) else None
     except UnusableError:
         return None
 

@@ -89,8 +89,8 @@ def inspection(
     finally:
         if isinstance(worker, Worker):
             worker.end()
-    found: dict[str, Any] = json.loads(answer)
-    return found
+    document: dict[str, Any] = json.loads(answer)
+    return document
 
 
 def examine(record: ModelRecord, side: int, target: Path) -> Written:

@@ -124,7 +124,7 @@ def _check_declared(path: Path) -> None:
 
     Nothing is allocated: the variables of the network are declared alone.
     """
-    config, held = _screen(path)
+    config, arrays = _screen(path)
     k = keras()
     with k.StatelessScope(initialize_variables=False):
         try:
@@ -132,10 +132,10 @@ def _check_declared(path: Path) -> None:
             declared = sum(math.prod(variable.shape) for variable in network.variables)
         except Exception:  # a layer that cannot be declared alone; loading the file decides
             return
-    if declared > max(held, _FREE_BYTES):
+    if declared > max(arrays, _FREE_BYTES):
         raise WeightsError(
             f"{path.name} is not loaded: its layers declare {declared:,} weights, and the file "
-            f"holds {held:,} bytes of them."
+            f"holds {arrays:,} bytes of them."
         )
 
 
@@ -167,15 +167,15 @@ def _array_bytes(content: bytes) -> int:
     """Bytes of all arrays that the HDF5 file ``content`` declares."""
     import h5py
 
-    found: list[int] = []
+    sizes: list[int] = []
 
     def add(_name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            found.append(math.prod(item.shape) * item.dtype.itemsize)
+            sizes.append(math.prod(item.shape) * item.dtype.itemsize)
 
     with h5py.File(io.BytesIO(content), "r") as file:
         file.visititems(add)
-    return sum(found)
+    return sum(sizes)
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -298,8 +298,8 @@ def _traced(network: Any, shape: tuple[int, int]) -> Any:
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape, 3), tf.float32)], autograph=False)
     def answers(pixels: Any) -> Any:
-        found = tf.nest.flatten(network(pixels, training=False))
-        return [tf.cast(output, tf.float32) for output in found]
+        outputs = tf.nest.flatten(network(pixels, training=False))
+        return [tf.cast(output, tf.float32) for output in outputs]
 
     return answers.get_concrete_function()
 

@@ -56,7 +56,7 @@ class FeatureWalk:
             if node.type == "Parameter" or (node.type != "ShapeOf" and self.sources(node)):
                 self._dependent.update(outputs)
                 layouts = {output: self._layout(node, self.shape(output)) for output in outputs}
-                self.layouts |= {output: found for output, found in layouts.items() if found}
+                self.layouts |= {output: layout for output, layout in layouts.items() if layout}
 
     def sources(self, node: Node) -> list[Output]:
         """The values that ``node`` reads and that depend on the image."""
@@ -294,13 +294,13 @@ def grip(label: str, graph: Graph) -> Grip:
     ``ExplanationError`` when no single grid of features leads to the answer.
     """
     walk = _GridWalk(graph)
-    found = walk.last()
-    if found is None:
+    grid = walk.last()
+    if grid is None:
         raise ExplanationError(
             f"Where {label} looks cannot be shown: expected a network whose answer is computed of "
             "one grid of features, as a convolutional network's is, and found none, or several."
         )
-    return Grip(found, walk.layouts[found])
+    return Grip(grid, walk.layouts[grid])
 
 
 class _GridWalk(FeatureWalk):
@@ -308,16 +308,16 @@ class _GridWalk(FeatureWalk):
 
     def last(self) -> Output | None:
         """The output that holds the last grid; None if it is not one."""
-        found: set[Output] = set()
+        last: set[Output] = set()
         for reader, read in self.back(self.graph.results[0], self._ends):
             if not self._ends(read):
                 continue
             if self._picks_none(reader, read):
                 return self._read_by_attention()
-            found.add(self._before_pooling(read))
-        if not found:
+            last.add(self._before_pooling(read))
+        if not last:
             return self._read_by_attention()
-        return next(iter(found)) if len(found) == 1 else None
+        return next(iter(last)) if len(last) == 1 else None
 
     def _ends(self, output: Output) -> bool:
         return output in self.layouts and self.layouts[output].has_places

@@ -262,9 +262,9 @@ def _text(shape: Any) -> str:
 
 
 def _names(ports: Sequence[Any]) -> str:
-    found = [min(port.get_names(), default=port.get_node().get_friendly_name()) for port in ports]
+    names = [min(port.get_names(), default=port.get_node().get_friendly_name()) for port in ports]
     return ", ".join(
-        f"{name} {_text(port.partial_shape)}" for name, port in zip(found, ports, strict=True)
+        f"{name} {_text(port.partial_shape)}" for name, port in zip(names, ports, strict=True)
     )
 
 
@@ -310,10 +310,10 @@ def _unpack_weights(model: Any) -> None:
     """
     from openvino import opset15 as operations
 
-    found = model.get_ops()
-    if any(operation.get_type_name() == "FakeQuantize" for operation in found):
+    nodes = model.get_ops()
+    if any(operation.get_type_name() == "FakeQuantize" for operation in nodes):
         return
-    for operation in found:
+    for operation in nodes:
         if operation.get_type_name() != "Convert" or not operation.get_element_type().is_real():
             continue
         packed = operation.input_value(0).get_node()
@@ -333,9 +333,9 @@ class _Answer:
 
 
 def _answer(outputs: Sequence[Any], use: Use) -> _Answer:
-    wanted = {use.classes, use.classes + 1} if use.background else {use.classes}
+    sizes = {use.classes, use.classes + 1} if use.background else {use.classes}
     counts = [_classes(output) for output in outputs]
-    fitting = [place for place, count in enumerate(counts) if count in wanted]
+    fitting = [place for place, count in enumerate(counts) if count in sizes]
     if len(fitting) == 1:
         return _Answer(fitting[0], counts[fitting[0]])
     if len(counts) == 1 and counts[0]:
@@ -371,7 +371,7 @@ def _built(
     from openvino import opset15 as operations
 
     by_name = {operation.get_friendly_name(): operation for operation in model.get_ops()}
-    found = model.outputs[answer.place].get_node().input_value(0)
+    source = model.outputs[answer.place].get_node().input_value(0)
     features = [_channels_last(by_name[stage.operation], stage) for stage in stages]
     (replaced,) = model.get_parameters()
     readers = replaced.output(0).get_target_inputs()
@@ -379,7 +379,7 @@ def _built(
     prepared = _prepared(images, use, replaced)
     for reader in readers:
         reader.replace_source_output(prepared.output(0))
-    raw = _raw(found, use, answer.classes)
+    raw = _raw(source, use, answer.classes)
     probabilities = _probabilities(raw, use, answer.classes)
     names = tuple(stage.name for stage in stages)
     if not names:
@@ -433,32 +433,36 @@ def _raw(answer: Any, use: Use, classes: int) -> Any:
     """In the graph: the file's own answer as numbers (N, classes), background included."""
     from openvino import opset15 as operations
 
-    found = operations.convert(answer, np.float32)
+    raw = operations.convert(answer, np.float32)
     if use.output is not None:
-        found = operations.subtract(found, operations.constant(np.float32(use.output.zero_point)))
-        found = operations.multiply(found, operations.constant(np.float32(use.output.scale)))
-    return operations.reshape(found, np.array([-1, classes]), False)
+        raw = operations.subtract(raw, operations.constant(np.float32(use.output.zero_point)))
+        raw = operations.multiply(raw, operations.constant(np.float32(use.output.scale)))
+    return operations.reshape(raw, np.array([-1, classes]), False)
 
 
 def _probabilities(raw: Any, use: Use, classes: int) -> Any:
     from openvino import opset15 as operations
 
     background = classes == use.classes + 1
-    found = raw
+    probabilities = raw
     if background:
-        found = operations.slice(found, *(np.array([end]) for end in (1, classes, 1, 1)))
+        probabilities = operations.slice(
+            probabilities, *(np.array([end]) for end in (1, classes, 1, 1))
+        )
     if use.logits:
-        return operations.softmax(found, 1)
+        return operations.softmax(probabilities, 1)
     if use.quantised or not background:  # rounded probabilities are the file's own
-        return found
+        return probabilities
     # What is left of a distribution without the background is one again.
-    found = operations.add(found, operations.constant(np.float32(_TINY)))
-    return operations.divide(found, operations.reduce_sum(found, np.array([1]), True))
+    probabilities = operations.add(probabilities, operations.constant(np.float32(_TINY)))
+    return operations.divide(
+        probabilities, operations.reduce_sum(probabilities, np.array([1]), True)
+    )
 
 
 def _channels_last(operation: Any, stage: FeatureStage) -> Any:
     """In the graph: the activations of ``stage`` in float32, (N, ..., channels)."""
     from openvino import opset15 as operations
 
-    found = operations.convert(operation.output(0), np.float32)
-    return operations.transpose(found, np.array([0, 2, 3, 1])) if stage.channels_second else found
+    output = operations.convert(operation.output(0), np.float32)
+    return operations.transpose(output, np.array([0, 2, 3, 1])) if stage.channels_second else output

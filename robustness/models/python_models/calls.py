@@ -249,8 +249,8 @@ def _not_an_array(values: Any) -> str:
 
 def _reason(error: BaseException) -> str:
     text = next(filter(None, map(str.strip, str(error).splitlines())), "")[:_REASON]
-    told = isinstance(error, TimeoutError | BadAnswerError) and text
-    return text if told else f"{type(error).__name__}: {text}".rstrip(": ")
+    explained = isinstance(error, TimeoutError | BadAnswerError) and text
+    return text if explained else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def warn_if_unsteady(

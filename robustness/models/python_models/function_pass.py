@@ -55,17 +55,17 @@ class FunctionPass:
         return probabilities, {STAGE: probabilities}
 
     def _answers(self, images: Floats) -> Floats:
-        found = self._caller.answers(
+        answers = self._caller.answers(
             [image_digest(image) for image in images],
             lambda places: model_pixels(images[places], self._use),
         )
-        reasons = [answer for answer in found if isinstance(answer, str)]
+        reasons = [answer for answer in answers if isinstance(answer, str)]
         if reasons:
             raise AnswerError(
                 f"{self._record.name} gave no answer for {len(reasons)} of {len(images)} versions "
                 f"of an image: {reasons[0]}."
             )
-        return np.stack([answer for answer in found if not isinstance(answer, str)])
+        return np.stack([answer for answer in answers if not isinstance(answer, str)])
 
     @property
     def call_seconds(self) -> tuple[float, ...]:

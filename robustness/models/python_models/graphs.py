@@ -75,8 +75,8 @@ def _varied_images(side: int) -> Floats:
     levels = np.rint(255 * np.stack(photographs))
     noise = np.random.default_rng(0).integers(0, 256, levels.shape)
     noise[0] = noise[0, :1, :1]  # one colour
-    found = np.concatenate([levels, 255 - levels, levels // 8, noise])
-    return found.astype(np.float32) / np.float32(255)
+    images = np.concatenate([levels, 255 - levels, levels // 8, noise])
+    return images.astype(np.float32) / np.float32(255)
 
 
 def source_text(what: Any, answers: Any) -> str:
@@ -84,9 +84,9 @@ def source_text(what: Any, answers: Any) -> str:
 
     Weights that it holds elsewhere show in the answers alone.
     """
-    found = getattr(what, "__wrapped__", what)
+    function = getattr(what, "__wrapped__", what)
     try:
-        text = inspect.getsource(found if inspect.isroutine(found) else type(found))
+        text = inspect.getsource(function if inspect.isroutine(function) else type(function))
     except (OSError, TypeError):
         text = f"{type(what).__module__}.{type(what).__qualname__}"
     rounded = np.round(np.asarray(answers, np.float64), 4) + 0.0

@@ -57,8 +57,8 @@ def opened_reference(record: ModelRecord, source: Path, call: PythonCall) -> Liv
 
 def _index2label(what: Any) -> Mapping[Any, Any]:
     metadata = getattr(what, "metadata", None)
-    found = metadata.get("index2label") if isinstance(metadata, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    labels = metadata.get("index2label") if isinstance(metadata, Mapping) else None
+    return labels if isinstance(labels, Mapping) else {}
 
 
 def _maite(model: Any) -> LiveModel:
@@ -87,10 +87,10 @@ def _keras(model: Any) -> LiveModel:
         return path
 
     def content() -> str:
-        found = hashlib.sha256(model.to_json().encode())
+        digest = hashlib.sha256(model.to_json().encode())
         for weights in model.get_weights():
-            found.update(np.ascontiguousarray(weights).tobytes())
-        return f"sha256:{found.hexdigest()}"
+            digest.update(np.ascontiguousarray(weights).tobytes())
+        return f"sha256:{digest.hexdigest()}"
 
     shape = tuple(getattr(model, "input_shape", None) or ())
     sides = shape[1:3] if len(shape) == 4 and None not in shape[1:3] else None
@@ -140,9 +140,9 @@ def imported(reference: str, source: Path, folder: Path) -> Any:
     with _importing, _last_searched(folder):
         try:
             now = file_digest(source, "sha256:")
-            found: Any = importlib.import_module(module)
+            value: Any = importlib.import_module(module)
             if _imported.get(module, now) != now:
-                found = importlib.reload(found)
+                value = importlib.reload(value)
             _imported[module] = now
         except Exception as error:  # importing may raise anything
             text = " ".join(str(error).split())
@@ -151,7 +151,7 @@ def imported(reference: str, source: Path, folder: Path) -> Any:
             ) from error
     for part in name.split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, part)
         except AttributeError as error:
             raise WeightsError(f"The module {module!r} has no {name!r}.") from error
-    return found
+    return value

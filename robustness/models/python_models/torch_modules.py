@@ -74,8 +74,8 @@ def opened_module(module: Any) -> LiveModel:
             self.network = network
 
         def forward(self, images: Any) -> Any:
-            found = self.network(images)
-            return getattr(found, "logits", found)
+            output = self.network(images)
+            return getattr(output, "logits", output)
 
     answers = Logits().eval()
 
@@ -157,19 +157,19 @@ def opened_timm(name: str, weights: Path | None, classes: int | None) -> LiveMod
             "torch.save), got none: nothing is downloaded."
         )
     state = read_state(weights)
-    known = {} if classes is None else {"num_classes": classes}
-    network = timm.create_model(name, pretrained=False, **known)
+    arguments = {} if classes is None else {"num_classes": classes}
+    network = timm.create_model(name, pretrained=False, **arguments)
     _fill(network, state, weights)
     return replace(opened_module(network), kind=f"timm {name}", output="logits")
 
 
 def _timm() -> Any:
     timm = package("timm")
-    found = version("timm")
-    if tuple(int(part) for part in re.findall(r"\d+", found)[:3]) < LEAST_TIMM:
+    installed = version("timm")
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:3]) < LEAST_TIMM:
         least = ".".join(map(str, LEAST_TIMM))
         raise ParameterError(
-            f"Expected timm {least} or newer, got {found}: run 'pip install -U timm'."
+            f"Expected timm {least} or newer, got {installed}: run 'pip install -U timm'."
         )
     return timm
 
@@ -181,8 +181,8 @@ def _check_timm(name: Any, arguments: Any) -> None:
         raise WeightsError(f"expected the name of an architecture of timm, got {name!r}")
     for key in arguments or {}:
         if key not in _TIMM_ARGUMENTS:
-            known = ", ".join(sorted(_TIMM_ARGUMENTS))
-            raise WeightsError(f"expected {known} in model_args, got {key!r}")
+            allowed = ", ".join(sorted(_TIMM_ARGUMENTS))
+            raise WeightsError(f"expected {allowed} in model_args, got {key!r}")
 
 
 def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
@@ -224,10 +224,10 @@ def read_state(path: Path) -> dict[str, Any]:
         state = state if inner is None else state[inner]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path.name} is not loaded: expected a mapping from names to tensors.")
-    held = path.stat().st_size
+    stored_bytes = path.stat().st_size
     for key, tensor in state.items():
         size = math.prod(tensor.shape) * tensor.element_size()
-        if size > min(held, tensor.untyped_storage().nbytes()):
+        if size > min(stored_bytes, tensor.untyped_storage().nbytes()):
             raise WeightsError(
                 f"{path.name} is not loaded: its tensor {key} claims {size:,} bytes, more than "
                 "the file holds."
@@ -298,8 +298,8 @@ def opened_hugging_face(folder: Path) -> LiveModel:
             if config.model_type == "timm_wrapper":
                 _check_timm(config.architecture, config.model_args)
             with torch.device("meta"):  # takes no memory
-                made = transformers.AutoModelForImageClassification.from_config(config)
-            needed = sum(parameter.numel() for parameter in made.parameters())
+                model = transformers.AutoModelForImageClassification.from_config(config)
+            needed = sum(parameter.numel() for parameter in model.parameters())
             if needed > weights.stat().st_size:
                 raise WeightsError(
                     f"its {CONFIG} describes {needed:,} parameters, more than {SAFETENSORS} holds"
@@ -392,5 +392,5 @@ def _preprocessor_shape(folder: Path) -> tuple[int, int] | None:
 def _shape(value: Any) -> tuple[int, int] | None:
     """Height and width of a side, or of two; None if it is neither."""
     sides = value if isinstance(value, list | tuple) else [value, value]
-    known = len(sides) == 2 and all(isinstance(side, int) for side in sides)
-    return (sides[0], sides[1]) if known else None
+    fixed = len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    return (sides[0], sides[1]) if fixed else None

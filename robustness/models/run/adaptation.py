@@ -76,8 +76,8 @@ class Adaptable:
             values = node.input_value(0)
             axes = [0, *range(2, len(values.get_partial_shape()))]
             mean = operations.reduce_mean(values, axes, True)
-            apart = operations.squared_difference(values, mean)
-            own = (operations.squeeze(mean, axes), operations.reduce_mean(apart, axes, False))
+            squared = operations.squared_difference(values, mean)
+            own = (operations.squeeze(mean, axes), operations.reduce_mean(squared, axes, False))
             for place, fresh in zip((_MEAN, _VARIANCE), own, strict=True):
                 trained = operations.multiply(node.input_value(place), np.float32(1 - share))
                 mixed = operations.add(trained, operations.multiply(fresh, np.float32(share)))
@@ -130,5 +130,5 @@ def _model(results: Any, parameters: Any) -> Any:
 
 def _normalisations(model: Any) -> list[Any]:
     """The batch normalisations of ``model``, in an order that its clones share."""
-    found = [node for node in model.get_ops() if node.get_type_name() == _NORMALISATION]
-    return sorted(found, key=lambda node: str(node.get_friendly_name()))
+    nodes = [node for node in model.get_ops() if node.get_type_name() == _NORMALISATION]
+    return sorted(nodes, key=lambda node: str(node.get_friendly_name()))

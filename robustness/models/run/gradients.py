@@ -126,13 +126,13 @@ class Gradients:
         parts = []
         for start in range(0, len(images), self._rows):
             rows = slice(start, start + self._rows)
-            found = self._traced(
+            gradients = self._traced(
                 tf.constant(images[rows], tf.float32),
                 tf.constant(classes[rows], tf.int32),
                 tf.constant(rivals[rows], tf.int32),
                 tf.constant(scaled),
             )
-            parts.append([part.numpy() for part in found])
+            parts.append([part.numpy() for part in gradients])
         return Slope(*map(np.concatenate, zip(*parts, strict=True)))
 
 

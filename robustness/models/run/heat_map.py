@@ -65,18 +65,18 @@ def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> Hea
     """
     count = len(classifier.record.labels())
     classifier.check_images(images)
-    wanted = np.asarray(classes)
-    if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
+    chosen = np.asarray(classes)
+    if chosen.shape not in ((), (len(images),)) or not np.issubdtype(chosen.dtype, np.integer):
         raise ParameterError(
             f"Expected one class index, or one for each of {counted(len(images), 'image')}, "
             f"got {classes!r}."
         )
-    if wanted.min() < 0 or wanted.max() >= count:
+    if chosen.min() < 0 or chosen.max() >= count:
         raise ParameterError(
             f"A class of {classifier.record.name} must lie between 0 and {count - 1}, got "
             f"{classes!r}."
         )
-    indices = np.broadcast_to(wanted, len(images)).astype(np.int32)
+    indices = np.broadcast_to(chosen, len(images)).astype(np.int32)
     compiled = _explainer(classifier)
     parts = [
         compiled(images[start : start + compiled.rows], indices[start : start + compiled.rows])
@@ -107,10 +107,10 @@ _building = threading.Lock()
 def _explainer(classifier: Classifier) -> Explainer:
     """The one of ``classifier``, built once; it goes when the classifier does."""
     with _building:
-        found = _explainers.get(classifier)
-        if found is None:
-            found = _explainers[classifier] = Explainer(_replay(classifier), MAX_BATCH)
-        return found
+        explainer = _explainers.get(classifier)
+        if explainer is None:
+            explainer = _explainers[classifier] = Explainer(_replay(classifier), MAX_BATCH)
+        return explainer
 
 
 class Explainer:
@@ -122,7 +122,7 @@ class Explainer:
         Raises ``ExplanationError`` for a network whose features have no positions.
         """
         tf = tensorflow()
-        held, side = grip(network.label, network.graph), network.side
+        layer, side = grip(network.label, network.graph), network.side
         self.rows = network.rows or most_rows
         signature = [
             tf.TensorSpec((network.rows, side, side, 3), tf.float32),
@@ -131,18 +131,18 @@ class Explainer:
 
         @tf.function(input_signature=signature, autograph=False)
         def maps(images: Any, classes: Any) -> Any:
-            scores, (features,) = network.with_scores(images, [held.output])
+            scores, (features,) = network.with_scores(images, [layer.output])
             chosen = tf.gather(scores, classes, batch_dims=1)
             # Images do not mix, so the gradient of the sum contains each one's. Unlike a tape,
             # tf.gradients goes back no further than to the features.
             (gradient,) = tf.gradients(chosen, features.tensor)
             if gradient is None:
                 raise LookupError("no differentiable way from the features to the answer")
-            grid, slopes = (held.as_grid(t, features.order) for t in (features.tensor, gradient))
+            grid, slopes = (layer.as_grid(t, features.order) for t in (features.tensor, gradient))
             weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
-            found = tf.nn.relu(tf.reduce_sum(weights * grid, -1))
-            larger = tf.image.resize(found[..., None], (side, side), "bilinear")
-            return larger[..., 0], tf.shape(found)[1:]
+            heat = tf.nn.relu(tf.reduce_sum(weights * grid, -1))
+            larger = tf.image.resize(heat[..., None], (side, side), "bilinear")
+            return larger[..., 0], tf.shape(heat)[1:]
 
         self._compiled = maps
         self._traced = maps.get_concrete_function()

@@ -268,12 +268,12 @@ def prepared(images: Floats, use: Use, second: bool, kind: np.dtype[Any]) -> Arr
 
 def native_probabilities(answers: Array, use: Use) -> Floats:
     """Answers (N, classes) of the file as probabilities of the classes, without the background."""
-    found = np.asarray(answers, np.float32)
-    background = use.background and found.shape[1] == use.classes + 1
-    found = found[:, 1:] if background else found
+    probabilities = np.asarray(answers, np.float32)
+    background = use.background and probabilities.shape[1] == use.classes + 1
+    probabilities = probabilities[:, 1:] if background else probabilities
     if use.logits:
-        found = np.exp(found - found.max(axis=1, keepdims=True))
+        probabilities = np.exp(probabilities - probabilities.max(axis=1, keepdims=True))
     elif use.quantised or not background:  # rounded probabilities are the file's own
-        return found
-    found = found + np.float32(_TINY)
-    return np.asarray(found / found.sum(axis=1, keepdims=True), np.float32)
+        return probabilities
+    probabilities = probabilities + np.float32(_TINY)
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), np.float32)

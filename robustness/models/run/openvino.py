@@ -60,8 +60,8 @@ def first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith(_WHERE)]
     listed = [line.removeprefix("-- ") for line in reasons if line.startswith("-- ")]
-    found = (listed[-1:] or reasons or [type(error).__name__])[0][:200]
-    return found.replace("std::bad_alloc", "out of memory")
+    text = (listed[-1:] or reasons or [type(error).__name__])[0][:200]
+    return text.replace("std::bad_alloc", "out of memory")
 
 
 Floats = NDArray[np.float32]

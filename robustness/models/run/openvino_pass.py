@@ -66,9 +66,9 @@ class OpenVinoPass:
     def _for(self, count: int) -> Compiled:
         """The compiled model for ``count`` images now."""
         alone = self._large or (count == 1 and not PARALLEL_MODELS.get())
-        found = self._soonest if alone else self._most
-        if found is not None:
-            return found
+        compiled = self._soonest if alone else self._most
+        if compiled is not None:
+            return compiled
         with self._compiling:
             return self._for_soonest() if alone else self._for_most()
 
@@ -94,12 +94,12 @@ class OpenVinoPass:
             if self._whole is None:
                 self._whole = Compiled(self.model, self.precision, SOONEST, self._rows)
         _, *activations = self._whole(images)
-        found = {}
+        products = {}
         for stage in self.stages:
             # In float64: distances are small differences of these products.
             flat = activations.pop(0).reshape(len(images), -1).astype(np.float64)
-            found[stage] = flat @ flat.T
-        return found
+            products[stage] = flat @ flat.T
+        return products
 
 
 def _weights_bytes(model: Any) -> int:
@@ -113,9 +113,9 @@ def _alone(model: Any) -> Any:
     Measured on two cores: 5 (EfficientNet-Lite2) to 10 percent (SqueezeNet, EfficientNetB0).
     """
     _, *rest = model.inputs[0].partial_shape
-    found = model.clone()
-    found.reshape([1, *rest])
-    return found
+    single = model.clone()
+    single.reshape([1, *rest])
+    return single
 
 
 def _pooled(model: Any) -> Any:

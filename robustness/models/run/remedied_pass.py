@@ -41,10 +41,10 @@ class RemediedPass:
     def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
         """As of the model, the sum over the views; their weights are taken as equal."""
         views = self._chain.views(images)
-        found = [self._forwards[0].products(view) for view in views]
+        by_view = [self._forwards[0].products(view) for view in views]
         return {
-            stage: np.sum([products[stage] for products in found], axis=0) / len(views)
-            for stage in found[0]
+            stage: np.sum([products[stage] for products in by_view], axis=0) / len(views)
+            for stage in by_view[0]
         }
 
 
@@ -61,9 +61,9 @@ def remedied_outputs(
     """
     if chain.several_models:
         before = chain.images(images)
-        found = [ask(before) for ask in asks]
-        answers = np.stack([probabilities for probabilities, _ in found])
-        return ensemble(answers, vote=chain.last.name == "vote"), found[0][1]
+        outputs = [ask(before) for ask in asks]
+        answers = np.stack([probabilities for probabilities, _ in outputs])
+        return ensemble(answers, vote=chain.last.name == "vote"), outputs[0][1]
     views = chain.views(images)
     probabilities, features = asks[0](np.concatenate(views))
     answers = probabilities.reshape(len(views), len(images), -1)
@@ -137,6 +137,8 @@ class RemediedGradients:
         return Slope(np.asarray(lead), np.asarray(scores), back)
 
     def _mean(self, view: Floats, classes: Classes, rivals: Classes | None, **how: Any) -> Slope:
-        found = [gradient(view, classes, rivals, **how) for gradient in self.gradients]
+        gradients = [gradient(view, classes, rivals, **how) for gradient in self.gradients]
         fields = ("lead", "scores", "gradient")
-        return Slope(*(np.mean([getattr(slope, name) for slope in found], 0) for name in fields))
+        return Slope(
+            *(np.mean([getattr(slope, name) for slope in gradients], 0) for name in fields)
+        )

@@ -66,11 +66,11 @@ def state_text(record: ModelRecord, state: WeightsState) -> str:
 
 def size_text(record: ModelRecord) -> str:
     """The size of the weights in MB, with "about" if estimated; empty if unknown."""
-    found = size(record)
-    if found is None:
+    count = size(record)
+    if count is None:
         return ""
     exact = record.weights.own or record.weights.size
-    return in_bytes(found) if exact else f"about {in_bytes(found)}"
+    return in_bytes(count) if exact else f"about {in_bytes(count)}"
 
 
 def parameters_text(record: ModelRecord) -> str:
@@ -113,9 +113,10 @@ def expected_digests(weights: Weights, path: Path) -> dict[Path, str | None]:
     """
     if not weights.files:
         return {path: weights.digest}
-    known = sums(path)
+    digests = sums(path)
     return {
-        path / name: None if known is None else known.get(name, "sha256:") for name in weights.files
+        path / name: None if digests is None else digests.get(name, "sha256:")
+        for name in weights.files
     }
 
 
@@ -208,10 +209,10 @@ def verified_bytes(weights: Weights, path: Path) -> bytes:
 
 def require(record: ModelRecord) -> Path:
     """The verified weight file of ``record``; raises ``WeightsError`` with the reason if none."""
-    found = state(record)
-    if not found.ready or found.path is None:
-        raise WeightsError(found.reason)
-    return found.path
+    current = state(record)
+    if not current.ready or current.path is None:
+        raise WeightsError(current.reason)
+    return current.path
 
 
 def default_names() -> tuple[str, ...]:

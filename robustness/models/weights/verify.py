@@ -39,11 +39,11 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
     What an earlier download left beside a place is ``left over``: it is never used.
     """
     weights = record.weights
-    found = False
+    faulty = False
     candidates = weights.paths()
     for path in candidates:
         if os.path.exists(path):  # False where a folder may not be entered
-            found = True
+            faulty = True
             if weights.own:
                 yield _of_user(weights.own)
             else:
@@ -52,7 +52,7 @@ def findings(record: ModelRecord) -> Iterator[Finding]:
         if weights.url:
             for left in leftovers(path):
                 yield Finding(LEFT, left, _left(left))
-    if not found:
+    if not faulty:
         yield Finding(MISSING, candidates[-1] if candidates else None)
 
 
@@ -78,10 +78,10 @@ def _reread(path: Path, digest: str | None, *, listed: bool) -> Finding:
         return Finding(UNPUBLISHED, path)
     if actual == digest:
         return Finding(OK, path)
-    algorithm, _, known = digest.partition(":")
+    algorithm, _, expected = digest.partition(":")
     reason = (
         f"its {algorithm.upper()} differs from the {'listed' if listed else 'published'} one"
-        if known
+        if expected
         else "the list of sums beside it has none of it"
     )
     return Finding(DAMAGED, path, reason)

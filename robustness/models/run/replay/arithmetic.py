@@ -275,12 +275,12 @@ def _attention(node: Node, query: Value, key: Value, value: Value, *more: Value)
     tf = tensorflow()
     if node.attributes.get("causal"):
         raise NotImplementedError("a causal mask")
-    asked, found = query.plain, key.plain
+    queries, keys = query.plain, key.plain
     width = query.shape[-1]
     if width is None:
         raise NotImplementedError("queries of a width that is not fixed")
     scale = more[1].plain if len(more) > 1 else np.float32(width**-0.5)
-    scores = tf.matmul(asked * scale, found, transpose_b=True)
+    scores = tf.matmul(queries * scale, keys, transpose_b=True)
     if more and node.sources[3] == "boolean":
         scores = tf.where(more[0].plain, scores, -np.inf)
     elif more:
@@ -351,11 +351,11 @@ def _local_response(node: Node, x: Value, axes: Value) -> Value:
     if axes.array.reshape(-1).tolist() != [1] or x.rank != 4 or size % 2 == 0:
         raise NotImplementedError("other than across an odd number of channels")
     order = (0, 2, 3, 1)
-    found = tensorflow().nn.local_response_normalization(
+    normalised = tensorflow().nn.local_response_normalization(
         x.at(order),
         size // 2,
         node.attributes["bias"],
         node.attributes["alpha"] / size,
         node.attributes["beta"],
     )
-    return Value(found, order)
+    return Value(normalised, order)

@@ -162,8 +162,8 @@ def _gather(node: Node, x: Value, indices: Value, axis: Value) -> Value:
     size = x.stored[place]
     if size is not None:
         at = tf.where(at < 0, at + tf.cast(size, at.dtype), at)
-    found = tf.gather(x.plain, at, axis=int(axis.array), batch_dims=batched)
-    return Value(found)
+    gathered = tf.gather(x.plain, at, axis=int(axis.array), batch_dims=batched)
+    return Value(gathered)
 
 
 def _without(x: Value, axis: int, indices: Value) -> Value:
@@ -229,10 +229,10 @@ def _range(node: Node, start: Value, stop: Value, step: Value) -> Value:
 @operation("OneHot")
 def _one_hot(node: Node, indices: Value, depth: Value, on: Value, off: Value) -> Value:
     axis = int(node.attributes["axis"])
-    found = tensorflow().one_hot(
+    encoded = tensorflow().one_hot(
         indices.plain, int(depth.array), on.plain, off.plain, axis % (indices.rank + 1)
     )
-    return Value(found)
+    return Value(encoded)
 
 
 @operation("CumSum")

@@ -40,16 +40,16 @@ def simplified(model: Any, *, fold_normalisations: bool = True) -> Any:
     """
     from openvino.passes import ConstantFolding, Manager
 
-    found = model.clone()
+    copy = model.clone()
     passes = Manager()
     passes.register_pass(ConstantFolding())
-    passes.run_passes(found)
-    types = {node.get_type_name() for node in found.get_ops()}
+    passes.run_passes(copy)
+    types = {node.get_type_name() for node in copy.get_ops()}
     folded = {"ShapeOf", NORMALISATION} if fold_normalisations else {"ShapeOf"}
     if types & folded or types - set(TABLE) - _SOURCES:
         # For most graphs that is all; these take seconds where dense layers are large.
-        folded_shapes(found)
-    return found
+        folded_shapes(copy)
+    return copy
 
 
 class Operations:
@@ -82,14 +82,14 @@ class Operations:
 
     def back_from(self, outputs: Iterable[Output]) -> set[str]:
         """Names of all nodes that ``outputs`` depend on."""
-        found: set[str] = set()
+        names: set[str] = set()
         pending = [name for name, _ in outputs]
         while pending:
             name = pending.pop()
-            if name not in found:
-                found.add(name)
+            if name not in names:
+                names.add(name)
                 pending += [source for source, _ in self.reads(self.nodes[name])]
-        return found
+        return names
 
 
 class Graph(Operations):
@@ -170,10 +170,10 @@ class Graph(Operations):
 def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Value]) -> list[Value]:
     """The outputs of ``node`` for the values that it reads."""
     try:
-        found = TABLE[node.type](node, *(values[source] for source in sources))
+        outputs = TABLE[node.type](node, *(values[source] for source in sources))
     except NotImplementedError as error:
         raise UnknownOperationError(f"{node.type} ({error})") from error
-    return found if isinstance(found, list) else [found]
+    return outputs if isinstance(outputs, list) else [outputs]
 
 
 def _shaped(node: Node, place: int, value: Value) -> Value:

@@ -54,13 +54,13 @@ class Ending:
         values of the outputs ``intermediates``, which lead to the scores.
         """
         tf = tensorflow()
-        found, *others = self._graph.run(images, [self.scores, *intermediates])
+        scores, *others = self._graph.run(images, [self.scores, *intermediates])
         if self._scores is None:
-            return tf.math.log(tf.maximum(found.plain, np.finfo(np.float32).tiny)), others
+            return tf.math.log(tf.maximum(scores.plain, np.finfo(np.float32).tiny)), others
         for node in reversed(self._moves):
             reads = self._graph.reads(node)
-            (found,) = replayed(node, reads, {**self._graph.constants, reads[0]: found})
-        return found.plain, others
+            (scores,) = replayed(node, reads, {**self._graph.constants, reads[0]: scores})
+        return scores.plain, others
 
     def _under(self, output: Output) -> Output | None:
         """The input of the last softmax before ``output``; None if there is none."""
@@ -87,8 +87,8 @@ class Ending:
             way: self._graph.constants.get(way) for way in node.reads
         }
         for way, other in ((first, second), (second, first)):
-            known = sizes[other]
-            if sizes[way] is None and known is not None and known.array.size == 1:
+            size = sizes[other]
+            if sizes[way] is None and size is not None and size.array.size == 1:
                 return [way]
         source = self._graph.nodes[second[0]].shapes[second[1]]
         return [first] if node.type == "Divide" and source and source[-1] == 1 else []
@@ -182,10 +182,10 @@ class ReplayedNetwork:
         coarse = self.graph.rounds or any("f16" in n.kinds for n in self.graph.nodes.values())
         for picture in pictures:
             expected = np.array(compiled(picture)[0])
-            (found,) = self.graph.run(
+            (replayed,) = self.graph.run(
                 tensorflow().constant(picture), self.graph.results[:1], smooth=True
             )
-            difference = np.abs(found.plain.numpy() - expected).max() / np.abs(expected).max()
+            difference = np.abs(replayed.plain.numpy() - expected).max() / np.abs(expected).max()
             if not difference <= (COARSE_TOLERANCE if coarse else TOLERANCE):
                 raise GradientError(
                     f"{self.label} gives no gradients: expected TensorFlow to compute what "
@@ -252,12 +252,12 @@ class ReplayedPass:
             self._products(tf.constant(images[start : start + self._rows], tf.float32))[1:]
             for start in range(0, len(images), self._rows)
         ]
-        found = {}
+        products = {}
         for stage, rows in zip(self.stages, zip(*parts, strict=True), strict=True):
             # In float64: distances are small differences of these products.
             flat = tf.cast(tf.concat(rows, 0), tf.float64)
-            found[stage] = tf.matmul(flat, flat, transpose_b=True).numpy()
-        return found
+            products[stage] = tf.matmul(flat, flat, transpose_b=True).numpy()
+        return products
 
 
 def _pooled(activation: Any) -> Any:

@@ -93,15 +93,15 @@ def _group_convolution(node: Node, x: Value, kernel: Value) -> Value:
         reach = _reach(window, dilations)
         tensor, padding = _padded(x.at(MAPS), _pads(node, x.shape[2:], reach), reach, strides)
         steps = [1, *strides, 1]
-        found = tf.nn.depthwise_conv2d(tensor, filters, steps, padding, dilations=dilations)
-        return Value(found, MAPS)
+        convolved = tf.nn.depthwise_conv2d(tensor, filters, steps, padding, dilations=dilations)
+        return Value(convolved, MAPS)
     tensors = tf.split(x.at(MAPS), groups, 3)
     kernels = tf.unstack(kernel.at((0, 3, 4, 2, 1)))
-    found = [
+    convolved = [
         _convolved(node, part, filters, window, x)
         for part, filters in zip(tensors, kernels, strict=True)
     ]
-    return Value(tf.concat(found, 3), MAPS)
+    return Value(tf.concat(convolved, 3), MAPS)
 
 
 def _convolved_volumes(node: Node, x: Value, kernel: Value) -> Value:
@@ -167,14 +167,14 @@ def _average_pool(node: Node, x: Value) -> Value:
 def _to_the_end(node: Node, x: Value, window: list[int], pads: Pads) -> Pads:
     """``pads`` with what a last window reaches beyond them, where sizes are rounded up."""
     strides, sizes = node.attributes["strides"], node.shapes[0] or ()
-    found = []
+    ends = []
     for axis, (begin, end) in enumerate(pads):
         before, after = x.shape[2 + axis], sizes[2 + axis]
         if before is None or after is None:
             raise NotImplementedError("maps of a size that is not fixed")
         reach = (after - 1) * strides[axis] + window[axis] - before - begin
-        found.append([begin, max(end, reach)])
-    return found
+        ends.append([begin, max(end, reach)])
+    return ends
 
 
 def _counts(
