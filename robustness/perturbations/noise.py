@@ -96,9 +96,9 @@ def replace_extremes(image: Images, lots: NDArray[np.uint32], amount: float, out
     """
     low = round(amount / 2 * 2**32)
     black_or_white = (lots >= 2**31).astype(np.float32)
-    kept = (lots >= low) & (lots < 2**32 - low)
+    unchanged = (lots >= low) & (lots < 2**32 - low)
     cv2.cvtColor(black_or_white, cv2.COLOR_GRAY2RGB, dst=out)
-    cv2.copyTo(image, kept.view(np.uint8), out)
+    cv2.copyTo(image, unchanged.view(np.uint8), out)
 
 
 impulse_amount = severity_curve(0.0, (0.03, 0.06, 0.09, 0.17, 0.27))
@@ -125,9 +125,9 @@ def impulse_noise(images: Images, strength: float, rng: Streams) -> Images:
     for image, stream, out in zip(images, rng, result, strict=True):
         values, noisy = (array.reshape(len(array), -1) for array in (image, out))
         lots = grain_words(stream, image.shape, np.uint16).reshape(values.shape)
-        kept = cv2.inRange(lots, float(low), float(65535 - low))
+        unchanged = cv2.inRange(lots, float(low), float(65535 - low))
         np.greater_equal(lots, 32768, out=noisy, casting="unsafe")
-        cv2.copyTo(np.ascontiguousarray(values), kept, noisy)
+        cv2.copyTo(np.ascontiguousarray(values), unchanged, noisy)
     return clipped(result)
 
 

@@ -64,10 +64,12 @@ def _find(query: str, records: tuple[Perturbation, ...]) -> SearchResult:
         instead += near
         misspelt = nearest(word, near, cutoff=_MISSPELT) if len(word) >= _LETTERS else []
         terms += misspelt or [word]
-    found = [record for record in records if _match(terms, _said(record)[-1])]
-    if found:
+    matches = [record for record in records if _match(terms, _said(record)[-1])]
+    if matches:
         exactly = {*words(query)}
-        return SearchResult(tuple(sorted(found, key=lambda record: _place(record, terms, exactly))))
+        return SearchResult(
+            tuple(sorted(matches, key=lambda record: _place(record, terms, exactly)))
+        )
     return SearchResult((), tuple(instead[:3]) or _USUAL)
 
 

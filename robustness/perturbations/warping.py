@@ -125,8 +125,8 @@ def elastic_transform(images: Images, strength: float, rng: Streams) -> Images:
 def elastic_fields(stream: np.random.Generator, sigma: float) -> list[Plane]:
     """Waves to the right and down before they are scaled by alpha, (224, 224) each."""
     words = random_words(stream, (2, REFERENCE_SIDE, REFERENCE_SIDE), np.int16)
-    kept = np.outer(gains(sigma), gains(sigma))
+    passband = np.outer(gains(sigma), gains(sigma))
     return [
-        np.asarray(cv2.idct(cv2.dct(plane) * kept), dtype=np.float32)
+        np.asarray(cv2.idct(cv2.dct(plane) * passband), dtype=np.float32)
         for plane in words * np.float32(1 / 32768)
     ]
