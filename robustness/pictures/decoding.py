@@ -197,12 +197,12 @@ def read_file(path: str | os.PathLike[str], *, name: str = "") -> bytes:
     """
     subject = as_subject(name or os.fspath(path))
     try:
-        found = os.stat(path)
-        if stat.S_ISDIR(found.st_mode):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{subject} is a folder: expected an image file; choose one in it.")
-        if not stat.S_ISREG(found.st_mode):  # a pipe or a device may block, or never end
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may block, or never end
             raise ImageError(f"{subject} is a pipe or device: expected an image file; choose one.")
-        _check_bytes(found.st_size, subject)
+        _check_bytes(status.st_size, subject)
         with Path(path).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:

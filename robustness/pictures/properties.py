@@ -87,8 +87,8 @@ def _of_pixels(pixels: np.ndarray[Any, Any]) -> PropertyValues:
     }
     if min(luma.shape) > 2:
         properties["sharpness"] = float(cv2.Laplacian(luma, cv2.CV_32F).var())
-        found = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE)[1:-1, 1:-1]).mean()
-        properties["noise"] = float(np.sqrt(np.pi / 2) / 6 * found)
+        mean = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE)[1:-1, 1:-1]).mean()
+        properties["noise"] = float(np.sqrt(np.pi / 2) / 6 * mean)
     return properties
 
 

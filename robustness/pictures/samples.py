@@ -122,10 +122,10 @@ def sample_bytes(name: str) -> bytes:
         raise ImageError(
             f'The sample "{name}" is missing: expected the file {path}; {_REMEDY}.'
         ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sample.sha256:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sample.sha256:
         raise ImageError(
             f'The sample "{name}" is not the expected file: expected SHA-256 '
-            f"{sample.sha256[:12]}…, got {found[:12]}…; {_REMEDY}."
+            f"{sample.sha256[:12]}…, got {digest[:12]}…; {_REMEDY}."
         )
     return data
