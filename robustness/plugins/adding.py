@@ -128,13 +128,13 @@ def changing(
 
     @wraps(function)
     def change(images: Images, strength: float, rng: Streams) -> Images:
-        shown = images.view()
-        shown.flags.writeable = False
+        view = images.view()
+        view.flags.writeable = False
         if batched:
-            return _images(what, _called(what, function, shown, strength, rng), images.shape)
+            return _images(what, _called(what, function, view, strength, rng), images.shape)
         parts = []
         for place in range(len(images)):
-            one = shown[place : place + 1]
+            one = view[place : place + 1]
             stream = rng[place] if random else None
             parts.append(_images(what, _called(what, function, one, strength, stream), one.shape))
         return np.concatenate(parts) if parts else images.copy()
@@ -166,17 +166,17 @@ def comparing(
 
     @wraps(function)
     def compare(clean: NDArray[np.float32], perturbed: NDArray[np.float32]) -> NDArray[np.float64]:
-        shown = perturbed.view()
-        shown.flags.writeable = False
+        view = perturbed.view()
+        view.flags.writeable = False
         before = np.broadcast_to(clean, perturbed.shape)
-        found = _called(what, function, before, shown)
+        scores = _called(what, function, before, view)
         expected = (len(perturbed),)
-        if found is None or found.shape != expected or found.dtype.kind not in "fiub":
+        if scores is None or scores.shape != expected or scores.dtype.kind not in "fiub":
             raise PluginError(
-                f"The {what} returned {_array_text(found)}: expected {len(perturbed)} numbers, "
+                f"The {what} returned {_array_text(scores)}: expected {len(perturbed)} numbers, "
                 "one a row."
             )
-        return found.astype(np.float64)
+        return scores.astype(np.float64)
 
     return compare
 
@@ -187,14 +187,14 @@ def mending(name: str, function: Callable[..., Any]) -> Callable[[Levels], Level
 
     @wraps(function)
     def mend(image: Levels) -> Levels:
-        shown = image.view()
-        shown.flags.writeable = False
-        found = _called(what, function, shown)
-        if found is None or found.shape != image.shape or found.dtype != np.uint8:
+        view = image.view()
+        view.flags.writeable = False
+        result = _called(what, function, view)
+        if result is None or result.shape != image.shape or result.dtype != np.uint8:
             raise PluginError(
-                f"The {what} returned {_array_text(found)}: expected uint8 of shape {image.shape}."
+                f"The {what} returned {_array_text(result)}: expected uint8 of shape {image.shape}."
             )
-        return found
+        return result
 
     return mend
 
@@ -205,16 +205,16 @@ def moving(name: str, function: Callable[..., Any]) -> Callable[[Task, State], I
 
     @wraps(function)
     def move(task: Task, state: State) -> Images | None:
-        found = _called(what, function, task, state)
-        if found is None:
+        moved = _called(what, function, task, state)
+        if moved is None:
             return None
-        numbers = found.shape == state.images.shape and found.dtype.kind in "fiu"
-        if not numbers or not np.isfinite(found).all():
+        numbers = moved.shape == state.images.shape and moved.dtype.kind in "fiu"
+        if not numbers or not np.isfinite(moved).all():
             raise PluginError(
-                f"The {what} returned {_array_text(found)}: expected finite images of shape "
+                f"The {what} returned {_array_text(moved)}: expected finite images of shape "
                 f"{state.images.shape}, or None."
             )
-        return found.astype(np.float32)
+        return moved.astype(np.float32)
 
     return move
 
@@ -224,12 +224,17 @@ def valued(name: str, parameter_at: Callable[[float], float]) -> Callable[[float
     what = f"parameter_at of the perturbation {name!r}"
 
     def value(strength: float) -> float:
-        found = _called(what, parameter_at, strength)
-        if found is None or found.shape or found.dtype.kind not in "fiu" or not np.isfinite(found):
+        result = _called(what, parameter_at, strength)
+        if (
+            result is None
+            or result.shape
+            or result.dtype.kind not in "fiu"
+            or not np.isfinite(result)
+        ):
             raise PluginError(
-                f"The {what} returned {found} at strength {strength:g}: expected a number."
+                f"The {what} returned {result} at strength {strength:g}: expected a number."
             )
-        return float(found)
+        return float(result)
 
     return value
 

@@ -80,16 +80,16 @@ def images(side: int) -> Images:
     noise = np.random.default_rng(side).random((side, side, 3))
     ramp = np.linspace(0, 1, side)
     gradient = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], ramp[::-1, None]), axis=-1)
-    found: Images = np.stack([noise, gradient, np.full_like(noise, 0.5)]).astype(np.float32)
-    return round_to_grid(found)
+    stack: Images = np.stack([noise, gradient, np.full_like(noise, 0.5)]).astype(np.float32)
+    return round_to_grid(stack)
 
 
 def _of_perturbation(record: Perturbation) -> list[Law]:
-    shown = {side: images(side) for side in SIDES}
+    by_side = {side: images(side) for side in SIDES}
     digests = [f"{record.name} {place}" for place in range(3)]
 
     def changed(strength: float, side: int = SIDES[0], seed: int = 0) -> Images:
-        return apply(record, shown[side], strength, seed=seed, digests=digests)
+        return apply(record, by_side[side], strength, seed=seed, digests=digests)
 
     def runs(side: int) -> str:
         for strength in STRENGTHS:
@@ -108,18 +108,18 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
     def alone() -> str:
         for place in range(3):
             one = apply(
-                record, shown[224][place : place + 1], 0.75, seed=0, digests=digests[place:][:1]
+                record, by_side[224][place : place + 1], 0.75, seed=0, digests=digests[place:][:1]
             )
             if not np.array_equal(one[0], changed(0.75)[place]):
                 return f"image {place + 1} of 3 differs from the same image alone"
         return ""
 
     def acts() -> str:
-        same = np.array_equal(round_to_grid(changed(1.0)), shown[SIDES[0]])
+        same = np.array_equal(round_to_grid(changed(1.0)), by_side[SIDES[0]])
         return "strength 1 leaves all three images unchanged" if same else ""
 
     def grows() -> str:
-        sizes = [np.abs(changed(s) - shown[SIDES[0]]).mean() for s in STRENGTHS]
+        sizes = [np.abs(changed(s) - by_side[SIDES[0]]).mean() for s in STRENGTHS]
         for place, (low, high) in enumerate(pairwise(sizes)):
             if high < low - 1e-4:
                 return (
@@ -174,14 +174,14 @@ def _of_metric(record: Metric) -> list[Law]:
         return f"{whole} together, {np.array(parts)} alone"
 
     def bounded() -> str:
-        found = np.concatenate([record.function(before, after), record.function(before, before)])
-        known = found[~np.isnan(found)]
-        out = known[(known < record.low - 1e-6) | (known > record.high + 1e-6)]
+        scores = np.concatenate([record.function(before, after), record.function(before, before)])
+        present = scores[~np.isnan(scores)]
+        out = present[(present < record.low - 1e-6) | (present > record.high + 1e-6)]
         return f"{out[0]:g} is not from {record.low:g} to {record.high:g}" if len(out) else ""
 
     def finite() -> str:
-        found = record.function(before, after)
-        return "" if np.isfinite(found).all() else f"got {found}"
+        scores = record.function(before, after)
+        return "" if np.isfinite(scores).all() else f"got {scores}"
 
     bounds = math.isfinite(record.low) or math.isfinite(record.high)
     return [

@@ -94,9 +94,9 @@ def load_one(text: str) -> str:
 
                 module, files = "", list(toml_perturbations.add(path))
             else:
-                found = _imported(text, path)
-                _check_interface(name, getattr(found, VARIABLE, None))
-                module, files = found.__name__, list(_files(found))
+                loaded = _imported(text, path)
+                _check_interface(name, getattr(loaded, VARIABLE, None))
+                module, files = loaded.__name__, list(_files(loaded))
         note(Plugin(name, digest(files), shared=True), module)
     except BaseException as error:
         forget(name)
@@ -115,7 +115,7 @@ def load_one(text: str) -> str:
 
 def _check_alone(name: str, path: Path) -> None:
     """Raise ``PluginError`` if another file is loaded as the plugin ``name``."""
-    for other in (Path(text) for text, known in _LOADED.items() if known == name):
+    for other in (Path(text) for text, loaded_name in _LOADED.items() if loaded_name == name):
         if _is_file(name) and other.resolve() != path.resolve():
             raise PluginError(
                 f"The plugin {path} needs another file name: {other} has the same. Rename one."
@@ -131,9 +131,9 @@ def _module(text: str) -> str:
 
 def _drop(module: str, retained: Collection[str]) -> None:
     """Make Python import ``module`` anew when it is next named, unless it is in ``retained``."""
-    for known in [n for n in sys.modules if n == module or n.startswith(f"{module}.")]:
-        if known not in retained:
-            del sys.modules[known]
+    for imported in [n for n in sys.modules if n == module or n.startswith(f"{module}.")]:
+        if imported not in retained:
+            del sys.modules[imported]
 
 
 def _imported(text: str, path: Path) -> ModuleType:

@@ -124,8 +124,8 @@ def _digest_of(function: Callable[..., Any]) -> str:
         return digest([Path(inspect.getsourcefile(own) or "")])
     except (TypeError, OSError):
         code = getattr(own, "__code__", None)
-        told = (code.co_code, code.co_consts) if code else own
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        content = (code.co_code, code.co_consts) if code else own
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _innermost(function: Callable[..., Any]) -> Any:
@@ -142,7 +142,7 @@ def module_of(function: Callable[..., Any]) -> str:
 
 def digest(files: Iterable[Path]) -> str:
     """The SHA-256 over names and contents of ``files``."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for file in sorted(files):
-        found.update(f"{file.name}\0".encode() + file.read_bytes())
-    return found.hexdigest()
+        sha256.update(f"{file.name}\0".encode() + file.read_bytes())
+    return sha256.hexdigest()

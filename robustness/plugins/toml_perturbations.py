@@ -128,14 +128,14 @@ def _add(name: str, description: _Described, folder: Path) -> list[Path]:
 
 def _listed(name: str, folder: Path) -> list[Path]:
     try:
-        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
     except OSError:
-        found = []
-    if not found:
+        files = []
+    if not files:
         raise PluginError(f"[{name}] expects a folder with PNG or WebP images, got {folder}.")
-    for file in found:
+    for file in files:
         _check_header(file)
-    return found
+    return files
 
 
 def _check_header(file: Path) -> None:
@@ -247,8 +247,8 @@ def _through(transform: Any, image: NDArray[np.uint8], seed: int) -> NDArray[Any
     if hasattr(transform, "set_random_seed"):  # albumentations
         transform.set_random_seed(seed)
         return np.asarray(transform(image=image)["image"])
-    found = transform(image=image)
-    return np.asarray(found[0] if isinstance(found, tuple) else found)
+    transformed = transform(image=image)
+    return np.asarray(transformed[0] if isinstance(transformed, tuple) else transformed)
 
 
 def _between(begin: Level, end: Level, strength: float) -> Any:
