@@ -112,10 +112,10 @@ class Chain:
         return (AS_IS,) if self.on_image or not self.last.views else self.last.views
 
     def _changed(self, images: Images, view: ImageView) -> Images:
-        found = np.empty(images.shape, np.uint8)
-        for image, out in zip(to_uint8(images), found, strict=True):
+        remedied = np.empty(images.shape, np.uint8)
+        for image, out in zip(to_uint8(images), remedied, strict=True):
             out[:] = view.change(self.image(image))
-        return from_uint8(found)
+        return from_uint8(remedied)
 
     def weights(self, probabilities: Floats) -> Floats:
         """The weight of each view, (views, N), from its ``probabilities`` (views, N, classes)."""
@@ -130,10 +130,10 @@ class Chain:
 
     def back(self, gradients: Sequence[Floats]) -> Floats:
         """The gradient for the images, from one of each view; straight through the rest."""
-        found = np.zeros_like(gradients[0])
+        combined = np.zeros_like(gradients[0])
         for view, gradient in zip(self._views, gradients, strict=True):
-            found += np.stack([view.back(image) for image in gradient])
-        return found
+            combined += np.stack([view.back(image) for image in gradient])
+        return combined
 
 
 def parse(text: str | Iterable[str] | Chain) -> Chain:

@@ -41,14 +41,14 @@ def view(
 
     def change(image: Levels) -> Levels:
         side = len(image)
-        found = cv2.warpAffine(image, matrix(side), (side, side), borderMode=cv2.BORDER_REFLECT_101)
-        return np.asarray(found)
+        view = cv2.warpAffine(image, matrix(side), (side, side), borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(view)
 
     def back(gradient: Plane) -> Plane:
         side = len(gradient)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        found = cv2.warpAffine(gradient, matrix(side), (side, side), flags=how)
-        return np.asarray(found * np.float32(scale**2))
+        warped = cv2.warpAffine(gradient, matrix(side), (side, side), flags=how)
+        return np.asarray(warped * np.float32(scale**2))
 
     return ImageView(change, back)
 
