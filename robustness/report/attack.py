@@ -119,12 +119,12 @@ def sizes(outcome: Outcome) -> Titled:
         (
             name,
             succeeds,
-            f"{title(outcome, found.top1)} {share(found.probability)}",
-            f"{LEVELS * found.linf:.3g}/{LEVELS}",
-            f"{found.l2:.3g}",
-            f"{found.ssim:.3f}",
+            f"{title(outcome, size.top1)} {share(size.probability)}",
+            f"{LEVELS * size.linf:.3g}/{LEVELS}",
+            f"{size.l2:.3g}",
+            f"{size.ssim:.3f}",
         )
-        for name, succeeds, found in changes
+        for name, succeeds, size in changes
     ]
     head = ("Change", "Succeeds", "Prediction", "L∞", "L2", "SSIM")
     return Titled("Attack and noise of the same size", Table(head, rows))
@@ -225,10 +225,10 @@ def _others(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     """What the other models make of the attacked image."""
     rest = [row for row in rows if row.model != outcome.model]
     if not rest:
-        told = "no other model was asked"
+        text = "no other model was asked"
     elif len(rest) == 1:
-        told = f"{model(rest[0].model)}: {tally(rest)}"
+        text = f"{model(rest[0].model)}: {tally(rest)}"
     else:
-        told = f"the others: {tally(rest)}"
+        text = f"the others: {tally(rest)}"
     doubt = "this is one image, and a stronger attack may succeed where this fails"
-    return sentence(told, doubt, names=[row.model for row in rest])
+    return sentence(text, doubt, names=[row.model for row in rest])

@@ -65,18 +65,18 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     for quantity in dict.fromkeys(entry["judged_by"] for entry in judged):
         mine = [entry for entry in judged if entry["judged_by"] == quantity]
         overall = [entry for entry in mine if entry["condition"] is None]
-        each = [entry for entry in mine if entry["condition"] is not None]
+        by_condition = [entry for entry in mine if entry["condition"] is not None]
         label, columns = QUANTITIES[quantity], figures(quantity)
         if overall:
             yield Titled(label, Table.of(overall, [*MODEL, *columns]))
-        if each:
-            table = Table.of(each, [*MODEL, *CONDITION, *columns])
+        if by_condition:
+            table = Table.of(by_condition, [*MODEL, *CONDITION, *columns])
             yield Titled(f"{label} by condition", table)
 
 
 def _judged(entry: Entry) -> float | None:
-    found: float | None = entry[f"{entry['judged_by']}_difference"]
-    return found
+    difference: float | None = entry[f"{entry['judged_by']}_difference"]
+    return difference
 
 
 def _interval(entry: Entry, quantity: str) -> str:

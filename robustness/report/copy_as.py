@@ -121,8 +121,8 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
     else:
         condition = f"api.Condition.of({values!r})"
     picture = {picture_name: _path(picture_name, sample)}
-    known = {picture_name: truth}
-    labels = "" if truth is None else f", labels={known!r}"
+    truths = {picture_name: truth}
+    labels = "" if truth is None else f", labels={truths!r}"
     columns = ["model", "clean_top1", "top1", "probability", "consistent"]
     columns += ["correct"] * (truth is not None) + ["remedies"] * bool(spec.remedies)
     remedies = [chain.id for chain in spec.remedies]

@@ -42,14 +42,14 @@ def fits() -> pd.DataFrame:
         [
             {
                 "Model": record.label,
-                "Crop, 224 px": f"{found.crop:.1f}%",
-                "Squash, 224 px": f"{found.squash:.1f}%",
-                "Letterbox, 224 px": f"{found.letterbox:.1f}%",
+                "Crop, 224 px": f"{fits.crop:.1f}%",
+                "Squash, 224 px": f"{fits.squash:.1f}%",
+                "Letterbox, 224 px": f"{fits.letterbox:.1f}%",
                 "Own size": record.input_text,
-                "Crop, own size": f"{found.own:.1f}%",
+                "Crop, own size": f"{fits.own:.1f}%",
             }
             for record in MODELS
-            if (found := record.fits) is not None
+            if (fits := record.fits) is not None
         ]
     )
 

@@ -81,7 +81,7 @@ def _perturbations(names: Sequence[str]) -> list[Printed]:
 
 
 def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
-    known = method_tables.attacks({spec.name: spec.record for spec in specs}.values())
+    rows = method_tables.attacks({spec.name: spec.record for spec in specs}.values())
     allowed = Table(
         ("Attack", "Measured by", "Epsilon (strength)", "Effort"),
         [
@@ -92,7 +92,7 @@ def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
     return [
         Text(note("Size and objective")),
         Text(note("Judging an attack")),
-        Titled("Attacks", as_table(known.drop(columns=["Target", "Steps", "Measured by"]))),
+        Titled("Attacks", as_table(rows.drop(columns=["Target", "Steps", "Measured by"]))),
         Titled("Attack budgets", allowed),
     ]
 

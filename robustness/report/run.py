@@ -106,8 +106,8 @@ def _facts(run: Run, images: int, rows: int) -> list[tuple[str, str]]:
 
 
 def _classes(spec: Request) -> str:
-    known = models.classes(spec.model_names[0])
-    whole = f" of {len(known):,}" if known is not None else ""
+    classes = models.classes(spec.model_names[0])
+    whole = f" of {len(classes):,}" if classes is not None else ""
     return f"{len(spec.classes):,}{whole}: predictions are among the classes of the dataset alone"
 
 
@@ -158,8 +158,8 @@ def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
     is_from_table = f"{count} {'is' if len(pairs) == 1 else 'are'} significant"
     if not rest or advised:
         return is_from_table
-    known = [pair for pair in rest if pair["more_images"] is not None]
-    closest = min(known, key=lambda pair: pair["more_images"]) if known else rest[0]
+    undecided = [pair for pair in rest if pair["more_images"] is not None]
+    closest = min(undecided, key=lambda pair: pair["more_images"]) if undecided else rest[0]
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
     return f"{is_from_table} ({names}: {statistics.advice(closest)})"
 

@@ -185,10 +185,10 @@ def _remedied(rows: Sequence[Measurement]) -> Table:
         predictions = [
             next((trial for trial in row.remedies if trial.remedy == remedy), row) for row in own
         ]
-        found = [
+        answers = [
             measurement.clean_top1 if clean else measurement.top1 for measurement in predictions
         ]
-        count = sum(top1 == wanted for top1, wanted in zip(found, right, strict=True))
+        count = sum(top1 == label for top1, label in zip(answers, right, strict=True))
         return f"{count} of {len(own)}"
 
     labelled = {row.label is not None for row in rows}
@@ -257,14 +257,14 @@ def _count(what: str, groups: Sequence[Any], most: int) -> str:
 
 
 def _groups(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> list[Group]:
-    found: dict[tuple[str, str], list[Measurement]] = {}
+    groups: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
-        found.setdefault((row.image_digest, row.condition), []).append(row)
+        groups.setdefault((row.image_digest, row.condition), []).append(row)
     return [
-        (picture, condition, found[picture.digest, condition.id])
+        (picture, condition, groups[picture.digest, condition.id])
         for picture in pictures
         for condition in spec.conditions
-        if (picture.digest, condition.id) in found
+        if (picture.digest, condition.id) in groups
     ]
 
 

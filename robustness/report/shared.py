@@ -106,10 +106,10 @@ def _logged(mlflow: Any, run: Run, name: str, entries: Sequence[_Entry]) -> str:
         }
         mlflow.log_metrics({**dict(_figures(whole)), **bounds})
         for where, entry in conditions:
-            found = dict(_figures(entry))
-            key = next((k for k in ("perturbed_accuracy", "consistency") if k in found), None)
+            figures = dict(_figures(entry))
+            key = next((k for k in ("perturbed_accuracy", "consistency") if k in figures), None)
             if key is not None:
-                mlflow.log_metric(_metric_name(f"{key}{where}"), found[key])
+                mlflow.log_metric(_metric_name(f"{key}{where}"), figures[key])
         mlflow.log_artifact(str(run.folder / MANIFEST_FILE))
         for path in report.write(report.of_run(run), Path(to) / "report.html"):
             mlflow.log_artifact(str(path))

@@ -96,7 +96,7 @@ def _table(breaks: Sequence[Break]) -> Table:
 def _remedied(
     breaks: Sequence[Break], remedied: Mapping[Chain, Sequence[Measurement | Break]]
 ) -> Table:
-    behind = [
+    sweeps = [
         {(e.perturbation, e.model): _at(e) for e in events if isinstance(e, Break)}
         for events in remedied.values()
     ]
@@ -108,7 +108,7 @@ def _remedied(
                 perturbation_label(entry.perturbation),
                 model(entry.model),
                 _at(entry),
-                *(at[entry.perturbation, entry.model] for at in behind),
+                *(at[entry.perturbation, entry.model] for at in sweeps),
             )
             for entry in breaks
         ],
@@ -176,9 +176,9 @@ def _steps(rows: Sequence[Measurement]) -> int:
 
 def _replay(spec: Request, names: Sequence[str], swept: Mapping[str, Any]) -> str:
     which = names[0] if len(names) == 1 else "NAME"
-    each = "" if len(names) == 1 else f", for each NAME of {', '.join(names)},"
+    suffix = "" if len(names) == 1 else f", for each NAME of {', '.join(names)},"
     options = f"--perturbation {which} --steps {swept['steps']} --repeats {swept['repeats']}"
-    return f"With the same image, `{command(spec, 'sweep IMAGE')} {options}`{each} repeats it."
+    return f"With the same image, `{command(spec, 'sweep IMAGE')} {options}`{suffix} repeats it."
 
 
 def answers(breaks: Sequence[Break], name: str) -> list[tuple[str, str]]:
@@ -226,12 +226,12 @@ def _smallest(breaks: Sequence[Break]) -> str:
     if not breaks:
         return ""
     earliest = most_fragile(breaks)
-    known = all(entry.clean_correct for entry in breaks)
+    all_correct = all(entry.clean_correct for entry in breaks)
     if earliest is None or earliest.strength is None:
         who = model(breaks[0].model) if len(breaks) == 1 else "every model"
-        return f"{who} {no_change(True) if known else 'is unchanged'} up to strength 1"
+        return f"{who} {no_change(True) if all_correct else 'is unchanged'} up to strength 1"
     value = REGISTRY[earliest.perturbation].value_text(earliest.strength)
-    verb = "becomes incorrect" if known else "changes"
+    verb = "becomes incorrect" if all_correct else "changes"
     sentence = (
         f"{model(earliest.model)} {verb}{' first' * (len(breaks) > 1)} under "
         f"{perturbation_label(earliest.perturbation)} at strength {earliest.strength:.3f} ({value})"
@@ -315,14 +315,14 @@ def _last(breaks: Sequence[Break]) -> str:
     if len(sound) == 1:
         reason = "only one model was asked"
         return reason if len(breaks) == 1 else "no other model is correct on the original"
-    known = all(entry.clean_correct for entry in sound)
+    all_correct = all(entry.clean_correct for entry in sound)
     several = len({entry.perturbation for entry in sound}) > 1
     never = [entry for entry in sound if entry.never]
     if not never:
         latest = max(sound, key=lambda entry: entry.strength or 0.0)
         return f"largest breaking strength: {latest.strength or 0:.3f}, {_name(latest, several)}"
     most = " in at least half of the repeats" if any(e.repeats > 1 for e in never) else ""
-    state = f"{'correct' if known else 'unchanged'} up to strength 1{most}"
+    state = f"{'correct' if all_correct else 'unchanged'} up to strength 1{most}"
     if several:
         return f"{len(never)} of {len(sound)} pairs stay {state}"
     names = listed([model(entry.model) for entry in never])

@@ -133,5 +133,5 @@ def order(
         return f"{span}; {unknown or 'no difference is significant'}"
     if close:
         return f"{span}; the highest is not significantly above {models_of(close)}"
-    each = "the difference is" if len(others) == 1 else "the lead over each other model is"
-    return f"{span}; {each} significant"
+    subject = "the difference is" if len(others) == 1 else "the lead over each other model is"
+    return f"{span}; {subject} significant"

@@ -63,13 +63,13 @@ def rendered(report: Report, write: Write, when: datetime) -> bytes:
 
 def format_of(path: Path) -> Format:
     """The format that the suffix of ``path`` asks for; ``ParameterError`` for another suffix."""
-    found = FORMATS.get(path.suffix.lower())
-    if found is None:
+    file_format = FORMATS.get(path.suffix.lower())
+    if file_format is None:
         raise ParameterError(
             f"Expected the name of a report to end in {', '.join(FORMATS)}, got {str(path)!r}.",
             hint="That is --to.",
         )
-    return found
+    return file_format
 
 
 def write(report: Report, path: Path, when: datetime | None = None) -> list[Path]:
@@ -79,12 +79,12 @@ def write(report: Report, path: Path, when: datetime | None = None) -> list[Path
     a second file beside it. Raises ``ParameterError`` for an unknown suffix, and where the file
     cannot be written.
     """
-    found = format_of(path)
+    file_format = format_of(path)
     moment = when or datetime.now(UTC)
-    written = [_put(report, path, found.write, moment)]
-    if found.companion is not None:
-        companion = path.with_suffix(found.companion_suffix)
-        written.append(_put(report, companion, found.companion, moment))
+    written = [_put(report, path, file_format.write, moment)]
+    if file_format.companion is not None:
+        companion = path.with_suffix(file_format.companion_suffix)
+        written.append(_put(report, companion, file_format.companion, moment))
     return written
 
 

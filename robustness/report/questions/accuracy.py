@@ -71,14 +71,14 @@ def _errors(figures: Figures) -> list[Block]:
         table = accuracy_tables.corruption_errors(alike)
         blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
     run = [entry["model"] for entry in figures.corruption_errors]
-    shown = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
+    literature = statistics.published(list(dict.fromkeys([*run, *models.REGISTRY.names])))
     columns: list[Column] = [
         ("Model", lambda row: models.label(row["model"])),
         ("mCE", figure("mce", ".1f")),
         ("Relative mCE", figure("relative_mce", ".1f")),
     ]
-    sources = "; ".join(dict.fromkeys(row["source"] for row in shown[1:]))
-    published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(shown, columns))
+    sources = "; ".join(dict.fromkeys(row["source"] for row in literature[1:]))
+    published = Titled("Published, on the JPEG files of ImageNet-C", Table.of(literature, columns))
     notes = [Text(f"Sources: {sources}.")] if sources else []
     return [*blocks, *_against_published(figures), published, *notes]
 

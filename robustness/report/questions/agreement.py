@@ -48,10 +48,10 @@ def _blocks(figures: Failures) -> list[Block]:
 
 
 def _most_alike(figures: Failures) -> str:
-    known = [entry for entry in figures.pairs if entry["kappa"] is not None]
-    if not known:
+    pairs = [entry for entry in figures.pairs if entry["kappa"] is not None]
+    if not pairs:
         return "No model fails, so error consistency is unknown."
-    most = max(known, key=lambda entry: float(entry["kappa"]))
+    most = max(pairs, key=lambda entry: float(entry["kappa"]))
     return (
         f"Most alike: {model(most['model'])} and {model(most['other'])}, error consistency "
         f"{most['kappa']:.2f}."

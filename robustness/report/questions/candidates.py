@@ -115,7 +115,7 @@ def shared_grids(several: Sequence[Run]) -> list[Grid]:
             "choose among runs of one dataset, fit and side."
         )
     keys = tuple(grids[0][0].conditions[effects[0][effect]] for effect in same)
-    found: dict[str, Grid] = {}
+    by_name: dict[str, Grid] = {}
     for mine, image_at, effect_at in zip(grids, images, effects, strict=True):
         cells = np.ix_([image_at[name] for name in names], [effect_at[effect] for effect in same])
         for grid in mine:
@@ -126,8 +126,8 @@ def shared_grids(several: Sequence[Run]) -> list[Grid]:
                 grid.there[cells],
                 partial(_cells, grid, cells),
             )
-            found.setdefault(grid.model, shared)
-    return list(found.values())
+            by_name.setdefault(grid.model, shared)
+    return list(by_name.values())
 
 
 def _rows(keys: Iterable[str]) -> dict[str, int]:
@@ -140,10 +140,10 @@ def _cells(grid: Grid, cells: tuple[NDArray[Any], ...], column: str) -> Any:
 
 
 def _check_weights(several: Sequence[Run]) -> None:
-    known: dict[str, tuple[str, str]] = {}
+    weights: dict[str, tuple[str, str]] = {}
     for run in several:
         for name, digest in run.manifest.spec.models:
-            before, first = known.setdefault(name, (digest, run.id))
+            before, first = weights.setdefault(name, (digest, run.id))
             if before != digest:
                 raise ParameterError(
                     f"Expected one {name}, got two with different weights, in {first} and "
@@ -156,8 +156,8 @@ def _raced(
 ) -> ModelChoice:
     """The choice that the race ``run`` made; raises ``ParameterError`` for criteria."""
     settings = criteria or Criteria()
-    known = settings.margin in (MARGIN, outcome["margin"])
-    if rule_out is not None or not known or replace(settings, margin=MARGIN) != Criteria():
+    same_margin = settings.margin in (MARGIN, outcome["margin"])
+    if rule_out is not None or not same_margin or replace(settings, margin=MARGIN) != Criteria():
         raise ParameterError(
             f"Expected no criteria for the race {run.id}, which asked only what its own result "
             "needs: leave them out, or evaluate all images."
@@ -216,20 +216,20 @@ def costs(run: Run) -> dict[str, Cost]:
 def candidates(run: Run, figures: Figures) -> list[Candidate]:
     """Every model of ``run`` behind each of its remedies, as ``remedied_models`` has them."""
     spent, added = costs(run), milliseconds(run)
-    found = []
+    entries = []
     for model in remedied_models(
         run, figures.grids, (QUANTITIES[figures.ranked_by], "clean_correct")
     ):
         clean = model.grid.flags("clean_correct")
-        known = clean[clean != UNKNOWN]
+        labelled = clean[clean != UNKNOWN]
         cost = _cost(
             [spent.get(name, Cost()) for name in model.names],
             added.get((model.chain.id, model.names[0])),
         )
-        accuracy = float(known.mean()) if len(known) else None
+        accuracy = float(labelled.mean()) if len(labelled) else None
         label = _label(run, model)
-        found.append(Candidate(model.grid, label, model.chain.id, model.names[0], accuracy, cost))
-    return found
+        entries.append(Candidate(model.grid, label, model.chain.id, model.names[0], accuracy, cost))
+    return entries
 
 
 def _label(run: Run, candidate: RemediedModel) -> str:
@@ -237,7 +237,7 @@ def _label(run: Run, candidate: RemediedModel) -> str:
     if not chain.several_models:
         return f"{models.label(first)} + {chain.label}"
     groups = models.by_labels(run.manifest.spec.model_names)
-    title = next(labels.title for labels, known in groups if first in known)
+    title = next(labels.title for labels, names in groups if first in names)
     return chain.label if len(groups) == 1 else f"{chain.label} ({title})"
 
 
@@ -262,5 +262,5 @@ def _cost(costs: Sequence[Cost], added: float | None) -> Cost:
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    present = [value for value in values if value is not None]
+    return sum(present) if len(present) == len(values) else None

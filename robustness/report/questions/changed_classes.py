@@ -49,11 +49,11 @@ def _blocks(figures: Failures) -> list[Block]:
         blocks = [Text("No prediction changes in the same way on two images.")]
     if figures.groups:
         whole = [entry for entry in figures.groups if not entry["perturbation"]]
-        each = [entry for entry in figures.groups if entry["perturbation"]]
+        by_perturbation = [entry for entry in figures.groups if entry["perturbation"]]
         blocks += [
             Text("A change within a group is a smaller failure than one out of it.", _GROUPS),
             Titled("Consistency by class and by group", Table.of(whole, _GROUP[1:])),
-            Titled("Under each perturbation", Table.of(each, _GROUP), long=True),
+            Titled("Under each perturbation", Table.of(by_perturbation, _GROUP), long=True),
         ]
     return blocks
 

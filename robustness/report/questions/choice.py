@@ -74,7 +74,7 @@ def headline(
     """
     rankings = scorecard.rankings(summary)
     names = [entry["model"] for entry in summary]
-    attacks = [told for ranking in rankings if (told := _under_attack(ranking, under_attack))]
+    attacks = [text for ranking in rankings if (text := _under_attack(ranking, under_attack))]
     if chosen and len(rankings) == 1:
         return " ".join([*chosen, *([sentence(*attacks, names=names)] if attacks else [])])
     led = (_leader(ranking, ranking[0]["ranked_by"], pairs) for ranking in rankings)

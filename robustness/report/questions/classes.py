@@ -20,12 +20,12 @@ _CLASSES = 15
 
 def _blocks(figures: Figures) -> list[Block]:
     entries = figures.by_class
-    known = dataset.grouped(dataset.comparable_classes(entries), "model")
-    if not known:
+    by_model = dataset.grouped(dataset.comparable_classes(entries), "model")
+    if not by_model:
         return [Text(dataset.TOO_FEW_OF_A_CLASS)]
     blocks: list[Block] = [Text(dataset.CLASS_NOTE)]
     for labels, names in models.by_labels(dataset.grouped(entries, "model")):
-        mine = [entry for name in names for entry in known.get(name, [])]
+        mine = [entry for name in names for entry in by_model.get(name, [])]
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
         if not worst:
             continue

@@ -102,15 +102,15 @@ def counted_images(entry: Entry) -> str:
 
 def harm(figures: Figures) -> str:
     """The perturbations with the lowest and the highest consistency."""
-    each = figures.over_models
-    if not each:
+    entries = figures.over_models
+    if not entries:
         return sentence(NOTHING_TO_BREAK)
-    worst, best = each[0], each[-1]
-    if len(each) == 1:
+    worst, best = entries[0], entries[-1]
+    if len(entries) == 1:
         return sentence(f"only {worst['series']} was tested")
     if best["consistency"] - worst["consistency"] < 1e-12:
         return sentence(
-            f"consistency is the same under each of the {len(each)} perturbations, "
+            f"consistency is the same under each of the {len(entries)} perturbations, "
             f"{share(worst['consistency'])}"
         )
     over = "mean consistency of the models" if len(figures.summary) > 1 else "consistency"
@@ -122,8 +122,8 @@ def harm(figures: Figures) -> str:
         return sentence(span)
     if not best["above_lowest"]:
         return sentence(span, "no difference between perturbations is significant")
-    low = [entry["series"] for entry in each[1:] if not entry["above_lowest"]]
-    high = [entry["series"] for entry in each[:-1] if not entry["below_highest"]]
+    low = [entry["series"] for entry in entries[1:] if not entry["above_lowest"]]
+    high = [entry["series"] for entry in entries[:-1] if not entry["below_highest"]]
     return sentence(span, _indistinct("lowest", low), _indistinct("highest", high))
 
 

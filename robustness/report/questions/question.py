@@ -47,8 +47,8 @@ class RunFigures:
         """The figures of ``question``."""
         if question.name not in self._answers:
             self._answers[question.name] = question.figures(self)
-        found: F = self._answers[question.name]
-        return found
+        figures: F = self._answers[question.name]
+        return figures
 
 
 class Need(NamedTuple):

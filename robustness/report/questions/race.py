@@ -43,8 +43,8 @@ def basis(run: Run) -> str:
     """What the race ``run`` rests on."""
     outcome = run.raced or {}
     spec = run.manifest.spec
-    each = min(FEW, len(spec.conditions))
-    drawn = "all" if each == len(spec.conditions) else f"{each} of"
+    per_image = min(FEW, len(spec.conditions))
+    drawn = "all" if per_image == len(spec.conditions) else f"{per_image} of"
     pictures = run.manifest.dataset.pictures - racing.skipped(outcome)
     every = pictures * (1 + len(spec.conditions)) * len(spec.models)
     units = "" if outcome["unit"] == "image" else f" from {counted(outcome['units'], 'class')}"

@@ -55,11 +55,11 @@ def _pairs(figures: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Bloc
         differences.pair_differences(pairs),
         "Difference of each pair of models with its interval; the table below holds the numbers.",
     )
-    each = "Each pair under each condition (McNemar's test)"
+    title = "Each pair under each condition (McNemar's test)"
     return [
         Columns([[chart], [Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)]]),
         Titled("Differences in points", tables.pairs(pairs)),
-        Sortable(each, lambda: tables.tests(figures.tests(quantity))),
+        Sortable(title, lambda: tables.tests(figures.tests(quantity))),
     ]
 
 

@@ -88,10 +88,10 @@ def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | N
         for part in run.manifest.spec.by_side()
         for name, digest in part.models
     }
-    found: dict[str, AcceptedFrom | None] = {}
+    thresholds: dict[str, AcceptedFrom | None] = {}
     for entry in figures.entries:
         framing, digest = framings[entry["model"]]
-        found[entry["model"]] = (
+        thresholds[entry["model"]] = (
             None
             if entry["threshold"] is None
             else AcceptedFrom(
@@ -107,7 +107,7 @@ def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | N
                 run=run.id,
             )
         )
-    return found
+    return thresholds
 
 
 def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, str] | None:
