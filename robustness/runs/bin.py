@@ -63,8 +63,8 @@ def deleted(runs: Path) -> list[Deleted]:
     """The runs in the bin of the folder ``runs``, the last deleted first."""
     place = runs / BIN
     folders = [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
-    found = [Deleted(listed(folder), *_deletion(folder)) for folder in folders]
-    return sorted(found, key=lambda entry: entry.when, reverse=True)
+    entries = [Deleted(listed(folder), *_deletion(folder)) for folder in folders]
+    return sorted(entries, key=lambda entry: entry.when, reverse=True)
 
 
 def restore(runs: Path, name: str) -> Path:

@@ -89,8 +89,8 @@ def read(
         if len(text) > _MOST_TEXT:
             return None
         values: dict[str, Any] = json.loads(text)
-        found: dict[str, Any] = values["result"]
-        return found if values["key"] == _key(folder, manifest, own_version) else None
+        result: dict[str, Any] = values["result"]
+        return result if values["key"] == _key(folder, manifest, own_version) else None
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError):
         return None
 

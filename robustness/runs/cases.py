@@ -104,12 +104,12 @@ class FirstCases:
             and perturbation in ("", name)
             and (not conditions or condition in conditions)
         ]
-        found: dict[int, int] = {}
+        numbers: dict[int, int] = {}
         for *_, row in merge(*chosen):
-            found.setdefault(row >> 32, row)
-            if len(found) == most:
+            numbers.setdefault(row >> 32, row)
+            if len(numbers) == most:
                 break
-        return list(found.values())
+        return list(numbers.values())
 
 
 class CaseRows:
@@ -155,8 +155,8 @@ class CaseRows:
         counts = first_cases and first_cases.tally(chosen.model, chosen.perturbation)
         if counts:
             return Tally.of(counts)
-        found: Tally | None = self._answers.get(chosen)
-        if found is None:
+        tally: Tally | None = self._answers.get(chosen)
+        if tally is None:
             where, values = self._where(chosen)
             flags = [
                 f"{self._counts} AND {labels} AND {outcome}"
@@ -169,9 +169,9 @@ class CaseRows:
                 f"SELECT count(*), {columns} FROM "
                 f"(SELECT {images} FROM rows WHERE {where} GROUP BY position)"
             )
-            found = Tally.of(self._rows.ask(query, **values)[0])
-            self._remember(chosen, found)
-        return found
+            tally = Tally.of(self._rows.ask(query, **values)[0])
+            self._remember(chosen, tally)
+        return tally
 
     def first(
         self, chosen: Chosen, kind: str, count: int, without: Sequence[int] = ()
@@ -184,11 +184,11 @@ class CaseRows:
         if count > _MOST_REMEMBERED:
             return self._read(chosen, kind, count, without)
         key = chosen, kind, count, tuple(without)
-        found: list[dict[str, Any]] | None = self._answers.get(key)
-        if found is None:
-            found = self._read(chosen, kind, count, without)
-            self._remember(key, found)
-        return found
+        cases: list[dict[str, Any]] | None = self._answers.get(key)
+        if cases is None:
+            cases = self._read(chosen, kind, count, without)
+            self._remember(key, cases)
+        return cases
 
     def both(self, chosen: Chosen, count: int) -> list[dict[str, Any]]:
         """The first ``count`` cases of both kinds, failures first, each image once."""
@@ -234,7 +234,7 @@ class CaseRows:
             return []
         image, *others = CASE_COLUMNS
         columns = ", ".join(others)
-        found = self._rows.ask(
+        table = self._rows.ask(
             f"SELECT {ROW} AS row, position, {columns} FROM rows WHERE "
             f"list_contains($positions, position) AND list_contains($order, {ROW})",
             positions=[row >> 32 for row in order],
@@ -243,7 +243,7 @@ class CaseRows:
         names = self._rows.names
         by_row = {
             row: {"position": at, image: names[at], **dict(zip(others, rest, strict=True))}
-            for row, at, *rest in found
+            for row, at, *rest in table
         }
         return [by_row[row] for row in order]
 
@@ -292,9 +292,9 @@ class CaseRows:
         table = self._properties() if chosen.slices else None
         for column, value in chosen.slices:
             if table is None or column not in table.column_names[1:]:
-                known = "none" if table is None else ", ".join(table.column_names[1:])
+                columns = "none" if table is None else ", ".join(table.column_names[1:])
                 raise ParameterError(
-                    f"Expected a property of this run's images ({known}), got {column!r}."
+                    f"Expected a property of this run's images ({columns}), got {column!r}."
                 )
             within = inside(table[column].to_pylist(), value)
             yield table["position"].to_numpy()[within].tolist() or [-1]
@@ -312,13 +312,13 @@ def _first(rows: Rows, counts: str, values: Mapping[str, Any]) -> FirstCases:
         f"min(row({_RANKING[kind]}, {ROW}), {CASES_A_CELL}) FILTER ({chosen})"
         for kind, chosen in kinds.items()
     )
-    found = rows.ask(
+    table = rows.ask(
         f"SELECT model, any_value(perturbation), condition, {packed} FROM rows "
         f"GROUP BY model, condition ORDER BY min({ROW})",
         **values,
     )
     first = {
-        kind: [[*key[:3], [list(entry) for entry in key[3 + at] or ()]] for key in found]
+        kind: [[*key[:3], [list(entry) for entry in key[3 + at] or ()]] for key in table]
         for at, kind in enumerate(kinds)
     }
     return FirstCases(_tallies(rows, kinds, counts, values), first)

@@ -42,12 +42,12 @@ def shared_grids(
     if not models or not names:
         return []
     keys_of = [grid_of[models[0]].conditions for grid_of in (first, second)]
-    known = {key.id: key for key in keys_of[1]}
+    second_keys = {key.id: key for key in keys_of[1]}
     ids = _conditions(*([key.id for key in keys] for keys in keys_of))
     order, keys = in_order(
         list(ids),
-        [known[text].perturbation for text in ids],
-        [math.nan if (level := known[text].strength) is None else level for text in ids],
+        [second_keys[text].perturbation for text in ids],
+        [math.nan if (level := second_keys[text].strength) is None else level for text in ids],
     )
     sides = [
         _Side(grids, [places[name] for name in names], columns)
@@ -76,11 +76,11 @@ def _conditions(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
     by_effect: dict[str, list[str]] = {}
     for text in second:
         by_effect.setdefault(effect(text), []).append(text)
-    found: dict[str, str] = {}
+    conditions: dict[str, str] = {}
     for text in first:
         for same in by_effect.get(effect(text), ()):
-            found.setdefault(same, text)
-    return found
+            conditions.setdefault(same, text)
+    return conditions
 
 
 class _Side:
@@ -141,12 +141,12 @@ def flips(
         for digest, _, top1, good in first
         if good is not None and digest in keys
     }
-    found: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
+    flips: dict[bool, dict[str, Flip]] = {False: {}, True: {}}
     for digest, image, top1, good in second:
         key = keys_of_other.get(digest, "")
         if good is not None and key in before and before[key][1] != good:
-            found[bool(good)].setdefault(key, Flip(str(image), before[key][0], top1))
-    return list(found[False].values()), list(found[True].values())
+            flips[bool(good)].setdefault(key, Flip(str(image), before[key][0], top1))
+    return list(flips[False].values()), list(flips[True].values())
 
 
 def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[tuple[Any, ...]]:
@@ -250,9 +250,9 @@ def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
     one, two = baseline.manifest, other.manifest
     of_one_source = one.dataset.digest == two.dataset.digest and one.spec.fit == two.spec.fit
     if one.spec.side != two.spec.side and of_one_source:
-        known = dict(zip(axes.images, first, strict=True))
+        images = dict(zip(axes.images, first, strict=True))
         named = zip(axes_of_other.images, second, strict=True)
-        second = [known.get(name, digest) for name, digest in named]
+        second = [images.get(name, digest) for name, digest in named]
     places = [{key: at for at, key in reversed(list(enumerate(keys)))} for keys in (first, second)]
     return places[0], places[1]
 

@@ -28,10 +28,10 @@ def measured(spec: Request, *, here: bool) -> Costs:
     The memory of the loaded model is estimated from its weights. Latencies are measured in turns,
     for models that answer ``here``.
     """
-    found: dict[str, dict[str, float]] = {name: {} for name in spec.model_names}
-    for name, cost in found.items():
-        if held := size(models.REGISTRY[name]):
-            cost["megabytes"] = held / 1e6
+    costs: dict[str, dict[str, float]] = {name: {} for name in spec.model_names}
+    for name, cost in costs.items():
+        if size_in_bytes := size(models.REGISTRY[name]):
+            cost["megabytes"] = size_in_bytes / 1e6
             cost["memory_megabytes"] = needed(models.REGISTRY[name]) / 1e6
     for names in _in_memory(spec.model_names) if here else ():
         classifiers = {}
@@ -39,13 +39,13 @@ def measured(spec: Request, *, here: bool) -> Costs:
             with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
                 classifiers[name] = models.load(name, side=spec.side)
         for name, timing in latencies(classifiers).items():
-            found[name] |= {
+            costs[name] |= {
                 "latency_ms": timing.median,
                 "latency_low_ms": timing.low,
                 "latency_high_ms": timing.high,
                 "waiting": timing.waiting,
             }
-    return found
+    return costs
 
 
 def _in_memory(names: Sequence[str]) -> Iterator[list[str]]:

@@ -85,18 +85,18 @@ def embedding_map(
         raise ParameterError(f"Expected 3 to {MOST_IMAGES} images for a map, got {images}.")
     rows = sorted(run.cases.both(chosen, 10 * MOST_IMAGES), key=lambda row: row["position"])
     places = np.unique(np.linspace(0, max(0, len(rows) - 1), min(images, len(rows))).astype(int))
-    wanted = [rows[at] for at in places]
+    chosen_rows = [rows[at] for at in places]
     condition = Condition.parse(chosen.conditions[0])
     classifier = models.load(chosen.model, side=run.manifest.spec.side)
     used: list[Mapping[str, Any]] = []
     parts: list[Features] = []
-    for start in range(0, len(wanted), _BATCH):
-        rows_here = wanted[start : start + _BATCH]
+    for start in range(0, len(chosen_rows), _BATCH):
+        rows_here = chosen_rows[start : start + _BATCH]
         pairs = [(row, _pair(run, row["image"], condition, classifier)) for row in rows_here]
         if batch := [(row, pair) for row, pair in pairs if pair is not None]:
             used += [row for row, _ in batch]
             parts.append(_features(classifier, [pair for _, pair in batch]))
-        note(min(start + _BATCH, len(wanted)), len(wanted))
+        note(min(start + _BATCH, len(chosen_rows)), len(chosen_rows))
     if len(used) < 3:
         raise RunError(f"Expected at least 3 images that can be read again, got {len(used)}.")
     before, after = np.concatenate(parts, axis=1)
@@ -105,13 +105,13 @@ def embedding_map(
         _point(row, chosen, old.tolist(), new.tolist())
         for row, old, new in zip(used, plane[: len(used)], plane[len(used) :], strict=True)
     ]
-    found = EmbeddingMap(
-        chosen.model, chosen.conditions[0], points, explained, len(wanted) - len(used)
+    embedding = EmbeddingMap(
+        chosen.model, chosen.conditions[0], points, explained, len(chosen_rows) - len(used)
     )
-    others = [other for other in read_maps(run) if other.name != found.name]
-    maps = [asdict(one_map) for one_map in [found, *others][:_MAX_MAPS]]
+    others = [other for other in read_maps(run) if other.name != embedding.name]
+    maps = [asdict(one_map) for one_map in [embedding, *others][:_MAX_MAPS]]
     cache.write(run.folder, run.manifest, cache.MAPS, {"maps": maps}, _VERSION)
-    return found
+    return embedding
 
 
 def _pair(run: Run, name: str, condition: Condition, classifier: Classifier) -> Images | None:

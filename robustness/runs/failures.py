@@ -142,12 +142,12 @@ def _positions(rows: Rows, sample: Places | None) -> Places:
 
 
 def _pairs(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
-    found = agreement.by_pair(grids, column)
-    for entry in found:
+    pairs = agreement.by_pair(grids, column)
+    for entry in pairs:
         one, other = entry["model"], entry["other"]
         entry["model_selection"] = Chosen(model=one, against=other).text
         entry["other_selection"] = Chosen(model=other, against=one).text
-    return found
+    return pairs
 
 
 def _slices(
@@ -163,14 +163,14 @@ def _slices(
     chosen = [place.get(at) for at in _positions(rows, sample).tolist()]
     table = properties.take(pa.array(chosen, pa.int64()))
     values = [grid.per_image(column) for grid in grids]
-    known = [at for at, value in enumerate(values) if not np.isnan(value).all()]
+    measured = [at for at, value in enumerate(values) if not np.isnan(value).all()]
     columns = {name: table[name].to_pylist() for name in table.column_names[1:]}
-    names = [grids[at].model for at in known]
-    found = by_slice(names, [values[at] for at in known], slices(columns))
-    for entry in found:
+    names = [grids[at].model for at in measured]
+    entries = by_slice(names, [values[at] for at in measured], slices(columns))
+    for entry in entries:
         part = (entry["column"], entry["value"])
         entry["selection"] = Chosen(model=entry["model"], slices=(part,)).text
-    return found
+    return entries
 
 
 def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
@@ -183,7 +183,7 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     is not known) and ``selection``.
     """
     counts = {grid.model: _counts(grid) for grid in grids}  # one at a time: its arrays are large
-    known = {name: labels for labels, names in models.by_labels(counts) for name in names}
+    labels_by_model = {name: labels for labels, names in models.by_labels(counts) for name in names}
     return [
         {
             "model": model,
@@ -192,7 +192,7 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             "after": models.class_name(model, after),
             "n_images": images,
             "share": images / every,
-            **_kinship(known[model], before, after),
+            **_kinship(labels_by_model[model], before, after),
             "selection": Chosen(
                 model=model,
                 conditions=(condition,) if condition else (),
@@ -223,11 +223,11 @@ def _counts(grid: Grid) -> dict[str, list[tuple[int, int, int, int]]]:
 
 
 def _most_frequent(codes: NDArray[np.int64], classes: int) -> list[tuple[int, int, int, int]]:
-    found, counts = np.unique(codes, return_counts=True)
-    order = np.lexsort((found, -counts))[:MOST_CHANGES]
+    distinct, counts = np.unique(codes, return_counts=True)
+    order = np.lexsort((distinct, -counts))[:MOST_CHANGES]
     return [
         (*divmod(code, classes), images, len(codes))
-        for code, images in zip(found[order].tolist(), counts[order].tolist(), strict=True)
+        for code, images in zip(distinct[order].tolist(), counts[order].tolist(), strict=True)
     ]
 
 
@@ -256,19 +256,19 @@ def _of_model(grid: Grid) -> list[dict[str, Any]]:
     place = {group: at for at, group in enumerate(dict.fromkeys(groups))}
     group_of = np.array([place[group] for group in groups])
     before, after = grid.values("clean_top1"), grid.values("top1")
-    known = ~(np.isnan(before) | np.isnan(after))
-    if not known.any():
+    present = ~(np.isnan(before) | np.isnan(after))
+    if not present.any():
         return []
-    old, new = (np.where(known, counts, 0).astype(np.int32) for counts in (before, after))
+    old, new = (np.where(present, counts, 0).astype(np.int32) for counts in (before, after))
     flags = {"consistency": old == new, "group_consistency": group_of[old] == group_of[new]}
     names = [key.perturbation for key in grid.conditions]
-    found = []
+    entries = []
     for name in ["", *dict.fromkeys(names)]:
         chosen = [at for at, other in enumerate(names) if name in ("", other)]
-        rows = known[:, chosen].sum(axis=1)
+        rows = present[:, chosen].sum(axis=1)
         entry = {"model": grid.model, "perturbation": name, "n_groups": len(place)}
         for figure, same in flags.items():
-            kept = (same & known)[:, chosen].sum(axis=1)
-            entry |= shares(ratio(kept, rows)[:, None]).named(figure, 0)
-        found.append(entry)
-    return found
+            unchanged = (same & present)[:, chosen].sum(axis=1)
+            entry |= shares(ratio(unchanged, rows)[:, None]).named(figure, 0)
+        entries.append(entry)
+    return entries

@@ -87,13 +87,13 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
     for number in range(plan.chunk_count):
         chunk = f"{_PROGRESS}/{number:08d}.json"
         documents = target.read(chunk)
-        found = (
+        document = (
             json.loads(documents) if documents else _of_chunk(plan, prepared(plan, number), target)
         )
         if not documents:
-            target.write(chunk, json.dumps(found).encode())
-        rows += found["rows"]
-        unreadable += found["unreadable"]
+            target.write(chunk, json.dumps(document).encode())
+        rows += document["rows"]
+        unreadable += document["unreadable"]
         done += len(plan.positions(number))
         yield Progress(done, len(plan.dataset), unreadable)
     target.write(TABLE, _table(rows))
@@ -104,10 +104,10 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
     rows = []
     labels: Sequence[int | None] = next(iter(plan.labels.values()))
     if batch := ready.batch:
-        for read, picture, frames, seen in zip(
+        for read, picture, frames, metrics in zip(
             ready.readable, batch.pictures, batch.frames, batch.scores, strict=True
         ):
-            scores: list[Mapping[str, float | None]] = [{}, *_scores(seen)]
+            scores: list[Mapping[str, float | None]] = [{}, *_scores(metrics)]
             for condition, image, own in zip(
                 (None, *plan.spec.conditions), frames, scores, strict=True
             ):
@@ -204,10 +204,10 @@ class _Folder:
     def read(self, name: str) -> bytes | None:
         try:
             with _errors_of_storage():
-                found: bytes = self._files.cat_file(f"{self._root}/{name}")
+                content: bytes = self._files.cat_file(f"{self._root}/{name}")
         except FileNotFoundError:
             return None
-        return found
+        return content
 
     def finish(self) -> None:
         with _errors_of_storage():

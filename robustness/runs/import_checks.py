@@ -121,12 +121,12 @@ def _answered(
     except WorkerDiedError as error:
         problem = f"its {what} are damaged, or take more than {memory / 1e9:.1f} GB of memory"
         raise _refused(manifest, problem) from error
-    found: dict[str, Any] = json.loads(answer)
-    if "problem" in found:
-        raise _refused(manifest, found["problem"])
-    if "unwritten" in found:
-        raise OSError(*found["unwritten"])
-    return found
+    document: dict[str, Any] = json.loads(answer)
+    if "problem" in document:
+        raise _refused(manifest, document["problem"])
+    if "unwritten" in document:
+        raise OSError(*document["unwritten"])
+    return document
 
 
 def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
@@ -136,7 +136,7 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
     labels = [models.classes(name) for name in spec.model_names]
     return ExpectedRows(
         models=list(spec.model_names),
-        classes=[_MOST_CLASSES if known is None else len(known) for known in labels],
+        classes=[_MOST_CLASSES if names is None else len(names) for names in labels],
         conditions=[condition.id for condition in spec.conditions],
         perturbations=[condition.name for condition in spec.conditions],
         remedies=[chain.id for chain in spec.remedies],
@@ -168,8 +168,8 @@ def _check_manifest(manifest: Manifest) -> None:
         f"times conditions, got {len(spec.models):,} models under {len(spec.conditions):,} "
         "conditions",
     )
-    known = all(readable(condition.id) for condition in spec.conditions)
-    _expect(manifest, known, "one of its conditions is none")
+    registered = all(readable(condition.id) for condition in spec.conditions)
+    _expect(manifest, registered, "one of its conditions is none")
     _expect(manifest, _is_time(manifest.created), "it was made at no date and time (ISO 8601)")
     named = all(len(name) <= MAX_TEXT for name in spec.model_names)
     _expect(manifest, named, "the name of a model is too long")

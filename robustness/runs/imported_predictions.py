@@ -166,8 +166,12 @@ def _answer(answers: TableAnswers, row: int, index: Callable[[str], int]) -> _Ro
         shares = tuple(whole[0, top].tolist())
         return _RowAnswer(tuple(top), shares, lambda at: float(whole[0, at]), whole)
     classes = tuple(map(index, answers.classes[row]))
-    known: Mapping[int, float] = dict(zip(classes, answers.shares[row], strict=False))
-    return _RowAnswer(classes[:5], tuple(known[at] for at in classes[:5] if at in known), known.get)
+    share_by_class: Mapping[int, float] = dict(zip(classes, answers.shares[row], strict=False))
+    return _RowAnswer(
+        classes[:5],
+        tuple(share_by_class[at] for at in classes[:5] if at in share_by_class),
+        share_by_class.get,
+    )
 
 
 def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None, five: bool) -> Row:
@@ -259,11 +263,11 @@ def plan_predictions(
     texts = [entry.label for entry in predictions.entries if entry.label is not None]
     meant = classes if classes is not None else _classes_of_texts(answers, texts, predictions.title)
     named: Classes = dict.fromkeys(unknown, meant)
-    known = {
+    labels_by_model = {
         name: models.REGISTRY[name].labels() for name in predictions.models if name not in named
     }
-    known |= {name: imported_labels.from_names(names) for name, names in named.items()}
-    sets = list({labels.key: labels for labels in known.values()}.values())
+    labels_by_model |= {name: imported_labels.from_names(names) for name, names in named.items()}
+    sets = list({labels.key: labels for labels in labels_by_model.values()}.values())
     for labels in sets:
         _check_width(answers, labels, predictions.title)
         meaning(answers, labels, predictions.title)
@@ -278,7 +282,7 @@ def plan_predictions(
     labels_of_images = labelled(predictions, sets)
     imported_labels.note(named)  # now that the table is known to fit them
     dataset = copy(predictions)
-    dataset.classes = known
+    dataset.classes = labels_by_model
     if source is not None:
         dataset.source, dataset.title = source.source, source.title
     record = DatasetRecord(

@@ -55,11 +55,11 @@ def tidy(runs: Path) -> None:
     most, days = settings.value(settings.RUNS_KEPT), settings.value(settings.DAYS_KEPT)
     if most is None and days is None:
         return
-    found = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]
+    entries = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]
     oldest = -math.inf if days is None else now() - days * DAY
-    found.sort(key=itemgetter(0), reverse=True)
+    entries.sort(key=itemgetter(0), reverse=True)
     counts: Counter[str] = Counter()
-    for since, entry in found:
+    for since, entry in entries:
         counts[entry.owner] += 1
         if since < oldest or (most is not None and counts[entry.owner] > most):
             with suppress(RunError):

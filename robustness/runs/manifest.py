@@ -229,8 +229,8 @@ def require_plugins(run: str, head: Mapping[str, Any]) -> None:
     names |= {
         part for c in (chains if isinstance(chains, list) else ()) for part in str(c).split("+")
     }
-    known = {*PERTURBATIONS.names, *ATTACKS.names, *REMEDIES.names}
-    if unknown := sorted(names - known):
+    registered = {*PERTURBATIONS.names, *ATTACKS.names, *REMEDIES.names}
+    if unknown := sorted(names - registered):
         raise RunError(
             f"The run {run} needs the plugin {' or '.join(missing)} for {', '.join(unknown)}: "
             "name it in the setting plugins, or install it."

@@ -156,8 +156,8 @@ def accepted_from(runs: Path) -> Mapping[str, AcceptedFrom]:
 def accept_from(runs: Path, thresholds: Mapping[str, AcceptedFrom | None]) -> None:
     """Use ``thresholds``, by model; None ends the use of one. See ``update``."""
     in_use = {**accepted_from(runs), **thresholds}
-    kept = {name: threshold for name, threshold in in_use.items() if threshold is not None}
-    _update(runs, runs / FILE, {"accepted_from": kept})
+    accepted = {name: threshold for name, threshold in in_use.items() if threshold is not None}
+    _update(runs, runs / FILE, {"accepted_from": accepted})
 
 
 def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:

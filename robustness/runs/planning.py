@@ -80,7 +80,7 @@ def plan(
         order = racing.order(race, labels, spec.seed)
         unlabelled = len(dataset) - len(order)
         dataset.entries = tuple(dataset.entries[place] for place in order)
-        labels = {key: tuple(known[place] for place in order) for key, known in labels.items()}
+        labels = {key: tuple(indices[place] for place in order) for key, indices in labels.items()}
         batch = batch or racing.BATCH
     record = DatasetRecord(
         source=dataset.source,
@@ -101,13 +101,13 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
     """The classes that ``labels`` name; raises ``ParameterError`` if there are not two or more."""
     if len(labels) > 1:
         raise ParameterError("Expected models of the same classes, got models of several sets.")
-    (known,) = labels.values()
-    found = tuple(sorted({label for label in known if label is not None}))
-    if len(found) < 2:
+    (indices,) = labels.values()
+    classes = tuple(sorted({label for label in indices if label is not None}))
+    if len(classes) < 2:
         raise ParameterError(
-            f"Expected labels of two or more classes, to predict among these, got {len(found)}."
+            f"Expected labels of two or more classes, to predict among these, got {len(classes)}."
         )
-    return found
+    return classes
 
 
 def _hold_out(dataset: Dataset, spec: Request) -> None:

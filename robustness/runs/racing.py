@@ -71,9 +71,9 @@ class Race:
 
 def race_until(until: str, margin: float = MARGIN, unit: str = IMAGE) -> Race:
     """The race among models that these words ask for; raises ``ParameterError`` for others."""
-    for name, value, known in (("until", until, tuple(UNTIL)), ("unit", unit, (IMAGE, CLASS))):
-        if value not in known:
-            raise ParameterError(f"Expected {name} to be {' or '.join(known)}, got {value!r}.")
+    for name, value, choices in (("until", until, tuple(UNTIL)), ("unit", unit, (IMAGE, CLASS))):
+        if value not in choices:
+            raise ParameterError(f"Expected {name} to be {' or '.join(choices)}, got {value!r}.")
     if not 0 <= margin <= 1:
         raise ParameterError(f"Expected margin to be a number from 0 to 1, got {margin:g}.")
     return Race(goal=UNTIL[until], margin=margin, unit="class" if unit == CLASS else "image")
@@ -102,8 +102,8 @@ def planned(race: Race, spec: Request, labels: Mapping[str, Sequence[int | None]
             "those of each set."
         )
     check_size(race, spec)
-    (known,) = labels.values()
-    is_labelled = any(label is not None for label in known)
+    (indices,) = labels.values()
+    is_labelled = any(label is not None for label in indices)
     needs = race.unit == CLASS or any(limit.quantity != "consistent" for limit in race.limits)
     if needs and not is_labelled:
         raise ParameterError(
@@ -115,9 +115,9 @@ def planned(race: Race, spec: Request, labels: Mapping[str, Sequence[int | None]
 
 def order(race: Race, labels: Mapping[str, Sequence[int | None]], seed: int) -> list[int]:
     """The places of the images that count, in the order in which they are asked."""
-    (known,) = labels.values()
-    places = shuffled(known if race.unit == CLASS else None, len(known), seed)
-    return [place for place in places if known[place] is not None or not needs_label(race)]
+    (indices,) = labels.values()
+    places = shuffled(indices if race.unit == CLASS else None, len(indices), seed)
+    return [place for place in places if indices[place] is not None or not needs_label(race)]
 
 
 def needs_label(race: Race) -> bool:
@@ -284,11 +284,11 @@ def _value(quantity: str, cell: Mapping[str, Any]) -> float | None:
 
 
 def _means(pairs: Iterable[tuple[Any, float | None]]) -> dict[Any, float]:
-    found: dict[Any, list[float]] = {}
+    groups: dict[Any, list[float]] = {}
     for name, value in pairs:
         if value is not None:
-            found.setdefault(name, []).append(float(value))
-    return {name: sum(values) / len(values) for name, values in found.items()}
+            groups.setdefault(name, []).append(float(value))
+    return {name: sum(values) / len(values) for name, values in groups.items()}
 
 
 def skipped(outcome: Mapping[str, Any]) -> int:

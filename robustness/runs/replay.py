@@ -110,10 +110,10 @@ def _differences(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], 
         return np.ones(len(first), bool), np.full(len(first), np.inf)
     gaps = _gaps(a.to_numpy(zero_copy_only=False), b.to_numpy(zero_copy_only=False))
     if lists:  # the largest of each row's
-        found = np.zeros(len(first))
+        differences = np.zeros(len(first))
         lengths = pc.fill_null(pc.list_value_length(first), 0).to_numpy(zero_copy_only=False)
-        np.maximum.at(found, np.repeat(np.arange(len(first)), lengths), gaps)
-        gaps = found
+        np.maximum.at(differences, np.repeat(np.arange(len(first)), lengths), gaps)
+        gaps = differences
     return gaps > 0, gaps
 
 
@@ -270,8 +270,8 @@ def _rows(run: Run, names: Sequence[str]) -> int:
     """How many rows the images ``names`` have."""
     if run.manifest.race is None:
         return len(names) * len(run.manifest.spec.models) * len(run.conditions)
-    known = set(names)
-    return sum(name in known for name in run.table(["image"])["image"].to_pylist())
+    own = set(names)
+    return sum(name in own for name in run.table(["image"])["image"].to_pylist())
 
 
 def _remedied(run: Run) -> pa.Table:

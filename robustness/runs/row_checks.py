@@ -336,9 +336,9 @@ _NO_CLASS = "it names classes that there are not"
 def _codes(column: pa.StringArray, values: Sequence[str], what: str) -> Whole:
     """The place of every value of ``column`` in ``values``."""
     places = pc.fill_null(pc.index_in(column, pa.array(values, pa.string())), -1)
-    found: Whole = places.to_numpy().astype(np.int64)
-    _expect(bool(np.all(found >= 0)), f"its rows are of other {what}")
-    return found
+    codes: Whole = places.to_numpy().astype(np.int64)
+    _expect(bool(np.all(codes >= 0)), f"its rows are of other {what}")
+    return codes
 
 
 def _within(name: str, column: pa.Array, low: float, high: float, *, gaps: bool = False) -> None:

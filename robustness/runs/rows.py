@@ -123,10 +123,10 @@ class Cells:
 
     @cached_property
     def _there(self) -> dict[_Key, NDArray[np.bool_]]:
-        found = np.zeros((len(self._starts), *self._shape), bool)
+        there = np.zeros((len(self._starts), *self._shape), bool)
         for cells in self._cells:
-            found.ravel()[cells[cells >= 0]] = True
-        return {key: _narrow(array) for key, array in zip(self._starts, found, strict=True)}
+            there.ravel()[cells[cells >= 0]] = True
+        return {key: _narrow(array) for key, array in zip(self._starts, there, strict=True)}
 
     @cached_property
     def _cells(self) -> list[NDArray[Any]]:
@@ -136,7 +136,7 @@ class Cells:
 
     def _cells_of(self, path: Path) -> NDArray[Any]:
         small = len(self._starts) * self._size < 2**31
-        found = [np.empty(0, np.int32)]
+        numbers = [np.empty(0, np.int32)]
         for batch in self._batches(path, ("position", *_KEYS)):
             position = batch.column(0).to_numpy()
             # Rows of an image stand together. By search: a file from outside may have any position.
@@ -152,8 +152,8 @@ class Cells:
             others = (cells < 0) | (starts < 0)
             cells += starts + places[condition]
             cells[others] = -1
-            found.append(cells.astype(np.int32) if small else cells)
-        return np.concatenate(found)
+            numbers.append(cells.astype(np.int32) if small else cells)
+        return np.concatenate(numbers)
 
     def _load(self, key: _Key, column: str) -> None:
         """Read ``column`` of ``key`` and, as far as there is room, what is needed with it."""
@@ -179,9 +179,9 @@ class Cells:
         arrays = {name: np.full(shape, unknown, form) for name in group}
         self._fill(arrays, self._starts[keys[0]])
         for name, array in arrays.items():
-            for one, found in zip(keys, map(_narrow, array), strict=True):
-                kept = name in _FLAGS or not found.flags.writeable
-                (self._first_columns if kept else self._last)[one, name] = found
+            for one, values in zip(keys, map(_narrow, array), strict=True):
+                owned = name in _FLAGS or not values.flags.writeable
+                (self._first_columns if owned else self._last)[one, name] = values
 
     def _fill(self, arrays: Mapping[str, NDArray[Any]], start: int) -> None:
         """Fill in the columns (models, conditions, images), whose first cell is ``start``."""
@@ -310,13 +310,13 @@ class Rows:
 
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``."""
-        with self._query(query, values) as found:
-            return found.fetchall()
+        with self._query(query, values) as result:
+            return result.fetchall()
 
     def ask_columns(self, query: str, **values: object) -> list[NDArray[Any]]:
         """As ``ask``, an array for each column."""
-        with self._query(query, values) as found:
-            return list(found.fetchnumpy().values())
+        with self._query(query, values) as result:
+            return list(result.fetchnumpy().values())
 
     @contextmanager
     def _query(self, query: str, values: dict[str, object]) -> Iterator[duckdb.DuckDBPyRelation]:
@@ -447,9 +447,9 @@ def _counted(
     column: str,
 ) -> Any:
     """The cells of ``column``; ``consistent`` as ``statistics.attacked.as_counted`` has it."""
-    found = cells.read(model, column)
+    values = cells.read(model, column)
     if column != "consistent" or not attacks.any():
-        return found
+        return values
     top1 = UNKNOWN if np.isnan(aims).all() else cells.read(model, "clean_top1")
     counted = breakable(cells.read(model, "clean_correct"), top1, aims) | ~attacks
-    return np.where(counted, found, np.int8(UNKNOWN))
+    return np.where(counted, values, np.int8(UNKNOWN))

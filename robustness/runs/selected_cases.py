@@ -48,14 +48,14 @@ def cases(run: Run, chosen: Chosen, most: int, kind: str = "") -> list[dict[str,
     the images without one. A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
     """
     both = run.cases.first(chosen, kind, most) if kind else run.cases.both(chosen, most)
-    found = [dict(row) for row in both]  # these may be remembered
-    for row in found:
+    rows = [dict(row) for row in both]  # these may be remembered
+    for row in rows:
         del row["position"]
         row["correct"] = is_correct(row["label"], row["top1"])
         for index, name in _CLASSES.items():
-            known = row[index] is not None
-            row[name] = models.class_name(row["model"], row[index]) if known else None
-    return found
+            present = row[index] is not None
+            row[name] = models.class_name(row["model"], row[index]) if present else None
+    return rows
 
 
 def exported(run: Run, chosen: Chosen, suffix: str, kind: str = "") -> bytes:
@@ -109,8 +109,8 @@ def _prediction(row: Mapping[str, Any], key: str) -> dict[str, Any]:
         confidence, about = row["clean_probability"], {"model": row["model"], "condition": CLEAN}
     else:
         confidence, about = row["probability"], {name: row[name] for name in _OF_PREDICTIONS}
-    known = {name: value for name, value in about.items() if value is not None}
-    return {"label": row[f"{key}_class"], "confidence": confidence, "attributes": known}
+    values = {name: value for name, value in about.items() if value is not None}
+    return {"label": row[f"{key}_class"], "confidence": confidence, "attributes": values}
 
 
 def _cell(value: Any) -> Any:

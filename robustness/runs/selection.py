@@ -102,13 +102,13 @@ class Chosen:
         def one(key: str) -> str:
             return values.get(key, [""])[-1]
 
-        known = {
+        choices = {
             "model": spec.model_names,
             "against": spec.model_names,
             "perturbation": tuple(dict.fromkeys(c.name for c in spec.conditions)),
             "condition": tuple(condition.id for condition in spec.conditions),
         }
-        for key, names in known.items():
+        for key, names in choices.items():
             for name in filter(None, values.get(key, ())):
                 if name not in names:
                     raise ParameterError(
@@ -155,15 +155,15 @@ def _meant(
     name: str, labels: Sequence[tuple[models.Labels, Sequence[str]]]
 ) -> list[tuple[str, int]]:
     """(model, class) of each model that knows the class ``name``."""
-    found = [
-        (model, known.index(name))
-        for known, names in labels
-        if len(known.meant(name)) == 1
+    indices = [
+        (model, label_set.index(name))
+        for label_set, names in labels
+        if len(label_set.meant(name)) == 1
         for model in names
     ]
-    if not found:
+    if not indices:
         raise ParameterError(f"Expected a class that a model of the run knows, got {name!r}.")
-    return found
+    return indices
 
 
 def _refuse(text: str) -> NoReturn:

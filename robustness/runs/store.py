@@ -53,8 +53,8 @@ def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) 
     parts = all_parts(folder, manifest.parts)
     if manifest.status == FINISHED:
         files = {name: folder / name for name in manifest.parts}
-        found = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
-        if found != dict(manifest.parts):
+        sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+        if sizes != dict(manifest.parts):
             raise RunError(
                 f"The run {manifest.id} is damaged: its files of rows are not those that it wrote."
             )

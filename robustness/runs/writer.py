@@ -141,12 +141,12 @@ class RunWriter:
         todo = [number for number in range(self._plan.chunk_count) if number not in done]
         self._track = track = self._followed(follows)
         if track is not None:
-            found = self._raced(track, engine, todo)
+            chunks = self._raced(track, engine, todo)
         else:
-            found = run(self._plan, todo, address) if todo else iter(())
+            chunks = run(self._plan, todo, address) if todo else iter(())
         began = time.perf_counter()
         yield self._progress(loading=True)
-        for chunk in found:
+        for chunk in chunks:
             if chunk is None:
                 self._since = time.perf_counter()
                 started = self.manifest.startup_seconds + self._since - began

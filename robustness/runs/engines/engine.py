@@ -240,13 +240,13 @@ class _HoldOut:
 
     def under(self, condition: Condition | None) -> Images:
         """They, as those that are measured are: under ``condition``, or for None the originals."""
-        spec, found = self._spec, []
+        spec, images = self._spec, []
         dataset = self._dataset()
         assert dataset is not None, "it is alive while its images are asked about"
         for entry in dataset.holdout:
             with contextlib.suppress(ImageError):
                 if isinstance(condition, StoredCondition):
-                    found.append(stored_image(dataset, entry, condition, spec.side))
+                    images.append(stored_image(dataset, entry, condition, spec.side))
                     continue
                 if entry not in self._read:
                     data, name = dataset.read(entry), entry.name
@@ -255,13 +255,13 @@ class _HoldOut:
                     )
                     self._read[entry] = Picture.of(name, image, fit=spec.fit)
                 conditions = [] if condition is None else [condition]
-                found.append(frames([self._read[entry]], conditions, spec.seed)[0, -1])
-        if not found:
+                images.append(frames([self._read[entry]], conditions, spec.seed)[0, -1])
+        if not images:
             raise ParameterError(
                 f"Expected images that can be read for batch_norm to adapt to, got none of "
                 f"{len(dataset.holdout)}. Leave the remedy out."
             )
-        return np.stack(found)
+        return np.stack(images)
 
 
 def answered(
@@ -324,12 +324,12 @@ def _answered(
     by_picture: list[list[Measurement]] = [[] for _ in positions]
 
     def labels(record: ModelRecord) -> list[int | None]:
-        known = work.labels[record.labels().key]
-        return [known[position] for position in positions]
+        labels_by_place = work.labels[record.labels().key]
+        return [labels_by_place[position] for position in positions]
 
     adaptation = adaptation_of(work) if work.dataset.holdout else None
-    for found in answers(work.spec, batch, load=load, labels=labels, adaptation=adaptation):
-        for own, rows in zip(by_picture, found, strict=True):
+    for measurements in answers(work.spec, batch, load=load, labels=labels, adaptation=adaptation):
+        for own, rows in zip(by_picture, measurements, strict=True):
             own += rows
     rows = [row for own in by_picture for row in own]
     places = [position for position in positions for _ in by_picture[0]]

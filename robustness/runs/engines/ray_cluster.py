@@ -49,16 +49,16 @@ class RayWorker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The chunks called ``batch["item"]``, pickled, or the error that stopped them."""
-        found: list[Chunk | RunError]
+        chunks: list[Chunk | RunError]
         try:
-            found = [c for c in local_chunks(self._job, batch["item"].tolist()) if c is not None]
+            chunks = [c for c in local_chunks(self._job, batch["item"].tolist()) if c is not None]
         except RobustnessError as error:  # Ray would wrap it in pages of its own
-            found = [RunError(f"A worker of the cluster stopped: {error}")]
+            chunks = [RunError(f"A worker of the cluster stopped: {error}")]
         except Exception as error:  # else it would pass for an image that ends its worker
-            found = [
+            chunks = [
                 RunError(f"A worker of the cluster stopped ({type(error).__name__}: {error}).")
             ]
-        return {"found": [pickle.dumps(result) for result in found]}
+        return {"found": [pickle.dumps(result) for result in chunks]}
 
 
 def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
