@@ -39,11 +39,11 @@ def curves(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
 def _curve(grid: Grid, column: str) -> dict[str, Any]:
     confidence, well = grid.values("probability"), grid.flags(column)
-    known = (well != UNKNOWN) & ~np.isnan(confidence)
-    if not known.any():
+    present = (well != UNKNOWN) & ~np.isnan(confidence)
+    if not present.any():
         return {}
     # By conditions, as they are in memory.
-    coverage, risk = risk_coverage(confidence.T[known.T], well.T[known.T])
+    coverage, risk = risk_coverage(confidence.T[present.T], well.T[present.T])
     steps = np.diff(coverage, prepend=0.0)
     at = np.unique(np.searchsorted(coverage, np.linspace(coverage[0], 1, _POINTS)))
     at = at[at < len(coverage)]

@@ -78,13 +78,13 @@ def _chosen(grid: Grid, places: list[int]) -> Grid:
 
 def _pair(one: Grid, other: Grid, column: str) -> dict[str, Any]:
     a, b = one.flags(column), other.flags(column)
-    known = (a != UNKNOWN) & (b != UNKNOWN)
-    cells = np.stack([known & (a == x) & (b == y) for x in (1, 0) for y in (1, 0)])
+    present = (a != UNKNOWN) & (b != UNKNOWN)
+    cells = np.stack([present & (a == x) & (b == y) for x in (1, 0) for y in (1, 0)])
     low, high = _bounds(cells)
     return {
         "model": one.model,
         "other": other.model,
-        "n_images": int(known.any(axis=1).sum()),
+        "n_images": int(present.any(axis=1).sum()),
         "model_only": int(cells[2].any(axis=1).sum()),
         "other_only": int(cells[1].any(axis=1).sum()),
         "both": int(cells[3].any(axis=1).sum()),
@@ -107,21 +107,21 @@ def _kappa(counts: Floats) -> Floats:
 
 def _bounds(cells: NDArray[np.bool_]) -> tuple[float | None, float | None]:
     """The 95% interval of kappa over resamples of the images, of many images in blocks."""
-    kept = cells.any(axis=(0, 2))
-    images = int(kept.sum())
+    present = cells.any(axis=(0, 2))
+    images = int(present.sum())
     if images < _FEWEST:
         return None, None
     rng = np.random.default_rng(0)
     block = rng.permutation(images) % min(images, _BLOCKS)
-    order = np.flatnonzero(kept)[np.argsort(block, kind="stable")]
+    order = np.flatnonzero(present)[np.argsort(block, kind="stable")]
     starts = np.flatnonzero(np.diff(np.sort(block), prepend=-1))
     sums = np.add.reduceat(cells[:, order], starts, axis=1, dtype=float)
     sums = sums.transpose(1, 0, 2).reshape(len(starts), -1)
     drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_RESAMPLES)
-    found = _kappa((drawn @ sums).reshape(_RESAMPLES, 4, -1).astype(float))
-    if np.isnan(found).mean() > 0.05:
+    kappas = _kappa((drawn @ sums).reshape(_RESAMPLES, 4, -1).astype(float))
+    if np.isnan(kappas).mean() > 0.05:
         return None, None
-    low, high = np.nanquantile(found, (0.025, 0.975))
+    low, high = np.nanquantile(kappas, (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -134,7 +134,7 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     the highest rate), ``best_rate``, and the paired ``difference`` with its interval. Attacks do
     not count.
     """
-    found, some = [], _of_the_same_images(some)
+    votes, some = [], _of_the_same_images(some)
     for labels, names in models.by_labels([grid.model for grid in some]):
         group = [grid for grid in some if grid.model in names]
         if len(group) < 3:
@@ -151,7 +151,7 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
         if np.isnan(mine).all():
             continue
         best = int(np.argmax([float(np.nanmean(rate)) for rate in rates]))
-        found.append(
+        votes.append(
             {
                 "label_set": labels.title,
                 "n_models": len(group),
@@ -162,17 +162,17 @@ def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
                 **differences((mine - rates[best])[:, None]).named("difference", 0),
             }
         )
-    return found
+    return votes
 
 
 def _majority(group: Sequence[Grid], column: str, confidence: str) -> Floats:
     """(images, conditions): the class that most models predict; NaN where one has no row."""
     every = [[grid.values(name) for grid in group] for name in (column, confidence)]
-    found = np.empty(group[0].there.shape, order="F")
+    majority = np.empty(group[0].there.shape, order="F")
     for block in group[0].blocks(_CELLS):
         votes, sure = (np.stack([values[:, block] for values in of]) for of in every)
         support = (votes[:, None] == votes[None]).sum(axis=1)  # models that agree with each
         best = (support + 0.999 * np.nan_to_num(sure)).argmax(axis=0)
         chosen = np.take_along_axis(votes, best[None], axis=0)[0]
-        found[:, block] = np.where(np.isnan(votes).any(axis=0), np.nan, chosen)
-    return found
+        majority[:, block] = np.where(np.isnan(votes).any(axis=0), np.nan, chosen)
+    return majority

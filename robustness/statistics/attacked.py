@@ -64,6 +64,6 @@ def targets(ids: Sequence[str]) -> NDArray[np.float64]:
 
 def _target(text: str) -> float:
     """The class that the attack with the id ``text`` aims at; NaN without one."""
-    found = readable(text)
-    aims = [] if found is None else [attack.target for attack in found.attacks]
+    condition = readable(text)
+    aims = [] if condition is None else [attack.target for attack in condition.attacks]
     return float(aims[0]) if aims and aims[0] is not None else np.nan

@@ -31,8 +31,8 @@ def calibration_error(confidence: Floats, correct: Floats) -> tuple[float, float
     images it is above 0 even for a calibrated model; the second figure approximates by how much:
     the sum over bins of sqrt(2 / pi * sum p (1 - p)) / N. NaN without predictions.
     """
-    known = _present(confidence, correct)
-    confidence, correct = confidence[known], correct[known]
+    present = _present(confidence, correct)
+    confidence, correct = confidence[present], correct[present]
     if not len(correct):
         return np.nan, np.nan
     places = bin_of(confidence)
@@ -81,9 +81,9 @@ def condition_errors(confidence: Floats, correct: Floats) -> ConditionErrors:
     """The errors of each of k conditions over predictions (n, k)."""
     k = confidence.shape[1]
     if k > 1 and _same(confidence) and _same(correct):  # such as of the originals
-        found = condition_errors(confidence[:, :1], correct[:, :1])
+        errors = condition_errors(confidence[:, :1], correct[:, :1])
         return ConditionErrors(
-            side_by_side(*[found.by_condition] * k), found.mean, np.repeat(found.by_chance, k)
+            side_by_side(*[errors.by_condition] * k), errors.mean, np.repeat(errors.by_chance, k)
         )
     values, seeming = _signed_gaps(confidence, correct, pooled=False)
     low, high = difference_bounds(values)
@@ -122,25 +122,25 @@ def _signed(confidence: Floats, correct: Floats) -> tuple[Floats, float]:
 
     The mean of the first (n,) is the calibration error of the predictions (n, k).
     """
-    known = _present(confidence, correct)
-    if known.shape[1] == 1:
-        return _signed_once(confidence[known], correct[known], known[:, 0])
-    sums: Floats = np.zeros((len(known), BINS))
+    present = _present(confidence, correct)
+    if present.shape[1] == 1:
+        return _signed_once(confidence[present], correct[present], present[:, 0])
+    sums: Floats = np.zeros((len(present), BINS))
     variances = np.zeros(BINS)
-    step = max(1, _CELLS // max(1, known.shape[1]))
-    for start in range(0, len(known), step):
+    step = max(1, _CELLS // max(1, present.shape[1]))
+    for start in range(0, len(present), step):
         block = slice(start, start + step)
-        here = known[block]
+        here = present[block]
         sure, right = confidence[block][here], correct[block][here]
         places = bin_of(sure)
         cells = np.nonzero(here)[0] * BINS + places
         gaps = np.bincount(cells, right - sure, minlength=here.shape[0] * BINS)
         sums[block] = gaps.reshape(-1, BINS)
         variances += np.bincount(places, sure * (1 - sure), minlength=BINS)
-    by_image = picture_values(sums, known.sum(axis=1, keepdims=True).astype(float))
+    by_image = picture_values(sums, present.sum(axis=1, keepdims=True).astype(float))
     gap = np.nanmean(by_image, axis=0)
-    noise = np.nanstd(by_image, axis=0) / np.sqrt(max(known.any(axis=1).sum() - 1, 1))
-    return by_image @ _signs(gap), _all_seeming(gap, noise, variances, int(known.sum()))
+    noise = np.nanstd(by_image, axis=0) / np.sqrt(max(present.any(axis=1).sum() - 1, 1))
+    return by_image @ _signs(gap), _all_seeming(gap, noise, variances, int(present.sum()))
 
 
 def _signed_once(sure: Floats, right: Floats, present: NDArray[np.bool_]) -> tuple[Floats, float]:
@@ -182,8 +182,8 @@ def _seeming(gap: Floats, noise: Floats) -> Floats:
     """
     ratio = np.divide(gap, noise, out=np.zeros_like(gap), where=noise > 0)
     most = np.sqrt(2 / np.pi * (1 + _FADING**-2)) * noise
-    found: Floats = most * np.exp(-((ratio / _FADING) ** 2) / 2)
-    return found
+    seeming: Floats = most * np.exp(-((ratio / _FADING) ** 2) / 2)
+    return seeming
 
 
 def _present(confidence: Floats, correct: Floats) -> NDArray[np.bool_]:
@@ -220,13 +220,13 @@ def predictions(kind: str, confidence: Floats, correct: Floats) -> tuple[Floats,
 
 def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dict[str, Any]]:
     """``reliability`` of the ``predictions`` (n, k) of ``model``."""
-    known = _present(confidence, correct)
-    right, rows = np.zeros((2, len(known), BINS))
+    present = _present(confidence, correct)
+    right, rows = np.zeros((2, len(present), BINS))
     sure = np.zeros(BINS)
-    step = max(1, _CELLS // max(1, known.shape[1]))
-    for start in range(0, len(known), step):
+    step = max(1, _CELLS // max(1, present.shape[1]))
+    for start in range(0, len(present), step):
         block = slice(start, start + step)
-        here = known[block]
+        here = present[block]
         confident = confidence[block][here]
         places = bin_of(confident)
         cells, size = np.nonzero(here)[0] * BINS + places, here.shape[0] * BINS

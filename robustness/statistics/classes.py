@@ -34,22 +34,22 @@ def by_class(measured: Measured) -> list[dict[str, Any]]:
 def _classes(grid: Grid) -> list[dict[str, Any]]:
     labels = grid.per_image("label")
     figures = np.column_stack([grid.per_image(column) for column in _FIGURES.values()])
-    known = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures[:, 1:]).any(axis=1))
-    order = known[np.argsort(labels[known], kind="stable")]
-    found, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+    complete = np.flatnonzero(~np.isnan(labels) & ~np.isnan(figures[:, 1:]).any(axis=1))
+    order = complete[np.argsort(labels[complete], kind="stable")]
+    classes, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
     entries = []
     for size in np.unique(sizes):
         alike = np.flatnonzero(sizes == size)
         rows = order[starts[alike][:, None] + np.arange(size)]
-        entries += _of_one_size(grid.model, found[alike].astype(int).tolist(), figures[rows])
+        entries += _of_one_size(grid.model, classes[alike].astype(int).tolist(), figures[rows])
     return sorted(entries, key=lambda entry: entry["label"])
 
 
 def _of_one_size(model: str, labels: list[int], figures: Floats) -> list[dict[str, Any]]:
     """Entries of classes with the same number of images; ``figures`` (classes, images, 3)."""
     columns = dict(zip(_FIGURES, figures.transpose(2, 1, 0), strict=True))
-    found = {name: shares(values) for name, values in columns.items()}
-    found["drop"], _ = drops(columns["clean_accuracy"], columns["perturbed_accuracy"])
+    shares_by_column = {name: shares(values) for name, values in columns.items()}
+    shares_by_column["drop"], _ = drops(columns["clean_accuracy"], columns["perturbed_accuracy"])
     return [
         {
             "model": model,
@@ -58,7 +58,7 @@ def _of_one_size(model: str, labels: list[int], figures: Floats) -> list[dict[st
             "n_images": figures.shape[1],
             **{
                 key: value
-                for name, estimates in found.items()
+                for name, estimates in shares_by_column.items()
                 for key, value in estimates.named(name, place).items()
             },
         }

@@ -83,7 +83,7 @@ def reasons_against(
     accuracies: Mapping[str, float | None], criteria: Criteria, costs: Mapping[str, Cost]
 ) -> dict[str, str]:
     """The reasons why models are ruled out, by model; ``accuracies`` are of the originals."""
-    found = {}
+    reasons = {}
     floor = criteria.min_accuracy
     if floor is not None and all(accuracy is None for accuracy in accuracies.values()):
         raise ParameterError(
@@ -93,16 +93,16 @@ def reasons_against(
     for name, accuracy in accuracies.items():
         cost = costs.get(name, Cost())
         if floor is not None and (accuracy is None or accuracy < floor):
-            known = "unknown" if accuracy is None else f"{accuracy:.1%}"
-            found[name] = f"accuracy {known}, wanted at least {floor:.1%}"
+            measured = "unknown" if accuracy is None else f"{accuracy:.1%}"
+            reasons[name] = f"accuracy {measured}, wanted at least {floor:.1%}"
         for most, value, least, what, unit in (
             (criteria.max_latency_ms, cost.latency_ms, cost.least_ms, "latency", "ms"),
             (criteria.max_megabytes, cost.megabytes, cost.megabytes, "size", "MB"),
         ):
             if most is not None and (least is None or least > most):
-                known = "unknown" if value is None else f"{value:.1f} {unit}"
-                found[name] = f"{what} {known}, wanted at most {most:g} {unit}"
-    return found
+                measured = "unknown" if value is None else f"{value:.1f} {unit}"
+                reasons[name] = f"{what} {measured}, wanted at most {most:g} {unit}"
+    return reasons
 
 
 def weights_of(
@@ -116,7 +116,7 @@ def weights_of(
             )
         return np.ones(len(budgets(keys))), {}
     present = dict.fromkeys(key.perturbation for key in keys)
-    found = np.full(len(keys), weight_by_name.get(OTHERS, 1.0))
+    weights = np.full(len(keys), weight_by_name.get(OTHERS, 1.0))
     meant: dict[str, list[str]] = {}
     for word, weight in weight_by_name.items():
         if word == OTHERS:
@@ -128,10 +128,10 @@ def weights_of(
                 f"{', '.join(present)}. A weight is for a perturbation, or for a risk: "
                 f"{', '.join(dict.fromkeys(record.risk for record in REGISTRY))}."
             )
-        found[[key.perturbation in meant[word] for key in keys]] = weight
-    if not found.any():
+        weights[[key.perturbation in meant[word] for key in keys]] = weight
+    if not weights.any():
         raise ParameterError("Every weight is 0: expected one above 0.")
-    return found, meant
+    return weights, meant
 
 
 def _named(word: str) -> set[str]:

@@ -58,9 +58,9 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
     del shared  # these arrays are large
     right = _shared_by(grid, "correct")
     changes["perturbed_accuracy"] = _changes(right, right)
-    robust = [survived(each, budgets(grid.conditions)) for each in right]
-    for each in right:
-        each[:, np.logical_not(attacks)] = np.nan
+    robust = [survived(flags, budgets(grid.conditions)) for flags in right]
+    for flags in right:
+        flags[:, np.logical_not(attacks)] = np.nan
     changes["robust_accuracy"] = _changes(robust, right)
     entries: list[dict[str, Any]] = []
     for at, key in enumerate(keys):
@@ -74,8 +74,8 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
             "n_images": int(images[at]),
             "judged_by": "robust_accuracy" if by_robust else "consistency",
         }
-        for quantity, found in changes.items():
-            entry |= {f"{quantity}_{name}": value for name, value in found[at].items()}
+        for quantity, estimates in changes.items():
+            entry |= {f"{quantity}_{name}": value for name, value in estimates[at].items()}
         entries += [entry] if images[at] else []
     return entries
 
@@ -83,8 +83,8 @@ def _entries(grid: Grid) -> list[dict[str, Any]]:
 def _shared_by(grid: Grid, column: str) -> Sides:
     """The values of ``column`` in both runs, where both have one."""
     a, b = (grid.values(f"{column}_{side}") for side in "ab")
-    known = ~np.isnan(a) & ~np.isnan(b)
-    return [np.where(known, x, np.nan) for x in (a, b)]
+    present = ~np.isnan(a) & ~np.isnan(b)
+    return [np.where(present, x, np.nan) for x in (a, b)]
 
 
 def _changes(
@@ -94,9 +94,9 @@ def _changes(
 
     ``there``: where ``whole`` has a row; by default where it is not NaN.
     """
-    known, known_each = (~np.isnan(values[0]) for values in (whole, columns))
-    rows = known if there is None else there
-    found = [overall(_gaps(whole), known, rows), *by_condition(_gaps(columns), known_each)]
+    present, known_each = (~np.isnan(values[0]) for values in (whole, columns))
+    rows = present if there is None else there
+    changes = [overall(_gaps(whole), present, rows), *by_condition(_gaps(columns), known_each)]
     rates = [
         np.append(over_conditions(some, rows, shares).value, mean_of_rows(values.T))
         for some, values in zip(whole, columns, strict=True)
@@ -112,7 +112,7 @@ def _changes(
             "moved": gap.moved,
             "p": None if gap.value is None else gap.p,
         }
-        for gap, a, b in zip(found, *rates, strict=True)
+        for gap, a, b in zip(changes, *rates, strict=True)
     ]
 
 

@@ -37,8 +37,10 @@ def above_expected(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     line = expected(entries)
     if line is None:
         return {}
-    known = [e for e in entries if None not in (e["accuracy"], e["robust"])]
-    return {e["model"]: e["robust"] - line(e["accuracy"]) for e in known if 0 < e["accuracy"] < 1}
+    measured = [e for e in entries if None not in (e["accuracy"], e["robust"])]
+    return {
+        e["model"]: e["robust"] - line(e["accuracy"]) for e in measured if 0 < e["accuracy"] < 1
+    }
 
 
 def _logit(share: float) -> float:

@@ -101,13 +101,13 @@ def over_conditions(
     of both kinds of conditions, which holds for any dependence between them. Without ``weights``
     (k,), all above 0, conditions weigh alike.
     """
-    known = ~np.isnan(values)
+    present = ~np.isnan(values)
     weights = np.ones(values.shape[1]) if weights is None else weights
-    kinds = _kinds(known, there)
+    kinds = _kinds(present, there)
     parts = []
     for kind in kinds or [np.empty(0, np.intp)]:
         some, _ = counted(values[:, kind])
-        counts = known[:, kind] @ weights[kind, None]
+        counts = present[:, kind] @ weights[kind, None]
         parts.append(estimate(picture_values(some @ weights[kind, None], counts)))
     if len(parts) == 1:
         return parts[0]
@@ -129,11 +129,11 @@ def condition_shares(
 ) -> Floats:
     """(k,): by how much a row under each condition counts in the mean of ``over_conditions``."""
     weights = np.ones(present.shape[1]) if weights is None else weights
-    found = np.zeros(present.shape[1])
+    row_weights = np.zeros(present.shape[1])
     for kind in _kinds(present, there):
         rows = present[:, kind].sum(axis=0) @ weights[kind]
-        found[kind] = weights[kind] * weights[kind].sum() / max(rows, 1e-300)
-    return found
+        row_weights[kind] = weights[kind] * weights[kind].sum() / max(rows, 1e-300)
+    return row_weights
 
 
 def _kinds(present: NDArray[np.bool_], there: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
@@ -161,19 +161,21 @@ def drops(clean: Floats, perturbed: Floats) -> tuple[Estimates, Estimates]:
     before = _mean(clean)
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(before > 0, lost.value / before, np.nan)
-        kept = 1 - relative
-        most = np.maximum(kept, 1)  # keeps differences in [-1, 1]
-        bounds = difference_bounds((kept * clean - perturbed) / most)
+        retained = 1 - relative
+        most = np.maximum(retained, 1)  # keeps differences in [-1, 1]
+        bounds = difference_bounds((retained * clean - perturbed) / most)
         low, high = (
-            np.where(kept > 1, 1 - kept * np.exp(-bound / before), relative + bound / before)
+            np.where(
+                retained > 1, 1 - retained * np.exp(-bound / before), relative + bound / before
+            )
             for bound in bounds
         )
         return lost, Estimates(relative, low, np.minimum(high, 1))
 
 
 def _mean(values: Floats) -> Floats:
-    known, counts = counted(values)
-    totals = known.sum(axis=0)
+    present, counts = counted(values)
+    totals = present.sum(axis=0)
     return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)
 
 

@@ -58,15 +58,15 @@ class Figures:
 
         Raises ``KeyError`` or ``TypeError`` where something is missing or of another kind.
         """
-        found = cls(read)
-        found.classes = [(str(model), int(index)) for model, index in data["classes"]]
+        figures = cls(read)
+        figures.classes = [(str(model), int(index)) for model, index in data["classes"]]
         for name in _CACHED:
-            setattr(found, name, data[name])
-        found.choice = ModelChoice.from_dict(data["choice"])
-        found._pairs, found._tests = dict(data["pairs"]), dict(data["tests"])
-        if not isinstance(found.images, int) or not all(q in found._tests for q in QUANTITIES):
+            setattr(figures, name, data[name])
+        figures.choice = ModelChoice.from_dict(data["choice"])
+        figures._pairs, figures._tests = dict(data["pairs"]), dict(data["tests"])
+        if not isinstance(figures.images, int) or not all(q in figures._tests for q in QUANTITIES):
             raise TypeError("These are no figures.")
-        return found
+        return figures
 
     def as_dict(self) -> dict[str, Any]:
         """All tables, JSON-ready."""
@@ -81,8 +81,8 @@ class Figures:
     @cached_property
     def grids(self) -> Sequence[Grid]:
         """One grid a model."""
-        found = self._measured() if callable(self._measured) else self._measured
-        return grids(found)
+        measured = self._measured() if callable(self._measured) else self._measured
+        return grids(measured)
 
     @cached_property
     def images(self) -> int:
@@ -92,8 +92,8 @@ class Figures:
     @cached_property
     def labelled(self) -> int:
         """How many images have a label that a model knows."""
-        known = [(grid.flags("correct") != UNKNOWN).any(axis=1) for grid in self.grids]
-        return int(np.logical_or.reduce(known).sum()) if known else 0
+        labelled = [(grid.flags("correct") != UNKNOWN).any(axis=1) for grid in self.grids]
+        return int(np.logical_or.reduce(labelled).sum()) if labelled else 0
 
     @cached_property
     def _of_models(self) -> list[ModelTables]:

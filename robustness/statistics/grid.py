@@ -130,11 +130,11 @@ class Grid:
         cells = self.read(column)
         for places in conditions:
             chosen = cells[:, places]
-            found = chosen.astype(np.float64, copy=False)
+            values = chosen.astype(np.float64, copy=False)
             if cells.dtype.kind == "i":
-                found[chosen == UNKNOWN] = np.nan
-            found.flags.writeable = False
-            yield found
+                values[chosen == UNKNOWN] = np.nan
+            values.flags.writeable = False
+            yield values
 
     def flags(self, column: str) -> NDArray[np.int8]:
         """(images, conditions) of a truth value: 0, 1, or ``UNKNOWN`` where there is none."""
@@ -153,15 +153,15 @@ class Grid:
         cells = self.read(column)
         if cells.dtype.kind != "i":
             return mean_of_rows(self.values(column))
-        known = cells != UNKNOWN
-        return ratio(np.where(known, cells, 0).sum(axis=1), known.sum(axis=1))
+        present = cells != UNKNOWN
+        return ratio(np.where(present, cells, 0).sum(axis=1), present.sum(axis=1))
 
 
 def mean_of_rows(values: Floats) -> Floats:
     """(n,): the mean of each row without its NaNs; NaN for a row of nothing else."""
     gone = np.isnan(values)
-    known = np.where(gone, 0.0, values) if gone.any() else values
-    return ratio(known.sum(axis=1), (~gone).sum(axis=1))
+    filled = np.where(gone, 0.0, values) if gone.any() else values
+    return ratio(filled.sum(axis=1), (~gone).sum(axis=1))
 
 
 def ratio(totals: NDArray[Any], counts: NDArray[np.intp]) -> Floats:
@@ -220,7 +220,7 @@ def laid_out(frame: pd.DataFrame) -> list[Grid]:
     model_of, names = pd.factorize(frame["model"])
     shape = len(images), len(conditions)
     own = tuple(name for name in own_scores() if name in frame)
-    found = []
+    grids = []
     for code, name in enumerate(names):
         places = np.flatnonzero(model_of == code)
         cells = image_of[places], condition_of[places]
@@ -228,8 +228,8 @@ def laid_out(frame: pd.DataFrame) -> list[Grid]:
         there[cells] = True
         read = partial(_cells, frame, places, cells, shape)
         ids = np.asarray(images, dtype=object)
-        found.append(Grid(str(name), ids, conditions, there, read, own))
-    return found
+        grids.append(Grid(str(name), ids, conditions, there, read, own))
+    return grids
 
 
 def _cells(
@@ -240,11 +240,11 @@ def _cells(
     column: str,
 ) -> Floats:
     """The values of ``column`` in the rows ``places``, each in its cell."""
-    found = np.full(shape, np.nan)
+    laid = np.full(shape, np.nan)
     if column in RESCALED.values() and column not in frame:  # rows of earlier versions
-        return found
-    found[cells] = frame[column].iloc[places].to_numpy(float, na_value=np.nan)
-    return found
+        return laid
+    laid[cells] = frame[column].iloc[places].to_numpy(float, na_value=np.nan)
+    return laid
 
 
 def with_conditions(frame: pd.DataFrame) -> pd.DataFrame:

@@ -67,8 +67,8 @@ def corruption_errors(measured: Measured) -> list[dict[str, Any]]:
     its corruptions. ``corruptions`` is a list of ``corruption``, ``ce`` and ``relative_ce`` with
     intervals. All in percent. A model without labels or without such a corruption is left out.
     """
-    known = [grid for grid in grids(measured) if _knows_imagenet(grid.model)]
-    entries = [_of_model(grid, note) for note in _PROTOCOLS for grid in known]
+    comparable = [grid for grid in grids(measured) if _knows_imagenet(grid.model)]
+    entries = [_of_model(grid, note) for note in _PROTOCOLS for grid in comparable]
     return [entry for entry in entries if entry is not None]
 
 
@@ -148,5 +148,5 @@ def _percent(of: Callable[[Floats], Estimates], totals: Floats, alexnet: Floats)
     percent = np.column_stack([percent.mean(axis=1), percent])
     most = 100 * len(SEVERITIES) / alexnet
     most = np.array([most.mean(), *most])
-    found = of(percent / most)
-    return Estimates(found.value * most, found.low * most, found.high * most)
+    value = of(percent / most)
+    return Estimates(value.value * most, value.low * most, value.high * most)

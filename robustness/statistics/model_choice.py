@@ -199,8 +199,8 @@ def _largest(allowed: Sequence[str], further: Mapping[str, Candidate]) -> list[s
     """Those of ``allowed`` with the same classes, of the largest such set."""
     like = {name: further[name].model if name in further else name for name in allowed}
     sets = [
-        [name for name in allowed if like[name] in known]
-        for _, known in models.by_labels(dict.fromkeys(like.values()))
+        [name for name in allowed if like[name] in names]
+        for _, names in models.by_labels(dict.fromkeys(like.values()))
     ]
     return max(sets, key=len, default=[])
 
@@ -299,8 +299,8 @@ def _resampled(scored: _Scored) -> Floats:
         spread = np.atleast_2d(np.cov(scored.gained)) * images
         scores = rng.multivariate_normal(scored.scores, spread, size=RESAMPLES)
     top = scores >= scores.max(axis=1, keepdims=True) - _ROUNDING
-    found: Floats = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
-    return found
+    firsts: Floats = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
+    return firsts
 
 
 def _weakest(grid: Grid, quantity: str) -> dict[str, Any]:
@@ -309,9 +309,9 @@ def _weakest(grid: Grid, quantity: str) -> dict[str, Any]:
     None under attacks alone, which the robust accuracy takes together.
     """
     flags = grid.flags(QUANTITIES[quantity])
-    known = (flags != UNKNOWN).sum(axis=0)
+    present = (flags != UNKNOWN).sum(axis=0)
     means = np.divide(
-        (flags == 1).sum(axis=0), known, out=np.full(len(known), 2.0), where=known > 0
+        (flags == 1).sum(axis=0), present, out=np.full(len(present), 2.0), where=present > 0
     )
     low = means.min(initial=2.0)
     names = {

@@ -71,20 +71,20 @@ def overall(
     alike = weights is None or np.ptp(weights) == 0
     if alike and present.all():
         net = gaps.sum(axis=1, dtype=np.int64)
-        found = differences(net[:, None] / max(1, gaps.shape[1]))
+        bounds = differences(net[:, None] / max(1, gaps.shape[1]))
     else:
-        found = over_conditions(np.where(present, gaps, np.nan), there, differences, weights)
+        bounds = over_conditions(np.where(present, gaps, np.nan), there, differences, weights)
         share = condition_shares(present, there, weights)
         steps = np.rint(_STEPS * share / max(share.max(initial=0), 1e-300)).astype(np.int64)
         steps = np.where(share > 0, np.maximum(steps, 1), 0)
         net = np.where(present, gaps, 0) @ (steps // max(1, math.gcd(*steps.tolist())))
-    return _tested(found, net[:, None], np.logical_or.reduce(present, axis=1)[:, None])[0]
+    return _tested(bounds, net[:, None], np.logical_or.reduce(present, axis=1)[:, None])[0]
 
 
 def by_condition(gaps: Cells, present: Flags) -> list[PairedDifference]:
     """The difference under each condition by itself; arguments are those of ``overall``."""
-    found = differences(np.where(present, gaps, np.nan))
-    return _tested(found, np.where(present, gaps, 0).astype(np.int64), present)
+    bounds = differences(np.where(present, gaps, np.nan))
+    return _tested(bounds, np.where(present, gaps, 0).astype(np.int64), present)
 
 
 def _tested(estimates: Estimates, nets: Integers, present: Flags) -> list[PairedDifference]:
@@ -132,8 +132,8 @@ def _heads(coins: int) -> NDArray[np.float64]:
     """The chances of 0 to ``coins`` heads; not to be changed."""
     from scipy.stats import binom
 
-    found: NDArray[np.float64] = binom.pmf(np.arange(coins + 1), coins, 0.5)
-    return found
+    chances: NDArray[np.float64] = binom.pmf(np.arange(coins + 1), coins, 0.5)
+    return chances
 
 
 def established(p: float, low: float | None, high: float | None) -> bool:

@@ -20,9 +20,9 @@ def principal(features: Floats) -> tuple[Floats, tuple[float, float]]:
         axes[:2]
         * np.sign(axes[:2][np.arange(len(axes[:2])), np.abs(axes[:2]).argmax(axis=1)])[:, None]
     )
-    found = np.zeros((len(features), 2))
-    found[:, : len(axes)] = centred @ axes.T
+    coordinates = np.zeros((len(features), 2))
+    coordinates[:, : len(axes)] = centred @ axes.T
     shares = np.zeros(2)
     if total := float((sizes**2).sum()):
         shares[: len(axes)] = sizes[:2] ** 2 / total
-    return found, (float(shares[0]), float(shares[1]))
+    return coordinates, (float(shares[0]), float(shares[1]))

@@ -58,11 +58,11 @@ class ModelRace:
 
     def add(self, scores: Mapping[str, float]) -> None:
         """Take in the scores of one image, in [0, 1]; those of models that left are missing."""
-        known = np.array([scores.get(model, np.nan) for model in self.models])
-        first, second = (known[[pair[at] for pair in self._pairs]] for at in (0, 1))
-        self._history.append(known)
+        values = np.array([scores.get(model, np.nan) for model in self.models])
+        first, second = (values[[pair[at] for pair in self._pairs]] for at in (0, 1))
+        self._history.append(values)
         self._bets.add((first - second + 1) / 2)
-        self._scores.add(known)
+        self._scores.add(values)
 
     def decide(self, *, last: bool = False) -> None:
         """Draw the conclusions from the images so far; ``last`` says that there are no more."""
@@ -115,12 +115,12 @@ class ModelRace:
     @property
     def gaps(self) -> list[Gap]:
         """Every pair, the one that is or seems better first."""
-        found = []
+        entries = []
         for (a, b), low, high in zip(self._pairs, self._low, self._high, strict=True):
             if self._better[b, a] or (not self._better[a, b] and low + high < 0):
                 a, b, low, high = b, a, -high, -low
-            found.append(Gap(self.models[a], self.models[b], float(low), float(high)))
-        return found
+            entries.append(Gap(self.models[a], self.models[b], float(low), float(high)))
+        return entries
 
     @property
     def order(self) -> list[str]:
@@ -194,10 +194,10 @@ class GateRace:
         self.low, self.high = low, high
         for place, limit in enumerate(self.limits):
             if self.outcomes[place] == OPEN:
-                kept, broken = low[place] >= limit.wanted, high[place] < limit.wanted
+                holds, broken = low[place] >= limit.wanted, high[place] < limit.wanted
                 if self._drop[place]:
-                    kept, broken = high[place] <= limit.wanted, low[place] > limit.wanted
-                self.outcomes[place] = KEPT if kept else BROKEN if broken else OPEN
+                    holds, broken = high[place] <= limit.wanted, low[place] > limit.wanted
+                self.outcomes[place] = KEPT if holds else BROKEN if broken else OPEN
 
     def _at_last(
         self, place: int, values: Floats, low: Floats, high: Floats
@@ -227,7 +227,7 @@ class GateRace:
             "settled": self.settled,
             "passed": all(outcome == KEPT for outcome in self.outcomes),
             "limits": [
-                {**limit._asdict(), "outcome": told, "low": low, "high": high}
-                for limit, told, low, high in bounds
+                {**limit._asdict(), "outcome": result, "low": low, "high": high}
+                for limit, result, low, high in bounds
             ],
         }

@@ -121,14 +121,14 @@ def pair_differences(values: NDArray[np.int8], weights: Floats | None = None) ->
     """
     places = list(itertools.combinations(range(len(values)), 2))
     there = (values != MISSING).all(axis=0)
-    found = []
+    pairs = []
     for a, b in places:
-        known = there & (values[a] != NEITHER) & (values[b] != NEITHER)
-        found.append(overall(np.where(known, values[a] - values[b], 0), known, there, weights))
-    adjusted = holm([gap.p for gap in found])
+        counted = there & (values[a] != NEITHER) & (values[b] != NEITHER)
+        pairs.append(overall(np.where(counted, values[a] - values[b], 0), counted, there, weights))
+    adjusted = holm([gap.p for gap in pairs])
     ordered = []
     for (a, b), (value, low, high, p, images, _), p_holm in zip(
-        places, found, adjusted, strict=True
+        places, pairs, adjusted, strict=True
     ):
         if value is None:  # no attack had a prediction of both to break
             continue
@@ -174,16 +174,16 @@ def ranking(
     behind those significantly better and ahead of those significantly worse.
     """
     quantity = pairs[0]["quantity"] if pairs else summary[0]["ranked_by"]
-    found: list[dict[str, Any]] = []
+    ranked: list[dict[str, Any]] = []
     for title, group in itertools.groupby(summary, key=lambda entry: entry["label_set"]):
         entries = sorted((entry for entry in group), key=lambda entry: -(entry[quantity] or 0.0))
-        known = [pair for pair in pairs if pair["label_set"] == title and pair["established"]]
+        significant = [pair for pair in pairs if pair["label_set"] == title and pair["established"]]
         for entry in entries:
-            losses = sum(pair["worse"] == entry["model"] for pair in known)
-            ahead = sum(pair["better"] == entry["model"] for pair in known)
+            losses = sum(pair["worse"] == entry["model"] for pair in significant)
+            ahead = sum(pair["better"] == entry["model"] for pair in significant)
             places = {"place_low": 1 + losses, "place_high": len(entries) - ahead}
-            found.append({**entry, "ranked_by": quantity, **places})
-    return found
+            ranked.append({**entry, "ranked_by": quantity, **places})
+    return ranked
 
 
 def compare_by_condition(measured: Measured, quantity: str = "consistency") -> list[dict[str, Any]]:
@@ -195,7 +195,7 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
     ``only_a`` and ``only_b`` (images that went well with one of them alone), ``difference`` (a
     minus b), ``p``, ``p_holm``, ``established``.
     """
-    found = []
+    tests = []
     for title, group, keys, values in _groups(measured, quantity, joint=False):
         entries: list[dict[str, Any]] = []
         of_condition = np.ascontiguousarray(values.transpose(2, 0, 1))
@@ -224,11 +224,11 @@ def compare_by_condition(measured: Measured, quantity: str = "consistency") -> l
                     }
                 )
         adjusted = holm([entry["p"] for entry in entries])
-        found += [
+        tests += [
             {**entry, "p_holm": p, "established": p < ALPHA}
             for entry, p in zip(entries, adjusted, strict=True)
         ]
-    return found
+    return tests
 
 
 Group = tuple[str, tuple[str, ...], tuple[ConditionKey, ...], NDArray[np.int8]]
@@ -242,7 +242,7 @@ def _groups(measured: Measured, quantity: str, *, joint: bool = True) -> list[Gr
     conditions.
     """
     by_name: dict[str, Grid] = {grid.model: grid for grid in grids(measured)}
-    found = []
+    groups = []
     for labels, names in models.by_labels(by_name):
         if len(names) < 2:
             continue
@@ -252,8 +252,8 @@ def _groups(measured: Measured, quantity: str, *, joint: bool = True) -> list[Gr
         values = np.stack([outcomes(by_name[name], quantity, joint=joint) for name in names])
         whole = (values != MISSING).all(axis=0).any(axis=1)
         if whole.any():
-            found.append((labels.title, names, keys, values[:, whole]))
-    return found
+            groups.append((labels.title, names, keys, values[:, whole]))
+    return groups
 
 
 def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[np.int8]:
@@ -268,6 +268,6 @@ def outcomes(grid: Grid, quantity: str, *, joint: bool = True) -> NDArray[np.int
     missing = flags == UNKNOWN
     if quantity == "consistency":
         missing &= ~grid.there
-    found = np.where(missing, np.int8(MISSING), flags)
+    values = np.where(missing, np.int8(MISSING), flags)
     attacks = [at for at, key in enumerate(grid.conditions) if key.is_attack]
-    return found[:, attacks] if quantity == "robust_accuracy" else found
+    return values[:, attacks] if quantity == "robust_accuracy" else values

@@ -76,17 +76,17 @@ def gains(trials: Sequence[PairedTruths], *, seed: int = 0) -> list[Gain]:
     best: dict[tuple[str, str], tuple[int, int, int]] = {}
     for place, trial in enumerate(trials):
         gain = int(_net(trial.before, trial.after)[choosing].sum())
-        kept = int(_net(trial.clean_before, trial.clean_after)[choosing].sum())
+        net = int(_net(trial.clean_before, trial.clean_after)[choosing].sum())
         key = trial.model, trial.condition
-        if gain > 0 and (key not in best or (gain, kept) > best[key][:2]):
-            best[key] = gain, kept, place
+        if gain > 0 and (key not in best or (gain, net) > best[key][:2]):
+            best[key] = gain, net, place
     chosen = [place for *_, place in best.values()]
     nets = np.column_stack([_net(trial.before, trial.after)[telling] for trial in trials])
-    found = by_condition(nets, np.ones(nets.shape, bool))
-    p_values = dict(zip(chosen, holm([found[place].p for place in chosen]), strict=True))
+    bounds = by_condition(nets, np.ones(nets.shape, bool))
+    p_values = dict(zip(chosen, holm([bounds[place].p for place in chosen]), strict=True))
     return [
         _gain(trial, gap, telling, p_values.get(place))
-        for place, (trial, gap) in enumerate(zip(trials, found, strict=True))
+        for place, (trial, gap) in enumerate(zip(trials, bounds, strict=True))
     ]
 
 

@@ -35,9 +35,9 @@ def budgets(conditions: Sequence[ConditionKey]) -> list[AttackBudget]:
     """Every norm and epsilon of the attacks among ``conditions``, by norm and growing epsilon."""
     tried: dict[str, dict[int, float]] = {}
     for place, key in enumerate(conditions):
-        found = readable(key.id)
-        if isinstance(found, AttackCondition):
-            tried.setdefault(found.spec.norm, {})[place] = found.spec.epsilon
+        condition = readable(key.id)
+        if isinstance(condition, AttackCondition):
+            tried.setdefault(condition.spec.norm, {})[place] = condition.spec.epsilon
     return [
         AttackBudget(
             norm,
@@ -56,11 +56,11 @@ def survived(left: Floats, budgets: Sequence[AttackBudget]) -> Floats:
 
     ``left`` (images, conditions) is 1 or 0. NaN for an image without every attack of the norm.
     """
-    found = np.full((len(left), len(budgets)), np.nan)
+    survivors = np.full((len(left), len(budgets)), np.nan)
     for at, budget in enumerate(budgets):
         met = ~np.isnan(left[:, budget.of_norm]).any(axis=1)
-        found[met, at] = left[met][:, budget.allowed].min(axis=1)
-    return found
+        survivors[met, at] = left[met][:, budget.allowed].min(axis=1)
+    return survivors
 
 
 def robust_accuracy(measured: Measured) -> list[dict[str, Any]]:
@@ -78,12 +78,12 @@ def robust_accuracy(measured: Measured) -> list[dict[str, Any]]:
 
 
 def _of_model(grid: Grid) -> Iterator[dict[str, Any]]:
-    if not (asked := budgets(grid.conditions)):
+    if not (attacks := budgets(grid.conditions)):
         return
     left = _left(grid)
-    survivors = survived(left, asked)
-    attacked = _attacked(grid, asked)
-    for at, budget in enumerate(asked):
+    survivors = survived(left, attacks)
+    attacked = _attacked(grid, attacks)
+    for at, budget in enumerate(attacks):
         met = ~np.isnan(survivors[:, at])
         if not met.any():
             continue
@@ -133,8 +133,8 @@ def success(grid: Grid) -> list[dict[str, float | None]]:
     if attacks.any():
         counted = attacks & ~np.isnan(grid.values("consistent"))
         broken = np.where(counted, 1 - _left(grid), np.nan)
-    found = shares(broken)
-    return [found.named("attack_success", at) for at in range(len(attacks))]
+    estimates = shares(broken)
+    return [estimates.named("attack_success", at) for at in range(len(attacks))]
 
 
 def is_labelled(grid: Grid) -> bool:
@@ -149,13 +149,13 @@ def _left(grid: Grid) -> Floats:
 def _attacked(grid: Grid, budgets: Sequence[AttackBudget]) -> NDArray[np.bool_]:
     """Whether any attack had a prediction to break: (images, budgets)."""
     counted = ~np.isnan(grid.values("consistent"))
-    found = np.zeros((len(counted), len(budgets)), bool)
+    attacked = np.zeros((len(counted), len(budgets)), bool)
     for at, budget in enumerate(budgets):
-        found[:, at] = counted[:, budget.allowed].any(axis=1)
-    return found
+        attacked[:, at] = counted[:, budget.allowed].any(axis=1)
+    return attacked
 
 
 def _over_budgets(values: Floats) -> Floats:
-    known = ~np.isnan(values)
-    sums = np.where(known, values, 0.0).sum(axis=1, keepdims=True)
-    return picture_values(sums, known.sum(axis=1, keepdims=True).astype(float))
+    present = ~np.isnan(values)
+    sums = np.where(present, values, 0.0).sum(axis=1, keepdims=True)
+    return picture_values(sums, present.sum(axis=1, keepdims=True).astype(float))

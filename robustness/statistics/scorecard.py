@@ -160,12 +160,12 @@ def rankings(summary: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any
 
 def unsure(rows: Sequence[Measurement]) -> list[tuple[str, str, float]]:
     """(image, model, clean top-1 probability) wherever that is below ``UNSURE``."""
-    found = {
+    names = {
         (row.image, row.model): row.clean_probability
         for row in rows
         if row.clean_probability < UNSURE
     }
-    return [(image, model, probability) for (image, model), probability in found.items()]
+    return [(image, model, probability) for (image, model), probability in names.items()]
 
 
 def moved(row: Measurement) -> str:

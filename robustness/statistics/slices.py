@@ -60,16 +60,16 @@ class ImageSlice:
 
 def numeric(values: Values) -> Floats | None:
     """``values`` (n,) as finite numbers, else NaN; None unless all are numbers."""
-    found = np.full(len(values), np.nan)
+    numbers = np.full(len(values), np.nan)
     for at, value in enumerate(values):
         if value is None or value == "":
             continue
         try:
-            found[at] = float(value)
+            numbers[at] = float(value)
         except ValueError:
             return None
-    found[~np.isfinite(found)] = np.nan
-    return found
+    numbers[~np.isfinite(numbers)] = np.nan
+    return numbers
 
 
 def inside(values: Values, value: str) -> NDArray[np.bool_]:
@@ -81,20 +81,20 @@ def inside(values: Values, value: str) -> NDArray[np.bool_]:
             return (numbers >= float(low or "-inf")) & (numbers < float(high or "inf"))
         except ValueError:
             pass
-    return np.array([_text(each) == value for each in values], bool)
+    return np.array([_text(text) == value for text in values], bool)
 
 
 def slices(columns: Mapping[str, Values]) -> list[ImageSlice]:
     """The slices of ``columns``, each with enough images on either side."""
-    found: list[ImageSlice] = []
+    image_slices: list[ImageSlice] = []
     for column, values in columns.items():
         numbers = numeric(values)
         parts = _by_value(values) if numbers is None else _by_number(numbers, values)
         for part in parts:
             chosen = inside(values, part)
             if FEWEST_OF_A_SLICE <= chosen.sum() <= len(chosen) - FEWEST_OF_A_SLICE:
-                found.append(ImageSlice(column, part, chosen))
-    return found
+                image_slices.append(ImageSlice(column, part, chosen))
+    return image_slices
 
 
 def _by_value(values: Values) -> list[str]:
@@ -103,12 +103,12 @@ def _by_value(values: Values) -> list[str]:
 
 
 def _by_number(numbers: Floats, values: Values) -> list[str]:
-    known = numbers[~np.isnan(numbers)]
-    if len(np.unique(known)) <= _FEW_NUMBERS:
+    present = numbers[~np.isnan(numbers)]
+    if len(np.unique(present)) <= _FEW_NUMBERS:
         return _by_value(values)
-    parts = min(4, len(known) // FEWEST_OF_A_SLICE)
-    cuts = np.quantile(known, np.arange(1, parts) / parts).tolist() if parts > 1 else []
-    ends = ["", *dict.fromkeys(_rounded(cut, known) for cut in cuts), ""]
+    parts = min(4, len(present) // FEWEST_OF_A_SLICE)
+    cuts = np.quantile(present, np.arange(1, parts) / parts).tolist() if parts > 1 else []
+    ends = ["", *dict.fromkeys(_rounded(cut, present) for cut in cuts), ""]
     return [f"{low}..{high}" for low, high in itertools.pairwise(ends) if low or high]
 
 
@@ -139,7 +139,7 @@ def by_slice(
     rest), ``p`` (one-sided, corrected) and ``worse`` (significantly).
     """
     families = _families(values, parts)
-    found = []
+    entries = []
     for family, scored, adjusted in zip(families, *_tested(families), strict=True):
         for (i, m), (j, at) in itertools.product(enumerate(family.models), enumerate(family.parts)):
             part = parts[at]
@@ -147,7 +147,7 @@ def by_slice(
             rest = float(np.nanmean(others))
             entry = shares(mine[:, None]).named("rate", 0)
             p = float(adjusted[i, j])
-            found.append(
+            entries.append(
                 {
                     "model": names[m],
                     "column": part.column,
@@ -161,8 +161,8 @@ def by_slice(
                     "score": float(scored[i, j]),
                 }
             )
-    found.sort(key=lambda entry: (entry["p"], entry["score"]))
-    return [{key: entry[key] for key in entry if key != "score"} for entry in found]
+    entries.sort(key=lambda entry: (entry["p"], entry["score"]))
+    return [{key: entry[key] for key in entry if key != "score"} for entry in entries]
 
 
 @dataclass(frozen=True)
@@ -186,16 +186,16 @@ class _Family:
 
     def scores(self) -> Floats:
         """(models, parts): the mean of each slice in its standard errors under shuffling."""
-        found: Floats = (self.table @ self.members.T) / self.spread()
-        return found
+        scores: Floats = (self.table @ self.members.T) / self.spread()
+        return scores
 
     def lowest(self, rng: np.random.Generator, shuffles: int) -> Floats:
         """The lowest score of each of so many shuffles."""
         order = np.tile(np.arange(self.table.shape[1]), (shuffles, 1))
         shuffled = rng.permuted(order, axis=1)
         sums = self.table.astype(np.float32)[:, shuffled] @ self.members.T
-        found: Floats = (sums / self.spread()[:, None]).min(axis=(0, 2))
-        return found
+        lowest: Floats = (sums / self.spread()[:, None]).min(axis=(0, 2))
+        return lowest
 
 
 def _families(values: Sequence[Floats], parts: Sequence[ImageSlice]) -> list[_Family]:
@@ -203,18 +203,18 @@ def _families(values: Sequence[Floats], parts: Sequence[ImageSlice]) -> list[_Fa
     alike: dict[bytes, list[int]] = {}
     for m, value in enumerate(values):
         alike.setdefault(np.isnan(value).tobytes(), []).append(m)
-    found = []
+    families = []
     for mine in alike.values():
-        known = ~np.isnan(values[mine[0]])
-        table = np.stack([values[m][known] for m in mine])
-        sizes = [int(part.inside[known].sum()) for part in parts]
+        present = ~np.isnan(values[mine[0]])
+        table = np.stack([values[m][present] for m in mine])
+        sizes = [int(part.inside[present].sum()) for part in parts]
         most = table.shape[1] - FEWEST_OF_A_SLICE
         enough = [at for at, size in enumerate(sizes) if FEWEST_OF_A_SLICE <= size <= most]
         if enough:
             table -= table.mean(axis=1, keepdims=True)
-            members = np.stack([parts[at].inside[known] for at in enough]).astype(np.float32)
-            found.append(_Family(mine, enough, table, members))
-    return found
+            members = np.stack([parts[at].inside[present] for at in enough]).astype(np.float32)
+            families.append(_Family(mine, enough, table, members))
+    return families
 
 
 def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
@@ -231,6 +231,6 @@ def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
     for start in range(0, _SHUFFLES if families else 0, _AT_ONCE):
         shuffles = min(_AT_ONCE, _SHUFFLES - start)
         lowest = np.min([family.lowest(rng, shuffles) for family in families], axis=0)
-        for counts, each in zip(below, scores, strict=True):
-            counts += (lowest[:, None, None] <= each + 1e-6).sum(axis=0)
+        for counts, drawn in zip(below, scores, strict=True):
+            counts += (lowest[:, None, None] <= drawn + 1e-6).sum(axis=0)
     return scores, [counts / (_SHUFFLES + 1) for counts in below]

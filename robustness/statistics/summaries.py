@@ -102,11 +102,11 @@ def ranked(some: Sequence[Grid], wholes: Iterable[dict[str, Any]]) -> list[dict[
     labelled = all(share <= MOST_UNLABELLED for share in unknown)
     robust = attacks_alone and all(e["robust_accuracy"] is not None for e in entries.values())
     by = "robust_accuracy" if robust else "perturbed_accuracy" if labelled else "consistency"
-    found: list[dict[str, Any]] = []
+    ranks: list[dict[str, Any]] = []
     for labels, names in models.by_labels(entries):
         group = [{"label_set": labels.title, "ranked_by": by, **entries[name]} for name in names]
-        found += sorted(group, key=lambda entry: -(entry[by] or 0.0))
-    return found
+        ranks += sorted(group, key=lambda entry: -(entry[by] or 0.0))
+    return ranks
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _by_condition(
             "n_images": count,
             "n_attacked": counted[at] if key.is_attack else None,
             **broken[at],
-            **found,
+            **estimates,
             **{
                 name: value
                 for kind, table in calibrated.items()
@@ -213,7 +213,9 @@ def _by_condition(
                 )
             },
         }
-        for at, (key, count, found) in enumerate(zip(grid.conditions, rows, figures, strict=True))
+        for at, (key, count, estimates) in enumerate(
+            zip(grid.conditions, rows, figures, strict=True)
+        )
         if count
     ]
 
@@ -249,10 +251,10 @@ def _calibration(grid: Grid, kind: str) -> _Calibration:
     sure, right = predictions(kind, *every)
     del every  # these arrays are large, as the next ones
     gaps = sure - right
-    known = ~np.isnan(gaps)
-    gaps[~known] = 0.0
-    sums, counts = (values.sum(axis=1, keepdims=True, dtype=float) for values in (gaps, known))
-    del gaps, known
+    present = ~np.isnan(gaps)
+    gaps[~present] = 0.0
+    sums, counts = (values.sum(axis=1, keepdims=True, dtype=float) for values in (gaps, present))
+    del gaps, present
     return _Calibration(
         errors,
         estimated_error(sure, right),
@@ -266,13 +268,13 @@ def _calibration(grid: Grid, kind: str) -> _Calibration:
 def _overall_calibration(calibrated: Mapping[str, _Calibration]) -> dict[str, float | None]:
     clean, perturbed = calibrated.values()
     chance = perturbed.errors.by_chance
-    known = chance[~np.isnan(chance)]
+    present = chance[~np.isnan(chance)]
     return {
         **clean.whole.named("clean_ece", 0),
         "clean_ece_by_chance": number(clean.whole_by_chance),
         **perturbed.whole.named("perturbed_ece", 0),
         **perturbed.errors.mean.named("condition_ece", 0),
-        "condition_ece_by_chance": float(known.mean()) if len(known) else None,
+        "condition_ece_by_chance": float(present.mean()) if len(present) else None,
         **clean.overconfidence.named("clean_overconfidence", 0),
         **perturbed.overconfidence.named("overconfidence", 0),
     }
@@ -328,8 +330,8 @@ def over_models(measured: Measured) -> list[dict[str, Any]]:
     difference, corrected for the number of pairs of perturbations, leaves out 0.
     """
     entries, values = _by_series(grids(measured))
-    known = [at for at, entry in enumerate(entries) if entry["n_images"]]
-    order = sorted(known, key=lambda at: entries[at]["consistency"])
+    places = [at for at, entry in enumerate(entries) if entry["n_images"]]
+    order = sorted(places, key=lambda at: entries[at]["consistency"])
     values = values[:, order]
     pairs = max(1, math.comb(len(order), 2))
     above, _ = difference_bounds(values - values[:, :1], tests=pairs)
@@ -365,14 +367,14 @@ def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
             sums[:, at] += (flags[:, chosen] == 1).sum(axis=1)
             counts[:, at] += (flags[:, chosen] != UNKNOWN).sum(axis=1)
     values = picture_values(sums, counts)
-    found = shares(values)
+    estimates = shares(values)
     entries = [
         {
             "series": name,
             "perturbation": perturbation,
             "n_strengths": sum(of_series[place]),
             "n_images": int((counts[:, place] > 0).sum()),
-            **found.named("consistency", place),
+            **estimates.named("consistency", place),
         }
         for place, (name, perturbation) in enumerate(names.items())
     ]

@@ -199,7 +199,7 @@ def _of_model(
         del scores["margin"]
     counted = ~(np.isnan(good) | unknown).all(axis=1)
     group_of = None if groups is None else np.array([groups.get(i, i) for i in grid.images])
-    found = certify(
+    certificate = certify(
         {name: score[counted] for name, score in scores.items()},
         1 - good[counted],
         max_error,
@@ -208,29 +208,30 @@ def _of_model(
     )
     entry: dict[str, Any] = {
         "model": grid.model,
-        **{name: getattr(found, name, None) for name in Certificate.__dataclass_fields__},
+        **{name: getattr(certificate, name, None) for name in Certificate.__dataclass_fields__},
         "images": int(counted.sum()),
         "acceptance": {"value": None, "low": None, "high": None},
         "accepted": {},
         "error": {},
         "status": {},
     }
-    if found is None:
+    if certificate is None:
         return entry
-    at = found.strongest if found.threshold is None else found.threshold
+    at = certificate.strongest if certificate.threshold is None else certificate.threshold
     ids = [grid.conditions[place].id for place in domain]
-    parts = {SUITE: (scores[found.score], good)}
+    parts = {SUITE: (scores[certificate.score], good)}
     parts |= {
-        text: (scores[found.score][:, [place]], good[:, [place]]) for place, text in enumerate(ids)
+        text: (scores[certificate.score][:, [place]], good[:, [place]])
+        for place, text in enumerate(ids)
     }
     if column == "correct":  # an original has not changed its own prediction
-        clean = (grid.per_image(f"clean_{name}") for name in (found.score, column))
+        clean = (grid.per_image(f"clean_{name}") for name in (certificate.score, column))
         originals = [cells[:, None] for cells in clean]
         parts[ORIGINAL] = originals[0], originals[1]
     for name, (score, well) in parts.items():
-        known = ~(np.isnan(score) | np.isnan(well))
-        taken = known & (score >= at)
-        counts = [c.sum(axis=1, keepdims=True).astype(np.float64) for c in (taken, known)]
+        present = ~(np.isnan(score) | np.isnan(well))
+        taken = present & (score >= at)
+        counts = [c.sum(axis=1, keepdims=True).astype(np.float64) for c in (taken, present)]
         failed = np.where(taken, 1 - well, 0.0).sum(axis=1, keepdims=True)
         accepted = _bounded(counts[0], counts[1])
         entry["accepted"][name] = accepted["value"]
@@ -244,8 +245,8 @@ def _of_model(
 
 def _bounded(sums: Floats, counts: Floats) -> dict[str, float | None]:
     """The share of all ``counts`` (images, 1) that are in ``sums``, with its interval."""
-    found = shares(picture_values(sums, counts))
-    bounds = (found.value, found.low, found.high)
+    interval = shares(picture_values(sums, counts))
+    bounds = (interval.value, interval.low, interval.high)
     return {k: number(b[0]) for k, b in zip(("value", "low", "high"), bounds, strict=True)}
 
 
@@ -275,11 +276,11 @@ def _images_needed(claims: Sequence[_Claim], at: int, units: Integers, images: i
 def _claim(
     score: Floats, wrong: Floats, max_error: float, unit_of: Integers, *, exact: bool
 ) -> _Claim:
-    known = ~(np.isnan(score) | np.isnan(wrong))
+    present = ~(np.isnan(score) | np.isnan(wrong))
     # A prediction is accepted at the candidates before its place.
-    places = np.where(known, np.searchsorted(CANDIDATES, score, side="right"), 0)
+    places = np.where(present, np.searchsorted(CANDIDATES, score, side="right"), 0)
     form = _Counts if exact and wrong.shape[1] == 1 else _Bets
-    return form(places, np.where(known, wrong, 0.0), max_error, unit_of)
+    return form(places, np.where(present, wrong, 0.0), max_error, unit_of)
 
 
 @dataclass(frozen=True)
