@@ -65,6 +65,8 @@ def picture_input(
         refused = _upload_input()
         if camera:
             components.camera(_CAMERA, _freeze)
+        else:
+            st.empty()  # so that what follows stays where it is in every view
         restore("fit", DEFAULT)
         restore("side", DEFAULT)
         with st.popover("Fit", icon=":material/crop:", key="framing"):

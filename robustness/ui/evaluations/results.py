@@ -19,7 +19,7 @@ from robustness.ui.display import blocks
 from robustness.ui.evaluations import answer, cases, embedding, manage
 from robustness.ui.evaluations.opened_run import Opened
 from robustness.ui.page import fragment
-from robustness.ui.session.inputs import one_of
+from robustness.ui.session.inputs import one_of, place_of_own
 
 VIEW = "view"
 """Parameter of the link: the open view of the results."""
@@ -55,7 +55,7 @@ def show(run: Opened, entry: Listed) -> None:
         answer.show(run, of, entry)
     views = {view: title for view, title in VIEWS.items() if _has(of, view, hides_race)}
     view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
-    with st.container(key="results"):
+    with place_of_own(view, VIEWS, "results"):
         fragment(_view)(view, run, of)
     components.place("place", run.id)
 

@@ -151,10 +151,10 @@ def presenting() -> bool:
     return str(st.query_params.get(_PRESENT)) == "true"
 
 
-def frame() -> None:
+def frame(*, presents: bool) -> None:
     """Draw the exit of Present mode and its style, in a container that keeps the elements below."""
     with st.container(key="presenting"):
-        if presenting():
+        if presents and presenting():
             st.html(_STYLE)
             st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
 

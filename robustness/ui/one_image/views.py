@@ -10,7 +10,7 @@ from robustness.ui.controls.model_choice import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.one_image import attack, breaking_points, live, scorecard, stack, stories
 from robustness.ui.session import access
-from robustness.ui.session.inputs import one_of
+from robustness.ui.session.inputs import one_of, place_of_own
 
 LIVE, BREAKING, SCORECARD, ATTACK = "live", "breaking", "scorecard", "attack"
 VIEWS = {LIVE: "Live", BREAKING: "Breaking points", SCORECARD: "Scorecard", ATTACK: "Attack"}
@@ -29,15 +29,16 @@ def show() -> None:
     if view == ATTACK:
         access.require(Action.ATTACK)
     names, seed = sidebar_input()
-    if view == LIVE:
-        stories.frame()
+    stories.frame(presents=view == LIVE)
     pictures, true_classes = picture_input(
         names, several=view == SCORECARD, camera=view in (LIVE, BREAKING)
     )
     require_models(names)
-    if view == SCORECARD:
-        scorecard.show(pictures, names, seed, true_classes)
-        return
-    (picture,) = pictures
-    truth = true_classes.get(picture.digest)
-    {LIVE: live, BREAKING: breaking_points, ATTACK: attack}[view].show(picture, names, seed, truth)
+    with place_of_own(view, VIEWS, "view-body"):
+        if view == SCORECARD:
+            scorecard.show(pictures, names, seed, true_classes)
+            return
+        (picture,) = pictures
+        truth = true_classes.get(picture.digest)
+        view_of = {LIVE: live, BREAKING: breaking_points, ATTACK: attack}
+        view_of[view].show(picture, names, seed, truth)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.text import plain
 from robustness.perturbations import REGISTRY, Perturbation
@@ -41,6 +42,15 @@ def one_of(
         help=help,
     )
     return chosen or first
+
+
+def place_of_own(view: str, views: Iterable[str], key: str) -> DeltaGenerator:
+    """A container for ``view`` at a position that no other of ``views`` uses.
+
+    Where views share one, parts of the view before stay until the new one is complete.
+    """
+    places = {name: st.container(key=key) if name == view else st.empty() for name in views}
+    return places[view]
 
 
 def listed(label: str, options: Options, key: str, first: str | None = None) -> str:
