@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.journeys import headline, left_behind_closed, settled
+from tests.support.journeys import HEADLINE, left_behind_closed, settled
 from tests.support.server import AT_REST, PATIENCE
 
 REFUSED = """addEventListener("securitypolicyviolation", event => {
@@ -49,8 +49,10 @@ def test_a_first_visit_shows_a_result_without_a_click(
     newcomer: tuple[Page, set[str]],
 ) -> None:
     page, hosts = newcomer
-    assert re.match(r"Gaussian blur: .*4 models (is|are) correct", headline(page))
-    assert page.locator(".rb-card table").count() == 4
+    expect(page.locator(HEADLINE)).to_have_text(
+        re.compile(r"Gaussian blur: .*4 models (is|are) correct")
+    )
+    expect(page.locator(".rb-card table")).to_have_count(4)
     expect(page.locator("[data-testid=stPlotlyChart]")).to_have_count(1)
     assert {host.split(":")[0] for host in hosts} == {"127.0.0.1"}
 

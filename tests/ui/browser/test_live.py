@@ -17,11 +17,11 @@ from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser.components import pack
 from tests.support.holding import following, sweep_back_and_forth, watched
 from tests.support.journeys import (
+    HEADLINE,
     asked,
     drawn,
     drawn_again,
     hand_back,
-    headline,
     left_behind_closed,
     pixels,
     put_on,
@@ -47,7 +47,7 @@ def assert_steady(found: dict[str, float]) -> None:
 def assert_shows(page: Page, strength: str, noise: float) -> None:
     """The link, the box, the image and the session all say ``strength``."""
     expect(page).to_have_url(re.compile(rf"gaussian_noise={re.escape(strength)}(&|$)"))
-    assert page.locator(".rb-number").input_value() == strength
+    expect(page.locator(".rb-number")).to_have_value(strength)
     expected = compose(sample("coffee").image[None], {"gaussian_noise": noise}, seed=0)[0]
     eventually(page, lambda: np.array_equal(pixels(page, 1), to_uint8(expected)))
 
@@ -145,7 +145,7 @@ def test_the_views_of_the_pair_show_the_same_pixels_and_are_in_the_link(
     page = noisy
     before, after = pixels(page, 0), pixels(page, 1)
     difference = np.minimum(3 * np.abs(before.astype(int) - after.astype(int)), 255)
-    np.testing.assert_array_equal(pixels(page, 2), difference)
+    eventually(page, lambda: np.array_equal(pixels(page, 2), difference))
     page.get_by_role("button", name="Wipe").click()
     assert page.locator(".rb-after figcaption").evaluate(CAPTION) == "Original | Perturbed"
     wipe = page.get_by_role("slider", name=re.compile("^Wipe"))
@@ -169,9 +169,9 @@ def test_the_views_of_the_pair_show_the_same_pixels_and_are_in_the_link(
     assert (link["pair"], link["wipe"]) == (["wipe"], [at]), "the server leaves them in it"
     other = settled(visit(browser, page.url))
     expect(other.get_by_role("button", name="Wipe")).to_have_attribute("aria-pressed", "true")
-    assert other.get_by_role("slider", name=re.compile("^Wipe")).input_value() == at
+    expect(other.get_by_role("slider", name=re.compile("^Wipe"))).to_have_value(at)
     other.get_by_role("button", name="Side by side").click()
-    assert not {"pair", "wipe"} & set(asked(other.url)), "what is as at first is not said"
+    eventually(other, lambda: not {"pair", "wipe"} & set(asked(other.url)))  # as at first
     hand_back(other)
     shown = page.locator(".rb-after .rb-of-before").evaluate("x => getComputedStyle(x).clipPath")
     assert shown.startswith("inset(0")
@@ -256,41 +256,46 @@ def test_a_finger_drags_the_slider(phone: tuple[Page, CDPSession]) -> None:
     assert_shows(page, strength, float(strength))
 
 
-def on(page: Page) -> list[str | None]:
-    return [step.get_attribute("data-name") for step in page.locator(".rb-step").all()]
+def expect_on(page: Page, *names: str) -> None:
+    """That these are the perturbations of the stack, in order."""
+    steps = page.locator(".rb-step")
+    expect(steps).to_have_count(len(names))
+    for place, name in enumerate(names):
+        expect(steps.nth(place)).to_have_attribute("data-name", name)
+
+
+def expect_headline(page: Page, start: str) -> None:
+    expect(page.locator(HEADLINE)).to_have_text(re.compile(f"^{start}: "))
 
 
 def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     browser: Browser, address: str
 ) -> None:
     page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet"))
-    assert headline(page).startswith("Original: ")
+    expect_headline(page, "Original")
     put_on(page, "jpg")
-    assert on(page) == ["jpeg_compression"]
+    expect_on(page, "jpeg_compression")
     expect(page.get_by_role("slider", name="JPEG compression")).to_be_focused()
     put_on(page, "night")
-    assert on(page)[1] == "jpeg_compression"
+    expect(page.locator(".rb-step").nth(1)).to_have_attribute("data-name", "jpeg_compression")
     dark = page.locator(".rb-step").first
     expect(dark.get_by_role("slider")).to_be_focused()
     dark.get_by_role("button", name=re.compile("^Hide")).click()
     expect(page.locator(".rb-count")).to_have_text("1 active")
-    settled(page)
-    assert headline(page).startswith("JPEG compression: ")
+    expect_headline(page, "JPEG compression")
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".rb-count")).to_have_text("2 active")
     settled(page)
     page.go_back()
     expect(page.locator(".rb-count")).to_have_text("1 active")
-    settled(page)
-    assert headline(page).startswith("JPEG compression: "), "what was on, without what was hidden"
+    expect_headline(page, "JPEG compression")  # what was on, without what was hidden
     page.get_by_role("button", name="Clear all perturbations").click()
     expect(page.locator(".rb-count")).to_have_text("0 active")
-    settled(page)
-    assert on(page) == []
+    expect_on(page)
     page.go_back()
     expect(page.locator(".rb-count")).to_have_text("1 active")
     settled(page)
-    assert on(page) == ["jpeg_compression"]
+    expect_on(page, "jpeg_compression")
     hand_back(page)
 
 

@@ -34,6 +34,13 @@ def leave(page: Page) -> None:
         page.wait_for_timeout(1000)
 
 
+def stands_still(page: Page) -> bool:
+    """Whether no image is drawn in the time of several frames of the camera."""
+    times = drawn(page)
+    page.wait_for_timeout(600)
+    return drawn(page) == times
+
+
 @pytest.fixture(scope="module")
 def live(browser: Browser, address: str) -> Iterator[Page]:
     """The Live page for the two tests below, the last of which changes what it shows."""
@@ -52,9 +59,9 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page)
     expect(page.locator(".st-key-live-helping")).to_be_hidden()
     expect(page.locator(".rb-stack")).to_be_visible()
     left, right = (page.locator(f".rb-frames .rb-{which}") for which in ("before", "remedied"))
-    assert left.evaluate(TOP) == right.evaluate(TOP)
-    assert page.locator(HEADLINE).evaluate(SIZE) > 1.7 * small
-    assert page.locator(".rb-verdicts li").first.evaluate(SIZE) >= 20
+    eventually(page, lambda: left.evaluate(TOP) == right.evaluate(TOP))
+    eventually(page, lambda: page.locator(HEADLINE).evaluate(SIZE) > 1.7 * small)
+    eventually(page, lambda: page.locator(".rb-verdicts li").first.evaluate(SIZE) >= 20)
     page.set_viewport_size({"width": 1440, "height": 640})
     until(page, f"() => {END}('.rb-verdicts li:last-child') <= innerHeight")  # all on one screen
     page.set_viewport_size({"width": 390, "height": 844})
@@ -66,7 +73,7 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page)
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     leave(page)
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
-    assert "present" not in page.url
+    expect(page).not_to_have_url(re.compile("present"))
 
 
 def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
@@ -104,8 +111,8 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     camera = page.locator(".rb-camera")
     camera.get_by_role("button", name="Camera").click()
     until(page, "() => document.querySelector('.rb-camera')?.dataset.frames > 2")
-    assert not np.array_equal(pixels(page, 0), still)
-    assert not np.array_equal(pixels(page, 1), pixels(page, 0))
+    eventually(page, lambda: not np.array_equal(pixels(page, 0), still))
+    eventually(page, lambda: not np.array_equal(pixels(page, 1), pixels(page, 0)))
     camera.get_by_role("button", name="Stop").click()
     eventually(page, lambda: np.array_equal(pixels(page, 0), still))  # it is there again
     camera.get_by_role("button", name="Camera").click()
@@ -113,10 +120,8 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     camera.get_by_role("button", name="Freeze").click()
     expect(page.get_by_text("Showing camera.png")).to_be_visible()
     settled(page)
-    times = drawn(page)
-    assert page.locator(".rb-step").get_attribute("data-name") == "gaussian_blur"
-    assert not np.array_equal(pixels(page, 0), still)
-    page.wait_for_timeout(600)
-    assert drawn(page) == times, "it stands still"
+    expect(page.locator(".rb-step")).to_have_attribute("data-name", "gaussian_blur")
+    eventually(page, lambda: not np.array_equal(pixels(page, 0), still))
+    eventually(page, lambda: stands_still(page))
     page.context.clear_permissions()
     page.close()
