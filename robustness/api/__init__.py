@@ -14,7 +14,7 @@ before a model is loaded.
 """
 
 from robustness.api.arrays import Pair, adversarial, pair, perturb, remedy
-from robustness.api.evaluating import (
+from robustness.api.evaluation import (
     Sweep,
     evaluate,
     evaluate_pictures,

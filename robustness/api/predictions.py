@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from robustness.api.calls import checked_call
-from robustness.api.evaluating import performed
+from robustness.api.evaluation import performed
 from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError
