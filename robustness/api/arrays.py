@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness import models
-from robustness.api.calls import checked_call
+from robustness.api.argument_checks import checked_call
 from robustness.attacks.loop import check_class
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted

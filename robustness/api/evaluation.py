@@ -19,8 +19,8 @@ from PIL import Image
 
 from robustness import models as known_models
 from robustness import runs
+from robustness.api.argument_checks import checked_call
 from robustness.api.arrays import levels
-from robustness.api.calls import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError

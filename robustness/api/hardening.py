@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from robustness import hardening
-from robustness.api.calls import checked_call
+from robustness.api.argument_checks import checked_call
 from robustness.api.saved_runs import open_run
 from robustness.api.sources import opened
 from robustness.base.errors import ParameterError

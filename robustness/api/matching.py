@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import matching
 from robustness import models as models_
-from robustness.api.calls import checked_call
+from robustness.api.argument_checks import checked_call
 from robustness.api.sources import opened
 from robustness.base.disk import write_whole
 from robustness.evaluation.framings import DEFAULT, common_framing

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness import models
-from robustness.api.calls import checked_call
+from robustness.api.argument_checks import checked_call
 
 
 @checked_call

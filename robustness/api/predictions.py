@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from robustness.api.calls import checked_call
+from robustness.api.argument_checks import checked_call
 from robustness.api.evaluation import performed
 from robustness.api.result import EvaluatedRun
 from robustness.api.sources import opened

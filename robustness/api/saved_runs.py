@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness import gate, runs, statistics
-from robustness.api.calls import checked_call
+from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
