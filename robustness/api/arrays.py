@@ -14,7 +14,7 @@ from PIL import Image
 
 from robustness import models
 from robustness.api.argument_checks import checked_call
-from robustness.attacks.loop import check_class
+from robustness.attacks.attack_loop import check_class
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.evaluation.condition import Condition

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import norms
+from robustness.attacks.attack_loop import BestImages, Step, attack_steps, check_class, drained
 from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Task
-from robustness.attacks.loop import BestImages, Step, attack_steps, check_class, drained
 from robustness.attacks.norms import NOTHING, column, to_eight_bits
 from robustness.base.errors import GradientError, ParameterError
 from robustness.metrics.pictures import ssim

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from robustness.attacks.attack_image import distances
+from robustness.attacks.attack_loop import Step, any_success, attack_steps, make_task, search
 from robustness.attacks.attack_method import REGISTRY, AttackSpec
-from robustness.attacks.loop import Step, any_success, attack_steps, make_task, search
 from robustness.attacks.norms import REGISTRY as NORMS
 from robustness.models import Classifier
 from robustness.perturbations import Images

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.loop import make_task
+from robustness.attacks.attack_loop import make_task
 from robustness.models import Classifier
 from robustness.models.graph.keras_networks import load_network
 from robustness.models.tensorflow_runtime import keras, tensorflow

@@ -12,11 +12,11 @@ from scipy import optimize
 
 from robustness import models
 from robustness.attacks import NORMS, REGISTRY, AttackSpec, Step, attack
+from robustness.attacks.attack_loop import FAILED, any_success, drained, make_task, search
 from robustness.attacks.attack_method import Attack, Member, State, Task
 from robustness.attacks.autoattack import no_move
 from robustness.attacks.epsilon_sweep import Smallest, smallest_epsilon
 from robustness.attacks.gradient_attacks import _windows
-from robustness.attacks.loop import FAILED, any_success, drained, make_task, search
 from robustness.models import Classifier
 from robustness.models.run.gradients import BEST_OTHER
 from robustness.models.tensorflow_runtime import keras

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness import api, models, runs
+from robustness.attacks.attack_loop import attack
 from robustness.attacks.attack_method import AttackSpec
-from robustness.attacks.loop import attack
 from robustness.base.errors import (
     GradientError,
     ModelWarning,

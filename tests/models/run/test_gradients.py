@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import AttackSpec, attack
-from robustness.attacks.loop import leads
+from robustness.attacks.attack_loop import leads
 from robustness.base.errors import GradientError
 from robustness.models import Classifier
 from robustness.models.labels import Labels
