@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from robustness.base.benchmark import Timing, in_turns
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.timing import Timing, in_turns
 from robustness.models.classifier import Classifier
 from robustness.models.labels import imagenet
 from robustness.models.loaded import LOADED, load

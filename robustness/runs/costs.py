@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 
 from robustness import models
-from robustness.base.benchmark import in_turns
 from robustness.base.errors import RobustnessError
+from robustness.base.timing import in_turns
 from robustness.evaluation.request import Request
 from robustness.models.memory import budget, needed
 from robustness.models.selfcheck import PHOTOGRAPH, latencies

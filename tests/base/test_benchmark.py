@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from robustness.base import benchmark
-from robustness.base.benchmark import Timing, in_turns, share_waiting
+from robustness.base import timing
+from robustness.base.timing import Timing, in_turns, share_waiting
 
 CORES = os.cpu_count() or 1
 
@@ -27,9 +27,9 @@ def test_a_machine_that_slows_down_puts_no_task_behind_another(
         busy = 5 if sum(calls.values()) > 10 else 1
         now += cold + seconds * busy
 
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now)
-    monkeypatch.setattr(benchmark, "SECONDS_A_TASK", 1000)
-    monkeypatch.setattr(benchmark, "share_waiting", lambda: 0.25)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(timing, "SECONDS_A_TASK", 1000)
+    monkeypatch.setattr(timing, "share_waiting", lambda: 0.25)
     found = in_turns({"a": lambda: task("a", 0.010), "b": lambda: task("b", 0.011)})
     assert calls == {"a": 10, "b": 10}
     for name, fast in (("a", 10), ("b", 11)):
@@ -43,11 +43,11 @@ def test_slow_tasks_have_few_rounds() -> None:
     calls: list[float] = []
 
     def slow() -> None:
-        calls.append(benchmark.SECONDS_A_TASK / 2)
+        calls.append(timing.SECONDS_A_TASK / 2)
         time.sleep(calls[-1])
 
     in_turns({"slow": slow})
-    assert len(calls) == 1 + benchmark.FEWEST_ROUNDS
+    assert len(calls) == 1 + timing.FEWEST_ROUNDS
 
 
 def test_the_spread_leaves_out_one_pass_in_ten_on_either_side() -> None:
