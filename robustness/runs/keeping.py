@@ -10,9 +10,9 @@ from operator import itemgetter
 from pathlib import Path
 
 from robustness.base import settings
-from robustness.base.access import policy
 from robustness.base.disk import occupied
 from robustness.base.errors import AccessError, RunError
+from robustness.base.permissions import policy
 from robustness.base.text import counted
 from robustness.runs import notes
 from robustness.runs.bin import DAY, empty_bin, now, to_bin

@@ -10,7 +10,7 @@ import streamlit as st
 from prometheus_client.core import Metric
 
 from robustness import models
-from robustness.base.access import Action
+from robustness.base.permissions import Action
 from robustness.base.progress import duration
 from robustness.base.text import counted, in_bytes, plain
 from robustness.evaluation.provenance import versions

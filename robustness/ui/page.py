@@ -10,8 +10,8 @@ import streamlit as st
 
 from robustness import plugins
 from robustness.base import settings
-from robustness.base.access import policy
 from robustness.base.errors import ParameterError
+from robustness.base.permissions import policy
 from robustness.base.text import plain
 from robustness.models.own import user_models
 from robustness.report.copy_as import TRUE_CLASS

@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from robustness.base.access import Action, Policy, Role, Who, check
 from robustness.base.errors import AccessError
+from robustness.base.permissions import Action, Policy, Role, Who, check
 
 MINE, OTHERS, NOBODYS = "ada@example.org", "bob@example.org", ""
 THINGS = (MINE, OTHERS, NOBODYS)

@@ -11,8 +11,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import runs
-from robustness.base.access import Action, Role, Who
 from robustness.base.errors import AccessError
+from robustness.base.permissions import Action, Role, Who
 from robustness.runs import audit, manifest
 from robustness.runs.jobs.queue import Job
 from robustness.ui.session import access

@@ -14,7 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import models, runs
-from robustness.base.access import Who
+from robustness.base.permissions import Who
 from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
 from robustness.runs import notes

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from robustness.base.access import Role
 from robustness.base.errors import AccessError, ParameterError
+from robustness.base.permissions import Role
 from robustness.pictures.samples import sample_bytes
 from robustness.runs import listing
 from robustness.ui.controls import sharing

@@ -7,8 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
-from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
+from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.runs import Plan, jobs, keeping
 from robustness.ui.session import access

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness import models
-from robustness.base.access import Action
+from robustness.base.permissions import Action
 from robustness.base.progress import MEGABYTES, Pace
 from robustness.models.weights.fetch import download
 from robustness.models.weights.ready import find_whole, lacks_package, size_text

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from robustness import models
-from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
+from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.models.weights.ready import (
     NOT_DOWNLOADED,

@@ -12,8 +12,8 @@ import streamlit as st
 from PIL import Image, ImageOps
 
 from robustness import models
-from robustness.base.access import Action
 from robustness.base.errors import ImageError, UnknownNameError
+from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, some
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS

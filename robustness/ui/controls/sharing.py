@@ -19,9 +19,9 @@ from pathlib import Path
 import streamlit as st
 
 from robustness.base import settings
-from robustness.base.access import Action, policy
 from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
+from robustness.base.permissions import Action, policy
 from robustness.base.text import counted, plain
 from robustness.ui.session import access
 from robustness.ui.session.run_link import UPLOAD, runs_folder

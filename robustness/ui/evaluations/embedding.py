@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness import models
-from robustness.base.access import Action
+from robustness.base.permissions import Action
 from robustness.base.text import counted
 from robustness.evaluation.condition import short
 from robustness.runs import Run

@@ -7,8 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import gate, runs
-from robustness.base.access import Action
 from robustness.base.errors import ParameterError
+from robustness.base.permissions import Action
 from robustness.base.text import plain
 from robustness.gate.budget import Rule
 from robustness.runs import Run, find

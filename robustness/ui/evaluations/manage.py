@@ -12,8 +12,8 @@ from typing import Any
 import streamlit as st
 
 from robustness import runs
-from robustness.base.access import Action, Who
 from robustness.base.errors import RobustnessError
+from robustness.base.permissions import Action, Who
 from robustness.base.text import counted, plain, visible
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD, certified

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from robustness import matching
-from robustness.base.access import Action
+from robustness.base.permissions import Action
 from robustness.base.text import plain
 from robustness.datasets import Dataset
 from robustness.evaluation.framings import common_framing

@@ -8,8 +8,8 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
-from robustness.base.access import Action
 from robustness.base.errors import LabelError, ParameterError
+from robustness.base.permissions import Action
 from robustness.base.progress import duration
 from robustness.base.text import counted, plain
 from robustness.evaluation.request import Request, make_spec

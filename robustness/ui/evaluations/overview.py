@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness import runs
-from robustness.base.access import Action
+from robustness.base.permissions import Action
 from robustness.base.text import counted
 from robustness.runs import keeping
 from robustness.runs.jobs import is_queued

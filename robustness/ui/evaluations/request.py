@@ -10,8 +10,8 @@ from typing import Any
 import streamlit as st
 
 from robustness.base import settings
-from robustness.base.access import Action
 from robustness.base.errors import ParameterError
+from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models, runs
-from robustness.base.access import Role
+from robustness.base.permissions import Role
 from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headlines

@@ -13,8 +13,8 @@ from typing import Any
 
 import streamlit as st
 
-from robustness.base.access import Action
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.labels import check_class_names, imagenet

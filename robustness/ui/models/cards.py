@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from robustness import models
-from robustness.base.access import Action
+from robustness.base.permissions import Action
 from robustness.base.text import plain
 from robustness.models.loaded import engine_text
 from robustness.models.own import add

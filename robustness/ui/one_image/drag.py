@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from robustness.base.access import Action
 from robustness.base.errors import AccessError, ImageError
+from robustness.base.permissions import Action
 from robustness.base.scheduler import PAUSES, SupersededError
 from robustness.perturbations.search import find
 from robustness.pictures.fitting import to_png

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from robustness.base.access import Action
+from robustness.base.permissions import Action
 from robustness.ui.browser.components import PAIR_VIEW, PAIR_VIEWS
 from robustness.ui.controls.model_choice import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input

@@ -32,9 +32,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from robustness.base import settings
-from robustness.base.access import policy
 from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError
+from robustness.base.permissions import policy
 from robustness.evaluation.provenance import versions
 from robustness.models.loaded import LOADED
 from robustness.models.memory import budget

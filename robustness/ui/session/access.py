@@ -17,9 +17,9 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.errors import StreamlitAPIException
 
-from robustness.base import access
-from robustness.base.access import Action, Policy, Role, Who, policy
+from robustness.base import permissions
 from robustness.base.errors import AccessError, ParameterError
+from robustness.base.permissions import Action, Policy, Role, Who, policy
 from robustness.base.text import plain
 from robustness.runs import audit
 from robustness.ui.server.streamlit_internals import (
@@ -106,7 +106,7 @@ def me() -> str:
 
 def role() -> Role:
     """The role of this session's user."""
-    return access.policy().role(who())
+    return permissions.policy().role(who())
 
 
 def is_owner() -> bool:
@@ -125,9 +125,9 @@ def require(
     ``owner`` is who owns the thing; ``thing`` is its name in the audit log, such as a run's id.
     Call it once per action, not whenever a page is drawn.
     """
-    asking, settled = by or who(), access.policy()
+    asking, settled = by or who(), permissions.policy()
     try:
-        access.check(action, asking, owner, settled)
+        permissions.check(action, asking, owner, settled)
     except AccessError:
         _note(action, asking, settled, thing, allowed=False)
         raise
@@ -142,7 +142,7 @@ def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
     """
     if not (said := refusal(action, owner)):
         return False
-    _note(action, who(), access.policy(), thing, allowed=False)
+    _note(action, who(), permissions.policy(), thing, allowed=False)
     st.session_state[_REFUSED] = said
     return True
 
@@ -157,7 +157,7 @@ def say_what_was_refused() -> None:
 def refusal(action: Action, owner: str | None = None) -> str:
     """Why this session may not do ``action``; "" if it may."""
     try:
-        access.check(action, who(), owner, access.policy())
+        permissions.check(action, who(), owner, permissions.policy())
     except AccessError as error:
         return str(error)
     return ""
@@ -187,7 +187,7 @@ def allowed(
     """
     refused = refusal(action, owner)
     if refused and key and is_click_dropped(key):
-        _note(action, who(), access.policy(), thing, allowed=False)
+        _note(action, who(), permissions.policy(), thing, allowed=False)
     return {"key": key, "disabled": disabled or bool(refused), "help": refused or help}
 
 
@@ -226,7 +226,7 @@ def verified_email(said: Mapping[str, Any]) -> str:
     if said.get("is_logged_in") is not True or not (verified is True or verified == "true"):
         return ""
     email = said.get("email")
-    return access.address_of(email) if isinstance(email, str) else ""
+    return permissions.address_of(email) if isinstance(email, str) else ""
 
 
 def is_local(connection: Connection) -> bool:

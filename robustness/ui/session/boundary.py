@@ -9,8 +9,8 @@ from typing import ParamSpec
 
 import streamlit as st
 
-from robustness.base.access import Action
 from robustness.base.errors import RobustnessError
+from robustness.base.permissions import Action
 from robustness.base.scheduler import SupersededError
 from robustness.base.text import plain
 from robustness.ui.server.counters import FAULTS

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import streamlit as st
 from starlette.requests import Request
 
-from robustness.base.access import Action, Who, check, policy
+from robustness.base.permissions import Action, Who, check, policy
 from robustness.ui.session import access
 
 What = TypeVar("What")

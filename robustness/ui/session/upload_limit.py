@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from robustness.base import settings
-from robustness.base.access import Action
 from robustness.base.errors import AccessError, ParameterError
+from robustness.base.permissions import Action
 from robustness.ui.server.streamlit_internals import uploaded_bytes
 from robustness.ui.session import access
 from robustness.ui.session.sentences import sentence
