@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.charts.failures import failing_alone
+from robustness.charts.run_failures import failing_alone
 from robustness.charts.tables import Column, Table, figure, in_points, with_interval
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import COMPARE, TWO_MODELS, Question

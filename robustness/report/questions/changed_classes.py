@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from robustness.base.text import visible
 from robustness.charts import dataset
-from robustness.charts.failures import change_counts
+from robustness.charts.run_failures import change_counts
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.evaluation.condition import perturbation_label, short
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness.base.text import counted
-from robustness.charts.failures import embedding_map
+from robustness.charts.run_failures import embedding_map
 from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Chooser
 from robustness.report.questions.question import IMAGES, Question

@@ -8,7 +8,7 @@ import pandas as pd
 
 from robustness.base.text import counted, visible
 from robustness.charts import dataset
-from robustness.charts.failures import slice_rates
+from robustness.charts.run_failures import slice_rates
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Block, Chart, Sortable, Text, Titled

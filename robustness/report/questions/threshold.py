@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
-from robustness.charts.failures import risk_coverage
+from robustness.charts.run_failures import risk_coverage
 from robustness.charts.tables import Column, Entry, Table
 from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Text, Titled
