@@ -65,7 +65,7 @@ class EvaluatedRun(Run):
         if not self.images:
             return "<p>No image was evaluated.</p>"
         from robustness import report
-        from robustness.charts.dataset import perturbation_heatmap
+        from robustness.charts.run_results import perturbation_heatmap
         from robustness.charts.style import heatmap_table
 
         summary = report.of_run(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from robustness import models
-from robustness.charts.dataset import QUANTITIES
+from robustness.charts.run_results import QUANTITIES
 from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, whiskers
 from robustness.charts.tables import Entry, in_brackets
 from robustness.evaluation.condition import short

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.text import counted
-from robustness.charts.dataset import QUANTITIES
+from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Column, Table, points
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled

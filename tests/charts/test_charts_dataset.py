@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from robustness import models
-from robustness.charts import dataset, differences
+from robustness.charts import differences, run_results
 from robustness.charts.style import model_style, words
 from robustness.statistics import (
     by_class,
@@ -52,7 +52,7 @@ def named(figure: Any, name: str) -> Any:
 
 def test_curves_have_a_line_and_a_band_a_model() -> None:
     entries = by_severity(run())
-    figure = dataset.over_levels(entries, "consistency", "severity")
+    figure = run_results.over_levels(entries, "consistency", "severity")
     assert len(figure.data) == 2 * len(MODELS)
     for model in MODELS:
         mine = [entry for entry in entries if entry["model"] == model]
@@ -68,7 +68,7 @@ def test_curves_have_a_line_and_a_band_a_model() -> None:
 
 def test_what_has_no_interval_has_no_band() -> None:
     entries = by_perturbation(rows([[1, 1]], conditions=severities("fog")[:2]))
-    band, line = dataset.over_levels(entries, "cosine", "strength").data
+    band, line = run_results.over_levels(entries, "cosine", "strength").data
     assert not band.x
     assert list(line.y) == [0.5, 0.5]
     assert list(line.customdata) == ["", ""]
@@ -80,15 +80,15 @@ def test_what_has_no_interval_has_no_band() -> None:
 )
 def test_similarities_are_fractions(quantity: str, short: str, exact: str) -> None:
     entries = by_perturbation(rows([[1], [0]], conditions=severities("fog")[:1]))
-    cells, targets = dataset.perturbation_heatmap(entries, quantity).data
+    cells, targets = run_results.perturbation_heatmap(entries, quantity).data
     assert (cells.text[0][0], targets.text[0]) == (short, exact)
-    figure = dataset.over_levels(entries, quantity, "strength")
+    figure = run_results.over_levels(entries, quantity, "strength")
     assert figure.layout.yaxis.tickformat == (".2f" if quantity == "cosine" else ".0%")
 
 
 def test_the_heatmap_has_the_worst_perturbation_on_top_and_a_target_on_every_cell() -> None:
     entries = by_perturbation(run(("fog", 0.2), ("rotation", 0.3), ("fog+rotation", None)))
-    cells, targets = dataset.perturbation_heatmap(entries).data
+    cells, targets = run_results.perturbation_heatmap(entries).data
     values = {(e["series"], e["model"]): e for e in entries}
     assert list(cells.z.mean(axis=1)) == sorted(cells.z.mean(axis=1))
     assert cells.hoverinfo == "skip"
@@ -103,7 +103,7 @@ def test_the_heatmap_has_the_worst_perturbation_on_top_and_a_target_on_every_cel
 
 def test_a_cell_of_several_strengths_is_their_mean() -> None:
     entries = by_perturbation(run())
-    cells, targets = dataset.perturbation_heatmap(entries, "perturbed_accuracy").data
+    cells, targets = run_results.perturbation_heatmap(entries, "perturbed_accuracy").data
     name, model = targets.customdata[0]
     mine = [e for e in entries if e["series"] == name and e["model"] == model]
     assert cells.z[0][0] == pytest.approx(np.mean([e["perturbed_accuracy"] for e in mine]))
@@ -113,7 +113,7 @@ def test_a_cell_of_several_strengths_is_their_mean() -> None:
 def test_a_model_that_lacks_a_perturbation_leaves_its_cell_empty() -> None:
     frame = run(("fog", 0.2), ("rotation", 0.3))
     gone = (frame["model"] == "SqueezeNet") & (frame["perturbation"] == "fog")
-    cells, targets = dataset.perturbation_heatmap(by_perturbation(frame[~gone])).data
+    cells, targets = run_results.perturbation_heatmap(by_perturbation(frame[~gone])).data
     assert np.isnan(cells.z).sum() == 1
     assert list(targets.text).count("not measured") == 1
 
@@ -139,11 +139,11 @@ def test_two_runs_are_drawn_condition_by_condition() -> None:
 
 def test_the_classes_that_lose_most_come_first() -> None:
     entries = by_class(run())
-    figure = dataset.class_drops(entries, count=2)
+    figure = run_results.class_drops(entries, count=2)
     shown = figure.layout.yaxis.ticktext
     drops = {
         name: np.mean([e["drop"] for e in mine])
-        for name, mine in dataset.grouped(entries, "class_name").items()
+        for name, mine in run_results.grouped(entries, "class_name").items()
     }
     assert list(shown) == sorted(drops, key=lambda name: -drops[name])[:2]
     assert {trace.name for trace in figure.data} == {models.label(model) for model in MODELS}
@@ -151,12 +151,12 @@ def test_the_classes_that_lose_most_come_first() -> None:
 
 def test_what_a_class_loses_is_told_from_ten_pictures_on() -> None:
     entries = [{"n_images": count} for count in (1, 9, 10, 20)]
-    assert [e["n_images"] for e in dataset.comparable_classes(entries)] == [10, 20]
+    assert [e["n_images"] for e in run_results.comparable_classes(entries)] == [10, 20]
 
 
 def test_the_reliability_diagram_tells_clean_from_perturbed() -> None:
     entries = reliability(run())
-    figure = dataset.reliability_diagram(entries)
+    figure = run_results.reliability_diagram(entries)
     clean = named(figure, "SqueezeNet 1.1, original")
     perturbed = named(figure, "SqueezeNet 1.1, perturbed")
     assert clean.marker.symbol != perturbed.marker.symbol
@@ -168,6 +168,6 @@ def test_the_strength_of_an_attack_is_its_epsilon() -> None:
     entry = {"model": "SqueezeNet", "perturbation": "pgd", "consistency": 0.5}
     bounds = {"consistency_low": 0.4, "consistency_high": 0.6}
     entries = [{**entry, **bounds, "strength": n / 255} for n in (0.5, 8)]
-    figure = dataset.over_levels(entries, "consistency", "strength")
+    figure = run_results.over_levels(entries, "consistency", "strength")
     assert figure.layout.xaxis.title.text == "Epsilon"
     assert figure.layout.xaxis.ticktext == ("0.5/255", "8/255")

@@ -11,7 +11,7 @@ import pytest
 
 from robustness import metrics
 from robustness import statistics as figures
-from robustness.charts import dataset, sweep, tables
+from robustness.charts import run_results, sweep, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
@@ -77,8 +77,8 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     assert record.label in tables.conditions(entries)
     assert record.label in live.verdicts(rows).head
     assert measurements.listed_metrics(rows) == [record]
-    assert sweep.quantities()[NAME] == dataset.quantities()[NAME] == record.label
+    assert sweep.quantities()[NAME] == run_results.quantities()[NAME] == record.label
     curve = sweep.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
-    cells = dataset.perturbation_heatmap(entries, NAME).data[0]
+    cells = run_results.perturbation_heatmap(entries, NAME).data[0]
     assert f"{frame[NAME].mean():.2f}" in np.ravel(cells.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustness import models, statistics
-from robustness.charts import accuracy_tables, dataset, tables, trade_off
+from robustness.charts import accuracy_tables, run_results, tables, trade_off
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Titled
 from robustness.report.questions.question import LABELS, TRUST, Question
@@ -39,7 +39,7 @@ def _reliability(figures: Figures, name: str, entry: Entry) -> list[Block]:
     )
     chart = Chart(
         f"Reliability of {model(name)}",
-        dataset.reliability_diagram(bins),
+        run_results.reliability_diagram(bins),
         "Accuracy over confidence, original and perturbed. Expected calibration error: "
         f"{before} original, {after} perturbed.",
         "Below the diagonal: overconfident.",
@@ -67,7 +67,7 @@ def _errors(figures: Figures) -> list[Block]:
             "originals."
         )
     ]
-    for note, alike in dataset.grouped(figures.corruption_errors, "note").items():
+    for note, alike in run_results.grouped(figures.corruption_errors, "note").items():
         table = accuracy_tables.corruption_errors(alike)
         blocks += [Text(f"{note}."), Titled("Corruption error (CE), 95% intervals", table)]
     run = [entry["model"] for entry in figures.corruption_errors]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness.base.text import visible
-from robustness.charts import dataset
+from robustness.charts import run_results
 from robustness.charts.run_failures import change_counts
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.evaluation.condition import perturbation_label, short
@@ -27,10 +27,10 @@ _GROUPS = (
 def _blocks(figures: Failures) -> list[Block]:
     if not figures.changes:
         return []
-    of = dataset.grouped(figures.changes, "model")
+    of = run_results.grouped(figures.changes, "model")
 
     def by_model(name: str) -> list[Block]:
-        under = dataset.grouped(of[name], "condition")
+        under = run_results.grouped(of[name], "condition")
         return [
             Chooser(
                 "Condition",

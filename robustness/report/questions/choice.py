@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from robustness.base.text import visible
-from robustness.charts import dataset, trade_off
+from robustness.charts import run_results, trade_off
 from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
@@ -100,7 +100,7 @@ def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
     entries = priced(costs, chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
-    what = dataset.QUANTITIES[chosen.quantity].lower()
+    what = run_results.QUANTITIES[chosen.quantity].lower()
     rule = _RULE.format(what=what)
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
@@ -158,7 +158,7 @@ def difference(pair: Entry) -> str:
     if low is not None:
         by += f" ({100 * low:.1f} to {100 * high:.1f})"
     suffix = "" if pair["established"] else ", not significant"
-    what = dataset.QUANTITIES[pair["quantity"]].lower()
+    what = run_results.QUANTITIES[pair["quantity"]].lower()
     return f"{model(pair['better'])} is above {model(pair['worse'])} in {what} by {by}{suffix}."
 
 
@@ -172,7 +172,7 @@ def _risks(figures: Figures) -> list[str]:
 
 def table(entries: Sequence[Entry], quantity: str) -> Titled:
     """The models of a ``ModelChoice`` with their scores and costs."""
-    caption = f"All figures; robustness is {dataset.QUANTITIES[quantity].lower()}"
+    caption = f"All figures; robustness is {run_results.QUANTITIES[quantity].lower()}"
     return Titled(caption, Table.of(entries, _columns(entries)))
 
 
@@ -346,7 +346,7 @@ def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     axes = trade_off.across(scored)
     if len(scored) < 2 or not axes:
         return []
-    title = dataset.QUANTITIES[chosen.quantity]
+    title = run_results.QUANTITIES[chosen.quantity]
     options = {name: trade_off.AXES[name].title for name in axes}
     chart = Chooser(
         "Against",

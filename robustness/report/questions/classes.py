@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness import models
-from robustness.charts import dataset, tables
+from robustness.charts import run_results, tables
 from robustness.charts.tables import Column, Entry, Table, figure
 from robustness.report.blocks import Block, Chart, Sortable, Text, Titled
 from robustness.report.questions.question import LABELS, Question
@@ -20,18 +20,18 @@ _CLASSES = 15
 
 def _blocks(figures: Figures) -> list[Block]:
     entries = figures.by_class
-    by_model = dataset.grouped(dataset.comparable_classes(entries), "model")
+    by_model = run_results.grouped(run_results.comparable_classes(entries), "model")
     if not by_model:
-        return [Text(dataset.TOO_FEW_OF_A_CLASS)]
-    blocks: list[Block] = [Text(dataset.CLASS_NOTE)]
-    for labels, names in models.by_labels(dataset.grouped(entries, "model")):
+        return [Text(run_results.TOO_FEW_OF_A_CLASS)]
+    blocks: list[Block] = [Text(run_results.CLASS_NOTE)]
+    for labels, names in models.by_labels(run_results.grouped(entries, "model")):
         mine = [entry for name in names for entry in by_model.get(name, [])]
         worst = sorted(mine, key=lambda entry: -entry["drop"])[:_CLASSES]
         if not worst:
             continue
         chart = Chart(
             f"Classes that lose most accuracy, {labels.title}",
-            dataset.class_drops(mine, _CLASSES),
+            run_results.class_drops(mine, _CLASSES),
             "Accuracy lost in the classes that lose most; the table below names them.",
             link="class",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.charts import accuracy_tables, dataset, tables
+from robustness.charts import accuracy_tables, run_results, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
@@ -27,14 +27,14 @@ def _blocks(figures: Figures) -> list[Block]:
     entries = figures.by_perturbation
     there = [
         name
-        for name in dataset.quantities()
+        for name in run_results.quantities()
         if any(entry.get(name) is not None for entry in entries)
     ]
     first = figures.ranked_by if figures.ranked_by in there else "consistency"
     by_figure = Chooser(
         "Figure",
         CELL_FIGURE,
-        dataset.titles(there),
+        run_results.titles(there),
         lambda quantity: [_at_strengths(figures, quantity)],
         printed=[first],
         first=first,
@@ -52,7 +52,7 @@ def _at_strengths(figures: Figures, quantity: str) -> Chooser:
     entries = figures.by_perturbation
     several = any(
         len({entry["strength"] for entry in rows}) > 1
-        for rows in dataset.grouped(entries, "series").values()
+        for rows in run_results.grouped(entries, "series").values()
     )
     levels = sorted({entry["strength"] for entry in entries} - {None}) if several else []
     options = {CELL_MEAN: "Mean of all"} | {f"{at:.3g}": f"{at:.3g}" for at in levels}
@@ -61,9 +61,9 @@ def _at_strengths(figures: Figures, quantity: str) -> Chooser:
         mean = " Perturbations with several strengths: mean." if several else ""
         return [
             Chart(
-                f"{dataset.quantities()[quantity]} under each perturbation",
-                dataset.perturbation_heatmap(at_strength(entries, level), quantity),
-                f"{dataset.quantities()[quantity]} of each model under each perturbation, the "
+                f"{run_results.quantities()[quantity]} under each perturbation",
+                run_results.perturbation_heatmap(at_strength(entries, level), quantity),
+                f"{run_results.quantities()[quantity]} of each model under each perturbation, the "
                 "lowest on top; the table below holds the numbers.",
                 (tables.labels_note(figures.summary, quantity) + mean).strip(),
                 link="cell",
@@ -135,7 +135,7 @@ def _brief(figures: Figures) -> list[Titled | Text]:
     names = [entry["model"] for entry in figures.ranking()]
     rows = [
         (series, *(_over_strengths(mine, one) for one in names))
-        for series, mine in dataset.grouped(figures.over_strengths, "series").items()
+        for series, mine in run_results.grouped(figures.over_strengths, "series").items()
     ]
     table = Table(("Perturbation", *map(model, names)), rows)
     return [Titled("Consistency under each perturbation, with 95% intervals", table)]
@@ -167,7 +167,7 @@ PERTURBATIONS = Question(
 
 def _curves(figures: Figures) -> list[Block]:
     """Rates over severity and strength; [] if each perturbation has one strength."""
-    of = dataset.grouped(figures.by_perturbation, "series")
+    of = run_results.grouped(figures.by_perturbation, "series")
     several = [
         entry["series"]
         for entry in figures.over_models
@@ -189,7 +189,7 @@ def _curves(figures: Figures) -> list[Block]:
             Chooser(
                 "Figure",
                 "curve_figure",
-                dataset.titles(drawn),
+                run_results.titles(drawn),
                 lambda quantity: [_curve(names[name], rows, quantity, level, figures.summary)],
                 printed=["consistency"],
                 listed=True,
@@ -206,8 +206,8 @@ def _curve(
 ) -> Chart:
     return Chart(
         title,
-        dataset.over_levels(rows, quantity, level),
-        f"{dataset.QUANTITIES[quantity]} of each model over {dataset.LEVELS[level]}; the table of "
+        run_results.over_levels(rows, quantity, level),
+        f"{run_results.QUANTITIES[quantity]} of each model over {run_results.LEVELS[level]}; the table of "
         "all figures holds the numbers.",
         tables.labels_note(summary, quantity),
     )

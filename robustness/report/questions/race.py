@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustness.base.text import counted
-from robustness.charts import dataset
+from robustness.charts import run_results
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import named
 from robustness.evaluation.random_order import FEW
@@ -81,7 +81,7 @@ def tables(run: Run) -> list[Titled]:
         return []
     if outcome["goal"] == GATE:
         return [_limits(outcome["limits"])]
-    title = dataset.QUANTITIES[_QUANTITIES[outcome["quantity"]]]
+    title = run_results.QUANTITIES[_QUANTITIES[outcome["quantity"]]]
     scores = [
         (model(name), "worse" if name in outcome["worse"] else _first(outcome), _percent(*bounds))
         for name, bounds in outcome["scores"].items()

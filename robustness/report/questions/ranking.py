@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness import statistics
-from robustness.charts import accuracy_tables, dataset, differences, scorecard, tables
+from robustness.charts import accuracy_tables, differences, run_results, scorecard, tables
 from robustness.charts.tables import Entry
 from robustness.report.blocks import Block, Chart, Chooser, Columns, Sortable, Text, Titled
 from robustness.report.questions.question import COMPARE, Question, Tables
@@ -28,7 +28,7 @@ def _blocks(figures: Figures) -> list[Block]:
         Chooser(
             "Rank by",
             "rank_by",
-            dataset.titles(figures.quantities),
+            run_results.titles(figures.quantities),
             lambda quantity: _ranked(figures, quantity),
             printed=[figures.ranked_by],
             first=figures.ranked_by,
@@ -38,7 +38,7 @@ def _blocks(figures: Figures) -> list[Block]:
 
 def _ranked(figures: Figures, quantity: str) -> list[Block]:
     ranked, pairs = figures.ranking(quantity), figures.pairs(quantity)
-    title = dataset.QUANTITIES[quantity]
+    title = run_results.QUANTITIES[quantity]
     chart = Chart(
         title,
         scorecard.ranking(pd.DataFrame(ranked), quantity, title),
@@ -67,7 +67,7 @@ def _brief(figures: Figures) -> list[Titled | Text]:
     ranked, pairs = figures.ranking(), figures.pairs()
     brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, figures.ranked_by))]
     if pairs:
-        what = dataset.QUANTITIES[pairs[0]["quantity"]].lower()
+        what = run_results.QUANTITIES[pairs[0]["quantity"]].lower()
         brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
     if figures.robust_accuracy:
         robust = accuracy_tables.robust_accuracy(figures.robust_accuracy)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustness.base.text import counted, visible
-from robustness.charts import dataset
+from robustness.charts import run_results
 from robustness.charts.run_failures import slice_rates
 from robustness.charts.tables import Column, Entry, Table, figure, with_interval
 from robustness.pictures.properties import PROPERTIES
@@ -25,7 +25,7 @@ def _blocks(figures: Failures) -> list[Block]:
     if not figures.slices:
         why = figures.unknown or ["Slices need at least 40 images, and a property that differs."]
         return [Text(" ".join(why))]
-    title = dataset.QUANTITIES[figures.quantity]
+    title = run_results.QUANTITIES[figures.quantity]
     worse = [entry for entry in figures.slices if entry["worse"]]
     if not worse:
         none = f"None of {counted(len(figures.slices), 'slice')} is significantly below the other"

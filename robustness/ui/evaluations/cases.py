@@ -12,7 +12,7 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import plain
-from robustness.charts.dataset import quantities
+from robustness.charts.run_results import quantities
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture

@@ -13,7 +13,7 @@ from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.charts import differences
-from robustness.charts.dataset import QUANTITIES
+from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import short
 from robustness.report import comparison
