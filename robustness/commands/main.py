@@ -30,8 +30,8 @@ from robustness.commands import (
     harden,
     match,
     models,
-    pictures,
     plugin_check,
+    predict_perturb,
     questions,
     remedies,
     runs,
@@ -45,7 +45,7 @@ EXIT_INTERRUPTED = 130
 
 FAMILIES = (
     models,
-    pictures,
+    predict_perturb,
     remedies,
     study,
     evaluate,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
-from robustness.commands.pictures import expect_answers, fitted
+from robustness.commands.predict_perturb import expect_answers, fitted
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
