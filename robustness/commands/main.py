@@ -34,7 +34,7 @@ from robustness.commands import (
     predict_perturb,
     questions,
     remedies,
-    runs,
+    saved_runs,
     study,
 )
 from robustness.commands.console import OutputError, remark
@@ -51,7 +51,7 @@ FAMILIES = (
     evaluate,
     export_images,
     attack,
-    runs,
+    saved_runs,
     questions,
     check,
     match,
