@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
-from robustness.commands import console, evaluate, request
+from robustness.commands import console, evaluate, request_options
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def add(parsers: Parsers) -> None:
         "--github", action="store_true", help="append the Markdown to $GITHUB_STEP_SUMMARY"
     )
     add_shared(checked, "--out")
-    request.add_request(checked)
-    request.add_race(checked, "settled")
+    request_options.add_request(checked)
+    request_options.add_race(checked, "settled")
     add_shared(checked, "--engine", "--address")
 
 
@@ -68,7 +68,7 @@ def check_command(options: argparse.Namespace) -> int:
         evaluated_runs = evaluate.evaluated(
             options, options.run, resume=True, race=lambda spec: _race(options, budget, spec)
         )
-    elif said := request.said(options, "engine", "address", "until", "unit"):
+    elif said := request_options.said(options, "engine", "address", "until", "unit"):
         raise ParameterError(
             f"{options.run} is a saved run, which {said} cannot change: expected a source to "
             "evaluate, or none of these options."
@@ -93,7 +93,7 @@ def _race(options: argparse.Namespace, budget: Budget, spec: Request) -> Race | 
     from robustness import gate
     from robustness.runs import racing
 
-    if request.race(options) is None:
+    if request_options.race(options) is None:
         return None
     limits = gate.race_limits(budget, spec.model_names, spec.conditions)
     return racing.Race(goal="gate", unit=options.unit, limits=tuple(limits.values()))

@@ -11,8 +11,8 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import counted, in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request import add_race, add_request, planned, said, whole_spec
-from robustness.commands.request import race as race_from
+from robustness.commands.request_options import add_race, add_request, planned, said, whole_spec
+from robustness.commands.request_options import race as race_from
 
 if TYPE_CHECKING:
     from robustness.evaluation.request import Request

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from robustness.base.text import counted
-from robustness.commands import console, request
+from robustness.commands import console, request_options
 from robustness.commands.evaluate import EXIT_NOTHING
 from robustness.commands.options import Parsers, add_command
 
@@ -20,7 +20,7 @@ def add(parsers: Parsers) -> None:
         metavar="DIR|FILE.zip|URL",
         help="where to write; a folder or URL where the same export was interrupted is continued",
     )
-    request.add_request(exported)
+    request_options.add_request(exported)
 
 
 def export_command(options: argparse.Namespace) -> int:
@@ -31,7 +31,7 @@ def export_command(options: argparse.Namespace) -> int:
 
     if not (options.models or options.request):  # images of no model in particular
         options.fit, options.side = usual(options.fit, options.side)
-    plan = request.planned(options, options.source, request.whole_spec(options))
+    plan = request_options.planned(options, options.source, request_options.whole_spec(options))
     pace = Pace(Unit("images"), len(plan.dataset))
     done = unreadable = 0
     for state in images_out.export(plan, options.to):
