@@ -32,7 +32,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import labelled, true_class
 from robustness.evaluation.framings import DEFAULT, usual
 from robustness.evaluation.measurement import Measurement
-from robustness.evaluation.remedied import loader_with_remedies
+from robustness.evaluation.remedy_trials import loader_with_remedies
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import NUMBERS, own_scores, to_frame, to_table
 from robustness.evaluation.suites import (

@@ -156,7 +156,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
     """What each model makes of each image, at its own input size unless another is given."""
     from robustness import models
     from robustness.evaluation.framings import DEFAULT, OWN_SIDE, framing
-    from robustness.evaluation.remedied import loader_with_remedies
+    from robustness.evaluation.remedy_trials import loader_with_remedies
     from robustness.metrics.predictions import top_k
     from robustness.pictures.decoding import decode, read_file
     from robustness.pictures.fitting import STUDY_SIDE, Framing, fit

@@ -121,7 +121,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness import models, report
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.correctness import labelled, true_class
-    from robustness.evaluation.remedied import loader_with_remedies
+    from robustness.evaluation.remedy_trials import loader_with_remedies
     from robustness.evaluation.request import make_spec
     from robustness.evaluation.sweep import Break, sweep
     from robustness.perturbations import REGISTRY

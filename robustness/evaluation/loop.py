@@ -13,7 +13,7 @@ from robustness import metrics, models
 from robustness.evaluation.adaptation import Adaptation
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Batch, Measurement
-from robustness.evaluation.remedied import Trials, among
+from robustness.evaluation.remedy_trials import Trials, among
 from robustness.evaluation.request import Request
 from robustness.evaluation.similarity import Stages, at, by_place, floors, similarities
 from robustness.metrics.predictions import top_k
