@@ -18,7 +18,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.gate.budget import ACCEPTING, ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
-from robustness.gate.raced import raced
+from robustness.gate.race_verdicts import raced
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
