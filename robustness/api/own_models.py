@@ -51,7 +51,7 @@ def add_model(
     ``version``. Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a
     model that cannot be used.
     """
-    from robustness.models.own.from_python import add_model as add
+    from robustness.models.own.add_from_python import add_model as add
 
     values = {
         "labels": labels,
