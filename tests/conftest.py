@@ -177,12 +177,12 @@ def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.Mo
 
     No other process knows it, so that it is converted in this one.
     """
-    from robustness.models.graph import examiner
     from robustness.models.graph import inspection as inspecting
+    from robustness.models.graph import inspection_process
 
     def inspection(path: Path, request: Mapping[str, Any], **_: Any) -> Any:
         question = {"path": str(path), **request}
-        return json.loads(examiner.answer(json.dumps(question).encode(), b""))
+        return json.loads(inspection_process.answer(json.dumps(question).encode(), b""))
 
     patch.setattr(inspecting, "inspection", inspection)
     patch.setitem(models.REGISTRY._records, record.name, record)

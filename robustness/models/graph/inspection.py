@@ -47,7 +47,7 @@ _PATIENCE = 3
 """Seconds to wait for each second of work: others use the processor, too."""
 
 
-_EXAMINER = "robustness.models.graph.examiner"
+_EXAMINER = "robustness.models.graph.inspection_process"
 
 KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
 """Networks of Keras take turns in one process: importing TensorFlow takes seconds."""
