@@ -20,18 +20,18 @@ from robustness.base.errors import WeightsError
 from robustness.base.limited_worker import serve
 from robustness.models.file_formats.formats import KERAS, format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.answers import (
-    NOT_FINITE,
-    OTHER_OUTPUTS,
-    are_logits,
-    is_distribution,
-)
 from robustness.models.graph.cache import Written
 from robustness.models.graph.keras_networks import (
     image_shape,
     keras_graph,
     named_stages,
     open_keras,
+)
+from robustness.models.graph.output_kind import (
+    NOT_FINITE,
+    OTHER_OUTPUTS,
+    are_logits,
+    is_distribution,
 )
 from robustness.models.graph.study_model import (
     ANY_BATCH,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.answers import other_classes
 from robustness.models.graph.layout import FeatureStage, StageError, find_stages, make_names_unique
+from robustness.models.graph.output_kind import other_classes
 from robustness.models.model_record import Normalisation
 from robustness.models.run.openvino import first_line
 from robustness.pictures.fitting import MAX_SIDE

@@ -17,8 +17,8 @@ from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
 from robustness.models.classifier import Classifier
-from robustness.models.graph.answers import SIGMOID, are_logits, is_distribution
 from robustness.models.graph.inspection import use_of
+from robustness.models.graph.output_kind import SIGMOID, are_logits, is_distribution
 from robustness.models.graph.study_model import Use
 from robustness.models.labels import check_class_names, read_labels
 from robustness.models.loaded import LOADED

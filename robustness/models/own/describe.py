@@ -17,7 +17,7 @@ from robustness.base.disk import read_regular
 from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
-from robustness.models.graph.answers import SIGMOID
+from robustness.models.graph.output_kind import SIGMOID
 from robustness.models.graph.study_model import FileFacts, Shape
 from robustness.models.labels import Labels, folded, imagenet
 from robustness.models.model_record import Normalisation

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.errors import AnswerError, GradientError, WeightsError
-from robustness.models.graph.answers import is_distribution
 from robustness.models.graph.inspection import use_of
+from robustness.models.graph.output_kind import is_distribution
 from robustness.models.graph.study_model import Use
 from robustness.models.model_record import ModelRecord
 from robustness.models.python_models.calls import Caller, warn_if_unsteady

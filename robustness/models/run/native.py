@@ -25,8 +25,8 @@ from robustness.models.file_formats.formats import (
     native_runtime,
 )
 from robustness.models.file_formats.model_format import Quantisation, Runtime, UnusableError
-from robustness.models.graph.answers import other_classes
 from robustness.models.graph.keras_networks import keras_function, load_network
+from robustness.models.graph.output_kind import other_classes
 from robustness.models.graph.study_model import (
     FileFacts,
     Shape,
