@@ -17,7 +17,7 @@ import numpy as np
 
 from robustness import api
 from robustness.base.errors import GradientError, RobustnessError
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.pictures.eight_bits import round_to_grid
 
 SIDE = 224

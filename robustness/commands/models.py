@@ -64,7 +64,7 @@ def add(parsers: Parsers) -> None:
 def models_command(options: argparse.Namespace) -> None:
     """List the models and whether they are ready."""
     from robustness import models
-    from robustness.models.loaded import engine_text
+    from robustness.models.loaded_models import engine_text
     from robustness.models.own.describe import stated_licence
     from robustness.models.own.limits import limits
     from robustness.models.weights.ready import parameters_text, size

@@ -22,7 +22,7 @@ from robustness.hardening import judgement, parts
 from robustness.hardening.judgement import BATCH, Judgement, Predict, Views
 from robustness.hardening.perturbation_kinds import STRENGTH, unseen
 from robustness.hardening.training import Checkpoint, Settings, TrainingImages, train
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import OWN, ModelRecord
 from robustness.models.own import add, user_models
 from robustness.models.training import TrainableModel

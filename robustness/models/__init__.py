@@ -6,7 +6,7 @@ Nothing here imports TensorFlow until a model is loaded.
 from robustness.models import catalogue as _catalogue  # noqa: F401  (registers the models)
 from robustness.models.classifier import Classifier, Outputs
 from robustness.models.labels import Labels, imagenet
-from robustness.models.loaded import load
+from robustness.models.loaded_models import load
 from robustness.models.model_record import (
     MODERN,
     OFFLINE,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from robustness.base.errors import RobustnessError
 from robustness.models import memory
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import REGISTRY
 from robustness.models.run.openvino import PARALLEL_MODELS
 

@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.timing import Timing, in_turns
 from robustness.models.classifier import Classifier
 from robustness.models.labels import imagenet
-from robustness.models.loaded import LOADED, load
+from robustness.models.loaded_models import LOADED, load
 from robustness.models.model_record import (
     OWN,
     REGISTRY,

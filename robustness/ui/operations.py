@@ -14,7 +14,7 @@ from robustness.base.permissions import Action
 from robustness.base.progress import duration
 from robustness.base.text import counted, in_bytes, plain
 from robustness.evaluation.provenance import versions
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display import results

@@ -23,8 +23,8 @@ from robustness.base.errors import GradientError, ParameterError, WeightsError
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
-from robustness.models import loaded, memory
-from robustness.models.loaded import Loaded, load
+from robustness.models import loaded_models, memory
+from robustness.models.loaded_models import Loaded, load
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.pictures.picture import Picture
 from tests.conftest import OFFLINE_NAMES, register
@@ -37,7 +37,7 @@ SIDE = 64
 def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loaded]:
     """An empty place for loaded models: those that other tests have loaded stay in theirs."""
     empty = Loaded()
-    monkeypatch.setattr(loaded, "LOADED", empty)
+    monkeypatch.setattr(loaded_models, "LOADED", empty)
     yield empty
     empty.release()
 
@@ -51,10 +51,12 @@ def twin(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has any object stand for a loaded model, of which no memory can come back."""
-    monkeypatch.setattr(loaded, "digest", lambda record: record.name)
-    monkeypatch.setattr(loaded, "require", lambda record: None)
-    monkeypatch.setattr(loaded, "graph_pass", lambda *_: SimpleNamespace(engine="none", stages=()))
-    monkeypatch.setattr(loaded, "Classifier", lambda *_, **__: object())
+    monkeypatch.setattr(loaded_models, "digest", lambda record: record.name)
+    monkeypatch.setattr(loaded_models, "require", lambda record: None)
+    monkeypatch.setattr(
+        loaded_models, "graph_pass", lambda *_: SimpleNamespace(engine="none", stages=())
+    )
+    monkeypatch.setattr(loaded_models, "Classifier", lambda *_, **__: object())
     monkeypatch.setattr(memory, "give_back", lambda **_: None)
 
 
@@ -149,7 +151,7 @@ def test_threads_that_load_and_release_at_once_stay_within(
         time.sleep(0.002)
         return SimpleNamespace(engine="none")
 
-    monkeypatch.setattr(loaded, "graph_pass", slow)
+    monkeypatch.setattr(loaded_models, "graph_pass", slow)
     budget = allow(monkeypatch, *[OFFLINE_NAMES[3]] * (2 * memory.WHILE_LOADING))
     most = 0
 
@@ -214,7 +216,7 @@ MEASURE = """
 import gc, json, sys
 import numpy as np
 from robustness import models
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from tests.support.process_memory import resident
 
 

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.measurement import Measurement
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.ui.computation import cache
 from robustness.ui.one_image import breaking_points
 from robustness.ui.server.counters import FAULTS

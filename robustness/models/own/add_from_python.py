@@ -21,7 +21,7 @@ from robustness.models.graph.inspection import use_of
 from robustness.models.graph.output_kind import SIGMOID, are_logits, is_distribution
 from robustness.models.graph.study_model import Use
 from robustness.models.labels import check_class_names, read_labels
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import ADDED, OWN, REGISTRY, ModelRecord, UserFile
 from robustness.models.own import model_file, user_models
 from robustness.models.own.describe import IMAGENET, are_imagenet, stated_normalisation, value_of

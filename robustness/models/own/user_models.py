@@ -27,7 +27,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.models.labels import imagenet, read_labels
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import (
     ADDED,
     OWN,

@@ -9,7 +9,7 @@ import streamlit as st
 from robustness import models
 from robustness.base.permissions import Action
 from robustness.base.text import plain
-from robustness.models.loaded import engine_text
+from robustness.models.loaded_models import engine_text
 from robustness.models.own import add
 from robustness.models.own.describe import stated_licence
 from robustness.models.own.limits import limits

@@ -36,7 +36,7 @@ from robustness.base.disk import occupied
 from robustness.base.errors import RobustnessError
 from robustness.base.permissions import policy
 from robustness.evaluation.provenance import versions
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.models.memory import budget
 from robustness.runs import deleted, jobs, listing
 from robustness.ui.computation.cache import RESULT_CACHE

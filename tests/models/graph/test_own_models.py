@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import GradientError
-from robustness.models import Classifier, loaded
+from robustness.models import Classifier, loaded_models
 from robustness.models.graph import cache
 from robustness.models.own import user_models
 from robustness.models.own.limits import limits
@@ -28,13 +28,13 @@ def opened(tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch)
     """Names of the models that were converted; the cache is empty."""
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "cache"))
     names: list[str] = []
-    real = loaded.examine
+    real = loaded_models.examine
 
     def examine(record: models.ModelRecord, *arguments: Any) -> Any:
         names.append(record.name)
         return real(record, *arguments)
 
-    monkeypatch.setattr(loaded, "examine", examine)
+    monkeypatch.setattr(loaded_models, "examine", examine)
     return names
 
 
@@ -42,7 +42,7 @@ def started_anew(folder: Path, **changes: Any) -> Classifier:
     """The model as a process loads it that has just started."""
     describe(folder, **changes)
     user_models.refresh()
-    loaded.LOADED.release("digits")
+    loaded_models.LOADED.release("digits")
     return models.load("digits", side=8)
 
 

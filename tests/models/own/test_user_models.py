@@ -24,7 +24,7 @@ from robustness.commands import main
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.models.own import user_models
 from robustness.models.selfcheck import self_check
 from robustness.models.tensorflow_runtime import keras, tensorflow

@@ -27,7 +27,7 @@ from robustness.base.errors import (
     WeightsError,
 )
 from robustness.commands import main
-from robustness.models.loaded import LOADED
+from robustness.models.loaded_models import LOADED
 from robustness.models.own import add, user_models
 from robustness.models.python_models import calls
 from robustness.models.python_models.calls import Caller
