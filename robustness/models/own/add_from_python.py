@@ -28,12 +28,12 @@ from robustness.models.own.describe import IMAGENET, are_imagenet, stated_normal
 from robustness.models.own.propose import WHOLE, described_by_file, propose
 from robustness.models.python_models import torch_modules
 from robustness.models.python_models.calls import Caller, Floats, LiveModel, warn_if_unsteady
+from robustness.models.python_models.export_graph import as_graph, new_folder, source_text
 from robustness.models.python_models.function_pass import (
     model_pixels,
     problem,
     trial_images,
 )
-from robustness.models.python_models.graphs import as_graph, new_folder, source_text
 from robustness.models.python_models.model_objects import opened
 from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonCall
 from robustness.models.weights.sources import user_file
