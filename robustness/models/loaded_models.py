@@ -17,10 +17,10 @@ from robustness.models.file_formats.formats import KERAS, format_of, native_runt
 from robustness.models.graph.cache import conversion, graph_pass, place
 from robustness.models.graph.inspection import examine, use_of
 from robustness.models.model_record import REGISTRY, ModelRecord, UserFile
+from robustness.models.python_models.call_record import PythonCall
 from robustness.models.python_models.export_graph import as_graph
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.model_objects import opened_reference
-from robustness.models.python_models.record import PythonCall
 from robustness.models.run.gradients import Network
 from robustness.models.run.native import as_deployed
 from robustness.models.run.openvino import F32, TENSORFLOW, Choice, ForwardPass, chosen

@@ -15,7 +15,7 @@ from robustness.base.registry import Registry
 from robustness.base.text import visible
 from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet
-from robustness.models.python_models.record import PythonCall
+from robustness.models.python_models.call_record import PythonCall
 from robustness.pictures.fitting import DEFAULT_FIT, Framing
 
 STUDY = "study"

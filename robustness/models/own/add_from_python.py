@@ -27,6 +27,7 @@ from robustness.models.own import model_file, user_models
 from robustness.models.own.describe import IMAGENET, are_imagenet, stated_normalisation, value_of
 from robustness.models.own.propose import WHOLE, described_by_file, propose
 from robustness.models.python_models import torch_modules
+from robustness.models.python_models.call_record import CALL_KEYS, CallOptions, PythonCall
 from robustness.models.python_models.calls import Caller, Floats, LiveModel, warn_if_unsteady
 from robustness.models.python_models.export_graph import as_graph, new_folder, source_text
 from robustness.models.python_models.function_pass import (
@@ -35,7 +36,6 @@ from robustness.models.python_models.function_pass import (
     trial_images,
 )
 from robustness.models.python_models.model_objects import opened
-from robustness.models.python_models.record import CALL_KEYS, CallOptions, PythonCall
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE
 

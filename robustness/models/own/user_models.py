@@ -38,8 +38,8 @@ from robustness.models.model_record import (
     UserFile,
 )
 from robustness.models.own.describe import NORMALISATIONS, size_of
+from robustness.models.python_models.call_record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
 from robustness.models.python_models.model_objects import source_of
-from robustness.models.python_models.record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
 from robustness.models.weights.sources import user_file
 
 DEFAULT_FILE = "models.toml"

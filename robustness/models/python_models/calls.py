@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import ModelWarning
 from robustness.base.text import some
 from robustness.models.model_record import Normalisation
-from robustness.models.python_models.record import CallOptions
+from robustness.models.python_models.call_record import CallOptions
 
 Floats = NDArray[np.float32]
 Ask = Callable[[Floats], Any]

@@ -13,8 +13,8 @@ from robustness.models.graph.inspection import use_of
 from robustness.models.graph.output_kind import is_distribution
 from robustness.models.graph.study_model import Use
 from robustness.models.model_record import ModelRecord
+from robustness.models.python_models.call_record import PythonCall
 from robustness.models.python_models.calls import Caller, warn_if_unsteady
-from robustness.models.python_models.record import PythonCall
 from robustness.models.run.gradients import Network
 from robustness.models.run.native import STAGE, native_probabilities, prepared
 from robustness.models.run.openvino import Floats
