@@ -22,7 +22,7 @@ from robustness.models.python_models.export_graph import as_graph
 from robustness.models.python_models.function_pass import FunctionPass
 from robustness.models.python_models.model_objects import opened_reference
 from robustness.models.run.gradients import Network
-from robustness.models.run.native import as_deployed
+from robustness.models.run.native_runtimes import as_deployed
 from robustness.models.run.openvino import F32, TENSORFLOW, Choice, ForwardPass, chosen
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.run.replay.network import ReplayedPass

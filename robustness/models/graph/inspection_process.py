@@ -50,7 +50,7 @@ from robustness.models.graph.study_model import (
 )
 from robustness.models.model_record import REGISTRY, Normalisation
 from robustness.models.own.describe import describe, stated_shape
-from robustness.models.run.native import (
+from robustness.models.run.native_runtimes import (
     RuntimeSession,
     keras_session,
     native_answers,

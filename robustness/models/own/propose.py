@@ -28,7 +28,7 @@ from robustness.models.own.describe import (
     are_imagenet,
     value_of,
 )
-from robustness.models.run.native import NativePass, as_deployed
+from robustness.models.run.native_runtimes import NativePass, as_deployed
 from robustness.models.run.openvino import ForwardPass
 from robustness.pictures.fitting import DEFAULT_FIT, Framing, read_file, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES

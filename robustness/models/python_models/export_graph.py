@@ -19,7 +19,7 @@ from robustness.models.graph.inspection import use_of
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.python_models.calls import Floats, LiveModel, as_array
 from robustness.models.python_models.function_pass import model_pixels
-from robustness.models.run.native import native_probabilities
+from robustness.models.run.native_runtimes import native_probabilities
 from robustness.models.run.openvino import first_line
 from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import study_image

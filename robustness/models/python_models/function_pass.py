@@ -16,7 +16,7 @@ from robustness.models.model_record import ModelRecord
 from robustness.models.python_models.call_record import PythonCall
 from robustness.models.python_models.calls import Caller, warn_if_unsteady
 from robustness.models.run.gradients import Network
-from robustness.models.run.native import STAGE, native_probabilities, prepared
+from robustness.models.run.native_runtimes import STAGE, native_probabilities, prepared
 from robustness.models.run.openvino import Floats
 from robustness.pictures.picture import image_digest
 

@@ -12,7 +12,7 @@ from openvino import opset15 as operations
 
 from robustness.models.graph.study_model import ANY_BATCH, Use, study_models
 from robustness.models.model_record import Normalisation
-from robustness.models.run.native import prepared
+from robustness.models.run.native_runtimes import prepared
 from robustness.models.run.openvino import core
 from robustness.models.tensorflow_runtime import tensorflow
 
