@@ -23,7 +23,7 @@ from benchmarks.timing import in_turns_ms
 from robustness import models
 from robustness.models import ModelRecord
 from robustness.models.tensorflow_runtime import tensorflow
-from robustness.models.weights.ready import lacks_package
+from robustness.models.weights.weight_files import lacks_package
 
 CALLS_A_TURN = {1: 4, 11: 2}
 """By batch size; a pass of many images lasts too long for the others' threads to matter."""

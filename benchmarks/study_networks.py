@@ -78,4 +78,4 @@ def stand_in() -> None:
     ready = WeightsState(True, Path("random"), "")
     patch("robustness.models.load", random_classifier).start()
     patch("robustness.models.state", lambda record: ready).start()
-    patch("robustness.models.weights.ready.state", lambda record: ready).start()
+    patch("robustness.models.weights.weight_files.state", lambda record: ready).start()

@@ -67,7 +67,7 @@ def models_command(options: argparse.Namespace) -> None:
     from robustness.models.loaded_models import engine_text
     from robustness.models.own.describe import stated_licence
     from robustness.models.own.limits import limits
-    from robustness.models.weights.ready import parameters_text, size
+    from robustness.models.weights.weight_files import parameters_text, size
 
     states = [(record, models.state(record)) for record in models.REGISTRY]
     if options.json:

@@ -26,7 +26,7 @@ from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import OWN, ModelRecord
 from robustness.models.own import add, user_models
 from robustness.models.training import TrainableModel
-from robustness.models.weights.ready import digest as weights_digest
+from robustness.models.weights.weight_files import digest as weights_digest
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.picture import image_digest
 

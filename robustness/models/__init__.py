@@ -21,7 +21,7 @@ from robustness.models.model_record import (
     classes,
     label,
 )
-from robustness.models.weights.ready import (
+from robustness.models.weights.weight_files import (
     WeightsState,
     default_names,
     digest,

@@ -26,7 +26,7 @@ from robustness.models.run.native_runtimes import as_deployed
 from robustness.models.run.openvino import F32, TENSORFLOW, Choice, ForwardPass, chosen
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.models.run.replay.network import ReplayedPass
-from robustness.models.weights.ready import digest, require, state
+from robustness.models.weights.weight_files import digest, require, state
 from robustness.pictures.fitting import STUDY_SIDE
 
 Key = tuple[str, int, str, Choice]

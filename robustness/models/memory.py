@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustness.base import allocator, settings
 from robustness.models.model_record import ModelRecord
-from robustness.models.weights.ready import size
+from robustness.models.weights.weight_files import size
 
 GRAPH_BYTES = 90 * 10**6
 """Memory of a loaded model besides its weights. Measured: 6 (VGG16) to 85 MB (DenseNet121)."""

@@ -14,7 +14,7 @@ from robustness.base.timing import in_turns
 from robustness.evaluation.request import Request
 from robustness.models.memory import budget, needed
 from robustness.models.selfcheck import PHOTOGRAPH, latencies
-from robustness.models.weights.ready import size
+from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
 from robustness.remedies.chain import Chain

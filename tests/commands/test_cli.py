@@ -22,7 +22,7 @@ from PIL import Image
 
 from robustness import __version__, models, perturbations
 from robustness.commands.main import EXIT_BAD_INPUT, main
-from robustness.models.weights.ready import size
+from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import sample_path
 from tests.support.places import ROOT

@@ -23,7 +23,7 @@ from robustness.hardening.harden import Hardening, smallest_good
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras
 from robustness.models.training import TrainableModel
-from robustness.models.weights.ready import digest
+from robustness.models.weights.weight_files import digest
 from robustness.perturbations import REGISTRY
 from robustness.report import hardening as results
 from robustness.report.run import of_run

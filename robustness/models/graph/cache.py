@@ -26,7 +26,7 @@ from robustness.base.validation import read_json
 from robustness.models.model_record import ModelRecord
 from robustness.models.run.openvino import F32, Precision, core
 from robustness.models.run.openvino_pass import OpenVinoPass
-from robustness.models.weights.ready import file_digest, fresh_digest
+from robustness.models.weights.weight_files import file_digest, fresh_digest
 
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16

@@ -33,7 +33,7 @@ from robustness.models.graph.cache import Written
 from robustness.models.graph.study_model import Shape, Use
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
-from robustness.models.weights.ready import mark_unusable, require
+from robustness.models.weights.weight_files import mark_unusable, require
 
 SECONDS = 60
 """Of work on a file, beside what its size explains. EfficientNet-Lite0 takes 2."""

@@ -19,7 +19,7 @@ from robustness.base.zips import BoundedZip
 from robustness.models.internals import frozen, layer_output, translated
 from robustness.models.model_record import LayerWeights, ModelRecord, Stages, UserFile
 from robustness.models.tensorflow_runtime import keras, tensorflow
-from robustness.models.weights.ready import require, verified_bytes
+from robustness.models.weights.weight_files import require, verified_bytes
 
 _CONFIG = "config.json"
 _LARGEST_CONFIG = 8 * 2**20

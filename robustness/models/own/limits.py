@@ -9,7 +9,7 @@ from robustness.models.file_formats.model_format import Runtime
 from robustness.models.graph.cache import Conversion, conversion
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
-from robustness.models.weights.ready import digest, state
+from robustness.models.weights.weight_files import digest, state
 from robustness.pictures.fitting import STUDY_SIDE, Framing
 
 

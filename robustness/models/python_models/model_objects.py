@@ -18,7 +18,7 @@ from robustness.base.errors import ParameterError, RobustnessError, WeightsError
 from robustness.models.model_record import ModelRecord
 from robustness.models.python_models.call_record import FUNCTION, PythonCall
 from robustness.models.python_models.calls import LiveModel, as_array
-from robustness.models.weights.ready import file_digest
+from robustness.models.weights.weight_files import file_digest
 
 KERAS_MODEL, MAITE_MODEL = "Keras model", "maite model"
 

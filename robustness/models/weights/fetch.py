@@ -31,7 +31,7 @@ from robustness.base.disk import alone, occupied, write_whole
 from robustness.base.errors import DownloadError, UnknownNameError
 from robustness.base.text import counted, in_bytes
 from robustness.models.model_record import REGISTRY, ModelRecord, Weights
-from robustness.models.weights.ready import (
+from robustness.models.weights.weight_files import (
     SUMS,
     fault,
     file_digest,

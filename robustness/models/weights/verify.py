@@ -12,7 +12,7 @@ from robustness.base.text import in_bytes
 from robustness.models.file_formats.formats import all_files, format_of
 from robustness.models.model_record import ModelRecord, UserFile
 from robustness.models.weights.fetch import leftovers
-from robustness.models.weights.ready import expected_digests, fresh_digest
+from robustness.models.weights.weight_files import expected_digests, fresh_digest
 
 OK = "ok"
 UNPUBLISHED = "ok, no published hash"

@@ -8,7 +8,7 @@ from robustness import models
 from robustness.base.permissions import Action
 from robustness.base.progress import MEGABYTES, Pace
 from robustness.models.weights.fetch import download
-from robustness.models.weights.ready import find_whole, lacks_package, size_text
+from robustness.models.weights.weight_files import find_whole, lacks_package, size_text
 from robustness.ui.computation.progress import Work
 from robustness.ui.page import boundary
 from robustness.ui.session import access

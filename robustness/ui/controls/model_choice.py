@@ -11,7 +11,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
-from robustness.models.weights.ready import (
+from robustness.models.weights.weight_files import (
     NOT_DOWNLOADED,
     lacks_package,
     size_text,

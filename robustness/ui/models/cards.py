@@ -13,7 +13,7 @@ from robustness.models.loaded_models import engine_text
 from robustness.models.own import add
 from robustness.models.own.describe import stated_licence
 from robustness.models.own.limits import limits
-from robustness.models.weights.ready import (
+from robustness.models.weights.weight_files import (
     NOT_DOWNLOADED,
     lacks_package,
     parameters_text,

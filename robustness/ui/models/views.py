@@ -11,7 +11,7 @@ from robustness import models
 from robustness.base.text import counted, plain
 from robustness.models.run.openvino import chosen
 from robustness.models.selfcheck import Answer, SelfCheck, self_checks
-from robustness.models.weights.ready import parameters_text, state_text
+from robustness.models.weights.weight_files import parameters_text, state_text
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import results

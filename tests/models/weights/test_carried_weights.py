@@ -12,7 +12,7 @@ import pytest
 
 from robustness import models
 from robustness.models.catalogue import networks
-from robustness.models.weights import ready as weights
+from robustness.models.weights import weight_files as weights
 from tests.support.places import ROOT
 
 RECORD = models.REGISTRY["SqueezeNet"]

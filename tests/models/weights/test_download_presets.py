@@ -16,8 +16,8 @@ from robustness import models
 from robustness.base import settings
 from robustness.base.errors import DownloadError
 from robustness.models.weights.fetch import download
-from robustness.models.weights.ready import SUMS, fault, find_whole, sums
 from robustness.models.weights.sources import preset
+from robustness.models.weights.weight_files import SUMS, fault, find_whole, sums
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
