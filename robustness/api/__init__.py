@@ -47,7 +47,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.hardening import Hardening
 from robustness.matching import Match
-from robustness.plugins.adding import attack, metric, perturbation, remedy_plugin
+from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Replay, Run
 from robustness.runs.failures import Failures
 from robustness.statistics import ModelChoice

@@ -41,7 +41,7 @@ from robustness.base.validation import StrictTable, checked
 from robustness.perturbations import Images, Stage, ordered
 from robustness.perturbations.perturbation import OWN
 from robustness.pictures.eight_bits import to_uint8
-from robustness.plugins.adding import perturbation
+from robustness.plugins.decorators import perturbation
 from robustness.plugins.origins import INTERFACE
 
 _MOST_BYTES = 32 * 2**20

@@ -29,7 +29,7 @@ from robustness.evaluation.row_schema import SCHEMA
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose
 from robustness.plugins import laws, loading, origins
-from robustness.plugins.adding import TAKEN
+from robustness.plugins.decorators import TAKEN
 from robustness.plugins.laws import images
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
