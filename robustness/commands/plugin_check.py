@@ -47,12 +47,12 @@ def plugins_command(options: argparse.Namespace) -> None:
 def check_command(options: argparse.Namespace) -> int:
     """Try the laws of the registries on a plugin; exit with status 1 if one is broken."""
     from robustness import models
-    from robustness.plugins import laws, loading
+    from robustness.plugins import loading, plugin_laws
 
     file = options.file
     here = Path(file).resolve()
     name = loading.load_one(str(here) if here.is_file() else file)
-    findings = list(laws.check(name, lambda: models.load("SqueezeNet", side=224)))
+    findings = list(plugin_laws.check(name, lambda: models.load("SqueezeNet", side=224)))
     broken = [finding for finding in findings if not finding.holds]
     if options.json:
         documents = [

@@ -15,7 +15,7 @@ from robustness import plugins
 from robustness.base.errors import PluginError
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose
-from robustness.plugins.laws import images
+from robustness.plugins.plugin_laws import images
 from tests.support.plugin_images import image
 
 

@@ -28,9 +28,9 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose
-from robustness.plugins import laws, loading, origins
+from robustness.plugins import loading, origins, plugin_laws
 from robustness.plugins.decorators import TAKEN
-from robustness.plugins.laws import images
+from robustness.plugins.plugin_laws import images
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
@@ -268,7 +268,7 @@ def test_a_parameter_that_cannot_be_told_is_one_sentence_and_breaks_a_law(
 
     with pytest.raises(PluginError, match="parameter_at of the perturbation 'moved'"):
         assert Condition.of({"moved": 0.5}).parameter
-    (told,) = [found for found in laws.check(__name__, lambda: None) if not found.holds]  # type: ignore[arg-type, return-value]
+    (told,) = [found for found in plugin_laws.check(__name__, lambda: None) if not found.holds]  # type: ignore[arg-type, return-value]
     assert told.law.startswith("tells the value")
     origins.forget(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from robustness.perturbations import compose
-from robustness.plugins.laws import images
+from robustness.plugins.plugin_laws import images
 
 
 def image(name: str, strength: float = 0.5) -> np.ndarray:
