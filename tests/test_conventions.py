@@ -69,7 +69,7 @@ OPTIONAL = {
 
 LATE = {
     "keras_hub": ["robustness/models/catalogue/transformers.py"],
-    "mlflow": ["robustness/report/shared.py"],
+    "mlflow": ["robustness/report/external_stores.py"],
     "ray": ["robustness/runs/engines/ray_cluster.py"],
     "jinja2": ["robustness/report/formats/html.py", "robustness/ui/browser/html.py"],
 }

@@ -47,18 +47,18 @@ class EvaluatedRun(Run):
 
         Raises ``ParameterError`` for a model that the run does not have.
         """
-        from robustness.report import shared
+        from robustness.report import external_stores
 
-        return shared.model_card(self, model)
+        return external_stores.model_card(self, model)
 
     def log_mlflow(self) -> str:
         """Log each model to the active experiment of MLflow; return the ids of its runs.
 
         Raises ``ParameterError`` if MLflow is not installed.
         """
-        from robustness.report import shared
+        from robustness.report import external_stores
 
-        return shared.log_mlflow(self)
+        return external_stores.log_mlflow(self)
 
     def _repr_html_(self) -> str:
         """The answers, the table of models and the heat map of the report, as static HTML."""

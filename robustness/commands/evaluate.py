@@ -101,7 +101,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if not evaluations[0].images:
         return EXIT_NOTHING
     if options.log_mlflow:
-        from robustness.report.shared import log_mlflow
+        from robustness.report.external_stores import log_mlflow
 
         for run in evaluations:
             console.remark(f"Logged to MLflow: {log_mlflow(run)}")
@@ -115,7 +115,7 @@ def _check_logging(options: argparse.Namespace) -> None:
     if options.until or options.plan:
         other = "--until" if options.until else "--plan"
         raise ParameterError(f"Expected either {other} or --log-mlflow, got both: leave one out.")
-    from robustness.report.shared import ready_mlflow
+    from robustness.report.external_stores import ready_mlflow
 
     ready_mlflow()
 

@@ -100,7 +100,7 @@ def report_command(options: argparse.Namespace) -> None:
 
 def card_command(options: argparse.Namespace) -> None:
     """Print the results of a model as the front matter of a Hugging Face model card."""
-    from robustness.report.shared import model_card
+    from robustness.report.external_stores import model_card
 
     console.say(model_card(_opened(options.run, options), options.model))
 
