@@ -10,7 +10,7 @@ from robustness.evaluation.condition import Condition
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Text, Titled
-from robustness.report.measurements import trained_on
+from robustness.report.shared_parts import trained_on
 from robustness.report.wording import model, share
 
 _TITLES = {

@@ -23,9 +23,9 @@ from robustness.metrics.pictures import amplified_difference
 from robustness.models import REGISTRY as MODELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report import measurements, methods
+from robustness.report import methods, shared_parts
 from robustness.report.blocks import Case, Cases, Chart, Columns, Report, Section, Shot, Titled
-from robustness.report.measurements import (
+from robustness.report.shared_parts import (
     answer_line,
     cautions,
     clean_shot,
@@ -123,7 +123,7 @@ def verdicts(rows: Sequence[Measurement]) -> Table:
         ("Confidence in the original class", lambda row: f"{row.retained_probability:.1%}"),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
-        *((m.column_title, partial(_score, metric=m)) for m in measurements.listed_metrics(rows)),
+        *((m.column_title, partial(_score, metric=m)) for m in shared_parts.listed_metrics(rows)),
     ]
     return Table.of(rows, columns)
 

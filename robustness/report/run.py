@@ -14,8 +14,8 @@ from robustness.charts.tables import Entry
 from robustness.evaluation.request import Request
 from robustness.report import methods, questions
 from robustness.report.blocks import BRACKETS, Data, Report
-from robustness.report.measurements import several_label_sets, trained_on
 from robustness.report.questions import RunFigures, race
+from robustness.report.shared_parts import several_label_sets, trained_on
 from robustness.report.wording import model, sentence, share
 from robustness.runs import Run
 from robustness.statistics import Figures

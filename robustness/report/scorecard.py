@@ -37,7 +37,8 @@ from robustness.report.blocks import (
     Titled,
 )
 from robustness.report.live import stages
-from robustness.report.measurements import (
+from robustness.report.questions.remedies import TITLE
+from robustness.report.shared_parts import (
     answer_line,
     cautions,
     clean_shot,
@@ -47,7 +48,6 @@ from robustness.report.measurements import (
     low_confidence,
     perturbed_shot,
 )
-from robustness.report.questions.remedies import TITLE
 from robustness.report.wording import listed, model, models_of, order, overlap, sentence, share
 from robustness.statistics import TOO_FEW, scorecard
 from robustness.statistics.scorecard import summarise

@@ -26,7 +26,7 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import Chain
 from robustness.report import methods
 from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Titled
-from robustness.report.measurements import cautions, clean_shot, command, data, facts
+from robustness.report.shared_parts import cautions, clean_shot, command, data, facts
 from robustness.report.wording import listed, model, sentence
 
 _CASES = 8

@@ -9,7 +9,7 @@ import pytest
 
 from robustness.charts.verdict import judged, percent, verdict
 from robustness.evaluation.condition import Condition
-from robustness.report.measurements import cautions
+from robustness.report.shared_parts import cautions
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser.html import html
 from robustness.ui.display.results import _customdata

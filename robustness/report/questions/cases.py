@@ -17,9 +17,9 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.blocks import Block, Case, Cases, Shot, Titled
-from robustness.report.measurements import clean_shot
 from robustness.report.questions.question import IMAGES, Question
 from robustness.report.questions.slices import property_title
+from robustness.report.shared_parts import clean_shot
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 from robustness.runs.cases import Chosen, Tally

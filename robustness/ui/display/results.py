@@ -21,7 +21,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
-from robustness.report.measurements import listed_metrics
+from robustness.report.shared_parts import listed_metrics
 from robustness.report.wording import class_title
 from robustness.runs import Run
 from robustness.statistics.scorecard import UNSURE
