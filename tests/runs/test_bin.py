@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
-from robustness.runs import audit, keeping, manifest
+from robustness.runs import audit, manifest, retention
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -89,10 +89,10 @@ def test_the_bin_empties_after_days(folder: Path, monkeypatch: pytest.MonkeyPatc
         runs.to_bin(folder / name)
     age(folder, "first", 7.1)
     age(folder, "young", 6.9)
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert os.listdir(folder / runs.BIN) == ["young"]
     monkeypatch.setenv("ROBUSTNESS_BIN_DAYS", "6")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert os.listdir(folder / runs.BIN) == []
 
 
@@ -105,13 +105,13 @@ def test_a_clock_that_is_ahead_for_a_moment_removes_nothing(
     with monkeypatch.context() as patch:
         ahead = time.time() + 8 * 86400
         patch.setattr(time, "time", lambda: ahead)
-        keeping.tidy(folder)
+        retention.tidy(folder)
         runs.to_bin(folder / "second")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"first", "second"}
     for name in ("first", "second"):
         age(folder, name, 7.1)
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert not runs.deleted(folder)
 
 
@@ -150,13 +150,13 @@ def test_runs_beyond_the_number_or_the_days_go_to_the_bin(
     for name, days_ago in (("new", 0.0), ("older", 3.0), ("oldest", 9.0)):
         another(folder, name, days_ago=days_ago)
     runs.delete(folder / "first")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert names(folder) == {"new", "older", "oldest"}, "without a setting all are kept"
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert names(folder) == {"new", "older"}
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "1")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert names(folder) == {"new"}
     assert {entry.entry.folder.name for entry in runs.deleted(folder)} == {"older", "oldest"}
 
@@ -173,7 +173,7 @@ def test_the_runs_of_a_stranger_bin_nobody_elses(
         another(folder, name, days_ago=days_ago)
         manifest.read(folder / name).updated(creator=creator).write(folder / name)
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert names(folder) == {"first", "mine", "mine before", "import 0", "import 1"}
 
 
@@ -189,10 +189,10 @@ def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
     runs.delete(folder / "older")
     runs.import_run(tmp_path / "older.zip", folder)
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert names(folder) == {"new", "old", "older"}
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert names(folder) == {"old", "older"}
 
 
@@ -205,7 +205,7 @@ def test_a_dashboard_that_is_read_only_deletes_nothing(
     age(folder, "binned", 8.0)
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
     monkeypatch.setenv("ROBUSTNESS_READ_ONLY", "on")
-    keeping.tidy(folder)
+    retention.tidy(folder)
     assert names(folder) == {"first", "old"}
     assert os.listdir(folder / runs.BIN) == ["binned"]
 
@@ -213,15 +213,15 @@ def test_a_dashboard_that_is_read_only_deletes_nothing(
 def test_too_many_pictures_or_bytes_are_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeping.check_begin(folder, 10**9)
+    retention.check_begin(folder, 10**9)
     monkeypatch.setenv("ROBUSTNESS_OPERATOR_CONTACT", "op@example.org")
     monkeypatch.setenv("ROBUSTNESS_PICTURES_LIMIT", "100")
-    keeping.check_begin(folder, 100)
+    retention.check_begin(folder, 100)
     with pytest.raises(AccessError, match=r"at most 100 images, got 101: .* ask op@example.org"):
-        keeping.check_begin(folder, 101)
+        retention.check_begin(folder, 101)
     monkeypatch.setenv("ROBUSTNESS_DISK_LIMIT", "1KB")
     with pytest.raises(AccessError, match=r"folder of runs takes .* ask op@example.org"):
-        keeping.check_begin(folder)
+        retention.check_begin(folder)
 
 
 def test_whose_a_run_is(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from robustness import runs
 from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
-from robustness.runs import Plan, jobs, keeping
+from robustness.runs import Plan, jobs, retention
 from robustness.ui.session import access
 from robustness.ui.session.access import session
 from robustness.ui.session.boundary import fragment
@@ -32,7 +32,7 @@ def submit(plan: Plan) -> str:
     Raises ``AccessError`` if this session may not, and what ``jobs.submit`` raises.
     """
     access.require(Action.EVALUATE, thing=plan.record.title)
-    keeping.check_begin(runs_folder(), plan.record.pictures)
+    retention.check_begin(runs_folder(), plan.record.pictures)
     folder = jobs.submit(plan, runs_folder(), _asker())
     _watch(folder)
     return folder.name
@@ -42,7 +42,7 @@ def ask(folder: Path) -> None:
     """Continue the unfinished run in ``folder``, or says why it cannot; for a button."""
     try:
         access.require(Action.EVALUATE, thing=folder.name)
-        keeping.check_begin(folder.parent)
+        retention.check_begin(folder.parent)
         jobs.resume(folder, _asker())
         _watch(folder)
     except RobustnessError as error:

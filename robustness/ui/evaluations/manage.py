@@ -17,7 +17,7 @@ from robustness.base.permissions import Action, Who
 from robustness.base.text import counted, plain, visible
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD, certified
-from robustness.runs import MAX_TITLE, Deleted, Listed, keeping, notes
+from robustness.runs import MAX_TITLE, Deleted, Listed, notes, retention
 from robustness.runs.bin import DAY
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
@@ -94,7 +94,7 @@ def manage(entry: Listed) -> None:
         ),
     )
     st.divider()
-    days = counted(keeping.bin_days(), "day")
+    days = counted(retention.bin_days(), "day")
     sure = st.checkbox(f"Confirm deletion; the bin keeps the run for {days}", key=f"sure {name}")
     if refused := access.refusal(Action.DELETE, entry.owner):
         st.caption(plain(refused))
@@ -196,7 +196,7 @@ def _bring(folder: Path, key: str) -> str:
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
     given = st.session_state[key]
     access.require(Action.IMPORT, thing=given.name)
-    keeping.check_begin(folder)
+    retention.check_begin(folder)
     run = runs.import_run(io.BytesIO(given.getvalue()), folder, access.me())
     return f"Imported {run.title} ({run.folder.name})."
 
@@ -225,7 +225,7 @@ def show_bin(folder: Path) -> None:
 
 
 def _said(entry: Deleted) -> str:
-    left = max(0.0, keeping.bin_days() - (time.time() - entry.when) / DAY)
+    left = max(0.0, retention.bin_days() - (time.time() - entry.when) / DAY)
     title = visible(entry.entry.title or entry.entry.folder.name)
     by = f" by {visible(entry.by)}" if "@" in entry.by else ""
     return f"{title} ({entry.entry.folder.name}), deleted{by}; gone in {_time(left)}"

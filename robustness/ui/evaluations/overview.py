@@ -7,7 +7,7 @@ import streamlit as st
 from robustness import runs
 from robustness.base.permissions import Action
 from robustness.base.text import counted
-from robustness.runs import keeping
+from robustness.runs import retention
 from robustness.runs.jobs import is_queued
 from robustness.ui.computation import jobs
 from robustness.ui.evaluations import (
@@ -26,7 +26,7 @@ from robustness.ui.session.run_link import runs_folder, show_what_is_no_run
 def show() -> None:
     """Draw the page."""
     folder = runs_folder()
-    keeping.tidy(folder)
+    retention.tidy(folder)
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
     names = run_table.chosen(listed)
