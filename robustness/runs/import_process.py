@@ -10,7 +10,7 @@ from robustness import plugins
 from robustness.base.errors import RobustnessError
 from robustness.base.parquet_process import serve_arrow
 from robustness.models.own import user_models
-from robustness.runs import convert_0_13, headlines
+from robustness.runs import convert_0_13, headline_figures
 from robustness.runs import manifest as manifests
 from robustness.runs.row_checks import ExpectedRows, check_row_count, rewrite_rows
 
@@ -28,7 +28,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
         if "expected" not in question:
             plugins.load()
             user_models.refresh()
-            headlines.compute(folder, manifests.read(folder))
+            headline_figures.compute(folder, manifests.read(folder))
             return b"{}"
         expected = ExpectedRows(**question["expected"])
         if convert_0_13.needed(question["files"]):

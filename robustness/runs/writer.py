@@ -23,7 +23,7 @@ from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headlines, images
+from robustness.runs import headline_figures, images
 from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk, Workload
@@ -177,7 +177,7 @@ class RunWriter:
         times = remedies_ms(self.manifest.spec) if models_ran else self.manifest.remedies_ms
         self._write(status=FINISHED, costs=costs, remedies_ms=times)
         remove_unlisted(self.folder, self.manifest.parts)
-        headlines.compute(self.folder, self.manifest)
+        headline_figures.compute(self.folder, self.manifest)
 
     def _followed(self, follows: Mapping[str, Any] | None) -> Track | None:
         """The race so far; None if there is none."""

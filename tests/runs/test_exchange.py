@@ -21,7 +21,7 @@ import pytest
 from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
-from robustness.runs import headlines, images, import_checks, store, writer
+from robustness.runs import headline_figures, images, import_checks, store, writer
 from robustness.runs.rows import Rows
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
@@ -103,7 +103,7 @@ def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
     assert os.listdir(tmp_path / "there") == []
     monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 2 * 10**9)
     there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
-    found = headlines.stored(there.folder, there.manifest)
+    found = headline_figures.stored(there.folder, there.manifest)
     assert found is not None
     assert len(found["models"]) == len(run.manifest.spec.models)
 

@@ -27,7 +27,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.report.blocks import Chart
 from robustness.report.questions.slices import property_title
-from robustness.runs import cache, cases, failures, headlines, images, notes
+from robustness.runs import cache, cases, failures, headline_figures, images, notes
 from robustness.runs.embedding import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
@@ -276,7 +276,7 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
     run: runs.Run, instead: str, tmp_path: Path
 ) -> None:
     assert run.failures.slices
-    assert headlines.compute(run.folder, run.manifest)["models"]
+    assert headline_figures.compute(run.folder, run.manifest)["models"]
     api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
     notes.update(run.folder, title="A title", note="A note")
     names = sorted(path.name for path in run.folder.iterdir() if path.is_file())

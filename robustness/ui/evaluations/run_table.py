@@ -14,7 +14,7 @@ from robustness import models, runs
 from robustness.base.permissions import Role
 from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
-from robustness.runs import Listed, headlines
+from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
 from robustness.runs.jobs import read_queue
 from robustness.statistics.model_choice import NAMES
@@ -236,9 +236,9 @@ def _first(entry: Listed, until: float) -> Mapping[str, Any] | None:
     """The first model of the run with its scores; None while they are not computed."""
     manifest = entry.manifest
     assert manifest is not None
-    figures = headlines.stored(entry.folder, manifest)
+    figures = headline_figures.stored(entry.folder, manifest)
     if figures is None and time.monotonic() < until:
-        figures = headlines.compute(entry.folder, manifest)
+        figures = headline_figures.compute(entry.folder, manifest)
     return figures["models"][0] if figures and figures["models"] else None
 
 
