@@ -12,7 +12,7 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.runs import Run, embedding, selected_cases, selection
+from robustness.runs import Run, embedding_map, selected_cases, selection
 from robustness.runs.failures import Failures
 from robustness.runs.remedies import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
@@ -125,8 +125,8 @@ def failing_images(
 
 @checked_call
 def embedding_map(
-    run: Run, where: str, *, images: int = embedding.IMAGES
-) -> embedding.EmbeddingMap:
+    run: Run, where: str, *, images: int = embedding_map.IMAGES
+) -> embedding_map.EmbeddingMap:
     """The features of some images, original and perturbed, in the plane of their main components.
 
     ``where`` is a selection of one model and one condition, such as
@@ -134,7 +134,7 @@ def embedding_map(
     beside the run, for its page and its report. Raises as ``runs.embedding.embedding_map`` does.
     """
     chosen = selection.Chosen.parse(where, run.manifest.spec)
-    return embedding.embedding_map(run, chosen, images)
+    return embedding_map.embedding_map(run, chosen, images)
 
 
 @checked_call

@@ -28,7 +28,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.report.blocks import Chart
 from robustness.report.questions.slices import property_title
 from robustness.runs import cache, cases, failures, headline_figures, images, notes
-from robustness.runs.embedding import read_maps
+from robustness.runs.embedding_map import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
 from tests.support import made_up_saved_runs

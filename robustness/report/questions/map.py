@@ -10,7 +10,7 @@ from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Chooser
 from robustness.report.questions.question import IMAGES, Question
 from robustness.report.wording import model
-from robustness.runs.embedding import EmbeddingMap, read_maps
+from robustness.runs.embedding_map import EmbeddingMap, read_maps
 
 
 def _blocks(maps: Sequence[EmbeddingMap]) -> list[Block]:

@@ -9,7 +9,7 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted
 from robustness.evaluation.condition import short
 from robustness.runs import Run
-from robustness.runs.embedding import IMAGES, embedding_map, read_maps
+from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
 from robustness.runs.selection import Chosen
 from robustness.ui.computation.progress import Work
 from robustness.ui.page import boundary
