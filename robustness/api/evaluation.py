@@ -47,7 +47,7 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
-from robustness.runs import Progress, images_out, racing
+from robustness.runs import Progress, image_export, racing
 from robustness.statistics.criteria import MARGIN
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def export(
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     plan = runs.plan(opened(source), spec)
     with _progress_reporter(None, progress, len(plan.dataset)) as tell:
-        for state in images_out.export(plan, fspath(to)):
+        for state in image_export.export(plan, fspath(to)):
             tell(state)
     return Path(to)
 

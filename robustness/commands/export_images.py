@@ -27,14 +27,14 @@ def export_command(options: argparse.Namespace) -> int:
     """Write every image of a dataset, original and perturbed, with a table of what each is."""
     from robustness.base.progress import Pace, Unit
     from robustness.evaluation.framings import usual
-    from robustness.runs import images_out
+    from robustness.runs import image_export
 
     if not (options.models or options.request):  # images of no model in particular
         options.fit, options.side = usual(options.fit, options.side)
     plan = request_options.planned(options, options.source, request_options.whole_spec(options))
     pace = Pace(Unit("images"), len(plan.dataset))
     done = unreadable = 0
-    for state in images_out.export(plan, options.to):
+    for state in image_export.export(plan, options.to):
         done, unreadable = state.done, state.unreadable
         pace.note(done)
         console.progress(pace.text)
@@ -43,7 +43,7 @@ def export_command(options: argparse.Namespace) -> int:
     if options.json:
         console.print_json({"to": options.to, "images": written, "unreadable": unreadable})
     else:
-        console.say(f"{counted(written, 'image')} and {images_out.TABLE} in {options.to}")
+        console.say(f"{counted(written, 'image')} and {image_export.TABLE} in {options.to}")
         if unreadable:
             console.say(f"{counted(unreadable, 'image')} could not be read.")
     return 0 if written else EXIT_NOTHING

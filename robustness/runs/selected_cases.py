@@ -19,7 +19,7 @@ from robustness.base.text import csv_cell
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.pictures.fitting import to_png
-from robustness.runs.images_out import png_name
+from robustness.runs.image_export import png_name
 from robustness.runs.run import Run
 from robustness.runs.selection import CASE_COLUMNS, Chosen
 

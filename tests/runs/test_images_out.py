@@ -21,7 +21,7 @@ from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import image_digest
-from robustness.runs import images_out, plan
+from robustness.runs import image_export, plan
 from robustness.runs.planning import Plan
 from tests.support.made_datasets import labelled_folder
 
@@ -41,7 +41,7 @@ def table(data: bytes) -> list[dict[str, str]]:
 
 def test_the_pixels_are_those_that_models_are_asked_about(planned: Plan, tmp_path: Path) -> None:
     to = tmp_path / "out"
-    assert [state.done for state in images_out.export(planned, str(to))] == [1, 2, 3]
+    assert [state.done for state in image_export.export(planned, str(to))] == [1, 2, 3]
     rows = table((to / "images.csv").read_bytes())
     assert len(rows) == 3 * 3
     assert len({row["label"] for row in rows}) == 3
@@ -61,19 +61,19 @@ def test_an_interrupted_export_goes_on_and_another_is_refused(
     planned: Plan, tmp_path: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    list(images_out.export(planned, str(whole)))
-    list(islice(images_out.export(planned, str(broken)), 1))
+    list(image_export.export(planned, str(whole)))
+    list(islice(image_export.export(planned, str(broken)), 1))
     first = {path: path.stat().st_mtime_ns for path in broken.rglob("*.png")}
-    list(images_out.export(planned, str(broken)))
+    list(image_export.export(planned, str(broken)))
     assert (broken / "images.csv").read_bytes() == (whole / "images.csv").read_bytes()
     assert {path: path.stat().st_mtime_ns for path in first} == first, "not written again"
     with pytest.raises(ParameterError, match="a finished export"):
-        list(images_out.export(planned, str(whole)))
+        list(image_export.export(planned, str(whole)))
 
 
 def test_an_archive_holds_the_same(planned: Plan, tmp_path: Path) -> None:
-    list(images_out.export(planned, str(tmp_path / "out")))
-    list(images_out.export(planned, str(tmp_path / "out.zip")))
+    list(image_export.export(planned, str(tmp_path / "out")))
+    list(image_export.export(planned, str(tmp_path / "out.zip")))
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
     assert held == {
@@ -116,7 +116,7 @@ def test_a_storage_of_its_own_errors_ends_in_a_sentence(
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", fails)
     with pytest.raises(RunError, match="EndpointConnectionError: no route to host"):
-        list(images_out.export(planned, "memory://bucket/perturbed"))
+        list(image_export.export(planned, "memory://bucket/perturbed"))
 
 
 @pytest.mark.parametrize("to", ["nothing://x", "memory://x.zip", "taken.zip"])
@@ -126,4 +126,4 @@ def test_a_place_that_cannot_be_used_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.zip").touch()
     with pytest.raises(RobustnessError, match=r"\.$"):
-        list(images_out.export(planned, to))
+        list(image_export.export(planned, to))
