@@ -38,7 +38,7 @@ from robustness.evaluation.request import make_spec
 from robustness.evaluation.row_schema import REMEDY, stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import image_table
-from robustness.runs.parts import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
+from robustness.runs.row_files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 from tests.support.made_datasets import labelled_folder
 
 CASES_A_CELL = 2

@@ -31,7 +31,7 @@ from robustness.evaluation.row_schema import (
 )
 from robustness.pictures.properties import PROPERTIES
 from robustness.runs import image_table
-from robustness.runs.parts import KEY, ROWS_A_GROUP, free_path, written
+from robustness.runs.row_files import KEY, ROWS_A_GROUP, free_path, written
 
 VERSION = 3
 """The number of the run format."""

@@ -20,8 +20,8 @@ from robustness.evaluation.request import Request
 from robustness.runs.engines import Chunk, Workload
 from robustness.runs.engines.engine import chunks
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.parts import write_part
 from robustness.runs.planning import Plan
+from robustness.runs.row_files import write_part
 from robustness.runs.store import listing
 
 TRIAL_SECONDS = 30.0

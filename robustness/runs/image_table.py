@@ -23,7 +23,7 @@ from robustness.datasets import Dataset
 from robustness.datasets.table import LONGEST_VALUE, MAX_COLUMNS
 from robustness.evaluation.request import Request
 from robustness.pictures.properties import PROPERTIES
-from robustness.runs.parts import free_path, put_table
+from robustness.runs.row_files import free_path, put_table
 
 if TYPE_CHECKING:
     from robustness.runs.engines import Chunk

@@ -34,7 +34,7 @@ from robustness.evaluation.row_schema import (
 from robustness.metrics.features import RESCALED
 from robustness.runs import image_table
 from robustness.runs.manifest import MAX_TEXT
-from robustness.runs.parts import (
+from robustness.runs.row_files import (
     KEY,
     ROWS_A_FILE,
     ROWS_A_GROUP,

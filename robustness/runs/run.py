@@ -31,8 +31,8 @@ from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.parts import Part, read_rows
 from robustness.runs.racing import Race, Track
+from robustness.runs.row_files import Part, read_rows
 from robustness.runs.rows import Rows
 from robustness.statistics import Figures
 

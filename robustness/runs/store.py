@@ -17,8 +17,8 @@ from robustness.models import imported_labels
 from robustness.runs import convert_0_13, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.parts import all_parts, remove_unlisted
 from robustness.runs.racing import sentences
+from robustness.runs.row_files import all_parts, remove_unlisted
 from robustness.runs.run import Run
 
 _CONVERSION_SECONDS = 60.0

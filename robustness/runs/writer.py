@@ -28,7 +28,10 @@ from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk, Workload
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
-from robustness.runs.parts import (
+from robustness.runs.planning import Plan
+from robustness.runs.progress import Progress, ProgressFile
+from robustness.runs.racing import Track
+from robustness.runs.row_files import (
     ROWS_A_FILE,
     Part,
     all_parts,
@@ -38,9 +41,6 @@ from robustness.runs.parts import (
     without_chunks,
     write_part,
 )
-from robustness.runs.planning import Plan
-from robustness.runs.progress import Progress, ProgressFile
-from robustness.runs.racing import Track
 from robustness.runs.store import converted, listing, load, locked
 
 

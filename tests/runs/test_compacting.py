@@ -19,7 +19,7 @@ from robustness import runs
 from robustness.base import disk
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.pictures.properties import PROPERTIES
-from robustness.runs import engines, parts, writer
+from robustness.runs import engines, row_files, writer
 from robustness.runs.engines import Chunk, Engine
 from robustness.runs.engines.engine import ImageRecord
 from tests.support.made_datasets import flat_folder
@@ -46,7 +46,7 @@ def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
     patch.setattr(writer, "measured", lambda *_, **__: {})
     patch.setattr(writer.headlines, "compute", lambda *_: None)
     patch.setattr(writer, "ROWS_A_FILE", 1)
-    patch.setattr(parts, "FEW", few)
+    patch.setattr(row_files, "FEW", few)
 
 
 def performed(photos: Path, out: Path, *, resume: bool = False) -> runs.Run:
@@ -101,8 +101,8 @@ def test_a_file_takes_no_more_than_can_be_read_at_once(
     photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     each = whole.parts[0].rows
-    monkeypatch.setattr(parts, "ROWS_A_FILE", 3 * each)
-    monkeypatch.setattr(parts, "ROWS_A_GROUP", 2 * each)
+    monkeypatch.setattr(row_files, "ROWS_A_FILE", 3 * each)
+    monkeypatch.setattr(row_files, "ROWS_A_GROUP", 2 * each)
     run = performed(photos, tmp_path)
     assert [part.rows for part in run.parts] == [3 * each, each]
     assert run.table().equals(whole.table())
@@ -118,7 +118,7 @@ def kill_at_each_step(photos: Path, whole: Path, out: Path, rows: int) -> None:
     chunks = _chunks(runs.load(whole))
     with pytest.MonkeyPatch.context() as patch:
         write_each_chunk(patch)
-        patch.setattr(parts, "ROWS_A_FILE", rows)
+        patch.setattr(row_files, "ROWS_A_FILE", rows)
         engine = Engine("local", "ready rows", lambda *_: iter([None, *chunks]))
         patch.setitem(engines.REGISTRY._records, "local", engine)
         for step in count(1):
@@ -142,7 +142,7 @@ def _chunks(whole: runs.Run) -> list[Chunk]:
         for row in whole.image_table.to_pylist()
     ]
     return [
-        Chunk(number, parts.read_rows(part), (images[number],))
+        Chunk(number, row_files.read_rows(part), (images[number],))
         for part in whole.parts
         for number in part.chunks
     ]
@@ -173,7 +173,7 @@ def test_a_run_that_is_killed_at_any_step_of_writing_has_all_rows_that_it_wrote(
     program = "import sys; from pathlib import Path; from tests.runs import test_compacting as t; "
     program += f"t.kill_at_each_step(*map(Path, sys.argv[1:]), {rows})"
     subprocess.run([sys.executable, "-c", program, photos, whole.folder, tmp_path], check=True)
-    monkeypatch.setattr(parts, "ROWS_A_FILE", rows)
+    monkeypatch.setattr(row_files, "ROWS_A_FILE", rows)
     finished = 0
     folders = sorted(tmp_path.iterdir())
     for out in folders[1:]:  # the first was killed before there was a manifest
@@ -193,12 +193,12 @@ def test_a_run_that_is_killed_at_any_step_of_writing_has_all_rows_that_it_wrote(
     assert PICTURES < finished < len(folders) - 3 * PICTURES
 
 
-def write_as_0_13(run: runs.Run, part: parts.Part) -> None:
+def write_as_0_13(run: runs.Run, part: row_files.Part) -> None:
     """Write the file of ``part`` with the columns that rows of version 0.13 had."""
-    note = json.loads(pq.read_schema(part.path).metadata[parts.KEY])
+    note = json.loads(pq.read_schema(part.path).metadata[row_files.KEY])
     rows = runs.Run(run.folder, run.manifest, [part])
     note["unreadable"] = rows.unreadable
-    about = {parts.KEY: json.dumps(note).encode()}
+    about = {row_files.KEY: json.dumps(note).encode()}
     pq.write_table(rows.table().replace_schema_metadata(about), part.path)
 
 
@@ -210,7 +210,7 @@ def test_a_run_of_an_older_version_that_compacted_as_it_went_goes_on(
             if state.done == PICTURES - 1:
                 break
     begun = runs.load(sitting.folder, unfinished=True)
-    (compacted,) = parts.compact(begun.folder, begun.parts[: FEW + 1])
+    (compacted,) = row_files.compact(begun.folder, begun.parts[: FEW + 1])
     for part in (compacted, *begun.parts[1:]):
         write_as_0_13(begun, part)
     for path in begun.folder.glob("images*"):
@@ -235,7 +235,7 @@ def test_a_file_holds_a_hundredth_of_the_time_spent_and_never_more_than_a_minute
     now = 0.0
     monkeypatch.setattr(writer, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(writer, "ROWS_A_FILE", 1000)
-    monkeypatch.setattr(parts, "FEW", 1000)
+    monkeypatch.setattr(row_files, "FEW", 1000)
     with runs.start(runs.plan(str(photos), spec(), batch=1), tmp_path) as sitting:
         sitting._seconds = spent
         for _ in sitting.perform():
@@ -249,10 +249,10 @@ def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(
 ) -> None:
     compacted, joins = 0, False
 
-    def compact(folder: Path, those: list[parts.Part]) -> list[parts.Part]:
+    def compact(folder: Path, those: list[row_files.Part]) -> list[row_files.Part]:
         nonlocal joins
         joins = True
-        found = parts.compact(folder, those)
+        found = row_files.compact(folder, those)
         joins = False
         return found
 
@@ -263,8 +263,8 @@ def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(
             raise OSError(28, "No space left on device")
         disk.put_whole(path, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(parts, "ROWS_A_FILE", 2 * whole.parts[0].rows)
-    monkeypatch.setattr(parts, "put_whole", full)
+    monkeypatch.setattr(row_files, "ROWS_A_FILE", 2 * whole.parts[0].rows)
+    monkeypatch.setattr(row_files, "put_whole", full)
     monkeypatch.setattr(writer, "compact", compact)
     run = performed(photos, tmp_path)
     assert compacted > 1

@@ -16,8 +16,8 @@ from robustness.base.errors import ImageError, RunError
 from robustness.evaluation.condition import Condition, short
 from robustness.evaluation.provenance import GRAIN
 from robustness.evaluation.row_schema import stored
-from robustness.runs.parts import KEY
 from robustness.runs.replay import TOLERANCE, agreement
+from robustness.runs.row_files import KEY
 from tests.support.made_datasets import drawing, labelled_folder
 from tests.support.saved_runs import CONDITIONS, performed, spec, use_stand_ins
 

@@ -10,7 +10,7 @@ import pytest
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.row_schema import COLUMNS, SCHEMA
-from robustness.runs.parts import KEY
+from robustness.runs.row_files import KEY
 from robustness.statistics import Figures
 from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins

@@ -25,7 +25,7 @@ from robustness.runs import image_table
 from robustness.runs.engines import Chunk
 from robustness.runs.engines.engine import ImageRecord
 from robustness.runs.manifest import DatasetRecord, Manifest
-from robustness.runs.parts import write_part
+from robustness.runs.row_files import write_part
 from tests.support.made_datasets import drawing
 
 Shares = Mapping[str, float]
