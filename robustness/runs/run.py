@@ -26,7 +26,7 @@ from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
 from robustness.runs import cache, failures, image_table, notes
-from robustness.runs.cases import CaseRows
+from robustness.runs.case_queries import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures

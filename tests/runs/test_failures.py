@@ -27,7 +27,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.report.blocks import Chart
 from robustness.report.questions.slices import property_title
-from robustness.runs import cache, cases, failures, headline_figures, image_table, notes
+from robustness.runs import cache, case_queries, failures, headline_figures, image_table, notes
 from robustness.runs.embedding_map import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
@@ -159,7 +159,7 @@ def test_a_map_stays_with_other_statistics(run: runs.Run, monkeypatch: pytest.Mo
 def test_lists_of_cases_are_the_callers_and_long_ones_are_not_kept(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cases, "_MOST_REMEMBERED", 5)
+    monkeypatch.setattr(case_queries, "_MOST_REMEMBERED", 5)
     run = runs.load(run.folder)
     first = [dict(row) for row in run.cases.both(Chosen(), 5)]
     assert len(api.failing_images(run, most=5)) == 5

@@ -23,9 +23,9 @@ from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
 from robustness.runs import cache, image_table
-from robustness.runs import cases as case_rows
+from robustness.runs import case_queries as case_rows
 from robustness.runs import rows as row_files
-from robustness.runs.cases import CaseRows, Chosen
+from robustness.runs.case_queries import CaseRows, Chosen
 from robustness.runs.rows import Rows
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import CORRECTNESS, Criteria, Figures, choose

@@ -15,7 +15,7 @@ import pytest
 from robustness import api, runs
 from robustness.evaluation.condition import Condition
 from robustness.runs import selected_cases
-from robustness.runs.cases import Chosen
+from robustness.runs.case_queries import Chosen
 from robustness.runs.selection import SURVIVORS, WORST
 from tests.support.documents import DOCUMENTS, blocks
 from tests.support.made_up_saved_runs import pictures, saved

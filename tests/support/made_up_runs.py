@@ -17,7 +17,7 @@ from robustness.evaluation.condition import Condition, unspecified
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
 from robustness.runs import image_table
-from robustness.runs.cases import CaseRows
+from robustness.runs.case_queries import CaseRows
 from robustness.runs.manifest import DatasetRecord
 from robustness.runs.rows import Rows
 from robustness.statistics import Figures

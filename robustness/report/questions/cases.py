@@ -22,7 +22,7 @@ from robustness.report.questions.slices import property_title
 from robustness.report.shared_parts import clean_shot
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
-from robustness.runs.cases import Chosen, Tally
+from robustness.runs.case_queries import Chosen, Tally
 from robustness.runs.selection import SURVIVORS, WORST
 
 KINDS: Mapping[str, str] = {

@@ -21,7 +21,7 @@ from robustness.report.questions import RunFigures, perturbations, slices
 from robustness.report.questions import cases as cases_question
 from robustness.report.questions.question import IMAGES
 from robustness.runs import Run, selected_cases
-from robustness.runs.cases import Chosen
+from robustness.runs.case_queries import Chosen
 from robustness.ui.browser.html import html
 from robustness.ui.computation import cache
 from robustness.ui.display import results
