@@ -3,7 +3,6 @@
 from robustness.runs import imported_predictions
 from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restore, to_bin
 from robustness.runs.compare import Comparison, compare
-from robustness.runs.exchange import export_run, folder_of, import_run, write_archive
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE
@@ -11,6 +10,7 @@ from robustness.runs.planning import Plan, plan, replan
 from robustness.runs.progress import Progress, read_progress
 from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
 from robustness.runs.run import UPLOADS, Run
+from robustness.runs.run_archive import export_run, folder_of, import_run, write_archive
 from robustness.runs.store import (
     Listed,
     delete,
