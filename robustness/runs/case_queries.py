@@ -17,7 +17,7 @@ from robustness.base.errors import ParameterError
 from robustness.runs.cache import Document
 from robustness.runs.rows import ROW, Rows
 from robustness.runs.selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
-from robustness.statistics.attacked import counted_in_sql
+from robustness.statistics.counted_attacks import counted_in_sql
 from robustness.statistics.slices import inside
 
 GOOD = "CASE WHEN label IS NULL THEN consistent ELSE top1 = label END"

@@ -20,7 +20,7 @@ from robustness.perturbations import REFERENCE_SIDE
 from robustness.runs import image_table
 from robustness.runs.manifest import Manifest
 from robustness.runs.run import Run
-from robustness.statistics.attacked import counted_in_sql
+from robustness.statistics.counted_attacks import counted_in_sql
 from robustness.statistics.differences import changes
 from robustness.statistics.grid import ConditionKey, Grid, in_order
 

@@ -19,7 +19,7 @@ from robustness.evaluation.condition import readable
 from robustness.remedies import Chain
 from robustness.runs.rows import Cells
 from robustness.runs.run import Run
-from robustness.statistics.attacked import breakable, targets
+from robustness.statistics.counted_attacks import breakable, targets
 from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid
 from robustness.statistics.remedies import Gain, PairedTruths, gains
 

@@ -24,7 +24,7 @@ from robustness.base.errors import RunError
 from robustness.evaluation.correctness import CORRECTNESS
 from robustness.evaluation.row_schema import own_columns, stored
 from robustness.statistics import Figures
-from robustness.statistics.attacked import breakable, targets
+from robustness.statistics.counted_attacks import breakable, targets
 from robustness.statistics.grid import MEANS, UNKNOWN, ConditionKey, Grid, in_order
 from robustness.statistics.summaries import MOST_UNLABELLED
 

@@ -25,7 +25,7 @@ from robustness.evaluation.correctness import CORRECTNESS, require_columns, with
 from robustness.evaluation.row_schema import own_scores
 from robustness.metrics.features import RESCALED
 from robustness.perturbations import REGISTRY
-from robustness.statistics.attacked import as_counted
+from robustness.statistics.counted_attacks import as_counted
 
 Floats = NDArray[np.float64]
 Places = slice | Sequence[int]

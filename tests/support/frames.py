@@ -11,7 +11,7 @@ from robustness.evaluation.condition import effect
 from robustness.evaluation.correctness import good_rows, with_correctness
 from robustness.runs.selection import WORST
 from robustness.statistics import QUANTITIES
-from robustness.statistics.attacked import as_counted
+from robustness.statistics.counted_attacks import as_counted
 from robustness.statistics.differences import changes
 from robustness.statistics.grid import laid_out, with_conditions
 
