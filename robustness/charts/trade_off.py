@@ -10,7 +10,7 @@ import numpy as np
 
 from robustness import models
 from robustness.charts.style import drawn, go, model_style, whiskers
-from robustness.statistics.effective import Expected, expected
+from robustness.statistics.effective_robustness import Expected, expected
 
 Entry = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 from scipy.stats import linregress
 
 from robustness.charts import trade_off
-from robustness.statistics.effective import above_expected, published_errors
+from robustness.statistics.effective_robustness import above_expected, published_errors
 
 ACCURACY, ROBUST = np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.3, 0.45, 0.5, 0.8])
 

@@ -9,7 +9,7 @@ from robustness.report.blocks import Block, Chart, Chooser, Columns, Text, Title
 from robustness.report.questions.question import LABELS, TRUST, Question
 from robustness.report.wording import model
 from robustness.statistics import Figures
-from robustness.statistics.effective import published_errors
+from robustness.statistics.effective_robustness import published_errors
 
 
 def _blocks(figures: Figures) -> list[Block]:

@@ -26,7 +26,7 @@ from robustness.report.questions.question import (
 from robustness.report.wording import model, order, sentence
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.criteria import MARGIN
-from robustness.statistics.effective import above_expected, expected
+from robustness.statistics.effective_robustness import above_expected, expected
 from robustness.statistics.model_choice import RULED_OUT, TIED
 
 Costs = Mapping[str, Mapping[Any, float]]
