@@ -17,7 +17,7 @@ from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.rows import Rows
 from robustness.runs.selection import Chosen
-from robustness.statistics import abstaining, agreement, thresholds
+from robustness.statistics import agreement, risk_coverage, thresholds
 from robustness.statistics.estimates import shares
 from robustness.statistics.grid import Grid, map_grids, ratio
 from robustness.statistics.slices import by_slice, slices
@@ -92,7 +92,7 @@ def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
         _pairs(grids, column),
         agreement.majorities(grids, column),
         thresholds.safe_thresholds(grids, column),
-        abstaining.curves(grids, column),
+        risk_coverage.curves(grids, column),
         [
             *([] if properties is not None else [NO_PROPERTIES]),
             *([] if sample is None else [SAMPLED.format(len(sample))]),

@@ -7,9 +7,9 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, precision_recall_curve
 
 from robustness.evaluation.condition import Condition
-from robustness.statistics.abstaining import curves, risk_coverage
 from robustness.statistics.agreement import by_pair, majorities
 from robustness.statistics.grid import Grid, grids
+from robustness.statistics.risk_coverage import curves, risk_coverage
 from tests.support.made_up_runs import rows
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
