@@ -7,7 +7,7 @@ JSON-ready dictionaries; None is unknown.
 from robustness.evaluation.correctness import CORRECTNESS, correctness, with_correctness
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.calibration import BINS, reliability
-from robustness.statistics.classes import by_class
+from robustness.statistics.class_accuracy import by_class
 from robustness.statistics.criteria import Cost, Criteria
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustness.statistics.classes import by_class
+from robustness.statistics.class_accuracy import by_class
 from robustness.statistics.grid import UNKNOWN, Grid, Measured, grids
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.model_choice import ModelChoice, choose
