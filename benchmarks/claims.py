@@ -12,7 +12,7 @@ from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
 from robustness.statistics import over_models
 from robustness.statistics.calibration import estimated_error
-from robustness.statistics.paired import images_needed
+from robustness.statistics.paired_differences import images_needed
 from tests.support.made_up_claims import (
     IMAGES,
     Pair,

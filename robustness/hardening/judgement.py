@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
 from robustness.pictures.eight_bits import from_uint8
-from robustness.statistics.paired import (
+from robustness.statistics.paired_differences import (
     SMALLEST,
     PairedDifference,
     by_condition,

@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.paired import PairedDifference, by_condition, established, holm
+from robustness.statistics.paired_differences import (
+    PairedDifference,
+    by_condition,
+    established,
+    holm,
+)
 
 Flags = NDArray[np.bool_]
 

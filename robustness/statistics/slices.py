@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.statistics.estimates import number, shares
-from robustness.statistics.paired import ALPHA, holm
+from robustness.statistics.paired_differences import ALPHA, holm
 
 Floats = NDArray[np.float64]
 Values = Sequence[float | str | None]

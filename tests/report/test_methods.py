@@ -11,7 +11,7 @@ from robustness.models.model_record import FIT_PHOTOGRAPHS
 from robustness.report import methods
 from robustness.report.blocks import Text
 from robustness.statistics.calibration import BINS
-from robustness.statistics.paired import SMALLEST
+from robustness.statistics.paired_differences import SMALLEST
 from robustness.statistics.ranking import FEWEST_TO_PLAN
 
 

@@ -24,7 +24,7 @@ from robustness.statistics import (
     ranking,
     summary,
 )
-from robustness.statistics.paired import (
+from robustness.statistics.paired_differences import (
     ALPHA,
     EXACT_TOTAL,
     POWER,
@@ -91,7 +91,7 @@ def test_large_runs_take_durkalskis_statistic_and_hardly_differ(
     assert np.abs(net).sum() < EXACT_TOTAL
     net = np.where(random(1).random(1200) < 0.45, net, -net)
     exact = sign_flip(net)
-    monkeypatch.setattr("robustness.statistics.paired.EXACT_TOTAL", 0)
+    monkeypatch.setattr("robustness.statistics.paired_differences.EXACT_TOTAL", 0)
     assert sign_flip(net) == pytest.approx(stats.chi2.sf(net.sum() ** 2 / (net**2).sum(), 1))
     assert sign_flip(net) == pytest.approx(exact, rel=0.05)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
-from robustness.statistics.paired import established, sign_flip
+from robustness.statistics.paired_differences import established, sign_flip
 from tests.support.made_up_runs import rows
 
 Floats = NDArray[np.float64]
