@@ -37,7 +37,7 @@ from robustness.base.disk import put_whole
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.row_schema import REMEDY, stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
-from robustness.runs import image_table
+from robustness.runs import images
 from robustness.runs.row_files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 from tests.support.made_datasets import labelled_folder
 
@@ -118,7 +118,7 @@ class _Original:
     rows_an_image: int
 
     @property
-    def image_table(self) -> int:
+    def images(self) -> int:
         return int(self.table.num_rows // self.rows_an_image)
 
 
@@ -202,13 +202,12 @@ def _put_images(folder: Path, count: int) -> Path:
         "position": range(count),
         "name": map(_name, range(count)),
         "digest": map(_digest, range(count)),
-        "status": [image_table.READABLE] * count,
+        "status": [images.READABLE] * count,
     }
     table = [
-        pa.array(columns.get(field.name, [None] * count), field.type)
-        for field in image_table.SCHEMA
+        pa.array(columns.get(field.name, [None] * count), field.type) for field in images.SCHEMA
     ]
-    return image_table.put(folder, pa.table(table, image_table.SCHEMA))
+    return images.put(folder, pa.table(table, images.SCHEMA))
 
 
 def _content(count: int) -> str:

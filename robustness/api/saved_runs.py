@@ -12,7 +12,8 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
-from robustness.runs import Run, embedding_map, selected_cases, selection
+from robustness.runs import Run, selected_cases, selection
+from robustness.runs import embedding_map as maps
 from robustness.runs.failures import Failures
 from robustness.runs.remedies import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
@@ -124,17 +125,15 @@ def failing_images(
 
 
 @checked_call
-def embedding_map(
-    run: Run, where: str, *, images: int = embedding_map.IMAGES
-) -> embedding_map.EmbeddingMap:
+def embedding_map(run: Run, where: str, *, images: int = maps.IMAGES) -> maps.EmbeddingMap:
     """The features of some images, original and perturbed, in the plane of their main components.
 
     ``where`` is a selection of one model and one condition, such as
     ``"model=SqueezeNet&condition=fog=0.6"``. The model predicts the images again; the map is kept
-    beside the run, for its page and its report. Raises as ``runs.embedding.embedding_map`` does.
+    beside the run, for its page and its report. Raises as ``runs.embedding_map`` does.
     """
     chosen = selection.Chosen.parse(where, run.manifest.spec)
-    return embedding_map.embedding_map(run, chosen, images)
+    return maps.embedding_map(run, chosen, images)
 
 
 @checked_call

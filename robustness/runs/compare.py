@@ -17,7 +17,7 @@ from robustness.base.text import counted, some
 from robustness.evaluation.condition import effect, named
 from robustness.evaluation.provenance import ENGINE, GRAIN
 from robustness.perturbations import REFERENCE_SIDE
-from robustness.runs import image_table
+from robustness.runs import images
 from robustness.runs.manifest import Manifest
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import counted_in_sql
@@ -29,7 +29,7 @@ Images = Mapping[str, int]
 
 
 def shared_grids(
-    grids: tuple[Sequence[Grid], Sequence[Grid]], image_table: tuple[Images, Images]
+    grids: tuple[Sequence[Grid], Sequence[Grid]], images: tuple[Images, Images]
 ) -> list[Grid]:
     """One grid for each model of both runs, with the columns ``x_a`` and ``x_b`` of a flag ``x``.
 
@@ -38,7 +38,7 @@ def shared_grids(
     """
     first, second = ({grid.model: grid for grid in model_grids} for model_grids in grids)
     models = [model for model in first if model in second]
-    names = [name for name in image_table[0] if name in image_table[1]]
+    names = [name for name in images[0] if name in images[1]]
     if not models or not names:
         return []
     keys_of = [grid_of[models[0]].conditions for grid_of in (first, second)]
@@ -52,8 +52,8 @@ def shared_grids(
     sides = [
         _Side(grids, [places[name] for name in names], columns)
         for grids, places, columns in (
-            (first, image_table[0], [list(ids.values())[at] for at in order]),
-            (second, image_table[1], [key.id for key in keys]),
+            (first, images[0], [list(ids.values())[at] for at in order]),
+            (second, images[1], [key.id for key in keys]),
         )
     ]
     there = {model: sides[0].there(model) & sides[1].there(model) for model in models}
@@ -87,12 +87,12 @@ class _Side:
     """The cells of one run at some images and conditions."""
 
     def __init__(
-        self, grids: Mapping[str, Grid], image_table: Sequence[int], conditions: Sequence[str]
+        self, grids: Mapping[str, Grid], images: Sequence[int], conditions: Sequence[str]
     ) -> None:
         self._grids = grids
         keys: Sequence[ConditionKey] = next(iter(grids.values())).conditions
         place = {key.id: at for at, key in enumerate(keys)}
-        self._cells = np.ix_(image_table, [place[text] for text in conditions])
+        self._cells = np.ix_(images, [place[text] for text in conditions])
 
     def there(self, model: str) -> NDArray[np.bool_]:
         return self._grids[model].there[self._cells]
@@ -160,7 +160,7 @@ def _verdicts(run: Run, model: str, condition: str, quantity: str) -> Iterator[t
         condition=condition,
         **values,
     )
-    digests, names = image_table.digests(run.image_table), run.rows.names
+    digests, names = images.digests(run.image_table), run.rows.names
     return ((digests[at], names[at], top1, good) for at, top1, good in rows)
 
 
@@ -177,7 +177,7 @@ class Comparison:
 
     baseline: Run
     other: Run
-    image_table: int
+    images: int
     differences: list[dict[str, Any]]
     notes: tuple[str, ...]
 
@@ -196,13 +196,13 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
                 "evaluate all images to compare.",
                 hint="Leave out --until.",
             )
-    image_table = identified(baseline, other)
-    first, second = map(set, image_table)
+    images = identified(baseline, other)
+    first, second = map(set, images)
     return Comparison(
         baseline=baseline,
         other=other,
         images=len(first & second),
-        differences=changes(shared_grids((baseline.rows.grids(), other.rows.grids()), image_table)),
+        differences=changes(shared_grids((baseline.rows.grids(), other.rows.grids()), images)),
         notes=(
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),
@@ -250,9 +250,9 @@ def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
     one, two = baseline.manifest, other.manifest
     of_one_source = one.dataset.digest == two.dataset.digest and one.spec.fit == two.spec.fit
     if one.spec.side != two.spec.side and of_one_source:
-        image_table = dict(zip(axes.images, first, strict=True))
+        images = dict(zip(axes.images, first, strict=True))
         named = zip(axes_of_other.images, second, strict=True)
-        second = [image_table.get(name, digest) for name, digest in named]
+        second = [images.get(name, digest) for name, digest in named]
     places = [{key: at for at, key in reversed(list(enumerate(keys)))} for keys in (first, second)]
     return places[0], places[1]
 

@@ -30,7 +30,7 @@ from robustness.evaluation.row_schema import (
     stored,
 )
 from robustness.pictures.properties import PROPERTIES
-from robustness.runs import image_table
+from robustness.runs import images
 from robustness.runs.row_files import KEY, ROWS_A_GROUP, free_path, written
 
 VERSION = 3
@@ -93,7 +93,7 @@ class _Note(StrictRecord):
     """What a file of rows says of itself; ``unreadable`` are (name, reason)."""
 
     chunks: tuple[int, ...]
-    image_table: int
+    images: int
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
 
@@ -116,12 +116,12 @@ def rewrite(folder: Path, files: Collection[str], batch: int) -> dict[str, int]:
             path = _rewritten(folder / name, batch, rows)
             sizes[path.name] = path.stat().st_size
         rows.sort(key=lambda row: row["position"])
-        table = pa.Table.from_pylist(rows, image_table.SCHEMA)
+        table = pa.Table.from_pylist(rows, images.SCHEMA)
     except MemoryError:
         raise
     except _DAMAGED as error:
         raise RunError(f"its file {name} is damaged or of another kind") from error
-    path = image_table.put(folder, _with_properties(table, folder))
+    path = images.put(folder, _with_properties(table, folder))
     return {path.name: path.stat().st_size, **sizes}
 
 
@@ -151,13 +151,13 @@ def _rewritten(old: Path, batch: int, images_of_run: list[dict[str, Any]]) -> Pa
         path = free_path(old.parent, "part-{:012d}.parquet", min(note.chunks, default=0))
         put_whole(path, write)
     images_of_run += [
-        {"position": position, "name": name, "digest": digest, "status": image_table.READABLE}
+        {"position": position, "name": name, "digest": digest, "status": images.READABLE}
         for position, (name, digest) in image_of.items()
     ]
     places = (at for chunk in note.chunks for at in range(chunk * batch, (chunk + 1) * batch))
     gaps = (position for position in places if position not in image_of)
     images_of_run += [
-        {"position": position, "name": name, "status": image_table.UNREADABLE, "reason": reason}
+        {"position": position, "name": name, "status": images.UNREADABLE, "reason": reason}
         for position, (name, reason) in zip(gaps, note.unreadable, strict=False)
     ]
     return path
@@ -185,15 +185,15 @@ def _images(rows: pa.RecordBatch) -> Iterator[tuple[int, tuple[str, str]]]:
 
 def _with_properties(table: pa.Table, folder: Path) -> pa.Table:
     """The images of ``table`` with the properties in ``folder``; damaged files are left out."""
-    files = [folder / image_table.FILE, *sorted(folder.glob("images-*.parquet"))]
+    files = [folder / images.FILE, *sorted(folder.glob("images-*.parquet"))]
     tables: list[pa.Table] = []
     for path in reversed(files):  # a later file counts more
         with suppress(OSError, pa.ArrowException):
             require_regular(path)
             file = pq.read_table(path)
             if "status" in file.column_names[:5]:  # an earlier attempt was interrupted
-                file = image_table.properties(file)
-            if file is not None and file.schema.field(0).equals(image_table.SCHEMA.field(0)):
+                file = images.properties(file)
+            if file is not None and file.schema.field(0).equals(images.SCHEMA.field(0)):
                 tables.append(file)
     if not tables:
         return table
@@ -205,7 +205,7 @@ def _with_properties(table: pa.Table, folder: Path) -> pa.Table:
             at = table.column_names.index(name)
             table = table.set_column(at, table.schema.field(name), values)
         else:
-            table = image_table.with_table_column(table, name, values)
+            table = images.with_table_column(table, name, values)
     return table
 
 

@@ -49,7 +49,7 @@ class Failures:
     "consistency". ``slices`` are those of ``statistics.slices.by_slice``, ``changes`` and
     ``groups`` those of ``changes_by_condition`` and ``consistency_by_group``, ``pairs`` and
     ``majority`` those of ``statistics.agreement``, ``thresholds`` those of ``safe_thresholds``,
-    and ``risk_coverage`` those of ``statistics.abstaining``. Entries about images have their
+    and ``risk_coverage`` those of ``statistics.risk_coverage``. Entries about images have their
     ``selection``, the text of a ``Chosen``. ``unknown`` holds sentences on what this run cannot
     tell.
     """

@@ -28,7 +28,7 @@ from robustness.base.limited_worker import (
 from robustness.evaluation.condition import readable
 from robustness.models import imported_labels
 from robustness.pictures.fitting import check_fit
-from robustness.runs import convert_0_13, image_table
+from robustness.runs import convert_0_13, images
 from robustness.runs.manifest import FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
 from robustness.runs.run import Run
@@ -76,7 +76,7 @@ def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
     _check_manifest(manifest)
     files = {path.name: path.stat().st_size for path in folder.glob("*.parquet")}
     if convert_0_13.needed(manifest.parts):
-        files.pop(image_table.FILE, None)  # it was not named
+        files.pop(images.FILE, None)  # it was not named
     _expect(manifest, files == dict(manifest.parts), "its files of rows are not those it names")
     size = occupied(folder)
     question = {

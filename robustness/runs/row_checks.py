@@ -32,7 +32,7 @@ from robustness.evaluation.row_schema import (
     stored,
 )
 from robustness.metrics.features import RESCALED
-from robustness.runs import image_table
+from robustness.runs import images
 from robustness.runs.manifest import MAX_TEXT
 from robustness.runs.row_files import (
     KEY,
@@ -82,7 +82,7 @@ class ExpectedRows:
     perturbations: Sequence[str]
     remedies: Sequence[str]
     pictures: int
-    image_table: int
+    images: int
     unreadable: int
     content: str | None
     is_from_table: bool
@@ -96,13 +96,13 @@ def rewrite_rows(folder: Path, expected: ExpectedRows) -> dict[str, int]:
     cannot be written.
     """
     parts = [_part(path) for path in sorted(folder.glob("part-*.parquet"))]
-    table = image_table.rewrite(folder, expected.pictures, MAX_TEXT)
+    table = images.rewrite(folder, expected.pictures, MAX_TEXT)
     _check_counts(parts, table, expected)
     checks = _RowChecks(expected, table, sum(part.path.stat().st_size for part in parts))
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         list(pool.map(lambda part: put_whole(part.path, partial(_rewrite, part, checks)), parts))
     checks.check_places()
-    paths = [folder / image_table.FILE, *(part.path for part in parts)]
+    paths = [folder / images.FILE, *(part.path for part in parts)]
     return {path.name: path.stat().st_size for path in paths}
 
 
@@ -135,7 +135,7 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
     read, rows = sum(part.images for part in parts), sum(part.rows for part in parts)
     remedied = sum(part.remedied for part in parts)
     numbers = [number for part in parts for number in part.chunks]
-    readable, total = len(image_table.readable(table)), len(table)
+    readable, total = len(images.readable(table)), len(table)
     notes = [len(note_of([part])) for part in parts]
     size = sum(part.path.stat().st_size for part in parts)
     for fine, otherwise in (
@@ -146,7 +146,7 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
          "images are missing in it"),
         (read == readable == expected.images and total - read == expected.unreadable,
          "its files hold other numbers of images than it says"),
-        (image_table.content(table) == expected.content, "its rows are of other images"),
+        (images.content(table) == expected.content, "its rows are of other images"),
         (max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
          "its texts are too long"),
         (len(numbers) == len(set(numbers)) <= (expected.pictures if expected.raced else total)
@@ -207,7 +207,7 @@ class _RowChecks:
 
     def __init__(self, expected: ExpectedRows, table: pa.Table, size: int) -> None:
         self.expected, self.size = expected, size
-        self.positions = image_table.readable(table)["position"].to_numpy()
+        self.positions = images.readable(table)["position"].to_numpy()
         self.ranges = {
             column.name: (column.low, column.high)
             for column in COLUMNS

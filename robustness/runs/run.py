@@ -25,7 +25,7 @@ from robustness.evaluation.row_schema import (
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
-from robustness.runs import cache, failures, image_table, notes
+from robustness.runs import cache, failures, images, notes
 from robustness.runs.case_queries import CaseRows
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
@@ -91,7 +91,7 @@ class Run:
         return self.manifest.spec.seed
 
     @property
-    def image_table(self) -> int:
+    def images(self) -> int:
         """How many images were read and evaluated."""
         return sum(part.images for part in self.parts)
 
@@ -99,12 +99,12 @@ class Run:
     def image_table(self) -> pa.Table:
         """Its images, as ``images.SCHEMA`` has them, and the columns of their dataset's table."""
         chunks = [number for part in self.parts for number in part.chunks]
-        return image_table.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
+        return images.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @cached_property
     def unreadable(self) -> list[tuple[str, str]]:
         """(name, reason) of the images that could not be read."""
-        return image_table.unreadable(self.image_table)
+        return images.unreadable(self.image_table)
 
     @property
     def copies(self) -> int:
@@ -120,7 +120,7 @@ class Run:
     @cached_property
     def rows(self) -> Rows:
         """Its rows, to be queried where they lie."""
-        return Rows([part.path for part in self.parts], image_table.readable(self.image_table))
+        return Rows([part.path for part in self.parts], images.readable(self.image_table))
 
     @cached_property
     def cases(self) -> CaseRows:
@@ -131,15 +131,13 @@ class Run:
             self.rows,
             ids,
             partial(cache.stored, self.folder, self.manifest, cache.CASES) if settled else None,
-            lru_cache(None)(
-                partial(image_table.properties, self.image_table)
-            ),  # no cycle keeps the run
+            lru_cache(None)(partial(images.properties, self.image_table)),  # no cycle keeps the run
         )
 
     @cached_property
     def properties(self) -> pa.Table | None:
         """The properties of its images by ``position``; None where they were not measured."""
-        return image_table.properties(self.image_table)
+        return images.properties(self.image_table)
 
     @cached_property
     def failures(self) -> Failures:
@@ -177,7 +175,7 @@ class Run:
     def track(self, race: Race) -> Track:
         """``race`` over its rows, which are of a race."""
         track = Track(race, self.manifest.spec)
-        digests = image_table.digests(self.image_table)
+        digests = images.digests(self.image_table)
         for part in self.parts:
             lacking = self.manifest.images_of(part.chunks) - part.images
             track.feed(read_rows(part), digests, self.manifest.batch, lacking)
@@ -232,7 +230,7 @@ class Run:
         names = [name for name in columns if name not in NOT_STORED]
         rows = read_rows(part, names, model, remedied=remedied)
         others = [name for name in columns if name in NOT_STORED]
-        rows = image_table.with_columns(rows, others, self.image_table, self.manifest.spec)
+        rows = images.with_columns(rows, others, self.image_table, self.manifest.spec)
         return rows.select(columns)
 
     def tables(self) -> Iterator[pa.Table]:
@@ -301,7 +299,7 @@ class Run:
     @cached_property
     def digests(self) -> dict[str, str]:
         """The digest of the study image of every image that was evaluated, by its name."""
-        table = image_table.readable(self.image_table)
+        table = images.readable(self.image_table)
         return dict(zip(table["name"].to_pylist(), table["digest"].to_pylist(), strict=True))
 
 

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.zips import BoundedZip, TooManyFilesError
-from robustness.runs import convert_0_13, image_table, notes, store
+from robustness.runs import convert_0_13, images, notes, store
 from robustness.runs import manifest as manifests
 from robustness.runs.import_checks import importer, screen, work_out_figures
 from robustness.runs.run import Run
@@ -43,7 +43,7 @@ _FILE = re.compile(
     "|".join(
         [
             r"part-\d{1,12}\.parquet",
-            *map(re.escape, (manifests.FILE, image_table.FILE, *_NOTES)),
+            *map(re.escape, (manifests.FILE, images.FILE, *_NOTES)),
         ]
     )
 )

@@ -23,7 +23,7 @@ from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headline_figures, image_table
+from robustness.runs import headline_figures, images
 from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk, Workload
@@ -44,15 +44,15 @@ from robustness.runs.row_files import (
 from robustness.runs.store import converted, listing, load, locked
 
 
-def unanswered(image_table: pa.Table) -> list[int]:
+def unanswered(images: pa.Table) -> list[int]:
     """The positions of those of ``images`` that a model gave no answer for."""
-    missing = image_table.filter(pc.starts_with(image_table["reason"], UNANSWERED))
+    missing = images.filter(pc.starts_with(images["reason"], UNANSWERED))
     return list(missing["position"].to_pylist())
 
 
-def without_unanswered(work: Workload, parts: Sequence[Part], image_table: pa.Table) -> list[Part]:
+def without_unanswered(work: Workload, parts: Sequence[Part], images: pa.Table) -> list[Part]:
     """``parts`` without the chunks of unanswered ``images``, in new files; the old ones stay."""
-    numbers = {position // work.batch for position in unanswered(image_table)}
+    numbers = {position // work.batch for position in unanswered(images)}
     positions = [position for number in numbers for position in work.positions(number)]
     rest = (
         part if numbers.isdisjoint(part.chunks) else without_chunks(part, numbers, positions)
@@ -87,9 +87,9 @@ class RunWriter:
         table = self._image_table(parts)
         self._parts = without_unanswered(self._plan, parts, table)
         table = self._image_table(self._parts)
-        self._images = len(image_table.readable(table))
+        self._images = len(images.readable(table))
         self._unreadable = len(table) - self._images
-        self._digests = image_table.digests(table)
+        self._digests = images.digests(table)
         self._image_files = [name for name in manifest.parts if name.startswith("images")]
         self._seconds = sum(part.seconds for part in self._parts)
         self._waiting: list[Chunk] = []
@@ -103,7 +103,7 @@ class RunWriter:
 
     def _image_table(self, parts: Sequence[Part]) -> pa.Table:
         chunks = [number for part in parts for number in part.chunks]
-        return image_table.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
+        return images.read(self.folder, self.manifest.parts, self.manifest.batch, chunks)
 
     @property
     def finished(self) -> bool:
@@ -246,14 +246,14 @@ class RunWriter:
         try:
             if self._waiting:
                 now = time.perf_counter()
-                self._image_files.append(image_table.write(self.folder, self._waiting).name)
+                self._image_files.append(images.write(self.folder, self._waiting).name)
                 self._parts.append(write_part(self.folder, self._waiting, now - self._since))
                 self._seconds += now - self._since
                 self._waiting, self._waiting_rows, self._since = [], 0, now
             if changes.get("status") == FINISHED:
                 table = self._image_table(self._parts)
-                changes["content"] = image_table.content(table)
-                file = image_table.gather(self.folder, table, self._plan.dataset)
+                changes["content"] = images.content(table)
+                file = images.gather(self.folder, table, self._plan.dataset)
                 self._image_files = [file.name]
             files = [*self._image_files, *(part.path.name for part in self._parts)]
             self.manifest = self.manifest.updated(

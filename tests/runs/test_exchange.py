@@ -21,7 +21,7 @@ import pytest
 from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
-from robustness.runs import headline_figures, image_table, import_checks, store, writer
+from robustness.runs import headline_figures, images, import_checks, store, writer
 from robustness.runs.rows import Rows
 from tests.support.made_datasets import labelled_folder
 from tests.support.process_memory import growing_at_most
@@ -317,14 +317,11 @@ def unread(run: runs.Run, number: int, reason: str = "") -> io.BytesIO:
     others = {
         "position": range(run.images, total),
         "name": ["x"] * number,
-        "status": [image_table.UNREADABLE] * number,
+        "status": [images.UNREADABLE] * number,
         "reason": [reason] * number,
     }
     more = pa.table(
-        {
-            name: pa.array(values, image_table.SCHEMA.field(name).type)
-            for name, values in others.items()
-        }
+        {name: pa.array(values, images.SCHEMA.field(name).type) for name, values in others.items()}
     )
     return images_of(lambda table: pa.concat_tables([table, more], promote_options="default"))(
         runs.load(run.folder)
@@ -341,7 +338,7 @@ def of_a_stage(name: str, value: object) -> Callable[[runs.Run], io.BytesIO]:
 
 def images_of(change: Callable[[pa.Table], pa.Table]) -> Callable[[runs.Run], io.BytesIO]:
     def made(run: runs.Run) -> io.BytesIO:
-        pq.write_table(change(run.image_table), run.folder / image_table.FILE)
+        pq.write_table(change(run.image_table), run.folder / images.FILE)
         write_sizes(run)
         return io.BytesIO(archive_of(runs.load(run.folder)))
 

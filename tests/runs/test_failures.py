@@ -27,7 +27,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.report.blocks import Chart
 from robustness.report.questions.slices import property_title
-from robustness.runs import cache, case_queries, failures, headline_figures, image_table, notes
+from robustness.runs import cache, case_queries, failures, headline_figures, images, notes
 from robustness.runs.embedding_map import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
@@ -123,8 +123,8 @@ def test_changes_and_pairs_open_the_images_that_they_count(run: runs.Run) -> Non
     assert whole == [("espresso", "tabby", IMAGES // 2)]
     (pair,) = found.pairs
     for side in ("model", "other"):
-        image_table = api.failing_images(run, pair[f"{side}_selection"])
-        assert len(image_table) == pair[f"{side}_only"]
+        images = api.failing_images(run, pair[f"{side}_selection"])
+        assert len(images) == pair[f"{side}_only"]
     group = next(e for e in found.groups if e["model"] == "SqueezeNet" and not e["perturbation"])
     assert (group["consistency"], group["group_consistency"]) == (0.5, 0.5)
 
@@ -207,9 +207,9 @@ def test_a_selection_gives_its_images_to_lists_tables_and_archives(
         (Chosen(classes=(("SqueezeNet", 967), ("EfficientNetLite0", 967))), IMAGES),
     ],
 )
-def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, image_table: int) -> None:
+def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, images: int) -> None:
     assert Chosen.parse(chosen.text, run.manifest.spec) == chosen
-    assert run.cases.tally(chosen).images == image_table
+    assert run.cases.tally(chosen).images == images
 
 
 @pytest.mark.parametrize("column", ["site:camera", "a%3Ab", "100 %", ":"])
@@ -363,8 +363,8 @@ def test_columns_of_the_table_stand_beside_what_was_measured(tmp_path: Path) -> 
     dataset = open_dataset(str(table))
     run = saved(tmp_path / "run", {"a.png": "1", "b.png": "2"}, {"SqueezeNet": 1.0}, source=table)
     measured = with_column(run.image_table, "brightness", [0.5, 1.0])
-    assert image_table.gather(run.folder, measured, dataset).name == image_table.FILE
-    found = image_table.properties(pq.read_table(run.folder / image_table.FILE))
+    assert images.gather(run.folder, measured, dataset).name == images.FILE
+    found = images.properties(pq.read_table(run.folder / images.FILE))
     assert found is not None
     assert found["position"].to_pylist() == [0, 1]
     assert found["brightness"].to_pylist() == [0.5, 1.0]

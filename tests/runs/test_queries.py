@@ -22,7 +22,7 @@ import robustness
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
-from robustness.runs import cache, image_table
+from robustness.runs import cache, images
 from robustness.runs import case_queries as case_rows
 from robustness.runs import rows as row_files
 from robustness.runs.case_queries import CaseRows, Chosen
@@ -194,8 +194,8 @@ def test_figures_read_a_number_of_all_models_once(
 
 
 def test_no_rows_give_no_grids() -> None:
-    assert Rows([], image_table.SCHEMA.empty_table()).grids() == []
-    assert Figures(Rows([], image_table.SCHEMA.empty_table()).grids()).images == 0
+    assert Rows([], images.SCHEMA.empty_table()).grids() == []
+    assert Figures(Rows([], images.SCHEMA.empty_table()).grids()).images == 0
 
 
 # --- cases ----------------------------------------------------------------------------------------

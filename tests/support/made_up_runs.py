@@ -16,7 +16,7 @@ from robustness import runs
 from robustness.evaluation.condition import Condition, unspecified
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import stored
-from robustness.runs import image_table
+from robustness.runs import images
 from robustness.runs.case_queries import CaseRows
 from robustness.runs.manifest import DatasetRecord
 from robustness.runs.rows import Rows
@@ -45,25 +45,25 @@ def rows(
     ids = [c.id if isinstance(c, Condition) else unspecified(*c) for c in conditions]
     told = [(c.name, c.strength) if isinstance(c, Condition) else c for c in conditions]
     kept = np.asarray(consistent, dtype=bool).reshape(-1, len(conditions))
-    image_table, count = kept.shape
+    images, count = kept.shape
 
     def wide(values: ArrayLike) -> NDArray[np.generic]:
         array = np.asarray(values)
-        array = array[:, None] if array.ndim == 1 and array.shape == (image_table,) else array
+        array = array[:, None] if array.ndim == 1 and array.shape == (images,) else array
         return np.broadcast_to(array, kept.shape).ravel()
 
-    size = image_table * count
+    size = images * count
     empty = pd.Series([None] * size, dtype="boolean")
     columns: dict[str, object] = {
-        "image": np.repeat([f"{place:05}.png" for place in range(image_table)], count),
-        "image_digest": np.repeat([f"digest {place:05}" for place in range(image_table)], count),
+        "image": np.repeat([f"{place:05}.png" for place in range(images)], count),
+        "image_digest": np.repeat([f"digest {place:05}" for place in range(images)], count),
         "label": pd.Series(
             [None] * size if labels is None else wide(labels).tolist(), dtype="Int64"
         ),
         "model": model,
-        "condition": ids * image_table,
-        "perturbation": [name for name, _ in told] * image_table,
-        "strength": np.array([strength for _, strength in told] * image_table, dtype=float),
+        "condition": ids * images,
+        "perturbation": [name for name, _ in told] * images,
+        "strength": np.array([strength for _, strength in told] * images, dtype=float),
         "clean_probability": 0.9,
         "retained_probability": np.where(kept.ravel(), 0.8, 0.1),
         "probability": 0.8,
@@ -91,14 +91,14 @@ def attacked(
     right: int,
     robust: int,
     conditions: tuple[Condition, ...] = (APGD, PGD),
-    image_table: int = 70,
+    images: int = 70,
 ) -> pd.DataFrame:
     """The first ``right`` images are correct before, the first ``robust`` of them after an attack.
 
     Of the others an attack leaves the prediction as it is: it was wrong already. Fog changes the
     prediction of every other image.
     """
-    places = np.arange(image_table)
+    places = np.arange(images)
     before = places < right
     attack = np.where(before, places < robust, True)
     kept = np.column_stack([attack if c.needs_model else places % 2 == 0 for c in conditions])
@@ -146,7 +146,7 @@ class MadeUpRun(runs.Run):
         self._frame = frame
 
     @property
-    def image_table(self) -> int:
+    def images(self) -> int:
         return int(self._frame["image"].nunique())
 
     @property
@@ -178,7 +178,7 @@ class MadeUpRun(runs.Run):
             {"position": at, "name": name, "digest": digest_of[name]}
             for at, name in enumerate(names)
         ]
-        return Rows([file], pa.Table.from_pylist(rows, image_table.SCHEMA))
+        return Rows([file], pa.Table.from_pylist(rows, images.SCHEMA))
 
     @property
     def cases(self) -> CaseRows:

@@ -21,7 +21,7 @@ from robustness.metrics.features import RESCALED
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import image_digest
 from robustness.remedies import Chain
-from robustness.runs import image_table
+from robustness.runs import images
 from robustness.runs.engines import Chunk
 from robustness.runs.engines.engine import ImageRecord
 from robustness.runs.manifest import DatasetRecord, Manifest
@@ -86,7 +86,7 @@ def saved(
                 for position, (name, reason) in enumerate(unreadable, start=len(items))
             )
             chunk = replace(chunk, images=(*chunk.images, *others))
-        files.append(image_table.write(folder, [chunk]))
+        files.append(images.write(folder, [chunk]))
         files.append(write_part(folder, [chunk], seconds=1.5).path)
     manifest = Manifest(
         id=folder.name,
@@ -109,7 +109,7 @@ def saved(
 
 def with_images(run: runs.Run, change: Callable[[pa.Table], pa.Table]) -> runs.Run:
     """``run`` with a changed table of its images."""
-    file = image_table.put(run.folder, change(run.image_table))
+    file = images.put(run.folder, change(run.image_table))
     paths = [file, *(part.path for part in run.parts)]
     sizes = {path.name: path.stat().st_size for path in paths}
     run.manifest.updated(parts=sizes).write(run.folder)

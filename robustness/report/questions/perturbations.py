@@ -207,8 +207,8 @@ def _curve(
     return Chart(
         title,
         run_results.over_levels(rows, quantity, level),
-        f"{run_results.QUANTITIES[quantity]} of each model over {run_results.LEVELS[level]}; the table of "
-        "all figures holds the numbers.",
+        f"{run_results.QUANTITIES[quantity]} of each model over {run_results.LEVELS[level]}; the "
+        "table of all figures holds the numbers.",
         tables.labels_note(summary, quantity),
     )
 

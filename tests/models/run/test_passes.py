@@ -130,7 +130,7 @@ def test_openvino_tells_nobody_that_it_is_used() -> None:
     with pytest.raises(ImportError, match="openvino_telemetry"):
         importlib.import_module("openvino_telemetry")
     rooms = ROOT / "robustness" / "models"  # importing any module of it silences OpenVINO first
-    assert "\nfrom robustness.models.run" in (rooms / "loaded.py").read_text()
+    assert "\nfrom robustness.models.run" in (rooms / "loaded_models.py").read_text()
     assert "\nfrom robustness.models.loaded_models" in (rooms / "__init__.py").read_text()
     for path in (ROOT / "robustness").rglob("*.py"):
         if not path.is_relative_to(rooms):
