@@ -44,7 +44,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
     use_stand_ins(patch)
     patch.setattr(writer, "measured", lambda *_, **__: {})
-    patch.setattr(writer.headlines, "compute", lambda *_: None)
+    patch.setattr(writer.headline_figures, "compute", lambda *_: None)
     patch.setattr(writer, "ROWS_A_FILE", 1)
     patch.setattr(row_files, "FEW", few)
 

@@ -56,7 +56,7 @@ KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
 def inspection(
     path: Path, request: Mapping[str, Any], *, more_memory: int = 0, keras: bool = False
 ) -> dict[str, Any]:
-    """The answer of ``examiner`` to ``request`` about the model at ``path``.
+    """The answer of ``inspection_process`` to ``request`` about the model at ``path``.
 
     ``request`` and answer are JSON. ``keras`` is whether it is a network of Keras, without code of
     its own. A process that ends without an answer gives a ``problem``, a clause. Raises
