@@ -20,6 +20,7 @@ from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.row_schema import REMEDIED
 from robustness.runs import convert_0_13, notes
+from tests.runs.test_exchange import endless
 from tests.support.process_memory import growing_at_most
 
 KEYS = ("image", "model", "condition", "remedy")
@@ -183,10 +184,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         ),
         "damaged or of another kind",
     ),
-    "endless rows": (
-        lambda table: pa.concat_tables([table.slice(0, 1)] * 510_000).combine_chunks(),
-        "no measurements do",
-    ),
+    "endless rows": (endless, "no measurements do"),
     "remedies without end": (
         with_values("remedies", lambda rows: [row * 65 for row in rows]),
         "damaged or of another kind",

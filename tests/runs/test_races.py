@@ -50,9 +50,8 @@ class Extreme(StandIn):
         return Outputs(answers, found.features)
 
 
-@pytest.fixture(autouse=True)
-def extremes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
-    """What the engine is asked: the chunks it has done, and of which models."""
+def use_extremes(patch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
+    """What the engine is asked from now on: the chunks it has done, and of which models."""
     asked: list[tuple[int, tuple[str, ...]]] = []
     loaded: dict[str, Extreme] = {}
 
@@ -66,9 +65,14 @@ def extremes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]
             yield chunk
 
     record = Engine("local", "stand-ins", run)
-    monkeypatch.setattr(writer, "measured", lambda _spec, *, here: {})
-    monkeypatch.setitem(engines.REGISTRY._records, "local", record)
+    patch.setattr(writer, "measured", lambda _spec, *, here: {})
+    patch.setitem(engines.REGISTRY._records, "local", record)
     return asked
+
+
+@pytest.fixture(autouse=True)
+def extremes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
+    return use_extremes(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +93,12 @@ def performed(plan: runs.Plan, out: Path, *, steps: int = 1000) -> runs.Run:
     return runs.load(begun.folder, unfinished=True)
 
 
-@pytest.fixture
-def run(photos: Path, tmp_path: Path) -> runs.Run:
-    return performed(planned(photos), tmp_path / "runs")
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    """A race that is over, to be left as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_extremes(patch)
+        return performed(planned(photos), tmp_path_factory.mktemp("runs"))
 
 
 def test_a_race_ends_once_its_answer_stands(run: runs.Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,13 +39,33 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     use_stand_ins(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return labelled_folder(tmp_path_factory.mktemp("source") / "photos")
+
+
+@pytest.fixture(scope="module")
+def both(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[runs.Run, runs.Run]:
+    """A run with the remedies and one without, to be left as they are."""
+    folder = tmp_path_factory.mktemp("both")
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        first = performed(source, folder / "a", ASKED)
+        return first, performed(source, folder / "b", replace(ASKED, remedies=()))
+
+
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return labelled_folder(tmp_path / "photos")
+def copied(both: tuple[runs.Run, runs.Run], tmp_path: Path) -> runs.Run:
+    """A copy of the run with the remedies, which a test may change."""
+    folder = tmp_path / "copy" / both[0].id
+    shutil.copytree(both[0].folder, folder)
+    return runs.load(folder)
 
 
-def test_rows_hold_the_prediction_behind_each_remedy(source: Path, tmp_path: Path) -> None:
-    run = performed(source, tmp_path / "runs", ASKED)
+def test_rows_hold_the_prediction_behind_each_remedy(
+    both: tuple[runs.Run, runs.Run], tmp_path: Path
+) -> None:
+    run, _ = both
     names: dict[tuple[object, ...], list[str]] = {}
     for row in run.table(KEYS, remedied=True).to_pylist():
         key = row["position"], row["model"], row["condition"]
@@ -69,9 +90,10 @@ def test_one_image_tells_nothing_of_remedies(source: Path, tmp_path: Path) -> No
     assert found.gains == ()
 
 
-def test_other_figures_are_those_of_the_run_without_remedies(source: Path, tmp_path: Path) -> None:
-    with_them = performed(source, tmp_path / "a", ASKED)
-    without = performed(source, tmp_path / "b", replace(ASKED, remedies=()))
+def test_other_figures_are_those_of_the_run_without_remedies(
+    both: tuple[runs.Run, runs.Run],
+) -> None:
+    with_them, without = both
     assert with_them.table().equals(without.table())
     assert with_them.figures().summary == without.figures().summary
     assert not remedy_figures(without).gains
@@ -79,10 +101,9 @@ def test_other_figures_are_those_of_the_run_without_remedies(source: Path, tmp_p
 
 
 def test_without_asking_for_remedies_every_answer_is_the_same_to_the_byte(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copied: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = replace(ASKED, remedies=parse_all("median,flip,median+autocontrast,average"))
-    run = performed(source, tmp_path / "a", asked)
+    run = copied
     answers: list[list[str | bytes]] = []
     for _ in range(2):
         answers.append([])
@@ -100,7 +121,7 @@ def test_without_asking_for_remedies_every_answer_is_the_same_to_the_byte(
             rows = pq.read_table(part.path)
             pq.write_table(rows.filter(rows["remedy"].is_null()), part.path)
         sizes = {name: (run.folder / name).stat().st_size for name in run.manifest.parts}
-        bare = replace(run.manifest, spec=replace(asked, remedies=()), parts=sizes)
+        bare = replace(run.manifest, spec=replace(ASKED, remedies=()), parts=sizes)
         bare.write(run.folder)
         run = runs.load(run.folder)
     assert not run.table(KEYS, remedied=True).num_rows
@@ -109,34 +130,36 @@ def test_without_asking_for_remedies_every_answer_is_the_same_to_the_byte(
 
 
 def test_a_run_goes_through_an_archive_and_its_spec_reads_back(
-    source: Path, tmp_path: Path
+    both: tuple[runs.Run, runs.Run], tmp_path: Path
 ) -> None:
     assert Request.from_dict(ASKED.as_dict()) == ASKED
-    run = performed(source, tmp_path / "a", ASKED)
+    run, _ = both
     archive = tmp_path / "run.zip"
     runs.export_run(run, archive)
     brought = runs.import_run(archive, tmp_path / "b")
     assert remedy_figures(brought).gains == remedy_figures(run).gains
 
 
-def test_the_report_says_what_would_help(source: Path, tmp_path: Path) -> None:
-    run = performed(source, tmp_path / "a", ASKED)
+def test_the_report_says_what_would_help(both: tuple[runs.Run, runs.Run]) -> None:
+    run, without = both
     told = report.of_run(run)
     titles = [section.title for section in told.sections]
     assert "What would help?" in titles
     assert any("Nothing tried helps significantly" in sentence for sentence in told.answer)
-    without = performed(source, tmp_path / "b", replace(ASKED, remedies=()))
     assert "What would help?" not in [s.title for s in report.of_run(without).sections]
 
 
 @pytest.mark.parametrize(("labelled", "quantity"), [(True, "accuracy"), (False, "consistency")])
 def test_gains_are_read_once_and_named_after_what_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labelled: bool, quantity: str
+    copied: runs.Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    labelled: bool,
+    quantity: str,
 ) -> None:
-    images = (
-        labelled_folder(tmp_path / "photos") if labelled else flat_folder(tmp_path / "photos", 20)
-    )
-    run = performed(images, tmp_path / "a", ASKED)
+    run = copied
+    if not labelled:
+        run = performed(flat_folder(tmp_path / "photos", 20), tmp_path / "a", ASKED)
     report.of_run(run)
     monkeypatch.setattr(remedies, "_fresh", None)  # is not called again
     sections = report.of_run(run).sections

@@ -35,11 +35,6 @@ def photos(tmp_path: Path) -> Path:
     return labelled_folder(tmp_path / "photos", 2)
 
 
-@pytest.fixture
-def run(photos: Path, tmp_path: Path) -> runs.Run:
-    return performed(photos, tmp_path / "runs", spec((*CONDITIONS, *TWICE)))
-
-
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     """Such a run, to be left as it is."""
@@ -48,6 +43,16 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         use_stand_ins(patch)
         photos = labelled_folder(folder / "photos", 2)
         return performed(photos, folder / "runs", spec((*CONDITIONS, *TWICE)))
+
+
+@pytest.fixture
+def run(kept: runs.Run, photos: Path, tmp_path: Path) -> runs.Run:
+    """Such a run of ``photos``; a test may change both."""
+    folder = tmp_path / "runs" / kept.id
+    shutil.copytree(kept.folder, folder)
+    dataset = dataclasses.replace(kept.manifest.dataset, source=str(photos))
+    kept.manifest.updated(dataset=dataset).write(folder)
+    return runs.load(folder)
 
 
 def repeat(run: runs.Run, tmp_path: Path) -> runs.Replay:

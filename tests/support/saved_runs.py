@@ -11,7 +11,7 @@ from robustness import models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.pictures.fitting import DEFAULT_FIT
-from robustness.runs import engines
+from robustness.runs import engines, writer
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import chunks
 from tests.support.stand_ins import Stable
@@ -35,12 +35,16 @@ def spec(
 
 
 def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
-    """Has the local engine ask stand-ins in place of the models."""
+    """Has the local engine ask stand-ins in place of the models, whose costs are made up."""
 
     def run(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
         return chunks(job, numbers, load=Stable().load)
 
+    def measured(asked: Request, *, here: bool) -> dict[str, dict[str, float]]:
+        return {name: {"megabytes": 5.0, "latency_ms": 8.0} for name in asked.model_names}
+
     patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
+    patch.setattr(writer, "measured", measured)
 
 
 def performed(

@@ -93,4 +93,4 @@ def test_the_side_of_the_link_is_that_of_the_image_and_of_what_is_asked(
     image = study_image(sample_bytes("coffee"), side=240)
     assert {digest for digest, *_ in asked} == {image_digest(image)}
     assert "EfficientNet-Lite1" in html(app)
-    assert any("side=model" in block.value for block in app.code), "the link asks the same"
+    assert any("side=240" in block.value for block in app.code), "the code asks the same"

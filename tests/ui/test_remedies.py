@@ -108,8 +108,7 @@ def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> N
 
     events = sweep(sample("coffee"), ["rotation"], ["SqueezeNet"], load=load)
     (after,) = (event for event in events if isinstance(event, Break))
-    assert after.at in table
-    assert len({*re.findall(r"0\.\d+", table)}) == 2, "another strength without it"
+    assert after.at in table.rpartition("No remedy")[2]
     assert pictures(app)[0]["remedied"].endswith(parse("flip").label)
     assert html(app).count(f"With {parse('flip').label}:") == 1, "in the line of the model"
     (chart,) = app.get("plotly_chart")
