@@ -6,38 +6,35 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import condition as texts
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG
-
-strengths = st.floats(0, 1, exclude_min=True)
-compositions = st.dictionaries(
-    st.sampled_from([record.name for record in REGISTRY]), strengths, min_size=1, max_size=4
-).map(Condition.of)
-attacks = st.builds(
-    lambda name, epsilon, share: Condition.attack(
-        name, epsilon=epsilon, steps=1 + round(share * (ATTACKS[name].most_steps - 1))
-    ),
-    st.sampled_from(ATTACKS.names),
-    st.floats(0, 1),
-    st.floats(0, 1),
-)
+from tests.support.later import property_test
 
 
-@settings(deadline=None, derandomize=True)
-@given(compositions | attacks)
+def conditions(st: Any) -> Any:
+    """Any composition or attack."""
+    strengths = st.floats(0, 1, exclude_min=True)
+    names = st.sampled_from([record.name for record in REGISTRY])
+    attacks = st.builds(
+        lambda name, epsilon, share: Condition.attack(
+            name, epsilon=epsilon, steps=1 + round(share * (ATTACKS[name].most_steps - 1))
+        ),
+        *(st.sampled_from(ATTACKS.names), st.floats(0, 1), st.floats(0, 1)),
+    )
+    return st.dictionaries(names, strengths, min_size=1, max_size=4).map(Condition.of) | attacks
+
+
+@property_test(lambda st: [conditions(st)])
 def test_an_id_and_a_dictionary_read_back_as_the_condition(condition: Condition) -> None:
     assert Condition.parse(condition.id) == condition
     assert Condition.from_dict(condition.as_dict()) == condition
 
 
-@settings(deadline=None, derandomize=True)
-@given(compositions | attacks, compositions | attacks)
+@property_test(lambda st: [conditions(st), conditions(st)])
 def test_ids_are_equal_where_the_conditions_are(one: Condition, other: Condition) -> None:
     assert (one.id == other.id) == (one == other)
 

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from robustness.base.errors import WeightsError
 from robustness.models.file_formats.legacy_torch import read_legacy_torch
+from tests.support.later import property_test
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
@@ -241,14 +240,13 @@ def test_a_small_file_cannot_claim_much_memory(bomb: bytes) -> None:
 Edit = tuple[float, int, bytes]
 """Where, as a share of the length; how many bytes are cut out there; what is put in instead."""
 
-edits = st.lists(
-    st.tuples(st.floats(0, 1), st.integers(0, 4), st.binary(max_size=4)), min_size=1, max_size=4
-)
+
+def lists_of_edits(st: Any) -> list[Any]:
+    edit = st.tuples(st.floats(0, 1), st.integers(0, 4), st.binary(max_size=4))
+    return [st.lists(edit, min_size=1, max_size=4)]
 
 
-@settings(max_examples=250, deadline=None, derandomize=True)
-@given(edits=edits)
-@example(edits=[(0.5, 1, b"r"), (0.9, 1, b"\xff")])
+@property_test(lists_of_edits, [(0.5, 1, b"r"), (0.9, 1, b"\xff")], examples=250)
 def test_a_damaged_file_is_refused_or_read_within_its_size(edits: list[Edit]) -> None:
     data = WHOLE
     for share, cut, put in edits:

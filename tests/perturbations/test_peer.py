@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from imagecorruptions import corruptions as peer
 from numpy.typing import NDArray
 from PIL import Image
 
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply
+from tests.support.later import Later
 from tests.support.oracles import (
     SEVERITIES,
     at_every_severity,
@@ -17,6 +17,8 @@ from tests.support.oracles import (
     radial_power,
 )
 from tests.support.originals import Pixels, levels_above, original
+
+peer = Later("imagecorruptions.corruptions")
 
 COUNTERPARTS = [record for record in REGISTRY if record.imagenet_c is not None]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from imagecorruptions import corruptions as peer
 from numpy.typing import NDArray
 
 from robustness.perturbations import REGISTRY, apply
@@ -17,9 +16,11 @@ from robustness.perturbations.arrays import random_words, standard_normals
 from robustness.perturbations.compose import stream
 from robustness.perturbations.motion import GLASS_SWEEPS
 from robustness.pictures.picture import image_digest
+from tests.support.later import Later
 from tests.support.oracles import at_every_severity, photo_bytes, photos
 from tests.support.originals import levels_above, original
 
+peer = Later("imagecorruptions.corruptions")
 SEED = 5
 
 
@@ -124,6 +125,6 @@ def test_glass_blur(severity: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(np.random, "randint", lambda low, high, size: next(pairs))
         return sweep(d0, d1, image, setting, seed)
 
-    monkeypatch.setattr(peer, "_shuffle_pixels_njit_glass_blur", replay)
+    monkeypatch.setattr("imagecorruptions.corruptions._shuffle_pixels_njit_glass_blur", replay)
     # the original cuts to 8 bits twice: half-way, too
     assert off("glass_blur", "chelsea", severity, (0, 1, 2)) == 0.0

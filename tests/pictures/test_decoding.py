@@ -10,11 +10,10 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile
 
@@ -37,6 +36,7 @@ from tests.support.bad_images import (
     tiff,
     wide_profile,
 )
+from tests.support.later import property_test
 from tests.support.places import ROOT
 
 # pytest replaces the filter that the module installs; that nothing is printed is tested below.
@@ -194,17 +194,19 @@ SEEDS = [
     heic("turned"),
     heic("transparent"),
 ]
-MUTATION = st.tuples(
-    st.sampled_from(["set", "insert", "delete", "cut"]),
-    st.one_of(st.integers(0, 150), st.integers(0, 8000)),
-    st.binary(min_size=1, max_size=6),
-)
 
 
-@settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
-@given(seed=st.sampled_from(SEEDS), mutations=st.lists(MUTATION, min_size=1, max_size=8))
+def mutated_files(st: Any) -> list[Any]:
+    """A file of ``SEEDS``, and what is changed in it."""
+    mutation = st.tuples(
+        st.sampled_from(["set", "insert", "delete", "cut"]),
+        st.one_of(st.integers(0, 150), st.integers(0, 8000)),
+        st.binary(min_size=1, max_size=6),
+    )
+    return [st.sampled_from(SEEDS), st.lists(mutation, min_size=1, max_size=8)]
+
+
+@property_test(mutated_files, examples=300)
 def test_mutated_files_raise_image_error_or_nothing(
     seed: bytes, mutations: list[tuple[str, int, bytes]]
 ) -> None:

@@ -17,7 +17,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import cohen_kappa_score
 
 from robustness import api, report, runs
 from robustness.base.errors import ParameterError, RobustnessError
@@ -32,6 +31,7 @@ from robustness.runs.embedding_map import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.selection import Chosen
 from tests.support import made_up_saved_runs
+from tests.support.later import Later
 from tests.support.made_up_saved_runs import (
     ESPRESSO,
     TABBY,
@@ -42,6 +42,7 @@ from tests.support.made_up_saved_runs import (
     with_images,
 )
 
+sklearn = Later("sklearn.metrics")
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
 IMAGES = 48
 
@@ -347,7 +348,7 @@ def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
     well = wide("correct")[labelled] if without < 0.5 else wide("consistent")
     a, b = well.astype(bool).T
     assert (pair["n_images"], pair["both"]) == (len(well), (~a & ~b).sum())
-    assert pair["kappa"] == pytest.approx(cohen_kappa_score(a, b))
+    assert pair["kappa"] == pytest.approx(sklearn.cohen_kappa_score(a, b))
     tally = made.cases.tally(Chosen(perturbation="fog"))
     wrong = ~wide("correct")[labelled].astype(bool).all(axis=1)
     changed = ~wide("consistent")[~labelled].astype(bool).all(axis=1)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import cohen_kappa_score, precision_recall_curve
 
 from robustness.evaluation.condition import Condition
 from robustness.statistics.agreement import by_pair, majorities
 from robustness.statistics.grid import Grid, grids
 from robustness.statistics.risk_coverage import curves, risk_coverage
+from tests.support.later import Later
 from tests.support.made_up_runs import rows
+
+sklearn = Later("sklearn.metrics")
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
 
@@ -40,7 +42,7 @@ def test_error_consistency_is_cohens_kappa_of_each_condition() -> None:
     for entry in by_pair(made, "correct"):
         a, b = (next(g for g in made if g.model == entry[key]) for key in ("model", "other"))
         one, other = a.flags("correct"), b.flags("correct")
-        expected = np.mean([cohen_kappa_score(one[:, at], other[:, at]) for at in (0, 1)])
+        expected = np.mean([sklearn.cohen_kappa_score(one[:, at], other[:, at]) for at in (0, 1)])
         assert entry["kappa"] == pytest.approx(expected)
         assert entry["kappa_low"] < expected < entry["kappa_high"]
         assert entry["model_only"] == ((one == 0) & (other == 1)).any(axis=1).sum()
@@ -76,7 +78,7 @@ def test_risk_is_one_minus_the_precision_of_scikit_learn() -> None:
     confidence = rng.integers(0, 30, 200) / 30  # with ties
     well = rng.integers(0, 2, 200).astype(float)
     coverage, risk = risk_coverage(confidence, well)
-    precision, _, thresholds = precision_recall_curve(well, confidence)
+    precision, _, thresholds = sklearn.precision_recall_curve(well, confidence)
     np.testing.assert_allclose(risk, 1 - precision[:-1][::-1])
     answered = [(confidence >= each).mean() for each in thresholds[::-1]]
     np.testing.assert_allclose(coverage, answered)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 
 from robustness.statistics.projection import principal
+from tests.support.later import Later
+
+decomposition = Later("sklearn.decomposition")
 
 
 @pytest.mark.parametrize("shape", [(40, 7), (6, 50)])
 def test_components_are_those_of_scikit_learn_up_to_their_signs(shape: tuple[int, int]) -> None:
     features = np.random.default_rng(0).normal(size=shape) * np.arange(1, shape[1] + 1)
     found, explained = principal(features)
-    oracle = PCA(2, svd_solver="full").fit(features)
+    oracle = decomposition.PCA(2, svd_solver="full").fit(features)
     np.testing.assert_allclose(np.abs(found), np.abs(oracle.transform(features)), atol=1e-9)
     np.testing.assert_allclose(explained, oracle.explained_variance_ratio_)
 

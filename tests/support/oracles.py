@@ -9,7 +9,11 @@ import pytest
 import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
-from skimage import data
+
+from tests.support.later import Later
+
+data = Later("skimage.data")
+
 
 SEVERITIES = (1, 2, 3, 4, 5)
 at_every_severity = pytest.mark.parametrize("severity", SEVERITIES)

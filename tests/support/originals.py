@@ -18,11 +18,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from imagecorruptions import corruptions as peer
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import map_coordinates
-from skimage.filters import gaussian
+
+from tests.support.later import Later
+
+peer = Later("imagecorruptions.corruptions")
+ndimage, filters = Later("scipy.ndimage"), Later("skimage.filters")
 
 Pixels = NDArray[np.uint8]
 """One picture, (224, 224, 3)."""
@@ -52,12 +54,14 @@ def _elastic_transform(picture: Image.Image, severity: int) -> NDArray[np.floati
     matrix = cv2.getAffineTransform(corners, moved)
     image = cv2.warpAffine(image, matrix, (224, 224), borderMode=cv2.BORDER_REFLECT_101)
     right, down = (
-        gaussian(np.random.uniform(-1, 1, size=(224, 224)), sigma, mode="reflect", truncate=3)
+        filters.gaussian(
+            np.random.uniform(-1, 1, size=(224, 224)), sigma, mode="reflect", truncate=3
+        )
         for _ in range(2)
     )
     row, column, channel = np.indices((224, 224, 3))
     places = (row + alpha * down[..., None], column + alpha * right[..., None], channel)
-    return np.clip(map_coordinates(image, places, order=1, mode="reflect"), 0, 1) * 255
+    return np.clip(ndimage.map_coordinates(image, places, order=1, mode="reflect"), 0, 1) * 255
 
 
 def _frost(picture: Image.Image, severity: int) -> NDArray[np.floating]:
@@ -73,7 +77,7 @@ def _frost(picture: Image.Image, severity: int) -> NDArray[np.floating]:
 def frost_photograph(number: int) -> Pixels:
     """ImageNet-C's photograph of ice ``number`` (0 to 5), RGB, which the package carries."""
     kind = "png" if number < 3 else "jpg"
-    file = importlib.resources.files(peer.__package__) / "frost" / f"frost{number + 1}.{kind}"
+    file = importlib.resources.files("imagecorruptions") / "frost" / f"frost{number + 1}.{kind}"
     with importlib.resources.as_file(file) as path:
         return np.asarray(Image.open(path).convert("RGB"))
 
