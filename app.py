@@ -9,7 +9,7 @@ from robustness.ui.one_image import views
 from robustness.ui.one_image.drag import ROUTES
 from robustness.ui.page import page
 from robustness.ui.server import metrics, redirects
-from robustness.ui.server.counters import FAULTS
+from robustness.ui.server.counters import note_error
 from robustness.ui.server.request_security import Guard
 from robustness.ui.server.start import settle, warm_up
 from robustness.ui.session.upload_limit import UploadLimit
@@ -28,5 +28,5 @@ else:  # as the server imports it when it starts
         lifespan=warm_up,
         routes=[*ROUTES, *metrics.ROUTES, *redirects.ROUTES],
         middleware=[Middleware(Guard), Middleware(UploadLimit)],
-        on_script_error=FAULTS.note,
+        on_script_error=note_error,
     )

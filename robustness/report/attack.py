@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
+from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks.attack_image import Transfer
+from robustness.attacks.epsilon_sweep import Point, Smallest, masking_signs
 from robustness.base.text import counted
 from robustness.charts import attacks
 from robustness.charts.tables import Column, Table
@@ -23,7 +25,7 @@ from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
-from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Titled
+from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Text, Titled
 from robustness.report.live import features, image_case, top5, verdicts
 from robustness.report.shared_parts import cautions, data, facts, framing_options
 from robustness.report.wording import class_title, model, sentence, share
@@ -35,11 +37,13 @@ def of_attack(
     outcome: Outcome,
     rows: Sequence[Measurement],
     transfer: Sequence[Transfer] = (),
+    smallest: Sequence[Point | Smallest] = (),
 ) -> Report:
     """The report of ``outcome``, an attack on ``picture``.
 
     ``rows`` are the measurements of the attacked image by all models of ``spec``, whose only
-    condition is the attack. ``transfer`` is the same attack on each model, judged by all.
+    condition is the attack. ``transfer`` is the same attack on each model, judged by all, and
+    ``smallest`` what ``epsilon_section`` takes.
     """
     attack = outcome.spec
     table = Titled("Predictions", verdicts(rows))
@@ -56,6 +60,7 @@ def of_attack(
             ),
             _noise(picture, outcome),
             *([transfer_section(transfer)] if transfer else []),
+            *([epsilon_section(smallest)] if smallest else []),
             Section("Top-5 classes", [top5(row) for row in rows]),
             features(rows),
         ],
@@ -152,6 +157,61 @@ def transfer_section(transfer: Sequence[Transfer]) -> Section:
     )
     table = Titled("All pairs of models", Table.of(transfer, columns), long=True)
     return Section("Transfer to other models", [chart, table])
+
+
+def epsilon_section(events: Sequence[Point | Smallest]) -> Section:
+    """The smallest epsilon of each model, confidence over epsilon, and signs of masking.
+
+    The ``events`` are those of ``smallest_epsilon``, and of ``over_epsilon`` by the same attack and
+    then by another one.
+    """
+    points = [event for event in events if isinstance(event, Point)]
+    smallest = [event for event in events if isinstance(event, Smallest)]
+    norm = smallest[0].norm
+    frame = pd.DataFrame([p.as_row() for p in points if p.attack == points[0].attack])
+    columns: list[Column] = [
+        ("Model", lambda entry: model(entry.model)),
+        ("Smallest epsilon", _smallest_size),
+        ("L∞ there", lambda entry: "" if entry.epsilon is None else _levels(entry.linf)),
+        ("L2 there", lambda entry: "" if entry.epsilon is None else f"{entry.l2:.2g}"),
+        ("SSIM there", lambda entry: "" if entry.epsilon is None else f"{entry.ssim:.5f}"),
+    ]
+    chart = Chart(
+        "Confidence over epsilon",
+        attacks.over_epsilon(frame, norm),
+        "Confidence in the original class by epsilon; the table has each model's smallest epsilon.",
+        "Open markers: the prediction is incorrect or, without a true class, "
+        f"{ATTACKS[points[0].attack].label} succeeds. Measured before rounding to 8 bits.",
+    )
+    texts = masking(points) or [
+        "No sign of gradient masking: success rises with epsilon, and the gradient attack does at "
+        "least as well as the one without gradients."
+    ]
+    if norm == "linf" and any(e.epsilon and e.epsilon < 1 / LEVELS for e in smallest):
+        texts.append(
+            "An 8-bit image cannot hold changes below 1/255: a saved file needs a whole level."
+        )
+    table = Titled("Smallest epsilon", Table.of(smallest, columns))
+    return Section("Smallest epsilon", [table, chart, *map(Text, texts)])
+
+
+def masking(points: Sequence[Point]) -> list[str]:
+    """A sentence for each sign that the gradients of a model mislead."""
+    return [
+        f"{model(name)}: {sign}"
+        for name in dict.fromkeys(point.model for point in points)
+        for sign in masking_signs([point for point in points if point.model == name])
+    ]
+
+
+def _smallest_size(entry: Smallest) -> str:
+    if entry.epsilon is None:
+        return "never"
+    return _levels(entry.epsilon) if entry.norm == "linf" else f"{entry.epsilon:.2g}"
+
+
+def _levels(size: float) -> str:
+    return f"{LEVELS * size:.2g}/{LEVELS}"
 
 
 def _replay(spec: Request, outcome: Outcome) -> str:

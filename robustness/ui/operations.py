@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -20,8 +21,9 @@ from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display import results
 from robustness.ui.page import fragment
 from robustness.ui.server import metrics
-from robustness.ui.server.counters import FAULTS, UPDATES
+from robustness.ui.server.counters import FAULTS
 from robustness.ui.session import access
+from robustness.ui.session.boundary import do
 
 LOOK_SECONDS = 5.0
 
@@ -31,7 +33,6 @@ _KINDS = {
     "answers": "Predictions while a slider is held",
     "camera": "Camera frame",
 }
-_CLEARED = "caches cleared"
 
 
 def show() -> None:
@@ -50,7 +51,7 @@ def _live() -> None:
     values = {figure.name: figure for figure in metrics.all_figures()}
     st.html(results.headline(_headline(values)))
     st.html(_tiles(values))
-    _updates()
+    _updates(values)
     _models()
     _errors()
     with st.expander("All figures for Prometheus", icon=":material/monitoring:"):
@@ -65,7 +66,7 @@ def _value(values: Mapping[str, Metric], name: str) -> float:
 
 
 def _headline(values: Mapping[str, Metric]) -> str:
-    errors = sum(FAULTS.counts().values())
+    errors = sum(int(sample.value) for sample in values[f"{metrics.PREFIX}errors"].samples)
     pages = counted(int(_value(values, "sessions")), "page")
     up = duration(_value(values, "up_seconds"))
     said = counted(errors, "unexpected error") if errors else "no unexpected error"
@@ -73,8 +74,7 @@ def _headline(values: Mapping[str, Metric]) -> str:
 
 
 def _tiles(values: Mapping[str, Metric]) -> Html:
-    updates = UPDATES.spreads().values()
-    slow = max((spread.quantile(0.95) or 0.0 for spread in updates), default=None)
+    slow = max((bounds[1] for bounds in _bounds(values).values()), default=0.0)
     value = partial(_value, values)
     tiles = (
         ("Memory of the server", in_bytes(value("memory_bytes")), "in physical memory"),
@@ -95,24 +95,37 @@ def _tiles(values: Mapping[str, Metric]) -> Html:
             f"{value('jobs_working'):,.0f}",
             f"{value('jobs_waiting'):,.0f} in the queue",
         ),
-        ("95th-percentile update", _time(slow), "slowest type"),
+        ("95th-percentile update", _at_most(slow), "slowest type"),
     )
     return html("tiles", tiles=tiles)
 
 
-def _updates() -> None:
+def _bounds(values: Mapping[str, Metric]) -> dict[str, list[float]]:
+    """The bounds, in seconds, that half of the updates and 95% meet, by their kind."""
+    buckets: dict[str, list[tuple[float, float]]] = {}
+    for sample in values[f"{metrics.PREFIX}update_seconds"].samples:
+        if "le" in sample.labels:
+            bucket = float(sample.labels["le"]), sample.value
+            buckets.setdefault(sample.labels["kind"], []).append(bucket)
+    return {
+        kind: [next(at for at, n in counts if n >= share * counts[-1][1]) for share in (0.5, 0.95)]
+        for kind, counts in sorted(buckets.items())
+    }
+
+
+def _at_most(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "over 10 s"
+    return f"≤ {seconds:g} s" if seconds >= 1 else f"≤ {1000 * seconds:g} ms" if seconds else "–"
+
+
+def _updates(values: Mapping[str, Metric]) -> None:
     st.header("Updates of the image", anchor=False)
     rows = [
-        (
-            _KINDS.get(kind, kind),
-            f"{spread.count:,}",
-            _time(spread.quantile(0.5)),
-            _time(spread.quantile(0.95)),
-        )
-        for kind, spread in UPDATES.spreads().items()
+        (_KINDS.get(kind, kind), *map(_at_most, bounds)) for kind, bounds in _bounds(values).items()
     ]
     if rows:
-        st.html(results.html_table(("Update", "Count", "Median", "p95"), rows))
+        st.html(results.html_table(("Update", "Median", "p95"), rows))
     else:
         st.caption("None since the server started.")
 
@@ -127,7 +140,7 @@ def _models() -> None:
 
 def _errors() -> None:
     st.header("Last errors", anchor=False)
-    rows = [(_when(fault.when), fault.kind, fault.place) for fault in FAULTS.last()]
+    rows = [(_when(fault.when), fault.kind, fault.place) for fault in list(FAULTS)]
     if rows:
         st.html(results.html_table(("When", "Kind", "Where"), rows))
         st.caption("Details are in the server's log, since they may name users' files.")
@@ -136,38 +149,28 @@ def _errors() -> None:
 
 
 def _clear() -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
-            "Clear caches",
-            icon=":material/cleaning_services:",
-            on_click=_cleared,
-            **access.allowed(
-                Action.CLEAR_CACHES,
-                key="clear caches",
-                help="Models and results are loaded and computed again on demand.",
-            ),
-        )
-        if st.session_state.pop(_CLEARED, False):
-            st.caption("Cleared: models, images and results.")
+    st.button(
+        "Clear caches",
+        icon=":material/cleaning_services:",
+        on_click=do,
+        args=(_cleared,),
+        **access.allowed(
+            Action.CLEAR_CACHES,
+            key="clear caches",
+            help="Models and results are loaded and computed again on demand.",
+        ),
+    )
 
 
-def _cleared() -> None:
+def _cleared() -> str:
     """Clear everything that can be recomputed, for all sessions."""
-    if access.refused(Action.CLEAR_CACHES):
-        return
     access.require(Action.CLEAR_CACHES)
     RESULT_CACHE.clear()
     LOADED.release()
     st.cache_data.clear()
     st.cache_resource.clear()
-    st.session_state[_CLEARED] = True
+    return "Cleared: models, images and results."
 
 
 def _when(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

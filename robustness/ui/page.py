@@ -20,7 +20,7 @@ from robustness.ui.browser.html import html
 from robustness.ui.computation import jobs
 from robustness.ui.session import access, cleanup
 from robustness.ui.session.access import is_owner
-from robustness.ui.session.boundary import boundary, fragment
+from robustness.ui.session.boundary import boundary, fragment, say
 from robustness.ui.session.inputs import arrive
 from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
 from robustness.ui.session.sentences import sentence
@@ -87,6 +87,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         st.error(plain(sentence(error)), icon=_SETTINGS_ICON)
         st.stop()
     access.enter()
+    say()
     with under_way, boundary():
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
     with boundary(_SETTINGS_ICON):  # what is built in keeps working

@@ -69,14 +69,14 @@ def show() -> None:
 
 def _perturbations(query: str, sample: str) -> None:
     """Draw a strip for each perturbation that matches ``query``, by family."""
-    found, _ = answer = find(query)
-    if not found:
+    matches, _ = answer = find(query)
+    if not matches:
         st.info(plain(f"{answer.no_match} Terms and formulas are under Methods."), icon=_NOTHING)
         return
     families: dict[str, list[Perturbation]] = {}
-    for record in found:
+    for record in matches:
         families.setdefault(record.family, []).append(record)
-    of = f"{len(found)} of " if len(found) < len(REGISTRY) else ""
+    of = f"{len(matches)} of " if len(matches) < len(REGISTRY) else ""
     st.caption(
         f"{of}{counted(len(REGISTRY), 'perturbation')} at strengths {STRENGTHS[0]} to "
         f"{STRENGTHS[-1]:g}, seed 0. Click a strength to try it on an image.",

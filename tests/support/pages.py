@@ -20,7 +20,6 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser.components import unpack
 from robustness.ui.computation import cache
-from robustness.ui.display import explanations
 from tests.support.places import ROOT
 
 PATIENCE = 240
@@ -120,18 +119,6 @@ def headline(app: AppTest) -> str:
     found = re.search(r'<div class="rb-headline"[^>]*>([^<]*)<', html(app))
     assert found is not None
     return found[1]
-
-
-def completed(app: AppTest) -> AppTest:
-    """``app`` once the maps of where the models look have come."""
-    deadline = time.monotonic() + PATIENCE
-    while any("Looking" in caption.value for caption in app.caption):
-        left = deadline - time.monotonic()
-        assert left > 0
-        if explanations._RUNNING in app.session_state:  # each run of the page takes time from it
-            app.session_state[explanations._RUNNING].result(left)
-        app.run()
-    return app
 
 
 def maps(app: AppTest) -> list[str]:

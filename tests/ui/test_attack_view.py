@@ -22,7 +22,6 @@ from robustness.report.attack import attacked
 from robustness.ui.computation import cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache
-from robustness.ui.display import explanations
 from robustness.ui.one_image import attack_steps
 from robustness.ui.one_image.attack_request import FIRST
 from tests.support.pages import headline, html, pictures, run, sample
@@ -46,7 +45,7 @@ def apart() -> ResultCache:
 def few_draws(apart: ResultCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise is tried four times: for tests that are not about it."""
     monkeypatch.setattr("robustness.attacks.attack_image.DRAWS", 4)
-    for module in (cache, work, explanations):
+    for module in (cache, work):
         monkeypatch.setattr(module, "RESULT_CACHE", apart)
 
 

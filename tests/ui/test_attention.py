@@ -1,4 +1,4 @@
-"""Where the models look, on the page: only once asked for, and never in the way of an update."""
+"""Where the models look, on the page: only once asked for."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.models.run import heat_map as explain
 from robustness.pictures.fitting import to_png
-from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display import explanations
-from tests.support.pages import completed, components, html, maps, run, sample
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps are begun by the first run: without a browser nothing looks again by itself."""
-    monkeypatch.setattr(explanations, "QUIET_SECONDS", 0)
+from tests.support.pages import components, html, maps, run, sample
 
 
 def cards(app: AppTest) -> list[str]:
@@ -27,7 +20,7 @@ def cards(app: AppTest) -> list[str]:
     return list(found["cards"])
 
 
-def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None:
+def test_the_switch_shows_the_clean_class_and_the_new_one() -> None:
     names = ["SqueezeNet", "EfficientNetLite2"]
     condition = Condition.of({"gaussian_blur": 0.6})
     picture = sample("chelsea")
@@ -38,7 +31,6 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
     app.toggle(key="attention").set_value(True).run()
     assert cards(app) == before
     assert len(before) == 2
-    completed(app)
     assert not app.exception
     expected = []
     for name in names:
@@ -51,13 +43,12 @@ def test_the_switch_shows_the_clean_class_and_the_new_one(at_once: None) -> None
         found = explain.heat_maps(
             models.load(name), np.concatenate([images] * len(classes)), np.repeat(classes, 2)
         )
-        (answer,) = (
-            RESULT_CACHE.get(explanations.HeatMapRequest.of(name, images, classes).key) or []
-        )
-        for n, view in enumerate(answer.views):
+        views = explanations.looking(name, images, classes).cached or []
+        assert len(views) == 2 * len(classes)
+        for n, view in enumerate(views):
             assert view.png == to_png(explain.overlay(images[n % 2], found.relative[n]))
             assert view.peak == pytest.approx(found.relative[n].max())
-        assert max(view.peak for view in answer.views) == 1
+        assert max(view.peak for view in views) == 1
     assert len(expected) == 3  # one model changes its answer, the other does not
     assert len(maps(app)) == 6
     assert [text.split(":")[0] for text in maps(app)] == ["Original", "Perturbed"] * 3

@@ -156,7 +156,7 @@ def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatc
     (said,) = sentences(app)
     assert "No space left on device" in said
     assert "secret" not in said
-    assert FAULTS.last()[0].kind == "OSError"
+    assert FAULTS[0].kind == "OSError"
 
 
 def test_a_script_with_a_newer_run_ends_without_a_word() -> None:

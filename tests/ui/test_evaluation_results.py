@@ -20,7 +20,6 @@ from robustness.report.questions import question
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
 from robustness.ui.evaluations import results
-from robustness.ui.evaluations.opened_run import Opened
 from tests.support import pages
 from tests.support.frames import cases
 from tests.support.made_up_results import ESPRESSO, MadeUp, made_up
@@ -43,7 +42,7 @@ def page(
         "from tests.ui import test_evaluation_results as this\n"
         "results.show(this.CURRENT, this.ENTRY)\n"
     )
-    monkeypatch.setitem(globals(), "CURRENT", Opened(run, 0))
+    monkeypatch.setitem(globals(), "CURRENT", run)
     monkeypatch.setitem(globals(), "ENTRY", runs.Listed(tmp_path, run.manifest))
     return pages.run(script, **query)
 

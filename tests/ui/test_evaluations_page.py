@@ -191,11 +191,15 @@ def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_co
 def test_a_run_is_compared_with_the_pinned_one(folder: Path) -> None:
     visit(run="second").button(key="pin second").click().run()
     app = visit(run="first")
-    next(b for b in app.button if b.label == "Compare with the baseline").click().run()
+    choice = app.selectbox(key="compare with")
+    assert [option.endswith("(baseline)") for option in choice.options] == [
+        name == "second" for name in ("third", "second")
+    ]
+    choice.set_value("second").run()
     assert app.query_params["compare"] == ["second", "first"]
     assert "run" not in app.query_params
     assert app.selectbox(key="baseline").value == "second"
-    assert "unchanged" in html(app)
+    assert "not significant" in html(app)
 
 
 def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(

@@ -82,13 +82,6 @@ def test_a_link_that_means_no_strength_is_said_and_the_rest_holds() -> None:
     assert not perturb(app, fog=0.5).warning
 
 
-def test_a_slip_in_the_name_of_a_perturbation_is_said() -> None:
-    app = run(sample="rocket", gausian_blur="0.6", models="SqueezeNet", utm_source="a mail")
-    (said,) = (warning.value.replace("\\", "") for warning in app.warning)
-    assert "The link names gausian_blur, which is no perturbation" in said
-    assert "Did you mean gaussian_blur?" in said
-
-
 def test_an_odd_link_is_no_fault() -> None:
     odd = run(
         sample="../../etc/passwd",

@@ -333,7 +333,7 @@ def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
     for folder in (of_a_run, of_a_session, old):
         for path in (*folder.iterdir(), folder):
             os.utime(path, (yesterday, yesterday))
-    session()
+    uploads.collect()
     assert set(uploaded.iterdir()) == {of_a_run, of_a_session, young}
     assert not held.exception
 

@@ -61,7 +61,7 @@ def test_an_upload_is_used_though_another_request_interrupts_the_callback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = scorecard()
-    stopped = interrupt_once(monkeypatch, access, "refused")
+    stopped = interrupt_once(monkeypatch, access, "require")
     app.file_uploader(key="upload_0").set_value(FILES).run()
     assert stopped
     app.run()

@@ -22,12 +22,11 @@ from robustness import models
 from robustness.attacks.epsilon_sweep import Point, Smallest
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.scheduler import TURNS
-from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import measured, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.request import Request, spec_of
-from robustness.evaluation.similarity import Stages, at
+from robustness.gate import Budget
 from robustness.models import Classifier, Outputs
 from robustness.models.parallel import run_parallel
 from robustness.models.run.openvino import chosen
@@ -41,6 +40,7 @@ from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
 from robustness.remedies import Chain, parse
 from robustness.remedies.remedy import SUREST
+from robustness.runs import Run
 from robustness.ui.session.access import session
 
 LIMIT = 48 * 1024 * 1024
@@ -104,8 +104,8 @@ def work_key(
     All ``pictures`` have the same framings.
     """
     spec = spec_of(pictures[0], names, conditions, seed)
-    seen = (version.digest for picture in pictures for version in picture.versions)
-    return " ".join([what, spec.digest, str(chosen()), *seen])
+    digests = (version.digest for picture in pictures for version in picture.versions)
+    return " ".join([what, spec.digest, str(chosen()), *digests])
 
 
 def nameless(pictures: Sequence[Picture]) -> list[Picture]:
@@ -132,6 +132,8 @@ KEYS: dict[str | type, Callable[[Any], object]] = {
     ),
     # Everything that one model's row depends on.
     Request: lambda spec: (spec.conditions, spec.seed, spec.fit),
+    Run: lambda run: (str(run.folder), repr(run.manifest)),  # which lists the files of its rows
+    Budget: repr,
 }
 """How arguments are hashed."""
 
@@ -151,10 +153,10 @@ def is_sample(picture: Picture) -> bool:
 
 def uploaded_picture(name: str, data: bytes, fit: str, side: int = STUDY_SIDE) -> Picture:
     """An uploaded file as a study image; raises ``ImageError`` for an unusable one."""
-    found = _decoded(data, fit, side)
-    if isinstance(found, str):
-        raise ImageError(found.replace(as_subject(""), as_subject(name), 1))
-    return replace(found, name=name)
+    decoded = _decoded(data, fit, side)
+    if isinstance(decoded, str):
+        raise ImageError(decoded.replace(as_subject(""), as_subject(name), 1))
+    return replace(decoded, name=name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)
@@ -234,8 +236,8 @@ def answers(
         part, own, batch = model_view(spec, picture, name, altered)
         classifier = models.load(name, side=part.side)
         row = _answer(part, own, classifier, batch, lambda: TURNS.turn(who, wish))
-        shown = picture.digest
-        return replace(row, image=picture.name, image_digest=shown, label=picture.label)
+        digest = picture.digest
+        return replace(row, image=picture.name, image_digest=digest, label=picture.label)
 
     return run_parallel(names, answer)
 
@@ -255,12 +257,12 @@ def all_answers(
     spec: Request, picture: Picture, names: Sequence[str], altered: Altered
 ) -> list[Measurement]:
     """As ``answers``, in the order of ``names``; raises the first error."""
-    found = {}
+    rows = {}
     for name, row in answers(spec, picture, names, altered):
         if isinstance(row, RobustnessError):
             raise row
-        found[name] = row
-    return [found[name] for name in names]
+        rows[name] = row
+    return [rows[name] for name in names]
 
 
 class Remedied(NamedTuple):
@@ -283,12 +285,12 @@ def _remedied(
     chain = parse(remedy)
     first, *others = classifiers
     with _turn():
-        found = first.with_remedies(chain, others)(_image[None]).probabilities[0]
+        probabilities = first.with_remedies(chain, others)(_image[None]).probabilities[0]
         view = None
         if chain.last.combine == SUREST:
-            each = [first(shown).probabilities for shown in chain.views(_image[None])]
-            view = int(chain.weights(np.stack(each))[:, 0].argmax())
-    return Remedied(int(found.argmax()), float(found.max()), view)
+            by_view = [first(image).probabilities for image in chain.views(_image[None])]
+            view = int(chain.weights(np.stack(by_view))[:, 0].argmax())
+    return Remedied(int(probabilities.argmax()), float(probabilities.max()), view)
 
 
 def remedied(
@@ -313,20 +315,9 @@ def remedied(
         turn = lambda: TURNS.turn(who, wish)  # noqa: E731
         return _remedied(part, own, loaded, chain.id, Altered(batch).image, turn)
 
-    asked_names = names[:1] if chain.several_models else names
-    found = dict(run_parallel(asked_names, predicted))
-    return {name: found[name] for name in asked_names}
-
-
-@st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
-def _by_place(spec: Request, picture: Picture, classifier: Classifier, _image: Images) -> Stages:
-    return at(similarity.by_place(classifier, picture.image[None], _image[None]), 0)
-
-
-def by_place(spec: Request, picture: Picture, model: str, altered: Altered) -> Stages:
-    """The stages of a model's row, compared place by place."""
-    part, own, batch = model_view(spec, picture, model, altered)
-    return _by_place(part, own, models.load(model, side=part.side), Altered(batch).image)
+    predicting = names[:1] if chain.several_models else names
+    predictions = dict(run_parallel(predicting, predicted))
+    return {name: predictions[name] for name in predicting}
 
 
 def comparison(spec: Request, picture: Picture, model: str, changed: Picture) -> Measurement:
@@ -335,9 +326,9 @@ def comparison(spec: Request, picture: Picture, model: str, changed: Picture) ->
     It is stored under the only condition of ``spec``.
     """
     classifier = models.load(model, side=spec.side)
-    before, after = (_clean(classifier, shown) for shown in (picture, changed))
-    seen = picture_scores(picture.image[None], changed.image[None])
-    return measurements(spec, picture, classifier, before, after, seen)[0]
+    before, after = (_clean(classifier, image) for image in (picture, changed))
+    scores = picture_scores(picture.image[None], changed.image[None])
+    return measurements(spec, picture, classifier, before, after, scores)[0]
 
 
 def attacked_picture(picture: Picture, condition: Condition, seed: int, model: str) -> Images:

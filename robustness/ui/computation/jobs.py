@@ -7,15 +7,14 @@ from pathlib import Path
 import streamlit as st
 
 from robustness import runs
-from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.runs import Plan, jobs, retention
 from robustness.ui.session import access
 from robustness.ui.session.access import session
-from robustness.ui.session.boundary import fragment
+from robustness.ui.session.boundary import do, fragment
 from robustness.ui.session.run_link import RUN, page_link, runs_folder
-from robustness.ui.session.sentences import sentence, without_folders
+from robustness.ui.session.sentences import without_folders
 
 SECONDS_BETWEEN = 1.0
 """Seconds between updates of a running job where it is shown in full."""
@@ -23,7 +22,7 @@ SECONDS_BETWEEN = 1.0
 _SIDEBAR_SECONDS_BETWEEN = 2.0
 """The same in the sidebar, which every page of every session has."""
 
-_WATCHED, _SAID, _CLICKED = "runs watched", "said of runs", "clicked on runs"
+_WATCHED, _CLICKED = "runs watched", "clicked on runs"
 
 
 def submit(plan: Plan) -> str:
@@ -38,25 +37,24 @@ def submit(plan: Plan) -> str:
     return folder.name
 
 
-def ask(folder: Path) -> None:
-    """Continue the unfinished run in ``folder``, or says why it cannot; for a button."""
-    try:
-        access.require(Action.EVALUATE, thing=folder.name)
-        retention.check_begin(folder.parent)
-        jobs.resume(folder, _asker())
-        _watch(folder)
-    except RobustnessError as error:
-        st.session_state[_SAID] = sentence(error)
+def _resume(folder: Path) -> None:
+    """Continue the unfinished run in ``folder``."""
+    access.require(Action.EVALUATE, thing=folder.name)
+    retention.check_begin(folder.parent)
+    jobs.resume(folder, _asker())
+    _watch(folder)
 
 
-def cancel(folder: Path) -> None:
-    """Cancel the run in ``folder``; for a button."""
+def _cancel(folder: Path) -> None:
     st.session_state[_CLICKED] = True
-    if access.refused(Action.CANCEL, thing=folder.name):
-        return
     access.require(Action.CANCEL, thing=folder.name)
     jobs.cancel(folder)
     st.session_state.get(_WATCHED, {}).pop(folder.name, None)
+
+
+def toggle(folder: Path, active: bool) -> None:
+    """Cancel the run in ``folder`` if it is ``active``, else continue it; for a button."""
+    do(_cancel if active else _resume, folder)
 
 
 def _asker() -> str:
@@ -71,24 +69,18 @@ def _watch(folder: Path) -> None:
 
 def buttons(folder: Path, active: bool, key: str) -> None:
     """Draw Cancel for the run in ``folder`` if it is ``active``, else Continue."""
-    label, icon, does, action = (
-        ("Cancel", ":material/stop_circle:", cancel, Action.CANCEL)
+    label, icon, action = (
+        ("Cancel", ":material/stop_circle:", Action.CANCEL)
         if active
-        else ("Continue", ":material/play_arrow:", ask, Action.EVALUATE)
+        else ("Continue", ":material/play_arrow:", Action.EVALUATE)
     )
     st.button(
         label,
         icon=icon,
-        on_click=does,
-        args=(folder,),
+        on_click=toggle,
+        args=(folder, active),
         **access.allowed(action, key=f"{key} {label} {folder.name}", thing=folder.name),
     )
-
-
-def said() -> None:
-    """Show why the last click failed, if it did."""
-    if text := st.session_state.pop(_SAID, ""):
-        st.error(plain(text), icon=":material/error:")
 
 
 def sidebar(opened: str | None) -> None:

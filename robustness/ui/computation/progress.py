@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Show = Callable[[float, str], None]
 """Shows the share of the work that is done, from 0 to 1, with a text."""
 
-_ASKED, _CANCELLED = "asked for", "cancelled"
+_REQUESTED, _CANCELLED = "asked for", "cancelled"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Work:
 
     @property
     def requested(self) -> bool:
-        return self._is(_ASKED)
+        return self._is(_REQUESTED)
 
     @property
     def cancelled(self) -> bool:
@@ -44,7 +44,7 @@ class Work:
 
     def ask(self) -> None:
         """Start the work at the next script run."""
-        st.session_state[self._place] = _ASKED, self.key
+        st.session_state[self._place] = _REQUESTED, self.key
 
     def cancel(self) -> None:
         """Cancel the work."""

@@ -1,4 +1,4 @@
-"""The choice of models and the seed, with downloads for missing weights."""
+"""The choice of models and the seed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,10 @@ from robustness import models
 from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
-from robustness.models.weights.weight_files import (
-    NOT_DOWNLOADED,
-    lacks_package,
-    size_text,
-    state_text,
-)
 from robustness.perturbations import MAX_SEED
-from robustness.ui.controls.downloads import download_button
 from robustness.ui.session import access
-from robustness.ui.session.inputs import keep, keep_in_link, restore
+from robustness.ui.session.inputs import keep_in_link
+from robustness.ui.session.run_link import page_link
 from robustness.ui.session.sentences import sentence
 
 
@@ -48,7 +42,7 @@ def require_models(names: Sequence[str]) -> None:
 
 
 def model_input() -> tuple[str, ...]:
-    """Draw the choice of models; lists those not ready with the reason and a download."""
+    """Draw the choice of models, with the way to get more."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
     if not ready:
@@ -57,8 +51,8 @@ def model_input() -> tuple[str, ...]:
     default = list(models.default_names())
     texts = _texts()
     _say_what_the_link_cannot_have(states, texts)
-    restore("models", default)
-    keep_in_link("models", {name: texts[name] for name in ready}, default, warns=False)
+    options = {name: texts[name] for name in ready}
+    keep_in_link("models", options, default, warns=False, goes_along=True)
     chosen = st.multiselect(
         "Models",
         ready,
@@ -68,18 +62,9 @@ def model_input() -> tuple[str, ...]:
         args=("refused models", None),
         placeholder="Choose at least one model",
     )
-    keep("models", chosen)
-    missing = [record for record in models.REGISTRY if not states[record.name].ready]
-    if missing:
-        with st.expander(f"Get {counted(len(missing), 'more model')}", icon=":material/download:"):
-            st.caption("No other model replaces them. Download their published files here.")
-            for record in missing:
-                state = states[record.name]
-                text = state_text(record, state)
-                st.markdown(f"**{plain(record.label)}** · {text}, {size_text(record)}")
-                if text != NOT_DOWNLOADED or lacks_package(record):  # else the button says it
-                    st.caption(plain(state.reason))
-                download_button(record)
+    if missing := len(states) - len(ready):
+        label, query = f"Get {counted(missing, 'more model')}", {"view": "weights"}
+        page_link("pages/models.py", label, ":material/download:", query)
     return tuple(chosen)
 
 
@@ -100,8 +85,8 @@ def _say_what_the_link_cannot_have(
 ) -> None:
     """Warn of models in the link that cannot run here, until the user chooses others."""
     names = {text: name for name, text in texts.items()}
-    asked = [names.get(text, text) for text in st.query_params.get_all("models") if text]
-    refused = [name for name in asked if name not in states or not states[name].ready]
+    requested = [names.get(text, text) for text in st.query_params.get_all("models") if text]
+    refused = [name for name in requested if name not in states or not states[name].ready]
     if refused:  # warned again at the next runs, when the link is corrected
         st.session_state["refused models"] = refused
     for name in st.session_state.get("refused models", []):
@@ -115,7 +100,9 @@ def _say_what_the_link_cannot_have(
 
 def seed_input() -> int:
     """Draw the seed of the random perturbations."""
-    restore("seed", 0)
+    state, last = st.session_state, st.session_state.get("kept seed", 0)
+    if last and state.get("arrived") and "seed" not in st.query_params:
+        state["seed"], st.query_params["seed"] = last, str(last)
     seed = st.number_input(
         "Seed",
         min_value=0,
@@ -125,5 +112,5 @@ def seed_input() -> int:
         bind="query-params",
         help="The same seed gives the same noise, here and on the command line.",
     )
-    keep("seed", seed)
+    state["kept seed"] = seed
     return int(seed)

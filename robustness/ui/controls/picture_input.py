@@ -28,7 +28,8 @@ from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
 from robustness.ui.session import access
-from robustness.ui.session.inputs import keep, one_of, restore
+from robustness.ui.session.boundary import do
+from robustness.ui.session.inputs import one_of
 from robustness.ui.session.run_link import RUN, UPLOAD, leave, linked_picture
 from robustness.ui.session.sentences import sentence
 
@@ -58,20 +59,18 @@ def picture_input(
     framings = list(by_framing(*request, names)) or [framing(*request)]
 
     def framed(make: Callable[[str, int], Picture]) -> Picture:
-        return Picture.from_versions([make(*each) for each in framings], request)
+        return Picture.from_versions([make(fit, side) for fit, side in framings], request)
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
         gallery = st.container(horizontal=True, gap="xxsmall", width="content", key="gallery")
         refused = _upload_input()
         if camera:
-            components.camera(_CAMERA, _freeze)
+            components.camera(_CAMERA, partial(do, _freeze))
         else:
             st.empty()  # so that what follows stays where it is in every view
-        restore("fit", DEFAULT)
-        restore("side", DEFAULT)
         with st.popover("Fit", icon=":material/crop:", key="framing"):
-            keep("fit", fit_input("fit"))
-            keep("side", side_input("side"))
+            fit_input("fit")
+            side_input("side")
         files = st.session_state.get("uploads", [])
         sharing.button(files if several else files[-1:])
         true_classes = st.container(
@@ -81,21 +80,21 @@ def picture_input(
         st.caption(plain(refused))
     uploaded = _uploaded(framed, several)
     of_run = [] if uploaded else linked_picture()
-    given = uploaded or of_run or _shared(framed)
+    own = uploaded or of_run or _shared(framed)
     with gallery:
-        _gallery(None if given else sample)
+        _gallery(None if own else sample)
     if uploaded or of_run:
-        told = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
+        about = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
         if uploaded:
-            told = "Links include it." if _linked_copy() else "Links do not include uploads."
-        st.caption(f"Showing {some([plain(each.name) for each in given], 3)}. {told}")
-    chosen = given or [framed(partial(sample_picture, sample))]
+            about = "Links include it." if _linked_copy() else "Links do not include uploads."
+        st.caption(f"Showing {some([plain(picture.name) for picture in own], 3)}. {about}")
+    chosen = own or [framed(partial(sample_picture, sample))]
     if of_run:  # in that run's framing
         request, framings = chosen[0].framing_request, [chosen[0].framing]
     _say_framings(by_framing(*request, names))
     with true_classes:
         if several:
-            others = [name for name in SAMPLES.names if given or name != sample]
+            others = [name for name in SAMPLES.names if own or name != sample]
             also = st.multiselect(
                 "Score these samples as well",
                 others,
@@ -118,8 +117,7 @@ def _upload_input() -> str:
         type=list(ACCEPTED_EXTENSIONS),
         accept_multiple_files=True,
         key=key,
-        on_change=_remember,
-        args=(key,),
+        on_change=lambda: _take(key, _files(st.session_state[key])),
         disabled=bool(refused),
         label_visibility="collapsed",
         width=_UPLOADER,
@@ -133,8 +131,8 @@ def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
     first, *others = groups or [Framing()]
     if others:
         views = "; ".join(
-            f"{each.text} ({some([plain(models.label(name)) for name in names], 3)})"
-            for each, names in groups.items()
+            f"{view.text} ({some([plain(models.label(name)) for name in names], 3)})"
+            for view, names in groups.items()
         )
         st.caption(f"Each model sees its own version of the image: {views}. Shown: {first.text}.")
     elif first != Framing():
@@ -143,8 +141,8 @@ def _say_framings(groups: Mapping[Framing, Sequence[str]]) -> None:
 
 def _freeze() -> None:
     """Make the frozen camera frame the image."""
-    data = components.frame(_CAMERA)
-    if data is not None and not access.refused(Action.UPLOAD):
+    if (data := components.frame(_CAMERA)) is not None:
+        access.require(Action.UPLOAD)
         st.session_state["uploads"] = [("camera.png", data)]
         _link_to_own()
 
@@ -155,6 +153,7 @@ def fit_input(key: str) -> str:
         "Fit to the square that models see",
         (DEFAULT, *FITS),
         key,
+        goes_along=True,
         help="crop: centre of the image, as ImageNet models are tested; squash: the whole "
         "image, distorted; letterbox: the whole image with grey bars; default: as each model is "
         "described, otherwise crop.",
@@ -167,15 +166,11 @@ def side_input(key: str) -> str:
         "Side of that square (px)",
         (DEFAULT, *SIDES, OWN_SIDE),
         key,
+        goes_along=True,
         help="'model' is the published input size of each model, 'default' that of your own models "
         "with a fit, otherwise 224. Models with a larger input see more detail. A strength looks "
         "the same at any side.",
     )
-
-
-def _remember(key: str) -> None:
-    """Store the upload in the session for the other pages."""
-    _take(key, _files(st.session_state[key]))
 
 
 def _begin(key: str) -> None:
@@ -186,7 +181,7 @@ def _begin(key: str) -> None:
 
 
 def _catch_up(key: str, uploads: object) -> None:
-    """Take what the uploader ``key`` holds if ``_remember`` was interrupted.
+    """Take what the uploader ``key`` holds if ``_take`` was interrupted.
 
     Streamlit ends a callback at the next request of the browser, and does not call it again.
     """
@@ -200,13 +195,18 @@ def _files(value: Any) -> list[UploadedFile]:
 
 
 def _take(key: str, files: Sequence[UploadedFile]) -> None:
-    if not files or not access.refused(Action.UPLOAD):
-        st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
-        if files:
-            _link_to_own()
-        else:
-            st.query_params.pop(UPLOAD, None)
+    do(_accept, files)
     st.session_state[f"{key} taken"] = _noted(files)  # last, as it marks the rest as done
+
+
+def _accept(files: Sequence[UploadedFile]) -> None:
+    if files:
+        access.require(Action.UPLOAD)
+    st.session_state["uploads"] = [(file.name, file.getvalue()) for file in files]
+    if files:
+        _link_to_own()
+    else:
+        st.query_params.pop(UPLOAD, None)
 
 
 def _noted(files: Sequence[UploadedFile]) -> tuple[str, ...]:
@@ -259,11 +259,11 @@ def _shared(framed: Framed) -> list[Picture]:
         said = "The sender used their own image, which links do not include; this is a sample."
         st.info(said, icon=":material/lock:")
         return []
-    if (found := _linked_copy()) is None:
+    if (copied := _linked_copy()) is None:
         said = "The shared image has expired or was deleted; this is a sample."
         st.warning(said, icon=":material/link_off:")
         return []
-    copy, data = found
+    copy, data = copied
     try:
         picture = framed(partial(uploaded_picture, copy.name, data))
     except ImageError as error:

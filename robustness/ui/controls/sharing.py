@@ -33,17 +33,10 @@ FOLDER = ".shared"
 OWN = "own"
 """Value of the link parameter ``UPLOAD`` for an image that is not shared."""
 
-PAGE = "page of shared images"
-AT_ONCE = 10
-"""Shared images that are listed on one page."""
-
 MOST_BYTES = 20 * 10**6
 _MOST_HEAD = 2000
 _DAY = 24 * 3600.0
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
-
-File = tuple[str, bytes]
-"""An image's name and bytes."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +61,8 @@ def shared(id_: str) -> tuple[Shared, bytes] | None:
         return None
     with suppress(OSError):
         head, _, data = read_regular(_place() / id_, MOST_BYTES + _MOST_HEAD).partition(b"\n")
-        found = _said(id_, head)
-        return (found, data) if found and found.until > time.time() else None
+        copy = _said(id_, head)
+        return (copy, data) if copy and copy.until > time.time() else None
     return None
 
 
@@ -89,26 +82,26 @@ def share(name: str, data: bytes) -> str:
             f"Expected an image of at most {min(MOST_BYTES, room() - taken) / 1e6:,.1f} MB to "
             f"share, got {len(data) / 1e6:,.1f} MB. Upload a smaller copy, or delete shared images."
         )
-    made = Shared(
+    copy = Shared(
         secrets.token_urlsafe(16), name[:100], access.who().name, time.time() + days * _DAY
     )
-    head = json.dumps({"name": made.name, "owner": made.owner, "until": made.until})
+    head = json.dumps({"name": copy.name, "owner": copy.owner, "until": copy.until})
     _place().mkdir(parents=True, exist_ok=True)
-    write_whole(_place() / made.id, head.encode() + b"\n" + data)
-    return made.id
+    write_whole(_place() / copy.id, head.encode() + b"\n" + data)
+    return copy.id
 
 
 def forget_expired() -> None:
     """Delete expired copies, and files that are not copies."""
     with suppress(OSError, RobustnessError):
         for path in _place().iterdir():
-            found = _head(path)
-            if found is None or found.until <= time.time():
+            copy = _head(path)
+            if copy is None or copy.until <= time.time():
                 path.unlink(missing_ok=True)
 
 
-def button(files: Sequence[File]) -> None:
-    """Draw the menu that shares the only file of ``files`` and delete this session's copies.
+def button(files: Sequence[tuple[str, bytes]]) -> None:
+    """Draw the menu that shares the only one of ``files``, name and bytes, and deletes copies.
 
     Draws nothing where sharing is off.
     """
@@ -128,7 +121,7 @@ def button(files: Sequence[File]) -> None:
             if st.button("Share this image", icon=":material/share:", **may):
                 st.query_params[UPLOAD] = share(*files[0])
                 st.rerun()
-        for one in _page_of(sorted(mine, key=lambda one: -one.until)):
+        for one in sorted(mine, key=lambda one: -one.until):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(plain(f"{one.name}: shared until {one.expiry}"), width="stretch")
                 if st.button("Delete", key=f"unshare {one.id}", icon=":material/delete:"):
@@ -136,18 +129,6 @@ def button(files: Sequence[File]) -> None:
                     if linked == one.id:
                         st.query_params[UPLOAD] = OWN
                     st.rerun()
-
-
-def _page_of(copies: Sequence[Shared]) -> Sequence[Shared]:
-    """Those of ``copies`` that stand on the page chosen; draws its number where there are more."""
-    pages = -(-len(copies) // AT_ONCE)
-    if pages < 2:
-        return copies
-    st.caption(f"{counted(len(copies), 'shared image')}, the newest first.")
-    # Of the last page the last copy may have been deleted.
-    st.session_state[PAGE] = min(st.session_state.get(PAGE, 1), pages)
-    number = st.pagination(pages, key=PAGE)
-    return copies[(number - 1) * AT_ONCE : number * AT_ONCE]
 
 
 def _delete(one: Shared) -> None:
@@ -159,8 +140,8 @@ def _all() -> Iterator[Shared]:
     forget_expired()
     with suppress(OSError):
         for path in _place().iterdir():
-            if found := _head(path):
-                yield found
+            if copy := _head(path):
+                yield copy
 
 
 def _head(path: Path) -> Shared | None:

@@ -31,32 +31,32 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
     """
     distinct = {picture.digest: picture for picture in pictures}
     labels = [labels for labels, _ in models.by_labels(names)] or [imagenet()]
-    options = list(dict.fromkeys(name for each in labels for name in each.names))
+    options = list(dict.fromkeys(name for part in labels for name in part.names))
     if len(distinct) == 1:
         st.markdown("True class", width="content")
-        found = {pictures[0].digest: _input(pictures[0], options, main=True)}
+        classes = {pictures[0].digest: _input(pictures[0], options, main=True)}
     else:
         with st.popover("True classes", icon=":material/sell:"):
-            found = {
+            classes = {
                 digest: _input(picture, options, main=place == 0, title=visible(picture.name))
                 for place, (digest, picture) in enumerate(distinct.items())
             }
-    return {digest: name for digest, name in found.items() if name is not None}
+    return {digest: name for digest, name in classes.items() if name is not None}
 
 
 def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
     """Draw the control of one image; the link carries the first image's class."""
-    known = _class_of(picture)
-    known = known if known in options else None
+    own = _class_of(picture)
+    own = own if own in options else None
     shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
     in_link = main and (shared or not st.session_state.get(USABLE))
     said = st.session_state.setdefault(_SAID, {})
     linked = new_in_link(TRUE_CLASS) if in_link else None
     if linked and linked[-1] in options:
         said[picture.digest] = linked[-1]
-    wanted = said.get(picture.digest, known)
+    choice = said.get(picture.digest, own)
     key = TRUE_CLASS if in_link else f"{TRUE_CLASS} {picture.digest}"
-    st.session_state[key] = wanted if wanted in options else known
+    st.session_state[key] = choice if choice in options else own
     chosen: str | None = st.selectbox(
         title or "True class",
         options,
@@ -70,7 +70,7 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
     )
     if in_link:
         # Streamlit's own binding loses it where a page is left before its script has ended.
-        set_in_link(TRUE_CLASS, [] if chosen in (known, None) else [chosen])
+        set_in_link(TRUE_CLASS, [] if chosen in (own, None) else [chosen])
     return chosen
 
 
@@ -80,6 +80,6 @@ def _say(digest: str, key: str) -> None:
 
 def _class_of(picture: Picture) -> str | None:
     """The class of a sample or of a run's labelled image; None if unknown."""
-    if known := linked_class(picture):
-        return known
+    if linked := linked_class(picture):
+        return linked
     return sample_class(picture.name) if is_sample(picture) else None

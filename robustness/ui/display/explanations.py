@@ -1,16 +1,9 @@
-"""Heat maps of where models look, and the chart of where features diverge.
-
-A thread computes heat maps, so that the page's script never waits: Streamlit finishes a script
-before it reacts to a slider. A fragment polls for finished maps, shows them, and ends with the
-last.
-"""
+"""Heat maps of where models look, computed once asked for."""
 
 from __future__ import annotations
 
 import base64
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -25,43 +18,12 @@ from robustness.perturbations import Images
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import image_digest
 from robustness.ui.browser.html import Html, html
-from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.computation.progress import Measuring
 from robustness.ui.display import results
-from robustness.ui.page import fragment
-from robustness.ui.session.inputs import keep, one_of, restore
 from robustness.ui.session.sentences import sentence
-
-LOOK_SECONDS = 0.15
-"""Seconds between checks for finished maps; each check also starts the next model."""
-
-QUIET_SECONDS = 0.3
-"""Seconds without another request before a map is computed, so that a moving slider has the machine
-to itself."""
-
-_RUNNING = "attention running"
 
 SWITCH = "attention"
 """Key of the switch of ``section``, in links too."""
-
-
-@dataclass(frozen=True)
-class HeatMapRequest:
-    """A request to one model: maps of ``images`` (N, S, S, 3) for each of ``classes``.
-
-    ``key`` identifies it.
-    """
-
-    key: str
-    model: str
-    images: Images
-    classes: tuple[int, ...]
-
-    @classmethod
-    def of(cls, model: str, images: Images, classes: Sequence[int]) -> HeatMapRequest:
-        digests = [image_digest(image) for image in images]
-        weights = models.digest(models.REGISTRY[model])
-        key = " ".join(["attention", model, weights, *digests, *map(str, classes)])
-        return cls(key, model, images, tuple(classes))
 
 
 @dataclass(frozen=True)
@@ -74,14 +36,6 @@ class View:
     png: bytes
     peak: float
     cells: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Attention:
-    """One view for each class and image, by class first; or why there are none."""
-
-    views: tuple[View, ...] = ()
-    refusal: str = ""
 
 
 def in_detail(about: str) -> DeltaGenerator | None:
@@ -107,58 +61,57 @@ def section(
     distinct class indices to explain by model name, the original's first. Drawn last on a page,
     once; while the switch is off, nothing is computed or imported.
     """
-    asked = st.toggle(
+    if not st.toggle(
         "Where does the model look?",
         key=SWITCH,
         bind="query-params",
         help="Shows which parts of the image support the prediction (Grad-CAM). Takes about as "
         "long as another forward pass for each image and class.",
-    )
-    if not asked:
+    ):
         return
     st.html(_legend())
-    work = [HeatMapRequest.of(name, images_of(name), wanted) for name, wanted in classes.items()]
-    complete = all(RESULT_CACHE.get(item.key) for item in work)
-    shown = fragment(_show, run_every=None if complete else LOOK_SECONDS)
-    shown(work, captions, None if complete else time.monotonic())
-
-
-def _show(work: Sequence[HeatMapRequest], captions: Sequence[str], since: float | None) -> None:
-    """Draw the finished maps; ``since`` is when they were requested, None once all are there."""
-    answers = [(RESULT_CACHE.get(item.key) or [None])[0] for item in work]
-    missing = [item for item, answer in zip(work, answers, strict=True) if answer is None]
-    if missing and since is not None and time.monotonic() - since >= QUIET_SECONDS:
-        _begin(missing[0])
     columns = results.cells(2, gap="medium")
-    for item, answer, column in zip(work, answers, columns, strict=False):
-        if answer is not None and answer.refusal:
-            column.info(plain(answer.refusal), icon=":material/visibility_off:")
-            continue
-        with column.container(key=f"attention-{item.model}", border=True):
-            if answer is None:
-                st.caption(f"Looking with {plain(models.label(item.model))} …")
-            else:
-                _draw(item, captions, answer.views)
-    if since is not None and not missing:
-        st.rerun()  # draws the same once more and stops polling
+    for (model, indices), column in zip(classes.items(), columns, strict=False):
+        with column.container(key=f"attention-{model}", border=True):
+            _draw(model, captions, indices, looking(model, images_of(model), indices).at_once())
 
 
-def _draw(work: HeatMapRequest, captions: Sequence[str], views: Sequence[View]) -> None:
+def looking(model: str, images: Images, classes: Sequence[int]) -> Measuring:
+    """The views of ``model``: of ``images`` (N, S, S, 3) for each of ``classes``, or why not."""
+    parts = [models.digest(models.REGISTRY[model]), *map(image_digest, images), *map(str, classes)]
+    return Measuring(
+        f"Looking with {plain(models.label(model))}",
+        " ".join(["attention", model, *parts]),
+        [],
+        lambda _: _views(model, images, classes),
+        len(images) * len(classes),
+    )
+
+
+def _draw(
+    model: str, captions: Sequence[str], classes: Sequence[int], views: Sequence[View | str]
+) -> None:
     """Draw one model's maps: a row of images for each class."""
-    model = models.label(work.model)
-    height, width = views[0].cells
-    st.html(html("heat_maps", model=model, height=height, width=width))
-    for row, index in enumerate(work.classes):
-        label = models.class_name(work.model, index)
-        st.html(html("evidence", label=label))
+    label = models.label(model)
+    maps = [view for view in views if isinstance(view, View)]
+    for refusal in views[len(maps) :]:
+        st.info(plain(str(refusal)), icon=":material/visibility_off:")
+    if not maps:
+        return
+    height, width = maps[0].cells
+    st.html(html("heat_maps", model=label, height=height, width=width))
+    for row, index in enumerate(classes):
+        title = models.class_name(model, index)
+        st.html(html("evidence", label=title))
         columns = st.columns(len(captions), gap="small", wrap=False)
-        for place, (column, caption) in enumerate(zip(columns, captions, strict=True)):
-            view = views[row * len(captions) + place]
+        for column, caption, view in zip(
+            columns, captions, maps[row * len(captions) :], strict=False
+        ):
             column.image(
                 view.png,
                 caption=f"{plain(caption)}: {_peak(view)}",
                 width="stretch",
-                alt=f"{caption}: where {model} sees evidence for {label}, {_peak(view)}",
+                alt=f"{caption}: where {label} sees evidence for {title}, {_peak(view)}",
                 output_format="PNG",
             )
 
@@ -175,66 +128,16 @@ def _legend() -> Html:
     return html("heat_scale", bar=bar)
 
 
-# --- computed beside the script -------------------------------------------------------------------
-
-
-def _begin(work: HeatMapRequest) -> None:
-    """Start ``work`` unless this session's last work is still running.
-
-    One model at a time, so that no queue is left when the image changes.
-    """
-    running = st.session_state.get(_RUNNING)
-    if running is None or running.done():
-        st.session_state[_RUNNING] = _worker().submit(_compute, work)
-
-
-def _compute(work: HeatMapRequest) -> None:
-    if RESULT_CACHE.get(work.key):  # another session has requested the same meanwhile
-        return
-    try:
-        answer = Attention(_views(work))
-    except RobustnessError as error:
-        answer = Attention(refusal=sentence(error))
-    except Exception as error:  # a graph may fail in any way, such as for lack of memory
-        answer = Attention(
-            refusal=f"Where {models.label(work.model)} looks could not be computed "
-            f"({type(error).__name__})."
-        )
-    RESULT_CACHE.put(work.key, [answer])
-
-
-def _views(work: HeatMapRequest) -> tuple[View, ...]:
+def _views(model: str, images: Images, classes: Sequence[int]) -> Iterator[View | str]:
     from robustness.models.run import heat_map
 
-    classifier = models.load(work.model, side=work.images.shape[1])
-    images = np.concatenate([work.images] * len(work.classes))
-    maps = heat_map.heat_maps(classifier, images, np.repeat(work.classes, len(work.images)))
-    return tuple(
-        View(to_png(heat_map.overlay(image, heat)), float(heat.max()), maps.cells)
-        for image, heat in zip(images, maps.relative, strict=True)
-    )
-
-
-@st.cache_resource(show_spinner=False)
-def _worker() -> ThreadPoolExecutor:
-    """One thread for all sessions, so that maps never occupy the whole machine."""
-    return ThreadPoolExecutor(1, thread_name_prefix="attention")
-
-
-AVERAGED, BY_PLACE = "averaged", "by place"
-_COMPARED = {AVERAGED: "averaged over the image", BY_PLACE: "place by place"}
-
-
-def by_place_input() -> bool:
-    """Whether activations are compared place by place; otherwise averaged over height and width."""
-    restore("compared", AVERAGED)
-    chosen = one_of(
-        "Activations compared",
-        _COMPARED,
-        "compared",
-        shows_label=False,
-        help="Averaging hides content that only moved, such as under a flip. Comparing place by "
-        "place counts it as fully as content that changed.",
-    )
-    keep("compared", chosen)
-    return chosen == BY_PLACE
+    try:
+        classifier = models.load(model, side=images.shape[1])
+        repeated = np.concatenate([images] * len(classes))
+        maps = heat_map.heat_maps(classifier, repeated, np.repeat(classes, len(images)))
+        for image, heat in zip(repeated, maps.relative, strict=True):
+            yield View(to_png(heat_map.overlay(image, heat)), float(heat.max()), maps.cells)
+    except RobustnessError as error:
+        yield sentence(error)
+    except Exception as error:  # a graph may fail in any way, such as for lack of memory
+        yield f"The maps of {models.label(model)} cannot be computed ({type(error).__name__})."

@@ -13,7 +13,7 @@ from robustness.evaluation.request import Request
 from robustness.pictures.picture import Picture
 from robustness.report import FORMATS, Report
 from robustness.report.copy_as import COMMAND, LINK, TOML, copies
-from robustness.report.formats import Write, rendered
+from robustness.report.formats import Format, Write, rendered
 from robustness.ui.computation.cache import is_sample
 
 _LANGUAGES = {LINK: None, COMMAND: "bash", TOML: "toml"}
@@ -33,7 +33,7 @@ def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
 
 
 _ICONS = {
-    ".html": ":material/html:",
+    ".html": ":material/description:",
     ".csv": ":material/csv:",
     ".parquet": ":material/table:",
     ".json": ":material/data_object:",
@@ -42,33 +42,36 @@ _ICONS = {
 
 
 def report_button(build: Callable[[], Report], name: str, key: str = "report") -> None:
-    """Draw the button; a click on a format calls ``build`` outside of the page's thread.
+    """Draw the button of the HTML, and those of the other formats in a popover.
 
     ``name`` is the files' name without a suffix; ``key`` distinguishes several buttons on a page.
-    Nothing is built before the click, and the page does not rerun.
+    A click calls ``build`` outside of the page's thread; the page does not rerun.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
-    with st.popover("Report", icon=":material/description:"):
-        st.caption("One self-contained file; opens offline. For a PDF, print the HTML.")
-        with st.container(key=f"{key}-formats", gap="small"):
-            for format in FORMATS.values():
-                if format.needs_browser:
-                    continue
-                files = [(format.label, format.suffix, format.write)]
+
+    def button(format: Format, label: str, suffix: str, write: Write) -> None:
+        is_first = format is first
+        st.download_button(
+            "Report" if is_first else label,
+            partial(_file, build, write),
+            f"{stem}{suffix}",
+            format.mime,
+            key=f"{key} {label}",
+            icon=_ICONS[format.suffix],
+            on_click="ignore",
+            help="One HTML file; opens offline. For a PDF, print it." if is_first else None,
+            width="content" if is_first else "stretch",
+        )
+
+    first, *others = (format for format in FORMATS.values() if not format.needs_browser)
+    with st.container(horizontal=True, vertical_alignment="center", width="content", gap="xsmall"):
+        button(first, first.label, first.suffix, first.write)
+        with st.popover("Other formats"), st.container(key=f"{key}-formats", gap="small"):
+            for format in others:
+                button(format, format.label, format.suffix, format.write)
                 if format.companion is not None:
                     label = f"Columns of the {format.label}"
-                    files.append((label, format.companion_suffix, format.companion))
-                for label, suffix, write in files:
-                    st.download_button(
-                        label,
-                        partial(_file, build, write),
-                        f"{stem}{suffix}",
-                        format.mime,
-                        key=f"{key} {label}",
-                        icon=_ICONS[format.suffix],
-                        on_click="ignore",
-                        width="stretch",
-                    )
+                    button(format, label, format.companion_suffix, format.companion)
 
 
 def _file(build: Callable[[], Report], write: Write) -> bytes:

@@ -208,11 +208,13 @@ def _in_link(state_key: str, link: str) -> Any:
 
 def _customdata(event: Any) -> Any:
     """That of the first selected point; where all are images of a selection, of all of these."""
-    told = [point.get("customdata") for point in event["selection"]["points"]]
-    given = [data if isinstance(data, list) else [data] for data in told if data not in (None, [])]
-    texts = dict.fromkeys(str(values[0]) for values in given)
+    selected = [point.get("customdata") for point in event["selection"]["points"]]
+    points = [
+        data if isinstance(data, list) else [data] for data in selected if data not in (None, [])
+    ]
+    texts = dict.fromkeys(str(values[0]) for values in points)
     if len(texts) < 2 or not all(_IMAGE in text for text in texts):
-        return given[0] if given else None
+        return points[0] if points else None
     places = [text.rpartition(_IMAGE)[2] for text in texts]
     return [next(iter(texts)).rpartition(_IMAGE)[0] + _IMAGE + ",".join(places[:_MOST_SELECTED])]
 
@@ -242,13 +244,13 @@ def thumbnail(
     ``RunError`` or ``ImageError`` if the image cannot be read any more.
     """
     picture, done = run.picture(image), Condition.parse(condition)
-    shown = picture.image
+    perturbed = picture.image
     if done.in_files:
-        shown = run.perturbed(picture, done)
+        perturbed = run.perturbed(picture, done)
     elif not done.needs_model:
-        shown = cache.change(picture, done, run.seed).image
+        perturbed = cache.change(picture, done, run.seed).image
     caption = " → ".join(class_title(model, index) for index in classes)
-    return Thumbnail(to_png(shown), caption, f"{picture.name} under {done.described}")
+    return Thumbnail(to_png(perturbed), caption, f"{picture.name} under {done.described}")
 
 
 def row(thumbnails: Sequence[Thumbnail], key: str) -> None:

@@ -10,7 +10,6 @@ import streamlit as st
 from robustness import gate, models, report
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.text import plain
-from robustness.charts.tables import Table
 from robustness.evaluation.condition import perturbation_label
 from robustness.report import run as run_report
 from robustness.report.blocks import Titled
@@ -20,27 +19,26 @@ from robustness.runs import Listed, Run
 from robustness.runs.case_queries import Chosen
 from robustness.runs.selection import WORST
 from robustness.statistics import FEWEST, ModelChoice
+from robustness.ui.computation.cache import KEYS
 from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
 from robustness.ui.evaluations import cases, limits, manage, run_table
-from robustness.ui.evaluations.opened_run import Opened
-from robustness.ui.session.run_link import baseline_id
 from robustness.ui.session.sentences import sentence
 
 FAILURES = 6
-_VERDICTS = 8
+_VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
 
-def show(run: Opened, of: RunFigures, entry: Listed) -> None:
+def show(run: Run, of: RunFigures, entry: Listed) -> None:
     """Draw the card of ``run`` above its results."""
     with st.container(border=True, key="decision"):
         card = st.container()
         with st.container(horizontal=True, vertical_alignment="center"):
             values = _criteria_input(of)
-            _tools(run.run, entry)
+            _tools(run, entry)
         with card:
-            if run.run.manifest.race is not None:
+            if run.manifest.race is not None:
                 _race(of)
             else:
                 _answer(run, of, values)
@@ -50,14 +48,8 @@ def show(run: Opened, of: RunFigures, entry: Listed) -> None:
 
 def _tools(run: Run, entry: Listed) -> None:
     """Draw what can be done with the run."""
-    pinned, name = baseline_id(entry.folder.parent), entry.folder.name
-    if pinned not in ("", name) and run.manifest.race is None:
-        st.button(
-            "Compare with the baseline",
-            icon=":material/difference:",
-            on_click=run_table.choose,
-            args=([pinned, name],),
-        )
+    if run.manifest.race is None:
+        run_table.comparison_input(entry.folder.parent, [entry.folder.name])
     report_button(partial(report.of_run, run), run.id)
     with st.popover("Manage", icon=":material/more_horiz:"):
         manage.manage(entry)
@@ -69,12 +61,13 @@ def _race(of: RunFigures) -> None:
     st.caption(plain(" ".join(rest)))
 
 
-def _answer(run: Opened, of: RunFigures, values: dict[str, Any]) -> None:
+def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
+    check = None
     try:
-        check = _check(run, bool(values["remedies"]))
+        if budget := limits.budget():
+            check = _check(run, budget, limits.baseline(budget), bool(values["remedies"]))
     except RobustnessError as error:
         st.error(plain(sentence(error)), icon=":material/error:")
-        check = None
     if check is not None:
         _verdicts(check)
     chosen, by_own = _choice(run, of, values, check)
@@ -82,13 +75,13 @@ def _answer(run: Opened, of: RunFigures, values: dict[str, Any]) -> None:
     text = " ".join(chosen.sentences) if by_own else first
     head = chosen.sentences[0] if text.startswith(chosen.sentences[0]) else text
     st.html(results.headline(head))
-    faster = choice.fastest(choice.priced(run.run.manifest.costs, chosen))
+    faster = choice.fastest(choice.priced(run.manifest.costs, chosen))
     if said := f"{faster} {text.removeprefix(head).strip()}".strip():
         st.markdown(plain(said))
     if by_own:
         weighed = [f"{word}: {', '.join(names)}." for word, names in chosen.weighted.items()]
         st.caption(plain(" ".join(["By your criteria.", *weighed])))
-    others = choice.blocks(run.run.manifest.costs, chosen)
+    others = choice.blocks(run.manifest.costs, chosen)
     if others and isinstance(table := others.pop(0), Titled):
         st.html(results.html_table(*table.table))
     _failures(run, chosen, of.statistics.images)
@@ -101,27 +94,9 @@ def _answer(run: Opened, of: RunFigures, values: dict[str, Any]) -> None:
 # --- limits ---------------------------------------------------------------------------------------
 
 
-def _check(run: Opened, remedies: bool) -> gate.Check | None:
-    """The verdicts on the limits of this session, if there are any; also behind ``remedies``."""
-    budget = limits.budget()
-    if budget is None:
-        return None
-    baseline = limits.baseline(budget)
-    key = f"{budget} {remedies}", baseline and (baseline.id, baseline.images)
-    return _checked(run.id, run.written, key, run.run, budget, baseline, remedies)
-
-
-@st.cache_resource(show_spinner="Checking the limits …", max_entries=16)
-def _checked(
-    run_id: str,
-    written: int,
-    key: tuple[object, ...],
-    _run: Run,
-    _budget: gate.Budget,
-    _baseline: Run | None,
-    _remedies: bool,
-) -> gate.Check:
-    return gate.check(_budget, _run, _baseline, remedies=_remedies)
+@st.cache_resource(show_spinner="Checking the limits …", max_entries=16, hash_funcs=KEYS)
+def _check(run: Run, budget: gate.Budget, baseline: Run | None, remedies: bool) -> gate.Check:
+    return gate.check(budget, run, baseline, remedies=remedies)
 
 
 def _verdicts(check: gate.Check) -> None:
@@ -138,10 +113,8 @@ def _verdicts(check: gate.Check) -> None:
         )
         for verdict in order
     ]
-    st.html(results.html_table(*Table(_VERDICT_HEAD, rows[:_VERDICTS])))
-    if rows[_VERDICTS:]:
-        with st.expander(f"{len(rows) - _VERDICTS} more limits"):
-            st.html(results.html_table(*Table(_VERDICT_HEAD, rows[_VERDICTS:])))
+    with st.container(height=_VERDICT_PIXELS if len(rows) > _VERDICTS else "content", border=False):
+        st.html(results.html_table(_VERDICT_HEAD, rows))
 
 
 # --- the choice -----------------------------------------------------------------------------------
@@ -160,30 +133,28 @@ def _criteria_input(of: RunFigures) -> dict[str, Any]:
 
 
 def _choice(
-    run: Opened, of: RunFigures, values: dict[str, Any], check: gate.Check | None
+    run: Run, of: RunFigures, values: dict[str, Any], check: gate.Check | None
 ) -> tuple[ModelChoice, bool]:
     """(The choice, whether it is by the user's criteria); says why there is none."""
     if check or values != {option.name: option.default for option in CHOICE.options}:
         try:
             own = RunFigures(of.run, of.statistics, values)
             out = gate.ruled_out(check) if check else {}
-            return _chosen(run.id, run.written, f"{values} {out}", own, out), True
+            return _chosen(run, values, out, own), True
         except RobustnessError as error:
             st.error(plain(sentence(error)), icon=":material/error:")
     return of.answer(CHOICE).chosen, False
 
 
-@st.cache_resource(show_spinner="Choosing …", max_entries=16)
-def _chosen(
-    run_id: str, written: int, criteria: str, _of: RunFigures, _out: dict[str, str]
-) -> ModelChoice:
-    return choice.figures(_of, _out).chosen
+@st.cache_resource(show_spinner="Choosing …", max_entries=16, hash_funcs=KEYS)
+def _chosen(run: Run, values: dict[str, Any], out: dict[str, str], _of: RunFigures) -> ModelChoice:
+    return choice.figures(_of, out).chosen
 
 
 # --- what fails -----------------------------------------------------------------------------------
 
 
-def _failures(run: Opened, chosen: ModelChoice, images: int) -> None:
+def _failures(run: Run, chosen: ModelChoice, images: int) -> None:
     """Draw images that the first model fails on, each a link, and say what to do next."""
     first = next((entry for entry in chosen.models if not entry["remedy"]), None)
     if not chosen.best or first is None:
@@ -192,7 +163,7 @@ def _failures(run: Opened, chosen: ModelChoice, images: int) -> None:
     model, perturbation = str(first["model"]), first["weakest"] or ""
     under = f" under {perturbation_label(perturbation)}" if perturbation else ""
     try:
-        failures = _cases(run.id, run.written, model, perturbation, run.run)
+        failures = _cases(run, model, perturbation)
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {error}"))
         return
@@ -206,21 +177,21 @@ def _failures(run: Opened, chosen: ModelChoice, images: int) -> None:
         for place, (row, shot) in enumerate(failures):
             with st.container(key=f"failure-{place}", width=132, gap="xxsmall"):
                 st.image(shot.png, width=132, output_format="PNG", alt=shot.alt)
-                cases.link(run.run, row, shot.caption)
+                cases.link(run, row, shot.caption)
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
+@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=KEYS)
 def _cases(
-    run_id: str, written: int, model: str, perturbation: str, _run: Run
+    run: Run, model: str, perturbation: str
 ) -> list[tuple[dict[str, Any], results.Thumbnail]]:
     """What ``model`` fails most clearly; raises ``ImageError`` if none can be read."""
     failures: list[tuple[dict[str, Any], results.Thumbnail]] = []
     unread: ImageError | None = None
-    for row in _run.cases.first(Chosen(model=model, perturbation=perturbation), WORST, FAILURES):
+    for row in run.cases.first(Chosen(model=model, perturbation=perturbation), WORST, FAILURES):
         was = row["clean_top1"] if row["label"] is None else row["label"]
         classes = int(was), int(row["top1"])
         try:
-            shot = results.thumbnail(_run, model, str(row["image"]), str(row["condition"]), classes)
+            shot = results.thumbnail(run, model, str(row["image"]), str(row["condition"]), classes)
         except ImageError as error:
             unread = error
             continue

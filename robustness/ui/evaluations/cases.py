@@ -94,9 +94,9 @@ def _caption(run: Run, selection: Selection) -> None:
     where = " at one strength or more" if len(chosen.conditions) > 1 else ""
     left = tally.images - tally.either.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
-    shown = quantities().get(selection.quantity, selection.quantity).lower()
-    if tally.by_label.counted and shown and "accuracy" not in shown:
-        more += f" This list goes by accuracy; the cell shows {shown}."
+    figure = quantities().get(selection.quantity, selection.quantity).lower()
+    if tally.by_label.counted and figure and "accuracy" not in figure:
+        more += f" This list goes by accuracy; the cell shows {figure}."
     st.markdown(f"**{plain(selection.title)}**")
     st.caption(f"{cases_question.failures(tally, where)}. Failures come first.{more}")
 
@@ -165,8 +165,8 @@ def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
     """The controls of a property and its values; () for all images, as in a race."""
     values: dict[str, dict[str, str]] = {}
     for entry in [] if run.manifest.race else run.failures.slices:
-        told = slices.property_title(entry["column"], entry["value"])
-        values.setdefault(entry["column"], {})[entry["value"]] = told
+        title = slices.property_title(entry["column"], entry["value"])
+        values.setdefault(entry["column"], {})[entry["value"]] = title
     if not values:
         return ()
     titles = {name: slices.property_name(name) for name in sorted(values)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -23,9 +22,10 @@ from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
-from robustness.ui.browser.html import html
+from robustness.ui.computation.cache import KEYS
 from robustness.ui.display import results
 from robustness.ui.evaluations import run_table
+from robustness.ui.evaluations.opened_run import opened_run
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.sentences import sentence
 
@@ -33,10 +33,6 @@ FLIPPED = 6
 """Flipped images that are shown, each way."""
 
 Entry = Mapping[str, Any]
-
-
-def _written(*entries: Listed) -> list[int]:
-    return [(entry.folder / runs.MANIFEST_FILE).stat().st_mtime_ns for entry in entries]
 
 
 def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
@@ -53,6 +49,7 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         headline = st.container()
         with st.container(horizontal=True, vertical_alignment="bottom"):
             _baseline_input(there, listed)
+            run_table.comparison_input(listed[there[0]].folder.parent, there)
             quantity = _quantity(list(others.values()))
         headline.html(results.headline(_headline(list(others.values()), quantity)))
         _choice([listed[name] for name in there])
@@ -65,9 +62,9 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
     """How many models got worse or better."""
     overall = [
         entry[f"{quantity}_verdict"]
-        for each in compared
-        if not isinstance(each, str)
-        for entry in each.differences
+        for one in compared
+        if not isinstance(one, str)
+        for entry in one.differences
         if entry["perturbation"] is None and entry[f"{quantity}_difference"] is not None
     ]
     if not overall:
@@ -83,10 +80,9 @@ def _choice(entries: Sequence[Listed]) -> None:
     if len({name for e in entries for name in _models(e)}) == min(map(len, map(_models, entries))):
         return
     try:
-        chosen = _chosen(tuple(str(entry.folder) for entry in entries), *_written(*entries))
-    except (RobustnessError, OSError) as error:
-        reason = sentence(error) if isinstance(error, RobustnessError) else "A run is gone."
-        st.caption(plain(f"No choice among these runs: {reason}"))
+        chosen = _chosen([opened_run(entry.folder.name) for entry in entries])
+    except RobustnessError as error:
+        st.caption(plain(f"No choice among these runs: {sentence(error)}"))
         return
     st.markdown(f"**{plain(chosen.sentences[0])}** {plain(' '.join(chosen.sentences[1:]))}")
     st.html(results.html_table(*choice.table(chosen.models, chosen.quantity).table))
@@ -96,14 +92,14 @@ def _models(entry: Listed) -> Sequence[str]:
     return () if entry.manifest is None else entry.manifest.spec.model_names
 
 
-@st.cache_resource(show_spinner="Choosing …", max_entries=16)
-def _chosen(folders: Sequence[str], *_written: int) -> ModelChoice:
-    return choose([runs.load(Path(folder), unfinished=True) for folder in folders])
+@st.cache_resource(show_spinner="Choosing …", max_entries=16, hash_funcs=KEYS)
+def _chosen(compared: Sequence[runs.Run]) -> ModelChoice:
+    return choose(compared)
 
 
 def _quantity(compared: Sequence[Comparison | str]) -> str:
     """The compared quantity: one that is available, by default the one the verdict uses."""
-    entries = [e for each in compared if not isinstance(each, str) for e in each.differences]
+    entries = [e for one in compared if not isinstance(one, str) for e in one.differences]
     overall = [entry for entry in entries if entry["condition"] is None]
     titles = {
         name: QUANTITIES[name]
@@ -136,14 +132,8 @@ def _rebase(there: Sequence[str]) -> None:
 
 def _title(entry: Listed) -> str:
     assert entry.manifest is not None
-    made = entry.manifest.created[:16].replace("T", " ")
-    return f"{entry.title}, {entry.manifest.how}, {made} UTC"
-
-
-@st.cache_resource(show_spinner="Comparing …", max_entries=16)
-def _compared(first: str, second: str, *_written: int) -> Comparison:
-    baseline, other = (runs.load(Path(folder), unfinished=True) for folder in (first, second))
-    return runs.compare(baseline, other, said=short)
+    created = entry.manifest.created[:16].replace("T", " ")
+    return f"{entry.title}, {entry.manifest.how}, {created} UTC"
 
 
 def _compare(baseline: Listed, other: Listed) -> Comparison | str:
@@ -151,13 +141,16 @@ def _compare(baseline: Listed, other: Listed) -> Comparison | str:
     if any(entry.manifest and entry.manifest.race for entry in (baseline, other)):
         return "A race stops early: compare runs of all images."
     try:
-        written = _written(baseline, other)
-        return _compared(str(baseline.folder), str(other.folder), *written)
+        return _compared(*(opened_run(entry.folder.name) for entry in (baseline, other)))
     except RobustnessError as error:
         return sentence(error)
-    except OSError as error:  # deleted meanwhile
-        gone = isinstance(error, FileNotFoundError)
-        return "The run is gone." if gone else f"The run cannot be read: {error.strerror}."
+    except OSError as error:  # such as deleted meanwhile
+        return f"The run cannot be read: {error.strerror}."
+
+
+@st.cache_resource(show_spinner="Comparing …", max_entries=16, hash_funcs=KEYS)
+def _compared(baseline: runs.Run, other: runs.Run) -> Comparison:
+    return runs.compare(baseline, other, said=short)
 
 
 def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_only: bool) -> None:
@@ -183,7 +176,6 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
 
 def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in entries if entry["perturbation"] is None]
-    st.html(html("changes", sentences=[comparison.sentence(entry, quantity) for entry in overall]))
     count, columns = counted(compared_runs.images, "shared image"), comparison.figures(quantity)
     right = st.container()
     if _moved(overall, quantity):
@@ -200,11 +192,13 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
             f"{count}, all shared conditions. Intervals are 95%, paired by image.",
             help="Exact sign-flip test over images with Holm's correction.",
         )
-    each = [entry for entry in entries if entry["perturbation"] is not None]
-    details = st.expander(_summary(each, quantity), key=f"conditions of {name}", on_change="rerun")
+    by_condition = [entry for entry in entries if entry["perturbation"] is not None]
+    details = st.expander(
+        _summary(by_condition, quantity), key=f"conditions of {name}", on_change="rerun"
+    )
     if details.open:  # its images take long to read
         with details:
-            _by_condition(compared_runs, each, quantity, name)
+            _by_condition(compared_runs, by_condition, quantity, name)
 
 
 def _moved(entries: Sequence[Entry], quantity: str) -> bool:
@@ -254,10 +248,10 @@ def _flipped(
     """Draw the images on which ``model`` got worse, and those on which it got better."""
     both = flips(compared_runs.baseline, compared_runs.other, model, condition, quantity)
     for which, mine in zip(("Now worse", "Now better"), both, strict=True):
-        shown = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
-        st.markdown(f"**{which}: {counted(len(mine), 'image')}{shown}**")
+        first = f", the first {FLIPPED}" if len(mine) > FLIPPED else ""
+        st.markdown(f"**{which}: {counted(len(mine), 'image')}{first}**")
         drawn = [
-            results.thumbnail(compared_runs.other, model, each.image, condition, each[1:])
-            for each in mine[:FLIPPED]
+            results.thumbnail(compared_runs.other, model, flip.image, condition, flip[1:])
+            for flip in mine[:FLIPPED]
         ]
         results.row(drawn, f"{which} {name}")

@@ -33,7 +33,7 @@ def _ask(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         names = {name: models.label(name) for name in run.manifest.spec.model_names}
         model = listed("Model", names, "new_map_model")
-        conditions = {each.id: short(each.id) for each in run.conditions}
+        conditions = {entry.id: short(entry.id) for entry in run.conditions}
         condition = listed("Condition", conditions, "new_map_condition")
         work = Work("map", f"{run.id} {model} {condition}")
         st.button(

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from robustness import gate, runs
+from robustness import gate
 from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain
 from robustness.gate.budget import Rule
 from robustness.runs import Run, find
+from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
 from robustness.ui.session.run_link import baseline_id, runs_folder, set_baseline
 
@@ -89,22 +90,16 @@ def _number(key: str) -> float | None:
 
 
 def _take() -> None:
-    given = st.session_state[_UPLOADER]
-    if given is None:
+    file = st.session_state[_UPLOADER]
+    if file is None:
         st.session_state.pop(_FILE, None)
     else:
-        st.session_state[_FILE] = given.name, given.getvalue()
+        st.session_state[_FILE] = file.name, file.getvalue()
 
 
 def _baseline_input() -> None:
     folder = runs_folder()
-    titles = {
-        entry.folder.name: f"{entry.title}, {entry.folder.name}"
-        for entry in runs.listing(folder)
-        if entry.manifest is not None
-        and entry.manifest.status == runs.FINISHED
-        and entry.manifest.race is None
-    }
+    titles = run_table.comparable(folder)
     if not titles:
         st.caption("A limit on losses needs a baseline: first evaluate the current release.")
         return
@@ -117,9 +112,5 @@ def _baseline_input() -> None:
         key="limits baseline",
         index=None,
         placeholder="Choose the evaluation of the current release",
-        on_change=_choose_baseline,
+        on_change=lambda: set_baseline(st.session_state["limits baseline"] or ""),
     )
-
-
-def _choose_baseline() -> None:
-    set_baseline(st.session_state["limits baseline"] or "")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from robustness import runs
-from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Action, Who
 from robustness.base.text import counted, plain, visible
 from robustness.report.questions import RunFigures
@@ -21,26 +19,9 @@ from robustness.runs import MAX_TITLE, Deleted, Listed, notes, retention
 from robustness.runs.bin import DAY
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
-from robustness.ui.session.sentences import sentence
+from robustness.ui.session.boundary import do
 
-_SAID, _UPLOADS = "runs said", "runs uploaded"
-
-
-def say() -> None:
-    """Show the result of the last click."""
-    kind, text = st.session_state.pop(_SAID, ("", ""))
-    if kind == "done":
-        st.success(plain(text), icon=":material/check:")
-    elif kind:
-        st.error(plain(text), icon=":material/error:")
-
-
-def do(what: Callable[..., str], *arguments: Any) -> None:
-    """Perform a click's action and keep its message for the next page."""
-    try:
-        st.session_state[_SAID] = ("done", what(*arguments))
-    except RobustnessError as error:
-        st.session_state[_SAID] = ("failed", sentence(error))
+_UPLOADS = "runs uploaded"
 
 
 def manage(entry: Listed) -> None:
@@ -136,9 +117,9 @@ def acceptance_button(of: RunFigures) -> None:
     thresholds, folder = certified(of.run, of.answer(THRESHOLD)), of.run.folder.parent
     in_use = notes.accepted_from(folder)
     current = {name: in_use.get(name) for name in thresholds} == thresholds
-    found = any(thresholds.values())
+    any_threshold = any(thresholds.values())
     st.button(
-        "No longer use on One image" if found and current else "Use on One image",
+        "No longer use on One image" if any_threshold and current else "Use on One image",
         icon=":material/verified_user:",
         on_click=do,
         args=(
@@ -150,7 +131,7 @@ def acceptance_button(of: RunFigures) -> None:
         **access.allowed(
             Action.PIN,
             key="accept from",
-            disabled=not found,
+            disabled=not any_threshold,
             help="Live then says which predictions would be rejected. This is for everyone.",
         ),
     )
@@ -175,7 +156,7 @@ def import_input(folder: Path) -> None:
     """Draw the upload of a run from another machine."""
     # Another key draws an empty uploader: what was imported is not offered again.
     key = f"uploaded run {st.session_state.get(_UPLOADS, 0)}"
-    given = st.file_uploader(
+    file = st.file_uploader(
         "Run as zip",
         type="zip",
         key=key,
@@ -186,7 +167,7 @@ def import_input(folder: Path) -> None:
         "Import it",
         key="import run",
         type="primary",
-        disabled=given is None,
+        disabled=file is None,
         on_click=do,
         args=(_bring, folder, key),
     )
@@ -194,24 +175,24 @@ def import_input(folder: Path) -> None:
 
 def _bring(folder: Path, key: str) -> str:
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
-    given = st.session_state[key]
-    access.require(Action.IMPORT, thing=given.name)
+    file = st.session_state[key]
+    access.require(Action.IMPORT, thing=file.name)
     retention.check_begin(folder)
-    run = runs.import_run(io.BytesIO(given.getvalue()), folder, access.me())
+    run = runs.import_run(io.BytesIO(file.getvalue()), folder, access.me())
     return f"Imported {run.title} ({run.folder.name})."
 
 
 def show_bin(folder: Path) -> None:
     """Draw the runs in the bin of ``folder``, each with a button; nothing if it is empty."""
-    found = [
+    entries = [
         entry
         for entry in runs.deleted(folder)
         if not access.refusal(Action.RESTORE, entry.entry.owner)
     ]
-    if not found:
+    if not entries:
         return
-    with st.expander(f"Bin: {counted(len(found), 'run')}", icon=":material/delete:"):
-        for entry in found:
+    with st.expander(f"Bin: {counted(len(entries), 'run')}", icon=":material/delete:"):
+        for entry in entries:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.caption(plain(_said(entry)), width="stretch")
                 name = entry.entry.folder.name

@@ -25,7 +25,6 @@ from robustness.ui.evaluations.request import (
     request_input,
 )
 from robustness.ui.evaluations.run_table import FORM
-from robustness.ui.evaluations.uploads import clean
 from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.run_link import RUN, runs_folder
@@ -36,9 +35,9 @@ FRAMES_AT_ONCE = 44
 
 def is_open(has_runs: bool) -> bool:
     """Whether the form is open: on request, for a link to it, and while there is no run."""
-    asked = any(name in st.query_params for name in ("source", QUESTION))
+    requested = any(name in st.query_params for name in ("source", QUESTION))
     opened = any(name in st.query_params for name in (RUN, run_table.COMPARE))
-    return bool(st.session_state.setdefault(FORM, asked and not opened) or not has_runs)
+    return bool(st.session_state.setdefault(FORM, requested and not opened) or not has_runs)
 
 
 def button(has_runs: bool) -> None:
@@ -57,7 +56,6 @@ def button(has_runs: bool) -> None:
 
 def form() -> None:
     """Draw the controls of a new evaluation and start it on demand."""
-    clean()
     with (
         st.container(border=True, key="new-evaluation"),
         boundary(":material/folder_off:"),
@@ -82,11 +80,13 @@ def form() -> None:
 @st.cache_resource(
     show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest}
 )
-def _planned(request: RunForm, spec: Request, written: tuple[int, ...]) -> Plan:
-    """The plan of the run."""
+def _planned(
+    request: RunForm, spec: Request, written: tuple[int, ...], _look: preflight.Look
+) -> tuple[Plan, str]:
+    """The plan of the run, and what it reads in words."""
     race = racing.race_until(request.until) if request.until else None
     try:
-        return runs.plan(
+        plan = runs.plan(
             preflight.dataset_of(request.source, written),
             spec,
             labelling=request.labelling,
@@ -96,19 +96,12 @@ def _planned(request: RunForm, spec: Request, written: tuple[int, ...]) -> Plan:
         )
     except LabelError as error:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
+    return plan, preflight.summary(plan, _look)
 
 
 @st.cache_resource(show_spinner="Looking at the images …", max_entries=8)
 def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
     return preflight.look(preflight.dataset_of(source, written))
-
-
-@st.cache_data(show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest})
-def _summary(
-    request: RunForm, spec: Request, written: tuple[int, ...], _plan: Plan, _look: preflight.Look
-) -> str:
-    """What the run will read; the names of all images are not looked through at every click."""
-    return preflight.summary(_plan, _look)
 
 
 @st.cache_data(show_spinner=False, ttl=60, max_entries=32)
@@ -120,13 +113,13 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> fore
 def _size(plan: Plan) -> str:
     """Images, conditions, passes, time and disk."""
     key = f"{plan.spec.digest}, few: {plan.few}"
-    found = _forecast(runs_folder(), key, len(plan.dataset), plan)
-    if found.seconds is None:
-        told = "Time unknown until these models finish a run here"
+    estimate = _forecast(runs_folder(), key, len(plan.dataset), plan)
+    if estimate.seconds is None:
+        time = "Time unknown until these models finish a run here"
     else:
-        told = f"About {duration(found.seconds)} {found.basis[0]}"
+        time = f"About {duration(estimate.seconds)} {estimate.basis[0]}"
     most = " At most: a race stops earlier." if plan.race else ""
-    return f"{found.size}. {told}; {found.disk}.{most}"
+    return f"{estimate.size}. {time}; {estimate.disk}.{most}"
 
 
 def _begin(request: RunForm, specs: Sequence[Request]) -> None:
@@ -140,7 +133,9 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
             f"{counted(looked.tried, 'file')} that cannot be read. {looked.reasons[0]}"
         )
     try:
-        plans = [_planned(request, spec, written) for spec in specs]
+        plans, summaries = zip(
+            *(_planned(request, spec, written, looked) for spec in specs), strict=True
+        )
     except LabelError:
         preflight.show(looked)  # the images can be read all the same
         raise
@@ -149,7 +144,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     )
     if len(plans) > 1:
         size = f"One run for each fit and side; compare them in the table. {size}"
-    st.markdown(f"**{plain(_summary(request, specs[0], written, plans[0], looked))}**")
+    st.markdown(f"**{plain(summaries[0])}**")
     buttons = st.container(horizontal=True, vertical_alignment="center")
     preflight.show(looked)
     with buttons:
@@ -163,8 +158,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
     if pressed:
         preflight.dataset_of.clear()  # evaluate the current content of the source
         _planned.clear()
-        _summary.clear()
         written = preflight.last_written(request.source)
-        begun = [jobs.submit(_planned(request, spec, written)) for spec in specs]
+        begun = [jobs.submit(_planned(request, spec, written, looked)[0]) for spec in specs]
         run_table.choose(begun[:1])
         st.rerun()

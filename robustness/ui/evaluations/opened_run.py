@@ -16,21 +16,12 @@ from robustness.ui.session.run_link import last_written, runs_folder
 from robustness.ui.session.sentences import without_folders
 
 
-class Opened:
-    """An open run, finished or not; ``written`` tells its rows from earlier ones."""
-
-    def __init__(self, run: runs.Run, written: int) -> None:
-        self.run = run
-        self.written = written
-        self.id = run.id
+@st.cache_resource(show_spinner="Reading the run …", max_entries=8)
+def _opened(folder: str, run_id: str, written: int) -> runs.Run:
+    return runs.find(Path(folder), run_id, unfinished=True)
 
 
-@st.cache_resource(show_spinner="Reading the run …", max_entries=4)
-def _opened(folder: str, run_id: str, written: int) -> Opened:
-    return Opened(runs.find(Path(folder), run_id, unfinished=True), written)
-
-
-def opened_run(run_id: str) -> Opened:
+def opened_run(run_id: str) -> runs.Run:
     """The run ``run_id``, finished or not; raises ``RunError`` if it cannot be read."""
     folder = runs_folder()
     return _opened(str(folder), run_id, last_written(folder, run_id))
@@ -47,7 +38,6 @@ def _unfinished(run: runs.Run) -> None:
             icon=":material/hourglass_bottom:",
         )
         under_way.buttons(run.folder, False, "page")
-    under_way.said()
 
 
 def _under_way(folder: Path) -> None:
@@ -78,9 +68,9 @@ def show_state(run: runs.Run) -> None:
 def about(run: runs.Run) -> None:
     """The request, and how to share the run."""
     manifest = run.manifest
-    asked = ", ".join(models.label(name) for name in manifest.spec.model_names)
+    names = ", ".join(models.label(name) for name in manifest.spec.model_names)
     took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
     st.caption(
-        f"{plain(run.title)} · {plain(asked)} · seed {manifest.spec.seed}{took} · {plain(run.id)}. "
+        f"{plain(run.title)} · {plain(names)} · seed {manifest.spec.seed}{took} · {plain(run.id)}. "
         "To share it, copy the link: anyone with access to this server can open it."
     )

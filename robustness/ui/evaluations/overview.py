@@ -9,7 +9,6 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted
 from robustness.runs import retention
 from robustness.runs.jobs import is_queued
-from robustness.ui.computation import jobs
 from robustness.ui.evaluations import (
     comparison,
     manage,
@@ -43,8 +42,6 @@ def show() -> None:
         )
         with st.popover("Import", icon=":material/upload:", **access.allowed(Action.IMPORT)):
             manage.import_input(folder)
-    manage.say()
-    jobs.said()
     opens_form = new_evaluation.is_open(bool(listed or names))
     if opens_form:
         new_evaluation.form()
@@ -62,9 +59,9 @@ def show() -> None:
     elif names:
         with boundary():
             run = opened_run.opened_run(names[0])
-            opened_run.show_state(run.run)
-            if run.run.images or not is_queued(run.run.folder):
-                results.show(run, runs.listed(run.run.folder))
-            opened_run.about(run.run)
+            opened_run.show_state(run)
+            if run.images or not is_queued(run.folder):
+                results.show(run, runs.listed(run.folder))
+            opened_run.about(run)
     manage.show_bin(folder)
     show_what_is_no_run(entries)

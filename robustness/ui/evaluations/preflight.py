@@ -32,8 +32,8 @@ def last_written(source: str) -> tuple[int, ...]:
     path = Path(source)
     if source == SAMPLES or not path.exists():
         return ()
-    folders = [each for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
-    return tuple(each.stat().st_mtime_ns for each in (path, *sorted(folders)))
+    folders = [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+    return tuple(entry.stat().st_mtime_ns for entry in (path, *sorted(folders)))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -63,15 +63,15 @@ def look(entries: Dataset) -> Look:
 
     A file that cannot be read in time, as on a network drive, is left to its thread.
     """
-    found = Look([], 0, [])
-    reading = threading.Thread(target=_read, args=(entries, found), daemon=True)
+    first = Look([], 0, [])
+    reading = threading.Thread(target=_read, args=(entries, first), daemon=True)
     reading.start()
     until = time.monotonic() + _SECONDS_FOR_ONE
-    while reading.is_alive() and not found.thumbnails and time.monotonic() < until:
+    while reading.is_alive() and not first.thumbnails and time.monotonic() < until:
         reading.join(0.05)
-    if found.thumbnails:
+    if first.thumbnails:
         reading.join(_SECONDS)
-    return Look(found.thumbnails[:], found.tried, found.reasons[:], found.whole)
+    return Look(first.thumbnails[:], first.tried, first.reasons[:], first.whole)
 
 
 def _read(entries: Dataset, look: Look) -> None:
@@ -100,12 +100,12 @@ def summary(plan: Plan, looked: Look) -> str:
     """Images, classes and unreadable ones in one sentence, such as "20 images in 20 classes"."""
     images = counted(len(plan.dataset), "image")
     parts = [f"{images}{_classes(plan)}"]
-    if apart := len(plan.dataset.holdout):
-        parts.append(f"{apart} more to adapt to, not measured")
+    if holdout := len(plan.dataset.holdout):
+        parts.append(f"{holdout} more to adapt to, not measured")
     if unlabelled := plan.record.unlabelled:
         parts.append(f"{unlabelled:,} more without a class, left out of the race")
     if looked.reasons:
-        everything = len(plan.dataset) + apart + unlabelled
+        everything = len(plan.dataset) + holdout + unlabelled
         among = "" if looked.tried == everything else f" of the first {looked.tried}"
         parts.append(f"{len(looked.reasons):,}{among} unreadable")
     return "; ".join(parts)
@@ -114,12 +114,14 @@ def summary(plan: Plan, looked: Look) -> str:
 def _classes(plan: Plan) -> str:
     """How many classes, of which set, and by what they were recognised."""
     titles = {labels.key: labels.title for labels, _ in models.by_labels(plan.spec.model_names)}
-    known = {key: [at for at in found if at is not None] for key, found in plan.labels.items()}
-    key = max(known, key=lambda kind: len(known[kind]), default="")
-    if not known.get(key):
+    labelled = {
+        key: [at for at in positions if at is not None] for key, positions in plan.labels.items()
+    }
+    key = max(labelled, key=lambda kind: len(labelled[kind]), default="")
+    if not labelled.get(key):
         return " without classes"
-    count, missing = len(set(known[key])), len(plan.dataset) - len(known[key])
-    matched = "all matched" if not missing else f"{len(known[key]):,} matched"
+    count, number = len(set(labelled[key])), len(labelled[key])
+    matched = "all matched" if number == len(plan.dataset) else f"{number:,} matched"
     texts = [entry.label or "/".join(entry.folders) for entry in plan.dataset.entries]
     pairs = list(zip(texts, plan.labels[key], strict=True))
     how = _how([text for text, at in pairs if at is not None])

@@ -213,7 +213,7 @@ def source_input(label: str = "Images", prefix: str = "", *, samples: bool = Tru
 
 def _upload_input(key: str) -> str | None:
     refused = access.refusal(Action.UPLOAD)
-    given = st.file_uploader(
+    files = st.file_uploader(
         "Images, or one zip archive",
         type=[*ACCEPTED_EXTENSIONS, "zip"],
         accept_multiple_files=True,
@@ -223,14 +223,14 @@ def _upload_input(key: str) -> str | None:
         or "Subfolders of an archive may be classes, named by index, synset or name. Uploads stay "
         "on this server, with the run.",
     )
-    if len(given) > 1 and any(file.name.lower().endswith(".zip") for file in given):
+    if len(files) > 1 and any(file.name.lower().endswith(".zip") for file in files):
         st.error(
-            f"Expected images or one zip archive, got {len(given)} files of both: remove some."
+            f"Expected images or one zip archive, got {len(files)} files of both: remove some."
         )
         return None
-    if given and refused:
+    if files and refused:
         return None
-    path = upload(given, key)
+    path = upload(files, key)
     if path is None:
         st.caption("No upload yet.")
         return None
@@ -317,15 +317,15 @@ def take_file(name: str, data: bytes) -> None:
 
 def _file_input() -> tuple[Condition, ...]:
     refused = access.refusal(Action.UPLOAD)
-    given = st.file_uploader(
+    file = st.file_uploader(
         "Profile or request, TOML",
         type="toml",
         key="suite_file",
         disabled=bool(refused),
         help=refused or "As *robustness match* or *Match my camera* write it. Not in the link.",
     )
-    if given is not None and not refused:
-        st.session_state[_FILE] = given.name, given.getvalue()
+    if file is not None and not refused:
+        st.session_state[_FILE] = file.name, file.getvalue()
     if _FILE not in st.session_state:
         st.caption("No file yet.")
         return ()

@@ -15,9 +15,9 @@ from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Listed, Run, jobs
 from robustness.statistics import Figures
 from robustness.ui.browser import components
+from robustness.ui.computation.cache import KEYS
 from robustness.ui.display import blocks
 from robustness.ui.evaluations import answer, cases, embedding, manage
-from robustness.ui.evaluations.opened_run import Opened
 from robustness.ui.page import fragment
 from robustness.ui.session.inputs import one_of, place_of_own
 
@@ -29,28 +29,28 @@ _WAITING = "Computing the figures of {:,} rows …"
 _Classes = Sequence[tuple[str, str, Sequence[str]]]
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _figures(run_id: str, written: int, classes: _Classes, _run: Run) -> Figures:
-    return _run.rows.figures() if _run.manifest.race else _run.figures()
+@st.cache_resource(show_spinner=False, max_entries=8, hash_funcs=KEYS)
+def _figures(run: Run, classes: _Classes) -> Figures:
+    return RunFigures(run).statistics
 
 
 def _classes(run: Run) -> _Classes:
     """The classes of each model of ``run`` now: a file of labels may have changed."""
     groups = models.by_labels(run.manifest.spec.model_names)
-    return [(known.title, known.key, names) for known, names in groups]
+    return [(labels.title, labels.key, names) for labels, names in groups]
 
 
-def show(run: Opened, entry: Listed) -> None:
+def show(run: Run, entry: Listed) -> None:
     """Draw the answer of ``run`` and the view of its results that is open."""
-    if not run.run.row_count:
+    if not run.row_count:
         _nothing(run)
         return
-    with st.spinner(_WAITING.format(run.run.row_count), show_time=True):
-        figures = _figures(run.id, run.written, _classes(run.run), run.run)
-    of = RunFigures(run.run, figures)
-    is_race = run.run.manifest.race is not None
+    with st.spinner(_WAITING.format(run.row_count), show_time=True):
+        figures = _figures(run, _classes(run))
+    of = RunFigures(run, figures)
+    is_race = run.manifest.race is not None
     # The box with the progress has the latest of a race.
-    hides_race = is_race and not run.run.finished and jobs.is_queued(run.run.folder)
+    hides_race = is_race and not run.finished and jobs.is_queued(run.folder)
     if not hides_race:
         answer.show(run, of, entry)
     views = {view: title for view, title in VIEWS.items() if _has(of, view, hides_race)}
@@ -80,35 +80,35 @@ def _first(views: Mapping[str, str]) -> str:
     return FAILURES if asks else next(iter(views))
 
 
-def _view(view: str, run: Opened, of: RunFigures) -> None:
+def _view(view: str, run: Run, of: RunFigures) -> None:
     """Draw the sections of ``view``."""
 
     def clicked(point: Sequence[str], chosen: Mapping[str, str]) -> None:
         selection = cases.selection_of(of, point, chosen)
         if selection is not None:
-            cases.preview(run.run, selection)
+            cases.preview(run, selection)
 
     for question in REGISTRY:
         if question.view != view:
             continue
         if question is CASES:
             cases.gallery(of, run.id)
-        elif question is MAP and run.run.manifest.race is None:  # else few images have a condition
+        elif question is MAP and run.manifest.race is None:  # else few images have a condition
             blocks.question(question, of, clicked, run.id)
-            embedding.ask(run.run)
+            embedding.ask(run)
         elif question is THRESHOLD and question.fits(of):
             manage.acceptance_button(blocks.question(question, of, clicked, run.id))
         elif question.fits(of):
             blocks.question(question, of, clicked, run.id)
 
 
-def _nothing(run: Opened) -> None:
+def _nothing(run: Run) -> None:
     """Why there are no results, and the images that were left out."""
-    if run.run.finished:
+    if run.finished:
         st.error(
             "Expected at least one image to measure, got none: this run has no results.",
             icon=":material/broken_image:",
         )
     else:
         st.info("No image is measured yet.", icon=":material/hourglass_empty:")
-    blocks.question(LEFT_OUT, RunFigures(run.run), lambda *_: None, "")
+    blocks.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")

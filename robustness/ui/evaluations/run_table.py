@@ -16,7 +16,7 @@ from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
-from robustness.runs.jobs import read_queue
+from robustness.runs.jobs import is_queued, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
 from robustness.ui.display.blocks import deselect
@@ -33,7 +33,8 @@ FORM = "new-run"
 HEADLINE_SECONDS = 1.0
 """Time limit for computing missing headlines in one visit; the rest follow on the next."""
 
-_KEY, _CLICKED, _BUTTON = "runs table", "run clicked", "run button"
+_KEY, _CLICKED, _BUTTON, _WITH = "runs table", "run clicked", "run button", "compare with"
+_WITH_PIXELS = 200
 _ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
 _CANCEL, _CONTINUE = "Cancel", "Continue"
 _UNFINISHED = ", unfinished"
@@ -170,19 +171,50 @@ def in_order(
     return list(dict.fromkeys([*first[:1], *by_age]))
 
 
+def comparable(folder: Path) -> dict[str, str]:
+    """The titles of the finished runs of ``folder`` by id, without races."""
+    pinned = baseline_id(folder)
+    return {
+        entry.folder.name: f"{entry.title}, {entry.folder.name}"
+        + " (baseline)" * (entry.folder.name == pinned)
+        for entry in runs.listing(folder)
+        if entry.manifest and entry.manifest.status == runs.FINISHED and not entry.manifest.race
+    }
+
+
+def comparison_input(folder: Path, names: Sequence[str]) -> None:
+    """Draw a list of runs to compare with ``names``, for keys and fingers, which cannot tick."""
+    titles = {name: title for name, title in comparable(folder).items() if name not in names}
+    if titles:
+        st.selectbox(
+            "Compare with",
+            list(titles),
+            index=None,
+            format_func=titles.__getitem__,
+            key=_WITH,
+            placeholder="Compare with …",
+            label_visibility="collapsed",
+            width=_WITH_PIXELS,
+            on_change=_compare,
+            args=(folder, names),
+        )
+
+
+def _compare(folder: Path, names: Sequence[str]) -> None:
+    listed = {entry.folder.name: entry for entry in runs.listing(folder)}
+    compared = [name for name in (*names, st.session_state[_WITH]) if name in listed]
+    st.session_state[_WITH] = None
+    choose(in_order(compared, names, listed))
+
+
 def _created(entry: Listed) -> str:
     return entry.manifest.created if entry.manifest else ""
 
 
 def _act(entries: Sequence[Listed]) -> None:
     """Cancel or continue the run whose button was clicked."""
-    entry = entries[st.session_state[_BUTTON]["row"]]
-    does = (
-        jobs.cancel
-        if any(j.run == entry.folder.name for j in read_queue(entry.folder.parent))
-        else jobs.ask
-    )
-    does(entry.folder)
+    folder = entries[st.session_state[_BUTTON]["row"]].folder
+    jobs.toggle(folder, is_queued(folder))
     st.session_state[_CLICKED] = True
 
 

@@ -39,8 +39,6 @@ While one does, its server touches the folder.
 SECONDS_BETWEEN = 600.0
 """After which a server checks the uploads, and touches those of its sessions."""
 
-_CLEANED = "uploads cleaned"
-
 
 @dataclass(eq=False)
 class UploadedArchive:
@@ -68,31 +66,24 @@ def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
     fails.
     """
     state = f"archive of {key}"
-    held: UploadedArchive | None = st.session_state.get(state)
+    archive: UploadedArchive | None = st.session_state.get(state)
     ids = tuple(file.file_id for file in files)
-    if held is not None and held.ids == ids and held.path.exists():
-        return held.path
-    if held is not None:
+    if archive is not None and archive.ids == ids and archive.path.exists():
+        return archive.path
+    if archive is not None:
         del st.session_state[state]
         with _CHANGING:
-            _HOLDERS.discard(held)
+            _HOLDERS.discard(archive)
         collect()
     if not files:
         return None
     _check_room(sum(file.size for file in files))
-    made = _archive(files)
+    packed = _archive(files)
     with _CHANGING:
-        path = _keep(*made)
+        path = _keep(*packed)
         st.session_state[state] = UploadedArchive(path, ids)
         _HOLDERS.add(st.session_state[state])
     return path
-
-
-def clean() -> None:
-    """Remove unneeded uploads, once per session."""
-    if _CLEANED not in st.session_state:
-        st.session_state[_CLEANED] = True
-        collect()
 
 
 @afterwards
@@ -115,7 +106,7 @@ def tended() -> Iterator[None]:
         while True:
             with _CHANGING:
                 # Only paths: this loop never ends, and a list of uploads would keep them.
-                folders = [held.path.parent for held in _HOLDERS]
+                folders = [archive.path.parent for archive in _HOLDERS]
             for folder in folders:
                 with contextlib.suppress(OSError):
                     folder.touch()
@@ -150,13 +141,13 @@ def _age(folder: Path) -> float:
 
 def _remove_unneeded(folders: Sequence[Path]) -> None:
     """Remove those of ``folders`` that no session of this server and no manifest needs."""
-    held = {held.path.parent for held in _HOLDERS}
-    if not (unneeded := [folder for folder in folders if folder not in held]):
+    needed = {archive.path.parent for archive in _HOLDERS}
+    if not (unneeded := [folder for folder in folders if folder not in needed]):
         return
-    kept = runs_folder()
+    root = runs_folder()
     here, deleted = f"*/{MANIFEST_FILE}", f"{BIN}/*/{MANIFEST_FILE}"
     # A run may come back between the first two looks.
-    manifests = [path for where in (here, deleted, here) for path in kept.glob(where)]
+    manifests = [path for where in (here, deleted, here) for path in root.glob(where)]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
     except OSError:  # it may be needed

@@ -8,20 +8,23 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.permissions import Action
+from robustness.base.progress import MEGABYTES, Pace
 from robustness.base.text import plain
 from robustness.models.loaded_models import engine_text
 from robustness.models.own import add
 from robustness.models.own.describe import stated_licence
 from robustness.models.own.limits import limits
+from robustness.models.weights.fetch import download
 from robustness.models.weights.weight_files import (
     NOT_DOWNLOADED,
+    find_whole,
     lacks_package,
     parameters_text,
     size_text,
     state_text,
 )
 from robustness.ui.browser.html import html
-from robustness.ui.controls.downloads import download_button
+from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
 from robustness.ui.session import access
 from robustness.ui.session.boundary import boundary
@@ -106,6 +109,47 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
 def _short_digest(record: models.ModelRecord) -> str:
     algorithm, _, digits = models.digest(record).partition(":")
     return f"{algorithm}:{digits[:_DIGITS]}…"
+
+
+def download_button(record: models.ModelRecord) -> None:
+    """Draw a button that fetches the published weights of ``record``, unless they are here.
+
+    There is none for a model that needs a package first. During the download, progress, rate, time
+    left and a Cancel button follow.
+    """
+    weights = record.weights
+    if not weights.url or lacks_package(record) or find_whole(weights) is not None:
+        return
+    work = Work(f"download of {record.name}", record.name)
+    st.button(
+        f"Download {size_text(record)}",
+        icon=":material/download:",
+        on_click=work.ask,
+        **access.allowed(
+            Action.DOWNLOAD_WEIGHTS,
+            key=f"download_{record.name}",
+            thing=record.name,
+            help=f"Fetches the published ImageNet weights of {record.label}.",
+        ),
+    )
+    if work.requested:
+        with boundary():
+            _fetch(record, work)
+    elif work.cancelled:
+        st.info("Download cancelled.", icon=":material/block:")
+
+
+def _fetch(record: models.ModelRecord, work: Work) -> None:
+    pace = Pace(MEGABYTES)
+    with work.bar(f"Connecting for {record.label} …") as show:
+        access.require(Action.DOWNLOAD_WEIGHTS, thing=record.name)
+
+        def note(done: int, total: int) -> None:
+            pace.note(done, total)
+            show(done / total if total else 0.0, pace.text)
+
+        download(record.name, note)
+    st.rerun()
 
 
 def _remove_button(record: models.ModelRecord) -> None:

@@ -154,16 +154,16 @@ def _self_check(ready: Sequence[str]) -> None:
         for check in work.with_progress(self_checks(list(ready)), len(ready)):
             RESULT_CACHE.put(_key(check.model), [check])
     work.is_cancelled()
-    found = [last for name in ready if (last := _last_check(name))]
-    if not found:
+    checks = [last for name in ready if (last := _last_check(name))]
+    if not checks:
         return
-    rows = [row for check in found for row in _rows(check)]
+    rows = [row for check in checks for row in _rows(check)]
     st.html(results.html_table(_HEAD, rows))
-    for check in found:
+    for check in checks:
         if check.better:
             label = models.REGISTRY[check.model].label
             st.warning(plain(f"{label}: {check.better}"), icon=":material/warning:")
-    rounded = [check.rounding for check in found if check.rounding is not None]
+    rounded = [check.rounding for check in checks if check.rounding is not None]
     if rounded:
         st.caption(
             "The setting 'precision' is below float32: probabilities of these images change "

@@ -36,20 +36,20 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
     condition = _condition()
     changed = adversarial(picture, outcome)
     altered = cache.change(changed, condition, outcome.spec.seed)
-    beside = cache.change(picture, condition, outcome.spec.seed)
-    together = f"With {condition.label}"
+    perturbed = cache.change(picture, condition, outcome.spec.seed)
+    caption = f"With {condition.label}"
     results.show_pictures(
         changed,
         altered.image,
         f"the attack and {condition.label}",
         altered.scores,
-        captions=("Adversarial", together),
+        captions=("Adversarial", caption),
         key="pictures-undo",
     )
     spec = spec_of(picture, names, [condition], outcome.spec.seed)
     attacked = [row(picture, changed, model, outcome.spec, truth) for model in names]
     both = cache.all_answers(spec, changed, names, altered)
-    alone = cache.all_answers(spec, picture, names, beside)
+    alone = cache.all_answers(spec, picture, names, perturbed)
     _table(outcome, condition, attacked, both, alone)
 
 
@@ -80,12 +80,12 @@ def _table(
     """The answers of each model to all four images, and whether its own one is back."""
     lines = [
         (
-            models.label(made.model) + (" (attacked)" if made.model == outcome.model else ""),
-            _verdict(made.consistent, undone.top1 == made.clean_top1),
-            _answer(made, made.clean_top1, made.clean_probability),
-            *(_answer(made, row.top1, row.probability) for row in (made, undone, natural)),
+            models.label(fooled.model) + (" (attacked)" if fooled.model == outcome.model else ""),
+            _verdict(fooled.consistent, undone.top1 == fooled.clean_top1),
+            _answer(fooled, fooled.clean_top1, fooled.clean_probability),
+            *(_answer(fooled, row.top1, row.probability) for row in (fooled, undone, natural)),
         )
-        for made, undone, natural in zip(attacked, both, alone, strict=True)
+        for fooled, undone, natural in zip(attacked, both, alone, strict=True)
     ]
     head = (
         *("Model", "Fixed?", "Original", "Adversarial"),

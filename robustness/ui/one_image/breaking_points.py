@@ -54,8 +54,8 @@ def sweeping(
     """
 
     def load(name: str, *, side: int) -> Classifier:
-        found = models.load(name, side=side)
-        return found.with_remedies(remedy) if remedy else found
+        classifier = models.load(name, side=side)
+        return classifier.with_remedies(remedy) if remedy else classifier
 
     record = REGISTRY[perturbation]
     repeats = REPEATS if record.random else 1
@@ -163,15 +163,6 @@ def _breaks(events: Sequence[Measurement | Break]) -> tuple[Break, ...]:
     return tuple(event for event in events if isinstance(event, Break))
 
 
-def _are(count: int, of: str = "") -> str:
-    return f"{count} {of}{'is' if count == 1 else 'are'}"
-
-
-def _after(done: int) -> str:
-    """The perturbation that follows the first ``done``."""
-    return REGISTRY[REGISTRY.names[min(done, len(REGISTRY) - 1)]].label
-
-
 def _show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -> None:
     """Draw the breaking strengths of all perturbations and models; computed on request."""
     st.header("All perturbations", anchor=False)
@@ -184,22 +175,21 @@ def _show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str 
         [picture],
         lambda _: (_breaks(work.in_silence()) for work in sweeps.values()),
         sum(missing.values()),
-        said=lambda done, _: f"{_after(done)} ({done} of {len(sweeps)} done)",
+        said=lambda done, _: f"{done} of {len(sweeps)} perturbations done",
         effort=lambda breaks: missing.get(breaks[0].perturbation, 0),
     )
-    found = (
+    by_perturbation = (
         every.on_request(
             f"Sweep all {len(sweeps)} perturbations",
-            f"{_are(len(sweeps) - len(missing), f'of {len(sweeps)} ')} done on "
-            f"{plain(picture.name)} with {counted(len(names), 'model')}, {_are(len(missing))} "
-            "left. Finished ones are kept if you cancel.",
+            f"{len(sweeps) - len(missing)} of {len(sweeps)} done on {plain(picture.name)} with "
+            f"{counted(len(names), 'model')}. Finished ones are kept if you cancel.",
         )
         if missing
         else every.in_silence()
     )
-    if found is None:
+    if by_perturbation is None:
         return
-    breaks = [labelled(entry, truth) for entries in found for entry in entries]
-    told = sweep_report.answers(breaks, picture.name)
-    st.markdown(f"**{plain(' '.join(sentence for _, sentence in told[:2]))}**")
+    breaks = [labelled(entry, truth) for entries in by_perturbation for entry in entries]
+    answers = sweep_report.answers(breaks, picture.name)
+    st.markdown(f"**{plain(' '.join(sentence for _, sentence in answers[:2]))}**")
     blocks.draw(overview(breaks))

@@ -7,6 +7,7 @@ temporary: once the slider is released, the script runs and shows the last state
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -85,27 +86,28 @@ async def _answered(request: Request, ticket: str, live: LiveRequest) -> Respons
     if message is None:
         return _refused(may_not_upload) if may_not_upload else Response(status_code=413)
     try:
-        wanted, pictures = components.unpack(message, most=1)
-        steps = checked(wanted["steps"])
-        make = _MAKERS[wanted["want"]]
+        request_header, pictures = components.unpack(message, most=1)
+        steps = checked(request_header["steps"])
+        make = _MAKERS[request_header["want"]]
     except (ValueError, TypeError, KeyError, RecursionError):
         return Response(status_code=400)
     if pictures and may_not_upload:
         return _refused(may_not_upload)
     live = live._replace(condition=Stack(tuple(steps)).condition)
     who = f"held {ticket}"
+    start = time.perf_counter()
     try:
-        with UPDATES.timed(str(wanted["want"])):
-            header, made = await asyncio.get_running_loop().run_in_executor(
-                _THREADS, _make_undisturbed, make, live, pictures, who
-            )
+        header, images = await asyncio.get_running_loop().run_in_executor(
+            _THREADS, _make_undisturbed, make, live, pictures, who
+        )
+        UPDATES.labels(request_header["want"]).observe(time.perf_counter() - start)
     except SupersededError:
         await asyncio.sleep(SECONDS_OVERLAPPING)
         return Response(status_code=409)
     except ImageError as error:
         return Response(sentence(error), status_code=422, media_type="text/plain")
     texts = {step.name: said(step) for step in steps}
-    packed = components.pack({**header, "texts": texts}, made)
+    packed = components.pack({**header, "texts": texts}, images)
     return Response(packed, media_type="application/octet-stream")
 
 
@@ -120,9 +122,9 @@ async def _search(request: Request) -> Response:
     with _TICKETS.place(ticket, "search") as free:
         if not free:
             return Response(status_code=429)
-        found = await run_in_threadpool(find, request.query_params.get("words", ""))
-    names = [record.name for record in found.records]
-    return JSONResponse({"names": names, "no_match": found.no_match})
+        matches = await run_in_threadpool(find, request.query_params.get("words", ""))
+    names = [record.name for record in matches.records]
+    return JSONResponse({"names": names, "no_match": matches.no_match})
 
 
 def _refused(error: AccessError) -> Response:

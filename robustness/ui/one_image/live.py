@@ -107,7 +107,7 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
 def _pace(asking: float, start: float) -> str:
     """How long this update took, which began at ``start`` and its forward passes at ``asking``."""
     now = time.perf_counter()
-    UPDATES.note("page", now - start)
+    UPDATES.labels("page").observe(now - start)
     if now - asking > _LOADING:
         return f"Updated in {now - start:.1f} s, mostly loading models."
     forward = f"{1000 * (now - asking):.0f} ms of it forward passes"
@@ -159,13 +159,7 @@ def _show_details(
 
 def _in_detail(request: LiveRequest, altered: cache.Altered, rows: Sequence[Measurement]) -> None:
     picture = request.picture
-    details = rows
-    if by_place := explanations.by_place_input():
-        details = [
-            replace(row, stages=cache.by_place(request.spec, picture, row.model, altered))
-            for row in rows
-        ]
-    blocks.draw([Columns([[chart] for chart in moved(details, by_place=by_place)])])
+    blocks.draw([Columns([[chart] for chart in moved(rows)])])
     explanations.section(
         ["Original", "Perturbed"],
         lambda name: cache.model_view(request.spec, picture, name, altered)[2].frames[0],

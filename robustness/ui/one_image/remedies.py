@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import cv2
@@ -62,42 +60,6 @@ def chosen(several: bool, *, warn: bool = False) -> str:
     return chain.id if chain else ""
 
 
-@dataclass(frozen=True)
-class RemedyTrial:
-    """The predictions of ``request`` for the perturbed image after the remedy ``chain``."""
-
-    request: LiveRequest
-    chain: Chain
-    altered: cache.Altered
-    results: Mapping[str, cache.Remedied | RobustnessError]
-    before: Mapping[str, Measurement]
-    """The predictions without the remedy, by model."""
-
-    @cached_property
-    def lines(self) -> list[tuple[str, cache.Remedied, Mark]]:
-        """(model, prediction, verdict); of several models together there is one."""
-        lines = []
-        for name, row in self.results.items():
-            before = self.before.get(name)
-            if isinstance(row, RobustnessError) or before is None:
-                continue
-            label = label_index(name, self.request.truth)
-            lines.append(
-                (name, row, judged(row.top1 == before.clean_top1, is_correct(label, row.top1)))
-            )
-        return lines
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """The share of good predictions, then their confidence: the best is first."""
-        good = [row.probability for _, row, mark in self.lines if mark.good]
-        return -len(good) / max(1, len(self.lines)), -sum(good)
-
-    def title(self, name: str) -> str:
-        """The label of the model, or of all together."""
-        return "All models" if self.chain.several_models else models.label(name)
-
-
 def image(
     request: LiveRequest, chain: Chain, altered: cache.Altered, who: str | None = None
 ) -> Images:
@@ -114,19 +76,27 @@ def image(
     return chain.images(altered.image[None])[0]
 
 
-def try_remedy(
+def _effect(
     request: LiveRequest,
     chain: Chain,
     altered: cache.Altered,
     answers: Mapping[str, Answer],
     who: str | None = None,
-) -> RemedyTrial:
+) -> RemedyEffect:
     """Predict ``altered`` after ``chain``; ``answers`` are the predictions without it."""
     rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
     names = [name for name in request.models if name in rows]  # not in the order of arrival
     after = cache.remedied(request.spec, request.picture, names, altered, chain, who)
-    ordered = {name: after[name] for name in names if name in after}
-    return RemedyTrial(request, chain, altered, ordered, rows)
+    lines = []
+    for name in filter(after.__contains__, names):
+        title = "All models" if chain.several_models else models.label(name)
+        row, label = after[name], label_index(name, request.truth)
+        if isinstance(row, cache.Remedied):
+            mark = judged(row.top1 == rows[name].clean_top1, is_correct(label, row.top1))
+            lines.append(RemedyLine(title, row, mark, models.class_name(name, row.top1)))
+        elif isinstance(row, PluginError):
+            lines.append(RemedyLine(title, None, None, str(row)))
+    return RemedyEffect(chain.label, lines)
 
 
 def remedy_effect(
@@ -138,22 +108,7 @@ def remedy_effect(
     """The predictions with the remedy of ``request``, for ``request.answer_cards``."""
     if not request.remedy:
         return RemedyEffect()
-    chain = parse(request.remedy)
-    done = try_remedy(request, chain, altered, answers, who)
-    failed = [
-        RemedyLine(done.title(name), None, None, str(error))
-        for name, error in done.results.items()
-        if isinstance(error, PluginError)
-    ]
-    return RemedyEffect(chain.label, [*remedy_lines(done), *failed])
-
-
-def remedy_lines(done: RemedyTrial) -> list[RemedyLine]:
-    """The lines beside the images."""
-    return [
-        RemedyLine(done.title(name), row, mark, models.class_name(name, row.top1))
-        for name, row, mark in done.lines
-    ]
+    return _effect(request, parse(request.remedy), altered, answers, who)
 
 
 def table(effect: RemedyEffect) -> Titled | None:
@@ -177,7 +132,7 @@ def offered(several: bool) -> list[Chain]:
 
 def has_code(chain: Chain) -> bool:
     """Whether ``chain`` can be copied as code: it is built in and gives one image."""
-    return chain.on_image and not any(plugin_of(REGISTRY, each.name) for each in chain.remedies)
+    return chain.on_image and not any(plugin_of(REGISTRY, record.name) for record in chain.remedies)
 
 
 def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Answer]) -> None:
@@ -190,19 +145,19 @@ def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Ans
         if not st.toggle("Try every remedy on this image", value=bool(now), key=_OPEN):
             return
         with st.spinner("Trying the remedies …"):
-            done = [
-                try_remedy(request, chain, altered, answers)
+            effects = {
+                chain: _effect(request, chain, altered, answers)
                 for chain in offered(request.several_models)
-            ]
-        done.sort(key=lambda remedy_trial: remedy_trial.rank)
-        rows = [row for row in answers.values() if isinstance(row, Measurement)]
-        if len(rows) > _LINES:
-            st.caption(f"Without a remedy, {_good(rows, request.truth)}.")
+            }
+        chains = sorted(effects, key=lambda chain: effects[chain].rank)
+        verdicts = [verdict(row) for row in answers.values() if isinstance(row, Measurement)]
+        if len(verdicts) > _LINES:
+            st.caption(f"Without a remedy, {_good(verdicts, request.truth)}.")
         components.remedies(
             "remedies",
-            [_card(remedy_trial) for remedy_trial in done],
+            [_card(request, altered, chain, effects[chain], verdicts) for chain in chains],
             now,
-            lambda: _choose({remedy_trial.chain.id for remedy_trial in done}),
+            lambda: _choose({chain.id for chain in chains}),
         )
         if now and has_code(parse(now)):
             with st.popover("This remedy in Python", icon=":material/content_copy:"):
@@ -216,10 +171,10 @@ def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Ans
 def _choose(ids: set[str]) -> None:
     """Put the remedy that was clicked into the link; a second click takes it out."""
     report = components.sent("remedies", "chosen") or {}
-    wanted = report.get("remedy")
-    if wanted in ids and wanted != st.query_params.get(REMEDY):
-        st.query_params[REMEDY] = wanted
-    elif wanted in ids:
+    chosen_id = report.get("remedy")
+    if chosen_id in ids and chosen_id != st.query_params.get(REMEDY):
+        st.query_params[REMEDY] = chosen_id
+    elif chosen_id in ids:
         del st.query_params[REMEDY]
     st.session_state["helping chosen"] = True
 
@@ -230,37 +185,37 @@ def rerun_if_chosen() -> None:
         st.rerun()
 
 
-def _card(done: RemedyTrial) -> dict[str, Any]:
+def _card(
+    request: LiveRequest,
+    altered: cache.Altered,
+    chain: Chain,
+    effect: RemedyEffect,
+    before: Sequence[Mark],
+) -> dict[str, Any]:
     lines = [
-        {"tone": mark.tone, "text": f"{mark.sign} {text} {row.probability:.0%}", "model": label}
-        for label, row, mark, text in remedy_lines(done)
-        if row and mark
+        {
+            "tone": line.mark.tone,
+            "text": f"{line.mark.sign} {line.text} {line.row.probability:.0%}",
+            "model": line.label,
+        }
+        for line in effect.lines
+        if line.row and line.mark
     ]
     if len(lines) > _LINES:
-        marks = [mark for _, _, mark in done.lines]
-        good = sum(mark.good for mark in marks)
-        gain = good - sum(verdict(row).good for row in done.before.values())
-        text = _of(good, len(marks), done.request.truth) + (f" ({gain:+d})" if gain else "")
+        gain = sum(mark.good for mark in effect.marks) - sum(mark.good for mark in before)
+        text = _good(effect.marks, request.truth) + (f" ({gain:+d})" if gain else "")
         tone = judged(True, gain > 0).tone if gain else ""
         lines = [{"tone": tone, "text": text, "model": ""}]
     try:
-        after = image(done.request, done.chain, done.altered)
+        after = image(request, chain, altered)
     except PluginError as error:
-        after, lines = done.altered.image, [{"tone": "incorrect", "text": str(error), "model": ""}]
-    return {
-        "id": done.chain.id,
-        "label": done.chain.label,
-        "lines": lines,
-        "image": _thumbnail(after),
-    }
+        after, lines = altered.image, [{"tone": "incorrect", "text": str(error), "model": ""}]
+    return {"id": chain.id, "label": chain.label, "lines": lines, "image": _thumbnail(after)}
 
 
-def _of(good: int, total: int, truth: str | None) -> str:
-    return f"{good} of {total} {'correct' if truth else 'unchanged'}"
-
-
-def _good(rows: Sequence[Measurement], truth: str | None) -> str:
-    return _of(sum(verdict(row).good for row in rows), len(rows), truth)
+def _good(marks: Sequence[Mark], truth: str | None) -> str:
+    good = sum(mark.good for mark in marks)
+    return f"{good} of {len(marks)} {'correct' if truth else 'unchanged'}"
 
 
 def _thumbnail(image: Images) -> str:

@@ -48,6 +48,19 @@ class RemedyEffect(NamedTuple):
     lines: Sequence[RemedyLine] = ()
 
     @property
+    def marks(self) -> list[Mark]:
+        """The verdicts on its predictions."""
+        return [line.mark for line in self.lines if line.mark is not None]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The share of good predictions, then their confidence: the best is first."""
+        good = [
+            line.row.probability for line in self.lines if line.row and line.mark and line.mark.good
+        ]
+        return -len(good) / max(1, len(self.marks)), -sum(good)
+
+    @property
     def by_model(self) -> dict[str, RemedyLine]:
         return {line.label: line for line in self.lines}
 
@@ -69,8 +82,8 @@ class LiveRequest(NamedTuple):
     @property
     def of_whom(self) -> tuple[str, ...]:
         """The image, its true class and the models."""
-        seen = (version.digest for version in self.picture.versions)
-        return (*seen, str(self.truth), *self.models)
+        digests = (version.digest for version in self.picture.versions)
+        return (*digests, str(self.truth), *self.models)
 
     @property
     def id(self) -> str:
@@ -98,21 +111,21 @@ class LiveRequest(NamedTuple):
     def acceptances(self, rows: Mapping[str, Measurement]) -> dict[str, Acceptance]:
         """The verdict on each of ``rows`` by the safe thresholds in use, by model."""
         in_use = notes.accepted_from(runs_folder())
-        found = {}
+        acceptances = {}
         for name, row in rows.items():
             mark, threshold = verdict(row), in_use.get(name)
             if threshold is None:
-                found[name] = Acceptance(mark)
+                acceptances[name] = Acceptance(mark)
                 continue
             framing = version_for(self.picture, name).framing
             at = f"safe threshold {threshold.text}"
             if change := threshold.stale(models.digest(models.REGISTRY[name]), framing):
-                found[name] = Acceptance(mark, f"Its {at} is out of date: it is for {change}")
+                acceptances[name] = Acceptance(mark, f"Its {at} is out of date: it is for {change}")
             elif threshold.accepts(row.top5_probabilities):
-                found[name] = Acceptance(mark, f"Accepted by its {at}")
+                acceptances[name] = Acceptance(mark, f"Accepted by its {at}")
             else:
-                found[name] = Acceptance(mark.rejected, f"Would be rejected by its {at}")
-        return found
+                acceptances[name] = Acceptance(mark.rejected, f"Would be rejected by its {at}")
+        return acceptances
 
     def answers(
         self, altered: cache.Altered, who: str | None = None
@@ -169,7 +182,7 @@ def _remedied_text(name: str, remedied: RemedyEffect) -> str:
 
 def with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
     """How many predictions are correct (unchanged) without and with the remedy."""
-    marks = [line.mark for line in remedied.lines if line.mark is not None]
+    marks = remedied.marks
     before = correct_models(rows)
     if not before:
         good = sum(verdict(row).good for row in rows)
@@ -188,9 +201,9 @@ def _headline(
     """The result in one sentence."""
     idle, total = request.condition.idle, len(request.models)
     text = correct_models(rows) if idle else tally(rows)
-    if any(line.mark for line in remedied.lines):
+    if remedied.marks:
         text = with_remedy(rows, remedied)
-    if rejected := sum(each.mark.tone == "rejected" for each in accepted.values()):
+    if rejected := sum(acceptance.mark.tone == "rejected" for acceptance in accepted.values()):
         text += f"; {rejected} would be rejected" if total > 1 else "; it would be rejected"
     if len(rows) < total or not total:
         text = f"{len(rows)} of {counted(total, 'model')} done"
@@ -210,6 +223,6 @@ def _verdicts(
     after = remedied.by_model
     for name in request.models:
         row, label = answered.get(name), models.label(name)
-        told, seen = row and accepted[name].mark, row and models.class_name(name, row.top1)
-        lines.append((label, row, told, seen, after.pop(label, None)))
+        mark, title = row and accepted[name].mark, row and models.class_name(name, row.top1)
+        lines.append((label, row, mark, title, after.pop(label, None)))
     return html("verdicts", lines=lines, remedy=remedied.label, together=after.values())

@@ -11,7 +11,6 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -20,7 +19,7 @@ import streamlit as st
 from PIL import Image
 
 from robustness.base.errors import PluginError
-from robustness.base.text import nearest, plain
+from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply, ordered
 from robustness.pictures.eight_bits import to_uint8
@@ -63,13 +62,10 @@ def _preview(record: Perturbation, clean: Images) -> Images:
 FIRST = {"gaussian_blur": 0.6}
 """The first view without a link: a perturbation that only some models withstand."""
 
-_ALIKE = 0.8
-"""Names in the link at least this similar to a perturbation count as a typing error."""
-
 DIGITS = 6
 """Decimal digits of a strength, in the stack as in the link: what a breaking strength needs."""
 
-_STEPS, _SEEN, _TAKEN, _REV = "steps", "seen link", "steps taken", "steps given"
+_STEPS, _LAST_LINK, _TAKEN, _REV = "steps", "seen link", "steps taken", "steps given"
 
 STRENGTH = "shown_strength"
 """Link parameter and session key: the strength of the perturbation of ``single``."""
@@ -110,7 +106,7 @@ def begin() -> None:
     """Give a first visit, whose link says nothing, something to look at."""
     if _STEPS not in st.session_state and not {*st.query_params} - {"view"}:
         _give([StackStep(name, strength) for name, strength in FIRST.items()])
-        st.session_state[_SEEN] = {}
+        st.session_state[_LAST_LINK] = {}
 
 
 def current() -> Stack:
@@ -122,12 +118,12 @@ def current() -> Stack:
     if report:
         state[_STEPS] = checked(report.get("steps"))
         dragging = bool(report.get("held"))
-    elif _STEPS not in state or (link != state.get(_SEEN) and _speaks(link)):
+    elif _STEPS not in state or (link != state.get(_LAST_LINK) and _speaks(link)):
         _give(_steps_of(link))
-        state[_SEEN] = link
+        state[_LAST_LINK] = link
     if not dragging:
         _write(state[_STEPS])
-        for problem in (*_problems(state.get(_SEEN, {})), *_strangers()):
+        for problem in _problems(state.get(_LAST_LINK, {})):
             st.warning(plain(problem), icon=":material/link_off:")
     return Stack(tuple(state[_STEPS]), dragging)
 
@@ -227,8 +223,8 @@ def checked(value: Any) -> list[StackStep]:
     for entry in value if isinstance(value, list) else []:
         values = entry if isinstance(entry, dict) else {}
         name, strength = values.get("name"), values.get("strength")
-        known = isinstance(name, str) and name in REGISTRY
-        if known and isinstance(strength, int | float) and 0 <= strength <= 1:
+        is_name = isinstance(name, str) and name in REGISTRY
+        if is_name and isinstance(strength, int | float) and 0 <= strength <= 1:
             exact = round(float(strength), DIGITS)
             steps.append(StackStep(str(name), exact, bool(values.get("hidden"))))
     return _in_order(steps)
@@ -289,23 +285,6 @@ def _problems(link: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _strangers() -> list[str]:
-    """A sentence for each name in the link that resembles a perturbation."""
-    return [
-        f"The link names {name}, which is no perturbation and is ignored. Did you mean {meant}?"
-        for name in st.query_params
-        if name not in REGISTRY and (meant := _meant(name))
-    ]
-
-
-@lru_cache(maxsize=256)  # called at every move
-def _meant(name: str) -> str:
-    """The perturbation that ``name`` resembles; "" if there is none."""
-    longest = max(map(len, REGISTRY.names))
-    found = nearest(name, REGISTRY.names, cutoff=_ALIKE) if len(name) <= 2 * longest else ()
-    return next(iter(found), "")
-
-
 def query(steps: Iterable[StackStep]) -> dict[str, str]:
     """``steps`` as parameters of a link."""
     return link_values(Stack(tuple(steps)).condition)
@@ -313,10 +292,10 @@ def query(steps: Iterable[StackStep]) -> dict[str, str]:
 
 def _write(steps: Sequence[StackStep]) -> None:
     """Write ``steps`` to the link if they differ: one entry in the browser's history."""
-    link, wanted = _of_link(), query(steps)
-    if _steps_of(link) == _steps_of(wanted) and set(link) >= set(wanted):
-        st.session_state[_SEEN] = link
+    link, target = _of_link(), query(steps)
+    if _steps_of(link) == _steps_of(target) and set(link) >= set(target):
+        st.session_state[_LAST_LINK] = link
         return
-    gone: dict[str, list[str]] = {name: [] for name in link if name not in wanted}
-    st.query_params.update({**gone, **wanted})  # an empty list removes a name
-    st.session_state[_SEEN] = wanted
+    gone: dict[str, list[str]] = {name: [] for name in link if name not in target}
+    st.query_params.update({**gone, **target})  # an empty list removes a name
+    st.session_state[_LAST_LINK] = target

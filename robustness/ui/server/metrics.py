@@ -13,17 +13,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import accumulate
 from pathlib import Path
 
 import streamlit as st
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client import generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -40,7 +34,7 @@ from robustness.models.loaded_models import LOADED
 from robustness.models.memory import budget
 from robustness.runs import deleted, jobs, listing
 from robustness.ui.computation.cache import RESULT_CACHE
-from robustness.ui.server.counters import BOUNDS, FAULTS, UPDATES
+from robustness.ui.server.counters import REGISTRY
 from robustness.ui.server.streamlit_internals import open_sessions
 from robustness.ui.session.access import Connection, is_local
 from robustness.ui.session.run_link import runs_folder
@@ -71,14 +65,14 @@ def _models() -> Iterator[Metric]:
     yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
     yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
     yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
-    held = RESULT_CACHE.bytes
-    yield _gauge("results_bytes", "Cached results.", held)
+    cached = RESULT_CACHE.bytes
+    yield _gauge("results_bytes", "Cached results.", cached)
 
 
 def _disk() -> Iterator[Metric]:
     folder = runs_folder()
-    kept, binned, taken = _folder_figures(folder)
-    yield _gauge("runs", "Saved runs.", kept)
+    saved, binned, taken = _folder_figures(folder)
+    yield _gauge("runs", "Saved runs.", saved)
     yield _gauge("runs_deleted", "Runs in the bin.", binned)
     yield _gauge("runs_bytes", "Disk space of the folder of runs.", taken)
     with suppress(OSError):
@@ -87,28 +81,10 @@ def _disk() -> Iterator[Metric]:
 
 
 def _jobs() -> Iterator[Metric]:
-    found = jobs.read_queue(runs_folder())
-    working = sum(job.progress is not None for job in found)
+    queue = jobs.read_queue(runs_folder())
+    working = sum(job.progress is not None for job in queue)
     yield _gauge("jobs_working", "Running jobs.", working)
-    yield _gauge("jobs_waiting", "Queued jobs.", len(found) - working)
-
-
-def _updates() -> Iterator[Metric]:
-    meaning = "Duration of updates of the Live page, by kind."
-    told = HistogramMetricFamily(f"{PREFIX}update_seconds", meaning, labels=["kind"])
-    uppers = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
-    for kind, spread in UPDATES.spreads().items():
-        buckets = list(zip(uppers, accumulate(spread.counts), strict=True))
-        told.add_metric([kind], buckets, spread.seconds)
-    yield told
-
-
-def _errors() -> Iterator[Metric]:
-    meaning = "Unexpected errors."
-    told = CounterMetricFamily(f"{PREFIX}errors", meaning, labels=["type"])
-    for kind, count in FAULTS.counts().items():
-        told.add_metric([kind], count)
-    yield told
+    yield _gauge("jobs_waiting", "Queued jobs.", len(queue) - working)
 
 
 COLLECTORS: list[Callable[[], Iterable[Metric]]] = [
@@ -116,8 +92,6 @@ COLLECTORS: list[Callable[[], Iterable[Metric]]] = [
     _models,
     _disk,
     _jobs,
-    _updates,
-    _errors,
 ]
 """All collectors, in order of display."""
 
@@ -128,18 +102,17 @@ class _All(Collector):
             yield from collect()
 
 
-_REGISTRY = CollectorRegistry()
-_REGISTRY.register(_All())
+REGISTRY.register(_All())
 
 
 def all_figures() -> list[Metric]:
-    """The metrics of all ``COLLECTORS``."""
-    return list(_REGISTRY.collect())
+    """The metrics of all ``COLLECTORS``, and those counted as things happen."""
+    return list(REGISTRY.collect())
 
 
 def text() -> str:
     """The same in Prometheus's text format 0.0.4."""
-    return generate_latest(_REGISTRY).decode()
+    return generate_latest(REGISTRY).decode()
 
 
 def resident() -> int:

@@ -25,7 +25,7 @@ from streamlit import config
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.ui.server import metrics
-from robustness.ui.server.counters import FAULTS
+from robustness.ui.server.counters import note_error
 from robustness.ui.session.access import COOKIE, is_own_origin
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -38,9 +38,9 @@ def refusal(host: str) -> str:
     name = match[1].strip("[]").lower().rstrip(".") if match else ""
     if _is_address(name) or _is_among(name, (*_own_names(), *_named())):
         return ""
-    shown = f" {name!r}" if name else ""
+    quoted = f" {name!r}" if name else ""
     return (
-        f"Expected one of this dashboard's own host names, got{shown or ' none'}. Use the address "
+        f"Expected one of this dashboard's own host names, got{quoted or ' none'}. Use the address "
         "that its operator gave you, or ask the operator to add the name to the setting 'hosts'."
     )
 
@@ -112,8 +112,8 @@ class Guard:
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
-            known = _COOKIE.search(headers.get("cookie", ""))
-            cookie = "" if known else _new_cookie(scope, headers)
+            match = _COOKIE.search(headers.get("cookie", ""))
+            cookie = "" if match else _new_cookie(scope, headers)
 
             async def answer(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -123,7 +123,7 @@ class Guard:
             try:
                 await self._app(scope, receive, answer)
             except Exception as error:
-                FAULTS.note(error)
+                note_error(error)
                 raise
 
 

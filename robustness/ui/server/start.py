@@ -44,10 +44,10 @@ def settle() -> None:
 
 def lower_upload_limit() -> None:
     """Apply the smaller of both limits, in megabytes; raises ``ParameterError``."""
-    wanted = settings.value(settings.UPLOAD_LIMIT)
-    if wanted is not None:
+    limit = settings.value(settings.UPLOAD_LIMIT)
+    if limit is not None:
         allowed = int(config.get_option("server.maxUploadSize"))
-        config.set_option("server.maxUploadSize", min(allowed, max(1, wanted // _MEGABYTE)))
+        config.set_option("server.maxUploadSize", min(allowed, max(1, limit // _MEGABYTE)))
 
 
 @asynccontextmanager

@@ -136,11 +136,11 @@ def restore_link() -> None:
     if context is None or not context.is_history_navigation:
         return
     link = parse_qs(sanitize_query_string(context.query_string), keep_blank_values=True)
-    shown = {*st.query_params, *EMBED_QUERY_PARAMS_KEYS}
-    dropped = {name: values for name, values in link.items() if not shown & {name, name.lower()}}
+    names = {*st.query_params, *EMBED_QUERY_PARAMS_KEYS}
+    dropped = {name: values for name, values in link.items() if not names & {name, name.lower()}}
     if dropped:
-        with context.session_state.query_params() as known:
-            known.set_initial_query_params(context.query_string)
+        with context.session_state.query_params() as parameters:
+            parameters.set_initial_query_params(context.query_string)
         st.query_params.update(dropped)
 
 

@@ -55,7 +55,7 @@ LOGGED = frozenset(Action) - {
 
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 
-_WHO, _BROWSER, _REFUSED = "who this is", "browser of this session", "what was refused"
+_WHO, _BROWSER = "who this is", "browser of this session"
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def who() -> Who:
     """The user of this session."""
     browser = connection()
     if browser is None:  # the browser has left while its script still runs
-        known: Who = st.session_state.get(_WHO, Who())
-        return known
+        last: Who = st.session_state.get(_WHO, Who())
+        return last
     identity = _identity(browser, st.user.to_dict())
     if not identity.logged_in:
         identity = replace(identity, name=_browser(browser))
@@ -133,25 +133,6 @@ def require(
         raise
     if action in LOGGED:
         _note(action, asking, settled, thing, allowed=True)
-
-
-def refused(action: Action, owner: str | None = None, thing: str = "") -> bool:
-    """Whether this session may not do ``action``; if so, the page says why. For click handlers.
-
-    Where it is allowed, the function that acts calls ``require``, which records it.
-    """
-    if not (said := refusal(action, owner)):
-        return False
-    _note(action, who(), permissions.policy(), thing, allowed=False)
-    st.session_state[_REFUSED] = said
-    return True
-
-
-def say_what_was_refused() -> None:
-    """Show once what ``refused`` found since the page was last drawn."""
-    said = st.session_state.pop(_REFUSED, "")
-    if said:
-        st.error(plain(said), icon=":material/lock:")
 
 
 def refusal(action: Action, owner: str | None = None) -> str:
@@ -277,7 +258,7 @@ def _browser(connection: Connection) -> str:
 
 
 def enter() -> None:
-    """Stop the page for unauthorised users; show what the last click was refused."""
+    """Stop the page for unauthorised users."""
     settled, user = policy(), who()
     if settled.login and st.user.to_dict().get("is_logged_in"):
         _account(user.name, settled.role(user))
@@ -291,7 +272,6 @@ def enter() -> None:
         if settled.login and not user.logged_in:
             _log_in(settled)
         _refuse(refused)
-    say_what_was_refused()
 
 
 def _account(name: str, role: Role) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import streamlit as st
 
@@ -13,7 +13,7 @@ from robustness.base.errors import RobustnessError
 from robustness.base.permissions import Action
 from robustness.base.scheduler import SupersededError
 from robustness.base.text import plain
-from robustness.ui.server.counters import FAULTS
+from robustness.ui.server.counters import note_error
 from robustness.ui.session.access import require
 from robustness.ui.session.sentences import sentence
 
@@ -35,13 +35,33 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
     except SupersededError:
         st.stop()
     except OSError as error:
-        FAULTS.note(error)
+        note_error(error)
         reason = (error.strerror or type(error).__name__).rstrip(".")
         st.error(
             f"The server cannot read or write a file that this needs: {plain(reason)}. "
             "Saved results are safe. Try again, or ask the operator of this dashboard.",
             icon=icon,
         )
+
+
+_SAID = "said of the last click"
+
+
+def do(action: Callable[..., str | None], *arguments: Any) -> None:
+    """Perform the ``action`` of a click; ``say`` then shows what it returns, or why it failed."""
+    try:
+        st.session_state[_SAID] = True, action(*arguments)
+    except RobustnessError as error:
+        st.session_state[_SAID] = False, sentence(error)
+
+
+def say() -> None:
+    """Show what came of the last click."""
+    done, text = st.session_state.pop(_SAID, (True, None))
+    if text and done:
+        st.success(plain(text), icon=":material/check:")
+    elif text:
+        st.error(plain(text), icon=":material/error:")
 
 
 def fragment(

@@ -24,13 +24,14 @@ def one_of(
     first: str | None = None,
     shows_label: bool = True,
     in_link: bool = True,
+    goes_along: bool = False,
     help: str | None = None,
 ) -> str:
     """Draw ``options`` as buttons and return the chosen one, by default ``first``."""
     texts = _texts(options, key)
     first = first or next(iter(texts))
     if in_link:
-        keep_in_link(key, texts, first)
+        keep_in_link(key, texts, first, goes_along=goes_along)
     chosen: str | None = st.segmented_control(
         label,
         list(texts),
@@ -87,12 +88,14 @@ def keep_in_link(
     first: str | float | Sequence[str] | None,
     *,
     warns: bool = True,
+    goes_along: bool = False,
 ) -> None:
     """Keep the control ``key`` and the link in step; called right before the control is drawn.
 
     The link holds the names of options, the keys of ``texts``; links of earlier versions hold
     texts. ``first`` is chosen without a link: a list where several can be. What the link names and
-    ``texts`` lack is ignored, with a warning.
+    ``texts`` lack is ignored, with a warning. A value that ``goes_along`` is there on other pages,
+    too: Streamlit forgets a control when its page is left.
     """
     state, last = st.session_state, f"{key} in link"
     page, said = state.get("page"), st.query_params.get_all(key)
@@ -105,21 +108,27 @@ def keep_in_link(
         by_text = {text: name for name, text in texts.items()}
         by_text |= {text: name for name in texts for text in (str(name), _in_link(name))}
         names = [by_text.get(text) for text in said]
-        known = [name for name in names if name is not None]
+        valid = [name for name in names if name is not None]
         unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]
         if unknown and warns and said != last_said:
-            told = f"{key}={unknown[0]} in the link is none of the choices here; it is ignored."
-            st.warning(plain(told), icon=":material/link_off:")
+            warning = f"{key}={unknown[0]} in the link is none of the choices here; it is ignored."
+            st.warning(plain(warning), icon=":material/link_off:")
         if several:
-            state[key] = known if known or said == [""] else first
+            state[key] = valid if valid or said == [""] else first
         else:
-            state[key] = known[-1] if known else first
+            state[key] = valid[-1] if valid else first
+    if goes_along:
+        if is_new and not said and state.get("arrived"):
+            before = state.get(f"kept {key}", first)
+            own = [name for name in (before if several else [before]) if name in texts]
+            state[key] = own if several else own[0] if own else first
+        state[f"kept {key}"] = state[key]
     value = state[key]
     chosen = (list(value) or [""]) if several else [_in_link(value)]
-    wanted = [] if value in (first, None) else chosen
-    if wanted != said:
-        st.query_params.update({key: wanted})  # an empty list removes the key
-    state[last] = page, wanted, value
+    target = [] if value in (first, None) else chosen
+    if target != said:
+        st.query_params.update({key: target})  # an empty list removes the key
+    state[last] = page, target, value
 
 
 def _in_link(name: str | float | None) -> str:
@@ -171,25 +180,3 @@ def arrive(page: str) -> None:
     st.session_state["arrived"] = st.session_state.get("page", page) != page
     st.session_state["page"] = page
     restore_link()
-
-
-def restore(key: str, default: Any) -> None:
-    """Give the control ``key`` the value that it had on the previous page.
-
-    Called right before the control is drawn. Streamlit forgets a control when its page is left,
-    and drops from the link what another page's control had bound. A value in the link wins.
-    """
-    kept = st.session_state.get(f"kept {key}")
-    if kept is None or kept == default or key in st.query_params:
-        return
-    if not st.session_state.get("arrived"):
-        return
-    st.session_state[key] = kept
-    several = isinstance(kept, Sequence) and not isinstance(kept, str)
-    # Streamlit does not write a first value to the link.
-    st.query_params[key] = list(kept) if several else str(kept)
-
-
-def keep(key: str, value: Any) -> None:
-    """Store the ``value`` of the control ``key`` for the other pages of this session."""
-    st.session_state[f"kept {key}"] = value

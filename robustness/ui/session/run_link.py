@@ -67,18 +67,18 @@ def _is_there(run_id: str) -> bool:
 def linked_picture() -> list[Picture]:
     """The image that the link names, if any; shows a warning if it cannot be read."""
     try:
-        found = _linked()
+        linked = _linked()
     except RobustnessError as error:
         st.warning(plain(sentence(error)), icon=":material/link_off:")
         return []
-    return [found[0]] if found else []
+    return [linked[0]] if linked else []
 
 
 def linked_class(picture: Picture) -> str | None:
     """The true class of ``picture`` in the link's run, if known."""
     with contextlib.suppress(RobustnessError):
-        found = _linked()
-        return found[1] if found and found[0].digest == picture.digest else None
+        linked = _linked()
+        return linked[1] if linked and linked[0].digest == picture.digest else None
     return None
 
 
@@ -102,9 +102,9 @@ def _class(run: runs.Run, name: str) -> str | None:
 
     Looks at one model for each set of classes, as a set may lack the class.
     """
-    known = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
+    registered = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
     positions = [position for position, image in run.rows.names.items() if image == name]
-    for labels, (model, *_) in models.by_labels(known) if positions else ():
+    for labels, (model, *_) in models.by_labels(registered) if positions else ():
         query = "SELECT label FROM rows WHERE model = $model AND position = $position LIMIT 1"
         ((label,),) = run.rows.ask(query, model=model, position=positions[0]) or [(None,)]
         if label is not None:

@@ -32,8 +32,8 @@ def without_folders(text: str) -> str:
 
 def _roots() -> list[Path]:
     """The folders named in settings, the working folder and the home folder."""
-    found = {Path.cwd(), Path.home()}
+    roots = {Path.cwd(), Path.home()}
     with suppress(ParameterError):  # the sentence may be about the settings
         named = [settings.value(record) for record in settings.REGISTRY if record.is_path]
-        found |= {each for path in named if path is not None for each in (path, path.parent)}
-    return sorted(found - {Path("/")}, key=lambda path: -len(str(path)))
+        roots |= {folder for path in named if path is not None for folder in (path, path.parent)}
+    return sorted(roots - {Path("/")}, key=lambda path: -len(str(path)))

@@ -51,11 +51,11 @@ class UploadLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or WebSocket."""
-        found = _PATH.search(scope["path"]) if scope["type"] == "http" else None
-        if found is None or scope["method"] != "PUT":
+        match = _PATH.search(scope["path"]) if scope["type"] == "http" else None
+        if match is None or scope["method"] != "PUT":
             await self._app(scope, receive, send)
             return
-        session = found[1]
+        session = match[1]
         if refused := await run_in_threadpool(_refusal, session, HTTPConnection(scope).cookies):
             await PlainTextResponse(refused, 403)(scope, receive, send)
             return
@@ -76,9 +76,9 @@ class UploadLimit:
 
     def _has_room(self, session: str, size: int, largest: int) -> bool:
         """Whether ``size`` more bytes, of a file of at most ``largest``, fit both limits."""
-        held, total = Counter(uploaded_bytes()), _room_or_default()
-        own = held[session] + self._under_way[session] + size
-        everybody = held.total() + self._under_way.total() + size
+        uploads, total = Counter(uploaded_bytes()), _room_or_default()
+        own = uploads[session] + self._under_way[session] + size
+        everybody = uploads.total() + self._under_way.total() + size
         return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
 
 
@@ -100,8 +100,8 @@ def _length(headers: Headers, largest: int) -> int:
     With a transfer encoding, a content length means nothing (RFC 9112, section 6.3).
     """
     length = headers.get("content-length", "")
-    known = "transfer-encoding" not in headers and _LENGTH.fullmatch(length)
-    return int(length) if known else largest
+    has_length = "transfer-encoding" not in headers and _LENGTH.fullmatch(length)
+    return int(length) if has_length else largest
 
 
 def _room_or_default() -> int:

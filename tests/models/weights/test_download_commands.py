@@ -177,7 +177,7 @@ def test_without_names_every_model_is_verified(server: Server, capsys: Capture) 
 
 def page() -> None:
     from robustness import models
-    from robustness.ui.controls.downloads import download_button
+    from robustness.ui.models.cards import download_button
 
     download_button(models.REGISTRY["VGG16"])
     download_button(models.REGISTRY["SqueezeNet"])

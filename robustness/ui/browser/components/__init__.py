@@ -58,14 +58,14 @@ def marks(record: Perturbation) -> list[dict[str, Any]]:
     """The marks of the slider of ``record``: the study's setting and ImageNet-C's severities."""
     if not record.graded:
         return []
-    found: dict[float, list[str]] = {}
+    positions: dict[float, list[str]] = {}
     for severity, strength in enumerate(record.severity_strengths, start=1):
-        found.setdefault(strength, []).append(f"severity {severity}")
+        positions.setdefault(strength, []).append(f"severity {severity}")
     if record.study_strength is not None:
-        found.setdefault(record.study_strength, []).append("the study's setting")
+        positions.setdefault(record.study_strength, []).append("the study's setting")
     return [
         {"value": value, "label": ", ".join(names), "strong": value == record.study_strength}
-        for value, names in sorted(found.items())
+        for value, names in sorted(positions.items())
     ]
 
 
@@ -99,9 +99,9 @@ _FIRST = REGISTRY.names
 @cache
 def _stack(names: tuple[str, ...]) -> ComponentRenderer:
     """The stack for the perturbations ``names``; plugins may add some later."""
-    known = "" if names == _FIRST else f"_{zlib.crc32(' '.join(names).encode()):x}"
+    suffix = "" if names == _FIRST else f"_{zlib.crc32(' '.join(names).encode()):x}"
     records = f"const RECORDS = {json.dumps(_records())};\n"
-    return _component(f"stack{known}", records + _files("slider.js", "picker.js", "stack.js"))
+    return _component(f"stack{suffix}", records + _files("slider.js", "picker.js", "stack.js"))
 
 
 def stack(**mounted: Any) -> Any:
@@ -219,8 +219,8 @@ def nothing() -> None:
 def sent(key: str, name: str) -> dict[str, Any] | None:
     """The last report ``name`` of the component ``key``, with its number ``n``; else None."""
     try:
-        found = st.session_state[key][name]
+        report = st.session_state[key][name]
     except (KeyError, TypeError):
         return None
-    whole = isinstance(found, dict) and isinstance(found.get("n"), int)
-    return found if whole else None
+    whole = isinstance(report, dict) and isinstance(report.get("n"), int)
+    return report if whole else None
