@@ -1,15 +1,17 @@
-"""Every page passes axe-core's rules: light on a desk, dark on a phone."""
+"""Every page and view passes axe-core's rules in both schemes, on a desk and on a phone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from robustness import runs
+from tests.models.own.test_adding import colour_model
 from tests.support.journeys import left_behind_closed, visit
 from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.server import AT_REST, until
@@ -17,7 +19,10 @@ from tests.support.server import AT_REST, until
 RULES = {
     "resultTypes": ["violations"],
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
+    "preload": False,
 }
+COLOURS = {**RULES, "runOnly": ["color-contrast"]}
+"""What the scheme changes."""
 STREAMLITS_OWN = [
     # The zone for dropped files has a name beside its role; what a key can reach is its button.
     ("presentation-role-conflict", "[data-testid=stFileUploaderDropzone]"),
@@ -43,8 +48,21 @@ OPEN = """address => {
 }"""
 """As the browser's Forward does it: what was fetched and compiled stays."""
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important }"
-LOOKS = 500
+LOOKS = 200
 """Milliseconds between two looks at whether more has come."""
+SMALL = """() => [...document.querySelectorAll(
+    'a, button, input, select, textarea, summary, [role=slider], [tabindex="0"]'
+)].flatMap(control => {
+    const target = control.type === "range"
+        ? control.closest("[role=group]") : control.closest("label") ?? control
+    const {width, height, right, left} = (target ?? control).getBoundingClientRect()
+    const isShown = right > 0 && left < innerWidth
+    const isSeen = isShown && control.checkVisibility({visibilityProperty: true})
+    const isInline = getComputedStyle(control).display === "inline" && control.closest("p, li, td")
+    return isSeen && !isInline && width && height && (width < 24 || height < 24)
+        ? [`${width} x ${height}: ${control.outerHTML.slice(0, 200)}`] : []
+})"""
+"""What is too small for a finger; a link within a text may be."""
 GROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 
 
@@ -81,24 +99,16 @@ ONE = "models=SqueezeNet+1.1"
     ("path", "title"),
     [
         (f"?gaussian_blur=0.6&fog=0.2&{ONE}", "One image: Live"),
-        pytest.param("reference?search=geometric", "Reference", marks=pytest.mark.slow),
+        ("reference?search=geometric", "Reference"),
         (f"?view=scorecard&sample=coffee&seed=4&{ONE}", "One image: Scorecard"),
         ("models", "Models"),
-        pytest.param(
-            f"?view=breaking&sample=coffee&perturbation=rotation&{ONE}",
-            "One image: Breaking points",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param("operations", "Operations", marks=pytest.mark.slow),
+        (f"?view=breaking&sample=coffee&perturbation=rotation&{ONE}", "One image: Breaking points"),
+        ("operations", "Operations"),
         ("evaluations?run=a", "Evaluations"),
-        pytest.param("reference?view=methods", "Reference", marks=pytest.mark.slow),
-        pytest.param(
-            f"?view=attack&attack=square&steps_square=2&undo=fog&{ONE}",
-            "One image: Attack",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param("evaluations?question=release", "Evaluations", marks=pytest.mark.slow),
-        pytest.param("evaluations?compare=a&compare=b", "Evaluations", marks=pytest.mark.slow),
+        ("reference?view=methods", "Reference"),
+        (f"?view=attack&attack=square&steps_square=2&undo=fog&{ONE}", "One image: Attack"),
+        ("evaluations?question=release", "Evaluations"),
+        ("evaluations?compare=a&compare=b", "Evaluations"),
     ],
 )
 def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str) -> None:
@@ -112,19 +122,48 @@ def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str)
     expect(page.get_by_role("heading", level=1, name=title, exact=True)).to_be_visible()
     if view:
         expect(page.get_by_role("radio", name=view, exact=True)).to_be_checked()
+    passes(page)
+
+
+def test_axe_finds_nothing_wrong_with_a_filled_form(tab: Page, address: str) -> None:
+    """That of a model whose classes are missing, and then too few."""
+    page = tab
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.evaluate(OPEN, f"{address}/models")
+    expect(page.get_by_role("heading", level=2, name="Add a model")).to_be_visible()
+    model = FilePayload(
+        name="colours.onnx", mimeType="application/octet-stream", buffer=colour_model()
+    )
+    page.get_by_test_id("stFileUploader").locator("input").set_input_files(model)
+    classes = page.get_by_label("Class names, one per line")
+    expect(classes).to_be_visible()
+    classes.fill("red\ngreen")
+    classes.press("Control+Enter")
+    expect(page.get_by_text("you named 2 classes")).to_be_visible()
+    passes(page)
+
+
+def passes(page: Page) -> None:
+    """``page``, light on a desk, breaks no rule, also where it is dark or on a phone."""
     complete(page)
-    light = page.evaluate(GROUND)
     assert violations(page) == []
+    light = page.evaluate(GROUND)
     page.emulate_media(color_scheme="dark")
-    page.set_viewport_size({"width": 390, "height": 844})
     until(page, f"{GROUND} !== '{light}'")
+    assert violations(page, COLOURS) == []
+    page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_test_id("stSidebar")).not_to_be_in_viewport()
     widths = page.get_by_test_id("stMain").evaluate("main => [main.scrollWidth, main.clientWidth]")
     assert widths[0] <= widths[1], "nothing overflows a phone"
     assert violations(page) == []
+    assert page.evaluate(SMALL) == []
     reached = stops(page)
     assert [stop for sound, stop in reached if not sound] == []
     assert len(reached) > 10, "the keyboard goes through all of the page"
+    page.emulate_media(color_scheme="light")
+    until(page, f"{GROUND} === '{light}'")
+    assert violations(page, COLOURS) == []
 
 
 def complete(page: Page) -> None:
@@ -136,9 +175,9 @@ def complete(page: Page) -> None:
         expect(page.locator(AT_REST)).to_be_visible()
 
 
-def violations(page: Page) -> list[str]:
+def violations(page: Page, rules: dict[str, Any] = RULES) -> list[str]:
     """What axe-core finds on ``page`` as it is: the rule, the element, what to do."""
-    found: list[str] = page.evaluate(FOUND, [RULES, STREAMLITS_OWN])
+    found: list[str] = page.evaluate(FOUND, [rules, STREAMLITS_OWN])
     return found
 
 
