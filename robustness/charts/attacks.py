@@ -1,18 +1,15 @@
-"""Plotly figures of the view Attack: transfer, strength of an attack, and its reach."""
+"""Plotly figures of the view Attack: transfer, and confidence over epsilon."""
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
-import numpy as np
 import pandas as pd
 
 from robustness import models
-from robustness.charts.style import COLOURS, drawn, go, heatmap, model_trace
+from robustness.charts.style import drawn, go, heatmap, model_trace
 from robustness.charts.verdict import judged
 from robustness.evaluation.correctness import is_correct
-from robustness.evaluation.sweep import ATTACK, NATURAL
 from robustness.pictures.eight_bits import LEVELS
 
 
@@ -79,58 +76,4 @@ def over_epsilon(points: pd.DataFrame, norm: str) -> go.Figure:
             "tickformat": ".0%",
             "title": "Confidence in the original class",
         },
-    )
-
-
-def reach(frame: pd.DataFrame) -> go.Figure:
-    """Size (x, L2, logarithmic) and SSIM (y) of each change where the prediction first changes.
-
-    ``frame`` has a row per ``reach.Reach``. Markers are open where the prediction never changes.
-    """
-    styles = {
-        NATURAL: ("natural perturbations", COLOURS[0], "circle", 11),
-        ATTACK: ("attacks", COLOURS[4], "diamond", 14),
-    }
-    traces = []
-    for kind, (label, colour, symbol, size) in styles.items():
-        rows = frame[(frame["kind"] == kind) & (frame["l2"] > 0)]
-        rows = rows.sort_values(["breaks", "l2"], ascending=[False, True], kind="stable")
-        traces.append(
-            {
-                "type": "scatter",
-                "name": label,
-                "x": rows["l2"].tolist(),
-                "y": rows["ssim"].tolist(),
-                "mode": "markers+text",
-                "text": rows["label"].head(1).tolist() + [""] * (len(rows) - 1),
-                "textposition": "bottom right" if kind == ATTACK else "top center",
-                "marker": {
-                    "size": size,
-                    "color": colour,
-                    "symbol": [symbol if broke else f"{symbol}-open" for broke in rows["breaks"]],
-                    "line": {"width": 1.5, "color": colour},
-                },
-                "customdata": [
-                    f"{name}, {setting}{'' if broke else ', never changes it'}"
-                    for name, setting, broke in zip(
-                        rows["label"], rows["setting"], rows["breaks"], strict=True
-                    )
-                ],
-                "hovertemplate": "%{customdata}<br>L2 %{x:.2g}, SSIM %{y:.3f}<extra></extra>",
-            }
-        )
-    sizes = frame.loc[frame["l2"] > 0, "l2"]
-    low, high = np.log10(sizes.min()), np.log10(sizes.max())
-    decades = range(math.floor(low), math.ceil(high) + 1)
-    lowest = min(0.0, float(frame["ssim"].min()))
-    return drawn(
-        traces,
-        height=440,
-        xaxis={
-            "type": "log",
-            "range": [low - 0.3, high + 0.3],
-            "tickvals": [10.0**power for power in decades],
-            "title": "Change of the image (L2 distance)",
-        },
-        yaxis={"range": [lowest - 0.05, 1.08], "title": "SSIM (1 is identical)"},
     )

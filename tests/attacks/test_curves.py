@@ -1,4 +1,4 @@
-"""Transfer, success over epsilon, the smallest epsilon, signs of masking, and reach."""
+"""Transfer, success over epsilon, the smallest epsilon, and signs of masking."""
 
 from __future__ import annotations
 
@@ -23,16 +23,7 @@ from robustness.attacks.epsilon_sweep import (
     smallest_epsilon,
 )
 from robustness.base.errors import ParameterError, WeightsError
-from robustness.evaluation.sweep import (
-    ATTACK,
-    NATURAL,
-    Reach,
-    attack_reach,
-    comparison,
-    natural_reach,
-)
 from robustness.models import Classifier
-from robustness.perturbations import compose
 from robustness.pictures.picture import Picture
 from tests.conftest import register
 
@@ -181,21 +172,3 @@ def test_a_target_is_tried_on_who_has_it(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_judge_that_cannot_be_loaded_says_so(coffee: Picture) -> None:
     with pytest.raises(WeightsError):
         list(judged(coffee, coffee.image, PGD, "SqueezeNet", ["VGG16"]))
-
-
-def test_reach_measures_the_picture_at_the_break(coffee: Picture) -> None:
-    names = ["gaussian_noise", "brightness"]
-    found = [e for e in natural_reach(coffee, "SqueezeNet", names, 3) if isinstance(e, Reach)]
-    noise, brightness = found
-    assert (noise.kind, noise.breaks, brightness.breaks) == (NATURAL, True, False)
-    strongest = compose(coffee.image[None], {"brightness": 1.0})[0]
-    length = np.linalg.norm((strongest - coffee.image).astype(np.float64))
-    assert brightness.l2 == pytest.approx(length, rel=1e-5)
-    attacks = [e for e in attack_reach(coffee, "SqueezeNet", [FAST]) if isinstance(e, Reach)]
-    assert [(entry.kind, entry.breaks) for entry in attacks] == [(ATTACK, True)]
-    assert attacks[0].l2 < noise.l2 / 10
-    assert attacks[0].ssim > noise.ssim
-    sentence = comparison([*found, *attacks])
-    assert f"{noise.l2 / attacks[0].l2:.0f} times as much" in sentence
-    assert "no perturbation" in comparison([brightness, *attacks])
-    assert comparison(found) == "No attack changed the prediction."
