@@ -13,35 +13,27 @@ from pathlib import Path
 import numpy as np
 
 from robustness import models
-from robustness.evaluation.similarity import Features, Floors, floors, floors_by_place
+from robustness.evaluation.similarity import Features, Floors, floors
 from robustness.metrics import REGISTRY
 from robustness.metrics.features import RESCALED
-from robustness.models import Classifier
-from robustness.models.classifier import MAX_BATCH
-from robustness.perturbations import Images
 from robustness.pictures.fitting import load_study_image
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 def main(folder: Path) -> None:
-    """Prints for each ready model and stage both floors of ``folder``, and how far off ours are."""
+    """Prints for each ready model and stage the floor of ``folder``, and how far off ours is."""
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
     images = np.stack([load_study_image(path) for path in paths])
     images = images[np.random.default_rng(0).permutation(len(images))]
     print(f"{len(images)} photographs; floor from them, and how far that from the samples is off\n")
-    print(f"{'':27}{'averaged':^26}{'place by place':^26}")
-    print(f"{'model':18}{'stage':9}" + 2 * "".join(f"{name:>13}" for name in RESCALED))
+    print(f"{'model':18}{'stage':9}" + "".join(f"{name:>13}" for name in RESCALED))
     for name in models.default_names():
         classifier = models.load(name)
-        sides = [
-            (_many(classifier(images).features, len(images)), floors(classifier)),
-            (_many_by_place(classifier, images), floors_by_place(classifier)),
-        ]
+        many, ours = _many(classifier(images).features, len(images)), floors(classifier)
         for stage in classifier.stages:
             cells = [
                 f"{many[stage][metric]:6.3f} {ours[stage][metric] - many[stage][metric]:+6.3f}"
-                for many, ours in sides
                 for metric in RESCALED
             ]
             print(f"{name:18}{stage:9}" + "".join(map(_cell, cells)))
@@ -59,16 +51,6 @@ def _many(features: Features, count: int) -> Floors:
             for name in RESCALED
         }
         for stage, rows in features.items()
-    }
-
-
-def _many_by_place(classifier: Classifier, images: Images) -> Floors:
-    """As ``_many``, over the pairs within each pass."""
-    whole = range(0, len(images) - MAX_BATCH + 1, MAX_BATCH)
-    parts = [_many(classifier.by_place(images[at : at + MAX_BATCH]), MAX_BATCH) for at in whole]
-    return {
-        stage: {name: float(np.mean([part[stage][name] for part in parts])) for name in RESCALED}
-        for stage in classifier.stages
     }
 
 

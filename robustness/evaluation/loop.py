@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.remedy_trials import Trials, among
 from robustness.evaluation.request import Request
-from robustness.evaluation.similarity import Stages, at, by_place, floors, similarities
+from robustness.evaluation.similarity import at, floors, similarities
 from robustness.metrics.predictions import top_k
 from robustness.models import Classifier, ModelRecord, Outputs
 from robustness.perturbations import Images
@@ -232,23 +231,3 @@ def evaluate(
 def with_main_digest(rows: Iterable[Measurement], picture: Picture) -> list[Measurement]:
     """``rows`` of one version of ``picture``, with the digest of the version shown."""
     return [replace(row, image_digest=picture.digest) for row in rows]
-
-
-def stages_by_place(
-    spec: Request,
-    pictures: Iterable[Picture],
-    *,
-    load: Callable[..., Classifier] = models.load,
-) -> Iterator[tuple[tuple[str, str, str], Stages]]:
-    """Yield the ``stages`` of the rows of ``evaluate``, computed at each place of the features.
-
-    Each comes with its key (digest of the image, model, condition). Attacks are left out, as if
-    they changed nothing. Raises as ``evaluate`` does.
-    """
-    for picture, part in product(pictures, spec.by_side()):
-        version = picture.at(part.framing)
-        images = perturbed(version, part.conditions, part.seed)
-        for name in part.model_names:
-            stages = by_place(load(name, side=part.side), version.image[None], images)
-            for place, condition in enumerate(part.conditions):
-                yield (picture.digest, name, condition.id), at(stages, place)

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from robustness.base.disk import write_whole
 from robustness.metrics import features as feature_metrics
 from robustness.metrics.features import RESCALED, rescaled
 from robustness.models import Classifier
-from robustness.models.classifier import MAX_BATCH
 from robustness.perturbations import Images
 from robustness.pictures import fitting, samples
 from robustness.pictures.eight_bits import round_to_grid
@@ -82,10 +81,7 @@ def _scores(
 class _FloorCache:
     """The floors of each classifier, measured once and cached on disk; thread-safe."""
 
-    def __init__(self, kind: str, features: Callable[[Classifier, Images], Features]) -> None:
-        """``kind`` distinguishes these floors from other floors of a classifier."""
-        self._kind = kind
-        self._features = features
+    def __init__(self) -> None:
         self._changing = threading.Lock()
         self._measuring: WeakKeyDictionary[Classifier, threading.Lock] = WeakKeyDictionary()
         self._floors: WeakKeyDictionary[Classifier, Floors] = WeakKeyDictionary()
@@ -105,7 +101,7 @@ class _FloorCache:
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
                 return _floors(json.loads(file.read_text()), classifier.stages)
         images, origins = strangers(classifier.side)
-        floor = _between(self._features(classifier, images), origins)
+        floor = _between(classifier(images).features, origins)
         if file:
             with contextlib.suppress(OSError):  # without a cache they are measured at every start
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +112,7 @@ class _FloorCache:
         """The file of the floors, named after everything they depend on; None without a key."""
         if not classifier.key:
             return None
-        key = (self._kind, classifier.key, _measure(), *samples.REGISTRY)
+        key = (classifier.key, _measure(), *samples.REGISTRY)
         name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
         return settings.cache_folder() / "floors" / f"{name}.json"
 
@@ -142,8 +138,7 @@ def _between(features: Features, origins: NDArray[np.intp]) -> Floors:
     }
 
 
-_AVERAGED = _FloorCache("averaged", lambda classifier, images: classifier(images).features)
-_BY_PLACE = _FloorCache("by place", lambda classifier, images: classifier.by_place(images))
+_FLOORS = _FloorCache()
 
 
 def floors(classifier: Classifier) -> Floors:
@@ -151,33 +146,7 @@ def floors(classifier: Classifier) -> Floors:
 
     One pass, the first time on this machine. Raises ``ImageError`` where the samples are missing.
     """
-    return _AVERAGED.of(classifier)
-
-
-def floors_by_place(classifier: Classifier) -> Floors:
-    """Like ``floors``, for activations compared at each place."""
-    return _BY_PLACE.of(classifier)
-
-
-def by_place(classifier: Classifier, clean: Images, images: Images) -> Similarities:
-    """The similarity of the activations of ``images`` to those of ``clean``, at each place.
-
-    ``clean`` is (1, S, S, 3), ``images`` (N, S, S, 3). Unlike averages over the image, this is
-    sensitive to movement.
-    """
-    parts = []
-    for start in range(0, len(images), MAX_BATCH - 1):
-        batch = np.concatenate([clean, images[start : start + MAX_BATCH - 1]])
-        features = classifier.by_place(batch)
-        before, after = ({s: f[rows] for s, f in features.items()} for rows in (_FIRST, _OTHERS))
-        parts.append(similarities(before, after, floors_by_place(classifier)))
-    return {
-        stage: {name: np.concatenate([part[stage][name] for part in parts]) for name in scores}
-        for stage, scores in parts[0].items()
-    }
-
-
-_FIRST, _OTHERS = slice(0, 1), slice(1, None)
+    return _FLOORS.of(classifier)
 
 
 def at(similarities: Similarities, place: int) -> Stages:

@@ -302,23 +302,3 @@ class Classifier:
             chain,
             lambda views: plain[0](views).probabilities,
         )
-
-    def by_place(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        """Coordinates of ``images`` at each stage, shallow to deep, (N, N).
-
-        Their rows have the lengths, angles and distances of the flattened activations. ``images``
-        are float32 (N, side, side, 3) in [0, 1], 1 to ``MAX_BATCH`` of them. Raises
-        ``ParameterError`` for another shape.
-        """
-        self.check_images(images)
-        outputs = self.forward.products(images)
-        return {stage: _coordinates(products) for stage, products in outputs.items()}
-
-
-def _coordinates(products: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows whose inner products are ``products`` (N, N), as in classical multidimensional scaling.
-
-    Torgerson, Psychometrika 1952, without its centring.
-    """
-    values, vectors = np.linalg.eigh(products)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -156,11 +156,8 @@ def similarity(rows: Sequence[Measurement]) -> Chart:
     )
 
 
-def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> list[Chart]:
-    """The charts of confidence and of the layers, for every model.
-
-    ``by_place`` says whether the stages of ``rows`` are compared place by place.
-    """
+def moved(rows: Sequence[Measurement]) -> list[Chart]:
+    """The charts of confidence and of the layers, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
     confidence = Chart(
         "Confidence in the original class",
@@ -168,7 +165,7 @@ def moved(rows: Sequence[Measurement], *, by_place: bool = False) -> list[Chart]
         style.describe(frame, ["clean_probability", "retained_probability"]),
         "Probability of the class that each model predicts for the original.",
     )
-    diverging = stages(predictions.stage_frame(rows), "cosine", by_place)
+    diverging = stages(predictions.stage_frame(rows), "cosine")
     return [confidence, diverging]
 
 
@@ -178,9 +175,9 @@ def features(rows: Sequence[Measurement]) -> Section:
     return Section("Features and confidence", [Columns([[chart] for chart in charts])])
 
 
-def stages(frame: pd.DataFrame, metric: str, by_place: bool) -> Chart:
+def stages(frame: pd.DataFrame, metric: str) -> Chart:
     """Where the features diverge; ``frame`` is of ``charts.answers.stage_frame``."""
-    names = [] if by_place else [n for n in dict.fromkeys(frame["model"]) if n in MODELS]
+    names = [n for n in dict.fromkeys(frame["model"]) if n in MODELS]
     whose = " and ".join(f"{model(name)}'s" for name in names if MODELS[name].head_reads_map)
     return Chart(
         "Where the features diverge",

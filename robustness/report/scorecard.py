@@ -203,8 +203,8 @@ def _remedied(rows: Sequence[Measurement]) -> Table:
     return Table.of(entries, columns)
 
 
-def features(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
-    """How features and predictions changed; ``by_place`` is as for ``live.moved``."""
+def features(rows: Sequence[Measurement]) -> Section:
+    """How features and predictions changed."""
     means = charts_answers.stage_means(rows)
     movement = Chart(
         "Change of features and of confidence",
@@ -216,7 +216,7 @@ def features(rows: Sequence[Measurement], *, by_place: bool = False) -> Section:
         "Similarity, mean over all perturbations",
         "stage_metric",
         {name: metrics.REGISTRY[name].label for name in RESCALED},
-        lambda metric: [stages(means, metric, by_place)],
+        lambda metric: [stages(means, metric)],
         printed=["cosine"],
     )
     return Section(FEATURES, [Columns([[Text(scorecard.insight(rows)), movement], [diverging]])])

@@ -1,8 +1,7 @@
-"""Similarity from its floor, averaged over the image and place by place."""
+"""Similarity from its floor."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,17 @@ import pytest
 from robustness import models
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import evaluate, stages_by_place
+from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
-from robustness.evaluation.similarity import by_place, floors, floors_by_place, strangers
+from robustness.evaluation.similarity import floors, strangers
 from robustness.metrics import REGISTRY as METRICS
-from robustness.metrics.features import RESCALED, cosine, euclidean
+from robustness.metrics.features import RESCALED, cosine
 from robustness.models import Classifier
-from robustness.models.model_record import Normalisation
-from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.eight_bits import to_uint8
 from tests.support.pages import sample
 from tests.support.stand_ins import StandIn
 
 FLIP = Condition.of({"horizontal_flip": 1.0})
-KINDS = pytest.mark.parametrize("measure", [floors, floors_by_place], ids=["averaged", "by place"])
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +37,10 @@ def test_strangers_are_pictures_of_five_photographs_each_thrice() -> None:
     assert len({image.tobytes() for image in images}) == 15
 
 
-@KINDS
 def test_the_floor_is_a_similarity_of_each_stage_and_repeats(
-    squeezenet: Classifier, measure: Any
+    squeezenet: Classifier,
 ) -> None:
-    found = measure(squeezenet)
+    found = floors(squeezenet)
     assert list(found) == list(squeezenet.stages)
     for scores in found.values():
         assert set(scores) == set(RESCALED)
@@ -129,49 +124,3 @@ def test_features_that_tell_nothing_apart_keep_their_similarity() -> None:
     flat = {"all": {"cosine": 1.0, "euclidean": 1.0}}
     found = similarity.similarities({"all": constant["all"][:1]}, constant, flat)
     np.testing.assert_array_equal(found["all"]["cosine_rescaled"], np.ones(3))
-
-
-def test_place_by_place_equals_numpy_on_the_activations_of_a_small_network() -> None:
-    k = keras()
-    inputs = k.layers.Input((32, 32, 3))
-    hidden = k.layers.Conv2D(5, 3, strides=2, activation="relu", name="first")(inputs)
-    second = k.layers.Conv2D(4, 3, name="second")(hidden)
-    answer = k.layers.Softmax()(k.layers.GlobalAveragePooling2D(name="head")(second))
-    network = k.Model(inputs, answer)
-    stages = tuple((name, name) for name in ("first", "second", "head"))
-    plain = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    four = models.Labels("four", tuple("abcd"))
-    record = replace(
-        models.REGISTRY["SqueezeNet"],
-        input_size=32,
-        normalisation=plain,
-        labels=lambda: four,
-    )
-    classifier = Classifier.of(record, network, stages, side=32)
-    images = np.random.default_rng(0).random((18, 32, 32, 3)).astype(np.float32)
-    found = by_place(classifier, images[:1], images[1:])
-    floor = floors_by_place(classifier)
-    outputs = [network.get_layer(name).output for name, _ in stages]
-    for (stage, _), activation in zip(stages, k.Model(inputs, outputs)(images), strict=True):
-        flat = activation.numpy().reshape(len(images), -1)
-        for name, function in (("cosine", cosine), ("euclidean", euclidean)):
-            expected = function(flat[:1], flat[1:])
-            np.testing.assert_allclose(found[stage][name], expected, atol=1e-5)
-            low = floor[stage][name]
-            from_floor = (expected - low) / (1 - low)
-            np.testing.assert_allclose(found[stage][RESCALED[name]], from_floor, atol=1e-4)
-
-
-def test_a_flip_moves_places_and_hardly_the_average(squeezenet: Classifier) -> None:
-    pictures = [sample("coffee"), sample("chelsea")]
-    spec = make_spec(["SqueezeNet"], [Condition.of({"horizontal_flip": 0.0}), FLIP])
-    rows = list(evaluate(spec, pictures))
-    found = dict(stages_by_place(spec, pictures))
-    keys = [(row.image_digest, row.model, row.condition) for row in rows]
-    assert list(found) == keys
-    for row, stages in zip(rows, found.values(), strict=True):
-        flipped = row.strength == 1
-        for stage in ("conv1", "fire3", "fire5"):
-            averaged, placed = (s[stage]["cosine_rescaled"] for s in (row.stages, stages))
-            assert averaged > 0.94
-            assert placed < 0.75 if flipped else placed == pytest.approx(1.0)

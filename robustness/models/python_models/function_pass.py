@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.base.errors import AnswerError, GradientError, WeightsError
 from robustness.models.graph.inspection import use_of
@@ -71,10 +70,6 @@ class FunctionPass:
     def call_seconds(self) -> tuple[float, ...]:
         """Seconds per image of the latest calls."""
         return self._caller.call_seconds
-
-    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        flat = self(images)[0].astype(np.float64)
-        return {STAGE: flat @ flat.T}
 
     def network(self, label: str) -> Network:
         raise GradientError(

@@ -117,12 +117,6 @@ class NativePass:
         finally:
             self._idle.append(session)
 
-    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        if isinstance(self._features, str):
-            flat = self(images)[0].astype(np.float64)
-            return {STAGE: flat @ flat.T}
-        return self._features.products(images)
-
     def network(self, label: str) -> Network:
         if isinstance(self._features, str):
             raise GradientError(

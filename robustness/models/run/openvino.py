@@ -100,13 +100,6 @@ class ForwardPass(Protocol):
         Features are the stage's activations averaged over all axes between images and channels.
         """
 
-    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        """The inner products (N, N) of the images' full activations, by stage.
-
-        Full activations are up to millions of numbers per image; their products contain every
-        angle and distance between the images.
-        """
-
 
 OPENVINO, TENSORFLOW = "openvino", "tensorflow"
 

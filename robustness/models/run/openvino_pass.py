@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.models.run.gradients import Network
 from robustness.models.run.openvino import (
@@ -24,8 +23,7 @@ from robustness.models.run.openvino import (
 from robustness.models.run.replay.network import ReplayedNetwork
 
 ROWS_AT_ONCE = 4
-"""Images in one inference of a large network, which reads all weights each time; also for full
-activations, which then stay in the processor's caches."""
+"""Images in one inference of a large network, which reads all weights each time."""
 
 _LARGE = 200 * 10**6
 """Bytes of weights from which a network is compiled once and takes several images at once."""
@@ -54,7 +52,6 @@ class OpenVinoPass:
         self._large = _weights_bytes(model) >= _LARGE
         self._soonest: Compiled | None = None
         self._most: Compiled | None = None
-        self._whole: Compiled | None = None
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         probabilities, *features = self._for(len(images))(images)
@@ -88,18 +85,6 @@ class OpenVinoPass:
             if self._most.streams == 1:  # a single stream: both are the same
                 self._soonest = self._soonest or self._most
         return self._most
-
-    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        with self._compiling:
-            if self._whole is None:
-                self._whole = Compiled(self.model, self.precision, SOONEST, self._rows)
-        _, *activations = self._whole(images)
-        products = {}
-        for stage in self.stages:
-            # In float64: distances are small differences of these products.
-            flat = activations.pop(0).reshape(len(images), -1).astype(np.float64)
-            products[stage] = flat @ flat.T
-        return products
 
 
 def _weights_bytes(model: Any) -> int:

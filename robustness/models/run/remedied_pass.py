@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.models.run.gradients import Classes, Gradients, Network, Slope
 from robustness.models.run.openvino import Floats, ForwardPass
@@ -37,15 +36,6 @@ class RemediedPass:
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         return remedied_outputs(self._chain, self._forwards, images)
-
-    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        """As of the model, the sum over the views; their weights are taken as equal."""
-        views = self._chain.views(images)
-        by_view = [self._forwards[0].products(view) for view in views]
-        return {
-            stage: np.sum([products[stage] for products in by_view], axis=0) / len(views)
-            for stage in by_view[0]
-        }
 
 
 Ask = Callable[[Floats], tuple[Floats, Mapping[str, Floats]]]

@@ -129,7 +129,6 @@ def test_an_onnx_file_answers_as_its_network(models_folder: Path, kind: str) -> 
 def test_a_graph_for_one_image_is_asked_about_one_at_a_time(models_folder: Path) -> None:
     classifier = loaded(models_folder, "model.onnx", stuck_to_one())
     np.testing.assert_allclose(classifier(IMAGES).probabilities, softmax(logits(IMAGES)), atol=1e-6)
-    assert {len(rows) for rows in classifier.by_place(IMAGES).values()} == {5}
 
 
 def test_channels_last_and_other_numbers_are_found(models_folder: Path) -> None:
@@ -474,7 +473,6 @@ def test_an_operator_that_openvino_lacks_runs_in_onnxruntime(
     outputs = classifier(IMAGES)
     np.testing.assert_allclose(outputs.probabilities, expected, atol=1e-6)
     assert outputs.features.keys() == {"answer"}
-    assert {len(rows) for rows in classifier.by_place(IMAGES).values()} == {5}
     with pytest.raises(GradientError, match="QLinearGlobalAveragePool"):
         _ = classifier.gradients
     picture = Picture.of("image", IMAGES[0])

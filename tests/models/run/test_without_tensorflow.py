@@ -33,7 +33,6 @@ def note(what, ended):
 classifier = models.load("SqueezeNet")
 images = np.random.default_rng(0).random((3, 224, 224, 3), np.float32)
 note("a pass", len(classifier(images)))
-note("by place", len(classifier.by_place(images)))
 
 asked = ["--models", "SqueezeNet"]
 for command in (
@@ -48,7 +47,6 @@ for command in (
 pages.quicken(pytest.MonkeyPatch())
 live = pages.run(models="SqueezeNet", fog="0.2")
 watched = [name for name in sys.modules if name.startswith("robustness.models.run.heat_map")]
-watched += [t.name for t in threading.enumerate() if t.name.startswith("attention")]
 note("where it looks", watched)
 pages.perturb(live, fog=0.2, gaussian_blur=0.9)
 note("Live", [len(live.exception), "Gaussian blur" in pages.headline(live)])
@@ -67,7 +65,6 @@ def test_a_kept_model_answers_without_it(tmp_path: Path) -> None:
     seen = json.loads(ended.stdout.splitlines()[-1])
     assert seen == {
         "a pass": [3, []],
-        "by place": [len(models.REGISTRY["SqueezeNet"].stages), []],
         **{command: [0, []] for command in ("models", "predict", "evaluate")},
         "where it looks": [[], []],
         "Live": [[0, True], []],

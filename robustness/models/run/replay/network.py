@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustness.base.errors import GradientError
 from robustness.models.run.gradients import Gradients, Network
@@ -212,24 +211,22 @@ class ReplayedPass:
         self._network = ReplayedNetwork(model, label)
         self.exact = self._network.exact
         self._rows = self._network.rows or MOST_ROWS
-        self._compiling = threading.Lock()
-        self._products: Any = None
-        self._forward = self._traced(_pooled)
+        self._forward = self._traced()
         side = self._network.side
         self(np.zeros((1, side, side, 3), np.float32))  # sets up the kernels
 
     def network(self, label: str) -> Network:
         return self._network
 
-    def _traced(self, reduce: Any) -> Any:
-        """The outputs for images, each stage's activations ``reduce``d."""
+    def _traced(self) -> Any:
+        """The outputs for images, each stage's activations averaged."""
         tf, network = tensorflow(), self._network
         images = tf.TensorSpec((network.rows, network.side, network.side, 3), tf.float32)
 
         @tf.function(input_signature=[images], autograph=False)
         def outputs(images: Any) -> Any:
             probabilities, *activations = network.graph.run(images, network.graph.results)
-            return [probabilities.plain, *(reduce(value.plain) for value in activations)]
+            return [probabilities.plain, *(_pooled(value.plain) for value in activations)]
 
         # The traced function: else TensorFlow takes several models' first calls for retracing.
         return outputs.get_concrete_function()
@@ -243,29 +240,8 @@ class ReplayedPass:
         probabilities, *features = map(np.concatenate, zip(*parts, strict=True))
         return probabilities, dict(zip(self.stages, features, strict=True))
 
-    def products(self, images: Floats) -> Mapping[str, NDArray[np.float64]]:
-        with self._compiling:
-            if self._products is None:
-                self._products = self._traced(_flat)
-        tf = tensorflow()
-        parts = [
-            self._products(tf.constant(images[start : start + self._rows], tf.float32))[1:]
-            for start in range(0, len(images), self._rows)
-        ]
-        products = {}
-        for stage, rows in zip(self.stages, zip(*parts, strict=True), strict=True):
-            # In float64: distances are small differences of these products.
-            flat = tf.cast(tf.concat(rows, 0), tf.float64)
-            products[stage] = tf.matmul(flat, flat, transpose_b=True).numpy()
-        return products
-
 
 def _pooled(activation: Any) -> Any:
     """Averages (N, ..., D) over its inner axes to (N, D)."""
     between = tuple(range(1, activation.shape.rank - 1))
     return tensorflow().reduce_mean(activation, between) if between else activation
-
-
-def _flat(activation: Any) -> Any:
-    tf = tensorflow()
-    return tf.reshape(activation, (tf.shape(activation)[0], -1))
