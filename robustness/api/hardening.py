@@ -83,14 +83,14 @@ def subjects(
     if suite is not None:
         return Subjects(suite_conditions(suite), vary=False)
     if perturbations is None:
-        perturbations = _weakest(model, run if isinstance(run, Run) else open_run(run))
+        perturbations = weakest(model, run if isinstance(run, Run) else open_run(run))
     if not perturbations:
         raise ParameterError("Expected at least one perturbation to train on, got none.")
     return Subjects.named(perturbations)
 
 
-def _weakest(model: str, run: Run) -> tuple[str, ...]:
-    """The perturbations of ``run`` under which ``model`` is weakest."""
+def weakest(model: str, run: Run) -> tuple[str, ...]:
+    """The up to five perturbations of ``run`` under which ``model`` is weakest."""
     figures = run.figures()
     (ranked_by,) = {entry["ranked_by"] for entry in figures.summary}
     totals: dict[str, list[float]] = {}

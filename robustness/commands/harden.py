@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from robustness.base.errors import ParameterError
-from robustness.base.progress import Pace, Unit
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.progress import Note, Pace, Unit
 from robustness.commands import console
 from robustness.commands.options import RUN, Parsers, add_command, add_shared, names
 
@@ -36,8 +38,17 @@ def add(parsers: Parsers) -> None:
         metavar="LABELLED",
         help="images that judge, with classes as for `evaluate` (default: a part of --images)",
     )
-    command.add_argument("--epochs", type=int, metavar="N", help="default: 5")
+    command.add_argument(
+        "--epochs", type=int, metavar="N", help="default: 3,500 images in all, at least 2"
+    )
     command.add_argument("--rate", type=float, metavar="R", help="learning rate (default: 0.0001)")
+    command.add_argument(
+        "--background",
+        type=Path,
+        metavar="RUN",
+        help="write the progress and the answer into this folder of a run, as the dashboard does",
+    )
+    command.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(command, "--seed")
     command.add_argument(
         "--out", type=Path, metavar="FILE.xml", help="also copy the model, in OpenVINO's format"
@@ -52,8 +63,10 @@ def harden_command(options: argparse.Namespace) -> None:
     """
     from robustness import report, runs
     from robustness.api.hardening import hardened, subjects
+    from robustness.base import processes
     from robustness.hardening import Settings
     from robustness.report import hardening as results
+    from robustness.runs import jobs
 
     defaults = Settings()
     settings = Settings(
@@ -63,16 +76,23 @@ def harden_command(options: argparse.Namespace) -> None:
     )
     if options.out is not None and options.out.suffix != ".xml":
         raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
+    shown = _Phases(lambda text, _done, _total: console.progress(text))
+    if options.idle:
+        processes.step_back()
     run = None if options.run is None else runs.folder_of(options.run, Path("runs"))
-    answer = hardened(
-        options.model,
-        options.name,
-        options.images,
-        subjects(options.model, options.perturbations, run, options.suite),
-        options.judge,
-        settings,
-        _Progress(),
-    )
+    with _background(options.background) if options.background else nullcontext(shown) as note:
+        answer = hardened(
+            options.model,
+            options.name,
+            options.images,
+            subjects(options.model, options.perturbations, run, options.suite),
+            options.judge,
+            settings,
+            note,
+        )
+    if options.background:
+        jobs.end_hardening(options.background, answer.as_dict())
+        return
     console.end_progress()
     if options.out is not None:
         for suffix in (".xml", ".bin"):
@@ -86,11 +106,29 @@ def harden_command(options: argparse.Namespace) -> None:
     console.say(f"Model: {answer.name}, {answer.file}")
 
 
-class _Progress:
+@contextmanager
+def _background(folder: Path) -> Iterator[Note]:
+    """Progress, and why the training failed, go into the ``folder`` of a run."""
+    from robustness.base import processes
+    from robustness.runs import jobs
+    from robustness.runs.progress import Progress, ProgressFile
+
+    processes.heed_termination()
+    file = ProgressFile(folder, 0)
+    try:
+        yield _Phases(lambda text, done, total: file.put(Progress(done, total, 0, text=text)))
+    except RobustnessError as error:
+        jobs.cancel(folder, str(error))
+        raise
+    finally:
+        file.remove()
+
+
+class _Phases:
     """Shows each phase with its rate and the time left, at most once a second."""
 
-    def __init__(self) -> None:
-        self._phase, self._reported = "", 0.0
+    def __init__(self, show: Note) -> None:
+        self._show, self._phase, self._reported = show, "", 0.0
         self._pace = Pace(Unit("images"))
 
     def __call__(self, phase: str, done: int, total: int) -> None:
@@ -100,4 +138,4 @@ class _Progress:
         self._pace.note(done, total)
         if time.monotonic() - self._reported >= 1:
             self._reported = time.monotonic()
-            console.progress(f"{phase} ... {self._pace.text}")
+            self._show(f"{phase}: {self._pace.text}", done, total)

@@ -67,7 +67,7 @@ class Verdict:
 class Check:
     """The verdicts on a run; ``broken`` are those that fail the gate.
 
-    ``notes`` say how a race ended.
+    ``notes`` say how a race ended, and what hardened models were trained on.
     """
 
     run: Run

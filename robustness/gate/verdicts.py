@@ -22,6 +22,7 @@ from robustness.gate.race_verdicts import raced
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
+from robustness.report.shared_parts import trained_on
 from robustness.runs import Run, compare, racing
 from robustness.runs.compare import identified, shared_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
@@ -62,9 +63,10 @@ def check(
         )
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
+    notes = tuple(trained_on(*entry) for entry in run.manifest.trained_on.items())
     if (race := run.manifest.race) is not None:
         note = " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
-        return Check(run, budget, tuple(raced(budget, run, race.unit)), (note,))
+        return Check(run, budget, tuple(raced(budget, run, race.unit)), (note, *notes))
     rules = [*_extended(budget.rules, remedied)] if remedies else budget.rules
     own = _of_models(run, baseline)
     further = _of_remedies(run, baseline, [e for e in remedied if _named(rules, e)], own)
@@ -78,7 +80,7 @@ def check(
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
         for verdict in verdicts:  # a later rule replaces an earlier one
             verdict_by_limit[verdict.model, verdict.where, verdict.limit] = verdict
-    return Check(run, budget, tuple(verdict_by_limit.values()))
+    return Check(run, budget, tuple(verdict_by_limit.values()), notes)
 
 
 def part(budget: Budget, run: Run, every: Sequence[Run]) -> Budget:

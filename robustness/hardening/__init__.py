@@ -4,7 +4,7 @@ The parent itself gives the targets: its prediction on the original is what the 
 learns to give under perturbations, too.
 """
 
-from robustness.hardening.harden import Hardening, Settings, Subjects, harden
+from robustness.hardening.harden import Hardening, Settings, Subjects, check_name, harden
 from robustness.hardening.judgement import GroupDifference, Judgement
 from robustness.hardening.perturbation_kinds import kinds, unseen, weakest
 
@@ -14,6 +14,7 @@ __all__ = [
     "Judgement",
     "Settings",
     "Subjects",
+    "check_name",
     "harden",
     "kinds",
     "unseen",

@@ -33,7 +33,7 @@ from robustness.pictures.picture import image_digest
 MOST_TRAINING, MOST_JUDGING = 3000, 1000
 """Images that are used, drawn at random from more."""
 
-SHARES = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Interpolations between the parent (0) and the trained model (1): Wortsman et al., CVPR 2022."""
 
 FILE = "model.xml"
@@ -103,7 +103,7 @@ def harden(
     settings = settings or Settings()
     settings.check()
     record = models.REGISTRY[parent]
-    _check_name(name)
+    check_name(name)
     trained_on = tuple(dict.fromkeys((*record.trained_on, *subjects.names)))
     others = unseen(trained_on)
     every = _Images(record, images, judging, settings.seed, note)
@@ -111,8 +111,7 @@ def harden(
     model = TrainableModel(models.load(parent, side=record.input_size))
     add.check(name, {**_entry(record, model, name), "path": FILE})
     before = models.load(parent, side=record.framing.side)
-    targets = _probabilities(before, every.pixels, note)
-    material = every.training(targets)
+    material = every.training(before, note)
     checkpoint = Checkpoint(
         weights_digest(record),
         material.digest,
@@ -121,7 +120,8 @@ def harden(
         asdict(settings),
     )
     train(model, material, subjects.conditions, settings, checkpoint, note, vary=subjects.vary)
-    share = _chosen_share(model, every.views(every.parts.choose, targets), subjects, settings, note)
+    views = every.views(every.parts.choose, before, note)
+    share = _chosen_share(model, views, subjects, settings, note)
     weights = model.interpolated(share)
     with tempfile.TemporaryDirectory() as folder:
         model.save(weights, Path(folder) / FILE)
@@ -129,7 +129,7 @@ def harden(
         child = _record(name, values, record)
         try:
             after = LOADED.get(child, record.framing.side)
-            verdict = _judged(before, after, every, targets, subjects, others, settings, note)
+            verdict = _judged(before, after, every, subjects, others, settings, note)
         finally:
             LOADED.release(name)
         origin = {
@@ -200,21 +200,19 @@ class _Images:
     def _has_labels(self, rows: parts.Places, fewest: int) -> bool:
         return int((self._classes[rows] >= 0).sum()) >= fewest
 
-    def training(self, targets: NDArray[np.float32]) -> TrainingImages:
+    def training(self, parent: models.Classifier, note: Note) -> TrainingImages:
         rows = self.parts.train
-        digests = [self._digests[row] for row in rows]
-        return TrainingImages(self.pixels[rows], digests, targets[rows])
+        pixels, digests = self.pixels[rows], [self._digests[row] for row in rows]
+        return TrainingImages(pixels, digests, _probabilities(parent, pixels, note))
 
-    def views(self, rows: parts.Places, targets: NDArray[np.float32]) -> Views:
-        return Views(
-            self.pixels[rows],
-            [self._digests[row] for row in rows],
-            self._classes[rows] if self.labelled else None,
-            targets[rows].argmax(1),
-        )
+    def views(self, rows: parts.Places, parent: models.Classifier, note: Note) -> Views:
+        pixels, targets = self.pixels[rows], self._classes[rows]
+        if not self.labelled:
+            targets = _probabilities(parent, pixels, note).argmax(1)
+        return Views(pixels, [self._digests[row] for row in rows], targets)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Raise ``ParameterError`` before the training for a name that is taken."""
     problem = user_models.name_problem(name)
     if problem or name in models.REGISTRY:
@@ -235,7 +233,7 @@ def _probabilities(
 def _chosen_share(
     model: TrainableModel, views: Views, subjects: Subjects, settings: Settings, note: Note
 ) -> float:
-    """The interpolation to take, by the good predictions of the choosing images."""
+    """The interpolation to take, by the predictions on the choosing images."""
 
     def predict(share: float) -> Predict:
         answers = model.answers(model.interpolated(share))
@@ -245,36 +243,30 @@ def _chosen_share(
         note("Choosing the interpolation", done, total)
 
     candidates = [predict(share) for share in SHARES]
-    flags = judgement.good(views, subjects.conditions, candidates, settings.seed, choosing)
-    return SHARES[smallest_good(flags)]
+    _, logs = judgement.measured(views, subjects.conditions, candidates, settings.seed, choosing)
+    return SHARES[most_likely(logs)]
 
 
-def smallest_good(flags: judgement.Flags) -> int:
-    """The first of candidates (candidates, images, 1 + conditions) that is as good as the best.
+def most_likely(logs: judgement.Logs) -> int:
+    """The candidate of (candidates, images, 1 + conditions) with the largest log-likelihood.
 
-    Originals and conditions weigh alike. As good is within one standard error of the paired
-    difference (the rule of Breiman et al. 1984): few images choose, and going too far costs other
-    families most.
+    Originals and conditions weigh alike. With few images it is far less noisy than accuracy.
     """
-    scores = flags[:, :, 0] + flags[:, :, 1:].mean(2)
-    shortfall = scores[scores.mean(1).argmax()] - scores
-    errors = shortfall.std(1, ddof=1) / np.sqrt(shortfall.shape[1])
-    return int((shortfall.mean(1) <= errors).argmax())
+    return int((logs[:, :, 0] + logs[:, :, 1:].mean(2)).mean(1).argmax())
 
 
 def _judged(
     before: models.Classifier,
     after: models.Classifier,
     every: _Images,
-    targets: NDArray[np.float32],
     subjects: Subjects,
     others: Sequence[Condition],
     settings: Settings,
     note: Note,
 ) -> Judgement:
-    views = every.views(every.parts.judge, targets)
+    views = every.views(every.parts.judge, before, note)
     conditions = (*subjects.conditions, *others)
-    flags_before, flags_after = judgement.good(
+    (flags_before, flags_after), _ = judgement.measured(
         views,
         conditions,
         [lambda images: before(images).probabilities, lambda images: after(images).probabilities],

@@ -24,6 +24,7 @@ from robustness.statistics.paired_differences import (
 )
 
 Flags = NDArray[np.bool_]
+Logs = NDArray[np.float32]
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 ORIGINALS, TRAINED, UNSEEN = "originals", "trained", "unseen"
@@ -33,6 +34,9 @@ MOST_LOSS = 0.03
 """Loss of accuracy on originals that a recommended model excludes."""
 
 BATCH = 16
+
+_UNLIKELY = 1e-4
+"""Smallest probability, so that no single image decides."""
 
 
 @dataclass(frozen=True)
@@ -121,44 +125,39 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Views:
-    """Images with what is known of each: pixels (N, S, S, 3), digests, classes or None.
-
-    ``parent`` are the classes that the parent predicts on the originals.
-    """
+    """Images (N, S, S, 3) in 8 bits, their digests, and the classes that good predictions have."""
 
     pixels: NDArray[np.uint8]
     digests: Sequence[str]
-    classes: NDArray[np.int64] | None
-    parent: NDArray[np.int64]
-
-    @property
-    def targets(self) -> NDArray[np.int64]:
-        """The classes that good predictions have."""
-        return self.parent if self.classes is None else self.classes
+    targets: NDArray[np.int64]
 
 
-def good(
+def measured(
     views: Views,
     conditions: Sequence[Condition],
     models: Sequence[Predict],
     seed: int,
     note: Note = lambda *_: None,
-) -> Flags:
-    """Which predictions of each of ``models`` are good: (models, images, 1 + conditions).
+) -> tuple[Flags, Logs]:
+    """Which predictions of each of ``models`` are good, and the log of a good one's probability.
 
-    The first column is that of the originals.
+    Both are (models, images, 1 + conditions); the first column is that of the originals.
     """
     count = len(views.pixels)
     flags = np.zeros((len(models), count, 1 + len(conditions)), bool)
+    logs = np.zeros(flags.shape, np.float32)
     for start in range(0, count, BATCH):
         rows = slice(start, min(start + BATCH, count))
         plain, digests = from_uint8(views.pixels[rows]), views.digests[rows]
         for column in range(1 + len(conditions)):
             images = conditions[column - 1].images(plain, digests, seed) if column else plain
             for place, predict in enumerate(models):
-                flags[place, rows, column] = predict(images).argmax(1) == views.targets[rows]
+                answers, targets = predict(images), views.targets[rows]
+                flags[place, rows, column] = answers.argmax(1) == targets
+                likely = answers[np.arange(len(targets)), targets]
+                logs[place, rows, column] = np.log(np.maximum(likely, _UNLIKELY))
         note("Judging", rows.stop, count)
-    return flags
+    return flags, logs
 
 
 def judged(
@@ -169,7 +168,7 @@ def judged(
     *,
     labelled: bool,
 ) -> Judgement:
-    """The judgement of flags (images, 1 + trained + unseen), as ``good`` has them."""
+    """The judgement of flags (images, 1 + trained + unseen), as ``measured`` has them."""
     gaps = after.astype(np.int64) - before
     edges = np.cumsum([0, 1, len(trained), len(unseen)])
     places = [np.arange(*pair) for pair in pairwise(edges)]

@@ -57,7 +57,11 @@ class ProgressFile:
         text = "Loading the models …" if progress.loading else self._pace.text
         if progress.unreadable:
             text += f", {progress.unreadable} left out"
-        values = asdict(replace(progress, text=text, worker=self._worker))
+        self.put(replace(progress, text=text))
+
+    def put(self, progress: Progress) -> None:
+        """Writes ``progress`` with its own text."""
+        values = asdict(replace(progress, worker=self._worker))
         temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(values))

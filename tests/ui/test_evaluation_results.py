@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
 from robustness.report.questions import question
+from robustness.runs import jobs
 from robustness.runs.selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
 from robustness.ui.evaluations import results
@@ -76,7 +77,13 @@ VIEWS = {
         ["Perturbations", "Over strength", "Classes", "Changed classes", "Slices"],
         4,
     ),
-    "trust": (["Accuracy", "Safe threshold", "ImageNet-C corruption error"], 2),
+    "trust": (
+        [
+            *("Accuracy", "Safe threshold", "ImageNet-C corruption error"),
+            "Train it to be more robust",
+        ],
+        2,
+    ),
     "images": (["Images left out"], 0),
 }
 
@@ -123,6 +130,28 @@ def test_the_link_opens_the_view_that_it_means(
     """What was open in a link of 0.13, or clicked."""
     monkeypatch.setattr(results.st, "query_params", query)
     assert results._first(question.VIEWS) == view
+
+
+def test_a_training_is_queued_for_the_weakest_perturbations(
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path))
+    monkeypatch.setattr("robustness.runs.jobs.supervise", lambda _: None)  # nobody works on it here
+    run = made_up()
+    run.folder = tmp_path / "run"
+    run.folder.mkdir()
+    app = shown(run, view="trust", harden_source="server", harden_server_source="images")
+    app.button(key="harden").click().run()
+    assert not app.exception
+    values = json.loads((run.folder / jobs.HARDENING).read_bytes())
+    model, name = values[0], values[values.index("--name") + 1]
+    assert values[values.index("--images") + 1] == str(images)
+    assert name == f"{model}Hardened"
+    names = {name for condition in run.conditions for name in condition.perturbations}
+    assert set(values[-1].split(",")) <= names
+    assert jobs.is_queued(run.folder)
 
 
 def test_a_selection_is_part_of_the_link_and_filters_the_images(

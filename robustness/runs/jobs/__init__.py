@@ -1,7 +1,12 @@
 """Runs in processes of their own: the queue, and the supervisor that starts and watches them."""
 
 from robustness.runs.jobs.queue import (
+    HARDENED,
+    HARDENING,
     cancel,
+    end_hardening,
+    harden,
+    is_hardening,
     is_queued,
     last_served,
     read_queue,
@@ -13,9 +18,14 @@ from robustness.runs.jobs.queue import (
 from robustness.runs.jobs.supervisor import Supervisor, end_all, supervise
 
 __all__ = [
+    "HARDENED",
+    "HARDENING",
     "Supervisor",
     "cancel",
     "end_all",
+    "end_hardening",
+    "harden",
+    "is_hardening",
     "is_queued",
     "last_served",
     "read_queue",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, FiniteFloat
 
@@ -28,6 +29,12 @@ from robustness.runs.writer import RunWriter, earlier, reopen, start, unanswered
 
 QUEUE = ".queue"
 """The folder of jobs, beside the runs."""
+
+HARDENING = "hardening.json"
+"""The arguments of `harden` for a model of the run, until it is done."""
+
+HARDENED = "hardened.json"
+"""The answer of the last one."""
 
 CANCELLED = "It was cancelled."
 
@@ -88,14 +95,40 @@ def resume(folder: Path, by: str) -> None:
     Raises ``RunError`` if it is finished or imported, or if the job cannot be written.
     """
     manifest = read(folder)
-    if not _left_to_do(folder, manifest):
+    if not (is_hardening(folder) or _left_to_do(folder, manifest)):
         raise RunError(f"The run {manifest.id} is finished: there is nothing to continue.")
-    if notes.read(folder).imported:
+    if notes.read(folder).imported and not is_hardening(folder):
         raise RunError(
             f"The run {manifest.id} was imported. Continue it on the machine that started it."
         )
     if not is_queued(folder):
         _add(folder, by)
+
+
+def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
+    """Queues the training of a model of the run in ``folder``, by ``arguments`` of `harden`.
+
+    Raises ``RunError`` if the run has a job already, or it cannot be written.
+    """
+    if is_queued(folder):
+        raise RunError(f"The run {folder.name} has a job already: wait for it, or cancel it.")
+    try:
+        write_whole(folder / HARDENING, json.dumps(list(arguments)).encode())
+    except OSError as error:
+        raise RunError(f"The run {folder.name} cannot be queued: {error.strerror}.") from error
+    _add(folder, by)
+
+
+def is_hardening(folder: Path) -> bool:
+    """Whether a training of a model of the run in ``folder`` is queued, running or stopped."""
+    return (folder / HARDENING).exists()
+
+
+def end_hardening(folder: Path, answer: Mapping[str, Any]) -> None:
+    """Stores the ``answer`` of the training, and deletes its request and job."""
+    write_whole(folder / HARDENED, json.dumps(answer).encode())
+    (folder / HARDENING).unlink(missing_ok=True)
+    drop(folder)
 
 
 def _left_to_do(folder: Path, manifest: Manifest) -> bool:

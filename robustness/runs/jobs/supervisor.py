@@ -17,7 +17,9 @@ from robustness.base import processes, settings
 from robustness.base.errors import RobustnessError
 from robustness.base.scheduler import PAUSES, in_turn
 from robustness.base.text import counted
+from robustness.base.validation import read_json
 from robustness.runs.jobs.queue import (
+    HARDENING,
     QUEUE,
     Job,
     cancel,
@@ -219,6 +221,8 @@ def _done(folder: Path) -> int:
 
 def _started(folder: Path) -> subprocess.Popen[bytes]:
     command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
+    if arguments := read_json(list[str], folder / HARDENING):
+        command = ["harden", *arguments, "--background", str(folder)]
     if _is_idle():
         command.append("--idle")
     with (folder / LOG_FILE).open("wb") as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -37,9 +38,21 @@ def submit(plan: Plan) -> str:
     return folder.name
 
 
+def harden(folder: Path, arguments: Sequence[str]) -> None:
+    """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
+    access.require(Action.CHANGE_MODELS, thing=folder.name)
+    retention.check_begin(folder.parent)
+    jobs.harden(folder, arguments, _asker())
+    _watch(folder)
+
+
+def _begins(folder: Path) -> Action:
+    return Action.CHANGE_MODELS if jobs.is_hardening(folder) else Action.EVALUATE
+
+
 def _resume(folder: Path) -> None:
     """Continue the unfinished run in ``folder``."""
-    access.require(Action.EVALUATE, thing=folder.name)
+    access.require(_begins(folder), thing=folder.name)
     retention.check_begin(folder.parent)
     jobs.resume(folder, _asker())
     _watch(folder)
@@ -72,7 +85,7 @@ def buttons(folder: Path, active: bool, key: str) -> None:
     label, icon, action = (
         ("Cancel", ":material/stop_circle:", Action.CANCEL)
         if active
-        else ("Continue", ":material/play_arrow:", Action.EVALUATE)
+        else ("Continue", ":material/play_arrow:", _begins(folder))
     )
     st.button(
         label,

@@ -10,14 +10,14 @@ from robustness import models
 from robustness.report.questions import REGISTRY, RunFigures
 from robustness.report.questions.cases import CASES, LEFT_OUT
 from robustness.report.questions.map import MAP
-from robustness.report.questions.question import COMPARE, FAILURES, VIEWS
+from robustness.report.questions.question import COMPARE, FAILURES, TRUST, VIEWS
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Listed, Run, jobs
 from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.computation.cache import KEYS
 from robustness.ui.display import blocks
-from robustness.ui.evaluations import answer, cases, embedding, manage
+from robustness.ui.evaluations import answer, cases, embedding, harden, manage
 from robustness.ui.page import fragment
 from robustness.ui.session.inputs import one_of, place_of_own
 
@@ -100,6 +100,8 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             manage.acceptance_button(blocks.question(question, of, clicked, run.id))
         elif question.fits(of):
             blocks.question(question, of, clicked, run.id)
+    if view == TRUST:
+        harden.show(of)
 
 
 def _nothing(run: Run) -> None:

@@ -23,7 +23,7 @@ import streamlit as st
 from robustness.base.disk import occupied, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
-from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
+from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
 from robustness.ui.controls import sharing
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session.cleanup import afterwards
@@ -147,7 +147,8 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     root = runs_folder()
     here, deleted = f"*/{MANIFEST_FILE}", f"{BIN}/*/{MANIFEST_FILE}"
     # A run may come back between the first two looks.
-    manifests = [path for where in (here, deleted, here) for path in root.glob(where)]
+    places = (here, deleted, here, f"*/{jobs.HARDENING}")
+    manifests = [path for where in places for path in root.glob(where)]
     try:
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
     except OSError:  # it may be needed

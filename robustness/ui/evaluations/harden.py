@@ -1,0 +1,148 @@
+"""The block that trains a model of a run to be more robust, in a job, and its answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from robustness import hardening, models
+from robustness.api.hardening import weakest
+from robustness.base.errors import ParameterError
+from robustness.base.permissions import Action
+from robustness.base.text import plain
+from robustness.base.validation import read_json
+from robustness.hardening import Hardening
+from robustness.perturbations import REGISTRY
+from robustness.report import hardening as results
+from robustness.report.questions import RunFigures
+from robustness.runs import Run, jobs
+from robustness.ui.computation import jobs as under_way
+from robustness.ui.display import blocks
+from robustness.ui.display import results as results_on_page
+from robustness.ui.evaluations.request import source_input
+from robustness.ui.page import boundary, fragment
+from robustness.ui.session import access
+from robustness.ui.session.inputs import listed
+from robustness.ui.session.run_link import page_link
+from robustness.ui.session.sentences import without_folders
+
+_FEWEST_JUDGING = 40
+"""Labelled images of a run from which they judge."""
+
+
+def show(of: RunFigures) -> None:
+    """Draw the form, the job under way, or the answer; nothing for those who may not add models."""
+    run = of.run
+    if access.refusal(Action.CHANGE_MODELS) or not run.finished or run.is_from_table:
+        return
+    st.header("Train it to be more robust", anchor=False)
+    st.caption("A copy of a model learns to keep its own predictions on perturbed images.")
+    if jobs.is_queued(run.folder):
+        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
+        return
+    if jobs.is_hardening(run.folder):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            reason = plain(without_folders(jobs.stop_reason(run.folder)))
+            st.warning(f"The training stopped. {reason}", icon=":material/hourglass_bottom:")
+            under_way.buttons(run.folder, False, "harden")
+    answer = read_json(Hardening, run.folder / jobs.HARDENED)
+    if answer is not None:
+        _answer(answer)
+    with st.expander("Train another model" if answer else "Train a model on images without labels"):
+        _form(of)
+
+
+def _under_way(folder: Path) -> None:
+    job = next((job for job in jobs.read_queue(folder.parent) if job.run == folder.name), None)
+    if job is None:
+        st.rerun()  # done or stopped
+    with st.container(border=True):
+        st.progress(min(1.0, job.share), text=plain(job.text))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            under_way.buttons(folder, True, "harden")
+            st.caption("You can close this page: the training continues.")
+
+
+def _answer(answer: Hardening) -> None:
+    first, *rest = results.sentences(answer)
+    st.html(results_on_page.headline(first))
+    st.markdown(plain(" ".join(rest)))
+    if answer.name in models.REGISTRY:
+        label = f"{plain(answer.name)} is on Models"
+        page_link("pages/models.py", label, ":material/model_training:", {})
+    blocks.draw(results.blocks(answer))
+
+
+def _form(of: RunFigures) -> None:
+    run = of.run
+    left, right = st.columns(2, gap="large")
+    names = [name for name in run.manifest.spec.model_names if name in models.REGISTRY]
+    if not names:
+        st.caption("The models of this run are not on this server.")
+        return
+    with left:
+        source = source_input("Images to train on", "harden_", samples=False)
+        st.caption("20 or more, best 300 and more of your camera. Labels are not used.")
+    with right:
+        labels = {name: models.label(name) for name in names}
+        model = listed("Model", labels, "harden_model")
+        new = _new_name(model)
+        name = st.text_input("Name", new, key=f"harden_name {new}").strip()
+        families = {record.name: record.label for record in REGISTRY}
+        chosen = st.multiselect(
+            "Perturbations",
+            list(families),
+            _weakest(model, run),
+            format_func=families.__getitem__,
+            key=f"harden_perturbations {model}",
+            help="Default: the five under which the model is weakest here. Leave families out: "
+            "their perturbations judge the result.",
+        )
+    judge = _judge(of)
+    st.caption(
+        "Takes about 15 minutes on two cores. "
+        + (
+            "The labelled images of this run judge the result."
+            if judge
+            else f"Without {_FEWEST_JUDGING} labelled images in this run, nothing is recommended."
+        )
+    )
+    if st.button(
+        "Train",
+        type="primary",
+        icon=":material/fitness_center:",
+        **access.allowed(
+            Action.CHANGE_MODELS, key="harden", disabled=not (source and chosen and name)
+        ),
+    ):
+        with boundary():
+            hardening.check_name(name)  # refused here rather than in the job
+            hardening.unseen(chosen)
+            judging = ["--judge", judge] if judge else []
+            arguments = [model, "--images", str(source), "--name", name, *judging]
+            under_way.harden(run.folder, [*arguments, "--perturbations", ",".join(chosen)])
+            st.rerun()
+
+
+def _judge(of: RunFigures) -> str:
+    """The source of the labelled images of the run, "" if it has too few."""
+    labelled = any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
+    if not labelled or of.run.images < _FEWEST_JUDGING or of.run.imported:
+        return ""
+    return of.run.manifest.dataset.source
+
+
+def _weakest(model: str, run: Run) -> list[str]:
+    try:
+        return list(weakest(model, run))
+    except ParameterError:
+        return []
+
+
+def _new_name(model: str) -> str:
+    """A name that no model has."""
+    name, number = f"{model}Hardened", 2
+    while name in models.REGISTRY:
+        name, number = f"{model}Hardened{number}", number + 1
+    return name
