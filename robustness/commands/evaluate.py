@@ -273,12 +273,17 @@ def _print_run(run: Run) -> None:
     from robustness import report
 
     console.say(f"{run.id}\n")
-    for name, reason in run.unreadable[:_MAX_PRINTED]:
-        console.say(f"left out: {name}: {reason}")
-    if len(run.unreadable) > _MAX_PRINTED:
-        console.say(f"and {counted(len(run.unreadable) - _MAX_PRINTED, 'more image')} left out")
+    print_left_out(run.unreadable)
     if not run.images:
         console.say("\nNo image could be measured: there are no results.")
         return
     console.say(report.printed(report.of_run(run)))
     console.say(f"\nSaved in {run.folder}")
+
+
+def print_left_out(unreadable: Sequence[tuple[str, str]]) -> None:
+    """Say of the first images of ``unreadable`` (name, reason) why they are left out."""
+    for name, reason in unreadable[:_MAX_PRINTED]:
+        console.say(f"left out: {name}: {reason}")
+    if len(unreadable) > _MAX_PRINTED:
+        console.say(f"and {counted(len(unreadable) - _MAX_PRINTED, 'more image')} left out")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from robustness.base.text import counted
 from robustness.commands import console, request_options
-from robustness.commands.evaluate import EXIT_NOTHING
+from robustness.commands.evaluate import EXIT_NOTHING, print_left_out
 from robustness.commands.options import Parsers, add_command
 
 
@@ -33,17 +34,17 @@ def export_command(options: argparse.Namespace) -> int:
         options.fit, options.side = usual(options.fit, options.side)
     plan = request_options.planned(options, options.source, request_options.whole_spec(options))
     pace = Pace(Unit("images"), len(plan.dataset))
-    done = unreadable = 0
+    done = 0
+    left_out: Sequence[tuple[str, str]] = ()
     for state in image_export.export(plan, options.to):
-        done, unreadable = state.done, state.unreadable
+        done, left_out = state.done, state.left_out
         pace.note(done)
         console.progress(pace.text)
     console.end_progress()
-    written = (done - unreadable) * (1 + len(plan.spec.conditions))
+    written = (done - len(left_out)) * (1 + len(plan.spec.conditions))
     if options.json:
-        console.print_json({"to": options.to, "images": written, "unreadable": unreadable})
+        console.print_json({"to": options.to, "images": written, "unreadable": len(left_out)})
     else:
         console.say(f"{counted(written, 'image')} and {image_export.TABLE} in {options.to}")
-        if unreadable:
-            console.say(f"{counted(unreadable, 'image')} could not be read.")
+        print_left_out(left_out)
     return 0 if written else EXIT_NOTHING

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from robustness import __version__
 from robustness.base.errors import ModelWarning, RequestWarning, RobustnessError
@@ -157,10 +157,17 @@ def _without_output(error: OutputError) -> int:
     return EXIT_BAD_INPUT
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers a command that it does not understand with one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParser:
     """Of all commands; those of ``words`` have the options of their questions, which take long."""
     script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=script if script == "robustness" else "python -m robustness",
         description="How robust are image classifiers to real-world perturbations?",
     )

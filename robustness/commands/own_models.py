@@ -84,10 +84,13 @@ def add_model_command(options: argparse.Namespace) -> None:
 def _complete(path: Path, options: argparse.Namespace) -> Description:
     """The complete proposal; with ``--dry-run --json`` values may be missing."""
     from robustness.models.own.propose import name_of, propose
+    from robustness.models.own.user_models import name_problem
 
     choices = _choices(options)
     asking = sys.stdin.isatty() and not options.json
     name = options.name or name_of(options.file)
+    if problem := name_problem(name):
+        raise ParameterError(f"Expected a name for the model, got {name!r}: {problem}.")
 
     def said(step: str) -> None:
         console.progress(f"{path.name}: {step} ...")

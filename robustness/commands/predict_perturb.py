@@ -43,7 +43,13 @@ def add(parsers: Parsers) -> None:
         "`clean` is the original",
     )
     add_shared(predict, "--true-class", "--remedies")
-    add_shared(predict, "--side", default=None, help="default: as above")
+    add_shared(
+        predict,
+        "--side",
+        default=None,
+        help="default: each model's own; for an image of "
+        "224 x 224 pixels and with --under, as elsewhere",
+    )
 
     perturb = add_command(parsers, "perturb", perturb_command, asks_models=False, asks_plugins=True)
     add_shared(perturb, "image")

@@ -178,20 +178,32 @@ def threshold_command(options: argparse.Namespace) -> None:
     """Say from which confidence to accept predictions, so that few accepted ones are wrong."""
     from robustness import report, runs
     from robustness.report.questions import RunFigures
-    from robustness.report.questions.threshold import THRESHOLD, certified, document, groups_of
+    from robustness.report.questions.threshold import (
+        THRESHOLD,
+        certified,
+        document,
+        groups_of,
+        sentence,
+    )
     from robustness.runs.notes import accept_from
 
     run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
     values = vars(options) | {"groups": groups_of(run, options.groups)}
-    of = RunFigures(run, options=values)
+    figures = RunFigures(run, options=values).answer(THRESHOLD)
     if options.use:
-        accept_from(run.folder.parent, certified(run, of.answer(THRESHOLD)))
-        console.remark("One image now says which predictions these thresholds reject.")
+        thresholds = certified(run, figures)
+        accept_from(run.folder.parent, thresholds)
+        console.remark(
+            "One image now says which predictions these thresholds reject."
+            if any(thresholds.values())
+            else "There is no threshold to use: One image rejects no predictions of these models."
+        )
     if options.json:
-        console.print_json(document(of.answer(THRESHOLD)))
+        console.print_json(document(figures))
         return
     kinds = (report.Text, report.Titled)
-    printed = [
-        block for block in THRESHOLD.blocks(of.answer(THRESHOLD)) if isinstance(block, kinds)
+    printed = [block for block in THRESHOLD.blocks(figures) if isinstance(block, kinds)]
+    reasons = [
+        report.Text(f"{entry['model']}: {sentence(entry, figures)}") for entry in figures.entries
     ]
-    console.say(report.printed_blocks(printed))
+    console.say(report.printed_blocks(printed or reasons))

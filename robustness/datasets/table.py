@@ -104,6 +104,8 @@ def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
         raise
     except Exception as error:  # readers raise nearly anything on odd bytes
         reason = "it is empty" if path.stat().st_size == 0 else "it is damaged"
+        if isinstance(error, UnicodeDecodeError):
+            reason = "its text is not UTF-8"
         raise ParameterError(
             f"{path.name} cannot be read as a table ({reason}): expected "
             f"{'Parquet' if path.suffix.lower() == '.parquet' else 'comma-separated values'} with "

@@ -39,7 +39,7 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
 from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
-from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, STUDY_SIDE, Framing
+from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, MIN_SIDE, STUDY_SIDE, Framing
 from robustness.pictures.picture import Picture
 from robustness.remedies import Chain, parse, parse_all, without_former
 
@@ -56,8 +56,8 @@ class _Json(StrictRecord):
     seed: Annotated[int, parsed_by(check_seed)]
     fit: str
     side: Annotated[
-        Annotated[int, Field(ge=1, le=MAX_SIDE)] | Literal["model", "default"],
-        expected(f"a whole number from 1 to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
+        Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | Literal["model", "default"],
+        expected(f"a whole number from {MIN_SIDE} to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
     ]
     classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
     remedies: Annotated[

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from robustness.base.errors import ParameterError
 from robustness.perturbations.perturbation import REGISTRY, Images, Perturbation, check_strength
 from robustness.pictures.eight_bits import round_to_grid
+from robustness.pictures.fitting import MIN_SIDE
 from robustness.pictures.picture import image_digest
 
 
@@ -33,8 +35,10 @@ def apply(
 
     ``digests`` (N strings) seed the random streams; the default is those of ``images``. Unlike
     that of ``compose``, the result is not rounded to 8 bits. Strength 0 returns
-    a copy. Raises ``ParameterError`` for a strength out of range.
+    a copy. Raises ``ParameterError`` for a strength out of range or images of one pixel.
     """
+    if images.shape[1] < MIN_SIDE:
+        raise ParameterError(f"Expected images of {MIN_SIDE} pixels a side or more, got one pixel.")
     if check_strength(strength) == 0.0:
         return images.copy()
     streams: list[np.random.Generator] = []

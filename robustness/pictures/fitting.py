@@ -21,7 +21,7 @@ from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import Floats, from_uint8, to_uint8
 
 STUDY_SIDE = 224
-MAX_SIDE = 1024
+MIN_SIDE, MAX_SIDE = 2, 1024
 FITS = ("crop", "squash", "letterbox")
 DEFAULT_FIT = "crop"
 
@@ -56,7 +56,8 @@ def fit(
     - ``letterbox``: the long side to ``side``, centred on mid-grey (128 of 255).
 
     Resizing is bicubic and antialiased, on 8 bits. Raises ``UnknownNameError`` for another
-    ``fit`` and ``ParameterError`` for a side outside 1 to ``MAX_SIDE`` or an image not in RGB.
+    ``fit`` and ``ParameterError`` for a side outside ``MIN_SIDE`` to ``MAX_SIDE`` or an image not
+    in RGB.
     """
     return from_uint8(np.asarray(fitted(image, fit, side)))
 
@@ -77,9 +78,9 @@ def check_fit(fit: str) -> str:
 
 
 def check_side(side: int) -> int:
-    """``side`` itself; raises ``ParameterError`` outside of 1 to ``MAX_SIDE``."""
-    if not 1 <= side <= MAX_SIDE:
-        raise ParameterError(f"A side must lie between 1 and {MAX_SIDE} pixels, got {side}.")
+    """``side`` itself; raises ``ParameterError`` outside of ``MIN_SIDE`` to ``MAX_SIDE``."""
+    if not MIN_SIDE <= side <= MAX_SIDE:
+        raise ParameterError(f"Expected a side from {MIN_SIDE} to {MAX_SIDE} pixels, got {side}.")
     return side
 
 

@@ -16,6 +16,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +41,9 @@ COLUMNS = (
     *("fit", "side", "sha256", "image_digest"),
     *(metric.name for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE),
 )
+_VERSION = 2
+"""Of what is kept of an export that goes on."""
+
 _PROGRESS = "export-progress"
 """The folder of what is done: the request, and the rows of each chunk. It goes at the end."""
 
@@ -50,7 +54,14 @@ class _Target(Protocol):
     def finish(self) -> None: ...
 
 
-def export(plan: Plan, to: str) -> Iterator[Progress]:
+@dataclass(frozen=True)
+class ExportProgress(Progress):
+    """How far an export is; ``left_out`` are (name, reason) of the unreadable images so far."""
+
+    left_out: Sequence[tuple[str, str]] = ()
+
+
+def export(plan: Plan, to: str) -> Iterator[ExportProgress]:
     """Write every image of ``plan``, original and perturbed, to ``to``; yield after each chunk.
 
     ``to`` is a folder, a ``.zip`` or a URL that fsspec knows. A folder or URL where the same export
@@ -72,8 +83,8 @@ def export(plan: Plan, to: str) -> Iterator[Progress]:
         ) from error
 
 
-def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
-    request = json.dumps([plan.spec.digest, plan.record.digest, plan.batch]).encode()
+def _written(plan: Plan, target: _Target, to: str) -> Iterator[ExportProgress]:
+    request = json.dumps([_VERSION, plan.spec.digest, plan.record.digest, plan.batch]).encode()
     begun = target.read(f"{_PROGRESS}/request.json")
     if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
         raise ParameterError(
@@ -83,7 +94,8 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
         )
     target.write(f"{_PROGRESS}/request.json", request)
     rows: list[dict[str, Any]] = []
-    done = unreadable = 0
+    left_out: list[tuple[str, str]] = []
+    done = 0
     for number in range(plan.chunk_count):
         chunk = f"{_PROGRESS}/{number:08d}.json"
         documents = target.read(chunk)
@@ -93,9 +105,9 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[Progress]:
         if not documents:
             target.write(chunk, json.dumps(document).encode())
         rows += document["rows"]
-        unreadable += document["unreadable"]
+        left_out += map(tuple, document["unreadable"])
         done += len(plan.positions(number))
-        yield Progress(done, len(plan.dataset), unreadable)
+        yield ExportProgress(done, len(plan.dataset), len(left_out), left_out=tuple(left_out))
     target.write(TABLE, _table(rows))
     target.finish()
 
@@ -116,7 +128,7 @@ def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
                 target.write(row["path"], png)
                 row["label"] = labels[read.position]
                 rows.append({**row, "sha256": hashlib.sha256(png).hexdigest(), **own})
-    return {"rows": rows, "unreadable": len(ready.unreadable)}
+    return {"rows": rows, "unreadable": [(image.name, image.reason) for image in ready.unreadable]}
 
 
 def _about(spec: Request, picture: Picture, condition: Condition | None) -> dict[str, Any]:

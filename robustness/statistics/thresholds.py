@@ -251,12 +251,16 @@ def _bounded(sums: Floats, counts: Floats) -> dict[str, float | None]:
 
 
 def _status(failed: int, accepted: int, max_error: float) -> str:
-    """What the accepted predictions of one condition prove by themselves."""
+    """What the accepted predictions of one condition prove by themselves.
+
+    ``NOT_MET`` has as much evidence as ``PROVEN``: that more than ``max_error`` are wrong.
+    """
     from scipy.special import bdtr  # slow to import
 
     if accepted and bdtr(float(failed), accepted, max_error) <= LEVEL:
         return PROVEN
-    return NOT_MET if failed > max_error * accepted else TOO_FEW_PREDICTIONS
+    breaks = accepted and bdtr(float(accepted - failed), accepted, 1 - max_error) <= LEVEL
+    return NOT_MET if breaks else TOO_FEW_PREDICTIONS
 
 
 def _promising(strength: Floats, more: float) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from robustness.base.errors import ParameterError
 from robustness.perturbations import (
     FAMILIES,
     GEOMETRIC,
@@ -22,6 +23,7 @@ from robustness.perturbations import (
     apply,
 )
 from robustness.perturbations.perturbation import SEVERITY_STRENGTHS, severity_curve
+from robustness.pictures.fitting import MIN_SIDE
 from tests.support.oracles import photos
 
 STUDY = {
@@ -175,6 +177,17 @@ def test_works_at_other_sides(record: Perturbation) -> None:
         result = apply(record, images, 0.7)
         assert result.shape == images.shape
         assert distance(result, images) > 0.005, side
+
+
+@everyone
+def test_the_smallest_images_stay_images_and_one_pixel_is_refused(record: Perturbation) -> None:
+    noise = np.random.default_rng(0).random((1, MIN_SIDE, MIN_SIDE, 3), dtype=np.float32)
+    with np.errstate(all="raise"):
+        result = apply(record, noise, 1.0)
+    assert result.shape == noise.shape
+    assert 0.0 <= result.min() <= result.max() <= 1.0
+    with pytest.raises(ParameterError, match="got one pixel"):
+        apply(record, noise[:, :1, :1], 1.0)
 
 
 OF_THE_GRID = {

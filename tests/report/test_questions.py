@@ -219,3 +219,5 @@ def test_a_safe_threshold_is_the_same_everywhere(
             api.safe_threshold(made, wrong)
     with pytest.raises(ParameterError):
         api.safe_threshold(made, groups="(")
+    with pytest.raises(ParameterError, match="in none of them"):
+        api.safe_threshold(made, groups="film")

@@ -178,6 +178,8 @@ def propose(
     path = model_file.model_file(path.resolve())
     name = name or name_of(path)
     choices = {key: value for key, value in choices.items() if value is not None}
+    if Path(labels := choices.get("labels", "")).is_absolute():
+        choices["labels"] = add.relative(Path(labels))
     said("reading the file")
     described = described_by_file(path, choices.get("input_size"))
     entry, sources = dict(described["entry"]), described["told_by"]

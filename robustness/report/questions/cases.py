@@ -150,6 +150,7 @@ def listed_cases(rows: Sequence[Entry]) -> Titled:
         ("True class", lambda row: visible(row["true_class"] or "")),
         ("Original", lambda row: visible(row["original_class"])),
         ("Perturbed", lambda row: visible(row["perturbed_class"])),
+        ("Prediction", lambda row: verdict_of(row).said),
         ("Confidence", figure("probability", ".1%")),
     ]
     return Titled(counted(len(rows), "image"), Table.of(rows, columns))

@@ -113,7 +113,7 @@ def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | N
 def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, str] | None:
     """The group of each image by its name: as given, or the first match of a pattern.
 
-    Raises ``ParameterError`` for a pattern that is none.
+    Raises ``ParameterError`` for a pattern that is none, or is in no name.
     """
     if not isinstance(groups, str):
         return groups
@@ -123,7 +123,13 @@ def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, 
         raise ParameterError(f"Expected a regular expression, got {groups!r}: {error}.") from error
     images = run.rows.grids()[0].images if run.images else ()
     matches = {str(image): pattern.search(str(image)) for image in images}
-    return {image: match.group() for image, match in matches.items() if match is not None}
+    group_of = {image: match.group() for image, match in matches.items() if match is not None}
+    if len(images) and not group_of:
+        raise ParameterError(
+            f"Expected a pattern in the names of images, such as {str(images[0])!r}: {groups!r} is "
+            "in none of them."
+        )
+    return group_of
 
 
 def sentence(entry: Entry, figures: ThresholdFigures) -> str:
@@ -131,13 +137,16 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
     images = counted(entry["images"], "image")
     most = f"{100 * figures.max_error:.3g}%"
     if entry["strongest"] is None:
+        if entry["images"] >= FEWEST:
+            return f"Expected at least {FEWEST} groups of images: these {images} form fewer."
         if entry["images"]:
             return f"Expected at least {FEWEST} images with predictions, got {images}."
         return "Its predictions have no probabilities, so there is no threshold."
     over = counted(figures.conditions, "condition")
     if entry["threshold"] is None:
         return (
-            f"No threshold keeps errors under {most} with these {images}. {_advice(entry, figures)}"
+            f"These {images} show no threshold that keeps errors under {most}. "
+            f"{_advice(entry, figures)}"
         )
     where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
     if figures.conditions == 1:
@@ -157,7 +166,7 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """What would help where no threshold passes."""
     if entry["images_needed"] is not None:
-        return f"About {_round(entry['images_needed']):,} images like these would show one."
+        return f"Some {_round(entry['images_needed']):,} such images in all may show one."
     errors = {
         text: error["value"]
         for text, error in entry["error"].items()
@@ -186,8 +195,8 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
 
 
 def _round(images: int) -> int:
-    """``images`` with two digits: it is an estimate."""
-    return int(float(f"{images:.1e}"))
+    """``images`` with one digit: another random split may say half or twice as many."""
+    return int(float(f"{images:.0e}"))
 
 
 def _score(entry: Entry) -> str:
