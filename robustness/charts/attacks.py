@@ -16,7 +16,7 @@ from robustness.pictures.eight_bits import LEVELS
 def transfer(frame: pd.DataFrame) -> go.Figure:
     """Heatmap of models: attacked in the rows, tested in the columns.
 
-    ``frame`` has a row per ``transfer.Transfer``. A cell shows the sign of the tested model's
+    ``frame`` has a row per ``Transfer``. A cell shows the sign of the tested model's
     prediction and its confidence in its original class.
     """
     pairs = frame.set_index(["source", "model"])

@@ -14,7 +14,7 @@ from robustness.commands.options import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.attacks import AttackSpec, Outcome
-    from robustness.attacks.attack_image import Transfer
+    from robustness.attacks.transfer import Transfer
     from robustness.evaluation.measurement import Measurement
     from robustness.evaluation.request import Request
     from robustness.pictures.picture import Picture
@@ -145,7 +145,7 @@ def _answers(picture: Picture, outcome: Outcome) -> tuple[Request, list[Measurem
 
 
 def _transfer(outcome: Outcome, rows: Sequence[Measurement]) -> list[Transfer]:
-    from robustness.attacks.attack_image import Transfer, fooled
+    from robustness.attacks.transfer import Transfer, fooled
 
     return [
         Transfer(

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from robustness.attacks.attack_image import Transfer
 from robustness.attacks.epsilon_sweep import Point
+from robustness.attacks.transfer import Transfer
 from robustness.base.errors import ParameterError
 from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement

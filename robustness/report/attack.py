@@ -10,8 +10,9 @@ import pandas as pd
 
 from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.attack_image import Transfer
-from robustness.attacks.epsilon_sweep import Point, Smallest, masking_signs
+from robustness.attacks.epsilon_sweep import Point, Smallest
+from robustness.attacks.gradient_masking import masking_signs
+from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted
 from robustness.charts import attacks
 from robustness.charts.tables import Column, Table

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.attacks import AttackSpec, Outcome, Step
-from robustness.attacks.attack_image import Transfer, attackable, judged, transfers
 from robustness.attacks.epsilon_sweep import (
     EPSILONS,
     FIRST_GUESS,
     TOLERANCE,
     Point,
     Smallest,
-    masking_signs,
     over_epsilon,
     smallest_epsilon,
 )
+from robustness.attacks.gradient_masking import masking_signs
+from robustness.attacks.transfer import Transfer, attackable, judged, transfers
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.models import Classifier
 from robustness.pictures.picture import Picture

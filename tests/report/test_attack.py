@@ -12,7 +12,7 @@ import pytest
 
 from robustness import report, runs
 from robustness.attacks import AttackSpec, Control, Outcome
-from robustness.attacks.attack_image import Transfer
+from robustness.attacks.transfer import Transfer
 from robustness.commands import main
 from robustness.commands.attack import _spec
 from robustness.evaluation.condition import AttackCondition, Condition

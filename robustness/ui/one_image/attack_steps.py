@@ -10,13 +10,8 @@ import streamlit as st
 
 from robustness import models, report
 from robustness.attacks import AttackSpec, Outcome
-from robustness.attacks.attack_image import Transfer, attackable, transfers
-from robustness.attacks.epsilon_sweep import (
-    Point,
-    Smallest,
-    over_epsilon,
-    smallest_epsilon,
-)
+from robustness.attacks.epsilon_sweep import Point, Smallest, over_epsilon, smallest_epsilon
+from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
 from robustness.evaluation.condition import AttackCondition
