@@ -121,12 +121,12 @@ def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, 
         pattern = re.compile(groups)
     except re.error as error:
         raise ParameterError(f"Expected a regular expression, got {groups!r}: {error}.") from error
-    images = run.rows.grids()[0].images if run.images else ()
-    matches = {str(image): pattern.search(str(image)) for image in images}
+    images: list[str] = run.rows.grids()[0].images.tolist() if run.images else []
+    matches = {image: pattern.search(image) for image in images}
     group_of = {image: match.group() for image, match in matches.items() if match is not None}
-    if len(images) and not group_of:
+    if images and not group_of:
         raise ParameterError(
-            f"Expected a pattern in the names of images, such as {str(images[0])!r}: {groups!r} is "
+            f"Expected a pattern in the names of images, such as {images[0]!r}: {groups!r} is "
             "in none of them."
         )
     return group_of
