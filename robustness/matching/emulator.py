@@ -58,16 +58,16 @@ class Emulator:
         return originals + _forward(self.layers, inputs.astype(np.float32))[-1]
 
     def means(self, rows: slice) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-        """The mean of ``images`` as a function of the strengths, faster."""
+        """The means (n, D) of ``images`` as a function of strengths (n, K), faster."""
         (first, bias), (second, more), (last, end) = self.layers
         count = 3 * len(self.names)
         hidden = _inputs(self.originals)[rows] @ first[count:] + bias
         base = self.originals[rows].mean(0) + end
 
         def mean(strengths: NDArray[np.float64]) -> NDArray[np.float64]:
-            features = _features(strengths[None]).astype(np.float32)
-            values = _leaky(_leaky(hidden + features @ first[:count]) @ second + more)
-            return np.asarray(base + values.mean(0) @ last, np.float64)
+            features = _features(strengths).astype(np.float32) @ first[:count]
+            values = _leaky(_leaky(hidden + features[:, None]) @ second + more)
+            return np.asarray(base + values.mean(1) @ last, np.float64)
 
         return mean
 

@@ -1,19 +1,20 @@
 """The estimate: which perturbations, how strong, on which share, and what cannot be told apart.
 
 Supports of up to ``MOST`` perturbations are searched with the emulator, by least squares on the
-whitened means of the statistics. True simulation corrects the emulator's bias at the best few, and
-around the best of these the search goes on. Where only some images are affected, the fit is
-repeated on these.
+whitened means of the statistics. True simulation corrects its bias at the best fits and, while no
+composition is likely, at those that may be better by simulation. Each simulated composition is
+judged by its own covariance: that of a wrong one may hide the right one. Where only some images are
+affected, the fit is repeated on these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize
+from scipy import linalg
 
 from robustness.base.progress import Note
 from robustness.matching.difference import COLLECTIONS, FLOOR
@@ -31,18 +32,32 @@ ALIKE = 6.0
 DRAWS = 400
 _ROWS = slice(0, 80)
 """Reference images on which a fit is computed."""
-_SIMULATED = slice(0, 64)
-_ROUNDS = 6
+_SIMULATED = 100
+"""Reference images of a simulation, about; those of the last steps have all."""
+_ROUNDS, _LAST_STEPS = 7, 4
+_FEW = 8
+"""Points, before which every round tries a fit of every size."""
+_FITS = 12
+"""Fits that may be alternatives."""
+_ITERATIONS = 10
+_STEP = 0.02
 _REPEATS = 3
 _FEWEST = 8
 """Images that a fit to the affected ones needs."""
-_REACH = 0.4
-"""Distance in strengths over which a correction holds."""
-_NEAR, _NEXT = 0.03, 0.15
-"""The best fit is simulated beyond this distance from every point, another one beyond that."""
-_AT_ONCE = 3
-_FAR = 40.0
-"""Fits that cost this much more than the best are not simulated."""
+_BIAS = 0.01
+"""Variance of the emulator's bias, as a share of the variance of its error on an image."""
+_LIKELY = 0.6
+"""A composition of a lower cost, a statistic, is likely."""
+_GAIN = 4.0
+"""A fit that promises less is not simulated at the end."""
+_HOPE = 0.4
+"""Share of the cost by the emulator that a fit may have by simulation, far from every point."""
+_REACH, _JUMP = 0.4, 0.4
+"""Distance over which a correction holds, and what another active perturbation adds to a distance:
+clipping and smooth areas change at once with the weakest noise."""
+_NEAR, _NEXT, _BESIDE = (0.02, 0.06), 0.15, 0.05
+"""Distance beyond which the best fit is simulated, without a likely point and with one; that for
+other fits; the step to points that correct slopes."""
 
 Simulate = Callable[[Values, slice], Floats]
 """Scaled statistics of reference images at strengths (K,), by true simulation."""
@@ -102,56 +117,99 @@ def no_perturbation(names: tuple[str, ...]) -> Estimate:
 class _Problem:
     """The production's statistics, and fits of supports to them.
 
-    ``corrections`` (m, D) are what true simulation added to the emulator's mean at ``points``
-    (m, K); between them it is interpolated, as by a Gaussian process.
+    ``corrections`` (m, D) are what true simulation adds to the emulator's mean at ``points``
+    (m, K), the originals first; between them they are interpolated, as by a Gaussian process.
     """
 
     def __init__(self, production: Floats, emulator: Emulator, simulate: Simulate) -> None:
         self.emulator, self.simulate = emulator, simulate
         self.emulated = emulator.means(_ROWS)
         self.base = emulator.originals.mean(0) - emulator.originals[_ROWS].mean(0)
-        self.points: Values = np.zeros((1, len(emulator.names)))
-        self.corrections: Values = np.zeros((1, production.shape[1]))
-        self.weights = self.corrections
+        self.points: Values = np.zeros((0, len(emulator.names)))
+        self.corrections: Values = np.zeros((0, production.shape[1]))
+        self.covariances: list[Values] = []
         self.use(production)
+        self.add(np.zeros(len(emulator.names)), emulator.originals, slice(None))
 
     def use(self, production: Floats) -> None:
         """Fit these images from now on; corrections stay."""
         self.mean = production.mean(0).astype(np.float64)
         self.share = 1 / len(production) + 1 / len(self.emulator.originals) + COLLECTIONS
-        self.weigh(self.points[-1], 0.1)
 
-    def weigh(self, strengths: Values, error: float) -> None:
-        """Whiten by the covariance at ``strengths``, with that share of the emulator's error."""
-        inside = np.cov(self.emulator.images(strengths).T) + self.emulator.error
-        covariance = self.share * inside + error * self.emulator.error
-        floor = FLOOR * np.eye(len(self.mean))
-        lower = linalg.cholesky(covariance + floor, lower=True)
+    def add(self, strengths: Values, simulated: Floats, rows: slice) -> None:
+        """Correct the emulator by the statistics of the images ``rows`` at ``strengths``."""
+        bias = simulated.mean(0) - self.emulator.images(strengths, rows).mean(0)
+        if rows == slice(None):
+            bias = simulated.mean(0) - self.base - self.emulated(strengths[None])[0]
+        others = np.flatnonzero((self.points != strengths).any(1))  # all images replace some
+        self.points = np.vstack([self.points[others], strengths])
+        self.corrections = np.vstack([self.corrections[others], bias])
+        self.covariances = [self.covariances[index] for index in others]
+        count, statistics = simulated.shape
+        unbiased = (count - 1) / max(count - statistics - 2, count / 5)  # of the inverse
+        self.covariances.append(np.cov(simulated.T) * unbiased)
+        inside = _kernel(self.points, self.points) + 1e-4 * np.eye(len(self.points))
+        self.weights = np.asarray(np.linalg.solve(inside, self.corrections))
+
+    def weigh(self, index: int, error: float) -> None:
+        """Whiten by the covariance at a point, with that share of the emulator's error."""
+        covariance = self.share * self.covariances[index] + error * self.emulator.error
+        lower = linalg.cholesky(covariance + FLOOR * np.eye(len(covariance)), lower=True)
         self.whitening = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
 
-    def residual(self, strengths: Values) -> Values:
-        """The whitened difference (D,) of the production's mean from that at ``strengths``."""
-        correction = _kernel(strengths[None], self.points)[0] @ self.weights
-        expected = self.base + correction + self.emulated(strengths)
-        return np.asarray(self.whitening @ (self.mean - expected))
+    def scores(self) -> Values:
+        """The cost of every point under its own covariance, with the penalty."""
+        costs = []
+        for index, strengths in enumerate(self.points):
+            self.weigh(index, _BIAS)
+            costs.append(float(np.sum(self.residuals(strengths[None]) ** 2)))
+        return np.array(costs) + PENALTY * np.count_nonzero(self.points, 1)
+
+    def residuals(self, strengths: Values) -> Values:
+        """The whitened differences (n, D) of the production's mean from those at (n, K)."""
+        corrections = _kernel(strengths, self.points) @ self.weights
+        expected = self.base + corrections + self.emulated(strengths)
+        return np.asarray((self.mean - expected) @ self.whitening.T)
+
+    def slopes(self, strengths: Values, support: Support) -> tuple[Values, Values]:
+        """The residual (D,) at strengths (K,), and its derivatives (D, k) by those of a support."""
+        steps = np.where(strengths[list(support)] < 0.5, _STEP, -_STEP)
+        points = np.tile(strengths, (1 + len(support), 1))
+        points[np.arange(1, len(points)), list(support)] += steps
+        residual, *moved = self.residuals(points)
+        columns = [(other - residual) / step for other, step in zip(moved, steps, strict=True)]
+        return residual, np.stack(columns, 1) if columns else np.zeros((len(residual), 0))
 
     def solve(self, support: Support, near: Fit | None = None) -> Fit:
-        """The least-squares strengths of ``support``, from those of ``near``."""
-        strengths = np.zeros(len(self.emulator.names))
+        """The least-squares strengths of ``support``, from those of ``near``, by damped steps."""
+        best = np.zeros(len(self.emulator.names))
         chosen = list(support)
-
-        def residual(values: Values) -> Values:
-            strengths[chosen] = values
-            return self.residual(strengths)
-
-        if support:
-            before = near.strengths[chosen] if near else strengths[chosen]
-            start = np.clip(np.where(before > 0, before, 0.3), 0.01, 0.99)
-            fitted = optimize.least_squares(
-                residual, start, bounds=(0, 1), diff_step=0.02, max_nfev=12, xtol=1e-3, ftol=1e-3
-            )
-            strengths[chosen] = fitted.x
-        return Fit(support, strengths, float(np.sum(residual(strengths[chosen]) ** 2)))
+        start = near.strengths[chosen] if near else best[chosen]
+        best[chosen] = np.clip(np.where(start > 0, start, 0.3), 0.01, 0.99)
+        residual, slopes = self.slopes(best, support)
+        cost, damping = float(residual @ residual), 0.01
+        for _ in range(_ITERATIONS if support else 0):
+            gradient, curvature = slopes.T @ residual, slopes.T @ slopes
+            values = best[chosen]
+            free = ~((values <= 0) & (gradient > 0) | (values >= 1) & (gradient < 0))
+            if not free.any():
+                break
+            inside = curvature[np.ix_(free, free)]
+            inside = inside + damping * np.diag(np.diag(inside) + 1e-9)
+            moved = best.copy()
+            change = np.zeros(len(chosen))
+            change[free] = -np.linalg.solve(inside, gradient[free])
+            moved[chosen] = np.clip(values + change, 0, 1)
+            other, more = self.slopes(moved, support)
+            if (lower := float(other @ other)) < cost:
+                gain, size = cost - lower, np.abs(moved - best).max()
+                best, residual, slopes, cost = moved, other, more, lower
+                damping /= 5
+                if gain < 0.01 * cost or size < 0.002:
+                    break
+            else:
+                damping = max(10 * damping, 0.1)
+        return Fit(support, best, cost)
 
     def search(self) -> list[Fit]:
         """Fits of supports, best first, by a beam over one more perturbation at a time."""
@@ -164,29 +222,42 @@ class _Problem:
                     support = tuple(sorted({*fit.support, k}))
                     if len(support) == size and support not in larger:
                         larger[support] = self.solve(support, fit)
+            fits += larger.values()
             beam = sorted(larger.values(), key=lambda fit: fit.cost)[: 5 if size == 1 else 7]
-            fits += beam
         return sorted(fits, key=lambda fit: fit.score)
 
-    def correct(self, fits: list[Fit]) -> bool:
-        """Simulate at the best fits that are far from every point; whether there was any."""
+    def explore(self, fits: list[Fit], most: float, likely: bool) -> bool:
+        """Simulate at the best fit, and without a ``likely`` point at others that may score below
+        ``most``: first at one of every size. Return whether there was any."""
         count = len(self.points)
-        for fit in fits:
-            first = fit is fits[0]
-            distance = _distances(fit.strengths[None], self.points).min()
-            if distance > (_NEAR if first else _NEXT) and len(self.points) < count + _AT_ONCE:
-                true = self.simulate(fit.strengths, _SIMULATED)
-                bias = true - self.emulator.images(fit.strengths, _SIMULATED)
-                self.points = np.vstack([self.points, fit.strengths])
-                self.corrections = np.vstack([self.corrections, bias.mean(0)])
-        inside = _kernel(self.points, self.points) + 1e-4 * np.eye(len(self.points))
-        self.weights = np.asarray(np.linalg.solve(inside, self.corrections))
+        rows = slice(None, None, max(1, len(self.emulator.originals) // _SIMULATED))
+        scores = np.array([fit.score for fit in fits])
+        strengths = np.stack([fit.strengths for fit in fits])
+        if _distances(strengths[:1], self.points).min() > _NEAR[likely]:
+            self.add(strengths[0], self.simulate(strengths[0], rows), rows)
+        elif not likely:  # the slopes there may be wrong
+            for k in fits[0].support:
+                beside = strengths[0].copy()
+                beside[k] += _BESIDE if beside[k] < 0.5 else -_BESIDE
+                if _distances(beside[None], self.points).min() > _NEAR[False] / 2:
+                    self.add(beside, self.simulate(beside, rows), rows)
+        sizes = np.array([len(fit.support) for fit in fits])
+        first = count < _FEW
+        for size in [] if likely else range(1, MOST + 1) if first else [None]:
+            distances = _distances(strengths, self.points).min(1)
+            near = np.exp(-(distances**2) / (2 * _REACH**2))
+            hopes = scores * (_HOPE + (1 - _HOPE) * near)
+            hopes[(distances < _NEXT) | (first & (sizes != size))] = np.inf
+            best = int(np.argmin(hopes))
+            if hopes[best] < most:
+                self.add(strengths[best], self.simulate(strengths[best], rows), rows)
         return len(self.points) > count
 
 
 def _distances(first: Values, second: Values) -> Values:
-    """Distances between strengths, on square roots: weak ones differ more."""
-    return np.asarray(np.linalg.norm(np.sqrt(first)[:, None] - np.sqrt(second)[None], axis=2))
+    """Distances between strengths, on square roots: weak ones differ more, and from none most."""
+    first, second = (np.sqrt(side) + _JUMP * (side > 0) for side in (first, second))
+    return np.asarray(np.linalg.norm(first[:, None] - second[None], axis=2))
 
 
 def _kernel(first: Values, second: Values) -> Values:
@@ -210,28 +281,54 @@ def estimate(
 
 
 def _fitted(problem: _Problem, note: Note) -> list[Fit]:
-    """The best fits, corrected by true simulation."""
-    fits = problem.search()
-    for done in range(_ROUNDS):
+    """The best fits, best first, corrected by true simulation."""
+    enough = _LIKELY * len(problem.mean) + PENALTY
+    for done in range(_ROUNDS + 1):
         note("Fitting", done, _ROUNDS)
-        near = fits[0].score + _FAR
-        if not problem.correct([fit for fit in fits if fit.score < near]):
-            break
-        problem.weigh(fits[0].strengths, 0.02)
+        scores = problem.scores()
+        best = int(np.argmin(scores))
+        problem.weigh(best, _BIAS if best else 10 * _BIAS)
         fits = problem.search()
-    problem.weigh(fits[0].strengths, 0.005)
-    return [problem.solve(fit.support, fit) for fit in fits[:12]]
+        likely = bool(scores[best] < enough)
+        if done == _ROUNDS or not problem.explore(fits, scores[best], likely):
+            break
+    return _polished(problem, fits[:_FITS])
+
+
+def _polished(problem: _Problem, fits: list[Fit]) -> list[Fit]:
+    """The best fits by simulations of all images, at the best point and where ``fits`` lead."""
+    scores = problem.scores()
+    strengths = problem.points[int(np.argmin(scores))]
+    points: list[Fit] = []
+    for _ in range(_LAST_STEPS):
+        problem.add(strengths, problem.simulate(strengths, slice(None)), slice(None))
+        problem.weigh(-1, _BIAS / 2)
+        cost = float(np.sum(problem.residuals(strengths[None]) ** 2))
+        points.append(Fit(tuple(np.flatnonzero(strengths).tolist()), strengths, cost))
+        fits = [problem.solve(fit.support, fit) for fit in fits]
+        fits.sort(key=lambda fit: fit.score)
+        strengths = fits[0].strengths
+        if fits[0].score > min(point.score for point in points) - _GAIN:
+            break
+    index = int(np.argmin([point.score for point in points]))
+    best = points[index]
+    problem.weigh(index - len(points), _BIAS / 2)
+    # What no composition explains may be as large in all directions: errors grow with it.
+    excess = max(1.0, best.cost / (_LIKELY * len(problem.mean)))
+    problem.whitening /= np.sqrt(excess)
+    rest = [problem.solve(fit.support, fit) for fit in fits if fit.support != best.support]
+    rest.sort(key=lambda fit: fit.score)
+    return [replace(best, cost=best.cost / excess), *rest]
 
 
 def _resampled(problem: _Problem, fits: list[Fit], seed: int, share: float) -> Estimate:
     """The estimate with draws: a linear bootstrap of every fit, and of each draw the best fit."""
-    fits = sorted(fits, key=lambda fit: fit.score)
     shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
     draws, scores = [], []
     for fit in fits:
         support = list(fit.support)
-        residual = problem.residual(fit.strengths)
-        jacobian = _jacobian(problem, fit, residual)
+        residual, slopes = problem.slopes(fit.strengths, fit.support)
+        jacobian = -slopes
         step = np.linalg.pinv(jacobian) if support else jacobian.T
         moved = np.tile(fit.strengths, (DRAWS, 1))
         moved[:, support] = np.clip(moved[:, support] + shifts @ step.T, 0, 1)
@@ -243,14 +340,3 @@ def _resampled(problem: _Problem, fits: list[Fit], seed: int, share: float) -> E
     chosen = np.argmin(scores, 0)
     strengths = np.stack(draws)[chosen, np.arange(DRAWS)]
     return Estimate(problem.emulator.names, alike, strengths, share)
-
-
-def _jacobian(problem: _Problem, fit: Fit, residual: Values) -> Values:
-    """The whitened derivatives (D, k) of the mean by the strengths of ``fit``."""
-    columns = []
-    for k in fit.support:
-        step = 0.02 if fit.strengths[k] < 0.5 else -0.02
-        moved = fit.strengths.copy()
-        moved[k] += step
-        columns.append((residual - problem.residual(moved)) / step)
-    return np.stack(columns, 1) if columns else np.zeros((len(residual), 0))
