@@ -85,6 +85,8 @@ class Estimate:
     draws: Values
     share: float = 1.0
     """Share of the production images that are affected."""
+    share_decided: bool = True
+    """Whether a smaller share would look different."""
 
     @property
     def strengths(self) -> dict[str, float]:
@@ -272,12 +274,14 @@ def estimate(
     chosen = np.ones(len(production), bool)
     for repeat in range(1, _REPEATS + 1):
         fits = _fitted(problem, note)
-        probabilities = affected(production, emulator, fits[0].strengths)
+        probabilities, decided = affected(production, emulator, fits[0].strengths)
         before, chosen = chosen, probabilities > 0.5
         if (chosen == before).all() or chosen.sum() < _FEWEST or repeat == _REPEATS:
             break
         problem.use(production[chosen])
-    return _resampled(problem, fits, seed, float(probabilities.mean()))
+    return replace(
+        _resampled(problem, fits, seed), share=float(probabilities.mean()), share_decided=decided
+    )
 
 
 def _fitted(problem: _Problem, note: Note) -> list[Fit]:
@@ -321,7 +325,7 @@ def _polished(problem: _Problem, fits: list[Fit]) -> list[Fit]:
     return [replace(best, cost=best.cost / excess), *rest]
 
 
-def _resampled(problem: _Problem, fits: list[Fit], seed: int, share: float) -> Estimate:
+def _resampled(problem: _Problem, fits: list[Fit], seed: int) -> Estimate:
     """The estimate with draws: a linear bootstrap of every fit, and of each draw the best fit."""
     shifts = np.random.default_rng(seed).normal(size=(DRAWS, len(problem.mean)))
     draws, scores = [], []
@@ -339,4 +343,4 @@ def _resampled(problem: _Problem, fits: list[Fit], seed: int, share: float) -> E
     alike = tuple(fit for fit in fits if fit.score < fits[0].score + ALIKE)
     chosen = np.argmin(scores, 0)
     strengths = np.stack(draws)[chosen, np.arange(DRAWS)]
-    return Estimate(problem.emulator.names, alike, strengths, share)
+    return Estimate(problem.emulator.names, alike, strengths)

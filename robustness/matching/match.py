@@ -115,6 +115,8 @@ class Match:
     framing: Framing
     seed: int
     skipped: int = 0
+    share_decided: bool = True
+    """Whether the images decide if all of them are affected; otherwise all count as such."""
     statistics: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     """Each statistic with its mean on production, reference and simulation."""
     pairs: tuple[tuple[Pixels, Pixels], ...] = field(default=(), repr=False)
@@ -139,6 +141,7 @@ class Match:
             "skipped": self.skipped,
             "different": self.different,
             "matched": self.matched,
+            "share_decided": self.share_decided,
             "perturbations": [
                 {**asdict(part), "value": part.value, "severity": part.severity}
                 for part in self.perturbations
@@ -210,6 +213,7 @@ def match(
         framing,
         seed,
         images.unreadable + originals.unreadable,
+        fitted.share_decided,
         _table(side.emulator, scaled, best, left),
         tuple(
             (pixels[row], to_uint8(side.images(strengths_of(other), [other])[0]))

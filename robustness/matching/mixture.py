@@ -10,6 +10,9 @@ from robustness.matching.emulator import Emulator
 from robustness.matching.image_statistics import Floats
 
 _STEPS = 200
+_SEPARATE = 1.5
+"""Standard deviations between originals and simulations, below which 50 images of which half are
+affected look as if all were, by less."""
 _CLEAR = 8.0
 """Log-likelihood that a mixture must gain over a composition that affects all images. Measured:
 folders under one composition gained 7 at most."""
@@ -17,8 +20,8 @@ folders under one composition gained 7 at most."""
 
 def affected(
     production: Floats, emulator: Emulator, strengths: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The probability (n,) of each image that the composition affects it.
+) -> tuple[NDArray[np.float64], bool]:
+    """The probability (n,) of each image that the composition affects it; whether that is decided.
 
     Originals and simulations of the reference are two Gaussians on their linear discriminant.
     Their shares are fitted by expectation and maximisation. Without a clear gain all are 1.
@@ -29,12 +32,11 @@ def affected(
     direction = linalg.solve(pooled, gap, assume_a="pos")
     noise = direction @ emulator.error @ direction
     scores = production @ direction
+    means = [float((side @ direction).mean()) for side in sides]
+    errors = [float(np.sqrt((side @ direction).var() + noise)) for side in sides]
+    separate = abs(means[1] - means[0]) > _SEPARATE * max(errors)
     logs = np.stack(
-        [
-            stats.norm.logpdf(scores, values.mean(), np.sqrt(values.var() + noise))
-            for values in (side @ direction for side in sides)
-        ],
-        1,
+        [stats.norm.logpdf(scores, *side) for side in zip(means, errors, strict=True)], 1
     )
     highest = logs.max(1, keepdims=True)
     densities = np.exp(logs - highest)
@@ -44,4 +46,5 @@ def affected(
         parts /= parts.sum(1, keepdims=True)
         shares = parts.mean(0)
     gain = np.sum(np.log(densities @ shares) + highest[:, 0] - logs[:, 1])
-    return np.asarray(parts[:, 1] if gain > _CLEAR else np.ones(len(scores)), np.float64)
+    clear = bool(gain > _CLEAR)
+    return np.asarray(parts[:, 1] if clear else np.ones(len(scores))), separate or clear

@@ -30,6 +30,8 @@ def _sentences(match: Match) -> Iterator[str]:
         parts = [_described(part) for part in match.perturbations]
         some = "Your images look" if match.share == 1 else f"{match.share:.0%} of your images look"
         yield f"{some} like the reference with {listed(parts, len(parts))}."
+    if match.perturbations and not match.share_decided:
+        yield "The effect is too weak to tell whether all of your images are affected."
     for part in match.perturbations:
         if part.group:
             others = [
@@ -71,7 +73,7 @@ def blocks(match: Match) -> list[Printed]:
                 REGISTRY[part.perturbation].label,
                 part.value,
                 f"{part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
-                f"{part.share:.0%}",
+                f"{part.share:.0%}" if match.share_decided else "undecided",
                 "" if part.severity is None else str(part.severity),
                 ", ".join(REGISTRY[name].label for name in part.group),
             )

@@ -91,6 +91,9 @@ def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8])
     assert match.strengths["darkness"] == pytest.approx(0.6, abs=0.1)
     assert results.sentences(match)[0].startswith("50% of your images look like")
     assert len(match.pairs) == 5
+    for production, simulation in match.pairs:
+        affected = any(np.array_equal(production, image) for image in images[:20])
+        assert affected != any(np.array_equal(simulation, image) for image in reference)
 
 
 def test_like_images_have_no_difference(reference: NDArray[np.uint8]) -> None:
