@@ -23,7 +23,7 @@ from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
 from robustness.runs.remedies import remedy_figures
-from robustness.ui.evaluations import preflight, uploads
+from robustness.ui.evaluations import preflight, upload_store
 from robustness.ui.session import run_link
 from tests.matching.test_match import example
 from tests.support.bad_images import BAD
@@ -154,14 +154,14 @@ def test_an_upload_is_kept_under_its_digest_and_packed_the_same_every_time(
     runs_folder: Path,
 ) -> None:
     files = [("a.png", b"1"), ("a.png", b"2"), ("../../b.png", b"3")]
-    packed = uploads._packed(files)
-    assert packed == uploads._packed(files)
-    path = uploads._keep("uploaded pictures.zip", packed)
+    packed = upload_store._packed(files)
+    assert packed == upload_store._packed(files)
+    path = upload_store._keep("uploaded pictures.zip", packed)
     assert path.is_relative_to(runs_folder / ".uploads")
-    assert path == uploads._keep("uploaded pictures.zip", packed)
+    assert path == upload_store._keep("uploaded pictures.zip", packed)
     plan = runs.plan(str(path), make_spec(["SqueezeNet"], CONDITIONS))
     assert [entry.name for entry in plan.dataset.entries] == ["a.png", "a (2).png", "b.png"]
-    hostile = uploads._keep("../../../x.zip", packed)
+    hostile = upload_store._keep("../../../x.zip", packed)
     assert hostile.is_relative_to(runs_folder / ".uploads")
 
 
@@ -329,11 +329,11 @@ def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
     for folder in (old, young):
         folder.mkdir()
         (folder / "left.zip").write_bytes(b"")
-    yesterday = time.time() - uploads.YOUNG - 60
+    yesterday = time.time() - upload_store.YOUNG - 60
     for folder in (of_a_run, of_a_session, old):
         for path in (*folder.iterdir(), folder):
             os.utime(path, (yesterday, yesterday))
-    uploads.collect()
+    upload_store.collect()
     assert set(uploaded.iterdir()) == {of_a_run, of_a_session, young}
     assert not held.exception
 

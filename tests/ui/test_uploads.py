@@ -13,7 +13,7 @@ from robustness import runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.pictures.samples import sample_bytes
-from robustness.ui.evaluations import uploads
+from robustness.ui.evaluations import upload_store
 from tests.support.pages import run
 from tests.support.places import ROOT
 
@@ -48,12 +48,12 @@ def test_what_a_session_held_goes_with_it_and_others_uploads_stay(uploaded: Path
     ours = set(uploaded.iterdir())
     of_another_server = uploaded / ("0" * 32)
     of_another_server.mkdir()
-    uploads.collect()
+    upload_store.collect()
     assert set(uploaded.iterdir()) == {*ours, of_another_server}
-    (held,) = [held for held in uploads._HOLDERS if held is stays.session_state[HELD]]
-    for other in set(uploads._HOLDERS) - {held}:  # as when their sessions have ended
-        uploads._HOLDERS.discard(other)
-    uploads.collect()
+    (held,) = [held for held in upload_store._HOLDERS if held is stays.session_state[HELD]]
+    for other in set(upload_store._HOLDERS) - {held}:  # as when their sessions have ended
+        upload_store._HOLDERS.discard(other)
+    upload_store.collect()
     assert set(uploaded.iterdir()) == {held.path.parent, of_another_server}
     assert HELD in goes.session_state, "or its end would have been seen above"
 
@@ -64,17 +64,17 @@ def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: 
     with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
         folder = begun.folder
     give(app, "rocket")
-    uploads.forget(source)
+    upload_store.forget(source)
     assert Path(source).exists(), "its run needs these images to go on"
     (uploaded.parent / ".bin").mkdir()
     folder.rename(uploaded.parent / ".bin" / folder.name)
-    uploads.forget(source)
-    uploads.collect()
+    upload_store.forget(source)
+    upload_store.collect()
     assert Path(source).exists(), "its run may be fetched back"
     runs.delete(uploaded.parent / ".bin" / folder.name)
-    uploads.forget("samples")
-    uploads.forget(str(uploaded.parent.parent / "mine.zip"))
-    uploads.forget(source)
+    upload_store.forget("samples")
+    upload_store.forget(str(uploaded.parent.parent / "mine.zip"))
+    upload_store.forget(source)
     assert not Path(source).exists()
     assert len(list(uploaded.iterdir())) == 1
 
@@ -99,7 +99,7 @@ def test_an_upload_stays_where_its_run_comes_back_while_that_is_looked_for(
         return found
 
     monkeypatch.setattr(Path, "glob", back_after_the_first)
-    uploads.forget(source)
+    upload_store.forget(source)
     assert Path(source).exists()
 
 
@@ -122,17 +122,17 @@ def test_uploads_take_as_much_room_as_the_operator_allows(
 def test_a_server_looks_after_the_uploads_while_it_runs(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "SECONDS_BETWEEN", 0.01)
+    monkeypatch.setattr(upload_store, "SECONDS_BETWEEN", 0.01)
     app = give(session(), "coffee")
     held = app.session_state[HELD].path.parent
     left = uploaded / ("0" * 32)
     left.mkdir()
-    long_ago = time.time() - 2 * uploads.YOUNG
+    long_ago = time.time() - 2 * upload_store.YOUNG
     for folder in (held, left):
         os.utime(folder, (long_ago, long_ago))
-    with uploads.tended():
+    with upload_store.tended():
         deadline = time.monotonic() + 240
-        while left.exists() or uploads._age(held) > 60:
+        while left.exists() or upload_store._age(held) > 60:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert held.exists()

@@ -30,7 +30,7 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.evaluations import limits
-from robustness.ui.evaluations.uploads import upload
+from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep_in_link, listed, one_of
 

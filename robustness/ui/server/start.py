@@ -18,7 +18,7 @@ from robustness.evaluation import similarity
 from robustness.models.graph.inspection import KERAS_WORKERS
 from robustness.models.parallel import run_parallel
 from robustness.runs import jobs
-from robustness.ui.evaluations.uploads import tended
+from robustness.ui.evaluations.upload_store import tended
 from robustness.ui.server.streamlit_internals import (
     forget_locks_of_values,
     keep_kernels,
