@@ -11,7 +11,7 @@ from robustness.ui.page import page
 from robustness.ui.server import metrics, redirects
 from robustness.ui.server.counters import note_error
 from robustness.ui.server.request_security import Guard
-from robustness.ui.server.start import settle, warm_up
+from robustness.ui.server.startup import settle, warm_up
 from robustness.ui.session.upload_limit import UploadLimit
 
 if __name__ == "__main__":  # as the script of a page

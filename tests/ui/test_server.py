@@ -19,7 +19,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
-from robustness.ui.server import request_security, start
+from robustness.ui.server import request_security, startup
 from robustness.ui.server.request_security import Guard
 from robustness.ui.session.access import COOKIE
 
@@ -191,7 +191,7 @@ def test_one_session_clears_its_own_state_alone(monkeypatch: pytest.MonkeyPatch)
     original = AppSession._handle_clear_cache_request
     monkeypatch.setattr(AppSession, "_handle_clear_cache_request", original)
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
-    start.settle()
+    startup.settle()
     cleared: list[str] = []
     session: Any = SimpleNamespace(
         _session_state=SimpleNamespace(clear=lambda: cleared.append("own"))
@@ -225,7 +225,7 @@ def test_nothing_is_sent_for_a_place_that_an_interrupted_fragment_has_not_made(
     monkeypatch.setattr(ForwardMsgQueue, "clear", ForwardMsgQueue.clear)
     assert [0, 8] not in sent()
     assert sent() != [], "what Streamlit does by itself, else there is nothing to prevent"
-    start.settle()
+    startup.settle()
     assert sent() == [[0, 8], [0, 8, 0], [0, 8, 1]]
 
 
@@ -237,7 +237,7 @@ def test_the_lower_limit_of_uploads_holds(
     before = config.get_option("server.maxUploadSize")
     try:
         config.set_option("server.maxUploadSize", 64)
-        start.lower_upload_limit()
+        startup.lower_upload_limit()
         assert config.get_option("server.maxUploadSize") == holds
     finally:
         config.set_option("server.maxUploadSize", before)
