@@ -21,7 +21,7 @@ from robustness.runs import notes
 from robustness.runs.compare import compare, flips
 from robustness.runs.racing import Race
 from robustness.statistics.differences import said
-from robustness.ui.evaluations import comparison, manage, run_table
+from robustness.ui.evaluations import comparison, run_actions, run_table
 from tests.support.made_datasets import labelled_folder
 from tests.support.made_up_saved_runs import ESPRESSO, TABBY, saved
 from tests.support.pages import html, run, texts
@@ -324,7 +324,7 @@ def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
 def test_a_run_is_downloaded_and_brought_in_elsewhere(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = manage._archive(folder / "first", OWNER)
+    data = run_actions._archive(folder / "first", OWNER)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
     app = visit()
     assert app.button(key="import run").disabled

@@ -22,7 +22,7 @@ from robustness.statistics import FEWEST, ModelChoice
 from robustness.ui.computation.cache import KEYS
 from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
-from robustness.ui.evaluations import cases, limits, manage, run_table
+from robustness.ui.evaluations import cases, limits, run_actions, run_table
 from robustness.ui.session.sentences import sentence
 
 FAILURES = 6
@@ -52,7 +52,7 @@ def _tools(run: Run, entry: Listed) -> None:
         run_table.comparison_input(entry.folder.parent, [entry.folder.name])
     report_button(partial(report.of_run, run), run.id)
     with st.popover("Manage", icon=":material/more_horiz:"):
-        manage.manage(entry)
+        run_actions.manage(entry)
 
 
 def _race(of: RunFigures) -> None:

@@ -11,10 +11,10 @@ from robustness.runs import retention
 from robustness.runs.jobs import is_queued
 from robustness.ui.evaluations import (
     comparison,
-    manage,
     new_evaluation,
     opened_run,
     results,
+    run_actions,
     run_table,
 )
 from robustness.ui.page import boundary
@@ -41,7 +41,7 @@ def show() -> None:
             disabled=not listed,
         )
         with st.popover("Import", icon=":material/upload:", **access.allowed(Action.IMPORT)):
-            manage.import_input(folder)
+            run_actions.import_input(folder)
     opens_form = new_evaluation.is_open(bool(listed or names))
     if opens_form:
         new_evaluation.form()
@@ -63,5 +63,5 @@ def show() -> None:
             if run.images or not is_queued(run.folder):
                 results.show(run, runs.listed(run.folder))
             opened_run.about(run)
-    manage.show_bin(folder)
+    run_actions.show_bin(folder)
     show_what_is_no_run(entries)

@@ -17,7 +17,7 @@ from robustness.statistics import Figures
 from robustness.ui.browser import components
 from robustness.ui.computation.cache import KEYS
 from robustness.ui.display import blocks
-from robustness.ui.evaluations import answer, cases, embedding, harden, manage
+from robustness.ui.evaluations import answer, cases, embedding, harden, run_actions
 from robustness.ui.page import fragment
 from robustness.ui.session.inputs import one_of, place_of_own
 
@@ -97,7 +97,7 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             blocks.question(question, of, clicked, run.id)
             embedding.ask(run)
         elif question is THRESHOLD and question.fits(of):
-            manage.acceptance_button(blocks.question(question, of, clicked, run.id))
+            run_actions.acceptance_button(blocks.question(question, of, clicked, run.id))
         elif question.fits(of):
             blocks.question(question, of, clicked, run.id)
     if view == TRUST:
