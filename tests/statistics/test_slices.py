@@ -54,6 +54,7 @@ def test_numbers_are_cut_into_parts_that_hold_every_image_once() -> None:
     assert [part.value for part in slices({"n": ["3", "1"] * 30})] == ["3", "1"]
     assert slices({"n": values[:30]}) == []
     assert inside(["a..b", "c"], "a..b").tolist() == [True, False]
+    assert inside([0.1, 0.2, 0.4], "0.2..0.4").tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("start", [0.0, 20_260_000.0, 1_767_225_600.0, -1_767_225_600_000.0])

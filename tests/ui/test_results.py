@@ -12,7 +12,7 @@ from robustness.evaluation.condition import Condition
 from robustness.report.shared_parts import cautions
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser.html import html
-from robustness.ui.display.results import _customdata
+from robustness.ui.display.results import _customdata, card
 from tests.support.made_up_saved_runs import measurement
 
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -55,6 +55,8 @@ def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown() -> None:
     fog = Condition.of({"fog": 0.6})
     row = replace(measurement("a.png", "1", A, fog, True), clean_probability=0.296)
     assert f"{A_LABEL} (29.6%)" in cautions([row])[0]
+    cards = [card(each) for each in (row, replace(row, clean_probability=0.9))]
+    assert ["Low confidence" in text for text in cards] == [True, False]
     seen = replace(row, probability=0.002)
     assert "&lt;1% megalith" in html(
         "verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith", None)]
