@@ -29,7 +29,7 @@ def show() -> None:
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
     names = run_table.chosen(listed)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="runs-tools"):
         new_evaluation.button(bool(listed or names))
         text = st.text_input(
             "Search",

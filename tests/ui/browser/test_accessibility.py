@@ -33,15 +33,24 @@ FOUND = """([rules, excused]) => axe.run(document, rules).then(({violations}) =>
         .filter(({target}) => !excused.some(([rule, selector]) =>
             rule === id && document.querySelector(target[0])?.matches(selector)))
         .map(({html, failureSummary}) => `${id}: ${html.slice(0, 200)} ${failureSummary}`)))"""
-STOP = """() => {
-    const at = document.activeElement
-    if (at === document.body) return null
+WATCH = """() => {
     const controls = 'a, button, input, select, textarea, summary, [tabindex], [class*=DataFrame]'
-    const ring = !at.matches('a, button, summary') || getComputedStyle(at).outlineStyle === 'solid'
-    return [at.matches(controls) && ring, at.outerHTML.slice(0, 200)]
+    const ring = at => !at.matches('a, button, summary')
+        || getComputedStyle(at).outlineStyle === 'solid'
+    const reached = new Set()
+    window.stops = []
+    window.isRound = false
+    window.watcher?.abort()
+    window.watcher = new AbortController()
+    addEventListener("focusin", ({target: at}) => {
+        if (reached.has(at)) return window.isRound = true
+        reached.add(at)
+        window.stops.push([at.matches(controls) && ring(at), at.outerHTML.slice(0, 200)])
+    }, {signal: window.watcher.signal})
 }"""
-"""The element with the focus: whether it is something to use, rather than text that scrolls, and
-can be seen to have it."""
+"""Notes each element that gets the focus: whether it is something to use, rather than text that
+scrolls, and can be seen to have it; and whether the focus has been everywhere."""
+STEPS_AT_ONCE, MOST_STEPS = 20, 2000
 OPEN = """address => {
     history.pushState(null, "", address)
     dispatchEvent(new PopStateEvent("popstate"))
@@ -182,11 +191,12 @@ def violations(page: Page, rules: dict[str, Any] = RULES) -> list[str]:
 
 
 def stops(page: Page) -> list[tuple[bool, str]]:
-    """``STOP`` of all that the Tab key reaches, in its order."""
-    found: list[tuple[bool, str]] = []
-    page.keyboard.down("Tab")  # held: it goes on with each
-    while stop := page.evaluate(STOP):
-        found.append(stop)
-        page.keyboard.down("Tab")
-    page.keyboard.up("Tab")
-    return found
+    """What ``WATCH`` notes of all that the Tab key reaches, in its order."""
+    page.evaluate(WATCH)
+    for step in range(MOST_STEPS):
+        if step % STEPS_AT_ONCE == 0 and page.evaluate("isRound"):
+            break
+        page.keyboard.press("Tab")
+    page.evaluate("document.activeElement.blur()")
+    reached: list[tuple[bool, str]] = page.evaluate("stops")
+    return reached
