@@ -212,17 +212,6 @@ def test_a_sweep_tells_where_a_prediction_becomes_incorrect(run: Run) -> None:
     assert "becomes incorrect" in run(*asked, "--true-class=espresso").out
 
 
-@pytest.mark.parametrize("fit", ["squash", "letterbox"])
-def test_predict_fits_the_picture_as_asked(run: Run, fit: str) -> None:
-    ended = run("predict", COFFEE, "--models", "SqueezeNet", "--fit", fit, "--json")
-    top = document(ended.out)["predictions"][0]["top"]
-    classifier = models.load("SqueezeNet")
-    expected = classifier(load_study_image(COFFEE, fit=fit)[None]).probabilities[0]
-    assert top[0]["index"] == expected.argmax()
-    assert top[0]["probability"] == pytest.approx(expected.max(), abs=1e-6)
-    assert top[0]["probability"] != pytest.approx(0.9366, abs=0.002), "that is the crop's"
-
-
 # --- perturb --------------------------------------------------------------------------------------
 
 
@@ -232,7 +221,7 @@ def perturb(run: Run, out: Path, name: str, *options: str) -> bytes:
     return out.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["gaussian_noise", "rotation", "fog", "vertical_flip"])
+@pytest.mark.parametrize("name", ["gaussian_noise", "vertical_flip"])
 def test_perturb_writes_the_perturbed_study_image_losslessly(
     run: Run, tmp_path: Path, name: str
 ) -> None:
