@@ -255,15 +255,22 @@ def click_in_first_row(page: Page) -> None:
     """Clicks on the button in the first row of the table of runs: Cancel or Continue."""
     table = page.get_by_test_id("stDataFrame")
     expect(page.locator(AT_REST)).to_be_visible()
-    box = table.bounding_box()
-    assert box is not None
-    y = box["y"] + 35 + 17
-    for x in range(int(box["x"]) + 60, int(box["x"] + box["width"]), 20):
-        page.mouse.move(x, y)
-        if table.locator("canvas").first.evaluate(POINTER):
-            page.mouse.click(x, y)
-            return
-    raise AssertionError("no button in the first row")
+
+    def clicks() -> bool:
+        """Whether there was a button: the table draws it, and its pointer, a little later."""
+        box = table.bounding_box()
+        if box is None:
+            return False
+        y = box["y"] + 35 + 17
+        for x in range(int(box["x"]) + 60, int(box["x"] + box["width"]), 20):
+            page.mouse.move(x, y)
+            page.wait_for_timeout(20)
+            if table.locator("canvas").first.evaluate(POINTER):
+                page.mouse.click(x, y)
+                return True
+        return False
+
+    eventually(page, clicks)
 
 
 def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
