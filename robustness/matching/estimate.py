@@ -276,6 +276,8 @@ def estimate(
         fits = _fitted(problem, note)
         probabilities, decided = affected(production, emulator, fits[0].strengths)
         before, chosen = chosen, probabilities > 0.5
+        if chosen.sum() < _FEWEST:  # no share that a fit could describe
+            probabilities, decided = np.ones(len(production)), False
         if (chosen == before).all() or chosen.sum() < _FEWEST or repeat == _REPEATS:
             break
         problem.use(production[chosen])

@@ -128,8 +128,8 @@ def batch_statistics(
 
 def _quantiles(channel: NDArray[Any], shares: tuple[float, ...]) -> Floats:
     """Quantiles of values in [0, 1] by a histogram, to a quarter of a level."""
-    counts = np.bincount((channel.ravel() * _LEVELS + 0.5).astype(np.intp), minlength=_LEVELS + 1)
-    total = np.cumsum(counts)
+    levels = (channel * _LEVELS + 0.5).astype(np.uint16)
+    total = np.cumsum(cv2.calcHist([levels], [0], None, [_LEVELS + 1], [0, _LEVELS + 1]))
     return (np.searchsorted(total, np.array(shares) * total[-1]) / _LEVELS).astype(np.float32)
 
 

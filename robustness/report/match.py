@@ -24,13 +24,21 @@ def sentences(match: Match) -> list[str]:
 
 
 def _sentences(match: Match) -> Iterator[str]:
+    parts = [_described(part) for part in match.perturbations]
     if not match.different:
         yield "No difference found between your images and the reference."
-    elif match.perturbations:
-        parts = [_described(part) for part in match.perturbations]
+    elif not match.matched:
+        names = listed(match.unexplained, len(match.unexplained))
+        yield (
+            f"Not explained: your images differ from the reference in {names}. No accuracy is "
+            "expected, because no perturbation of the list does this."
+        )
+        if parts:
+            yield f"The nearest are {listed(parts, len(parts))}."
+    elif parts:
         some = "Your images look" if match.share == 1 else f"{match.share:.0%} of your images look"
         yield f"{some} like the reference with {listed(parts, len(parts))}."
-    if match.perturbations and not match.share_decided:
+    if match.matched and match.perturbations and not match.share_decided:
         yield "The effect is too weak to tell whether all of your images are affected."
     for part in match.perturbations:
         if part.group:
@@ -40,12 +48,6 @@ def _sentences(match: Match) -> Iterator[str]:
             ]
             label = REGISTRY[part.perturbation].label
             yield f"{label} cannot be distinguished from {listed(others, len(others))}."
-    if not match.matched:
-        names = listed(match.unexplained, len(match.unexplained))
-        yield (
-            f"Not explained: {names}. No accuracy is expected, because the images differ in "
-            "something else as well."
-        )
     for answer in match.expected_accuracy:
         yield (
             f"{model(answer.model)} would be correct on {answer.value:.0%} "
