@@ -35,8 +35,8 @@ MOST_LOSS = 0.03
 
 BATCH = 16
 
-_UNLIKELY = 1e-4
-"""Smallest probability, so that no single image decides."""
+_UNLIKELY = 0.01
+"""Smallest probability that counts: hopeless images must not outweigh a loss on originals."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,6 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     unseen, originals = judgement.group(UNSEEN), judgement.group(ORIGINALS)
     gain = f"{_points(unseen)} on perturbations of other families"
     most = f"a loss above {100 * MOST_LOSS:.0f} points on originals"
-    more = judgement.more_images
-    advice = f" About {counted(more, 'more labelled image')} would {{}}." if more else ""
     if not judgement.labelled:
         yield (
             "Nothing is recommended: without labels there is consistency alone, and training "
@@ -40,12 +38,18 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     elif judgement.recommended:
         yield f"Recommended: {gain}; {most} is excluded."
     elif not judgement.gain_established:
-        yield f"Not recommended: no gain shown ({gain})." + advice.format("show a gain of 1 point")
+        yield f"Not recommended: no gain shown ({gain})."
     elif originals.low is not None and originals.difference > -MOST_LOSS:
         loss = f"a loss of up to {-100 * originals.low:.1f} points on originals is not excluded"
-        yield f"Not recommended: gain shown ({gain}); {loss}." + advice.format("exclude it")
+        yield f"Not recommended: gain shown ({gain}); {loss}."
     else:
         yield f"Not recommended: gain shown ({gain}), but {_points(originals)} on originals."
+    trained = judgement.group(TRAINED)
+    if judgement.labelled and trained.significant:
+        yield f"Perturbations trained on: {_points(trained)}."
+    if more := judgement.more_images:
+        decided = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
+        yield f"About {counted(more, 'more labelled image')} would {decided}."
     share_ = f"interpolated by {hardening.share:g} from {model(hardening.parent)}"
     yield (
         f"{hardening.name} was trained on {counted(hardening.train, 'image')} without labels, "

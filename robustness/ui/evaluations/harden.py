@@ -71,7 +71,10 @@ def _answer(answer: Hardening) -> None:
     if answer.name in models.REGISTRY:
         label = f"{plain(answer.name)} is on Models"
         page_link("pages/models.py", label, ":material/model_training:", {})
-    blocks.draw(results.blocks(answer))
+    groups, conditions, caution = results.blocks(answer)
+    blocks.draw([groups, caution])
+    with st.expander("By perturbation"):
+        blocks.draw([conditions])
 
 
 def _form(of: RunFigures) -> None:
