@@ -104,7 +104,6 @@ def sidebar(opened: str | None) -> None:
     folder = runs_folder()
     st.session_state.pop(_CLICKED, None)
     if jobs.read_queue(folder) or st.session_state.get(_WATCHED):
-        st.divider()
         fragment(_list, run_every=_SIDEBAR_SECONDS_BETWEEN)(folder, opened)
 
 
@@ -113,7 +112,10 @@ def _list(folder: Path, opened: str | None) -> None:
         st.rerun()  # the whole page, as it shows the run in several places
     active = jobs.read_queue(folder)
     watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
-    for job in active[:3]:
+    others = [job for job in active if job.run != opened or jobs.is_hardening(folder / job.run)]
+    if others or {*watched} - {opened}:
+        st.divider()
+    for job in others[:3]:
         run = folder / job.run
         with st.container(key=f"job-{job.run}", gap="xxsmall"):
             title = plain(runs.title_of(run))
@@ -121,8 +123,8 @@ def _list(folder: Path, opened: str | None) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 _link(run, "Watch")
                 buttons(run, True, "sidebar")
-    if len(active) > 3:
-        st.caption(f"and {counted(len(active) - 3, 'more run')} in the queue")
+    if len(others) > 3:
+        st.caption(f"and {counted(len(others) - 3, 'more run')} in the queue")
     going = {job.run for job in active}
     for name, path in list(watched.items()):
         if name in going:
