@@ -256,6 +256,9 @@ def click_in_first_row(page: Page) -> None:
     table = page.get_by_test_id("stDataFrame")
     expect(page.locator(AT_REST)).to_be_visible()
 
+    def is_button() -> bool:
+        return bool(table.locator("canvas").first.evaluate(POINTER))
+
     def clicks() -> bool:
         """Whether there was a button: the table draws it, and its pointer, a little later."""
         box = table.bounding_box()
@@ -265,9 +268,11 @@ def click_in_first_row(page: Page) -> None:
         for x in range(int(box["x"]) + 60, int(box["x"] + box["width"]), 20):
             page.mouse.move(x, y)
             page.wait_for_timeout(20)
-            if table.locator("canvas").first.evaluate(POINTER):
-                page.mouse.click(x, y)
-                return True
+            if is_button():
+                page.wait_for_timeout(200)  # else the mouse may be beyond it by now
+                if is_button():
+                    page.mouse.click(x, y)
+                    return True
         return False
 
     eventually(page, clicks)
