@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from tests.support.journeys import (
     HEADLINE,
     asked,
     drawn,
-    drawn_again,
     hand_back,
     left_behind_closed,
     pixels,
@@ -328,15 +328,15 @@ def test_without_that_way_the_page_itself_answers(browser: Browser, address: str
     times = drawn(page)
     page.mouse.move(box["x"] + 0.3 * box["width"], y)
     page.mouse.down()
-    for place in (0.4, 0.5, 0.6, 0.7):
+    for place in cycle((0.4, 0.5, 0.6, 0.7)):  # a busy page may pass over a value
         page.mouse.move(box["x"] + place * box["width"], y)
         page.wait_for_timeout(250)
-    drawn_again(page, times)
+        if drawn(page) > times and len(in_vain) > 1:
+            break
     page.mouse.up()
     settled(page)
     strength = page.locator(".rb-number").input_value()
     assert_shows(page, strength, float(strength))
-    assert len(in_vain) > 1
     page.close()
 
 
