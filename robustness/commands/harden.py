@@ -46,7 +46,7 @@ def add(parsers: Parsers) -> None:
         "--background",
         type=Path,
         metavar="RUN",
-        help="write the progress and the answer into this folder of a run, as the dashboard does",
+        help="write the progress and the judgement into a run, as the dashboard does",
     )
     command.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(command, "--seed")

@@ -56,7 +56,7 @@ def test_every_shape_fits_without_a_giant_in_between(
         return resize(image, size, *rest, **more)
 
     monkeypatch.setattr(Image.Image, "resize", noted)
-    for side in (224, 64, 1, 384):
+    for side in (224, 64, fitting.MIN_SIDE, 384):
         study = fitting.fit(Image.new("RGB", size, RED), fit=fit, side=side)
         assert study.shape == (side, side, 3)
         assert study.dtype == np.float32

@@ -282,15 +282,18 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     expect(dark.get_by_role("slider")).to_be_focused()
     dark.get_by_role("button", name=re.compile("^Hide")).click()
     expect(page.locator(".rb-count")).to_have_text("1 active")
+    settled(page)  # the address and the way back come with the answers
     expect_headline(page, "JPEG compression")
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".rb-count")).to_have_text("2 active")
     settled(page)
     page.go_back()
     expect(page.locator(".rb-count")).to_have_text("1 active")
+    settled(page)
     expect_headline(page, "JPEG compression")  # what was on, without what was hidden
     page.get_by_role("button", name="Clear all perturbations").click()
     expect(page.locator(".rb-count")).to_have_text("0 active")
+    settled(page)
     expect_on(page)
     page.go_back()
     expect(page.locator(".rb-count")).to_have_text("1 active")
