@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from robustness.ui.browser.components import pack, unpack
 
-TIMINGS = re.compile(r"Updated in \d+ ms, (\d+) ms of it forward passes")
+TIMINGS = re.compile(r"Updated in [\d.]+ m?s, (?:(\d+) ms of it forward passes|mostly loading)")
 TICKET = re.compile(r'"ticket": ?"([^"]+)"')
 
 PATIENCE = 300
@@ -98,7 +98,7 @@ class LiveSession:
                 }
             found = TIMINGS.search(component.json)
             if found:
-                forward = float(found[1])
+                forward = float(found[1] or "nan")  # the first may load models
             if answer.HasField("script_finished"):
                 break
         total = 1000 * (time.perf_counter() - start)

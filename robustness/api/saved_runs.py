@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from robustness import gate, runs, statistics
+from robustness import runs, statistics
 from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.disk import write_whole
@@ -19,6 +19,9 @@ from robustness.runs.remedies import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.thresholds import MAX_ERROR
+
+if TYPE_CHECKING:
+    from robustness import gate
 
 compare = checked_call(runs.compare)
 replay = checked_call(runs.replay)
@@ -56,6 +59,8 @@ def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None)
     ``baseline`` is the run that limits of regression compare with. Raises ``ParameterError`` for a
     budget that cannot be checked.
     """
+    from robustness import gate  # with the reports, which are slow to import
+
     return gate.check(gate.read_budget(Path(budget)), run, baseline)
 
 
@@ -160,6 +165,7 @@ def choose(
     with the limits on the model. Raises ``ParameterError`` for criteria that the run cannot
     answer.
     """
+    from robustness import gate
     from robustness.report.questions import candidates
 
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)

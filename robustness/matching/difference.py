@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from robustness.matching.image_statistics import Floats
 
@@ -64,6 +63,8 @@ def difference(first: Floats, second: Floats, seed: int) -> SetDifference:
 
 
 def _distance(first: Floats, second: Floats) -> float:
+    from scipy import linalg  # slow to import
+
     share = 1 / len(first) + 1 / len(second) + COLLECTIONS
     spread = np.cov(second.T)  # of a mixture that of both would hide the difference
     covariance = share * spread + FLOOR * np.eye(len(spread))

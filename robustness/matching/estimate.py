@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from robustness.base.progress import Note
 from robustness.matching.difference import COLLECTIONS, FLOOR
@@ -155,6 +154,8 @@ class _Problem:
 
     def weigh(self, index: int, error: float) -> None:
         """Whiten by the covariance at a point, with that share of the emulator's error."""
+        from scipy import linalg  # slow to import
+
         covariance = self.share * self.covariances[index] + error * self.emulator.error
         lower = linalg.cholesky(covariance + FLOOR * np.eye(len(covariance)), lower=True)
         self.whitening = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 Floats = NDArray[np.float32]
 
@@ -202,6 +201,8 @@ def _mean(values: Floats) -> float:
 
 
 def _sharpness(*channels: Floats) -> list[float]:
+    from scipy import fft  # slow to import
+
     luma = channels[3]
     grid = _grid(luma.shape[0])
     spectrum = fft.rfft2((luma - luma.mean()) * grid.window)

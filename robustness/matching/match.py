@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from robustness import __version__, models
@@ -373,6 +372,8 @@ def expect_accuracy(
     ``changes`` (compositions, images) are those of the profile minus the best composition. A
     ``remainder`` of the squared difference in statistics may be that share of the squared drop.
     """
+    from scipy import stats  # slow to import
+
     shifts = np.nanmean(changes, 1)
     noise = np.nanvar(changes, 1) / changes.shape[1]
     reference = float(np.nanmean(original))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, stats
 
 from robustness.matching.emulator import Emulator
 from robustness.matching.image_statistics import Floats
@@ -26,6 +25,8 @@ def affected(
     Originals and simulations of the reference are two Gaussians on their linear discriminant.
     Their shares are fitted by expectation and maximisation. Without a clear gain all are 1.
     """
+    from scipy import linalg, stats  # slow to import
+
     sides = (emulator.originals, emulator.images(strengths))
     pooled = (np.cov(sides[0].T) + np.cov(sides[1].T)) / 2 + emulator.error
     gap = (sides[1].mean(0) - sides[0].mean(0)).astype(np.float64)
