@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,11 @@ class StudyPixels(NamedTuple):
 def study_pixels(
     dataset: Dataset, framing: Framing, most: int, seed: int, note: Note
 ) -> StudyPixels:
-    """The images of ``dataset``, drawn at random from more than ``most``; copies count once."""
+    """The images of ``dataset``, drawn at random from more than ``most``; copies count once.
+
+    Squares of the framing's side, such as those that ``export`` and ``perturb`` write, are study
+    images already: they are not cropped again.
+    """
     order = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:most])
     images: dict[str, tuple[int, NDArray[np.uint8], PropertyValues]] = {}
     unreadable = 0
@@ -42,9 +47,10 @@ def study_pixels(
             if entry.refused:
                 raise ImageError(entry.refused)
             data = dataset.read(entry)
-            image, values = measured_image(
-                data, name=entry.name, fit=framing.fit, side=framing.side, patience=None
-            )
+            read = partial(measured_image, data, name=entry.name, side=framing.side, patience=None)
+            image, values = read(fit=framing.fit)
+            if (values["aspect"], values["original_size"]) == (1, framing.side**2 / 1e6):
+                image, values = read(fit="squash")
         except ImageError:
             unreadable += 1
             continue

@@ -12,15 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
+from robustness.datasets.pixels import study_pixels
 from robustness.models import Labels, imagenet
+from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from tests.support.made_datasets import CLASSES, drawing, flat_folder, labelled_folder
@@ -568,3 +572,15 @@ def test_each_of_several_folders_without_a_class_is_told_the_nearest(tmp_path: P
     near = r"are not classes .*dog' for 'dogs', 'golden retriever' for 'golden retreiver'\?"
     with pytest.raises(LabelError, match=near):
         labelled(open_dataset(str(tmp_path)), [imagenet()])
+
+
+def test_study_images_are_not_cropped_again(tmp_path: Path) -> None:
+    """As ``export`` writes them; another size goes through the fit."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "exported.png")
+    Image.fromarray(pixels).resize((65, 64)).save(tmp_path / "other.png")
+    exported, other = study_pixels(
+        open_dataset(str(tmp_path)), Framing("crop", 64), 10, 0, lambda *_: None
+    ).pixels
+    assert (exported == pixels).all()
+    assert (other != pixels).any()
