@@ -76,11 +76,11 @@ def harden_command(options: argparse.Namespace) -> None:
     )
     if options.out is not None and options.out.suffix != ".xml":
         raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
-    shown = _Phases(lambda text, _done, _total: console.progress(text))
+    phases = _Phases(lambda text, _done, _total: console.progress(text))
     if options.idle:
         processes.step_back()
     run = None if options.run is None else runs.folder_of(options.run, Path("runs"))
-    with _background(options.background) if options.background else nullcontext(shown) as note:
+    with _background(options.background) if options.background else nullcontext(phases) as note:
         answer = hardened(
             options.model,
             options.name,

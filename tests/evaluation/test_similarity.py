@@ -40,9 +40,9 @@ def test_strangers_are_pictures_of_five_photographs_each_thrice() -> None:
 def test_the_floor_is_a_similarity_of_each_stage_and_repeats(
     squeezenet: Classifier,
 ) -> None:
-    found = floors(squeezenet)
-    assert list(found) == list(squeezenet.stages)
-    for scores in found.values():
+    measured_floors = floors(squeezenet)
+    assert list(measured_floors) == list(squeezenet.stages)
+    for scores in measured_floors.values():
         assert set(scores) == set(RESCALED)
         for name, score in scores.items():
             assert METRICS[name].low <= score < 1
@@ -98,16 +98,16 @@ def test_the_floor_is_the_mean_over_pairs_of_different_photographs() -> None:
 
 def test_the_embeddings_floor_is_near_that_of_many_photographs(squeezenet: Classifier) -> None:
     """0.307 and 0.405 over all pairs of 200 ImageNet photographs of different classes."""
-    found = floors(squeezenet)["fire9"]
-    assert found["cosine"] == pytest.approx(0.307, abs=0.03)
-    assert found["euclidean"] == pytest.approx(0.405, abs=0.03)
+    measured_floors = floors(squeezenet)["fire9"]
+    assert measured_floors["cosine"] == pytest.approx(0.307, abs=0.03)
+    assert measured_floors["euclidean"] == pytest.approx(0.405, abs=0.03)
 
 
 def test_an_unchanged_picture_is_1_and_a_stranger_about_0() -> None:
     coffee, rocket = sample("coffee"), sample("rocket")
     (same,) = evaluate(make_spec(["SqueezeNet"], [Condition.of({"fog": 0.0})]), [coffee])
     classifier = models.load("SqueezeNet")
-    found = similarity.similarities(
+    measured_floors = similarity.similarities(
         classifier(coffee.image[None]).features,
         classifier(rocket.image[None]).features,
         floors(classifier),
@@ -115,12 +115,12 @@ def test_an_unchanged_picture_is_1_and_a_stranger_about_0() -> None:
     for scores in same.stages.values():
         for name in RESCALED.values():
             assert scores[name] == pytest.approx(1.0, abs=1e-6)
-    assert abs(found["fire9"]["cosine_rescaled"][0]) < 0.3
+    assert abs(measured_floors["fire9"]["cosine_rescaled"][0]) < 0.3
     assert same.scores["cosine_rescaled"] == same.stages["fire9"]["cosine_rescaled"]
 
 
 def test_features_that_tell_nothing_apart_keep_their_similarity() -> None:
     constant = {"all": np.ones((3, 4), np.float32)}
     flat = {"all": {"cosine": 1.0, "euclidean": 1.0}}
-    found = similarity.similarities({"all": constant["all"][:1]}, constant, flat)
-    np.testing.assert_array_equal(found["all"]["cosine_rescaled"], np.ones(3))
+    measured_floors = similarity.similarities({"all": constant["all"][:1]}, constant, flat)
+    np.testing.assert_array_equal(measured_floors["all"]["cosine_rescaled"], np.ones(3))

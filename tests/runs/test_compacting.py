@@ -252,9 +252,9 @@ def test_a_disk_without_room_for_a_second_copy_keeps_the_files_there_are(
     def compact(folder: Path, those: list[row_files.Part]) -> list[row_files.Part]:
         nonlocal joins
         joins = True
-        found = row_files.compact(folder, those)
+        parts = row_files.compact(folder, those)
         joins = False
-        return found
+        return parts
 
     def full(path: Path, *given: object) -> None:
         nonlocal compacted

@@ -103,9 +103,9 @@ def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
     assert os.listdir(tmp_path / "there") == []
     monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 2 * 10**9)
     there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
-    found = headline_figures.stored(there.folder, there.manifest)
-    assert found is not None
-    assert len(found["models"]) == len(run.manifest.spec.models)
+    figures = headline_figures.stored(there.folder, there.manifest)
+    assert figures is not None
+    assert len(figures["models"]) == len(run.manifest.spec.models)
 
 
 def test_the_same_run_is_not_brought_twice_and_another_of_its_name_gets_its_own(

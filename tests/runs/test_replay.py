@@ -36,7 +36,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+def original(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     """Such a run, to be left as it is."""
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
@@ -46,12 +46,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 
 
 @pytest.fixture
-def run(kept: runs.Run, photos: Path, tmp_path: Path) -> runs.Run:
+def run(original: runs.Run, photos: Path, tmp_path: Path) -> runs.Run:
     """Such a run of ``photos``; a test may change both."""
-    folder = tmp_path / "runs" / kept.id
-    shutil.copytree(kept.folder, folder)
-    dataset = dataclasses.replace(kept.manifest.dataset, source=str(photos))
-    kept.manifest.updated(dataset=dataset).write(folder)
+    folder = tmp_path / "runs" / original.id
+    shutil.copytree(original.folder, folder)
+    dataset = dataclasses.replace(original.manifest.dataset, source=str(photos))
+    original.manifest.updated(dataset=dataset).write(folder)
     return runs.load(folder)
 
 
@@ -62,15 +62,15 @@ def repeat(run: runs.Run, tmp_path: Path) -> runs.Replay:
 # --- replay ---------------------------------------------------------------------------------------
 
 
-def test_the_same_machine_gives_the_same_rows(kept: runs.Run, tmp_path: Path) -> None:
+def test_the_same_machine_gives_the_same_rows(original: runs.Run, tmp_path: Path) -> None:
     heard: list[runs.Progress] = []
-    found = runs.replay(kept, tmp_path / "again", note=heard.append)
+    found = runs.replay(original, tmp_path / "again", note=heard.append)
     assert found.verdict == runs.IDENTICAL
     assert found.agrees
     assert not found.findings
-    assert found.rows == kept.table().num_rows == 6 * 2 * 4
+    assert found.rows == original.table().num_rows == 6 * 2 * 4
     assert heard[-1].done == 6
-    assert found.repeat.table().equals(kept.table())
+    assert found.repeat.table().equals(original.table())
 
 
 @pytest.mark.parametrize("labelling", ["folders", "none"])
@@ -149,12 +149,12 @@ def plus(amount: float) -> object:
 
 
 def test_the_last_digits_of_another_machine_agree_within_rounding(
-    kept: runs.Run, tmp_path: Path
+    original: runs.Run, tmp_path: Path
 ) -> None:
     found = agreement(
-        kept,
+        original,
         altered(
-            kept,
+            original,
             tmp_path,
             probability=plus(TOLERANCE / 2),
             cosine=plus(-1e-7),
@@ -170,7 +170,7 @@ def test_the_last_digits_of_another_machine_agree_within_rounding(
     assert changed["probability"].largest == pytest.approx(TOLERANCE / 2)
     assert changed["stages cosine"].largest == pytest.approx(1e-8)
     assert all(change.rows == 1 for change in found.changes)
-    row = kept.frame().iloc[0]
+    row = original.frame().iloc[0]
     assert changed["cosine"].image == row["image"]
     assert (changed["cosine"].model, changed["cosine"].perturbation) == (
         row["model"],
@@ -192,9 +192,9 @@ def test_the_last_digits_of_another_machine_agree_within_rounding(
     ],
 )
 def test_what_is_more_than_rounding_is_different(
-    kept: runs.Run, tmp_path: Path, column: str, value: object
+    original: runs.Run, tmp_path: Path, column: str, value: object
 ) -> None:
-    found = agreement(kept, altered(kept, tmp_path, **{column: value}))
+    found = agreement(original, altered(original, tmp_path, **{column: value}))
     assert found.verdict == runs.DIFFERENT
     assert found.changes[0].column.startswith(column)
     assert found.as_dict()["verdict"] == "different"
@@ -241,18 +241,18 @@ def test_a_source_that_is_gone_cannot_be_replayed(
 
 
 @pytest.fixture
-def other(kept: runs.Run, tmp_path: Path) -> runs.Run:
+def other(original: runs.Run, tmp_path: Path) -> runs.Run:
     asked = spec(CONDITIONS[:1], names=["SqueezeNet"], seed=6)
-    return performed(kept.manifest.dataset.source, tmp_path / "runs", asked, limit=4)
+    return performed(original.manifest.dataset.source, tmp_path / "runs", asked, limit=4)
 
 
-def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -> None:
-    found = runs.compare(kept, other)
+def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Run) -> None:
+    found = runs.compare(original, other)
     assert found.images == 4
     overall, noise = found.differences
     assert (overall["model"], overall["perturbation"]) == ("SqueezeNet", None)
     assert (noise["perturbation"], noise["n_images"]) == ("gaussian_noise", 4)
-    for side, each in (("a", kept), ("b", other)):
+    for side, each in (("a", original), ("b", other)):
         rows = each.frame().query("model == 'SqueezeNet' and perturbation == 'gaussian_noise'")
         shared = rows[rows["image"].isin(other.frame()["image"].unique())]
         assert noise[f"consistency_{side}"] == pytest.approx(np.mean(shared["consistent"]))
@@ -260,15 +260,15 @@ def test_runs_are_compared_on_what_they_share(kept: runs.Run, other: runs.Run) -
     assert "2 images only in the baseline" in text
     assert "Models only in the baseline: EfficientNet-Lite0." in text
     assert "Conditions only in the baseline: rotation 0.5, fog 0.2 + rotation 0.5" in text
-    text = " ".join(runs.compare(kept, other, said=short).notes)
+    text = " ".join(runs.compare(original, other, said=short).notes)
     assert "Conditions only in the baseline: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
     assert "The seed is not the same: 5 and 6." in text
     assert "other run alone" not in text
 
 
-def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
+def test_runs_that_share_nothing_say_so(original: runs.Run, tmp_path: Path) -> None:
     stranger = performed("samples", tmp_path / "runs", spec(CONDITIONS[:1]))
-    found = runs.compare(kept, stranger)
+    found = runs.compare(original, stranger)
     assert found.images == 0
     assert not found.differences
     assert "share no images" in found.notes[0]
@@ -276,12 +276,14 @@ def test_runs_that_share_nothing_say_so(kept: runs.Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [224, 384])
 def test_noise_of_another_grain_is_told_where_it_differs(
-    kept: runs.Run, tmp_path: Path, side: int
+    original: runs.Run, tmp_path: Path, side: int
 ) -> None:
-    manifest = kept.manifest.updated(spec=dataclasses.replace(kept.manifest.spec, side=side))
+    manifest = original.manifest.updated(
+        spec=dataclasses.replace(original.manifest.spec, side=side)
+    )
     earlier = {name: text for name, text in manifest.versions.items() if name != GRAIN}
     for name, versions in (("now", manifest.versions), ("earlier", earlier)):
-        shutil.copytree(kept.folder, tmp_path / name)
+        shutil.copytree(original.folder, tmp_path / name)
         manifest.updated(versions=versions).write(tmp_path / name)
     now, before = (runs.load(tmp_path / name) for name in ("now", "earlier"))
     assert not any("noise" in text for text in runs.compare(now, now).notes)
@@ -291,12 +293,13 @@ def test_noise_of_another_grain_is_told_where_it_differs(
         assert all(whose in text for text in notes)
 
 
-def test_changed_weights_and_versions_are_told(kept: runs.Run, tmp_path: Path) -> None:
-    shutil.copytree(kept.folder, tmp_path / "copy")
+def test_changed_weights_and_versions_are_told(original: runs.Run, tmp_path: Path) -> None:
+    shutil.copytree(original.folder, tmp_path / "copy")
     trained = dataclasses.replace(
-        kept.manifest.spec, models=(("SqueezeNet", "sha256:0"), *kept.manifest.spec.models[1:])
+        original.manifest.spec,
+        models=(("SqueezeNet", "sha256:0"), *original.manifest.spec.models[1:]),
     )
-    kept.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
-    text = " ".join(runs.compare(kept, runs.load(tmp_path / "copy")).notes)
+    original.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
+    text = " ".join(runs.compare(original, runs.load(tmp_path / "copy")).notes)
     assert "The weights are not the same: SqueezeNet." in text
-    assert f"Another version of keras: {kept.manifest.versions['keras']} and 4." in text
+    assert f"Another version of keras: {original.manifest.versions['keras']} and 4." in text

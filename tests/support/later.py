@@ -31,8 +31,8 @@ def property_test(
         def test() -> None:
             import hypothesis
 
-            given: Any = hypothesis.given(*strategies(hypothesis.strategies))
-            drawn = given(check)
+            decorate: Any = hypothesis.given(*strategies(hypothesis.strategies))
+            drawn = decorate(check)
             for value in first:
                 drawn = hypothesis.example(value)(drawn)
             drawn = hypothesis.settings(

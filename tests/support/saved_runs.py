@@ -40,18 +40,18 @@ def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
     def run(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
         return chunks(job, numbers, load=Stable().load)
 
-    def measured(asked: Request, *, here: bool) -> dict[str, dict[str, float]]:
-        return {name: {"megabytes": 5.0, "latency_ms": 8.0} for name in asked.model_names}
+    def measured(request: Request, *, here: bool) -> dict[str, dict[str, float]]:
+        return {name: {"megabytes": 5.0, "latency_ms": 8.0} for name in request.model_names}
 
     patch.setitem(engines.REGISTRY._records, "local", Engine("local", "stand-ins", run))
     patch.setattr(writer, "measured", measured)
 
 
 def performed(
-    source: Path | str, out: Path, asked: Request, *, limit: int | None = None
+    source: Path | str, out: Path, request: Request, *, limit: int | None = None
 ) -> runs.Run:
-    """A finished run of ``asked`` in the folder ``out``."""
-    with runs.start(runs.plan(str(source), asked, limit=limit, batch=2), out) as session:
+    """A finished run of ``request`` in the folder ``out``."""
+    with runs.start(runs.plan(str(source), request, limit=limit, batch=2), out) as session:
         for _ in session.perform():
             pass
     return runs.load(session.folder)
