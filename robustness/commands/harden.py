@@ -39,7 +39,7 @@ def add(parsers: Parsers) -> None:
         help="images that judge, with classes as for `evaluate` (default: a part of --images)",
     )
     command.add_argument(
-        "--epochs", type=int, metavar="N", help="default: 3,500 images in all, at least 2"
+        "--epochs", type=int, metavar="N", help="passes over the images (default: 5)"
     )
     command.add_argument("--rate", type=float, metavar="R", help="learning rate (default: 0.0001)")
     command.add_argument(
