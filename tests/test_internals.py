@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import streamlit as st
 from streamlit.runtime.caching.cache_utils import Cache
-from streamlit.runtime.scriptrunner import script_runner
+from streamlit.runtime.scriptrunner import StopException, script_runner
+from streamlit.runtime.state.safe_session_state import SafeSessionState
+from streamlit.runtime.state.session_state import SessionState
 
 from robustness.models import internals
 from robustness.models.tensorflow_runtime import keras
@@ -55,6 +58,7 @@ def test_private_interfaces_are_checked_with_the_installed_version(package: str)
         ("streamlit", "runtime/forward_msg_queue.py", "delta.fragment_id not in fragment_ids_"),
         ("streamlit", "runtime/runtime.py", "self._session_mgr"),
         ("streamlit", "runtime/state/session_state.py", "self._key_id_mapper.get_id_from_key("),
+        ("streamlit", "runtime/state/safe_session_state.py", 'object.__setattr__(self, "_lock"'),
         ("streamlit", "runtime/state/session_state.py", "metadata is None or metadata.disabled"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "backend.clear_session()"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "(_clean_problem_modules)"),
@@ -96,6 +100,42 @@ def test_keras_is_cleared_by_its_user_and_by_no_script(monkeypatch: pytest.Monke
     streamlit_internals.keep_kernels()
     script_runner._clean_problem_modules()
     assert layers.Dense(1).name == "dense_1"
+
+
+def test_a_cancelled_run_replaces_no_value_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have begun to take the browser's values when a click cancels it."""
+    for name in ("__init__", "on_script_will_rerun"):
+        monkeypatch.setattr(SafeSessionState, name, getattr(SafeSessionState, name))  # put back
+    streamlit_internals.take_values_in_turn()
+    begun, goes_on, is_cancelled = (threading.Event() for _ in range(3))
+    values: list[str] = []
+
+    def take(state: SessionState, new: str, **_: object) -> None:
+        if new == "old":
+            begun.set()
+            goes_on.wait(10)
+        values.append(new)
+
+    def stop() -> None:
+        if is_cancelled.is_set():
+            raise StopException
+
+    monkeypatch.setattr(SessionState, "on_script_will_rerun", take)
+    session = SessionState()
+    runs = [SafeSessionState(session, yield_callback=check) for check in (stop, lambda: None)]
+    old, new = [cast("Any", run.on_script_will_rerun) for run in runs]
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(old, "old")
+        begun.wait(10)
+        is_cancelled.set()
+        second = pool.submit(new, "new")
+        late = pool.submit(old, "later")
+        time.sleep(0.1)
+        goes_on.set()
+        first.result(), second.result()
+        with pytest.raises(StopException):
+            late.result()
+    assert values == ["old", "new"]
 
 
 def test_a_cache_keeps_no_lock_of_what_it_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

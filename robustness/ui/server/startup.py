@@ -25,6 +25,7 @@ from robustness.ui.server.streamlit_internals import (
     keep_shared_caches,
     send_all_of_fragments,
     stay_off_the_network,
+    take_values_in_turn,
 )
 from robustness.ui.session.run_link import runs_folder
 
@@ -38,6 +39,7 @@ def settle() -> None:
     forget_locks_of_values()
     keep_kernels()
     send_all_of_fragments()
+    take_values_in_turn()
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 

@@ -25,6 +25,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx as get_script_run_
 from streamlit.runtime.scriptrunner import script_runner
 from streamlit.runtime.session_manager import SessionClient as SessionClient
 from streamlit.runtime.state.query_params import EMBED_QUERY_PARAMS_KEYS, sanitize_query_string
+from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.uploaded_file_manager import UploadedFile as UploadedFile
 
 CHECKED_WITH = "1.67.0"
@@ -57,6 +58,27 @@ def send_all_of_fragments() -> None:
         drop(queue, retain_lifecycle_msgs, None if fragment_ids_this_run is None else [])
 
     ForwardMsgQueue.clear = clear  # type: ignore[method-assign, assignment]
+
+
+def take_values_in_turn() -> None:
+    """Let the session take the browser's values of one run after another, the newest last.
+
+    Streamlit starts a run while the one before ends, and asks whether that is cancelled before it
+    takes its values, not meanwhile: older values could replace those of the latest click.
+    """
+    begin, take = SafeSessionState.__init__, SafeSessionState.on_script_will_rerun
+    locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by session, for its runs
+
+    def share_lock(runs: SafeSessionState, state: Any, **named: Any) -> None:
+        begin(runs, state, **named)
+        object.__setattr__(runs, "_lock", locks.setdefault(id(state), threading.RLock()))
+
+    def take_in_turn(runs: SafeSessionState, *values: Any, **named: Any) -> None:
+        with runs._lock:  # it asks again whether the run is cancelled
+            take(runs, *values, **named)
+
+    SafeSessionState.__init__ = share_lock  # type: ignore[method-assign, assignment]
+    SafeSessionState.on_script_will_rerun = take_in_turn  # type: ignore[method-assign, assignment]
 
 
 def keep_kernels() -> None:

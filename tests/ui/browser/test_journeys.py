@@ -179,7 +179,6 @@ def test_the_true_class_goes_along_to_other_views_and_back(browser: Browser, add
     true_class.fill("missile")
     true_class.press("Enter")
     expect(page).to_have_url(re.compile("shows=missile"))
-    settled(page)  # a click on the view that meets the end of a run may be lost
     for name, view in (("Scorecard", "scorecard"), ("Breaking points", "breaking"), ("Live", "")):
         page.get_by_role("radio", name=name, exact=True).click()
         expect(page.get_by_role("radio", name=name, exact=True)).to_be_checked()
