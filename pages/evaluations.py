@@ -7,6 +7,6 @@ from robustness.ui.page import page
 
 with page(
     "Evaluations",
-    "Which model to choose for many images, where it fails, and what changed since the last one.",
+    "Evaluate models on many images: which to choose, where they fail, and what changed.",
 ):
     overview.show()

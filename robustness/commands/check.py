@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with which GitHub Actions names the file for the summary of a step."""
 
-_HEAD = ("", "Model", "Condition", "Limit", "Wanted", "Found")
+_HEAD = ("", "Model", "Condition", "Limit", "Expected", "Measured")
 
 
 def add(parsers: Parsers) -> None:

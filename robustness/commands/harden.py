@@ -27,7 +27,7 @@ def add(parsers: Parsers) -> None:
     command.add_argument("--name", metavar="N", required=True, help="name of the new model")
     trained = command.add_mutually_exclusive_group(required=True)
     trained.add_argument(
-        "--perturbations", type=names, metavar="A,B", help="train on these, at all strengths"
+        "--perturbations", type=names, metavar="A,B", help="train on these, at strengths 0.1 to 0.8"
     )
     trained.add_argument("--run", metavar="RUN", help=f"train on the model's weakest five; {RUN}")
     trained.add_argument(

@@ -57,7 +57,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     },
     "--true-class": {
         "metavar": "CLASS",
-        "help": "true class, by name or synset (known for most samples)",
+        "help": "true class, by name or synset (known for the samples coffee and chelsea)",
     },
     "--remedies": {
         "metavar": "A,B",
@@ -104,7 +104,7 @@ def add_command(
     own models and the plugins are read first; ``asks_plugins``, whether the plugins alone are.
     """
     about = (action.__doc__ or "").partition("\n\n")[0]
-    clause = re.split("[;.]", about)[0]
+    clause = re.split(r";|\.(?!\w)", about)[0]
     command = parsers.add_parser(name, help=clause[:1].lower() + clause[1:], description=about)
     command.set_defaults(command=action, asks_models=asks_models, asks_plugins=asks_plugins)
     add_shared(command, *shared)

@@ -135,9 +135,9 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
 
     return [
         *((f"runs on images of {side} pixels", partial(runs, side)) for side in SIDES),
-        ("tells the value of its parameter at every strength", tells),
+        ("has a parameter value for every strength", tells),
         ("gives the same images for the same seed", repeats),
-        ("gives each image the same change alone and among others", alone),
+        ("changes an image the same way alone and in a batch", alone),
         ("changes something at strength 1", acts),
         *([("changes more at a higher strength", grows)] if record.monotone else []),
         *([("depends on the seed", seeded)] if record.random else []),
@@ -187,7 +187,7 @@ def _of_metric(record: Metric) -> list[Law]:
     return [
         ("runs on three pairs", runs),
         ("gives the same numbers again", repeats),
-        ("gives each pair the same number alone and among others", alone),
+        ("gives a pair the same number alone and in a batch", alone),
         ("gives finite numbers for different inputs", finite),
         *([("stays within its bounds", bounded)] if bounds else []),
     ]

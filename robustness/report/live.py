@@ -186,7 +186,7 @@ def stages(frame: pd.DataFrame, metric: str) -> Chart:
             frame.assign(model=frame["model"] + " " + frame["stage"]), [metric, RESCALED[metric]]
         ),
         "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated images."
-        + (f" {whose} head reads its last stage place by place, not this average." * bool(whose)),
+        + (f" {whose} head reads its last stage before this averaging." * bool(whose)),
     )
 
 

@@ -153,7 +153,7 @@ def _free_folder(runs: Path, manifest: manifests.Manifest) -> Path:
         except RunError:
             here = None
         if here is not None and here.updated(id=manifest.id, parts=manifest.parts) == manifest:
-            raise RunError(f"The run {folder.name} is here already.")
+            raise RunError(f"The run {folder.name} already exists here.")
         number += 1
         folder = runs / f"{manifest.id}-{number}"
     return folder

@@ -111,8 +111,8 @@ PUBLISHED: Mapping[str, Published] = {
 
 
 PUBLISHED_NOTE = (
-    "The study scored one image under ten perturbations. It did not publish its strengths and its "
-    "Euclidean formula, so the measured figures may differ."
+    "The study scored one image under ten perturbations. It published neither its strengths nor "
+    "its Euclidean formula, so measured figures may differ."
 )
 
 
@@ -186,7 +186,7 @@ def insight(rows: Sequence[Measurement]) -> str:
     reassuring = quadrants.count("features moved, decision stayed")
     return (
         f"In {surprising} of {counted(len(rows), 'case')} the prediction changed although the "
-        f"features barely moved; in {reassuring} it stayed although they moved."
+        f"features barely moved; in {reassuring or 'none'} it stayed although they moved."
         if surprising or reassuring
         else f"Features and prediction changed together in {counted(len(rows), 'case')}."
     )

@@ -112,7 +112,7 @@ def test_the_same_run_is_not_brought_twice_and_another_of_its_name_gets_its_own(
     run: runs.Run, tmp_path: Path
 ) -> None:
     data = archive_of(run)
-    with pytest.raises(RunError, match=f"The run {run.id} is here already"):
+    with pytest.raises(RunError, match=f"{run.id} already exists"):
         runs.import_run(io.BytesIO(data), run.folder.parent)
     second = runs.import_run(
         with_manifest(run, created="2030-01-01T00:00:00+00:00"), run.folder.parent

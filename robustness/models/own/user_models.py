@@ -104,8 +104,8 @@ def _described() -> tuple[ModelRecord, ...]:
     except OSError:
         if settings.value(settings.MODELS):
             raise ParameterError(
-                f"Expected your models in {file}, as the setting 'models' says, but there is no "
-                "file there: run 'python -m robustness models add FILE', or change the setting."
+                f"The setting 'models' names {file}, which does not exist. Add a model with "
+                "'python -m robustness models add FILE', or change the setting."
             ) from None
         return ()
     return _records(file, written)

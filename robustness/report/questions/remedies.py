@@ -42,7 +42,7 @@ def answer(figures: RemedyFigures) -> str:
     said = [_sentence(name, own, len(by_model)) for name, own in helped.items()]
     if unhelped := [model(name) for name in by_model if name not in helped]:
         whom = f"{listed(unhelped, _NAMED)}: n" if helped else "N"
-        said.append(f"{whom}othing tried helps significantly under any condition.")
+        said.append(f"{whom}o remedy helps significantly under any condition.")
     return " ".join(said)
 
 
@@ -55,7 +55,7 @@ def _sentence(name: str, own: Sequence[Gain], count: int) -> str:
         named.setdefault((gain.remedy, round(100 * gain.cost_on_originals)), []).append(gain)
     parts = [_gains_of(remedy, cost, gains) for (remedy, cost), gains in named.items()]
     if rest:
-        parts.append(f"nothing tried helps significantly under {listed(rest, _NAMED)}")
+        parts.append(f"no remedy helps significantly under {listed(rest, _NAMED)}")
     text = "; ".join(parts)
     return f"{model(name)}: {text}." if count > 1 else f"{text[:1].upper()}{text[1:]}."
 

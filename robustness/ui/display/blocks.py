@@ -152,7 +152,7 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
         )
     else:
         results.chart(st, block.figure, key, block.alt)
-    box = " For several, draw a box (top right)." if block.figure.layout.dragmode else ""
+    box = " To select several, draw a box (top right)." if block.figure.layout.dragmode else ""
     note = f"{block.note} Click to see the images.{box}" if block.link else block.note
     if note:
         st.caption(plain(note.strip()))

@@ -72,7 +72,7 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
     of, what = counted(len(overall), "model"), QUANTITIES[quantity].lower()
     moved = {word: overall.count(word) for word in (WORSE, BETTER)}
     parts = [f"{n} of {of} got {said(word)}" for word, n in moved.items() if n]
-    return f"{' and '.join(parts)}: {what}." if parts else f"No significant change: {what}."
+    return f"{' and '.join(parts)}: {what}." if parts else f"No significant change in {what}."
 
 
 def _choice(entries: Sequence[Listed]) -> None:

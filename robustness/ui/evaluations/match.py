@@ -57,7 +57,7 @@ def show() -> None:
             on_click=work.ask,
             **access.allowed(Action.EVALUATE, key="match", disabled=len(sources) < 2),
         )
-        st.caption("About two minutes; half a minute with the same reference again.")
+        st.caption("Takes about two minutes, or half a minute if you reuse a reference.")
     if len(sources) < 2:
         return
     datasets = [preflight.dataset_of(s, preflight.last_written(s)) for s in sources]

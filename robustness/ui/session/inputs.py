@@ -111,7 +111,7 @@ def keep_in_link(
         valid = [name for name in names if name is not None]
         unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]
         if unknown and warns and said != last_said:
-            warning = f"{key}={unknown[0]} in the link is none of the choices here; it is ignored."
+            warning = f"Ignored {key}={unknown[0]} in the link: not one of the choices here."
             st.warning(plain(warning), icon=":material/link_off:")
         if several:
             state[key] = valid if valid or said == [""] else first

@@ -296,9 +296,7 @@ def test_a_file_that_is_no_description_is_refused(
 
 
 def test_a_named_file_that_is_not_there_is_refused(models_folder: Path) -> None:
-    with pytest.raises(
-        ParameterError, match=r"models\.toml, as the setting .models. says"
-    ) as caught:
+    with pytest.raises(ParameterError, match=r"setting 'models' names .*models\.toml") as caught:
         user_models.refresh()
     assert_one_sentence(caught.value)
 

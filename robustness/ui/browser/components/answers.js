@@ -14,7 +14,7 @@ function show(parentElement, data) {
     root = document.createElement("div");
     root.className = "rb-answers-all";
     root.innerHTML =
-      '<h2 class="rb-unseen">Answers</h2><div class="rb-cards"></div><p class="rb-note"></p>';
+      '<h2 class="rb-unseen">Predictions</h2><div class="rb-cards"></div><p class="rb-note"></p>';
     parentElement.append(root);
   }
   const [, cards, note] = root.children;
