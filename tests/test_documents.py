@@ -325,9 +325,9 @@ def test_the_server_listens_and_takes_what_deployment_says() -> None:
     assert size << 20 == decoding.MAX_FILE_BYTES
     proxy = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
     (body,) = re.findall(r"client_max_body_size (\d+)m;", proxy)
-    assert f"{body} MB a request" in " ".join(text.split())
+    assert f"{body} MB per request" in " ".join(text.split())
     assert size < int(body) < 1.1 * size, "what the dashboard takes, and a little for the form"
-    limits = f"limited to {size} MB a file and {decoding.MAX_PIXELS // 10**6} million pixels"
+    limits = f"limited to {size} MB per file and {decoding.MAX_PIXELS // 10**6} million pixels"
     assert limits in " ".join(text.split())
 
 
