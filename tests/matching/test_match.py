@@ -20,8 +20,15 @@ from robustness.evaluation.request import read_request
 from robustness.evaluation.suites import suite_conditions
 from robustness.matching import emulator, profile
 from robustness.matching import match as matched
+from robustness.matching.difference import difference
 from robustness.matching.image_statistics import NAMES, image_statistics
-from robustness.matching.match import ExpectedAccuracy, Match, MatchedPerturbation, expect_accuracy
+from robustness.matching.match import (
+    ExpectedAccuracy,
+    Match,
+    MatchedPerturbation,
+    expect_accuracy,
+    is_explained,
+)
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.fitting import Framing
@@ -113,6 +120,17 @@ def test_what_no_perturbation_explains_is_named(reference: NDArray[np.uint8]) ->
     assert not found.matched
     assert set(found.unexplained) <= set(NAMES)
     assert any(text.startswith("Not explained") for text in results.sentences(found))
+
+
+def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> None:
+    """60 images do not give the covariance of 61 statistics: any distance is ordinary."""
+    draws = np.random.default_rng(0)
+    originals, images = (draws.normal(size=(n, len(NAMES))).astype(np.float32) for n in (60, 40))
+    changed = difference(images + 3, originals, 0)
+    images[:, :5] += 2  # what no perturbation changed
+    assert not is_explained(changed, difference(images, originals, 0))
+    images[:, :5] -= 2
+    assert is_explained(changed, difference(images, originals, 0))
 
 
 def test_few_images_are_refused(reference: NDArray[np.uint8]) -> None:
