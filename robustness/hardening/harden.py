@@ -288,6 +288,7 @@ def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, A
         **({"fit": record.fit} if record.fit else {}),
         **({"features": list(model.stages)} if model.stages else {}),
         "family": "Hardened",
+        "default": False,  # nobody asked that every visitor's choice has it
     }
 
 
