@@ -12,6 +12,7 @@ from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report.blocks import Text, Titled
 from robustness.report.shared_parts import trained_on
 from robustness.report.wording import model, share
+from robustness.statistics.ranking import rounded
 
 _TITLES = {
     ORIGINALS: "Originals",
@@ -38,18 +39,18 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     elif judgement.recommended:
         yield f"Recommended: {gain}; {most} is excluded."
     elif not judgement.gain_established:
-        yield f"Not recommended: no gain shown ({gain})."
+        yield f"Not recommended: {gain}, so no gain is shown."
     elif originals.low is not None and originals.difference > -MOST_LOSS:
         loss = f"a loss of up to {-100 * originals.low:.1f} points on originals is not excluded"
-        yield f"Not recommended: gain shown ({gain}); {loss}."
+        yield f"Not recommended: {gain}, but {loss}."
     else:
-        yield f"Not recommended: gain shown ({gain}), but {_points(originals)} on originals."
+        yield f"Not recommended: {gain}, but {_points(originals)} on originals."
     trained = judgement.group(TRAINED)
     if judgement.labelled and trained.significant:
         yield f"Perturbations trained on: {_points(trained)}."
     if more := judgement.more_images:
         decided = "exclude the loss" if judgement.gain_established else "show a gain of 1 point"
-        yield f"About {counted(more, 'more labelled image')} would {decided}."
+        yield f"About {counted(rounded(more), 'more labelled image')} would {decided}."
     share_ = f"interpolated by {hardening.share:g} from {model(hardening.parent)}"
     yield (
         f"{hardening.name} was trained on {counted(hardening.train, 'image')} without labels, "
