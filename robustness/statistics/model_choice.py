@@ -40,7 +40,7 @@ _NAMED = 5
 
 NAMES = {
     "consistency": "consistency",
-    "perturbed_accuracy": "accuracy",
+    "perturbed_accuracy": "perturbed accuracy",
     "robust_accuracy": "robust accuracy",
 }
 

@@ -90,7 +90,7 @@ def test_models_that_cannot_be_told_apart_are_tied_and_none_is_crowned() -> None
         ([[0.9, 0.5], 0.2], "SqueezeNet 1.1 is weakest under Random noise."),
         ([[0.9, 0.5], [0.9, 0.5], 0.2], "The tied models are weakest under Random noise."),
         ([[0.0, 1.0]], "SqueezeNet 1.1 is weakest under Fog effect."),
-        ([1.0], "SqueezeNet 1.1: accuracy 100.0%."),
+        ([1.0], "SqueezeNet 1.1: perturbed accuracy 100.0%."),
     ],
 )
 def test_the_weakest_perturbation_is_told_of_the_best_models(chances: list[Any], last: str) -> None:

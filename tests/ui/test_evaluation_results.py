@@ -246,7 +246,7 @@ def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
     app = shown(run)
     assert not app.exception
     text = html(app)
-    assert "omeone&#39;s &lt;i&gt;network&lt;/i&gt;: accuracy" in text
+    assert "omeone&#39;s &lt;i&gt;network&lt;/i&gt;: perturbed accuracy" in text
     assert any("ranked only against those with the same classes" in i.value for i in app.info)
 
 
