@@ -43,7 +43,7 @@ SURE = 0.95
 
 @dataclass
 class Made:
-    """What a choice reads of a run, and how ``hard`` its images are, (images, 1) in logits."""
+    """The tables of a run for a choice, and how ``hard`` its images are, (images, 1) in logits."""
 
     grids: Sequence[Grid]
     hard: NDArray[np.float64]

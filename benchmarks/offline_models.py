@@ -15,6 +15,6 @@ NAMES = tuple(record.name for record in models.REGISTRY if record.group == model
 
 @contextmanager
 def run_by(engine: str) -> Iterator[None]:
-    """Has ``models.load`` give classifiers that ``engine`` runs; it keeps those of both."""
+    """Make ``models.load`` return classifiers that ``engine`` runs; it caches those of both."""
     with patch.dict(os.environ, {settings.ENGINE.variable: engine}):
         yield

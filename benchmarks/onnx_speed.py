@@ -24,7 +24,7 @@ from robustness.models.loaded_models import LOADED
 from robustness.models.python_models.torch_modules import opened_module
 
 LEAST_MEAN, LEAST = 0.95, 0.85
-"""What the ratios should reach: their geometric mean, and each."""
+"""The ratios to reach: their geometric mean, and each."""
 
 
 def measure(turns: int = 5) -> Iterator[dict[str, Any]]:

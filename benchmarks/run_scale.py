@@ -96,7 +96,7 @@ def _reference() -> float:
 
 
 def _opening(address: str, run: runs.Run) -> tuple[float, float]:
-    """What a visitor waits for: (the headline, the whole page)."""
+    """Seconds that a visitor waits: (the headline, the whole page)."""
     with PageSession(address, "evaluations", f"run={run.id}") as session:
         opened = session.open()
     if opened.headline is None:
@@ -105,7 +105,7 @@ def _opening(address: str, run: runs.Run) -> tuple[float, float]:
 
 
 def _controls(address: str, run: runs.Run) -> tuple[float, float]:
-    """What a visitor waits for: (a control, a list of cases)."""
+    """Seconds that a visitor waits: (a control, a list of cases)."""
     with PageSession(address, "evaluations", f"run={run.id}&view={FAILURES}") as session:
         session.open()
         control = session.choose(CONTROL)

@@ -33,7 +33,7 @@ from tests.support.server import dashboard
 SESSIONS = 25
 MINUTES = 10.0
 BOMB_SIDE = 8062
-"""Of an image of one colour: 65 million pixels in less than a hundred bytes."""
+"""Side of an image of one colour: 65 million pixels in less than a hundred bytes."""
 
 _WHOLE = {"cards": [None] * 4}
 _UPDATES_TO_WARM_UP = 300
@@ -46,7 +46,7 @@ _SECONDS_TO_SETTLE = 150.0
 
 @dataclass
 class Found:
-    """What was counted: answers by kind, what went wrong, and bytes held by moment."""
+    """Counts: responses by kind, failures, and bytes held over time."""
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Found:
 
 
 def measure(minutes: float = MINUTES, sessions: int = SESSIONS) -> dict[str, Any]:
-    """What became of all that was asked within ``minutes``."""
+    """The results of all requests within ``minutes``."""
     found, over = Found(), threading.Event()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

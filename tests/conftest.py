@@ -48,7 +48,7 @@ _FROZEN: list[bool] = []
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Of a shard: from the first test on that is no journey, it gives way to them."""
+    """Lower the priority of this shard once its journeys are done."""
     if "PYTEST_XDIST_WORKER" in os.environ and not _GAVE_WAY and shards.place(item.nodeid):
         _GAVE_WAY.append(True)
         os.nice(shards.GIVE_WAY)
@@ -100,7 +100,7 @@ def quick_pages() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def young_garbage() -> Iterator[None]:
-    """Where models are loaded or released garbage is looked for among what is new: among all that
+    """When models are loaded or released, collect garbage only among new objects: among all that
     the tests have made it takes half a second each time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
@@ -173,7 +173,7 @@ def save_official(network: Any, path: Path) -> models.Weights:
 
 
 def register(patch: pytest.MonkeyPatch, record: models.ModelRecord) -> models.ModelRecord:
-    """Has the registry hold ``record``, anew or in place of the one of its name.
+    """Put ``record`` into the registry, also in place of one with its name.
 
     No other process knows it, so that it is converted in this one.
     """

@@ -141,7 +141,7 @@ def third_parties(*nodes: ast.AST) -> set[str]:
 
 
 def faults(files: Iterable[Path], faulty: Callable[[Path], object]) -> list[str]:
-    """What ``faulty`` finds in each of ``files``, with their names."""
+    """The findings of ``faulty`` in each of ``files``, with their names."""
     return [f"{named(path)}: {found}" for path in files if (found := faulty(path))]
 
 
@@ -246,7 +246,7 @@ def test_a_page_draws_all_of_itself_within_its_boundary() -> None:
 
 
 def _run_as_page(path: Path) -> list[ast.stmt]:
-    """What a script does when a page is drawn; ``app.py`` does another thing for the server."""
+    """The code that a script runs to draw a page; ``app.py`` also sets up the server."""
     *before, last = tree(path).body
     if isinstance(last, ast.If) and ast.unparse(last.test) == "__name__ == '__main__'":
         return [*before, *last.body]
@@ -547,7 +547,7 @@ def test_what_is_imported_is_required_and_what_is_required_is_used() -> None:
 
 
 def carriers() -> set[str]:
-    """What is required because it has a model's weights in it."""
+    """Requirements that contain a model's weights."""
     return {record.weights.requirement for record in models.REGISTRY} - {""}
 
 

@@ -27,7 +27,7 @@ HANDSHAKE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "c29tZSByYW5kb20ga2V5IQ==",
 }
-"""Of a WebSocket, which a page talks over."""
+"""The handshake of a page's WebSocket."""
 CONFIG = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
 
 
@@ -89,7 +89,7 @@ def installed(pin: Requirement) -> bool:
 
 @pytest.fixture(scope="module")
 def running(image: Image) -> Iterator[list[str]]:
-    """What the dashboard of the image prints, which is up."""
+    """The output of the running dashboard of the image."""
     with image.started() as printed:
         yield printed
 
@@ -153,7 +153,7 @@ def test_the_run_command_listens_on_this_machine_only() -> None:
 
 
 def default(text: str) -> str:
-    """What compose.yaml says unless a variable says otherwise."""
+    """The default in compose.yaml."""
     match = re.fullmatch(r"\$\{[A-Z_]+:-(.+)\}", text)
     assert match
     return match[1]

@@ -258,7 +258,7 @@ def value_of(node: ast.expr, scope: dict[str, Any]) -> Any:
 
 
 def texts(node: ast.expr, scope: dict[str, Any]) -> Iterator[str]:
-    """What ``node`` may be as a key; a ``*`` stands for what is known only when it runs."""
+    """The keys that ``node`` may be; ``*`` stands for a part known only at run time."""
     if isinstance(node, ast.JoinedStr):
         parts = [part.value if isinstance(part, ast.Constant) else "*" for part in node.values]
         text = "".join(map(str, parts))

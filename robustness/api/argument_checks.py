@@ -72,7 +72,7 @@ def checked_call(function: Function) -> Function:
 
 
 def _mistake(function: Callable[..., Any], names: Iterable[str], message: str) -> str:
-    """What is wrong with the names of the arguments; ``message`` is that of Python."""
+    """The sentence about wrong argument names; ``message`` is Python's."""
     parameters = inspect.signature(function).parameters
     unknown = next((name for name in names if name not in parameters), None)
     if unknown is None:

@@ -70,7 +70,7 @@ def make_spec(
     side: int | str = DEFAULT,
     remedies: Sequence[str] = (),
 ) -> Request:
-    """What is to be asked: models, and perturbations with their strengths.
+    """Make a request: models, and perturbations with their strengths.
 
     The models are by default those of the command line. The perturbations are those of a ``suite``
     (``study``, ``imagenet-c``, ``imagenet-c-jpeg``, which saves each image as JPEG, or the path of
@@ -100,7 +100,7 @@ def make_spec(
 
 @checked_call
 def read_request(path: str | PathLike[str]) -> Request:
-    """What the TOML file ``path`` asks for, as ``robustness.evaluation.request`` describes it.
+    """The request in the TOML file ``path``, described in ``robustness.evaluation.request``.
 
     Raises ``ParameterError`` for a file that cannot be used, and what ``make_spec`` raises.
     """
@@ -256,7 +256,7 @@ def _name(model: Any) -> str:
 def _progress_reporter(
     note: Callable[[Progress], object] | None, with_bar: bool | None, total: int
 ) -> Iterator[Callable[[Progress], object]]:
-    """What tells the progress: ``note``, and a bar if ``with_bar``."""
+    """A function that reports progress to ``note`` and, if ``with_bar``, in a bar."""
     if with_bar is None:
         with_bar = note is None and "ipykernel" in sys.modules
     if not with_bar:
@@ -332,7 +332,7 @@ def _from_array(array: Any, name: str, fit: str, side: int) -> NDArray[np.float3
 class Sweep:
     """How one image fares under one perturbation at rising strengths.
 
-    ``points`` has a row a model and strength; ``breaks`` an entry a model; ``breaking`` the
+    ``points`` has a row per model and strength; ``breaks`` an entry a model; ``breaking`` the
     strength at which each model's prediction changes, None where it never does.
     """
 

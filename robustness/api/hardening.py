@@ -77,7 +77,7 @@ def hardened(
 def subjects(
     model: str, perturbations: Sequence[str] | None, run: Any, suite: str | None
 ) -> Subjects:
-    """What to train on, of the one source that is given; raises ``ParameterError`` otherwise."""
+    """The subjects of training; raises ``ParameterError`` unless exactly one source is given."""
     if sum(source is not None for source in (perturbations, run, suite)) != 1:
         raise ParameterError("Expected one of perturbations, a run or a suite to train on.")
     if suite is not None:

@@ -24,11 +24,11 @@ class EvaluatedRun(Run):
         return cls(**{field.name: getattr(run, field.name) for field in fields(run)})
 
     def summary(self) -> pd.DataFrame:
-        """One row a model, best first: ``statistics.summary``, with 95% intervals."""
+        """One row per model, best first: ``statistics.summary``, with 95% intervals."""
         return _framed(self.figures().summary)
 
     def by_condition(self) -> pd.DataFrame:
-        """One row a model and condition: the columns of ``statistics.by_perturbation``."""
+        """One row per model and condition: the columns of ``statistics.by_perturbation``."""
         return _framed(self.figures().by_perturbation)
 
     def report(self, to: str | PathLike[str]) -> list[Path]:

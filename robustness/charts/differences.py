@@ -25,7 +25,7 @@ def pair_differences(entries: Sequence[Entry]) -> go.Figure:
 
 
 def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
-    """What the second of two runs does better (right) or worse (left), with paired intervals.
+    """Where the second of two runs is better (right) or worse (left), with paired intervals.
 
     ``entries`` are of ``difference``; those without a figure are left out.
     """

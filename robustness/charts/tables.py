@@ -305,7 +305,7 @@ def verdicts(summary: Sequence[Entry]) -> Table:
 
 
 def published(summary: Sequence[Entry]) -> Table:
-    """What the study published beside what ``summary`` (of ``scorecard.summarise``) measured."""
+    """The study's published figures next to ``summary`` (of ``scorecard.summarise``)."""
     measured = {entry["model"]: entry for entry in summary}
     forms = {"consistency": ".0%", "cosine": ".2f", "euclidean": ".2f"}
     head = ["Model", *(word for name in forms for word in (name.capitalize(), "measured"))]

@@ -16,7 +16,7 @@ Entry = Mapping[str, Any]
 
 
 class Axis(NamedTuple):
-    """What ``trade`` can have across: its name, unit and format, and whether more is better."""
+    """A horizontal axis of ``trade``: name, unit, format, and whether more is better."""
 
     title: str
     unit: str

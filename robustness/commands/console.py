@@ -34,7 +34,7 @@ def remark(text: str) -> None:
 
 
 def _harmless(text: str) -> str:
-    """``text`` without characters that a terminal obeys, such as those of names."""
+    """``text`` without control characters, which names of files may contain."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return unhidden(text).replace("\r", "U+000D")

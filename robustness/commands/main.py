@@ -114,7 +114,7 @@ def _values_joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _end(options: argparse.Namespace) -> int:
-    """Run the command to its end, good or bad; raises ``OutputError`` if it cannot say so."""
+    """Run the command and report its errors; raises ``OutputError`` if it cannot."""
     try:
         if options.asks_models or options.asks_plugins:
             from robustness import plugins
@@ -138,7 +138,7 @@ def _end(options: argparse.Namespace) -> int:
 
 
 def _sentence(error: OSError) -> str:
-    """Which file it is about, as far as that is known, and what the system says of it."""
+    """The error as a sentence: the file, if known, and the system's reason."""
     files = (error.filename, error.filename2)
     names = [os.fsdecode(name) for name in files if isinstance(name, str | bytes | os.PathLike)]
     place = visible(" -> ".join(names)) or "Something that the command reads or writes"
@@ -147,7 +147,7 @@ def _sentence(error: OSError) -> str:
 
 
 def _without_output(error: OutputError) -> int:
-    """End without output: quietly if its reader has gone, as ``| head`` does."""
+    """Exit when nothing can be printed: quietly if the reader has gone, as in ``| head``."""
     # What is still buffered goes to nowhere, lest Python complain of it while it exits.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error.cause, BrokenPipeError):
@@ -165,7 +165,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(words: Sequence[str] = questions.COMMANDS) -> argparse.ArgumentParser:
-    """Of all commands; those of ``words`` have the options of their questions, which take long."""
+    """The parser; only commands in ``words`` get their questions' options: imports are slow."""
     script = Path(sys.argv[0]).stem  # what is typed to get here, or Python and the package's name
     parser = _Parser(
         prog=script if script == "robustness" else "python -m robustness",

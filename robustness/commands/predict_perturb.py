@@ -159,7 +159,7 @@ and (remedy, class, probability) of ``remedies``."""
 
 
 def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
-    """What each model makes of each image, at its own input size unless another is given."""
+    """Each model's prediction for each image, by default at the model's own input size."""
     from robustness import models
     from robustness.evaluation.framings import DEFAULT, OWN_SIDE, framing
     from robustness.evaluation.remedy_trials import loader_with_remedies
@@ -215,7 +215,7 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
 
 
 def expect_answers(chains: Sequence[Chain]) -> None:
-    """Raise ``ParameterError`` if one of ``chains`` takes more than the images that are asked."""
+    """Raise ``ParameterError`` if one of ``chains`` needs more images than there are."""
     for chain in chains:
         if chain.adapts:
             raise ParameterError(

@@ -66,7 +66,7 @@ class Dataset(ABC):
         """The bytes of one image; raises ``ImageError`` with the reason if there are none."""
 
     def columns(self) -> Columns:
-        """What the source says of images besides paths and labels: columns by name, then image."""
+        """The source's other columns, besides paths and labels, by name and then image."""
         return {}
 
     def __len__(self) -> int:

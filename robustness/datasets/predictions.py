@@ -204,7 +204,7 @@ def as_text(value: object) -> str:
 
 
 def meaning(answers: TableAnswers, labels: Labels, title: str) -> Callable[[str], int]:
-    """What returns the index of a class as it is written; raises ``ParameterError`` for others."""
+    """A function from a class as written to its index; it raises ``ParameterError`` for others."""
     index_by_text: dict[str, int] = {}
     for text in answers.named:
         indices = labels.meant(text)
@@ -238,7 +238,7 @@ class Predictions(Dataset):
 
     fitted = True
     classes: Mapping[str, Labels] = {}
-    """Those of each model, as the plan of a run found them."""
+    """The classes of each model, from the plan of the run."""
 
     def __init__(self, table: pa.Table, source: str, title: str, folder: Path, name: str) -> None:
         """``name`` is the model of a table without the column ``model``.

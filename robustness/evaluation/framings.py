@@ -62,7 +62,7 @@ def by_framing(fit: str, side: int | str, names: Sequence[str]) -> dict[Framing,
 
 
 def common_framing(fit: str, side: int | str, names: Sequence[str]) -> Framing:
-    """The one framing of the models ``names``; raises ``ParameterError`` where they differ."""
+    """The framing of the models ``names``; raises ``ParameterError`` if they differ."""
     framings = list(by_framing(fit, side, names)) or [framing(fit, side)]
     if len(framings) > 1:
         texts = " and ".join(one.text for one in framings)

@@ -141,7 +141,7 @@ class Trials:
 
 
 def partners(chain: Chain, name: str, names: Sequence[str]) -> list[str]:
-    """Those of ``names`` that predict the classes of ``name``, too, if ``chain`` takes several."""
+    """The models in ``names`` with the classes of ``name``, if ``chain`` takes several."""
     if not chain.several_models:
         return []
     key = models.REGISTRY[name].labels().key
@@ -209,7 +209,7 @@ def _top(probabilities: Floats) -> tuple[int, float]:
 
 
 def _worse(plain: Floats, adaptive: Floats | None, row: Measurement, clean: Floats) -> Floats:
-    """The one of two predictions under attack that is incorrect or, without a label, changed."""
+    """The worse of two predictions under attack: incorrect or, without a label, changed."""
     if adaptive is None:
         return plain
     own = int(clean.argmax()) if row.label is None else row.label

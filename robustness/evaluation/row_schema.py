@@ -97,8 +97,7 @@ def _correctness(name: str, meaning: str) -> Column:
 
 
 def _score(name: str) -> Fill:
-    """What fills the column of a metric: endless values, such as the PSNR of equal images, are
-    null."""
+    """A function that fills a metric's column; infinities, as for equal images' PSNR, are null."""
 
     def fill(row: Measurement) -> float | None:
         value = row.scores.get(name, math.nan)
@@ -245,7 +244,7 @@ def stored(own: Sequence[str]) -> pa.Schema:
 
 
 def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
-    """What each column of ``schema(own)`` means, for readers of exported rows."""
+    """The meaning of each column of ``schema(own)``, for readers of exported rows."""
     return [
         {
             "column": column.name,

@@ -96,7 +96,7 @@ class Break:
 
     @property
     def incorrect_at(self) -> float | None:
-        """Where the prediction is first incorrect; 0 if it is on the original, None if never."""
+        """The first strength with an incorrect prediction: 0 on the original, None if never."""
         if self.clean_correct is None:
             return None
         return self.strength if self.clean_correct else 0.0
@@ -108,7 +108,7 @@ class Break:
 
     @property
     def at(self) -> str:
-        """Where it changes: "0.250" or "never"; for a switch "when on" or "never"."""
+        """The strength of the change: "0.250" or "never"; for a switch "when on" or "never"."""
         if self.strength is None:
             return "never"
         return f"{self.strength:.3f}" if self.graded else "when on"

@@ -67,7 +67,7 @@ class TrainingImages:
 
     @property
     def digest(self) -> str:
-        """That of the set of images."""
+        """The digest of the set of images."""
         return hashlib.sha256("\n".join(sorted(self.digests)).encode()).hexdigest()
 
 

@@ -57,7 +57,7 @@ _DCT = np.array(
 
 
 class _Grid(NamedTuple):
-    """What depends on the side alone."""
+    """Arrays that depend only on the side."""
 
     bands: NDArray[np.int64]
     sizes: NDArray[np.float64]

@@ -340,7 +340,7 @@ class _Reference:
         remainder: float,
         note: Note,
     ) -> tuple[ExpectedAccuracy, ...]:
-        """What to expect of models, by their predictions on the reference under the estimate.
+        """Expected accuracies, from predictions on the reference under the estimate.
 
         The best composition is tried on all images, those of the profile on some, paired with it.
         """

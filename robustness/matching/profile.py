@@ -124,7 +124,7 @@ class MatchChange:
 
 
 def changes(match: Match, before: Profile) -> tuple[list[MatchChange], list[MatchChange]]:
-    """What moved since ``before``: strengths and share, then accuracies of the models in both."""
+    """Changes since ``before``: strengths and share, then accuracies of the models in both."""
     old = {part.perturbation: part for part in before.perturbations}
     new = {part.perturbation: part for part in match.perturbations}
     strengths = [

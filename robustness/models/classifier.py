@@ -37,7 +37,7 @@ _ONE = int(np.float32(1).view(np.uint32))
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a classifier says of N images.
+    """A classifier's output for N images.
 
     ``probabilities`` is (N, classes), rows summing to 1 unless the model is quantised, which rounds
     them; ``features`` maps each stage, shallow to deep, to (N, D): the stage's activations averaged

@@ -197,7 +197,7 @@ class Loaded:
 
 
 LOADED = Loaded()
-"""Those of this process."""
+"""The loaded models of this process."""
 
 
 def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
@@ -212,7 +212,7 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
 
 
 def engine_text(record: ModelRecord) -> str:
-    """What runs the passes of ``record``, for people; why not OpenVINO, where that refused it."""
+    """The engine of ``record`` in words, and why it is not OpenVINO."""
     choice, file = chosen(), record.weights.own
     if file and file.call:
         return f"Python, {file.kind}"

@@ -59,7 +59,7 @@ class UserFile:
 
     @property
     def variant(self) -> str:
-        """What tells its answers from those of others with the same file; part of its digest."""
+        """A text that distinguishes models of the same file; part of the digest."""
         call = self.call
         return f"{self.kind} {call.reference} {call.options.version}" if call else self.kind
 
@@ -108,7 +108,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class PublishedScores:
-    """What was published about a model, in percent; None where nothing is known.
+    """Published scores of a model, in percent; None if unknown.
 
     ``top1`` and ``top5`` are ImageNet validation accuracies according to ``source``.
     ``mce`` is ImageNet-C's mean corruption error relative to AlexNet, lower is better, and
@@ -226,7 +226,7 @@ class ModelRecord:
         return " x ".join(map(str, self.input_shape or (self.input_size,))) + " px"
 
     def class_name(self, index: int) -> str:
-        """What it calls its class ``index``; the index itself where it has no such class."""
+        """The name of the class ``index``; the index itself if it has no such class."""
         names = self.labels().names
         return names[index] if 0 <= index < len(names) else str(index)
 
@@ -259,7 +259,7 @@ def label(name: str) -> str:
 
 
 def class_name(model: str, index: int) -> str:
-    """What the model called ``model`` names its class ``index``.
+    """The name of the class ``index`` of the model called ``model``.
 
     The index itself if that is not known, as in a run from another machine.
     """

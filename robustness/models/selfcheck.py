@@ -38,7 +38,7 @@ PHOTOGRAPH = "chelsea"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of a known image, and what it should have said.
+    """A model's prediction for a known image, and the expected one.
 
     ``expected`` are class names, any of which is as expected, be it what the image shows or
     not; ``expected_probability`` is the reference probability of the top-1 class, None where none

@@ -22,7 +22,7 @@ from robustness.models.tensorflow_runtime import tensorflow
 Arrays = list[NDArray[np.float32]]
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-7
-"""Of Adam: Kingma & Ba, ICLR 2015."""
+"""Parameters of Adam: Kingma & Ba, ICLR 2015."""
 
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _SCALING = {"Add", "Subtract", "Multiply", "Divide"}

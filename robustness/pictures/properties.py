@@ -99,7 +99,7 @@ def _cut_off(width: int, height: int, side: int, fit: str) -> float:
 
 
 def _of_file(data: bytes) -> PropertyValues:
-    """What the headers of a JPEG or TIFF say; nothing of other formats or of broken headers."""
+    """Properties in the headers of a JPEG or TIFF; none for other formats or broken headers."""
     properties: PropertyValues = {}
     if not data.startswith((b"\xff\xd8\xff", b"II", b"MM")):
         return properties

@@ -76,7 +76,7 @@ def checked_arguments(make: Callable[Fields, Added]) -> Callable[Fields, Added]:
 
 
 def _kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
-    """What stands where ``default`` does, in words and as a test."""
+    """The type of ``default``, in words and as a test."""
     if default is None:
         return "a function or None", lambda value: value is None or callable(value)
     if callable(default):

@@ -49,9 +49,9 @@ _MOST_SIDE = 8192
 _SUFFIXES = (".png", ".webp")
 _FORMATS = ("PNG", "WEBP")
 _MODES = ("RGB", "RGBA", "LA", "P")
-"""What Pillow calls an image that OpenCV reads in colours."""
+"""Pillow's modes of images that OpenCV reads in colour."""
 _PACKAGES = ("albumentations", "nrtk")
-"""Whose transforms a file may name: it is data, and shall not call whatever Python finds."""
+"""Packages whose transforms a file may name: a data file must not call arbitrary Python."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Level = int | float | list[int | float]

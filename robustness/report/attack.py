@@ -254,7 +254,7 @@ def title(outcome: Outcome, index: int) -> str:
 
 
 def attacked(outcome: Outcome, rows: Sequence[Measurement]) -> str:
-    """What the attack changes in the attacked model."""
+    """The effect of the attack on the attacked model."""
     before = f"{title(outcome, outcome.clean_top1)} {share(outcome.clean_probability)}"
     after = f"{title(outcome, outcome.top1)} {share(outcome.probability)}"
     target = outcome.spec.target
@@ -283,7 +283,7 @@ def noise_answer(outcome: Outcome) -> str:
 
 
 def _others(outcome: Outcome, rows: Sequence[Measurement]) -> str:
-    """What the other models make of the attacked image."""
+    """The other models' predictions for the attacked image."""
     rest = [row for row in rows if row.model != outcome.model]
     if not rest:
         text = "no other model was asked"

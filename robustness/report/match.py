@@ -155,7 +155,7 @@ def _change_label(name: str) -> str:
 
 
 def changed(strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]) -> list[str]:
-    """What moved since an earlier match, in sentences."""
+    """Changes since an earlier match, in sentences."""
     parts = [
         f"{_change_label(change.name)} moved from {change.before:.2f} to {change.after:.2f}"
         + ("." if change.significant else " (not significant).")

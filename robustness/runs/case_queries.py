@@ -32,7 +32,7 @@ _ROWS_AN_IMAGE = 8  # of the first look: an image may have many rows among the w
 
 
 CASES_A_CELL = 24
-"""So many cases of each model and condition are kept."""
+"""Stored cases per model and condition."""
 
 _MOST_NAMES = 64  # perturbations, a bit each
 
@@ -44,7 +44,7 @@ _RANKING = {
 }
 
 Entry = list[Any]
-"""What orders a case of a kind, then its row: smaller ones come first."""
+"""The sort key of a case of a kind, then its row; smaller keys come first."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class CaseRows:
         return FirstCases(**self._store(read))
 
     def prepare(self) -> FirstCases | None:
-        """What is kept for the most used filters; it is read from the rows the first time."""
+        """The cached cases of the most used filters, read from the rows the first time."""
         with self._lock:
             return self._first_cases
 

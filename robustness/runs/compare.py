@@ -169,7 +169,7 @@ _MAX_NAMES = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``other`` did better or worse than ``baseline``.
+    """Changes from ``baseline`` to ``other``.
 
     ``differences`` are those of ``statistics.differences.changes``, [] where nothing is shared;
     ``images`` counts the shared images. ``notes`` are sentences on what is not shared or not alike.
@@ -211,7 +211,7 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
 
 
 def differences_in_setup(before: Manifest, after: Manifest) -> str:
-    """What was asked otherwise in the run ``after``, in a few words; "" if nothing."""
+    """How the request of the run ``after`` differs, in a few words; "" if not at all."""
     one, two = before.spec, after.spec
     pairs = [(name, getattr(one, name), getattr(two, name)) for name in ("fit", "seed", "side")] + [
         (name, before.versions.get(name, "none"), after.versions.get(name, "none"))

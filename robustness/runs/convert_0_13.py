@@ -86,11 +86,11 @@ _DAMAGED = (
     *(pa.ArrowException, ParameterError),
     *(ValueError, KeyError, TypeError, AttributeError, OverflowError),
 )
-"""What Arrow and NumPy raise for other columns, types or values than those of rows."""
+"""Errors of Arrow and NumPy for columns, types or values that rows do not have."""
 
 
 class _Note(StrictRecord):
-    """What a file of rows says of itself; ``unreadable`` are (name, reason)."""
+    """The metadata of a file of rows; ``unreadable`` are (name, reason)."""
 
     chunks: tuple[int, ...]
     images: int

@@ -49,7 +49,7 @@ class EmbeddingMap:
 
     @property
     def name(self) -> str:
-        """What tells the maps of a run apart."""
+        """The name that identifies a map of a run."""
         return f"{self.model}, {self.condition}"
 
 

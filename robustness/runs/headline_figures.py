@@ -29,7 +29,7 @@ sentences on which to choose; [] where unknown."""
 
 
 def stored(folder: Path, manifest: Manifest) -> Headline | None:
-    """What ``compute`` stored for this very run; None where it did not yet."""
+    """The figures that ``compute`` stored for this run; None before that."""
     return cache.read(folder, manifest, cache.HEADLINE)
 
 

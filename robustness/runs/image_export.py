@@ -42,7 +42,7 @@ COLUMNS = (
     *(metric.name for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE),
 )
 _VERSION = 2
-"""Of what is kept of an export that goes on."""
+"""Version of the record of an unfinished export."""
 
 _PROGRESS = "export-progress"
 """The folder of what is done: the request, and the rows of each chunk. It goes at the end."""

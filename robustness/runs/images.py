@@ -127,7 +127,7 @@ def _read(path: Path) -> pa.Table:
 
 
 def readable(images: pa.Table) -> pa.Table:
-    """Those of ``images`` that have rows."""
+    """The ``images`` that have rows."""
     return images.filter(pc.equal(images["status"], READABLE))
 
 

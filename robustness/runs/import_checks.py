@@ -38,7 +38,7 @@ FIGURES_MEMORY = 2 * 10**9
 """Bytes for the files of a run, and for its figures, beside twice their size."""
 
 SECONDS, BYTES_A_SECOND = 60, 10**6
-"""Of CPU time, beside what the size of the files explains."""
+"""CPU time for any import, and bytes per further second."""
 
 AT_ONCE, PATIENCE = 2, 120.0
 """Most imports at once in this process, and the longest wait in seconds for a turn."""
@@ -130,7 +130,7 @@ def _answered(
 
 
 def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
-    """What the files of ``manifest`` are to hold."""
+    """The rows that ``manifest`` promises."""
     imported_labels.note(manifest.classes)
     spec = manifest.spec
     labels = [models.classes(name) for name in spec.model_names]

@@ -103,7 +103,7 @@ class _PredictedRows:
         return all(len(set(self._answers.classes[row])) >= most for row in rows[rows >= 0].tolist())
 
     def missing(self, position: int) -> str:
-        """What the table lacks of an image, as a sentence; "" if nothing."""
+        """The sentence on what the table lacks for an image; "" if nothing."""
         gaps = np.argwhere(self._predictions.at[position] < 0)
         if not len(gaps):
             return ""
@@ -211,7 +211,7 @@ ClassNames = Literal["imagenet"] | list[str]
 
 _ROWS_AT_ONCE = 16_384
 _MOST_DIGITS = 6
-"""Of the index of a class, as each index below it gets a name."""
+"""Digits of a class index; every smaller index gets a name."""
 
 
 def read_plan(table: Path, source: str | None = None, classes: str | None = None) -> Plan:

@@ -70,7 +70,7 @@ class AcceptedFrom(StrictRecord):
         return first - (others[0] if self.score == "margin" else 0.0) >= self.threshold
 
     def stale(self, weights: str, framing: Framing) -> str:
-        """What has changed since, as words; "" if the threshold holds."""
+        """The changes that invalidate the threshold, in words; "" if it holds."""
         if weights != self.weights:
             return "other weights"
         return "" if framing == (self.fit, self.side) else "another fit or side"
@@ -102,7 +102,7 @@ class Notes(StrictRecord):
         return max(self.imported, self.restored)
 
     def owner(self, creator: str) -> str:
-        """Whose the run is: its ``creator``'s, or who brought it here; "" is nobody's.
+        """The owner of the run: its ``creator``, or its importer; "" for nobody.
 
         What an imported run says of its creator gives nobody a right.
         """
@@ -115,7 +115,7 @@ class Notes(StrictRecord):
 
 
 def read(folder: Path) -> Notes:
-    """What the file in ``folder`` says, or those that version 0.13 wrote."""
+    """The notes in ``folder``, also as version 0.13 wrote them."""
     if (folder / FILE).exists():
         return read_json(Notes, folder / FILE) or Notes()
     return Notes(**convert_0_13.notes(folder))

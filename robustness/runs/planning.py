@@ -27,7 +27,7 @@ class Plan(Workload):
 
     record: DatasetRecord
     classes: Classes = field(default_factory=dict)
-    """Those of models that are not here, as in a manifest."""
+    """Classes of models that are not available here, as in a manifest."""
     race: Race | None = None
 
 

@@ -29,7 +29,7 @@ COLUMNS = ("position", "label", "model", "condition")
 FLAGS = ("consistent", "correct", "clean_correct")
 
 UNTIL: Mapping[str, Literal["best", "order"]] = {"settled": BEST, "ordered": ORDER}
-"""What people call the goals of races among models."""
+"""The names of the goals of races among models."""
 
 Word = Annotated[str, Field(max_length=4096)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -49,7 +49,7 @@ class RemedyFigures:
 
 
 _CACHE: WeakKeyDictionary[Run, RemedyFigures] = WeakKeyDictionary()
-"""Of the open runs: the rows of a large one take seconds to read."""
+"""Cache of open runs: the rows of a large one take seconds to read."""
 
 
 def remedy_figures(run: Run) -> RemedyFigures:

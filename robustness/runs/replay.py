@@ -147,12 +147,12 @@ _EXAMPLES = 5
 
 
 _DECIDED = ("settled", "best", "worse", "passed", "decisions")
-"""What a race decided, of its outcome."""
+"""The decisions in the outcome of a race."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of running a run again.
+    """The result of running a run again.
 
     ``rows`` counts the rows of images that both have. ``listing`` says whether the dataset lists
     the same files. ``missing``, ``extra`` and ``changed`` are names of images: no longer read,
@@ -185,7 +185,7 @@ class Replay:
 
     @property
     def findings(self) -> list[str]:
-        """What differs, a sentence each; [] where nothing does."""
+        """One sentence per difference; [] if there is none."""
         pictures = (
             ("Not read any more", self.missing),
             ("Not read before", self.extra),
@@ -200,7 +200,7 @@ class Replay:
         ]
 
     def _decided_otherwise(self) -> Iterator[str]:
-        """What the new rows decide, if the race would end in another answer, or elsewhere."""
+        """The decision by the new rows, if it differs from the race's or comes at another image."""
         before, now = self.run.raced, self.repeat.raced
         if before and now and any(before[what] != now[what] for what in _DECIDED if what in before):
             pictures = self.repeat.manifest.dataset.pictures
@@ -259,7 +259,7 @@ def _digests(run: Run) -> dict[str, str]:
 
 
 def _planned(run: Run) -> Plan:
-    """What ``run`` was to do, of the same source with the same weights."""
+    """The plan of ``run``, on the same source with the same weights."""
     try:
         return replan(run.manifest)
     except RobustnessError as error:

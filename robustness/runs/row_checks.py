@@ -69,7 +69,7 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ExpectedRows:
-    """What the files of a run are to hold by its manifest.
+    """The rows that a run's manifest promises.
 
     ``classes`` counts those of each model, ``perturbations`` names each condition; rows may have
     any of the ``remedies``; ``is_from_table`` says

@@ -48,7 +48,7 @@ NAME, FILES = "part-{:06d}.parquet", "part-*.parquet"
 
 @dataclass(frozen=True)
 class Part:
-    """What a file of rows says of itself, without its rows.
+    """The metadata of a file of rows.
 
     ``chunks`` are the numbers of the chunks in it; ``images`` counts those with rows; ``seconds``
     is the time since the part before it. ``rows`` have no remedy, ``remedied`` ones have one.
@@ -65,7 +65,7 @@ class Part:
 
 
 class _About(StrictRecord):
-    """What a file of rows says of itself beside its rows; as in ``Part``."""
+    """The stored metadata of a file of rows, as in ``Part``."""
 
     chunks: tuple[int, ...]
     images: Annotated[int, Field(ge=0)]
@@ -93,7 +93,7 @@ def _put_part(path: Path, tables: Iterable[pa.Table], note: str) -> Part:
 
 
 def note_of(group: Sequence[Part]) -> str:
-    """What a file of the rows of ``group`` says of itself."""
+    """The metadata for a file of the rows of ``group``."""
     about = {
         "chunks": [number for part in group for number in part.chunks],
         "images": sum(part.images for part in group),
@@ -184,7 +184,7 @@ def free_path(folder: Path, name: str, number: int) -> Path:
 
 
 def read_part(path: Path) -> Part:
-    """What the file says of itself; raises ``RunError`` for one that is damaged or foreign."""
+    """The metadata of the file; raises ``RunError`` for one that is damaged or foreign."""
     try:
         require_regular(path)
         with pq.ParquetFile(path) as file:

@@ -42,7 +42,7 @@ _CLASSES = ("label", "clean_top1", "top1")
 _KEYS = ("model", "condition", "remedy")
 
 MARGINS = {"clean_margin": "clean_top5_probabilities", "margin": "top5_probabilities"}
-"""What is not a column of the rows but follows from one: by how much the first of the probabilities
+"""Values that follow from a column: by how much the first of the probabilities
 exceeds the second."""
 
 
@@ -52,7 +52,7 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Axes:
-    """What the rows are of: images, models and conditions, in the order of the rows.
+    """The axes of the rows: images, models and conditions, in order.
 
     ``positions`` are those in the dataset that have rows, ascending; ``image_of`` is the place of
     each among ``images``, -1 for one of the ``copies`` of an image that counts already. ``digests``
@@ -105,7 +105,7 @@ class Cells:
         self._lock = threading.RLock()
 
     def there(self, model: str, remedy: str = "") -> NDArray[np.bool_]:
-        """Where ``model``, with ``remedy`` if one is named, has a row."""
+        """The cells where ``model``, with ``remedy`` if one is named, has a row."""
         with self._lock:
             return self._there[remedy, model]
 
@@ -296,7 +296,7 @@ class Rows:
 
     @cached_property
     def _source(self) -> str:
-        """What a query begins with: the rows without a remedy; columns that lack are null."""
+        """The start of a query: the rows without a remedy; missing columns are null."""
         lacking = [field for field in stored(()) if field.name not in self._columns.names]
         more = "".join(f", NULL::{field.type} AS {field.name}" for field in lacking)
         files = "read_parquet($files, file_row_number = true)"

@@ -59,7 +59,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What people call it: the title it was given, else that of its images."""
+        """Its title, by default that of its images."""
         return notes.read(self.folder).title or visible(self.manifest.dataset.title)
 
     @property
@@ -141,8 +141,7 @@ class Run:
 
     @cached_property
     def failures(self) -> Failures:
-        """Where and why its models fail, which is worked out once and kept beside a finished
-        run. Raises ``RunError`` for a race."""
+        """Where and why its models fail, cached once finished; ``RunError`` for a race."""
         self._check_complete()
         return failures.of(self.folder, self.manifest, self.rows, self.properties)
 

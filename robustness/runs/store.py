@@ -22,7 +22,7 @@ from robustness.runs.row_files import all_parts, remove_unlisted
 from robustness.runs.run import Run
 
 _CONVERSION_SECONDS = 60.0
-"""Of waiting for another process that converts the same run."""
+"""Seconds to wait for another process that converts the same run."""
 
 MAX_ID = 255
 """Bytes of the longest name that a folder can have."""
@@ -98,7 +98,7 @@ def converted(folder: Path) -> Manifest:
 
 
 def title_of(folder: Path) -> str:
-    """What people call the run in ``folder``: its title, else that of its images, else its id."""
+    """The title of the run in ``folder``, else that of its images, else its id."""
     try:
         return notes.read(folder).title or manifests.read(folder).dataset.title
     except RunError:
@@ -111,7 +111,7 @@ def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
 
 
 def place(runs: Path, run_id: str) -> Path:
-    """Where in the folder ``runs`` the run called ``run_id`` lies, if there is one.
+    """The path of the run ``run_id`` in the folder ``runs``, if there is one.
 
     Raises ``RunError`` for an invalid name: links may contain any text.
     """
@@ -144,7 +144,7 @@ class Listed:
 
     @property
     def race_results(self) -> list[str]:
-        """What a race has decided so far, in sentences; [] for other runs and imported ones."""
+        """The decisions of a race so far, in sentences; [] for other runs and imported ones."""
         if self.manifest is None or not self.manifest.decided or self.imported:
             return []
         return sentences(self.manifest.decided, self.manifest.dataset.pictures)

@@ -126,7 +126,7 @@ def _bounds(cells: NDArray[np.bool_]) -> tuple[float | None, float | None]:
 
 
 def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
-    """What the majority of three models or more with the same classes would predict.
+    """The majority prediction of three or more models with the same classes.
 
     A tie goes to the most confident of the tied predictions. ``column`` is "correct" or
     "consistent", which compares with the majority on the original. Keys: ``label_set``,

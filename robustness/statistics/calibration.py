@@ -187,7 +187,7 @@ def _seeming(gap: Floats, noise: Floats) -> Floats:
 
 
 def _present(confidence: Floats, correct: Floats) -> NDArray[np.bool_]:
-    """Where there is a prediction with a label and a confidence, which tables may leave out."""
+    """The cells with a label and a confidence, which tables may leave out."""
     return ~(np.isnan(correct) | np.isnan(confidence))
 
 

@@ -56,7 +56,7 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs; None if unknown.
+    """The cost of a model; None if unknown.
 
     ``latency_ms`` is the median of passes over one image, 8 of 10 of which took from
     ``latency_low_ms`` to ``latency_high_ms``; ``waiting`` is the share of the time in which the

@@ -150,7 +150,7 @@ class Figures:
 
     @property
     def quantities(self) -> list[str]:
-        """What models can be ranked by; accuracies need labels."""
+        """The quantities for rankings; accuracies need labels."""
         return [q for q in QUANTITIES if any(entry[q] is not None for entry in self.summary)]
 
     @property

@@ -49,9 +49,10 @@ COLUMNS = (
     *MEANS,
     *CORRECTNESS,
 )
-"""What this package reads of a measurement. In place of ``CORRECTNESS`` a frame may have
-``clean_top1``, ``top1``, ``clean_top5`` and ``top5``; without ``condition``, a perturbation at a
-strength counts as one."""
+"""The columns of a measurement that this package reads.
+
+In place of ``CORRECTNESS`` a frame may have ``clean_top1``, ``top1``, ``clean_top5`` and ``top5``;
+without ``condition``, a perturbation at a strength counts as one."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Candidate:
 
 
 class ChoiceTables(Protocol):
-    """What a choice reads of the tables on a run, which ``Figures`` has."""
+    """The tables of a run that a choice needs; ``Figures`` has them."""
 
     @property
     def grids(self) -> Sequence[Grid]: ...
@@ -117,7 +117,7 @@ class ModelChoice:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelChoice:
-        """What ``as_dict`` told, also after a way through JSON."""
+        """The inverse of ``as_dict``, also after a round trip through JSON."""
         names = ("best", "worse", "models", "sentences")
         return cls(**{**data, **{name: tuple(data[name]) for name in names}})
 
@@ -196,7 +196,7 @@ def _described(name: str, further: Candidate | None) -> dict[str, str]:
 
 
 def _largest(allowed: Sequence[str], further: Mapping[str, Candidate]) -> list[str]:
-    """Those of ``allowed`` with the same classes, of the largest such set."""
+    """The largest set of ``allowed`` with the same classes."""
     like = {name: further[name].model if name in further else name for name in allowed}
     sets = [
         [name for name in allowed if like[name] in names]

@@ -30,8 +30,8 @@ QUANTITIES: Mapping[str, str] = {
     "perturbed_accuracy": "correct",
     "robust_accuracy": "correct",
 }
-"""What models can be ranked by, with the column that holds it: under every condition, the last
-under all attacks of one norm and epsilon at once."""
+"""Quantities of a ranking, with their columns: under every condition, the last under all attacks
+of one norm and epsilon at once."""
 
 NEITHER = UNKNOWN
 """Instead of 0 or 1: a row that counts as neither unchanged nor changed."""
@@ -40,7 +40,7 @@ MISSING = -2
 """Instead of 0 or 1: no row, or no label."""
 
 FEWEST_TO_PLAN = 20
-"""With fewer images no number of further ones is given: their spread is hardly known."""
+"""Below this many images no number of further ones is given: their spread is hardly known."""
 
 RANK_RULE = "Rank counts significant differences only; ties share a range."
 
@@ -153,7 +153,7 @@ def advice(pair: Mapping[str, Any]) -> str:
 
 
 def planned(more: int, difference: float = SMALLEST) -> str:
-    """What ``more`` images would do, as ``images_needed`` counts them for a true ``difference``."""
+    """The effect of ``more`` images, from ``images_needed`` for a true ``difference``."""
     points = "1 point" if difference == SMALLEST else f"{100 * difference:.3g} points"
     return f"about {counted(rounded(more), 'more image')} would show a difference of {points}"
 

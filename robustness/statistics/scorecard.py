@@ -93,7 +93,7 @@ VERDICT_RULE = (
 
 @dataclass(frozen=True)
 class Published:
-    """What the study published for one of its models: shares and similarities in [0, 1]."""
+    """The study's figures for one of its models: shares and similarities in [0, 1]."""
 
     consistency: float
     cosine: float

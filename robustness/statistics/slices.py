@@ -218,7 +218,7 @@ def _families(values: Sequence[Floats], parts: Sequence[ImageSlice]) -> list[_Fa
 
 
 def _tested(families: Sequence[_Family]) -> tuple[list[Floats], list[Floats]]:
-    """Of each family, (models, parts): the scores and their corrected p-values."""
+    """The scores of each family, (models, parts), and their corrected p-values."""
     scores = [family.scores() for family in families]
     if any(family.table.shape[1] > _SHUFFLED for family in families):
         from scipy.stats import norm  # slow to import

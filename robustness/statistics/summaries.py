@@ -121,7 +121,7 @@ class ModelTables:
 
 
 def tables(some: Sequence[Grid]) -> list[ModelTables]:
-    """What ``summary``, ``by_perturbation``, ``by_severity`` and ``reliability`` say of each model.
+    """``summary``, ``by_perturbation``, ``by_severity`` and ``reliability`` of each model.
 
     A column is read once, of all models, as not all columns fit into memory.
     """

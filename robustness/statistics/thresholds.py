@@ -88,7 +88,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What some images say for each of ``CANDIDATES`` (m,): larger means below the limit.
+    """The evidence of some images for each of ``CANDIDATES`` (m,): larger means below the limit.
 
     An error with the probability of the limit exceeds ``strength`` with a chance of exp(-strength)
     at most; it is -inf where nothing is accepted. ``stakes`` (m,) are what a bet would best have
@@ -251,7 +251,7 @@ def _bounded(sums: Floats, counts: Floats) -> dict[str, float | None]:
 
 
 def _status(failed: int, accepted: int, max_error: float) -> str:
-    """What the accepted predictions of one condition prove by themselves.
+    """What the accepted predictions of one condition prove on their own.
 
     ``NOT_MET`` has as much evidence as ``PROVEN``: that more than ``max_error`` are wrong.
     """

@@ -30,8 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 Images = NDArray[np.float32]
 TOLERANCE = 0.002
-"""Of the loss: a pass over two images differs in its last bits from two passes over one, and
-so does a path along signs that follow it. Measured: 0.0004."""
+"""Of the loss: a pass over two images differs in its last bits from two passes over one, and so
+does a path along signs that follow it. Measured: 0.0004."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def squeezenet(classifiers: Mapping[str, Classifier], photographs: Images) -> Pe
 
 @pytest.fixture(scope="module")
 def bent(thumbnails: Images) -> Peer:
-    """Of weights so large that the way up bends, and too short a step or a wrong one falls behind.
+    """A network whose weights are so large that a wrong or too short step falls behind.
 
     It ends in a dense softmax; that of SqueezeNet is a layer of its own.
     """

@@ -76,7 +76,7 @@ def start(
 
 
 def document(text: str | bytes) -> Any:
-    """The one JSON document that ``text`` is, in which no number is NaN or infinite."""
+    """The JSON document ``text``, in which no number is NaN or infinite."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")

@@ -25,7 +25,7 @@ NAME = "SqueezeNet"  # whose record the made-up classifiers borrow
 
 
 class MadeUp:
-    """Says class 0 while ``keeps`` holds of the image's mean and contrast, else class 1."""
+    """Predicts class 0 while ``keeps`` is true for the image's mean and contrast, else class 1."""
 
     key = ""
 

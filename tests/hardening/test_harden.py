@@ -65,7 +65,7 @@ def hardened(folder: Path, name: str, **changes: Any) -> Hardening:
 
 
 class CancelledError(Exception):
-    """What a caller raises to cancel."""
+    """Raised by a caller to cancel."""
 
 
 def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
@@ -211,7 +211,7 @@ def test_unseen_perturbations_are_of_other_kinds() -> None:
 
 
 def judged(lost: int, gained: int, *, labelled: bool = True) -> judgement.Judgement:
-    """That of 200 images: ``lost`` of the originals, ``gained`` under unseen perturbations."""
+    """A judgement of 200 images: ``lost`` on originals, ``gained`` under unseen perturbations."""
     fog = (Condition.of({"fog": 0.5}),)
     before, after = np.zeros((2, 200, 3), bool)
     before[:, 0] = after[:, 0] = True

@@ -60,7 +60,7 @@ class _TorchPickler(pickle.Pickler):
 
 
 def torch_file(tensors: dict[str, Any], keys: Any = None, header: Any = (MAGIC, PROTOCOL)) -> bytes:
-    """What ``torch.save(tensors, file, _use_new_zipfile_serialization=False)`` would write."""
+    """The bytes of ``torch.save(tensors, file, _use_new_zipfile_serialization=False)``."""
     storages = {t.storage.key: t.storage for t in tensors.values() if isinstance(t, Tensor)}
     torch, utils = ModuleType("torch"), ModuleType("torch._utils")
     stream = io.BytesIO()

@@ -50,7 +50,7 @@ def twin(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has any object stand for a loaded model, of which no memory can come back."""
+    """Load a plain object in place of a model; it returns no memory."""
     monkeypatch.setattr(loaded_models, "digest", lambda record: record.name)
     monkeypatch.setattr(loaded_models, "require", lambda record: None)
     monkeypatch.setattr(

@@ -58,7 +58,7 @@ def test_fog(severity: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def replay_normals(name: str, photo: str, monkeypatch: pytest.MonkeyPatch) -> np.random.Generator:
-    """Has the peer draw our normal numbers; returns the stream, for what is drawn after them."""
+    """Make the peer draw our normal numbers; returns the stream for further draws."""
     ours = source(name, photo)
 
     def replay(size: tuple[int, ...], scale: float, loc: float = 0.0) -> NDArray[np.float64]:

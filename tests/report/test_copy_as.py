@@ -63,7 +63,7 @@ def answers(rows: Sequence[Measurement]) -> list[Answer]:
 
 
 def shown(spec: Request, sample: str) -> list[Answer]:
-    """What the Live page shows of a sample."""
+    """The predictions of the Live page for a sample."""
     image = study_image(sample_bytes(sample), fit=spec.fit)
     return answers(list(loop.evaluate(spec, [Picture.of(sample, image)])))
 

@@ -385,7 +385,7 @@ Built = Callable[[], report.Report]
 
 @cache
 def handed_on(build: Built) -> dict[str, bytes]:
-    """What ``build`` makes, in every format."""
+    """The report of ``build`` in every format."""
     return every_format(build())
 
 

@@ -42,7 +42,7 @@ def another(folder: Path, name: str, *, days_ago: float = 0.0) -> Path:
 
 
 def age(folder: Path, name: str, days: float) -> None:
-    """Has the run in the bin be deleted so many days ago."""
+    """Backdate the deletion of the run in the bin by some days."""
     file = folder / runs.BIN / name / "notes.json"
     note = json.loads(file.read_text())
     file.write_text(json.dumps({**note, "deleted": note["deleted"] - days * 86400}))

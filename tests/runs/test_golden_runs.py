@@ -29,7 +29,7 @@ COMMANDS = (
     ["report"],
 )
 TABLES = ("summary", "compare", "over_models", "by_perturbation", "robust_accuracy", "agreement")
-"""Of a report; races have the first alone."""
+"""Tables of a report; races have only the first."""
 
 
 def answers(run: str, folder: Path) -> Iterator[tuple[str, Any]]:

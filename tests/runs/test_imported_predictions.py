@@ -29,7 +29,7 @@ from tests.support.onnx_files import small_model
 NAMES = [f"class {at}" for at in range(10)]
 CONDITIONS = ["fog=0.6", "brightness=0.4+gaussian_noise=0.3"]
 FEATURES = {*RESCALED, *RESCALED.values(), "stages", "model"}
-"""What a table of predictions cannot tell."""
+"""Columns that a table of predictions lacks."""
 
 
 @pytest.fixture(scope="module")

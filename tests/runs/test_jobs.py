@@ -45,7 +45,7 @@ def asked(source: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 
 class Processes:
-    """Stands for what starts processes; the tests say how each ends."""
+    """Starts fake processes; the tests decide how each ends."""
 
     def __init__(self) -> None:
         self.started: list[str] = []

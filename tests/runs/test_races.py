@@ -51,7 +51,7 @@ class Extreme(StandIn):
 
 
 def use_extremes(patch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
-    """What the engine is asked from now on: the chunks it has done, and of which models."""
+    """Records the chunks that the engine processes, with their models."""
     asked: list[tuple[int, tuple[str, ...]]] = []
     loaded: dict[str, Extreme] = {}
 

@@ -56,7 +56,7 @@ def local(plan: runs.Plan, tmp_path_factory: pytest.TempPathFactory) -> runs.Run
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """That of a head that works not, and a worker of one core."""
+    """The address of a cluster: a head without workers, and a worker of one core."""
     from ray.cluster_utils import Cluster
 
     idle = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False}

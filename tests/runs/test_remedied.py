@@ -173,7 +173,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Shifted:
-    """Stands in for a network that adapts: it sees images less the mean of those apart."""
+    """Imitates an adapted network: it subtracts the mean of the reference images."""
 
     ask: Callable[[Floats], Floats]
 

@@ -36,7 +36,7 @@ _SAID = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0",
 }
-"""What older packages say instead of an SPDX expression."""
+"""Licences that older packages state instead of an SPDX expression."""
 
 _SAID_ELSEWHERE = {
     # By the file LICENSE that comes with them; their metadata do not name it.
@@ -57,7 +57,7 @@ _CARRIED = (
 
 
 def pins() -> list[Requirement]:
-    """What a run-time installation pins, whatever the machine."""
+    """The pins of a run-time installation, on any machine."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [Requirement(line.removesuffix(" \\")) for line in lines if re.match(r"\w", line)]
 

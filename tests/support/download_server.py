@@ -141,7 +141,7 @@ def sends_in_pieces(body: bytes) -> Answer:
 
 @contextmanager
 def running(server: ThreadingHTTPServer) -> Iterator[None]:
-    """Has ``server`` answer meanwhile."""
+    """Run ``server`` within the context."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -177,7 +177,7 @@ def other_machine(patch: pytest.MonkeyPatch, folder: Path) -> None:
 def serve_published(
     patch: pytest.MonkeyPatch, server: Server, name: str, content: bytes, **changes: Any
 ) -> models.ModelRecord:
-    """Has ``server`` hold ``content`` as the published file of the model ``name``."""
+    """Serve ``content`` as the published file of the model ``name``."""
     record = models.REGISTRY[name]
     filename = record.weights.name
     server.files[f"/official/{filename}"] = content

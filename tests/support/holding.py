@@ -34,7 +34,7 @@ WATCH = """() => {
 
 @contextmanager
 def watched(page: Page) -> Iterator[dict[str, float]]:
-    """What changed on the page until now, once it is left."""
+    """The changes of the page until the context ends."""
     found: dict[str, float] = {}
     page.evaluate(WATCH)
     yield found

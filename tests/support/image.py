@@ -41,7 +41,7 @@ STEPS = instructions((ROOT / "Dockerfile").read_text(encoding="utf-8"))
 
 
 def said(name: str) -> list[str]:
-    """What the Dockerfile says at each ``name``."""
+    """The arguments of each instruction ``name`` of the Dockerfile."""
     return [rest for instruction, rest in STEPS if instruction == name]
 
 
@@ -68,7 +68,7 @@ class _Asked(socketserver.BaseRequestHandler):
 
 
 class Outside(socketserver.ThreadingTCPServer):
-    """Stands as the proxy of every request to another machine, notes it, and answers nothing."""
+    """A proxy for requests to other machines, which records them and never answers."""
 
     daemon_threads = True
 
@@ -83,7 +83,7 @@ class Outside(socketserver.ThreadingTCPServer):
 
 @dataclass
 class Image:
-    """What the steps make, in ``folder``; runs as the image would, and reaches no other machine."""
+    """The built image in ``folder``; it runs like a container and reaches no other machine."""
 
     folder: Path
     outside: Outside

@@ -20,10 +20,10 @@ PATIENCE = 240.0
 
 
 class Threaded:
-    """Stands for the process that works on the run in ``folder``."""
+    """A thread in place of the process that evaluates the run in ``folder``."""
 
     pid = 2**22 + 1
-    """Of no process: Linux has fewer."""
+    """The id of no process: Linux has fewer."""
 
     def __init__(self, folder: Path) -> None:
         self._stopped = threading.Event()
@@ -55,7 +55,7 @@ class Threaded:
 
 @contextmanager
 def in_threads() -> Iterator[None]:
-    """Has the dashboard's runs be worked on in this process, until the end of the test."""
+    """Evaluate the dashboard's runs in this process until the end of the test."""
     started: Any = Threaded
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(supervisor, "_started", started)

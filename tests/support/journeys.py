@@ -28,12 +28,12 @@ PIXELS = """canvas => {
 
 
 CHARTS = "*/PlotlyChart.*.js"
-"""What Streamlit fetches to draw charts with: it takes half of the time of a visit."""
+"""Scripts with which Streamlit draws charts: half of the time of a visit."""
 NO_CHART = base64.b64encode(b"export default () => null").decode()
 
 
 class _Tabs:
-    """Of one browser: the context that all visits share, and its tabs."""
+    """The context of one browser that all visits share, and its tabs."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
@@ -131,7 +131,7 @@ def settled(page: Page) -> Page:
 
 
 def asked(address: str) -> dict[str, list[str]]:
-    """What a link asks for."""
+    """The parameters of a link."""
     return parse_qs(urlsplit(address).query)
 
 

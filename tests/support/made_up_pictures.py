@@ -100,7 +100,7 @@ def _two_models(shift: float, own: float) -> Callable[[int, Random], Floats]:
 
 
 def _drop(conditions: int, rng: Random) -> Floats:
-    """Of the clean accuracy, nothing to everything is lost."""
+    """The loss of accuracy of each image, between none and all of it."""
     right = rng.random(PICTURES) < 0.8
     kept = answers(_logistic(rng.normal(1, 1.5, PICTURES)), conditions, rng)
     return np.where(right, 1 - kept, -answers(np.full(PICTURES, 0.05), conditions, rng))

@@ -24,7 +24,7 @@ from robustness.statistics import Figures
 from robustness.statistics.grid import MEANS
 
 Told = tuple[str, float | None]
-"""What a row says of a condition: its perturbation and its strength."""
+"""The condition of a row: its perturbation and its strength."""
 
 
 def rows(

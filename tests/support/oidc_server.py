@@ -28,7 +28,7 @@ class Provider:
         self._asked: dict[str, dict[str, str]] = {}
 
     def secrets(self, dashboard: str) -> str:
-        """What the secrets of a dashboard at that address say of it."""
+        """The secrets for a dashboard at that address."""
         return "\n".join(
             (
                 "[auth]",
@@ -41,7 +41,7 @@ class Provider:
         )
 
     def get(self, path: str, query: dict[str, str]) -> dict[str, Any] | str:
-        """What it answers: JSON, or an address to go to."""
+        """Its response: JSON, or a redirect."""
         if path == "/authorize":
             code = secrets.token_hex(8)
             self._asked[code] = query

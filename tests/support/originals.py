@@ -31,7 +31,7 @@ Pixels = NDArray[np.uint8]
 
 
 def original(name: str, pixels: Pixels, severity: int, seed: int = 0) -> Pixels:
-    """What the corruption ``name`` makes of ``pixels`` before it is saved as JPEG."""
+    """``pixels`` under the corruption ``name``, before the JPEG step."""
     np.random.seed(seed)
     picture = Image.fromarray(pixels)
     function = _WRITTEN_OUT.get(name) or getattr(peer, name)

@@ -62,7 +62,7 @@ def sample(name: str) -> Picture:
 
 
 def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Condition, int]]:
-    """What pages have perturbed from now on: digest of the image, condition, seed."""
+    """Records what pages perturb: digest of the image, condition, seed."""
     seen: list[tuple[str, Condition, int]] = []
     change = cache.change
 
@@ -83,20 +83,20 @@ def html(app: AppTest) -> str:
 
 
 def texts(app: AppTest) -> str:
-    """What the page says in words of its own, without the marks that keep Markdown from names."""
+    """The texts of the page, without the marks that escape Markdown in names."""
     kinds = (app.caption, app.info, app.warning, app.error, app.success, app.markdown)
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 
 def components(app: AppTest, name: str) -> list[Any]:
-    """What each of our components ``name`` was given; of images, (header, PNGs)."""
+    """The data of each of our components ``name``; for images, (header, PNGs)."""
     protos = [element.proto for element in app.get("bidi_component")]
     mine = [proto for proto in protos if proto.component_name == f"robustness_{name}"]
     return [unpack(each.bytes) if each.bytes else json.loads(each.json) for each in mine]
 
 
 def pictures(app: AppTest) -> tuple[dict[str, Any], list[bytes]]:
-    """What is said of the pair of images that the page shows, and both as PNGs."""
+    """The texts about the pair of images on the page, and both as PNGs."""
     return cast("tuple[dict[str, Any], list[bytes]]", components(app, "pair")[0])
 
 

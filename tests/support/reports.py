@@ -44,7 +44,7 @@ def broken(
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page, as far as it matters here."""
+    """A page as a browser reads it, as far as tests need."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

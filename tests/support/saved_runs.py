@@ -19,7 +19,7 @@ from tests.support.stand_ins import Stable
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
 SIDE = 64
-"""Of images of which no more is asked than that their rows are the same each time."""
+"""Side of images for tests that only need the same rows each time."""
 
 
 def spec(
@@ -35,7 +35,7 @@ def spec(
 
 
 def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
-    """Has the local engine ask stand-ins in place of the models, whose costs are made up."""
+    """Make the local engine use stand-in models with invented costs."""
 
     def run(job: Workload, numbers: Sequence[int], _address: str | None) -> Iterator[Chunk | None]:
         return chunks(job, numbers, load=Stable().load)

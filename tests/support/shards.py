@@ -46,16 +46,16 @@ LONG = (
     "tests/ui/test_model_pages.py",
     "tests/ui/test_pages.py",
 )
-"""What takes longest comes first, so that all processes end at about the same time."""
+"""The longest files come first, so that all processes end at about the same time."""
 
 
 def shard(path: str) -> str:
-    """What stays together with the test file ``path``, as the tests of one file share fixtures."""
+    """The group of the test file ``path``, as the tests of one file share fixtures."""
     return next((group[0] for group in TOGETHER if path.startswith(group)), path)
 
 
 def place(path: str) -> int:
-    """Where the test file ``path`` comes in the order of the tests."""
+    """The position of the test file ``path`` in the order of the tests."""
     return next((at for at, start in enumerate(LONG) if path.startswith(start)), len(LONG))
 
 

@@ -13,7 +13,7 @@ from robustness.runs import import_checks
 
 
 class _Shared:
-    """Stands in for ``Worker``; begun anew where a file has ended the process."""
+    """Replaces ``Worker``; restarted if a file has ended the process."""
 
     idle: ClassVar[dict[str, Worker]] = {}
 

@@ -22,7 +22,7 @@ needs_hub = pytest.mark.skipif(
 )
 TRANSFORMERS = [r for r in models.REGISTRY if r.weights.requires]
 EPSILON = 1e-12
-"""Of the checkpoints that KerasHub converted; its own default is another."""
+"""Epsilon of the checkpoints that KerasHub converted; its own default differs."""
 
 
 def hub() -> Any:

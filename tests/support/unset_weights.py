@@ -14,7 +14,7 @@ from robustness.models.tensorflow_runtime import keras
 
 @contextmanager
 def unset_weights() -> Iterator[None]:
-    """What Keras builds within begins with zeros: random numbers take a third of its time."""
+    """Make Keras build networks of zeros: random numbers take a third of its time."""
 
     def zeros(shape: Any, *_: Any, dtype: Any = None, **_named: Any) -> Any:
         return keras().ops.zeros(shape, dtype or "float32")

@@ -105,7 +105,7 @@ def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored(
 
 
 def _kind(record: Attack) -> tuple[object, ...]:
-    """What the page asks for an attack."""
+    """The attack of the page's request."""
     return record.white_box, record.minimal, record.most_steps == 1, bool(record.members)
 
 

@@ -40,7 +40,7 @@ def client() -> TestClient:
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where somebody from another machine asks about a sample."""
+    """The path for a visitor from another machine and a sample."""
     monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
     return f"/live/{drag.ticket(LiveRequest(sample('coffee'), Condition.of({}), (), 0))}"
 
@@ -89,7 +89,7 @@ HOSTILE = {
 
 @pytest.fixture
 def limited(client: TestClient, path: str) -> Iterator[None]:
-    """What is allocated within stays below 16 MB."""
+    """Check that allocations within stay below 16 MB."""
     tracemalloc.start()
     yield
     _, peak = tracemalloc.get_traced_memory()

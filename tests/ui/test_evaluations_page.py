@@ -128,7 +128,7 @@ def test_the_search_is_part_of_the_link(folder: Path) -> None:
 
 
 def aged(folder: Path, **days: int) -> None:
-    """Has the runs be created on these days of a month."""
+    """Set the days of the month on which the runs were created."""
     for name, day in days.items():
         manifest = manifests.read(folder / name)
         manifest.updated(created=f"2026-01-{day:02}T00:00:00+00:00").write(folder / name)

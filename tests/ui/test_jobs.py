@@ -31,7 +31,7 @@ def ordered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 def said(app: AppTest) -> str:
-    """What bars, captions and warnings say."""
+    """The texts of bars, captions and warnings."""
     bars = [element.proto.text for element in app.get("progress")]
     return "\n".join([*bars, *(e.value for kind in (app.caption, app.warning) for e in kind)])
 

@@ -65,7 +65,7 @@ def threads() -> Iterator[None]:
 
 
 def evaluate(app: AppTest) -> Path:
-    """Has the page's request be evaluated, and the page show it; returns the folder of the run."""
+    """Evaluate the page's request and show the run; returns its folder."""
     folder = run_link.runs_folder()
     app.button(key="evaluate").click().run()
     assert not app.exception
@@ -258,7 +258,7 @@ def test_a_run_is_made_of_what_its_source_holds_when_it_is_asked_for(
 
 @pytest.fixture
 def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where uploads are kept."""
+    """The folder of uploads."""
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs" / ".uploads"
 
@@ -268,7 +268,7 @@ def session() -> AppTest:
 
 
 def give(app: AppTest, *names: str) -> AppTest:
-    """Has the session upload these samples, in the place of what it had uploaded."""
+    """Upload these samples in the session, replacing its earlier uploads."""
     files = [(f"{name}.png", sample_bytes(name), "image/png") for name in names]
     app.file_uploader(key="dataset_upload").set_value(files)
     return app.run()

@@ -51,7 +51,7 @@ def test_every_format_of_the_server_is_offered_and_made_after_the_click(
 
 @pytest.fixture
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[report.Report]:
-    """What the button of a page would give from now on."""
+    """The reports that a page's buttons would download."""
     found = []
     for module in (live_view, breaking_points, scorecard):
         monkeypatch.setattr(module, "report_button", lambda build, _: found.append(build()))

@@ -26,7 +26,7 @@ A_SAMPLE = "this is a sample"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where copies lie; images can be shared for a day, and Ada comes over the network."""
+    """The folder of copies; images can be shared for a day, and Ada visits over the network."""
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ROBUSTNESS_SHARED_DAYS", "1")
     monkeypatch.setattr(access, "connection", lambda: ADA)

@@ -54,7 +54,7 @@ CLAIMS = (
         Claim("SqueezeNet", MORE_SLANTED, "moped", "moped", 0.8, 0.6),
     ),
 )
-"""What each story says."""
+"""The claims of each story."""
 
 TOLD = list(zip(STORIES, CLAIMS, strict=True))
 stories = pytest.mark.parametrize(("story", "said"), TOLD, ids=[story.title for story in STORIES])
@@ -66,7 +66,7 @@ claims = pytest.mark.parametrize(
 
 
 def link(story: Story) -> dict[str, Any]:
-    """What leads to ``story``."""
+    """The link of ``story``."""
     return {key: value if isinstance(value, str) else [*value] for key, value in story.link.items()}
 
 

@@ -34,7 +34,7 @@ STRANGER = {**EVALUATOR, "email": "who@elsewhere.example"}
 
 
 class Context:
-    """What the browser of a session on another machine said when it came."""
+    """The connection of a session's browser on another machine."""
 
     remote_ip = "192.0.2.7"
     headers = (("host", "dashboard.example"),)

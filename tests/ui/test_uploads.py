@@ -21,12 +21,12 @@ HELD = "archive of dataset_upload"
 FOG = [Condition.of({"fog": 0.6})]
 
 HELD = "archive of dataset_upload"
-"""What a session holds of its upload."""
+"""The session's record of its upload."""
 
 
 @pytest.fixture
 def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where uploads are kept."""
+    """The folder of uploads."""
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs" / ".uploads"
 
@@ -37,7 +37,7 @@ def session() -> AppTest:
 
 
 def give(app: AppTest, name: str) -> AppTest:
-    """Has the session upload this sample, in the place of what it had uploaded."""
+    """Upload this sample in the session, replacing its earlier upload."""
     files = [(f"{name}.png", sample_bytes(name), "image/png")]
     app.file_uploader(key="dataset_upload").set_value(files)
     return app.run()

@@ -43,7 +43,7 @@ CONFIG, TASK = "config.json", "task.json"
 BACKBONE_WEIGHTS, HEAD_WEIGHTS = "model.weights.h5", "task.weights.h5"
 
 _EPSILONS = (1e-6, 1e-12)
-"""Of the layer normalisations: KerasHub's, and that of the checkpoints it converted."""
+"""Epsilons of layer normalisation: KerasHub's, and that of the checkpoints it converted."""
 
 
 @dataclass(frozen=True)

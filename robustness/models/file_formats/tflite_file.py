@@ -38,7 +38,7 @@ _MOST_TEXTS, _MOST_BYTES = 100, 4 * 2**20
 """Files in the archive, and bytes of a list of classes."""
 
 _IMPORT_BYTES = 4 * 10**9
-"""What TensorFlow's import reserves; onnxruntime's takes 0.07 GB."""
+"""Bytes that importing TensorFlow reserves; onnxruntime takes 0.07 GB."""
 
 
 def _numbers(path: Path) -> Numbers:

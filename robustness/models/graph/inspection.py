@@ -36,10 +36,10 @@ from robustness.models.model_record import ModelRecord
 from robustness.models.weights.weight_files import mark_unusable, require
 
 SECONDS = 60
-"""Of work on a file, beside what its size explains. EfficientNet-Lite0 takes 2."""
+"""Seconds of work on any file, in addition to those by size. EfficientNet-Lite0 takes 2."""
 
 BYTES = 2 * 10**9
-"""Of memory, beside what its size explains: ten times what EfficientNet-Lite0 takes."""
+"""Bytes for any file, in addition to those by size: ten times what EfficientNet-Lite0 takes."""
 
 _SECONDS_A_BYTE = 1 / 10**7
 _BYTES_A_BYTE = 8
@@ -127,7 +127,7 @@ def examine(record: ModelRecord, side: int, target: Path) -> Written:
 
 
 def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
-    """What the file ``path`` tells, as ``own.describe`` has it; ``shape`` is that of a free input.
+    """The facts in the file ``path``, as in ``own.describe``; ``shape`` is that of a free input.
 
     Raises ``WeightsError`` for a file that cannot be used.
     """

@@ -149,7 +149,7 @@ class _ModelSource:
 
     @property
     def package(self) -> str:
-        """That of its own runtime, if any."""
+        """The package of its own runtime, if any."""
         return self.format.runtime.package if self.format.runtime else ""
 
     def session(self) -> RuntimeSession:
@@ -376,7 +376,7 @@ def _check_finite(values: Floats) -> None:
 
 
 def _slack(use: Use) -> float:
-    """Of sums of probabilities of a quantised file: it rounds each to one of 256 steps."""
+    """Tolerance of probability sums of a quantised file, which rounds to one of 256 steps."""
     return min(1.0, use.classes / 512) if use.quantised else 0.0
 
 

@@ -306,7 +306,7 @@ def _traced(network: Any, shape: tuple[int, int]) -> Any:
 
 @contextmanager
 def _whole_normalisations() -> Iterator[None]:
-    """Has Keras trace batch normalisations of maps as one operation instead of four."""
+    """Make Keras trace batch normalisations of maps as one operation instead of four."""
     tf, layer_type = tensorflow(), keras().layers.BatchNormalization
     call = layer_type.call
 

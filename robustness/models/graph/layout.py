@@ -202,7 +202,7 @@ class _Stages:
         return () if None in sizes else tuple(size or 0 for size in sizes)
 
     def head(self) -> str | None:
-        """What the last node with weights reads on the way to the answer."""
+        """The input of the last node with weights before the output."""
         (answer,) = self._walk.graph.results
         for node, read in self._walk.back(answer):
             if self._walk.projects(node):
@@ -336,7 +336,7 @@ class _GridWalk(FeatureWalk):
         return output
 
     def _read_by_attention(self) -> Output | None:
-        """What the keys of the last attention are computed of, if that has places."""
+        """The input of the last attention's keys, if it has positions."""
         inner = {node.name for node, _ in self.back(self.graph.results[0])}
         for node in reversed(self.nodes.values()):
             keys = self._keys(node) if node.name in inner else None

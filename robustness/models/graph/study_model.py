@@ -118,7 +118,7 @@ Make = Callable[[int], StudyModel]
 
 
 def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
-    """What makes study models of the model ``read`` from a file, for one kind of batch or another.
+    """A function that makes study models of the model ``read`` from a file, by batch.
 
     In a ``tapped`` model the last outputs are the features that ``use`` names, with channels last.
     Raises ``UnusableError`` for one that is not an image classifier as described.
@@ -157,7 +157,7 @@ def _tapped(outputs: Sequence[Any], names: Sequence[str]) -> tuple[FeatureStage,
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What the graph of a file tells; None where that is unknown.
+    """Facts from the graph of a file; None if unknown.
 
     ``shape`` is the height and width of its input, which takes ``whole`` numbers or not, and
     ``classes`` their number. ``logits`` is what it outputs; False means probabilities.

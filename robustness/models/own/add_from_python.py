@@ -40,7 +40,7 @@ from robustness.models.weights.sources import user_file
 from robustness.pictures.fitting import STUDY_SIDE
 
 _WHERE = Path("add_model")
-"""Stands for the file of descriptions in messages."""
+"""The name in messages, in place of a file of descriptions."""
 
 _EXPECTED = {
     "labels": 'a list of names, a file with one class a line, or "imagenet"',

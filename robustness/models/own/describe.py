@@ -34,7 +34,7 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 IMAGENET = "imagenet"
 OF_BYTES = "0..255"
 INPUT_TYPE = "the type of its input"
-"""What tells that an input takes whole numbers."""
+"""Marks an input that takes integers."""
 
 JATIC = "JATIC_ONNX"
 """The interface of the JATIC Interoperability Requirements, version 1: pixels from 0 to 1 in, class

@@ -204,7 +204,7 @@ def propose(
 
 
 def described_by_file(path: Path, size: Any) -> Mapping[str, Any]:
-    """What the file ``path`` tells; ``size`` is the ``input_size`` that a free input has."""
+    """The description in the file ``path``; ``size`` is the ``input_size`` of a free input."""
     return describe_file(path, _shape(size))
 
 
@@ -437,7 +437,7 @@ def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...
 
 
 def cropping_cost(framings: Sequence[FramingTrial], images: int) -> str:
-    """What the usual crop costs on ``images``, in a sentence; empty if nothing, or not tried."""
+    """The cost of the usual crop on ``images``, in a sentence; empty if none, or not tried."""
     if not framings or framings[0].correct == framings[1].correct:
         return ""
     own, crop = framings

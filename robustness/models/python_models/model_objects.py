@@ -118,7 +118,7 @@ def source_of(reference: str, folder: Path) -> Path:
 
 @contextmanager
 def _last_searched(folder: Path) -> Iterator[None]:
-    """Has Python look for modules in ``folder``, too, after everywhere else."""
+    """Make Python also look for modules in ``folder``, last."""
     place = str(folder)
     if place in sys.path:
         yield
@@ -132,7 +132,7 @@ def _last_searched(folder: Path) -> Iterator[None]:
 
 
 def imported(reference: str, source: Path, folder: Path) -> Any:
-    """What ``module:name`` names; the module is imported anew once its ``source`` has changed.
+    """The object ``module:name``; the module is reloaded once its ``source`` has changed.
 
     Raises ``WeightsError`` where that fails.
     """

@@ -105,7 +105,7 @@ _building = threading.Lock()
 
 
 def _explainer(classifier: Classifier) -> Explainer:
-    """The one of ``classifier``, built once; it goes when the classifier does."""
+    """The explainer of ``classifier``, built once and dropped with it."""
     with _building:
         explainer = _explainers.get(classifier)
         if explainer is None:

@@ -143,12 +143,12 @@ class RuntimeSession:
 
 
 def session_maker(path: Path, runtime: Runtime) -> Callable[[], RuntimeSession]:
-    """What makes sessions of the file ``path`` in ``runtime``."""
+    """A function that opens sessions of the file ``path`` in ``runtime``."""
     return partial(_SESSIONS[runtime.package], path)
 
 
 def keras_session(network: Any, shape: Shape) -> Callable[[], RuntimeSession]:
-    """What gives the session of a Keras ``network`` for images of ``shape``; threads share it."""
+    """A function that returns the shared session of a Keras ``network`` for images of ``shape``."""
     session = RuntimeSession(
         keras_function(network, shape), (None, *shape, 3), np.dtype(np.float32)
     )
@@ -215,7 +215,7 @@ def native_facts(session: RuntimeSession, default: Shape | None) -> FileFacts:
 
 
 def _of_classes(outputs: Sequence[Array], use: Use) -> Array:
-    """The one of ``outputs`` about one image that holds the classes."""
+    """The output with the classes, of the ``outputs`` for one image."""
     counts = [max(shape[1:], default=0) for shape in map(np.shape, outputs)]
     usable = {use.classes, use.classes + 1} if use.background else {use.classes}
     for output, count in zip(outputs, counts, strict=True):

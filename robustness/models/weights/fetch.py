@@ -217,7 +217,7 @@ def _check_room(record: ModelRecord, target: Path, needed: int) -> None:
 
 
 def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError) -> DownloadError:
-    """What the file system refuses, as a sentence."""
+    """The file system's refusal as a sentence."""
     if error.errno in _FULL:
         return DownloadError(
             f"There is no room for {record.name}, {size_text(record)}, in {target.parent} "

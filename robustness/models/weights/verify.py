@@ -34,7 +34,7 @@ class Finding:
 
 
 def findings(record: ModelRecord) -> Iterator[Finding]:
-    """What there is of the weights of ``record``, place by place; one that is missing if nothing.
+    """The weight files of ``record``, location by location; a missing one if there are none.
 
     What an earlier download left beside a place is ``left over``: it is never used.
     """

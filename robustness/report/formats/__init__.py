@@ -55,7 +55,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def rendered(report: Report, write: Write, when: datetime) -> bytes:
-    """What ``write`` makes of ``report``, in memory: the bytes that ``write`` puts into a file."""
+    """The bytes that ``write`` would put into a file."""
     buffer = io.BytesIO()
     write(report, buffer, when)
     return buffer.getvalue()

@@ -48,7 +48,7 @@ def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
 
 @cache
 def _environment() -> Environment:
-    """What fills the templates: every text is put on one line, made visible, and escaped."""
+    """The template environment: texts are put on one line, made visible, and escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -202,7 +202,7 @@ _UNKNOWN = dict.fromkeys(
     ("robust", "certainty", "accuracy", "weakest", "weakest_value", "latency_ms", "megabytes",
      "place_low", "place_high"),
 ) | {"reason": ""}  # fmt: skip
-"""What a race does not tell of a model."""
+"""The fields that a race does not know."""
 
 
 def costs(run: Run) -> dict[str, Cost]:

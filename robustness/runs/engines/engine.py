@@ -40,7 +40,7 @@ FRAMES_AT_ONCE = 176
 
 
 UNANSWERED = "No answer:"
-"""What the reason begins with for an image that was read, but that a model did not answer."""
+"""Prefix of the reason for an image that was read, but that a model did not answer."""
 
 
 def default_batch(spec: Request) -> int:
@@ -50,7 +50,7 @@ def default_batch(spec: Request) -> int:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is to be done with a dataset: enough for another process to do a part of it.
+    """The work on a dataset, complete enough for another process to do a part of it.
 
     ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
     ``batch`` is how many images make a chunk. With ``few`` each image is asked under a few of the
@@ -220,7 +220,7 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
 
 
 _ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
-"""Of the jobs that this process works on."""
+"""Adaptations of the jobs of this process."""
 
 
 def adaptation_of(work: Workload) -> Adaptation:

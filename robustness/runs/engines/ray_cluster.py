@@ -31,7 +31,7 @@ _RETRIES = 2
 """How often work whose worker ended is given to another: machines fail, but some images kill."""
 
 _MOST_DEADLY = 20
-"""With more groups than this that end every worker it is not an image that is at fault."""
+"""Groups that may kill every worker before something other than an image must be at fault."""
 
 
 class RayWorker:

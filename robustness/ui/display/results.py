@@ -207,7 +207,7 @@ def _in_link(state_key: str, link: str) -> Any:
 
 
 def _customdata(event: Any) -> Any:
-    """That of the first selected point; where all are images of a selection, of all of these."""
+    """The ``customdata`` of the first selected point, or of all points if they are images."""
     selected = [point.get("customdata") for point in event["selection"]["points"]]
     points = [
         data if isinstance(data, list) else [data] for data in selected if data not in (None, [])

@@ -184,7 +184,7 @@ def _failures(run: Run, chosen: ModelChoice, images: int) -> None:
 def _cases(
     run: Run, model: str, perturbation: str
 ) -> list[tuple[dict[str, Any], results.Thumbnail]]:
-    """What ``model`` fails most clearly; raises ``ImageError`` if none can be read."""
+    """The clearest failures of ``model``; raises ``ImageError`` if none can be read."""
     failures: list[tuple[dict[str, Any], results.Thumbnail]] = []
     unread: ImageError | None = None
     for row in run.cases.first(Chosen(model=model, perturbation=perturbation), WORST, FAILURES):

@@ -85,7 +85,7 @@ _FILE = "file of conditions"
 
 @dataclass(frozen=True)
 class RunForm:
-    """What the page's controls ask for.
+    """The values of the page's controls.
 
     ``source`` is as ``open_dataset`` takes it, ``fit`` and ``side`` as ``framings.framing`` does.
     ``until`` is the goal of a race, "" for every image. ``remedies`` are the names of those that

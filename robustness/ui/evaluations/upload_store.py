@@ -37,7 +37,7 @@ While one does, its server touches the folder.
 """
 
 SECONDS_BETWEEN = 600.0
-"""After which a server checks the uploads, and touches those of its sessions."""
+"""Seconds between two checks of the uploads, which also touch those of this server's sessions."""
 
 
 @dataclass(eq=False)

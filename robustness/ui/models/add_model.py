@@ -111,7 +111,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Inspected:
-    """The model ``source`` as the ``file`` alone and as the last good ``description`` has it.
+    """The model ``source`` by its ``file`` alone, and by the last good ``description``.
 
     ``last`` is the key of the last inspection, and ``error`` why it failed.
     """

@@ -48,7 +48,7 @@ def adversarial(picture: Picture, outcome: Outcome) -> Picture:
 def row(
     picture: Picture, changed: Picture, model: str, spec: AttackSpec, truth: str | None
 ) -> Measurement:
-    """What ``model`` makes of ``changed``, beside its prediction for ``picture``.
+    """The prediction of ``model`` for ``changed``, with that for ``picture``.
 
     ``truth`` is the true class of both.
     """

@@ -27,7 +27,7 @@ MOST_RESTARTS = 10
 
 
 _ADVANCED = ("norm", "target", "steps_", "restarts")
-"""Beginnings of what the link holds of the advanced controls."""
+"""Prefixes of the advanced controls' parameters in the link."""
 
 
 def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
@@ -72,7 +72,7 @@ def _is_advanced(name: str) -> bool:
 
 
 def _leave_advanced() -> None:
-    """Take what only the advanced controls hold out of the link."""
+    """Remove the values of the advanced controls from the link."""
     if not st.session_state["advanced"]:
         for name in filter(_is_advanced, list(st.query_params)):
             del st.query_params[name]

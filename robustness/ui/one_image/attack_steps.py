@@ -34,13 +34,13 @@ COUNTERPART = {True: ("square", 100), False: ("pgd", None)}
 """By whether the attack is white-box: the other kind, and its steps, to look for masking."""
 
 BISECTION_PASSES = 20
-"""About how many epsilons a bisection tries: what its progress is measured by."""
+"""Approximate number of epsilons that a bisection tries, for its progress."""
 
 
 def show_report(
     picture: Picture, outcome: Outcome, rows: Sequence[Measurement], truth: str | None
 ) -> None:
-    """Draw its button. The report has what the steps below have computed when it is made."""
+    """Draw the button of the report, which includes the steps computed so far."""
     attack, names = outcome.spec, [row.model for row in rows]
     request = spec_of(picture, names, [AttackCondition.of_spec(attack)], attack.seed)
     transferred, smallest = transferring(picture, outcome, names), _finding(picture, outcome, names)

@@ -77,7 +77,7 @@ def _table(
     both: Sequence[Measurement],
     alone: Sequence[Measurement],
 ) -> None:
-    """The answers of each model to all four images, and whether its own one is back."""
+    """Each model's predictions for all four images, and whether its original one is back."""
     lines = [
         (
             models.label(fooled.model) + (" (attacked)" if fooled.model == outcome.model else ""),

@@ -43,7 +43,7 @@ SECONDS_OVERLAPPING = 0.5
 delay, a client that never pauses would occupy the server."""
 
 Message = tuple[dict[str, object], list[bytes]]
-"""What ``components.pack`` takes."""
+"""The arguments of ``components.pack``."""
 
 MOST_PIXELS = 1_000_000
 """Limit of a camera frame, which has a short side of 256."""

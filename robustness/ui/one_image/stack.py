@@ -231,7 +231,7 @@ def checked(value: Any) -> list[StackStep]:
 
 
 def _speaks(link: Mapping[str, str]) -> bool:
-    """Whether the link decides: on arrival from another page it may name no perturbation."""
+    """Whether the link counts: on arrival from another page it may name no perturbation."""
     return bool(link) or not st.session_state.get("arrived")
 
 

@@ -167,7 +167,7 @@ def restore_link() -> None:
 
 
 def forget_locks_of_values() -> None:
-    """Let the lock of a cached value go with those that wait for it.
+    """Drop the lock of a cached value once nobody waits for it.
 
     Streamlit keeps one for each value that was ever computed, also of those that a cache dropped:
     a held slider added 80 MB an hour.

@@ -56,7 +56,7 @@ def do(action: Callable[..., str | None], *arguments: Any) -> None:
 
 
 def say() -> None:
-    """Show what came of the last click."""
+    """Show the result of the last click."""
     done, text = st.session_state.pop(_SAID, (True, None))
     if text and done:
         st.success(plain(text), icon=":material/check:")

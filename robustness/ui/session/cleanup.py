@@ -55,7 +55,7 @@ def _disconnected(session_id: str) -> None:
 
 @st.cache_resource(scope="session", on_release=_disconnected, show_spinner=False)
 def _connected(session_id: str) -> str:
-    """Is cached for as long as one connection of the session's browser lasts."""
+    """Cached value that lives as long as one connection of the session's browser."""
     return session_id
 
 

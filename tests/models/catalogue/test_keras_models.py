@@ -158,7 +158,7 @@ def grouped_convolutions_at_once() -> Iterator[None]:
 
 
 def official_network(record: models.ModelRecord) -> Any:
-    """What ``keras.applications`` builds for its ImageNet weights, without reading any.
+    """The network of ``keras.applications`` for its ImageNet weights, without reading them.
 
     What it would fetch is checked to be the file of ``record``.
     """

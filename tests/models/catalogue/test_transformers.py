@@ -45,7 +45,7 @@ SHORT = Transformer(
     "DeiT", heads=3, width=192, normalisation=models.REGISTRY["DeiTTiny"].normalisation, blocks=4
 )
 SHORT_STAGES = tuple(stage for stage in STAGES if stage[0] not in ("block6", "block9"))
-"""Those of a transformer of four blocks."""
+"""Stages of a transformer of four blocks."""
 
 
 @dataclass

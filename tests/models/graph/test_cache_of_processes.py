@@ -81,7 +81,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def found(*processes: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    """What each says, once all are told to go on at once."""
+    """The output of each process, after all continue at once."""
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

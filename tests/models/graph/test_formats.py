@@ -348,7 +348,7 @@ def tflite(kind: str) -> bytes:
 
 
 def interpreted(content: bytes, images: Floats) -> Floats:
-    """What TensorFlow's interpreter answers to each of ``images``, as numbers."""
+    """The predictions of TensorFlow's interpreter for each of ``images``."""
     with warnings.catch_warnings(action="ignore"):
         interpreter = tensorflow().lite.Interpreter(model_content=content)
     interpreter.allocate_tensors()
@@ -437,7 +437,7 @@ def test_a_damaged_tensorflow_lite_file_is_used_or_refused(models_folder: Path, 
 
 
 def by_onnxruntime(content: bytes, images: Floats) -> Floats:
-    """What onnxruntime answers to each of ``images`` alone."""
+    """onnxruntime's predictions for each of ``images``, one by one."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -40,19 +40,19 @@ def tabs(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def kept_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the shared dashboard keeps its runs."""
+    """The folder of runs of the shared dashboard."""
     return tmp_path_factory.mktemp("dashboard") / "runs"
 
 
 @pytest.fixture(scope="package")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the shared dashboard offers datasets on the server."""
+    """The folder of datasets of the shared dashboard."""
     return tmp_path_factory.mktemp("datasets")
 
 
 @pytest.fixture(scope="package")
 def address(kept_runs: Path, datasets: Path) -> Iterator[str]:
-    """Of the shared dashboard; other tests want the cores all the time, and its jobs need some."""
+    """The address of the shared dashboard; its jobs need cores that other tests want, too."""
     with dashboard(
         ROBUSTNESS_RUNS=str(kept_runs),
         ROBUSTNESS_DATASETS=str(datasets),

@@ -22,7 +22,7 @@ RULES = {
     "preload": False,
 }
 COLOURS = {**RULES, "runOnly": ["color-contrast"]}
-"""What the scheme changes."""
+"""Elements whose colours depend on the scheme."""
 STREAMLITS_OWN = [
     # The zone for dropped files has a name beside its role; what a key can reach is its button.
     ("presentation-role-conflict", "[data-testid=stFileUploaderDropzone]"),
@@ -76,7 +76,7 @@ SMALL = """() => [...document.querySelectorAll(
     return isSeen && !isInline && width && height && (width < 24 || height < 24)
         ? [`${width} x ${height}: ${control.outerHTML.slice(0, 200)}`] : []
 })"""
-"""What is too small for a finger; a link within a text may be."""
+"""Controls too small for a finger, except links within a text."""
 GROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 
 
@@ -140,7 +140,7 @@ def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str)
 
 
 def test_axe_finds_nothing_wrong_with_a_filled_form(tab: Page, address: str) -> None:
-    """That of a model whose classes are missing, and then too few."""
+    """A form of a model with missing classes, then with too few."""
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -189,13 +189,13 @@ def complete(page: Page) -> None:
 
 
 def violations(page: Page, rules: dict[str, Any] = RULES) -> list[str]:
-    """What axe-core finds on ``page`` as it is: the rule, the element, what to do."""
+    """axe-core's findings on ``page``: rule, element and advice."""
     found: list[str] = page.evaluate(FOUND, [rules, STREAMLITS_OWN])
     return found
 
 
 def stops(page: Page) -> list[tuple[bool, str]]:
-    """What ``WATCH`` notes of all that the Tab key reaches, in its order."""
+    """The elements that the Tab key reaches, in order, as ``WATCH`` records them."""
     page.evaluate(WATCH)
     for step in range(MOST_STEPS):
         if step % STEPS_AT_ONCE == 0 and page.evaluate("isRound"):

@@ -68,12 +68,12 @@ _BINARY: Mapping[str, Callable[[Any, Any, Any], Any]] = {
 
 
 def unary(function: Callable[[Any, Any], Any]) -> Callable[[Node, Value], Value]:
-    """What replays an operation on each element, of TensorFlow and a tensor."""
+    """A function of TensorFlow and a tensor that replays an element-wise operation."""
     return lambda _node, x: Value(function(tensorflow(), x.at(x.order)), x.order)
 
 
 def binary(function: Callable[[Any, Any, Any], Any]) -> Callable[[Node, Value, Value], Value]:
-    """What replays an operation on pairs of elements, of TensorFlow and two tensors."""
+    """A function of TensorFlow and two tensors that replays an element-wise operation."""
 
     def replay(_node: Node, x: Value, y: Value) -> Value:
         tf = tensorflow()

@@ -25,7 +25,7 @@ NORMALISATION = "BatchNormInference"
 
 _ROUNDING = {"FakeQuantize", "Round"}
 _SMOOTH = 1 << 22
-"""So many levels that rounding makes no difference."""
+"""Enough levels that rounding makes no difference."""
 
 
 class UnknownOperationError(Exception):

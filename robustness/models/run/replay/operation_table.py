@@ -128,7 +128,7 @@ class Node:
 
     @property
     def shape(self) -> Shape:
-        """That of the only output. Raises ``NotImplementedError`` if its rank is not fixed."""
+        """The shape of the only output. Raises ``NotImplementedError`` if its rank is not fixed."""
         if self.shapes[0] is None:
             raise NotImplementedError("a result whose rank is not fixed")
         return self.shapes[0]

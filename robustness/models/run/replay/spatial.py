@@ -28,7 +28,7 @@ def _check_maps(x: Value) -> None:
 
 
 def _pads(node: Node, before: Shape, windows: Sequence[int]) -> Pads:
-    """What is to be put around each axis of places, of the sizes ``before``."""
+    """The padding of each spatial axis, of the sizes ``before``."""
     kind = str(node.attributes["auto_pad"]).lower().rpartition(".")[2]
     begin, end = list(node.attributes["pads_begin"]), list(node.attributes["pads_end"])
     if kind == "valid":
@@ -61,7 +61,7 @@ def _padded(
 
 
 def _same(size: int | None, reach: int, stride: int) -> list[int]:
-    """What TensorFlow's "SAME" puts around an axis."""
+    """The padding of TensorFlow's "SAME" on an axis."""
     if size is None:
         return []
     whole = max(0, (-(-size // stride) - 1) * stride + reach - size)
@@ -180,7 +180,7 @@ def _to_the_end(node: Node, x: Value, window: list[int], pads: Pads) -> Pads:
 def _counts(
     size: int | None, window: int, stride: int, counted: list[int], reach: list[int]
 ) -> NDArray[np.float64]:
-    """Of each window along an axis, how many of its places count for its average."""
+    """The number of positions that count in the average of each window along an axis."""
     assert size is not None
     place = np.arange(-reach[0], size + reach[1])
     counts = (place >= -counted[0]) & (place < size + counted[1])

@@ -294,14 +294,14 @@ def model_of(*makes: Make, shape: tuple[int, ...] = MAPS) -> Any:
 
 @dataclass(frozen=True)
 class Tried:
-    """What TensorFlow and OpenVINO give for one function of the same input."""
+    """The results of TensorFlow and OpenVINO for one function of the same input."""
 
     found: Floats
     expected: Floats
     factors: Floats
     """The weights of a sum of all its numbers."""
     slope: Floats
-    """Of that sum, by TensorFlow."""
+    """The gradient of that sum, by TensorFlow."""
     changes: list[tuple[Floats, float]]
     """By how much OpenVINO's sum changes along small directions."""
 
