@@ -66,6 +66,7 @@ def attack_command(options: argparse.Namespace) -> None:
 
     if options.to is not None:
         console.expect_png(options.to, "The adversarial image")
+        console.expect_writable(options.to)
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])

@@ -63,6 +63,7 @@ def check_command(options: argparse.Namespace) -> int:
     baseline = baseline_of(budget, options)
     if options.github and not os.environ.get(STEP_SUMMARY):
         raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
+    console.expect_writable(options.junit, options.summary)
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
         evaluated_runs = evaluate.evaluated(
@@ -149,7 +150,7 @@ def _print_check(check: Check) -> None:
             verdict.model,
             verdict.where,
             verdict.limit,
-            f"{verdict.wanted:g}",
+            verdict.limit_text,
             verdict.figure_text,
         )
         for verdict in check.verdicts

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +63,17 @@ def write_file(path: Path, data: bytes) -> None:
             write_whole(path.resolve(), data)  # through a link: the file that it names
 
 
+def expect_writable(*paths: Path | None) -> None:
+    """Raise ``ParameterError`` before long work where ``write_file`` could not write after it."""
+    for path in filter(None, paths):
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not path.exists() or path.is_file():
+                tempfile.TemporaryFile(dir=path.resolve().parent).close()
+
+
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
     try:
@@ -102,6 +117,18 @@ def progress(text: str) -> None:
         _progress_open = True
     else:
         _print(text, sys.stderr)
+
+
+_phase = ("", 0.0)
+
+
+def phase(what: str, done: int, total: int) -> None:
+    """Show how much of ``what`` is done, at most once a second."""
+    global _phase
+    now = time.monotonic()
+    if what != _phase[0] or now - _phase[1] >= 1:
+        _phase = (what, now)
+        progress(f"{what} ... {done} of {total}")
 
 
 def end_progress() -> None:

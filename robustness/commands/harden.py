@@ -76,6 +76,7 @@ def harden_command(options: argparse.Namespace) -> None:
     )
     if options.out is not None and options.out.suffix != ".xml":
         raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
+    console.expect_writable(options.out)
     phases = _Phases(lambda text, _done, _total: console.progress(text))
     if options.idle:
         processes.step_back()

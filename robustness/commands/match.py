@@ -11,6 +11,7 @@ from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
 EXIT_LOSS = 1
+_ROUNDING = 1e-9  # of differences: 0.65 - 0.6 is not quite 0.05
 
 
 def add(parsers: Parsers) -> None:
@@ -54,6 +55,7 @@ def match_command(options: argparse.Namespace) -> int:
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
+    console.expect_writable(options.out)
     before = None if options.since is None else matching.read_profile(options.since)
     answer = matched(
         options.production,
@@ -62,14 +64,14 @@ def match_command(options: argparse.Namespace) -> int:
         fit=options.fit,
         side=options.side,
         seed=options.seed,
-        note=lambda what, done, total: console.progress(f"{what} ... {done} of {total}"),
+        note=console.phase,
     )
     console.end_progress()
     if options.out is not None:
         console.write_file(options.out, matching.as_toml(answer).encode())
     strengths, accuracies = matching.changes(answer, before) if before else ([], [])
     broken = options.max_loss is not None and (
-        not accuracies or any(change.loss > options.max_loss for change in accuracies)
+        not accuracies or any(change.loss > options.max_loss + _ROUNDING for change in accuracies)
     )
     if options.json:
         since = {
@@ -83,7 +85,7 @@ def match_command(options: argparse.Namespace) -> int:
         if options.max_loss is not None:
             verdict = "broken" if broken else "kept"
             why = "" if accuracies else ", because no accuracy could be compared"
-            lines.append(f"Limit of {options.max_loss:.0%} lost accuracy: {verdict}{why}.")
+            lines.append(f"Limit of {100 * options.max_loss:g}% lost accuracy: {verdict}{why}.")
         console.say("\n".join(lines))
         tables = [b for b in results.blocks(answer) if isinstance(b, report.Text | report.Titled)]
         console.say(report.printed_blocks(tables))

@@ -109,7 +109,8 @@ def choose_command(options: argparse.Namespace) -> int:
         budget = gate.read_budget(options.budget)
         if options.baseline or budget.compares:
             baseline = baseline_of(budget, options)
-    opened = [runs.load(runs.folder_of(run, options.out), anywhere=True) for run in options.runs]
+    folders = dict.fromkeys(runs.folder_of(run, options.out) for run in options.runs)
+    opened = [runs.load(folder, anywhere=True) for folder in folders]
     model_choice = api.choose(
         opened,
         budget=options.budget,
@@ -177,6 +178,7 @@ def failures_command(options: argparse.Namespace) -> None:
 def threshold_command(options: argparse.Namespace) -> None:
     """Say from which confidence to accept predictions, so that few accepted ones are wrong."""
     from robustness import report, runs
+    from robustness.report import wording
     from robustness.report.questions import RunFigures
     from robustness.report.questions.threshold import (
         THRESHOLD,
@@ -204,6 +206,7 @@ def threshold_command(options: argparse.Namespace) -> None:
     kinds = (report.Text, report.Titled)
     printed = [block for block in THRESHOLD.blocks(figures) if isinstance(block, kinds)]
     reasons = [
-        report.Text(f"{entry['model']}: {sentence(entry, figures)}") for entry in figures.entries
+        report.Text(f"{wording.model(entry['model'])}: {sentence(entry, figures)}")
+        for entry in figures.entries
     ]
     console.say(report.printed_blocks(printed or reasons))

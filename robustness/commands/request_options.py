@@ -249,7 +249,8 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     from robustness.attacks import REGISTRY, parse_epsilon
     from robustness.evaluation.condition import Condition
 
-    if (options.epsilon or options.attack_steps or options.attack_restarts) and not names:
+    restarts = 1 if options.attack_restarts is None else options.attack_restarts
+    if _said(options, ("epsilon", "attack_steps", "attack_restarts")) and not names:
         raise ParameterError(
             "--epsilon, --attack-steps and --attack-restarts expect an attack in --perturbations. "
             f"Known: {', '.join(REGISTRY.names)}."
@@ -263,7 +264,7 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
             record.name,
             epsilon=epsilon,
             steps=options.attack_steps if record in stepping else None,
-            restarts=(options.attack_restarts or 1) if record in random else 1,
+            restarts=restarts if record in random else 1,
         )
         for record in records
         for epsilon in dict.fromkeys(epsilons)

@@ -137,7 +137,10 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
                 raise ValueError("more fields than names")
             for at, add in adding:
                 add(from_csv_cell(row[at]) if at < len(row) else "")
-    return pd.DataFrame(texts_by_name | dict(zip(chosen, columns, strict=True)))
+    return pd.DataFrame(
+        texts_by_name | dict(zip(chosen, columns, strict=True)),
+        index=range(len(columns[0]) if columns else 0),
+    )
 
 
 def _parquet(path: Path, others: bool) -> pd.DataFrame:

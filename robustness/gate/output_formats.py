@@ -111,7 +111,7 @@ def _row(verdict: Verdict) -> str:
         _plain(verdict.model),
         _plain(verdict.where),
         f"`{verdict.limit}`",
-        f"{verdict.wanted:g}",
+        verdict.limit_text,
         verdict.figure_text,
     )
     return "| " + " | ".join(cells) + " |"

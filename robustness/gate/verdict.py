@@ -42,12 +42,17 @@ class Verdict:
     def sentence(self) -> str:
         """The figure and the limit."""
         if self.limit == BREAKING:
-            return f"{self.figure_text}; wanted: not below {self.wanted:g}"
+            return f"{self.figure_text}; wanted: not below {self.limit_text}"
         sign = "at least" if self.limit.startswith("min") else "at most"
         pictures = counted(self.images, "image")
         if self.limit == ATTACK:
             pictures += " with a prediction to break"
-        return f"{self.figure_text} on {pictures}; wanted: {sign} {self.wanted:.1%}"
+        return f"{self.figure_text} on {pictures}; wanted: {sign} {self.limit_text}"
+
+    @property
+    def limit_text(self) -> str:
+        """The limit in the unit of the figure: a strength, or a percentage."""
+        return f"{self.wanted:g}" if self.limit == BREAKING else f"{100 * self.wanted:g}%"
 
     @property
     def figure_text(self) -> str:

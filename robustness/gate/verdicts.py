@@ -355,7 +355,10 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
         "min_robust_accuracy": "the run has no attack on labelled images",
         ATTACK: f"the run has no attack {rule.perturbation}",
         **dict.fromkeys(
-            ACCEPTING, f"it needs probabilities of at least {FEWEST} images under perturbations"
+            ACCEPTING,
+            "predictions behind a remedy have no probabilities; leave out the limit or the remedies"
+            if rule.on_remedies
+            else f"it needs probabilities of at least {FEWEST} images under perturbations",
         ),
         "min_consistency": "the run has no row that it covers, or every attacked image was "
         "already incorrect",

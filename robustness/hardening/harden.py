@@ -106,10 +106,10 @@ def harden(
     check_name(name)
     trained_on = tuple(dict.fromkeys((*record.trained_on, *subjects.names)))
     others = unseen(trained_on)
-    every = _Images(record, images, judging, settings.seed, note)
     note("Preparing the training", 0, 1)
     model = TrainableModel(models.load(parent, side=record.input_size))
     add.check(name, {**_entry(record, model, name), "path": FILE})
+    every = _Images(record, images, judging, settings.seed, note)
     before = models.load(parent, side=record.framing.side)
     material = every.training(before, note)
     checkpoint = Checkpoint(

@@ -26,7 +26,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
 from robustness.models.training import TrainableModel
-from robustness.perturbations import compose
+from robustness.perturbations import check_seed, compose
 from robustness.pictures.eight_bits import from_uint8
 
 BATCH = 16
@@ -55,6 +55,7 @@ class Settings:
                 "Expected 1 to 1000 epochs and a learning rate above 0 up to 1, got "
                 f"{self.epochs} and {self.rate:g}."
             )
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

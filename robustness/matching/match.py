@@ -29,7 +29,7 @@ from robustness.matching.difference import SetDifference, difference
 from robustness.matching.emulator import Emulator, train, version
 from robustness.matching.estimate import Estimate, Values, estimate, no_perturbation
 from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
-from robustness.perturbations import REGISTRY, compose
+from robustness.perturbations import REGISTRY, check_seed, compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.pictures.fitting import Framing
 
@@ -172,6 +172,7 @@ def match(
     ``note`` receives the progress and may raise to cancel. Raises ``ParameterError`` with fewer
     than ``FEWEST`` readable images on a side.
     """
+    check_seed(seed)
     framing = framing or Framing()
     labels = _labels(reference, model_names)
     images = study_pixels(production, framing, MOST_PRODUCTION, seed, note)

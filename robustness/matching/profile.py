@@ -67,7 +67,7 @@ class _Accuracy(StrictTable):
 class Profile(StrictTable):
     """The table ``match`` of a profile."""
 
-    images: int
+    images: Annotated[int, Field(ge=1)]
     perturbations: list[_Perturbation] = Field(default_factory=list)
     accuracies: list[_Accuracy] = Field(default_factory=list)
 

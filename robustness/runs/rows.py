@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from robustness.evaluation.correctness import CORRECTNESS
 from robustness.evaluation.row_schema import own_columns, stored
 from robustness.statistics import Figures
 from robustness.statistics.counted_attacks import breakable, targets
-from robustness.statistics.grid import MEANS, UNKNOWN, ConditionKey, Grid, in_order
+from robustness.statistics.grid import MEANS, UNKNOWN, ConditionKey, Grid, contradictory, in_order
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -377,9 +378,20 @@ class Rows:
 
     def figures(self) -> Figures:
         """The figures of the rows that are there now."""
-        figures = Figures(self.grids, self.axes.copies)
+        figures = Figures(self.grids, self.axes.copies, self._contradictions())
         figures.classes = self.classes()
         return figures
+
+    def _contradictions(self) -> int:
+        """How many images have copies with another label."""
+        if not self.axes.copies:
+            return 0
+        digests = dict(
+            zip(*(self.images[c].to_pylist() for c in ("position", "digest")), strict=True)
+        )
+        rows = self.ask("SELECT DISTINCT model, position, label FROM rows")
+        frame = pd.DataFrame(rows, columns=["model", "position", "label"])
+        return contradictory(frame.assign(image_digest=frame["position"].map(digests)))
 
     @cached_property
     def judged_by(self) -> str:

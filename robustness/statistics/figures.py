@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustness.base.text import counted
 from robustness.statistics.class_accuracy import by_class
-from robustness.statistics.grid import UNKNOWN, Grid, Measured, grids
+from robustness.statistics.grid import UNKNOWN, Grid, Measured, contradictory, grids
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
@@ -27,7 +28,15 @@ Entries = list[dict[str, Any]]
 
 
 _CACHED = (
-    *("images", "labelled", "copies", "summary", "by_perturbation", "by_severity"),
+    *(
+        "images",
+        "labelled",
+        "copies",
+        "contradictions",
+        "summary",
+        "by_perturbation",
+        "by_severity",
+    ),
     *("over_models", "over_strengths", "by_class", "corruption_errors", "robust_accuracy"),
     "reliability",
 )
@@ -41,12 +50,20 @@ class Figures:
     tells itself.
     """
 
-    def __init__(self, measured: Measured | Callable[[], Sequence[Grid]], copies: int = 0) -> None:
+    def __init__(
+        self,
+        measured: Measured | Callable[[], Sequence[Grid]],
+        copies: int = 0,
+        contradictions: int = 0,
+    ) -> None:
         self._measured = measured
+        self.contradictions = contradictions
+        """Images that have copies with another label."""
         self.copies = copies
         """Images that are exact copies of others, and not counted."""
         if isinstance(measured, pd.DataFrame):
             self.copies = int(measured["image"].nunique()) - self.images
+            self.contradictions = contradictory(measured)
         self.classes: Sequence[tuple[str, int]] = ()
         """(model, class) of the images, where the rows were asked for them."""
         self._pairs: dict[str, Entries] = {}
@@ -141,7 +158,11 @@ class Figures:
         if not self.copies:
             return ""
         are = "is a copy of another" if self.copies == 1 else "are copies of others"
-        return f"{self.copies:,} of {self.images + self.copies:,} images {are} and not counted."
+        note = f"{self.copies:,} of {self.images + self.copies:,} images {are} and not counted."
+        if self.contradictions:
+            images = counted(self.contradictions, "image")
+            note += f" Copies of {images} have different labels; the first label counts."
+        return note
 
     @cached_property
     def choice(self) -> ModelChoice:

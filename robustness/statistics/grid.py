@@ -214,6 +214,14 @@ def without_copies(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[first[digest_of] == image_of]
 
 
+def contradictory(frame: pd.DataFrame) -> int:
+    """How many images of ``frame`` have copies with another label."""
+    if not {"image_digest", "label"} <= {*frame.columns}:
+        return 0
+    labels = frame.groupby(["model", "image_digest"], observed=True)["label"].nunique()
+    return labels[labels > 1].index.get_level_values("image_digest").nunique()
+
+
 def laid_out(frame: pd.DataFrame) -> list[Grid]:
     """As ``grids``, of whatever else ``frame`` holds."""
     image_of, images = pd.factorize(frame["image"], sort=True)

@@ -113,6 +113,10 @@ def test_a_value_out_of_range_is_refused(
     assert not out.exists()
     study = ("study", COFFEE, "--models=SqueezeNet", "--perturbations=fog", f"--{option}={value}")
     assert words in refused(*study, "--json")
+    if option == "seed":
+        hardened = ("harden", "SqueezeNet", "--images=samples", "--name=X", "--perturbations=fog")
+        for command in (hardened, ("match", "samples", "--reference=samples")):
+            assert words in refused(*command, f"--seed={value}")
 
 
 def test_an_unknown_perturbation_is_refused_with_a_suggestion(
@@ -156,6 +160,8 @@ def test_a_place_that_cannot_be_written_is_refused(refused: Refused, tmp_path: P
         sentence = refused(*perturb_arguments(COFFEE, out))
         assert f"{out} cannot be written: " in sentence
         assert "choose another place" in sentence
+        match = refused("match", "samples", "--reference=samples", f"--out={out}")
+        assert f"{out} cannot be written: " in match, "before the images are counted"
 
 
 def test_study_that_cannot_write_prints_no_result(

@@ -297,6 +297,7 @@ def test_a_comma_at_the_end_of_every_row_moves_no_column(tmp_path: Path) -> None
         (b"path,label\na.png,1\nb.png,1,2\n", "it is damaged"),
         (b"", "it is empty"),
         (b"name,label\nx.png,1\n", "expected a column 'path'.*got the columns name, label"),
+        (b"path;label\nx.png;1\n", "expected a column 'path'.*got the columns path;label"),
         (b"path,label\nx.png,1\nx.png,2\n", "two labels for .*'1' and '2'"),
         (b"path,Path\nx.png,y.png\n", "expected one column 'path', got 'path' and 'Path'"),
         (b"path,label,label\nx.png,1,2\n", "expected one column 'label'"),

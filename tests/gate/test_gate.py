@@ -364,7 +364,7 @@ def test_junit_has_a_case_a_limit(found: gate.Check) -> None:
     failure = failures["min_consistency, fog 1"]
     assert failure is not None
     assert failure.get("type") == BROKEN
-    assert "wanted: at least 58.0%" in (failure.get("message") or "")
+    assert "wanted: at least 58%" in (failure.get("message") or "")
     assert suite[0].get("classname") == "robustness.odd|<b>&\ufffd"
 
 

@@ -91,6 +91,14 @@ def test_without_labels_a_prediction_is_unchanged_if_it_is_that_without_the_reme
     }
 
 
+def test_a_limit_on_accepted_predictions_is_refused_behind_remedies(
+    made: Made, tmp_path: Path
+) -> None:
+    path = budget(tmp_path, "max_accepted_error = 0.5")
+    with pytest.raises(ParameterError, match="behind a remedy have no probabilities; leave out"):
+        gate.check(gate.read_budget(path), made.run, remedies=True)
+
+
 def test_only_a_pattern_with_a_plus_is_on_remedies(made: Made, tmp_path: Path) -> None:
     limit = "min_accuracy = 0.5"
     path = budget(tmp_path, f'model = "*"\n{limit}', f'model = "Squeeze*+median"\n{limit}')

@@ -70,6 +70,8 @@ def test_copies_of_a_picture_are_no_further_evidence() -> None:
     assert found.copies_note.startswith("168 of 174 images are copies of others")
     assert found.summary == summary(once)
     assert Figures(once).copies_note == ""
+    frame["label"] = np.where(frame["image_digest"] == digests[once["image"][0]], frame.index, 5)
+    assert "Copies of 1 image have different labels" in Figures(frame).copies_note
     unknown = frame.drop(columns="image_digest")
     assert summary(unknown)[0]["n_images"] == 174
 

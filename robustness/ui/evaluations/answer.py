@@ -108,7 +108,7 @@ def _verdicts(check: gate.Check) -> None:
             models.label(verdict.model),
             verdict.where,
             gate.LIMITS[verdict.limit],
-            f"{verdict.wanted:g}" if verdict.limit == gate.BREAKING else f"{verdict.wanted:.1%}",
+            verdict.limit_text,
             verdict.figure_text,
         )
         for verdict in order
