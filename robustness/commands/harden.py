@@ -130,13 +130,14 @@ class _Phases:
 
     def __init__(self, show: Note) -> None:
         self._show, self._phase, self._reported = show, "", 0.0
-        self._pace = Pace(Unit("images"))
+        self._pace = Pace(Unit("steps"))
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if phase != self._phase:
-            self._phase, self._pace = phase, Pace(Unit("images"), overall=True)
+            self._phase, self._pace = phase, Pace(Unit("steps"), overall=True)
             self._reported = 0.0
         self._pace.note(done, total)
         if time.monotonic() - self._reported >= 1:
             self._reported = time.monotonic()
-            self._show(f"{phase}: {self._pace.text}", done, total)
+            text = f"{phase}: {self._pace.text}" if total > 1 else f"{phase} …"
+            self._show(text, done, total)
