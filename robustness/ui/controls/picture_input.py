@@ -232,7 +232,7 @@ def _uploaded(framed: Framed, several: bool) -> list[Picture]:
         try:
             pictures.insert(0, framed(partial(uploaded_picture, name, data)))
         except ImageError as error:
-            refused.insert(0, (name, sentence(error)))
+            refused.append((name, sentence(error)))
         else:
             if not several:
                 break
