@@ -64,17 +64,14 @@ def test_an_upload_goes_with_its_run_and_not_while_that_is_in_the_bin(uploaded: 
     with runs.start(runs.plan(source, make_spec(["SqueezeNet"], FOG)), uploaded.parent) as begun:
         folder = begun.folder
     give(app, "rocket")
-    upload_store.forget(source)
+    upload_store.collect()
     assert Path(source).exists(), "its run needs these images to go on"
     (uploaded.parent / ".bin").mkdir()
     folder.rename(uploaded.parent / ".bin" / folder.name)
-    upload_store.forget(source)
     upload_store.collect()
     assert Path(source).exists(), "its run may be fetched back"
     runs.delete(uploaded.parent / ".bin" / folder.name)
-    upload_store.forget("samples")
-    upload_store.forget(str(uploaded.parent.parent / "mine.zip"))
-    upload_store.forget(source)
+    upload_store.collect()
     assert not Path(source).exists()
     assert len(list(uploaded.iterdir())) == 1
 
@@ -99,7 +96,7 @@ def test_an_upload_stays_where_its_run_comes_back_while_that_is_looked_for(
         return found
 
     monkeypatch.setattr(Path, "glob", back_after_the_first)
-    upload_store.forget(source)
+    upload_store.collect()
     assert Path(source).exists()
 
 

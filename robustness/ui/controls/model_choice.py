@@ -25,11 +25,6 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
         return model_input(), seed_input()
 
 
-def ask_for_a_model() -> None:
-    """Ask the user to choose a model."""
-    st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
-
-
 def require_models(names: Sequence[str]) -> None:
     """Stop the page with a hint if ``names`` is empty.
 
@@ -37,7 +32,7 @@ def require_models(names: Sequence[str]) -> None:
     """
     access.require(Action.MEASURE)
     if not names:
-        ask_for_a_model()
+        st.info("Choose at least one model in the sidebar.", icon=":material/model_training:")
         st.stop()
 
 

@@ -208,12 +208,9 @@ def show_bin(folder: Path) -> None:
 def _said(entry: Deleted) -> str:
     left = max(0.0, retention.bin_days() - (time.time() - entry.when) / DAY)
     title = visible(entry.entry.title or entry.entry.folder.name)
+    time_left = counted(round(left), "day") if left >= 1 else "less than a day"
     by = f" by {visible(entry.by)}" if "@" in entry.by else ""
-    return f"{title} ({entry.entry.folder.name}), deleted{by}; gone in {_time(left)}"
-
-
-def _time(days: float) -> str:
-    return counted(round(days), "day") if days >= 1 else "less than a day"
+    return f"{title} ({entry.entry.folder.name}), deleted{by}; gone in {time_left}"
 
 
 def _restore(folder: Path, name: str) -> str:

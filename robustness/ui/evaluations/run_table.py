@@ -166,7 +166,8 @@ def in_order(
     The rest follow by age.
     """
     pinned = baseline_id(listed[names[0]].folder.parent) if names else ""
-    by_age = sorted(names, key=lambda name: _created(listed[name]))
+    manifests = {name: listed[name].manifest for name in names}
+    by_age = sorted(names, key=lambda name: m.created if (m := manifests[name]) else "")
     first = [name for name in (*before[: len(before) > 1], pinned) if name in names]
     return list(dict.fromkeys([*first[:1], *by_age]))
 
@@ -205,10 +206,6 @@ def _compare(folder: Path, names: Sequence[str]) -> None:
     compared = [name for name in (*names, st.session_state[_WITH]) if name in listed]
     st.session_state[_WITH] = None
     choose(in_order(compared, names, listed))
-
-
-def _created(entry: Listed) -> str:
-    return entry.manifest.created if entry.manifest else ""
 
 
 def _act(entries: Sequence[Listed]) -> None:

@@ -120,17 +120,6 @@ def tended() -> Iterator[None]:
     ended.set()
 
 
-def forget(source: str) -> None:
-    """Remove the upload ``source`` of a deleted run, unless it is still needed.
-
-    Other sources stay.
-    """
-    folder = Path(source).parent
-    if folder.parent == runs_folder() / UPLOADS:
-        with _CHANGING:
-            _remove_unneeded([folder])
-
-
 def _age(folder: Path) -> float:
     """Seconds since ``folder`` was last written to or touched."""
     try:

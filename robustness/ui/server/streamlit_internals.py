@@ -34,11 +34,9 @@ CHECKED_WITH = "1.67.0"
 
 def keep_shared_caches() -> None:
     """Let a browser that clears caches clear its own session, not the caches of everybody."""
-    AppSession._handle_clear_cache_request = _clear_own  # type: ignore[method-assign, assignment]
-
-
-def _clear_own(session: AppSession) -> None:
-    session._session_state.clear()
+    AppSession._handle_clear_cache_request = (  # type: ignore[method-assign, assignment]
+        lambda session: session._session_state.clear()
+    )
 
 
 def send_all_of_fragments() -> None:
