@@ -48,8 +48,9 @@ _UNREGISTERED_STYLES = range(32, 128)
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
 """The zero line of an axis of differences, visible on light and dark."""
 
-BAD_TO_GOOD = ((0.0, "#b35806"), (0.35, "#f1b06a"), (0.55, "#f4f4f1"), (1.0, "#2166ac"))
-"""Colour scale of heatmaps, low to high; colour-blind safe."""
+BAD_TO_GOOD = ((0.0, "#c4661a"), (0.35, "#f1b06a"), (0.55, "#f4f4f1"), (1.0, "#4a8ccb"))
+"""Colour scale of heatmaps, low to high; colour-blind safe, and ``INK`` is legible on all of it."""
+INK = "#000000"
 
 
 def model_style(name: str) -> tuple[str, str, str]:
@@ -277,6 +278,7 @@ def heatmap(
         "y": rows,
         "text": words,
         "texttemplate": "%{text}",
+        "textfont": {"color": INK},  # Plotly's own choice is too pale on half of the scale
         "colorscale": BAD_TO_GOOD,
         "zmin": 0,
         "zmax": 1,
@@ -314,8 +316,7 @@ def heatmap_table(figure: go.Figure, caption: str) -> str:
 
                 (colour,) = sample_colorscale(scale, [float(value)], colortype="tuple")
                 ground = ", ".join(f"{255 * part:.0f}" for part in colour)
-                ink = "#000" if sum(colour) > 1.5 else "#fff"
-                style = f' style="background: rgb({ground}); color: {ink}"'
+                style = f' style="background: rgb({ground}); color: {INK}"'
             row += f"<td{style}>{text}</td>"
         rows.append(f"<tr>{row}</tr>")
     return f"<table><caption>{html.escape(caption)}</caption>{''.join(rows)}</table>"

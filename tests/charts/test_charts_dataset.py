@@ -92,6 +92,10 @@ def test_the_heatmap_has_the_worst_perturbation_on_top_and_a_target_on_every_cel
     values = {(e["series"], e["model"]): e for e in entries}
     assert list(cells.z.mean(axis=1)) == sorted(cells.z.mean(axis=1))
     assert cells.hoverinfo == "skip"
+    assert cells.textfont.color == "#000000"
+    for _, ground in cells.colorscale:  # as the accessibility guidelines compute contrast
+        parts = np.array([int(ground[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+        assert ((parts + 0.055) / 1.055) ** 2.4 @ (0.2126, 0.7152, 0.0722) + 0.05 > 4.5 * 0.05
     assert len(targets.customdata) == 6
     for place, (name, model) in enumerate(targets.customdata):
         entry = values[name, model]
