@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -240,13 +241,13 @@ def _pictures(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measure
         "Perturbed images and predictions",
         [
             Cases(_count("Originals", pictures, _PICTURES), clean),
-            Cases(
-                _count(failed, worst, _WORST),
-                lambda: _cases(worst[:_WORST], spec.seed),
-            ),
-            Cases(
-                _count(survived, robust, _SURVIVORS),
-                lambda: _cases(robust[:_SURVIVORS], spec.seed),
+            *(
+                Cases(_count(what, group, most), partial(_cases, group[:most], spec.seed))
+                for what, group, most in (
+                    (failed, worst, _WORST),
+                    (survived, robust, _SURVIVORS),
+                )
+                if group
             ),
         ],
     )
