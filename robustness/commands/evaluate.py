@@ -69,7 +69,7 @@ def add(parsers: Parsers) -> None:
         help="only estimate passes, disk, time and memory, from a trial of half a minute",
     )
     evaluated.add_argument(
-        "--workers", type=int, metavar="N", help="with --plan: the time on N workers of a cluster"
+        "--workers", type=int, metavar="N", help="with --plan: the time on N cluster workers"
     )
 
 
@@ -170,7 +170,7 @@ def _of_predictions(options: argparse.Namespace) -> Run:
 
     if options_text := said(options, "engine", "address", "resume", "plan", "workers"):
         raise ParameterError(
-            f"The table of --predictions says what was asked: omit {options_text}."
+            f"The table of --predictions already contains the request: omit {options_text}."
         )
     plan = imported_predictions.read_plan(options.predictions, options.source, options.classes)
     with runs.start(plan, options.out, engine=imported_predictions.ENGINE) as writer:
@@ -218,7 +218,7 @@ def _print_forecast(forecast: Forecast) -> None:
             f"Disk: about {in_bytes(forecast.bytes_on_disk)}, {counted(forecast.rows, 'row')}"
         )
     if forecast.memory_bytes is not None:
-        console.say(f"Memory: {in_bytes(forecast.memory_bytes)}, whatever the number of images")
+        console.say(f"Memory: {in_bytes(forecast.memory_bytes)}, for any number of images")
     console.say("\n" + "\n".join(forecast.basis))
 
 

@@ -17,7 +17,7 @@ from robustness.commands.options import RUN, Parsers, add_command, add_shared, n
 def add(parsers: Parsers) -> None:
     """Add ``harden``."""
     command = add_command(parsers, "harden", harden_command, "--json")
-    command.add_argument("model", metavar="MODEL", help="the model to train; it stays as it is")
+    command.add_argument("model", metavar="MODEL", help="the model to train, which is not changed")
     command.add_argument(
         "--images",
         metavar="SOURCE",
@@ -36,7 +36,7 @@ def add(parsers: Parsers) -> None:
     command.add_argument(
         "--judge",
         metavar="LABELLED",
-        help="images that judge, with classes as for `evaluate` (default: a part of --images)",
+        help="labelled images that judge the result (default: a part of --images)",
     )
     command.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the images (default: 5)"

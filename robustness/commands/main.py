@@ -141,9 +141,9 @@ def _sentence(error: OSError) -> str:
     """The error as a sentence: the file, if known, and the system's reason."""
     files = (error.filename, error.filename2)
     names = [os.fsdecode(name) for name in files if isinstance(name, str | bytes | os.PathLike)]
-    place = visible(" -> ".join(names)) or "Something that the command reads or writes"
+    place = visible(" -> ".join(names)) or "A file"
     reason = (error.strerror or visible(str(error)) or type(error).__name__).rstrip(".")
-    return f"{place}: {reason}; the command stopped. Fix that and run it again."
+    return f"{place}: {reason}; the command stopped. Fix this and run it again."
 
 
 def _without_output(error: OutputError) -> int:

@@ -36,7 +36,7 @@ def add(actions: Parsers) -> None:
         adding,
         "--fit",
         default=None,
-        help="measure it at its own size, in this fit (default: squash for classes of its own)",
+        help="measure it at its own size, with this fit (default: squash if it has own classes)",
     )
     adding.add_argument("--output", metavar="probabilities|logits", help="default: detected")
     adding.add_argument(
@@ -48,7 +48,7 @@ def add(actions: Parsers) -> None:
         action="store_false",
         dest="default",
         default=None,
-        help="leave it out of the models that are selected unless somebody chooses",
+        help="leave it out of the default selection",
     )
     adding.add_argument(
         "--images",
@@ -153,7 +153,7 @@ def _lacking(description: Description) -> str:
     from robustness.models.own.propose import UNDECIDED
 
     options = " and ".join("--" + key.replace("_", "-") for key in description.missing)
-    text = f"{description.name}: expected {options}, which the file does not tell."
+    text = f"{description.name}: expected {options}, which the file lacks."
     if description.trials:
         tried = "; ".join(" ".join(line.split()) for line in _trial_lines(description))
         text += f" {UNDECIDED} Of {counted(description.tried_on, 'image')}: {tried}."
@@ -171,7 +171,7 @@ def _answer(description: Description) -> Any:
     for line in _trial_lines(description):
         console.remark(line)
     hints = {
-        "labels": "labels (imagenet, or a file with one class a line): ",
+        "labels": "labels (imagenet, or a file with one class per line): ",
         "input_size": "input size in pixels (224, or height x width): ",
         "normalisation": "normalisation (0..1, -1..1, 0..255, torch, caffe, or a table): ",
     }
@@ -210,5 +210,5 @@ def _say(description: Description) -> None:
     if cost := cropping_cost(description.framings, description.tried_on):
         console.say(cost)
     elif description.entry.get("fit") and not description.framings:
-        console.say("measured at its own size; --images DIR says what the usual crop would cost")
+        console.say("measured at its own size; use --images DIR to see the cost of the usual crop")
     console.say(description.toml.rstrip())

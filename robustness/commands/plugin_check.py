@@ -41,7 +41,7 @@ def plugins_command(options: argparse.Namespace) -> None:
         adds = ", ".join(f"{kind} {name}" for kind, name in records_of(plugin.name))
         console.say(f"{plugin.name} ({plugin.digest[:12]}): {adds}")
     if not documents:
-        console.say("No plugins. The setting plugins names them.")
+        console.say("No plugins. Name them in the setting plugins.")
 
 
 def check_command(options: argparse.Namespace) -> int:

@@ -48,7 +48,7 @@ def add(parsers: Parsers) -> None:
         "--side",
         default=None,
         help="default: each model's own; for an image of "
-        "224 x 224 pixels and with --under, as elsewhere",
+        "224 x 224 pixels and with --under, that of `study`",
     )
 
     perturb = add_command(parsers, "perturb", perturb_command, asks_models=False, asks_plugins=True)
@@ -85,7 +85,7 @@ def predict_command(options: argparse.Namespace) -> None:
 
     By default each model is asked at its own published input size. An image of 224 x 224 pixels is
     a study image of the bundled models already and keeps that size for them. With --under the
-    default is as elsewhere.
+    default is that of ``study``.
     """
     from robustness import models
     from robustness.charts.tables import Table
@@ -219,7 +219,7 @@ def expect_answers(chains: Sequence[Chain]) -> None:
     for chain in chains:
         if chain.adapts:
             raise ParameterError(
-                f"{chain.id} takes the images of a dataset: expected it in `evaluate --remedies`, "
+                f"{chain.id} needs the images of a dataset: use it in `evaluate --remedies`, and "
                 "leave it out here."
             )
 

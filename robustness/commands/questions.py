@@ -45,7 +45,7 @@ def add(parsers: Parsers) -> None:
         "--map",
         type=int,
         metavar="IMAGES",
-        help="make a map of so many images of --where, which names a model and a condition",
+        help="make a map of this many images of --where, which names a model and a condition",
     )
     add_shared(failing, "--out")
 
@@ -151,8 +151,8 @@ def failures_command(options: argparse.Namespace) -> None:
         else:
             shares = " and ".join(f"{share:.0%}" for share in embedding.explained)
             console.say(
-                f"The map of {len(embedding.points)} images is kept beside the run, for its page "
-                f"and its report. Its axes hold {shares} of the variance."
+                f"The map of {len(embedding.points)} images is saved with the run, for its page "
+                f"and report. Its axes explain {shares} of the variance."
             )
         return
     if options.where is not None or options.to is not None:

@@ -43,7 +43,7 @@ def add_request(evaluated: argparse.ArgumentParser) -> None:
         "--request",
         type=Path,
         metavar="FILE.toml",
-        help="read models, conditions, seed and fit from a file instead of options",
+        help="read models, conditions, seed, fit and side from a file instead of options",
     )
     add_shared(evaluated, "--models")
     which = evaluated.add_mutually_exclusive_group()
@@ -117,7 +117,7 @@ def add_race(command: argparse.ArgumentParser, *goals: str) -> None:
         "--unit",
         choices=("image", "class"),
         default="image",
-        help="with --until: what is drawn at random; class where other classes matter as well",
+        help="with --until: what is drawn at random; class if the classes are only a sample",
     )
 
 
@@ -130,7 +130,7 @@ def race(options: argparse.Namespace) -> Race | None:
         options_of_race = {} if margin is None else {"margin": margin}
         return race_until(options.until, unit=options.unit, **options_of_race)
     if margin is not None or options.unit != _UNSAID["unit"]:
-        raise ParameterError("Expected --until beside --margin or --unit: add it.")
+        raise ParameterError("--margin and --unit need --until: add it.")
     return None
 
 

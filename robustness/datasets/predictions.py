@@ -116,8 +116,8 @@ def _matrix(lists: Sequence[Sequence[Any]], title: str) -> Floats:
     lengths = {len(entries) for entries in lists}
     if len(lengths) > 1:
         raise ParameterError(
-            f"{title}: expected as many probabilities in every row, got {min(lengths)} to "
-            f"{max(lengths)}; give the top classes in a column classes."
+            f"{title}: expected the same number of probabilities in every row, got {min(lengths)} "
+            f"to {max(lengths)}; give the top classes in a column classes."
         )
     return _float(lists, title, dimensions=2)
 
@@ -212,7 +212,7 @@ def meaning(answers: TableAnswers, labels: Labels, title: str) -> Callable[[str]
             raise ParameterError(
                 f"{title}: {text!r} is not one of the {len(labels):,} classes of {labels.title}; "
                 "name the classes.",
-                hint="Use --classes imagenet or --classes FILE, with one class a line.",
+                hint="Use --classes imagenet or --classes FILE, with one class per line.",
             )
         index_by_text[text] = indices[0]
     return index_by_text.__getitem__

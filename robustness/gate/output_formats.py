@@ -98,7 +98,7 @@ def markdown(check: Check) -> str:
         f"{_plain(check.run.manifest.dataset.title)}.",
         "",
         *(line for note in check.notes for line in (_plain(note), "")),
-        "| outcome | model | condition | limit | wanted | found |",
+        "| outcome | model | condition | limit | expected | measured |",
         "|---|---|---|---|---|---|",
         *map(_row, rows),
     ]

@@ -344,7 +344,7 @@ def _bound(entry: Entry, key: str) -> float:
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:
     """Why ``limit`` could not be checked."""
-    reason = "the run and its baseline share no image, model and condition that it covers"
+    reason = "the run and its baseline share no image, model and condition covered by it"
     covered = "all perturbations" if rule.perturbation == "*" else rule.perturbation
     why = {
         BREAKING: f"the run has {covered} at one strength only; evaluate several, such as "
@@ -360,8 +360,8 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
             if rule.on_remedies
             else f"it needs probabilities of at least {FEWEST} images under perturbations",
         ),
-        "min_consistency": "the run has no row that it covers, or every attacked image was "
-        "already incorrect",
+        "min_consistency": "it covers no row of the run, or every attacked image was already "
+        "incorrect",
     }.get(limit, "the images of the run have no labels")
     return f"{budget.path}: {limit} cannot be checked: {why}."
 

@@ -290,6 +290,6 @@ def _others(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     elif len(rest) == 1:
         text = f"{model(rest[0].model)}: {tally(rest)}"
     else:
-        text = f"the others: {tally(rest)}"
+        text = f"other models: {tally(rest)}"
     doubt = "this is one image, and a stronger attack may succeed where this fails"
     return sentence(text, doubt, names=[row.model for row in rest])

@@ -67,7 +67,7 @@ def ready_mlflow() -> Any:
         import mlflow
     except ImportError as error:
         raise ParameterError(
-            "Logging to MLflow needs it: run 'pip install mlflow-skinny'."
+            "Logging to MLflow needs a package: run 'pip install mlflow-skinny'."
         ) from error
     try:
         mlflow.MlflowClient()
@@ -123,7 +123,7 @@ def _metric_name(text: str) -> str:
 
 def _check_rows(run: Run) -> None:
     if not run.images:
-        raise RunError(f"The run {run.id} has no rows: there is nothing to tell.")
+        raise RunError(f"The run {run.id} has no rows: there is nothing to report.")
 
 
 def _chosen(run: Run, model: str) -> str:

@@ -33,13 +33,13 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
     most = f"a loss above {100 * MOST_LOSS:.0f} points on originals"
     if not judgement.labelled:
         yield (
-            "Nothing is recommended: without labels there is consistency alone, and training "
+            "No recommendation: without labels only consistency is measured, and training "
             "optimises agreement with the parent."
         )
     elif judgement.recommended:
         yield f"Recommended: {gain}; {most} is excluded."
     elif not judgement.gain_established:
-        yield f"Not recommended: {gain}, so no gain is shown."
+        yield f"Not recommended: {gain}, which is no significant gain."
     elif originals.low is not None and originals.difference > -MOST_LOSS:
         loss = f"a loss of up to {-100 * originals.low:.1f} points on originals is not excluded"
         yield f"Not recommended: {gain}, but {loss}."

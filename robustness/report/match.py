@@ -47,7 +47,7 @@ def _sentences(match: Match) -> Iterator[str]:
                 for name, strength in part.group.items()
             ]
             label = REGISTRY[part.perturbation].label
-            yield f"{label} cannot be distinguished from {listed(others, len(others))}."
+            yield f"{label} fits as well as {listed(others, len(others))}."
     for answer in match.expected_accuracy:
         yield (
             f"{model(answer.model)} would be correct on {answer.value:.0%} "
@@ -138,7 +138,7 @@ def _files(match: Match) -> Titled:
         )
         rows.append((record.label, *values))
     head = ("Median (files)", "Your images", "Reference")
-    return Titled("What files say; the estimate does not use it", Table(head, rows))
+    return Titled("Facts from the files, not used by the estimate", Table(head, rows))
 
 
 def _pairs(match: Match) -> Iterator[Case]:

@@ -79,7 +79,7 @@ def restore(runs: Path, name: str) -> Path:
         notes.update(folder, restored=time.time(), deleted=0.0, deleted_by="")
         folder.rename(back)
     except OSError as error:
-        raise RunError(f"The run {name} cannot be brought back: {error.strerror}.") from error
+        raise RunError(f"The run {name} cannot be restored: {error.strerror}.") from error
     return back
 
 

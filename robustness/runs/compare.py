@@ -267,7 +267,7 @@ def _images(first: set[str], second: set[str], fit: str, fit_of_other: str) -> l
         for count, whose in counts
         if count
     ]
-    return [*only, *([f"The fit is not the same: {fits}."] if fits else [])]
+    return [*only, *([f"The fit differs: {fits}."] if fits else [])]
 
 
 def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> list[str]:
@@ -279,17 +279,17 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
     ]
     changed = [name for name, digest in a.models if dict(b.models).get(name, digest) != digest]
     if changed:
-        notes.append(f"The weights are not the same: {some(changed, _MAX_NAMES)}.")
+        notes.append(f"The weights differ: {some(changed, _MAX_NAMES)}.")
     for name in ("seed", "side"):
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
-            notes.append(f"The {name} is not the same: {one} and {two}.")
+            notes.append(f"The {name} differs: {one} and {two}.")
     grains = first.versions.get(GRAIN), second.versions.get(GRAIN)
     if grains[0] != grains[1] and max(a.side, b.side) > REFERENCE_SIDE:
         whose = "other run" if grains[0] else "baseline"
         notes.append(
             f"Noise in the {whose} is finer and weaker, as up to 0.13 above {REFERENCE_SIDE} px: "
-            "evaluate it anew to compare noise."
+            "evaluate it again to compare noise."
         )
     return [*notes, *version_notes(first.versions, second.versions)]
 

@@ -120,7 +120,7 @@ def rewrite(folder: Path, files: Collection[str], batch: int) -> dict[str, int]:
     except MemoryError:
         raise
     except _DAMAGED as error:
-        raise RunError(f"its file {name} is damaged or of another kind") from error
+        raise RunError(f"its file {name} is damaged or has another format") from error
     path = images.put(folder, _with_properties(table, folder))
     return {path.name: path.stat().st_size, **sizes}
 

@@ -35,7 +35,7 @@ MOST_CHANGES = 20
 
 ONCE_FINISHED = "Unknown until the run is finished."
 
-SAMPLED = "Slices, changes, agreement and confidence rest on {:,} images drawn at random."
+SAMPLED = "Slices, changes, agreement and confidence use {:,} images drawn at random."
 
 Places = NDArray[np.int64]
 Entries = Sequence[Mapping[str, Any]]

@@ -71,7 +71,7 @@ def export(plan: Plan, to: str) -> Iterator[ExportProgress]:
     attacks = [condition.id for condition in plan.spec.conditions if condition.needs_model]
     if attacks:
         raise ParameterError(
-            f"Expected perturbations, got {attacks[0]}: what an attack makes depends on the model."
+            f"Expected perturbations, got {attacks[0]}: an attack's images depend on the model."
         )
     try:
         with _opened(to) as target:
@@ -88,7 +88,7 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[ExportProgress]:
     begun = target.read(f"{_PROGRESS}/request.json")
     if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
         raise ParameterError(
-            "Expected an empty place, or one where this export was interrupted; got one that holds "
+            "Expected an empty folder, or one of this export interrupted; got one with "
             f"{'a finished' if begun is None else 'another'} export.",
             hint=f"The place is {to}.",
         )
@@ -184,7 +184,7 @@ def _opened(to: str) -> Iterator[_Target]:
             )
         place = Path(to)
         if place.exists():
-            raise ParameterError(f"{place.name} exists already: expected a new file.")
+            raise ParameterError(f"{place.name} already exists: expected a new file.")
         with _Zip(place) as target:
             yield target
     else:

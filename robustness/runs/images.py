@@ -192,7 +192,7 @@ def rewrite(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
     except MemoryError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise RunError(f"{FILE} is damaged or of another kind") from error
+        raise RunError(f"{FILE} is damaged or has another format") from error
     _expect(table.nbytes <= max(_FREE, _MAX_RATIO * path.stat().st_size))
     for field, column in zip(table.schema, table.columns, strict=True):
         most = names_up_to if field.name in _ABOUT.names else _LONGEST
@@ -224,5 +224,5 @@ def _check_columns(schema: pa.Schema) -> None:
 def _expect(fine: bool) -> None:
     if not fine:
         raise RunError(
-            f"{FILE} is refused: expected one row an image, with numbers and short texts"
+            f"{FILE} is refused: expected one row per image, with numbers and short texts"
         )

@@ -77,7 +77,7 @@ def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
     files = {path.name: path.stat().st_size for path in folder.glob("*.parquet")}
     if convert_0_13.needed(manifest.parts):
         files.pop(images.FILE, None)  # it was not named
-    _expect(manifest, files == dict(manifest.parts), "its files of rows are not those it names")
+    _expect(manifest, files == dict(manifest.parts), "its files of rows differ from its manifest")
     size = occupied(folder)
     question = {
         "folder": str(folder),
@@ -158,7 +158,7 @@ def _check_manifest(manifest: Manifest) -> None:
         raise _refused(manifest, str(error).removesuffix(".")) from error
     _expect(manifest, manifest.status == FINISHED, "it is not finished")
     several = 1 <= len(spec.models) <= MAX_MODELS and 1 <= len(spec.conditions) <= MAX_CONDITIONS
-    _expect(manifest, several, "it asks for nothing, or for far more than there is")
+    _expect(manifest, several, "it requests nothing, or far more than it can have")
     cells = len(spec.models) * len(spec.conditions)
     few = cells <= MAX_CELLS and cells * (len(spec.models) - 1) // 2 <= MAX_TESTS
     _expect(
@@ -169,8 +169,8 @@ def _check_manifest(manifest: Manifest) -> None:
         "conditions",
     )
     registered = all(readable(condition.id) for condition in spec.conditions)
-    _expect(manifest, registered, "one of its conditions is none")
-    _expect(manifest, _is_time(manifest.created), "it was made at no date and time (ISO 8601)")
+    _expect(manifest, registered, "one of its conditions is invalid")
+    _expect(manifest, _is_time(manifest.created), "its creation has no date and time (ISO 8601)")
     named = all(len(name) <= MAX_TEXT for name in spec.model_names)
     _expect(manifest, named, "the name of a model is too long")
 

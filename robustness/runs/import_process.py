@@ -40,7 +40,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
     except RobustnessError as error:
         return json.dumps({"problem": str(error)}).encode()
     except MemoryError:
-        return json.dumps({"problem": "its files take more memory than those of any run"}).encode()
+        return json.dumps({"problem": "its files need more memory than those of any run"}).encode()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         return json.dumps({"unwritten": [error.errno, reason]}).encode()

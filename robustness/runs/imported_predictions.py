@@ -225,7 +225,7 @@ def read_plan(table: Path, source: str | None = None, classes: str | None = None
 
 
 def class_names(value: Any) -> ClassNames | None:
-    """The classes that ``value`` means: "imagenet", a file with one class a line, or their names.
+    """The classes that ``value`` means: "imagenet", a file with one class per line, or names.
 
     Raises ``ParameterError`` for anything else.
     """
@@ -237,8 +237,8 @@ def class_names(value: Any) -> ClassNames | None:
     if texts and 1 < len(set(value)) == len(value):
         return list(value)
     raise ParameterError(
-        'Expected classes to be "imagenet", a file with one class a line, or a list of two or more '
-        "different names."
+        'Expected classes to be "imagenet", a file with one class per line, or a list of two or '
+        "more different names."
     )
 
 
@@ -327,7 +327,7 @@ def _classes_of_texts(answers: TableAnswers, labels: Sequence[str], title: str) 
     raise ParameterError(
         f"{title}: expected indices of classes or their names, got {got}, such as {words[0]!r}; "
         "name the classes.",
-        hint="Use --classes imagenet or --classes FILE, with one class a line.",
+        hint="Use --classes imagenet or --classes FILE, with one class per line.",
     )
 
 

@@ -189,7 +189,7 @@ def read(folder: Path) -> Manifest:
                 f"There is no run {folder.name} here.", hint=f"Looked for it in {folder.parent}."
             ) from error
         raise RunError(
-            f"{folder.name} is no saved run: expected a {FILE} in it that can be read.",
+            f"{folder.name} is not a saved run: expected a readable {FILE} in it.",
             hint=_where(folder),
         ) from error
     where = f"The {FILE} of {folder.name} is damaged"
@@ -197,7 +197,7 @@ def read(folder: Path) -> Manifest:
         head = checked_json(dict[str, Any], text, where)
         if head.get("format") != FORMAT:
             raise RunError(
-                f"{folder.name} is no saved run: its {FILE} is of something else.",
+                f"{folder.name} is not a saved run: its {FILE} describes something else.",
                 hint=_where(folder),
             )
         if head.get("version") == convert_0_13.VERSION:

@@ -51,7 +51,7 @@ def plan(
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(
-            f"Expected 1 to {MAX_BATCH} images to be worked on at once, got {batch}.",
+            f"Expected 1 to {MAX_BATCH} images per batch, got {batch}.",
             hint="That is --batch.",
         )
     if spec.own_framings:
@@ -100,7 +100,7 @@ def plan(
 def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
     """The classes that ``labels`` name; raises ``ParameterError`` if there are not two or more."""
     if len(labels) > 1:
-        raise ParameterError("Expected models of the same classes, got models of several sets.")
+        raise ParameterError("Expected models with the same classes, got different ones.")
     (indices,) = labels.values()
     classes = tuple(sorted({label for label in indices if label is not None}))
     if len(classes) < 2:
@@ -127,7 +127,7 @@ def _check_stored(dataset: Dataset, spec: Request) -> None:
     wrong = [condition.id for condition in spec.conditions if condition.in_files != published]
     if wrong and published:
         raise ParameterError(
-            f"{dataset.title} is perturbed already: expected its own conditions, got {wrong[0]}."
+            f"{dataset.title} is already perturbed: expected its own conditions, got {wrong[0]}."
         )
     if wrong:
         raise ParameterError(
@@ -144,7 +144,7 @@ def replan(manifest: Manifest) -> Plan:
     """
     dataset, spec = manifest.dataset, manifest.spec
     if manifest.engine in ENGINES and not ENGINES[manifest.engine].asks_models:
-        raise RunError("its predictions came in a table: evaluate that table again.")
+        raise RunError("its predictions came from a table: evaluate that table again.")
     for name, digest in spec.models:
         models.require(models.REGISTRY[name])
         now = models.digest(models.REGISTRY[name])

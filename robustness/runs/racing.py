@@ -98,8 +98,8 @@ def planned(race: Race, spec: Request, labels: Mapping[str, Sequence[int | None]
         )
     if len(labels) > 1:
         raise ParameterError(
-            "Expected models with the same classes for a race, got several sets of classes: race "
-            "those of each set."
+            "Expected models with the same classes for a race, got different ones: race the models "
+            "of each set of classes."
         )
     check_size(race, spec)
     (indices,) = labels.values()
@@ -315,7 +315,7 @@ def sentences(outcome: Mapping[str, Any], pictures: int) -> list[str]:
 def _answer(outcome: Mapping[str, Any], gaps: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
     names = [models.label(name) for name in outcome["best"]]
     if not names:
-        return "every model is worse than another, so none is best"
+        return "every model is worse than another one, so there is no best"
     if outcome["goal"] == ORDER and outcome["settled"]:
         ranked = outcome["order"]
         leads = [

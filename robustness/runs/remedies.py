@@ -109,7 +109,7 @@ class _Predictions:
             if not np.array_equal(there, expected):
                 raise RunError(
                     f"The rows of {model} lack some predictions with {chain.id}: the run was "
-                    "damaged or changed. Evaluate the same anew."
+                    "damaged or changed. Evaluate it again."
                 )
             yield chain, *self.top1(model, chain.id)
 

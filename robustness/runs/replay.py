@@ -192,7 +192,7 @@ class Replay:
             ("Of other pixels than before", self.changed),
         )
         return [
-            *([] if self.listing else ["The files of the dataset are not those of the run."]),
+            *([] if self.listing else ["The dataset has other files than the run."]),
             *(f"{what}: {_pictures(names)}." for what, names in pictures if names),
             *self.versions,
             *(change.sentence for change in self.changes),

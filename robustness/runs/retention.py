@@ -32,13 +32,13 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
     contact = policy().contact
     if most is not None and pictures > most:
         raise AccessError(
-            f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: set the "
-            f"largest number of images, or ask {contact}."
+            f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: set a lower "
+            f"maximum of images, or ask {contact}."
         )
     if disk is not None and (taken := occupied(runs)) >= disk:
         raise AccessError(
-            f"The folder of runs takes {taken / 1e6:,.0f} MB of {disk / 1e6:,.0f} that it may: "
-            f"delete runs, which frees their room once they leave the bin, or ask {contact}."
+            f"The folder of runs takes {taken / 1e6:,.0f} MB of {disk / 1e6:,.0f} allowed: delete "
+            f"runs, which frees space once they leave the bin, or ask {contact}."
         )
 
 

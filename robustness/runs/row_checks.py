@@ -111,7 +111,7 @@ def check_row_count(folder: Path, files: Sequence[str]) -> None:
     try:
         rows = sum(pq.read_metadata(folder / name).num_rows for name in files)
     except (pa.ArrowException, OSError) as error:
-        raise RunError("a file of its rows is damaged or of another kind") from error
+        raise RunError("a file of its rows is damaged or has another format") from error
     size = sum((folder / name).stat().st_size for name in files)
     _expect(
         rows <= max(ROWS_FREE, size // MIN_ROW_BYTES),
@@ -145,17 +145,17 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
         (total == expected.pictures or (expected.raced and total < expected.pictures),
          "images are missing in it"),
         (read == readable == expected.images and total - read == expected.unreadable,
-         "its files hold other numbers of images than it says"),
+         "its files have other numbers of images than its manifest"),
         (images.content(table) == expected.content, "its rows are of other images"),
         (max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
          "its texts are too long"),
         (len(numbers) == len(set(numbers)) <= (expected.pictures if expected.raced else total)
          and all(0 <= number < expected.pictures for number in numbers),
-         "its files are of parts of the work that there are not"),
+         "its files contain parts that the run does not have"),
         (len({part.own for part in parts}) <= 1, "its files have different columns"),
         ((rows == read * cells or (expected.raced and read <= rows <= read * cells))
          and remedied <= read * cells * len(expected.remedies),
-         "it has rows too few or too many"),
+         "it has too few or too many rows"),
     ):  # fmt: skip
         _expect(fine, otherwise)
 
@@ -260,7 +260,7 @@ class _RowChecks:
         remedied.sort()
         fine &= not np.any(remedied[1:] == remedied[:-1])
         fine &= bool(np.isin(remedied // max(1, len(expected.remedies)), places).all())
-        _expect(bool(fine), "some of its rows are there twice, or of no image")
+        _expect(bool(fine), "some of its rows are duplicates, or belong to no image")
 
     def _texts(self, batch: pa.RecordBatch) -> None:
         columns = {word: batch[word] for word in _WORDS}
@@ -296,7 +296,7 @@ class _RowChecks:
         cell, of_model = self._cells(batch)
         self._classes(batch, of_model)
         same = pc.equal(batch["consistent"], pc.equal(batch["clean_top1"], batch["top1"]))
-        _expect(same.null_count == 0 and _all(same), "'consistent' is not what its answers are")
+        _expect(same.null_count == 0 and _all(same), "'consistent' contradicts its predictions")
         self.places.append(cell)
 
     def _cells(self, batch: pa.RecordBatch) -> tuple[Whole, Whole]:
@@ -305,7 +305,7 @@ class _RowChecks:
         of_model = _codes(batch["model"], self.expected.models, "models")
         names = _codes(batch["perturbation"], self.names, "perturbations")
         conditions = _codes(batch["condition"], self.expected.conditions, "conditions")
-        _expect(bool(np.all(self.name_of[conditions] == names)), "its rows are of other conditions")
+        _expect(bool(np.all(self.name_of[conditions] == names)), "its rows have other conditions")
         place = batch["position"].to_numpy().astype(np.int64)
         cell = (place * len(self.classes) + of_model) * len(self.expected.conditions) + conditions
         return cell, of_model
@@ -329,8 +329,8 @@ class _RowChecks:
             _expect(bool(np.all((numbers >= 0) & (numbers < rows))), _NO_CLASS)
 
 
-_EXCESS_COLUMNS = "a row with a remedy has more than its predictions"
-_NO_CLASS = "it names classes that there are not"
+_EXCESS_COLUMNS = "a row with a remedy has more than predictions"
+_NO_CLASS = "it names classes that do not exist"
 
 
 def _codes(column: pa.StringArray, values: Sequence[str], what: str) -> Whole:

@@ -248,7 +248,7 @@ def _read(part: Part, columns: Sequence[str] | None = None, filters: Any = None)
         ).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise RunError(
-            f"The file {_named(path)} cannot be read any more: it is gone or damaged.",
+            f"The file {_named(path)} can no longer be read: it is missing or damaged.",
             hint=f"The file is {path}.",
         ) from error
 
@@ -263,7 +263,7 @@ def all_parts(folder: Path, files: Iterable[str]) -> list[Part]:
     parts = [read_part(folder / name) for name in names if (folder / name).exists()]
     numbers = [number for part in parts for number in part.chunks]
     if len(numbers) != len(set(numbers)) or len({part.own for part in parts}) > 1:
-        raise RunError(f"{folder.name} holds some rows twice: it was mixed from several runs.")
+        raise RunError(f"{folder.name} contains some rows twice: it mixes several runs.")
     return sorted(parts, key=lambda part: part.chunks[:1])
 
 

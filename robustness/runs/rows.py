@@ -72,7 +72,7 @@ class Axes:
 def damaged(paths: Sequence[Path]) -> RunError:
     """The error of rows in ``paths`` that cannot be read any more."""
     return RunError(
-        "The rows of the run cannot be read any more: a file is gone or damaged.",
+        "The rows of the run can no longer be read: a file is missing or damaged.",
         hint=f"They are in {paths[0].parent}.",
     )
 

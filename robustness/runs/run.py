@@ -271,7 +271,7 @@ class Run:
         Raises ``RunError`` or ``ImageError`` where that is not possible any more.
         """
         if name not in self._entries:
-            raise ImageError(f"{name} is not among the images of {self.dataset.title} any more.")
+            raise ImageError(f"{name} is no longer among the images of {self.dataset.title}.")
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
         fit = "squash" if self.dataset.fitted else spec.fit
@@ -279,7 +279,7 @@ class Run:
         picture = Picture.of(name, image, fit=spec.fit)
         if self.digests.get(name, picture.digest) != picture.digest:
             raise ImageError(
-                f"{name} is not the image any more that this run evaluated: its pixels have "
+                f"{name} is no longer the image that this run evaluated: its pixels have "
                 "changed since."
             )
         return picture

@@ -95,14 +95,14 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
     where the folder cannot be written to; nothing is left behind then.
     """
     if isinstance(archive, Path) and not archive.is_file():
-        raise RunError(f"There is no file {archive}: expected the zip archive of a run.")
+        raise RunError(f"There is no file {archive}: expected a zip archive of a run.")
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with importer() as worker, _scratch(runs) as scratch:
             _unpack(archive, scratch)
             manifest = manifests.read(scratch)
             if not _NAME.fullmatch(manifest.id):
-                raise RunError(f"The archive is refused: {manifest.id[:80]!r} is no id of a run.")
+                raise RunError(f"The archive is refused: {manifest.id[:80]!r} is not a run's id.")
             manifest = screen(scratch, manifest, worker)
             folder = _free_folder(runs, manifest)
             manifest = manifest.updated(id=folder.name)
@@ -115,7 +115,7 @@ def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
             scratch.rename(folder)
     except OSError as error:
         raise RunError(
-            f"The run cannot be brought in: {error.strerror or error}.",
+            f"The run cannot be imported: {error.strerror or error}.",
             hint=f"The folder of runs is {runs}.",
         ) from error
     return store.load(folder)
@@ -202,7 +202,7 @@ def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]
     named = [path == PurePosixPath() or _NAME.fullmatch(path.name) for path in folders]
     if manifests.FILE not in files or len(named) != 1 or not all(named):
         raise RunError(
-            f"This is no exported run: expected one folder with a {manifests.FILE} in it."
+            f"This is not an exported run: expected one folder with a {manifests.FILE} in it."
         )
     unpacked = sum(info.file_size for info in infos)
     if unpacked > min(MAX_BYTES, max(_FREE_BYTES, MAX_RATIO * size)):

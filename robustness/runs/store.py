@@ -55,9 +55,7 @@ def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) 
         files = {name: folder / name for name in manifest.parts}
         sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
         if sizes != dict(manifest.parts):
-            raise RunError(
-                f"The run {manifest.id} is damaged: its files of rows are not those that it wrote."
-            )
+            raise RunError(f"The run {manifest.id} is damaged: its files of rows have changed.")
     elif not unfinished:
         raise RunError(
             f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
@@ -76,7 +74,7 @@ def _locked_and_converted(folder: Path) -> Manifest:
             lock.release()
     except OSError as error:
         raise RunError(
-            f"The run {folder.name} is of version 0.13 and must be written anew to open it: "
+            f"The run {folder.name} is of version 0.13 and cannot be converted: "
             f"{error.strerror or error}.",
             hint=f"Make its folder {folder} writable, with room for a second copy.",
         ) from error
@@ -226,7 +224,7 @@ def locked(folder: Path, patience: float = 0.0) -> FileLock:
     except FileNotFoundError as error:
         lock.release()
         raise RunError(
-            f"The run {folder.name} was deleted meanwhile: bring it back from the bin first."
+            f"The run {folder.name} was deleted meanwhile: restore it from the bin first."
         ) from error
     except Timeout as error:
         raise RunLockedError(

@@ -197,7 +197,7 @@ class RunWriter:
         if engine != "local":
             raise ParameterError(
                 f"Expected the local engine for a race, which decides image by image, got "
-                f"{engine!r}: choose that one, or evaluate all images.",
+                f"{engine!r}: choose local, or evaluate all images.",
                 hint="Leave out --engine or --until.",
             )
         loaded = False
@@ -306,8 +306,8 @@ def start(
 
 def _refused(runs: Path, error: OSError) -> RunError:
     return RunError(
-        f"The folder of runs cannot be written to: {error.strerror}; whoever runs this program "
-        "can make it writable, or choose another.",
+        f"The folder of runs cannot be written to: {error.strerror}; make it writable, or choose "
+        "another folder.",
         hint=f"The folder is {runs}; --out names another.",
     )
 
@@ -354,8 +354,8 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
     )
     if now.key != manifest.key:
         raise RunError(
-            f"The run {manifest.id} cannot go on: its images or the versions of what computes "
-            "its rows have changed since. Evaluate the same anew."
+            f"The run {manifest.id} cannot continue: its images or versions of the software have "
+            "changed. Evaluate the images again."
         )
     return _writer(plan, folder, None, patience)
 

@@ -157,7 +157,7 @@ def _clear() -> None:
         **access.allowed(
             Action.CLEAR_CACHES,
             key="clear caches",
-            help="Models and results are loaded and computed again on demand.",
+            help="Models are reloaded and results recomputed on demand.",
         ),
     )
 

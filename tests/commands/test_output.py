@@ -103,8 +103,8 @@ PLACE = "shared/weights\x1b[31m.bin"
             OSError(errno.EXDEV, "Invalid cross-device link", "a.part", None, "b.bin"),
             "a.part -> b.bin: Invalid cross-device link; ",
         ),
-        (OSError(errno.EIO, "Input/output error"), "reads or writes: Input/output error; "),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "reads or writes: Broken pipe; "),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error; "),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "Broken pipe; "),
     ],
     ids=["file", "two files", "no file", "a pipe of ours"],
 )

@@ -61,7 +61,7 @@ def test_runs_are_listed_with_the_folders_that_are_none(
     (here / "runs" / "holiday").mkdir()
     found = answer(capsys, "runs")
     assert {entry["run"] for entry in found[:2]} == {"seed-5", "seed-6"}
-    assert "no saved run" in found[2]["reason"]
+    assert "not a saved run" in found[2]["reason"]
     first = next(entry for entry in found if entry["run"] == "seed-5")
     assert (first["title"], first["images"], first["seed"]) == ("Before training", 6, 5)
     assert main.main(["runs"]) == 0
@@ -75,7 +75,7 @@ def test_runs_are_listed_with_the_folders_that_are_none(
 def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = answer(capsys, "runs", "compare", "seed-5", str(here / "runs" / "seed-6"))
     assert found["images"] == 6
-    assert "The seed is not the same: 5 and 6." in found["apart"]
+    assert "The seed differs: 5 and 6." in found["apart"]
     assert len(found["differences"]) == 2 * (1 + 2)
     assert len(answer(capsys, "runs", "compare", "seed-5", "seed-6", "seed-5")) == 2
     assert main.main(["runs", "compare", "seed-5", "seed-6"]) == 0

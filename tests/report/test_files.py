@@ -237,7 +237,7 @@ def test_a_picture_that_is_gone_or_changed_is_said_to_be(run: runs.Run, tmp_path
     text = report.rendered(report.of_run(moved), report.FORMATS[".html"].write, WHEN).decode()
     assert not Page(text).all("img")
     assert "its pixels have changed since" in text
-    assert "is not among the images" in text
+    assert "no longer among the images" in text
 
 
 def test_without_labels_nothing_is_said_of_right_and_wrong(tmp_path: Path) -> None:

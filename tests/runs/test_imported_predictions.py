@@ -143,7 +143,7 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     archive = io.BytesIO()
     runs.write_archive(found, archive)
     assert runs.import_run(archive, tmp_path / "others").figures().summary == [told]
-    with pytest.raises(RunError, match="came in a table"):
+    with pytest.raises(RunError, match="a table"):
         rb.replay(found, folder=tmp_path / "again")
     with pytest.raises(ParameterError, match="a table has no features"):
         rb.embedding_map(found, "model=theirs&condition=fog=0.6")
@@ -253,7 +253,10 @@ BAD = {
     "strange condition": (lambda t: t.replace({"condition": {"fog=0.6": "?"}}), "condition"),
     "logits": (lambda t: t.assign(probabilities=[[3.0, -1.0]] * len(t)), "softmax"),
     "top classes": (lambda t: t.assign(probabilities=[[0.3, 0.1]] * len(t)), "sum"),
-    "ragged": (lambda t: t.assign(probabilities=[[1.0], *[[0.5, 0.5]] * (len(t) - 1)]), "as many"),
+    "ragged": (
+        lambda t: t.assign(probabilities=[[1.0], *[[0.5, 0.5]] * (len(t) - 1)]),
+        "the same number",
+    ),
     "few classes": (lambda t: t.assign(probabilities=[[0.5, 0.5]] * len(t)), "10 probabilities"),
     "words": (lambda t: t.assign(probabilities="many"), "a list such as"),
     "stranger": (lambda t: t.drop(columns="probabilities").assign(prediction="dog"), "'dog'"),

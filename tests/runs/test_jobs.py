@@ -399,7 +399,7 @@ def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_pa
     values = json.loads(manifest.read_text())
     values["versions"]["keras"] = "1.0"
     manifest.write_text(json.dumps(values))
-    with pytest.raises(RunError, match="versions of what computes its rows"):
+    with pytest.raises(RunError, match="versions of the software"):
         list(jobs.work_off(folder))
 
 

@@ -143,7 +143,7 @@ def test_a_race_in_a_circle_has_no_best_model(goal: str) -> None:
     told = {"goal": goal, "settled": True, "images": 30, "best": [], "order": [*NAMES]}
     told |= {"worse": [*NAMES], "differences": [], "margin": 0.01}
     assert racing.sentences(told, 32) == [
-        "Settled after 30 of 32 images: every model is worse than another, so none is best."
+        "Settled after 30 of 32 images: every model is worse than another one, so there is no best."
     ]
 
 

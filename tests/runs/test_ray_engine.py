@@ -121,7 +121,7 @@ def test_a_picture_that_kills_every_worker_is_named_and_the_run_goes_on(
     name = survived.deadly
     assert survived.run.unreadable[-1] == (
         name,
-        f"{name} ended every process that worked on it: save it anew from another program.",
+        f"{name} ended every process that worked on it: save it again with another program.",
     )
     assert survived.run.finished
     assert survived.run.images == local.images - 1 == 8

@@ -111,7 +111,7 @@ def test_a_picture_whose_pixels_are_the_same_is_the_same(
     path.write_bytes(path.read_bytes() + b"\0")
     found = repeat(run, tmp_path)
     assert not found.changed
-    assert found.findings == ["The files of the dataset are not those of the run."]
+    assert found.findings == ["The dataset has other files than the run."]
 
 
 def test_a_picture_that_changed_is_not_shown_as_the_one_that_was_measured(
@@ -262,7 +262,7 @@ def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Ru
     assert "Conditions only in the baseline: rotation 0.5, fog 0.2 + rotation 0.5" in text
     text = " ".join(runs.compare(original, other, said=short).notes)
     assert "Conditions only in the baseline: Rotation 0.5, Fog effect 0.2 + Rotation 0.5" in text
-    assert "The seed is not the same: 5 and 6." in text
+    assert "The seed differs: 5 and 6." in text
     assert "other run alone" not in text
 
 
@@ -301,5 +301,5 @@ def test_changed_weights_and_versions_are_told(original: runs.Run, tmp_path: Pat
     )
     original.manifest.updated(spec=trained, versions={"keras": "4"}).write(tmp_path / "copy")
     text = " ".join(runs.compare(original, runs.load(tmp_path / "copy")).notes)
-    assert "The weights are not the same: SqueezeNet." in text
+    assert "The weights differ: SqueezeNet." in text
     assert f"Another version of keras: {original.manifest.versions['keras']} and 4." in text

@@ -107,7 +107,7 @@ def test_uploads_take_as_much_room_as_the_operator_allows(
     app = give(session(), "coffee")
     (kept,) = uploaded.iterdir()
     other = give(session(), "rocket")
-    assert other.error[0].value.startswith("There is no room")
+    assert other.error[0].value.startswith("No room")
     assert not other.exception
     assert list(uploaded.iterdir()) == [kept]
     give(app, "rocket")

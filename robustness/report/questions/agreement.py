@@ -34,7 +34,7 @@ def _blocks(figures: Failures) -> list[Block]:
         )
     ]
     chart = Chart(
-        "Images that one model alone fails on",
+        "Images on which only one model fails",
         failing_alone(alone),
         "Images that one model of each pair fails on and the other does not.",
         link="against",

@@ -159,7 +159,7 @@ def _raced(
     same_margin = settings.margin in (MARGIN, outcome["margin"])
     if rule_out is not None or not same_margin or replace(settings, margin=MARGIN) != Criteria():
         raise ParameterError(
-            f"Expected no criteria for the race {run.id}, which asked only what its own result "
+            f"Expected no criteria for the race {run.id}, which measured only what its own result "
             "needs: leave them out, or evaluate all images."
         )
     if outcome["goal"] == "gate":

@@ -33,7 +33,7 @@ def _blocks(maps: Sequence[EmbeddingMap]) -> list[Block]:
 
 
 def _map(map_: EmbeddingMap, title: str) -> list[Block]:
-    left = f" {counted(map_.left_out, 'image')} could not be read again." if map_.left_out else ""
+    left = f" {counted(map_.left_out, 'image')} could no longer be read." if map_.left_out else ""
     chart = Chart(
         title,
         embedding_map(map_.points, map_.explained),

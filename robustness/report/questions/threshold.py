@@ -166,7 +166,7 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """What would help where no threshold passes."""
     if entry["images_needed"] is not None:
-        return f"Some {_round(entry['images_needed']):,} such images in all may show one."
+        return f"About {_round(entry['images_needed']):,} such images in total may show one."
     errors = {
         text: error["value"]
         for text, error in entry["error"].items()

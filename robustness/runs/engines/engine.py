@@ -212,7 +212,7 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
     """
     if not (isinstance(dataset, PublishedTree) and isinstance(condition, StoredCondition)):
         raise ParameterError(
-            f"{dataset.title} is perturbed already: expected conditions such as "
+            f"{dataset.title} is already perturbed: expected conditions such as "
             f"stored(corruption=fog,severity=3), got {condition.id}."
         )
     data = dataset.read_stored(entry, condition.corruption, condition.severity)
@@ -242,7 +242,7 @@ class _HoldOut:
         """They, as those that are measured are: under ``condition``, or for None the originals."""
         spec, images = self._spec, []
         dataset = self._dataset()
-        assert dataset is not None, "it is alive while its images are asked about"
+        assert dataset is not None, "it is alive while its images are processed"
         for entry in dataset.holdout:
             with contextlib.suppress(ImageError):
                 if isinstance(condition, StoredCondition):
@@ -258,7 +258,7 @@ class _HoldOut:
                 images.append(frames([self._read[entry]], conditions, spec.seed)[0, -1])
         if not images:
             raise ParameterError(
-                f"Expected images that can be read for batch_norm to adapt to, got none of "
+                f"Expected readable images for batch_norm to adapt to, got none of "
                 f"{len(dataset.holdout)}. Leave the remedy out."
             )
         return np.stack(images)

@@ -93,8 +93,8 @@ def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Itera
             )
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"The cluster broke down ({type(error).__name__}): what is done is kept; continue the "
-            "run.",
+            f"The cluster broke down ({type(error).__name__}): finished work is saved; continue "
+            "the run.",
             hint="The same command with --resume does.",
         ) from error
     finally:
@@ -120,9 +120,9 @@ def _connect(ray: Any, address: str | None) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ParameterError(
-            f"There is no Ray cluster at {address!r}: expected HOST:PORT of one that was begun, or "
-            "no address.",
-            hint="'ray start --head' begins one.",
+            f"There is no Ray cluster at {address!r}: expected HOST:PORT of a running one, or no "
+            "address.",
+            hint="'ray start --head' starts one.",
         ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -164,7 +164,7 @@ def _without_deadly(ray: Any, work: Workload, numbers: Sequence[int]) -> Workloa
     return replace(work, dataset=dataset)
 
 
-_DEADLY = "{} ended every process that worked on it: save it anew from another program."
+_DEADLY = "{} ended every process that worked on it: save it again with another program."
 
 
 def _stream(ray: Any, work: Workload, numbers: Sequence[int]) -> Iterator[pa.Table]:

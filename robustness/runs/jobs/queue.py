@@ -111,7 +111,7 @@ def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
     Raises ``RunError`` if the run has a job already, or it cannot be written.
     """
     if is_queued(folder):
-        raise RunError(f"The run {folder.name} has a job already: wait for it, or cancel it.")
+        raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
     try:
         write_whole(folder / HARDENING, json.dumps(list(arguments)).encode())
     except OSError as error:

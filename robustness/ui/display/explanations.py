@@ -111,7 +111,7 @@ def _draw(
                 view.png,
                 caption=f"{plain(caption)}: {_peak(view)}",
                 width="stretch",
-                alt=f"{caption}: where {label} sees evidence for {title}, {_peak(view)}",
+                alt=f"{caption}: evidence of {label} for {title}, {_peak(view)}",
                 output_format="PNG",
             )
 

@@ -86,7 +86,7 @@ def _form(of: RunFigures) -> None:
         return
     with left:
         source = source_input("Images to train on", "harden_", samples=False)
-        st.caption("20 or more, best 300 and more of your camera. Labels are not used.")
+        st.caption("At least 20, better 300 or more, from your camera. Labels are not used.")
     with right:
         labels = {name: models.label(name) for name in names}
         model = listed("Model", labels, "harden_model")
@@ -99,7 +99,7 @@ def _form(of: RunFigures) -> None:
             _weakest(model, run),
             format_func=families.__getitem__,
             key=f"harden_perturbations {model}",
-            help="Default: the five under which the model is weakest here. Leave families out: "
+            help="Default: the five under which this model is weakest. Leave some families out: "
             "their perturbations judge the result.",
         )
     judge = _judge(of)

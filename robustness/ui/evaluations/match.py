@@ -41,7 +41,9 @@ def show() -> None:
         st.caption("20 or more, without labels.")
     with right:
         reference = source_input("Reference", samples=False)
-        st.caption("20 or more images of the same kind of scene. Labels give an accuracy.")
+        st.caption(
+            "At least 20 images of the same kind of scene. With labels, you get an accuracy."
+        )
     with st.expander("Settings", icon=":material/tune:"):
         names = model_input()
         seed = seed_input()

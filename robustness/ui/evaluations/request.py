@@ -74,8 +74,8 @@ QUESTIONS = {
 _ABOUT = {
     COMPARE: "Which of several models stays correct most often, and at what cost.",
     WEAKNESSES: "Under which perturbations, strengths and classes models fail first.",
-    RELEASE: "Whether a model keeps your limits, such as no loss since the current release.",
-    MATCH: "What a camera does to images, and which accuracy to expect of each model.",
+    RELEASE: "Whether a model meets your limits, such as no loss against the current release.",
+    MATCH: "What a camera does to images, and the accuracy to expect from each model.",
 }
 _FIRST_SUITES = {WEAKNESSES: IMAGENET_C_SUITE}
 _MAX_LOSS = "2"

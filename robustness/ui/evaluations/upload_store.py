@@ -153,7 +153,7 @@ def _check_room(more: int) -> None:
     most, taken = room(), occupied(runs_folder() / UPLOADS)
     if taken + more > most:
         raise ParameterError(
-            f"There is no room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
+            f"No room for this upload of {more / 1e6:,.0f} MB: expected uploads to take "
             f"at most {most / 1e6:,.0f} MB, and others take {taken / 1e6:,.0f}. Delete runs of "
             "uploaded images, or ask the operator to raise the setting 'uploads'."
         )

@@ -75,7 +75,7 @@ def _table(rows: Sequence[Mapping[str, object]]) -> None:
             ),
             "Latency": st.column_config.NumberColumn(
                 format="%.0f ms",
-                help="One image on this machine: the median of passes of the self-check.",
+                help="Median time for one image on this machine, from the self-check.",
             ),
         },
     )

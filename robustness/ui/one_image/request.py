@@ -120,7 +120,8 @@ class LiveRequest(NamedTuple):
             framing = version_for(self.picture, name).framing
             at = f"safe threshold {threshold.text}"
             if change := threshold.stale(models.digest(models.REGISTRY[name]), framing):
-                acceptances[name] = Acceptance(mark, f"Its {at} is out of date: it is for {change}")
+                text = f"Its {at} is out of date: it was made for {change}"
+                acceptances[name] = Acceptance(mark, text)
             elif threshold.accepts(row.top5_probabilities):
                 acceptances[name] = Acceptance(mark, f"Accepted by its {at}")
             else:

@@ -279,7 +279,7 @@ def _problems(link: Mapping[str, str]) -> list[str]:
     return [
         "Expected a strength from 0 to 1"
         + ("" if REGISTRY[name].graded else ", true or false")
-        + f", got {name}={text} in the link; it is ignored."
+        + f", got {name}={text} in the link; ignored."
         for name, text in link.items()
         if _strength(REGISTRY[name], text) is None
     ]

@@ -38,7 +38,7 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
         note_error(error)
         reason = (error.strerror or type(error).__name__).rstrip(".")
         st.error(
-            f"The server cannot read or write a file that this needs: {plain(reason)}. "
+            f"The server cannot read or write a file: {plain(reason)}. "
             "Saved results are safe. Try again, or ask the operator of this dashboard.",
             icon=icon,
         )
