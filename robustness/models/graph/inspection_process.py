@@ -286,7 +286,7 @@ def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileF
         return _outputs(make(ONE_IMAGE), _images(use.side), 1)[0]
 
     try:
-        return _with_logits(source, facts(source.graph(), shape), ask)
+        return _with_logits(source, facts(source.graph(), shape, loops=source.is_keras), ask)
     except OpenVinoError as error:
         source.check_fallback(error)
         with _native(source.package, str(error)):

@@ -282,7 +282,7 @@ def keras_graph(
     """
     taps = [layer_output(network, network.get_layer(layer)) for _, layer in stages]
     tapped = keras().Model(network.inputs, [*network.outputs, *taps])
-    with _whole_normalisations():
+    with _whole_normalisations(), _plain_functions():
         traced = _traced(tapped, shape)
     return translated(frozen(traced) if has_functions else traced)
 
@@ -325,3 +325,24 @@ def _whole_normalisations() -> Iterator[None]:
         yield
     finally:
         layer_type.call = call
+
+
+@contextmanager
+def _plain_functions() -> Iterator[None]:
+    """Has Keras trace grouped convolutions as operations.
+
+    It compiles them by XLA, since TensorFlow lacks them on a CPU; OpenVINO reads no such function.
+    """
+    tf = tensorflow()
+    function = tf.function
+
+    def plain(*arguments: Any, **options: Any) -> Any:
+        if options.get("jit_compile"):
+            return arguments[0] if arguments else lambda call: call
+        return function(*arguments, **options)
+
+    tf.function = plain
+    try:
+        yield
+    finally:
+        tf.function = function

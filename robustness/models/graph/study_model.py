@@ -120,13 +120,14 @@ Make = Callable[[int], StudyModel]
 def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
     """A function that makes study models of the model ``read`` from a file, by batch.
 
-    In a ``tapped`` model the last outputs are the features that ``use`` names, with channels last.
-    Raises ``UnusableError`` for one that is not an image classifier as described.
+    In a ``tapped`` model, one of Keras, the last outputs are the features that ``use`` names, with
+    channels last, and recurrent layers may be loops. Raises ``UnusableError`` for one that is not
+    an image classifier as described.
     """
     make_names_unique(read)
     check_size(read)
     _check_inputs(read)
-    channels_second, single = _for_one_image(read, use.shape)
+    channels_second, single = _for_one_image(read, use.shape, loops=tapped)
     taps = len(use.features) if tapped else 0
     outputs = single.outputs[: len(single.outputs) - taps]
     answer = _answer(outputs, use)
@@ -141,7 +142,7 @@ def study_models(read: Any, use: Use, *, tapped: bool = False) -> Make:
 
     def make(batch: int) -> StudyModel:
         one = batch == ONE_IMAGE
-        model = single if one else _reshaped(read, use.shape, channels_second, batch)
+        model = single if one else _reshaped(read, use.shape, channels_second, batch, tapped)
         return _built(model, answer, stages, use, batch)
 
     return make
@@ -169,10 +170,10 @@ class FileFacts:
     logits: bool | None = None
 
 
-def facts(read: Any, shape_if_free: Shape | None) -> FileFacts:
+def facts(read: Any, shape_if_free: Shape | None, *, loops: bool = False) -> FileFacts:
     """Facts of the model ``read`` from a file; ``shape_if_free`` is its input's shape then.
 
-    Raises ``UnusableError`` for one that takes no images.
+    ``loops`` is whether it may have some. Raises ``UnusableError`` for one that takes no images.
     """
     make_names_unique(read)
     check_size(read)
@@ -181,7 +182,7 @@ def facts(read: Any, shape_if_free: Shape | None) -> FileFacts:
     shape = input_shape(sizes, shape_if_free)
     if shape is None and None in sizes:
         return FileFacts(None, None, whole)
-    _, single = _for_one_image(read, shape or (0, 0))
+    _, single = _for_one_image(read, shape or (0, 0), loops=loops)
     return FileFacts(shape, only_count(map(_classes, single.outputs)), whole)
 
 
@@ -236,7 +237,7 @@ def check_count(count: int) -> None:
         )
 
 
-def _for_one_image(read: Any, shape: Shape) -> tuple[bool, Any]:
+def _for_one_image(read: Any, shape: Shape, *, loops: bool) -> tuple[bool, Any]:
     """Whether the channels of the image come second (NCHW), and the model for one such image."""
     sizes = _sizes(read)
     first_error: UnusableError | None = None
@@ -246,7 +247,7 @@ def _for_one_image(read: Any, shape: Shape) -> tuple[bool, Any]:
             side in (None, size) for side, size in zip(sides, shape, strict=True)
         ):
             try:
-                return second, _reshaped(read, shape, second, ONE_IMAGE)
+                return second, _reshaped(read, shape, second, ONE_IMAGE, loops)
             except UnusableError as error:  # where all sizes are free, the other order may do
                 first_error = first_error or error
     height, width = shape if any(shape) else ("height", "width")
@@ -268,10 +269,10 @@ def _names(ports: Sequence[Any]) -> str:
     )
 
 
-def _reshaped(read: Any, size: Shape, channels_second: bool, batch: int) -> Any:
+def _reshaped(read: Any, size: Shape, channels_second: bool, batch: int, loops: bool) -> Any:
     """A copy of ``read`` for images of ``size`` (height, width) with all constants computed.
 
-    Raises ``UnusableError`` where it does not take these, or has loops left.
+    Raises ``UnusableError`` where it does not take these, or has ``loops`` left that it may not.
     """
     from openvino.passes import ConstantFolding, Manager
 
@@ -288,7 +289,8 @@ def _reshaped(read: Any, size: Shape, channels_second: bool, batch: int) -> Any:
             f"its graph does not take images of the shape {tuple(shape)} ({first_line(error)}); "
             "export it with a free batch or a batch of 1"
         ) from error
-    check_loops({operation.get_type_name() for operation in model.get_ops()} & set(LOOPS))
+    if not loops:
+        check_loops({operation.get_type_name() for operation in model.get_ops()} & set(LOOPS))
     make_names_unique(model)
     return model
 

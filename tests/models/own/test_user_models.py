@@ -168,6 +168,21 @@ def test_a_saved_model_answers_the_same(models_folder: Path) -> None:
     assert [row.perturbation for row in rows] == ["fog"]
 
 
+def test_grouped_and_recurrent_layers_become_one_graph(models_folder: Path) -> None:
+    layers = keras().layers
+    inputs = layers.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", groups=4)(layers.Conv2D(8, 3, padding="same")(inputs))
+    x = layers.GRU(6)(layers.Reshape((8, 64))(x))
+    network = keras().Model(inputs, layers.Dense(10, activation="softmax")(x))
+    network.save(models_folder / "digits.keras")
+    describe(models_folder)
+    user_models.refresh()
+    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    outputs = models.load("digits", side=8)(picture)
+    np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
+    assert list(outputs.features) == ["8 x 8", "embedding"]
+
+
 @pytest.mark.parametrize("output", ["probabilities", "logits"])
 def test_a_background_class_is_left_out(models_folder: Path, output: str) -> None:
     network = small_network(classes=1001, activation=None if output == "logits" else "softmax")

@@ -80,7 +80,10 @@ class Ending:
             output = node.reads[0]
 
     def _way_through(self, node: Node) -> list[Output]:
-        """Values that ``node`` scales by one number for all classes of an image; maybe none."""
+        """Values that ``node`` scales by one number for all classes of an image; maybe none.
+
+        What is greater before it is greater after it: 1 - p is on no such way.
+        """
         first, second = node.reads
         sizes: dict[Output, Value | None] = {
             way: self._graph.constants.get(way) for way in node.reads
@@ -88,7 +91,9 @@ class Ending:
         for way, other in ((first, second), (second, first)):
             size = sizes[other]
             if sizes[way] is None and size is not None and size.array.size == 1:
-                return [way]
+                shifts, swaps = {"Add", "Subtract"}, {"Add", "Multiply"}
+                rises = node.type in shifts or size.array.item() > 0
+                return [way] if rises and (way == first or node.type in swaps) else []
         source = self._graph.nodes[second[0]].shapes[second[1]]
         return [first] if node.type == "Divide" and source and source[-1] == 1 else []
 

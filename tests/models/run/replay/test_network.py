@@ -102,12 +102,22 @@ def test_scores_are_those_under_the_closing_softmax(name: str) -> None:
     assert (np.abs(found.gradient).max((1, 2, 3)) > 0.01 * factor).all()
 
 
-def test_without_a_softmax_they_are_logarithms() -> None:
-    def shares(scores: Any) -> Any:
-        p = o.add(o.abs(only_five(scores)), number(0.1))
-        return o.divide(p, o.reduce_sum(p, whole(1), True))
+def shares(scores: Any) -> Any:
+    p = o.add(o.abs(only_five(scores)), number(0.1))
+    return o.divide(p, o.reduce_sum(p, whole(1), True))
 
-    model = network(shares)
+
+def rest(scores: Any) -> Any:
+    return o.subtract(number(1), o.softmax(only_five(scores), 1))
+
+
+def negative_rest(scores: Any) -> Any:
+    return o.add(o.multiply(o.softmax(only_five(scores), 1), number(-1)), number(1))
+
+
+@pytest.mark.parametrize("end", [shares, rest, negative_rest])
+def test_without_a_softmax_they_are_logarithms(end: Callable[[Any], Any]) -> None:
+    model = network(end)
     found = ReplayedNetwork(model, "Small").gradients(IMAGES, np.zeros(3, np.int32))
     precise = {"INFERENCE_PRECISION_HINT": "f32"}
     expected = openvino.Core().compile_model(model, "CPU", precise)(IMAGES)[0]
