@@ -16,7 +16,7 @@ from robustness.commands.request_options import race as race_from
 
 if TYPE_CHECKING:
     from robustness.evaluation.request import Request
-    from robustness.runs import Run, RunWriter
+    from robustness.runs import Plan, Run, RunWriter
     from robustness.runs.forecast import Forecast
     from robustness.runs.racing import Race
 
@@ -150,15 +150,13 @@ def evaluated(
         raise ParameterError(
             "Expected models of one fit and side for a race, got several: set --fit and --side."
         )
-    return [_evaluated(options, source, part, race(part), resume=resume) for part in parts]
+    plans = [planned(options, source, part, race(part)) for part in parts]  # all, or none starts
+    return [_evaluated(options, plan, resume=resume) for plan in plans]
 
 
-def _evaluated(
-    options: argparse.Namespace, source: str, spec: Request, race: Race | None, *, resume: bool
-) -> Run:
+def _evaluated(options: argparse.Namespace, plan: Plan, *, resume: bool) -> Run:
     from robustness import runs
 
-    plan = planned(options, source, spec, race)
     with runs.start(plan, options.out, engine=options.engine, resume=resume) as writer:
         _perform(writer, options.engine, options.address)
     return runs.load(writer.folder)

@@ -370,7 +370,7 @@ def test_the_fastest_of_tied_models_is_named() -> None:
 
     slow, fast = entry("Slow", 20, 30), entry("Fast", 8, 12)
     assert run_choice.fastest([slow, fast]) == (
-        "Fast is as robust and faster: 10 ms instead of 25 ms."
+        "Fast is the fastest of them: 10 ms instead of 25 ms."
     )
     assert run_choice.fastest([slow, entry("Fast", 8, 21)]) == "", "the spreads overlap"
     assert run_choice.fastest([slow, entry("Fast", 8, 12, WORSE)]) == "", "no tie"

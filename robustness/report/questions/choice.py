@@ -136,7 +136,7 @@ def fastest(entries: Sequence[Entry]) -> str:
             latency = f"{entry['latency_ms']:.3g} ms"
             next_best = min(float(other["latency_ms"]) for other in others)
             return (
-                f"{entry['label']} is as robust and faster: {latency} instead of "
+                f"{entry['label']} is the fastest of them: {latency} instead of "
                 f"{next_best:.3g} ms{' or more' if others[1:] else ''}."
             )
     return ""
