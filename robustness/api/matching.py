@@ -11,7 +11,7 @@ from robustness import matching
 from robustness import models as models_
 from robustness.api.argument_checks import checked_call
 from robustness.api.sources import opened
-from robustness.base.disk import write_whole
+from robustness.base.output_files import expect_writable, write_file
 from robustness.evaluation.framings import DEFAULT, common_framing
 from robustness.matching import Match
 
@@ -37,11 +37,13 @@ def match(
     ``note`` receives what is computed, how much is done and how much there is; an exception from
     it cancels. Raises ``ParameterError`` with fewer than 20 images on a side.
     """
+    path = None if out is None else Path(out)
+    expect_writable(path)
     answer = matched(
         images, reference, models, fit=fit, side=side, seed=seed, note=note or (lambda *_: None)
     )
-    if out is not None:
-        write_whole(Path(out).resolve(), matching.as_toml(answer).encode())
+    if path is not None:
+        write_file(path, matching.as_toml(answer).encode())
     return answer
 
 

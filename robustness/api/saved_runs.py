@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from robustness import runs, statistics
 from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
-from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
+from robustness.base.output_files import write_file
 from robustness.runs import Run, selected_cases, selection
 from robustness.runs import embedding_map as maps
 from robustness.runs.failures import Failures
@@ -121,11 +121,7 @@ def failing_images(
     """
     chosen = selection.Chosen.parse(where, run.manifest.spec)
     if to is not None:
-        data = selected_cases.exported(run, chosen, Path(to).suffix.lower())
-        try:
-            write_whole(Path(to), data)
-        except OSError as error:
-            raise ParameterError(f"{to} cannot be written: {error.strerror}.") from error
+        write_file(Path(to), selected_cases.exported(run, chosen, Path(to).suffix.lower()))
     return selected_cases.cases(run, chosen, most)
 
 

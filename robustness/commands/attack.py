@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import RobustnessError
+from robustness.base.output_files import expect_writable, write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -66,7 +67,7 @@ def attack_command(options: argparse.Namespace) -> None:
 
     if options.to is not None:
         console.expect_png(options.to, "The adversarial image")
-        console.expect_writable(options.to)
+        expect_writable(options.to)
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])
@@ -82,7 +83,7 @@ def attack_command(options: argparse.Namespace) -> None:
             label = REGISTRY[event.attack].label
             console.progress(f"{label}: step {event.done} of {event.total}")
     if options.to is not None:
-        console.write_file(options.to, to_png(outcome.image))
+        write_file(options.to, to_png(outcome.image))
     request, answers = _answers(picture, outcome)
     rows = [labelled(row, truth) for row in answers]
     console.end_progress()

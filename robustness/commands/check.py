@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
+from robustness.base.output_files import expect_writable, write_file
 from robustness.base.text import counted
 from robustness.commands import console, evaluate, request_options
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
@@ -63,7 +64,7 @@ def check_command(options: argparse.Namespace) -> int:
     baseline = baseline_of(budget, options)
     if options.github and not os.environ.get(STEP_SUMMARY):
         raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
-    console.expect_writable(options.junit, options.summary)
+    expect_writable(options.junit, options.summary)
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
         evaluated_runs = evaluate.evaluated(
@@ -130,14 +131,14 @@ def _write_documents(options: argparse.Namespace, checks: Sequence[Check]) -> No
     from robustness import gate
 
     if options.junit:
-        console.write_file(options.junit, gate.junit(*checks))
+        write_file(options.junit, gate.junit(*checks))
     text = "\n".join(map(gate.markdown, checks))
     if options.summary:
-        console.write_file(options.summary, text.encode())
+        write_file(options.summary, text.encode())
     if options.github:
         path = Path(os.environ[STEP_SUMMARY])
         before = path.read_bytes() if path.is_file() else b""
-        console.write_file(path, before + text.encode())
+        write_file(path, before + text.encode())
 
 
 def _print_check(check: Check) -> None:

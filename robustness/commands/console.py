@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from robustness.base.disk import write_whole
 from robustness.base.errors import ParameterError
 from robustness.base.text import unhidden
 
@@ -42,47 +36,6 @@ def _harmless(text: str) -> str:
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     return unhidden(text).replace("\r", "U+000D")
-
-
-def make_folder(path: Path) -> None:
-    """Create the folder ``path``; raises ``ParameterError`` if that fails."""
-    with _written(path):
-        path.mkdir(parents=True, exist_ok=True)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write ``data`` whole or not at all, folders included; over a pipe or device as it comes.
-
-    Raises ``ParameterError`` with the reason where it cannot.
-    """
-    with _written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # such as /dev/stdout, which nothing can replace
-            path.write_bytes(data)
-        else:
-            write_whole(path.resolve(), data)  # through a link: the file that it names
-
-
-def expect_writable(*paths: Path | None) -> None:
-    """Raise ``ParameterError`` before long work where ``write_file`` could not write after it."""
-    for path in filter(None, paths):
-        with _written(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not path.exists() or path.is_file():
-                tempfile.TemporaryFile(dir=path.resolve().parent).close()
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ParameterError(
-            f"{path} cannot be written: {reason}; choose another place."
-        ) from error
 
 
 def expect_png(path: Path, what: str) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.output_files import expect_writable, write_file
 from robustness.base.progress import Note, Pace, Unit
 from robustness.commands import console
 from robustness.commands.options import RUN, Parsers, add_command, add_shared, names
@@ -76,7 +77,7 @@ def harden_command(options: argparse.Namespace) -> None:
     )
     if options.out is not None and options.out.suffix != ".xml":
         raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
-    console.expect_writable(options.out)
+    expect_writable(options.out)
     phases = _Phases(lambda text, _done, _total: console.progress(text))
     if options.idle:
         processes.step_back()
@@ -98,7 +99,7 @@ def harden_command(options: argparse.Namespace) -> None:
     if options.out is not None:
         for suffix in (".xml", ".bin"):
             data = Path(answer.file).with_suffix(suffix).read_bytes()
-            console.write_file(options.out.with_suffix(suffix), data)
+            write_file(options.out.with_suffix(suffix), data)
     if options.json:
         console.print_json(answer.as_dict())
         return

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from robustness.base.errors import ParameterError
+from robustness.base.output_files import expect_writable, write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -55,7 +56,7 @@ def match_command(options: argparse.Namespace) -> int:
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
-    console.expect_writable(options.out)
+    expect_writable(options.out)
     before = None if options.since is None else matching.read_profile(options.since)
     answer = matched(
         options.production,
@@ -68,7 +69,7 @@ def match_command(options: argparse.Namespace) -> int:
     )
     console.end_progress()
     if options.out is not None:
-        console.write_file(options.out, matching.as_toml(answer).encode())
+        write_file(options.out, matching.as_toml(answer).encode())
     strengths, accuracies = matching.changes(answer, before) if before else ([], [])
     broken = options.max_loss is not None and (
         not accuracies or any(change.loss > options.max_loss + _ROUNDING for change in accuracies)

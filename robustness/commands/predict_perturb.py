@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.output_files import write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -269,5 +270,5 @@ def perturb_command(options: argparse.Namespace) -> None:
     image = load_study_image(picture_file(options.image), fit=options.fit)
     seed = check_seed(options.seed)
     result = apply(record, image[None], options.strength, seed=seed)[0]
-    console.write_file(options.to, to_png(result))
+    write_file(options.to, to_png(result))
     console.remark(f"{options.to}: {record.label}, {record.value_text(options.strength)}")

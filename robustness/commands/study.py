@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustness.base.output_files import make_folder, write_file
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
@@ -67,7 +68,7 @@ def study_command(options: argparse.Namespace) -> None:
     parts = spec.by_side()
     pictures = [fitted(image, spec) for image in options.images]
     if options.out is not None:
-        console.make_folder(options.out)  # now rather than after all the work
+        make_folder(options.out)  # now rather than after all the work
     truths = {
         picture.name: true_class(picture.name, options.true_class, names) for picture in pictures
     }
@@ -97,16 +98,16 @@ def study_command(options: argparse.Namespace) -> None:
 
         table = pd.json_normalize(result["measurements"])
         text = table.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
-        console.write_file(options.out / "study.json", console.as_json(result).encode())
-        console.write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
+        write_file(options.out / "study.json", console.as_json(result).encode())
+        write_file(options.out / "measurements.csv", text.to_csv(index=False).encode())
         for place, framing in enumerate(framed):
             for number, picture in enumerate(framing, start=1):
                 at = f"-{picture.fit}-{picture.side}" if place else ""
                 folder = options.out / f"picture-{number}{at}"
-                console.write_file(folder / "clean.png", to_png(picture.image))
+                write_file(folder / "clean.png", to_png(picture.image))
                 images = perturbed(picture, conditions, options.seed)
                 for condition, image in zip(conditions, images, strict=True):
-                    console.write_file(folder / f"{condition.name}.png", to_png(image))
+                    write_file(folder / f"{condition.name}.png", to_png(image))
     if options.json:
         console.print_json(result)
     else:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
+from robustness.base.output_files import writing
 from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.runs import convert_0_13, images, notes, store
 from robustness.runs import manifest as manifests
@@ -76,14 +77,9 @@ def _opened(path: Path, run: Run) -> BinaryIO:
 
 
 def export_run(run: Run, file: Path) -> None:
-    """Write ``run`` to ``file`` atomically; raises ``RunError`` if that fails."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``run`` to ``file`` atomically; raises ``ParameterError`` if that fails."""
+    with writing(file):
         put_whole(file, lambda temporary: write_archive(run, temporary))
-    except OSError as error:
-        raise RunError(
-            f"{file} cannot be written: {error.strerror}; choose another place."
-        ) from error
 
 
 def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:

@@ -11,6 +11,7 @@ from typing import IO
 
 from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError
+from robustness.base.output_files import writing
 from robustness.report.blocks import Report
 from robustness.report.formats import data_files, html, markdown, pdf
 
@@ -93,12 +94,6 @@ def _put(report: Report, path: Path, write: Write, when: datetime) -> Path:
         with temporary.open("wb") as file:
             write(report, file, when)
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         put_whole(path, fill)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ParameterError(
-            f"{path} cannot be written: {reason}; choose another place."
-        ) from error
     return path
