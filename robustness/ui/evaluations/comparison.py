@@ -51,15 +51,20 @@ def show(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
             _baseline_input(there, listed)
             run_table.comparison_input(listed[there[0]].folder.parent, there)
             quantity = _quantity(list(others.values()))
-        headline.html(results.headline(_headline(list(others.values()), quantity)))
-        _choice([listed[name] for name in there])
+        changes = _headline(list(others.values()), quantity)
+        chosen = _choice([listed[name] for name in there])
+        sentences = [*filter(None, [changes]), *(chosen.sentences if chosen else ())]
+        headline.html(results.headline((sentences or ["These runs cannot be compared."])[0]))
+        if chosen:
+            st.markdown(plain(" ".join(sentences[1:])))
+            st.html(results.html_table(*choice.table(chosen.models, chosen.quantity).table))
         for place, (name, compared) in enumerate(others.items()):
             with st.container(key=f"change-{place}"):
                 _one(listed[name], compared, quantity, is_only=len(others) == 1)
 
 
 def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
-    """How many models got worse or better."""
+    """How many models got worse or better; "" if no model is in two runs."""
     overall = [
         entry[f"{quantity}_verdict"]
         for one in compared
@@ -68,24 +73,21 @@ def _headline(compared: Sequence[Comparison | str], quantity: str) -> str:
         if entry["perturbation"] is None and entry[f"{quantity}_difference"] is not None
     ]
     if not overall:
-        return "These runs cannot be compared."
+        return ""
     of, what = counted(len(overall), "model"), QUANTITIES[quantity].lower()
     moved = {word: overall.count(word) for word in (WORSE, BETTER)}
     parts = [f"{n} of {of} got {said(word)}" for word, n in moved.items() if n]
     return f"{' and '.join(parts)}: {what}." if parts else f"No significant change in {what}."
 
 
-def _choice(entries: Sequence[Listed]) -> None:
-    """Draw which model to choose among all that the compared runs have, if they differ."""
+def _choice(entries: Sequence[Listed]) -> ModelChoice | None:
+    """Which model to choose among all that the compared runs have, if they differ."""
     if len({name for e in entries for name in _models(e)}) == min(map(len, map(_models, entries))):
-        return
+        return None
     try:
-        chosen = _chosen([opened_run(entry.folder.name) for entry in entries])
-    except RobustnessError as error:
-        st.caption(plain(f"No choice among these runs: {sentence(error)}"))
-        return
-    st.markdown(f"**{plain(chosen.sentences[0])}** {plain(' '.join(chosen.sentences[1:]))}")
-    st.html(results.html_table(*choice.table(chosen.models, chosen.quantity).table))
+        return _chosen([opened_run(entry.folder.name) for entry in entries])
+    except RobustnessError:  # each comparison says why
+        return None
 
 
 def _models(entry: Listed) -> Sequence[str]:
@@ -168,7 +170,7 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
     elif compared_runs.differences:
         st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
     if not compared_runs.differences:
-        text = f"Cannot compare. {' '.join(compared_runs.notes)}"
+        text = f"No change can be shown. {' '.join(compared_runs.notes)}"
         st.warning(plain(text), icon=":material/difference:")
     elif compared_runs.notes:
         st.caption("Differences between the runs: " + plain(" ".join(compared_runs.notes)))

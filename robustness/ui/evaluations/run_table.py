@@ -232,7 +232,10 @@ def _row(
         "State": _state(entry, job, pinned),
         "Action": None if finished else _CANCEL if job else _CONTINUE,
         "First model": models.label(first["model"]) if first else race,
-        **{name.capitalize(): first and _percent(first[key]) for key, name in NAMES.items()},
+        **{
+            name.capitalize(): first and first[key] and 100 * first[key]
+            for key, name in NAMES.items()
+        },
         "Images": manifest.images if finished else whole,
         "Models": len(manifest.spec.models),
         "Conditions": len(manifest.spec.conditions),
@@ -269,7 +272,3 @@ def _first(entry: Listed, until: float) -> Mapping[str, Any] | None:
     if figures is None and time.monotonic() < until:
         figures = headline_figures.compute(entry.folder, manifest)
     return figures["models"][0] if figures and figures["models"] else None
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
