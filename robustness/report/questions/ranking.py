@@ -15,7 +15,7 @@ from robustness.statistics import Figures
 
 _MEANING = {
     "consistency": "Consistency: share of perturbed images with the prediction of the original.",
-    "perturbed_accuracy": "Perturbed accuracy: share of perturbed, labelled images predicted correctly.",
+    "perturbed_accuracy": "Perturbed accuracy: share of perturbed images predicted correctly.",
     "robust_accuracy": (
         "Robust accuracy: share of labelled images that stay correct under every attack, averaged "
         "over epsilons and norms."

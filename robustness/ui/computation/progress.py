@@ -147,10 +147,6 @@ class Measuring(Work):
     effort: Callable[[Any], float] = lambda _: 1
 
     @property
-    def is_kept(self) -> bool:
-        return RESULT_CACHE.get(self.key) is not None
-
-    @property
     def cached(self) -> list[Any] | None:
         """The cached results with this session's image names; None if there are none."""
         results = RESULT_CACHE.get(self.key)

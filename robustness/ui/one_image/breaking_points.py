@@ -167,7 +167,7 @@ def _show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str 
     """Draw the breaking strengths of all perturbations and models; computed on request."""
     st.header("All perturbations", anchor=False)
     sweeps = {name: sweeping(picture, name, names, seed) for name in REGISTRY.names}
-    missing = {name: work.total for name, work in sweeps.items() if not work.is_kept}
+    missing = {name: work.total for name, work in sweeps.items() if work.cached is None}
     strongest = [Condition.of({name: 1.0}) for name in REGISTRY.names]
     every = Measuring(
         "Sweeping all",
