@@ -41,6 +41,7 @@ def simplified(model: Any, *, fold_normalisations: bool = True) -> Any:
     from openvino.passes import ConstantFolding, Manager
 
     copy = model.clone()
+    _sum_in_floats(copy)
     passes = Manager()
     passes.register_pass(ConstantFolding())
     passes.run_passes(copy)
@@ -50,6 +51,42 @@ def simplified(model: Any, *, fold_normalisations: bool = True) -> Any:
         # For most graphs that is all; these take seconds where dense layers are large.
         folded_shapes(copy)
     return copy
+
+
+_SUMS = {"Add", "Convolution", "GroupConvolution", "MatMul", "Multiply", "Subtract"}
+
+
+def _sum_in_floats(model: Any) -> None:
+    """Changes ``model`` to compute sums of quantised values in float32.
+
+    ONNX files that are quantised dynamically sum in i32, which has no slope.
+    """
+    import openvino
+    from openvino import opset15 as operations
+
+    sums: dict[str, Any] = {}
+    for node in model.get_ordered_ops():
+        reads = [source.get_source_output() for source in node.inputs()]
+        types = [read.get_element_type().get_type_name() for read in reads]
+        widens = node.get_type_name() == "Convert" and types[0] in arithmetic.SMALL_INTEGERS
+        if widens and node.get_element_type() == openvino.Type.i32:
+            sums[node.get_name()] = node
+        elif any(read.get_node().get_name() in sums for read in reads):
+            if node.get_type_name() in _SUMS:
+                sums[node.get_name()] = node
+            elif node.get_type_name() != "Convert":
+                return  # it may count places with them
+    for node in sums.values():
+        if node.get_type_name() == "Convert":
+            real = operations.convert(node.input_value(0), np.float32).output(0)
+            for reader in node.output(0).get_target_inputs():
+                reader.replace_source_output(real)
+            continue
+        for source in node.inputs():
+            read = source.get_source_output()
+            if read.get_node().get_name() not in sums and not read.get_element_type().is_real():
+                source.replace_source_output(operations.convert(read, np.float32).output(0))
+    model.validate_nodes_and_infer_types()
 
 
 class Operations:

@@ -137,10 +137,21 @@ def test_a_network_for_one_image_is_asked_for_one_at_a_time() -> None:
     np.testing.assert_allclose(slopes[1].scores, slopes[-1].scores, rtol=1e-4)
 
 
-def test_what_is_quantised_is_differentiated_and_its_scores_are_not_exact() -> None:
-    def steps(maps: Any) -> Any:
-        return o.fake_quantize(maps, *map(number, (0, 16, 0, 16)), 256)
+def steps(maps: Any) -> Any:
+    return o.fake_quantize(maps, *map(number, (0, 16, 0, 16)), 256)
 
+
+def dynamic_steps(maps: Any) -> Any:
+    """As a file that onnxruntime quantises dynamically, which sums in i32."""
+    step = o.divide(o.reduce_max(o.relu(maps), o.constant(np.arange(4)), False), number(255))
+    levels = o.clamp(o.round(o.divide(maps, step), "half_to_even"), 0.0, 255.0)
+    whole_levels = o.convert(o.convert(levels, "u8"), "i32")
+    doubled = o.multiply(whole_levels, o.constant(np.array(2, np.int32)))
+    return o.multiply(o.convert(doubled, "f32"), o.multiply(step, number(0.5)))
+
+
+@pytest.mark.parametrize("steps", [steps, dynamic_steps])
+def test_what_is_quantised_is_differentiated_and_its_scores_are_not_exact(steps: Any) -> None:
     plain = ReplayedNetwork(network(ENDINGS["softmax"]), "Small")
     quantised = ReplayedNetwork(network(ENDINGS["softmax"], inner=steps), "Small")
     assert plain.exact
