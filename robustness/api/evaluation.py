@@ -332,7 +332,7 @@ def _from_array(array: Any, name: str, fit: str, side: int) -> NDArray[np.float3
 class Sweep:
     """How one image fares under one perturbation at rising strengths.
 
-    ``points`` has a row per model and strength; ``breaks`` an entry a model; ``breaking`` the
+    ``points`` has a row per model and strength; ``breaks`` an entry per model; ``breaking`` the
     strength at which each model's prediction changes, None where it never does.
     """
 

@@ -34,7 +34,7 @@ def evaluate_predictions(
     ``export`` writes it, and one of these: ``prediction`` (the class) with ``confidence``;
     ``classes`` and ``probabilities``, lists of the top classes; ``probabilities`` of all classes;
     or a column ``p0``, ``p1``, ... for each class. A column ``model`` names several models.
-    ``classes`` says what indices mean: "imagenet", a file with one class a line, or a list of
+    ``classes`` says what indices mean: "imagenet", a file with one class per line, or a list of
     names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
     is kept. Raises ``ParameterError`` for a table that cannot be used.
     """

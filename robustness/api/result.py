@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class EvaluatedRun(Run):
-    """A run with its tables; ``frame()`` has one row a measurement. A notebook draws it."""
+    """A run with its tables; ``frame()`` has one row per measurement. Notebooks display it."""
 
     @classmethod
     def of(cls, run: Run) -> EvaluatedRun:

@@ -136,7 +136,7 @@ def _answers(picture: Picture, outcome: Outcome) -> tuple[Request, list[Measurem
     batch = Batch([picture], np.stack([clean, changed], 1), [picture_scores(clean, changed)])
     rows: list[Measurement] = []
     for name in names:
-        console.progress(f"asking {name} ...")
+        console.progress(f"predicting with {name} ...")
         try:
             ((row,),) = measured(request, batch, models.load(name, side=side))
         except RobustnessError as error:

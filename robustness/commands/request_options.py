@@ -203,7 +203,7 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
         wrong = ("suite", "strength", "epsilon", "attack_steps", "attack_restarts")
         if options.conditions or (twice := _said(options, wrong)):
             raise ParameterError(
-                f"{published.title} is perturbed already: expected --perturbations and "
+                f"{published.title} is already perturbed: expected --perturbations and "
                 f"--severities at most, got {'--conditions' if options.conditions else twice}."
             )
         return suites.stored_conditions(published, options.perturbations, options.severities)

@@ -449,4 +449,8 @@ def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 _READERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}
-_KINDS = {".csv": "comma-separated values", ".parquet": "Parquet", ".jsonl": "one JSON a line"}
+_KINDS = {
+    ".csv": "comma-separated values",
+    ".parquet": "Parquet",
+    ".jsonl": "one JSON object per line",
+}

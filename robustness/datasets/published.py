@@ -54,8 +54,8 @@ class PublishedTree(Folder):
         self.stored = dict(_severities(tree))
         if not self.stored:
             raise ParameterError(
-                f"{tree} is no published tree: expected folders corruption/severity/class, such as "
-                "fog/3/n01440764."
+                f"{tree} is not a published tree: expected folders corruption/severity/class, such "
+                "as fog/3/n01440764."
             )
         super().__init__(originals)
         names = cache(_stems)  # an original that lacks at one severity alone is told of later
@@ -96,7 +96,7 @@ def refuse_published(folder: Path) -> None:
     present = {corruption for (corruption, _severity), _place in _severities(folder)}
     if any(present & {*corruptions.split()} for corruptions in _TREES.values()):
         raise ParameterError(
-            f"{folder.name} is {_kind(present)}: its images are perturbed already. Name it with "
+            f"{folder.name} is {_kind(present)}: its images are already perturbed. Name it with "
             f"its originals, as {folder}{PAIRED}ORIGINALS."
         )
 

@@ -159,8 +159,8 @@ def loader_with_remedies(chain: Chain, names: Sequence[str]) -> Callable[..., Cl
     for name in names:
         if chain.several_models and not partners(chain, name, names):
             raise ParameterError(
-                f"{chain.id} asks models with the same classes together: expected another one "
-                f"beside {name}, with images of one size, got none."
+                f"{chain.id} combines models: expected another one with the classes and image "
+                f"size of {name}, got none. Add one, or leave the remedy out."
             )
 
     def load(name: str, *, side: int) -> Classifier:

@@ -77,7 +77,7 @@ class Labels:
         near = [self.names[at] for at in indices] or nearest(text, self.names, most=2, cutoff=0.7)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise UnknownNameError(
-            f"There is no class called {text!r} among those of {self.title}.{hint} Expected a "
+            f"{self.title} has no class called {text!r}.{hint} Expected a "
             f"name, or an index from 0 to {len(self) - 1}."
         )
 

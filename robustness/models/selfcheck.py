@@ -109,7 +109,7 @@ def self_check(name: str) -> SelfCheck:
     for picture in record.check_pictures:
         strangers = [label for label in picture.classes if label not in names]
         if strangers:
-            raise ParameterError(f"{name} has no class called {strangers[0]!r} to check for.")
+            raise ParameterError(f"{name} has no class called {strangers[0]!r} to check.")
     classifier = load(name, side=record.input_size)
     pictures = [_image(record, picture) for picture in record.check_pictures]
     return SelfCheck(

@@ -33,7 +33,7 @@ class At(NamedTuple):
 
 
 Code = Callable[[At], Sequence[str]]
-"""The transforms of a library, one a line; none where it has no equivalent at that strength."""
+"""The transforms of a library, one per line; none if it has no equivalent at that strength."""
 
 
 @dataclass(frozen=True)

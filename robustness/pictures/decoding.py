@@ -351,7 +351,7 @@ def _check_bytes(size: int, subject: str) -> None:
         raise ImageError(f"{subject} is empty: expected an image file; choose another one.")
     if size > MAX_FILE_BYTES:
         raise ImageError(
-            f"{subject} is too large a file: expected at most {MAX_FILE_BYTES >> 20} MiB, got "
+            f"{subject} is too large: expected at most {MAX_FILE_BYTES >> 20} MiB, got "
             f"{size / 2**20:,.1f} MiB; save a smaller copy."
         )
 
@@ -382,7 +382,7 @@ def _largest_block(image: ImageFile.ImageFile) -> int:
 
 def _too_many_pixels(subject: str, size_text: str, pixels: int) -> ImageError:
     return ImageError(
-        f"{subject} has too many pixels: expected at most {MAX_LENGTH:,} a side and "
+        f"{subject} has too many pixels: expected at most {MAX_LENGTH:,} per side and "
         f"{pixels // 10**6} million in all, got {size_text}; save a smaller copy."
     )
 
@@ -394,7 +394,7 @@ def _unreadable(subject: str, data: bytes) -> ImageError:
     if kind in _EXPECTED:
         return ImageError(
             f"{subject} cannot be decoded: expected a whole image, got a damaged, incomplete or "
-            f"unusual {kind} file; export it anew as PNG or JPEG."
+            f"unusual {kind} file; export it again as PNG or JPEG."
         )
     return ImageError(
         f"{subject} is not an image of an accepted format: expected {_EXPECTED}, got {kind}; "

@@ -53,7 +53,9 @@ def check(plugin: str, classifier: Callable[[], Classifier]) -> Iterator[LawResu
     """
     records = records_of(plugin)
     if not records:
-        raise PluginError(f"The plugin {plugin} adds nothing: use @rb.perturbation or its like.")
+        raise PluginError(
+            f"The plugin {plugin} adds nothing: use @rb.perturbation or another decorator."
+        )
     for kind, name in records:
         for law, broken in _laws(kind, name, classifier):
             try:
@@ -124,7 +126,7 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
             if high < low - 1e-4:
                 return (
                     f"mean change {low:.4f} at strength {STRENGTHS[place]}, {high:.4f} at "
-                    f"{STRENGTHS[place + 1]}; set monotone=False if that is meant"
+                    f"{STRENGTHS[place + 1]}; set monotone=False if this is intended"
                 )
         return ""
 

@@ -1,6 +1,6 @@
 """Statistics of a run over many images; intervals and tests count each image once.
 
-Frames have one row a measurement, with at least ``COLUMNS``. Tables come as lists of flat,
+Frames have one row per measurement, with at least ``COLUMNS``. Tables come as lists of flat,
 JSON-ready dictionaries; None is unknown.
 """
 

@@ -1,6 +1,6 @@
 """Measurements as dense arrays, images x conditions, one grid a model.
 
-A frame has one row a measurement with at least ``COLUMNS``. ``image`` tells the images of a run
+A frame has one row per measurement with at least ``COLUMNS``. ``image`` tells the images of a run
 apart, ``condition`` its conditions. Images of one ``image_digest``, where there is such a column,
 are copies of one image, which counts once: it is no further evidence.
 """

@@ -128,10 +128,10 @@ def test_the_published_jpeg_files_are_the_suite_with_that_step(
 
 def test_a_tree_is_never_perturbed_again(originals: Path, tmp_path: Path) -> None:
     place = tree(originals, tmp_path)
-    with pytest.raises(rb.RobustnessError, match="ImageNet-C: its images are perturbed already"):
+    with pytest.raises(rb.RobustnessError, match="ImageNet-C: its images are already perturbed"):
         rb.evaluate(place, **HOW)
     source = f"{place}::{originals}"
-    with pytest.raises(rb.RobustnessError, match="perturbed already"):
+    with pytest.raises(rb.RobustnessError, match="already perturbed"):
         rb.evaluate(source, conditions=["fog=0.6"], **HOW)
     with pytest.raises(rb.RobustnessError, match="published dataset"):
         rb.evaluate(originals, conditions=["stored(corruption=fog,severity=3)"], **HOW)

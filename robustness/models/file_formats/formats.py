@@ -35,8 +35,8 @@ def _damage_of_keras(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             part = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        return "it is no whole archive in Keras 3's own format"
-    return f"its part {part} does not match its sum" if part else ""
+        return "it is not a complete archive in Keras 3's own format"
+    return f"its part {part} does not match its checksum" if part else ""
 
 
 KERAS = ModelFormat("Keras", ".keras", is_graph=False, damage=_damage_of_keras, runtime=_IN_KERAS)
@@ -44,7 +44,7 @@ KERAS = ModelFormat("Keras", ".keras", is_graph=False, damage=_damage_of_keras, 
 
 def _damage_of_saved_model(path: Path) -> str:
     whole = any(path.glob("saved_model.pb*"))
-    return "" if whole else "it holds no saved_model.pb, so it is no SavedModel"
+    return "" if whole else "it has no saved_model.pb, so it is not a SavedModel"
 
 
 SAVED_MODEL = ModelFormat(
@@ -106,10 +106,10 @@ def check_weights(path: Path) -> None:
     for name, file in _weights(path):
         if file is None:
             raise UnusableError(
-                f"its weights are outside of its folder, at {name}; put them beside it"
+                f"its weights are outside its folder, at {name}; put them next to it"
             )
         if not file.is_file():
-            raise UnusableError(f"its file of weights {name} is missing; put it beside the model")
+            raise UnusableError(f"its file of weights {name} is missing; put it next to the model")
 
 
 def _weights(path: Path) -> Iterator[tuple[str, Path | None]]:

@@ -75,10 +75,10 @@ def inspection(
             deadline=time.monotonic() + _PATIENCE * seconds,
         )
     except WorkerTimeError:
-        return {"problem": f"it takes more than {seconds} s to read and ask; simplify its graph"}
+        return {"problem": f"it takes more than {seconds} s to read and run; simplify its graph"}
     except WorkerLateError as error:
         raise NotInspectedError(
-            f"{path.name} was not examined within {_PATIENCE * seconds} s, as the machine is busy. "
+            f"{path.name} was not inspected within {_PATIENCE * seconds} s: the machine is busy. "
             "Try again later."
         ) from error
     except WorkerDiedError:

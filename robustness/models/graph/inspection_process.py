@@ -71,7 +71,7 @@ _AGREEMENT = 1e-4
 _THREADS = "2"
 """Each thread takes memory."""
 
-_RANDOM = "its answers to the same image differ, as if it drew random numbers"
+_RANDOM = "its predictions for the same image differ, as if it used random numbers"
 
 Floats = NDArray[np.float32]
 

@@ -63,7 +63,7 @@ def check(name: str, values: Mapping[str, Any]) -> None:
     tables = _tables(file, _text(file))
     if name in tables:
         raise ParameterError(
-            f"{file} describes a model called {name!r} already: choose another name, or run "
+            f"{file} already describes a model called {name!r}: choose another name, or run "
             f"'python -m robustness models remove {name}' first."
         )
     user_models.records_of(file, {**tables, name: dict(values)})
@@ -135,8 +135,8 @@ def remove(name: str) -> Path:
         rest = _without(name, text)
         if _tables(file, rest) != others:
             raise ParameterError(
-                f"The lines of {name!r} in {file} cannot be told from the others: take them out by "
-                "hand."
+                f"The lines of {name!r} in {file} cannot be separated from the others: remove them "
+                "by hand."
             )
         _write(file, rest)
         _remove_files(file, name, tables)

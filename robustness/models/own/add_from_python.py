@@ -43,7 +43,7 @@ _WHERE = Path("add_model")
 """The name in messages, in place of a file of descriptions."""
 
 _EXPECTED = {
-    "labels": 'a list of names, a file with one class a line, or "imagenet"',
+    "labels": 'a list of names, a file with one class per line, or "imagenet"',
     "input_size": "the side of its input in pixels, or (height, width)",
     "normalisation": '"0..1", "-1..1", "0..255", "torch", "caffe", or a table',
     "output": '"probabilities" or "logits"',
@@ -151,9 +151,7 @@ def _missing(values: Mapping[str, Any]) -> str:
 
 
 def _missing_value(name: str, key: str, kind: str) -> ParameterError:
-    return ParameterError(
-        f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not tell it."
-    )
+    return ParameterError(f"{name}: expected {key}={_EXPECTED[key]}, since {kind} does not say.")
 
 
 def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
@@ -193,7 +191,7 @@ def _of_model(
         raise ParameterError(f"{name}: expected no features, since {graph}.")
     if model.export:
         warnings.warn(
-            f"{name} is asked as a function, since {graph}: attacks other than Square, heat maps "
+            f"{name} is called as a function, since {graph}: attacks other than Square, heat maps "
             "and features need its graph.",
             ModelWarning,
             stacklevel=4,

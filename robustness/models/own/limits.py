@@ -26,7 +26,7 @@ def limits(record: ModelRecord) -> Iterator[str]:
     if not record.fit and record.labels is not imagenet:
         yield (
             f"Images are cropped to {Framing().side} px by default. For whole images at its own "
-            'size, write fit = "squash" into its description.'
+            'size, add fit = "squash" to its description.'
         )
     if file.runtime == BY_OPENVINO and is_quantised(file.path):
         yield (

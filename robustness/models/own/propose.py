@@ -47,7 +47,7 @@ _CLEARLY = 0.02
 """Least lead over another normalisation: in mean confidence, or in the share of correct images."""
 
 UNDECIDED = (
-    "These images cannot decide the normalisation: give labelled ones, or check the model's "
+    "These images cannot decide the normalisation: use labelled ones, or check the model's "
     "documentation."
 )
 

@@ -329,9 +329,9 @@ def name_problem(name: str) -> str:
     if len(name) > LONGEST_NAME:
         return f"expected a name of at most {LONGEST_NAME} characters, got {len(name)}"
     if not NAME.fullmatch(name):
-        return "a name consists of letters, digits, '_', '.' and '-'"
+        return "a name may contain letters, digits, '_', '.' and '-'"
     if name in REGISTRY and REGISTRY[name].group != OWN:
-        return "a model of that name is built in; choose another name"
+        return "a bundled model has that name; choose another"
     return ""
 
 

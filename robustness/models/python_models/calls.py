@@ -278,17 +278,17 @@ def warn_if_unsteady(
 
     first = alone()
     if failed := next((answer for answer in first if isinstance(answer, str)), ""):
-        said = f"gives no answer to one image alone ({failed}), but calls may hold one image"
+        said = f"fails on a single image ({failed}), but calls may have one image"
     elif (change := difference(first, [*answers])) <= _STEADY:
         return
     elif (repeated := difference(first, alone())) > _STEADY:
         said = (
-            f"is random: its answer to the same image changes by up to {repeated:.0%} of the "
+            f"is random: its prediction for the same image changes by up to {repeated:.0%} of the "
             "largest value from call to call. Turn off dropout and random augmentation"
         )
     else:
         said = (
-            f"answers an image alone otherwise than in a batch, by up to {change:.0%} of the "
+            f"predicts an image differently alone and in a batch, by up to {change:.0%} of the "
             "largest value. Use the evaluation mode of its batch normalisation, or say batch=1"
         )
     warnings.warn(f"{name} {said}.", ModelWarning, stacklevel=6)

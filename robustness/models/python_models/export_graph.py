@@ -65,7 +65,7 @@ def as_graph(
     rows = np.concatenate([as_array(model.ask(image[None])) for image in model_pixels(images, use)])
     difference = np.abs(native_probabilities(rows, use) - classifier(images).probabilities).max()
     if difference > _TOLERANCE:
-        return f"the exported graph predicts otherwise (probabilities differ by {difference:.2g})"
+        return f"the exported graph predicts differently (probabilities differ by {difference:.2g})"
     return classifier
 
 

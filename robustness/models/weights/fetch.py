@@ -220,7 +220,7 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
     """The file system's refusal as a sentence."""
     if error.errno in _FULL:
         return DownloadError(
-            f"There is no room for {record.name}, {size_text(record)}, in {target.parent} "
+            f"No room for {record.name}, {size_text(record)}, in {target.parent} "
             f"({error.strerror}): make room there, or choose another folder."
         )
     ours = target.is_relative_to(settings.cache_folder())

@@ -82,7 +82,7 @@ def _reread(path: Path, digest: str | None, *, listed: bool) -> Finding:
     reason = (
         f"its {algorithm.upper()} differs from the {'listed' if listed else 'published'} one"
         if expected
-        else "the list of sums beside it has none of it"
+        else "the list of sums next to it lacks it"
     )
     return Finding(DAMAGED, path, reason)
 

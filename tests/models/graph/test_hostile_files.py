@@ -326,7 +326,7 @@ BYTES: dict[str, tuple[bytes, str]] = {
             onnx.node("RandomUniformLike", ["answer"], ["noise"]),
             onnx.node("Add", ["answer", "noise"], ["last"]),
         ),
-        "its answers to the same image differ",
+        "as if it used random numbers",
     ),
     "probabilities": (
         after(onnx.node("Softmax", ["answer"], ["last"], axis=1)),
@@ -336,17 +336,17 @@ BYTES: dict[str, tuple[bytes, str]] = {
     "40 GB of constants": (constant_bomb(), "memory"),
     "a tensor that lies": (lying_dims(), "cannot"),
     "weights that are missing": (external("weights.data"), "weights.data is missing"),
-    "weights above its folder": (external("../weights.data"), "outside of its folder"),
-    "weights anywhere": (external("/etc/hostname"), "outside of its folder"),
-    "weights of a device": (external("/dev/zero"), "outside of its folder"),
-    "weights behind a link": (external("link.data"), "outside of its folder"),
+    "weights above its folder": (external("../weights.data"), "outside its folder"),
+    "weights anywhere": (external("/etc/hostname"), "outside its folder"),
+    "weights of a device": (external("/dev/zero"), "outside its folder"),
+    "weights behind a link": (external("link.data"), "outside its folder"),
     "too few weights": (external("short.data"), "does not match the byte size"),
     "weights in an odd entry": (odd_location(), "cannot be found in its bytes"),
     "an endless Loop in onnxruntime": (endless_in_onnxruntime(), "holds Loop"),
     "40 GB in onnxruntime": (large_in_onnxruntime(), "onnxruntime cannot compute it"),
     "random numbers in onnxruntime": (
         random_in_onnxruntime(),
-        "its answers to the same image differ",
+        "as if it used random numbers",
     ),
 }
 

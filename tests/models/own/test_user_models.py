@@ -272,7 +272,7 @@ DESCRIPTIONS = {
     "another model's title": ({"title": "SqueezeNet 1.1"}, "title that no other model has"),
     "features as a number": ({"features": 3}, '"auto" or a list of layer names'),
     "a check without a class": ({"check": {"image": "x.png"}}, "expected check to be a table"),
-    "a name that is taken": ({"name": "VGG16"}, "a model of that name is built in"),
+    "a name that is taken": ({"name": "VGG16"}, "a bundled model has that name"),
     "a name with a slash": ({"name": "a/b"}, "letters, digits"),
 }
 
@@ -417,7 +417,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "probabilities as logits": (saved(), {"output": "logits"}, "probabilities already"),
     "an unknown layer": (saved(), {"features": ["conv9"]}, "no layer 'conv9'.*pool2"),
     "no SavedModel": (not_a_saved_model, {}, "cannot be used as a SavedModel"),
-    "random numbers": (random_saved_model, {}, "answers to the same image differ"),
+    "random numbers": (random_saved_model, {}, "used random numbers"),
     "NaN": (with_nan, {}, "not finite"),
     "a pipe": (a_pipe, {}, "cannot be read: it is a pipe or device"),
     "a SavedModel with a pipe": (a_pipe_within, {}, "holds a pipe, a device or a broken link"),

@@ -146,9 +146,9 @@ def test_an_answer_that_is_none_gets_a_sentence(function: Any, said: str) -> Non
     ("function", "said"),
     [
         (lambda pixels: logits(pixels) * CHANCE.random(), "is random: .*call"),
-        (lambda pixels: logits(pixels) / pixels.std(), "alone otherwise than in a batch"),
-        (lambda pixels: logits(pixels / pixels.max()), "alone otherwise than in a batch"),
-        (lambda pixels: logits(pixels).squeeze(), r"no answer to one image alone .*\(3,\)"),
+        (lambda pixels: logits(pixels) / pixels.std(), "alone and in a batch"),
+        (lambda pixels: logits(pixels / pixels.max()), "alone and in a batch"),
+        (lambda pixels: logits(pixels).squeeze(), r"fails on a single image .*\(3,\)"),
         (lambda pixels: logits(pixels) + CHANCE.normal(0, 1e-3), ""),
     ],
 )
@@ -179,7 +179,7 @@ def test_an_object_that_is_no_model_gets_a_sentence() -> None:
     with pytest.raises(ParameterError, match="got int"):
         api.add_model("colours", 3, **DESCRIBED)
     api.add_model("colours", logits, **DESCRIBED)
-    with pytest.raises(ParameterError, match="built in"):
+    with pytest.raises(ParameterError, match="bundled model has that name"):
         api.add_model("SqueezeNet", logits, **DESCRIBED)
 
 

@@ -57,7 +57,7 @@ def test_a_keras_model_with_layers_of_its_own_is_asked_as_a_function() -> None:
     layers = keras().layers
     inputs = layers.Input((8, 8, 3))
     outputs = layers.Dense(10, activation="softmax")(layers.Flatten()(Twice()(inputs)))
-    with pytest.warns(UserWarning, match="digits is asked as a function.*not part of Keras"):
+    with pytest.warns(UserWarning, match="digits is called as a function.*not part of Keras"):
         api.add_model("digits", keras().Model(inputs, outputs), labels=DIGITS, normalisation="0..1")
     found = api.load_model("digits")
     assert found(IMAGE).probabilities.sum() == pytest.approx(1)
@@ -133,7 +133,7 @@ def test_a_module_that_is_not_exported_is_asked_as_a_function(torch: Any) -> Non
             return torch.linalg.svdvals(images[:, :, :3, :3])[..., 0] - 1
 
     given: dict[str, Any] = {"labels": ("a", "b", "c"), "input_size": 16, "normalisation": "0..1"}
-    with pytest.warns(UserWarning, match="asked as a function.*svd"):
+    with pytest.warns(UserWarning, match="called as a function.*svd"):
         api.add_model("odd", Singular(), output="logits", **given)
     assert api.load_model("odd")(IMAGE).probabilities.sum() == pytest.approx(1)
 

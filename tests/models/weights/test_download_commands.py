@@ -160,7 +160,7 @@ def test_all_kinds_of_models_are_verified(
     rows = verified(capsys, "Small")[1]
     assert [row["reason"] for row in rows] == [
         "its SHA256 differs from the listed one",
-        "the list of sums beside it has none of it",
+        "the list of sums next to it lacks it",
     ]
 
 
