@@ -1,5 +1,4 @@
-# The dashboard for a server; docs/deployment.md says how to run it, compose.yaml does.
-# docs/deployment.md says how to check the digest.
+# The dashboard for a server. docs/deployment.md says how to run it, and how to check the digest.
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm@sha256:86adf8dbadc3d6e82ee5dd2c74bec2e1c2467cdad47886280501df722372d2e1
 FROM ${PYTHON_IMAGE}
 
@@ -22,10 +21,10 @@ COPY robustness robustness
 COPY .streamlit/config.toml .streamlit/
 RUN python -m compileall -q .
 
-# From here on nothing is root's doing; what is kept lies in two volumes.
+# From here on nothing runs as root. Data is in two volumes.
 RUN install -d -o 10001 -g 10001 /data/runs /data/models
 USER 10001:10001
-# The first start finds every model ready, and needs neither a network nor a place to write.
+# The first start then needs neither a network nor writable storage.
 RUN python -m robustness models convert
 VOLUME ["/data/runs", "/data/models"]
 
