@@ -1,4 +1,4 @@
-"""The models that can be asked, and a user's own among them."""
+"""The models that can run, including a user's own."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def choose(
     baseline: Run | None = None,
     remedies: bool = False,
 ) -> ModelChoice:
-    """The model of ``run`` to ship, or those that cannot be told apart; ``.sentences`` say it.
+    """The model of ``run`` to ship, or the tied ones; ``.sentences`` say it.
 
     Several runs count on the images and conditions that all have.
     ``weights`` are by perturbation or risk, such as ``{"low light": 3, "others": 0}``. Models below

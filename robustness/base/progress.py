@@ -41,7 +41,7 @@ MEGABYTES = Unit("MB", 1e6)
 
 
 class Pace:
-    """Computes rate and time left from what ``note`` is told.
+    """Computes rate and time left from the progress given to ``note``.
 
     ``total`` uses the same count as ``note``; 0 means unknown. ``clock`` gives seconds. With
     ``overall`` the rate covers everything noted, for work whose parts differ too much for the last

@@ -56,7 +56,7 @@ def in_turn(waiting: Iterable[AnyRequest], served: Mapping[str, float]) -> list[
 
 
 class SupersededError(Exception):
-    """The same session has asked for something newer."""
+    """A newer request of the same session replaced this one."""
 
 
 @dataclass(eq=False)

@@ -34,7 +34,7 @@ class Timing(NamedTuple):
 
     @classmethod
     def of(cls, seconds: Sequence[float], waiting: float = 0.0) -> Timing:
-        """The timing of a task with rounds of so many ``seconds``, at least one."""
+        """The timing of a task whose rounds took ``seconds``, at least one."""
         low, high = np.quantile(seconds, (0.1, 0.9)).tolist()
         return cls(1000 * statistics.median(seconds), 1000 * low, 1000 * high, waiting)
 

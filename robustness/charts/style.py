@@ -108,7 +108,7 @@ _ALIKE, _APART = 0.008, 0.015
 
 
 def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str, Any]]:
-    """``traces`` with overlapping markers at the same x moved apart sideways.
+    """``traces`` with overlapping markers at the same x moved sideways.
 
     x and y are numbers, and ``height`` is the span of the y axis. The hover text keeps the true x,
     and no marker passes its neighbours.

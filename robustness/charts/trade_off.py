@@ -1,4 +1,4 @@
-"""The trade between models: how robust each is against what it gives on the originals, or costs."""
+"""The trade-off between models: robustness against accuracy on the originals, or cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images apart from those that are measured, and the networks adapted to them."""
+"""Hold-out images, which are not measured, and the networks adapted to them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ CLEAN = "clean"
 """The name of the original image on the command line."""
 
 STORED = "stored:"
-"""Begins the name of a corruption of a published tree, which keeps it apart from our own."""
+"""Prefix of a published tree's corruption, which distinguishes it from our own."""
 
 NOTHING = "no perturbation"
 """The description of a condition without perturbations."""

@@ -89,7 +89,7 @@ class _Toml(StrictTable):
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of models, about any images.
+    """The request to evaluate models, on any images.
 
     ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. Where
     models see images in different framings, ``own_framings`` are the fit and side as requested, and

@@ -1,4 +1,4 @@
-"""The estimate: which perturbations, how strong, on which share, and what cannot be told apart.
+"""The estimate: perturbations, their strengths and share, and equally good alternatives.
 
 Supports of up to ``MOST`` perturbations are searched with the emulator, by least squares on the
 whitened means of the statistics. True simulation corrects its bias at the best fits and, while no
@@ -27,7 +27,7 @@ Support = tuple[int, ...]
 PENALTY = 8.0
 """Cost of one more perturbation, in units of chi-square."""
 ALIKE = 6.0
-"""Two supports whose costs differ by less cannot be told apart."""
+"""Two supports whose costs differ by less are equally good."""
 DRAWS = 400
 _ROWS = slice(0, 80)
 """Reference images on which a fit is computed."""
@@ -77,7 +77,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The fits that cannot be told apart, best first, and draws (``DRAWS``, K) of strengths."""
+    """The equally good fits, best first, and draws (``DRAWS``, K) of strengths."""
 
     names: tuple[str, ...]
     fits: tuple[Fit, ...]

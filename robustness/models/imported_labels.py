@@ -20,7 +20,7 @@ def note(classes: Mapping[str, str | Sequence[str]]) -> None:
 
 
 def from_names(names: str | Sequence[str]) -> Labels:
-    """The classes that a manifest tells."""
+    """The classes named in a manifest."""
     return imagenet() if isinstance(names, str) else Labels("classes of a table", tuple(names))
 
 

@@ -50,7 +50,7 @@ def all_layers(network: Any) -> Iterator[Any]:
 
 
 def folded_shapes(model: Any) -> None:
-    """Applies OpenVINO's common optimisations to ``model``: what is known is computed once.
+    """Applies OpenVINO's common optimisations to ``model``: constants are folded.
 
     Its public passes fold constants alone, which leaves operations that a replay cannot take.
     """

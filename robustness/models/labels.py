@@ -1,4 +1,4 @@
-"""The classes that a model tells apart: their names, and which models share them."""
+"""The classes of models: their names, and which models share them."""
 
 from __future__ import annotations
 

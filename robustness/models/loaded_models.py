@@ -131,7 +131,7 @@ class Loaded:
 
     @contextmanager
     def _room(self, key: Key, record: ModelRecord) -> Iterator[Classifier | None]:
-        """Waits for room to load a model, and holds it meanwhile.
+        """Waits for memory to load a model, and reserves it within the context.
 
         Gives the classifier where another thread has loaded it by then: two sessions that ask at
         once build it once. Others load beside it as long as the budget allows.

@@ -169,7 +169,7 @@ Stages = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A classifier: what is known of it, where its weights are, and how it is built.
+    """A classifier: facts about it, where its weights are, and how it is built.
 
     ``build()`` returns a Keras model without weights, from normalised pixels of ``input_size`` to
     probabilities. ``stages`` name the feature stages from shallow to deep with the layer whose
@@ -268,12 +268,12 @@ def class_name(model: str, index: int) -> str:
 
 
 def classes(model: str) -> Labels | None:
-    """The classes of the model called ``model``, also of one that a saved run tells of."""
+    """The classes of the model called ``model``, also of one that only saved runs name."""
     return REGISTRY[model].labels() if model in REGISTRY else imported_labels.labels_of(model)
 
 
 def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
-    """The models ``names`` in groups that tell the same classes apart, in order of appearance.
+    """The models ``names`` in groups with the same classes, in order of appearance.
 
     Only within a group is it fair to rank: keeping an answer among ten classes is easier than
     among a thousand. Models that are not registered here, as in a run from another machine, form

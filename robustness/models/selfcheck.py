@@ -1,4 +1,4 @@
-"""Does a model that is ready answer as it should? A known image tells, and how long it takes."""
+"""The self-check: predictions for known images against the expected ones, and their latency."""
 
 from __future__ import annotations
 

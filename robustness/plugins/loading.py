@@ -32,7 +32,7 @@ GROUP = "robustness.plugins"
 """The group of entry points."""
 
 _LOADED: dict[str, str] = {}
-"""The name of the plugin by the text that asked for it."""
+"""Loaded plugins: their names by the text in the setting."""
 
 _LOCK = threading.RLock()
 _BUSY = False
@@ -130,7 +130,7 @@ def _module(text: str) -> str:
 
 
 def _drop(module: str, retained: Collection[str]) -> None:
-    """Make Python import ``module`` anew when it is next named, unless it is in ``retained``."""
+    """Make the next import of ``module`` reload it, unless it is in ``retained``."""
     for imported in [n for n in sys.modules if n == module or n.startswith(f"{module}.")]:
         if imported not in retained:
             del sys.modules[imported]

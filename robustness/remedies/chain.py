@@ -80,7 +80,7 @@ class Chain:
 
     @property
     def adapts(self) -> bool:
-        """Whether it adapts the network, which takes images apart from those it is asked about."""
+        """Whether it adapts the network, which needs hold-out images."""
         return self.last.kind == NETWORK
 
     @property
@@ -104,7 +104,7 @@ class Chain:
         return self._changed(images, AS_IS)
 
     def views(self, images: Images) -> list[Images]:
-        """The views of ``images`` that a model is asked about, each (N, S, S, 3)."""
+        """The views of ``images`` that a model predicts, each (N, S, S, 3)."""
         return [self._changed(images, view) for view in self._views]
 
     @property

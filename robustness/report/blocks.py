@@ -83,7 +83,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """Cases that are read one at a time, anew for every format."""
+    """Cases, read one at a time and again for every format."""
 
     caption: str
     read: Callable[[], Iterator[Case]]

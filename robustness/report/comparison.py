@@ -53,7 +53,7 @@ def sentence(entry: Entry, quantity: str) -> str:
 
 
 def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
-    """The comparison as the command line prints it: each condition by what it is judged by."""
+    """The comparison as the command line prints it, each condition by its own quantity."""
     images = counted(comparison.images, "shared image")
     yield Text(f"{comparison.other.id} against {comparison.baseline.id}: {images}.")
     for text in comparison.notes:

@@ -57,7 +57,7 @@ FEATURES = "Features and predictions"
 """The title of the section whose stages a page can compare in another way."""
 
 _PICTURES, _WORST, _SURVIVORS = 6, 10, 5
-"""So many images of each kind are in a file."""
+"""Images of each kind in a file."""
 
 Group = tuple[Picture, Condition, list[Measurement]]
 

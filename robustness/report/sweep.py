@@ -30,7 +30,7 @@ from robustness.report.shared_parts import cautions, clean_shot, command, data, 
 from robustness.report.wording import listed, model, sentence
 
 _CASES = 8
-"""So many images at breaking strengths are shown."""
+"""Images at breaking strengths in a file."""
 _BEYOND = 2.0
 """Stands for a breaking strength if no strength up to 1 breaks the model."""
 

@@ -15,7 +15,7 @@ from robustness.runs import notes
 from robustness.runs.store import Listed, listed, locked
 
 BIN = ".bin"
-"""The folder among the runs in which deleted ones lie."""
+"""The folder of deleted runs, among the runs."""
 
 DAY = 24 * 3600.0
 
@@ -68,7 +68,7 @@ def deleted(runs: Path) -> list[Deleted]:
 
 
 def restore(runs: Path, name: str) -> Path:
-    """Brings the run that lies in the bin as ``name`` back; returns its folder.
+    """Restore the run called ``name`` in the bin; returns its folder.
 
     It counts as new where runs go by their age, lest it went to the bin again at once.
     Raises ``RunError`` where there is none, and where the disk does not allow it.
@@ -84,7 +84,7 @@ def restore(runs: Path, name: str) -> Path:
 
 
 def binned(runs: Path, name: str) -> Path:
-    """The folder of the run that lies in the bin as ``name``; raises ``RunError`` for none."""
+    """The folder of the run called ``name`` in the bin; raises ``RunError`` for none."""
     folder = runs / BIN / name
     if name != Path(name).name or name.startswith(".") or not os.path.isdir(folder):
         raise RunError(f"There is no run {name} in the bin: it may have been emptied since.")

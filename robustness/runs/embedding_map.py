@@ -54,7 +54,7 @@ class EmbeddingMap:
 
 
 def read_maps(run: Run) -> list[EmbeddingMap]:
-    """The maps that are kept beside ``run``, the newest first."""
+    """The saved maps of ``run``, newest first."""
     document = cache.read(run.folder, run.manifest, cache.MAPS, _VERSION)
     try:
         return [EmbeddingMap(**values) for values in (document or {}).get("maps", [])]

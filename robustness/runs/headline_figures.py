@@ -1,4 +1,4 @@
-"""How robust each model of a run is, kept beside the run for lists of many."""
+"""Robustness of each model of a run, cached with it for lists of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of a dataset as models are asked about them, written out with a table of all.
+"""Export of a dataset's images as models see them, with a table of all.
 
 ``CONDITION/NAME.png`` is lossless, ``clean`` holds the originals, and ``images.csv`` says what each
 is; its columns ``path`` and ``label`` make it a dataset.

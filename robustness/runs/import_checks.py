@@ -54,7 +54,7 @@ _TURNS = threading.BoundedSemaphore(AT_ONCE)
 
 @contextmanager
 def importer() -> Iterator[Worker]:
-    """A process for the files of one run, which starts meanwhile; raises ``RunError`` if busy."""
+    """A process for the files of one run, which starts at once; raises ``RunError`` if busy."""
     if not _TURNS.acquire(timeout=PATIENCE):
         raise RunError("Other imports are not finished yet: try again in a few minutes.")
     try:

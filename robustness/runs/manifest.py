@@ -1,4 +1,4 @@
-"""What a saved run says of itself: what was asked, of which images, with what, and how far."""
+"""The manifest of a saved run: its request, images, versions and progress."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Manifest:
 
     @property
     def key(self) -> str:
-        """A digest of what was asked; runs with equal keys have equal rows."""
+        """A digest of the request; runs with equal keys have equal rows."""
         identity = {
             "spec": self.spec.as_dict(),
             "pictures": self.dataset.digest,
@@ -146,7 +146,7 @@ class Manifest:
 
     @property
     def how(self) -> str:
-        """The settings that tell apart runs of the same images, models and conditions."""
+        """The settings in which runs of the same images, models and conditions may differ."""
         return f"{self.spec.fit}, seed {self.spec.seed}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _tags(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class AcceptedFrom(StrictRecord):
-    """The safe threshold that is in use for a model, and what it was certified for.
+    """The safe threshold in use for a model, and what it was certified for.
 
     ``weights`` is the digest of the model's weights. At most ``max_error`` of the predictions whose
     ``score`` is at least ``threshold`` are ``error`` ("wrong", or "changed" without labels) over

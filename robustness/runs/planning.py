@@ -111,7 +111,7 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
 
 
 def _hold_out(dataset: Dataset, spec: Request) -> None:
-    """Set the images apart that ``batch_norm`` adapts to, unless most would be."""
+    """Hold out the images that ``batch_norm`` adapts to, unless these would be most."""
     if len(dataset) < 2 * ADAPTATION_IMAGES:
         raise ParameterError(
             f"batch_norm adapts to {ADAPTATION_IMAGES} of the images, which are not measured: "

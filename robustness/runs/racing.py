@@ -1,4 +1,4 @@
-"""Races over saved rows: what is asked, and what the rows so far decide."""
+"""Races over saved rows: the next images and models, and the decision so far."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def planned(race: Race, spec: Request, labels: Mapping[str, Sequence[int | None]
 
 
 def order(race: Race, labels: Mapping[str, Sequence[int | None]], seed: int) -> list[int]:
-    """The places of the images that count, in the order in which they are asked."""
+    """The positions of the images that count, in random order."""
     (indices,) = labels.values()
     places = shuffled(indices if race.unit == CLASS else None, len(indices), seed)
     return [place for place in places if indices[place] is not None or not needs_label(race)]
@@ -140,7 +140,7 @@ def check_size(race: Race, spec: Request) -> None:
 
 
 class Track:
-    """A race fed with rows, in the order in which the images are asked.
+    """A race, which takes rows in the order of its images.
 
     ``follows`` is the outcome of a race: this one ends, and drops models, after as many images.
     ``total`` images count, each with its own digest in ``digests``; ``skipped`` images do not.
@@ -166,7 +166,7 @@ class Track:
 
     @property
     def ends(self) -> bool:
-        """Whether no more images are asked."""
+        """Whether the race is over."""
         if self._follows is None:
             return self.contest.settled
         done: bool = self.total >= self._follows["images"]
@@ -174,7 +174,7 @@ class Track:
 
     @property
     def running(self) -> tuple[str, ...]:
-        """The models that are asked about the next image."""
+        """The models that predict the next image."""
         if self._follows is None:
             return self.contest.running
         decisions = self._follows["decisions"]

@@ -118,7 +118,7 @@ def _differences(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.bool_], 
 
 
 def _gaps(a: Floats, b: Floats) -> Floats:
-    """How far the values lie apart; infinite where only one of them is there."""
+    """The distance between the values; infinite where only one of them is there."""
     gone = np.isnan(a).astype(int) + np.isnan(b)
     return np.where(gone == 0, np.abs(a - b), np.where(gone == 1, np.inf, 0.0))
 
@@ -280,7 +280,7 @@ def _remedied(run: Run) -> pa.Table:
 
 
 def agreement(run: Run, repeat: Run) -> Replay:
-    """Whether the rows of ``again`` are those of ``run``, which asked the same."""
+    """Whether the rows of ``again`` equal those of ``run``, from the same request."""
     before, after = run.digests, repeat.digests
     shared = [name for name in before if name in after]
     same = {name for name in shared if before[name] == after[name]}

@@ -27,7 +27,7 @@ def bin_days() -> int:
 
 
 def check_begin(runs: Path, pictures: int = 0) -> None:
-    """Raises ``AccessError`` where a run of so many ``pictures``, or any, may not be begun."""
+    """Raise ``AccessError`` if a run of this many ``pictures``, or any run, may not start."""
     most, disk = settings.value(settings.PICTURES_LIMIT), settings.value(settings.DISK_LIMIT)
     contact = policy().contact
     if most is not None and pictures > most:

@@ -1,4 +1,4 @@
-"""The rows of a run where they lie: queries in SQL, and the cells of a column in memory."""
+"""The saved rows of a run: queries in SQL, and the cells of a column in memory."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Run:
 
     @property
     def owner(self) -> str:
-        """The name of whose it is here; "" is nobody's."""
+        """The name of its owner here; "" is nobody's."""
         return notes.read(self.folder).owner(self.manifest.creator)
 
     @property
@@ -119,7 +119,7 @@ class Run:
 
     @cached_property
     def rows(self) -> Rows:
-        """Its rows, to be queried where they lie."""
+        """Its saved rows, to query."""
         return Rows([part.path for part in self.parts], images.readable(self.image_table))
 
     @cached_property
@@ -183,7 +183,7 @@ class Run:
         return track
 
     def figures(self) -> Figures:
-        """Its figures, which are worked out once and kept beside a finished run.
+        """Its figures, computed once and cached with a finished run.
 
         Raises ``RunError`` for a race: its means and their intervals would be misleading, as it
         ended when they looked best.

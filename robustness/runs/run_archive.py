@@ -83,7 +83,7 @@ def export_run(run: Run, file: Path) -> None:
 
 
 def import_run(archive: Path | BinaryIO, runs: Path, by: str = "") -> Run:
-    """Brings a run that another machine exported into the folder ``runs``, where it is ``by``'s.
+    """Import a run from another machine into the folder ``runs``, owned by ``by``.
 
     It gets a number behind its id where another run has that id. It is marked as imported: its
     images are not opened from wherever its manifest says, see ``load``. Raises ``RunError`` for

@@ -81,7 +81,7 @@ def _locked_and_converted(folder: Path) -> Manifest:
 
 
 def converted(folder: Path) -> Manifest:
-    """The manifest in ``folder``, whose files are written anew if version 0.13 wrote them.
+    """The manifest in ``folder``, whose files are converted if version 0.13 wrote them.
 
     Whoever calls it holds the lock of the run. Raises ``RunError`` for a damaged file, ``OSError``
     where the disk does not take the new ones.
@@ -167,7 +167,7 @@ def listed(folder: Path) -> Listed:
 
 
 def owner_of(folder: Path) -> str:
-    """The name of whose the run in ``folder`` is; raises ``RunError`` where there is none."""
+    """The name of the owner of the run in ``folder``; raises ``RunError`` where there is none."""
     return notes.read(folder).owner(manifests.read(folder).creator)
 
 

@@ -33,7 +33,7 @@ def expected(entries: Sequence[Mapping[str, Any]]) -> Expected | None:
 
 
 def above_expected(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """By model how far it lies above what its accuracy predicts; {} where nothing is fitted."""
+    """By model, how far it is above what its accuracy predicts; {} where nothing is fitted."""
     line = expected(entries)
     if line is None:
         return {}

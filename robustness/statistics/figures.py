@@ -71,7 +71,7 @@ class Figures:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], read: Callable[[], Sequence[Grid]]) -> Figures:
-        """What ``as_dict`` told of the grids that ``read`` returns, should they be needed.
+        """The inverse of ``as_dict``; ``read`` returns the grids if they are needed.
 
         Raises ``KeyError`` or ``TypeError`` where something is missing or of another kind.
         """

@@ -1,4 +1,4 @@
-"""Which model of a run to choose: the best, or those that cannot be told apart, and how sure."""
+"""Which model of a run to choose: the best or the tied ones, and with what certainty."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class _Family:
         return scores
 
     def lowest(self, rng: np.random.Generator, shuffles: int) -> Floats:
-        """The lowest score of each of so many shuffles."""
+        """The lowest score of each shuffle."""
         order = np.tile(np.arange(self.table.shape[1]), (shuffles, 1))
         shuffled = rng.permuted(order, axis=1)
         sums = self.table.astype(np.float32)[:, shuffled] @ self.members.T

@@ -153,7 +153,7 @@ SamplePrediction = tuple[str, float]
 
 
 def _sample_predictions(*answers: SamplePrediction) -> tuple[CheckPicture, ...]:
-    """The answers for three sample images that were computed apart from this product."""
+    """The answers for three sample images computed independently of this product."""
     pictures = ("coffee", "chelsea", "motorcycle")
     return tuple(
         CheckPicture(picture, (name,), probability)

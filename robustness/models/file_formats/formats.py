@@ -1,4 +1,4 @@
-"""The formats of model files, and what a file tells by its format."""
+"""The formats of model files, and the facts that each format contains."""
 
 from __future__ import annotations
 

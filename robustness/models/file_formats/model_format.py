@@ -13,7 +13,7 @@ class UnusableError(ValueError):
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How integers stand for numbers: ``(integer - zero_point) * scale``, within the two limits."""
+    """How integers represent numbers: ``(integer - zero_point) * scale``, within the two limits."""
 
     scale: float
     zero_point: int

@@ -22,7 +22,7 @@ _CONVOLUTIONS = {
 _PROJECTIONS = {*_CONVOLUTIONS, "MatMul"}
 _REARRANGING = {"Reshape", "Squeeze", "Unsqueeze"}
 _MIXING = {"MatMul", "ScaledDotProductAttention", "Einsum", "ShapeOf", "Broadcast", "Tile"}
-"""Operations whose result has places of its own, or none."""
+"""Operations whose result has other positions, or none."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class FeatureStage:
 
 
 class StageError(ValueError):
-    """A stage that is asked for is not there; the message says what is."""
+    """A requested stage does not exist; the message says what is."""
 
 
 def find_stages(model: Any, named: Sequence[str]) -> tuple[FeatureStage, ...]:

@@ -65,7 +65,7 @@ MOST_NODES = 20_000
 """Operations of a graph; the largest published classifiers have a few thousand."""
 
 LOOPS = ("Loop", "If", "TensorIterator")
-"""Operations that hold graphs of their own: how long they take cannot be told beforehand."""
+"""Operations with graphs of their own, whose duration cannot be predicted."""
 
 ANY_BATCH, ONE_IMAGE = -1, 1
 

@@ -174,7 +174,7 @@ def _key(header: re.Match[str]) -> str:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[str]:
-    """The text of ``file``, which no other process changes meanwhile."""
+    """The text of ``file``, locked against changes by other processes."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with alone(file):

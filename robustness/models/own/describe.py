@@ -1,4 +1,4 @@
-"""What a model file tells of itself, as the entry that describes it in ``models.toml``.
+"""The facts in a model file, as its entry for ``models.toml``.
 
 Foreign texts are parsed here: only the process with limits calls ``describe``.
 """

@@ -1,4 +1,4 @@
-"""Propose the description of a model file by what it tells and its predictions on images."""
+"""Propose the description of a model file from its contents and its predictions on images."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def _tried(
 
 
 def _check_whole(name: str, choice: Any) -> None:
-    """Refuses a usual normalisation whose pixels an input of whole numbers would round."""
+    """Refuse a usual normalisation whose pixels an integer input would round."""
     if isinstance(choice, str) and choice in user_models.NORMALISATIONS and choice != OF_BYTES:
         raise ParameterError(
             f"{name}: expected normalisation {OF_BYTES}, as its input holds whole numbers, got "

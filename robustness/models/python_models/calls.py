@@ -1,4 +1,4 @@
-"""A model in Python: what it tells of itself, and calls of it within limits.
+"""A model in Python: its facts, and calls of it within limits.
 
 Its answers are checked and cached; a warning says if they change from call to call.
 """

@@ -344,7 +344,7 @@ def _check_numbers(value: Any) -> None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Hugging Face's packages make no request meanwhile."""
+    """Keep Hugging Face's packages from making requests within the context."""
     constants = package("huggingface_hub").constants
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:

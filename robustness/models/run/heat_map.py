@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image the evidence for a class lies.
+"""Grad-CAM: where in an image the evidence for a class is.
 
 Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization*, ICCV 2017, equations 1 and 2. With y the logit of the class and A the last feature

@@ -34,7 +34,7 @@ _ORDER = {
     SURVIVORS: "most visible change (lowest SSIM) first",
 }
 _PRINTED = {WORST: 9, SURVIVORS: 6}
-"""So many images of a kind are in a file."""
+"""Images of a kind in a file."""
 _LEFT_OUT = 50
 """Left-out images that are listed."""
 

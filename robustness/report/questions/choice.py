@@ -143,7 +143,7 @@ def fastest(entries: Sequence[Entry]) -> str:
 
 
 def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
-    """The entries of ``chosen`` with what the manifest tells of each model's ``costs``."""
+    """The entries of ``chosen`` with each model's ``costs`` from the manifest."""
     above = above_expected(chosen.models)
     return [
         {**entry, **costs.get(entry["model"], {}), "above": above.get(entry["model"])}

@@ -1,4 +1,4 @@
-"""A question about a run: what it needs, its options, its figures and how they are told.
+"""A question about a run: what it needs, its options, its figures and its blocks.
 
 Page, report, command line, Python and gate find it in ``questions.REGISTRY``.
 """
@@ -134,7 +134,7 @@ class Question(Generic[F]):
     command: str = ""
 
     def is_about(self, run: Run) -> bool:
-        """Whether it is asked about ``run``, which may still lack what it needs."""
+        """Whether it applies to ``run``, which may still lack what it needs."""
         return self.race is None or self.race == (run.manifest.race is not None)
 
     def fits(self, of: RunFigures) -> bool:

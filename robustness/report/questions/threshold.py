@@ -287,7 +287,7 @@ def answers(figures: ThresholdFigures) -> list[tuple[str, str]]:
 
 
 def entries(several: Iterable[Run]) -> list[Entry]:
-    """The safe threshold of each model of ``several`` runs, by the first run that tells one."""
+    """The safe threshold of each model of ``several`` runs, by the first run that has one."""
     by_model: dict[str, Entry] = {}
     for run in several:
         if THRESHOLD.is_about(run):

@@ -231,7 +231,7 @@ def adaptation_of(work: Workload) -> Adaptation:
 
 
 class _HoldOut:
-    """The images apart, each read once."""
+    """The hold-out images, each read once."""
 
     def __init__(self, work: Workload) -> None:
         self._dataset = weakref.ref(work.dataset)  # which keeps this alive

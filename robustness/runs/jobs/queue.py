@@ -42,7 +42,7 @@ _SERVED_FILE = "served"
 _REMEMBERED = 24 * 3600.0
 
 PATIENCE = 30.0
-"""Seconds to wait for a process that was told to stop."""
+"""Seconds to wait for a process that should stop."""
 
 
 class Job(StrictRecord):
@@ -164,7 +164,7 @@ def is_queued(folder: Path) -> bool:
 
 
 def read_queue(runs: Path) -> list[Job]:
-    """The jobs in the folder ``runs``: those that are worked on, then the others in their turn.
+    """The jobs in the folder ``runs``: running ones, then the others in order.
 
     Deletes files that are not the job of a run.
     """

@@ -1,4 +1,4 @@
-"""Starts a process for each job in its turn, and restarts it if it dies."""
+"""Starts a process for each job in order, and restarts it if it dies."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Supervisor:
         return True
 
     def _pause_beside_answers(self, due: Iterable[Job]) -> None:
-        """Makes the processes of this supervisor, or of an earlier one here, pause meanwhile."""
+        """Pause the processes of this supervisor, or an earlier one, during live requests."""
         pids = {child.process.pid for child in self._children.values()}
         workers = (job.progress.worker for job in due if job.progress)
         pids |= {worker.pid for worker in workers if worker and worker.here}

@@ -27,7 +27,7 @@ from robustness.ui.one_image.attack_outcome import attack_key
 from robustness.ui.session.sentences import sentence
 
 STRONGEST = "apgd"
-"""What the smallest epsilon and the curve are found with, unless the attack needs no gradients:
+"""The attack for the smallest epsilon and the curve, unless the attack needs no gradients:
 below 1/255 fewer images hold against it than against PGD (docs/attacks.md has the figures)."""
 
 COUNTERPART = {True: ("square", 100), False: ("pgd", None)}

@@ -103,7 +103,7 @@ class Stack:
 
 
 def begin() -> None:
-    """Give a first visit, whose link says nothing, something to look at."""
+    """Show something on a first visit with an empty link."""
     if _STEPS not in st.session_state and not {*st.query_params} - {"view"}:
         _give([StackStep(name, strength) for name, strength in FIRST.items()])
         st.session_state[_LAST_LINK] = {}

@@ -39,7 +39,7 @@ def keep_shared_caches() -> None:
 
 
 def send_all_of_fragments() -> None:
-    """Send what a fragment has drawn, even if that begins anew meanwhile.
+    """Send what a fragment has drawn, even if it has restarted.
 
     Of the messages that wait, Streamlit then drops those of the fragment, but neither references
     to what the browser has nor what fragments within have drawn. What these stand in may be

@@ -24,7 +24,7 @@ MOST_AT_ONCE = 2
 
 @dataclass(eq=False)
 class _TicketState(Generic[What]):
-    """Lives in a session's state and goes when the session ends."""
+    """The part of a session's state that ends with the session."""
 
     ticket: str
     value: tuple[Who, What]

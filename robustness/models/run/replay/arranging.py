@@ -1,4 +1,4 @@
-"""Operations that move elements, count them or lay them out anew."""
+"""Operations that move, count or rearrange elements."""
 
 from __future__ import annotations
 
