@@ -61,7 +61,7 @@ def _sum_in_floats(model: Any) -> None:
 
     ONNX files that are quantised dynamically sum in i32, which has no slope.
     """
-    import openvino
+    from openvino import Type
     from openvino import opset15 as operations
 
     sums: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def _sum_in_floats(model: Any) -> None:
         reads = [source.get_source_output() for source in node.inputs()]
         types = [read.get_element_type().get_type_name() for read in reads]
         widens = node.get_type_name() == "Convert" and types[0] in arithmetic.SMALL_INTEGERS
-        if widens and node.get_element_type() == openvino.Type.i32:
+        if widens and node.get_element_type() == Type.i32:
             sums[node.get_name()] = node
         elif any(read.get_node().get_name() in sums for read in reads):
             if node.get_type_name() in _SUMS:
