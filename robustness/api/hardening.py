@@ -81,7 +81,13 @@ def subjects(
     if sum(source is not None for source in (perturbations, run, suite)) != 1:
         raise ParameterError("Expected one of perturbations, a run or a suite to train on.")
     if suite is not None:
-        return Subjects(suite_conditions(suite), vary=False)
+        conditions = tuple(c for c in suite_conditions(suite) if any(c.as_dict().values()))
+        if not conditions or any(condition.needs_model for condition in conditions):
+            kind = "an attack" if conditions else "strengths of 0 alone"
+            raise ParameterError(
+                f"Expected perturbations to train on, got {kind} in {suite}: choose another suite."
+            )
+        return Subjects(conditions, vary=False)
     if perturbations is None:
         perturbations = weakest(model, run if isinstance(run, Run) else open_run(run))
     if not perturbations:

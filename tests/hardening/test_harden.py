@@ -165,6 +165,12 @@ def test_what_cannot_be_hardened_says_why(folder: Path) -> None:
         hardened(folder, "all", perturbations=list(REGISTRY.names))
     with pytest.raises(ParameterError, match="one of perturbations, a run or a suite"):
         hardened(folder, "none", perturbations=None)
+    suite = folder / "suite.toml"
+    pgd = 'attack = "pgd"\nepsilon = 0.1\nnorm = "linf"\nsteps = 2\nrestarts = 1'
+    for condition, kind in (("fog = 0.0", "strengths of 0"), (pgd, "an attack")):
+        suite.write_text(f"[[condition]]\n{condition}\n")
+        with pytest.raises(ParameterError, match=f"perturbations to train on, got {kind}"):
+            hardened(folder, "nothing", perturbations=None, suite=suite)
     few = folder / "few"
     shutil.copytree(next((folder / "train").iterdir()), few, dirs_exist_ok=True)
     with pytest.raises(ParameterError, match="at least 20 different images"):
