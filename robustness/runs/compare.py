@@ -198,12 +198,15 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
             )
     images = identified(baseline, other)
     first, second = map(set, images)
+    differences = changes(shared_grids((baseline.rows.grids(), other.rows.grids()), images))
+    nothing = "Nothing to compare: no model has a condition in both runs."
     return Comparison(
         baseline=baseline,
         other=other,
         images=len(first & second),
-        differences=changes(shared_grids((baseline.rows.grids(), other.rows.grids()), images)),
+        differences=differences,
         notes=(
+            *([nothing] if first & second and not differences else []),
             *_images(first, second, baseline.manifest.spec.fit, other.manifest.spec.fit),
             *_settings(baseline.manifest, other.manifest, said),
         ),

@@ -83,6 +83,7 @@ def test_a_regression_under_one_of_them_is_seen(
 def test_conditions_that_only_share_their_name_and_strength_are_not_compared() -> None:
     found = runs.compare(of_conditions([0.9], [SHORT]), of_conditions([0.1], [LONG]))
     assert found.differences == []
+    assert found.notes[0].startswith("Nothing to compare")
     assert "Conditions only in the baseline: pgd epsilon 8/255, 1 step." in found.notes
 
 
