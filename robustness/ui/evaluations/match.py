@@ -15,7 +15,7 @@ from robustness.evaluation.framings import common_framing
 from robustness.matching import Match
 from robustness.pictures.fitting import Framing
 from robustness.report import match as results
-from robustness.ui.computation.progress import Show, Work
+from robustness.ui.computation.progress import Work
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.display import blocks
@@ -40,7 +40,7 @@ def show() -> None:
         production = source_input("Images of my camera", "production_", samples=False)
         st.caption("20 or more, without labels.")
     with right:
-        reference = source_input("Reference", samples=False)
+        reference = source_input("Reference images", samples=False)
         st.caption(
             "At least 20 images of the same kind of scene. With labels, you get an accuracy."
         )
@@ -88,14 +88,10 @@ def _match(
                 names,
                 framing=framing,
                 seed=seed,
-                note=lambda what, done, total: _note(bar, what, done, total),
+                note=lambda what, done, of: bar(done / max(1, of), f"{what}: {done:,} of {of:,}"),
             )
         finally:
             _ONE_AT_A_TIME.release()
-
-
-def _note(bar: Show, what: str, done: int, total: int) -> None:
-    bar(done / max(1, total), f"{what}: {done:,} of {total:,}")
 
 
 def _answer(answer: Match) -> None:
@@ -108,7 +104,7 @@ def _answer(answer: Match) -> None:
     with st.container(horizontal=True):
         st.button(
             "Evaluate with this profile",
-            type="primary",
+            type="primary" if answer.matched else "secondary",
             icon=":material/play_arrow:",
             on_click=_evaluate,
             args=(profile,),
