@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from robustness import models, runs
@@ -212,6 +213,20 @@ def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
     app.selectbox(key="limits baseline").set_value("second").run()
     assert notes.baseline(folder) == "third"
     assert app.dataframe[0].value.set_index("Id").loc["second", "State"] == "baseline"
+
+
+def test_the_cell_of_the_open_run_stays_selected_for_arrow_keys_and_hides_no_tick(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[list[str]] = []
+    monkeypatch.setattr(run_table, "choose", chosen.append)
+    listed = {entry.folder.name: entry for entry in runs.listing(folder)}
+    cell = (0, "Evaluation")
+    for rows, now in (([0, 1], [cell]), ([0], [(1, "Made")])):
+        state = {"runs table": {"selection": {"rows": rows, "cells": now}}}
+        monkeypatch.setattr(st, "session_state", state)
+        run_table._select(["second", "first"], ["second"], listed, [cell])
+    assert chosen == [["first", "second"], ["first"]]
 
 
 def test_a_race_cannot_be_compared_or_pinned(folder: Path) -> None:

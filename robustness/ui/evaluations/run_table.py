@@ -118,7 +118,9 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
     heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
     frame = pd.DataFrame(rows)[heads]
     places = [at for at, name in enumerate(listed) if name in selected]
-    st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
+    last = st.session_state.get(_KEY, {"selection": {"cells": []}})["selection"]["cells"]
+    cells = [cell for cell in last if [cell[0]] == places]  # from where arrow keys go on
+    st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": cells}}
     points = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
     st.dataframe(
@@ -126,7 +128,7 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
         hide_index=True,
         height=_ROW * (rows_in_sight + 1) + 3,
         key=_KEY,
-        on_select=lambda: _select(list(listed), selected, listed),
+        on_select=lambda: _select(list(listed), selected, listed, cells),
         selection_mode=["multi-row", "single-cell"],
         placeholder="",
         alt="Evaluations, the newest first",
@@ -147,11 +149,13 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
     )
 
 
-def _select(names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]) -> None:
-    """Take the ticked rows, or the row of a clicked cell, into the link."""
+def _select(
+    names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed], last: Sequence[Any]
+) -> None:
+    """Take the ticked rows, or the row of a clicked cell other than ``last``, into the link."""
     selection = st.session_state[_KEY]["selection"]
     cells, rows = selection["cells"], selection["rows"]
-    if cells:
+    if cells and [*map(tuple, cells)] != [*map(tuple, last)]:
         choose([names[cells[0][0]]])
     else:
         choose(in_order([names[row] for row in rows], before, listed))
