@@ -28,7 +28,7 @@ def harden(
     suite: str | PathLike[str] | None = None,
     judge: Any = None,
     epochs: int = Settings.epochs,
-    rate: float = Settings.rate,
+    rate: float | None = None,
     seed: int = 0,
     note: Callable[[str, int, int], object] | None = None,
 ) -> Hardening:

@@ -42,7 +42,9 @@ def add(parsers: Parsers) -> None:
     command.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the images (default: 5)"
     )
-    command.add_argument("--rate", type=float, metavar="R", help="learning rate (default: 0.0001)")
+    command.add_argument(
+        "--rate", type=float, metavar="R", help="learning rate (default: the model's)"
+    )
     command.add_argument(
         "--background",
         type=Path,
@@ -72,7 +74,7 @@ def harden_command(options: argparse.Namespace) -> None:
     defaults = Settings()
     settings = Settings(
         defaults.epochs if options.epochs is None else options.epochs,
-        defaults.rate if options.rate is None else options.rate,
+        options.rate,
         options.seed,
     )
     if options.out is not None and options.out.suffix != ".xml":

@@ -108,6 +108,7 @@ def harden(
     others = unseen(trained_on)
     note("Preparing the training", 0, 1)
     model = TrainableModel(models.load(parent, side=record.input_size))
+    settings = replace(settings, rate=settings.rate or model.rate)
     add.check(name, {**_entry(record, model, name), "path": FILE})
     every = _Images(record, images, judging, settings.seed, note)
     before = models.load(parent, side=record.framing.side)

@@ -42,15 +42,18 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained: epochs over the images, the largest learning rate, the seed."""
+    """How a model is trained: epochs over the images, the largest learning rate, the seed.
+
+    Without a rate it is the model's own.
+    """
 
     epochs: int = 5
-    rate: float = 1e-4
+    rate: float | None = None
     seed: int = 0
 
     def check(self) -> None:
         """Raise ``ParameterError`` for settings out of range."""
-        if not 1 <= self.epochs <= 1000 or not 0 < self.rate <= 1:
+        if not 1 <= self.epochs <= 1000 or not (self.rate is None or 0 < self.rate <= 1):
             raise ParameterError(
                 "Expected 1 to 1000 epochs and a learning rate above 0 up to 1, got "
                 f"{self.epochs} and {self.rate:g}."
@@ -142,7 +145,7 @@ def train(
             ]
             both = model.resized(np.concatenate([plain, np.stack(perturbed)]))
             targets = np.concatenate([images.targets[rows]] * 2)
-            rate = chosen.rate * (1 + math.cos(math.pi * step / total)) / 2
+            rate = (chosen.rate or model.rate) * (1 + math.cos(math.pi * step / total)) / 2
             model.step(both, targets, rate, step + 1)
             done = step + 1
             if done % _SAVE_STEPS == 0:

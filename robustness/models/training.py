@@ -24,6 +24,8 @@ Arrays = list[NDArray[np.float32]]
 _BETAS, _EPSILON = (0.9, 0.999), 1e-7
 """Parameters of Adam: Kingma & Ba, ICLR 2015."""
 
+_RATE, _RATE_OF_NORMALISATIONS = 1e-4, 2e-3
+
 _CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 _SCALING = {"Add", "Subtract", "Multiply", "Divide"}
 _SCALE, _OFFSET, _MEAN, _VARIANCE = 1, 2, 3, 4
@@ -34,6 +36,7 @@ class TrainableModel:
     """The graph of a classifier whose constants can be trained; not thread-safe.
 
     It takes images (N, S, S, 3) of the model's own side. ``stages`` name operations of the graph.
+    ``rate`` is the largest learning rate that suits what is trained.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -56,7 +59,7 @@ class TrainableModel:
         if self._network.rows is not None:
             raise self._refusal("its graph takes a fixed number of images; export a free batch")
         self._model = graph.model
-        outputs = _weights(graph, self._network.score_output)
+        outputs, self.rate = _weights(graph, self._network.score_output)
         if not outputs:
             raise self._refusal("no constant of its graph is a weight")
         self.parent: Arrays = [np.array(graph.constants[output].array) for output in outputs]
@@ -184,13 +187,16 @@ def _answer_alone(model: Any, stages: Sequence[str]) -> tuple[Any, tuple[str, ..
     return openvino.Model([operations.result(answer)], copy.get_parameters()), tuple(names)
 
 
-def _weights(graph: Graph, last: Output) -> list[Output]:
-    """The constants that lead to ``last`` and may be trained.
+def _weights(graph: Graph, last: Output) -> tuple[list[Output], float]:
+    """The constants that lead to ``last`` and are trained, and their largest learning rate.
 
-    Kernels, and the factors and offsets after the first kernel: what comes before it prepares the
-    image. The statistics of batch normalisations stay.
+    The factors and offsets of batch normalisations alone, where there are any: with few images
+    they gain as much as all weights and cost the originals less (measured in docs/harden.md).
+    Otherwise kernels, and the factors and offsets after the first kernel: what comes before it
+    prepares the image. The statistics of batch normalisations stay.
     """
     weights: dict[Output, None] = {}
+    normalisations: dict[Output, None] = {}
     statistics: set[Output] = set()
     after: set[str] = set()
     for node in graph.in_order(graph.back_from([last])):
@@ -204,10 +210,12 @@ def _weights(graph: Graph, last: Output) -> list[Output]:
         if node.name in after and node.type in _SCALING:
             chosen = tuple(read for read in reads if _is_trainable(graph, read))
         elif node.name in after and node.type == NORMALISATION:
-            chosen = reads[_SCALE], reads[_OFFSET]
+            normalisations.update({reads[_SCALE]: None, reads[_OFFSET]: None})
             statistics.update((reads[_MEAN], reads[_VARIANCE]))
         weights.update(dict.fromkeys(chosen))
-    return [output for output in weights if output not in statistics]
+    if outputs := [output for output in normalisations if output not in statistics]:
+        return outputs, _RATE_OF_NORMALISATIONS
+    return [output for output in weights if output not in statistics], _RATE
 
 
 def _kernels(graph: Graph, kind: str, reads: Sequence[Output]) -> tuple[Output, ...]:

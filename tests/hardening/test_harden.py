@@ -38,16 +38,22 @@ TRAINED = ["brightness", "contrast"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A network that has learned the digits, described in ``models.toml``, and images."""
+    """Networks that have learned the digits, with a batch normalisation and without, and images."""
     base = tmp_path_factory.mktemp("hardening")
     images, classes = digits_images()
     keras().utils.set_random_seed(0)
-    network = small_network()
-    network.compile(keras().optimizers.Adam(0.01), "sparse_categorical_crossentropy")
-    network.fit(images[:1000], classes[:1000], epochs=6, batch_size=50, verbose=0)
-    graph = keras_graph(network, (), (8, 8))
-    openvino.save_model(graph, base / "digits.xml", compress_to_fp16=False)
-    describe(base, path="digits.xml")  # no process needs TensorFlow to read it
+    layers = keras().layers
+    dense = [layers.Flatten(), layers.Dense(32, "relu"), layers.Dense(10, "softmax")]
+    plain = keras().Sequential([layers.Input((8, 8, 3)), *dense])
+    descriptions = ""
+    for name, network in (("digits", small_network()), ("plain", plain)):
+        network.compile(keras().optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+        network.fit(images[:1000], classes[:1000], epochs=6, batch_size=50, verbose=0)
+        graph = keras_graph(network, (), (8, 8))
+        openvino.save_model(graph, base / f"{name}.xml", compress_to_fp16=False)
+        # No process needs TensorFlow to read it.
+        descriptions += describe(base, name, path=f"{name}.xml").read_text()
+    (base / "models.toml").write_text(descriptions)
     for part, rows in (("train", range(1000, 1240)), ("judge", range(1500, 1660))):
         for row in rows:
             path = base / part / DIGITS[classes[row]] / f"{row}.png"
@@ -61,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def hardened(folder: Path, name: str, **changes: Any) -> Hardening:
     arguments = {"images": folder / "train", "judge": folder / "judge", "perturbations": TRAINED}
-    return rb.harden("digits", name=name, **{**arguments, "epochs": 5, "rate": 1e-3, **changes})
+    return rb.harden("digits", name=name, **{**arguments, "epochs": 5, "rate": 1e-2, **changes})
 
 
 class CancelledError(Exception):
@@ -118,7 +124,7 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
 def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     folder: Path, tmp_path: Path
 ) -> None:
-    sources = ["digits", "--images", str(folder / "train"), "--judge", str(folder / "judge")]
+    sources = ["plain", "--images", str(folder / "train"), "--judge", str(folder / "judge")]
     words = [*sources, "--perturbations", ",".join(TRAINED), "--name", "worse"]
     words += ["--rate", "0.1", "--epochs", "1"]
     run = tmp_path / "run"
