@@ -98,7 +98,8 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
     assert trained.difference > 0.05
     assert trained.significant
     assert digest(models.REGISTRY["digits"]) == parent
-    assert models.REGISTRY["hard"].trained_on == tuple(TRAINED)
+    added = models.REGISTRY["hard"]
+    assert (added.trained_on, added.by_default) == (tuple(TRAINED), False)
     assert json.dumps(answer.as_dict(), allow_nan=False)
     assert "ImageNet-C" in str(results.blocks(answer)[-1])
 

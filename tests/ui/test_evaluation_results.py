@@ -80,7 +80,7 @@ VIEWS = {
     "trust": (
         [
             *("Accuracy", "Safe threshold", "ImageNet-C corruption error"),
-            "Train it to be more robust",
+            "Train a model to be more robust",
         ],
         2,
     ),

@@ -36,7 +36,7 @@ def show(of: RunFigures) -> None:
     run = of.run
     if access.refusal(Action.CHANGE_MODELS) or not run.finished or run.is_from_table:
         return
-    st.header("Train it to be more robust", anchor=False)
+    st.header("Train a model to be more robust", anchor=False)
     st.caption("A copy of a model learns to keep its own predictions on perturbed images.")
     if jobs.is_queued(run.folder):
         fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
@@ -69,7 +69,7 @@ def _answer(answer: Hardening) -> None:
     st.html(results_on_page.headline(first))
     st.markdown(plain(" ".join(rest)))
     if answer.name in models.REGISTRY:
-        label = f"{plain(answer.name)} is on Models"
+        label = f"See {plain(answer.name)} on Models"
         page_link("pages/models.py", label, ":material/model_training:", {})
     groups, conditions, caution = results.blocks(answer)
     blocks.draw([groups, caution])
