@@ -79,7 +79,7 @@ def _maite(model: Any) -> LiveModel:
 
 def _keras(model: Any) -> LiveModel:
     def ask(pixels: Any) -> Any:
-        return np.asarray(model(pixels, training=False))
+        return model(pixels, training=False)
 
     def export(folder: Path, _shape: tuple[int, int]) -> Path:
         path = folder / "model.keras"
