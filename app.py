@@ -6,7 +6,7 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from robustness.ui.one_image import views
-from robustness.ui.one_image.drag import ROUTES
+from robustness.ui.one_image.slider_drag import ROUTES
 from robustness.ui.page import page
 from robustness.ui.server import metrics, redirects
 from robustness.ui.server.counters import note_error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from robustness.statistics import Cost, Criteria, choose
-from robustness.statistics.grid import ConditionKey, Grid
+from robustness.statistics.measurement_grid import ConditionKey, Grid
 from robustness.statistics.model_choice import Candidate
 from tests.support.made_up_claims import Random, logistic
 

@@ -12,7 +12,7 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.errors import ParameterError
 from robustness.base.output_files import write_file
-from robustness.runs import Run, selected_cases, selection
+from robustness.runs import Run, row_selection, selected_cases
 from robustness.runs import embedding_map as maps
 from robustness.runs.failures import Failures
 from robustness.runs.remedies import remedy_figures
@@ -119,7 +119,7 @@ def failing_images(
     ``.zip`` with the images. At most ``most`` are returned. Raises ``ParameterError`` for a
     selection that the run does not have, and for a file that cannot be written.
     """
-    chosen = selection.Chosen.parse(where, run.manifest.spec)
+    chosen = row_selection.Chosen.parse(where, run.manifest.spec)
     if to is not None:
         write_file(Path(to), selected_cases.exported(run, chosen, Path(to).suffix.lower()))
     return selected_cases.cases(run, chosen, most)
@@ -133,7 +133,7 @@ def embedding_map(run: Run, where: str, *, images: int = maps.IMAGES) -> maps.Em
     ``"model=SqueezeNet&condition=fog=0.6"``. The model predicts the images again; the map is kept
     beside the run, for its page and its report. Raises as ``runs.embedding_map`` does.
     """
-    chosen = selection.Chosen.parse(where, run.manifest.spec)
+    chosen = row_selection.Chosen.parse(where, run.manifest.spec)
     return maps.embedding_map(run, chosen, images)
 
 
@@ -162,7 +162,7 @@ def choose(
     answer.
     """
     from robustness import gate
-    from robustness.report.questions import candidates
+    from robustness.report.questions import model_candidates
 
     criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
     several = [run] if isinstance(run, Run) else list(run)
@@ -170,4 +170,4 @@ def choose(
     if budget is not None:
         limits = gate.read_budget(Path(budget))
         rule_out = gate.rule_out(limits, several, baseline, remedies=remedies)
-    return candidates.choose(several, criteria, rule_out, remedies=remedies)
+    return model_candidates.choose(several, criteria, rule_out, remedies=remedies)

@@ -1,10 +1,10 @@
 """A gate for pipelines: checks a run against the limits of a budget."""
 
 from robustness.gate.budget import BREAKING, LIMITS, Budget, budget_of, read_budget
+from robustness.gate.budget_verdicts import check, part, rule_out, ruled_out
 from robustness.gate.output_formats import as_dict, headline, junit, markdown
 from robustness.gate.race_verdicts import race_limits
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
-from robustness.gate.verdicts import check, part, rule_out, ruled_out
 
 __all__ = [
     "BREAKING",

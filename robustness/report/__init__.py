@@ -8,7 +8,7 @@ from robustness.report.attack import of_attack
 from robustness.report.blocks import Report, Text, Titled
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
 from robustness.report.formats.markdown import printed, printed_blocks
-from robustness.report.live import of_live
+from robustness.report.live_view import of_live
 from robustness.report.run import of_run
 from robustness.report.scorecard import of_scorecard
 from robustness.report.sweep import of_sweep

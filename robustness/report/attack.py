@@ -27,7 +27,7 @@ from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
 from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Text, Titled
-from robustness.report.live import features, image_case, top5, verdicts
+from robustness.report.live_view import features, image_case, top5, verdicts
 from robustness.report.shared_parts import cautions, data, facts, framing_options
 from robustness.report.wording import class_title, model, sentence, share
 

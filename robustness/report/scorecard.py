@@ -37,7 +37,7 @@ from robustness.report.blocks import (
     Text,
     Titled,
 )
-from robustness.report.live import stages
+from robustness.report.live_view import stages
 from robustness.report.questions.remedies import TITLE
 from robustness.report.shared_parts import (
     answer_line,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError
 from robustness.runs.cache import Document
+from robustness.runs.row_selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.runs.rows import ROW, Rows
-from robustness.runs.selection import CASE_COLUMNS, SURVIVORS, WORST, Chosen
 from robustness.statistics.counted_attacks import counted_in_sql
 from robustness.statistics.slices import inside
 

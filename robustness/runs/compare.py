@@ -22,7 +22,7 @@ from robustness.runs.manifest import Manifest
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import counted_in_sql
 from robustness.statistics.differences import changes
-from robustness.statistics.grid import ConditionKey, Grid, in_order
+from robustness.statistics.measurement_grid import ConditionKey, Grid, in_order
 
 Images = Mapping[str, int]
 """The place in the grids of each image, by what identifies it in both runs."""

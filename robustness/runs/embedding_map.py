@@ -18,8 +18,8 @@ from robustness.evaluation.condition import Condition
 from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.runs import cache
+from robustness.runs.row_selection import Chosen
 from robustness.runs.run import Run
-from robustness.runs.selection import Chosen
 from robustness.statistics.projection import principal
 
 _VERSION = "maps 1"

@@ -15,11 +15,11 @@ from robustness import models
 from robustness.models import Labels, wordnet
 from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.row_selection import Chosen
 from robustness.runs.rows import Rows
-from robustness.runs.selection import Chosen
 from robustness.statistics import agreement, risk_coverage, thresholds
 from robustness.statistics.estimates import shares
-from robustness.statistics.grid import Grid, map_grids, ratio
+from robustness.statistics.measurement_grid import Grid, map_grids, ratio
 from robustness.statistics.slices import by_slice, slices
 
 NO_PROPERTIES = (

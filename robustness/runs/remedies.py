@@ -20,7 +20,7 @@ from robustness.remedies import Chain
 from robustness.runs.rows import Cells
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import breakable, targets
-from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid
+from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
 from robustness.statistics.remedies import Gain, PairedTruths, gains
 
 Classes = NDArray[np.int32]

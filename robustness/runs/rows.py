@@ -26,7 +26,14 @@ from robustness.evaluation.correctness import CORRECTNESS
 from robustness.evaluation.row_schema import own_columns, stored
 from robustness.statistics import Figures
 from robustness.statistics.counted_attacks import breakable, targets
-from robustness.statistics.grid import MEANS, UNKNOWN, ConditionKey, Grid, contradictory, in_order
+from robustness.statistics.measurement_grid import (
+    MEANS,
+    UNKNOWN,
+    ConditionKey,
+    Grid,
+    contradictory,
+    in_order,
+)
 from robustness.statistics.summaries import MOST_UNLABELLED
 
 if TYPE_CHECKING:
@@ -429,7 +436,7 @@ class Rows:
         return Cells(self.paths, self.axes, ids, self.own_scores, remedies), keys
 
     def grids(self) -> list[Grid]:
-        """One grid a model, as ``statistics.grid.grids`` makes them of the frame of the rows.
+        """One grid a model, as ``measurement_grid.grids`` makes them of the frame of the rows.
 
         Flags are a byte each and kept; numbers are read anew as they are needed.
         """

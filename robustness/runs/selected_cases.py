@@ -20,8 +20,8 @@ from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.correctness import is_correct
 from robustness.pictures.fitting import to_png
 from robustness.runs.image_export import png_name
+from robustness.runs.row_selection import CASE_COLUMNS, Chosen
 from robustness.runs.run import Run
-from robustness.runs.selection import CASE_COLUMNS, Chosen
 
 MOST: Mapping[str, int] = {".csv": 100_000, ".zip": 500}
 """Images that a file of each suffix holds at most."""

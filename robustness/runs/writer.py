@@ -24,10 +24,10 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.runs import headline_figures, images
-from robustness.runs.costs import measured, remedies_ms
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk, Workload
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
+from robustness.runs.model_costs import measured, remedies_ms
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress, ProgressFile
 from robustness.runs.racing import Track

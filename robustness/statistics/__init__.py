@@ -11,7 +11,6 @@ from robustness.statistics.class_accuracy import by_class
 from robustness.statistics.criteria import Cost, Criteria
 from robustness.statistics.estimates import INTERVAL_RULE, TOO_FEW
 from robustness.statistics.figures import Figures
-from robustness.statistics.grid import COLUMNS
 from robustness.statistics.imagenet_c import (
     AS_JPEG,
     AS_STORED,
@@ -19,6 +18,7 @@ from robustness.statistics.imagenet_c import (
     corruption_errors,
     published,
 )
+from robustness.statistics.measurement_grid import COLUMNS
 from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.ranking import (
     FEWEST_TO_PLAN,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import differences, number, shares
-from robustness.statistics.grid import UNKNOWN, Grid, map_grids, mean_of_rows
+from robustness.statistics.measurement_grid import UNKNOWN, Grid, map_grids, mean_of_rows
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.int8]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.estimates import Estimates, picture_values, shares, side_by_side
-from robustness.statistics.grid import Measured, grids, mean_of_rows
+from robustness.statistics.measurement_grid import Measured, grids, mean_of_rows
 
 Floats = NDArray[np.float64]
 

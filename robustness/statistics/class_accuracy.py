@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import drops, shares
-from robustness.statistics.grid import Grid, Measured, grids
+from robustness.statistics.measurement_grid import Grid, Measured, grids
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import ParameterError
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
-from robustness.statistics.grid import ConditionKey
+from robustness.statistics.measurement_grid import ConditionKey
 from robustness.statistics.robust_accuracy import budgets
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.statistics.estimates import number, over_conditions, shares
-from robustness.statistics.grid import Grid, mean_of_rows
+from robustness.statistics.measurement_grid import Grid, mean_of_rows
 from robustness.statistics.paired_differences import by_condition, established, holm, overall
 from robustness.statistics.ranking import QUANTITIES
 from robustness.statistics.robust_accuracy import budgets, survived

@@ -11,8 +11,8 @@ import pandas as pd
 
 from robustness.base.text import counted
 from robustness.statistics.class_accuracy import by_class
-from robustness.statistics.grid import UNKNOWN, Grid, Measured, contradictory, grids
 from robustness.statistics.imagenet_c import corruption_errors
+from robustness.statistics.measurement_grid import UNKNOWN, Grid, Measured, contradictory, grids
 from robustness.statistics.model_choice import ModelChoice, choose
 from robustness.statistics.ranking import QUANTITIES, compare, compare_by_condition, ranking
 from robustness.statistics.robust_accuracy import robust_accuracy

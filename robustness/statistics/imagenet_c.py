@@ -19,7 +19,7 @@ from robustness.evaluation.condition import STORED
 from robustness.evaluation.suites import SEVERITIES
 from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics.estimates import Estimates, differences, shares
-from robustness.statistics.grid import Grid, Measured, grids
+from robustness.statistics.measurement_grid import Grid, Measured, grids
 
 Floats = NDArray[np.float64]
 

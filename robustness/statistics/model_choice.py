@@ -15,7 +15,7 @@ from robustness.evaluation.condition import perturbation_label
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
-from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.paired_differences import SMALLEST
 from robustness.statistics.ranking import (
     MISSING,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
-from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid, Measured, grids
+from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid, Measured, grids
 from robustness.statistics.paired_differences import (
     ALPHA,
     SMALLEST,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.measurement_grid import UNKNOWN, Grid
 
 Floats = NDArray[np.float64]
 

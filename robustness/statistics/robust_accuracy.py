@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.evaluation.condition import AttackCondition, readable
 from robustness.statistics.estimates import picture_values, shares
-from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid, Measured, grids
+from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid, Measured, grids
 
 Floats = NDArray[np.float64]
 

@@ -40,7 +40,7 @@ from robustness.statistics.estimates import (
     shares,
     side_by_side,
 )
-from robustness.statistics.grid import (
+from robustness.statistics.measurement_grid import (
     MEANS,
     UNKNOWN,
     ConditionKey,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.statistics.estimates import number, picture_values, shares
-from robustness.statistics.grid import Grid
+from robustness.statistics.measurement_grid import Grid
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]

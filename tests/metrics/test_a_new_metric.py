@@ -18,7 +18,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
-from robustness.report import glossary, live, method_tables, shared_parts
+from robustness.report import glossary, live_view, method_tables, shared_parts
 from tests.support.pages import sample
 from tests.support.stand_ins import Stable
 
@@ -75,7 +75,7 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     ranked = figures.ranking(figures.summary(frame), figures.compare(frame))
     assert record.label in tables.ranking(ranked, "consistency").head
     assert record.label in tables.conditions(entries)
-    assert record.label in live.verdicts(rows).head
+    assert record.label in live_view.verdicts(rows).head
     assert shared_parts.listed_metrics(rows) == [record]
     assert sweep.quantities()[NAME] == run_results.quantities()[NAME] == record.label
     curve = sweep.over_strength(frame, NAME)

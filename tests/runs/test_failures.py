@@ -29,7 +29,7 @@ from robustness.report.questions.slices import property_title
 from robustness.runs import cache, case_queries, failures, headline_figures, images, notes
 from robustness.runs.embedding_map import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
-from robustness.runs.selection import Chosen
+from robustness.runs.row_selection import Chosen
 from tests.support import made_up_saved_runs
 from tests.support.later import Later
 from tests.support.made_up_saved_runs import (

@@ -26,11 +26,10 @@ from robustness.runs import cache, images
 from robustness.runs import case_queries as case_rows
 from robustness.runs import rows as row_files
 from robustness.runs.case_queries import CaseRows, Chosen
+from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.runs.rows import Rows
-from robustness.runs.selection import SURVIVORS, WORST
-from robustness.statistics import CORRECTNESS, Criteria, Figures, choose
-from robustness.statistics import grid as grid_module
-from robustness.statistics.grid import MEANS, grids
+from robustness.statistics import CORRECTNESS, Criteria, Figures, choose, measurement_grid
+from robustness.statistics.measurement_grid import MEANS, grids
 from tests.support.frames import cases, difference
 from tests.support.made_up_runs import APGD, PGD
 from tests.support.made_up_saved_runs import saved, with_column
@@ -127,12 +126,12 @@ def test_grids_equal_those_of_the_frame(
             np.testing.assert_array_equal(one.flags(name), other.flags(name))
 
 
-@pytest.mark.parametrize("small", [0, grid_module._SMALL])
+@pytest.mark.parametrize("small", [0, measurement_grid._SMALL])
 def test_figures_equal_those_of_the_frame(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
     """In several threads and in one."""
-    monkeypatch.setattr(grid_module, "_SMALL", small)
+    monkeypatch.setattr(measurement_grid, "_SMALL", small)
     rows = rows_of(run)
     check(tell(Figures(rows.grids(), rows.axes.copies)), tell(Figures(run.frame())))
 

@@ -21,7 +21,7 @@ from robustness.commands import main
 from robustness.evaluation.suites import suite_conditions
 from robustness.models import Outputs
 from robustness.perturbations import Images
-from robustness.report.questions.candidates import choose
+from robustness.report.questions.model_candidates import choose
 from robustness.runs import engines, jobs, racing, writer
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import chunks

@@ -7,7 +7,7 @@ import pytest
 
 from robustness.evaluation.condition import Condition
 from robustness.statistics.agreement import by_pair, majorities
-from robustness.statistics.grid import Grid, grids
+from robustness.statistics.measurement_grid import Grid, grids
 from robustness.statistics.risk_coverage import curves, risk_coverage
 from tests.support.later import Later
 from tests.support.made_up_runs import rows

@@ -8,7 +8,7 @@ import pytest
 
 from robustness import statistics
 from robustness.evaluation.condition import Condition
-from robustness.runs.selection import SURVIVORS, WORST
+from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import Figures
 from robustness.statistics.estimates import over_conditions, shares
 from tests.support.frames import cases, difference

@@ -40,8 +40,8 @@ from robustness.statistics import (
 )
 from robustness.statistics.calibration import calibration_error, estimated_error
 from robustness.statistics.estimates import drops, picture_values
-from robustness.statistics.grid import MEANS
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
+from robustness.statistics.measurement_grid import MEANS
 from tests.support.made_up_claims import confident_answers
 from tests.support.made_up_pictures import CALIBRATIONS, beyond_errors
 from tests.support.made_up_runs import rows, severities

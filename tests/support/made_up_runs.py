@@ -21,7 +21,7 @@ from robustness.runs.case_queries import CaseRows
 from robustness.runs.manifest import DatasetRecord
 from robustness.runs.rows import Rows
 from robustness.statistics import Figures
-from robustness.statistics.grid import MEANS
+from robustness.statistics.measurement_grid import MEANS
 
 Told = tuple[str, float | None]
 """The condition of a row: its perturbation and its strength."""

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from robustness.base.scheduler import SupersededError
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import pack, unpack
-from robustness.ui.one_image import drag
+from robustness.ui.one_image import slider_drag
 from robustness.ui.one_image.request import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
@@ -35,14 +35,14 @@ ELSEWHERE = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKI
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(Starlette(routes=drag.ROUTES))
+    return TestClient(Starlette(routes=slider_drag.ROUTES))
 
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> str:
     """The path for a visitor from another machine and a sample."""
     monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
-    return f"/live/{drag.ticket(LiveRequest(sample('coffee'), Condition.of({}), (), 0))}"
+    return f"/live/{slider_drag.ticket(LiveRequest(sample('coffee'), Condition.of({}), (), 0))}"
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_sizes_are_checked_before_anything_is_copied(
 
 @pytest.mark.usefixtures("limited", "viewer")
 def test_who_may_not_upload_sends_no_more_than_steps(client: TestClient, path: str) -> None:
-    assert client.post(path, content=bytes(drag.MOST_BYTES_OF_STEPS + 1)).status_code == 403
+    assert client.post(path, content=bytes(slider_drag.MOST_BYTES_OF_STEPS + 1)).status_code == 403
     assert client.post(path, content=HOSTILE["negative sizes"]).status_code == 403
     assert client.post(path, content=message([3], b"png", want="camera")).status_code == 403
     assert client.post(path, content=message([3], b"png")).status_code == 403
@@ -132,7 +132,7 @@ def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
     monkeypatch.setattr(LiveRequest, "change", change)
 
     async def ask() -> list[int]:
-        app = httpx.ASGITransport(Starlette(routes=drag.ROUTES))
+        app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
         async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
 
             async def post() -> int:
@@ -160,12 +160,12 @@ def test_overlapping_requests_without_pause_are_few(
         worked_on += 1
         raise SupersededError
 
-    monkeypatch.setitem(drag._MAKERS, "answers", superseded)
+    monkeypatch.setitem(slider_drag._MAKERS, "answers", superseded)
 
     async def ask() -> list[int]:
-        app = httpx.ASGITransport(Starlette(routes=drag.ROUTES))
+        app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
         async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
-            until, statuses = time.monotonic() + 0.8 * drag.SECONDS_OVERLAPPING, []
+            until, statuses = time.monotonic() + 0.8 * slider_drag.SECONDS_OVERLAPPING, []
 
             async def post_without_pause() -> None:
                 while time.monotonic() < until:
@@ -183,16 +183,16 @@ def test_of_a_hundred_searches_of_a_ticket_two_are_worked_on(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = threading.Event()
-    found_by = drag.find
+    found_by = slider_drag.find
 
     def find(query: str) -> Any:
         work.wait(240)
         return found_by(query)
 
-    monkeypatch.setattr(drag, "find", find)
+    monkeypatch.setattr(slider_drag, "find", find)
 
     async def ask() -> list[int]:
-        app = httpx.ASGITransport(Starlette(routes=drag.ROUTES))
+        app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
         async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
 
             async def search(words: str) -> int:

@@ -18,7 +18,7 @@ from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
 from robustness.report.questions import question
 from robustness.runs import jobs
-from robustness.runs.selection import SURVIVORS, WORST
+from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
 from robustness.ui.evaluations import results
 from tests.support import pages

@@ -23,7 +23,7 @@ from robustness.report.shared_parts import clean_shot
 from robustness.report.wording import class_title, model, share
 from robustness.runs import Run
 from robustness.runs.case_queries import Chosen, Tally
-from robustness.runs.selection import SURVIVORS, WORST
+from robustness.runs.row_selection import SURVIVORS, WORST
 
 KINDS: Mapping[str, str] = {
     WORST: "Worst cases",

@@ -13,7 +13,7 @@ from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
-from robustness.report.questions.candidates import choose_of_run
+from robustness.report.questions.model_candidates import choose_of_run
 from robustness.report.questions.question import (
     COMPARE,
     LABELS,

@@ -17,7 +17,7 @@ from robustness.report.questions import RunFigures, choice
 from robustness.report.questions.choice import CHOICE
 from robustness.runs import Listed, Run
 from robustness.runs.case_queries import Chosen
-from robustness.runs.selection import WORST
+from robustness.runs.row_selection import WORST
 from robustness.statistics import FEWEST, ModelChoice
 from robustness.ui.computation.cache import KEYS
 from robustness.ui.display import blocks, results

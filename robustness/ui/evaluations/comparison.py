@@ -17,7 +17,7 @@ from robustness.charts.tables import Table
 from robustness.evaluation.condition import short
 from robustness.report import comparison
 from robustness.report.questions import choice
-from robustness.report.questions.candidates import choose
+from robustness.report.questions.model_candidates import choose
 from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice

@@ -10,7 +10,7 @@ from robustness.base.text import counted
 from robustness.evaluation.condition import short
 from robustness.runs import Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
-from robustness.runs.selection import Chosen
+from robustness.runs.row_selection import Chosen
 from robustness.ui.computation.progress import Work
 from robustness.ui.page import boundary
 from robustness.ui.session import access

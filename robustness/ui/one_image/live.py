@@ -17,12 +17,12 @@ from robustness.models import REGISTRY as MODELS
 from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.report.blocks import Columns
-from robustness.report.live import moved, similarity
+from robustness.report.live_view import moved, similarity
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.display import blocks, explanations, results
 from robustness.ui.display.export_buttons import copy_button, report_button
-from robustness.ui.one_image import drag, remedies, stack, stories
+from robustness.ui.one_image import remedies, slider_drag, stack, stories
 from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
 from robustness.ui.page import fragment
 from robustness.ui.server.counters import UPDATES
@@ -70,7 +70,7 @@ def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
         request.picture, altered.image, request.what, altered.scores, drawing=drawing
     )
     place = st.empty()
-    stack.show(on, request.picture, request.id, drag.ticket(request), drawing)
+    stack.show(on, request.picture, request.id, slider_drag.ticket(request), drawing)
     answers: dict[str, Answer] = {}
     components.answers(place, "live answers 0", answer_cards(request, answers), drawing)
     for name, row in coming:
@@ -101,7 +101,7 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
         nullcontext(), "live answers", answer_cards(request, answers, note, remedied), drawing
     )
     # Last: the browser may then ask for more, which would drop what is not sent yet.
-    stack.show(on, request.picture, request.id, drag.ticket(request), drawing)
+    stack.show(on, request.picture, request.id, slider_drag.ticket(request), drawing)
 
 
 def _pace(asking: float, start: float) -> str:

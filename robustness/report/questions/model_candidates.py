@@ -23,7 +23,7 @@ from robustness.runs.remedies import (
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
 from robustness.statistics.criteria import MARGIN
-from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.measurement_grid import UNKNOWN, Grid
 from robustness.statistics.model_choice import BEST, TIED, WORSE, Candidate
 
 RuleOut = Callable[[Run], Mapping[str, str]]
