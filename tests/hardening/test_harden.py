@@ -245,10 +245,10 @@ def test_a_gain_without_a_loss_is_recommended() -> None:
     assert judged(20, 30).more_images is None
 
 
-def test_originals_weigh_as_much_as_all_conditions_in_the_choice() -> None:
+def test_originals_weigh_twice_as_much_as_all_conditions_in_the_choice() -> None:
     logs = np.zeros((2, 50, 5), np.float32)
     logs[0, :, 1:] = -0.5
-    logs[1, :, 0] = -0.4
+    logs[1, :, 0] = -0.2
     assert most_likely(logs) == 1
-    logs[1, :, 0] = -0.6
+    logs[1, :, 0] = -0.3
     assert most_likely(logs) == 0

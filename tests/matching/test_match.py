@@ -123,7 +123,7 @@ def test_what_no_perturbation_explains_is_named(reference: NDArray[np.uint8]) ->
 
 
 def test_a_difference_of_few_images_is_not_explained_because_they_are_few() -> None:
-    """60 images do not give the covariance of 61 statistics: any distance is ordinary."""
+    """60 images do not give the covariance of 61 statistics."""
     draws = np.random.default_rng(0)
     originals, images = (draws.normal(size=(n, len(NAMES))).astype(np.float32) for n in (60, 40))
     changed = difference(images + 3, originals, 0)
