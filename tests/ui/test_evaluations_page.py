@@ -225,8 +225,8 @@ def test_the_cell_of_the_open_run_stays_selected_for_arrow_keys_and_hides_no_tic
     for rows, now in (([0, 1], [cell]), ([0], [(1, "Made")])):
         state = {"runs table": {"selection": {"rows": rows, "cells": now}}}
         monkeypatch.setattr(st, "session_state", state)
-        run_table._select(["second", "first"], ["second"], listed, [cell])
-    assert chosen == [["first", "second"], ["first"]]
+        run_table._select(["first", "second"], ["first"], listed, [cell])
+    assert chosen == [["first", "second"], ["second"]]
 
 
 def test_a_race_cannot_be_compared_or_pinned(folder: Path) -> None:

@@ -66,8 +66,8 @@ def take_values_in_turn() -> None:
     begin, take = SafeSessionState.__init__, SafeSessionState.on_script_will_rerun
     locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by session, for its runs
 
-    def share_lock(runs: SafeSessionState, state: Any, **named: Any) -> None:
-        begin(runs, state, **named)
+    def share_lock(runs: SafeSessionState, state: Any, *others: Any, **named: Any) -> None:
+        begin(runs, state, *others, **named)
         object.__setattr__(runs, "_lock", locks.setdefault(id(state), threading.RLock()))
 
     def take_in_turn(runs: SafeSessionState, *values: Any, **named: Any) -> None:
