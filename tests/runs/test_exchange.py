@@ -97,11 +97,18 @@ def test_figures_are_worked_out_once_within_limits_and_never_in_the_server(
     run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Rows, "figures", lambda rows: pytest.fail("worked out here"))
-    monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 10**6)
-    with pytest.raises(RunError, match="memory"):
-        runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
+    ask = import_checks.Worker.ask
+
+    def dying(worker: Any, head: bytes, data: bytes, **limits: Any) -> bytes:
+        if limits["memory"] >= import_checks.FIGURES_MEMORY:
+            raise WorkerDiedError
+        return ask(worker, head, data, **limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_checks.Worker, "ask", dying)
+        with pytest.raises(RunError, match=r"figures .* more than 2\.0 GB"):
+            runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     assert os.listdir(tmp_path / "there") == []
-    monkeypatch.setattr(import_checks, "FIGURES_MEMORY", 2 * 10**9)
     there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     figures = headline_figures.stored(there.folder, there.manifest)
     assert figures is not None
