@@ -251,7 +251,7 @@ def _chosen_share(
 def most_likely(logs: judgement.Logs) -> int:
     """The candidate of (candidates, images, 1 + conditions) with the largest log-likelihood.
 
-    Originals weigh twice as much as all conditions: no gain elsewhere is worth what a model knows.
+    Originals weigh twice as much as all conditions together.
     With few images it is far less noisy than accuracy.
     """
     return int((2 * logs[:, :, 0] + logs[:, :, 1:].mean(2)).mean(1).argmax())

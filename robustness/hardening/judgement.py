@@ -96,11 +96,12 @@ class Judgement:
 
     @property
     def more_images(self) -> int | None:
-        """How many more labelled images would decide; None if none or too many would.
+        """How many more labelled images would decide; None if none or too many would, as without
+        any difference.
 
         They show a gain of 1 point, or exclude the loss.
         """
-        if not self.labelled or self.recommended:
+        if not self.labelled or self.recommended or not any(c.difference for c in self.conditions):
             return None
         if not self.gain_established:
             group, margin, tests = self.group(UNSEEN), SMALLEST, len(GROUPS)

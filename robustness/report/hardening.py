@@ -36,6 +36,11 @@ def _sentences(hardening: Hardening) -> Iterator[str]:
             "No recommendation: without labels only consistency is measured, and training "
             "optimises agreement with the parent."
         )
+    elif not hardening.share:
+        yield (
+            f"Not recommended: {hardening.name} has the weights of {model(hardening.parent)}, as "
+            "no step towards the trained ones was better on the images that choose."
+        )
     elif judgement.recommended:
         yield f"Recommended: {gain}; {most} is excluded."
     elif not judgement.gain_established:

@@ -238,6 +238,7 @@ def test_a_gain_without_a_loss_is_recommended() -> None:
     assert not judged(0, 30, labelled=False).recommended
     assert not judged(0, 2).recommended
     assert judged(0, 30, labelled=False).more_images is None
+    assert judged(0, 0).more_images is None  # the same predictions
     doubtful = judged(3, 30)
     assert doubtful.gain_established
     assert not doubtful.recommended

@@ -41,9 +41,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_models_are_timed_in_turns(calls: list[str]) -> None:
-    told = model_costs.measured(SPEC, here=True)
+    costs = model_costs.measured(SPEC, here=True)
     assert calls == [*NAMES] * (1 + timing.ROUNDS)
-    for cost in told.values():
+    for cost in costs.values():
         assert 0 < cost["latency_low_ms"] <= cost["latency_ms"] <= cost["latency_high_ms"]
         assert 0 <= cost["waiting"] <= 1
     assert all("latency_ms" not in cost for cost in model_costs.measured(SPEC, here=False).values())
@@ -69,6 +69,6 @@ def test_the_time_of_a_gated_remedy_is_that_with_its_gate_open(
         return gated.function(image)
 
     monkeypatch.setitem(REGISTRY._records, gated.name, replace(gated, function=function))
-    told = model_costs.remedies_ms(replace(SPEC, remedies=(parse(gated.name),)))
+    costs = model_costs.remedies_ms(replace(SPEC, remedies=(parse(gated.name),)))
     assert len(opened) == 1 + timing.ROUNDS
-    assert told["median_if_impulsive"] > 0
+    assert costs["median_if_impulsive"] > 0

@@ -64,13 +64,13 @@ def repeat(run: runs.Run, tmp_path: Path) -> runs.Replay:
 
 def test_the_same_machine_gives_the_same_rows(original: runs.Run, tmp_path: Path) -> None:
     heard: list[runs.Progress] = []
-    found = runs.replay(original, tmp_path / "again", note=heard.append)
-    assert found.verdict == runs.IDENTICAL
-    assert found.agrees
-    assert not found.findings
-    assert found.rows == original.table().num_rows == 6 * 2 * 4
+    result = runs.replay(original, tmp_path / "again", note=heard.append)
+    assert result.verdict == runs.IDENTICAL
+    assert result.agrees
+    assert not result.findings
+    assert result.rows == original.table().num_rows == 6 * 2 * 4
     assert heard[-1].done == 6
-    assert found.repeat.table().equals(original.table())
+    assert result.repeat.table().equals(original.table())
 
 
 @pytest.mark.parametrize("labelling", ["folders", "none"])
@@ -81,10 +81,10 @@ def test_the_selection_the_labels_and_the_batch_are_those_of_the_run(
     with runs.start(plan, tmp_path / "runs") as session:
         list(session.perform())
     run = runs.load(session.folder)
-    found = repeat(run, tmp_path)
-    assert found.verdict == runs.IDENTICAL
-    assert found.repeat.manifest.dataset == run.manifest.dataset
-    assert found.repeat.manifest.batch == 1
+    result = repeat(run, tmp_path)
+    assert result.verdict == runs.IDENTICAL
+    assert result.repeat.manifest.dataset == run.manifest.dataset
+    assert result.repeat.manifest.batch == 1
 
 
 def test_pictures_that_changed_came_or_went_are_named(
@@ -94,14 +94,14 @@ def test_pictures_that_changed_came_or_went_are_named(
     drawing(3).save(photos / "670" / "motorcycle-1.jpg")
     drawing(4).save(photos / "670" / "aaa.jpg")
     (photos / "n07920052" / "coffee-0.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
-    found = repeat(run, tmp_path)
-    assert found.verdict == runs.DIFFERENT
-    assert set(found.missing) == {"670/motorcycle-0.jpg", "n07920052/coffee-0.jpg"}
-    assert found.extra == ("670/aaa.jpg",)
-    assert found.changed == ("670/motorcycle-1.jpg",)
-    assert not found.listing
-    assert not found.changes, "the rows of the other images are the same"
-    assert any("670/aaa.jpg" in sentence for sentence in found.findings)
+    result = repeat(run, tmp_path)
+    assert result.verdict == runs.DIFFERENT
+    assert set(result.missing) == {"670/motorcycle-0.jpg", "n07920052/coffee-0.jpg"}
+    assert result.extra == ("670/aaa.jpg",)
+    assert result.changed == ("670/motorcycle-1.jpg",)
+    assert not result.listing
+    assert not result.changes, "the rows of the other images are the same"
+    assert any("670/aaa.jpg" in sentence for sentence in result.findings)
 
 
 def test_a_picture_whose_pixels_are_the_same_is_the_same(
@@ -109,9 +109,9 @@ def test_a_picture_whose_pixels_are_the_same_is_the_same(
 ) -> None:
     path = photos / "670" / "motorcycle-1.jpg"
     path.write_bytes(path.read_bytes() + b"\0")
-    found = repeat(run, tmp_path)
-    assert not found.changed
-    assert found.findings == ["The dataset has other files than the run."]
+    result = repeat(run, tmp_path)
+    assert not result.changed
+    assert result.findings == ["The dataset has other files than the run."]
 
 
 def test_a_picture_that_changed_is_not_shown_as_the_one_that_was_measured(
@@ -151,7 +151,7 @@ def plus(amount: float) -> object:
 def test_the_last_digits_of_another_machine_agree_within_rounding(
     original: runs.Run, tmp_path: Path
 ) -> None:
-    found = agreement(
+    result = agreement(
         original,
         altered(
             original,
@@ -163,13 +163,13 @@ def test_the_last_digits_of_another_machine_agree_within_rounding(
             stages=lambda stages: [{**stage, "cosine": stage["cosine"] + 1e-8} for stage in stages],
         ),
     )
-    assert found.verdict == runs.ROUNDED
-    assert found.agrees
-    changed = {change.column: change for change in found.changes}
+    assert result.verdict == runs.ROUNDED
+    assert result.agrees
+    changed = {change.column: change for change in result.changes}
     assert set(changed) == {"probability", "cosine", "top5_probabilities", "top5", "stages cosine"}
     assert changed["probability"].largest == pytest.approx(TOLERANCE / 2)
     assert changed["stages cosine"].largest == pytest.approx(1e-8)
-    assert all(change.rows == 1 for change in found.changes)
+    assert all(change.rows == 1 for change in result.changes)
     row = original.frame().iloc[0]
     assert changed["cosine"].image == row["image"]
     assert (changed["cosine"].model, changed["cosine"].perturbation) == (
@@ -194,10 +194,10 @@ def test_the_last_digits_of_another_machine_agree_within_rounding(
 def test_what_is_more_than_rounding_is_different(
     original: runs.Run, tmp_path: Path, column: str, value: object
 ) -> None:
-    found = agreement(original, altered(original, tmp_path, **{column: value}))
-    assert found.verdict == runs.DIFFERENT
-    assert found.changes[0].column.startswith(column)
-    assert found.as_dict()["verdict"] == "different"
+    result = agreement(original, altered(original, tmp_path, **{column: value}))
+    assert result.verdict == runs.DIFFERENT
+    assert result.changes[0].column.startswith(column)
+    assert result.as_dict()["verdict"] == "different"
 
 
 def test_other_versions_are_told_and_are_no_difference_by_themselves(
@@ -205,9 +205,9 @@ def test_other_versions_are_told_and_are_no_difference_by_themselves(
 ) -> None:
     versions = {**run.manifest.versions, "numpy": "1.0"}
     run.manifest.updated(versions=versions).write(run.folder)
-    found = repeat(runs.load(run.folder), tmp_path)
-    assert found.verdict == runs.IDENTICAL
-    assert any(sentence.startswith("Another version of numpy: 1.0") for sentence in found.versions)
+    result = repeat(runs.load(run.folder), tmp_path)
+    assert result.verdict == runs.IDENTICAL
+    assert any(sentence.startswith("Another version of numpy: 1.0") for sentence in result.versions)
 
 
 # --- what could not be run ------------------------------------------------------------------------
@@ -247,16 +247,16 @@ def other(original: runs.Run, tmp_path: Path) -> runs.Run:
 
 
 def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Run) -> None:
-    found = runs.compare(original, other)
-    assert found.images == 4
-    overall, noise = found.differences
+    result = runs.compare(original, other)
+    assert result.images == 4
+    overall, noise = result.differences
     assert (overall["model"], overall["perturbation"]) == ("SqueezeNet", None)
     assert (noise["perturbation"], noise["n_images"]) == ("gaussian_noise", 4)
     for side, each in (("a", original), ("b", other)):
         rows = each.frame().query("model == 'SqueezeNet' and perturbation == 'gaussian_noise'")
         shared = rows[rows["image"].isin(other.frame()["image"].unique())]
         assert noise[f"consistency_{side}"] == pytest.approx(np.mean(shared["consistent"]))
-    text = " ".join(found.notes)
+    text = " ".join(result.notes)
     assert "2 images only in the baseline" in text
     assert "Models only in the baseline: EfficientNet-Lite0." in text
     assert "Conditions only in the baseline: rotation 0.5, fog 0.2 + rotation 0.5" in text
@@ -268,10 +268,10 @@ def test_runs_are_compared_on_what_they_share(original: runs.Run, other: runs.Ru
 
 def test_runs_that_share_nothing_say_so(original: runs.Run, tmp_path: Path) -> None:
     stranger = performed("samples", tmp_path / "runs", spec(CONDITIONS[:1]))
-    found = runs.compare(original, stranger)
-    assert found.images == 0
-    assert not found.differences
-    assert "share no images" in found.notes[0]
+    result = runs.compare(original, stranger)
+    assert result.images == 0
+    assert not result.differences
+    assert "share no images" in result.notes[0]
 
 
 @pytest.mark.parametrize("side", [224, 384])
