@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from benchmarks.support.claim_simulation import Random, logistic
 from robustness.statistics import Cost, Criteria, choose
 from robustness.statistics.measurement_grid import ConditionKey, Grid
 from robustness.statistics.model_choice import Candidate
-from tests.support.made_up_claims import Random, logistic
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = tuple(ConditionKey(f"fog={k / 10}", "fog", k / 10) for k in range(1, 11))

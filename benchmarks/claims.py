@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.intervals import difference_bounds
-from robustness.perturbations import REGISTRY
-from robustness.statistics import over_models
-from robustness.statistics.calibration import estimated_error
-from robustness.statistics.paired_differences import images_needed
-from tests.support.made_up_claims import (
+from benchmarks.support.claim_simulation import (
     IMAGES,
     Pair,
     Random,
@@ -24,6 +19,11 @@ from tests.support.made_up_claims import (
     power,
     verdicts,
 )
+from robustness.metrics.intervals import difference_bounds
+from robustness.perturbations import REGISTRY
+from robustness.statistics import over_models
+from robustness.statistics.calibration import estimated_error
+from robustness.statistics.paired_differences import images_needed
 
 Floats = NDArray[np.float64]
 

@@ -22,6 +22,8 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.support.stand_in_models import StandIn
+from benchmarks.support.synthetic_runs import measurement
 from robustness import runs
 from robustness.datasets import NO_LABELS, Dataset
 from robustness.datasets.dataset import Entry
@@ -32,8 +34,6 @@ from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_con
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import ImageRecord, chunks
-from tests.support.made_up_saved_runs import measurement
-from tests.support.stand_ins import StandIn
 
 IMAGES = {"loop": 10_000, "rows": 100_000}
 MODEL, SIDE = "SqueezeNet", 32

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.made_datasets import flat_folder
+from benchmarks.support.image_folders import flat_folder
 
 MODEL = "SqueezeNet"
 _SCRIPT = """

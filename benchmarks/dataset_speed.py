@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.offline_models import NAMES, run_by
+from benchmarks.support.image_folders import flat_folder
 from robustness import models, runs
 from robustness.evaluation.loop import frames
 from robustness.evaluation.request import make_spec
@@ -22,7 +23,6 @@ from robustness.models.run.openvino import OPENVINO, TENSORFLOW
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from tests.support.made_datasets import flat_folder
 
 
 def measure(images: int = 64, repeats: int = 3) -> dict[str, Any]:

@@ -8,14 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.metrics.intervals import (
-    FEWEST_OF_A_MEAN,
-    Bounds,
-    difference_bounds,
-    mean_bounds,
-    share_bounds,
-)
-from tests.support.made_up_pictures import (
+from benchmarks.support.populations import (
     CALIBRATIONS,
     DIFFERENCES,
     MEANS,
@@ -23,6 +16,13 @@ from tests.support.made_up_pictures import (
     beyond,
     beyond_errors,
     shares,
+)
+from robustness.metrics.intervals import (
+    FEWEST_OF_A_MEAN,
+    Bounds,
+    difference_bounds,
+    mean_bounds,
+    share_bounds,
 )
 
 Floats = NDArray[np.float64]

@@ -20,11 +20,11 @@ from typing import Any
 
 from benchmarks.live_beside_job import made_pictures
 from benchmarks.processes import below, serving
+from benchmarks.support.server import chromium, dashboard
 from robustness import runs
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import STUDY_SUITE, suite_conditions
 from robustness.runs import jobs
-from tests.support.server import chromium, dashboard
 
 KILLS = 10
 PICTURES = 360

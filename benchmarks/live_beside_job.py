@@ -20,13 +20,13 @@ from PIL import Image
 
 from benchmarks.live_session import LiveSession
 from benchmarks.offline_models import NAMES
+from benchmarks.support.repository import ROOT
+from benchmarks.support.server import dashboard
 from robustness import runs
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import IMAGENET_C_SUITE, suite_conditions
 from robustness.models import label
 from robustness.runs import jobs
-from tests.support.places import ROOT
-from tests.support.server import dashboard
 
 PAUSE = 0.5
 """Seconds from the end of an update to the next move of the same session."""

@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, Page
 
 from benchmarks.offline_models import NAMES
-from tests.support.holding import sweep_back_and_forth, watched
-from tests.support.journeys import settled
-from tests.support.server import PATIENCE, chromium, dashboard
+from benchmarks.support.page_actions import settled
+from benchmarks.support.server import PATIENCE, chromium, dashboard
+from benchmarks.support.slider_drag import sweep_back_and_forth, watched
 
 SECONDS = 5.0
 SLIDER = ".rb-step .rb-slider"

@@ -16,10 +16,10 @@ from urllib.parse import urlencode
 
 from benchmarks.live_session import LiveSession
 from benchmarks.offline_models import NAMES, run_by
+from benchmarks.support.repository import ROOT
+from benchmarks.support.server import dashboard
 from robustness.models import label
 from robustness.models.run.openvino import OPENVINO, TENSORFLOW
-from tests.support.places import ROOT
-from tests.support.server import dashboard
 
 Update = Callable[[], tuple[float, float]]
 """Moves the slider by a step; (ms to the end of the page's answer, ms of forward passes)."""

@@ -18,7 +18,7 @@ _SCRIPT = f"""
 import numpy as np
 from robustness import models
 from robustness.models.classifier import MAX_BATCH
-from tests.support.process_memory import resident
+from benchmarks.support.process_memory import resident
 images = np.random.default_rng(0).random((MAX_BATCH, 224, 224, 3), np.float32)
 classifiers = [models.load(name) for name in {NAMES!r}]
 for classifier in classifiers * 2:

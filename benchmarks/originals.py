@@ -15,12 +15,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.support.original_corruptions import original
 from robustness import models
 from robustness.datasets import open_dataset
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_names
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Images, compose
 from robustness.pictures.fitting import study_image, to_uint8
-from tests.support.originals import original
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 BATCH = 16

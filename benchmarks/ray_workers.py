@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import below
+from benchmarks.support.image_folders import flat_folder
+from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
-from tests.support.made_datasets import flat_folder
-from tests.support.places import ROOT
 
 IMAGES = 96
 MODEL = "SqueezeNet"

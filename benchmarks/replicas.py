@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.offline_models import NAMES
+from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
 from robustness.base.disk import put_whole
 from robustness.evaluation.request import make_spec
@@ -39,7 +40,6 @@ from robustness.evaluation.row_schema import REMEDY, stored
 from robustness.evaluation.suites import IMAGENET_C_SUITE, SEVERITIES, suite_conditions
 from robustness.runs import images
 from robustness.runs.row_files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
-from tests.support.made_datasets import labelled_folder
 
 CASES_A_CELL = 2
 """Images a class in the small run, of three classes."""

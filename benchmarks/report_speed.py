@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks import dataset_speed
 from benchmarks.dataset_memory import peak_of
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report, runs
-from tests.support.made_up_saved_runs import pictures, saved
 
 SHARES = dict(zip(dataset_speed.NAMES, (0.35, 0.55, 0.6, 0.75), strict=True))
 FEW, MANY, REAL = 200, 2000, 32

@@ -31,9 +31,9 @@ from benchmarks.offline_models import NAMES
 from benchmarks.page_session import PageSession
 from benchmarks.processes import held_by, serving
 from benchmarks.replicas import replicated, small_run
+from benchmarks.support.server import dashboard
 from robustness import runs
 from robustness.report.questions.question import FAILURES, IMAGES
-from tests.support.server import dashboard
 
 SIZES = ((1000, 1), (50_000, 1), (50_000, 4))
 """(images, models)."""

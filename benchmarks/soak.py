@@ -25,10 +25,10 @@ from PIL import Image
 from benchmarks.live_beside_job import PAUSE, QUERY, begin
 from benchmarks.live_session import LiveSession
 from benchmarks.processes import held_by, serving
+from benchmarks.support.repository import ROOT
+from benchmarks.support.server import dashboard
 from robustness import runs
 from robustness.runs import jobs
-from tests.support.places import ROOT
-from tests.support.server import dashboard
 
 SESSIONS = 25
 MINUTES = 10.0

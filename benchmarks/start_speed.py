@@ -26,10 +26,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from benchmarks.offline_models import NAMES, run_by
+from benchmarks.support.repository import ROOT
+from benchmarks.support.server import PATIENCE, chromium, dashboard, until
 from robustness.models.run.openvino import OPENVINO, TENSORFLOW
 from robustness.pictures.samples import sample_bytes
-from tests.support.places import ROOT
-from tests.support.server import PATIENCE, chromium, dashboard, until
 
 _VERDICT = """() => /: (?!.* done[.])/.test(document.querySelector(".rb-headline")?.innerText)"""
 """The headline of all models, as those of some end with "done"."""

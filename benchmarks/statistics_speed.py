@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.support.synthetic_rows import rows, severities
 from benchmarks.timing import interleaved_ms
 from robustness.statistics import by_perturbation
 from robustness.statistics.summaries import FIGURES
-from tests.support.made_up_runs import rows, severities
 
 IMAGES = 2000
 RESAMPLES = 2000

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.stand_in_models import Stable
 from robustness import api
 from robustness import report as reports
 from robustness.api.sources import opened
@@ -24,9 +26,7 @@ from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.eight_bits import round_to_grid, to_uint8
 from robustness.pictures.fitting import load_study_image
-from tests.support.made_datasets import labelled_folder
 from tests.support.saved_runs import use_stand_ins
-from tests.support.stand_ins import Stable
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.base.registry import Registry
 from robustness.pictures import samples
 from tests.support import shards
-from tests.support.places import PAGES, ROOT
 
 PRODUCT = [*sorted((ROOT / "robustness").rglob("*.py")), *PAGES]
 

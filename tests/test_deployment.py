@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from benchmarks.support.repository import ROOT
 from tests.support.bill_of_materials import pins
 from tests.support.image import COMPOSE, STEPS, Image, Outside, environment, files, said
-from tests.support.places import ROOT
 from tests.support.proxy import CONFIGURATION, HOST, Proxy, before
 
 HANDSHAKE = {

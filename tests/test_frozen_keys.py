@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 
 import robustness as rb
+from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.commands import main
 from robustness.report.questions import REGISTRY as QUESTIONS
 from tests.support import onnx_files
-from tests.support.places import PAGES, ROOT
 from tests.support.user_models import describe
 
 FROZEN = Path(__file__).with_suffix("").parent / "frozen_keys.json"

@@ -19,10 +19,10 @@ from streamlit.runtime.scriptrunner import StopException, script_runner
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.state.session_state import SessionState
 
+from benchmarks.support.repository import ROOT
 from robustness.models import internals
 from robustness.models.tensorflow_runtime import keras
 from robustness.ui.server import streamlit_internals
-from tests.support.places import ROOT
 from tests.test_conventions import PRODUCT, named, room
 
 STYLES = {".css", ".js", ".py"}

@@ -15,9 +15,9 @@ from zipfile import ZipFile
 import pytest
 
 import robustness
+from benchmarks.support.repository import ROOT
 from tests.support.bill_of_materials import bill, licence, may_be_used
 from tests.support.bill_of_materials import pins as pinned
-from tests.support.places import ROOT
 
 COMPILED = (
     "requirements.txt",

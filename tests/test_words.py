@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import PAGES
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report
 from robustness.commands import main
 from robustness.report.glossary import terms
 from robustness.report.questions.question import VIEWS
 from tests.report.test_attack import built
 from tests.support import reports
-from tests.support.made_up_results import made_up
-from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import components, html, run
-from tests.support.places import PAGES
+from tests.support.synthetic_results import made_up
 from tests.ui.test_evaluation_results import page as results_page
 
 RETIRED = {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.lazy_modules import Later
 from robustness.attacks import AttackSpec, attack
 from robustness.attacks.attack_loop import make_task
 from robustness.models import Classifier
@@ -18,7 +19,6 @@ from robustness.models.graph.keras_networks import load_network
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.picture import image_digest
 from tests.attacks.conftest import SIDE
-from tests.support.later import Later
 from tests.support.preparing import in_tensorflow
 from tests.support.twelve_classes import of_twelve_classes
 

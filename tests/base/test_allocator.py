@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness.base import allocator
-from tests.support.places import ROOT
 
 PAGES_AGAIN = """
 import resource, sys

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness.base import limited_worker
 from robustness.base.limited_worker import (
     Worker,
@@ -21,7 +22,6 @@ from robustness.base.limited_worker import (
     Workers,
     WorkerTimeError,
 )
-from tests.support.places import ROOT
 
 ODD = "tests.support.odd_worker"
 MEGABYTE = 2**20

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.support.process_memory import growing_at_most
 from robustness.base import parquet
 from robustness.base.errors import ParameterError
 from robustness.base.parquet_process import MAX_FOOTER
-from tests.support.process_memory import growing_at_most
 
 TABLE = pa.table(
     {

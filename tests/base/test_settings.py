@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.commands import main
 from robustness.models.weights.sources import published_file
 from tests.support.pages import run
-from tests.support.places import ROOT
 
 FILE = published_file("https://example.org/a/weights.h5", 10, "md5:0")
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from benchmarks.support.lazy_modules import property_test
 from robustness.base.text import (
     counted,
     csv_cell,
@@ -16,7 +17,6 @@ from robustness.base.text import (
     unhidden,
     visible,
 )
-from tests.support.later import property_test
 
 KNOWN = ("labels", "path", "Year")
 

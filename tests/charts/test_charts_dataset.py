@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.synthetic_rows import Told, rows, severities
 from robustness import models
 from robustness.charts import differences, run_results
 from robustness.charts.style import model_style, words
@@ -19,7 +20,6 @@ from robustness.statistics import (
     reliability,
 )
 from tests.support.frames import difference
-from tests.support.made_up_runs import Told, rows, severities
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 

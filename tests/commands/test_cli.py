@@ -20,12 +20,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks.support.repository import ROOT
 from robustness import __version__, models, perturbations
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import load_study_image
 from robustness.pictures.samples import sample_path
-from tests.support.places import ROOT
 
 COFFEE = str(sample_path("coffee"))
 NAMES = [

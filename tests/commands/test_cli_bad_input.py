@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness.commands.main import EXIT_BAD_INPUT, EXIT_INTERRUPTED, main
 from robustness.perturbations import REGISTRY
 from robustness.pictures import fitting
 from robustness.pictures.samples import sample_path
 from tests.support.bad_images import BAD
 from tests.support.console import check_sentence
-from tests.support.places import ROOT
 
 # pytest replaces the filter that the product installs for Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.image_folders import labelled_folder
 from robustness import models, runs
 from robustness.attacks import AttackSpec, Outcome, craft
 from robustness.commands import main
 from robustness.evaluation.condition import AttackCondition
 from robustness.perturbations import REGISTRY
-from tests.support.made_datasets import labelled_folder
 
 
 @pytest.fixture(scope="module")

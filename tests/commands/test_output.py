@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.output_files import write_file
 from robustness.commands.main import EXIT_BAD_INPUT, main
 from robustness.pictures.samples import sample_path
 from tests.support.console import check_sentence
-from tests.support.places import ROOT
 
 COFFEE = str(sample_path("coffee"))
 FULL = Path("/dev/full")

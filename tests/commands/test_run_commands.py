@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.image_folders import drawing, labelled_folder
 from robustness import runs
 from robustness.commands import main
 from robustness.report import comparison
-from tests.support.made_datasets import drawing, labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 BUDGET = """

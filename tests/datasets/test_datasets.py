@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from benchmarks.support.image_folders import CLASSES, drawing, flat_folder, labelled_folder
+from benchmarks.support.process_memory import growing_at_most
 from robustness.base.errors import ImageError, LabelError, ParameterError
 from robustness.base.zips import BoundedZip, TooManyFilesError
 from robustness.datasets import Dataset, class_index, distinct, labelled, open_dataset
@@ -27,8 +29,6 @@ from robustness.models import Labels, imagenet
 from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
-from tests.support.made_datasets import CLASSES, drawing, flat_folder, labelled_folder
-from tests.support.process_memory import growing_at_most
 
 DIGITS = Labels("digits", ("zero", "one", "two"))
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.commands.main import main
 from robustness.datasets import PublishedTree, open_dataset
@@ -21,7 +22,6 @@ from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import AS_JPEG, AS_STORED, IN_MEMORY
 from tests.support import pages
 from tests.support.onnx_files import small_model, small_weights
-from tests.support.places import ROOT
 
 CORRUPTIONS = ("contrast", "gaussian_noise")
 CLASSES = ("n01440764", "n07920052")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
+from benchmarks.support.stand_in_models import TWO, Stable, StandIn
 from robustness import metrics
 from robustness.base.errors import ParameterError, UnknownNameError, WeightsError
 from robustness.evaluation import loop as loop
@@ -34,7 +35,6 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.statistics.scorecard import summarise
 from tests.support.oracles import photos
-from tests.support.stand_ins import TWO, Stable, StandIn
 
 FOG = Condition.of({"fog": 0.6})
 NOISE = Condition.of({"gaussian_noise": 0.6})

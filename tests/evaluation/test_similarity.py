@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.support.stand_in_models import StandIn
 from robustness import models
 from robustness.evaluation import similarity
 from robustness.evaluation.condition import Condition
@@ -19,7 +20,6 @@ from robustness.metrics.features import RESCALED, cosine
 from robustness.models import Classifier
 from robustness.pictures.eight_bits import to_uint8
 from tests.support.pages import sample
-from tests.support.stand_ins import StandIn
 
 FLIP = Condition.of({"horizontal_flip": 1.0})
 

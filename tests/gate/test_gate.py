@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.support.synthetic_rows import APGD, PGD, MadeUpRun, attacked, rows
 from robustness import gate, runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.gate import BROKEN, KEPT, NOT_SHOWN
-from tests.support.made_up_runs import APGD, PGD, MadeUpRun, attacked, rows
 
 LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]
 

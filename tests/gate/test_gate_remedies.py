@@ -12,7 +12,7 @@ from robustness import api, gate
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
-from tests.support.made_up_remedies import CONDITIONS, MODELS, Made
+from tests.support.synthetic_remedies import CONDITIONS, MODELS, Made
 
 TOGETHER = "+".join([*MODELS, "average"])
 ATTACKS = tuple(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
 from robustness import statistics as figures
 from robustness.charts import run_results, sweep, tables
@@ -20,7 +21,6 @@ from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
 from robustness.report import glossary, live_view, method_tables, shared_parts
 from tests.support.pages import sample
-from tests.support.stand_ins import Stable
 
 NAME = "largest_change"
 

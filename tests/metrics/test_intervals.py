@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.support.populations import DIFFERENCES, MEANS, beyond, shares
 from robustness.metrics.intervals import (
     FEWEST,
     FEWEST_OF_A_MEAN,
@@ -15,7 +16,6 @@ from robustness.metrics.intervals import (
     mean_bounds,
     share_bounds,
 )
-from tests.support.made_up_pictures import DIFFERENCES, MEANS, beyond, shares
 
 Floats = NDArray[np.float64]
 

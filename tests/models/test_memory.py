@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.base.errors import GradientError, ParameterError, WeightsError
 from robustness.evaluation.loop import evaluate
@@ -28,7 +29,6 @@ from robustness.models.loaded_models import Loaded, load
 from robustness.models.run.openvino_pass import OpenVinoPass
 from robustness.pictures.picture import Picture
 from tests.conftest import OFFLINE_NAMES, register
-from tests.support.places import ROOT
 
 SIDE = 64
 
@@ -217,7 +217,7 @@ import gc, json, sys
 import numpy as np
 from robustness import models
 from robustness.models.loaded_models import LOADED
-from tests.support.process_memory import resident
+from benchmarks.support.process_memory import resident
 
 
 for name in sys.argv[1:]:  # converted now, with TensorFlow, and not below

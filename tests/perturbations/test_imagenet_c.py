@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from benchmarks.support.original_corruptions import frost_photograph, levels_above
 from robustness.perturbations import REGISTRY, apply
 from robustness.perturbations.colour import saturation_added, saturation_factor
 from robustness.perturbations.frost import OCTAVES, SHEETS, sheet
@@ -29,7 +30,6 @@ from tests.support.oracles import (
     photos,
     psnr,
 )
-from tests.support.originals import frost_photograph, levels_above
 
 # --- noise --------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.support.lazy_modules import Later
+from benchmarks.support.original_corruptions import Pixels, levels_above, original
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply
-from tests.support.later import Later
 from tests.support.oracles import (
     SEVERITIES,
     at_every_severity,
@@ -16,7 +17,6 @@ from tests.support.oracles import (
     photos,
     radial_power,
 )
-from tests.support.originals import Pixels, levels_above, original
 
 peer = Later("imagecorruptions.corruptions")
 

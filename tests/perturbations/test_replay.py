@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.lazy_modules import Later
+from benchmarks.support.original_corruptions import levels_above, original
 from robustness.perturbations import REGISTRY, apply
 from robustness.perturbations.arrays import random_words, standard_normals
 from robustness.perturbations.compose import stream
 from robustness.perturbations.motion import GLASS_SWEEPS
 from robustness.pictures.picture import image_digest
-from tests.support.later import Later
 from tests.support.oracles import at_every_severity, photo_bytes, photos
-from tests.support.originals import levels_above, original
 
 peer = Later("imagecorruptions.corruptions")
 SEED = 5

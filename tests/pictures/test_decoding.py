@@ -17,6 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile
 
+from benchmarks.support.lazy_modules import property_test
+from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
 from robustness.pictures import decoding, fitting
 from tests.support.bad_images import (
@@ -36,8 +38,6 @@ from tests.support.bad_images import (
     tiff,
     wide_profile,
 )
-from tests.support.later import property_test
-from tests.support.places import ROOT
 
 # pytest replaces the filter that the module installs; that nothing is printed is tested below.
 pytestmark = [

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError, ParameterError, UnknownNameError
 from robustness.base.limited_worker import Workers
 from robustness.pictures import decoding, fitting, untrusted
 from robustness.pictures.decoding import decode
 from robustness.pictures.samples import sample_bytes
 from tests.support.bad_images import BAD, GOOD_ODD, photo, plain, saved, webp_bomb
-from tests.support.places import ROOT
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:::PIL.{module}")

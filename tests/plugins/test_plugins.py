@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import robustness as rb
+from benchmarks.support.image_folders import labelled_folder
 from robustness import metrics, plugins, runs
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import PluginError, RunError
@@ -37,7 +38,6 @@ from robustness.report import of_run, write
 from robustness.runs.planning import replan
 from robustness.runs.replay import replay
 from tests.support import pages
-from tests.support.made_datasets import labelled_folder
 from tests.support.plugin_images import image
 from tests.support.saved_runs import performed, spec, use_stand_ins
 

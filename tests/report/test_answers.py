@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
+from benchmarks.support.claim_simulation import perturbed
+from benchmarks.support.synthetic_rows import APGD, PGD, MadeUpRun, attacked, rows
+from benchmarks.support.synthetic_runs import measurement
 from robustness import report, statistics
 from robustness.charts import accuracy_tables, tables
 from robustness.evaluation.condition import Condition
@@ -25,9 +28,6 @@ from robustness.report.questions import choice
 from robustness.report.questions.perturbations import harm
 from robustness.statistics import Figures
 from robustness.statistics.scorecard import summarise
-from tests.support.made_up_claims import perturbed
-from tests.support.made_up_runs import APGD, PGD, MadeUpRun, attacked, rows
-from tests.support.made_up_saved_runs import measurement
 from tests.support.reports import broken
 
 LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]

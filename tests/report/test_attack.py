@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from robustness import report, runs
 from robustness.attacks import AttackSpec, Control, Outcome
 from robustness.attacks.transfer import Transfer
@@ -23,7 +24,6 @@ from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.report.attack import answers
-from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from tests.support.reports import HOSTILE, WHEN, Page
 
 ATTACK = AttackSpec.of("pgd", epsilon=2 / 255, steps=7, restarts=2, seed=3)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness import api
 from robustness.charts.verdict import verdict
 from robustness.commands.main import main
@@ -24,7 +25,6 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file, sample_bytes
 from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
 from tests.support.pages import changes, run
-from tests.support.places import ROOT
 
 TWO = ["SqueezeNet", "EfficientNetLite1"]
 MIX = {"gaussian_noise": 0.33, "fog": 0.6, "horizontal_flip": 1.0}

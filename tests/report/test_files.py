@@ -20,6 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from benchmarks.support.server import OF_THE_SYSTEM
+from benchmarks.support.synthetic_rows import severities
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report, runs, statistics
 from robustness.attacks import NORMS
 from robustness.base.errors import RunError
@@ -31,8 +34,6 @@ from robustness.evaluation.row_schema import COLUMNS, SCHEMA, dictionary
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
-from tests.support.made_up_runs import severities
-from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.reports import (
     HOSTILE,
     SHARES,
@@ -42,7 +43,6 @@ from tests.support.reports import (
     scorecard,
     swept,
 )
-from tests.support.server import OF_THE_SYSTEM
 
 NAMES = [f"{number:04}.png" for number in range(40)]
 NAMES[23:26] = ["写真猫.png", "кошка.png", HOSTILE]  # among those that fall furthest

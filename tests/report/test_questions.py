@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.repository import ROOT
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, gate, report, runs
 from robustness.base.errors import ParameterError
 from robustness.charts.tables import Table
@@ -25,9 +27,7 @@ from robustness.report.questions.question import LABELS, Option
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import notes
 from tests.support import pages
-from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import html
-from tests.support.places import ROOT
 from tests.support.reports import WHEN
 
 SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.9}

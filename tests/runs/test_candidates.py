@@ -11,7 +11,7 @@ from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.runs import Run
-from tests.support.made_up_remedies import CONDITIONS, MODELS, Made
+from tests.support.synthetic_remedies import CONDITIONS, MODELS, Made
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from benchmarks.support.synthetic_rows import APGD, FOG, MadeUpRun, attacked, rows
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api
 from robustness.base.errors import ParameterError
 from robustness.charts import trade_off
@@ -20,8 +22,6 @@ from robustness.report.questions import RunFigures
 from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
 from robustness.statistics.model_choice import TIED, WORSE
-from tests.support.made_up_runs import APGD, FOG, MadeUpRun, attacked, rows
-from tests.support.made_up_saved_runs import pictures, saved
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.support.image_folders import flat_folder
 from robustness import runs
 from robustness.base import disk
 from robustness.evaluation.row_schema import SCHEMA
@@ -22,7 +23,6 @@ from robustness.pictures.properties import PROPERTIES
 from robustness.runs import engines, row_files, writer
 from robustness.runs.engines import Chunk, Engine
 from robustness.runs.engines.engine import ImageRecord
-from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import spec, use_stand_ins
 
 PICTURES, FEW = 5, 2

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.support.process_memory import growing_at_most
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.row_schema import REMEDIED
 from robustness.runs import convert_0_13, notes
 from tests.runs.test_exchange import endless
-from tests.support.process_memory import growing_at_most
 
 KEYS = ("image", "model", "condition", "remedy")
 Change = Callable[[pa.Table], pa.Table]

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.process_memory import growing_at_most
 from robustness import runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
 from robustness.runs import headline_figures, images, import_checks, store, writer
 from robustness.runs.rows import Rows
-from tests.support.made_datasets import labelled_folder
-from tests.support.process_memory import growing_at_most
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 

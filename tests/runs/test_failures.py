@@ -18,6 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.support import synthetic_runs
+from benchmarks.support.lazy_modules import Later
+from benchmarks.support.synthetic_runs import (
+    ESPRESSO,
+    TABBY,
+    measurement,
+    pictures,
+    saved,
+    with_column,
+    with_images,
+)
 from robustness import api, report, runs
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.commands.main import main
@@ -30,17 +41,6 @@ from robustness.runs import cache, case_queries, failures, headline_figures, ima
 from robustness.runs.embedding_map import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.row_selection import Chosen
-from tests.support import made_up_saved_runs
-from tests.support.later import Later
-from tests.support.made_up_saved_runs import (
-    ESPRESSO,
-    TABBY,
-    measurement,
-    pictures,
-    saved,
-    with_column,
-    with_images,
-)
 
 sklearn = Later("sklearn.metrics")
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
@@ -324,7 +324,7 @@ def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
         there = number % 4 >= 4 * without
         return replace(row, label=labels[number % len(labels)] if there else None)
 
-    monkeypatch.setattr(made_up_saved_runs, "measurement", measured)
+    monkeypatch.setattr(synthetic_runs, "measurement", measured)
     made = saved(
         tmp_path / "run",
         {f"{at}": f"digest {at}" for at in range(IMAGES)},

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.image_folders import flat_folder
+from benchmarks.support.synthetic_runs import saved
 from robustness import runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.runs import forecast
-from tests.support.made_datasets import flat_folder
-from tests.support.made_up_saved_runs import saved
 from tests.support.saved_runs import CONDITIONS, spec
 
 ONE = ("SqueezeNet",)

@@ -14,6 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.image_folders import labelled_folder
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands.main import main
 from robustness.evaluation.request import make_spec
@@ -23,7 +24,6 @@ from robustness.pictures.fitting import load_study_image
 from robustness.pictures.picture import image_digest
 from robustness.runs import image_export, plan
 from robustness.runs.planning import Plan
-from tests.support.made_datasets import labelled_folder
 
 CONDITION = {"fog": 0.4, "gaussian_noise": 0.3}
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.processes import Identity
@@ -28,7 +29,6 @@ from robustness.runs.jobs.queue import Job
 from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
 from robustness.runs.progress import FILE, Progress, ProgressFile
 from tests.support.jobs import PATIENCE, in_threads, worked_off
-from tests.support.made_datasets import labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 

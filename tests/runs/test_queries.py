@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import robustness
+from benchmarks.support.synthetic_rows import APGD, PGD
+from benchmarks.support.synthetic_runs import saved, with_column
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.condition import Condition
@@ -31,8 +33,6 @@ from robustness.runs.rows import Rows
 from robustness.statistics import CORRECTNESS, Criteria, Figures, choose, measurement_grid
 from robustness.statistics.measurement_grid import MEANS, grids
 from tests.support.frames import cases, difference
-from tests.support.made_up_runs import APGD, PGD
-from tests.support.made_up_saved_runs import saved, with_column
 
 MODELS = {"SqueezeNet": 0.5, "EfficientNetLite0": 0.8, "EfficientNetLite1": 0.7}
 AIMED = Condition.attack("pgd", epsilon=0.5, norm="l2", steps=10, target=281)

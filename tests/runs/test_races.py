@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 
 import robustness
+from benchmarks.support.image_folders import flat_folder, labelled_folder
+from benchmarks.support.repository import ROOT
+from benchmarks.support.stand_in_models import StandIn
 from robustness import gate, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.commands import main
@@ -29,10 +32,7 @@ from robustness.runs.racing import Race
 from robustness.runs.rows import Rows
 from tests.support import pages
 from tests.support.jobs import in_threads
-from tests.support.made_datasets import flat_folder, labelled_folder
-from tests.support.places import ROOT
 from tests.support.saved_runs import NAMES, spec
-from tests.support.stand_ins import StandIn
 
 STEADY, FICKLE = NAMES
 PICTURES = 32

@@ -14,15 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.lazy_modules import Later
+from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.commands import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.runs.engines import ray_cluster
 from tests.support.deadly_folders import DeadlyFolder
-from tests.support.later import Later
-from tests.support.made_datasets import labelled_folder
-from tests.support.places import ROOT
 
 ray = Later("ray")
 if find_spec("ray") is None:

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.image_folders import flat_folder, labelled_folder
+from benchmarks.support.stand_in_models import StandIn
 from robustness import api, report, runs
 from robustness.base.errors import ParameterError
 from robustness.commands.main import main
@@ -21,9 +23,7 @@ from robustness.remedies import parse_all
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import remedies
 from robustness.runs.remedies import remedy_figures
-from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
-from tests.support.stand_ins import StandIn
 
 ASKED = replace(
     spec([Condition.of({"impulse_noise": 0.6}), Condition.of({"rotation": 0.0})]),

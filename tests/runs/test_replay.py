@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.support.image_folders import drawing, labelled_folder
 from robustness import models, runs
 from robustness.base.errors import ImageError, RunError
 from robustness.evaluation.condition import Condition, short
@@ -18,7 +19,6 @@ from robustness.evaluation.provenance import GRAIN
 from robustness.evaluation.row_schema import stored
 from robustness.runs.replay import TOLERANCE, agreement
 from robustness.runs.row_files import KEY
-from tests.support.made_datasets import drawing, labelled_folder
 from tests.support.saved_runs import CONDITIONS, performed, spec, use_stand_ins
 
 TWICE = (Condition.of({"fog": 0.2, "rotation": 0.5}), Condition.of({"fog": 0.8, "rotation": 0.1}))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.image_folders import flat_folder
 from robustness import runs
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
-from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import performed
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.support.image_folders import flat_folder
 from robustness import runs
 from robustness.base.errors import RunError
 from robustness.evaluation.row_schema import COLUMNS, SCHEMA
 from robustness.runs.row_files import KEY
 from robustness.statistics import Figures
-from tests.support.made_datasets import flat_folder
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 

@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from benchmarks.support.image_folders import flat_folder, labelled_folder
+from benchmarks.support.stand_in_models import TWO, Stable
 from robustness import runs
 from robustness.base.errors import ParameterError, RobustnessError, RunError
 from robustness.commands import main
@@ -35,9 +37,7 @@ from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import chunks
 from robustness.runs.manifest import Manifest
-from tests.support.made_datasets import flat_folder, labelled_folder
 from tests.support.saved_runs import SIDE
-from tests.support.stand_ins import TWO, Stable
 
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))
 SPEC = Request(TWO, CONDITIONS, seed=5, side=SIDE)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, runs
 from robustness.evaluation.condition import Condition
 from robustness.runs import selected_cases
 from robustness.runs.case_queries import Chosen
 from robustness.runs.row_selection import SURVIVORS, WORST
 from tests.support.documents import DOCUMENTS, blocks
-from tests.support.made_up_saved_runs import pictures, saved
 
 NAMES = ["a.png", "b.v2.jpg.png", "folder/c.png"]
 FOG = Condition.of({"fog": 0.6})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.support.lazy_modules import Later
+from benchmarks.support.synthetic_rows import rows
 from robustness.evaluation.condition import Condition
 from robustness.statistics.agreement import by_pair, majorities
 from robustness.statistics.measurement_grid import Grid, grids
 from robustness.statistics.risk_coverage import curves, risk_coverage
-from tests.support.later import Later
-from tests.support.made_up_runs import rows
 
 sklearn = Later("sklearn.metrics")
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.support.synthetic_rows import APGD, FOG, PGD, attacked, rows
 from robustness import statistics
 from robustness.evaluation.condition import Condition
 from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import Figures
 from robustness.statistics.estimates import over_conditions, shares
 from tests.support.frames import cases, difference
-from tests.support.made_up_runs import APGD, FOG, PGD, attacked, rows
 
 WEAK, STRONG = "SqueezeNet", "EfficientNetLite0"
 

@@ -15,6 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.support.claim_simulation import one_condition, power
+from benchmarks.support.synthetic_rows import rows, severities
 from robustness.metrics.intervals import difference_bounds
 from robustness.statistics import (
     FEWEST_TO_PLAN,
@@ -36,8 +38,6 @@ from robustness.statistics.paired_differences import (
     sign_flip,
 )
 from tests.support.frames import difference
-from tests.support.made_up_claims import one_condition, power
-from tests.support.made_up_runs import rows, severities
 
 THREE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.support.lazy_modules import Later
 from robustness.statistics.projection import principal
-from tests.support.later import Later
 
 decomposition = Later("sklearn.decomposition")
 

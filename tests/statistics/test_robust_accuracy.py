@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.support.synthetic_rows import rows
 from robustness.charts import accuracy_tables
 from robustness.evaluation.condition import Condition
 from robustness.statistics import robust_accuracy, summary
-from tests.support.made_up_runs import rows
 
 ATTACKS = [
     Condition.attack("pgd", epsilon=1 / 255),

@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.support.claim_simulation import confident_answers
+from benchmarks.support.populations import CALIBRATIONS, beyond_errors
+from benchmarks.support.synthetic_rows import rows, severities
 from robustness import metrics, models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import correctness
@@ -42,9 +45,6 @@ from robustness.statistics.calibration import calibration_error, estimated_error
 from robustness.statistics.estimates import drops, picture_values
 from robustness.statistics.imagenet_c import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS
 from robustness.statistics.measurement_grid import MEANS
-from tests.support.made_up_claims import confident_answers
-from tests.support.made_up_pictures import CALIBRATIONS, beyond_errors
-from tests.support.made_up_runs import rows, severities
 
 
 def random(seed: int = 0) -> np.random.Generator:

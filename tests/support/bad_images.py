@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.support.places import ROOT
+from benchmarks.support.repository import ROOT
 
 Builder = Callable[[], bytes]
 RGB = tuple[int, int, int]

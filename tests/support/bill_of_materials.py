@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import robustness
-from tests.support.places import ROOT
+from benchmarks.support.repository import ROOT
 
 ALLOWED = frozenset(
     {

@@ -6,8 +6,8 @@ import argparse
 import re
 import textwrap
 
+from benchmarks.support.repository import ROOT
 from robustness.commands import main
-from tests.support.places import ROOT
 
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.places import ROOT
+from benchmarks.support.repository import ROOT
 
 PLACES = ("app", "data", "tmp")
 """Folders at the root of the image that its steps make or that are mounted."""

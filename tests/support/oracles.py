@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.later import Later
+from benchmarks.support.lazy_modules import Later
 
 data = Later("skimage.data")
 

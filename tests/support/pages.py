@@ -13,6 +13,7 @@ import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest, local_script_runner
 
+from benchmarks.support.repository import ROOT
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import study_image
@@ -20,7 +21,6 @@ from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser.components import unpack
 from robustness.ui.computation import cache
-from tests.support.places import ROOT
 
 PATIENCE = 240
 """Seconds that a run of a page may take, on a machine that does much else."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.repository import ROOT
 from tests.support.image import free_port
-from tests.support.places import ROOT
 
 HOST = "dashboard.example"
 CONFIGURATION = (ROOT / "deploy" / "nginx.conf").read_text(encoding="utf-8")

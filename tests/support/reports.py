@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
+from benchmarks.support.synthetic_runs import measurement
 from robustness import report
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
@@ -15,7 +16,6 @@ from robustness.evaluation.sweep import Break
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from tests.support.made_up_saved_runs import measurement
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_[x](y).png'

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.stand_in_models import Stable
 from robustness import models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
@@ -14,7 +15,6 @@ from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.runs import engines, writer
 from robustness.runs.engines import Chunk, Engine, Workload
 from robustness.runs.engines.engine import chunks
-from tests.support.stand_ins import Stable
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"gaussian_noise": 0.6}), Condition.of({"rotation": 0.5}))

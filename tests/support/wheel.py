@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.places import ROOT
+from benchmarks.support.repository import ROOT
 
 
 def requirement_inputs() -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.base.errors import AccessError
 from robustness.base.permissions import Action, Role, Who
@@ -19,7 +20,6 @@ from robustness.ui.session import access
 from robustness.ui.session.access import Connection, is_local
 from robustness.ui.session.request_tokens import Tickets
 from tests.support.pages import run
-from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 RUNS = ROOT / "pages" / "evaluations.py"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.models.own import add
 from robustness.models.own.propose import propose
@@ -18,7 +19,6 @@ from robustness.models.tensorflow_runtime import tensorflow
 from robustness.ui.models import add_model
 from tests.models.own.test_adding import COLOURS, colour_model
 from tests.support.pages import html, run
-from tests.support.places import ROOT
 from tests.support.shared_examiner import ended, one_process
 
 __all__ = ["ended", "one_process"]

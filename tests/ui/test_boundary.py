@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.measurement import Measurement
@@ -18,7 +19,6 @@ from robustness.ui.one_image import breaking_points
 from robustness.ui.server.counters import FAULTS
 from robustness.ui.session.sentences import sentence
 from tests.support.pages import html, perturb
-from tests.support.places import ROOT
 
 
 def opened(page: str, **link: str) -> AppTest:

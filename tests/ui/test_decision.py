@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.support.repository import ROOT
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api
 from robustness.commands.main import main
 from robustness.runs import notes
 from tests.support import pages
-from tests.support.made_up_saved_runs import pictures, saved
 from tests.support.pages import html
-from tests.support.places import ROOT
 
 SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.9}
 

@@ -23,8 +23,8 @@ from robustness.statistics import TOO_FEW
 from robustness.ui.evaluations import results
 from tests.support import pages
 from tests.support.frames import cases
-from tests.support.made_up_results import ESPRESSO, MadeUp, made_up
 from tests.support.pages import html
+from tests.support.synthetic_results import ESPRESSO, MadeUp, made_up
 
 
 def page(

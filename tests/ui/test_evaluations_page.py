@@ -14,6 +14,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.repository import ROOT
+from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
 from robustness import models, runs
 from robustness.base.permissions import Who
 from robustness.evaluation.condition import Condition
@@ -23,10 +26,7 @@ from robustness.runs.compare import compare, flips
 from robustness.runs.racing import Race
 from robustness.statistics.differences import said
 from robustness.ui.evaluations import comparison, run_actions, run_table
-from tests.support.made_datasets import labelled_folder
-from tests.support.made_up_saved_runs import ESPRESSO, TABBY, saved
 from tests.support.pages import html, run, texts
-from tests.support.places import ROOT
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 OWNER = Who(local=True)

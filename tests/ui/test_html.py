@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
+from benchmarks.support.synthetic_runs import measurement
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.evaluation.condition import Condition
@@ -18,7 +19,6 @@ from robustness.runs import Run
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
 from robustness.ui.one_image.request import LiveRequest, answer_cards
-from tests.support.made_up_saved_runs import measurement
 from tests.support.pages import sample
 
 HOSTILE = """</b><script src='x'>"&amp; <img src=x onerror="y">"""

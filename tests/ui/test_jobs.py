@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.runs import jobs
 from robustness.runs.progress import Progress, ProgressFile
 from tests.support.jobs import in_threads, worked_off
-from tests.support.made_datasets import labelled_folder
 from tests.support.pages import run
-from tests.support.places import ROOT
 from tests.support.saved_runs import spec, use_stand_ins
 
 PAGE = ROOT / "pages" / "evaluations.py"

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.models.own import user_models
 from tests.conftest import OFFLINE_NAMES
 from tests.support import onnx_files
 from tests.support.pages import headline, html, perturb, run
-from tests.support.places import ROOT
 from tests.support.user_models import DIGITS, describe, with_lambda
 
 # Keras' own writer of the .keras file.

@@ -15,6 +15,8 @@ from unittest.mock import Mock
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition
@@ -28,9 +30,7 @@ from robustness.ui.session import run_link
 from tests.matching.test_match import example
 from tests.support.bad_images import BAD
 from tests.support.jobs import in_threads, worked_off
-from tests.support.made_datasets import labelled_folder
 from tests.support.pages import headline, html, run, texts
-from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "evaluations.py"
 CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.6}))

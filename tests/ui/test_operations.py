@@ -9,13 +9,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from benchmarks.support.repository import ROOT
 from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.server import counters, metrics
 from robustness.ui.server.counters import ERRORS, FAULTS, UPDATES, note_error
 from robustness.ui.server.request_security import Guard
 from robustness.ui.session import access
 from tests.support.pages import html, run
-from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "operations.py"
 LINE = re.compile(

@@ -9,6 +9,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from benchmarks.support.page_actions import asked
+from benchmarks.support.repository import ROOT
 from robustness.charts.sweep import quantities
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
@@ -19,9 +21,7 @@ from robustness.pictures.samples import sample_bytes
 from robustness.ui.computation import cache
 from robustness.ui.server import redirects
 from tests.support.bad_images import BAD
-from tests.support.journeys import asked
 from tests.support.pages import changes, headline, html, on, pictures, run, sample
-from tests.support.places import ROOT
 
 
 def test_a_model_of_the_link_that_cannot_run_is_named(

@@ -6,12 +6,12 @@ import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import image_digest
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.session import access
 from tests.support.pages import changes, headline, html, run
-from tests.support.places import ROOT
 
 FILES = [(f"{name}.png", sample_bytes(name), "image/png") for name in ("rocket", "astronaut")]
 

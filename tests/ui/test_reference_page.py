@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness import metrics
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
@@ -18,7 +19,6 @@ from robustness.ui.reference import STRENGTHS
 from robustness.ui.server import redirects
 from robustness.ui.session import access
 from tests.support.pages import changes, html, run
-from tests.support.places import ROOT
 
 PAGE = ROOT / "pages" / "reference.py"
 Link = tuple[str, dict[str, str]]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
@@ -22,7 +23,6 @@ from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache, work_key
 from tests.support import onnx_files
 from tests.support.pages import html, run, sample
-from tests.support.places import ROOT
 from tests.support.user_models import describe
 
 FOG = [Condition.of({"fog": 0.4})]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.support.synthetic_runs import measurement
 from robustness.charts.verdict import judged, percent, verdict
 from robustness.evaluation.condition import Condition
 from robustness.report.shared_parts import cautions
 from robustness.statistics.scorecard import UNSURE
 from robustness.ui.browser.html import html
 from robustness.ui.display.results import _customdata, card
-from tests.support.made_up_saved_runs import measurement
 
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
 A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"

@@ -7,11 +7,11 @@ import re
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.synthetic_runs import measurement
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import is_correct, labelled
 from robustness.models.labels import imagenet
 from robustness.pictures.samples import sample_bytes
-from tests.support.made_up_saved_runs import measurement
 from tests.support.pages import html, run, sample
 
 

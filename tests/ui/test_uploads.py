@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.evaluations import upload_store
 from tests.support.pages import run
-from tests.support.places import ROOT
 
 HELD = "archive of dataset_upload"
 FOG = [Condition.of({"fog": 0.6})]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement
 from robustness import models, report
 from robustness.charts import scorecard, sweep
 from robustness.charts.verdict import Mark, judged
@@ -24,7 +25,6 @@ from robustness.runs import notes
 from robustness.ui.display import results
 from robustness.ui.one_image.request import LiveRequest, answer_cards
 from tests.support import pages
-from tests.support.made_up_saved_runs import ESPRESSO, TABBY, measurement
 
 FLIP = Condition.of({"vertical_flip": 1.0})
 CASES: Mapping[str, tuple[bool, bool | None]] = {

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.models.catalogue.transformers import STAGES, Transformer, rewire
 from robustness.models.graph.keras_networks import load_network
 from robustness.models.tensorflow_runtime import keras
-from tests.support.places import ROOT
 from tests.support.transformer_oracle import (
     EPSILON,
     TRANSFORMERS,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.places import ROOT
+from benchmarks.support.repository import ROOT
 
 # Without TensorFlow, whose import would take most of the time: a graph made by hand stands for what
 # is converted. The disk is full in the cache alone.

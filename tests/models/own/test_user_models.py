@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.process_memory import growing_at_most
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
 from robustness.commands import main
@@ -31,7 +32,6 @@ from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
-from tests.support.process_memory import growing_at_most
 from tests.support.user_models import (
     DIGITS,
     describe,

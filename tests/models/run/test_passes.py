@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.support.repository import ROOT
 from robustness.models.graph.study_model import StudyModel
 from robustness.models.run.openvino import Compiled
 from robustness.models.run.openvino_pass import ROWS_AT_ONCE, OpenVinoPass
 from robustness.models.run.replay.network import ReplayedPass
 from robustness.models.tensorflow_runtime import keras
-from tests.support.places import ROOT
 from tests.support.preparing import in_tensorflow
 from tests.support.small_graph import RECORD, images, small_graph, small_network
 

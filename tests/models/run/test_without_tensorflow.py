@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.support.image_folders import flat_folder
+from benchmarks.support.repository import ROOT
 from robustness import models
-from tests.support.made_datasets import flat_folder
-from tests.support.places import ROOT
 
 # All in one process, and each looked at when it has ended: the first that imports it is named.
 SCRIPT = """

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.models.catalogue import networks
 from robustness.models.weights import weight_files as weights
-from tests.support.places import ROOT
 
 RECORD = models.REGISTRY["SqueezeNet"]
 PUBLISHED = "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1"

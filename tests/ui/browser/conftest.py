@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.journeys import left_behind_closed
-from tests.support.places import ROOT
-from tests.support.server import chromium, dashboard
+from benchmarks.support.page_actions import left_behind_closed
+from benchmarks.support.repository import ROOT
+from benchmarks.support.server import chromium, dashboard
 
 HERE = Path(__file__).parent
 HELD_FILES = ROOT / "tests" / "support" / "held_files"

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.journeys import HEADLINE, left_behind_closed, settled
-from tests.support.server import AT_REST, PATIENCE
+from benchmarks.support.page_actions import HEADLINE, left_behind_closed, settled
+from benchmarks.support.server import AT_REST, PATIENCE
 
 REFUSED = """addEventListener("securitypolicyviolation", event => {
     (window.refused ??= []).push(`${event.violatedDirective} ${event.blockedURI}`)

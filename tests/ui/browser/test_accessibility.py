@@ -10,11 +10,11 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
+from benchmarks.support.page_actions import left_behind_closed, visit
+from benchmarks.support.server import AT_REST, until
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 from tests.models.own.test_adding import colour_model
-from tests.support.journeys import left_behind_closed, visit
-from tests.support.made_up_saved_runs import pictures, saved
-from tests.support.server import AT_REST, until
 
 RULES = {
     "resultTypes": ["violations"],

@@ -6,8 +6,8 @@ from functools import partial
 
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.support.journeys import hand_back, visit
-from tests.support.server import eventually
+from benchmarks.support.page_actions import hand_back, visit
+from benchmarks.support.server import eventually
 
 
 def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(

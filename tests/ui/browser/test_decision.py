@@ -8,11 +8,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
+from benchmarks.support.page_actions import HEADLINE, hand_back, visit
+from benchmarks.support.server import AT_REST
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 from robustness.pictures.samples import sample_bytes
-from tests.support.journeys import HEADLINE, hand_back, visit
-from tests.support.made_up_saved_runs import pictures, saved
-from tests.support.server import AT_REST
 
 
 def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser
 
+from benchmarks.support.server import AT_REST, PATIENCE, dashboard
 from robustness.base.text import visible
 from tests.support.hostile_texts import TEXTS
-from tests.support.server import AT_REST, PATIENCE, dashboard
 
 LIVE = "a, img, b, em, del, code, h1, ol, .katex, [data-testid=stIconMaterial], [style*=color]"
 

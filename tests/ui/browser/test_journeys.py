@@ -13,13 +13,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
-from robustness import runs
-from robustness.perturbations import REGISTRY, apply
-from robustness.pictures.eight_bits import to_uint8
-from robustness.pictures.fitting import study_image
-from robustness.pictures.samples import sample_bytes
-from tests.support.jobs import worked_off
-from tests.support.journeys import (
+from benchmarks.support.image_folders import flat_folder
+from benchmarks.support.page_actions import (
     HEADLINE,
     asked,
     cards,
@@ -31,8 +26,13 @@ from tests.support.journeys import (
     visit,
     visiting,
 )
-from tests.support.made_datasets import flat_folder
-from tests.support.server import AT_REST, eventually
+from benchmarks.support.server import AT_REST, eventually
+from robustness import runs
+from robustness.perturbations import REGISTRY, apply
+from robustness.pictures.eight_bits import to_uint8
+from robustness.pictures.fitting import study_image
+from robustness.pictures.samples import sample_bytes
+from tests.support.jobs import worked_off
 
 POINTER = "canvas => getComputedStyle(canvas).cursor === 'pointer'"
 

@@ -12,12 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from robustness.perturbations import REGISTRY, compose
-from robustness.perturbations.search import find
-from robustness.pictures.eight_bits import to_uint8
-from robustness.ui.browser.components import pack
-from tests.support.holding import following, sweep_back_and_forth, watched
-from tests.support.journeys import (
+from benchmarks.support.page_actions import (
     HEADLINE,
     asked,
     drawn,
@@ -29,8 +24,13 @@ from tests.support.journeys import (
     visit,
     visiting,
 )
+from benchmarks.support.server import eventually, post, until
+from benchmarks.support.slider_drag import following, sweep_back_and_forth, watched
+from robustness.perturbations import REGISTRY, compose
+from robustness.perturbations.search import find
+from robustness.pictures.eight_bits import to_uint8
+from robustness.ui.browser.components import pack
 from tests.support.pages import sample
-from tests.support.server import eventually, post, until
 
 SLIDER = ".rb-step .rb-slider"
 HELD = 2.0

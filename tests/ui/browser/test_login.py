@@ -11,8 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from benchmarks.support.server import PATIENCE, dashboard, free_port
 from tests.support.oidc_server import Provider, provider
-from tests.support.server import PATIENCE, dashboard, free_port
 
 ADA = {"email": "Ada@example.org", "email_verified": True}
 EVE = {"email": "eve@elsewhere.example", "email_verified": True}

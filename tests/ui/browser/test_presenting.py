@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from robustness.ui.one_image.stories import OFFLINE, STORIES
-from tests.support.journeys import (
+from benchmarks.support.page_actions import (
     HEADLINE,
     PAIR,
     drawn,
@@ -20,7 +19,8 @@ from tests.support.journeys import (
     visit,
     visiting,
 )
-from tests.support.server import eventually, until
+from benchmarks.support.server import eventually, until
+from robustness.ui.one_image.stories import OFFLINE, STORIES
 
 END = "(shown => document.querySelector(shown).getBoundingClientRect().bottom)"
 TOP = "node => node.getBoundingClientRect().top"

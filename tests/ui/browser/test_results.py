@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks.support.page_actions import asked, settled, visiting
+from benchmarks.support.server import AT_REST, until
+from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 from robustness.commands import main
-from tests.support.journeys import asked, settled, visiting
-from tests.support.made_up_saved_runs import pictures, saved
-from tests.support.server import AT_REST, until
 
 LINKS = "[data-testid=stMain] a[href*='image=']"
 TOP = "link => link.getBoundingClientRect().top"

@@ -7,12 +7,12 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from benchmarks.support.synthetic_rows import MadeUpRun, rows, severities, with_classes
 from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import STUDY_SIDE
 from robustness.pictures.picture import Picture
-from tests.support.made_up_runs import MadeUpRun, rows, severities, with_classes
 
 ODD_NAME = "a <b>bold</b> *star*.png"
 MISSING = "00001.png"

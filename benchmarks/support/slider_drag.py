@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Page
 
-from tests.support.server import PATIENCE
+from benchmarks.support.server import PATIENCE
 
 WATCH = """() => {
   const seen = (window.watched = { pictures: 0, verdicts: 0, empty: 0, shift: 0, runs: 0 });

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement, RemediedPrediction
 from robustness.remedies import parse_all
-from tests.support.made_up_saved_runs import ESPRESSO, TABBY, pictures, saved
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.4}))

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.support.server import AT_REST, PATIENCE, until
+from benchmarks.support.server import AT_REST, PATIENCE, until
 
 DONE = re.compile(r"^Updated in [\d.]+ m?s")
 HEADLINE = ".rb-headline"

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.later import Later
+from benchmarks.support.lazy_modules import Later
 
 peer = Later("imagecorruptions.corruptions")
 ndimage, filters = Later("scipy.ndimage"), Later("skimage.filters")

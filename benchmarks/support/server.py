@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
-from tests.support.places import ROOT
+from benchmarks.support.repository import ROOT
 
 CHROMIUM_VARIABLE = "CHROMIUM"
 PATIENCE = 240_000

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.support.image_folders import drawing
 from robustness import metrics, models, runs
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
@@ -26,7 +27,6 @@ from robustness.runs.engines import Chunk
 from robustness.runs.engines.engine import ImageRecord
 from robustness.runs.manifest import DatasetRecord, Manifest
 from robustness.runs.row_files import write_part
-from tests.support.made_datasets import drawing
 
 Shares = Mapping[str, float]
 Changed = Callable[[Measurement, int, int], Measurement]

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.support.synthetic_rows import rows
 from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
 from robustness.statistics.paired_differences import established, sign_flip
-from tests.support.made_up_runs import rows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
