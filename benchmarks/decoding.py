@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.processes import held_by
+from benchmarks.support.image_files import photo, saved, webp_bomb
 from robustness.pictures import fitting, untrusted
-from tests.support.bad_images import photo, saved, webp_bomb
 
 BOMBS = 5
 

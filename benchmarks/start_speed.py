@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
 from playwright.sync_api import Browser
 
 from benchmarks.offline_models import NAMES, run_by
 from benchmarks.support.repository import ROOT
-from benchmarks.support.server import PATIENCE, chromium, dashboard, until
+from benchmarks.support.server import PATIENCE, NoBrowserError, chromium, dashboard, until
 from robustness.models.run.openvino import OPENVINO, TENSORFLOW
 from robustness.pictures.samples import sample_bytes
 
@@ -129,7 +128,7 @@ def main() -> None:
     try:
         with chromium() as browser:
             _print(measure_dashboard(browser))
-    except pytest.skip.Exception as missing:
+    except NoBrowserError as missing:
         print(f"dashboard: {missing}")
 
 

@@ -169,6 +169,12 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not [named(path) for path in ahead]
 
 
+def test_benchmarks_need_no_tests() -> None:
+    benchmarks = sorted((ROOT / "benchmarks").rglob("*.py"))
+    assert benchmarks
+    assert not faults(benchmarks, lambda path: {"tests", "pytest"} & third_parties(tree(path)))
+
+
 def test_streamlit_stays_in_the_pages_and_their_kit() -> None:
     users = [path for path in PRODUCT if "streamlit" in third_parties(tree(path))]
     assert users

@@ -19,7 +19,7 @@ from robustness.report.questions.question import VIEWS
 from tests.report.test_attack import built
 from tests.support import reports
 from tests.support.pages import components, html, run
-from tests.support.synthetic_results import made_up
+from tests.support.synthetic_results import squares_run
 from tests.ui.test_evaluation_results import page as results_page
 
 RETIRED = {
@@ -96,7 +96,7 @@ def test_no_results_of_a_run_show_a_retired_word(
     for labelled in (True, False):
         (folder := tmp_path / f"labels-{labelled}").mkdir()
         for view in VIEWS:
-            app = results_page(made_up(labelled=labelled), folder, monkeypatch, view=view)
+            app = results_page(squares_run(labelled=labelled), folder, monkeypatch, view=view)
             assert not app.exception
             assert found("\n".join(said(app))) == {}
 

@@ -125,7 +125,7 @@ def with_classes(frame: pd.DataFrame, other: int, changed: int) -> pd.DataFrame:
     )
 
 
-class MadeUpRun(runs.Run):
+class SyntheticRun(runs.Run):
     """A run with the rows of a frame."""
 
     def __init__(

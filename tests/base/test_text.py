@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from benchmarks.support.lazy_modules import property_test
 from robustness.base.text import (
     counted,
     csv_cell,
@@ -17,6 +16,7 @@ from robustness.base.text import (
     unhidden,
     visible,
 )
+from tests.support.property_tests import property_test
 
 KNOWN = ("labels", "path", "Year")
 

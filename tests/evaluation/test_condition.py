@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.support.lazy_modules import property_test
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import condition as texts
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG
+from tests.support.property_tests import property_test
 
 
 def conditions(st: Any) -> Any:

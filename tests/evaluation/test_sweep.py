@@ -24,7 +24,7 @@ STRANGERS = len(strangers(224)[0])
 NAME = "SqueezeNet"  # whose record the made-up classifiers borrow
 
 
-class MadeUp:
+class ThresholdModel:
     """Predicts class 0 while ``keeps`` is true for the image's mean and contrast, else class 1."""
 
     key = ""
@@ -45,18 +45,18 @@ class MadeUp:
         return Outputs(probabilities, {stage: features for stage, _ in self.record.stages})
 
 
-def events_of(made_up: MadeUp, names: list[str], **options: Any) -> list[Measurement | Break]:
-    load: Any = lambda *_, **__: made_up  # noqa: E731 - stands in for models.load
+def events_of(model: ThresholdModel, names: list[str], **options: Any) -> list[Measurement | Break]:
+    load: Any = lambda *_, **__: model  # noqa: E731 - stands in for models.load
     return list(sweep(Picture.of("grey", GREY), names, [NAME], load=load, **options))
 
 
 def run(
     keeps: Callable[[float, float], bool], name: str, **options: Any
-) -> tuple[list[Measurement], list[Break], MadeUp]:
-    made_up = MadeUp(keeps)
-    events = events_of(made_up, [name], **options)
+) -> tuple[list[Measurement], list[Break], ThresholdModel]:
+    model = ThresholdModel(keeps)
+    events = events_of(model, [name], **options)
     points = [event for event in events if isinstance(event, Measurement)]
-    return points, [event for event in events if isinstance(event, Break)], made_up
+    return points, [event for event in events if isinstance(event, Break)], model
 
 
 def first_change(
@@ -98,11 +98,11 @@ def test_a_monotone_case_agrees_with_a_dense_sweep(limit: float) -> None:
 
 
 def test_never_is_said_and_costs_no_bisection() -> None:
-    points, (found,), made_up = run(lambda mean, _: True, "brightness")
+    points, (found,), model = run(lambda mean, _: True, "brightness")
     assert found.never
     assert found.strength is found.parameter is found.severity is found.ssim is None
     assert all(point.consistent for point in points)
-    assert made_up.batches == [1, 20, STRANGERS]
+    assert model.batches == [1, 20, STRANGERS]
     assert most_fragile([found]) is None
 
 
@@ -115,7 +115,7 @@ def test_an_answer_that_comes_back_is_shown() -> None:
     assert found.returns == (0.45, 0.5, 0.55, 0.6)
 
 
-class Leading(MadeUp):
+class Leading(ThresholdModel):
     """Gives class 0 a lead over class 1, in log probability, that the image's mean decides."""
 
     def __init__(self, lead: Callable[[float], float]) -> None:
@@ -136,18 +136,18 @@ def test_a_change_that_comes_and_goes_between_two_steps_is_seen() -> None:
     def lead(mean: float) -> float:
         return 1.0 - 1.3 * float(np.exp(-(((mean - LEVEL - 0.2125) / 0.02) ** 2)))
 
-    made_up = Leading(lead)
-    *points, found = events_of(made_up, ["brightness"])
+    model = Leading(lead)
+    *points, found = events_of(model, ["brightness"])
     assert all(point.consistent for point in points if isinstance(point, Measurement))
     assert isinstance(found, Break)
-    expected = first_change(made_up.keeps, "brightness", coarse=10)
+    expected = first_change(model.keeps, "brightness", coarse=10)
     assert expected is not None
     assert found.strength == pytest.approx(expected, abs=TOLERANCE)
     assert len(found.returns) > 5
-    assert sum(made_up.batches) - STRANGERS < 60, "a tenth of what a grid as fine takes"
+    assert sum(model.batches) - STRANGERS < 60, "a tenth of what a grid as fine takes"
 
 
-class InTurn(MadeUp):
+class InTurn(ThresholdModel):
     """Keeps its answer by another of ``rules`` in each repeat of a sweep."""
 
     def __init__(self, *rules: Callable[[float, float], bool]) -> None:
@@ -222,9 +222,9 @@ def test_points_cover_the_grid_and_start_clean() -> None:
 
 
 def test_the_clean_pass_is_computed_once() -> None:
-    made_up = MadeUp(lambda *_: True)
-    events_of(made_up, ["brightness", "gaussian_noise", "vertical_flip"], repeats=2)
-    assert made_up.batches == [1, 20, STRANGERS, 20, 20, 1]
+    model = ThresholdModel(lambda *_: True)
+    events_of(model, ["brightness", "gaussian_noise", "vertical_flip"], repeats=2)
+    assert model.batches == [1, 20, STRANGERS, 20, 20, 1]
 
 
 @pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 1000}, {"repeats": 0}, {"seed": -1}])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from benchmarks.support.synthetic_rows import APGD, PGD, MadeUpRun, attacked, rows
+from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
 from robustness import gate, runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
@@ -29,8 +29,8 @@ def steady(shares: Sequence[float], images: int = 200, model: str = "SqueezeNet"
 
 def run(
     shares: Sequence[float] = (0.9, 0.6, 0.1), images: int = 200, weights: str = "1"
-) -> MadeUpRun:
-    return MadeUpRun(steady(shares, images), LEVELS, weights)
+) -> SyntheticRun:
+    return SyntheticRun(steady(shares, images), LEVELS, weights)
 
 
 def budget(tmp_path: Path, text: str) -> gate.Budget:
@@ -42,19 +42,19 @@ def outcomes(found: gate.Check) -> dict[str, str]:
     return {verdict.where: verdict.outcome for verdict in found.verdicts}
 
 
-def labelled_attack(right: int, robust: int, weights: str = "1") -> MadeUpRun:
+def labelled_attack(right: int, robust: int, weights: str = "1") -> SyntheticRun:
     """Two attacks on 70 labelled images, of which a model has the first ``right`` right."""
-    return MadeUpRun(attacked("SqueezeNet", right, robust), (APGD, PGD), weights)
+    return SyntheticRun(attacked("SqueezeNet", right, robust), (APGD, PGD), weights)
 
 
 SHORT, LONG = Condition.attack("pgd", steps=1), Condition.attack("pgd", steps=100)
 LIGHT, HEAVY = (Condition.of({"fog": s, "gaussian_blur": s}) for s in (0.2, 0.8))
 
 
-def of_conditions(shares: Sequence[float], conditions: Sequence[Condition]) -> MadeUpRun:
+def of_conditions(shares: Sequence[float], conditions: Sequence[Condition]) -> SyntheticRun:
     """200 images, of which the first share keeps its answer under each condition."""
     kept = np.arange(200)[:, None] / 200 < np.array(shares)
-    return MadeUpRun(rows(kept, conditions=conditions), conditions)
+    return SyntheticRun(rows(kept, conditions=conditions), conditions)
 
 
 @pytest.mark.parametrize("conditions", [(SHORT, LONG), (LIGHT, HEAVY)])
@@ -142,7 +142,7 @@ perturbation = "*"
 min_consistency = 0.8
 """
     both = pd.concat([steady((0.9, 0.7, 0.1)), steady((0.9, 0.7, 0.1), model="EfficientNetLite0")])
-    found = gate.check(budget(tmp_path, text), MadeUpRun(both, LEVELS))
+    found = gate.check(budget(tmp_path, text), SyntheticRun(both, LEVELS))
     wanted = {(v.model, v.strength): v.wanted for v in found.verdicts}
     assert wanted == {
         ("SqueezeNet", 0.2): 0.5,
@@ -169,7 +169,7 @@ def test_a_drop_of_accuracy_has_a_maximum(tmp_path: Path) -> None:
         correct=kept,
     )
     text = '[[limit]]\nperturbation = "*"\nmax_accuracy_drop = 0.41\nmin_accuracy = 0.5'
-    found = gate.check(budget(tmp_path, text), MadeUpRun(labelled, LEVELS))
+    found = gate.check(budget(tmp_path, text), SyntheticRun(labelled, LEVELS))
     by_limit = {(v.limit, v.strength): v for v in found.verdicts}
     assert by_limit["max_accuracy_drop", 0.6].value == pytest.approx(0.4)
     assert [by_limit["max_accuracy_drop", s].outcome for _, s in LEVELS] == [
@@ -337,10 +337,10 @@ def test_what_cannot_be_checked_is_named(what: str, tmp_path: Path) -> None:
 
 def test_a_breaking_strength_needs_several_strengths_up_to_the_limit(tmp_path: Path) -> None:
     asked = budget(tmp_path, '[[limit]]\nperturbation = "*"\nmin_breaking_strength = 0.8')
-    one = MadeUpRun(steady((0.9, 0.6, 0.1)).query("strength == 1"), LEVELS[2:])
+    one = SyntheticRun(steady((0.9, 0.6, 0.1)).query("strength == 1"), LEVELS[2:])
     with pytest.raises(ParameterError, match="at one strength only"):
         gate.check(asked, one)
-    short = MadeUpRun(steady((0.9, 0.6, 0.1)).query("strength < 1"), LEVELS[:2])
+    short = SyntheticRun(steady((0.9, 0.6, 0.1)).query("strength < 1"), LEVELS[:2])
     with pytest.raises(ParameterError, match=r"up to strength 0\.6 only"):
         gate.check(asked, short)
 
@@ -352,7 +352,7 @@ def test_a_breaking_strength_needs_several_strengths_up_to_the_limit(tmp_path: P
 def found(tmp_path: Path) -> gate.Check:
     text = '[[limit]]\nmodel = "odd*"\nperturbation = "*"\nmin_consistency = 0.58'
     frame = steady((0.9, 0.6, 0.1), model="odd|<b>&\x00")
-    return gate.check(budget(tmp_path, text), MadeUpRun(frame, LEVELS))
+    return gate.check(budget(tmp_path, text), SyntheticRun(frame, LEVELS))
 
 
 def test_junit_has_a_case_a_limit(found: gate.Check) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.support.lazy_modules import property_test
 from robustness.base.errors import WeightsError
 from robustness.models.file_formats.legacy_torch import read_legacy_torch
+from tests.support.property_tests import property_test
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile
 
-from benchmarks.support.lazy_modules import property_test
+from benchmarks.support.image_files import photo, plain, saved
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
 from robustness.pictures import decoding, fitting
@@ -30,14 +30,12 @@ from tests.support.bad_images import (
     exif,
     heic,
     linear_grey_profile,
-    photo,
-    plain,
     png,
     quarters,
-    saved,
     tiff,
     wide_profile,
 )
+from tests.support.property_tests import property_test
 
 # pytest replaces the filter that the module installs; that nothing is printed is tested below.
 pytestmark = [

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.support.image_files import photo, saved
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures import fitting
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes, sample_path
-from tests.support.bad_images import RED, photo, quarters, saved
+from tests.support.bad_images import RED, quarters
 
 
 def test_a_file_becomes_what_its_bytes_become(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.support.image_files import photo, plain, saved, webp_bomb
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError, ParameterError, UnknownNameError
 from robustness.base.limited_worker import Workers
 from robustness.pictures import decoding, fitting, untrusted
 from robustness.pictures.decoding import decode
 from robustness.pictures.samples import sample_bytes
-from tests.support.bad_images import BAD, GOOD_ODD, photo, plain, saved, webp_bomb
+from tests.support.bad_images import BAD, GOOD_ODD
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:::PIL.{module}")

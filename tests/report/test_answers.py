@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from benchmarks.support.claim_simulation import perturbed
-from benchmarks.support.synthetic_rows import APGD, PGD, MadeUpRun, attacked, rows
+from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
 from benchmarks.support.synthetic_runs import measurement
 from robustness import report, statistics
 from robustness.charts import accuracy_tables, tables
@@ -126,7 +126,7 @@ def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.R
     models = ((A, 42, weak), (B, 60, strong))
     asked = conditions or (APGD, PGD)
     frame = pd.concat([attacked(*model, asked) for model in models], ignore_index=True)
-    found = report.of_run(MadeUpRun(frame, asked))
+    found = report.of_run(SyntheticRun(frame, asked))
     return found, found.answer[0]
 
 

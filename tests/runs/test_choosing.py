@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from benchmarks.support.synthetic_rows import APGD, FOG, MadeUpRun, attacked, rows
+from benchmarks.support.synthetic_rows import APGD, FOG, SyntheticRun, attacked, rows
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api
 from robustness.base.errors import ParameterError
@@ -318,7 +318,7 @@ def test_equal_models_are_seldom_told_apart_and_a_better_one_is_found() -> None:
 
 
 def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
-    run = MadeUpRun(models_with([0.3, 0.9], 100), CONDITIONS)
+    run = SyntheticRun(models_with([0.3, 0.9], 100), CONDITIONS)
     costs: Any = {"SqueezeNet": {"latency_ms": 4.0}, "EfficientNetLite0": {"megabytes": 19.0}}
     run.manifest = replace(run.manifest, costs=costs)
     budget = tmp_path / "gate.toml"
@@ -332,7 +332,7 @@ def test_a_saved_run_knows_costs_and_a_gate_rules_out(tmp_path: Any) -> None:
 
 
 def test_a_report_shows_the_choice_with_costs() -> None:
-    run = MadeUpRun(models_with([0.9, 0.6, 0.5], 100), CONDITIONS)
+    run = SyntheticRun(models_with([0.9, 0.6, 0.5], 100), CONDITIONS)
     costs: Any = {
         name: {
             "latency_ms": cost.latency_ms,
@@ -359,7 +359,7 @@ def test_a_report_shows_the_choice_with_costs() -> None:
     losers = trade_off.dominated(entries, "latency_ms")
     first, second, third = NAMES[:3]
     assert losers == {second: [first], third: [first, second]}
-    alone = MadeUpRun(models_with([0.9], 100), CONDITIONS)
+    alone = SyntheticRun(models_with([0.9], 100), CONDITIONS)
     assert run_choice.TRADE_OFFS.section(RunFigures(alone, Figures(alone.frame()))) is None
 
 

@@ -17,7 +17,7 @@ sklearn = Later("sklearn.metrics")
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1")
 
 
-def made_up(images: int = 60, **columns: object) -> list[Grid]:
+def grids_of_run(images: int = 60, **columns: object) -> list[Grid]:
     """Three models under two conditions that share half of their failures."""
     rng = np.random.default_rng(0)
     hard = rng.random((images, 2)) < 0.3
@@ -38,7 +38,7 @@ def made_up(images: int = 60, **columns: object) -> list[Grid]:
 
 
 def test_error_consistency_is_cohens_kappa_of_each_condition() -> None:
-    made = made_up()
+    made = grids_of_run()
     for entry in by_pair(made, "correct"):
         a, b = (next(g for g in made if g.model == entry[key]) for key in ("model", "other"))
         one, other = a.flags("correct"), b.flags("correct")
@@ -57,7 +57,7 @@ def test_models_that_never_fail_have_no_error_consistency() -> None:
 
 
 def test_a_majority_is_what_most_models_predict_and_ties_go_to_the_surest() -> None:
-    made = made_up()
+    made = grids_of_run()
     top1, sure = (np.stack([g.values(c) for g in made]) for c in ("top1", "probability"))
     expected = []
     for image, condition in np.ndindex(60, 2):

@@ -7,7 +7,6 @@ nothing on disk.
 
 from __future__ import annotations
 
-import io
 import random
 import re
 import struct
@@ -15,9 +14,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from benchmarks.support.image_files import photo, plain, saved
 from benchmarks.support.repository import ROOT
 
 Builder = Callable[[], bytes]
@@ -26,23 +25,6 @@ RGB = tuple[int, int, int]
 RED: RGB = (255, 0, 0)
 BLUE: RGB = (0, 0, 255)
 WHITE: RGB = (255, 255, 255)
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def photo(width: int = 48, height: int = 40) -> Image.Image:
-    """A small picture with structure in it, the same every time."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    channels = [rows * 5, columns * 5, (rows * columns) % 256]
-    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
-
-
-def plain(mode: str, colour: Any, side: int = 16) -> Image.Image:
-    return Image.new(mode, (side, side), colour)
 
 
 # Files built by hand: a library would not write them.
@@ -119,14 +101,6 @@ def webp_canvas(side: int) -> bytes:
     start = data.index(b"VP8X") + 12
     data[start : start + 6] = (side - 1).to_bytes(3, "little") * 2
     return bytes(data)
-
-
-def webp_bomb(side: int) -> bytes:
-    """A lossless WebP of one colour, ``side`` x ``side``, in about 40 bytes."""
-    small = saved(plain("RGB", (200, 30, 30)), "WEBP", lossless=True)
-    (bits,) = struct.unpack_from("<L", small, 21)
-    bits = bits & ~0xFFFFFFF | (side - 1) | (side - 1) << 14
-    return small[:21] + struct.pack("<L", bits) + small[25:]
 
 
 def jpeg_sized(data: bytes, width: int, height: int) -> bytes:

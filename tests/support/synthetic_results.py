@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from benchmarks.support.synthetic_rows import MadeUpRun, rows, severities, with_classes
+from benchmarks.support.synthetic_rows import SyntheticRun, rows, severities, with_classes
 from robustness import models
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
@@ -19,7 +19,7 @@ MISSING = "00001.png"
 ESPRESSO = models.imagenet().names.index("espresso")
 
 
-class MadeUp(MadeUpRun):
+class SquaresRun(SyntheticRun):
     """A run of squares of one colour, one of which is gone."""
 
     @property
@@ -33,7 +33,7 @@ class MadeUp(MadeUpRun):
         return Picture.of(image_id, np.full((STUDY_SIDE, STUDY_SIDE, 3), shade, np.float32))
 
 
-def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp:
+def squares_run(*, labelled: bool = True, images: int = 60, seed: int = 0) -> SquaresRun:
     """SqueezeNet keeps 3 of 10 answers, EfficientNet-Lite0 8, Lite1 hardly fewer."""
     strengths = (*severities("fog"), ("rotation", 0.1), ("horizontal_flip", 1.0))
     conditions = (
@@ -63,4 +63,4 @@ def made_up(*, labelled: bool = True, images: int = 60, seed: int = 0) -> MadeUp
     table = pd.concat(parts, ignore_index=True)
     table["image"] = table["image"].replace("00000.png", ODD_NAME)
     table = with_classes(table, ESPRESSO + 2 if labelled else ESPRESSO, 0)
-    return MadeUp(table, conditions, seed=7)
+    return SquaresRun(table, conditions, seed=7)

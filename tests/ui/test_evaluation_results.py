@@ -24,11 +24,11 @@ from robustness.ui.evaluations import results
 from tests.support import pages
 from tests.support.frames import cases
 from tests.support.pages import html
-from tests.support.synthetic_results import ESPRESSO, MadeUp, made_up
+from tests.support.synthetic_results import ESPRESSO, SquaresRun, squares_run
 
 
 def page(
-    run: MadeUp,
+    run: SquaresRun,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     finished: bool = True,
@@ -90,7 +90,7 @@ VIEWS = {
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view: str) -> None:
-    run = made_up()
+    run = squares_run()
     app = shown(run, view=view)
     assert not app.exception
     told, words = report.of_run(run), pages.texts(app)
@@ -139,7 +139,7 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
     images.mkdir()
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path))
     monkeypatch.setattr("robustness.runs.jobs.supervise", lambda _: None)  # nobody works on it here
-    run = made_up()
+    run = squares_run()
     run.folder = tmp_path / "run"
     run.folder.mkdir()
     app = shown(run, view="trust", harden_source="server", harden_server_source="images")
@@ -158,7 +158,7 @@ def test_a_selection_is_part_of_the_link_and_filters_the_images(
     shown: Shown, tmp_path: Path
 ) -> None:
     query = {"cell": ["Rotation", "SqueezeNet"], "cell_figure": "Prediction consistency"}
-    app = shown(made_up(), **query)
+    app = shown(squares_run(), **query)
     assert "SqueezeNet 1.1 under Rotation" in pages.texts(app)
     assert "the cell shows prediction consistency" in pages.texts(app)
     assert len(case_names(app)) == 3
@@ -171,19 +171,19 @@ def test_a_selection_is_part_of_the_link_and_filters_the_images(
     next(button for button in app.button if button.label == "Show all images").click().run()
     assert "cell" not in app.query_params
     assert app.selectbox(key="case_model")
-    app = shown(made_up(), cell=["Rotation", "nobody"])
+    app = shown(squares_run(), cell=["Rotation", "nobody"])
     assert not app.exception
     assert "**SqueezeNet" not in pages.texts(app)
 
 
 def test_a_class_filters_the_images(shown: Shown) -> None:
-    app = shown(made_up(), view="images", **{"class": f"model=SqueezeNet&class={ESPRESSO + 1}"})
+    app = shown(squares_run(), view="images", **{"class": f"model=SqueezeNet&class={ESPRESSO + 1}"})
     labels = re.findall(r"True class: ([^<]*)<", html(app))
     assert set(labels) == {models.class_name("SqueezeNet", ESPRESSO + 1)}
 
 
 def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
-    app = shown(made_up(images=4), cell=["condition=nope"])
+    app = shown(squares_run(images=4), cell=["condition=nope"])
     assert not app.exception
     (error,) = app.error
     assert "Expected" in error.value
@@ -191,7 +191,10 @@ def test_a_selection_of_nothing_known_gets_a_sentence(shown: Shown) -> None:
 
 def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
     app = shown(
-        made_up(), view="images", case_model="EfficientNet-Lite0", case_perturbation="Rotation"
+        squares_run(),
+        view="images",
+        case_model="EfficientNet-Lite0",
+        case_perturbation="Rotation",
     )
     assert len(case_names(app)) == 6
     text = html(app).split('class="rb-case"')[1:]
@@ -211,7 +214,7 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
             links.append((page, query_params)) if label == "Open" else None
         ),
     )
-    run = made_up()
+    run = squares_run()
     app = shown(run, view="images", case_perturbation="Horizontal flip")
     page, query = links[0]
     assert page == "app.py"
@@ -223,13 +226,13 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
         "seed": "7",
     }
     links.clear()
-    shown(made_up(), view="images", case_perturbation="Fog effect + Rotation")
+    shown(squares_run(), view="images", case_perturbation="Fog effect + Rotation")
     assert links[0][1]["fog"] == "0.4"
     assert links[0][1]["rotation"] == "0.25"
 
 
 def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
-    run = made_up(images=4)
+    run = squares_run(images=4)
     app = shown(run, view="images")
     assert not app.exception
     names = case_names(app)
@@ -241,7 +244,7 @@ def test_names_are_escaped_and_missing_pictures_say_so(shown: Shown) -> None:
 
 
 def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
-    run = made_up(images=40)
+    run = squares_run(images=40)
     run._frame["model"] = run._frame["model"].replace("SqueezeNet", "someone's <i>network</i>")
     app = shown(run)
     assert not app.exception
@@ -251,7 +254,7 @@ def test_a_run_with_a_model_that_is_not_here_can_be_read(shown: Shown) -> None:
 
 
 def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Shown) -> None:
-    run = made_up()
+    run = squares_run()
     run._frame = run._frame.iloc[:0]
     app = shown(run, finished=False)
     assert not app.exception
@@ -265,7 +268,7 @@ def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Show
 
 def test_the_worst_cases_fell_furthest_and_survivors_saw_most() -> None:
     table = (
-        made_up()
+        squares_run()
         .frame()
         .assign(retained_probability=lambda f: np.random.default_rng(1).random(len(f)) * 0.9)
     )
