@@ -6,7 +6,7 @@ learns to give under perturbations, too.
 
 from robustness.hardening.harden import Hardening, Settings, Subjects, check_name, harden
 from robustness.hardening.judgement import GroupDifference, Judgement
-from robustness.hardening.perturbation_kinds import kinds, unseen, weakest
+from robustness.hardening.perturbation_kinds import unseen, weakest
 
 __all__ = [
     "GroupDifference",
@@ -16,7 +16,6 @@ __all__ = [
     "Subjects",
     "check_name",
     "harden",
-    "kinds",
     "unseen",
     "weakest",
 ]

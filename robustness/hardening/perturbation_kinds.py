@@ -34,11 +34,6 @@ def kind(name: str) -> str:
     return _OF_STUDY.get(name, _OF_STUDY.get(family, family))
 
 
-def kinds(conditions: Iterable[Condition]) -> set[str]:
-    """The kinds of all perturbations in ``conditions``."""
-    return {kind(name) for condition in conditions for name in condition.perturbations}
-
-
 def unseen(trained: Iterable[str]) -> tuple[Condition, ...]:
     """Up to ``MOST_UNSEEN`` perturbations of kinds that no perturbation in ``trained`` has.
 

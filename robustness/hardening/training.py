@@ -53,11 +53,10 @@ class Settings:
 
     def check(self) -> None:
         """Raise ``ParameterError`` for settings out of range."""
-        if not 1 <= self.epochs <= 1000 or not (self.rate is None or 0 < self.rate <= 1):
-            raise ParameterError(
-                "Expected 1 to 1000 epochs and a learning rate above 0 up to 1, got "
-                f"{self.epochs} and {self.rate:g}."
-            )
+        if not 1 <= self.epochs <= 1000:
+            raise ParameterError(f"Expected 1 to 1000 epochs, got {self.epochs}.")
+        if self.rate is not None and not 0 < self.rate <= 1:
+            raise ParameterError(f"Expected a learning rate above 0 up to 1, got {self.rate:g}.")
         check_seed(self.seed)
 
 

@@ -99,8 +99,8 @@ class Match:
 
     ``different``: production differs from the reference at all. ``matched``: the perturbations
     explain how; otherwise ``unexplained`` names the statistics that differ most, and no accuracy
-    is expected. ``conditions`` are the profile: compositions of the affected images, a ``share`` of
-    all, that count alike.
+    is expected. ``conditions`` are the profile: compositions that count alike, of which the
+    ``share`` of affected images changes anything.
     """
 
     images: int
@@ -195,12 +195,12 @@ def match(
     left = difference(scaled, best, seed) if changed.significant else changed
     remainder = remaining_share(changed, left)
     explained = is_explained(changed, left)
-    conditions = profile_conditions(fitted, seed)
+    compositions = drawn_compositions(fitted, seed)
     labels = {name: indices[originals.rows] for name, indices in labels.items()}
     labels = {name: indices for name, indices in labels.items() if (indices >= 0).any()}
     accuracy: tuple[ExpectedAccuracy, ...] = ()
     if labels and explained:
-        accuracy = side.accuracies(labels, fitted, conditions, count, remainder, note)
+        accuracy = side.accuracies(labels, fitted, compositions, count, remainder, note)
     return Match(
         count,
         len(originals.pixels),
@@ -209,7 +209,7 @@ def match(
         _perturbations(fitted),
         accuracy,
         () if explained else tuple(NAMES[index] for index in left.largest),
-        conditions,
+        profile_conditions(compositions, fitted.share, fitted.names),
         framing,
         seed,
         images.unreadable + originals.unreadable,
@@ -412,10 +412,10 @@ def _perturbations(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:
     return tuple(sorted(parts, key=lambda part: -part.strength))
 
 
-def profile_conditions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
-    """Distinct compositions drawn from the estimate, up to ``CONDITIONS``; they count alike."""
+def drawn_compositions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
+    """Distinct compositions drawn from the estimate, up to ``CONDITIONS``, or the original."""
     if not fitted.strengths:
-        return (Condition.of({REGISTRY.names[0]: 0.0}),)
+        return (Condition.of({fitted.names[0]: 0.0}),)
     order = np.random.default_rng(seed).permutation(len(fitted.draws))
     rounded = np.round(fitted.draws[order], 4)
     conditions: dict[Condition, None] = {}
@@ -425,6 +425,20 @@ def profile_conditions(fitted: Estimate, seed: int) -> tuple[Condition, ...]:
         }
         conditions.setdefault(Condition.of(strengths))
     return tuple(conditions)[:CONDITIONS]
+
+
+def profile_conditions(
+    compositions: Sequence[Condition], share: float, names: Sequence[str]
+) -> tuple[Condition, ...]:
+    """Compositions of which about ``share`` change the image, as conditions count alike.
+
+    The others are perturbations ``names`` at strength 0, each a condition of its own.
+    """
+    odds = share / max(1 - share, 1e-9)
+    affected = max(1, min(round(CONDITIONS * share), round(len(names) * odds)))
+    chosen = tuple(compositions[:affected])
+    unchanged = [Condition.of({name: 0.0}) for name in names]
+    return (*chosen, *unchanged[: round(len(chosen) / odds)])
 
 
 def _table(

@@ -6,8 +6,11 @@
     seed = 0
     fit = "crop"
 
-    [[condition]]                  # up to 20 compositions of the affected images, counting alike
+    [[condition]]                  # up to 20 compositions, which count alike
     darkness = 0.31
+
+    [[condition]]                  # strength 0 stands for images that are not affected
+    fog = 0.0
 
     [match]
     images = 50

@@ -28,6 +28,7 @@ from robustness.matching.match import (
     MatchedPerturbation,
     expect_accuracy,
     is_explained,
+    profile_conditions,
 )
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
@@ -97,10 +98,23 @@ def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8])
     assert match.share == pytest.approx(0.5, abs=0.1)
     assert match.strengths["darkness"] == pytest.approx(0.6, abs=0.1)
     assert results.sentences(match)[0].startswith("50% of your images look like")
+    idle = [condition.idle for condition in match.conditions]
+    assert np.mean(idle) == pytest.approx(0.5, abs=0.1)
     assert len(match.pairs) == 5
     for production, simulation in match.pairs:
         affected = any(np.array_equal(production, image) for image in images[:20])
         assert affected != any(np.array_equal(simulation, image) for image in reference)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.55, 0.7, 0.95, 1.0])
+def test_a_profile_leaves_the_unaffected_share_unchanged(share: float) -> None:
+    compositions = [rb.Condition.of({"fog": step / 100}) for step in range(1, 21)]
+    names = ("darkness", "brightness", "contrast", "gaussian_blur", "fog", "jpeg_compression")
+    conditions = profile_conditions(compositions, share, names)
+    assert len(set(conditions)) == len(conditions) <= matching.CONDITIONS
+    least = 1 / (1 + len(names))  # one composition beside one condition a name
+    unchanged = np.mean([condition.idle for condition in conditions])
+    assert unchanged == pytest.approx(1 - max(share, least), abs=0.05)
 
 
 def test_like_images_have_no_difference(reference: NDArray[np.uint8]) -> None:
