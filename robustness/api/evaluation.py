@@ -310,14 +310,14 @@ def evaluate_pictures(
 def _picture(name: str, source: Any, spec: Request, label: int | None) -> Picture:
     """The image ``source``, in each framing of ``spec``."""
     versions = [_version(name, source, part, label) for part in spec.by_side()]
-    return Picture.from_versions(versions, spec.framing_request)
+    return Picture.from_versions(versions, (spec.fit, spec.side))
 
 
 def _version(name: str, source: Any, spec: Request, label: int | None) -> Picture:
     if isinstance(source, str | PathLike):
-        image = fitting.load_study_image(picture_file(source), fit=spec.fit, side=spec.side)
+        image = fitting.load_study_image(picture_file(source), fit=spec.fit, side=spec.framing.side)
     else:
-        image = _from_array(source, name, spec.fit, spec.side)
+        image = _from_array(source, name, *spec.framing)
     return Picture.of(name, image, label=label, fit=spec.fit)
 
 

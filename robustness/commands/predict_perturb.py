@@ -233,10 +233,12 @@ def fitted(image: str, spec: Request) -> Picture:
 
     file = picture_file(image)
     versions = [
-        Picture.of(image, load_study_image(file, fit=part.fit, side=part.side), fit=part.fit)
+        Picture.of(
+            image, load_study_image(file, fit=part.fit, side=part.framing.side), fit=part.fit
+        )
         for part in spec.by_side()
     ]
-    return Picture.from_versions(versions, spec.framing_request)
+    return Picture.from_versions(versions, (spec.fit, spec.side))
 
 
 def _prediction_entry(name: str, index: int, probability: float) -> dict[str, Any]:

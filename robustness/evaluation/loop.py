@@ -81,7 +81,7 @@ def measurements(
                 image=picture.name,
                 image_digest=picture.digest,
                 fit=spec.fit,
-                side=spec.side,
+                side=spec.framing.side,
                 label=picture.label,
                 model=classifier.record.name,
                 condition=condition.id,
@@ -171,7 +171,7 @@ def answers(
     """
     tried = Trials(load, adaptation)
     for name in spec.model_names:
-        classifier = load(name, side=spec.side)  # anew if the memory budget had it released
+        classifier = load(name, side=spec.framing.side)  # anew if the memory budget had it released
         pictures = batch.pictures
         if labels is not None:
             labelled_pictures = zip(pictures, labels(classifier.record), strict=True)
@@ -220,7 +220,7 @@ def evaluate(
     parts = spec.by_side()
     for part in parts:
         for name in part.model_names:  # fail before any other work
-            load(name, side=part.side)
+            load(name, side=part.framing.side)
     for picture in pictures:
         for part in parts:
             batch = prepare([picture.at(part.framing)], part.conditions, part.seed)

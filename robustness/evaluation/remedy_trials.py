@@ -109,7 +109,7 @@ class Trials:
     def _others(self, spec: Request, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
         for name in partners(chain, classifier.record.name, spec.model_names):
-            yield self._load(name, side=spec.side)
+            yield self._load(name, side=spec.framing.side)
 
     def _attacked(
         self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain, place: int

@@ -34,7 +34,7 @@ from pydantic import BeforeValidator, Field
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml, toml_of
-from robustness.base.validation import StrictRecord, StrictTable, checked, expected, parsed_by
+from robustness.base.validation import CONFIG, StrictTable, checked, expected, parsed_by
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
 from robustness.perturbations import check_seed
@@ -47,22 +47,9 @@ _ORIGINAL = "brightness"
 """A perturbation whose strength 0 denotes the original in a TOML file."""
 
 
-class _Json(StrictRecord):
-    """A request as ``as_dict`` writes it."""
-
-    bits: Literal[8]
-    models: dict[str, str]
-    perturbations: list[Annotated[Condition, parsed_by(Condition.from_dict)]]
-    seed: Annotated[int, parsed_by(check_seed)]
-    fit: str
-    side: Annotated[
-        Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | Literal["model", "default"],
-        expected(f"a whole number from {MIN_SIDE} to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
-    ]
-    classes: list[Annotated[int, Field(ge=0)]] = Field(default=[], max_length=100_000)
-    remedies: Annotated[
-        list[Annotated[Chain, parsed_by(parse)]], BeforeValidator(without_former)
-    ] = Field(default_factory=list)
+_ByName = BeforeValidator(
+    lambda values: tuple(values.items()) if isinstance(values, dict) else values
+)
 
 
 def _condition(values: Any) -> Condition:
@@ -91,45 +78,41 @@ class _Toml(StrictTable):
 class Request:
     """The request to evaluate models, on any images.
 
-    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results. Where
-    models see images in different framings, ``own_framings`` are the fit and side as requested, and
-    ``fit`` and ``side`` are the first model's. Predictions are among ``classes`` alone, indices, if
-    there are any. Each of the ``remedies`` is tried on every image and condition.
+    ``models`` are (name, hash of its weight file). ``digest`` is the key of cached results.
+    ``fit`` and ``side`` are as ``framing`` takes them. Predictions are among ``classes`` alone,
+    indices, if there are any. Each of the ``remedies`` is tried on every image and condition.
     """
 
-    models: tuple[tuple[str, str], ...]
-    conditions: tuple[Condition, ...]
-    seed: int = 0
+    __pydantic_config__ = CONFIG
+
+    models: Annotated[tuple[tuple[str, str], ...], _ByName, expected("a hash for each model")]
+    conditions: Annotated[
+        tuple[Annotated[Condition, parsed_by(Condition.from_dict)], ...],
+        Field(alias="perturbations"),
+    ]
+    seed: Annotated[int, parsed_by(check_seed)] = 0
     fit: str = DEFAULT_FIT
-    side: int = STUDY_SIDE
-    own_framings: tuple[str, int | str] | None = None
-    classes: tuple[int, ...] = ()
-    remedies: tuple[Chain, ...] = ()
+    side: Annotated[
+        Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+        | Annotated[str, Field(pattern=f"^({OWN_SIDE}|{DEFAULT})$")],
+        expected(f"a whole number from {MIN_SIDE} to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
+    ] = STUDY_SIDE
+    classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=100_000)] = ()
+    remedies: Annotated[
+        tuple[Annotated[Chain, parsed_by(parse)], ...], BeforeValidator(without_former)
+    ] = ()
 
     @property
     def framing(self) -> Framing:
         """How the images become square, those of the first model where they differ."""
-        return Framing(self.fit, self.side)
-
-    @property
-    def framing_request(self) -> tuple[str, int | str]:
-        """The fit and side that give each model its framing, as ``framing`` takes them."""
-        return self.own_framings or self.framing
+        return framing(self.fit, self.side, next(iter(self.model_names), None))
 
     def by_side(self) -> list[Request]:
         """The same request, split into one for each fit and side."""
-        if not self.own_framings:
-            return [self]
         hashes = dict(self.models)
         return [
-            replace(
-                self,
-                models=tuple((name, hashes[name]) for name in names),
-                fit=fit,
-                side=side,
-                own_framings=None,
-            )
-            for (fit, side), names in by_framing(*self.own_framings, self.model_names).items()
+            replace(self, models=tuple((name, hashes[name]) for name in names), fit=fit, side=side)
+            for (fit, side), names in by_framing(self.fit, self.side, self.model_names).items()
         ]
 
     @property
@@ -137,29 +120,16 @@ class Request:
         return tuple(name for name, _ in self.models)
 
     def as_dict(self) -> dict[str, Any]:
-        fit, side = self.framing_request
         return {
             "models": dict(self.models),
             "perturbations": [condition.as_dict() for condition in self.conditions],
             "seed": self.seed,
-            "fit": fit,
-            "side": side,
+            "fit": self.fit,
+            "side": self.side,
             "bits": BITS,  # of every image
             **({"classes": list(self.classes)} if self.classes else {}),
             **({"remedies": [chain.id for chain in self.remedies]} if self.remedies else {}),
         }
-
-    @classmethod
-    def from_dict(cls, values: Any) -> Request:
-        """The request that ``as_dict`` gave; raises ``ParameterError`` for anything else."""
-        read = checked(_Json, values)
-        fit, side, own = read.fit, read.side, None
-        if fit == DEFAULT or isinstance(side, str):
-            first = next(iter(read.models), None)
-            (fit, side), own = framing(fit, side, first), (fit, side)
-        models, conditions = tuple(read.models.items()), tuple(read.perturbations)
-        among, remedies = tuple(read.classes), tuple(read.remedies)
-        return cls(models, conditions, read.seed, fit, side, own, among, remedies)
 
     @property
     def digest(self) -> str:
@@ -172,12 +142,11 @@ class Request:
         A condition without perturbations comes back as one of strength 0, which changes nothing.
         """
         remedies = [chain.id for chain in self.remedies]
-        fit, side = self.framing_request
         lines = [
             f"models = {json.dumps(self.model_names)}",
             f"seed = {self.seed}",
-            f"fit = {json.dumps(fit)}",
-            *([f"side = {json.dumps(side)}"] if side != STUDY_SIDE else []),
+            f"fit = {json.dumps(self.fit)}",
+            *([f"side = {json.dumps(self.side)}"] if self.side != STUDY_SIDE else []),
             *([f"remedies = {json.dumps(remedies)}"] if remedies else []),
         ]
         for condition in self.conditions:
@@ -208,10 +177,10 @@ def make_spec(
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     first, *others = by_framing(fit, side, names)
-    own = (fit, side_of(side)) if others else None
+    fit, side = (fit, side_of(side)) if others else first
     conditions = tuple(dict.fromkeys(conditions))
     chains = parse_all(remedies)
-    return Request(hashes, conditions, check_seed(seed), *first, own, remedies=chains)
+    return Request(hashes, conditions, check_seed(seed), fit, side, remedies=chains)
 
 
 def spec_of(

@@ -165,7 +165,7 @@ def sweep(
     first = specs[records[0].name][0]
     chosen = first.model_names
     clean = {
-        name: load(name, side=part.side)(picture.at(part.framing).image[None])
+        name: load(name, side=part.framing.side)(picture.at(part.framing).image[None])
         for part in first.by_side()
         for name in part.model_names
     }
@@ -175,7 +175,7 @@ def sweep(
             version = picture.at(part.framing)
             batch = prepare([version], part.conditions, part.seed)
             for name in part.model_names:
-                classifier = load(name, side=part.side)  # again if memory ran short
+                classifier = load(name, side=part.framing.side)  # again if memory ran short
                 (rows,) = measured(part, batch, classifier, clean=[clean[name]])
                 yield from with_main_digest(rows, picture)
                 breaks[name].append(_search(version, classifier, rows, part.seed, record))

@@ -181,8 +181,9 @@ def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:
 
 
 def without_former(names: Any) -> Any:
-    """``names`` without ``FORMER``, of which it warns; anything but a list as it is."""
-    if not isinstance(names, list) or FORMER not in names:
+    """The list ``names`` as a tuple without ``FORMER``, of which it warns; else ``names``."""
+    if not isinstance(names, list):
         return names
-    warnings.warn(FORMER_NOTE, RequestWarning, stacklevel=2)
-    return [name for name in names if name != FORMER]
+    if FORMER in names:
+        warnings.warn(FORMER_NOTE, RequestWarning, stacklevel=2)
+    return tuple(name for name in names if name != FORMER)

@@ -84,7 +84,7 @@ def _link(spec: Request, sample: str, truth: str | None) -> str:
         values["models"] = list(spec.model_names)
     if spec.seed != _DEFAULT_SEED:
         values["seed"] = str(spec.seed)
-    values |= options(*spec.framing_request, spec.model_names)
+    values |= options(spec.fit, spec.side, spec.model_names)
     for chain in spec.remedies:
         values[REMEDY] = chain.id
     return query(values)
@@ -99,7 +99,7 @@ def _command(spec: Request, picture_name: str, sample: str | None, truth: str | 
         words += ["--true-class", truth]
     if spec.seed != _DEFAULT_SEED:
         words += ["--seed", str(spec.seed)]
-    for option, value in options(*spec.framing_request, spec.model_names).items():
+    for option, value in options(spec.fit, spec.side, spec.model_names).items():
         words += [f"--{option}", value]
     if spec.remedies:
         words += ["--remedies", ",".join(chain.id for chain in spec.remedies)]
@@ -126,7 +126,6 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
     columns = ["model", "clean_top1", "top1", "probability", "consistent"]
     columns += ["correct"] * (truth is not None) + ["remedies"] * bool(spec.remedies)
     remedies = [chain.id for chain in spec.remedies]
-    fit, side = spec.framing_request
     lines = [
         "from robustness import api",
         "",
@@ -134,8 +133,8 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
         f"    {list(spec.model_names)!r},",
         f"    conditions=[{condition}],",
         f"    seed={spec.seed},",
-        f"    fit={fit!r},",
-        f"    side={side!r},",
+        f"    fit={spec.fit!r},",
+        f"    side={spec.side!r},",
         *([f"    remedies={remedies!r},"] if remedies else []),
         ")",
         f"rows = api.evaluate_pictures({picture!r}, spec{labels})",
@@ -146,10 +145,11 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
 
 def _library_code(spec: Request) -> dict[str, str]:
     condition = spec.conditions[0]
-    if spec.own_framings or not condition.perturbations:
+    if len(spec.by_side()) > 1 or not condition.perturbations:
         return {}
     texts = {
-        library.title: library_code(library, condition.steps, spec.side) for library in LIBRARIES
+        library.title: library_code(library, condition.steps, spec.framing.side)
+        for library in LIBRARIES
     }
     return {title: text for title, text in texts.items() if text is not None}
 

@@ -39,17 +39,16 @@ def facts(
         ("Measurements", f"{len(rows):,}"),
         ("Models", ", ".join(model(name) for name in spec.model_names)),
         ("Seed", str(spec.seed)),
-        *([("Fit and side", _framings(spec))] if spec.framing_request != Framing() else []),
+        *([("Fit and side", _framings(spec))] if (spec.fit, spec.side) != Framing() else []),
     ]
 
 
 def _framings(spec: Request) -> str:
     """Such as "crop at 384 px", or the framing of each model's images."""
-    if not spec.own_framings:
+    if len(parts := spec.by_side()) == 1:
         return spec.framing.text
     return "; ".join(
-        f"{part.framing.text} for {', '.join(map(model, part.model_names))}"
-        for part in spec.by_side()
+        f"{part.framing.text} for {', '.join(map(model, part.model_names))}" for part in parts
     )
 
 
@@ -144,5 +143,5 @@ def command(spec: Request, what: str) -> str:
 
 def framing_options(spec: Request, names: Sequence[str]) -> str:
     """The options that give the models ``names`` the framings of ``spec``, each after a space."""
-    values = options(*spec.framing_request, names)
+    values = options(spec.fit, spec.side, names)
     return "".join(f" --{option} {value}" for option, value in values.items())

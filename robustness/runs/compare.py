@@ -252,7 +252,7 @@ def identified(baseline: Run, other: Run) -> tuple[Images, Images]:
     first, second = list(axes.digests), list(axes_of_other.digests)
     one, two = baseline.manifest, other.manifest
     of_one_source = one.dataset.digest == two.dataset.digest and one.spec.fit == two.spec.fit
-    if one.spec.side != two.spec.side and of_one_source:
+    if one.spec.framing.side != two.spec.framing.side and of_one_source:
         images = dict(zip(axes.images, first, strict=True))
         named = zip(axes_of_other.images, second, strict=True)
         second = [images.get(name, digest) for name, digest in named]
@@ -288,7 +288,7 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         if one != two:
             notes.append(f"The {name} differs: {one} and {two}.")
     grains = first.versions.get(GRAIN), second.versions.get(GRAIN)
-    if grains[0] != grains[1] and max(a.side, b.side) > REFERENCE_SIDE:
+    if grains[0] != grains[1] and max(a.framing.side, b.framing.side) > REFERENCE_SIDE:
         whose = "other run" if grains[0] else "baseline"
         notes.append(
             f"Noise in the {whose} is finer and weaker, as up to 0.13 above {REFERENCE_SIDE} px: "

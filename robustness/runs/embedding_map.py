@@ -87,7 +87,7 @@ def embedding_map(
     places = np.unique(np.linspace(0, max(0, len(rows) - 1), min(images, len(rows))).astype(int))
     chosen_rows = [rows[at] for at in places]
     condition = Condition.parse(chosen.conditions[0])
-    classifier = models.load(chosen.model, side=run.manifest.spec.side)
+    classifier = models.load(chosen.model, side=run.manifest.spec.framing.side)
     used: list[Mapping[str, Any]] = []
     parts: list[Features] = []
     for start in range(0, len(chosen_rows), _BATCH):

@@ -138,7 +138,7 @@ class _PredictedRows:
             return digest
         entry = self._predictions.entries[position]
         try:
-            side = self._work.spec.side
+            side = self._work.spec.framing.side
             image = study_image(
                 self._predictions.read(entry), name=entry.name, fit="squash", side=side
             )

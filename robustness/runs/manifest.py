@@ -16,7 +16,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import visible
-from robustness.base.validation import CONFIG, checked_json, parsed_by
+from robustness.base.validation import CONFIG, checked_json
 from robustness.datasets import LABELLINGS
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -104,7 +104,7 @@ class Manifest:
 
     id: Text
     created: Word
-    spec: Annotated[Request, parsed_by(Request.from_dict)]
+    spec: Request
     dataset: DatasetRecord
     batch: Annotated[int, Field(ge=1)]
     engine: Word

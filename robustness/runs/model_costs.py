@@ -37,7 +37,7 @@ def measured(spec: Request, *, here: bool) -> Costs:
         classifiers = {}
         for name in names:
             with contextlib.suppress(RobustnessError):  # such as a service that is gone by now
-                classifiers[name] = models.load(name, side=spec.side)
+                classifiers[name] = models.load(name, side=spec.framing.side)
         for name, timing in latencies(classifiers).items():
             costs[name] |= {
                 "latency_ms": timing.median,
@@ -67,7 +67,7 @@ def remedies_ms(spec: Request) -> dict[str, float]:
     Of a photograph, with every gate open. Further forward passes come on top: ``Chain.passes`` - 1
     of them.
     """
-    image = study_image(sample_bytes(PHOTOGRAPH), side=spec.side)[None]
+    image = study_image(sample_bytes(PHOTOGRAPH), side=spec.framing.side)[None]
     tasks = {chain.id: partial(_gates_open(chain).views, image) for chain in spec.remedies}
     return {name: timing.median for name, timing in in_turns(tasks).items()}
 

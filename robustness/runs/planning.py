@@ -54,8 +54,8 @@ def plan(
             f"Expected 1 to {MAX_BATCH} images per batch, got {batch}.",
             hint="That is --batch.",
         )
-    if spec.own_framings:
-        framings = "; ".join(part.framing.text for part in spec.by_side())
+    if len(parts := spec.by_side()) > 1:
+        framings = "; ".join(part.framing.text for part in parts)
         raise ParameterError(
             f"Expected models of one fit and side, got {framings}. Give both for all models, or "
             "use each part of spec.by_side() on its own."

@@ -275,7 +275,7 @@ class Run:
         spec = self.manifest.spec
         data = self.dataset.read(self._entries[name])
         fit = "squash" if self.dataset.fitted else spec.fit
-        image = study_image(data, name=name, fit=fit, side=spec.side)
+        image = study_image(data, name=name, fit=fit, side=spec.framing.side)
         picture = Picture.of(name, image, fit=spec.fit)
         if self.digests.get(name, picture.digest) != picture.digest:
             raise ImageError(
@@ -292,7 +292,7 @@ class Run:
         """
         if condition.in_files:
             entry = self._entries[picture.name]
-            return stored_image(self.dataset, entry, condition, self.manifest.spec.side)
+            return stored_image(self.dataset, entry, condition, self.manifest.spec.framing.side)
         return condition.images(picture.image[None], [picture.digest], self.seed)[0]
 
     @cached_property

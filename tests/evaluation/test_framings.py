@@ -14,6 +14,7 @@ from PIL import Image
 
 from robustness import api, runs
 from robustness.base.errors import ParameterError
+from robustness.base.validation import checked_json
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import by_framing, framing, options
@@ -46,11 +47,11 @@ def test_a_request_at_several_sides_is_a_run_for_each() -> None:
         (224, ("SqueezeNet", "EfficientNetLite0")),
         (240, ("EfficientNetLite1",)),
     ]
-    assert Request.from_dict(json.loads(json.dumps(whole.as_dict()))) == whole
+    assert checked_json(Request, json.dumps(whole.as_dict()).encode()) == whole
     with pytest.raises(ParameterError, match=r"224 px.*240 px"):
         api.evaluate("samples", whole)
     alone = api.make_spec(["EfficientNetLite1"], side="model")
-    assert (alone.side, alone.own_framings) == (240, None)
+    assert (alone.fit, alone.side) == ("crop", 240)
 
 
 @pytest.fixture
@@ -77,13 +78,13 @@ def test_models_of_different_framings_are_split_and_explicit_ones_win(
 
     def framings(path: Path | None = None, **explicit: Any) -> list[tuple[str, int]]:
         spec = api.make_spec(names, conditions=["fog=0.2"], **explicit)
-        assert Request.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+        assert checked_json(Request, json.dumps(spec.as_dict()).encode()) == spec
         file = tmp_path / "request.toml"
         file.write_text(spec.as_toml())
         assert read_request(file) == spec
-        shortest: dict[str, Any] = options(*spec.framing_request, names)
+        shortest: dict[str, Any] = options(spec.fit, spec.side, names)
         assert api.make_spec(names, conditions=["fog=0.2"], **shortest).by_side() == spec.by_side()
-        return [(part.fit, part.side) for part in spec.by_side()]
+        return [part.framing for part in spec.by_side()]
 
     assert framings() == [("crop", 224), ("squash", 8)]
     assert framings(fit="crop", side=224) == [("crop", 224)]

@@ -125,9 +125,8 @@ CHANGES: dict[str, list[Any]] = {
     "models": [TWO[:1], (TWO[0], ("EfficientNetLite0", "sha256:3")), (TWO[0], ("VGG16", "md5:2"))],
     "conditions": [(FOG,), (BOTH, FOG), (FOG, TURN), (Condition.of({"fog": 0.61}), BOTH)],
     "seed": [4],
-    "fit": ["squash"],
-    "side": [384],
-    "own_framings": [("default", "default"), ("crop", "model")],
+    "fit": ["squash", "default"],
+    "side": [384, "model", "default"],
     "classes": [(0, 1), (1, 2)],
     "remedies": [parse_all("median"), parse_all("median,tta")],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from benchmarks.support.image_folders import flat_folder, labelled_folder
 from benchmarks.support.stand_in_models import StandIn
 from robustness import api, report, runs
 from robustness.base.errors import ParameterError
+from robustness.base.validation import checked_json
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
@@ -132,7 +134,7 @@ def test_without_asking_for_remedies_every_answer_is_the_same_to_the_byte(
 def test_a_run_goes_through_an_archive_and_its_spec_reads_back(
     both: tuple[runs.Run, runs.Run], tmp_path: Path
 ) -> None:
-    assert Request.from_dict(ASKED.as_dict()) == ASKED
+    assert checked_json(Request, json.dumps(ASKED.as_dict()).encode()) == ASKED
     run, _ = both
     archive = tmp_path / "run.zip"
     runs.export_run(run, archive)

@@ -24,6 +24,7 @@ from benchmarks.support.image_folders import flat_folder, labelled_folder
 from benchmarks.support.stand_in_models import TWO, Stable
 from robustness import runs
 from robustness.base.errors import ParameterError, RobustnessError, RunError
+from robustness.base.validation import checked_json
 from robustness.commands import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
@@ -446,9 +447,9 @@ def test_only_a_run_is_deleted(whole: runs.Run, tmp_path: Path) -> None:
 
 def test_a_spec_survives_its_manifest() -> None:
     spec = Request(TWO, (Condition.of({"fog": 0.5, "rotation": 0.25}), *CONDITIONS), 9, "squash")
-    assert Request.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+    assert checked_json(Request, json.dumps(spec.as_dict()).encode()) == spec
     with pytest.raises(ParameterError):
-        Request.from_dict({"models": []})
+        checked_json(Request, b'{"models": []}')
 
 
 def test_suites_and_severities_are_conditions() -> None:

@@ -164,7 +164,7 @@ def prepared(work: Workload, number: int) -> Prepared:
             data = work.dataset.read(entry)
             # However long it waits: what a run says must not depend on what else is going on.
             image, properties = measured_image(
-                data, name=entry.name, fit=spec.fit, side=spec.side, patience=None
+                data, name=entry.name, fit=spec.fit, side=spec.framing.side, patience=None
             )
             if isinstance(work.dataset, PublishedTree):
                 stored.append(np.stack([image, *_stored(work.dataset, entry, spec)]))
@@ -201,7 +201,7 @@ def _drawn(
 def _stored(dataset: PublishedTree, entry: Entry, spec: Request) -> Iterator[Images]:
     """The images of ``entry`` as the published ``dataset`` has them, uncropped."""
     for condition in spec.conditions:
-        yield stored_image(dataset, entry, condition, spec.side)
+        yield stored_image(dataset, entry, condition, spec.framing.side)
 
 
 def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int) -> Images:
@@ -246,12 +246,12 @@ class _HoldOut:
         for entry in dataset.holdout:
             with contextlib.suppress(ImageError):
                 if isinstance(condition, StoredCondition):
-                    images.append(stored_image(dataset, entry, condition, spec.side))
+                    images.append(stored_image(dataset, entry, condition, spec.framing.side))
                     continue
                 if entry not in self._read:
                     data, name = dataset.read(entry), entry.name
                     image = study_image(
-                        data, name=name, fit=spec.fit, side=spec.side, patience=None
+                        data, name=name, fit=spec.fit, side=spec.framing.side, patience=None
                     )
                     self._read[entry] = Picture.of(name, image, fit=spec.fit)
                 conditions = [] if condition is None else [condition]
@@ -353,7 +353,7 @@ def chunks(
         waiting = deque(islice(ahead, PREPARERS))
         try:
             for name in work.spec.model_names:  # while the first chunk is prepared
-                load(name, side=work.spec.side)
+                load(name, side=work.spec.framing.side)
             yield None
             while waiting:
                 ready = waiting.popleft().result()

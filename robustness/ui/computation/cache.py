@@ -234,7 +234,7 @@ def answers(
 
     def answer(name: str) -> Measurement:
         part, own, batch = model_view(spec, picture, name, altered)
-        classifier = models.load(name, side=part.side)
+        classifier = models.load(name, side=part.framing.side)
         row = _answer(part, own, classifier, batch, lambda: TURNS.turn(who, wish))
         digest = picture.digest
         return replace(row, image=picture.name, image_digest=digest, label=picture.label)
@@ -311,7 +311,7 @@ def remedied(
     def predicted(name: str) -> Remedied:
         needed = names if chain.several_models else [name]
         part, own, batch = model_view(spec, picture, name, altered)
-        loaded = tuple(models.load(model, side=part.side) for model in needed)
+        loaded = tuple(models.load(model, side=part.framing.side) for model in needed)
         turn = lambda: TURNS.turn(who, wish)  # noqa: E731
         return _remedied(part, own, loaded, chain.id, Altered(batch).image, turn)
 
@@ -325,7 +325,7 @@ def comparison(spec: Request, picture: Picture, model: str, changed: Picture) ->
 
     It is stored under the only condition of ``spec``.
     """
-    classifier = models.load(model, side=spec.side)
+    classifier = models.load(model, side=spec.framing.side)
     before, after = (_clean(classifier, image) for image in (picture, changed))
     scores = picture_scores(picture.image[None], changed.image[None])
     return measurements(spec, picture, classifier, before, after, scores)[0]
