@@ -11,6 +11,7 @@ from robustness import matching
 from robustness import models as models_
 from robustness.api.argument_checks import checked_call
 from robustness.api.sources import opened
+from robustness.base.errors import ParameterError
 from robustness.base.output_files import expect_writable, write_file
 from robustness.evaluation.framings import DEFAULT, common_framing
 from robustness.matching import Match
@@ -38,13 +39,20 @@ def match(
     it cancels. Raises ``ParameterError`` with fewer than 20 images on a side.
     """
     path = None if out is None else Path(out)
-    expect_writable(path)
+    expect_profile(path)
     answer = matched(
         images, reference, models, fit=fit, side=side, seed=seed, note=note or (lambda *_: None)
     )
     if path is not None:
         write_file(path, matching.as_toml(answer).encode())
     return answer
+
+
+def expect_profile(path: Path | None) -> None:
+    """Raise ``ParameterError`` where no profile can be written, before the work begins."""
+    if path is not None and path.suffix != ".toml":
+        raise ParameterError(f"Expected a file for the profile that ends in .toml, got {path}.")
+    expect_writable(path)
 
 
 def matched(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from robustness.base.errors import ParameterError
-from robustness.base.output_files import expect_writable, write_file
+from robustness.base.output_files import write_file
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 
@@ -50,14 +50,18 @@ def match_command(options: argparse.Namespace) -> int:
 
     Exit status 1 if --max-loss is broken, or cannot be judged.
     """
-    from robustness import matching, report
-    from robustness.api.matching import matched
+    from robustness import matching, models, report
+    from robustness.api.matching import expect_profile, matched
+    from robustness.evaluation.framings import common_framing
     from robustness.report import match as results
 
     if options.max_loss is not None and (options.since is None or not 0 <= options.max_loss <= 1):
         raise ParameterError("--max-loss expects a share from 0 to 1, together with --since.")
-    expect_writable(options.out)
-    before = None if options.since is None else matching.read_profile(options.since)
+    expect_profile(options.out)
+    before = None
+    if options.since is not None:
+        framing = common_framing(options.fit, options.side, models.resolve(options.models))
+        before = matching.read_profile(options.since, framing)
     answer = matched(
         options.production,
         options.reference,

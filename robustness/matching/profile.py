@@ -46,6 +46,7 @@ from robustness.base.validation import StrictTable, checked
 from robustness.evaluation.request import read_conditions
 from robustness.matching.match import Match
 from robustness.metrics.intervals import wilson
+from robustness.pictures.fitting import Framing
 
 SHARE = "share"
 """Name of the change of the share of affected images."""
@@ -75,15 +76,26 @@ class Profile(StrictTable):
     accuracies: list[_Accuracy] = Field(default_factory=list)
 
 
-def read_profile(path: Path) -> Profile:
-    """The estimate in the profile ``path``; raises ``ParameterError`` for another file."""
+def read_profile(path: Path, framing: Framing) -> Profile:
+    """The estimate in the profile ``path`` of images in this ``framing``.
+
+    Raises ``ParameterError`` for a profile of another framing, and for another file.
+    """
     read_conditions(path)
-    table = read_toml(path).get("match")
-    if table is None:
+    whole = read_toml(path)
+    if "match" not in whole:
         raise ParameterError(
             f"{path}: expected the profile of an earlier match, got a file without [match]."
         )
-    return checked(Profile, table, str(path))
+    default = Framing()
+    before = Framing(whole.get("fit", default.fit), whole.get("side", default.side))
+    if before != framing:
+        raise ParameterError(
+            f"{path}: expected a profile of {framing.text}, like this match, got {before.fit} at "
+            f"{before.side} px: match with the fit and side of the profile.",
+            hint=f"That is --fit {before.fit} --side {before.side}.",
+        )
+    return checked(Profile, whole["match"], str(path))
 
 
 def as_toml(match: Match) -> str:

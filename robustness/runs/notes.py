@@ -69,6 +69,12 @@ class AcceptedFrom(StrictRecord):
         first, *others = (*probabilities, 0.0)
         return first - (others[0] if self.score == "margin" else 0.0) >= self.threshold
 
+    def uncertified(self, perturbations: Sequence[str]) -> list[str]:
+        """Those of ``perturbations`` that no condition has: the promise does not cover them."""
+        steps = (step for condition in self.conditions for step in condition.split("+"))
+        tested = {step.partition("=")[0] for step in steps}
+        return [name for name in perturbations if name not in tested]
+
     def stale(self, weights: str, framing: Framing) -> str:
         """The changes that invalidate the threshold, in words; "" if it holds."""
         if weights != self.weights:

@@ -188,7 +188,7 @@ def test_a_profile_is_a_request_and_a_suite(tmp_path: Path) -> None:
 def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:
     file = tmp_path / "camera.toml"
     file.write_text(matching.as_toml(example(0.3, 0.5)))
-    before = matching.read_profile(file)
+    before = matching.read_profile(file, Framing())
     (fog,), (model,) = matching.changes(example(0.6, 0.3), before)
     assert fog.significant
     assert model.significant
@@ -221,7 +221,7 @@ def test_a_request_without_a_match_is_no_profile(tmp_path: Path) -> None:
     file = tmp_path / "request.toml"
     file.write_text("[[condition]]\nfog = 0.2\n")
     with pytest.raises(ParameterError, match="profile of an earlier match"):
-        profile.read_profile(file)
+        profile.read_profile(file, Framing())
 
 
 def test_the_limit_decides_the_exit_status(
@@ -240,3 +240,8 @@ def test_the_limit_decides_the_exit_status(
     document = json.loads(capsys.readouterr().out)
     assert document["since"]["expected_accuracy"][0]["significant"] is True
     assert main([*words[:4], "--max-loss", "0.05"]) == 2
+    capsys.readouterr()
+    assert main([*words, "--fit", "squash"]) == 2
+    assert "--fit crop --side 224" in capsys.readouterr().err
+    assert main([*words[:4], "--out", str(tmp_path / "camera.csv")]) == 2
+    assert "ends in .toml" in capsys.readouterr().err

@@ -162,5 +162,6 @@ def test_a_prediction_below_the_safe_threshold_would_be_rejected(runs_folder: Pa
     assert accepted(margin).tone == "rejected"
     assert accepted(margin).good  # it is correct all the same
     assert "rejected" in str(answer_cards(request, {name: made}).headline)
+    assert "not tested under Vertical flip" in request.acceptances({name: made})[name].text
     stale = margin.model_copy(update={"side": 240})
     assert accepted(stale) == EXPECTED[name]

@@ -14,7 +14,9 @@ from robustness.evaluation.correctness import labelled
 from robustness.evaluation.framings import version_for
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
+from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
+from robustness.report.wording import listed
 from robustness.runs import notes
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
@@ -122,7 +124,11 @@ class LiveRequest(NamedTuple):
             if change := threshold.stale(models.digest(models.REGISTRY[name]), framing):
                 text = f"Its {at} is out of date: it was made for {change}"
                 acceptances[name] = Acceptance(mark, text)
-            elif threshold.accepts(row.top5_probabilities):
+                continue
+            if untested := threshold.uncertified(self.condition.perturbations):
+                labels = [PERTURBATIONS[key].label for key in untested]
+                at += f", which was not tested under {listed(labels)}"
+            if threshold.accepts(row.top5_probabilities):
                 acceptances[name] = Acceptance(mark, f"Accepted by its {at}")
             else:
                 acceptances[name] = Acceptance(mark.rejected, f"Would be rejected by its {at}")
