@@ -21,7 +21,7 @@ from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Chart, Titled
 from robustness.report.formats import FORMATS, rendered
-from robustness.report.questions import REGISTRY, Question, RunFigures
+from robustness.report.questions import REGISTRY, Question, RunFigures, threshold
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import LABELS, Option
 from robustness.report.questions.threshold import THRESHOLD
@@ -196,6 +196,8 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert of.answer(THRESHOLD).entries == found["models"]
     (chart,) = [b for b in THRESHOLD.blocks(of.answer(THRESHOLD)) if isinstance(b, Chart)]
     assert any(list(trace.y) == [0.0] for trace in chart.figure.data)  # the safe threshold
+    attacked = of.answer(THRESHOLD)._replace(conditions=0)
+    assert "attacks alone" in threshold.sentence({**weak, "strongest": None, "images": 0}, attacked)
     (tmp_path / "b.toml").write_text("[[limit]]\nmax_accepted_error = 0.2\nmin_accepted = 0.9\n")
     outcomes = {
         (verdict.model, verdict.limit): verdict.outcome

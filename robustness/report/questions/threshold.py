@@ -62,7 +62,7 @@ def threshold_figures(of: RunFigures) -> ThresholdFigures:
         failing.risk_coverage,
         max_error,
         promise,
-        max((len(entry["status"]) for entry in entries), default=0),
+        sum(not condition.attacks for condition in of.run.manifest.spec.conditions),
         "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
     )
 
@@ -141,6 +141,8 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
             return f"Expected at least {FEWEST} groups of images: these {images} form fewer."
         if entry["images"]:
             return f"Expected at least {FEWEST} images with predictions, got {images}."
+        if not figures.conditions:
+            return "No threshold: the run has attacks alone, which are left out."
         return "Its predictions have no probabilities, so there is no threshold."
     over = counted(figures.conditions, "condition")
     if entry["threshold"] is None:
@@ -213,7 +215,7 @@ def _from(entry: Entry) -> str:
 def blocks(figures: ThresholdFigures) -> list[Block]:
     """Sentences, a table of models, the curve of error, and a table of conditions."""
     entries = [entry for entry in figures.entries if entry["images"]]
-    if not entries or not figures.conditions:
+    if not any(entry["status"] for entry in entries):
         return []
     texts = [Text(f"{model(e['model'])}: {sentence(e, figures)}") for e in entries]
     texts[-1] = Text(texts[-1].text, _RULE)
