@@ -185,7 +185,9 @@ def decode(
             "of fewer pixels."
         ) from error
     except Image.DecompressionBombError as error:
-        raise _too_many_pixels(subject, "far more", pixels) from error
+        count = re.search(r"\d+", str(error))
+        size = f"{int(count[0]) // 10**6:,} million" if count else "far more"
+        raise _too_many_pixels(subject, size, pixels) from error
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
         raise _unreadable(subject, data) from error
 

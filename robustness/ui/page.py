@@ -21,7 +21,7 @@ from robustness.ui.computation import jobs
 from robustness.ui.session import access, cleanup
 from robustness.ui.session.access import is_owner
 from robustness.ui.session.boundary import boundary, fragment, say
-from robustness.ui.session.inputs import arrive
+from robustness.ui.session.inputs import arrive, link_warnings
 from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
 from robustness.ui.session.sentences import sentence
 
@@ -78,6 +78,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)
     st.markdown(introduction)
+    link_warnings()
     if title != RUN_PAGE:
         linked_run()
     try:

@@ -14,7 +14,7 @@ from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.computation.cache import is_sample
 from robustness.ui.controls import sharing
-from robustness.ui.session.inputs import new_in_link, set_in_link
+from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
 from robustness.ui.session.run_link import UPLOAD, linked_class
 
 USABLE = "usable uploads"
@@ -54,6 +54,8 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
     linked = new_in_link(TRUE_CLASS) if in_link else None
     if linked and linked[-1] in options:
         said[picture.digest] = linked[-1]
+    elif linked:
+        warn_of_link(TRUE_CLASS, linked[-1])
     choice = said.get(picture.digest, own)
     key = TRUE_CLASS if in_link else f"{TRUE_CLASS} {picture.digest}"
     st.session_state[key] = choice if choice in options else own

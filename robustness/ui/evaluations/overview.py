@@ -51,7 +51,10 @@ def show() -> None:
     count = counted(len(listed), "run")
     total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
     if listed:
-        st.caption(f"{total}. Click one for its answer; tick two or more to compare them.")
+        st.caption(
+            f"{total}. Click a title for its answer; tick two or more to compare them.",
+            help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
+        )
     if opens_form:
         pass  # the form takes the place of an answer
     elif len(names) > 1:

@@ -33,7 +33,8 @@ FORM = "new-run"
 HEADLINE_SECONDS = 1.0
 """Time limit for computing missing headlines in one visit; the rest follow on the next."""
 
-_KEY, _CLICKED, _BUTTON, _WITH = "runs table", "run clicked", "run button", "compare with"
+_KEY, _TITLE, _BUTTON = "runs table", "run title", "run button"
+_CLICKED, _WITH = "run clicked", "compare with"
 _WITH_PIXELS = 200
 _ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
 _CANCEL, _CONTINUE = "Cancel", "Continue"
@@ -118,9 +119,9 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
     heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
     frame = pd.DataFrame(rows)[heads]
     places = [at for at, name in enumerate(listed) if name in selected]
-    last = st.session_state.get(_KEY, {"selection": {"cells": []}})["selection"]["cells"]
-    cells = [cell for cell in last if [cell[0]] == places]  # from where arrow keys go on
-    st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": cells}}
+    ticked = st.session_state.get(_KEY, {"selection": {"rows": []}})["selection"]["rows"]
+    if sorted(ticked) != places:  # else arrow keys go on from where they are
+        st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
     points = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
     st.dataframe(
@@ -128,13 +129,20 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
         hide_index=True,
         height=_ROW * (rows_in_sight + 1) + 3,
         key=_KEY,
-        on_select=lambda: _select(list(listed), selected, listed, cells),
-        selection_mode=["multi-row", "single-cell"],
+        on_select=lambda: _select(list(listed), selected, listed),
+        selection_mode="multi-row",
         placeholder="",
         alt="Evaluations, the newest first",
         column_config={name.capitalize(): points for name in NAMES.values()}
         | {
-            "Evaluation": st.column_config.TextColumn(width="medium"),
+            "Evaluation": st.column_config.ButtonColumn(
+                type="tertiary",
+                alignment="left",
+                on_click=_open,
+                args=(list(listed),),
+                key=_TITLE,
+                width="medium",
+            ),
             "State": st.column_config.TextColumn(width="medium"),
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
             "Action": st.column_config.ButtonColumn(
@@ -149,16 +157,16 @@ def _table(folder: Path, names: Sequence[str], active: bool) -> None:
     )
 
 
-def _select(
-    names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed], last: Sequence[Any]
-) -> None:
-    """Take the ticked rows, or the row of a clicked cell other than ``last``, into the link."""
-    selection = st.session_state[_KEY]["selection"]
-    cells, rows = selection["cells"], selection["rows"]
-    if cells and [*map(tuple, cells)] != [*map(tuple, last)]:
-        choose([names[cells[0][0]]])
-    else:
-        choose(in_order([names[row] for row in rows], before, listed))
+def _select(names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]) -> None:
+    """Take the ticked rows into the link."""
+    rows = st.session_state[_KEY]["selection"]["rows"]
+    choose(in_order([names[row] for row in rows], before, listed))
+    st.session_state[_CLICKED] = True
+
+
+def _open(names: Sequence[str]) -> None:
+    """Open the run whose title was clicked, or chosen by Enter."""
+    choose([names[st.session_state[_TITLE]["row"]]])
     st.session_state[_CLICKED] = True
 
 
@@ -188,7 +196,7 @@ def comparable(folder: Path) -> dict[str, str]:
 
 
 def comparison_input(folder: Path, names: Sequence[str]) -> None:
-    """Draw a list of runs to compare with ``names``, for keys and fingers, which cannot tick."""
+    """Draw a list of runs to compare with ``names``: on a phone, ticks are far away."""
     titles = {name: title for name, title in comparable(folder).items() if name not in names}
     if titles:
         st.selectbox(

@@ -28,7 +28,7 @@ from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation import cache
-from robustness.ui.session.inputs import new_in_link, set_in_link
+from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
 
 SIDE = 72
 """Side of a thumbnail in pixels; parameters in pixels scale with it."""
@@ -151,6 +151,8 @@ def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:
         state[STRENGTH] = steps[0].strength
     elif link is not None:
         state[STRENGTH] = _strength(REGISTRY[name], link[-1]) if link else None
+        if link and state[STRENGTH] is None:
+            warn_of_link(STRENGTH, link[-1], "not a strength from 0 to 1")
     elif name != state.get(f"{STRENGTH} of", name):
         state[STRENGTH] = None
     state[f"{STRENGTH} of"] = name

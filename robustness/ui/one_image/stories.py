@@ -18,6 +18,7 @@ from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.computation.cache import is_sample
+from robustness.ui.session.inputs import warn_of_link
 from robustness.ui.session.run_link import page_link
 
 OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
@@ -115,7 +116,10 @@ def _present() -> None:
 def buttons(*, presents: bool) -> None:
     """Draw the Stories menu, and the Present button where the view ``presents``."""
     # A new key closes the menu after a choice: open, it would cover the page.
-    key = f"stories {st.query_params.get('story')}"
+    chosen = st.query_params.get("story")
+    key = f"stories {chosen}"
+    if chosen not in (None, *(story.name for story in STORIES)):
+        warn_of_link("story", chosen)
     with st.popover("Stories", icon=":material/auto_stories:", key=key):
         st.caption("Short demonstrations with the four bundled models.")
         for story in STORIES:

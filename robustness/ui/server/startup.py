@@ -23,10 +23,12 @@ from robustness.ui.server.streamlit_internals import (
     forget_locks_of_values,
     keep_kernels,
     keep_shared_caches,
+    report_ignored_values,
     send_all_of_fragments,
     stay_off_the_network,
     take_values_in_turn,
 )
+from robustness.ui.session.inputs import warn_of_link
 from robustness.ui.session.run_link import runs_folder
 
 _MEGABYTE = 2**20
@@ -34,12 +36,13 @@ _MEGABYTE = 2**20
 
 def settle() -> None:
     """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches, to
-    their locks, to Keras and to unsent messages."""
+    their locks, to Keras, to unsent messages and to invalid values in a link."""
     keep_shared_caches()
     forget_locks_of_values()
     keep_kernels()
     send_all_of_fragments()
     take_values_in_turn()
+    report_ignored_values(warn_of_link)
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 

@@ -7,7 +7,7 @@ and each ``data-testid`` of the style and the scripts. Other modules import priv
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 from weakref import WeakValueDictionary
@@ -24,8 +24,14 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx as get_script_run_ctx
 from streamlit.runtime.scriptrunner import script_runner
 from streamlit.runtime.session_manager import SessionClient as SessionClient
-from streamlit.runtime.state.query_params import EMBED_QUERY_PARAMS_KEYS, sanitize_query_string
+from streamlit.runtime.state.query_params import (
+    EMBED_QUERY_PARAMS_KEYS,
+    is_empty_url_value,
+    parse_url_param,
+    sanitize_query_string,
+)
 from streamlit.runtime.state.safe_session_state import SafeSessionState
+from streamlit.runtime.state.session_state import SessionState
 from streamlit.runtime.uploaded_file_manager import UploadedFile as UploadedFile
 
 CHECKED_WITH = "1.67.0"
@@ -161,6 +167,29 @@ def restore_link() -> None:
         with context.session_state.query_params() as parameters:
             parameters.set_initial_query_params(context.query_string)
         st.query_params.update(dropped)
+
+
+def report_ignored_values(report: Callable[[str, str, str], None]) -> None:
+    """Call ``report`` with key, value and reason if a control takes not what the link has for it.
+
+    Streamlit drops or corrects the value without a word.
+    """
+    seed = SessionState._seed_widget_from_url
+
+    def seed_and_report(
+        state: SessionState, metadata: Any, key: str, widget: str, value: str | list[str]
+    ) -> bool:
+        takes = seed(state, metadata, key, widget, value)
+        chosen = state._new_session_state[key] if takes else metadata.deserializer(None)
+        try:
+            is_whole = parse_url_param(value, metadata.value_type) == metadata.serializer(chosen)
+        except (ValueError, TypeError, IndexError):
+            is_whole = False
+        if not is_whole and not is_empty_url_value(value):
+            report(key, value if isinstance(value, str) else ", ".join(value), "not a valid value")
+        return takes
+
+    SessionState._seed_widget_from_url = seed_and_report  # type: ignore[method-assign]
 
 
 def forget_locks_of_values() -> None:

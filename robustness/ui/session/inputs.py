@@ -82,6 +82,20 @@ def set_in_link(key: str, values: Sequence[str]) -> None:
     st.session_state[f"{key} seen"] = list(values)
 
 
+_WARNINGS = "link warnings"
+
+
+def link_warnings() -> None:
+    """Reserve the place at the top of a page for what its link cannot have."""
+    st.session_state[_WARNINGS] = st.container()
+
+
+def warn_of_link(key: str, value: str, why: str = "not one of the choices here") -> None:
+    """Say that the link's ``value`` of ``key`` is ignored, where even a folded control shows it."""
+    warning = plain(f"Ignored {key}={value} in the link: {why}.")
+    st.session_state.get(_WARNINGS, st).warning(warning, icon=":material/link_off:")
+
+
 def keep_in_link(
     key: str,
     texts: Mapping[Any, str],
@@ -111,8 +125,7 @@ def keep_in_link(
         valid = [name for name in names if name is not None]
         unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]
         if unknown and warns and said != last_said:
-            warning = f"Ignored {key}={unknown[0]} in the link: not one of the choices here."
-            st.warning(plain(warning), icon=":material/link_off:")
+            warn_of_link(key, unknown[0])
         if several:
             state[key] = valid if valid or said == [""] else first
         else:

@@ -53,9 +53,13 @@ def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> Non
 def linked_run() -> None:
     """Link to the run that this page's link names, on pages other than the run's own."""
     run_id = st.query_params.get(RUN)
-    if run_id is not None and _is_there(run_id):
+    if run_id is None:
+        return
+    if _is_there(run_id):
         label = f"Open the run {plain(run_id)}"
         page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: run_id})
+    elif IMAGE not in st.query_params:  # else its image is missed
+        st.warning(f"There is no run {plain(run_id)} here.", icon=":material/link_off:")
 
 
 def _is_there(run_id: str) -> bool:
