@@ -16,8 +16,10 @@ import pytest
 import streamlit as st
 from streamlit.runtime.caching.cache_utils import Cache
 from streamlit.runtime.scriptrunner import StopException, script_runner
+from streamlit.runtime.state.query_params import QueryParams
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.state.session_state import SessionState
+from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness.models import internals
@@ -60,6 +62,7 @@ def test_private_interfaces_are_checked_with_the_installed_version(package: str)
         ("streamlit", "runtime/state/session_state.py", "self._key_id_mapper.get_id_from_key("),
         ("streamlit", "runtime/state/safe_session_state.py", 'object.__setattr__(self, "_lock"'),
         ("streamlit", "runtime/state/session_state.py", "metadata is None or metadata.disabled"),
+        ("streamlit", "runtime/state/session_state.py", "and self._seed_widget_from_url("),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "backend.clear_session()"),
         ("streamlit", "runtime/scriptrunner/script_runner.py", "(_clean_problem_modules)"),
         ("streamlit", "web/server/server_util.py", "net_util.get_external_ip"),
@@ -162,6 +165,29 @@ def test_a_cache_keeps_no_lock_of_what_it_dropped(monkeypatch: pytest.MonkeyPatc
 def _locks() -> int:
     gc.collect()
     return sum(isinstance(each, type(threading.Lock())) for each in gc.get_objects())
+
+
+def test_what_a_control_does_not_take_from_the_link_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seed = SessionState._seed_widget_from_url
+    monkeypatch.setattr(SessionState, "_seed_widget_from_url", seed)  # put back afterwards
+    link = {"word": "abc", "low": "-4", "first": "0", "whole": "7", "some": ["a", "x"], "none": ""}
+    monkeypatch.setattr(QueryParams, "get_initial_value", lambda _, key: link.get(key))
+    reports: dict[str, str] = {}
+    streamlit_internals.report_ignored_values(lambda key, value, _: reports.update({key: value}))
+
+    def page() -> None:
+        import streamlit as st
+
+        for key in ("word", "low", "first", "whole", "none"):
+            st.number_input(key, 0, 9, 0, key=key, bind="query-params")
+        st.multiselect("Some", ["a", "b"], key="some", bind="query-params")
+
+    app = AppTest.from_function(page).run()
+    assert not app.exception
+    assert (app.number_input(key="whole").value, app.multiselect(key="some").value) == (7, ["a"])
+    assert reports == {"word": "abc", "low": "-4", "some": "a, x"}
 
 
 def test_private_interfaces_stand_in_two_files() -> None:

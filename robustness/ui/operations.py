@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
+from time import gmtime, strftime
 
 import streamlit as st
 from prometheus_client.core import Metric
@@ -21,18 +21,11 @@ from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display import results
 from robustness.ui.page import fragment
 from robustness.ui.server import metrics
-from robustness.ui.server.counters import FAULTS
+from robustness.ui.server.counters import FAULTS, REGISTRY
 from robustness.ui.session import access
 from robustness.ui.session.boundary import do
 
 LOOK_SECONDS = 5.0
-
-_KINDS = {
-    "page": "The page's script",
-    "picture": "Image while a slider is held",
-    "answers": "Predictions while a slider is held",
-    "camera": "Camera frame",
-}
 
 
 def show() -> None:
@@ -48,10 +41,9 @@ def show() -> None:
 def _live() -> None:
     """The figures that refresh."""
     access.require(Action.OPERATE)
-    values = {figure.name: figure for figure in metrics.all_figures()}
+    values = {figure.name: figure for figure in REGISTRY.collect()}
     st.html(results.headline(_headline(values)))
     st.html(_tiles(values))
-    _updates(values)
     _models()
     _errors()
     with st.expander("All figures for Prometheus", icon=":material/monitoring:"):
@@ -74,7 +66,7 @@ def _headline(values: Mapping[str, Metric]) -> str:
 
 
 def _tiles(values: Mapping[str, Metric]) -> Html:
-    slow = max((bounds[1] for bounds in _bounds(values).values()), default=0.0)
+    slow = _slowest(values)
     value = partial(_value, values)
     tiles = (
         ("Memory of the server", in_bytes(value("memory_bytes")), "in physical memory"),
@@ -100,34 +92,21 @@ def _tiles(values: Mapping[str, Metric]) -> Html:
     return html("tiles", tiles=tiles)
 
 
-def _bounds(values: Mapping[str, Metric]) -> dict[str, list[float]]:
-    """The bounds, in seconds, that half of the updates and 95% meet, by their kind."""
+def _slowest(values: Mapping[str, Metric]) -> float:
+    """The bound in seconds that 95% of the updates meet, of their slowest type."""
     buckets: dict[str, list[tuple[float, float]]] = {}
     for sample in values[f"{metrics.PREFIX}update_seconds"].samples:
         if "le" in sample.labels:
             bucket = float(sample.labels["le"]), sample.value
             buckets.setdefault(sample.labels["kind"], []).append(bucket)
-    return {
-        kind: [next(at for at, n in counts if n >= share * counts[-1][1]) for share in (0.5, 0.95)]
-        for kind, counts in sorted(buckets.items())
-    }
+    bounds = (next(at for at, n in b if n >= 0.95 * b[-1][1]) for b in buckets.values())
+    return max(bounds, default=0.0)
 
 
 def _at_most(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "over 10 s"
     return f"≤ {seconds:g} s" if seconds >= 1 else f"≤ {1000 * seconds:g} ms" if seconds else "–"
-
-
-def _updates(values: Mapping[str, Metric]) -> None:
-    st.header("Updates of the image", anchor=False)
-    rows = [
-        (_KINDS.get(kind, kind), *map(_at_most, bounds)) for kind, bounds in _bounds(values).items()
-    ]
-    if rows:
-        st.html(results.html_table(("Update", "Median", "p95"), rows))
-    else:
-        st.caption("None since the server started.")
 
 
 def _models() -> None:
@@ -140,7 +119,8 @@ def _models() -> None:
 
 def _errors() -> None:
     st.header("Last errors", anchor=False)
-    rows = [(_when(fault.when), fault.kind, fault.place) for fault in list(FAULTS)]
+    when = "%Y-%m-%d %H:%M:%S UTC"
+    rows = [(strftime(when, gmtime(f.when)), f.kind, f.place) for f in list(FAULTS)]
     if rows:
         st.html(results.html_table(("When", "Kind", "Where"), rows))
         st.caption("Details are in the server's log, since they may name users' files.")
@@ -167,10 +147,5 @@ def _cleared() -> str:
     access.require(Action.CLEAR_CACHES)
     RESULT_CACHE.clear()
     LOADED.release()
-    st.cache_data.clear()
     st.cache_resource.clear()
     return "Cleared: models, images and results."
-
-
-def _when(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -22,6 +22,7 @@ from robustness.report import method_tables, methods
 from robustness.report.copy_as import link_values
 from robustness.report.glossary import terms
 from robustness.ui.browser.html import Html, html
+from robustness.ui.computation.cache import cached
 from robustness.ui.controls.picture_input import FIRST_SAMPLE
 from robustness.ui.display import results
 from robustness.ui.session.inputs import listed, one_of
@@ -135,7 +136,7 @@ def _description(record: Perturbation) -> Html:
     return html("perturbation", record=record, facts=facts)
 
 
-@st.cache_resource(show_spinner=False, max_entries=256)
+@cached(256)
 def _pictures(name: str, sample: str) -> bytes:
     """The strip of one perturbation as a PNG."""
     record = REGISTRY[name]

@@ -61,7 +61,8 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Grows whenever a session has ended."""
     found: list[str] = []
     monkeypatch.setattr(cleanup, "_MARGIN", 0.0)
-    monkeypatch.setattr(cleanup, "_AFTERWARDS", [lambda: found.append("ended")])
+    monkeypatch.setattr(cleanup, "_BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(cleanup, "AFTERWARDS", [lambda: found.append("ended")])
     lasted = config.get_option(TTL)
     yield found
     config.set_option(TTL, lasted)

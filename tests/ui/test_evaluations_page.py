@@ -215,17 +215,16 @@ def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
     assert app.dataframe[0].value.set_index("Id").loc["second", "State"] == "baseline"
 
 
-def test_the_cell_of_the_open_run_stays_selected_for_arrow_keys_and_hides_no_tick(
+def test_a_title_opens_its_run_and_ticks_compare(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[list[str]] = []
     monkeypatch.setattr(run_table, "choose", chosen.append)
     listed = {entry.folder.name: entry for entry in runs.listing(folder)}
-    cell = (0, "Evaluation")
-    for rows, now in (([0, 1], [cell]), ([0], [(1, "Made")])):
-        state = {"runs table": {"selection": {"rows": rows, "cells": now}}}
-        monkeypatch.setattr(st, "session_state", state)
-        run_table._select(["first", "second"], ["first"], listed, [cell])
+    state = {"runs table": {"selection": {"rows": [0, 1]}}, "run title": {"row": 1}}
+    monkeypatch.setattr(st, "session_state", state)
+    run_table._select(["first", "second"], ["first"], listed)
+    run_table._open(["first", "second"])
     assert chosen == [["first", "second"], ["second"]]
 
 

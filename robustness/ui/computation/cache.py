@@ -1,4 +1,4 @@
-"""Caches that all sessions of this server share: results of long work, and calls of the core.
+"""Results that all sessions of this server share: of long work, and of calls of the core.
 
 Keys are digests of pixels and weights: Streamlit's own hash samples large arrays and would mistake
 a changed image for the old one. Cached results contain no file names: images are numbered.
@@ -6,22 +6,25 @@ a changed image for the old one. Cached results contain no file names: images ar
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from robustness import models
+from robustness import models, runs
 from robustness.attacks.epsilon_sweep import Point, Smallest
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.scheduler import TURNS
+from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import measured, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Batch, Measurement
@@ -41,7 +44,13 @@ from robustness.pictures.untrusted import BusyError
 from robustness.remedies import Chain, parse
 from robustness.remedies.remedy import SUREST
 from robustness.runs import Run
+from robustness.ui.server.streamlit_internals import CachedFunc
 from robustness.ui.session.access import session
+from robustness.ui.session.run_link import IMAGE, RUN, last_written, runs_folder
+from robustness.ui.session.sentences import sentence
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 LIMIT = 48 * 1024 * 1024
 """Pickled bytes; in memory, rows take up to seven times as much. One model's sweeps of an image
@@ -123,7 +132,7 @@ def named(results: Sequence[Any], pictures: Sequence[Picture]) -> list[Any]:
     ]
 
 
-KEYS: dict[str | type, Callable[[Any], object]] = {
+_KEYS: dict[str | type, Callable[[Any], object]] = {
     Picture: lambda picture: (picture.digest, picture.label),
     Classifier: lambda classifier: (
         classifier.record.name,
@@ -138,7 +147,20 @@ KEYS: dict[str | type, Callable[[Any], object]] = {
 """How arguments are hashed."""
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
+def cached(
+    most: int, waiting: str = "", *, seconds: float | None = None
+) -> Callable[[Callable[Arguments, Result]], CachedFunc[Arguments, Result]]:
+    """Decorate a function whose latest ``most`` results are kept, for ``seconds`` where given.
+
+    A page shows ``waiting`` while it computes. Arguments with an underscore are not part of the
+    key.
+    """
+    return st.cache_resource(
+        show_spinner=waiting or False, max_entries=most, ttl=seconds, hash_funcs=_KEYS
+    )
+
+
+@cached(16)
 def sample_picture(name: str, fit: str, side: int = STUDY_SIDE) -> Picture:
     """A bundled sample as a study image."""
     return Picture.of(name, study_image(sample_bytes(name), name=name, fit=fit, side=side), fit=fit)
@@ -159,7 +181,7 @@ def uploaded_picture(name: str, data: bytes, fit: str, side: int = STUDY_SIDE) -
     return replace(decoded, name=name)
 
 
-@st.cache_resource(show_spinner=False, max_entries=32)
+@cached(32)
 def _decoded(data: bytes, fit: str, side: int) -> Picture | str:
     """The image or its error sentence, computed once, both without a file name.
 
@@ -173,7 +195,66 @@ def _decoded(data: bytes, fit: str, side: int) -> Picture | str:
         return str(error)
 
 
-@st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=KEYS)
+def linked_picture() -> list[Picture]:
+    """The image that the link names, if any; shows a warning if it cannot be read."""
+    try:
+        linked = _linked()
+    except RobustnessError as error:
+        st.warning(plain(sentence(error)), icon=":material/link_off:")
+        return []
+    return [linked[0]] if linked else []
+
+
+def linked_class(picture: Picture) -> str | None:
+    """The true class of ``picture`` in the link's run, if known."""
+    with contextlib.suppress(RobustnessError):
+        linked = _linked()
+        return linked[1] if linked and linked[0].digest == picture.digest else None
+    return None
+
+
+def _linked() -> tuple[Picture, str | None] | None:
+    """The image that the link names and its true class; raises if it cannot be read."""
+    run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
+    if run_id is None or name is None:
+        return None
+    folder = runs_folder()
+    return _picture(str(folder), run_id, last_written(folder, run_id), name)
+
+
+@cached(32)
+def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture, str | None]:
+    run = runs.find(Path(folder), run_id, unfinished=True)
+    return run.picture(name), _class(run, name)
+
+
+def _class(run: Run, name: str) -> str | None:
+    """The true class of the image ``name`` in ``run``, if known.
+
+    Looks at one model for each set of classes, as a set may lack the class.
+    """
+    registered = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
+    positions = [position for position, image in run.rows.names.items() if image == name]
+    for labels, (model, *_) in models.by_labels(registered) if positions else ():
+        query = "SELECT label FROM rows WHERE model = $model AND position = $position LIMIT 1"
+        ((label,),) = run.rows.ask(query, model=model, position=positions[0]) or [(None,)]
+        if label is not None:
+            return labels.names[label]
+    return None
+
+
+@cached(8, "Reading the run …")
+def _opened(folder: str, run_id: str, written: int) -> Run:
+    return runs.find(Path(folder), run_id, unfinished=True)
+
+
+def opened_run(run_id: str) -> Run:
+    """The run ``run_id``, finished or not; raises ``RunError`` if it cannot be read."""
+    folder = runs_folder()
+    return _opened(str(folder), run_id, last_written(folder, run_id))
+
+
+@cached(32)
 def original_png(picture: Picture) -> bytes:
     """The original image as a PNG, encoded once."""
     return to_png(picture.image)
@@ -196,13 +277,13 @@ class Altered:
         return self.batch.scores[0]
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=KEYS)
+@cached(64)
 def change(picture: Picture, condition: Condition, seed: int) -> Altered:
     """The image under ``condition``."""
     return Altered(prepare([picture], [condition], seed))
 
 
-@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=KEYS)
+@cached(256)
 def _clean(classifier: Classifier, picture: Picture) -> Outputs:
     return classifier(picture.image[None])
 
@@ -211,7 +292,7 @@ Turn = Callable[[], AbstractContextManager[None]]
 """Makes a context that waits for a turn and holds it."""
 
 
-@st.cache_resource(show_spinner=False, max_entries=512, hash_funcs=KEYS)
+@cached(512)
 def _answer(
     spec: Request, picture: Picture, classifier: Classifier, _batch: Batch, _turn: Turn
 ) -> Measurement:
@@ -273,7 +354,7 @@ class Remedied(NamedTuple):
     view: int | None
 
 
-@st.cache_resource(show_spinner=False, max_entries=2048, hash_funcs=KEYS)
+@cached(2048)
 def _remedied(
     spec: Request,
     picture: Picture,
@@ -337,6 +418,6 @@ def attacked_picture(picture: Picture, condition: Condition, seed: int, model: s
     return _attacked(picture, condition, seed, model, judge)
 
 
-@st.cache_resource(show_spinner=False, max_entries=128, hash_funcs=KEYS)
+@cached(128)
 def _attacked(picture: Picture, condition: Condition, seed: int, model: str, judge: str) -> Images:
     return condition.against(picture, seed, models.load(model, side=len(picture.image)))

@@ -96,6 +96,32 @@ def buttons(folder: Path, active: bool, key: str) -> None:
     )
 
 
+def progress(folder: Path, what: str) -> None:
+    """Draw the job in ``folder`` until it ends; ``what`` is said to go on without the page."""
+    fragment(_progress, run_every=SECONDS_BETWEEN)(folder, what)
+
+
+def _progress(folder: Path, what: str) -> None:
+    job = next((job for job in jobs.read_queue(folder.parent) if job.run == folder.name), None)
+    if job is None:
+        st.rerun()  # done or stopped
+    with st.container(border=True, key="under-way"):
+        st.progress(job.share, text=plain(job.text))
+        if best := runs.listed(folder).race_results:
+            st.markdown(plain(" ".join(best)))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            buttons(folder, True, "page")
+            st.caption(f"You can close this page: {what}.")
+
+
+def stopped(folder: Path, what: str) -> None:
+    """Say after ``what`` why the job in ``folder`` stopped, and offer to continue."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        reason = plain(without_folders(jobs.stop_reason(folder)))
+        st.warning(f"{what} {reason}", icon=":material/hourglass_bottom:")
+        buttons(folder, False, "page")
+
+
 def sidebar(opened: str | None) -> None:
     """Draw the running and queued jobs, and the outcome of those that this session started.
 

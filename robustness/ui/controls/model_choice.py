@@ -13,7 +13,7 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
 from robustness.perturbations import MAX_SEED
 from robustness.ui.session import access
-from robustness.ui.session.inputs import keep_in_link
+from robustness.ui.session.inputs import keep_in_link, warn_of_link
 from robustness.ui.session.run_link import page_link
 from robustness.ui.session.sentences import sentence
 
@@ -45,7 +45,7 @@ def model_input() -> tuple[str, ...]:
         st.stop()
     default = list(models.default_names())
     texts = _texts()
-    _say_what_the_link_cannot_have(states, texts)
+    _say_what_the_link_cannot_have(texts)
     options = {name: texts[name] for name in ready}
     keep_in_link("models", options, default, warns=False, goes_along=True)
     chosen = st.multiselect(
@@ -53,8 +53,6 @@ def model_input() -> tuple[str, ...]:
         ready,
         format_func=texts.__getitem__,
         key="models",
-        on_change=st.session_state.pop,
-        args=("refused models", None),
         placeholder="Choose at least one model",
     )
     if missing := len(states) - len(ready):
@@ -75,22 +73,15 @@ def _texts() -> Mapping[str, str]:
     }
 
 
-def _say_what_the_link_cannot_have(
-    states: Mapping[str, models.WeightsState], texts: Mapping[str, str]
-) -> None:
-    """Warn of models in the link that cannot run here, until the user chooses others."""
+def _say_what_the_link_cannot_have(texts: Mapping[str, str]) -> None:
+    """Warn of models in the link that cannot run here."""
     names = {text: name for name, text in texts.items()}
-    requested = [names.get(text, text) for text in st.query_params.get_all("models") if text]
-    refused = [name for name in requested if name not in states or not states[name].ready]
-    if refused:  # warned again at the next runs, when the link is corrected
-        st.session_state["refused models"] = refused
-    for name in st.session_state.get("refused models", []):
+    for text in filter(None, st.query_params.get_all("models")):
+        name = names.get(text, text)
         try:
             models.require(models.REGISTRY[name])
         except RobustnessError as error:
-            st.warning(
-                plain(f"Requested by the link: {sentence(error)}"), icon=":material/link_off:"
-            )
+            warn_of_link("models", text, sentence(error).removesuffix("."))
 
 
 def seed_input() -> int:

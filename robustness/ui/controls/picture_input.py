@@ -23,14 +23,14 @@ from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.browser import components
 from robustness.ui.browser.html import html
-from robustness.ui.computation.cache import sample_picture, uploaded_picture
+from robustness.ui.computation.cache import linked_picture, sample_picture, uploaded_picture
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
 from robustness.ui.session import access
 from robustness.ui.session.boundary import do
 from robustness.ui.session.inputs import one_of
-from robustness.ui.session.run_link import RUN, UPLOAD, leave, linked_picture
+from robustness.ui.session.run_link import RUN, UPLOAD, leave
 from robustness.ui.session.sentences import sentence
 
 FIRST_SAMPLE = "chelsea"

@@ -12,10 +12,10 @@ from robustness.evaluation.correctness import sample_class
 from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
-from robustness.ui.computation.cache import is_sample
+from robustness.ui.computation.cache import is_sample, linked_class
 from robustness.ui.controls import sharing
 from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
-from robustness.ui.session.run_link import UPLOAD, linked_class
+from robustness.ui.session.run_link import UPLOAD
 
 USABLE = "usable uploads"
 """Session key: names of the usable uploads."""

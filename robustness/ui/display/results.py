@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
@@ -104,11 +103,6 @@ def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[
     """Yield cells without end, row by row; a row is drawn when its first cell is taken."""
     while True:
         yield from st.columns(in_a_row, gap=gap)
-
-
-def card_slots(count: int) -> list[DeltaGenerator]:
-    """Cells for ``count`` cards, two in a row."""
-    return list(islice(cells(2), count))
 
 
 def card(

@@ -19,7 +19,7 @@ from robustness.runs import Listed, Run
 from robustness.runs.case_queries import Chosen
 from robustness.runs.row_selection import WORST
 from robustness.statistics import FEWEST, ModelChoice
-from robustness.ui.computation.cache import KEYS
+from robustness.ui.computation.cache import cached
 from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
 from robustness.ui.evaluations import cases, limits, run_actions, run_table
@@ -94,7 +94,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
 # --- limits ---------------------------------------------------------------------------------------
 
 
-@st.cache_resource(show_spinner="Checking the limits …", max_entries=16, hash_funcs=KEYS)
+@cached(16, "Checking the limits …")
 def _check(run: Run, budget: gate.Budget, baseline: Run | None, remedies: bool) -> gate.Check:
     return gate.check(budget, run, baseline, remedies=remedies)
 
@@ -146,7 +146,7 @@ def _choice(
     return of.answer(CHOICE).chosen, False
 
 
-@st.cache_resource(show_spinner="Choosing …", max_entries=16, hash_funcs=KEYS)
+@cached(16, "Choosing …")
 def _chosen(run: Run, values: dict[str, Any], out: dict[str, str], _of: RunFigures) -> ModelChoice:
     return choice.figures(_of, out).chosen
 
@@ -180,7 +180,7 @@ def _failures(run: Run, chosen: ModelChoice, images: int) -> None:
                 cases.link(run, row, shot.caption)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=KEYS)
+@cached(16)
 def _cases(
     run: Run, model: str, perturbation: str
 ) -> list[tuple[dict[str, Any], results.Thumbnail]]:

@@ -22,10 +22,9 @@ from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
-from robustness.ui.computation.cache import KEYS
+from robustness.ui.computation.cache import cached, opened_run
 from robustness.ui.display import results
 from robustness.ui.evaluations import run_table
-from robustness.ui.evaluations.opened_run import opened_run
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.sentences import sentence
 
@@ -94,7 +93,7 @@ def _models(entry: Listed) -> Sequence[str]:
     return () if entry.manifest is None else entry.manifest.spec.model_names
 
 
-@st.cache_resource(show_spinner="Choosing …", max_entries=16, hash_funcs=KEYS)
+@cached(16, "Choosing …")
 def _chosen(compared: Sequence[runs.Run]) -> ModelChoice:
     return choose(compared)
 
@@ -121,15 +120,11 @@ def _baseline_input(there: Sequence[str], listed: Mapping[str, Listed]) -> None:
         # The browser returns a title: two runs of one minute may have the same.
         format_func=lambda name: f"{_title(listed[name])}, {name}",
         key="baseline",
-        on_change=_rebase,
-        args=(there,),
+        on_change=lambda: run_table.choose(
+            list(dict.fromkeys([st.session_state["baseline"], *there]))
+        ),
         help="Default: the pinned run, or the oldest selected.",
     )
-
-
-def _rebase(there: Sequence[str]) -> None:
-    baseline = st.session_state["baseline"]
-    run_table.choose([baseline, *(name for name in there if name != baseline)])
 
 
 def _title(entry: Listed) -> str:
@@ -150,7 +145,7 @@ def _compare(baseline: Listed, other: Listed) -> Comparison | str:
         return f"The run cannot be read: {error.strerror}."
 
 
-@st.cache_resource(show_spinner="Comparing …", max_entries=16, hash_funcs=KEYS)
+@cached(16, "Comparing …")
 def _compared(baseline: runs.Run, other: runs.Run) -> Comparison:
     return runs.compare(baseline, other, said=short)
 

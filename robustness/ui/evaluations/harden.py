@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from robustness import hardening, models
@@ -21,11 +19,10 @@ from robustness.ui.computation import jobs as under_way
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
 from robustness.ui.evaluations.request import source_input
-from robustness.ui.page import boundary, fragment
+from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed
 from robustness.ui.session.run_link import page_link
-from robustness.ui.session.sentences import without_folders
 
 _FEWEST_JUDGING = 40
 """Labelled images of a run from which they judge."""
@@ -39,29 +36,15 @@ def show(of: RunFigures) -> None:
     st.header("Train a model to be more robust", anchor=False)
     st.caption("A copy of a model learns to keep its own predictions on perturbed images.")
     if jobs.is_queued(run.folder):
-        fragment(_under_way, run_every=under_way.SECONDS_BETWEEN)(run.folder)
+        under_way.progress(run.folder, "the training continues")
         return
     if jobs.is_hardening(run.folder):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            reason = plain(without_folders(jobs.stop_reason(run.folder)))
-            st.warning(f"The training stopped. {reason}", icon=":material/hourglass_bottom:")
-            under_way.buttons(run.folder, False, "harden")
+        under_way.stopped(run.folder, "The training stopped.")
     answer = read_json(Hardening, run.folder / jobs.HARDENED)
     if answer is not None:
         _answer(answer)
     with st.expander("Train another model" if answer else "Train a model on images without labels"):
         _form(of)
-
-
-def _under_way(folder: Path) -> None:
-    job = next((job for job in jobs.read_queue(folder.parent) if job.run == folder.name), None)
-    if job is None:
-        st.rerun()  # done or stopped
-    with st.container(border=True):
-        st.progress(min(1.0, job.share), text=plain(job.text))
-        with st.container(horizontal=True, vertical_alignment="center"):
-            under_way.buttons(folder, True, "harden")
-            st.caption("You can close this page: the training continues.")
 
 
 def _answer(answer: Hardening) -> None:
@@ -145,7 +128,5 @@ def _weakest(model: str, run: Run) -> list[str]:
 
 def _new_name(model: str) -> str:
     """A name that no model has."""
-    name, number = f"{model}Hardened", 2
-    while name in models.REGISTRY:
-        name, number = f"{model}Hardened{number}", number + 1
-    return name
+    names = (f"{model}Hardened{number or ''}" for number in (0, *range(2, 10**6)))
+    return next(name for name in names if name not in models.REGISTRY)

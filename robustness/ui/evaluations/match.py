@@ -68,8 +68,6 @@ def show() -> None:
             access.require(Action.EVALUATE)
             answer = _match(work, datasets, names, common_framing(fit, side, names), seed)
             st.session_state[_ANSWER] = key, answer
-    elif work.cancelled:
-        st.info("The match was cancelled.", icon=":material/block:")
     of, *answers = st.session_state.get(_ANSWER, ("",))
     if of == key:
         _answer(*answers)

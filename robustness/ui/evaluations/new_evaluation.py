@@ -15,6 +15,7 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.request import Request, make_spec
 from robustness.runs import Plan, forecast, racing
 from robustness.ui.computation import jobs
+from robustness.ui.computation.cache import cached
 from robustness.ui.evaluations import match, preflight, run_table
 from robustness.ui.evaluations.request import (
     MATCH,
@@ -77,21 +78,19 @@ def form() -> None:
             _begin(request, spec.by_side())
 
 
-@st.cache_resource(
-    show_spinner=False, max_entries=8, hash_funcs={Request: lambda spec: spec.digest}
-)
+@cached(8)
 def _planned(
-    request: RunForm, spec: Request, written: tuple[int, ...], _look: preflight.Look
+    request: RunForm, digest: str, written: tuple[int, ...], _spec: Request, _look: preflight.Look
 ) -> tuple[Plan, str]:
-    """The plan of the run, and what it reads in words."""
+    """The plan of the run of ``_spec``, whose ``digest`` is in the key, and what it reads."""
     race = racing.race_until(request.until) if request.until else None
     try:
         plan = runs.plan(
             preflight.dataset_of(request.source, written),
-            spec,
+            _spec,
             labelling=request.labelling,
             limit=request.limit,
-            batch=None if race else max(1, FRAMES_AT_ONCE // (1 + len(spec.conditions))),
+            batch=None if race else max(1, FRAMES_AT_ONCE // (1 + len(_spec.conditions))),
             race=race,
         )
     except LabelError as error:
@@ -99,12 +98,12 @@ def _planned(
     return plan, preflight.summary(plan, _look)
 
 
-@st.cache_resource(show_spinner="Looking at the images …", max_entries=8)
+@cached(8, "Looking at the images …")
 def _looked(source: str, written: tuple[int, ...]) -> preflight.Look:
     return preflight.look(preflight.dataset_of(source, written))
 
 
-@st.cache_data(show_spinner=False, ttl=60, max_entries=32)
+@cached(32, seconds=60)
 def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> forecast.Forecast:
     """What the run will take; the list of runs is not read at every click."""
     return forecast.from_earlier(_plan, folder)
@@ -134,7 +133,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         )
     try:
         plans, summaries = zip(
-            *(_planned(request, spec, written, looked) for spec in specs), strict=True
+            *(_planned(request, s.digest, written, s, looked) for s in specs), strict=True
         )
     except LabelError:
         preflight.show(looked)  # the images can be read all the same
@@ -159,6 +158,7 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         preflight.dataset_of.clear()  # evaluate the current content of the source
         _planned.clear()
         written = preflight.last_written(request.source)
-        begun = [jobs.submit(_planned(request, spec, written, looked)[0]) for spec in specs]
+        new = [_planned(request, spec.digest, written, spec, looked)[0] for spec in specs]
+        begun = [*map(jobs.submit, new)]
         run_table.choose(begun[:1])
         st.rerun()

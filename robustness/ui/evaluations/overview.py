@@ -9,10 +9,10 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted
 from robustness.runs import retention
 from robustness.runs.jobs import is_queued
+from robustness.ui.computation.cache import opened_run
 from robustness.ui.evaluations import (
     comparison,
     new_evaluation,
-    opened_run,
     results,
     run_actions,
     run_table,
@@ -61,10 +61,10 @@ def show() -> None:
         comparison.show(names, listed)
     elif names:
         with boundary():
-            run = opened_run.opened_run(names[0])
-            opened_run.show_state(run)
+            run = opened_run(names[0])
+            results.show_state(run)
             if run.images or not is_queued(run.folder):
                 results.show(run, runs.listed(run.folder))
-            opened_run.about(run)
+            results.about(run)
     run_actions.show_bin(folder)
     show_what_is_no_run(entries)

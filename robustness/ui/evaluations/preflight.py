@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from robustness.datasets import SAMPLES, Dataset, open_dataset
 from robustness.pictures.fitting import to_png
 from robustness.pictures.untrusted import BusyError, study_image
 from robustness.runs import Plan
+from robustness.ui.computation.background import begin
+from robustness.ui.computation.cache import cached
 
 MAX_THUMBNAILS = 12
 _SIDE = 72  # pixels
@@ -36,7 +37,7 @@ def last_written(source: str) -> tuple[int, ...]:
     return tuple(entry.stat().st_mtime_ns for entry in (path, *sorted(folders)))
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
+@cached(4)
 def dataset_of(source: str, written: tuple[int, ...]) -> Dataset:
     """The dataset at ``source``, opened once while ``last_written`` stays the same."""
     return open_dataset(source)
@@ -64,8 +65,7 @@ def look(entries: Dataset) -> Look:
     A file that cannot be read in time, as on a network drive, is left to its thread.
     """
     first = Look([], 0, [])
-    reading = threading.Thread(target=_read, args=(entries, first), daemon=True)
-    reading.start()
+    reading = begin(f"first images {id(first)}", lambda: _read(entries, first))
     until = time.monotonic() + _SECONDS_FOR_ONE
     while reading.is_alive() and not first.thumbnails and time.monotonic() < until:
         reading.join(0.05)

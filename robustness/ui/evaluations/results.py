@@ -7,19 +7,28 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from robustness import models
+from robustness.base.permissions import Action
+from robustness.base.progress import duration
+from robustness.base.text import counted, plain
+from robustness.evaluation.condition import short
 from robustness.report.questions import REGISTRY, RunFigures
 from robustness.report.questions.cases import CASES, LEFT_OUT
 from robustness.report.questions.map import MAP
 from robustness.report.questions.question import COMPARE, FAILURES, TRUST, VIEWS
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Listed, Run, jobs
+from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
+from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
 from robustness.ui.browser import components
-from robustness.ui.computation.cache import KEYS
+from robustness.ui.computation import jobs as under_way
+from robustness.ui.computation.cache import cached
+from robustness.ui.computation.progress import Work
 from robustness.ui.display import blocks
-from robustness.ui.evaluations import answer, cases, embedding, harden, run_actions
-from robustness.ui.page import fragment
-from robustness.ui.session.inputs import one_of, place_of_own
+from robustness.ui.evaluations import answer, cases, harden, run_actions
+from robustness.ui.page import boundary, fragment
+from robustness.ui.session import access
+from robustness.ui.session.inputs import listed, one_of, place_of_own
 
 VIEW = "view"
 """Parameter of the link: the open view of the results."""
@@ -29,7 +38,7 @@ _WAITING = "Computing the figures of {:,} rows …"
 _Classes = Sequence[tuple[str, str, Sequence[str]]]
 
 
-@st.cache_resource(show_spinner=False, max_entries=8, hash_funcs=KEYS)
+@cached(8)
 def _figures(run: Run, classes: _Classes) -> Figures:
     return RunFigures(run).statistics
 
@@ -95,7 +104,7 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             cases.gallery(of, run.id)
         elif question is MAP and run.manifest.race is None:  # else few images have a condition
             blocks.question(question, of, clicked, run.id)
-            embedding.ask(run)
+            _map_input(run)
         elif question is THRESHOLD and question.fits(of):
             run_actions.acceptance_button(blocks.question(question, of, clicked, run.id))
         elif question.fits(of):
@@ -114,3 +123,67 @@ def _nothing(run: Run) -> None:
     else:
         st.info("No image is measured yet.", icon=":material/hourglass_empty:")
     blocks.question(LEFT_OUT, RunFigures(run), lambda *_: None, "")
+
+
+_ABOUT_MAPS = "how far perturbed images move in the features of a model"
+
+
+def _map_input(run: Run) -> None:
+    """Draw the choice of a model and a condition, and the button; make the map once asked to."""
+    if not run.finished or run.is_from_table:
+        return
+    with st.expander("Make another map" if read_maps(run) else f"Map: {_ABOUT_MAPS}"):
+        _map_form(run)
+
+
+def _map_form(run: Run) -> None:
+    images = counted(min(IMAGES, run.manifest.images), "image")
+    st.caption(f"Re-runs the model on up to {images}.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        names = {name: models.label(name) for name in run.manifest.spec.model_names}
+        model = listed("Model", names, "new_map_model")
+        conditions = {entry.id: short(entry.id) for entry in run.conditions}
+        condition = listed("Condition", conditions, "new_map_condition")
+        work = Work("map", f"{run.id} {model} {condition}")
+        st.button(
+            "Make a map",
+            icon=":material/scatter_plot:",
+            on_click=work.ask,
+            **access.allowed(Action.MEASURE, key="make_map"),
+        )
+    if not work.requested:
+        return
+    with boundary():
+        access.require(Action.MEASURE)
+        with work.bar("Loading the model …") as show:
+
+            def note(done: int, total: int) -> None:
+                show(done / max(1, total), f"{done} of {counted(total, 'image')}")
+
+            embedding_map(run, Chosen(model, conditions=(condition,)), note=note)
+        st.rerun()
+
+
+def show_state(run: Run) -> None:
+    """Draw the state of the run, above its figures."""
+    if not run.finished and jobs.is_queued(run.folder):
+        under_way.progress(run.folder, "it continues")
+    elif not run.finished:
+        under_way.stopped(run.folder, "This run is not finished.")
+    if run.imported:
+        st.info(
+            "Imported run: its rows come from another machine. Images are shown if they are in the "
+            "folder of the setting *datasets*.",
+            icon=":material/move_to_inbox:",
+        )
+
+
+def about(run: Run) -> None:
+    """The request, and how to share the run."""
+    manifest = run.manifest
+    names = ", ".join(models.label(name) for name in manifest.spec.model_names)
+    took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
+    st.caption(
+        f"{plain(run.title)} · {plain(names)} · seed {manifest.spec.seed}{took} · {plain(run.id)}. "
+        "To share it, copy the link: anyone with access to this server can open it."
+    )

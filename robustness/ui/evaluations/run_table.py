@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from robustness.runs.compare import differences_in_setup
 from robustness.runs.jobs import is_queued, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
+from robustness.ui.computation.background import begin
+from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display.blocks import deselect
 from robustness.ui.page import fragment
 from robustness.ui.session import access
@@ -30,14 +31,11 @@ COMPARE = "compare"
 FORM = "new-run"
 """Key of the session: whether the form of a new evaluation is open."""
 
-HEADLINE_SECONDS = 1.0
-"""Time limit for computing missing headlines in one visit; the rest follow on the next."""
-
 _KEY, _TITLE, _BUTTON = "runs table", "run title", "run button"
 _CLICKED, _WITH = "run clicked", "compare with"
 _WITH_PIXELS = 200
 _ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
-_CANCEL, _CONTINUE = "Cancel", "Continue"
+_CANCEL, _CONTINUE, _WAITING = "Cancel", "Continue", "Computing …"
 _UNFINISHED = ", unfinished"
 
 
@@ -98,22 +96,25 @@ def _searched(entry: Listed) -> str:
 
 def show(folder: Path, listed: Mapping[str, Listed]) -> None:
     """Draw the runs ``listed`` of ``folder``; the table follows its jobs by itself."""
-    active = bool(read_queue(folder))
-    every = jobs.SECONDS_BETWEEN if active else None
-    fragment(_table, run_every=every)(folder, list(listed), active)
+    grows = bool(read_queue(folder)) or any(_headline(e) is None for e in listed.values())
+    every = jobs.SECONDS_BETWEEN if grows else None
+    fragment(_table, run_every=every)(folder, list(listed), grows)
 
 
-def _table(folder: Path, names: Sequence[str], active: bool) -> None:
+def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     queue = {job.run: job for job in read_queue(folder)}
-    if st.session_state.pop(_CLICKED, False) or active != bool(queue):
-        st.rerun()  # the selection or the end of the last job changes the page
     entries = {e.folder.name: e for e in (runs.listed(folder / name) for name in names)}
     listed = {name: entry for name, entry in entries.items() if entry.manifest is not None}
-    selected, until = chosen(listed), time.monotonic() + HEADLINE_SECONDS
+    missing = [entry for entry in listed.values() if _headline(entry) is None]
+    if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
+        st.rerun()  # the selection or the end of the last job changes the page
+    if missing:
+        begin("headlines", lambda: [_headline(entry, compute=True) for entry in missing])
+    selected = chosen(listed)
     pinned = baseline_id(folder)
     others = [listed[pinned]] * len(listed) if pinned in listed else [*listed.values()][1:]
     rows = [
-        _row(entry, other, queue.get(name), pinned, until)
+        _row(entry, other, queue.get(name), pinned)
         for (name, entry), other in zip(listed.items(), [*others, None], strict=False)
     ]
     heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
@@ -227,12 +228,11 @@ def _act(entries: Sequence[Listed]) -> None:
     st.session_state[_CLICKED] = True
 
 
-def _row(
-    entry: Listed, other: Listed | None, job: Any, pinned: str, until: float
-) -> dict[str, Any]:
+def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str, Any]:
     manifest = entry.manifest
     assert manifest is not None
-    first = None if manifest.race else _first(entry, until)
+    headline = _headline(entry)
+    first = next(iter(headline["models"]), None) if headline else None
     before = other.manifest if other else None
     done, whole = manifest.images + manifest.unreadable, manifest.dataset.pictures
     finished = manifest.status == runs.FINISHED
@@ -243,7 +243,7 @@ def _row(
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
         "Action": None if finished else _CANCEL if job else _CONTINUE,
-        "First model": models.label(first["model"]) if first else race,
+        "First model": models.label(first["model"]) if first else race if headline else _WAITING,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
             for key, name in NAMES.items()
@@ -276,11 +276,17 @@ def _state(entry: Listed, job: Any, pinned: str) -> str:
     return ", ".join(badge for badge, applies in badges.items() if applies)
 
 
-def _first(entry: Listed, until: float) -> Mapping[str, Any] | None:
-    """The first model of the run with its scores; None while they are not computed."""
+def _headline(entry: Listed, *, compute: bool = False) -> Mapping[str, Any] | None:
+    """The scores of the run's models, the best first; None until somebody had them computed.
+
+    There are none in a race, an unfinished run, and one that cannot be read.
+    """
     manifest = entry.manifest
     assert manifest is not None
-    figures = headline_figures.stored(entry.folder, manifest)
-    if figures is None and time.monotonic() < until:
-        figures = headline_figures.compute(entry.folder, manifest)
-    return figures["models"][0] if figures and figures["models"] else None
+    if manifest.race or manifest.status != runs.FINISHED:
+        return {"models": []}
+    key = f"headline {entry.folder} {manifest!r}"
+    if compute:
+        RESULT_CACHE.put(key, [headline_figures.compute(entry.folder, manifest)])
+    stored = headline_figures.stored(entry.folder, manifest)
+    return stored or next(iter(RESULT_CACHE.get(key) or ()), None)

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
 from robustness.ui.controls import sharing
 from robustness.ui.server.streamlit_internals import UploadedFile
-from robustness.ui.session.cleanup import afterwards
+from robustness.ui.session.cleanup import AFTERWARDS
 from robustness.ui.session.run_link import runs_folder
 from robustness.ui.session.upload_limit import room
 
@@ -86,7 +86,6 @@ def upload(files: Sequence[UploadedFile], key: str) -> Path | None:
     return path
 
 
-@afterwards
 def collect() -> None:
     """Remove unneeded uploads of this server, and old ones of others."""
     try:
@@ -97,27 +96,21 @@ def collect() -> None:
         _remove_unneeded([path for path in there if path in _OWN or _age(path) > YOUNG])
 
 
-@contextlib.contextmanager
-def tended() -> Iterator[None]:
-    """Check the uploads now and regularly, in a thread."""
-    ended = threading.Event()
+AFTERWARDS.append(collect)
 
-    def tend() -> None:
-        while True:
-            with _CHANGING:
-                # Only paths: this loop never ends, and a list of uploads would keep them.
-                folders = [archive.path.parent for archive in _HOLDERS]
-            for folder in folders:
-                with contextlib.suppress(OSError):
-                    folder.touch()
-            collect()
-            sharing.forget_expired()
-            if ended.wait(SECONDS_BETWEEN):
-                return
 
-    threading.Thread(target=tend, name="uploads", daemon=True).start()
-    yield
-    ended.set()
+def tend() -> None:
+    """Check the uploads now and regularly, without end."""
+    while True:
+        with _CHANGING:
+            # Only paths: this loop never ends, and a list of uploads would keep them.
+            folders = [archive.path.parent for archive in _HOLDERS]
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.touch()
+        collect()
+        sharing.forget_expired()
+        time.sleep(SECONDS_BETWEEN)
 
 
 def _age(folder: Path) -> float:

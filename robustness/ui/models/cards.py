@@ -90,7 +90,8 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     weights = record.weights
     rows = [("Source", weights.source)]
     if weights.own:
-        rows.append(("Digest", _short_digest(record) if state.path else "none"))
+        digest = models.digest(record) if state.path else "none"
+        rows.append(("Digest", digest[: digest.find(":") + 1 + _DIGITS]))
         rows.append(("Licence", stated_licence(weights.own.path) or "not stated"))
     else:
         rows.append(("Published hash", weights.digest or "none"))
@@ -104,11 +105,6 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     if published.robustness_source:
         rows.append(("Source of mCE", published.robustness_source))
     return rows
-
-
-def _short_digest(record: models.ModelRecord) -> str:
-    algorithm, _, digits = models.digest(record).partition(":")
-    return f"{algorithm}:{digits[:_DIGITS]}…"
 
 
 def download_button(record: models.ModelRecord) -> None:
@@ -135,8 +131,6 @@ def download_button(record: models.ModelRecord) -> None:
     if work.requested:
         with boundary():
             _fetch(record, work)
-    elif work.cancelled:
-        st.info("Download cancelled.", icon=":material/block:")
 
 
 def _fetch(record: models.ModelRecord, work: Work) -> None:

@@ -81,7 +81,7 @@ def _in_detail(
         noisy = Picture.of(f"{picture.name}, noisy", control.image, fit=picture.fit)
         noise = row(picture, noisy, outcome.model, outcome.spec, truth)
         cards.append(results.card(noise, f"Noise, the closest of {control.draws} draws"))
-    for slot, card in zip(results.card_slots(len(cards)), cards, strict=True):
+    for card, slot in zip(cards, results.cells(2), strict=False):
         slot.html(card)
     explanations.section(
         ["Original", "Adversarial"],

@@ -20,7 +20,7 @@ from robustness.ui.display import results
 from robustness.ui.one_image import stack
 from robustness.ui.one_image.attack_outcome import adversarial, row
 from robustness.ui.page import fragment
-from robustness.ui.session.inputs import perturbation_input, slider, strengths
+from robustness.ui.session.inputs import perturbation_input, slider
 
 _OPEN = "undo open"
 
@@ -31,7 +31,12 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
     st.header("Does a natural perturbation undo it?", anchor=False)
     if not (st.session_state.get(_OPEN) or {"undo", "undo_strength"} & {*st.query_params}):
         st.caption("Perturbs the attacked image: an attack often survives less than the image.")
-        st.button("Perturb the attacked image", icon=":material/play_arrow:", on_click=_open)
+        st.button(
+            "Perturb the attacked image",
+            icon=":material/play_arrow:",
+            on_click=st.session_state.update,
+            args=({_OPEN: True},),
+        )
         return
     condition = _condition()
     changed = adversarial(picture, outcome)
@@ -53,10 +58,6 @@ def show(picture: Picture, outcome: Outcome, names: tuple[str, ...], truth: str 
     _table(outcome, condition, attacked, both, alone)
 
 
-def _open() -> None:
-    st.session_state[_OPEN] = True
-
-
 def _condition() -> Condition:
     """The perturbation of the adversarial image."""
     step = stack.first_step() or stack.StackStep("jpeg_compression", 0.2)
@@ -66,7 +67,9 @@ def _condition() -> Condition:
     with right:
         record = PERTURBATIONS[name]
         first = step.strength if step.name == name else 0.2
-        strength = slider("Strength", strengths(record, first), "undo_strength", first)
+        values = sorted({*(step / 100 for step in range(101)), first})
+        texts = {value: f"{value:g}: {record.value_text(value)}" for value in values}
+        strength = slider("Strength", texts, "undo_strength", first)
     return Condition.of({name: strength})
 
 

@@ -27,7 +27,7 @@ from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
-from robustness.ui.computation import cache
+from robustness.ui.computation.cache import cached
 from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
 
 SIDE = 72
@@ -42,7 +42,7 @@ def thumbnails(picture: Picture) -> str:
     return _thumbnails(picture, REGISTRY.names)
 
 
-@st.cache_data(show_spinner=False, max_entries=16, hash_funcs=cache.KEYS)
+@cached(16)
 def _thumbnails(picture: Picture, names: tuple[str, ...]) -> str:
     small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     clean = np.asarray(small, dtype=np.float32)[np.newaxis]

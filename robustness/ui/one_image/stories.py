@@ -92,15 +92,10 @@ _PRESENT = "present"
 _STYLE = Path(__file__).with_name("present.css")
 
 
-def presenting() -> bool:
-    """Whether the link asks for Present mode."""
-    return str(st.query_params.get(_PRESENT)) == "true"
-
-
 def frame(*, presents: bool) -> None:
     """Draw the exit of Present mode and its style, in a container that keeps the elements below."""
     with st.container(key="presenting"):
-        if presents and presenting():
+        if presents and st.query_params.get(_PRESENT) == "true":
             st.html(_STYLE)
             st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
 
@@ -118,7 +113,7 @@ def buttons(*, presents: bool) -> None:
     # A new key closes the menu after a choice: open, it would cover the page.
     chosen = st.query_params.get("story")
     key = f"stories {chosen}"
-    if chosen not in (None, *(story.name for story in STORIES)):
+    if chosen and all(story.name != chosen for story in STORIES):
         warn_of_link("story", chosen)
     with st.popover("Stories", icon=":material/auto_stories:", key=key):
         st.caption("Short demonstrations with the four bundled models.")

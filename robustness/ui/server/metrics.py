@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import streamlit as st
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -33,7 +32,7 @@ from robustness.evaluation.provenance import versions
 from robustness.models.loaded_models import LOADED
 from robustness.models.memory import budget
 from robustness.runs import deleted, jobs, listing
-from robustness.ui.computation.cache import RESULT_CACHE
+from robustness.ui.computation.cache import RESULT_CACHE, cached
 from robustness.ui.server.counters import REGISTRY
 from robustness.ui.server.streamlit_internals import open_sessions
 from robustness.ui.session.access import Connection, is_local
@@ -65,8 +64,7 @@ def _models() -> Iterator[Metric]:
     yield _gauge("models_loaded", "Models in memory.", len(LOADED.names()))
     yield _gauge("models_bytes", "Memory of these models, estimated.", LOADED.bytes())
     yield _gauge("models_budget_bytes", "Memory budget of models.", budget())
-    cached = RESULT_CACHE.bytes
-    yield _gauge("results_bytes", "Cached results.", cached)
+    yield _gauge("results_bytes", "Cached results.", RESULT_CACHE.bytes)
 
 
 def _disk() -> Iterator[Metric]:
@@ -105,13 +103,8 @@ class _All(Collector):
 REGISTRY.register(_All())
 
 
-def all_figures() -> list[Metric]:
-    """The metrics of all ``COLLECTORS``, and those counted as things happen."""
-    return list(REGISTRY.collect())
-
-
 def text() -> str:
-    """The same in Prometheus's text format 0.0.4."""
+    """All metrics in Prometheus's text format 0.0.4."""
     return generate_latest(REGISTRY).decode()
 
 
@@ -123,7 +116,7 @@ def resident() -> int:
     return 0
 
 
-@st.cache_resource(show_spinner=False, ttl=FRESH_SECONDS, max_entries=4)
+@cached(4, seconds=FRESH_SECONDS)
 def _folder_figures(folder: Path) -> tuple[int, int, int]:
     """Number of runs in ``folder``, number in its bin, and total bytes."""
     runs = sum(entry.manifest is not None for entry in listing(folder))

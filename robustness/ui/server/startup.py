@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -18,7 +17,8 @@ from robustness.evaluation import similarity
 from robustness.models.graph.inspection import KERAS_WORKERS
 from robustness.models.parallel import run_parallel
 from robustness.runs import jobs
-from robustness.ui.evaluations.upload_store import tended
+from robustness.ui.computation.background import begin
+from robustness.ui.evaluations.upload_store import tend
 from robustness.ui.server.streamlit_internals import (
     forget_locks_of_values,
     keep_kernels,
@@ -59,11 +59,11 @@ def lower_upload_limit() -> None:
 async def warm_up(_app: App) -> AsyncIterator[None]:
     """Load the default models in the background and run the queue of jobs."""
     stay_off_the_network()
-    threading.Thread(target=_load_defaults, name="warm-up", daemon=True).start()
+    begin("warm-up", _load_defaults)
     with suppress(RobustnessError):  # every page shows the error
         jobs.supervise(runs_folder())
-    with tended():
-        yield
+    begin("uploads", tend)
+    yield
     KERAS_WORKERS.stop()
     jobs.end_all()
 

@@ -19,6 +19,7 @@ from streamlit.elements.lib.column_types import ColumnConfig as ColumnConfig
 from streamlit.runtime import Runtime as Runtime
 from streamlit.runtime.app_session import AppSession as AppSession
 from streamlit.runtime.caching.cache_utils import Cache
+from streamlit.runtime.caching.cache_utils import CachedFunc as CachedFunc
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx as get_script_run_ctx
@@ -189,7 +190,7 @@ def report_ignored_values(report: Callable[[str, str, str], None]) -> None:
             report(key, value if isinstance(value, str) else ", ".join(value), "not a valid value")
         return takes
 
-    SessionState._seed_widget_from_url = seed_and_report  # type: ignore[method-assign]
+    SessionState._seed_widget_from_url = seed_and_report  # type: ignore[method-assign, assignment]
 
 
 def forget_locks_of_values() -> None:

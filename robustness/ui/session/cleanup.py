@@ -8,13 +8,13 @@ Streamlit would stop accepting its return.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 
 import streamlit as st
 
 from robustness.models.memory import give_back
+from robustness.ui.computation.background import begin
 from robustness.ui.server.streamlit_internals import AppSession, Runtime, get_script_run_ctx
 
 _MARGIN = 5.0
@@ -23,9 +23,8 @@ _MARGIN = 5.0
 _BATCH_SECONDS = 2.0
 """Sessions that end within this time are handled together."""
 
-_AFTERWARDS: list[Callable[[], object]] = []
-
-_GIVING_BACK = threading.Lock()
+AFTERWARDS: list[Callable[[], object]] = []
+"""What to do in the background after sessions have ended."""
 
 
 def watch() -> None:
@@ -33,12 +32,6 @@ def watch() -> None:
     context = get_script_run_ctx()
     if context is not None:
         _connected(context.session_id)
-
-
-def afterwards(action: Callable[[], object]) -> Callable[[], object]:
-    """Run ``action`` in a thread after each session's end; a decorator."""
-    _AFTERWARDS.append(action)
-    return action
 
 
 def _disconnected(session_id: str) -> None:
@@ -65,16 +58,12 @@ def _end(session: AppSession) -> None:
         return
     runtime.close_session(session.id)
     session.session_state.clear()
-    for action in _AFTERWARDS:
-        threading.Thread(target=action, name="after a session", daemon=True).start()
+    begin("after sessions", _clean)
 
 
-@afterwards
-def _give_back() -> None:
-    """Return freed memory to the system, once for several sessions that end together."""
-    if _GIVING_BACK.acquire(blocking=False):
-        try:
-            time.sleep(_BATCH_SECONDS)
-            give_back()
-        finally:
-            _GIVING_BACK.release()
+def _clean() -> None:
+    """Clean up once for several sessions that end together, and return their memory."""
+    time.sleep(_BATCH_SECONDS)
+    for action in AFTERWARDS:
+        action()
+    give_back()

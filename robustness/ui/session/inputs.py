@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.text import plain
-from robustness.perturbations import REGISTRY, Perturbation
+from robustness.perturbations import REGISTRY
 from robustness.ui.server.streamlit_internals import restore_link
 
 Options = Mapping[str, str] | Sequence[str]
@@ -23,19 +23,16 @@ def one_of(
     *,
     first: str | None = None,
     shows_label: bool = True,
-    in_link: bool = True,
     goes_along: bool = False,
     help: str | None = None,
 ) -> str:
     """Draw ``options`` as buttons and return the chosen one, by default ``first``."""
     texts = _texts(options, key)
     first = first or next(iter(texts))
-    if in_link:
-        keep_in_link(key, texts, first, goes_along=goes_along)
+    keep_in_link(key, texts, first, goes_along=goes_along)
     chosen: str | None = st.segmented_control(
         label,
         list(texts),
-        default=None if in_link else first,  # else the session has it
         required=True,
         format_func=texts.__getitem__,
         key=key,
@@ -164,12 +161,6 @@ def slider(label: str, texts: Mapping[float, str], key: str, first: float) -> fl
     return st.select_slider(
         label, list(texts), format_func=texts.__getitem__, key=key, persist_state="page"
     )
-
-
-def strengths(record: Perturbation, first: float) -> dict[float, str]:
-    """The strengths of a slider for ``record``, with their physical values."""
-    values = sorted({*(round(0.01 * step, 2) for step in range(101)), first})
-    return {value: f"{value:g}: {record.value_text(value)}" for value in values}
 
 
 def leave_link(key: str) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from robustness import models, runs
+from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
-from robustness.pictures.picture import Picture
 from robustness.runs import notes
-from robustness.ui.session.sentences import sentence
 
 RUN, IMAGE = "run", "image"
 """Link parameters: the id of a run, and the name of an image in it."""
@@ -52,68 +50,15 @@ def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> Non
 
 def linked_run() -> None:
     """Link to the run that this page's link names, on pages other than the run's own."""
-    run_id = st.query_params.get(RUN)
-    if run_id is None:
+    if (run_id := st.query_params.get(RUN)) is None:
         return
-    if _is_there(run_id):
-        label = f"Open the run {plain(run_id)}"
-        page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: run_id})
-    elif IMAGE not in st.query_params:  # else its image is missed
-        st.warning(f"There is no run {plain(run_id)} here.", icon=":material/link_off:")
-
-
-def _is_there(run_id: str) -> bool:
     with contextlib.suppress(RobustnessError):  # not a valid run id
-        return last_written(runs_folder(), run_id) > 0
-    return False
-
-
-def linked_picture() -> list[Picture]:
-    """The image that the link names, if any; shows a warning if it cannot be read."""
-    try:
-        linked = _linked()
-    except RobustnessError as error:
-        st.warning(plain(sentence(error)), icon=":material/link_off:")
-        return []
-    return [linked[0]] if linked else []
-
-
-def linked_class(picture: Picture) -> str | None:
-    """The true class of ``picture`` in the link's run, if known."""
-    with contextlib.suppress(RobustnessError):
-        linked = _linked()
-        return linked[1] if linked and linked[0].digest == picture.digest else None
-    return None
-
-
-def _linked() -> tuple[Picture, str | None] | None:
-    """The image that the link names and its true class; raises if it cannot be read."""
-    run_id, name = st.query_params.get(RUN), st.query_params.get(IMAGE)
-    if run_id is None or name is None:
-        return None
-    folder = runs_folder()
-    return _picture(str(folder), run_id, last_written(folder, run_id), name)
-
-
-@st.cache_resource(show_spinner=False, max_entries=32)
-def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture, str | None]:
-    run = runs.find(Path(folder), run_id, unfinished=True)
-    return run.picture(name), _class(run, name)
-
-
-def _class(run: runs.Run, name: str) -> str | None:
-    """The true class of the image ``name`` in ``run``, if known.
-
-    Looks at one model for each set of classes, as a set may lack the class.
-    """
-    registered = [m for m in run.manifest.spec.model_names if m in models.REGISTRY]
-    positions = [position for position, image in run.rows.names.items() if image == name]
-    for labels, (model, *_) in models.by_labels(registered) if positions else ():
-        query = "SELECT label FROM rows WHERE model = $model AND position = $position LIMIT 1"
-        ((label,),) = run.rows.ask(query, model=model, position=positions[0]) or [(None,)]
-        if label is not None:
-            return labels.names[label]
-    return None
+        if last_written(runs_folder(), run_id):
+            label = f"Open the run {plain(run_id)}"
+            page_link("pages/evaluations.py", label, ":material/analytics:", {RUN: run_id})
+            return
+    if IMAGE not in st.query_params:  # else its image is missed
+        st.warning(f"There is no run {plain(run_id)} here.", icon=":material/link_off:")
 
 
 def last_written(folder: Path, run_id: str) -> int:
