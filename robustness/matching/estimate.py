@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.progress import Note
-from robustness.matching.difference import COLLECTIONS, FLOOR
+from robustness.matching.difference import COLLECTIONS, FLOOR, shrunk_covariance
 from robustness.matching.emulator import MOST, Emulator
 from robustness.matching.image_statistics import Floats
 from robustness.matching.mixture import affected
@@ -139,16 +139,14 @@ class _Problem:
 
     def add(self, strengths: Values, simulated: Floats, rows: slice) -> None:
         """Correct the emulator by the statistics of the images ``rows`` at ``strengths``."""
-        bias = simulated.mean(0) - self.emulator.images(strengths, rows).mean(0)
-        if rows == slice(None):
-            bias = simulated.mean(0) - self.base - self.emulated(strengths[None])[0]
+        emulated = self.emulator.images(strengths)
+        bias = simulated.mean(0) - emulated[rows].mean(0)
+        bias += emulated.mean(0) - self.base - self.emulated(strengths[None])[0]
         others = np.flatnonzero((self.points != strengths).any(1))  # all images replace some
         self.points = np.vstack([self.points[others], strengths])
         self.corrections = np.vstack([self.corrections[others], bias])
         self.covariances = [self.covariances[index] for index in others]
-        count, statistics = simulated.shape
-        unbiased = (count - 1) / max(count - statistics - 2, count / 5)  # of the inverse
-        self.covariances.append(np.cov(simulated.T) * unbiased)
+        self.covariances.append(shrunk_covariance(simulated))
         inside = _kernel(self.points, self.points) + 1e-4 * np.eye(len(self.points))
         self.weights = np.asarray(np.linalg.solve(inside, self.corrections))
 
@@ -161,12 +159,13 @@ class _Problem:
         self.whitening = linalg.solve_triangular(lower, np.eye(len(lower)), lower=True)
 
     def scores(self) -> Values:
-        """The cost of every point under its own covariance, with the penalty."""
+        """The cost of every point under its own covariance, with the penalty; none is original."""
         costs = []
         for index, strengths in enumerate(self.points):
             self.weigh(index, _BIAS)
             costs.append(float(np.sum(self.residuals(strengths[None]) ** 2)))
-        return np.array(costs) + PENALTY * np.count_nonzero(self.points, 1)
+        active = np.count_nonzero(self.points, 1)
+        return np.where(active, np.array(costs) + PENALTY * active, np.inf)
 
     def residuals(self, strengths: Values) -> Values:
         """The whitened differences (n, D) of the production's mean from those at (n, K)."""
@@ -217,7 +216,7 @@ class _Problem:
     def search(self) -> list[Fit]:
         """Fits of supports, best first, by a beam over one more perturbation at a time."""
         beam = [self.solve(())]
-        fits = list(beam)
+        fits: list[Fit] = []
         for size in range(1, MOST + 1):
             larger: dict[Support, Fit] = {}
             for fit in beam:
@@ -270,7 +269,7 @@ def _kernel(first: Values, second: Values) -> Values:
 def estimate(
     production: Floats, emulator: Emulator, simulate: Simulate, seed: int, note: Note
 ) -> Estimate:
-    """Fit the scaled statistics of the production images (n, D)."""
+    """Fit the scaled statistics of production images (n, D) that differ from the reference."""
     problem = _Problem(production, emulator, simulate)
     chosen = np.ones(len(production), bool)
     for repeat in range(1, _REPEATS + 1):

@@ -383,6 +383,7 @@ def expect_accuracy(
 
     ``changes`` (compositions, images) are those of the profile minus the best composition. A
     ``remainder`` of the squared difference in statistics may be that share of the squared drop.
+    The bounds are shares that so many images can have.
     """
     from scipy import stats  # slow to import
 
@@ -397,8 +398,8 @@ def expect_accuracy(
     sampling = binomial * (1 / images + 1 / np.isfinite(best).sum())
     count = max(binomial / (between + sampling + _COLLECTIONS**2), 1.0)
     bounds = stats.beta.ppf((0.025, 0.975), value * count + 0.5, (1 - value) * count + 0.5)
-    low, high = bounds.tolist()
-    return ExpectedAccuracy(name, value, min(low, value), max(high, value), reference)
+    low, high = np.floor(bounds[0] * images) / images, np.ceil(bounds[1] * images) / images
+    return ExpectedAccuracy(name, value, float(min(low, value)), float(max(high, value)), reference)
 
 
 def _perturbations(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:

@@ -356,9 +356,13 @@ def over_strengths(measured: Measured) -> list[dict[str, Any]]:
 
 
 def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
-    """(An entry a series, each image's value in its consistency (images, series))."""
+    """(An entry a series, each image's value in its consistency (images, series)).
+
+    A series of strength 0 alone, as in the profile of a match, says nothing of its perturbation.
+    """
     conditions = some[0].conditions
-    names = {key.series: key.perturbation for key in conditions}
+    active = [key for key in conditions if key.strength != 0] or conditions
+    names = {key.series: key.perturbation for key in active}
     of_series = [[key.series == name for key in conditions] for name in names]
     sums, counts = np.zeros((2, len(some[0].images), len(names)))
     for grid in some:

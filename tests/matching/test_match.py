@@ -215,6 +215,9 @@ def test_unaffected_images_count_with_the_accuracy_of_originals() -> None:
     answer = expect_accuracy("SqueezeNet", correct, wrong, np.zeros((3, 20)), 0.25, 50)
     assert answer.value == pytest.approx(0.75)
     assert answer.low < 0.75 < answer.high
+    hardly_any = np.array([1.0, *[0.0] * 59])
+    answer = expect_accuracy("SqueezeNet", hardly_any, hardly_any, np.zeros((3, 20)), 1.0, 20)
+    assert answer.low == 0  # 20 images of 2 % may all be incorrect
 
 
 def test_a_request_without_a_match_is_no_profile(tmp_path: Path) -> None:

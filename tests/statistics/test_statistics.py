@@ -261,6 +261,15 @@ def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() ->
         assert (entry["consistency_low"], entry["consistency_high"]) == pytest.approx((low, high))
 
 
+def test_strength_0_alone_says_nothing_of_a_perturbation() -> None:
+    """A profile has such conditions for the images that its camera leaves as they are."""
+    kept = np.array([[True, False], [True, True]])
+    idle = over_strengths(rows(kept, conditions=[("fog", 0.0), ("gaussian_blur", 0.4)]))
+    assert [entry["perturbation"] for entry in idle] == ["gaussian_blur"]
+    swept = over_strengths(rows(kept, conditions=[("fog", 0.0), ("fog", 0.4)]))
+    assert [entry["n_strengths"] for entry in swept] == [2]
+
+
 @pytest.mark.parametrize(("before", "after"), [(0.7, 0.5), (0.5, 0.6), (0.2, 0.4), (0.05, 0.2)])
 def test_a_relative_loss_is_held_as_often_as_it_says(before: float, after: float) -> None:
     rng = random(1)

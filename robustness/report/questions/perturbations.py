@@ -49,7 +49,8 @@ def _blocks(figures: Figures) -> list[Block]:
 
 def _at_strengths(figures: Figures, quantity: str) -> Chooser:
     """The heatmap at one strength, or the mean of all."""
-    entries = figures.by_perturbation
+    active = {entry["series"] for entry in figures.by_perturbation if entry["strength"] != 0}
+    entries = [e for e in figures.by_perturbation if not active or e["series"] in active]
     several = any(
         len({entry["strength"] for entry in rows}) > 1
         for rows in run_results.grouped(entries, "series").values()
