@@ -87,6 +87,8 @@ def picture_input(
         about = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
         if uploaded:
             about = "Links include it." if _linked_copy() else "Links do not include uploads."
+            if len(files) > 1 and not several:
+                about = f"It is the last of {len(files)} uploads. {about}"
         st.caption(f"Showing {some([plain(picture.name) for picture in own], 3)}. {about}")
     chosen = own or [framed(partial(sample_picture, sample))]
     if of_run:  # in that run's framing

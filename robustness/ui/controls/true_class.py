@@ -46,7 +46,7 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
 
 def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
     """Draw the control of one image; the link carries the first image's class."""
-    own = _class_of(picture)
+    own = linked_class(picture) or (sample_class(picture.name) if is_sample(picture) else None)
     own = own if own in options else None
     shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
     in_link = main and (shared or not st.session_state.get(USABLE))
@@ -78,10 +78,3 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
 
 def _say(digest: str, key: str) -> None:
     st.session_state.setdefault(_SAID, {})[digest] = st.session_state[key]
-
-
-def _class_of(picture: Picture) -> str | None:
-    """The class of a sample or of a run's labelled image; None if unknown."""
-    if linked := linked_class(picture):
-        return linked
-    return sample_class(picture.name) if is_sample(picture) else None

@@ -44,7 +44,9 @@ def _show_images(
 ) -> None:
     """Draw the images, the predictions and the stack; a fragment that reruns alone."""
     on = stack.current()
-    _say_who_cannot_run(model_names)
+    for state in (models.state(MODELS[name]) for name in model_names):
+        if not state.ready:
+            st.error(plain(state.reason), icon=":material/model_training:")
     request = LiveRequest(picture, on.condition, usable(model_names), seed, truth)
     if not on.condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models, warn=True))
@@ -117,12 +119,6 @@ def _pace(asking: float, start: float) -> str:
 def usable(model_names: Sequence[str]) -> tuple[str, ...]:
     """The models that can run: a user's own model may have failed to load."""
     return tuple(name for name in model_names if models.state(MODELS[name]).ready)
-
-
-def _say_who_cannot_run(model_names: Sequence[str]) -> None:
-    for state in (models.state(MODELS[name]) for name in model_names):
-        if not state.ready:
-            st.error(plain(state.reason), icon=":material/model_training:")
 
 
 @fragment
