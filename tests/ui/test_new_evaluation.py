@@ -344,25 +344,26 @@ def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
 
 
 def test_a_match_leads_to_an_evaluation_with_its_profile(
-    made: Path, runs_folder: Path, monkeypatch: pytest.MonkeyPatch
+    runs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(made / "sets"))
     requests = Mock(return_value=example(0.3, 0.6))
     monkeypatch.setattr("robustness.matching.match", requests)
-    link = {"production_source": "server", "source": "server", "models": "SqueezeNet"}
-    app = run(PAGE, question="match", **link)
+    app = run(PAGE, question="match", models="SqueezeNet")
+    photo = ("coffee.png", sample_bytes("coffee"), "image/png")
+    app.file_uploader(key="production_dataset_upload").set_value([photo])
+    give(app, "chelsea", "rocket")
     assert not requests.called
     app.button(key="match").click().run()
     assert not app.error
     production, reference, names = requests.call_args.args
-    assert production.title == reference.title == "three"
+    assert (len(production), len(reference)) == (1, 2)
     assert names == ("SqueezeNet",)
     assert "Your images look like the reference with fog" in html(app)
     assert "SqueezeNet 1.1 would be correct on 60%" in texts(app)
     assert [len(element.proto.imgs) for element in app.get("image")] == [1] * 2
     next(b for b in app.button if b.label == "Evaluate with this profile").click().run()
     assert not app.error
-    assert "7 images × (3 conditions" in texts(app)
+    assert "2 images × (3 conditions" in texts(app), "of the reference"
 
 
 def test_a_release_is_checked_against_a_baseline(saved: str, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     frame = pd.DataFrame(rows)[heads]
     places = [at for at, name in enumerate(listed) if name in selected]
     ticked = st.session_state.get(_KEY, {"selection": {"rows": []}})["selection"]["rows"]
-    if sorted(ticked) != places:  # else arrow keys go on from where they are
+    if grows or sorted(ticked) != places:  # else arrow keys go on from where they are
         st.session_state[_KEY] = {"selection": {"rows": places, "columns": [], "cells": []}}
     points = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
