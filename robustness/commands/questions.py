@@ -101,6 +101,7 @@ def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, gate, runs
     from robustness.report.questions import choice, race, threshold
+    from robustness.report.shared_parts import trained_on
 
     if options.baseline and not options.budget:
         options.refuse("--baseline is for the limits of --budget: give both")
@@ -129,9 +130,11 @@ def choose_command(options: argparse.Namespace) -> int:
     tables = [choice.table(entries, model_choice.quantity)]
     for run in opened:
         tables += race.tables(run)
+    hardened = dict(entry for run in opened for entry in run.manifest.trained_on.items())
     notes = [
         *choice.busy(entries),
         *map(report.Text, weighted),
+        *(report.Text(trained_on(*entry)) for entry in hardened.items()),
         *(note for run in opened for note in threshold.notes(run, model_choice.best)),
     ]
     console.say(report.printed_blocks([*tables, *notes]))

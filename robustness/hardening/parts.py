@@ -60,7 +60,7 @@ def split(pixels: Bytes, judging: int, seed: int) -> Parts:
         if len(places) < fewest:
             raise ParameterError(
                 f"Expected at least {fewest} different images to {purpose}, got {len(places)}: "
-                "add more images; copies of an image count once."
+                "add more images; copies count once, and no image both trains and judges."
             )
     left_out = count - len(train) - len(choose) - len(judge)
     return Parts(np.sort(train), np.sort(choose), np.sort(judge), left_out)

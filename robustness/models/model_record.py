@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from numpy.typing import NDArray
+from pydantic import Field
 
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.text import visible
+from robustness.base.validation import StrictTable
 from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet
 from robustness.models.python_models.call_record import PythonCall
@@ -167,6 +169,29 @@ Stages = tuple[tuple[str, str], ...]
 """(name of a feature stage, name of the layer whose output it is), shallow to deep."""
 
 
+Word = Annotated[str, Field(max_length=256)]
+
+
+class Origin(StrictTable):
+    """What ``harden`` made a model of: written into its table, never by hand.
+
+    ``digest`` and ``images`` are those of the parent's weights and of the training images;
+    ``trained_on`` are perturbations, those of a hardened parent included.
+    """
+
+    parent: Word
+    digest: Word
+    trained_on: Annotated[tuple[Word, ...], Field(strict=False)]
+    images: Word
+    image_count: Annotated[int, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=0)]
+    rate: Annotated[float, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0)]
+    share: Annotated[float, Field(ge=0, le=1)]
+    recommended: bool
+    version: Word
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """A classifier: facts about it, where its weights are, and how it is built.
@@ -179,9 +204,8 @@ class ModelRecord:
     counts as Keras does, moving averages included; it and ``year`` are None where unknown.
     ``input_shape`` is (height, width) of an input that is not square, whose longer side is
     ``input_size``. A model with a ``fit`` is measured at its own input side by default, in that
-    fit; one without it like the bundled models. ``trained_on`` are the perturbations that it was
-    trained on by ``harden``; ``by_default`` is whether it is among the models that are
-    selected unless somebody chooses.
+    fit; one without it like the bundled models. ``origin`` is that of a hardened model;
+    ``by_default`` is whether it is among the models that are selected unless somebody chooses.
     """
 
     name: str
@@ -202,8 +226,13 @@ class ModelRecord:
     head_reads_map: bool = False
     input_shape: tuple[int, int] | None = None
     fit: str = ""
-    trained_on: tuple[str, ...] = ()
+    origin: Origin | None = None
     by_default: bool = True
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The perturbations that ``harden`` trained it on."""
+        return self.origin.trained_on if self.origin else ()
 
     @property
     def framing(self) -> Framing:

@@ -100,6 +100,8 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
     assert digest(models.REGISTRY["digits"]) == parent
     added = models.REGISTRY["hard"]
     assert (added.trained_on, added.by_default) == (tuple(TRAINED), False)
+    assert added.origin
+    assert (added.origin.parent, added.origin.digest) == ("digits", parent)
     assert json.dumps(answer.as_dict(), allow_nan=False)
     assert "ImageNet-C" in str(results.blocks(answer)[-1])
 

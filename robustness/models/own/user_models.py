@@ -35,6 +35,7 @@ from robustness.models.model_record import (
     CheckPicture,
     ModelRecord,
     Normalisation,
+    Origin,
     UserFile,
 )
 from robustness.models.own.describe import NORMALISATIONS, size_of
@@ -188,29 +189,6 @@ class _Check(StrictTable):
     class_: str = Field(alias="class")
 
 
-Word = Annotated[str, Field(max_length=256)]
-
-
-class Origin(StrictTable):
-    """What ``harden`` made a model of: written into its table, never by hand.
-
-    ``digest`` and ``images`` are those of the parent's weights and of the training images;
-    ``trained_on`` are perturbations, those of a hardened parent included.
-    """
-
-    parent: Word
-    digest: Word
-    trained_on: list[Word]
-    images: Word
-    image_count: Annotated[int, Field(ge=0)]
-    epochs: Annotated[int, Field(ge=0)]
-    rate: Annotated[float, Field(ge=0)]
-    seed: Annotated[int, Field(ge=0)]
-    share: Annotated[float, Field(ge=0, le=1)]
-    recommended: bool
-    version: Word
-
-
 class Calls(StrictTable):
     """How a function may be called; see ``CallOptions``."""
 
@@ -315,7 +293,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         weights=user_file(model),
         build=_not_built,
         fit=table.fit,
-        trained_on=tuple(table.origin.trained_on) if table.origin else (),
+        origin=table.origin,
         by_default=table.default,
         labels=imagenet if table.labels == "imagenet" else partial(read_labels, table.labels),
         check_pictures=(

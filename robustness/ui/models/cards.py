@@ -9,7 +9,8 @@ import streamlit as st
 from robustness import models
 from robustness.base.permissions import Action
 from robustness.base.progress import MEGABYTES, Pace
-from robustness.base.text import plain
+from robustness.base.text import counted, plain
+from robustness.evaluation.condition import perturbation_label
 from robustness.models.loaded_models import engine_text
 from robustness.models.own import add
 from robustness.models.own.describe import stated_licence
@@ -90,8 +91,8 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
     weights = record.weights
     rows = [("Source", weights.source)]
     if weights.own:
-        digest = models.digest(record) if state.path else "none"
-        rows.append(("Digest", digest[: digest.find(":") + 1 + _DIGITS]))
+        digest = _shortened(models.digest(record)) if state.path else "none"
+        rows.append(("Digest", digest))
         rows.append(("Licence", stated_licence(weights.own.path) or "not stated"))
     else:
         rows.append(("Published hash", weights.digest or "none"))
@@ -99,12 +100,28 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
         rows.append(("Found at", str(state.path)))
     else:
         rows.append(("Searched at", "\n".join(map(str, weights.paths()))))
+    if origin := record.origin:
+        rows += [
+            ("Parent", f"{models.label(origin.parent)}, {_shortened(origin.digest)}"),
+            ("Trained on", ", ".join(map(perturbation_label, origin.trained_on))),
+            (
+                "Training",
+                f"{counted(origin.image_count, 'image')}, {counted(origin.epochs, 'epoch')}, rate "
+                f"{origin.rate:g}, seed {origin.seed}, interpolated by {origin.share:g}",
+            ),
+            ("Recommended", "yes" if origin.recommended else "no"),
+        ]
     published = record.published
     if published.source:
         rows.append(("Source of accuracy", published.source))
     if published.robustness_source:
         rows.append(("Source of mCE", published.robustness_source))
     return rows
+
+
+def _shortened(digest: str) -> str:
+    algorithm, _, digits = digest.partition(":")
+    return f"{algorithm}:{digits[:_DIGITS]}…"
 
 
 def download_button(record: models.ModelRecord) -> None:
