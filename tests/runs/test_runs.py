@@ -48,8 +48,12 @@ def stand_in(job: Workload, numbers: Sequence[int], _address: str | None) -> Ite
     return chunks(job, numbers, load=Stable().load)
 
 
-def register_stand_in(patch: pytest.MonkeyPatch) -> None:
-    record = Engine(name="stand-in", label="a stand-in", run=stand_in)
+def backwards(job: Workload, numbers: Sequence[int], address: str | None) -> Iterator[Chunk | None]:
+    return stand_in(job, numbers[::-1], address)
+
+
+def register_stand_in(patch: pytest.MonkeyPatch, run: Any = stand_in) -> None:
+    record = Engine(name="stand-in", label="a stand-in", run=run)
     patch.setitem(engines.REGISTRY._records, record.name, record)
 
 
@@ -119,6 +123,17 @@ def test_the_size_of_a_batch_changes_no_row(
     folder: Path, whole: runs.Run, tmp_path: Path, batch: int
 ) -> None:
     assert whole.table().equals(performed(folder, tmp_path, batch=batch).table())
+
+
+def test_chunks_that_come_in_any_order_are_stored_in_the_order_of_the_dataset(
+    folder: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_stand_in(monkeypatch, backwards)
+    run = performed(folder, tmp_path)
+    assert run.table().equals(whole.table())
+    (part,) = run.parts
+    positions = pq.read_table(part.path)["position"].to_pylist()
+    assert positions == sorted(positions)
 
 
 def test_unreadable_pictures_are_listed_and_do_not_stop_the_run(whole: runs.Run) -> None:

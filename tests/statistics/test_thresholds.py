@@ -9,7 +9,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from robustness.statistics.thresholds import FIRST_PART, LEVEL, Promise, certify
+from benchmarks.support.synthetic_rows import rows
+from robustness.statistics.measurement_grid import grids
+from robustness.statistics.thresholds import (
+    FIRST_PART,
+    LEVEL,
+    Promise,
+    certify,
+    safe_thresholds,
+)
 
 Floats = NDArray[np.float64]
 
@@ -79,14 +87,14 @@ def test_fifty_nine_correct_predictions_are_the_fewest_that_prove_five_percent()
     assert threshold(images - 2) is None
 
 
-def test_equal_scores_are_accepted_together() -> None:
+def test_a_score_at_the_threshold_is_accepted() -> None:
     rng = np.random.default_rng(2)
-    levels = rng.choice([0.25, 0.75], (4000, 1))
-    wrong = (rng.random(levels.shape) < np.where(levels < 0.5, 0.5, 0.01)).astype(float)
-    found = certify({"p": levels}, wrong, 0.05)
-    assert found is not None
-    assert found.threshold is not None
-    assert 0.25 < found.threshold <= 0.75
+    levels = rng.choice([0.5, 0.51], (4000, 1))
+    right = rng.random(levels.shape) > np.where(levels < 0.51, 0.5, 0.01)
+    (grid,) = grids(rows(right, correct=right, figures={"probability": levels, "margin": levels}))
+    (entry,) = safe_thresholds([grid], "correct")
+    assert entry["threshold"] == 0.51
+    assert entry["accepted"]["suite"] == pytest.approx((levels == 0.51).mean())
 
 
 def test_the_score_that_tells_right_from_wrong_is_chosen() -> None:
