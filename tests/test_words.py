@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import PAGES
 from benchmarks.support.synthetic_runs import pictures, saved
@@ -18,54 +16,10 @@ from robustness.report.glossary import terms
 from robustness.report.questions.question import VIEWS
 from tests.report.test_attack import built
 from tests.support import reports
-from tests.support.pages import components, html, run
+from tests.support.pages import run
+from tests.support.retired_words import RETIRED, retired, said
 from tests.support.synthetic_results import squares_run
 from tests.ui.test_evaluation_results import page as results_page
-
-RETIRED = {
-    r"pictures?": "image",
-    r"answers?|answered": "prediction",
-    r"(keeps?|keeping) (its|their|the|an) (answers?|predictions?)": "prediction unchanged",
-    r"clean": "original",
-    r"(not |un)?established": "significant",
-    r"strangers?": "unrelated image",
-    r"departs?": "diverges",
-    r"(in )?brackets": "parentheses",
-    r"unsure": "low confidence",
-    r"come along": "bundled",
-    r"got (right|wrong)|gets? (right|wrong)": "correct, incorrect",
-}
-"""Words that pages, reports and commands no longer show (patterns), and the term for each."""
-
-SHOWN = ("markdown", "caption", "info", "warning", "error", "success", "title", "header")
-CONTROLS = ("button", "selectbox", "multiselect", "checkbox", "toggle", "text_input")
-MORE = ("number_input", "segmented_control", "file_uploader", "expander", "subheader")
-CODE = re.compile(r"<(style|script|pre|code)\b.*?</\1>|<[^>]*>|`[^`]*`", re.DOTALL)
-NAMES = re.compile(r"--[\w-]+|\S*[_/=]\S*|\b[A-Z]{2,}\S*")
-"""Options, paths and names, which are no prose."""
-
-
-def found(text: str) -> dict[str, str]:
-    """The retired words in ``text``, each with what stands around it."""
-    prose = NAMES.sub(" ", CODE.sub(" ", text))
-    return {
-        word: prose[max(0, match.start() - 40) : match.end() + 40]
-        for word in RETIRED
-        if (match := re.search(rf"\b(?:{word})\b", prose, re.IGNORECASE))
-    }
-
-
-def said(app: AppTest) -> Iterator[str]:
-    """All texts of a page that a visitor reads or is told when pointing."""
-    yield html(app)
-    for kind in SHOWN:
-        yield from (str(element.value) for element in app.get(kind) if hasattr(element, "value"))
-    for kind in (*CONTROLS, *MORE):
-        for element in app.get(kind):
-            proto = element.proto
-            yield from (str(getattr(proto, name, "")) for name in ("label", "help", "placeholder"))
-            yield from (str(option) for option in getattr(proto, "options", ()))
-    yield from (head["text"] for head, _ in components(app, "pair"))
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
@@ -78,8 +32,8 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 
 def test_each_retired_word_has_a_term_in_its_place() -> None:
-    assert all(term and not found(term) for term in RETIRED.values())
-    assert not [found(f"{term}. {meaning}") for term, meaning in terms() if found(meaning)]
+    assert all(term and not retired(term) for term in RETIRED.values())
+    assert not [retired(f"{term}. {meaning}") for term, meaning in terms() if retired(meaning)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -87,22 +41,23 @@ def test_every_page_opens_on_its_own_and_shows_no_retired_word(page: Path) -> No
     app = run(page, models="SqueezeNet", sample="coffee", perturbation="Rotation", steps_pgd="1")
     assert not app.error
     assert app.title[0].value
-    assert found("\n".join(said(app))) == {}
+    assert retired("\n".join(said(app))) == {}
 
 
-def test_no_results_of_a_run_show_a_retired_word(
+def test_no_results_without_labels_show_a_retired_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for labelled in (True, False):
-        (folder := tmp_path / f"labels-{labelled}").mkdir()
-        for view in VIEWS:
-            app = results_page(squares_run(labelled=labelled), folder, monkeypatch, view=view)
-            assert not app.exception
-            assert found("\n".join(said(app))) == {}
+    """Those with labels: where their views are tested."""
+    for view in VIEWS:
+        app = results_page(squares_run(labelled=False), tmp_path, monkeypatch, view=view)
+        assert not app.exception
+        assert retired("\n".join(said(app))) == {}
 
 
 def test_no_command_explains_itself_with_a_retired_word() -> None:
-    assert {prog: words for prog, text in commands(main._parser()) if (words := found(text))} == {}
+    assert {
+        prog: words for prog, text in commands(main._parser()) if (words := retired(text))
+    } == {}
 
 
 @pytest.mark.parametrize("kind", ["scorecard", "live", "swept", "attack", "run"])
@@ -118,4 +73,4 @@ def test_no_report_shows_a_retired_word(kind: str, tmp_path: Path) -> None:
         content = getattr(reports, kind)()
     for suffix in (".html", ".md"):
         made = report.rendered(content, report.FORMATS[suffix].write, reports.WHEN).decode()
-        assert found(made) == {}
+        assert retired(made) == {}

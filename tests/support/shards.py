@@ -31,9 +31,10 @@ TOGETHER = (
         ),
         "tests/models/weights/test_presets.py",
     ),
+    tuple(f"tests/test_{name}.py" for name in ("documents", "notebooks", "packaging", "readme")),
 )
 """What shares a dashboard; what asks the offline models for gradients, as the networks of these
-take seconds to load and to trace; and what imports KerasHub."""
+take seconds to load and to trace; what imports KerasHub; and what installs the wheel."""
 
 LONG = (
     "tests/ui/browser/",
@@ -42,6 +43,7 @@ LONG = (
     *TOGETHER[2],
     "tests/runs/test_ray_engine.py",
     "tests/models/test_memory.py",
+    *TOGETHER[3],
     "tests/test_deployment.py",
     "tests/ui/test_model_pages.py",
     "tests/ui/test_pages.py",

@@ -24,6 +24,7 @@ from robustness.ui.evaluations import results
 from tests.support import pages
 from tests.support.frames import cases
 from tests.support.pages import html
+from tests.support.retired_words import retired, said
 from tests.support.synthetic_results import ESPRESSO, SquaresRun, squares_run
 
 
@@ -93,6 +94,7 @@ def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view
     run = squares_run()
     app = shown(run, view=view)
     assert not app.exception
+    assert retired("\n".join(said(app))) == {}
     told, words = report.of_run(run), pages.texts(app)
     own = [section for section in told.sections if section.title in VIEWS[view][0]]
     notes = [b.text for section in own for b in section.printed if isinstance(b, Text)]

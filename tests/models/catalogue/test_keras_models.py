@@ -206,12 +206,10 @@ def kerass_preprocessing(name: str, images: Floats) -> Floats:
     return np.asarray(module.preprocess_input(images * np.float32(255)))
 
 
-def _first_alone(name: str) -> Any:
-    """The plainest network is compared every time, the others by ``-m slow``."""
-    return name if name == "MobileNetV3Large" else pytest.param(name, marks=pytest.mark.slow)
+slow = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=[_first_alone(name) for name in COMPARED])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=slow) for name in COMPARED])
 def compared(
     request: pytest.FixtureRequest, photographs: Floats, tmp_path_factory: pytest.TempPathFactory
 ) -> Compared:

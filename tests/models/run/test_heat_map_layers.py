@@ -165,22 +165,6 @@ def test_a_transformers_map_is_of_the_patches_that_its_last_attention_reads(
 # --- models of one's own --------------------------------------------------------------------------
 
 
-def test_a_saved_model_is_explained_as_the_network_that_it_was_made_of(
-    models_folder: Path,
-) -> None:
-    network = small_network()
-    network.export(models_folder / "saved", verbose=False)
-    network.save(models_folder / "digits.keras")
-    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
-    maps = []
-    for path in ("saved", "digits.keras"):
-        describe(models_folder, path=path)
-        user_models.refresh()
-        maps.append(heat_maps(models.load("digits", side=8), images, [1, 2]).values)
-    assert maps[1].max() > 0
-    np.testing.assert_allclose(maps[0], maps[1], atol=1e-5 * maps[1].max())
-
-
 def test_a_nested_base_is_explained_by_what_it_gives(models_folder: Path) -> None:
     layers = keras().layers
     base = keras().Sequential(
