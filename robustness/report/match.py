@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from robustness.base.text import counted
 from robustness.charts.match import statistics_that_differ
 from robustness.charts.tables import Table
-from robustness.matching import CONDITIONS, SHARE, Match, MatchChange, MatchedPerturbation
+from robustness.matching import (
+    CONDITIONS,
+    SHARE,
+    ExpectedAccuracy,
+    Match,
+    MatchChange,
+    MatchedPerturbation,
+)
 from robustness.perturbations import REGISTRY
 from robustness.pictures.eight_bits import from_uint8
 from robustness.pictures.fitting import to_png
@@ -29,12 +36,17 @@ def _sentences(match: Match) -> Iterator[str]:
         yield "No difference found between your images and the reference."
     elif not match.matched:
         names = listed(match.unexplained, len(match.unexplained))
-        yield (
-            f"Not explained: your images differ from the reference in {names}. No accuracy is "
-            "expected, because no perturbation of the list does this."
-        )
         if parts:
-            yield f"The nearest are {listed(parts, len(parts))}."
+            yield (
+                "Not explained: your images are nearest to the reference with "
+                f"{listed(parts, len(parts))}, but still differ in {names}."
+            )
+        else:
+            yield (
+                f"Not explained: your images differ from the reference in {names}, as under no "
+                "perturbation of the list."
+            )
+        yield "So no accuracy is expected."
     elif parts:
         some = "Your images look" if match.share == 1 else f"{match.share:.0%} of your images look"
         yield f"{some} like the reference with {listed(parts, len(parts))}."
@@ -48,16 +60,23 @@ def _sentences(match: Match) -> Iterator[str]:
             ]
             label = REGISTRY[part.perturbation].label
             yield f"{label} fits as well as {listed(others, len(others))}."
-    for answer in match.expected_accuracy:
-        yield (
-            f"{model(answer.model)} would be correct on {answer.value:.0%} "
-            f"({answer.low:.0%} to {answer.high:.0%}; {answer.reference:.0%} on your reference), "
-            "if nothing else differs."
-        )
+    if match.expected_accuracy:
+        yield f"{_expected(match.expected_accuracy)}, if nothing else differs."
     if match.matched and not match.expected_accuracy:
         yield "No accuracy: the reference has no labels of the models, or no model was named."
     if match.skipped:
         yield f"{counted(match.skipped, 'image')} could not be read."
+
+
+def _expected(answers: Sequence[ExpectedAccuracy]) -> str:
+    texts = []
+    for answer in answers:
+        verb, side = ("on", "") if texts else ("would be correct on", " on your reference")
+        texts.append(
+            f"{model(answer.model)} {verb} {answer.value:.0%} "
+            f"({answer.low:.0%} to {answer.high:.0%}; {answer.reference:.0%}{side})"
+        )
+    return ", ".join(texts)
 
 
 def _described(part: MatchedPerturbation) -> str:
@@ -97,7 +116,12 @@ def blocks(match: Match) -> list[Printed]:
     if match.different:
         parts.append(_statistics(match))
     if match.pairs:
-        parts.append(Cases("Images with like statistics", lambda: _pairs(match)))
+        parts.append(
+            Cases(
+                "Images with like statistics: yours, then the reference as simulated",
+                lambda: _pairs(match),
+            )
+        )
     if match.files:
         parts.append(_files(match))
     parts.append(
