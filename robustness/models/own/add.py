@@ -114,7 +114,12 @@ def _copied(folder: Path, target: Path) -> Path:
     try:
         shutil.copytree(folder, target)
     except OSError as error:
-        raise ParameterError(f"The model cannot be kept in {target}: {error.strerror}.") from error
+        shutil.rmtree(target, ignore_errors=True)
+        first = error.strerror or error.args[0][0][-1]  # of the files in a shutil.Error
+        reason, _, _ = first.partition(": ")
+        raise ParameterError(
+            f"The model cannot be written to {target}: {reason}. Make room, then try again."
+        ) from error
     return model_file(target)
 
 
