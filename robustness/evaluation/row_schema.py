@@ -47,7 +47,8 @@ class Column:
 
     ``values`` and ``meaning`` are for the data dictionary. Numbers of imported rows, also those in
     a list, must lie between ``low`` and ``high``. ``null`` says that a row may lack the value, as
-    rows of versions before this column do. Two runs agree if their values differ by at most
+    rows of versions before this column do; ``optional`` that either all rows of a file have it, or
+    none. Two runs agree if their values differ by at most
     ``tolerance``. ``fill`` returns the value of a measurement, by default its attribute. ``stored``
     says that the files of rows of a run have it: the others are of the image or of the request.
     """
@@ -60,6 +61,7 @@ class Column:
     low: float | None = None
     high: float | None = None
     null: bool = False
+    optional: bool = False
     tolerance: float = TOLERANCE
     fill: Fill | None = None
     stored: bool = True
@@ -122,6 +124,7 @@ def _metric(name: str) -> Column:
         low=metric.low,
         high=min(metric.high, 1e4),
         null=not bounded,
+        optional=True,  # rows of versions before the metric
         tolerance=metric.tolerance,
         fill=_score(name),
     )
@@ -264,7 +267,7 @@ def own_columns(table: pa.Schema) -> tuple[str, ...]:
     """
     types = {field.name: field.type for field in stored(())}
     own = tuple(name for name in table.names if name not in types)
-    required = {column.name for column in COLUMNS if column.stored and not column.null}
+    required = {c.name for c in COLUMNS if c.stored and not (c.null or c.optional)}
     if (
         len(own) > MOST_OWN
         or len({*table.names}) < len(table)

@@ -63,6 +63,7 @@ _WORDS = tuple(
     column.name for column in COLUMNS if column.stored and pa.types.is_string(column.type)
 )
 _MAY_LACK = {column.name for column in COLUMNS if column.null}
+_OPTIONAL = {column.name for column in COLUMNS if column.optional}
 
 Whole = NDArray[np.int64]
 
@@ -280,7 +281,9 @@ class _RowChecks:
         for name, (low, high) in self.ranges.items():
             lists = pa.types.is_list(batch[name].type)
             column = batch[name].flatten() if lists else batch[name]
-            _within(name, column, low, high, gaps=name in self.may_lack and not lists)
+            gaps = name in self.may_lack and not lists
+            gaps |= name in _OPTIONAL and column.null_count == len(column)
+            _within(name, column, low, high, gaps=gaps)
         stages = batch["stages"].flatten()
         for name in RESCALED:
             _within(f"{name} of a stage", stages.field(name), *self.ranges[name])
