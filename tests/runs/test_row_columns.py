@@ -33,23 +33,21 @@ def without(run: runs.Run, *names: str) -> None:
 
 
 def test_a_newer_column_of_an_older_run_is_null(run: runs.Run, tmp_path: Path) -> None:
-    before = run.table()
-    without(run, "psnr", "correct5")
+    before, newer = run.table(), ["psnr", "correct5", "ssim"]
+    without(run, *newer)
     older = runs.load(run.folder)
     assert older.table().schema.equals(SCHEMA)
-    assert older.table().drop_columns(["psnr", "correct5"]) == before.drop_columns(
-        ["psnr", "correct5"]
-    )
-    assert older.frame(["psnr", "correct5"]).isna().all(axis=None)
-    assert older.rows.ask("SELECT count(psnr), count(ssim) FROM rows") == [(0, len(before))]
+    assert older.table().drop_columns(newer) == before.drop_columns(newer)
+    assert older.frame(newer).isna().all(axis=None)
+    assert older.rows.ask("SELECT count(ssim), count(cosine) FROM rows") == [(0, len(before))]
     assert older.figures().summary == Figures(older.frame()).summary
     runs.export_run(older, tmp_path / "run.zip")
     there = runs.import_run(tmp_path / "run.zip", tmp_path / "there")
     assert there.table().equals(older.table())
 
 
-def test_only_a_column_that_may_be_null_may_be_missing(run: runs.Run) -> None:
+def test_only_metrics_and_columns_that_may_be_null_may_be_missing(run: runs.Run) -> None:
     assert {"label", "psnr"} < {column.name for column in COLUMNS if column.null}
-    without(run, "ssim")
+    without(run, "probability")
     with pytest.raises(RunError, match="damaged"):
         runs.load(run.folder)
