@@ -21,13 +21,7 @@ from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
 from robustness.ui.evaluations import preflight
-from robustness.ui.evaluations.request import (
-    COMPARE,
-    QUESTION,
-    UPLOADED,
-    source_input,
-    take_file,
-)
+from robustness.ui.evaluations.request import COMPARE, QUESTION, source_input, take_file
 from robustness.ui.page import boundary
 from robustness.ui.session import access
 
@@ -128,6 +122,4 @@ def _answer(answer: Match) -> None:
 def _evaluate(profile: str) -> None:
     """Ask for an evaluation of the reference under the profile."""
     st.session_state[QUESTION] = COMPARE
-    if "source" not in st.session_state:  # only uploads were offered
-        st.query_params["source"] = UPLOADED
     take_file(PROFILE, profile.encode())

@@ -34,7 +34,7 @@ from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep_in_link, listed, one_of
 
-BUNDLED, UPLOADED, ON_SERVER = "samples", "upload", "server"
+UPLOADED, ON_SERVER = "upload", "server"
 OWN_CHOICE, FROM_FILE = "own", "file"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
@@ -189,32 +189,22 @@ def _settings_input() -> dict[str, Any]:
 
 
 def source_input(label: str = "Images", prefix: str = "", *, samples: bool = True) -> str | None:
-    """Draw the choice of images; ``prefix`` begins the keys of a second one on the page."""
-    allowed = settings.value(settings.DATASETS)
-    kinds = {BUNDLED: "Bundled samples"} if samples else {}
-    kinds[UPLOADED] = "Upload"
+    """Draw the choice of images, by default the bundled ``samples``.
+
+    ``prefix`` begins the keys of a second one on the page.
+    """
+    allowed, kinds = settings.value(settings.DATASETS), {UPLOADED: "Upload"}
     if allowed is not None:
         kinds[ON_SERVER] = "On the server"
-    if len(kinds) > 1:
-        kind = one_of(label, kinds, f"{prefix}source")
-    else:
-        (kind,) = kinds
-        st.markdown(label)
-    if kind == UPLOADED:
-        return _upload_input(f"{prefix}dataset_upload")
-    if kind == ON_SERVER and allowed is not None:
-        return _server_input(allowed, f"{prefix}server_source")
-    st.caption(
-        "Five images: enough to see what a run shows, too few to rank models. To rank them, "
-        "upload your own images, or evaluate a folder on the command line and open the run here."
-    )
-    return SAMPLES
+        if one_of(label, kinds, f"{prefix}source") == ON_SERVER:
+            return _server_input(allowed, f"{prefix}server_source")
+    return _upload_input(f"{label}, or one zip archive", f"{prefix}dataset_upload", samples)
 
 
-def _upload_input(key: str) -> str | None:
+def _upload_input(label: str, key: str, samples: bool) -> str | None:
     refused = access.refusal(Action.UPLOAD)
     files = st.file_uploader(
-        "Images, or one zip archive",
+        label,
         type=[*ACCEPTED_EXTENSIONS, "zip"],
         accept_multiple_files=True,
         key=key,
@@ -231,10 +221,13 @@ def _upload_input(key: str) -> str | None:
     if files and refused:
         return None
     path = upload(files, key)
-    if path is None:
-        st.caption("No upload yet.")
-        return None
-    return str(path)
+    if path is None and samples:
+        st.caption(
+            "Without an upload: the five bundled samples, too few to rank models. For a folder, "
+            "use the command line and open the run here."
+        )
+        return SAMPLES
+    return None if path is None else str(path)
 
 
 def _server_input(allowed: Path, key: str) -> str | None:
