@@ -320,6 +320,8 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
                 outcome = KEPT
                 if accepted:
                     outcome = _outcome(limit, bound, bounds["low"], bounds["high"])
+            elif accepted:
+                bounds = dict.fromkeys(bounds)
             yield Verdict(
                 model=entry["model"],
                 where="all conditions",

@@ -19,7 +19,8 @@ class Verdict:
     ``where`` describes the condition. ``value`` is the figure, with its bounds ``low`` and ``high``
     (None with too few images). A breaking strength covers all strengths, so its ``condition`` is
     None; ``value`` and ``high`` are None if no strength of the run breaks the model. A race knows
-    bounds alone, so its ``value`` is None. ``of`` names
+    bounds alone, so its ``value`` is None. What a model accepts without a safe threshold has no
+    figure. ``of`` names
     the figure as ``statistics`` does; for ``max_regression`` it is the robust accuracy under attack
     on labelled images, otherwise the consistency.
     """
@@ -60,6 +61,8 @@ class Verdict:
         if self.limit == BREAKING:
             low, high = ("none" if x is None else f"{x:g}" for x in (self.low, self.high))
             return f"breaks at {low}" if low == high else f"breaks at {low} to {high}"
+        if self.value is None and self.low is None:
+            return "no threshold"
         of = " of robust accuracy" if self.of == "robust_accuracy" else ""
         if self.value is None and self.low is not None and self.high is not None:
             return f"{self.low:.1%} to {self.high:.1%}"  # of a race

@@ -69,7 +69,7 @@ def _sentences(match: Match) -> Iterator[str]:
 
 
 def _expected(answers: Sequence[ExpectedAccuracy]) -> str:
-    texts = []
+    texts: list[str] = []
     for answer in answers:
         verb, side = ("on", "") if texts else ("would be correct on", " on your reference")
         texts.append(

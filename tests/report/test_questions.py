@@ -199,13 +199,12 @@ def test_a_safe_threshold_is_the_same_everywhere(
     attacked = of.answer(THRESHOLD)._replace(conditions=0)
     assert "attacks alone" in threshold.sentence({**weak, "strongest": None, "images": 0}, attacked)
     (tmp_path / "b.toml").write_text("[[limit]]\nmax_accepted_error = 0.2\nmin_accepted = 0.9\n")
-    outcomes = {
-        (verdict.model, verdict.limit): verdict.outcome
-        for verdict in api.check(made, tmp_path / "b.toml").verdicts
-    }
+    verdicts = api.check(made, tmp_path / "b.toml").verdicts
+    outcomes = {(verdict.model, verdict.limit): verdict.outcome for verdict in verdicts}
     assert outcomes["EfficientNetLite0", "max_accepted_error"] == gate.KEPT
     assert outcomes["EfficientNetLite0", "min_accepted"] == gate.KEPT
     assert outcomes["SqueezeNet", "max_accepted_error"] == gate.BROKEN
+    assert "no threshold" in {verdict.figure_text for verdict in verdicts}
     assert main(["threshold", str(made.folder), "--max-error", "0.2", "--use"]) == 0
     (name,) = notes.accepted_from(tmp_path)
     in_use = notes.accepted_from(tmp_path)[name]

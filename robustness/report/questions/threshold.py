@@ -186,14 +186,14 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     others = [model(e["model"]) for e in figures.entries if e["threshold"] is not None]
     instead = f" {others[0]} has a threshold." if others else ""
     rate = f"{share(over, 0)} of accepted predictions are {figures.wrong}"
-    if figures.promise == "suite":
+    if figures.promise == "suite" and len(errors) > 1:
         rate += f", most under {short(worst)} ({share(errors[worst], 0)})"
     else:
         rate += f" under {short(worst)}"
-    return (
-        f"From {_score(entry)}, {rate}. A remedy, another model or a suite without that condition "
-        f"may have one.{instead}"
-    )
+    helpful = "A remedy or another model may have one."
+    if len(errors) > 1:
+        helpful = "A remedy, another model or a suite without that condition may have one."
+    return f"From {_score(entry)}, {rate}. {helpful}{instead}"
 
 
 def _round(images: int) -> int:
