@@ -43,6 +43,8 @@ _STEP = 0.02
 _REPEATS = 3
 _FEWEST = 8
 """Images that a fit to the affected ones needs."""
+_USUAL = 0.98
+"""Share of the originals that are nearer to their mean than any unusual image."""
 _BIAS = 0.01
 """Variance of the emulator's bias, as a share of the variance of its error on an image."""
 _LIKELY = 0.6
@@ -269,25 +271,51 @@ def _kernel(first: Values, second: Values) -> Values:
 def estimate(
     production: Floats, emulator: Emulator, simulate: Simulate, seed: int, note: Note
 ) -> Estimate:
-    """Fit the scaled statistics of production images (n, D) that differ from the reference."""
+    """Fit the scaled statistics of production images (n, D) that differ from the reference.
+
+    The fit begins with all images. Where it is not likely, another begins with the unusual ones:
+    the mean of all may show nothing of what happened to a few.
+    """
     problem = _Problem(production, emulator, simulate)
-    chosen = np.ones(len(production), bool)
+    fitted, likely = _separated(problem, production, np.ones(len(production), bool), seed, note)
+    chosen = _unusual(production, emulator.originals)
+    if likely or not _FEWEST <= chosen.sum() < len(production):
+        return fitted
+    other, likely = _separated(problem, production, chosen, seed, note)
+    return other if likely and other.share < 1 else fitted
+
+
+def _unusual(production: Floats, originals: Floats) -> NDArray[np.bool_]:
+    """The images (n,) that are farther from the originals than hardly any of these."""
+    from scipy import linalg  # slow to import
+
+    lower = linalg.cholesky(shrunk_covariance(originals), lower=True)
+    distances = [
+        np.sum(linalg.solve_triangular(lower, (side - originals.mean(0)).T, lower=True) ** 2, 0)
+        for side in (production, originals)
+    ]
+    return np.asarray(distances[0] > np.quantile(distances[1], _USUAL))
+
+
+def _separated(
+    problem: _Problem, production: Floats, chosen: NDArray[np.bool_], seed: int, note: Note
+) -> tuple[Estimate, bool]:
+    """The estimate from the ``chosen`` images, then from those that it affects; whether likely."""
     for repeat in range(1, _REPEATS + 1):
-        fits = _fitted(problem, note)
-        probabilities, decided = affected(production, emulator, fits[0].strengths)
+        problem.use(production[chosen])
+        fits, likely = _fitted(problem, note)
+        probabilities, decided = affected(production, problem.emulator, fits[0].strengths)
         before, chosen = chosen, probabilities > 0.5
         if chosen.sum() < _FEWEST:  # no share that a fit could describe
             probabilities, decided = np.ones(len(production)), False
         if (chosen == before).all() or chosen.sum() < _FEWEST or repeat == _REPEATS:
             break
-        problem.use(production[chosen])
-    return replace(
-        _resampled(problem, fits, seed), share=float(probabilities.mean()), share_decided=decided
-    )
+    share = float(probabilities.mean())
+    return replace(_resampled(problem, fits, seed), share=share, share_decided=decided), likely
 
 
-def _fitted(problem: _Problem, note: Note) -> list[Fit]:
-    """The best fits, best first, corrected by true simulation."""
+def _fitted(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
+    """The best fits, best first, corrected by true simulation; whether the first is likely."""
     enough = _LIKELY * len(problem.mean) + PENALTY
     for done in range(_ROUNDS + 1):
         note("Fitting", done, _ROUNDS)
@@ -301,8 +329,8 @@ def _fitted(problem: _Problem, note: Note) -> list[Fit]:
     return _polished(problem, fits[:_FITS])
 
 
-def _polished(problem: _Problem, fits: list[Fit]) -> list[Fit]:
-    """The best fits by simulations of all images, at the best point and where ``fits`` lead."""
+def _polished(problem: _Problem, fits: list[Fit]) -> tuple[list[Fit], bool]:
+    """As ``_fitted``, by simulations of all images, at the best point and where ``fits`` lead."""
     scores = problem.scores()
     strengths = problem.points[int(np.argmin(scores))]
     points: list[Fit] = []
@@ -324,7 +352,7 @@ def _polished(problem: _Problem, fits: list[Fit]) -> list[Fit]:
     problem.whitening /= np.sqrt(excess)
     rest = [problem.solve(fit.support, fit) for fit in fits if fit.support != best.support]
     rest.sort(key=lambda fit: fit.score)
-    return [replace(best, cost=best.cost / excess), *rest]
+    return [replace(best, cost=best.cost / excess), *rest], excess == 1
 
 
 def _resampled(problem: _Problem, fits: list[Fit], seed: int) -> Estimate:
