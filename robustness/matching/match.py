@@ -48,6 +48,8 @@ _SMALL, _WIDEST = 0.1, 2.5
 """The perturbations explain a difference up to such a share of it, if what is left is within so
 many times the ordinary distance. Measured: the true composition left up to 0.04 in a tenth of
 folders."""
+_LEAST = 0.005
+"""Strength of an alternative from which it is named: none is no alternative."""
 _PAIRS = 5
 _FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
 _LARGEST_CACHE = 2**28
@@ -407,7 +409,8 @@ def _perturbations(fitted: Estimate) -> tuple[MatchedPerturbation, ...]:
     for name, strength in fitted.strengths.items():
         draws = fitted.draws[:, fitted.names.index(name)]
         low, high = np.quantile(draws[draws > 0] if (draws > 0).any() else draws, (0.025, 0.975))
-        group = {other: value for other, value in fitted.group(name).items() if other != name}
+        alike = fitted.group(name).items()
+        group = {other: value for other, value in alike if other != name and value >= _LEAST}
         low, high = min(float(low), strength), max(float(high), strength)
         parts.append(MatchedPerturbation(name, strength, low, high, fitted.share, group))
     return tuple(sorted(parts, key=lambda part: -part.strength))
