@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import errno
 import os
 import subprocess
@@ -48,13 +47,6 @@ def test_a_full_disk_under_stderr_ends_with_the_status_alone() -> None:
     with FULL.open("wb") as full:
         done = start("predict", "nothing-here.png", stdout=subprocess.PIPE, stderr=full)
     assert (done.returncode, done.stdout) == (EXIT_BAD_INPUT, "")
-
-
-def test_only_the_console_prints() -> None:
-    """Else a failure of stdout would be taken for one of a file."""
-    for path in (ROOT / "robustness" / "commands").glob("*.py"):
-        names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
-        assert path.name == "console.py" or "print" not in names, path.name
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -124,12 +116,6 @@ def test_a_failure_to_read_is_not_said_of_the_output(
     sentence = err.removeprefix("SqueezeNet ...\n")
     check_sentence(sentence)
     assert words in sentence
-
-
-# --- names and tables -----------------------------------------------------------------------------
-
-
-# --- files ----------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_leaves_the_file_that_was_there(
