@@ -42,11 +42,9 @@ def uploading(data: bytes = sample_bytes("astronaut")) -> AppTest:
     return app.file_uploader[0].upload("mine.png", data, "image/png").run()
 
 
-def sharing_one() -> tuple[AppTest, str]:
-    """The page of who has shared an upload, and the id of the copy."""
-    app = uploading()
-    app.button(key="share").click().run()
-    return app, str(app.query_params["upload"])
+def shared_one() -> str:
+    """The id of an image that who is there has shared."""
+    return sharing.share("mine.png", sample_bytes("astronaut"))
 
 
 def opened(id_: str, **link: Any) -> AppTest:
@@ -80,11 +78,12 @@ def test_a_link_made_with_an_upload_says_that_it_shows_a_sample(
 
 
 def test_a_shared_image_is_what_others_see(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    sender, id_ = sharing_one()
+    sender = uploading()
+    sender.button(key="share").click().run()
     assert "Links include it" in texts(sender)
     seen = changes(monkeypatch)
     comes(monkeypatch, BOB)
-    receiver = opened(id_, fog="0.5")
+    receiver = opened(str(sender.query_params["upload"]), fog="0.5")
     assert seen[-1][0] == sample("astronaut").digest
     assert "Showing mine.png, shared until" in texts(receiver)
     assert "Delete" not in labels(receiver), "it is not Bob's"
@@ -106,7 +105,7 @@ def test_the_true_class_of_a_shared_image_goes_along(monkeypatch: pytest.MonkeyP
 def test_a_copy_is_gone_when_its_time_is_over(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    _, id_ = sharing_one()
+    id_ = shared_one()
     later = time.time() + 86_500
     monkeypatch.setattr(time, "time", lambda: later)
     assert sharing.shared(id_) is None
@@ -119,7 +118,7 @@ def test_a_copy_is_gone_when_its_time_is_over(
 def test_a_copy_is_deleted_by_whose_it_is_or_an_owner(
     monkeypatch: pytest.MonkeyPatch, folder: Path, connection: Connection
 ) -> None:
-    _, id_ = sharing_one()
+    id_ = shared_one()
     comes(monkeypatch, connection)
     app = opened(id_)
     app.button(key=f"unshare {id_}").click().run()
@@ -130,7 +129,7 @@ def test_a_copy_is_deleted_by_whose_it_is_or_an_owner(
 def test_a_click_that_is_forged_deletes_nothing(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    app, id_ = sharing_one()
+    app = opened(id_ := shared_one())
     comes(monkeypatch, BOB)
     app.button(key=f"unshare {id_}").click().run()
     assert [path.name for path in folder.iterdir()] == [id_]
@@ -140,7 +139,7 @@ def test_a_click_that_is_forged_deletes_nothing(
 def test_who_may_not_share_does_not(
     monkeypatch: pytest.MonkeyPatch, folder: Path, setting: str, value: str
 ) -> None:
-    app, id_ = sharing_one()
+    app = opened(id_ := shared_one())
     monkeypatch.setenv(f"ROBUSTNESS_{setting}", value)
     with pytest.raises(AccessError, match="You may not share images"):
         sharing.share("other.png", b"data")
@@ -150,7 +149,7 @@ def test_who_may_not_share_does_not(
 
 
 def test_who_may_not_look_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, id_ = sharing_one()
+    id_ = shared_one()
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", Role.NONE.name.lower())
     assert "Showing" not in texts(opened(id_))
 
