@@ -95,9 +95,9 @@ def measure(part: str, images: int) -> Iterator[dict[str, Any]]:
     stops = [10**power for power in range(3, 9) if 10**power < images]
     stops = sorted({*stops, round(_STOPPED_AT * images)})
     with tempfile.TemporaryDirectory() as scratch:
-        with runs.start(plan, Path(scratch), engine=name) as session:
+        with runs.start(plan, Path(scratch), engine=name) as writer:
             since, before = (0.0, 0.0), 0
-            for state in session.perform(name):
+            for state in writer.perform(name):
                 if not state.done or state.loading:
                     since = _clocks()
                 while stops and state.done >= stops[0]:
@@ -108,19 +108,19 @@ def measure(part: str, images: int) -> Iterator[dict[str, Any]]:
                         "images_per_second": (state.done - before) / spent[0],
                         "processor_ms_an_image": 1000 * spent[1] / (state.done - before),
                         "memory_mb": _memory() / 1e6,
-                        "files": len(list(session.folder.glob("part-*"))),
+                        "files": len(list(writer.folder.glob("part-*"))),
                     }
                     since, before = _clocks(), state.done
                     stops.pop(0)
                 if not stops:
                     break
         start = _clocks()
-        with runs.start(plan, Path(scratch), engine=name, resume=True) as session:
-            for _ in itertools.islice(session.perform(name), 3):  # to the first new image
+        with runs.start(plan, Path(scratch), engine=name, resume=True) as writer:
+            for _ in itertools.islice(writer.perform(name), 3):  # to the first new image
                 pass
             yield {
                 "part": part,
-                "images": session.resumed,
+                "images": writer.resumed,
                 "resumed_in_s": _clocks()[0] - start[0],
                 "resumed_in_processor_s": _clocks()[1] - start[1],
                 "memory_mb": _memory() / 1e6,

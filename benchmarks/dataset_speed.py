@@ -48,8 +48,8 @@ def measure(images: int = 64, repeats: int = 3) -> dict[str, Any]:
 
         def run(engine: str = OPENVINO) -> None:
             plan = runs.plan(str(source), spec)
-            with run_by(engine), runs.start(plan, Path(folder) / "runs") as session:
-                for _ in session.perform():
+            with run_by(engine), runs.start(plan, Path(folder) / "runs") as writer:
+                for _ in writer.perform():
                     pass
 
         work: tuple[Callable[[], None], ...] = (run, lambda: run(TENSORFLOW), bare)

@@ -43,9 +43,9 @@ def measure(kills: int = KILLS, pictures: int = PICTURES) -> list[dict[str, Any]
             make_spec(MODELS, suite_conditions(STUDY_SUITE)),
             batch=1,
         )
-        with runs.start(plan, folder / "undisturbed") as session:
-            list(session.perform())
-        expected = runs.load(session.folder).table()
+        with runs.start(plan, folder / "undisturbed") as writer:
+            list(writer.perform())
+        expected = runs.load(writer.folder).table()
         for what, lives in (("server", _servers), ("job", _jobs), ("browser", _browsers)):
             began = time.monotonic()
             place = folder / what

@@ -56,10 +56,10 @@ def _run(plan: runs.Plan, folder: Path, workers: int) -> tuple[dict[str, Any], r
             for pid in set(below(os.getpid())) - before:
                 with contextlib.suppress(ProcessLookupError):
                     os.sched_setaffinity(pid, {core})  # its workers inherit this
-        with runs.start(plan, folder / str(workers), engine="ray") as session:
+        with runs.start(plan, folder / str(workers), engine="ray") as writer:
             samples = [
                 (time.perf_counter(), state.done, *_processor_seconds())
-                for state in session.perform("ray", cluster.address)
+                for state in writer.perform("ray", cluster.address)
                 if state.done
             ]
         seconds, images, driver, working = (
@@ -72,7 +72,7 @@ def _run(plan: runs.Plan, folder: Path, workers: int) -> tuple[dict[str, Any], r
             "worker_ms_an_image": 1000 * working / images,
             "driver_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
-        return row, runs.load(session.folder)
+        return row, runs.load(writer.folder)
     finally:
         cluster.shutdown()
 

@@ -64,10 +64,10 @@ def small_run(folder: Path, source: Path | None = None, limit: int | None = None
             labelled_folder(source, CASES_A_CELL)
     spec = make_spec(NAMES, suite_conditions(IMAGENET_C_SUITE, severities=SEVERITIES))
     plan = runs.plan(str(source), spec, limit=limit)
-    with runs.start(plan, folder / "small", resume=True) as session:
-        for _ in session.perform() if not session.finished else ():
+    with runs.start(plan, folder / "small", resume=True) as writer:
+        for _ in writer.perform() if not writer.finished else ():
             pass
-    return runs.load(session.folder)
+    return runs.load(writer.folder)
 
 
 def replicated(

@@ -117,8 +117,8 @@ def test_a_job_loads_the_plugins(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     source = labelled_folder(folder / "three", 1)
     asked = spec([Condition.of({"hot_pixels": 0.5})], names=["SqueezeNet"])
     plan = runs.plan(str(source), asked)
-    with runs.start(plan, folder / "runs") as session:
-        unfinished = session.folder
+    with runs.start(plan, folder / "runs") as writer:
+        unfinished = writer.folder
     command = [sys.executable, "-m", "robustness", "runs", "resume", str(unfinished)]
     subprocess.run([*command, "--background"], check=True, env=environment(), cwd=os.getcwd())
     assert runs.load(unfinished).frame()["changed_pixels"].gt(0).all()

@@ -222,9 +222,9 @@ def test_an_imported_run_stands_in_for_no_evaluation(
 ) -> None:
     there = runs.import_run(io.BytesIO(archive_of(run)), tmp_path / "there")
     plan = runs.plan(str(made[1]), spec(), batch=2)
-    with runs.start(plan, tmp_path / "there", resume=True) as session:
-        assert session.folder != there.folder
-        assert not session.finished
+    with runs.start(plan, tmp_path / "there", resume=True) as writer:
+        assert writer.folder != there.folder
+        assert not writer.finished
 
 
 # --- hostile archives -----------------------------------------------------------------------------

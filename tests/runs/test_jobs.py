@@ -407,11 +407,11 @@ def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: P
     finished = performed(asked.record.source, tmp_path, asked.spec)
     with pytest.raises(RunError, match="nothing to continue"):
         jobs.resume(finished.folder, "me")
-    with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as session:
+    with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as writer:
         pass
-    (session.folder / "imported").touch()
+    (writer.folder / "imported").touch()
     with pytest.raises(RunError, match="was imported"):
-        jobs.resume(session.folder, "me")
+        jobs.resume(writer.folder, "me")
 
 
 def test_what_is_no_order_is_removed(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def plan(folder: Path) -> runs.Plan:
 
 @pytest.fixture(scope="module")
 def local(plan: runs.Plan, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
-    with runs.start(plan, tmp_path_factory.mktemp("local")) as session:
-        list(session.perform())
-    return runs.load(session.folder)
+    with runs.start(plan, tmp_path_factory.mktemp("local")) as writer:
+        list(writer.perform())
+    return runs.load(writer.folder)
 
 
 # --- on a cluster ---------------------------------------------------------------------------------
@@ -94,9 +94,9 @@ def survived(
     deadly = replace(plan, dataset=dataset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_cluster, "_RETRIES", 0)  # each costs the start of a process
-        with runs.start(deadly, tmp_path_factory.mktemp("ray"), engine="ray") as session:
-            done = [state.done for state in session.perform("ray", address)]
-    return Survived(runs.load(session.folder), done, notes, names[-1])
+        with runs.start(deadly, tmp_path_factory.mktemp("ray"), engine="ray") as writer:
+            done = [state.done for state in writer.perform("ray", address)]
+    return Survived(runs.load(writer.folder), done, notes, names[-1])
 
 
 @pytest.mark.slow
@@ -172,10 +172,10 @@ def test_every_machine_has_a_worker_and_what_comes_in_any_order_counts_once(
     made = Machines(0, 4, 3)
     monkeypatch.setattr(ray_cluster, "_ray", lambda: made)
     monkeypatch.setattr(ray_cluster, "_connect", lambda *_: None)
-    with runs.start(plan, tmp_path) as session:
-        states = list(session.perform("ray", "anywhere"))
+    with runs.start(plan, tmp_path) as writer:
+        states = list(writer.perform("ray", "anywhere"))
     assert [state.done for state in states] == [0, 0, 2, 4, 6, 8, 10]
-    run = runs.load(session.folder)
+    run = runs.load(writer.folder)
     assert run.table().equals(local.table())
     assert run.unreadable == local.unreadable
     (asked,) = made.asked

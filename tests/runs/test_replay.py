@@ -78,9 +78,9 @@ def test_the_selection_the_labels_and_the_batch_are_those_of_the_run(
     photos: Path, tmp_path: Path, labelling: str
 ) -> None:
     plan = runs.plan(str(photos), spec(), labelling=labelling, limit=5, sample=3, batch=1)
-    with runs.start(plan, tmp_path / "runs") as session:
-        list(session.perform())
-    run = runs.load(session.folder)
+    with runs.start(plan, tmp_path / "runs") as writer:
+        list(writer.perform())
+    run = runs.load(writer.folder)
     result = repeat(run, tmp_path)
     assert result.verdict == runs.IDENTICAL
     assert result.repeat.manifest.dataset == run.manifest.dataset

@@ -71,10 +71,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def performed(source: Path, out: Path, *, batch: int = 2, spec: Request = SPEC) -> runs.Run:
-    with runs.start(runs.plan(str(source), spec, batch=batch), out) as session:
-        for _ in session.perform("stand-in"):
+    with runs.start(runs.plan(str(source), spec, batch=batch), out) as writer:
+        for _ in writer.perform("stand-in"):
             pass
-    return runs.load(session.folder)
+    return runs.load(writer.folder)
 
 
 @pytest.fixture(scope="module")
@@ -158,17 +158,17 @@ def test_a_cancelled_run_keeps_what_is_done_and_goes_on_to_the_same_rows(
     folder: Path, whole: runs.Run, tmp_path: Path, chunks_done: int
 ) -> None:
     plan = runs.plan(str(folder), SPEC, batch=2)
-    with runs.start(plan, tmp_path / "a") as session:
-        work = session.perform("stand-in")
+    with runs.start(plan, tmp_path / "a") as writer:
+        work = writer.perform("stand-in")
         for _ in range(2 + chunks_done):  # first, that models are being loaded and that they are
             next(work)
         work.close()
     with pytest.raises(RunError, match="not finished"):
-        runs.load(session.folder)
-    part = runs.load(session.folder, unfinished=True)
+        runs.load(writer.folder)
+    part = runs.load(writer.folder, unfinished=True)
     assert len(part.parts) == (chunks_done > 0)
     with runs.start(plan, tmp_path / "a", resume=True) as resumed:
-        assert resumed.folder == session.folder
+        assert resumed.folder == writer.folder
         assert resumed.resumed == 2 * chunks_done
         for _ in resumed.perform("stand-in"):
             pass
@@ -182,8 +182,8 @@ def test_resume_takes_the_batch_of_the_run_and_only_a_run_of_the_same_request(
     folder: Path, tmp_path: Path
 ) -> None:
     plan = runs.plan(str(folder), SPEC, batch=2)
-    with runs.start(plan, tmp_path) as session:
-        work = session.perform("stand-in")
+    with runs.start(plan, tmp_path) as writer:
+        work = writer.perform("stand-in")
         next(work), next(work), next(work)
         work.close()
     others = (
@@ -194,9 +194,9 @@ def test_resume_takes_the_batch_of_the_run_and_only_a_run_of_the_same_request(
     )
     for other in others:
         with runs.start(other, tmp_path, resume=True) as fresh:
-            assert fresh.folder != session.folder
+            assert fresh.folder != writer.folder
     with runs.start(runs.plan(str(folder), SPEC, batch=5), tmp_path, resume=True) as resumed:
-        assert resumed.folder == session.folder
+        assert resumed.folder == writer.folder
         assert resumed.manifest.batch == 2
 
 
@@ -205,18 +205,16 @@ def test_resume_does_not_take_other_pictures_of_the_same_names_and_sizes(tmp_pat
         (tmp_path / name).mkdir()
         Image.new("RGB", (32, 32), (grey, grey, grey)).save(tmp_path / name / "0.bmp")
     first = performed(tmp_path / "a", tmp_path / "runs")
-    with runs.start(
-        runs.plan(str(tmp_path / "b"), SPEC), tmp_path / "runs", resume=True
-    ) as session:
-        assert session.folder != first.folder
-        assert not session.finished
+    with runs.start(runs.plan(str(tmp_path / "b"), SPEC), tmp_path / "runs", resume=True) as writer:
+        assert writer.folder != first.folder
+        assert not writer.finished
 
 
 def test_resume_of_a_finished_run_has_nothing_to_do(folder: Path, tmp_path: Path) -> None:
     run = performed(folder, tmp_path)
-    with runs.start(runs.plan(str(folder), SPEC), tmp_path, resume=True) as session:
-        assert session.finished
-        assert session.folder == run.folder
+    with runs.start(runs.plan(str(folder), SPEC), tmp_path, resume=True) as writer:
+        assert writer.finished
+        assert writer.folder == run.folder
     with runs.start(runs.plan(str(folder), SPEC), tmp_path) as anew:
         assert anew.folder != run.folder
 
@@ -224,8 +222,8 @@ def test_resume_of_a_finished_run_has_nothing_to_do(folder: Path, tmp_path: Path
 def test_two_processes_do_not_write_one_run(folder: Path, tmp_path: Path) -> None:
     plan = runs.plan(str(folder), SPEC)
     with (
-        runs.start(plan, tmp_path) as session,
-        pytest.raises(RunError, match=f"{session.folder.name} is being written"),
+        runs.start(plan, tmp_path) as writer,
+        pytest.raises(RunError, match=f"{writer.folder.name} is being written"),
     ):
         runs.start(plan, tmp_path, resume=True)
 
@@ -261,10 +259,10 @@ def test_a_full_disk_gets_a_sentence_and_leaves_no_half_file(
     with (
         monkeypatch.context() as patch,
         pytest.raises(RunError, match=r": No space left on device; make room"),
-        runs.start(plan, tmp_path) as session,
+        runs.start(plan, tmp_path) as writer,
     ):
-        list(patch.setattr(pq, "write_table", full) or session.perform("stand-in"))
-    assert sorted(path.name for path in session.folder.iterdir()) == [".lock", "manifest.json"]
+        list(patch.setattr(pq, "write_table", full) or writer.perform("stand-in"))
+    assert sorted(path.name for path in writer.folder.iterdir()) == [".lock", "manifest.json"]
     with runs.start(plan, tmp_path, resume=True) as resumed:
         list(resumed.perform("stand-in"))
     assert runs.load(resumed.folder).table().equals(whole.table())

@@ -51,7 +51,7 @@ def performed(
     source: Path | str, out: Path, request: Request, *, limit: int | None = None
 ) -> runs.Run:
     """A finished run of ``request`` in the folder ``out``."""
-    with runs.start(runs.plan(str(source), request, limit=limit, batch=2), out) as session:
-        for _ in session.perform():
+    with runs.start(runs.plan(str(source), request, limit=limit, batch=2), out) as writer:
+        for _ in writer.perform():
             pass
-    return runs.load(session.folder)
+    return runs.load(writer.folder)

@@ -43,8 +43,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = labelled_folder(root / "sets" / "three", 2)
     (source / "670" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
     plan = runs.plan(str(source), make_spec(["SqueezeNet"], CONDITIONS, seed=4))
-    with runs.start(plan, root / "runs") as session:
-        list(session.perform())
+    with runs.start(plan, root / "runs") as writer:
+        list(writer.perform())
     return root
 
 
