@@ -73,7 +73,8 @@ def _form(of: RunFigures) -> None:
     with right:
         labels = {name: models.label(name) for name in names}
         model = listed("Model", labels, "harden_model")
-        new = _new_name(model)
+        free = (f"{model}Hardened{number or ''}" for number in (0, *range(2, 10**6)))
+        new = next(name for name in free if name not in models.REGISTRY)
         name = st.text_input("Name", new, key=f"harden_name {new}").strip()
         families = {record.name: record.label for record in REGISTRY}
         chosen = st.multiselect(
@@ -124,9 +125,3 @@ def _weakest(model: str, run: Run) -> list[str]:
         return list(weakest(model, run))
     except ParameterError:
         return []
-
-
-def _new_name(model: str) -> str:
-    """A name that no model has."""
-    names = (f"{model}Hardened{number or ''}" for number in (0, *range(2, 10**6)))
-    return next(name for name in names if name not in models.REGISTRY)

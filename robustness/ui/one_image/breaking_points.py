@@ -152,7 +152,8 @@ def _curves(perturbation: str, points: pd.DataFrame, remedy: str, remedied: pd.D
     )
     if clicked is not None and clicked != st.session_state.get("strength clicked"):
         at = float(np.ravel(clicked)[0])
-        stack.set_strength(min(points["strength"], key=lambda strength: abs(strength - at)))
+        nearest = min(points["strength"], key=lambda strength: abs(strength - at))
+        st.session_state[stack.STRENGTH] = nearest
         st.session_state["strength clicked"] = clicked
         st.rerun()
     st.session_state["strength clicked"] = clicked

@@ -130,11 +130,6 @@ def offered(several: bool) -> list[Chain]:
     return [c for c in chains if not c.adapts and (several or not c.several_models)]
 
 
-def has_code(chain: Chain) -> bool:
-    """Whether ``chain`` can be copied as code: it is built in and gives one image."""
-    return chain.on_image and not any(plugin_of(REGISTRY, record.name) for record in chain.remedies)
-
-
 def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Answer]) -> None:
     """Draw the remedies once the visitor asks for them, those that help first."""
     if request.condition.idle or not answers:
@@ -159,9 +154,11 @@ def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Ans
             now,
             lambda: _choose({chain.id for chain in chains}),
         )
-        if now and has_code(parse(now)):
+        chain = parse(now) if now else None
+        is_plugin = chain and any(plugin_of(REGISTRY, record.name) for record in chain.remedies)
+        if chain and chain.on_image and not is_plugin:
             with st.popover("This remedy in Python", icon=":material/content_copy:"):
-                st.code(python(parse(now)), language="python", wrap_lines=True)
+                st.code(python(chain), language="python", wrap_lines=True)
         st.caption(
             "Remedies act on the perturbed image or on the prediction, without training. One image "
             "is an anecdote: measure a remedy on a dataset before you rely on it."

@@ -141,7 +141,7 @@ def first_step() -> StackStep | None:
 def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:
     """The perturbation ``name`` alone, at ``first`` until another strength is chosen.
 
-    The latest change wins, as in ``current``; ``set_strength`` is one.
+    The latest change wins, as in ``current``; a page may make one in the session.
     """
     state, link = st.session_state, new_in_link(STRENGTH)
     report = _report("single")
@@ -164,11 +164,6 @@ def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:
     if not dragging:
         set_in_link(STRENGTH, [] if strength == first else [f"{strength:g}"])
     return Stack((StackStep(name, strength),), dragging, marks)
-
-
-def set_strength(strength: float) -> None:
-    """Choose the strength of the perturbation of ``single``."""
-    st.session_state[STRENGTH] = strength
 
 
 def _report(key: str) -> dict[str, Any] | None:

@@ -265,7 +265,7 @@ def click_in_first_row(page: Page) -> None:
         if box is None:
             return False
         y = box["y"] + 35 + 17
-        for x in range(int(box["x"]) + 60, int(box["x"] + box["width"]), 20):
+        for x in range(int(box["x"]) + 260, int(box["x"] + box["width"]), 20):  # after the title
             page.mouse.move(x, y)
             page.wait_for_timeout(20)
             if is_button():
