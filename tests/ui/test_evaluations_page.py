@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -89,6 +90,24 @@ def test_every_run_is_in_the_table_and_a_foreign_folder_has_its_reason(folder: P
     assert "3 runs" in texts(app)
     assert app.expander[0].label == "1 folder that is not a run"
     assert any("holiday \\<b\\>" in str(each.value) for each in (*app.markdown, *app.caption))
+
+
+def test_figures_come_while_the_page_is_open_and_are_tried_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (folder / name / "headline.json.gz").unlink()
+    for path in (folder / "second").glob("*.parquet"):
+        path.write_bytes(b"no rows")
+    works: list[Callable[[], object]] = []
+    monkeypatch.setattr(run_table, "begin", lambda _, work: works.append(work))
+    table = visit().dataframe[0].value.set_index("Id")
+    assert [*table.loc[["first", "second"], "First model"]] == 2 * ["Computing …"]
+    works.pop(0)()
+    table = visit().dataframe[0].value.set_index("Id")
+    assert table.loc["first", "First model"] == models.label("SqueezeNet")
+    assert not table.loc["second", "First model"], "it cannot be read"
+    assert not works
 
 
 def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +11,9 @@ import pytest
 
 from robustness.base.progress import Pace
 from robustness.ui.computation import progress as work
+from robustness.ui.computation.background import begin
 from robustness.ui.computation.progress import Show, Work
+from robustness.ui.server.counters import FAULTS
 
 
 class Clock:
@@ -60,3 +63,15 @@ def test_the_time_left_is_that_of_the_steps_that_were_worked_on(
     assert texts[8 + 3] == "Work: 12 of 34, 4 min 30 s left"
     assert texts[8 + 20] == "Work: 29 of 34, 1 min 57 s left"
     assert [share for share, _ in said[7:10]] == pytest.approx([0, 1 / 34, 2 / 34])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_background_work_runs_once_at_a_time_and_its_error_is_noted() -> None:
+    goes_on, calls = threading.Event(), [0]
+    first = begin("of a test", lambda: (calls.append(1), goes_on.wait(10)))
+    assert begin("of a test", lambda: calls.append(2)) is first
+    goes_on.set()
+    first.join(10)
+    begin("of a test", lambda: 1 / 0).join(10)
+    assert calls == [0, 1]
+    assert FAULTS[0].kind == "ZeroDivisionError"
