@@ -436,8 +436,10 @@ def profile_conditions(
 ) -> tuple[Condition, ...]:
     """Compositions of which about ``share`` change the image, as conditions count alike.
 
-    The others are perturbations ``names`` at strength 0, each a condition of its own.
+    The others are perturbations at strength 0, each a condition of its own: those of ``names`` that
+    the first composition lacks, so that results under its perturbations are of affected images.
     """
+    names = [name for name in names if name not in compositions[0].perturbations]
     odds = share / max(1 - share, 1e-9)
     affected = max(1, min(round(CONDITIONS * share), round(len(names) * odds)))
     chosen = tuple(compositions[:affected])
