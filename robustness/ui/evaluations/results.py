@@ -96,6 +96,8 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
         selection = cases.selection_of(of, point, chosen)
         if selection is not None:
             cases.preview(run, selection)
+        else:
+            st.caption(f"This run has no such selection: {plain(', '.join(point))}.")
 
     for question in REGISTRY:
         if question.view != view:
