@@ -160,8 +160,9 @@ def test_a_place_that_cannot_be_written_is_refused(refused: Refused, tmp_path: P
         sentence = refused(*perturb_arguments(COFFEE, out))
         assert f"{out} cannot be written: " in sentence
         assert "choose another place" in sentence
-        match = refused("match", "samples", "--reference=samples", f"--out={out}")
-        assert f"{out} cannot be written: " in match, "before the images are counted"
+    profile = file / "out.toml"
+    match = refused("match", "samples", "--reference=samples", f"--out={profile}")
+    assert f"{profile} cannot be written: " in match, "before the images are counted"
 
 
 def test_study_that_cannot_write_prints_no_result(
