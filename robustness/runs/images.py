@@ -167,8 +167,8 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
     values: Mapping[str, pa.ChunkedArray | pa.Array] = {
         "image": images["name"].take(place),
         "image_digest": images["digest"].take(place),
-        "fit": pa.repeat(spec.fit, len(rows)),
-        "side": pa.repeat(pa.scalar(spec.side, pa.int32()), len(rows)),
+        "fit": pa.repeat(spec.framing.fit, len(rows)),
+        "side": pa.repeat(pa.scalar(spec.framing.side, pa.int32()), len(rows)),
         "seed": pa.repeat(pa.scalar(spec.seed, pa.int64()), len(rows)),
     }
     for name in names:

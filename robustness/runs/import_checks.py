@@ -156,6 +156,7 @@ def _check_manifest(manifest: Manifest) -> None:
         check_fit(spec.fit)
     except RobustnessError as error:
         raise _refused(manifest, str(error).removesuffix(".")) from error
+    _expect(manifest, isinstance(spec.side, int), f"expected a side in pixels, got {spec.side!r}")
     _expect(manifest, manifest.status == FINISHED, "it is not finished")
     several = 1 <= len(spec.models) <= MAX_MODELS and 1 <= len(spec.conditions) <= MAX_CONDITIONS
     _expect(manifest, several, "it requests nothing, or far more than it can have")

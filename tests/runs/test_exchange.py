@@ -431,6 +431,10 @@ HOSTILE: dict[str, tuple[Callable[[runs.Run], io.BytesIO], str]] = {
         lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"side": 10**6}),
         "expected side to be",
     ),
+    "a side of each model": (
+        lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"side": "model"}),
+        "expected a side in pixels",
+    ),
     "an unknown fit": (
         lambda run: with_manifest(run, spec=run.manifest.spec.as_dict() | {"fit": "x"}),
         "There is no fit",
