@@ -68,7 +68,12 @@ def test_the_time_left_is_that_of_the_steps_that_were_worked_on(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_background_work_runs_once_at_a_time_and_its_error_is_noted() -> None:
     goes_on, calls = threading.Event(), [0]
-    first = begin("of a test", lambda: (calls.append(1), goes_on.wait(10)))
+
+    def work() -> None:
+        calls.append(1)
+        goes_on.wait(10)
+
+    first = begin("of a test", work)
     assert begin("of a test", lambda: calls.append(2)) is first
     goes_on.set()
     first.join(10)
