@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,19 +231,23 @@ class _Problem:
             beam = sorted(larger.values(), key=lambda fit: fit.cost)[: 5 if size == 1 else 7]
         return sorted(fits, key=lambda fit: fit.score)
 
-    def explore(self, fits: list[Fit], most: float, likely: bool) -> bool:
-        """Simulate at the best fit, and without a ``likely`` point at others that may score below
-        ``most``: first at one of every size. Return whether there was any."""
+    def explore(self, fits: list[Fit], point: Values, most: float, likely: bool) -> bool:
+        """Simulate at the best fit, and without a ``likely`` point beside it and the best
+        ``point``, and at fits that may score below its ``most``: first at one of every size. Return
+        whether there was any."""
         count = len(self.points)
         rows = slice(None, None, max(1, len(self.emulator.originals) // _SIMULATED))
         scores = np.array([fit.score for fit in fits])
         strengths = np.stack([fit.strengths for fit in fits])
+        centres = [point]  # slopes there may be wrong
         if _distances(strengths[:1], self.points).min() > _NEAR[likely]:
             self.add(strengths[0], self.simulate(strengths[0], rows), rows)
-        elif not likely:  # the slopes there may be wrong
-            for k in fits[0].support:
-                beside = strengths[0].copy()
-                beside[k] += _BESIDE if beside[k] < 0.5 else -_BESIDE
+        else:
+            centres.append(strengths[0])
+        for centre in [] if likely else centres:
+            for k, step in product(np.flatnonzero(centre), (-_BESIDE, _BESIDE)):
+                beside = centre.copy()
+                beside[k] = np.clip(beside[k] + step, 0, 1)
                 if _distances(beside[None], self.points).min() > _NEAR[False] / 2:
                     self.add(beside, self.simulate(beside, rows), rows)
         sizes = np.array([len(fit.support) for fit in fits])
@@ -324,7 +329,7 @@ def _fitted(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
         problem.weigh(best, _BIAS if best else 10 * _BIAS)
         fits = problem.search()
         likely = bool(scores[best] < enough)
-        if done == _ROUNDS or not problem.explore(fits, scores[best], likely):
+        if done == _ROUNDS or not problem.explore(fits, problem.points[best], scores[best], likely):
             break
     return _polished(problem, fits[:_FITS])
 
