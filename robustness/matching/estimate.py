@@ -321,14 +321,14 @@ def _separated(
 
 def _fitted(problem: _Problem, note: Note) -> tuple[list[Fit], bool]:
     """The best fits, best first, corrected by true simulation; whether the first is likely."""
-    enough = _LIKELY * len(problem.mean) + PENALTY
     for done in range(_ROUNDS + 1):
         note("Fitting", done, _ROUNDS)
         scores = problem.scores()
         best = int(np.argmin(scores))
         problem.weigh(best, _BIAS if best else 10 * _BIAS)
         fits = problem.search()
-        likely = bool(scores[best] < enough)
+        cost = scores[best] - PENALTY * np.count_nonzero(problem.points[best])
+        likely = bool(cost < _LIKELY * len(problem.mean))
         if done == _ROUNDS or not problem.explore(fits, problem.points[best], scores[best], likely):
             break
     return _polished(problem, fits[:_FITS])
