@@ -150,10 +150,10 @@ _KEYS: dict[str | type, Callable[[Any], object]] = {
 def cached(
     most: int, waiting: str = "", *, seconds: float | None = None
 ) -> Callable[[Callable[Arguments, Result]], CachedFunc[Arguments, Result]]:
-    """Decorate a function whose latest ``most`` results are kept, for ``seconds`` where given.
+    """Keep the ``most`` latest results of a function, each for up to ``seconds`` if given.
 
-    A page shows ``waiting`` while it computes. Arguments with an underscore are not part of the
-    key.
+    A page shows ``waiting`` while it computes. Arguments that begin with an underscore are not part
+    of the key.
     """
     return st.cache_resource(
         show_spinner=waiting or False, max_entries=most, ttl=seconds, hash_funcs=_KEYS
