@@ -60,7 +60,7 @@ def test_damaged_notes_say_nothing(tmp_path: Path) -> None:
     assert notes.read(tmp_path) == notes.Notes()
 
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "golden_0_13"
 
 
 @pytest.fixture
