@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from robustness import plugins
+from robustness.base import removed_names
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
 from robustness.models.own import user_models
@@ -77,6 +78,8 @@ def _mistake(function: Callable[..., Any], names: Iterable[str], message: str) -
     unknown = next((name for name in names if name not in parameters), None)
     if unknown is None:
         return f"{function.__name__}: {message}."
+    if removed := removed_names.removal(removed_names.ARGUMENTS, unknown):
+        return f"{function.__name__}: {removed}."
     return f"{function.__name__}: there is no {unknown!r}. {did_you_mean(unknown, parameters)}."
 
 

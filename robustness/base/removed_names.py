@@ -1,0 +1,25 @@
+"""Names that are gone, each with what to use instead; whoever writes one reads that sentence.
+
+The names stand here and in the tests alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COMMANDS: Mapping[str, str] = {}
+"""Commands, such as ``runs list``."""
+
+OPTIONS: Mapping[str, str] = {}
+"""Options of commands, with their dashes."""
+
+ARGUMENTS: Mapping[str, str] = {}
+"""Arguments of Python functions."""
+
+KEYS: Mapping[str, str] = {}
+"""Keys of TOML files."""
+
+
+def removal(names: Mapping[str, str], name: str) -> str:
+    """What to use instead of ``name``, one of ``names``; "" if it is no such name."""
+    return f"{name} is gone: {names[name]}" if name in names else ""
