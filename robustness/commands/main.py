@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from robustness import __version__
-from robustness.base import removed_names
+from robustness.base import allocator, removed_names
 from robustness.base.errors import ModelWarning, RequestWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check`` found something wrong; 2 for bad input, or when the output or a file cannot be read or
     written; 130 when interrupted.
     """
+    allocator.share_with_arrow()
     options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")

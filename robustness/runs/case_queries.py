@@ -233,19 +233,8 @@ class CaseRows:
         if not order:
             return []
         image, *others = CASE_COLUMNS
-        columns = ", ".join(others)
-        table = self._rows.ask(
-            f"SELECT {ROW} AS row, position, {columns} FROM rows WHERE "
-            f"list_contains($positions, position) AND list_contains($order, {ROW})",
-            positions=[row >> 32 for row in order],
-            order=order,
-        )
-        names = self._rows.names
-        by_row = {
-            row: {"position": at, image: names[at], **dict(zip(others, rest, strict=True))}
-            for row, at, *rest in table
-        }
-        return [by_row[row] for row in order]
+        names, by_row = self._rows.names, self._rows.at(order, others)
+        return [{image: names[row >> 32], **by_row[row]} for row in order]
 
     def _where(self, chosen: Chosen) -> tuple[str, dict[str, Any]]:
         """The condition on the rows, and the values that it and the queries name."""

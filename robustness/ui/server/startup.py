@@ -11,7 +11,7 @@ from streamlit import config
 from streamlit.starlette import App
 
 from robustness import models
-from robustness.base import settings
+from robustness.base import allocator, settings
 from robustness.base.errors import RobustnessError
 from robustness.evaluation import similarity
 from robustness.models.graph.inspection import KERAS_WORKERS
@@ -37,6 +37,7 @@ _MEGABYTE = 2**20
 def settle() -> None:
     """Lower Streamlit's limit on uploads to ours, and replace what it does to shared caches, to
     their locks, to Keras, to unsent messages and to invalid values in a link."""
+    allocator.share_with_arrow()
     keep_shared_caches()
     forget_locks_of_values()
     keep_kernels()
