@@ -42,15 +42,6 @@ class EvaluatedRun(Run):
         report.format_of(Path(to))  # now rather than after all the work
         return report.write(report.of_run(self), Path(to))
 
-    def model_card(self, model: str = "") -> str:
-        """The ``model-index`` of ``model`` as the front matter of a Hugging Face model card.
-
-        Raises ``ParameterError`` for a model that the run does not have.
-        """
-        from robustness.report import external_stores
-
-        return external_stores.model_card(self, model)
-
     def log_mlflow(self) -> str:
         """Log each model to the active experiment of MLflow; return the ids of its runs.
 

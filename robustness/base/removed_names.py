@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-COMMANDS: Mapping[str, str] = {}
+COMMANDS: Mapping[str, str] = {
+    "runs card": "use report RUN --to FILE.md",
+}
 """Commands, such as ``runs list``."""
 
 OPTIONS: Mapping[str, str] = {}

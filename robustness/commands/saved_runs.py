@@ -31,7 +31,7 @@ def add(parsers: Parsers) -> None:
     listing = add_command(
         parsers, "runs", runs_command, "--json", "--out", asks_models=False, asks_plugins=True
     )
-    actions = listing.add_subparsers(metavar="[compare|resume|card|export|import|delete]")
+    actions = listing.add_subparsers(metavar="[compare|resume|export|import|delete]")
 
     compared = _add_action(actions, "compare", compare_command, asks_models=True)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
@@ -46,10 +46,6 @@ def add(parsers: Parsers) -> None:
     )
     resumed.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(resumed, "--engine", "--address")
-
-    carded = _add_action(actions, "card", card_command, asks_models=True)
-    carded.add_argument("run", metavar="RUN", help=RUN)
-    carded.add_argument("--model", default="", metavar="NAME", help="in a run of several models")
 
     exported = _add_action(actions, "export", export_command)
     exported.add_argument("run", metavar="RUN", help=RUN)
@@ -96,13 +92,6 @@ def report_command(options: argparse.Namespace) -> None:
     console.end_progress()
     for path in written:
         console.say(str(path))
-
-
-def card_command(options: argparse.Namespace) -> None:
-    """Print the results of a model as the front matter of a Hugging Face model card."""
-    from robustness.report.external_stores import model_card
-
-    console.say(model_card(_opened(options.run, options), options.model))
 
 
 def runs_command(options: argparse.Namespace) -> None:

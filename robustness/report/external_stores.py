@@ -1,44 +1,20 @@
-"""A run where people keep results: the card of a Hugging Face model, and MLflow."""
+"""A run where people keep results: MLflow."""
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robustness import models, report
+from robustness import report
 from robustness.base.errors import ParameterError, RunError
 from robustness.evaluation.condition import short
 from robustness.runs import MANIFEST_FILE, Run
 
 _Entry = tuple[str, Mapping[str, Any]]
 _RATES = ("clean_accuracy", "perturbed_accuracy", "consistency", "robust_accuracy")
-
-
-def model_card(run: Run, model: str = "") -> str:
-    """The ``model-index`` of ``model`` as the front matter of a Hugging Face model card.
-
-    It has one result for the run and one for each condition. ``model`` may be left out in a run of
-    one model. Raises ``RunError`` for a run without rows, ``ParameterError`` for another model.
-    """
-    name = _chosen(run, model)
-    results = [
-        {
-            "task": {"type": "image-classification", "name": "Image Classification"},
-            "dataset": {"name": f"{run.title}{where}", "type": "imagefolder", "split": "test"},
-            "metrics": [
-                {"type": _type(key), "name": key.replace("_", " "), "value": value}
-                for key, value in _figures(entry)
-            ],
-        }
-        for where, entry in _entries(run, name)
-    ]
-    index = [{"name": models.label(name), "results": results}]
-    # JSON is YAML, too.
-    return f"---\nmodel-index: {json.dumps(index, indent=1, ensure_ascii=False)}\n---\n"
 
 
 def log_mlflow(run: Run) -> str:
@@ -50,7 +26,8 @@ def log_mlflow(run: Run) -> str:
     ``RunError`` if it cannot be reached, for a race and for a run without rows.
     """
     mlflow = ready_mlflow()
-    _check_rows(run)
+    if not run.images:
+        raise RunError(f"The run {run.id} has no rows: there is nothing to report.")
     entries = {name: list(_entries(run, name)) for name in run.manifest.spec.model_names}
     try:
         return ", ".join(_logged(mlflow, run, *entry) for entry in entries.items())
@@ -121,23 +98,6 @@ def _metric_name(text: str) -> str:
     return re.sub(r"[^\w./ -]", " ", text)[:250]
 
 
-def _check_rows(run: Run) -> None:
-    if not run.images:
-        raise RunError(f"The run {run.id} has no rows: there is nothing to report.")
-
-
-def _chosen(run: Run, model: str) -> str:
-    _check_rows(run)
-    names = run.manifest.spec.model_names
-    if not model and len(names) == 1:
-        return names[0]
-    if model not in names:
-        raise ParameterError(
-            f"Expected one of the models {', '.join(names)}, got {model or 'no model'}."
-        )
-    return model
-
-
 def _entries(run: Run, name: str) -> Iterator[_Entry]:
     """("", the model's entry), then (", CONDITION", its entry under the condition)."""
     figures = run.figures()
@@ -151,7 +111,3 @@ def _figures(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for key in _RATES:
         if entry.get(key) is not None:
             yield key, float(entry[key])
-
-
-def _type(key: str) -> str:
-    return "accuracy" if key.endswith("accuracy") else key

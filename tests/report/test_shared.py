@@ -1,4 +1,4 @@
-"""Results where people keep them, each read back by the library that they are for."""
+"""Results logged to MLflow, read back by MLflow."""
 
 from __future__ import annotations
 
@@ -22,23 +22,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> rb.EvaluatedRun:
     out = tmp_path_factory.mktemp("runs")
     images = (pixels, ["tabby", "tench", "espresso"] * 2)
     return rb.evaluate(images, models=["SqueezeNet"], conditions=CONDITIONS, side=64, out=out)
-
-
-def test_a_model_card_is_read_by_hugging_face(
-    run: rb.EvaluatedRun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    assert main(["runs", "card", str(run.folder)]) == 0
-    card = hub.ModelCard(capsys.readouterr().out)
-    found = {(each.dataset_name, each.metric_name): each for each in card.data.eval_results}
-    whole = found[(run.title, "perturbed accuracy")]
-    assert whole.metric_type == "accuracy"
-    assert whole.metric_value == pytest.approx(run.summary()["perturbed_accuracy"][0])
-    by = run.by_condition().set_index("condition")
-    foggy = found[(f"{run.title}, Fog effect 0.6", "consistency")]
-    assert foggy.metric_value == pytest.approx(by.loc["fog=0.6", "consistency"])
-    with pytest.raises(rb.RobustnessError, match="Expected one of the models"):
-        run.model_card("VGG16")
 
 
 def test_mlflow_has_the_figures_and_the_report(
