@@ -52,24 +52,14 @@ def _rows(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
-    """How many images made each change; changes within a group are lighter.
+    """How many images made each change.
 
     ``entries`` are of ``runs.failures.changes_by_condition``.
     """
-    traces = []
-    for colour, name, values in (
-        (COLOURS[4], "another group", (False,)),
-        (COLOURS[5], "same group", (True,)),
-        (COLOURS[0], "changed", (None,)),
-    ):
-        chosen = [at for at, entry in enumerate(entries) if entry["same_group"] in values]
-        if chosen:
-            traces.append(_bar(name, colour, [(labels[at], entries[at]) for at in chosen]))
     return drawn(
-        traces,
+        [_bar("changed", COLOURS[0], list(zip(labels, entries, strict=True)))],
         height=130 + 34 * len(labels),
-        showlegend=len(traces) > 1,
-        barmode="overlay",
+        showlegend=False,
         xaxis=_images(entries),
         yaxis=_rows(labels),
     )
@@ -90,9 +80,9 @@ def _bar(name: str, colour: str, rows: Sequence[tuple[str, Entry]]) -> dict[str,
         "x": [entry["n_images"] for _, entry in rows],
         "customdata": [[entry["selection"]] for _, entry in rows],
         "text": [f"{entry['n_images']:,}" for _, entry in rows],
-        "textposition": "outside",  # a hatched bar is no ground for words
+        "textposition": "outside",
         "cliponaxis": False,
-        "marker": {"color": colour, "pattern": {"shape": "/" if name == "same group" else ""}},
+        "marker": {"color": colour},
         "hovertemplate": f"%{{y}}<br>Images: %{{x}}<extra>{name}</extra>",
     }
 

@@ -12,14 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.models import Labels, wordnet
 from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.row_selection import Chosen
 from robustness.runs.rows import Rows
 from robustness.statistics import agreement, risk_coverage, thresholds
-from robustness.statistics.estimates import shares
-from robustness.statistics.measurement_grid import Grid, map_grids, ratio
+from robustness.statistics.measurement_grid import Grid
 from robustness.statistics.slices import by_slice, slices
 
 NO_PROPERTIES = (
@@ -46,18 +44,16 @@ class Failures:
     """Where the models fail; each table is JSON-ready.
 
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
-    "consistency". ``slices`` are those of ``statistics.slices.by_slice``, ``changes`` and
-    ``groups`` those of ``changes_by_condition`` and ``consistency_by_group``, ``pairs`` and
-    ``majority`` those of ``statistics.agreement``, ``thresholds`` those of ``safe_thresholds``,
-    and ``risk_coverage`` those of ``statistics.risk_coverage``. Entries about images have their
-    ``selection``, the text of a ``Chosen``. ``unknown`` holds sentences on what this run cannot
-    tell.
+    "consistency". ``slices`` are those of ``statistics.slices.by_slice``, ``changes`` those of
+    ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics.agreement``,
+    ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of
+    ``statistics.risk_coverage``. Entries about images have their ``selection``, the text of a
+    ``Chosen``. ``unknown`` holds sentences on what this run cannot tell.
     """
 
     quantity: str
     slices: Entries
     changes: Entries
-    groups: Entries
     pairs: Entries
     majority: Entries
     thresholds: Entries
@@ -72,7 +68,7 @@ class Failures:
 def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None) -> Failures:
     """The failures of the run in ``folder``, worked out once; empty until it is finished."""
     if manifest.status != FINISHED:  # each write would have them worked out anew
-        return Failures("consistency", (), (), (), (), (), (), (), (ONCE_FINISHED,))
+        return Failures("consistency", (), (), (), (), (), (), (ONCE_FINISHED,))
     if not manifest.images:
         return fresh(rows, properties)
     return Failures(
@@ -88,7 +84,6 @@ def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
         "perturbed_accuracy" if column == "correct" else "consistency",
         _slices(rows, grids, column, properties, sample),
         changes_by_condition(grids),
-        consistency_by_group(grids),
         _pairs(grids, column),
         agreement.majorities(grids, column),
         thresholds.safe_thresholds(grids, column),
@@ -179,11 +174,9 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     Under any condition an image counts once for each change.
 
     Keys: ``model``, ``condition``, ``before`` and ``after`` (names of classes), ``n_images``,
-    ``share`` (of all changes), ``shared`` (what WordNet calls both), ``same_group`` (None if that
-    is not known) and ``selection``.
+    ``share`` (of all changes) and ``selection``.
     """
     counts = {grid.model: _counts(grid) for grid in grids}  # one at a time: its arrays are large
-    labels_by_model = {name: labels for labels, names in models.by_labels(counts) for name in names}
     return [
         {
             "model": model,
@@ -192,7 +185,6 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
             "after": models.class_name(model, after),
             "n_images": images,
             "share": images / every,
-            **_kinship(labels_by_model[model], before, after),
             "selection": Chosen(
                 model=model,
                 conditions=(condition,) if condition else (),
@@ -229,46 +221,3 @@ def _most_frequent(codes: NDArray[np.int64], classes: int) -> list[tuple[int, in
         (*divmod(code, classes), images, len(codes))
         for code, images in zip(distinct[order].tolist(), counts[order].tolist(), strict=True)
     ]
-
-
-def _kinship(labels: Labels, before: int, after: int) -> dict[str, Any]:
-    groups = wordnet.groups(labels)
-    if max(before, after) >= len(groups):
-        return {"shared": "", "same_group": None}
-    same = groups[before] == groups[after]
-    return {"shared": wordnet.shared(labels, before, after), "same_group": same}
-
-
-def consistency_by_group(grids: Sequence[Grid]) -> list[dict[str, Any]]:
-    """How many predictions stay in their class, and in their group, under each perturbation.
-
-    Models whose classes have no synsets are left out. Keys: ``model``, ``perturbation`` ("" is
-    all), ``n_groups``, ``consistency`` and ``group_consistency`` with their intervals.
-    """
-    return [entry for entries in map_grids(_of_model, grids) for entry in entries]
-
-
-def _of_model(grid: Grid) -> list[dict[str, Any]]:
-    ((labels, _),) = models.by_labels([grid.model])
-    groups = wordnet.groups(labels)
-    if not groups:
-        return []
-    place = {group: at for at, group in enumerate(dict.fromkeys(groups))}
-    group_of = np.array([place[group] for group in groups])
-    before, after = grid.values("clean_top1"), grid.values("top1")
-    present = ~(np.isnan(before) | np.isnan(after))
-    if not present.any():
-        return []
-    old, new = (np.where(present, counts, 0).astype(np.int32) for counts in (before, after))
-    flags = {"consistency": old == new, "group_consistency": group_of[old] == group_of[new]}
-    names = [key.perturbation for key in grid.conditions]
-    entries = []
-    for name in ["", *dict.fromkeys(names)]:
-        chosen = [at for at, other in enumerate(names) if name in ("", other)]
-        rows = present[:, chosen].sum(axis=1)
-        entry = {"model": grid.model, "perturbation": name, "n_groups": len(place)}
-        for figure, same in flags.items():
-            unchanged = (same & present)[:, chosen].sum(axis=1)
-            entry |= shares(ratio(unchanged, rows)[:, None]).named(figure, 0)
-        entries.append(entry)
-    return entries

@@ -35,7 +35,7 @@ from robustness.commands.main import main
 from robustness.datasets import open_dataset
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
-from robustness.report.blocks import Chart
+from robustness.report.blocks import Chart, Titled
 from robustness.report.questions.slices import property_title
 from robustness.runs import cache, case_queries, failures, headline_figures, images, notes
 from robustness.runs.embedding_map import read_maps
@@ -126,8 +126,14 @@ def test_changes_and_pairs_open_the_images_that_they_count(run: runs.Run) -> Non
     for side in ("model", "other"):
         images = api.failing_images(run, pair[f"{side}_selection"])
         assert len(images) == pair[f"{side}_only"]
-    group = next(e for e in found.groups if e["model"] == "SqueezeNet" and not e["perturbation"])
-    assert (group["consistency"], group["group_consistency"]) == (0.5, 0.5)
+
+
+def test_a_table_shows_which_class_became_which(run: runs.Run) -> None:
+    (section,) = [s for s in report.of_run(run).sections if s.title == "Changed classes"]
+    (block,) = [block for block in section.printed if isinstance(block, Titled)]
+    assert block.caption == "Changes of SqueezeNet 1.1"
+    assert block.table.head == ("Original", "Perturbed", "Images", "Share of changes")
+    assert [list(row) for row in block.table.rows] == [["espresso", "tabby", "24", "100.0%"]]
 
 
 def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from robustness.base.text import visible
 from robustness.charts import run_results
 from robustness.charts.run_failures import change_counts
-from robustness.charts.tables import Column, Entry, Table, figure, with_interval
-from robustness.evaluation.condition import perturbation_label, short
+from robustness.charts.tables import Column, Entry, Table, figure
+from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.question import Question
 from robustness.report.wording import model
@@ -18,10 +18,6 @@ _CHANGES = 12
 """Changes that a chart and a file show."""
 
 _ANY = "any"
-_GROUPS = (
-    "Groups follow WordNet: a change from one terrier to another stays in the group, a change from "
-    "a terrier to a doormat does not. A group has at most 60 of ImageNet's classes."
-)
 
 
 def _blocks(figures: Failures) -> list[Block]:
@@ -42,20 +38,10 @@ def _blocks(figures: Failures) -> list[Block]:
             )
         ]
 
-    names = {name: model(name) for name in of}
-    choice = Chooser("Model", "change_of", names, by_model, printed=list(names), listed=True)
-    blocks: list[Block] = [choice]
     if all(entry["n_images"] == 1 for entry in figures.changes):
-        blocks = [Text("No prediction changes in the same way on two images.")]
-    if figures.groups:
-        whole = [entry for entry in figures.groups if not entry["perturbation"]]
-        by_perturbation = [entry for entry in figures.groups if entry["perturbation"]]
-        blocks += [
-            Text("A change within a group is a smaller failure than one out of it.", _GROUPS),
-            Titled("Consistency by class and by group", Table.of(whole, _GROUP[1:])),
-            Titled("Under each perturbation", Table.of(by_perturbation, _GROUP), long=True),
-        ]
-    return blocks
+        return [Text("No prediction changes in the same way on two images.")]
+    names = {name: model(name) for name in of}
+    return [Chooser("Model", "change_of", names, by_model, printed=list(names), listed=True)]
 
 
 def _changes(entries: Sequence[Entry]) -> list[Block]:
@@ -79,14 +65,6 @@ _CHANGE: Sequence[Column] = (
     ("Perturbed", lambda entry: visible(entry["after"])),
     ("Images", figure("n_images", ",")),
     ("Share of changes", figure("share", ".1%")),
-    ("Both are", lambda entry: entry["shared"]),
-    ("Same group", lambda entry: {True: "yes", False: "no"}.get(entry["same_group"], "")),
-)
-_GROUP: Sequence[Column] = (
-    ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
-    ("Model", lambda entry: model(entry["model"])),
-    ("By class", lambda entry: with_interval(entry, "consistency")),
-    ("By group", lambda entry: with_interval(entry, "group_consistency")),
 )
 
 
@@ -97,6 +75,6 @@ CHANGED_CLASSES = Question(
     "what predictions become",
     figures=lambda of: of.run.failures,
     link="change",
-    tables=lambda figures: {"changed_classes": figures.changes, "class_groups": figures.groups},
+    tables=lambda figures: {"changed_classes": figures.changes},
     command="failures",
 )
