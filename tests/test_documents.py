@@ -22,8 +22,6 @@ from robustness.evaluation.request import read_request
 from robustness.metrics import metric
 from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
-from robustness.perturbations import compose
-from robustness.perturbations.equivalents import TORCHVISION, library_code
 from robustness.pictures import decoding
 from tests.support.documents import (
     DOCUMENTS,
@@ -112,7 +110,6 @@ def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> N
         "docs/python.md": 3,
         "docs/own-models.md": 6,
         "docs/plugins.md": 1,
-        "docs/live.md": 1,
         "docs/datasets.md": 1,
     }
     assert {
@@ -153,18 +150,6 @@ def test_the_example_of_a_metric_works_as_printed(monkeypatch: pytest.MonkeyPatc
     changed[1, 0, 0, 0] = 0.5
     scores = metrics.REGISTRY["largest_change"].function(clean, changed)
     np.testing.assert_array_equal(scores, [0, 0.5])
-
-
-def test_the_code_of_another_library_is_what_is_copied_and_runs() -> None:
-    (code,) = blocks("python", DOCUMENTS["docs/live.md"])
-    steps = [("gaussian_blur", 0.6), ("jpeg_compression", 0.2)]
-    assert code == library_code(TORCHVISION, steps)
-    pytest.importorskip("torchvision", reason="torchvision is not installed")
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    names = {"image": torch.full((3, 224, 224), 0.2)}
-    exec(code, names)
-    ours = compose(np.full((1, 224, 224, 3), 0.2, np.float32), dict(steps))
-    assert names["perturbed"].numpy() == pytest.approx(ours[0].transpose(2, 0, 1), abs=1e-6)
 
 
 # --- settings and other files ---------------------------------------------------------------------

@@ -1,7 +1,4 @@
-"""Texts that reproduce one condition on one image: a link, a command, Python, TOML.
-
-Where other libraries have equivalents of its perturbations, their code too.
-"""
+"""Texts that reproduce one condition on one image: a link, a command, Python, TOML."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ from robustness.evaluation.correctness import sample_class
 from robustness.evaluation.framings import options
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY
-from robustness.perturbations.equivalents import LIBRARIES, library_code
 from robustness.pictures.samples import SAMPLE
 
 TRUE_CLASS = "shows"
@@ -36,12 +32,12 @@ def copies(
 ) -> dict[str, str]:
     """The texts that reproduce ``spec``, which has one condition, by title.
 
-    A remedy of ``spec`` is in all but the code of other libraries; a link has one at most.
+    Each has the remedies of ``spec``; a link has one at most.
 
     ``sample`` names the sample shown. Without it the image is the file ``picture_name``, and there
-    is no link, since links cannot include files; nor is there one for an attack. The code of
-    another library makes the image only. ``truth`` is the true class, None for a sample with a
-    known one. Raises ``ParameterError`` unless there is exactly one condition.
+    is no link, since links cannot include files; nor is there one for an attack. ``truth`` is the
+    true class, None for a sample with a known one. Raises ``ParameterError`` unless there is
+    exactly one condition.
     """
     if len(spec.conditions) != 1:
         raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
@@ -50,7 +46,6 @@ def copies(
         COMMAND: _command(spec, picture_name, sample, said),
         PYTHON: _python(spec, picture_name, sample, truth),
         TOML: _toml(spec, sample),
-        **_library_code(spec),
     }
     linked = sample is not None and not spec.conditions[0].needs_model
     return {LINK: _link(spec, str(sample), said), **texts} if linked else texts
@@ -141,17 +136,6 @@ def _python(spec: Request, picture_name: str, sample: str | None, truth: str | N
         f"print(rows[{json.dumps(columns)}])",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _library_code(spec: Request) -> dict[str, str]:
-    condition = spec.conditions[0]
-    if len(spec.by_side()) > 1 or not condition.perturbations:
-        return {}
-    texts = {
-        library.title: library_code(library, condition.steps, spec.framing.side)
-        for library in LIBRARIES
-    }
-    return {title: text for title, text in texts.items() if text is not None}
 
 
 def _toml(spec: Request, sample: str | None) -> str:

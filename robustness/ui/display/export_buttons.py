@@ -12,11 +12,11 @@ import streamlit as st
 from robustness.evaluation.request import Request
 from robustness.pictures.picture import Picture
 from robustness.report import FORMATS, Report
-from robustness.report.copy_as import COMMAND, LINK, TOML, copies
+from robustness.report.copy_as import COMMAND, LINK, PYTHON, TOML, copies
 from robustness.report.formats import Format, Write, rendered
 from robustness.ui.computation.cache import is_sample
 
-_LANGUAGES = {LINK: None, COMMAND: "bash", TOML: "toml"}
+_LANGUAGES = {LINK: None, COMMAND: "bash", PYTHON: "python", TOML: "toml"}
 
 
 def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
@@ -29,7 +29,7 @@ def copy_button(spec: Request, picture: Picture, truth: str | None) -> None:
             if title == LINK:  # to this page, as this browser has opened it
                 text = f"{(st.context.url or '').partition('?')[0].rstrip('/')}/{text}"
             st.markdown(f"**{title}**")
-            st.code(text, language=_LANGUAGES.get(title, "python"), wrap_lines=True)
+            st.code(text, language=_LANGUAGES[title], wrap_lines=True)
 
 
 _ICONS = {
