@@ -42,8 +42,6 @@ class Action(Enum):
     PIN = "pin a baseline for everyone"
     DOWNLOAD_WEIGHTS = "download weights to this server"
     CHANGE_MODELS = "add or remove models"
-    CLEAR_CACHES = "clear the caches of this server"
-    OPERATE = "see how this server is doing"
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,6 @@ RULES: Mapping[Action, Permission] = {
     Action.PIN: Permission(Role.OWNER, writes=True),
     Action.DOWNLOAD_WEIGHTS: Permission(Role.OWNER, writes=True),
     Action.CHANGE_MODELS: Permission(Role.OWNER, writes=True),
-    Action.CLEAR_CACHES: Permission(Role.OWNER),
-    Action.OPERATE: Permission(Role.OWNER),
 }
 
 

@@ -19,7 +19,6 @@ from robustness.ui.browser import components
 from robustness.ui.browser.html import html
 from robustness.ui.computation import jobs
 from robustness.ui.session import access, cleanup
-from robustness.ui.session.access import is_owner
 from robustness.ui.session.boundary import boundary, fragment, say
 from robustness.ui.session.inputs import arrive, link_warnings
 from robustness.ui.session.run_link import IMAGE, RUN, UPLOAD, linked_run, page_link
@@ -36,9 +35,6 @@ PAGES = (
     ("pages/models.py", "Models", ":material/model_training:"),
     ("pages/reference.py", "Reference", ":material/menu_book:"),
 )
-
-OPERATORS_PAGE = ("pages/operations.py", "Operations", ":material/monitor_heart:")
-"""Shown only to owners."""
 
 CARRIED = ("sample", RUN, IMAGE, UPLOAD, TRUE_CLASS)
 """Link parameters that a click on another page keeps; ``inputs`` restores the rest."""
@@ -71,9 +67,6 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         for path, label, icon in PAGES:
             page_link(path, label, icon, carried)
         under_way = st.container()
-        if is_owner():
-            with st.container(key="foot"):
-                page_link(*OPERATORS_PAGE, {})
         components.history("history")
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)

@@ -31,8 +31,6 @@ TABLE = {
     Action.PIN: ("O", "O", True),
     Action.DOWNLOAD_WEIGHTS: ("O", "O", True),
     Action.CHANGE_MODELS: ("O", "O", True),
-    Action.CLEAR_CACHES: ("O", "O", False),
-    Action.OPERATE: ("O", "O", False),
 }
 LETTERS = {Role.NONE: "N", Role.VIEWER: "V", Role.EVALUATOR: "E", Role.OWNER: "O"}
 

@@ -16,7 +16,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded_models import LOADED
 from robustness.ui.computation import cache
 from robustness.ui.one_image import breaking_points
-from robustness.ui.server.counters import FAULTS
+from robustness.ui.server.counters import ERRORS
 from robustness.ui.session.sentences import sentence
 from tests.support.pages import html, perturb
 
@@ -146,17 +146,22 @@ def test_a_sentence_about_the_settings_is_said_nevertheless(
     assert sentence(found.value).startswith("settings.toml is not valid TOML")
 
 
-def test_a_disk_that_refuses_itself_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_refuses_itself_is_a_sentence_and_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def full(*_given: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/secret/place")
 
+    ERRORS.clear()
     monkeypatch.setattr("robustness.runs.listing", full)
     app = AppTest.from_file(str(ROOT / "pages" / "evaluations.py"), default_timeout=240).run()
     assert not app.exception
     (said,) = sentences(app)
     assert "No space left on device" in said
     assert "secret" not in said
-    assert FAULTS[0].kind == "OSError"
+    (counted,) = ERRORS.collect()
+    assert {sample.labels["type"] for sample in counted.samples} == {"OSError"}
+    assert "/srv/secret/place" in caplog.text, "the operator's log has the whole of it"
 
 
 def test_a_script_with_a_newer_run_ends_without_a_word() -> None:

@@ -13,7 +13,7 @@ from robustness.base.progress import Pace
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.background import begin
 from robustness.ui.computation.progress import Show, Work
-from robustness.ui.server.counters import FAULTS
+from robustness.ui.server.counters import ERRORS
 
 
 class Clock:
@@ -66,7 +66,8 @@ def test_the_time_left_is_that_of_the_steps_that_were_worked_on(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_background_work_runs_once_at_a_time_and_its_error_is_noted() -> None:
+def test_background_work_runs_once_at_a_time_and_its_error_is_counted() -> None:
+    ERRORS.clear()
     goes_on, calls = threading.Event(), [0]
 
     def work() -> None:
@@ -79,4 +80,5 @@ def test_background_work_runs_once_at_a_time_and_its_error_is_noted() -> None:
     first.join(10)
     begin("of a test", lambda: 1 / 0).join(10)
     assert calls == [0, 1]
-    assert FAULTS[0].kind == "ZeroDivisionError"
+    (counted,) = ERRORS.collect()
+    assert {sample.labels["type"] for sample in counted.samples} == {"ZeroDivisionError"}

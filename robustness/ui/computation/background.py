@@ -16,7 +16,7 @@ _CHANGING = threading.Lock()
 def begin(name: str, work: Callable[[], object]) -> threading.Thread:
     """Start ``work`` in a thread called ``name``, unless one of this name runs; return the thread.
 
-    The page Operations shows an unexpected error. The end of the server does not wait for it.
+    An unexpected error is counted and logged. The end of the server does not wait for the thread.
     """
 
     def run() -> None:

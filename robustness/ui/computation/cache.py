@@ -84,12 +84,6 @@ class ResultCache:
             while self._bytes > self._limit and len(self._results) > 1:
                 self._bytes -= self._results.popitem(last=False)[1][1]
 
-    def clear(self) -> None:
-        """Drop all results."""
-        with self._lock:
-            self._results.clear()
-            self._bytes = 0
-
     @property
     def bytes(self) -> int:
         """Bytes of all results when pickled."""

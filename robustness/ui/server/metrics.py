@@ -1,7 +1,7 @@
 """Figures about this server for its operator, without user data, and ``GET /metrics``.
 
 To add one, write a function that yields metrics of ``prometheus_client`` and add it to
-``COLLECTORS``: the Operations page and Prometheus then show it.
+``COLLECTORS``.
 """
 
 from __future__ import annotations

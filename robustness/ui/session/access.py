@@ -18,7 +18,7 @@ from streamlit import runtime
 from streamlit.errors import StreamlitAPIException
 
 from robustness.base import permissions
-from robustness.base.errors import AccessError, ParameterError
+from robustness.base.errors import AccessError
 from robustness.base.permissions import Action, Policy, Role, Who, policy
 from robustness.base.text import plain
 from robustness.runs import audit
@@ -44,13 +44,7 @@ COOKIE = "robustness_browser"
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 """Headers, in lower case, of which a proxy sends at least one."""
 
-LOGGED = frozenset(Action) - {
-    Action.LOOK,
-    Action.MEASURE,
-    Action.ATTACK,
-    Action.UPLOAD,
-    Action.OPERATE,
-}
+LOGGED = frozenset(Action) - {Action.LOOK, Action.MEASURE, Action.ATTACK, Action.UPLOAD}
 """Actions that the audit log records when allowed; it records every refusal."""
 
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
@@ -107,14 +101,6 @@ def me() -> str:
 def role() -> Role:
     """The role of this session's user."""
     return permissions.policy().role(who())
-
-
-def is_owner() -> bool:
-    """Whether the user is an owner; False while the settings cannot be read."""
-    try:
-        return role() is Role.OWNER
-    except ParameterError:
-        return False
 
 
 def require(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -24,7 +25,7 @@ Arguments = ParamSpec("Arguments")
 def boundary(icon: str = ":material/error:") -> Iterator[None]:
     """Stop drawing at the first ``RobustnessError`` and show its sentence.
 
-    Does the same for an unexpected error of the disk, and records that for the operator. A script
+    Does the same for an unexpected error of the disk, and logs it for the operator. A script
     with a newer run ends without a word: the newer one draws the page.
     Exceptions by which Streamlit stops or reruns a script pass through.
     """
@@ -36,6 +37,7 @@ def boundary(icon: str = ":material/error:") -> Iterator[None]:
         st.stop()
     except OSError as error:
         note_error(error)
+        logging.getLogger(__name__).exception("A page cannot read or write a file:")
         reason = (error.strerror or type(error).__name__).rstrip(".")
         st.error(
             f"The server cannot read or write a file: {plain(reason)}. "

@@ -117,7 +117,6 @@ ONE = "models=SqueezeNet+1.1"
         (f"?view=scorecard&sample=coffee&seed=4&{ONE}", "One image: Scorecard"),
         ("models", "Models"),
         (f"?view=breaking&sample=coffee&perturbation=rotation&{ONE}", "One image: Breaking points"),
-        ("operations", "Operations"),
         ("evaluations?run=a", "Evaluations"),
         ("reference?view=methods", "Reference"),
         (f"?view=attack&attack=square&steps_square=2&undo=fog&{ONE}", "One image: Attack"),
