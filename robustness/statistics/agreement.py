@@ -1,9 +1,4 @@
-"""Whether models fail on the same images: pairs of models, and what a majority would do.
-
-Error consistency is Cohen's kappa of two models' successes under a condition, averaged over the
-conditions (Geirhos, Meding & Wichmann, NeurIPS 2020): 1 if they fail on the same images, 0 if no
-more often together than their accuracies imply.
-"""
+"""Whether models fail on the same images: pairs of models, and what a majority would do."""
 
 from __future__ import annotations
 
@@ -21,25 +16,16 @@ from robustness.statistics.estimates import differences, number, shares
 from robustness.statistics.measurement_grid import UNKNOWN, Grid, map_grids, mean_of_rows
 
 Floats = NDArray[np.float64]
-Flags = NDArray[np.int8]
 
-_RESAMPLES, _BLOCKS = 1000, 1000
-_FEWEST = 5  # images of an interval
 _CELLS = 100_000  # of each model worked on at once
-
-AGREEMENT_RULE = (
-    "Error consistency: Cohen's kappa per condition, averaged (Geirhos et al. 2020). 0: the models "
-    "fail together as often as chance implies; 1: always together. Intervals: 1,000 resamples of "
-    "the images. Attacks are left out: each model has its own attacked image."
-)
 
 
 def by_pair(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:
     """Every pair of models with the same classes; ``column`` says whether a row went well.
 
     Keys: ``model``, ``other``, ``n_images``, ``model_only`` and ``other_only`` (images that this
-    model alone fails on, under a condition or more), ``both`` (images on which both fail under the
-    same condition), and ``kappa`` with its interval. Attacks do not count.
+    model alone fails on, under a condition or more), and ``both`` (images on which both fail under
+    the same condition). Attacks do not count.
     """
     some = _of_the_same_images(some)
     pairs = [
@@ -79,50 +65,15 @@ def _chosen(grid: Grid, places: list[int]) -> Grid:
 def _pair(one: Grid, other: Grid, column: str) -> dict[str, Any]:
     a, b = one.flags(column), other.flags(column)
     present = (a != UNKNOWN) & (b != UNKNOWN)
-    cells = np.stack([present & (a == x) & (b == y) for x in (1, 0) for y in (1, 0)])
-    low, high = _bounds(cells)
+    fails, other_fails = present & (a == 0), present & (b == 0)
     return {
         "model": one.model,
         "other": other.model,
         "n_images": int(present.any(axis=1).sum()),
-        "model_only": int(cells[2].any(axis=1).sum()),
-        "other_only": int(cells[1].any(axis=1).sum()),
-        "both": int(cells[3].any(axis=1).sum()),
-        "kappa": number(float(_kappa(cells.sum(axis=1)[None].astype(float))[0])),
-        "kappa_low": low,
-        "kappa_high": high,
+        "model_only": int((fails & ~other_fails).any(axis=1).sum()),
+        "other_only": int((other_fails & ~fails).any(axis=1).sum()),
+        "both": int((fails & other_fails).any(axis=1).sum()),
     }
-
-
-def _kappa(counts: Floats) -> Floats:
-    """(r,): kappa averaged over conditions; ``counts`` (r, 4, conditions) are of both right, the
-    first alone, the second alone, and neither."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        both, first, second, neither = (counts / counts.sum(axis=1, keepdims=True)).swapaxes(0, 1)
-        a, b = both + first, both + second
-        chance = a * b + (1 - a) * (1 - b)
-        kappa = np.where(chance < 1 - 1e-12, (both + neither - chance) / (1 - chance), np.nan)
-    return mean_of_rows(kappa)
-
-
-def _bounds(cells: NDArray[np.bool_]) -> tuple[float | None, float | None]:
-    """The 95% interval of kappa over resamples of the images, of many images in blocks."""
-    present = cells.any(axis=(0, 2))
-    images = int(present.sum())
-    if images < _FEWEST:
-        return None, None
-    rng = np.random.default_rng(0)
-    block = rng.permutation(images) % min(images, _BLOCKS)
-    order = np.flatnonzero(present)[np.argsort(block, kind="stable")]
-    starts = np.flatnonzero(np.diff(np.sort(block), prepend=-1))
-    sums = np.add.reduceat(cells[:, order], starts, axis=1, dtype=float)
-    sums = sums.transpose(1, 0, 2).reshape(len(starts), -1)
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_RESAMPLES)
-    kappas = _kappa((drawn @ sums).reshape(_RESAMPLES, 4, -1).astype(float))
-    if np.isnan(kappas).mean() > 0.05:
-        return None, None
-    low, high = np.nanquantile(kappas, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def majorities(some: Sequence[Grid], column: str) -> list[dict[str, Any]]:

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.support import synthetic_runs
-from benchmarks.support.lazy_modules import Later
 from benchmarks.support.synthetic_runs import (
     ESPRESSO,
     TABBY,
@@ -42,7 +41,6 @@ from robustness.runs.embedding_map import read_maps
 from robustness.runs.failures import NO_PROPERTIES, ONCE_FINISHED
 from robustness.runs.row_selection import Chosen
 
-sklearn = Later("sklearn.metrics")
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
 IMAGES = 48
 
@@ -354,7 +352,6 @@ def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
     well = wide("correct")[labelled] if without < 0.5 else wide("consistent")
     a, b = well.astype(bool).T
     assert (pair["n_images"], pair["both"]) == (len(well), (~a & ~b).sum())
-    assert pair["kappa"] == pytest.approx(sklearn.cohen_kappa_score(a, b))
     tally = made.cases.tally(Chosen(perturbation="fog"))
     wrong = ~wide("correct")[labelled].astype(bool).all(axis=1)
     changed = ~wide("consistent")[~labelled].astype(bool).all(axis=1)

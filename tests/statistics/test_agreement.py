@@ -37,23 +37,22 @@ def grids_of_run(images: int = 60, **columns: object) -> list[Grid]:
     return [grid for frame in found for grid in grids(frame)]
 
 
-def test_error_consistency_is_cohens_kappa_of_each_condition() -> None:
+def test_failures_of_one_model_alone_and_of_both_are_counted() -> None:
     made = grids_of_run()
     for entry in by_pair(made, "correct"):
         a, b = (next(g for g in made if g.model == entry[key]) for key in ("model", "other"))
         one, other = a.flags("correct"), b.flags("correct")
-        expected = np.mean([sklearn.cohen_kappa_score(one[:, at], other[:, at]) for at in (0, 1)])
-        assert entry["kappa"] == pytest.approx(expected)
-        assert entry["kappa_low"] < expected < entry["kappa_high"]
-        assert entry["model_only"] == ((one == 0) & (other == 1)).any(axis=1).sum()
-        assert entry["both"] == ((one == 0) & (other == 0)).any(axis=1).sum()
+        assert entry["n_images"] == 60
+        assert entry["model_only"] == ((one == 0) & (other == 1)).any(axis=1).sum() > 0
+        assert entry["other_only"] == ((one == 1) & (other == 0)).any(axis=1).sum() > 0
+        assert entry["both"] == ((one == 0) & (other == 0)).any(axis=1).sum() > 0
 
 
-def test_models_that_never_fail_have_no_error_consistency() -> None:
+def test_models_that_never_fail_have_no_failures_to_count() -> None:
     perfect = rows(np.ones((10, 2)), conditions=(("fog", 0.2), ("fog", 0.4)))
     pair = [g for name in NAMES[:2] for g in grids(perfect.assign(model=name))]
     (entry,) = by_pair(pair, "consistent")
-    assert (entry["kappa"], entry["kappa_low"]) == (None, None)
+    assert [entry[key] for key in ("n_images", "model_only", "other_only", "both")] == [10, 0, 0, 0]
 
 
 def test_a_majority_is_what_most_models_predict_and_ties_go_to_the_surest() -> None:

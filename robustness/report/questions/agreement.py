@@ -10,7 +10,6 @@ from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import COMPARE, TWO_MODELS, Question
 from robustness.report.wording import model
 from robustness.runs.failures import Failures
-from robustness.statistics.agreement import AGREEMENT_RULE
 
 _FAILS = {
     "perturbed_accuracy": "A failure is an incorrect prediction; only labelled images count.",
@@ -20,6 +19,7 @@ _COUNTED = (
     "An image counts in a column if this happens under at least one condition, so it can count in "
     "several columns."
 )
+_ATTACKS = "Attacks are left out: each model has its own attacked image."
 
 
 def _blocks(figures: Failures) -> list[Block]:
@@ -40,22 +40,11 @@ def _blocks(figures: Failures) -> list[Block]:
         link="against",
     )
     table = Titled("Do they fail together?", Table.of(figures.pairs, _PAIR))
-    about = f"{_FAILS[figures.quantity]} {_COUNTED} {_most_alike(figures)}"
-    blocks: list[Block] = [chart, table, Text(about, AGREEMENT_RULE)]
+    about = Text(f"{_FAILS[figures.quantity]} {_COUNTED}", _ATTACKS)
+    blocks: list[Block] = [chart, table, about]
     if figures.majority:
         blocks.append(Titled("What a majority would do", Table.of(figures.majority, _MAJORITY)))
     return blocks
-
-
-def _most_alike(figures: Failures) -> str:
-    pairs = [entry for entry in figures.pairs if entry["kappa"] is not None]
-    if not pairs:
-        return "No model fails, so error consistency is unknown."
-    most = max(pairs, key=lambda entry: float(entry["kappa"]))
-    return (
-        f"Most alike: {model(most['model'])} and {model(most['other'])}, error consistency "
-        f"{most['kappa']:.2f}."
-    )
 
 
 _PAIR: Sequence[Column] = (
@@ -64,7 +53,6 @@ _PAIR: Sequence[Column] = (
     ("First alone fails", figure("model_only", ",")),
     ("Second alone fails", figure("other_only", ",")),
     ("Both fail", figure("both", ",")),
-    ("Error consistency", lambda entry: with_interval(entry, "kappa", ".2f")),
 )
 _MAJORITY: Sequence[Column] = (
     ("Models", figure("n_models", "")),
