@@ -108,8 +108,6 @@ def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
         "runs export labelled --to run.zip",
     ):
         yield line, paths(printed(*line.split()))
-    (own,) = (folder / "own").iterdir()
-    yield "replay", paths(printed("replay", str(own)))
 
 
 def written(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:

@@ -37,7 +37,6 @@ from robustness.api.saved_runs import (
     failures,
     gains,
     open_run,
-    replay,
     report,
     safe_threshold,
     summary,
@@ -48,7 +47,7 @@ from robustness.evaluation.request import Request
 from robustness.hardening import Hardening
 from robustness.matching import Match
 from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
-from robustness.runs import Comparison, Progress, Replay, Run
+from robustness.runs import Comparison, Progress, Run
 from robustness.runs.failures import Failures
 from robustness.statistics import ModelChoice
 
@@ -62,7 +61,6 @@ __all__ = [
     "ModelChoice",
     "Pair",
     "Progress",
-    "Replay",
     "Request",
     "RobustnessError",
     "Run",
@@ -96,7 +94,6 @@ __all__ = [
     "remedy",
     "remedy_plugin",
     "remove_model",
-    "replay",
     "report",
     "safe_threshold",
     "summary",

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from robustness import gate
 
 compare = checked_call(runs.compare)
-replay = checked_call(runs.replay)
 
 
 @checked_call

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 COMMANDS: Mapping[str, str] = {
     "runs card": "use report RUN --to FILE.md",
+    "replay": "use evaluate --request RUN --fresh, then runs compare",
 }
 """Commands, such as ``runs list``."""
 

@@ -42,7 +42,7 @@ def add(parsers: Parsers) -> None:
         "--github", action="store_true", help="append the Markdown to $GITHUB_STEP_SUMMARY"
     )
     add_shared(checked, "--out")
-    request_options.add_request(checked)
+    request_options.add_request(checked, runs=True)
     request_options.add_race(checked, "settled")
     add_shared(checked, "--engine", "--address")
 

@@ -11,7 +11,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import counted, in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request_options import add_race, add_request, planned, said, whole_spec
+from robustness.commands.request_options import add_race, add_request, plans, requested_run, said
 from robustness.commands.request_options import race as race_from
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def add(parsers: Parsers) -> None:
         "--log-mlflow", action="store_true", help="also log each model to MLflow (mlflow-skinny)"
     )
     add_shared(evaluated, "--out")
-    add_request(evaluated)
+    add_request(evaluated, runs=True)
     add_race(evaluated, "settled", "ordered")
     evaluated.add_argument(
         "--margin",
@@ -62,6 +62,11 @@ def add(parsers: Parsers) -> None:
     add_shared(evaluated, "--engine", "--address")
     evaluated.add_argument(
         "--resume", action="store_true", help="continue the unfinished run of the same request"
+    )
+    evaluated.add_argument(
+        "--fresh",
+        action="store_true",
+        help="with a run in --request: a new run, although there is one",
     )
     evaluated.add_argument(
         "--plan",
@@ -80,13 +85,16 @@ def evaluate_command(options: argparse.Namespace) -> int:
     """
     if options.workers is not None and not (options.plan and options.workers > 0):
         raise ParameterError("--workers expects 1 or more, together with --plan.")
-    if options.predictions is None and options.source is None:
-        raise ParameterError("Expected a SOURCE, or a table with --predictions, got neither.")
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
     if options.until and (options.plan or options.predictions):
         other = "--plan" if options.plan else "--predictions"
         raise ParameterError(f"Expected either {other} or --until, got both: leave one out.")
+    saved = requested_run(options)
+    if options.fresh and saved is None:
+        raise ParameterError(
+            "--fresh expects a run in --request: without one, every evaluation is a new run."
+        )
     _check_logging(options)
     until = race_from(options)
     if options.plan and options.predictions is None:
@@ -94,9 +102,8 @@ def evaluate_command(options: argparse.Namespace) -> int:
     if options.predictions is not None:
         evaluations = [_of_predictions(options)]
     else:
-        evaluations = evaluated(
-            options, options.source, resume=options.resume, race=lambda _spec: until
-        )
+        resume = (options.resume or saved is not None) and not options.fresh
+        evaluations = evaluated(options, options.source, resume=resume, race=lambda _spec: until)
     _print(options, evaluations)
     if not evaluations[0].images:
         return EXIT_NOTHING
@@ -129,14 +136,16 @@ def _print(options: argparse.Namespace, runs: Sequence[Run]) -> None:
         if len(runs) > 1:
             console.say(f"Images as {run.manifest.spec.framing.text}:")
         _print_run(run)
-    if len(runs) > 1:
-        folders = " ".join(str(run.folder) for run in runs)
-        console.say(f"\nCompare: python -m robustness runs compare {folders}")
+    folders = [requested_run(options)] if options.fresh else []
+    folders += [run.folder for run in runs]
+    if len(folders) > 1:
+        names = " ".join(map(str, folders))
+        console.say(f"\nCompare: python -m robustness runs compare {names}")
 
 
 def evaluated(
     options: argparse.Namespace,
-    source: str,
+    source: str | None,
     *,
     resume: bool,
     race: Callable[[Request], Race | None] = lambda _spec: None,
@@ -145,13 +154,12 @@ def evaluated(
 
     ``race`` says what each is to settle, if anything.
     """
-    parts = whole_spec(options).by_side()
-    if options.until and len(parts) > 1:
+    made = plans(options, source, race)  # all, or none starts
+    if options.until and len(made) > 1:
         raise ParameterError(
             "Expected models of one fit and side for a race, got several: set --fit and --side."
         )
-    plans = [planned(options, source, part, race(part)) for part in parts]  # all, or none starts
-    return [_evaluated(options, plan, resume=resume) for plan in plans]
+    return [_evaluated(options, plan, resume=resume) for plan in made]
 
 
 def _evaluated(options: argparse.Namespace, plan: Plan, *, resume: bool) -> Run:
@@ -181,23 +189,23 @@ def _forecast(options: argparse.Namespace) -> int:
     from robustness.runs import forecast
 
     console.progress("trying a few images ...")
-    parts = whole_spec(options).by_side()
+    made = plans(options, options.source)
     forecasts = [
         forecast.tried(
-            planned(options, options.source, part),
+            plan,
             workers=options.workers,
             note=lambda images: console.progress(f"trying a few images ... {images}"),
         )
-        for part in parts
+        for plan in made
     ]
     console.end_progress()
     if options.json:
         documents = [estimate.as_dict() for estimate in forecasts]
         console.print_json(documents[0] if len(documents) == 1 else documents)
     else:
-        for part, estimate in zip(parts, forecasts, strict=True):
-            if len(parts) > 1:
-                console.say(f"Images as {part.framing.text}:")
+        for plan, estimate in zip(made, forecasts, strict=True):
+            if len(made) > 1:
+                console.say(f"Images as {plan.spec.framing.text}:")
             _print_forecast(estimate)
     return 0 if all(estimate.tried for estimate in forecasts) else EXIT_NOTHING
 
@@ -240,8 +248,8 @@ def _perform(writer: RunWriter, engine: str, address: str | None) -> None:
             console.progress("loading the models ..." if state.loading else f"{pace.text}{unread}")
     except KeyboardInterrupt:
         console.remark(
-            f"robustness: finished work is kept in {writer.folder}; the same command with "
-            "--resume continues it."
+            f"robustness: finished work is kept; to continue: python -m robustness runs resume "
+            f"{writer.folder}"
         )
         raise
     console.end_progress()

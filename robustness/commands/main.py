@@ -2,8 +2,8 @@
 
 Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models verify`` exits
 with status 1 when it found a damaged file, ``models check`` when a model answered wrongly,
-``replay`` when the rows differ, ``check`` when the budget is broken, ``match`` when --max-loss is,
-``plugins check`` when a law is broken.
+``check`` when the budget is broken, ``match`` when --max-loss is, ``plugins check`` when a law is
+broken.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ FAMILIES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status.
 
-    0; 1 when ``models verify``, ``models check``, ``replay``, ``check``, ``match`` or ``plugins
-    check`` found something wrong; 2 for bad input, or when the output or a file cannot be read or
-    written; 130 when interrupted.
+    0; 1 when ``models verify``, ``models check``, ``check``, ``match`` or ``plugins check`` found
+    something wrong; 2 for bad input, or when the output or a file cannot be read or written; 130
+    when interrupted.
     """
     allocator.share_with_arrow()
     options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))

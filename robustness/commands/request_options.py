@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ _SAID_BY_A_REQUEST = (
     *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
     *("attack_steps", "attack_restarts", "seed", "fit", "side", "remedies"),
 )
+_SELECTION = ("limit", "sample", "batch", "labels", "own_classes")
 _DEGREES = ("strength", "severities", "epsilon", "attack_steps", "attack_restarts")
 _UNSAID = {
     **{
@@ -37,13 +38,14 @@ _UNSAID = {
 """Defaults of options, other than None."""
 
 
-def add_request(evaluated: argparse.ArgumentParser) -> None:
-    """Add the options of a request."""
+def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> None:
+    """Add the options of a request; with ``runs``, --request also names a saved run."""
+    of_run = "; or all of a saved run, and its images without a SOURCE" if runs else ""
     evaluated.add_argument(
         "--request",
         type=Path,
-        metavar="FILE.toml",
-        help="read models, conditions, seed, fit and side from a file instead of options",
+        metavar="FILE.toml|RUN" if runs else "FILE.toml",
+        help=f"read models, conditions, seed, fit and side from a file instead of options{of_run}",
     )
     add_shared(evaluated, "--models")
     which = evaluated.add_mutually_exclusive_group()
@@ -171,6 +173,42 @@ def _severities(text: str) -> list[int]:
     return levels
 
 
+def requested_run(options: argparse.Namespace) -> Path | None:
+    """The folder of the run that --request names; None for a file, and without --request."""
+    from robustness import runs
+
+    named = options.request
+    if named is None or named.is_file() or (named.suffix == ".toml" and not named.is_dir()):
+        return None
+    return runs.folder_of(str(named), options.out)
+
+
+def plans(
+    options: argparse.Namespace,
+    source: str | None,
+    race: Callable[[Request], Race | None] = lambda _spec: None,
+) -> list[Plan]:
+    """What to evaluate on ``source``: a plan for each framing, or that of the run of --request.
+
+    Without ``source`` the images are those of that run.
+    """
+    from robustness import runs
+    from robustness.runs.manifest import read
+
+    folder = requested_run(options)
+    if folder is None:
+        if source is None:
+            raise ParameterError(
+                "Expected a SOURCE, a run in --request, or a table with --predictions, got none."
+            )
+        return [
+            planned(options, source, spec, race(spec)) for spec in whole_spec(options).by_side()
+        ]
+    if twice := _said(options, (*_SAID_BY_A_REQUEST, *_SELECTION)):
+        raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
+    return [runs.reevaluation_plan(read(folder), source)]
+
+
 def whole_spec(options: argparse.Namespace) -> Request:
     """The request, from a file or from the options; its ``by_side`` are the runs."""
     from robustness.evaluation.request import make_spec, read_request
@@ -185,8 +223,7 @@ def whole_spec(options: argparse.Namespace) -> Request:
 
 def said(options: argparse.Namespace, *others: str) -> str:
     """The names of the given options, of ``add_request`` and ``others``; "" for none."""
-    also = ("request", "limit", "sample", "batch", "labels", "own_classes", *others)
-    return _said(options, (*_SAID_BY_A_REQUEST, *also))
+    return _said(options, (*_SAID_BY_A_REQUEST, *_SELECTION, "request", *others))
 
 
 def _said(options: argparse.Namespace, names: Sequence[str]) -> str:

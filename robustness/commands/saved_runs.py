@@ -1,4 +1,4 @@
-"""The commands on saved runs: ``report``, ``runs`` and ``replay``."""
+"""The commands on saved runs: ``report``, and ``runs`` with its actions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add(parsers: Parsers) -> None:
-    """Add ``report``, ``runs`` with its actions, and ``replay``."""
+    """Add ``report``, and ``runs`` with its actions."""
     reported = add_command(parsers, "report", report_command)
     reported.add_argument("run", metavar="RUN", help=RUN)
     reported.add_argument(
@@ -57,14 +57,6 @@ def add(parsers: Parsers) -> None:
     deleted = _add_action(actions, "delete", delete_command)
     deleted.add_argument("run", metavar="RUN", help=RUN)
     deleted.add_argument("--yes", action="store_true", help="required: deleting cannot be undone")
-
-    replayed = add_command(parsers, "replay", replay_command, "--json")
-    replayed.add_argument("run", metavar="RUN", help=RUN)
-    add_shared(replayed, "--out")
-    replayed.add_argument(
-        "--to", type=Path, metavar="DIR", help="keep the new run in this folder of runs"
-    )
-    add_shared(replayed, "--engine", "--address")
 
 
 def _add_action(
@@ -164,6 +156,7 @@ def compare_command(options: argparse.Namespace) -> None:
                     "run": comparison.other.id,
                     "images": comparison.images,
                     "apart": comparison.notes,
+                    "rows": None if comparison.rows is None else comparison.rows.as_dict(),
                     "differences": comparison.differences,
                 }
                 for comparison in comparisons
@@ -237,31 +230,3 @@ def _answer(options: argparse.Namespace, document: dict[str, Any], text: str) ->
         console.print_json(document)
     else:
         console.say(text)
-
-
-def replay_command(options: argparse.Namespace) -> int:
-    """Run a saved run again and compare the rows. Exit status 1 if they differ, 2 if it cannot
-    run."""
-    import tempfile
-
-    from robustness import runs
-
-    run = _opened(options.run, options)
-    with tempfile.TemporaryDirectory() as scratch:
-        replay = runs.replay(
-            run,
-            options.to or Path(scratch),
-            engine=options.engine,
-            address=options.address,
-            note=lambda state: console.progress(f"{state.done} of {counted(state.total, 'image')}"),
-        )
-    console.end_progress()
-    if options.json:
-        console.print_json(replay.as_dict())
-    else:
-        console.say(f"{run.id}: {replay.verdict}, {counted(replay.rows, 'row')} compared")
-        for sentence in replay.findings:
-            console.say(f"  {sentence}")
-        if options.to:
-            console.say(f"The new run is {replay.repeat.folder}")
-    return 0 if replay.agrees else 1

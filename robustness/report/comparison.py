@@ -56,6 +56,8 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     """The comparison as the command line prints it, each condition by its own quantity."""
     images = counted(comparison.images, "shared image")
     yield Text(f"{comparison.other.id} against {comparison.baseline.id}: {images}.")
+    if comparison.rows is not None:
+        yield Text(comparison.rows.sentence)
     for text in comparison.notes:
         yield Text(text)
     judged = [entry for entry in comparison.differences if _judged(entry) is not None]

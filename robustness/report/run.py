@@ -22,8 +22,8 @@ from robustness.statistics import Figures
 
 REPLAY = (
     "The manifest names models with the hashes of their weights, perturbations with their "
-    "strengths, seed, images and versions. `python -m robustness replay RUN` repeats the run and "
-    "compares the rows; RUN is its folder."
+    "strengths, seed, images and versions. `python -m robustness evaluate --request RUN --fresh` "
+    "evaluates it again, and `runs compare` compares the rows; RUN is its folder."
 )
 
 IMPORTED = (

@@ -1,4 +1,4 @@
-"""Runs over datasets: planned, performed, saved, listed and opened again; compared, replayed."""
+"""Runs over datasets: planned, performed, saved, listed and opened again; compared."""
 
 from robustness.runs import imported_predictions
 from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restore, to_bin
@@ -6,9 +6,9 @@ from robustness.runs.compare import Comparison, compare
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.notes import MAX_TITLE
-from robustness.runs.planning import Plan, plan, replan
+from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
 from robustness.runs.progress import Progress, read_progress
-from robustness.runs.replay import DIFFERENT, IDENTICAL, ROUNDED, Replay, replay
+from robustness.runs.row_differences import RowComparison
 from robustness.runs.run import UPLOADS, Run
 from robustness.runs.run_archive import export_run, folder_of, import_run, write_archive
 from robustness.runs.store import (
@@ -26,12 +26,9 @@ from robustness.runs.writer import RunWriter, reopen, start
 
 __all__ = [
     "BIN",
-    "DIFFERENT",
     "FINISHED",
-    "IDENTICAL",
     "MANIFEST_FILE",
     "MAX_TITLE",
-    "ROUNDED",
     "UNFINISHED",
     "UPLOADS",
     "Comparison",
@@ -40,7 +37,7 @@ __all__ = [
     "Manifest",
     "Plan",
     "Progress",
-    "Replay",
+    "RowComparison",
     "Run",
     "RunWriter",
     "binned",
@@ -60,9 +57,9 @@ __all__ = [
     "place",
     "plan",
     "read_progress",
+    "reevaluation_plan",
     "reopen",
     "replan",
-    "replay",
     "restore",
     "start",
     "title_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from robustness.evaluation.provenance import ENGINE, GRAIN
 from robustness.perturbations import REFERENCE_SIDE
 from robustness.runs import images
 from robustness.runs.manifest import Manifest
+from robustness.runs.row_differences import RowComparison, compare_rows
 from robustness.runs.run import Run
 from robustness.statistics.counted_attacks import counted_in_sql
 from robustness.statistics.differences import changes
@@ -181,6 +182,11 @@ class Comparison:
     differences: list[dict[str, Any]]
     notes: tuple[str, ...]
 
+    @cached_property
+    def rows(self) -> RowComparison | None:
+        """Whether the rows are equal, if both runs are of one request; else None."""
+        return compare_rows(self.baseline, self.other)
+
 
 def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
     """``other`` against ``baseline``; raises ``RunError`` for a race, or a run without rows.
@@ -294,10 +300,15 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
             f"Noise in the {whose} is finer and weaker, as up to 0.13 above {REFERENCE_SIDE} px: "
             "evaluate it again to compare noise."
         )
-    return [*notes, *version_notes(first.versions, second.versions)]
+    return [*notes, *_version_notes(_versions(first), _versions(second))]
 
 
-def version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
+def _versions(manifest: Manifest) -> dict[str, str]:
+    plugins = {f"the plugin {name}": digest[:12] for name, digest in manifest.plugins.items()}
+    return {**manifest.versions, **plugins}
+
+
+def _version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
     """One sentence for each version that is not the same in both."""
     notes = [
         f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."

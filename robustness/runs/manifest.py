@@ -127,14 +127,22 @@ class Manifest:
 
     @property
     def key(self) -> str:
-        """A digest of the request; runs with equal keys have equal rows."""
+        """A digest of request and versions; runs with equal keys have equal rows."""
+        return self._digest(versions=dict(self.versions))
+
+    @property
+    def request_key(self) -> str:
+        """A digest of the request alone, which other versions may round differently."""
+        return self._digest()
+
+    def _digest(self, **others: Any) -> str:
         identity = {
             "spec": self.spec.as_dict(),
             "pictures": self.dataset.digest,
             "labelling": self.dataset.labelling,
-            "versions": dict(self.versions),
             **({"plugins": dict(self.plugins)} if self.plugins else {}),
             **({"race": asdict(self.race)} if self.race else {}),
+            **others,
         }
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

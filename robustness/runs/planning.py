@@ -7,7 +7,8 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 
 from robustness import models
-from robustness.base.errors import ParameterError, RunError
+from robustness.base.errors import ParameterError, RobustnessError, RunError
+from robustness.base.text import counted
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
@@ -142,7 +143,44 @@ def replan(manifest: Manifest) -> Plan:
     Raises ``RunError`` for weights that have changed since, and what ``models.require`` and
     ``plan`` raise.
     """
-    dataset, spec = manifest.dataset, manifest.spec
+    _require(manifest)
+    return _plan_of(manifest, manifest.dataset.source)
+
+
+def reevaluation_plan(manifest: Manifest, source: str | None = None) -> Plan:
+    """The plan to evaluate the run of ``manifest`` again: on its images, or those of ``source``.
+
+    It opens whatever source the manifest names, as ``replan`` does. Raises ``RunError`` where the
+    images are not there any more or are others, and for models that are missing or have other
+    weights; ``ParameterError`` for a ``source`` that cannot be used.
+    """
+    record = manifest.dataset
+    try:
+        _require(manifest)
+    except RobustnessError as error:
+        raise RunError(f"The run {manifest.id} cannot be evaluated again: {error}") from error
+    if source is not None:
+        return _plan_of(manifest, source)
+    try:
+        dataset = open_dataset(record.source)
+    except (RobustnessError, OSError) as error:
+        raise RunError(
+            f"The images of the run {manifest.id} are not where they were: give their source, too.",
+            hint=str(error),
+        ) from error
+    plan = _plan_of(manifest, dataset)
+    if plan.record.digest != record.digest:
+        raise RunError(
+            f"Expected the {counted(record.pictures, 'image')} of the run {manifest.id}, got others"
+            " where these were: to evaluate the others, give their source, too.",
+            hint=f"The source is {record.source}.",
+        )
+    return plan
+
+
+def _require(manifest: Manifest) -> None:
+    """Raise ``RunError`` unless the models and plugins of a run are here as they were."""
+    spec = manifest.spec
     if manifest.engine in ENGINES and not ENGINES[manifest.engine].asks_models:
         raise RunError("its predictions came from a table: evaluate that table again.")
     for name, digest in spec.models:
@@ -156,9 +194,13 @@ def replan(manifest: Manifest) -> Plan:
             f"it used the plugin {' and '.join(missing)}, which is not loaded here: name it in the "
             "setting plugins, or install it."
         )
+
+
+def _plan_of(manifest: Manifest, source: str | Dataset) -> Plan:
+    dataset = manifest.dataset
     return plan(
-        dataset.source,
-        spec,
+        source,
+        manifest.spec,
         labelling=dataset.labelling,
         limit=dataset.limit,
         sample=dataset.sample,

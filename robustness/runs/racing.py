@@ -142,11 +142,10 @@ def check_size(race: Race, spec: Request) -> None:
 class Track:
     """A race, which takes rows in the order of its images.
 
-    ``follows`` is the outcome of a race: this one ends, and drops models, after as many images.
     ``total`` images count, each with its own digest in ``digests``; ``skipped`` images do not.
     """
 
-    def __init__(self, race: Race, spec: Request, follows: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, race: Race, spec: Request) -> None:
         self.race, self.total, self.skipped, self.units = race, 0, 0, 0
         check_size(race, spec)
         self.contest: ModelRace | GateRace
@@ -155,7 +154,6 @@ class Track:
         else:
             self.contest = ModelRace(spec.model_names, race.goal, race.margin)
         self.decisions: list[dict[str, Any]] = []
-        self._follows, self._entered = follows, self.contest.running
         self.digests: set[str] = set()
         self._needs_label = needs_label(race)
         self._class: int | None = None
@@ -167,19 +165,12 @@ class Track:
     @property
     def ends(self) -> bool:
         """Whether the race is over."""
-        if self._follows is None:
-            return self.contest.settled
-        done: bool = self.total >= self._follows["images"]
-        return done
+        return self.contest.settled
 
     @property
     def running(self) -> tuple[str, ...]:
         """The models that predict the next image."""
-        if self._follows is None:
-            return self.contest.running
-        decisions = self._follows["decisions"]
-        gone = {name for d in decisions if d["images"] <= self.total for name in d["decided"]}
-        return tuple(name for name in self._entered if name not in gone)
+        return self.contest.running
 
     def feed(self, table: pa.Table, digests: Mapping[int, str], batch: int, lacking: int) -> None:
         """Take in the rows of the next images, and that as many as ``lacking`` have no rows.

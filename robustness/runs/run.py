@@ -232,10 +232,13 @@ class Run:
         rows = images.with_columns(rows, others, self.image_table, self.manifest.spec)
         return rows.select(columns)
 
-    def tables(self) -> Iterator[pa.Table]:
+    def tables(
+        self, columns: Sequence[str] | None = None, *, remedied: bool = False
+    ) -> Iterator[pa.Table]:
         """The rows a file at a time, as they were written; the whole need not fit into memory."""
         for part in self.parts:
-            yield self._read(part, schema(part.own).names)
+            names = schema(part.own).names if columns is None else [*columns]
+            yield self._read(part, names, remedied=remedied)
 
     def frame(self, columns: Sequence[str] | None = (), model: str | None = None) -> pd.DataFrame:
         """The rows as a frame: by default the columns of one value each, None for all."""

@@ -7,12 +7,11 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,7 +60,7 @@ def without_unanswered(work: Workload, parts: Sequence[Part], images: pa.Table) 
     return [part for part in rest if part is not None]
 
 
-_HOW_TO_CONTINUE = "The same command with --resume continues it."
+_HOW_TO_CONTINUE = "The command 'runs resume' continues it."
 
 _LEAST_SECONDS, _MOST_SECONDS, _SHARE = 5.0, 60.0, 0.01
 """How much work goes into one file, as a share of all work before: what a killed run loses."""
@@ -125,21 +124,17 @@ class RunWriter:
             self._lock.release()
 
     def perform(
-        self,
-        engine: str = "local",
-        address: str | None = None,
-        follows: Mapping[str, Any] | None = None,
+        self, engine: str = "local", address: str | None = None
     ) -> Generator[Progress, None, None]:
         """Does what is left to do; yields after every chunk.
 
-        A race decides as one with the outcome ``follows`` did.
         Closing the iterator stops it; what is done stays. Raises ``UnknownNameError`` for another
         engine, ``RunError`` where the disk does not take the rows, and what the engine raises.
         """
         run = ENGINES[engine].run
         done = {number for part in self._parts for number in part.chunks}
         todo = [number for number in range(self._plan.chunk_count) if number not in done]
-        self._track = track = self._followed(follows)
+        self._track = track = self._followed()
         if track is not None:
             chunks = self._raced(track, engine, todo)
         else:
@@ -179,11 +174,11 @@ class RunWriter:
         remove_unlisted(self.folder, self.manifest.parts)
         headline_figures.compute(self.folder, self.manifest)
 
-    def _followed(self, follows: Mapping[str, Any] | None) -> Track | None:
+    def _followed(self) -> Track | None:
         """The race so far; None if there is none."""
         if self.manifest.race is None:
             return None
-        track = Track(self.manifest.race, self.manifest.spec, follows)
+        track = Track(self.manifest.race, self.manifest.spec)
         for part in self._parts:
             lacking = self.manifest.images_of(part.chunks) - part.images
             track.feed(read_rows(part), self._digests, self.manifest.batch, lacking)

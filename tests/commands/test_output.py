@@ -58,7 +58,7 @@ LONG = "a" * 300  # no system takes a name of that length
     "arguments",
     [
         ["evaluate", LONG],
-        ["replay", LONG],
+        ["evaluate", "--request", LONG],
         ["report", LONG, "--to", "a.md"],
         ["runs", "compare", LONG, LONG],
         ["runs", "export", LONG, "--to", "a.zip"],

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.support.image_folders import drawing, labelled_folder
+from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
 from robustness.commands import main
 from robustness.report import comparison
-from tests.support.saved_runs import performed, spec, use_stand_ins
+from tests.support.saved_runs import assert_same_rows, finished, performed, spec, use_stand_ins
 
 BUDGET = """
 [[limit]]
@@ -105,34 +105,76 @@ def test_a_run_is_exported_imported_and_deleted(
     assert (here / "a").is_dir(), "it is no run"
 
 
-def test_replay_tells_by_its_status_whether_the_rows_agree(
+def test_the_request_of_a_run_answers_from_the_run_and_is_computed_anew_on_request(
+    here: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = shutil.copytree(made / "photos", here / "photos")
+    plan = runs.plan(str(photos), spec(), labelling="none", limit=5, sample=3, batch=1)
+    run = finished(plan, here / "runs")
+    request = ["evaluate", "--request", run.id]
+    assert answer(capsys, *request)["run"] == run.id
+    assert len(os.listdir("runs")) == 3, "it is there already"
+    assert main.main(["evaluate", "--request", str(run.folder)]) == 0
+    assert "is already finished" in capsys.readouterr().err
+    assert main.main([*request, "--fresh"]) == 0
+    printed = capsys.readouterr().out
+    (fresh,) = {*os.listdir("runs")} - {"seed-5", "seed-6", run.id}
+    again = runs.load(here / "runs" / fresh)
+    assert f"runs compare {Path('runs') / run.id} {Path('runs') / fresh}" in printed
+    assert_same_rows(run, again)
+    assert again.manifest.dataset == run.manifest.dataset
+    (compared,) = answer(capsys, "runs", "compare", run.id, fresh)
+    assert (compared["rows"]["compared"], compared["rows"]["equal"]) == (12, True)
+    assert main.main(["runs", "compare", run.id, fresh]) == 0
+    assert "Rows equal (12 compared)." in capsys.readouterr().out
+    (compared,) = answer(capsys, "runs", "compare", run.id, "seed-6")
+    assert compared["rows"] is None
+    elsewhere = shutil.copytree(photos, here / "elsewhere")
+    moved = answer(capsys, "evaluate", str(elsewhere), "--request", run.id)
+    assert runs.find(here / "runs", moved["run"]).manifest.dataset.source == str(elsewhere)
+
+
+def test_the_request_of_an_unfinished_run_continues_it(
+    here: Path, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = runs.plan(str(made / "photos"), spec(seed=7), batch=1)
+    with runs.start(plan, here / "runs") as writer:
+        next(steps := writer.perform())
+        steps.close()
+    assert answer(capsys, "evaluate", "--request", writer.folder.name)["run"] == writer.folder.name
+    assert runs.load(writer.folder).images == 6
+
+
+def test_a_request_of_a_run_is_whole(
     here: Path, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = shutil.copytree(made / "photos", here / "photos")
     run = performed(photos, here / "runs", spec())
-    found = answer(capsys, "replay", run.id)
-    assert (found["verdict"], found["columns"]) == ("identical", [])
-    assert len(os.listdir("runs")) == 3, "the new run is not kept"
-    assert main.main(["replay", run.id, "--to", "again"]) == 0
-    assert len(os.listdir("again")) == 1
-    capsys.readouterr()
-    drawing(1).save(photos / "670" / "motorcycle-0.jpg")
-    assert main.main(["replay", run.id]) == 1
-    printed = capsys.readouterr().out
-    assert "different" in printed
-    assert "Of other pixels than before: 1 image (670/motorcycle-0.jpg)." in printed
+    request = ["evaluate", "--request", run.id]
+    for options, message in {
+        ("--limit", "2", "--seed", "1"): f"the run {run.id} or --seed, --limit, got both",
+        ("--predictions", "table.csv"): "omit --request",
+    }.items():
+        assert main.main([*request, *options]) == 2
+        assert message in capsys.readouterr().err
+    assert main.main(["evaluate", "--request", "nothing"]) == 2
+    assert "There is no run nothing" in capsys.readouterr().err
+    assert main.main(["evaluate", "photos", "--fresh"]) == 2
+    assert "--fresh expects a run in --request" in capsys.readouterr().err
+    assert main.main(["evaluate"]) == 2
+    assert "Expected a SOURCE, a run in --request" in capsys.readouterr().err
     shutil.rmtree(photos)
-    assert main.main(["replay", run.id]) == 2
-    assert "cannot be replayed" in capsys.readouterr().err
-    assert main.main(["replay", "nothing"]) == 2
+    assert main.main(request) == 2
+    assert "not where they were" in capsys.readouterr().err
 
 
-def test_an_imported_run_is_replayed_from_wherever_it_says(
+def test_an_imported_run_is_evaluated_again_from_wherever_it_says(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(capsys, "runs", "export", "seed-5", "--to", "run.zip")
     there = answer(capsys, "runs", "import", "run.zip", "--out", "there")
-    assert answer(capsys, "replay", there["run"], "--out", "there")["verdict"] == "identical"
+    again = answer(capsys, "evaluate", "--request", there["run"], "--out", "there")
+    assert again["run"] != there["run"], "it is no substitute for computing"
 
 
 def test_check_tells_by_its_status_whether_the_budget_is_kept(

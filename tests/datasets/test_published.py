@@ -22,6 +22,7 @@ from robustness.perturbations import SAVED_AS_JPEG
 from robustness.statistics import AS_JPEG, AS_STORED, IN_MEMORY
 from tests.support import pages
 from tests.support.onnx_files import small_model, small_weights
+from tests.support.saved_runs import assert_same_rows, evaluate_again
 
 CORRUPTIONS = ("contrast", "gaussian_noise")
 CLASSES = ("n01440764", "n07920052")
@@ -85,7 +86,7 @@ def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
     html = stored.report(tmp_path / "report.html")[0].read_text()
     assert "cannot be shown" not in html
     assert "Gaussian noise (stored)" in html or "Random noise (stored)" in html
-    assert rb.replay(rb.open_run(stored.folder), tmp_path / "again").verdict == "identical"
+    assert_same_rows(stored, evaluate_again(stored, tmp_path / "again"))
     rows = rb.failing_images(stored, "perturbation=stored:contrast", to=tmp_path / "cases.zip")
     with zipfile.ZipFile(tmp_path / "cases.zip") as archive:
         for row in rows:
@@ -180,7 +181,7 @@ def test_predictions_may_be_among_the_classes_of_the_dataset(
         assert row["clean_top1"] == own[int(among.argmax())]
         assert row["clean_probability"] == pytest.approx(among.max(), rel=1e-5)
     assert "2 of 1,000" in found.report(tmp_path / "report.md")[0].read_text()
-    assert rb.replay(found, tmp_path / "again").verdict == "identical"
+    assert_same_rows(found, evaluate_again(found, tmp_path / "again"))
     everywhere = rb.evaluate(originals, conditions=["fog=0.6"], **HOW)
     assert everywhere.manifest.key != found.manifest.key
     with pytest.raises(rb.RobustnessError, match="labels"):

@@ -35,11 +35,15 @@ from robustness.plugins.plugin_laws import images
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
-from robustness.runs.planning import replan
-from robustness.runs.replay import replay
 from tests.support import pages
 from tests.support.plugin_images import image
-from tests.support.saved_runs import performed, spec, use_stand_ins
+from tests.support.saved_runs import (
+    assert_same_rows,
+    evaluate_again,
+    performed,
+    spec,
+    use_stand_ins,
+)
 
 CONDITIONS = (Condition.of({"fog": 0.4}),)
 
@@ -61,7 +65,7 @@ def test_one_of_each_kind_is_a_column_a_condition_and_an_entry_of_the_manifest(
     mine = frame[frame["model"] == entry["model"]]
     assert entry["changed_pixels"] == pytest.approx(mine["changed_pixels"].mean())
     assert list(run.manifest.plugins) == ["hot.py"]
-    assert replay(run, folder / "runs").verdict == "identical"
+    assert_same_rows(run, evaluate_again(run, folder / "runs"))
     for kind in ("csv", "html", "parquet"):
         write(of_run(run), folder / f"report.{kind}")
     assert (folder / "report.csv").read_text().splitlines()[0].endswith("changed_pixels,moved_by")
@@ -69,7 +73,7 @@ def test_one_of_each_kind_is_a_column_a_condition_and_an_entry_of_the_manifest(
     assert "changed_pixels" in pq.read_schema(folder / "report.parquet").names
 
 
-def test_without_the_plugin_its_metrics_can_be_read_and_a_replay_names_it(
+def test_without_the_plugin_its_metrics_can_be_read_and_a_new_evaluation_names_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_stand_ins(monkeypatch)
@@ -84,7 +88,7 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_replay_names_it(
     run = runs.load(with_metric)
     assert run.frame()["changed_pixels"].notna().all()
     with pytest.raises(RunError, match=r"hot\.py"):
-        replan(run.manifest)
+        runs.reevaluation_plan(run.manifest)
     with pytest.raises(RunError, match=r"hot\.py.*hot_pixels"):
         runs.load(with_perturbation)
     with pytest.raises(RunError, match=r"hot\.py.*drop_bits"):

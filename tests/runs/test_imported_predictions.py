@@ -144,7 +144,7 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     runs.write_archive(found, archive)
     assert runs.import_run(archive, tmp_path / "others").figures().summary == [told]
     with pytest.raises(RunError, match="a table"):
-        rb.replay(found, folder=tmp_path / "again")
+        runs.reevaluation_plan(found.manifest)
     with pytest.raises(ParameterError, match="a table has no features"):
         rb.embedding_map(found, "model=theirs&condition=fog=0.6")
 

@@ -196,9 +196,6 @@ def test_a_race_that_stops_goes_on_to_the_same_rows(
     assert extremes[0][0] == 1
     assert resumed.table().equals(run.table())
     assert resumed.raced == run.raced
-    found = runs.replay(run, tmp_path / "again")
-    assert found.verdict == runs.IDENTICAL
-    assert found.rows == run.row_count
 
 
 def test_a_model_that_lost_is_asked_no_more(
@@ -226,31 +223,6 @@ def test_a_model_that_lost_is_asked_no_more(
     assert f"{stopped.images} of {PICTURES}" in said[0]
     resumed = performed(plan, tmp_path / "stopped")
     assert resumed.raced == run.raced
-    assert runs.replay(resumed, tmp_path / "again").verdict == runs.IDENTICAL
-
-
-def test_a_replayed_race_follows_the_decisions_of_the_run(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extremes: list[Any]
-) -> None:
-    names = (STEADY, FICKLE, "EfficientNetLite1")
-    plan = runs.plan(
-        str(photos), spec(suite_conditions("study"), names=names), race=Race(), batch=4
-    )
-    monkeypatch.setattr(Extreme, "__call__", _of({STEADY: 1.0, FICKLE: 0, names[2]: 0.4}))
-    run = performed(plan, tmp_path / "runs")
-    assert run.raced is not None
-    assert run.raced["settled"]
-    assert len(run.raced["decisions"]) > 1
-    asked = [*extremes]
-    extremes.clear()
-    monkeypatch.setattr(Extreme, "__call__", _of(dict.fromkeys(names, 0.5)))
-    found = runs.replay(run, tmp_path / "again")
-    assert extremes == asked, "the same images, of the same models"
-    assert (found.repeat.images, found.verdict) == (run.images, runs.DIFFERENT)
-    assert any(change.column == "top1" for change in found.changes)
-    assert f"new rows: Not settled after {run.images} of 32 images" in found.findings[-1]
-    saved = runs.load(found.repeat.folder)
-    assert saved.track(Race()).outcome() == saved.raced
 
 
 def _of(chances: dict[str, float]) -> Any:
@@ -390,7 +362,6 @@ def test_images_without_a_label_and_copies_are_neither_asked_nor_counted(
     runs.export_run(run, tmp_path / "run.zip")
     back = runs.import_run(tmp_path / "run.zip", tmp_path / "elsewhere")
     assert back.raced == run.raced
-    assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
 
 
 def test_the_command_and_python_tell_the_same(

@@ -1,4 +1,4 @@
-"""Runs with remedies: paired rows, the same in any batch, read and replayed; old runs stay."""
+"""Runs with remedies: paired rows, the same in any batch, and evaluated again; old runs stay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ from robustness.remedies import parse_all
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import remedies
 from robustness.runs.remedies import remedy_figures
-from tests.support.saved_runs import performed, spec, use_stand_ins
+from tests.support.saved_runs import (
+    assert_same_rows,
+    evaluate_again,
+    performed,
+    spec,
+    use_stand_ins,
+)
 
 ASKED = replace(
     spec([Condition.of({"impulse_noise": 0.6}), Condition.of({"rotation": 0.0})]),
@@ -84,7 +90,7 @@ def test_rows_hold_the_prediction_behind_each_remedy(
         (each.remedy, each.gain) for each in found.gains
     ]
     assert all(row["milliseconds"] is None or row["milliseconds"] > 0 for row in rows)
-    assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
+    assert_same_rows(run, evaluate_again(run, tmp_path / "again"))
 
 
 def test_one_image_tells_nothing_of_remedies(source: Path, tmp_path: Path) -> None:
@@ -216,7 +222,7 @@ def test_batch_norm_adapts_to_images_apart_from_those_it_is_measured_on(
     assert ("batch_norm", "EfficientNetLite0") in tried
     assert ("batch_norm", "SqueezeNet") not in tried
     assert ("median", "SqueezeNet") in tried
-    assert runs.replay(run, tmp_path / "again").verdict == runs.IDENTICAL
+    assert_same_rows(run, evaluate_again(run, tmp_path / "again"))
     assert any("images apart" in str(s.printed) for s in report.of_run(run).sections)
     with pytest.raises(ParameterError, match=f"at least {2 * ADAPTATION_IMAGES} images"):
         runs.plan(str(photos), asked, limit=2 * ADAPTATION_IMAGES - 1)

@@ -312,7 +312,7 @@ def test_an_interrupted_and_a_killed_process_are_gone_on_with_to_the_same_rows(
     program = [sys.executable, "-c", STOPPED, *command, str(tmp_path / "b")]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.stdout == f"130 {runs.UNFINISHED} 2\n"
-    assert "--resume continues it" in done.stderr
+    assert f"runs resume {tmp_path / 'b'}" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == -signal.SIGKILL
     (left,) = (tmp_path / "b").iterdir()

@@ -51,7 +51,23 @@ def performed(
     source: Path | str, out: Path, request: Request, *, limit: int | None = None
 ) -> runs.Run:
     """A finished run of ``request`` in the folder ``out``."""
-    with runs.start(runs.plan(str(source), request, limit=limit, batch=2), out) as writer:
+    return finished(runs.plan(str(source), request, limit=limit, batch=2), out)
+
+
+def evaluate_again(run: runs.Run, out: Path) -> runs.Run:
+    """A fresh run of the request of ``run`` in the folder ``out``."""
+    return finished(runs.reevaluation_plan(run.manifest), out)
+
+
+def finished(plan: runs.Plan, out: Path) -> runs.Run:
+    """A finished run of ``plan`` in the folder ``out``."""
+    with runs.start(plan, out) as writer:
         for _ in writer.perform():
             pass
     return runs.load(writer.folder)
+
+
+def assert_same_rows(run: runs.Run, other: runs.Run) -> None:
+    """Assert that two runs are of one request and have the same values in every row."""
+    assert run.row_count == other.row_count
+    assert runs.compare(run, other).rows == runs.RowComparison(run.row_count)

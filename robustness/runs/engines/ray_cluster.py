@@ -95,7 +95,7 @@ def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Itera
         raise RunError(
             f"The cluster broke down ({type(error).__name__}): finished work is saved; continue "
             "the run.",
-            hint="The same command with --resume does.",
+            hint="The command 'runs resume' with --engine ray does.",
         ) from error
     finally:
         ray.shutdown()

@@ -1,9 +1,10 @@
-"""A run again, and runs side by side: what agrees, what differs, and what could not be run."""
+"""A run evaluated again, and runs side by side: what is equal, and what differs."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,22 @@ import pytest
 
 from benchmarks.support.image_folders import drawing, labelled_folder
 from robustness import models, runs
-from robustness.base.errors import ImageError, RunError
-from robustness.evaluation.condition import Condition, short
+from robustness.base.errors import ImageError, ParameterError, RunError
+from robustness.evaluation.condition import Condition, named, short
 from robustness.evaluation.provenance import GRAIN
-from robustness.evaluation.row_schema import stored
-from robustness.runs.replay import TOLERANCE, agreement
+from robustness.evaluation.row_schema import TOLERANCE, stored
+from robustness.runs.row_differences import changes, compare_rows
 from robustness.runs.row_files import KEY
-from tests.support.saved_runs import CONDITIONS, performed, spec, use_stand_ins
+from robustness.runs.writer import RunWriter
+from tests.support.saved_runs import (
+    CONDITIONS,
+    assert_same_rows,
+    evaluate_again,
+    finished,
+    performed,
+    spec,
+    use_stand_ins,
+)
 
 TWICE = (Condition.of({"fog": 0.2, "rotation": 0.5}), Condition.of({"fog": 0.8, "rotation": 0.1}))
 """Two compositions of one name and no strength: told apart by their place alone."""
@@ -55,22 +65,13 @@ def run(original: runs.Run, photos: Path, tmp_path: Path) -> runs.Run:
     return runs.load(folder)
 
 
-def repeat(run: runs.Run, tmp_path: Path) -> runs.Replay:
-    return runs.replay(run, tmp_path / "again")
+# --- evaluated again ------------------------------------------------------------------------------
 
 
-# --- replay ---------------------------------------------------------------------------------------
-
-
-def test_the_same_machine_gives_the_same_rows(original: runs.Run, tmp_path: Path) -> None:
-    heard: list[runs.Progress] = []
-    result = runs.replay(original, tmp_path / "again", note=heard.append)
-    assert result.verdict == runs.IDENTICAL
-    assert result.agrees
-    assert not result.findings
-    assert result.rows == original.table().num_rows == 6 * 2 * 4
-    assert heard[-1].done == 6
-    assert result.repeat.table().equals(original.table())
+def test_a_run_evaluated_again_has_the_same_rows(original: runs.Run, tmp_path: Path) -> None:
+    again = evaluate_again(original, tmp_path / "again")
+    assert_same_rows(original, again)
+    assert again.table().equals(original.table())
 
 
 @pytest.mark.parametrize("labelling", ["folders", "none"])
@@ -78,64 +79,70 @@ def test_the_selection_the_labels_and_the_batch_are_those_of_the_run(
     photos: Path, tmp_path: Path, labelling: str
 ) -> None:
     plan = runs.plan(str(photos), spec(), labelling=labelling, limit=5, sample=3, batch=1)
-    with runs.start(plan, tmp_path / "runs") as writer:
-        list(writer.perform())
-    run = runs.load(writer.folder)
-    result = repeat(run, tmp_path)
-    assert result.verdict == runs.IDENTICAL
-    assert result.repeat.manifest.dataset == run.manifest.dataset
-    assert result.repeat.manifest.batch == 1
+    run = finished(plan, tmp_path / "runs")
+    again = evaluate_again(run, tmp_path / "again")
+    assert_same_rows(run, again)
+    assert again.manifest.dataset == run.manifest.dataset
+    assert again.manifest.batch == 1
 
 
-def test_pictures_that_changed_came_or_went_are_named(
+def test_the_rows_of_images_that_both_runs_have_are_compared(
     run: runs.Run, photos: Path, tmp_path: Path
 ) -> None:
-    (photos / "670" / "motorcycle-0.jpg").unlink()
-    drawing(3).save(photos / "670" / "motorcycle-1.jpg")
-    drawing(4).save(photos / "670" / "aaa.jpg")
-    (photos / "n07920052" / "coffee-0.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
-    result = repeat(run, tmp_path)
-    assert result.verdict == runs.DIFFERENT
-    assert set(result.missing) == {"670/motorcycle-0.jpg", "n07920052/coffee-0.jpg"}
-    assert result.extra == ("670/aaa.jpg",)
-    assert result.changed == ("670/motorcycle-1.jpg",)
-    assert not result.listing
-    assert not result.changes, "the rows of the other images are the same"
-    assert any("670/aaa.jpg" in sentence for sentence in result.findings)
+    changed = photos / "670" / "motorcycle-1.jpg"
+    size = changed.stat().st_size
+    drawing(3).save(changed, quality=1)
+    with changed.open("ab") as file:
+        file.write(bytes(size - changed.stat().st_size))  # listed as before, by its size
+    compared = runs.compare(run, evaluate_again(run, tmp_path / "again"))
+    assert compared.rows == runs.RowComparison(5 * 2 * 4)
+    assert any("1 image only in the other run" in note for note in compared.notes)
 
 
-def test_a_picture_whose_pixels_are_the_same_is_the_same(
-    run: runs.Run, photos: Path, tmp_path: Path
+def test_rows_are_compared_a_file_at_a_time(
+    original: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = photos / "670" / "motorcycle-1.jpg"
-    path.write_bytes(path.read_bytes() + b"\0")
-    result = repeat(run, tmp_path)
-    assert not result.changed
-    assert result.findings == ["The dataset has other files than the run."]
+    monkeypatch.setattr(RunWriter, "_fills_a_file", True)
+    again = evaluate_again(original, tmp_path / "again")
+    assert len(again.parts) == 3
+    assert_same_rows(original, again)
+    changes = {0: {"cosine": plus(0.1)}, 30: {"top1": plus(1), "cosine": plus(0.2)}}
+    compared = compare_rows(again, altered(original, tmp_path, changes))
+    assert compared is not None
+    assert compared.difference is not None
+    image = original.table()["image"][30].as_py()
+    assert (compared.difference.column, compared.difference.image) == ("top1", image)
+
+
+def test_runs_of_other_requests_have_no_equal_rows(original: runs.Run, tmp_path: Path) -> None:
+    source = original.manifest.dataset.source
+    other = performed(source, tmp_path / "runs", spec((*CONDITIONS, *TWICE), seed=6))
+    assert runs.compare(original, other).rows is None
 
 
 def test_a_picture_that_changed_is_not_shown_as_the_one_that_was_measured(
     run: runs.Run, photos: Path
 ) -> None:
     drawing(3).save(photos / "670" / "motorcycle-1.jpg")
-    repeat = runs.load(run.folder)
-    assert repeat.picture("670/motorcycle-0.jpg").name == "670/motorcycle-0.jpg"
+    again = runs.load(run.folder)
+    assert again.picture("670/motorcycle-0.jpg").name == "670/motorcycle-0.jpg"
     with pytest.raises(ImageError, match="its pixels have changed"):
-        repeat.picture("670/motorcycle-1.jpg")
+        again.picture("670/motorcycle-1.jpg")
 
 
 # --- how far rows may lie apart -------------------------------------------------------------------
 
 
-def altered(run: runs.Run, tmp_path: Path, **columns: object) -> runs.Run:
-    """A copy of ``run`` in which the first row's values of ``columns`` are others."""
+def altered(run: runs.Run, tmp_path: Path, changes: Mapping[int, Mapping[str, object]]) -> runs.Run:
+    """A copy of ``run`` with other values: a column's ``changes`` by the place of the row."""
     folder = tmp_path / "altered"
     shutil.copytree(run.folder, folder)
-    path = sorted(folder.glob("part-*"))[0]
+    (path,) = folder.glob("part-*")
     table = pq.read_table(path)
     rows = table.to_pylist()
-    for name, value in columns.items():
-        rows[0][name] = value(rows[0][name]) if callable(value) else value
+    for place, columns in changes.items():
+        for name, value in columns.items():
+            rows[place][name] = value(rows[place][name]) if callable(value) else value
     about = {KEY: (table.schema.metadata or {})[KEY]}
     changed = pa.Table.from_pylist(rows, stored(())).replace_schema_metadata(about)
     pq.write_table(changed, path)
@@ -148,34 +155,29 @@ def plus(amount: float) -> object:
     return lambda value: value + amount
 
 
-def test_the_last_digits_of_another_machine_agree_within_rounding(
+def test_the_last_digits_of_another_machine_are_equal_within_rounding(
     original: runs.Run, tmp_path: Path
 ) -> None:
-    result = agreement(
-        original,
-        altered(
-            original,
-            tmp_path,
-            probability=plus(TOLERANCE / 2),
-            cosine=plus(-1e-7),
-            top5_probabilities=lambda values: [value + 1e-6 for value in values],
-            top5=lambda classes: [*classes[:3], classes[4], classes[3]],
-            stages=lambda stages: [{**stage, "cosine": stage["cosine"] + 1e-8} for stage in stages],
-        ),
-    )
-    assert result.verdict == runs.ROUNDED
-    assert result.agrees
-    changed = {change.column: change for change in result.changes}
-    assert set(changed) == {"probability", "cosine", "top5_probabilities", "top5", "stages cosine"}
-    assert changed["probability"].largest == pytest.approx(TOLERANCE / 2)
-    assert changed["stages cosine"].largest == pytest.approx(1e-8)
-    assert all(change.rows == 1 for change in result.changes)
+    columns = {
+        "probability": plus(TOLERANCE / 2),
+        "cosine": plus(-1e-7),
+        "top5_probabilities": lambda values: [value + 1e-6 for value in values],
+        "top5": lambda classes: [*classes[:3], classes[4], classes[3]],
+        "stages": lambda stages: [{**stage, "cosine": stage["cosine"] + 1e-8} for stage in stages],
+    }
+    other = altered(original, tmp_path, {0: columns})
+    compared = compare_rows(original, other)
+    assert compared is not None
+    assert compared.difference is None
+    assert compared.sentence == "Rows equal within rounding (48 compared)."
+    found = {change.column: change for change in changes(original.table(), other.table())}
+    assert found.keys() == columns.keys()
+    assert found["probability"].largest == pytest.approx(TOLERANCE / 2)
+    assert found["stages"].largest == pytest.approx(1e-8)
+    assert all(change.rows == 1 for change in found.values())
     row = original.frame().iloc[0]
-    assert changed["cosine"].image == row["image"]
-    assert (changed["cosine"].model, changed["cosine"].perturbation) == (
-        row["model"],
-        row["perturbation"],
-    )
+    place = (row["image"], row["model"], row["condition"])
+    assert (found["cosine"].image, found["cosine"].model, found["cosine"].condition) == place
 
 
 @pytest.mark.parametrize(
@@ -191,50 +193,62 @@ def test_the_last_digits_of_another_machine_agree_within_rounding(
         ("stages", lambda stages: stages[1:]),
     ],
 )
-def test_what_is_more_than_rounding_is_different(
+def test_the_first_column_beyond_its_tolerance_is_named(
     original: runs.Run, tmp_path: Path, column: str, value: object
 ) -> None:
-    result = agreement(original, altered(original, tmp_path, **{column: value}))
-    assert result.verdict == runs.DIFFERENT
-    assert result.changes[0].column.startswith(column)
-    assert result.as_dict()["verdict"] == "different"
+    other = altered(original, tmp_path, {1: {"clean_probability": plus(1e-9), column: value}})
+    compared = compare_rows(original, other)
+    assert compared is not None
+    assert compared.difference is not None
+    row = original.table().to_pylist()[1]
+    for text in (f"{column} differs", row["image"], row["model"], named(row["condition"])):
+        assert text in compared.sentence
+    document = compared.as_dict()
+    assert (document["equal"], document["compared"]) == (False, 48)
+    assert (document["column"], document["condition"]) == (column, row["condition"])
 
 
-def test_other_versions_are_told_and_are_no_difference_by_themselves(
-    run: runs.Run, tmp_path: Path
+def test_other_versions_are_named_and_are_no_difference_by_themselves(
+    original: runs.Run, tmp_path: Path
 ) -> None:
-    versions = {**run.manifest.versions, "numpy": "1.0"}
-    run.manifest.updated(versions=versions).write(run.folder)
-    result = repeat(runs.load(run.folder), tmp_path)
-    assert result.verdict == runs.IDENTICAL
-    assert any(sentence.startswith("Another version of numpy: 1.0") for sentence in result.versions)
+    shutil.copytree(original.folder, tmp_path / "before")
+    versions = {**original.manifest.versions, "numpy": "1.0"}
+    original.manifest.updated(versions=versions).write(tmp_path / "before")
+    compared = runs.compare(runs.load(tmp_path / "before"), original)
+    assert compared.rows == runs.RowComparison(48)
+    assert any(note.startswith("Another version of numpy: 1.0") for note in compared.notes)
 
 
-# --- what could not be run ------------------------------------------------------------------------
+# --- what cannot be evaluated again ---------------------------------------------------------------
 
 
-def test_changed_or_missing_weights_cannot_be_replayed(
-    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_with_other_weights_or_a_model_that_is_gone_is_not_evaluated_again(
+    original: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = dataclasses.replace(
-        run.manifest.spec, models=(("SqueezeNet", "sha256:0"), *run.manifest.spec.models[1:])
+    others = (("SqueezeNet", "sha256:0"), *original.manifest.spec.models[1:])
+    manifest = original.manifest.updated(
+        spec=dataclasses.replace(original.manifest.spec, models=others)
     )
-    run.manifest.updated(spec=other).write(run.folder)
     with pytest.raises(RunError, match="weights of SqueezeNet have changed since, from sha256:0"):
-        repeat(runs.load(run.folder), tmp_path)
-    others = {n: r for n, r in models.REGISTRY._records.items() if n != "SqueezeNet"}
-    monkeypatch.setattr(models.REGISTRY, "_records", others)  # undoing it keeps the order
+        runs.reevaluation_plan(manifest)
+    known = {n: r for n, r in models.REGISTRY._records.items() if n != "SqueezeNet"}
+    monkeypatch.setattr(models.REGISTRY, "_records", known)  # undoing it keeps the order
     with pytest.raises(RunError, match="no model called 'SqueezeNet'"):
-        repeat(runs.load(run.folder), tmp_path)
+        runs.reevaluation_plan(manifest)
 
 
-def test_a_source_that_is_gone_cannot_be_replayed(
+def test_images_that_are_gone_or_others_need_a_source(
     run: runs.Run, photos: Path, tmp_path: Path
 ) -> None:
+    (photos / "670" / "motorcycle-0.jpg").unlink()
+    with pytest.raises(RunError, match=r"Expected the 6 images .* got others .* their source"):
+        runs.reevaluation_plan(run.manifest)
+    assert len(runs.reevaluation_plan(run.manifest, str(photos)).dataset) == 5
     shutil.rmtree(photos)
-    with pytest.raises(RunError, match="cannot be replayed: There is no folder"):
-        repeat(run, tmp_path)
-    assert not (tmp_path / "again").exists()
+    with pytest.raises(RunError, match="not where they were: give their source, too"):
+        runs.reevaluation_plan(run.manifest)
+    with pytest.raises(ParameterError, match="There is no folder"):
+        runs.reevaluation_plan(run.manifest, str(tmp_path / "nowhere"))
 
 
 # --- comparison -----------------------------------------------------------------------------------
