@@ -77,9 +77,8 @@ def printed(*words: str) -> Any:
 
 def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
     """Each command that prints JSON, with its keys, in the empty working directory ``folder``."""
-    for name in ("labelled", "race"):
-        shutil.copytree(GOLDEN / name, folder / "runs" / name)
-    shutil.copytree(GOLDEN / "labelled", folder / "runs" / "twin")
+    for name in ("labelled", "twin"):
+        shutil.copytree(GOLDEN / "labelled", folder / "runs" / name)
     (folder / "budget.toml").write_text(BUDGET)
     (folder / "digits.onnx").write_bytes(onnx_files.small_model(after=[SOFTMAX], last="p"))
     describe(folder, path="digits.onnx")
@@ -97,12 +96,10 @@ def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
         f"evaluate samples {one} --conditions fog=0.6 --limit 1 --out own",
         "export samples --conditions fog=0.6 --limit 1 --to exported",
         "choose labelled",
-        "choose race",
         "choose labelled --remedies",
         "failures labelled",
         "failures labelled --where model=SqueezeNet",
         "check labelled --budget budget.toml",
-        "check race --budget budget.toml",
         "runs",
         "runs compare labelled twin",
         "runs export labelled --to run.zip",
@@ -112,14 +109,12 @@ def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
 
 def written(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
     """The headers of tables, and the keys of the report as JSON."""
-    for run in ("labelled", "race"):
-        for suffix in (".json", ".csv"):
-            file = folder / f"{run}{suffix}"
-            rb.open_run(folder / "runs" / run).report(file)
-            for output in sorted(folder.glob(f"{run}*{suffix}")):
-                text = output.read_text()
-                keys = paths(json.loads(text)) if suffix == ".json" else header(text)
-                yield f"report {output.name}", keys
+    for suffix in (".json", ".csv"):
+        rb.open_run(folder / "runs" / "labelled").report(folder / f"labelled{suffix}")
+        for output in sorted(folder.glob(f"labelled*{suffix}")):
+            text = output.read_text()
+            keys = paths(json.loads(text)) if suffix == ".json" else header(text)
+            yield f"report {output.name}", keys
     yield "export images.csv", header((folder / "exported" / "images.csv").read_text())
 
 

@@ -47,8 +47,7 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
-from robustness.runs import Progress, image_export, racing
-from robustness.statistics.criteria import MARGIN
+from robustness.runs import Progress, image_export
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,9 +121,6 @@ def evaluate(
     labelling: str = FOLDERS,
     limit: int | None = None,
     sample: int | None = None,
-    until: str | None = None,
-    margin: float = MARGIN,
-    unit: str = "image",
     own_classes: bool = False,
     resume: bool = True,
     engine: str = "local",
@@ -142,11 +138,8 @@ def evaluate(
     square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are.
 
     What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions``
-    and ``remedies`` as for ``make_spec``. With ``until`` it is a race: images are asked in random
-    order, each under a few conditions, until the best model is "settled" or all are "ordered";
-    differences below ``margin`` are ties; ``unit`` is "class" where other classes matter as well;
-    ``run.raced`` has the outcome. ``own_classes`` limits predictions to the classes
-    that the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume`` an
+    and ``remedies`` as for ``make_spec``. ``own_classes`` limits predictions to the classes that
+    the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume`` an
     unfinished run of the same request is continued, and a finished one is not computed again.
     ``note`` is called with the progress; ``progress`` draws a bar with tqdm (by default in
     notebooks). Raises ``ParameterError`` for a source that cannot be used, ``RunError`` where the
@@ -164,15 +157,8 @@ def evaluate(
         raise ParameterError(
             "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
         )
-    race = None if until is None else racing.race_until(until, margin, unit)
     plan = runs.plan(
-        dataset,
-        spec,
-        labelling=labelling,
-        limit=limit,
-        sample=sample,
-        race=race,
-        own_classes=own_classes,
+        dataset, spec, labelling=labelling, limit=limit, sample=sample, own_classes=own_classes
     )
     with _progress_reporter(note, progress, len(plan.dataset)) as tell:
         run = performed(plan, out, engine, address, resume=resume, tell=tell)

@@ -66,8 +66,6 @@ class EvaluatedRun(Run):
             for block in summary.brief[:1]
             if isinstance(block, report.Titled)
         ]
-        if self.raced is not None:
-            return "\n".join(parts)
         figures = self.figures()
         heatmap = perturbation_heatmap(figures.by_perturbation, figures.ranked_by)
         parts.append(heatmap_table(heatmap, "Each model under each perturbation"))

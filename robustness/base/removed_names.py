@@ -13,10 +13,18 @@ COMMANDS: Mapping[str, str] = {
 }
 """Commands, such as ``runs list``."""
 
-OPTIONS: Mapping[str, str] = {}
+OPTIONS: Mapping[str, str] = {
+    "--until": "use --sample or --limit",
+    "--unit": "use --sample or --limit",
+    "--margin": "use that of choose",
+}
 """Options of commands, with their dashes."""
 
-ARGUMENTS: Mapping[str, str] = {}
+ARGUMENTS: Mapping[str, str] = {
+    "until": "use sample or limit",
+    "unit": "use sample or limit",
+    "margin": "use that of choose",
+}
 """Arguments of Python functions."""
 
 KEYS: Mapping[str, str] = {}

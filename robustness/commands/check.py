@@ -15,10 +15,8 @@ from robustness.commands import console, evaluate, request_options
 from robustness.commands.options import RUN, Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
-    from robustness.evaluation.request import Request
     from robustness.gate import Budget, Check
     from robustness.runs import Run
-    from robustness.runs.racing import Race
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with which GitHub Actions names the file for the summary of a step."""
@@ -43,7 +41,6 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(checked, "--out")
     request_options.add_request(checked, runs=True)
-    request_options.add_race(checked, "settled")
     add_shared(checked, "--engine", "--address")
 
 
@@ -67,10 +64,8 @@ def check_command(options: argparse.Namespace) -> int:
     expect_writable(options.junit, options.summary)
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
-        evaluated_runs = evaluate.evaluated(
-            options, options.run, resume=True, race=lambda spec: _race(options, budget, spec)
-        )
-    elif said := request_options.said(options, "engine", "address", "until", "unit"):
+        evaluated_runs = evaluate.evaluated(options, options.run, resume=True)
+    elif said := request_options.said(options, "engine", "address"):
         raise ParameterError(
             f"{options.run} is a saved run, which {said} cannot change: expected a source to "
             "evaluate, or none of these options."
@@ -88,17 +83,6 @@ def check_command(options: argparse.Namespace) -> int:
         for check in checks:
             _print_check(check)
     return 0 if all(check.passed for check in checks) else 1
-
-
-def _race(options: argparse.Namespace, budget: Budget, spec: Request) -> Race | None:
-    """The race for the verdict on ``budget``; None without --until."""
-    from robustness import gate
-    from robustness.runs import racing
-
-    if request_options.race(options) is None:
-        return None
-    limits = gate.race_limits(budget, spec.model_names, spec.conditions)
-    return racing.Race(goal="gate", unit=options.unit, limits=tuple(limits.values()))
 
 
 def baseline_of(budget: Budget, options: argparse.Namespace) -> Run | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,11 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import counted, in_bytes
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
-from robustness.commands.request_options import add_race, add_request, plans, requested_run, said
-from robustness.commands.request_options import race as race_from
+from robustness.commands.request_options import add_request, plans, requested_run, said
 
 if TYPE_CHECKING:
-    from robustness.evaluation.request import Request
     from robustness.runs import Plan, Run, RunWriter
     from robustness.runs.forecast import Forecast
-    from robustness.runs.racing import Race
 
 EXIT_NOTHING = 2
 _MAX_PRINTED = 10
@@ -52,13 +49,6 @@ def add(parsers: Parsers) -> None:
     )
     add_shared(evaluated, "--out")
     add_request(evaluated, runs=True)
-    add_race(evaluated, "settled", "ordered")
-    evaluated.add_argument(
-        "--margin",
-        type=float,
-        metavar="SHARE",
-        help="with --until: a smaller difference is a tie (default: 0.01)",
-    )
     add_shared(evaluated, "--engine", "--address")
     evaluated.add_argument(
         "--resume", action="store_true", help="continue the unfinished run of the same request"
@@ -87,23 +77,19 @@ def evaluate_command(options: argparse.Namespace) -> int:
         raise ParameterError("--workers expects 1 or more, together with --plan.")
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
-    if options.until and (options.plan or options.predictions):
-        other = "--plan" if options.plan else "--predictions"
-        raise ParameterError(f"Expected either {other} or --until, got both: leave one out.")
     saved = requested_run(options)
     if options.fresh and saved is None:
         raise ParameterError(
             "--fresh expects a run in --request: without one, every evaluation is a new run."
         )
     _check_logging(options)
-    until = race_from(options)
     if options.plan and options.predictions is None:
         return _forecast(options)
     if options.predictions is not None:
         evaluations = [_of_predictions(options)]
     else:
         resume = (options.resume or saved is not None) and not options.fresh
-        evaluations = evaluated(options, options.source, resume=resume, race=lambda _spec: until)
+        evaluations = evaluated(options, options.source, resume=resume)
     _print(options, evaluations)
     if not evaluations[0].images:
         return EXIT_NOTHING
@@ -119,9 +105,8 @@ def _check_logging(options: argparse.Namespace) -> None:
     """Raise ``ParameterError`` now for what could not be logged to MLflow at the end."""
     if not options.log_mlflow:
         return
-    if options.until or options.plan:
-        other = "--until" if options.until else "--plan"
-        raise ParameterError(f"Expected either {other} or --log-mlflow, got both: leave one out.")
+    if options.plan:
+        raise ParameterError("Expected either --plan or --log-mlflow, got both: leave one out.")
     from robustness.report.external_stores import ready_mlflow
 
     ready_mlflow()
@@ -143,22 +128,9 @@ def _print(options: argparse.Namespace, runs: Sequence[Run]) -> None:
         console.say(f"\nCompare: python -m robustness runs compare {names}")
 
 
-def evaluated(
-    options: argparse.Namespace,
-    source: str | None,
-    *,
-    resume: bool,
-    race: Callable[[Request], Race | None] = lambda _spec: None,
-) -> list[Run]:
-    """The run of ``source`` in each framing; with ``resume`` it may exist already.
-
-    ``race`` says what each is to settle, if anything.
-    """
-    made = plans(options, source, race)  # all, or none starts
-    if options.until and len(made) > 1:
-        raise ParameterError(
-            "Expected models of one fit and side for a race, got several: set --fit and --side."
-        )
+def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) -> list[Run]:
+    """The run of ``source`` in each framing; with ``resume`` it may exist already."""
+    made = plans(options, source)  # all, or none starts
     return [_evaluated(options, plan, resume=resume) for plan in made]
 
 
@@ -258,7 +230,7 @@ def _perform(writer: RunWriter, engine: str, address: str | None) -> None:
 def _document(run: Run) -> dict[str, Any]:
     from robustness.runs.remedies import remedy_figures
 
-    figures = run.figures() if run.images and run.raced is None else None
+    figures = run.figures() if run.images else None
     tried = remedy_figures(run)
     return {
         "run": run.id,
@@ -270,7 +242,6 @@ def _document(run: Run) -> dict[str, Any]:
         "startup_seconds": round(run.manifest.startup_seconds, 3),
         "summary": [] if figures is None else figures.summary,
         "by_perturbation": [] if figures is None else figures.by_perturbation,
-        **({} if run.raced is None else {"race": run.raced}),
         "remedies": tried.as_rows(),
     }
 

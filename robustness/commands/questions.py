@@ -100,7 +100,7 @@ def _weights(text: str) -> dict[str, float]:
 def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, gate, runs
-    from robustness.report.questions import choice, race, threshold
+    from robustness.report.questions import choice, threshold
     from robustness.report.shared_parts import trained_on
 
     if options.baseline and not options.budget:
@@ -127,9 +127,6 @@ def choose_command(options: argparse.Namespace) -> int:
     entries = choice.priced({}, model_choice)
     faster = choice.fastest(entries)
     console.say("\n".join([*model_choice.sentences, *([faster] if faster else [])]))
-    tables = [choice.table(entries, model_choice.quantity)]
-    for run in opened:
-        tables += race.tables(run)
     hardened = dict(entry for run in opened for entry in run.manifest.trained_on.items())
     notes = [
         *choice.busy(entries),
@@ -137,7 +134,7 @@ def choose_command(options: argparse.Namespace) -> int:
         *(report.Text(trained_on(*entry)) for entry in hardened.items()),
         *(note for run in opened for note in threshold.notes(run, model_choice.best)),
     ]
-    console.say(report.printed_blocks([*tables, *notes]))
+    console.say(report.printed_blocks([choice.table(entries, model_choice.quantity), *notes]))
     return 0
 
 

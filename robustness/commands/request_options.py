@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.request import Request
     from robustness.runs import Plan
-    from robustness.runs.racing import Race
 
 _SAID_BY_A_REQUEST = (
     *("models", "perturbations", "conditions", "suite", "strength", "severities", "epsilon"),
@@ -33,7 +32,6 @@ _UNSAID = {
     "own_classes": False,
     "resume": False,
     "plan": False,
-    "unit": "image",
 }
 """Defaults of options, other than None."""
 
@@ -108,34 +106,6 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
     )
 
 
-def add_race(command: argparse.ArgumentParser, *goals: str) -> None:
-    """Add the options of a race to one of ``goals``."""
-    command.add_argument(
-        "--until",
-        choices=goals,
-        help="race: images in random order, under a few conditions each, until that is certain",
-    )
-    command.add_argument(
-        "--unit",
-        choices=("image", "class"),
-        default="image",
-        help="with --until: what is drawn at random; class if the classes are only a sample",
-    )
-
-
-def race(options: argparse.Namespace) -> Race | None:
-    """The race among models that the options ask for; None without --until."""
-    from robustness.runs.racing import race_until
-
-    margin = getattr(options, "margin", None)
-    if options.until is not None:
-        options_of_race = {} if margin is None else {"margin": margin}
-        return race_until(options.until, unit=options.unit, **options_of_race)
-    if margin is not None or options.unit != _UNSAID["unit"]:
-        raise ParameterError("--margin and --unit need --until: add it.")
-    return None
-
-
 def _suite(text: str) -> str:
     if text not in ("study", "imagenet-c", "imagenet-c-jpeg") and not text.endswith(".toml"):
         raise argparse.ArgumentTypeError(
@@ -183,11 +153,7 @@ def requested_run(options: argparse.Namespace) -> Path | None:
     return runs.folder_of(str(named), options.out)
 
 
-def plans(
-    options: argparse.Namespace,
-    source: str | None,
-    race: Callable[[Request], Race | None] = lambda _spec: None,
-) -> list[Plan]:
+def plans(options: argparse.Namespace, source: str | None) -> list[Plan]:
     """What to evaluate on ``source``: a plan for each framing, or that of the run of --request.
 
     Without ``source`` the images are those of that run.
@@ -201,9 +167,7 @@ def plans(
             raise ParameterError(
                 "Expected a SOURCE, a run in --request, or a table with --predictions, got none."
             )
-        return [
-            planned(options, source, spec, race(spec)) for spec in whole_spec(options).by_side()
-        ]
+        return [planned(options, source, part) for part in whole_spec(options).by_side()]
     if twice := _said(options, (*_SAID_BY_A_REQUEST, *_SELECTION)):
         raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
     return [runs.reevaluation_plan(read(folder), source)]
@@ -308,9 +272,7 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     )
 
 
-def planned(
-    options: argparse.Namespace, source: str, spec: Request, race: Race | None = None
-) -> Plan:
+def planned(options: argparse.Namespace, source: str, spec: Request) -> Plan:
     """The plan of ``spec`` on ``source``, listed as ``options`` say."""
     from robustness import runs
 
@@ -322,6 +284,5 @@ def planned(
         limit=options.limit,
         sample=options.sample,
         batch=options.batch,
-        race=race,
         own_classes=options.own_classes,
     )

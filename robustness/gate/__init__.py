@@ -3,7 +3,6 @@
 from robustness.gate.budget import BREAKING, LIMITS, Budget, budget_of, read_budget
 from robustness.gate.budget_verdicts import check, part, rule_out, ruled_out
 from robustness.gate.output_formats import as_dict, headline, junit, markdown
-from robustness.gate.race_verdicts import race_limits
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "junit",
     "markdown",
     "part",
-    "race_limits",
     "read_budget",
     "rule_out",
     "ruled_out",

@@ -220,7 +220,7 @@ class Budget:
                 continue
             if what == "model" and rule.on_remedies and not remedied:
                 raise ParameterError(
-                    f"{self.path}: expected a run of all images that tried remedies for "
+                    f"{self.path}: expected a run that tried remedies for "
                     f"{pattern!r}, got one without.",
                     hint="Evaluate with --remedies.",
                 )

@@ -18,12 +18,11 @@ from robustness.base.errors import ParameterError
 from robustness.base.text import some
 from robustness.evaluation.condition import named, perturbation_label
 from robustness.gate.budget import ACCEPTING, ATTACK, BREAKING, FIGURES, REGRESSIONS, Budget, Rule
-from robustness.gate.race_verdicts import raced
 from robustness.gate.verdict import BROKEN, KEPT, NOT_SHOWN, Check, Verdict
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.report.shared_parts import trained_on
-from robustness.runs import Run, compare, racing
+from robustness.runs import Run, compare
 from robustness.runs.compare import identified, shared_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics.differences import changes
@@ -53,7 +52,7 @@ def check(
     """
     remedied: list[RemediedModel] = []
     if remedies or any(rule.on_remedies for rule in budget.rules):
-        remedied = remedied_models(run, run.rows.grids()) if run.manifest.race is None else []
+        remedied = remedied_models(run, run.rows.grids())
     for rule in budget.rules:
         names = [model.id for model in remedied]
         budget.check_patterns(rule, run.manifest.spec.model_names, run.conditions, names)
@@ -64,9 +63,6 @@ def check(
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
     notes = tuple(trained_on(*entry) for entry in run.manifest.trained_on.items())
-    if (race := run.manifest.race) is not None:
-        note = " ".join(racing.sentences(run.raced or {}, run.manifest.dataset.pictures))
-        return Check(run, budget, tuple(raced(budget, run, race.unit)), (note, *notes))
     rules = [*_extended(budget.rules, remedied)] if remedies else budget.rules
     own = _of_models(run, baseline)
     further = _of_remedies(run, baseline, [e for e in remedied if _named(rules, e)], own)

@@ -18,11 +18,10 @@ class Verdict:
 
     ``where`` describes the condition. ``value`` is the figure, with its bounds ``low`` and ``high``
     (None with too few images). A breaking strength covers all strengths, so its ``condition`` is
-    None; ``value`` and ``high`` are None if no strength of the run breaks the model. A race knows
-    bounds alone, so its ``value`` is None. What a model accepts without a safe threshold has no
-    figure. ``of`` names
-    the figure as ``statistics`` does; for ``max_regression`` it is the robust accuracy under attack
-    on labelled images, otherwise the consistency.
+    None; ``value`` and ``high`` are None if no strength of the run breaks the model. What a model
+    accepts without a safe threshold has no figure. ``of`` names the figure as ``statistics`` does;
+    for ``max_regression`` it is the robust accuracy under attack on labelled images, otherwise the
+    consistency.
     """
 
     model: str
@@ -64,8 +63,6 @@ class Verdict:
         if self.value is None and self.low is None:
             return "no threshold"
         of = " of robust accuracy" if self.of == "robust_accuracy" else ""
-        if self.value is None and self.low is not None and self.high is not None:
-            return f"{self.low:.1%} to {self.high:.1%}"  # of a race
         if self.low is None or self.high is None:
             return f"{self.value:.1%}{of} (fewer than {statistics.FEWEST} images: no interval)"
         return f"{self.value:.1%}{of} ({self.low:.1%} to {self.high:.1%})"
@@ -75,7 +72,7 @@ class Verdict:
 class Check:
     """The verdicts on a run; ``broken`` are those that fail the gate.
 
-    ``notes`` say how a race ended, and what hardened models were trained on.
+    ``notes`` say what hardened models were trained on.
     """
 
     run: Run

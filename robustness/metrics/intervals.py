@@ -61,17 +61,16 @@ def wilson(successes: int, trials: int) -> Interval:
     return Interval(rate, min(max(low, 0.0), rate), max(min(high, 1.0), rate))
 
 
-def share_bounds(values: Floats, *, tests: int = 1) -> Bounds:
+def share_bounds(values: Floats) -> Bounds:
     """The interval of the mean of shares, each in [0, 1].
 
     Clopper & Pearson's with the effective number of images: n divided by the design effect, times
     (z / t)^2 with n - 1 degrees of freedom (Korn & Graubard, Survey Methodology 24, 1998; Dean &
     Pagano, Journal of Survey Statistics and Methodology 3, 2015). It is at least n, since shares
     vary no more than single predictions. One prediction per image gives the exact interval.
-    ``tests`` is as for ``difference_bounds``.
     """
     present, n = counted(values)
-    _, low, high, _ = _shares(present, n, _SHARE_PSEUDO, _TAIL / tests)
+    _, low, high, _ = _shares(present, n, _SHARE_PSEUDO, _TAIL)
     return low, high
 
 

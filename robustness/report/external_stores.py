@@ -23,7 +23,7 @@ def log_mlflow(run: Run) -> str:
     Parameters are what was asked, metrics the rates with their bounds and the accuracy or
     consistency under each condition; the manifest and the HTML report are artifacts. Raises
     ``ParameterError`` if MLflow is not installed or lacks what its place for results needs,
-    ``RunError`` if it cannot be reached, for a race and for a run without rows.
+    ``RunError`` if it cannot be reached, and for a run without rows.
     """
     mlflow = ready_mlflow()
     if not run.images:

@@ -14,7 +14,7 @@ from robustness.charts.tables import Entry
 from robustness.evaluation.request import Request
 from robustness.report import methods, questions
 from robustness.report.blocks import BRACKETS, Data, Report
-from robustness.report.questions import RunFigures, race
+from robustness.report.questions import RunFigures
 from robustness.report.shared_parts import several_label_sets, trained_on
 from robustness.report.wording import model, sentence, share
 from robustness.runs import Run
@@ -41,11 +41,10 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
     of, spec = RunFigures(run, figures), run.manifest.spec
-    about = [question for question in questions.REGISTRY if question.is_about(run)]
-    sections = [question.section(of) for question in about]
-    choice, *rest = [question.brief(of.answer(question)) for question in about]
+    sections = [question.section(of) for question in questions.REGISTRY]
+    choice, *rest = [question.brief(of.answer(question)) for question in questions.REGISTRY]
     tables: dict[str, Sequence[Entry]] = {}
-    for question in about:
+    for question in questions.REGISTRY:
         tables |= question.tables(of.answer(question))
     return Report(
         title=f"{_subject(run)} on {run.manifest.dataset.title}",
@@ -54,7 +53,7 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
         cautions=cautions(of),
         sections=[section for section in sections if section is not None],
         brief=[block for blocks in (*rest, choice) for block in blocks],
-        methods=methods.blocks(spec.conditions, () if run.manifest.race else methods.MANY_IMAGES),
+        methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
         replay=IMPORTED if run.is_from_table else REPLAY,
@@ -66,26 +65,19 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
 def answers(of: RunFigures) -> list[tuple[str, str]]:
     """The questions that a run answers in a sentence, and the images that it rests on."""
     pairs = [
-        pair
-        for question in questions.REGISTRY
-        if question.is_about(of.run)
-        for pair in question.answers(of.answer(question))
+        pair for question in questions.REGISTRY for pair in question.answers(of.answer(question))
     ]
-    rests_on = race.basis(of.run) if of.run.manifest.race else basis(of.statistics)
-    pairs.insert(2, ("What is this based on?", rests_on))
+    pairs.insert(2, ("What is this based on?", basis(of.statistics)))
     return pairs
 
 
 def note(of: RunFigures) -> str:
     """What explains the answers."""
-    several = of.statistics.images >= statistics.FEWEST
-    return BRACKETS if several and of.run.manifest.race is None else ""
+    return BRACKETS if of.statistics.images >= statistics.FEWEST else ""
 
 
 def _subject(run: Run) -> str:
     names = run.manifest.spec.model_names
-    if run.manifest.race is not None:
-        return f"Race of {counted(len(names), 'model')}"
     return f"Robustness of {model(names[0]) if len(names) == 1 else f'{len(names)} models'}"
 
 
@@ -120,19 +112,12 @@ def cautions(of: RunFigures) -> list[str]:
     texts = [
         "" if run.finished else progress,
         figures.copies_note,
-        *([] if run.manifest.race else _cautions_of_means(figures)),
+        statistics.TOO_FEW if figures.images < statistics.FEWEST else "",
+        *several_label_sets(entry["model"] for entry in figures.summary),
         f"Left out: {counted(count, 'image')}, listed with the reasons." if count else "",
-        *(race.cautions(run) if run.manifest.race else []),
         *(trained_on(*entry) for entry in run.manifest.trained_on.items()),
     ]
     return [text for text in texts if text]
-
-
-def _cautions_of_means(figures: Figures) -> list[str]:
-    return [
-        statistics.TOO_FEW if figures.images < statistics.FEWEST else "",
-        *several_label_sets(entry["model"] for entry in figures.summary),
-    ]
 
 
 def basis(figures: Figures) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import models
-from robustness.base.errors import RunError
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import effect, named
 from robustness.evaluation.provenance import ENGINE, GRAIN
@@ -189,19 +188,12 @@ class Comparison:
 
 
 def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
-    """``other`` against ``baseline``; raises ``RunError`` for a race, or a run without rows.
+    """``other`` against ``baseline``; raises ``RunError`` for a run without rows.
 
     Images are matched by what the models see; at different sides, by their source.
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
-    for run in (baseline, other):
-        if run.manifest.race is not None:
-            raise RunError(
-                f"Expected runs of all images, got the race {run.id}, which stops early: "
-                "evaluate all images to compare.",
-                hint="Leave out --until.",
-            )
     images = identified(baseline, other)
     first, second = map(set, images)
     differences = changes(shared_grids((baseline.rows.grids(), other.rows.grids()), images))
@@ -227,10 +219,8 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
         for name in sorted({*before.versions, *after.versions})
     ]
     texts = [f"{name} {first} → {second}" for name, first, second in pairs if first != second]
-    if before.dataset.digest != after.dataset.digest and not _reordered(before, after):
+    if before.dataset.digest != after.dataset.digest:
         texts.insert(0, "other images")
-    if (before.race is None) != (after.race is None):
-        texts.insert(0, "a race" if before.race is None else "no race")
     for what, mine, others in (
         ("models", one.models, two.models),
         ("conditions", one.conditions, two.conditions),
@@ -238,15 +228,6 @@ def differences_in_setup(before: Manifest, after: Manifest) -> str:
         if mine != others:
             texts.append(f"other {what}")
     return ", ".join(texts)
-
-
-def _reordered(before: Manifest, after: Manifest) -> bool:
-    """Whether a race alone may have put the same images into another order."""
-    one, two = before.dataset, after.dataset
-    selections = [
-        (dataset.source, dataset.limit, dataset.sample, dataset.pictures) for dataset in (one, two)
-    ]
-    return selections[0] == selections[1] and (before.race is not None or after.race is not None)
 
 
 def identified(baseline: Run, other: Run) -> tuple[Images, Images]:

@@ -15,7 +15,6 @@ import numpy as np
 from robustness.base.processes import peak_memory
 from robustness.base.progress import duration
 from robustness.base.text import counted, in_bytes
-from robustness.evaluation.random_order import FEW
 from robustness.evaluation.request import Request
 from robustness.runs.engines import Chunk, Workload
 from robustness.runs.engines.engine import chunks
@@ -173,8 +172,6 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
     """
     spec, images = plan.spec, len(plan.dataset)
     conditions, names = len(spec.conditions), len(spec.models)
-    if plan.few:
-        conditions = min(conditions, FEW)
     rows = images * conditions * names
     earlier = None if _attacks(spec) else next(_earlier(runs, spec), None)
     if earlier is None:
@@ -209,7 +206,6 @@ def _earlier(runs: Path, spec: Request) -> Iterator[Manifest]:
             and not entry.imported
             and manifest.status == FINISHED
             and manifest.engine == "local"
-            and manifest.race is None
             and manifest.images >= _ENOUGH
             and manifest.spec.side == spec.side
             and sorted(manifest.spec.model_names) == sorted(spec.model_names)

@@ -37,9 +37,9 @@ def compute(folder: Path, manifest: Manifest) -> Headline:
     """Works it out and stores it beside the run, with all else that a visitor would wait for.
 
     The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
-    is not finished or cannot be read, and for a race; opening it says why.
+    is not finished or cannot be read; opening it says why.
     """
-    if manifest.status != FINISHED or not manifest.images or manifest.race is not None:
+    if manifest.status != FINISHED or not manifest.images:
         return _short([], [], [])
     try:
         run = load(folder)

@@ -145,7 +145,6 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
         unreadable=manifest.unreadable,
         content=manifest.content,
         is_from_table=Run(folder, manifest, ()).is_from_table,
-        raced=manifest.race is not None,
     )
 
 

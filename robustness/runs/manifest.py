@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +23,6 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import convert_0_13
-from robustness.runs.racing import Race
 
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
@@ -74,11 +73,6 @@ class DatasetRecord:
     digest: Word
     apart: tuple[Text, ...] = ()
     """Images that are not measured, as ``batch_norm`` adapts to them."""
-    unlabelled: Count = 0
-    """Images that are left out, as they have no label, which a race needs."""
-
-
-_OPTIONAL = ("apart", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -94,9 +88,8 @@ class Manifest:
     ``costs`` has, by model and as far as they are known, the fields of ``Cost``; latencies are
     those of the machine that finished the run.
     ``classes`` are those of models that are not here, whose predictions came in a table: their
-    names in order, or "imagenet". A ``race`` asks images in random order until a result
-    is certain; ``decided`` is its outcome, or what stands so far. ``remedies_ms`` has the
-    milliseconds that each remedy takes for one image, without further forward passes.
+    names in order, or "imagenet". ``remedies_ms`` has the milliseconds that each remedy takes for
+    one image, without further forward passes.
     ``trained_on`` has the perturbations that hardened models were trained on.
     """
 
@@ -120,8 +113,6 @@ class Manifest:
     plugins: Mapping[Word, Word] = field(default_factory=dict)
     costs: Mapping[Text, Mapping[CostField, Cost]] = field(default_factory=dict)
     classes: Classes = field(default_factory=dict)
-    race: Race | None = None
-    decided: Mapping[str, Any] = field(default_factory=dict)
     remedies_ms: Mapping[Text, Cost] = field(default_factory=dict)
     trained_on: Mapping[Text, tuple[Word, ...]] = field(default_factory=dict)
 
@@ -141,16 +132,10 @@ class Manifest:
             "pictures": self.dataset.digest,
             "labelling": self.dataset.labelling,
             **({"plugins": dict(self.plugins)} if self.plugins else {}),
-            **({"race": asdict(self.race)} if self.race else {}),
             **others,
         }
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-    def images_of(self, chunks: Iterable[int]) -> int:
-        """How many images of the dataset are in ``chunks``: with rows, unreadable, or copies."""
-        places, size = range(self.dataset.pictures), self.batch
-        return sum(len(places[number * size : (number + 1) * size]) for number in chunks)
 
     @property
     def how(self) -> str:
@@ -163,15 +148,11 @@ class Manifest:
         for name in ("classes", "remedies_ms", "trained_on"):
             if not values[name]:
                 del values[name]
-        if self.race is None:
-            del values["race"], values["decided"]
-        else:
-            values["race"] = asdict(self.race)
         return {
             "format": FORMAT,
             "version": VERSION,
             **values,
-            "dataset": {k: v for k, v in asdict(self.dataset).items() if k not in _OPTIONAL or v},
+            "dataset": {k: v for k, v in asdict(self.dataset).items() if k != "apart" or v},
             "spec": self.spec.as_dict(),
             "spec_digest": self.spec.digest,
         }
@@ -215,6 +196,12 @@ def read(folder: Path) -> Manifest:
             raise RunError(
                 f"{folder.name} has run format {head.get('version')!r}, expected {VERSION}: open "
                 f"it with {_writer(head)}, or run it again with this version.",
+                hint=_where(folder),
+            )
+        if "race" in head:
+            raise RunError(
+                f"{folder.name} was a race, which ended before its last image: evaluate all of "
+                "them again.",
                 hint=_where(folder),
             )
         require_plugins(folder.name, head)

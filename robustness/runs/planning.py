@@ -13,11 +13,9 @@ from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
 from robustness.remedies.on_prediction import ADAPTATION_IMAGES
-from robustness.runs import racing
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Workload, default_batch
 from robustness.runs.manifest import Classes, DatasetRecord, Manifest
-from robustness.runs.racing import Race
 
 MAX_BATCH = 1024
 
@@ -29,7 +27,6 @@ class Plan(Workload):
     record: DatasetRecord
     classes: Classes = field(default_factory=dict)
     """Classes of models that are not available here, as in a manifest."""
-    race: Race | None = None
 
 
 def plan(
@@ -40,15 +37,14 @@ def plan(
     limit: int | None = None,
     sample: int | None = None,
     batch: int | None = None,
-    race: Race | None = None,
     own_classes: bool = False,
 ) -> Plan:
     """Lists the images of ``source``, unless they are already, and finds their classes.
 
     ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
-    ``batch`` is how many are worked on at once (by default as many as fill the passes). A ``race``
-    asks those that count in random order. ``own_classes`` limits predictions to the classes that
-    the labels name. Raises ``ParameterError`` where the source, a label or a number cannot be used.
+    ``batch`` is how many are worked on at once (by default as many as fill the passes).
+    ``own_classes`` limits predictions to the classes that the labels name. Raises
+    ``ParameterError`` where the source, a label or a number cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(
@@ -70,19 +66,6 @@ def plan(
     labels = labelled(dataset, sets, labelling)
     if own_classes:
         spec = replace(spec, classes=_own_classes(labels))
-    if race is not None and spec.remedies:
-        raise ParameterError(
-            "Expected either remedies or a race, got both: gains need every image under every "
-            "condition. Leave one of them out."
-        )
-    unlabelled = 0
-    if race is not None:
-        race = racing.planned(race, spec, labels)
-        order = racing.order(race, labels, spec.seed)
-        unlabelled = len(dataset) - len(order)
-        dataset.entries = tuple(dataset.entries[place] for place in order)
-        labels = {key: tuple(indices[place] for place in order) for key, indices in labels.items()}
-        batch = batch or racing.BATCH
     record = DatasetRecord(
         source=dataset.source,
         title=dataset.title,
@@ -92,10 +75,8 @@ def plan(
         pictures=len(dataset),
         digest=dataset.digest,
         apart=tuple(entry.name for entry in dataset.holdout),
-        unlabelled=unlabelled,
     )
-    batch = batch or default_batch(spec)
-    return Plan(spec, dataset, labels, batch, record, race=race, few=race is not None)
+    return Plan(spec, dataset, labels, batch or default_batch(spec), record)
 
 
 def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
@@ -205,5 +186,4 @@ def _plan_of(manifest: Manifest, source: str | Dataset) -> Plan:
         limit=dataset.limit,
         sample=dataset.sample,
         batch=manifest.batch,
-        race=manifest.race,
     )

@@ -73,8 +73,7 @@ class ExpectedRows:
     """The rows that a run's manifest promises.
 
     ``classes`` counts those of each model, ``perturbations`` names each condition; rows may have
-    any of the ``remedies``; ``is_from_table`` says
-    that the predictions came in a table, ``raced`` that images may lack models and conditions.
+    any of the ``remedies``; ``is_from_table`` says that the predictions came in a table.
     """
 
     models: Sequence[str]
@@ -87,7 +86,6 @@ class ExpectedRows:
     unreadable: int
     content: str | None
     is_from_table: bool
-    raced: bool
 
 
 def rewrite_rows(folder: Path, expected: ExpectedRows) -> dict[str, int]:
@@ -143,18 +141,17 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
         (rows <= max(ROWS_FREE, size // MIN_ROW_BYTES)
          and remedied <= max(ROWS_FREE, size // MIN_REMEDIED_BYTES),
          f"its {size:,} bytes claim to hold {rows + remedied:,} rows, as no measurements do"),
-        (total == expected.pictures or (expected.raced and total < expected.pictures),
-         "images are missing in it"),
+        (total == expected.pictures, "images are missing in it"),
         (read == readable == expected.images and total - read == expected.unreadable,
          "its files have other numbers of images than its manifest"),
         (images.content(table) == expected.content, "its rows are of other images"),
         (max(notes, default=0) <= _MAX_NOTE and sum(notes) <= _MAX_NOTES,
          "its texts are too long"),
-        (len(numbers) == len(set(numbers)) <= (expected.pictures if expected.raced else total)
+        (len(numbers) == len(set(numbers)) <= total
          and all(0 <= number < expected.pictures for number in numbers),
          "its files contain parts that the run does not have"),
         (len({part.own for part in parts}) <= 1, "its files have different columns"),
-        ((rows == read * cells or (expected.raced and read <= rows <= read * cells))
+        (rows == read * cells
          and remedied <= read * cells * len(expected.remedies),
          "it has too few or too many rows"),
     ):  # fmt: skip
@@ -254,7 +251,7 @@ class _RowChecks:
         places.sort()
         cells = len(expected.conditions) * len(expected.models)
         fine = np.array_equal(np.unique(places // cells), self.positions)
-        fine &= expected.raced or len(places) == expected.images * cells
+        fine &= len(places) == expected.images * cells
         fine &= not np.any(places[1:] == places[:-1])
         remedied = np.concatenate([np.zeros(0, np.int64), *self.remedied])
         self.remedied.clear()

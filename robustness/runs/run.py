@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -31,7 +31,6 @@ from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines.engine import stored_image
 from robustness.runs.failures import Failures
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.racing import Race, Track
 from robustness.runs.row_files import Part, read_rows
 from robustness.runs.rows import Rows
 from robustness.statistics import Figures
@@ -107,12 +106,6 @@ class Run:
         return images.unreadable(self.image_table)
 
     @property
-    def copies(self) -> int:
-        """How many images a race skipped, as they are exact copies of others."""
-        of = sum(self.manifest.images_of(part.chunks) for part in self.parts)
-        return of - self.images - len(self.unreadable)
-
-    @property
     def seconds(self) -> float:
         """Time spent on the images without loading the models."""
         return sum(part.seconds for part in self.parts)
@@ -141,8 +134,7 @@ class Run:
 
     @cached_property
     def failures(self) -> Failures:
-        """Where and why its models fail, cached once finished; ``RunError`` for a race."""
-        self._check_complete()
+        """Where and why its models fail, cached once finished."""
         return failures.of(self.folder, self.manifest, self.rows, self.properties)
 
     @property
@@ -155,54 +147,14 @@ class Run:
         """How many rows, that is measurements, there are."""
         return sum(part.rows for part in self.parts)
 
-    @cached_property
-    def raced(self) -> dict[str, Any] | None:
-        """The outcome of its race so far, as ``Track.outcome``; None if it is no race."""
-        manifest = self.manifest
-        if manifest.race is None:
-            return None
-        if self.finished and not self.imported and manifest.decided:
-            return dict(manifest.decided)
-        return self.track(manifest.race).outcome()
-
-    @cached_property
-    def forward_passes(self) -> int:
-        """Passes of its rows, and of one original for each image and model."""
-        query = "SELECT count(*), count(DISTINCT (position, model)) FROM rows"
-        return sum(map(int, self.rows.ask(query)[0])) if self.parts else 0
-
-    def track(self, race: Race) -> Track:
-        """``race`` over its rows, which are of a race."""
-        track = Track(race, self.manifest.spec)
-        digests = images.digests(self.image_table)
-        for part in self.parts:
-            lacking = self.manifest.images_of(part.chunks) - part.images
-            track.feed(read_rows(part), digests, self.manifest.batch, lacking)
-        if self.finished and track.total + track.skipped == self.manifest.dataset.pictures:
-            track.close()
-        return track
-
     def figures(self) -> Figures:
-        """Its figures, computed once and cached with a finished run.
-
-        Raises ``RunError`` for a race: its means and their intervals would be misleading, as it
-        ended when they looked best.
-        """
-        self._check_complete()
+        """Its figures, computed once and cached with a finished run."""
         if not (self.finished and self.manifest.images):
             return self.rows.figures()
         document = cache.stored(
             self.folder, self.manifest, cache.FIGURES, lambda: self.rows.figures().as_dict()
         )
         return Figures.from_dict(document, self.rows.grids)  # which holds no rows in memory
-
-    def _check_complete(self) -> None:
-        if self.manifest.race is not None:
-            raise RunError(
-                f"Expected a run of all images, got the race {self.id}, which stops early: "
-                "evaluate all images for its figures.",
-                hint="Leave out --until.",
-            )
 
     def table(
         self,

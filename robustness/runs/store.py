@@ -17,7 +17,6 @@ from robustness.models import imported_labels
 from robustness.runs import convert_0_13, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.racing import sentences
 from robustness.runs.row_files import all_parts, remove_unlisted
 from robustness.runs.run import Run
 
@@ -139,13 +138,6 @@ class Listed:
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
-
-    @property
-    def race_results(self) -> list[str]:
-        """The decisions of a race so far, in sentences; [] for other runs and imported ones."""
-        if self.manifest is None or not self.manifest.decided or self.imported:
-            return []
-        return sentences(self.manifest.decided, self.manifest.dataset.pictures)
 
 
 def listed(folder: Path) -> Listed:

@@ -7,8 +7,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from filelock import FileLock
 
 from robustness import models
 from robustness.base.disk import TEMPORARY, alone
-from robustness.base.errors import ParameterError, RunError
+from robustness.base.errors import RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
 from robustness.runs import headline_figures, images
@@ -29,13 +28,11 @@ from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
 from robustness.runs.model_costs import measured, remedies_ms
 from robustness.runs.planning import Plan
 from robustness.runs.progress import Progress, ProgressFile
-from robustness.runs.racing import Track
 from robustness.runs.row_files import (
     ROWS_A_FILE,
     Part,
     all_parts,
     compact,
-    read_rows,
     remove_unlisted,
     without_chunks,
     write_part,
@@ -88,14 +85,12 @@ class RunWriter:
         table = self._image_table(self._parts)
         self._images = len(images.readable(table))
         self._unreadable = len(table) - self._images
-        self._digests = images.digests(table)
         self._image_files = [name for name in manifest.parts if name.startswith("images")]
         self._seconds = sum(part.seconds for part in self._parts)
         self._waiting: list[Chunk] = []
         self._waiting_rows = 0
         self._since = time.perf_counter()
         self._progress_file = ProgressFile(folder, len(plan.dataset))
-        self._track: Track | None = None
         if self._parts != parts:
             self._write(status=UNFINISHED, content=None)
             remove_unlisted(folder, self.manifest.parts)
@@ -134,11 +129,7 @@ class RunWriter:
         run = ENGINES[engine].run
         done = {number for part in self._parts for number in part.chunks}
         todo = [number for number in range(self._plan.chunk_count) if number not in done]
-        self._track = track = self._followed()
-        if track is not None:
-            chunks = self._raced(track, engine, todo)
-        else:
-            chunks = run(self._plan, todo, address) if todo else iter(())
+        chunks = run(self._plan, todo, address) if todo else iter(())
         began = time.perf_counter()
         yield self._progress(loading=True)
         for chunk in chunks:
@@ -154,14 +145,12 @@ class RunWriter:
             yield self._progress()
         self._write()
         count = sum(len(part.chunks) for part in self._parts)
-        if count < self._plan.chunk_count and not (track and track.ends):
+        if count < self._plan.chunk_count:
             raise RunError(
                 f"The engine did only {count} of {counted(self._plan.chunk_count, 'part')} of the "
                 "work: continue the run.",
                 hint=_HOW_TO_CONTINUE,
             )
-        if track is not None and count == self._plan.chunk_count:
-            track.close()
         self._parts = compact(self.folder, self._parts)
         models_ran = todo and ENGINES[engine].asks_models
         costs = (
@@ -173,47 +162,6 @@ class RunWriter:
         self._write(status=FINISHED, costs=costs, remedies_ms=times)
         remove_unlisted(self.folder, self.manifest.parts)
         headline_figures.compute(self.folder, self.manifest)
-
-    def _followed(self) -> Track | None:
-        """The race so far; None if there is none."""
-        if self.manifest.race is None:
-            return None
-        track = Track(self.manifest.race, self.manifest.spec)
-        for part in self._parts:
-            lacking = self.manifest.images_of(part.chunks) - part.images
-            track.feed(read_rows(part), self._digests, self.manifest.batch, lacking)
-        return track
-
-    def _raced(self, track: Track, engine: str, todo: list[int]) -> Iterator[Chunk | None]:
-        """The chunks of a race, until it is settled; models that it no longer needs are left out.
-
-        Raises ``ParameterError`` for an engine that does not work on chunks in their order.
-        """
-        if engine != "local":
-            raise ParameterError(
-                f"Expected the local engine for a race, which decides image by image, got "
-                f"{engine!r}: choose local, or evaluate all images.",
-                hint="Leave out --engine or --until.",
-            )
-        loaded = False
-        while todo and not track.ends:
-            running = track.running
-            models = tuple(pair for pair in self._plan.spec.models if pair[0] in running)
-            spec = replace(self._plan.spec, models=models)
-            work = replace(self._plan, spec=spec, evaluated=track.digests)
-            with closing(ENGINES[engine].run(work, todo, None)) as chunks:  # type: ignore[type-var]
-                for chunk in chunks:
-                    if chunk is None:
-                        yield from [] if loaded else [None]
-                        loaded = True
-                        continue
-                    todo = todo[1:]
-                    lacking = len(work.positions(chunk.number)) - chunk.readable
-                    digests = {image.position: str(image.digest) for image in chunk.images}
-                    track.feed(chunk.table, digests, self.manifest.batch, lacking)
-                    yield chunk
-                    if track.ends or track.running != running:
-                        break
 
     def _wait(self, chunk: Chunk) -> None:
         self._waiting.append(chunk)
@@ -256,7 +204,6 @@ class RunWriter:
                 unreadable=self._unreadable,
                 seconds=self._seconds,
                 parts={name: (self.folder / name).stat().st_size for name in files},
-                decided=self._track.outcome() if self._track else self.manifest.decided,
                 **changes,
             )
             self.manifest.write(self.folder)
@@ -324,7 +271,6 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
         creator=creator,
         classes=plan.classes,
         plugins=plugin_digests(plan.spec),
-        race=plan.race,
         trained_on={
             name: models.REGISTRY[name].trained_on
             for name in plan.spec.model_names

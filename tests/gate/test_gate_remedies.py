@@ -132,12 +132,6 @@ def test_a_baseline_without_the_remedy_cannot_be_compared(made: Made, tmp_path: 
         api.check(made.run, path, baseline=before)
 
 
-def test_a_race_judges_no_remedies(made: Made, tmp_path: Path) -> None:
-    path = budget(tmp_path, 'model = "SqueezeNet+median"\nmin_accuracy = 0.5')
-    with pytest.raises(ParameterError, match="a run of all images that tried remedies"):
-        gate.race_limits(gate.read_budget(path), MODELS, CONDITIONS)
-
-
 @pytest.mark.parametrize(
     ("model", "out"),
     [

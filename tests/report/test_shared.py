@@ -71,7 +71,6 @@ def test_an_mlflow_without_its_database_asks_for_a_server(
     ("more", "sentence"),
     [
         ([], "pip install mlflow-skinny"),
-        (["--until", "settled"], "either --until or --log-mlflow, got both"),
         (["--plan"], "either --plan or --log-mlflow, got both"),
     ],
 )

@@ -1,9 +1,9 @@
 """Saved runs: they open, every command answers about them as it did, and one is evaluated anew.
 
-``labelled`` has remedies, an attack, a plugin's metric and unreadable images, ``race`` was settled,
-``imported`` has the predictions of two models from a table. ``evaluated`` is ``request.toml`` on
-``photos``, which are parts of the samples and two damaged files. After an intended change, write
-the answers anew: ``python -m tests.runs.test_golden_runs``.
+``labelled`` has remedies, an attack, a plugin's metric and unreadable images, ``imported`` has the
+predictions of two models from a table. ``evaluated`` is ``request.toml`` on ``photos``, which are
+parts of the samples and two damaged files. After an intended change, write the answers anew:
+``python -m tests.runs.test_golden_runs``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from robustness.commands import main
 from robustness.runs.row_differences import changes
 
 GOLDEN = Path(__file__).parent / "golden"
-RUNS = ("labelled", "race", "imported", "evaluated")
+RUNS = ("labelled", "imported", "evaluated")
 COMMANDS = (
     ["choose", "--json"],
     ["choose", "--remedies", "--json"],
@@ -32,7 +32,7 @@ COMMANDS = (
     ["report"],
 )
 TABLES = ("summary", "compare", "over_models", "by_perturbation", "robust_accuracy", "agreement")
-"""Tables of a report; races have only the first."""
+"""Tables of a report."""
 
 
 def answers(run: str, folder: Path) -> Iterator[tuple[str, Any]]:

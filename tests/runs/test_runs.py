@@ -366,6 +366,11 @@ def other_version(run: Path) -> None:
     (run / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
 
 
+def early_end(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"race": {"goal": "best"}}))
+
+
 def no_manifest(run: Path) -> None:
     (run / "manifest.json").unlink()
 
@@ -415,6 +420,7 @@ def test_a_file_of_rows_that_the_manifest_does_not_name_is_not_read(
         (damage_json, "damaged"),
         (other_program, "something else"),
         (other_version, "has run format 99, expected 4"),
+        (early_end, "was a race, which ended before its last image: evaluate all of them again"),
         (no_manifest, "not a saved run"),
         (unknown_perturbation, "Did you mean 'rotation'"),
         (lost_part, "have changed"),

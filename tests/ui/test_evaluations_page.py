@@ -24,7 +24,6 @@ from robustness.evaluation.condition import Condition
 from robustness.runs import manifest as manifests
 from robustness.runs import notes
 from robustness.runs.compare import compare, flips
-from robustness.runs.racing import Race
 from robustness.statistics.differences import said
 from robustness.ui.evaluations import comparison, run_actions, run_table
 from tests.support.pages import html, run, texts
@@ -245,11 +244,6 @@ def test_a_title_opens_its_run_and_ticks_compare(
     run_table._select(["first", "second"], ["first"], listed)
     run_table._open(["first", "second"])
     assert chosen == [["first", "second"], ["second"]]
-
-
-def test_a_race_cannot_be_compared_or_pinned(folder: Path) -> None:
-    manifests.read(folder / "first").updated(race=Race()).write(folder / "first")
-    assert "A race stops early" in visit("first", "second").error[0].value
 
 
 def test_title_tags_and_notes_are_saved(folder: Path) -> None:

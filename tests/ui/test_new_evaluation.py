@@ -86,9 +86,6 @@ def test_a_first_visit_offers_the_samples(
     assert "Time unknown" in said
     assert "kB on disk" in said
     assert not runs_folder.exists(), "looking is not doing"
-    app.segmented_control(key="until").set_value("settled").run()
-    assert "× (5 conditions + the original)" in texts(app)
-    assert "At most: a race stops earlier." in texts(app)
     count = matched.call_count
     app.run()
     assert matched.call_count == count, "the names of all images are looked through once"

@@ -44,26 +44,29 @@ def test_a_link_calls_a_model_by_its_name_or_as_the_page_does() -> None:
     assert app.query_params["models"] == ["SqueezeNet", "EfficientNetLite0"]
 
 
-@pytest.mark.parametrize(("said", "chosen"), [("Best is certain", "settled"), ("worst", "all")])
+@pytest.mark.parametrize(
+    ("said", "chosen"), [("known classes only", "known"), ("worst", "folders")]
+)
 def test_a_link_gets_the_id_of_a_choice_and_may_hold_its_label(said: str, chosen: str) -> None:
-    app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet", until=said)
-    control = app.segmented_control(key="until")
+    app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet", labelling=said)
+    control = app.segmented_control(key="labelling")
     assert control.value == chosen
-    assert app.query_params.get("until", "all") == chosen
-    assert bool([text for text in app.warning if "until" in text.value]) is (said == "worst")
+    assert app.query_params.get("labelling", "folders") == chosen
+    assert bool([t for t in app.warning if "labelling" in t.value]) is (said == "worst")
 
 
 def test_a_choice_and_its_link_stay_in_step() -> None:
     app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet")
-    app.segmented_control(key="until").set_value("ordered").run()
-    assert app.query_params["until"] == "ordered"
-    app.query_params["until"] = "settled"  # as Back has it
-    assert app.run().segmented_control(key="until").value == "settled"
-    app.query_params.pop("until")
-    assert app.run().segmented_control(key="until").value == "all"
-    app.query_params["until"] = "settled"  # the browser does not have the last link yet
-    app.segmented_control(key="until").set_value("ordered").run()
-    assert app.query_params["until"] == app.segmented_control(key="until").value == "ordered"
+    app.segmented_control(key="labelling").set_value("none").run()
+    assert app.query_params["labelling"] == "none"
+    app.query_params["labelling"] = "known"  # as Back has it
+    assert app.run().segmented_control(key="labelling").value == "known"
+    app.query_params.pop("labelling")
+    assert app.run().segmented_control(key="labelling").value == "folders"
+    app.query_params["labelling"] = "known"  # the browser does not have the last link yet
+    app.segmented_control(key="labelling").set_value("none").run()
+    shown = app.segmented_control(key="labelling").value
+    assert app.query_params["labelling"] == shown == "none"
 
 
 def test_the_scorecard_ranks_and_shows_every_perturbation() -> None:

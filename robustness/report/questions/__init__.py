@@ -12,7 +12,6 @@ from robustness.report.questions import (
     classes,
     map,
     perturbations,
-    race,
     ranking,
     remedies,
     slices,
@@ -25,7 +24,7 @@ __all__ = ["REGISTRY", "Question", "RunFigures"]
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(choice.CHOICE, choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT, race.RACE),
+    *(choice.CHOICE, choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),
     *(accuracy.ACCURACY, threshold.THRESHOLD, remedies.HELP, accuracy.CORRUPTION_ERRORS),

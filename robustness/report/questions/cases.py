@@ -188,7 +188,6 @@ CASES = Question(
     lambda run: [_cases(run, kind) for kind in KINDS],
     "filter them and open each on Live",
     figures=lambda of: of.run,
-    race=None,
     view=IMAGES,
 )
 
@@ -206,6 +205,5 @@ LEFT_OUT = Question(
     "Images left out",
     _left_out,
     figures=lambda of: of.run.unreadable,
-    race=None,
     view=IMAGES,
 )

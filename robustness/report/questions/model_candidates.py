@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import effect
-from robustness.report.questions import race
 from robustness.runs import Run
 from robustness.runs.remedies import (
     RemediedModel,
@@ -22,9 +20,8 @@ from robustness.runs.remedies import (
 )
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice
 from robustness.statistics import choose as choose_among
-from robustness.statistics.criteria import MARGIN
 from robustness.statistics.measurement_grid import UNKNOWN, Grid
-from robustness.statistics.model_choice import BEST, TIED, WORSE, Candidate
+from robustness.statistics.model_choice import Candidate
 
 RuleOut = Callable[[Run], Mapping[str, str]]
 """Why models of a run are no candidates, by their ids."""
@@ -49,14 +46,8 @@ def choose(
     for run in several:
         if not run.images:
             raise ParameterError(f"The run {run.id} has no image that could be read.")
-        if run.manifest.race is not None and len(several) > 1:
-            raise ParameterError(
-                f"Expected runs of all images, got the race {run.id}: choose from it alone."
-            )
     if not several:
         raise ParameterError("Expected at least one run to choose from, got none.")
-    if several[0].raced is not None:
-        return _raced(several[0], several[0].raced, criteria, rule_out)
     if len(several) == 1:
         (run,) = several
         out = rule_out(run) if rule_out else {}
@@ -91,9 +82,9 @@ def _check_remedies(several: Sequence[Run]) -> None:
             "run alone."
         )
     for run in several:
-        if run.manifest.race is not None or not run.manifest.spec.remedies:
+        if not run.manifest.spec.remedies:
             raise ParameterError(
-                f"Expected a run of all images that tried remedies, got {run.id}: evaluate with "
+                f"Expected a run that tried remedies, got {run.id}: evaluate with "
                 "remedies, or choose without them."
             )
 
@@ -149,60 +140,6 @@ def _check_weights(several: Sequence[Run]) -> None:
                     f"Expected one {name}, got two with different weights, in {first} and "
                     f"{run.id}: give one of them another name, or compare the runs."
                 )
-
-
-def _raced(
-    run: Run, outcome: Mapping[str, Any], criteria: Criteria | None, rule_out: RuleOut | None
-) -> ModelChoice:
-    """The choice that the race ``run`` made; raises ``ParameterError`` for criteria."""
-    settings = criteria or Criteria()
-    same_margin = settings.margin in (MARGIN, outcome["margin"])
-    if rule_out is not None or not same_margin or replace(settings, margin=MARGIN) != Criteria():
-        raise ParameterError(
-            f"Expected no criteria for the race {run.id}, which measured only what its own result "
-            "needs: leave them out, or evaluate all images."
-        )
-    if outcome["goal"] == "gate":
-        raise ParameterError(
-            f"Expected a race among models, got one of a gate, {run.id}: check it instead."
-        )
-    spent = costs(run)
-    statuses = dict.fromkeys(outcome["worse"], WORSE)
-    best = TIED if len(outcome["best"]) > 1 else BEST
-    entries = [
-        {"model": name, "status": statuses.get(name, best), "low": low, "high": high}
-        for name, (low, high) in outcome["scores"].items()
-    ]
-    return ModelChoice(
-        best=tuple(outcome["best"]),
-        certainty=None,
-        worse=tuple(outcome["worse"]),
-        models=tuple(
-            {
-                **_UNKNOWN,
-                **entry,
-                "label": models.label(entry["model"]),
-                "remedy": "",
-                "robust_low": entry["low"],
-                "robust_high": entry["high"],
-                **vars(spent.get(entry["model"], Cost())),
-            }
-            for entry in entries
-        ),
-        quantity="perturbed_accuracy" if outcome["quantity"] == "accuracy" else "consistency",
-        images=run.images,
-        margin=outcome["margin"],
-        more_images=None,
-        weighted={},
-        sentences=tuple(race.sentences(run)),
-    )
-
-
-_UNKNOWN = dict.fromkeys(
-    ("robust", "certainty", "accuracy", "weakest", "weakest_value", "latency_ms", "megabytes",
-     "place_low", "place_high"),
-) | {"reason": ""}  # fmt: skip
-"""The fields that a race does not know."""
 
 
 def costs(run: Run) -> dict[str, Cost]:

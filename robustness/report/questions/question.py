@@ -40,8 +40,7 @@ class RunFigures:
 
     @cached_property
     def statistics(self) -> Figures:
-        """Of a race for its images alone: its means would be misleading."""
-        return self.run.rows.figures() if self.run.manifest.race else self.run.figures()
+        return self.run.figures()
 
     def answer(self, question: Question[F]) -> F:
         """The figures of ``question``."""
@@ -107,7 +106,7 @@ VIEWS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Question(Generic[F]):
-    """One question about runs that are no ``race``, that are one or, if that is None, about all.
+    """One question about a run.
 
     ``title`` heads its section, and ``about`` says beside it what the section answers. ``blocks``
     tell its ``figures``; without any there is no section. A page shows it in ``view``, if that is
@@ -125,7 +124,6 @@ class Question(Generic[F]):
     figures: Callable[[RunFigures], F] = _statistics
     view: str = FAILURES
     needs: Sequence[Need] = ()
-    race: bool | None = False
     options: Sequence[Option] = ()
     link: str = ""
     answers: Callable[[F], Sequence[tuple[str, str]]] = lambda _: ()
@@ -133,13 +131,9 @@ class Question(Generic[F]):
     tables: Callable[[F], Tables] = lambda _: {}
     command: str = ""
 
-    def is_about(self, run: Run) -> bool:
-        """Whether it applies to ``run``, which may still lack what it needs."""
-        return self.race is None or self.race == (run.manifest.race is not None)
-
     def fits(self, of: RunFigures) -> bool:
-        """Whether it is about the run of ``of``, which has what it needs."""
-        return self.is_about(of.run) and all(need.met(of) for need in self.needs)
+        """Whether the run of ``of`` has what it needs."""
+        return all(need.met(of) for need in self.needs)
 
     def section(self, of: RunFigures) -> Section | None:
         """Its section of the run's report; None where there is nothing to tell."""

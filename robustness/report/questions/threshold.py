@@ -292,16 +292,13 @@ def entries(several: Iterable[Run]) -> list[Entry]:
     """The safe threshold of each model of ``several`` runs, by the first run that has one."""
     by_model: dict[str, Entry] = {}
     for run in several:
-        if THRESHOLD.is_about(run):
-            for entry in RunFigures(run).answer(THRESHOLD).entries:
-                by_model.setdefault(entry["model"], entry)
+        for entry in RunFigures(run).answer(THRESHOLD).entries:
+            by_model.setdefault(entry["model"], entry)
     return list(by_model.values())
 
 
 def notes(run: Run, models: Sequence[str]) -> list[Text]:
     """From which confidence to accept the predictions of ``models`` of ``run``."""
-    if not THRESHOLD.is_about(run):
-        return []
     figures = RunFigures(run).answer(THRESHOLD)
     chosen = [entry for entry in figures.entries if entry["model"] in models and entry["status"]]
     return [Text(f"{model(entry['model'])}: {sentence(entry, figures)}") for entry in chosen]

@@ -9,7 +9,7 @@ import contextlib
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -26,7 +26,6 @@ from robustness.evaluation.adaptation import Adaptation
 from robustness.evaluation.condition import Condition, StoredCondition
 from robustness.evaluation.loop import answers, frames, prepare
 from robustness.evaluation.measurement import Batch, Measurement
-from robustness.evaluation.random_order import drawn
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
 from robustness.models import Classifier, ModelRecord
@@ -53,16 +52,13 @@ class Workload:
     """The work on a dataset, complete enough for another process to do a part of it.
 
     ``labels`` holds, for each set of classes by its ``key``, the class index of every entry.
-    ``batch`` is how many images make a chunk. With ``few`` each image is asked under a few of the
-    conditions, drawn at random, and copies of those with the digests ``evaluated`` are not asked.
+    ``batch`` is how many images make a chunk.
     """
 
     spec: Request
     dataset: Dataset
     labels: Mapping[str, tuple[int | None, ...]]
     batch: int
-    few: bool = field(default=False, kw_only=True)
-    evaluated: Set[str] = field(default=frozenset(), kw_only=True)
 
     @property
     def chunk_count(self) -> int:
@@ -91,10 +87,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The result of one chunk: its rows without ``NOT_STORED``, image by image, and its images.
-
-    Copies of other images, which a race skips, are not among these.
-    """
+    """The result of one chunk: its rows without ``NOT_STORED``, image by image, and its images."""
 
     number: int
     table: pa.Table
@@ -129,16 +122,11 @@ REGISTRY: Registry[Engine] = Registry("engine")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A chunk read and perturbed, before any model is asked; ``batch`` is None without images.
-
-    ``alone`` are its images instead, one by one, each under ``conditions`` of its own.
-    """
+    """A chunk read and perturbed, before any model is asked; ``batch`` is None without images."""
 
     number: int
     images: tuple[ImageRecord, ...]
     batch: Batch | None
-    alone: tuple[Prepared, ...] = ()
-    conditions: tuple[Condition, ...] = ()
 
     @property
     def readable(self) -> tuple[ImageRecord, ...]:
@@ -174,28 +162,9 @@ def prepared(work: Workload, number: int) -> Prepared:
             images.append(ImageRecord(position, entry.name, digest, properties=properties))
         except ImageError as error:
             images.append(ImageRecord(position, entry.name, reason=str(error)))
-    whole = Prepared(number, tuple(images), None)
-    if work.few:
-        alone = tuple(
-            _drawn(spec, number, stored[at] if stored else None, image, picture)
-            for at, (image, picture) in enumerate(zip(whole.readable, pictures, strict=True))
-        )
-        return replace(whole, alone=alone)
     frames = np.stack(stored) if stored else None
     batch = prepare(pictures, spec.conditions, spec.seed, frames) if pictures else None
-    return replace(whole, batch=batch)
-
-
-def _drawn(
-    spec: Request, number: int, frames: Images | None, image: ImageRecord, picture: Picture
-) -> Prepared:
-    conditions = drawn(spec.conditions, spec.seed, picture.digest)
-    if frames is not None:
-        frames = frames[
-            None, [0, *(1 + spec.conditions.index(condition) for condition in conditions)]
-        ]
-    batch = prepare([picture], conditions, spec.seed, frames)
-    return Prepared(number, (image,), batch, conditions=conditions)
+    return Prepared(number, tuple(images), batch)
 
 
 def _stored(dataset: PublishedTree, entry: Entry, spec: Request) -> Iterator[Images]:
@@ -271,13 +240,6 @@ def answered(
 
     An image for which a model in Python gives no answer is listed among the unreadable ones.
     """
-    if alone := _without_copies(work, ready.alone):
-        own = (replace(work.spec, conditions=single.conditions) for single in alone)
-        pairs = zip(own, alone, strict=True)
-        return _joined(
-            ready,
-            [answered(replace(work, spec=s), single, load) for s, single in pairs],
-        )
     if ready.batch is None:
         return Chunk(ready.number, to_stored([], []), ready.unreadable)
     try:
@@ -286,22 +248,7 @@ def answered(
         if len(ready.readable) == 1:
             image = replace(ready.readable[0], digest=None, reason=f"{UNANSWERED} {error}")
             return Chunk(ready.number, to_stored([], []), (*ready.unreadable, image))
-    return _joined(
-        ready,
-        [answered(work, single, load) for single in _one_by_one(ready, ready.batch)],
-    )
-
-
-def _without_copies(work: Workload, alone: Sequence[Prepared]) -> list[Prepared]:
-    """The entries of ``alone`` without copies of earlier images."""
-    first: dict[str, Prepared] = {}
-    for single in alone:
-        if single.batch is not None:
-            first.setdefault(single.batch.pictures[0].digest, single)
-    return [single for digest, single in first.items() if digest not in work.evaluated]
-
-
-def _joined(ready: Prepared, alone: Sequence[Chunk]) -> Chunk:
+    alone = [answered(work, single, load) for single in _one_by_one(ready, ready.batch)]
     return Chunk(
         ready.number,
         pa.concat_tables([chunk.table for chunk in alone]).combine_chunks(),

@@ -107,8 +107,6 @@ def _progress(folder: Path, what: str) -> None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):
         st.progress(job.share, text=plain(job.text))
-        if best := runs.listed(folder).race_results:
-            st.markdown(plain(" ".join(best)))
         with st.container(horizontal=True, vertical_alignment="center"):
             buttons(folder, True, "page")
             st.caption(f"You can close this page: {what}.")

@@ -38,27 +38,17 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
             values = _criteria_input(of)
             _tools(run, entry)
         with card:
-            if run.manifest.race is not None:
-                _race(of)
-            else:
-                _answer(run, of, values)
+            _answer(run, of, values)
     for caution in run_report.cautions(of):
         st.info(plain(caution), icon=":material/info:")
 
 
 def _tools(run: Run, entry: Listed) -> None:
     """Draw what can be done with the run."""
-    if run.manifest.race is None:
-        run_table.comparison_input(entry.folder.parent, [entry.folder.name])
+    run_table.comparison_input(entry.folder.parent, [entry.folder.name])
     report_button(partial(report.of_run, run), run.id)
     with st.popover("Manage", icon=":material/more_horiz:"):
         run_actions.manage(entry)
-
-
-def _race(of: RunFigures) -> None:
-    first, *rest = [answer for _, answer in run_report.answers(of)]
-    st.html(results.headline(first))
-    st.caption(plain(" ".join(rest)))
 
 
 def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
@@ -122,8 +112,6 @@ def _verdicts(check: gate.Check) -> None:
 
 def _criteria_input(of: RunFigures) -> dict[str, Any]:
     """Draw what matters to the user; returns the options of the choice."""
-    if of.run.manifest.race is not None:
-        return {}
     with st.popover("Criteria", icon=":material/tune:"):
         values = blocks.options_input(CHOICE.options, of)
     with st.popover("Limits", icon=":material/rule:"):

@@ -162,9 +162,9 @@ def _filters(of: RunFigures) -> Chosen:
 
 
 def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
-    """The controls of a property and its values; () for all images, as in a race."""
+    """The controls of a property and its values; () for all images."""
     values: dict[str, dict[str, str]] = {}
-    for entry in [] if run.manifest.race else run.failures.slices:
+    for entry in run.failures.slices:
         title = slices.property_title(entry["column"], entry["value"])
         values.setdefault(entry["column"], {})[entry["value"]] = title
     if not values:

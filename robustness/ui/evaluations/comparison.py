@@ -135,8 +135,6 @@ def _title(entry: Listed) -> str:
 
 def _compare(baseline: Listed, other: Listed) -> Comparison | str:
     """The comparison, or why there is none."""
-    if any(entry.manifest and entry.manifest.race for entry in (baseline, other)):
-        return "A race stops early: compare runs of all images."
     try:
         return _compared(*(opened_run(entry.folder.name) for entry in (baseline, other)))
     except RobustnessError as error:

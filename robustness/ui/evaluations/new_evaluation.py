@@ -13,7 +13,7 @@ from robustness.base.permissions import Action
 from robustness.base.progress import duration
 from robustness.base.text import counted, plain
 from robustness.evaluation.request import Request, make_spec
-from robustness.runs import Plan, forecast, racing
+from robustness.runs import Plan, forecast
 from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import cached
 from robustness.ui.evaluations import match, preflight, run_table
@@ -83,15 +83,13 @@ def _planned(
     request: RunForm, digest: str, written: tuple[int, ...], _spec: Request, _look: preflight.Look
 ) -> tuple[Plan, str]:
     """The plan of the run of ``_spec``, whose ``digest`` is in the key, and what it reads."""
-    race = racing.race_until(request.until) if request.until else None
     try:
         plan = runs.plan(
             preflight.dataset_of(request.source, written),
             _spec,
             labelling=request.labelling,
             limit=request.limit,
-            batch=None if race else max(1, FRAMES_AT_ONCE // (1 + len(_spec.conditions))),
-            race=race,
+            batch=max(1, FRAMES_AT_ONCE // (1 + len(_spec.conditions))),
         )
     except LabelError as error:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
@@ -111,14 +109,12 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> fore
 
 def _size(plan: Plan) -> str:
     """Images, conditions, passes, time and disk."""
-    key = f"{plan.spec.digest}, few: {plan.few}"
-    estimate = _forecast(runs_folder(), key, len(plan.dataset), plan)
+    estimate = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
     if estimate.seconds is None:
         time = "Time unknown until these models finish a run here"
     else:
         time = f"About {duration(estimate.seconds)} {estimate.basis[0]}"
-    most = " At most: a race stops earlier." if plan.race else ""
-    return f"{estimate.size}. {time}; {estimate.disk}.{most}"
+    return f"{estimate.size}. {time}; {estimate.disk}."
 
 
 def _begin(request: RunForm, specs: Sequence[Request]) -> None:

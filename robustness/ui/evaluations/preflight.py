@@ -102,10 +102,8 @@ def summary(plan: Plan, looked: Look) -> str:
     parts = [f"{images}{_classes(plan)}"]
     if holdout := len(plan.dataset.holdout):
         parts.append(f"{holdout} more to adapt to, not measured")
-    if unlabelled := plan.record.unlabelled:
-        parts.append(f"{unlabelled:,} more without a class, left out of the race")
     if looked.reasons:
-        everything = len(plan.dataset) + holdout + unlabelled
+        everything = len(plan.dataset) + holdout
         among = "" if looked.tried == everything else f" of the first {looked.tried}"
         parts.append(f"{len(looked.reasons):,}{among} unreadable")
     return "; ".join(parts)

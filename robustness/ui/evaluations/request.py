@@ -42,12 +42,6 @@ _SUITES = {
     OWN_CHOICE: "My own choice",
     FROM_FILE: "A file",
 }
-_STOPS = {
-    "all": "All images are done",
-    "settled": "Best is certain",
-    "ordered": "Order is certain",
-}
-_UNTIL = {name: "" if name == "all" else name for name in _STOPS}
 _LABELLINGS = {
     FOLDERS: "from subfolders or the table",
     KNOWN: "known classes only",
@@ -88,8 +82,7 @@ class RunForm:
     """The values of the page's controls.
 
     ``source`` is as ``open_dataset`` takes it, ``fit`` and ``side`` as ``framings.framing`` does.
-    ``until`` is the goal of a race, "" for every image. ``remedies`` are the names of those that
-    are tried.
+    ``remedies`` are the names of those that are tried.
     """
 
     models: tuple[str, ...]
@@ -100,7 +93,6 @@ class RunForm:
     limit: int | None
     fit: str
     side: str
-    until: str = ""
     remedies: tuple[str, ...] = ()
 
 
@@ -154,14 +146,6 @@ def _settings_input() -> dict[str, Any]:
     left, right = st.columns(2, gap="large")
     with left:
         conditions = _conditions_input()
-        until = one_of(
-            "Evaluate until",
-            _STOPS,
-            "until",
-            help="A race evaluates images in random order, each under a few conditions, and stops "
-            "once the best model or the order is certain, often after a tenth of the work. It does "
-            "not say how each model fares under every perturbation.",
-        )
         labels = {name: REMEDIES[name].label for name in REMEDIES.names}
         keep_in_link("tried_remedies", labels, [])
         remedies = st.multiselect(
@@ -184,7 +168,7 @@ def _settings_input() -> dict[str, Any]:
         side = side_input("dataset_side")
     return {
         **{"conditions": conditions, "labelling": labelling, "limit": limit, "seed": seed},
-        **{"fit": fit, "side": side, "until": _UNTIL[until], "remedies": tuple(remedies)},
+        **{"fit": fit, "side": side, "remedies": tuple(remedies)},
     }
 
 

@@ -57,21 +57,17 @@ def show(run: Run, entry: Listed) -> None:
     with st.spinner(_WAITING.format(run.row_count), show_time=True):
         figures = _figures(run, _classes(run))
     of = RunFigures(run, figures)
-    is_race = run.manifest.race is not None
-    # The box with the progress has the latest of a race.
-    hides_race = is_race and not run.finished and jobs.is_queued(run.folder)
-    if not hides_race:
-        answer.show(run, of, entry)
-    views = {view: title for view, title in VIEWS.items() if _has(of, view, hides_race)}
+    answer.show(run, of, entry)
+    views = {view: title for view, title in VIEWS.items() if _has(of, view)}
     view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
     with place_of_own(view, VIEWS, "results"):
         fragment(_view)(view, run, of)
     components.place("place", run.id)
 
 
-def _has(of: RunFigures, view: str, hides_race: bool) -> bool:
+def _has(of: RunFigures, view: str) -> bool:
     """Whether ``view`` has anything to say about the run."""
-    if view == COMPARE and (hides_race or len(of.run.manifest.spec.models) < 2):
+    if view == COMPARE and len(of.run.manifest.spec.models) < 2:
         return False
     return any(question.view == view and question.fits(of) for question in REGISTRY)
 
@@ -104,7 +100,7 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             continue
         if question is CASES:
             cases.gallery(of, run.id)
-        elif question is MAP and run.manifest.race is None:  # else few images have a condition
+        elif question is MAP:
             blocks.question(question, of, clicked, run.id)
             _map_input(run)
         elif question is THRESHOLD and question.fits(of):

@@ -52,8 +52,7 @@ def manage(entry: Listed) -> None:
             Action.PIN,
             key=f"pin {name}",
             thing=name,
-            disabled=entry.manifest is not None and entry.manifest.race is not None,
-            help="Everyone's comparisons start from this run. A race cannot be compared.",
+            help="Everyone's comparisons start from this run.",
         ),
     )
     finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED

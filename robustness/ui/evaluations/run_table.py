@@ -186,13 +186,13 @@ def in_order(
 
 
 def comparable(folder: Path) -> dict[str, str]:
-    """The titles of the finished runs of ``folder`` by id, without races."""
+    """The titles of the finished runs of ``folder`` by id."""
     pinned = baseline_id(folder)
     return {
         entry.folder.name: f"{entry.title}, {entry.folder.name}"
         + " (baseline)" * (entry.folder.name == pinned)
         for entry in runs.listing(folder)
-        if entry.manifest and entry.manifest.status == runs.FINISHED and not entry.manifest.race
+        if entry.manifest and entry.manifest.status == runs.FINISHED
     }
 
 
@@ -236,14 +236,13 @@ def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str
     before = other.manifest if other else None
     done, whole = manifest.images + manifest.unreadable, manifest.dataset.pictures
     finished = manifest.status == runs.FINISHED
-    race = next(iter(entry.race_results), "") if manifest.race else ""
     return {
         "Evaluation": entry.title,
         "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
         "Action": None if finished else _CANCEL if job else _CONTINUE,
-        "First model": models.label(first["model"]) if first else race if headline else _WAITING,
+        "First model": models.label(first["model"]) if first else "" if headline else _WAITING,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
             for key, name in NAMES.items()
@@ -269,7 +268,6 @@ def _state(entry: Listed, job: Any, pinned: str) -> str:
     badges = {
         unfinished: manifest.status != runs.FINISHED,
         "baseline": entry.folder.name == pinned,
-        "race": manifest.race is not None,
         "imported": entry.imported,
         "yours": yours,
     }
@@ -279,11 +277,11 @@ def _state(entry: Listed, job: Any, pinned: str) -> str:
 def _headline(entry: Listed, *, compute: bool = False) -> Mapping[str, Any] | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
-    There are none in a race, an unfinished run, and one that cannot be read.
+    There are none in an unfinished run, and one that cannot be read.
     """
     manifest = entry.manifest
     assert manifest is not None
-    if manifest.race or manifest.status != runs.FINISHED:
+    if manifest.status != runs.FINISHED:
         return {"models": []}
     key = f"headline {entry.folder} {manifest!r}"
     if compute:
