@@ -44,16 +44,6 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
-def peak_memory() -> int | None:
-    """The most bytes of physical memory that this process has held; None where unknown."""
-    try:
-        import resource
-    except ImportError:  # on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
 def step_back() -> None:
     """Give this process and its future threads idle CPU priority.
 

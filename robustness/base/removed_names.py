@@ -17,6 +17,7 @@ OPTIONS: Mapping[str, str] = {
     "--until": "use --sample or --limit",
     "--unit": "use --sample or --limit",
     "--margin": "use that of choose",
+    "--workers": "the time on a cluster is known once it runs",
 }
 """Options of commands, with their dashes."""
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted, in_bytes
+from robustness.base.text import counted
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared
 from robustness.commands.request_options import add_request, plans, requested_run, said
 
 if TYPE_CHECKING:
     from robustness.runs import Plan, Run, RunWriter
-    from robustness.runs.forecast import Forecast
 
 EXIT_NOTHING = 2
 _MAX_PRINTED = 10
@@ -61,10 +60,7 @@ def add(parsers: Parsers) -> None:
     evaluated.add_argument(
         "--plan",
         action="store_true",
-        help="only estimate passes, disk, time and memory, from a trial of half a minute",
-    )
-    evaluated.add_argument(
-        "--workers", type=int, metavar="N", help="with --plan: the time on N cluster workers"
+        help="only print passes, disk, and the time at the rate of the last run of these models",
     )
 
 
@@ -73,8 +69,6 @@ def evaluate_command(options: argparse.Namespace) -> int:
 
     Models of different fit or side get a run for each.
     """
-    if options.workers is not None and not (options.plan and options.workers > 0):
-        raise ParameterError("--workers expects 1 or more, together with --plan.")
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
     saved = requested_run(options)
@@ -84,7 +78,8 @@ def evaluate_command(options: argparse.Namespace) -> int:
         )
     _check_logging(options)
     if options.plan and options.predictions is None:
-        return _forecast(options)
+        _forecast(options)
+        return 0
     if options.predictions is not None:
         evaluations = [_of_predictions(options)]
     else:
@@ -146,7 +141,7 @@ def _of_predictions(options: argparse.Namespace) -> Run:
     from robustness import runs
     from robustness.runs import imported_predictions
 
-    if options_text := said(options, "engine", "address", "resume", "plan", "workers"):
+    if options_text := said(options, "engine", "address", "resume", "plan"):
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {options_text}."
         )
@@ -156,48 +151,22 @@ def _of_predictions(options: argparse.Namespace) -> Run:
     return runs.load(writer.folder)
 
 
-def _forecast(options: argparse.Namespace) -> int:
+def _forecast(options: argparse.Namespace) -> None:
     """Print what the run in each framing would take."""
-    from robustness.runs import forecast
+    from robustness.runs.forecast import from_earlier
 
-    console.progress("trying a few images ...")
     made = plans(options, options.source)
-    forecasts = [
-        forecast.tried(
-            plan,
-            workers=options.workers,
-            note=lambda images: console.progress(f"trying a few images ... {images}"),
-        )
-        for plan in made
-    ]
-    console.end_progress()
+    forecasts = [from_earlier(plan, options.out) for plan in made]
     if options.json:
-        documents = [estimate.as_dict() for estimate in forecasts]
+        documents = [forecast.as_dict() for forecast in forecasts]
         console.print_json(documents[0] if len(documents) == 1 else documents)
-    else:
-        for plan, estimate in zip(made, forecasts, strict=True):
-            if len(made) > 1:
-                console.say(f"Images as {plan.spec.framing.text}:")
-            _print_forecast(estimate)
-    return 0 if all(estimate.tried for estimate in forecasts) else EXIT_NOTHING
-
-
-def _print_forecast(forecast: Forecast) -> None:
-    from robustness.base.progress import duration
-
-    console.say(forecast.size)
-    if forecast.seconds is not None:
-        console.say(f"Time: about {duration(forecast.seconds)} on this machine")
-    if forecast.seconds_on_workers is not None and forecast.workers is not None:
-        workers = counted(forecast.workers, "worker")
-        console.say(f"Time: about {duration(forecast.seconds_on_workers)} on {workers}")
-    if forecast.tried:
-        console.say(
-            f"Disk: about {in_bytes(forecast.bytes_on_disk)}, {counted(forecast.rows, 'row')}"
-        )
-    if forecast.memory_bytes is not None:
-        console.say(f"Memory: {in_bytes(forecast.memory_bytes)}, for any number of images")
-    console.say("\n" + "\n".join(forecast.basis))
+        return
+    for plan, forecast in zip(made, forecasts, strict=True):
+        if len(made) > 1:
+            console.say(f"Images as {plan.spec.framing.text}:")
+        console.say(forecast.size)
+        console.say(f"Time: {forecast.time}")
+        console.say(f"Disk: {forecast.disk}, {counted(forecast.rows, 'row')}")
 
 
 def _perform(writer: RunWriter, engine: str, address: str | None) -> None:

@@ -59,15 +59,21 @@ def test_the_document_tells_what_was_found(
 def test_a_plan_tells_what_a_run_takes_and_begins_none(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = answer(capsys, folder, "--out", tmp_path / "runs", "--plan", "--workers", 4)
+    out = tmp_path / "runs"
+    found = answer(capsys, folder, "--out", out, "--plan")
     assert (found["images"], found["conditions"], found["models"]) == (7, 10, 1)
     assert (found["passes"], found["rows"]) == (7 * 11, 7 * 10)
-    assert found["tried"] == 6
-    assert found["seconds_on_workers"] == pytest.approx(found["seconds"] / 4)
+    assert (found["seconds"], found["basis"]) == (None, [])
     assert found["bytes_on_disk"] > 0
-    assert not (tmp_path / "runs").exists()
-    assert main.main(["evaluate", str(folder), "--workers", "4"]) == 2
-    assert "--plan" in capsys.readouterr().err
+    assert not out.exists()
+    command = ["evaluate", str(folder), "--models", "SqueezeNet", "--out", str(out)]
+    assert main.main([*command, "--plan"]) == 0
+    assert "Time: known once it runs\nDisk: about 15 kB, 70 rows" in capsys.readouterr().out
+    assert main.main(command) == 0
+    capsys.readouterr()
+    assert main.main([*command, "--limit", "2", "--plan"]) == 0
+    assert "at the rate of the run of 20" in capsys.readouterr().out
+    assert len(list(out.iterdir())) == 1
 
 
 def test_severities_and_strengths_are_conditions(

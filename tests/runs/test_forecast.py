@@ -1,4 +1,4 @@
-"""What a planned run will take: from a trial, and from earlier runs of the same models."""
+"""What a planned run will take, by earlier runs of the same models."""
 
 from __future__ import annotations
 
@@ -23,23 +23,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flat_folder(tmp_path_factory.mktemp("data") / "photos", 5)
 
 
-def test_a_trial_ends_when_its_time_is_over_and_scales_by_images(photos: Path) -> None:
-    plan = runs.plan(str(photos), spec(names=ONE), batch=2)
-    noted: list[int] = []
-    found = forecast.tried(plan, workers=4, seconds=0.0, note=noted.append)
-    assert noted == [found.tried]
-    assert 1 <= found.tried <= 2
+def test_size_and_disk_are_known_without_any_run(photos: Path, tmp_path: Path) -> None:
+    plan = runs.plan(str(photos), spec(names=ONE))
+    found = forecast.from_earlier(plan, tmp_path)
     assert (found.images, found.conditions, found.models) == (5, len(CONDITIONS), 1)
     assert (found.passes, found.rows) == (5 * 3, 5 * 2)
-    assert found.seconds is not None
-    assert found.seconds_on_workers == pytest.approx(found.seconds / 4)
-    assert found.bytes_on_disk > 0
-
-
-def test_images_of_which_none_can_be_read_leave_the_time_unknown(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"no image")
-    found = forecast.tried(runs.plan(str(tmp_path), spec(names=ONE)))
-    assert (found.tried, found.seconds, found.memory_bytes) == (0, None, None)
+    assert found.bytes_on_disk == 10 * forecast.BYTES_A_ROW
+    assert found.time == "known once it runs"
 
 
 def test_the_rate_is_that_of_the_newest_finished_run_of_the_same_models(
@@ -60,7 +50,7 @@ def test_the_rate_is_that_of_the_newest_finished_run_of_the_same_models(
         run.manifest.updated(seconds=seconds, created=created).write(run.folder)
     found = forecast.from_earlier(plan, tmp_path)
     assert found.seconds == pytest.approx(5 * 3 * 66.0 / (6 * (1 + len(study_conditions()))))
-    assert "2026-01-02" in " ".join(found.basis)
+    assert found.time.endswith("at the rate of the run of 2026-01-02")
     attack = Condition.attack("fgsm", epsilon=8 / 255)
     attacked = runs.plan(str(photos), make_spec(ONE, (attack,)))
     assert forecast.from_earlier(attacked, tmp_path).seconds is None

@@ -10,7 +10,6 @@ import streamlit as st
 from robustness import runs
 from robustness.base.errors import LabelError, ParameterError
 from robustness.base.permissions import Action
-from robustness.base.progress import duration
 from robustness.base.text import counted, plain
 from robustness.evaluation.request import Request, make_spec
 from robustness.runs import Plan, forecast
@@ -110,11 +109,7 @@ def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> fore
 def _size(plan: Plan) -> str:
     """Images, conditions, passes, time and disk."""
     estimate = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
-    if estimate.seconds is None:
-        time = "Time unknown until these models finish a run here"
-    else:
-        time = f"About {duration(estimate.seconds)} {estimate.basis[0]}"
-    return f"{estimate.size}. {time}; {estimate.disk}."
+    return f"{estimate.size}. Time: {estimate.time}. Disk: {estimate.disk}."
 
 
 def _begin(request: RunForm, specs: Sequence[Request]) -> None:
