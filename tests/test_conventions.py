@@ -362,7 +362,7 @@ PREDICATES = frozenset({"are", "can", "has", "is", "was", "were"})
 SPELT = frozenset(
     {
         *("DAYS_KEPT", "RUNS_KEPT"),  # settings
-        *("DatasetRecord.apart", "Forecast.each", "Verdict.wanted", "each_condition"),
+        *("Forecast.each", "Verdict.wanted", "each_condition"),
     }
 )
 """Spelt as what others rely on: a setting, or a key of JSON that the fields of a record become."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from robustness.evaluation.condition import Condition
     from robustness.evaluation.request import Request
     from robustness.pictures.picture import Picture
-    from robustness.remedies import Chain
 
 
 def add(parsers: Parsers) -> None:
@@ -93,12 +92,11 @@ def predict_command(options: argparse.Namespace) -> None:
     from robustness.charts.verdict import verdict_of
     from robustness.evaluation.correctness import is_correct, label_index, true_class
     from robustness.perturbations import check_seed
-    from robustness.remedies import parse, parse_all
+    from robustness.remedies import parse
     from robustness.report import Titled, printed_blocks
 
     check_seed(options.seed)
     condition, names = _condition(options.under), models.resolve(options.models)
-    expect_answers(parse_all(options.remedies))
     truths = [true_class(image, options.true_class, names) for image in options.images]
     answers = _answers(options, names) if condition is None else _under(condition, options, names)
     predictions, documents = [], []
@@ -213,16 +211,6 @@ def _under(condition: Condition, options: argparse.Namespace, names: Sequence[st
         top = list(zip(row.top5, row.top5_probabilities, strict=True))
         remedied = [(remedy.remedy, remedy.top1, remedy.probability) for remedy in row.remedies]
         yield (int(row.image), row.model), {**row.as_row(), "top": top, "remedies": remedied}
-
-
-def expect_answers(chains: Sequence[Chain]) -> None:
-    """Raise ``ParameterError`` if one of ``chains`` needs more images than there are."""
-    for chain in chains:
-        if chain.adapts:
-            raise ParameterError(
-                f"{chain.id} needs the images of a dataset: use it in `evaluate --remedies`, and "
-                "leave it out here."
-            )
 
 
 def fitted(image: str, spec: Request) -> Picture:

@@ -11,7 +11,7 @@ from robustness.base.output_files import make_folder, write_file
 from robustness.base.text import counted, csv_cell
 from robustness.commands import console
 from robustness.commands.options import Parsers, add_command, add_shared, names
-from robustness.commands.predict_perturb import expect_answers, fitted
+from robustness.commands.predict_perturb import fitted
 
 if TYPE_CHECKING:
     from robustness.evaluation.measurement import Measurement
@@ -64,7 +64,6 @@ def study_command(options: argparse.Namespace) -> None:
     how = {"seed": options.seed, "fit": options.fit, "side": options.side}
     names = resolve(options.models)
     spec = make_spec(names, conditions, remedies=options.remedies, **how)
-    expect_answers(spec.remedies)
     parts = spec.by_side()
     pictures = [fitted(image, spec) for image in options.images]
     if options.out is not None:
@@ -139,7 +138,6 @@ def sweep_command(options: argparse.Namespace) -> None:
     spec = make_spec(chosen, conditions, **how)
     picture = fitted(options.image, spec)
     chains = parse_all(options.remedies)
-    expect_answers(chains)
     loaders = {chain: loader_with_remedies(chain, chosen) for chain in chains}
 
     def swept(chain: Chain | None = None) -> list[Measurement | Break]:

@@ -52,14 +52,10 @@ class Dataset(ABC):
     """Whether its images are study images already, which are not cropped again."""
 
     def __init__(self, source: str, title: str, entries: Sequence[Entry]) -> None:
-        """``source`` is the argument of ``open_dataset``; ``title`` is shown to people.
-
-        ``holdout`` are images that are not measured; see ``hold_out``.
-        """
+        """``source`` is the argument of ``open_dataset``; ``title`` is shown to people."""
         self.source = source
         self.title = title
         self.entries = tuple(entries)
-        self.holdout: tuple[Entry, ...] = ()
 
     @abstractmethod
     def read(self, entry: Entry) -> bytes:
@@ -89,18 +85,11 @@ class Dataset(ABC):
             entries = tuple(entries[place] for place in np.sort(drawn))
         self.entries = entries
 
-    def hold_out(self, count: int, seed: int) -> None:
-        """Move ``count`` of the entries, drawn at random by ``seed``, to ``holdout``."""
-        drawn = np.random.default_rng(seed).permutation(len(self.entries))[:count]
-        self.holdout = tuple(self.entries[place] for place in np.sort(drawn))
-        left = np.delete(np.arange(len(self.entries)), drawn)
-        self.entries = tuple(self.entries[place] for place in left)
-
     @property
     def digest(self) -> str:
         """SHA-256 over names, sizes and labels of the entries; the same for equal listings."""
         listing = hashlib.sha256()
-        for entry in (*self.entries, *self.holdout):
+        for entry in self.entries:
             row = [entry.name, entry.size, entry.folders, entry.label]
             listing.update(json.dumps(row).encode() + b"\n")
         return listing.hexdigest()

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import metrics, models
-from robustness.evaluation.adaptation import Adaptation
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.remedy_trials import Trials, among
@@ -161,15 +160,13 @@ def answers(
     *,
     load: Callable[..., Classifier] = models.load,
     labels: Labelling | None = None,
-    adaptation: Adaptation | None = None,
 ) -> Iterator[list[list[Measurement]]]:
     """The result of ``measured`` for each model, with the attacks of ``spec`` on that model.
 
-    ``labels`` replaces the images' own labels. ``adaptation`` has the images for remedies that
-    adapt the network, which raise ``ParameterError`` without any. Raises ``GradientError`` for a
-    model that cannot be attacked.
+    ``labels`` replaces the images' own labels. Raises ``GradientError`` for a model that cannot be
+    attacked.
     """
-    tried = Trials(load, adaptation)
+    tried = Trials(load)
     for name in spec.model_names:
         classifier = load(name, side=spec.framing.side)  # anew if the memory budget had it released
         pictures = batch.pictures

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.errors import ParameterError
-from robustness.evaluation.adaptation import Adaptation, can_adapt
 from robustness.evaluation.measurement import Batch, Measurement, RemediedPrediction
 from robustness.evaluation.request import Request
 from robustness.models import Classifier, Outputs
@@ -27,15 +26,11 @@ _AT_ONCE = 16
 class Trials:
     """Asks models behind remedies about the batches of one call of ``loop.answers``.
 
-    The predictions of several models together are computed once for all of them. ``adaptation``
-    has the images for remedies that adapt the network.
+    The predictions of several models together are computed once for all of them.
     """
 
-    def __init__(
-        self, load: Callable[..., Classifier], adaptation: Adaptation | None = None
-    ) -> None:
+    def __init__(self, load: Callable[..., Classifier]) -> None:
         self._load = load
-        self._shared_adaptation = adaptation
         self._joint: dict[tuple[str, str], list[Floats]] = {}
         self._joint_attacked: dict[tuple[str, str, int], Mapping[int, Floats]] = {}
 
@@ -49,10 +44,7 @@ class Trials:
         """The ``rows`` of ``classifier`` for ``batch``, with a trial of each remedy of ``spec``."""
         measurements: list[list[Measurement]] = [list(own) for own in rows]
         for chain in spec.remedies:
-            if chain.adapts and not can_adapt(classifier):
-                continue
-            ask = self._adapted_answers if chain.adapts else self._answers
-            answers = ask(spec, batch, classifier, chain)
+            answers = self._answers(spec, batch, classifier, chain)
             for place, own in enumerate(measurements):
                 clean, *after = answers[place]
                 adaptive = self._attacked(spec, batch, classifier, chain, place)
@@ -81,31 +73,6 @@ class Trials:
             self._joint[key] = outputs
         return outputs
 
-    def _adapted_answers(
-        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
-    ) -> list[Floats]:
-        """As ``_answers``, of the network adapted to each condition."""
-        outputs: list[Floats] = []
-        for place, condition in enumerate((None, *spec.conditions)):
-            if condition is not None and condition.idle:
-                outputs.append(outputs[0])
-                continue
-            answer = self._adaptation.probabilities(
-                batch.frames[:, place], condition, classifier, chain
-            )
-            outputs.append(_among(answer, spec.classes) if spec.classes else answer)
-        return list(np.stack(outputs, axis=1))
-
-    @property
-    def _adaptation(self) -> Adaptation:
-        if self._shared_adaptation is None:
-            raise ParameterError(
-                "batch_norm adapts to images that are not measured: expected it for a "
-                "dataset. Leave it out here.",
-                hint="That is evaluate --remedies.",
-            )
-        return self._shared_adaptation
-
     def _others(self, spec: Request, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
         """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
         for name in partners(chain, classifier.record.name, spec.model_names):
@@ -125,11 +92,7 @@ class Trials:
         others = list(self._others(spec, classifier, chain))
         if chain.several_models and not others:
             return probabilities  # the model itself
-        through = (
-            self._adaptation.adapted(classifier, chain)
-            if chain.adapts
-            else classifier.with_remedies(chain, others)
-        )
+        through = classifier.with_remedies(chain, others)
         for at, condition in attacks:
             image = condition.against(batch.pictures[place], spec.seed, through)
             answer = through(image[None])

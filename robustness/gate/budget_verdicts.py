@@ -148,11 +148,7 @@ def _of_remedies(
             *(entry for own in tables_by_remedy for entry in own.by_perturbation),
         ],
         differences=differences,
-        unchanged={
-            model.id
-            for model in remedied
-            if of_models.unchanged >= {*model.names} and not model.chain.adapts
-        },
+        unchanged={model.id for model in remedied if of_models.unchanged >= {*model.names}},
         labelled=of_models.labelled,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from robustness.models.graph.inspection import use_of
 from robustness.models.graph.keras_networks import keras_graph
 from robustness.models.graph.study_model import ANY_BATCH, study_models
 from robustness.models.model_record import ModelRecord, Stages
-from robustness.models.run.adaptation import Adaptable
 from robustness.models.run.gradients import Gradients, Network
 from robustness.models.run.openvino import TENSORFLOW, Floats, ForwardPass, chosen
 from robustness.models.run.openvino_pass import OpenVinoPass
@@ -98,7 +96,6 @@ class Classifier:
         self._loading = threading.Lock()
         self._network: Network | None = None
         self._remedied = remedied
-        self._adaptable: Adaptable | str = ""
 
     @classmethod
     def of(
@@ -129,27 +126,16 @@ class Classifier:
         self,
         remedies: str | Iterable[str] | Chain,
         others: Sequence[Classifier] = (),
-        *,
-        reference: Floats | None = None,
     ) -> Classifier:
         """The same model behind ``remedies``, applied in order, such as ``["median", "tta"]``.
 
-        ``others`` are the further models of an average or a vote. For ``batch_norm``, ``reference``
-        are images (N, side, side, 3) under the condition to adapt to, about 32 of them. Raises
-        ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for remedies that do not go
-        together, for models with other classes or another side, and for a network without batch
-        normalisations to adapt.
+        ``others`` are the further models of an average or a vote. Raises ``UnknownNameError`` for
+        an unknown remedy, ``ParameterError`` for remedies that do not go together, and for models
+        with other classes or another side.
         """
         from robustness.remedies import parse  # imports OpenCV, which most commands do without
 
         chain = parse(remedies)
-        if chain.adapts != (reference is not None):
-            needs = (
-                "about 32 images to adapt to, as reference="
-                if chain.adapts
-                else "no reference images"
-            )
-            raise ParameterError(f"{chain.id} expects {needs}.")
         if chain.several_models != bool(others):
             needs = "other models" if chain.several_models else "no other models"
             raise ParameterError(f"{chain.id} expects {needs}.")
@@ -160,8 +146,6 @@ class Classifier:
                     f"{chain.id} expects models with the same classes, loaded with the same side; "
                     f"{other.record.name} differs from {self.record.name}."
                 )
-        if reference is not None:
-            return self._adapted(chain, reference)
         forward = RemediedPass([self.forward, *(other.forward for other in others)], chain)
         keys = [self.key, *(other.key for other in others)]
         key = "-".join([*keys, chain.id]) if all(keys) else ""
@@ -172,44 +156,6 @@ class Classifier:
             self.side,
             key,
             remedied=(chain, [self, *others]),
-        )
-
-    def _adapted(self, chain: Chain, reference: Floats) -> Classifier:
-        """The same model adapted to ``reference`` behind ``chain``, whose last remedy that is."""
-        self.check_images(reference)
-        before = chain.before
-        sets = [before.images(reference) if before else reference]
-        (statistics,) = self.adaptable.statistics(sets)
-        forward = OpenVinoPass(self.adaptable.adapted(statistics), self.stages)
-        digest = hashlib.sha256(statistics.tobytes()).hexdigest()
-        key = f"{self.key}-{digest}" if self.key else ""
-        network = partial(forward.network, self.record.label)
-        classifier = Classifier(self.record, forward, network, self.side, key)
-        return classifier.with_remedies(before) if before else classifier
-
-    @property
-    def adaptable(self) -> Adaptable:
-        """The network with its batch normalisations; made when it is first asked for.
-
-        Raises ``ParameterError`` for one without them.
-        """
-        with self._loading:
-            if not self._adaptable:
-                self._adaptable = self._make_adaptable()
-            if isinstance(self._adaptable, str):
-                raise ParameterError(self._adaptable)
-            return self._adaptable
-
-    def _make_adaptable(self) -> Adaptable | str:
-        """The adaptable network, or why there is none, which is found out once."""
-        try:
-            if self.forward.model is not None:
-                return Adaptable(self.forward.model)
-        except ParameterError:  # what it lacks is of no interest where it is left out
-            pass
-        return (
-            f"{self.record.name} cannot take batch_norm: it has no batch normalisations that can "
-            "be adapted, or they are folded into its weights. Leave the remedy or the model out."
         )
 
     def __call__(self, images: Floats) -> Outputs:

@@ -9,7 +9,6 @@ from robustness.remedies.chain import Chain, parse, parse_all, without_former
 from robustness.remedies.python_code import python
 from robustness.remedies.remedy import (
     GATED,
-    NETWORK,
     ON_IMAGE,
     ON_PREDICTION,
     REGISTRY,
@@ -25,7 +24,6 @@ for _module in ("on_image", "on_prediction"):  # the order of display
 
 __all__ = [
     "GATED",
-    "NETWORK",
     "ON_IMAGE",
     "ON_PREDICTION",
     "REGISTRY",

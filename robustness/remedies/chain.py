@@ -17,7 +17,6 @@ from robustness.base.errors import ParameterError, RequestWarning
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.remedies.remedy import (
     GATED,
-    NETWORK,
     ON_IMAGE,
     REGISTRY,
     SEVERAL_MODELS,
@@ -77,16 +76,6 @@ class Chain:
     def several_models(self) -> bool:
         """Whether it needs the predictions of several models."""
         return self.last.kind == SEVERAL_MODELS
-
-    @property
-    def adapts(self) -> bool:
-        """Whether it adapts the network, which needs hold-out images."""
-        return self.last.kind == NETWORK
-
-    @property
-    def before(self) -> Chain | None:
-        """The chain without its last remedy; None if nothing is left."""
-        return Chain(self.remedies[:-1]) if self.remedies[:-1] else None
 
     @property
     def passes(self) -> int:

@@ -1,4 +1,4 @@
-"""Remedies on the prediction: by views of one image, several models, or other statistics."""
+"""Remedies on the prediction: by several views of one image, or by several models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from robustness.remedies.on_image import autocontrast, gamma, median
 from robustness.remedies.remedy import (
-    NETWORK,
     ON_PREDICTION,
     REGISTRY,
     SEVERAL_MODELS,
@@ -141,13 +140,3 @@ _add(
     source="Hansen & Salamon, PAMI 1990: the plurality of the top-1 classes; the mean probability "
     "decides between equal counts",
 )
-_add(
-    "batch_norm",
-    kind=NETWORK,
-    label="Adapted batch normalisation",
-    against="a change that all images share, such as blur or weather",
-    source="Schneider et al., NeurIPS 2020: statistics of 32 images apart under the same "
-    "condition and, with the same weight, of the training",
-)
-ADAPTATION_IMAGES = 32
-"""Images that ``batch_norm`` adapts to; they are not measured."""

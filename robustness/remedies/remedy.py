@@ -25,9 +25,8 @@ ON_IMAGE = "image"
 ON_PREDICTION = "prediction"
 GATED = "gated"
 SEVERAL_MODELS = "several models"
-NETWORK = "network"
-"""What a remedy changes: the image, always or behind a gate; the prediction, by several views of
-the image or by several models; or the network, by images apart."""
+"""What a remedy changes: the image, always or behind a gate; or the prediction, by several views of
+the image or by several models."""
 
 MEAN, SUREST = "mean", "surest"
 """How the views become one prediction: their mean, or the view with the highest confidence if it

@@ -71,8 +71,6 @@ class DatasetRecord:
     sample: Pictures | None
     pictures: Pictures
     digest: Word
-    apart: tuple[Text, ...] = ()
-    """Images that are not measured, as ``batch_norm`` adapts to them."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ class Manifest:
             "format": FORMAT,
             "version": VERSION,
             **values,
-            "dataset": {k: v for k, v in asdict(self.dataset).items() if k != "apart" or v},
+            "dataset": asdict(self.dataset),
             "spec": self.spec.as_dict(),
             "spec_digest": self.spec.digest,
         }

@@ -12,7 +12,6 @@ from robustness.base.text import counted
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
-from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Workload, default_batch
 from robustness.runs.manifest import Classes, DatasetRecord, Manifest
@@ -60,8 +59,6 @@ def plan(
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)
-    if any(chain.adapts for chain in spec.remedies):
-        _hold_out(dataset, spec)
     sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)
     if own_classes:
@@ -74,7 +71,6 @@ def plan(
         sample=sample,
         pictures=len(dataset),
         digest=dataset.digest,
-        apart=tuple(entry.name for entry in dataset.holdout),
     )
     return Plan(spec, dataset, labels, batch or default_batch(spec), record)
 
@@ -90,17 +86,6 @@ def _own_classes(labels: Mapping[str, Sequence[int | None]]) -> tuple[int, ...]:
             f"Expected labels of two or more classes, to predict among these, got {len(classes)}."
         )
     return classes
-
-
-def _hold_out(dataset: Dataset, spec: Request) -> None:
-    """Hold out the images that ``batch_norm`` adapts to, unless these would be most."""
-    if len(dataset) < 2 * ADAPTATION_IMAGES:
-        raise ParameterError(
-            f"batch_norm adapts to {ADAPTATION_IMAGES} of the images, which are not measured: "
-            f"expected at least {2 * ADAPTATION_IMAGES} images, got {len(dataset)}. Give more, or "
-            "leave the remedy out."
-        )
-    dataset.hold_out(ADAPTATION_IMAGES, spec.seed)
 
 
 def _check_stored(dataset: Dataset, spec: Request) -> None:

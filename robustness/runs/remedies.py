@@ -97,15 +97,13 @@ class _Predictions:
         return np.where(self.labelled(model), self.cells.read(model, "label"), clean)
 
     def of_chains(self, model: str) -> Iterator[tuple[Chain, Classes, Classes]]:
-        """Each remedy with the ``top1`` of ``model``; one that the model cannot take is left out.
+        """Each remedy with the ``top1`` of ``model``.
 
         Raises ``RunError`` for rows without the others.
         """
         expected = self.cells.there(model)
         for chain in self.chains:
             there = self.cells.there(model, chain.id)
-            if not there.any() and chain.adapts:
-                continue
             if not np.array_equal(there, expected):
                 raise RunError(
                     f"The rows of {model} lack some predictions with {chain.id}: the run was "
@@ -197,7 +195,7 @@ def remedied_names(run: Run) -> dict[str, tuple[tuple[str, ...], Chain]]:
 def remedied_models(
     run: Run, grids: Sequence[Grid], columns: Collection[str] = FLAGS
 ) -> list[RemediedModel]:
-    """Every model of ``run``, with its ``grids``, with each remedy that it can take.
+    """Every model of ``run``, with its ``grids``, with each remedy.
 
     ``columns`` are the flags to read. Under an attack an image is correct if it is so before and
     after the attacks on the model and through the remedy; for ``average`` and ``vote``, under those

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 
 from benchmarks.support.image_folders import flat_folder, labelled_folder
-from benchmarks.support.stand_in_models import StandIn
 from robustness import api, report, runs
-from robustness.base.errors import ParameterError
 from robustness.base.validation import checked_json
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import Request
 from robustness.remedies import parse_all
-from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.runs import remedies
 from robustness.runs.remedies import remedy_figures
 from tests.support.saved_runs import (
@@ -174,55 +168,3 @@ def test_gains_are_read_once_and_named_after_what_is_known(
     (printed,) = [str(s.printed) for s in sections if s.title == "What would help?"]
     assert f"Gain in {quantity}, points" in printed
     assert "-0.0" not in printed
-
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Shifted:
-    """Imitates an adapted network: it subtracts the mean of the reference images."""
-
-    ask: Callable[[Floats], Floats]
-
-    def statistics(self, sets: Iterable[Floats]) -> list[Floats]:
-        return [np.asarray(images[:ADAPTATION_IMAGES].mean((0, 1, 2))) for images in sets]
-
-    def probabilities(self, images: Floats, statistics: Floats) -> Floats:
-        return self.ask(np.clip(images - statistics + 0.5, 0, 1))
-
-
-def adaptable(stand_in: StandIn) -> Shifted:
-    if stand_in.record.name == "SqueezeNet":
-        raise ParameterError("it has no batch normalisations")
-    return Shifted(lambda images: stand_in(images).probabilities)
-
-
-def test_batch_norm_adapts_to_images_apart_from_those_it_is_measured_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(StandIn, "adaptable", property(adaptable), raising=False)
-    photos = flat_folder(tmp_path / "photos", 2 * ADAPTATION_IMAGES)
-    asked = replace(ASKED, remedies=parse_all("median,batch_norm,median+batch_norm"))
-    run = performed(photos, tmp_path / "a", asked)
-    apart = set(run.manifest.dataset.apart)
-    measured = set(run.table(["image"])["image"].to_pylist())
-    assert len(apart) == ADAPTATION_IMAGES
-    assert len(measured) == ADAPTATION_IMAGES
-    assert not apart & measured
-    names: dict[str, list[str]] = {}
-    for row in run.table(KEYS, remedied=True).to_pylist():
-        names.setdefault(row["model"], []).append(row["remedy"])
-    each = run.row_count // 2
-    assert names == {
-        "SqueezeNet": ["median"] * each,
-        "EfficientNetLite0": ["median", "batch_norm", "median+batch_norm"] * each,
-    }
-    tried = {(gain.remedy, gain.model) for gain in remedy_figures(run).gains}
-    assert ("batch_norm", "EfficientNetLite0") in tried
-    assert ("batch_norm", "SqueezeNet") not in tried
-    assert ("median", "SqueezeNet") in tried
-    assert_same_rows(run, evaluate_again(run, tmp_path / "again"))
-    assert any("images apart" in str(s.printed) for s in report.of_run(run).sections)
-    with pytest.raises(ParameterError, match=f"at least {2 * ADAPTATION_IMAGES} images"):
-        runs.plan(str(photos), asked, limit=2 * ADAPTATION_IMAGES - 1)

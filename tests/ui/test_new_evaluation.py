@@ -264,8 +264,6 @@ def give(app: AppTest, *names: str) -> AppTest:
 
 def test_remedies_are_tried_by_a_run_of_the_page(runs_folder: Path) -> None:
     app = run(PAGE, models="SqueezeNet", suite="My own choice", limit="2")
-    app.multiselect(key="tried_remedies").set_value(["batch_norm"]).run()
-    assert "at least 64 images" in texts(app)
     app.multiselect(key="tried_remedies").set_value(["median"]).run()
     made = runs.load(evaluate(app))
     assert [chain.id for chain in made.manifest.spec.remedies] == ["median"]

@@ -94,7 +94,7 @@ def opened_module(module: Any) -> LiveModel:
                 (images,),
                 str(path),
                 dynamo=False,
-                # In evaluation mode, but with its batch normalisations, which can be adapted.
+                # In evaluation mode, but with its batch normalisations, which hardening trains.
                 training=torch.onnx.TrainingMode.PRESERVE,
                 input_names=["image"],
                 dynamic_axes={"image": {0: "n"}},

@@ -163,7 +163,7 @@ def thread_share() -> int:
 
 
 class Compiled:
-    """A model whose first input is images; thread-safe."""
+    """A model whose only input is images; thread-safe."""
 
     def __init__(
         self, model: Any, precision: Precision, options: Mapping[str, object], rows: int
@@ -177,8 +177,8 @@ class Compiled:
         self._idle: list[Any] = []
         self.streams = int(self._model.get_property("NUM_STREAMS"))
 
-    def __call__(self, images: Floats, *extra_inputs: Floats) -> list[Floats]:
-        """Every output for all ``images``, in the model's order; also takes ``extra_inputs``."""
+    def __call__(self, images: Floats) -> list[Floats]:
+        """Every output for all ``images``, in the model's order."""
         chunks = [
             np.ascontiguousarray(images[start : start + self.rows], np.float32)
             for start in range(0, len(images), self.rows)
@@ -189,7 +189,7 @@ class Compiled:
             request = requests[place % len(requests)]
             if place >= len(requests):
                 parts.append(_outputs(request))
-            request.start_async([chunk, *extra_inputs], share_inputs=True)
+            request.start_async([chunk], share_inputs=True)
         left = range(len(parts), len(chunks))
         parts += [_outputs(requests[place % len(requests)]) for place in left]
         self._idle += requests

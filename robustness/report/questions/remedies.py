@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from robustness.charts.tables import Column, Entry, Table, in_points
 from robustness.evaluation.condition import short
 from robustness.remedies import parse
-from robustness.remedies.on_prediction import ADAPTATION_IMAGES
 from robustness.report.blocks import Block, Text, Titled
 from robustness.report.questions.question import REMEDIES, TRUST, Question
 from robustness.report.wording import listed, model
@@ -21,10 +20,6 @@ _RULE = (
     "chosen. Gains are measured on the other half. A remedy helps if its gain is significant: "
     "exact paired test with Holm's correction over models and conditions, and an interval above 0. "
     "Under attack each remedy is attacked through itself as well, and the worse prediction counts."
-)
-_ADAPTATION_NOTE = (
-    f"Batch normalisation was adapted to {ADAPTATION_IMAGES} images apart, under each condition. "
-    "A single image is too few to adapt to."
 )
 _NAMED = 3
 """Conditions that a sentence names."""
@@ -82,8 +77,6 @@ def _blocks(figures: RemedyFigures) -> list[Block]:
             Titled("Best remedy for each condition", Table.of(chosen, columns)),
             Titled("All remedies tried", Table.of(rows, columns), long=True),
         ]
-        if any(parse(gain.remedy).adapts for gain in figures.gains):
-            blocks.append(Text(_ADAPTATION_NOTE))
     return blocks
 
 

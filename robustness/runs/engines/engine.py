@@ -5,15 +5,12 @@ The same work on the same chunks gives the same rows, whichever engine does it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +19,8 @@ from robustness import models
 from robustness.base.errors import AnswerError, ImageError, ParameterError
 from robustness.base.registry import Registry
 from robustness.datasets import Dataset, Entry, PublishedTree
-from robustness.evaluation.adaptation import Adaptation
 from robustness.evaluation.condition import Condition, StoredCondition
-from robustness.evaluation.loop import answers, frames, prepare
+from robustness.evaluation.loop import answers, prepare
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import to_stored
@@ -188,51 +184,6 @@ def stored_image(dataset: Dataset, entry: Entry, condition: Condition, side: int
     return study_image(data, name=entry.name, fit="squash", side=side, patience=None)
 
 
-_ADAPTATIONS: WeakKeyDictionary[Dataset, Adaptation] = WeakKeyDictionary()
-"""Adaptations of the jobs of this process."""
-
-
-def adaptation_of(work: Workload) -> Adaptation:
-    """The images of ``work`` that are not measured; those that cannot be read are left out."""
-    if work.dataset not in _ADAPTATIONS:
-        _ADAPTATIONS[work.dataset] = Adaptation(_HoldOut(work).under, work.spec.conditions)
-    return _ADAPTATIONS[work.dataset]
-
-
-class _HoldOut:
-    """The hold-out images, each read once."""
-
-    def __init__(self, work: Workload) -> None:
-        self._dataset = weakref.ref(work.dataset)  # which keeps this alive
-        self._spec = work.spec
-        self._read: dict[Entry, Picture] = {}
-
-    def under(self, condition: Condition | None) -> Images:
-        """They, as those that are measured are: under ``condition``, or for None the originals."""
-        spec, images = self._spec, []
-        dataset = self._dataset()
-        assert dataset is not None, "it is alive while its images are processed"
-        for entry in dataset.holdout:
-            with contextlib.suppress(ImageError):
-                if isinstance(condition, StoredCondition):
-                    images.append(stored_image(dataset, entry, condition, spec.framing.side))
-                    continue
-                if entry not in self._read:
-                    data, name = dataset.read(entry), entry.name
-                    image = study_image(
-                        data, name=name, fit=spec.fit, side=spec.framing.side, patience=None
-                    )
-                    self._read[entry] = Picture.of(name, image, fit=spec.fit)
-                conditions = [] if condition is None else [condition]
-                images.append(frames([self._read[entry]], conditions, spec.seed)[0, -1])
-        if not images:
-            raise ParameterError(
-                f"Expected readable images for batch_norm to adapt to, got none of "
-                f"{len(dataset.holdout)}. Leave the remedy out."
-            )
-        return np.stack(images)
-
-
 def answered(
     work: Workload, ready: Prepared, load: Callable[..., Classifier] = models.load
 ) -> Chunk:
@@ -274,8 +225,7 @@ def _answered(
         labels_by_place = work.labels[record.labels().key]
         return [labels_by_place[position] for position in positions]
 
-    adaptation = adaptation_of(work) if work.dataset.holdout else None
-    for measurements in answers(work.spec, batch, load=load, labels=labels, adaptation=adaptation):
+    for measurements in answers(work.spec, batch, load=load, labels=labels):
         for own, rows in zip(by_picture, measurements, strict=True):
             own += rows
     rows = [row for own in by_picture for row in own]

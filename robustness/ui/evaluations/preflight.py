@@ -100,11 +100,8 @@ def summary(plan: Plan, looked: Look) -> str:
     """Images, classes and unreadable ones in one sentence, such as "20 images in 20 classes"."""
     images = counted(len(plan.dataset), "image")
     parts = [f"{images}{_classes(plan)}"]
-    if holdout := len(plan.dataset.holdout):
-        parts.append(f"{holdout} more to adapt to, not measured")
     if looked.reasons:
-        everything = len(plan.dataset) + holdout
-        among = "" if looked.tried == everything else f" of the first {looked.tried}"
+        among = "" if looked.tried == len(plan.dataset) else f" of the first {looked.tried}"
         parts.append(f"{len(looked.reasons):,}{among} unreadable")
     return "; ".join(parts)
 

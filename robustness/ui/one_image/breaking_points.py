@@ -41,7 +41,7 @@ REPEATS = 5
 def _remedy_input() -> str:
     """Draw a list of remedies and return the id of the chosen one; "" for none."""
     chains = [parse(record.name) for record in REMEDIES]
-    names = {c.id: c.label for c in chains if not (c.adapts or c.several_models)}
+    names = {chain.id: chain.label for chain in chains if not chain.several_models}
     return listed("Remedy", {"": "None", **names}, "with_remedy")
 
 

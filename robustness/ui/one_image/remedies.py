@@ -45,10 +45,6 @@ def chosen(several: bool, *, warn: bool = False) -> str:
     text = st.query_params.get(REMEDY, "")
     try:
         chain = parse(text) if text else None
-        if chain is not None and chain.adapts:
-            raise RobustnessError(
-                f"{chain.last.label} needs a run over a dataset. Choose another remedy."
-            )
         if chain is not None and chain.several_models and not several:
             raise RobustnessError(
                 f"{chain.label} needs two models with images of one size. Choose other models."
@@ -127,7 +123,7 @@ def table(effect: RemedyEffect) -> Titled | None:
 def offered(several: bool) -> list[Chain]:
     """The remedies that can be tried on one image; ``several`` as in ``chosen``."""
     chains = [parse(record.name) for record in REGISTRY]
-    return [c for c in chains if not c.adapts and (several or not c.several_models)]
+    return [chain for chain in chains if several or not chain.several_models]
 
 
 def show(request: LiveRequest, altered: cache.Altered, answers: Mapping[str, Answer]) -> None:

@@ -291,7 +291,7 @@ def test_features_are_kerass_activations_averaged_stage_by_stage(compared: Compa
 
 
 def test_its_batch_normalisations_stay_whole(compared: Compared) -> None:
-    """Their statistics can be adapted; OpenVINO folds them when it compiles."""
+    """Hardening trains their factors; OpenVINO folds them when it compiles."""
     types = [node.get_type_name() for node in compared.classifier.forward.model.get_ops()]
     layers = [type(layer).__name__ for layer in compared.network._flatten_layers()]
     assert types.count("BatchNormInference") == layers.count("BatchNormalization")
