@@ -1,49 +1,65 @@
-"""Signs of gradient masking: that gradients mislead, and a model only seems robust."""
+"""Gradient masking: gradients that mislead, so that a model only seems robust."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from robustness.attacks.attack_method import REGISTRY
-from robustness.attacks.epsilon_sweep import Point
-from robustness.pictures.eight_bits import LEVELS
+import numpy as np
+
+from robustness.attacks.attack_loop import Step
+from robustness.attacks.attack_method import AttackSpec
+from robustness.attacks.smallest_epsilon import succeeds
+from robustness.models import Classifier
+from robustness.pictures.picture import Picture
 
 
-def masking_signs(points: Sequence[Point]) -> list[str]:
-    """Sentences on signs that gradients mislead and a model only seems robust; [] for none.
+@dataclass(frozen=True)
+class Masking:
+    """Two signs that the gradients of ``model`` mislead: Athalye, Carlini & Wagner, ICML 2018.
 
-    ``points`` are those of one model and image, under any attacks. The signs are those of
-    Athalye, Carlini & Wagner, ICML 2018, section 3.1.
+    ``flat``: the gradient at the original is zero. ``epsilon`` is the smallest tried at which
+    ``black_box``, an attack without gradients, succeeds and ``gradient``, one with them, fails;
+    None if there is none.
     """
-    signs = []
-    if any(point.flat for point in points):
-        signs.append(
-            "The gradient at the original is zero, so white-box attacks cannot find a direction."
-        )
-    names = list(dict.fromkeys(point.attack for point in points))
-    fooled: dict[str, set[float]] = {name: set() for name in names}
-    missed: dict[str, set[float]] = {name: set() for name in names}
-    for point in points:
-        (fooled if point.success else missed)[point.attack].add(point.epsilon)
-    signs += [
-        f"{REGISTRY[name].label} succeeds at {_levels(min(fooled[name]))} but not at "
-        f"{_levels(max(missed[name]))}: its success does not rise with epsilon."
-        for name in names
-        if fooled[name] and missed[name] and min(fooled[name]) < max(missed[name])
-    ]
-    white = [name for name in names if REGISTRY[name].white_box]
-    for name in names:
-        if REGISTRY[name].white_box or not white:
-            continue
-        tried = set.intersection(*(fooled[w] | missed[w] for w in white))
-        ahead = (fooled[name] & tried).difference(*(fooled[w] for w in white))
-        if ahead:
-            signs.append(
-                f"{REGISTRY[name].label}, which uses predictions only, succeeds at "
-                f"{_levels(min(ahead))}, where white-box attacks fail."
-            )
-    return signs
+
+    model: str
+    gradient: str
+    black_box: str
+    norm: str
+    flat: bool
+    epsilon: float | None
 
 
-def _levels(epsilon: float) -> str:
-    return f"{epsilon * LEVELS:.3g}/{LEVELS}"
+def gradient_masking(
+    picture: Picture,
+    classifier: Classifier,
+    gradient: AttackSpec,
+    black_box: AttackSpec,
+    epsilons: Iterable[float],
+) -> Iterator[Step | Masking]:
+    """Try both attacks on ``picture`` at ``epsilons``; yield the steps, then the signs.
+
+    The epsilons of the attacks are not used. Closing the iterator stops within one step. Raises
+    ``GradientError`` for a model without gradients.
+    """
+    label = gradient.target
+    if label is None:
+        label = int(classifier(picture.image[None]).probabilities[0].argmax())
+    slope = classifier.gradients(picture.image[None], np.array([label], np.int32))
+    masked: float | None = None
+    for epsilon in sorted({*epsilons}):
+        fooled = yield from succeeds(picture, classifier, replace(black_box, epsilon=epsilon))
+        if fooled and not (
+            yield from succeeds(picture, classifier, replace(gradient, epsilon=epsilon))
+        ):
+            masked = epsilon
+            break
+    yield Masking(
+        model=classifier.record.name,
+        gradient=gradient.name,
+        black_box=black_box.name,
+        norm=gradient.norm,
+        flat=not slope.gradient.any(),
+        epsilon=masked,
+    )

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from robustness.attacks.epsilon_sweep import Point
 from robustness.attacks.transfer import Transfer
 from robustness.base.errors import ParameterError
 from robustness.datasets.labels import class_index
@@ -47,7 +46,7 @@ def labelled(event: Event, truth: str | None) -> Event:
 
     The label is None if the model has no such class, or ``truth`` is None.
     """
-    if not isinstance(event, Measurement | Break | Transfer | Point):
+    if not isinstance(event, Measurement | Break | Transfer):
         return event
     return replace(event, label=label_index(event.model, truth))
 

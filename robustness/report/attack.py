@@ -6,17 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import pandas as pd
-
 from robustness.attacks import NORMS, AttackSpec, Outcome, parse_epsilon
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.epsilon_sweep import Point, Smallest
-from robustness.attacks.gradient_masking import masking_signs
+from robustness.attacks.gradient_masking import Masking
+from robustness.attacks.smallest_epsilon import Smallest
 from robustness.attacks.transfer import Transfer
 from robustness.base.text import counted
-from robustness.charts import attacks
 from robustness.charts.tables import Column, Table
-from robustness.charts.verdict import LEGEND, tally, verdict_of
+from robustness.charts.verdict import tally, verdict_of
 from robustness.evaluation.correctness import is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.provenance import manifest
@@ -26,7 +23,7 @@ from robustness.pictures.eight_bits import LEVELS
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report import methods
-from robustness.report.blocks import Block, Case, Cases, Chart, Report, Section, Shot, Text, Titled
+from robustness.report.blocks import Block, Case, Cases, Report, Section, Shot, Text, Titled
 from robustness.report.live_view import features, image_case, top5, verdicts
 from robustness.report.shared_parts import cautions, data, facts, framing_options
 from robustness.report.wording import class_title, model, sentence, share
@@ -38,7 +35,7 @@ def of_attack(
     outcome: Outcome,
     rows: Sequence[Measurement],
     transfer: Sequence[Transfer] = (),
-    smallest: Sequence[Point | Smallest] = (),
+    smallest: Sequence[Smallest | Masking] = (),
 ) -> Report:
     """The report of ``outcome``, an attack on ``picture``.
 
@@ -148,71 +145,52 @@ def transfer_section(transfer: Sequence[Transfer]) -> Section:
     ]
     transferred = [entry for entry in transfer if entry.source != entry.model]
     fooled = sum(entry.success is True for entry in transferred)
-    chart = Chart(
-        f"{fooled} of {counted(len(transferred), 'attack')} transfer.",
-        attacks.transfer(pd.DataFrame([entry.as_row() for entry in transfer])),
-        "Confidence of each judging model in its original class; the table below holds the "
-        "numbers.",
-        f"Rows: model attacked. Columns: model tested. {LEGEND} The percentage is the tested "
-        "model's confidence in its original class.",
-    )
-    table = Titled("All pairs of models", Table.of(transfer, columns), long=True)
-    return Section("Transfer to other models", [chart, table])
+    title = f"{fooled} of {counted(len(transferred), 'attack')} transfer"
+    return Section("Transfer to other models", [Titled(title, Table.of(transfer, columns))])
 
 
-def epsilon_section(events: Sequence[Point | Smallest]) -> Section:
-    """The smallest epsilon of each model, confidence over epsilon, and signs of masking.
-
-    The ``events`` are those of ``smallest_epsilon``, and of ``over_epsilon`` by the same attack and
-    then by another one.
-    """
-    points = [event for event in events if isinstance(event, Point)]
+def epsilon_section(events: Sequence[Smallest | Masking]) -> Section:
+    """The smallest epsilon of each model, at least one, and signs of gradient masking."""
     smallest = [event for event in events if isinstance(event, Smallest)]
-    norm = smallest[0].norm
-    frame = pd.DataFrame([p.as_row() for p in points if p.attack == points[0].attack])
+    attack, norm = ATTACKS[smallest[0].attack], NORMS[smallest[0].norm]
     columns: list[Column] = [
         ("Model", lambda entry: model(entry.model)),
-        ("Smallest epsilon", _smallest_size),
-        ("L∞ there", lambda entry: "" if entry.epsilon is None else _levels(entry.linf)),
-        ("L2 there", lambda entry: "" if entry.epsilon is None else f"{entry.l2:.2g}"),
-        ("SSIM there", lambda entry: "" if entry.epsilon is None else f"{entry.ssim:.5f}"),
+        ("Smallest epsilon", lambda entry: _size(entry.epsilon, entry.norm)),
     ]
-    chart = Chart(
-        "Confidence over epsilon",
-        attacks.over_epsilon(frame, norm),
-        "Confidence in the original class by epsilon; the table has each model's smallest epsilon.",
-        "Open markers: the prediction is incorrect or, without a true class, "
-        f"{ATTACKS[points[0].attack].label} succeeds. Measured before rounding to 8 bits.",
-    )
-    texts = masking(points) or [
-        "No sign of gradient masking: success rises with epsilon, and the gradient attack does at "
-        "least as well as the one without gradients."
-    ]
-    if norm == "linf" and any(e.epsilon and e.epsilon < 1 / LEVELS for e in smallest):
+    title = f"Smallest epsilon of {attack.label} ({norm.label})"
+    masking = [event for event in events if isinstance(event, Masking)]
+    texts = [text for entry in masking for text in _signs(entry)]
+    if masking and not texts:
+        texts = [
+            "No sign of gradient masking: the gradient attack does at least as well as the one "
+            "without gradients."
+        ]
+    if norm.name == "linf" and any(e.epsilon and e.epsilon < 1 / LEVELS for e in smallest):
         texts.append(
             "An 8-bit image cannot hold changes below 1/255: a saved file needs a whole level."
         )
-    table = Titled("Smallest epsilon", Table.of(smallest, columns))
-    return Section("Smallest epsilon", [table, chart, *map(Text, texts)])
+    return Section(
+        "Smallest epsilon", [Titled(title, Table.of(smallest, columns)), *map(Text, texts)]
+    )
 
 
-def masking(points: Sequence[Point]) -> list[str]:
+def _signs(entry: Masking) -> Iterator[str]:
     """A sentence for each sign that the gradients of a model mislead."""
-    return [
-        f"{model(name)}: {sign}"
-        for name in dict.fromkeys(point.model for point in points)
-        for sign in masking_signs([point for point in points if point.model == name])
-    ]
+    name = model(entry.model)
+    if entry.flat:
+        yield f"{name}: the gradient is zero at the original, so it shows attacks no direction."
+    if entry.epsilon is not None:
+        yield (
+            f"{name}: {ATTACKS[entry.black_box].label}, which uses predictions only, succeeds at "
+            f"{_size(entry.epsilon, entry.norm)}, where {ATTACKS[entry.gradient].label} fails: "
+            "gradients mislead."
+        )
 
 
-def _smallest_size(entry: Smallest) -> str:
-    if entry.epsilon is None:
+def _size(epsilon: float | None, norm: str) -> str:
+    if epsilon is None:
         return "never"
-    return _levels(entry.epsilon) if entry.norm == "linf" else f"{entry.epsilon:.2g}"
-
-
-def _levels(size: float) -> str:
-    return f"{LEVELS * size:.2g}/{LEVELS}"
+    return f"{LEVELS * epsilon:.2g}/{LEVELS}" if norm == "linf" else f"{epsilon:.2g}"
 
 
 def _replay(spec: Request, outcome: Outcome) -> str:

@@ -13,6 +13,7 @@ from benchmarks.support.repository import ROOT
 from robustness.base.errors import ImageError
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
+from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import make_spec
 from robustness.models.own import user_models
 from robustness.pictures import untrusted
@@ -63,14 +64,16 @@ def test_other_weights_under_the_same_name_answer_anew(models_folder: Path) -> N
     user_models.refresh()
     spec = make_spec(["digits"], FOG)
     altered = cache.change(sample("coffee"), FOG[0], 0)
-    before = cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
+    ((_, before),) = cache.answers(spec, sample("coffee"), ["digits"], altered)
     key = work_key("score", [sample("coffee")], ["digits"], FOG, 0)
     card = html(run(sample="coffee", models="digits", fog="0.4"))
-    assert cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0] == before
+    assert [("digits", before)] == [*cache.answers(spec, sample("coffee"), ["digits"], altered)]
     others = onnx_files.small_model(onnx_files.small_weights(seed=1))
     (models_folder / "digits.onnx").write_bytes(others)
     spec = make_spec(["digits"], FOG)
-    after = cache.all_answers(spec, sample("coffee"), ["digits"], altered)[0]
+    ((_, after),) = cache.answers(spec, sample("coffee"), ["digits"], altered)
+    assert isinstance(before, Measurement)
+    assert isinstance(after, Measurement)
     (expected,) = evaluate(spec, [sample("coffee")])
     assert after.top5_probabilities == pytest.approx(expected.top5_probabilities)
     assert after.top5_probabilities != before.top5_probabilities

@@ -21,7 +21,6 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from robustness import models, runs
-from robustness.attacks.epsilon_sweep import Point, Smallest
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.scheduler import TURNS
 from robustness.base.text import plain
@@ -120,7 +119,7 @@ def named(results: Sequence[Any], pictures: Sequence[Picture]) -> list[Any]:
     """``results`` of ``nameless(pictures)`` with the real names of ``pictures``."""
     return [
         replace(result, image=pictures[int(result.image)].name)
-        if isinstance(result, Measurement | Point | Smallest)
+        if isinstance(result, Measurement)
         else result
         for result in results
     ]
@@ -326,18 +325,6 @@ def model_view(
         return part, picture, altered.batch
     own = picture.at(part.framing)
     return part, own, change(own, part.conditions[0], part.seed).batch
-
-
-def all_answers(
-    spec: Request, picture: Picture, names: Sequence[str], altered: Altered
-) -> list[Measurement]:
-    """As ``answers``, in the order of ``names``; raises the first error."""
-    rows = {}
-    for name, row in answers(spec, picture, names, altered):
-        if isinstance(row, RobustnessError):
-            raise row
-        rows[name] = row
-    return [rows[name] for name in names]
 
 
 class Remedied(NamedTuple):

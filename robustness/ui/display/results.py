@@ -45,7 +45,6 @@ def show_pictures(
     *,
     captions: tuple[str, str] = ("Original", "Perturbed"),
     gain: int = GAIN,
-    key: str = "pictures",
     follows: bool = False,
     remedied: tuple[Mapping[str, Any], Sequence[Images]] = ({}, ()),
     drawing: int = 0,
@@ -60,9 +59,9 @@ def show_pictures(
     header, after = pair_of(picture, image, what, scores, captions=captions, gain=gain)
     header |= {"drawing": drawing, **remedied[0]}
     original = b"" if follows else original_png(picture)
-    with st.container(key=key):
+    with st.container(key="pictures"):
         third = b"".join(map(to_png, remedied[1]))
-        components.pair(f"{key} pair", header, original, after, third)
+        components.pair("pictures pair", header, original, after, third)
 
 
 def pair_of(

@@ -20,7 +20,7 @@ from robustness.report.attack import attacked, noise_answer, sizes
 from robustness.report.blocks import Text
 from robustness.ui.browser.html import html
 from robustness.ui.display import blocks, explanations, results
-from robustness.ui.one_image import attack_steps, attack_undo, stories
+from robustness.ui.one_image import attack_steps, stories
 from robustness.ui.one_image.attack_outcome import adversarial, measure, row
 from robustness.ui.one_image.attack_request import attack_input
 
@@ -43,7 +43,6 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
     with reports:
         attack_steps.show_report(picture, outcome, rows, truth)
     attack_steps.show(picture, outcome, names, truth)
-    attack_undo.show(picture, outcome, names, truth)
     if opened := explanations.in_detail("top-5 classes, heat maps"):
         with opened:
             _in_detail(picture, outcome, rows, truth)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from robustness import models, report
 from robustness.attacks import AttackSpec, Outcome
-from robustness.attacks.epsilon_sweep import Point, Smallest, over_epsilon, smallest_epsilon
+from robustness.attacks.gradient_masking import Masking, gradient_masking
+from robustness.attacks.smallest_epsilon import Smallest, smallest_epsilon
 from robustness.attacks.transfer import Transfer, attackable, transfers
 from robustness.base.errors import GradientError
 from robustness.base.text import counted, plain
@@ -27,11 +28,11 @@ from robustness.ui.one_image.attack_outcome import attack_key
 from robustness.ui.session.sentences import sentence
 
 STRONGEST = "apgd"
-"""The attack for the smallest epsilon and the curve, unless the attack needs no gradients:
-below 1/255 fewer images hold against it than against PGD (docs/attacks.md has the figures)."""
+"""The attack for the smallest epsilon, unless the chosen one needs no gradients: below 1/255 fewer
+images hold against it than against PGD (docs/attacks.md has the figures)."""
 
-COUNTERPART = {True: ("square", 100), False: ("pgd", None)}
-"""By whether the attack is white-box: the other kind, and its steps, to look for masking."""
+BLACK_BOX, QUERIES = "square", 100
+"""The attack without gradients that looks for masking, and its steps."""
 
 BISECTION_PASSES = 20
 """Approximate number of epsilons that a bisection tries, for its progress."""
@@ -43,7 +44,8 @@ def show_report(
     """Draw the button of the report, which includes the steps computed so far."""
     attack, names = outcome.spec, [row.model for row in rows]
     request = spec_of(picture, names, [AttackCondition.of_spec(attack)], attack.seed)
-    transferred, smallest = transferring(picture, outcome, names), _finding(picture, outcome, names)
+    transferred = transferring(picture, outcome, names)
+    smallest = _finding(picture, outcome, names)
     report_button(
         lambda: report.of_attack(
             request,
@@ -51,7 +53,7 @@ def show_report(
             outcome,
             rows,
             [labelled(entry, truth) for entry in transferred.cached or ()],
-            _sizes(smallest.cached, truth),
+            _without_refusals(smallest.cached),
         ),
         f"{attack.name}-{outcome.model}",
     )
@@ -60,7 +62,7 @@ def show_report(
 def show(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
     """Draw the sections."""
     _transfer(picture, outcome, names, truth)
-    _smallest(picture, outcome, names, truth)
+    _epsilon(picture, outcome, names)
 
 
 def transferring(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
@@ -100,55 +102,67 @@ def _transfer(picture: Picture, outcome: Outcome, names: Sequence[str], truth: s
 
 
 def _finding(picture: Picture, outcome: Outcome, names: Sequence[str]) -> Measuring:
-    """The smallest epsilon of each of the models ``names``, and confidence over epsilon."""
+    """The smallest epsilon of each of the models ``names``, and signs of gradient masking."""
     spec, names = outcome.spec, attackable(names, outcome.spec, outcome.model)
-    if spec.record.white_box and spec.name != STRONGEST:
-        spec = AttackSpec.of(STRONGEST, norm=spec.norm, seed=spec.seed, target=spec.target)
-    other, steps = COUNTERPART[spec.record.white_box]
-    control = AttackSpec.of(other, norm=spec.norm, steps=steps, seed=spec.seed, target=spec.target)
-    total = spec.total_steps * (1 + BISECTION_PASSES // 2) + control.total_steps
+    alike = partial(
+        AttackSpec.of, epsilon=spec.epsilon, norm=spec.norm, seed=spec.seed, target=spec.target
+    )
+    gradient = spec if spec.name == STRONGEST else alike(STRONGEST)
+    black_box = alike(BLACK_BOX, steps=QUERIES) if spec.record.white_box else spec
+    chosen = gradient if spec.record.white_box else black_box
+    passes = chosen.total_steps * (1 + BISECTION_PASSES // 2)
     return Measuring(
         "Finding the smallest epsilon",
-        attack_key("epsilon", picture, names, replace(spec, epsilon=0.0)),
+        attack_key("epsilon", picture, names, chosen),
         [picture],
-        lambda nameless: _strengths(nameless[0], [spec, control], names),
-        len(names) * total,
-        (Point, Smallest, str),
+        lambda nameless: _smallest(nameless[0], names, chosen, gradient, black_box),
+        len(names) * (passes + gradient.total_steps + 2 * black_box.total_steps),
+        (Smallest, Masking, str),
         said=lambda _, share: f"Finding the smallest epsilon: {share:.0%}",
     )
 
 
-def _smallest(picture: Picture, outcome: Outcome, names: Sequence[str], truth: str | None) -> None:
+def _smallest(
+    picture: Picture,
+    names: Sequence[str],
+    chosen: AttackSpec,
+    gradient: AttackSpec,
+    black_box: AttackSpec,
+) -> Iterator[Any]:
+    """The smallest epsilon of ``chosen`` for each model, and what both others say of masking.
+
+    Both are tried at the epsilon of ``chosen`` and at the smallest: where it last failed if it is
+    the gradient attack, where it first succeeds if it is the other one. For a model without
+    gradients, a sentence says so.
+    """
+    for name in names:
+        try:
+            classifier = models.load(name, side=picture.side)
+            for event in smallest_epsilon(picture, classifier, chosen):
+                yield event
+            if isinstance(event, Smallest):  # the last
+                found = event.failing_epsilon if chosen is gradient else event.epsilon
+                epsilons = (chosen.epsilon, chosen.epsilon if found is None else found)
+                yield from gradient_masking(picture, classifier, gradient, black_box, epsilons)
+        except GradientError as error:
+            yield sentence(error)
+
+
+def _epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     st.header("What is the smallest epsilon?", anchor=False)
     able = attackable(names, outcome.spec, outcome.model)
     if others := ", ".join(models.label(name) for name in names if name not in able):
         st.caption(plain(f"Without {others}: their classes do not include the target."))
     events = _finding(picture, outcome, names).on_request(
         f"Find the smallest epsilon of {counted(len(able), 'model')}",
-        "The strongest attack at ever smaller epsilons; another kind checks for gradient masking.",
+        "Finds the smallest epsilon with APGD; Square checks for gradient masking.",
     )
     for refusal in events or ():
         if isinstance(refusal, str):
             st.warning(plain(refusal), icon=":material/block:")
-    if sizes := _sizes(events, truth):
-        blocks.draw(epsilon_section(sizes).blocks)
+    if found := _without_refusals(events):
+        blocks.draw(epsilon_section(found).blocks)
 
 
-def _sizes(events: Sequence[Any] | None, truth: str | None) -> list[Point | Smallest]:
-    """``events`` without refusals; nothing where each model refused."""
-    sizes = [labelled(e, truth) if isinstance(e, Point) else e for e in events or ()]
-    return [e for e in sizes if not isinstance(e, str)]
-
-
-def _strengths(
-    picture: Picture, specs: Sequence[AttackSpec], names: Sequence[str]
-) -> Iterator[Any]:
-    """Curves of all ``specs`` and the smallest epsilon of the first; a sentence per failure."""
-    for name in names:
-        try:
-            classifier = models.load(name, side=picture.side)
-            yield from smallest_epsilon(picture, classifier, specs[0])
-            for spec in specs:
-                yield from over_epsilon(picture, classifier, spec)
-        except GradientError as error:
-            yield sentence(error)
+def _without_refusals(events: Sequence[Any] | None) -> list[Smallest | Masking]:
+    return [event for event in events or () if not isinstance(event, str)]

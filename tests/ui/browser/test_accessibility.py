@@ -119,7 +119,7 @@ ONE = "models=SqueezeNet+1.1"
         (f"?view=breaking&sample=coffee&perturbation=rotation&{ONE}", "One image: Breaking points"),
         ("evaluations?run=a", "Evaluations"),
         ("reference?view=methods", "Reference"),
-        (f"?view=attack&attack=square&steps_square=2&undo=fog&{ONE}", "One image: Attack"),
+        (f"?view=attack&attack=square&steps_square=2&{ONE}", "One image: Attack"),
         ("evaluations?question=release", "Evaluations"),
         ("evaluations?compare=a&compare=b", "Evaluations"),
     ],

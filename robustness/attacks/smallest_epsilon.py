@@ -1,0 +1,72 @@
+"""The smallest epsilon at which an attack succeeds, by bisection."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+
+from robustness.attacks.attack_loop import Step, any_success, attack_steps
+from robustness.attacks.attack_method import AttackSpec
+from robustness.attacks.norms import REGISTRY as NORMS
+from robustness.models import Classifier
+from robustness.pictures.eight_bits import LEVELS
+from robustness.pictures.picture import Picture
+
+FIRST_GUESS = 0.25 / LEVELS
+TOLERANCE = 0.05
+"""Bisection ends when the ends of its interval differ by this share."""
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest epsilon at which ``attack`` succeeds on ``model``; None if it never does.
+
+    ``failing_epsilon`` is the largest smaller epsilon at which it fails. Both are of the image
+    before it is rounded to 8 bits.
+    """
+
+    model: str
+    attack: str
+    norm: str
+    epsilon: float | None
+    failing_epsilon: float
+
+
+def smallest_epsilon(
+    picture: Picture, classifier: Classifier, spec: AttackSpec
+) -> Iterator[Step | Smallest]:
+    """Double epsilon until the attack succeeds, then bisect; yield the steps, then the result.
+
+    The epsilon of ``spec`` is not used. Closing the iterator stops within one step. Raises
+    ``ParameterError`` for a target that is no class of the model, and ``GradientError`` for a model
+    that the attack cannot use.
+    """
+    failing_epsilon, broken = 0.0, None
+    guess: float | None = FIRST_GUESS
+    while guess is not None:
+        if (yield from succeeds(picture, classifier, replace(spec, epsilon=guess))):
+            broken = guess
+        else:
+            failing_epsilon = guess
+        guess = _next_guess(failing_epsilon, broken, NORMS[spec.norm].most)
+    yield Smallest(classifier.record.name, spec.name, spec.norm, broken, failing_epsilon)
+
+
+def succeeds(
+    picture: Picture, classifier: Classifier, spec: AttackSpec
+) -> Generator[Step, None, bool]:
+    """Attack ``picture`` and yield the steps; return whether it succeeds, before rounding."""
+    own = int(classifier(picture.image[None]).probabilities[0].argmax())
+    best = yield from attack_steps(
+        classifier, picture.image, own, spec, picture.digest, enough=any_success
+    )
+    top1 = int(classifier(best.images).probabilities[0].argmax())
+    return bool(spec.reached(top1, own))
+
+
+def _next_guess(failing: float, broken: float | None, most: float) -> float | None:
+    """The next epsilon after ``failing`` failed and ``broken`` succeeded; None at the end."""
+    if broken is None:
+        return min(most, 2 * failing) if failing < most else None
+    narrow = broken <= failing * (1 + TOLERANCE) or broken < FIRST_GUESS / 16
+    return None if narrow else (failing + broken) / 2
