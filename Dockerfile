@@ -25,7 +25,7 @@ RUN python -m compileall -q .
 RUN install -d -o 10001 -g 10001 /data/runs /data/models
 USER 10001:10001
 # The first start then needs neither a network nor writable storage.
-RUN python -m robustness models convert
+RUN python -m robustness models check --no-timing
 VOLUME ["/data/runs", "/data/models"]
 
 EXPOSE 8501

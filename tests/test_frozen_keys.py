@@ -85,7 +85,6 @@ def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
     one = "--models digits --remedies median"
     for line in (
         "models",
-        "models verify digits",
         "models check digits",
         "perturbations",
         "remedies",

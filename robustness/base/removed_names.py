@@ -10,6 +10,8 @@ from collections.abc import Mapping
 COMMANDS: Mapping[str, str] = {
     "runs card": "use report RUN --to FILE.md",
     "replay": "use evaluate --request RUN --fresh, then runs compare",
+    "models verify": "use models check",
+    "models convert": "use models check",
 }
 """Commands, such as ``runs list``."""
 

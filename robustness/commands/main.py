@@ -1,7 +1,7 @@
 """The command line: command families, exit codes and error handling.
 
-Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models verify`` exits
-with status 1 when it found a damaged file, ``models check`` when a model answered wrongly,
+Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models check`` exits
+with status 1 when a model is damaged, fails or predicts wrongly, or a named one is missing,
 ``check`` when the budget is broken, ``match`` when --max-loss is, ``plugins check`` when a law is
 broken.
 """
@@ -66,9 +66,8 @@ FAMILIES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status.
 
-    0; 1 when ``models verify``, ``models check``, ``check``, ``match`` or ``plugins check`` found
-    something wrong; 2 for bad input, or when the output or a file cannot be read or written; 130
-    when interrupted.
+    0; 1 when ``models check``, ``check``, ``match`` or ``plugins check`` found something wrong; 2
+    for bad input, or when the output or a file cannot be read or written; 130 when interrupted.
     """
     allocator.share_with_arrow()
     options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))

@@ -1,4 +1,4 @@
-"""The command ``models``: list models, fetch weights, check files."""
+"""The command ``models``: list models, fetch weights, check models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIELDS = ("name", "group", "family", "year", "parameters", "input_size", "input
 def add(parsers: Parsers) -> None:
     """Add ``models`` with its actions."""
     listing = add_command(parsers, "models", models_command, "--json")
-    actions = listing.add_subparsers(metavar="[add|remove|download|verify|check|convert]")
+    actions = listing.add_subparsers(metavar="[add|remove|download|check]")
 
     own_models.add(actions)
     fetch = add_command(actions, "download", download_command)
@@ -42,22 +42,17 @@ def add(parsers: Parsers) -> None:
     )
     fetch.set_defaults(refuse=fetch.error)
 
-    verify = add_command(actions, "verify", verify_command)
-    verify.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
-
     check = add_command(actions, "check", check_command)
-    check.add_argument("names", nargs="*", metavar="NAME", help="default: all that are ready")
-
-    convert = add_command(actions, "convert", convert_command)
-    convert.add_argument("names", nargs="*", metavar="NAME", help="default: all that are ready")
-    convert.add_argument(
+    check.add_argument("names", nargs="*", metavar="NAME", help="name of a model (default: all)")
+    check.add_argument(
         "--side",
         type=int,
         metavar="PIXELS",
-        help="of the images to predict (default: as each model is measured)",
+        help="of the images to convert graphs for (default: as each model is measured)",
     )
+    check.add_argument("--no-timing", dest="timing", action="store_false", help="leave latency out")
 
-    for action in (fetch, verify, check, convert):
+    for action in (fetch, check):
         add_shared(action, "--json", default=argparse.SUPPRESS)
 
 
@@ -163,92 +158,32 @@ def _progress_of(name: str) -> Callable[[int, int], None]:
     return show
 
 
-def verify_command(options: argparse.Namespace) -> int:
-    """Read every weight file again and report damage. Exit status 1 if there is any."""
-    from robustness import models
-    from robustness.models.weights import verify
-
-    names = dict.fromkeys(options.names or models.REGISTRY.names)
-    records = [models.REGISTRY[name] for name in names]  # fails before any file is read
-    rows: list[dict[str, Any]] = []
-    for record in records:
-        console.progress(f"{record.name} ...") if sys.stderr.isatty() else None
-        for finding in verify.findings(record):
-            console.end_progress()
-            path = str(finding.path) if finding.path else None
-            rows.append({"name": record.name, **asdict(finding), "path": path})
-            if not options.json:
-                why = f" ({finding.reason})" if finding.reason else ""
-                console.say(f"{record.name:18}{finding.state:24}{path or ''}{why}".rstrip())
-    if options.json:
-        console.print_json(rows)
-    damaged = any(row["state"] == verify.DAMAGED for row in rows)
-    return EXIT_WRONG if damaged else 0
-
-
 def check_command(options: argparse.Namespace) -> int:
-    """Check models on reference images. Exit status 1 if a prediction is not as expected."""
-    from robustness import models
-    from robustness.models.selfcheck import self_checks
+    """Check weights, graphs, predictions of known images, and latency.
 
-    names = models.resolve(options.names or [record.name for record in _ready()])
-    rows: list[dict[str, Any]] = []
-    console.progress(f"{names[0]} ...")
-    for check in self_checks(names):
-        console.end_progress()
-        rows.append(check.as_row())
-        if options.json:
-            continue
-        if check.problem or not check.answers:
-            console.say(f"{check.model:18}{check.problem or 'no reference image'}")
-        if check.better:
-            console.say(f"{check.model:18}{check.better}")
-        for answer in check.answers:
-            verdict = "as expected" if answer.right else "DIFFERS"
-            expected = " or ".join(answer.expected)
-            time = f"{check.milliseconds:.0f} ms a pass"
-            if check.rounding is not None:
-                time += f", rounding moves probabilities by up to {check.rounding:.1%}"
-            if answer.expected_probability is not None:
-                expected += f" {answer.expected_probability:.1%}"
-            console.say(
-                f"{check.model:18}{verdict:13}{answer.picture:12}{answer.top1} "
-                f"{answer.probability:.1%}, expected {expected}; {time}"
-            )
-    if options.json:
-        console.print_json(rows)
-    return EXIT_WRONG if any(row["right"] is False for row in rows) else 0
-
-
-def convert_command(options: argparse.Namespace) -> int:
-    """Convert models for OpenVINO ahead of use. Exit status 1 if one cannot be loaded.
-
-    The first use of a model does the same. Use this for container images and first visits.
+    Exit status 1 if something is damaged or wrong, or a named model is missing.
     """
     from robustness import models
-    from robustness.base.errors import RobustnessError
+    from robustness.models.model_check import MISSING, OK, check_model
     from robustness.pictures.fitting import check_side
 
     if options.side is not None:
         check_side(options.side)
+    records = [models.REGISTRY[name] for name in options.names or models.REGISTRY.names]
     rows: list[dict[str, Any]] = []
-    for name in models.resolve(options.names or [r.name for r in _ready()]):
-        engine, reason = None, ""
-        try:
-            side = options.side or models.REGISTRY[name].framing.side
-            engine = models.load(name, side=side).engine
-        except RobustnessError as error:
-            reason = str(error)
-            console.remark(f"robustness: {reason}")
-        if engine and not options.json:
-            console.say(f"{name:18}{engine}")
-        rows.append({"name": name, "engine": engine, "reason": reason})
+    for name in dict.fromkeys(record.name for record in records):  # unknown names failed before
+        console.progress(f"{name} ...")
+        check = check_model(name, side=options.side, timing=options.timing)
+        console.end_progress()
+        rows.append(check.as_row())
+        if options.json:
+            continue
+        latency = "" if check.milliseconds is None else f"{check.milliseconds:.0f} ms"
+        result = f"known images: {check.images_text:8}{latency:>8}  {check.engine}"
+        console.say(f"{name:18}{check.state:9}{check.problem or result}")
+        for note in check.notes:
+            console.say(f"{'':18}{note}")
     if options.json:
         console.print_json(rows)
-    return EXIT_WRONG if any(row["reason"] for row in rows) else 0
-
-
-def _ready() -> list[ModelRecord]:
-    from robustness import models
-
-    return [record for record in models.REGISTRY if models.state(record).ready]
+    harmless = {OK} if options.names else {OK, MISSING}
+    return 0 if all(row["state"] in harmless for row in rows) else EXIT_WRONG

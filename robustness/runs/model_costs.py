@@ -13,7 +13,7 @@ from robustness.base.errors import RobustnessError
 from robustness.base.timing import in_turns
 from robustness.evaluation.request import Request
 from robustness.models.memory import budget, needed
-from robustness.models.selfcheck import PHOTOGRAPH, latencies
+from robustness.models.model_check import PHOTOGRAPH, latencies
 from robustness.models.weights.weight_files import size
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes

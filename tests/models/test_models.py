@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 REFERENCE = json.loads(Path(__file__).with_name("reference_models.json").read_text())
 
 
-@pytest.mark.parametrize(  # the others are wider and deeper Lite0s, and pass their self-check
+@pytest.mark.parametrize(  # the others are wider and deeper Lite0s, and pass their check
     "name",
     [*OFFLINE_NAMES[:2], *(pytest.param(n, marks=pytest.mark.slow) for n in OFFLINE_NAMES[2:])],
 )

@@ -12,6 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
 from robustness import models
+from robustness.models import model_check
+from robustness.models.model_check import check_model
 from robustness.models.own import user_models
 from tests.conftest import OFFLINE_NAMES
 from tests.support import onnx_files
@@ -68,35 +70,50 @@ def test_every_model_is_listed_with_what_is_published_of_it(
     assert "needs the package" in sentences(app) or app.button(key="download_ViTB16")
 
 
-def test_the_self_check_shows_expected_against_actual(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model was checked yet."""
+    monkeypatch.setattr(model_check, "_file", lambda record: tmp_path / f"{record.name}.json")
+
+
+def test_the_last_check_of_each_model_is_in_its_row(
+    unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ready = OFFLINE_NAMES[:2]
     records = {name: models.REGISTRY[name] for name in ("VGG16", *ready)}
     monkeypatch.setattr(models.REGISTRY, "_records", records)
     app = run(MODELS)
-    assert set(table(app)["Self-check"]) == {"not run"}
-    app.segmented_control(key="view").set_value("check").run()
-    app.button(key="self_check").click().run()
+    assert set(table(app)["Check"]) == {"not checked"}
+    app.button(key="check_models").click().run()
     assert not app.exception
-    rows = table(run(MODELS))
-    for name in ready:
-        row = rows.loc[models.REGISTRY[name].label]
-        assert row["Self-check"] == "✓ as expected"
-        assert row["Latency"] > 0
-    assert html(app).count("✓ as expected") == 3 * len(ready)
-    assert "espresso 93.7%" in html(app)
-    assert set(rows["Self-check"]) == {"✓ as expected", "not run"}
+    for page in (app, run(MODELS)):
+        rows = table(page)
+        for name in ready:
+            row = rows.loc[models.REGISTRY[name].label]
+            assert (row["Check"], row["Known images"]) == ("✓ ok", "3 of 3")
+            assert row["Latency"] > 0
+        assert set(rows["Check"]) == {"✓ ok", "not checked"}
+        assert not sentences(page)
+    found = check_model(ready[0])
+    answers = (replace(found.answers[0], top1="tench"), *found.answers[1:])
+    record = models.REGISTRY[ready[0]]
+    model_check._keep(record, replace(found, state="wrong", answers=answers))
+    app = run(MODELS)
+    row = table(app).loc[record.label]
+    assert (row["Check"], row["Known images"]) == ("✗ wrong", "2 of 3")
+    assert "coffee: expected espresso 93.7%, got tench 93.7%." in sentences(app)
 
 
 def test_a_check_that_could_not_be_made_is_not_a_wrong_answer(
-    monkeypatch: pytest.MonkeyPatch,
+    unchecked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = replace(models.REGISTRY["SqueezeNet"], name="Large", label="Large")
     monkeypatch.setattr(models.REGISTRY, "_records", {"Large": record})
     monkeypatch.setenv("ROBUSTNESS_MEMORY", "1MB")
-    app = run(MODELS, view="check")
-    app.button(key="self_check").click().run()
-    assert table(run(MODELS)).loc["Large", "Self-check"] == "✗ not run"
-    assert "raise the setting" in html(app)
+    app = run(MODELS)
+    app.button(key="check_models").click().run()
+    assert table(app).loc["Large", "Check"] == "✗ failed"
+    assert "raise the setting" in sentences(app)
 
 
 def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:

@@ -143,11 +143,6 @@ def downloadable(name: str) -> ModelRecord:
     )
 
 
-def leftovers(path: Path) -> tuple[Path, ...]:
-    """Leftovers of interrupted or damaged downloads beside ``path``."""
-    return tuple(p for p in (_part(path), _aside(path)) if os.path.exists(p))
-
-
 def _part(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 

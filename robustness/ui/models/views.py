@@ -1,4 +1,4 @@
-"""The views of the Models page: all models, the self-check, weights, and published figures."""
+"""The views of the Models page: all models with their checks, weights, and published figures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import counted, plain
-from robustness.models.run.openvino import chosen
-from robustness.models.selfcheck import Answer, SelfCheck, self_checks
+from robustness.models.model_check import OK, ModelCheck, check_model, last_check
 from robustness.models.weights.weight_files import parameters_text, state_text
-from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
 from robustness.ui.models import add_model, cards
@@ -29,11 +27,15 @@ def show() -> None:
     add_model.show()
     view = one_of("View", _VIEWS, "view", shows_label=False)
     if view == "models":
+        place = st.container()
+        _check(ready)
+        checks = {name: last_check(models.REGISTRY[name]) for name in ready}
         records = sorted(_records(), key=lambda record: not states[record.name].ready)
-        _table([_row(record, states[record.name]) for record in records])
-        st.caption("Latency comes from the self-check.")
-    elif view == "check":
-        _self_check(ready)
+        with place:
+            _table([_row(r, states[r.name], checks.get(r.name)) for r in records])
+        for name, check in checks.items():
+            for note in filter(None, (check.problem, *check.notes)) if check else ():
+                st.warning(plain(f"{models.label(name)}: {note}"), icon=":material/warning:")
     elif view == "weights":
         cards.show(states)
     else:
@@ -45,7 +47,6 @@ def show() -> None:
 
 _VIEWS = {
     "models": "All models",
-    "check": "Self-check",
     "weights": "Weights",
     "published": "Published figures",
 }
@@ -64,7 +65,7 @@ def _table(rows: Sequence[Mapping[str, object]]) -> None:
         placeholder="",
         column_config={
             "Model": st.column_config.TextColumn(pinned=True, width=150),
-            "Self-check": st.column_config.TextColumn(width=105),
+            "Check": st.column_config.TextColumn(width=105),
             "Year": st.column_config.NumberColumn(format="%d"),
             "Top-1": _percent("Published ImageNet validation accuracy."),
             "Top-5": _percent("Published ImageNet validation accuracy."),
@@ -75,7 +76,7 @@ def _table(rows: Sequence[Mapping[str, object]]) -> None:
             ),
             "Latency": st.column_config.NumberColumn(
                 format="%.0f ms",
-                help="Median time for one image on this machine, from the self-check.",
+                help="Median time for one image on this machine, at the last check.",
             ),
         },
     )
@@ -85,12 +86,14 @@ def _percent(text: str) -> ColumnConfig:
     return st.column_config.NumberColumn(format="%.1f", help=text + " In percent.")
 
 
-def _row(record: models.ModelRecord, state: models.WeightsState) -> dict[str, object]:
-    check = _last_check(record.name) if state.ready else None
+def _row(
+    record: models.ModelRecord, state: models.WeightsState, check: ModelCheck | None
+) -> dict[str, object]:
     return {
         "Model": record.label,
         "State": state_text(record, state),
-        "Self-check": _verdict(check) if check else "not run",
+        "Check": _verdict(check) if check else "not checked",
+        "Known images": check.images_text if check else None,
         "Latency": check.milliseconds if check else None,
         "Group": cards.GROUPS[record.group][0],
         "Parameters": parameters_text(record),
@@ -110,89 +113,25 @@ def _published(record: models.ModelRecord) -> dict[str, object]:
     }
 
 
-def _verdict(check: SelfCheck) -> str:
-    if check.problem:
-        return "✗ not run"
-    if check.right is None:
-        return "no reference image"
-    return _met(check.right)
+def _verdict(check: ModelCheck) -> str:
+    return f"{'✓' if check.state == OK else '✗'} {check.state}"
 
 
-def _met(expectation: bool) -> str:
-    return "✓ as expected" if expectation else "✗ differs"
-
-
-# --- self-check -----------------------------------------------------------------------------------
-
-
-def _key(name: str) -> str:
-    return f"self-check {name} {models.digest(models.REGISTRY[name])} {chosen()}"
-
-
-def _last_check(name: str) -> SelfCheck | None:
-    cached = RESULT_CACHE.get(_key(name))
-    return cached[0] if cached else None
-
-
-def _self_check(ready: Sequence[str]) -> None:
-    """Draw the button, and the existing checks."""
-    st.markdown(
-        "Each ready model predicts images whose reference prediction is known. If the reference "
-        "probability is known, it must match, too: a wrong channel order or scale may change the "
-        "probability alone. Models run at their own input size here. Your own ImageNet models are "
-        "also tried with the usual normalisations."
-    )
-    work = Work("Checking", " ".join(map(_key, ready)))
+def _check(ready: Sequence[str]) -> None:
+    """Draw the button, and check the models once it was pressed."""
+    work = Work("Checking", " ".join(ready))
     st.button(
         f"Check {counted(len(ready), 'ready model')}",
-        key="self_check",
+        key="check_models",
         icon=":material/fact_check:",
         disabled=not ready,
         on_click=work.ask,
+        help="Reads the weights, converts the graph, predicts images with known results, and "
+        "measures latency. If the probability is known, it must match, too: a wrong channel order "
+        "may change it alone. Your own ImageNet models are also tried with the usual "
+        "normalisations.",
     )
     if work.requested:
-        for check in work.with_progress(self_checks(list(ready)), len(ready)):
-            RESULT_CACHE.put(_key(check.model), [check])
+        for _ in work.with_progress(map(check_model, ready), len(ready)):
+            pass  # each is kept as the last check of its model
     work.is_cancelled()
-    checks = [last for name in ready if (last := _last_check(name))]
-    if not checks:
-        return
-    rows = [row for check in checks for row in _rows(check)]
-    st.html(results.html_table(_HEAD, rows))
-    for check in checks:
-        if check.better:
-            label = models.REGISTRY[check.model].label
-            st.warning(plain(f"{label}: {check.better}"), icon=":material/warning:")
-    rounded = [check.rounding for check in checks if check.rounding is not None]
-    if rounded:
-        st.caption(
-            "The setting 'precision' is below float32: probabilities of these images change "
-            f"by up to {max(rounded):.1%}."
-        )
-
-
-_HEAD = ("Model", "Image", "Expected", "Predicted", "Verdict")
-
-
-def _rows(check: SelfCheck) -> list[tuple[str, ...]]:
-    label = models.REGISTRY[check.model].label
-    if check.problem:
-        return [(label, "", "", check.problem, "✗ not run")]
-    if not check.answers:
-        return [(label, "none", "", "", "no reference image")]
-    return [
-        (
-            "" if place else label,
-            answer.picture,
-            _expected(answer),
-            f"{answer.top1} {answer.probability:.1%}",
-            _met(answer.right),
-        )
-        for place, answer in enumerate(check.answers)
-    ]
-
-
-def _expected(answer: Answer) -> str:
-    names = " or ".join(answer.expected)
-    reference = answer.expected_probability
-    return names if reference is None else f"{names} {reference:.1%}"

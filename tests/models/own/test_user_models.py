@@ -26,8 +26,8 @@ from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.models.loaded_models import LOADED
+from robustness.models.model_check import check_model
 from robustness.models.own import user_models
-from robustness.models.selfcheck import self_check
 from robustness.models.tensorflow_runtime import keras, tensorflow
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
@@ -106,8 +106,8 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
     assert all(-1 <= row["cosine"] <= 1 and 0 <= row["euclidean"] <= 1 for row in mine)
     assert [entry["label_set"] for entry in result["summary"]] == ["digits", "ImageNet-1k"]
 
-    checked = self_check("digits")
-    assert checked.right
+    checked = check_model("digits")
+    assert checked.state == "ok"
     assert (checked.answers[0].picture, checked.answers[0].top1) == ("seven.png", "seven")
     assert checked.milliseconds is not None
 

@@ -1,4 +1,4 @@
-"""``models download`` and ``models verify``, and the download on a page."""
+"""``models download``, damaged and missing weights, and the download on a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -101,75 +100,64 @@ def test_one_that_fails_does_not_stop_the_others(server: Server, capsys: Capture
     assert main.main(["models", "download", FIRST]) == 0
 
 
-# --- models verify --------------------------------------------------------------------------------
+# --- models check ---------------------------------------------------------------------------------
 
 
-def verified(capsys: Capture, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    exit_status = main.main(["models", "verify", "--json", *arguments])
-    return exit_status, json.loads(capsys.readouterr().out)
+def checked(capsys: Capture, *names: str) -> tuple[int, list[tuple[str, str]]]:
+    """The exit status, and each model's state and problem."""
+    exit_status = main.main(["models", "check", "--json", "--no-timing", *names])
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in rows] == list(names)
+    return exit_status, [(row["state"], row["problem"]) for row in rows]
 
 
-def test_every_file_is_read_again(server: Server, capsys: Capture) -> None:
+def test_damaged_weights_are_found(server: Server, capsys: Capture) -> None:
     main.main(["models", "download", FIRST])
     before = final_path().stat()
     capsys.readouterr()
-    found = [{"name": FIRST, "state": "ok", "path": str(final_path()), "reason": ""}]
-    assert verified(capsys, FIRST) == (0, found)
-    assert models.state(models.REGISTRY[FIRST]).ready
     final_path().write_bytes(b"?" + CONTENT[1:])
-    assert main.main(["models", "verify", FIRST, SECOND]) == 1
-    out, _ = capsys.readouterr()
+    exit_status, (damaged, missing) = checked(capsys, FIRST, SECOND)
     assert before.st_size == final_path().stat().st_size
-    assert out.splitlines() == [
-        f"{FIRST:18}{'damaged':24}{final_path()} (its MD5 differs from the published one)",
-        f"{SECOND:18}{'missing':24}{final_path(SECOND)}",
-    ]
-    assert verified(capsys, SECOND)[0] == 0, "what is missing is not damaged"
+    assert exit_status == 1
+    assert damaged[0] == "damaged"
+    assert f"{final_path()} is not the published one (its MD5 differs)" in damaged[1]
+    assert missing[0] == "missing"
+    assert f"models download {SECOND}" in missing[1]
 
 
-def test_all_kinds_of_models_are_verified(
+def test_all_kinds_of_models_are_checked(
     server: Server, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     small = preset(
         handle="keras/small/keras/small_preset/1",
         files=("config.json", "model.weights.h5"),
         load=lambda network, folder: network,
-        requires=("not_installed_anywhere", "requirements-hub.txt"),
+        requires=("numpy", "requirements.txt"),
     )
     own = models.UserFile(tmp_path / "own.keras", "logits", ())
     record = models.REGISTRY[FIRST]
+    needing = replace(small, requires=("not_installed_anywhere", "requirements-hub.txt"))
     register(monkeypatch, replace(record, name="Small", weights=small))
+    register(monkeypatch, replace(record, name="Needing", weights=needing))
     register(monkeypatch, replace(record, name="Own", weights=user_file(own)))
-    assert verified(capsys, "Own")[1][0]["state"] == "missing"
+    _, (absent, needs) = checked(capsys, "Own", "Needing")
+    assert (absent[0], needs[0]) == ("missing", "missing")
+    assert "needs the package not_installed_anywhere" in needs[1]
     with zipfile.ZipFile(own.path, "w") as archive:
         archive.writestr("config.json", "{}")
     folder = settings.cache_folder() / "weights" / "small_preset"
     folder.mkdir(parents=True)
     (folder / "config.json").write_bytes(b"{}")
-    exit_status, rows = verified(capsys, "SqueezeNet", "Own", "Small")
+    exit_status, (unusable, incomplete) = checked(capsys, "Own", "Small")
     assert exit_status == 1
-    assert [row["state"] for row in rows] == [
-        "ok",
-        "ok, no published hash",
-        "ok, no published hash",
-        "damaged",
-    ]
-    assert rows[3]["path"] == str(folder / "model.weights.h5")
+    assert (unusable[0], incomplete[0]) == ("failed", "damaged")
+    assert "own.keras cannot be loaded" in unusable[1]
+    assert f"{folder / 'model.weights.h5'} is missing" in incomplete[1]
     (folder / "model.weights.h5").write_bytes(b"weights")
     (folder / "SHA256SUMS").write_text("0" * 64 + "  config.json\n")
-    rows = verified(capsys, "Small")[1]
-    assert [row["reason"] for row in rows] == [
-        "its SHA256 differs from the listed one",
-        "the list of sums next to it lacks it",
-    ]
-
-
-def test_without_names_every_model_is_verified(server: Server, capsys: Capture) -> None:
-    exit_status, rows = verified(capsys)
-    assert exit_status == 0
-    assert {row["name"] for row in rows} == set(models.REGISTRY.names)
-    assert main.main(["models", "verify", "vgg16"]) == 2
-    assert "Did you mean 'VGG16'" in capsys.readouterr().err
+    _, ((state, problem),) = checked(capsys, "Small")
+    assert state == "damaged"
+    assert "is not the one that was fetched (its SHA256 differs)" in problem
 
 
 # --- on a page ------------------------------------------------------------------------------------

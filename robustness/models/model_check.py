@@ -1,0 +1,293 @@
+"""The check of a model: its weights, its graph, predictions for known images, and latency.
+
+The last check of each model is kept in the cache, for whoever shares it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from robustness.base import settings
+from robustness.base.disk import write_whole
+from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.timing import Timing, in_turns
+from robustness.base.validation import read_json
+from robustness.models.classifier import Classifier
+from robustness.models.graph.cache import conversion
+from robustness.models.labels import imagenet
+from robustness.models.loaded_models import LOADED, load
+from robustness.models.model_record import (
+    OWN,
+    REGISTRY,
+    CheckPicture,
+    ModelRecord,
+    Normalisation,
+)
+from robustness.models.own.describe import value_of
+from robustness.models.own.propose import clearly_better, renormalise, samples, trials
+from robustness.models.run.openvino import F32, Floats, chosen
+from robustness.models.weights.weight_files import digest, state
+from robustness.pictures.fitting import read_file, study_image
+from robustness.pictures.samples import sample_bytes
+
+TOLERANCE = 0.02
+"""Largest difference of a probability from its reference. Right weights on another processor
+differ by less than 0.001; a wrong channel order, scale or mean differed by 0.03 or more."""
+
+PHOTOGRAPH = "chelsea"
+"""The sample that is timed."""
+
+OK: Literal["ok"] = "ok"
+MISSING: Literal["missing"] = "missing"
+DAMAGED: Literal["damaged"] = "damaged"
+FAILED: Literal["failed"] = "failed"
+WRONG: Literal["wrong"] = "wrong"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's prediction for a known image, and the expected one.
+
+    ``expected`` are class names, any of which is as expected, be it what the image shows or
+    not; ``expected_probability`` is the reference probability of the top-1 class, None where none
+    is known.
+    """
+
+    picture: str
+    expected: tuple[str, ...]
+    expected_probability: float | None
+    top1: str
+    probability: float
+
+    @property
+    def right(self) -> bool:
+        if self.top1 not in self.expected:
+            return False
+        reference = self.expected_probability
+        return reference is None or abs(self.probability - reference) <= TOLERANCE
+
+    @property
+    def text(self) -> str:
+        """Expected and predicted in one sentence."""
+        expected = " or ".join(self.expected)
+        if self.expected_probability is not None:
+            expected += f" {self.expected_probability:.1%}"
+        return f"{self.picture}: expected {expected}, got {self.top1} {self.probability:.1%}."
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """The check of one model.
+
+    ``state``: its weights are MISSING, or the package that it needs; they are DAMAGED; it FAILED to
+    load or to predict; it predicts known images otherwise than expected, WRONG; or it is OK.
+    ``problem`` is the sentence on the first three. ``engine`` is what runs it; ``in_cache`` is
+    whether its graph is there, None for a model in Python. ``milliseconds`` is the median of
+    single-image passes. ``rounding`` is the largest difference of a probability of the known images
+    from float32's, where the setting ``precision`` asks for less; else None. ``better`` says which
+    normalisation suits a model of the user's with ImageNet's classes clearly better than its own;
+    empty where none does.
+    """
+
+    model: str
+    state: Literal["ok", "missing", "damaged", "failed", "wrong"]
+    engine: str | None = None
+    in_cache: bool | None = None
+    answers: tuple[Answer, ...] = ()
+    milliseconds: float | None = None
+    rounding: float | None = None
+    better: str = ""
+    problem: str = ""
+
+    @property
+    def images_text(self) -> str:
+        """How many known images were predicted as expected."""
+        right = sum(answer.right for answer in self.answers)
+        return f"{right} of {len(self.answers)}" if self.answers else "none"
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what else is wrong, or worth knowing."""
+        notes = [answer.text for answer in self.answers if not answer.right]
+        if self.better:
+            notes.append(self.better)
+        if self.in_cache is False:
+            notes.append(
+                "Its graph is not kept, so every start converts it: let this account write to the "
+                "cache folder."
+            )
+        if self.rounding is not None:
+            notes.append(
+                "The setting 'precision' is below float32: probabilities of known images change by "
+                f"up to {self.rounding:.1%}."
+            )
+        return notes
+
+    def as_row(self) -> dict[str, Any]:
+        """The check as one JSON-ready row."""
+        answers = [{**asdict(answer), "right": answer.right} for answer in self.answers]
+        return {**asdict(self), "answers": answers}
+
+
+def check_model(name: str, *, side: int | None = None, timing: bool = True) -> ModelCheck:
+    """Check the model called ``name``, and keep the result; a failure is part of it.
+
+    Its graph is converted and kept for images of ``side`` pixels, by default those that it is
+    measured with. Known images are predicted at its own input size. Raises ``UnknownNameError``.
+    """
+    record = REGISTRY[name]
+    found = state(record)
+    if not found.ready:
+        fault = FAILED if record.weights.own else DAMAGED
+        return ModelCheck(name, fault if found.path else MISSING, problem=found.reason)
+    try:
+        check = _of_ready(record, side or record.framing.side, timing)
+    except RobustnessError as error:
+        check = ModelCheck(name, FAILED, problem=str(error))
+    _keep(record, check)
+    return check
+
+
+def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
+    name, classes = record.name, set(record.labels().names)
+    for picture in record.check_pictures:
+        strangers = [label for label in picture.classes if label not in classes]
+        if strangers:
+            raise ParameterError(f"{name} has no class called {strangers[0]!r} to check.")
+    engine = load(name, side=side).engine
+    file = record.weights.own
+    classifier = load(name, side=record.input_size)
+    pictures = [_image(record, picture) for picture in record.check_pictures]
+    answers = tuple(map(partial(_answer, classifier), record.check_pictures, pictures))
+    latency = latencies({name: classifier}).get(name) if timing else None
+    return ModelCheck(
+        name,
+        OK if all(answer.right for answer in answers) else WRONG,
+        engine,
+        None if file and file.call else conversion(record, digest(record), side) is not None,
+        answers,
+        latency.median if latency else None,
+        _rounding(classifier, pictures),
+        better=_better(classifier) if record.group == OWN else "",
+    )
+
+
+# --- the last check -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A check, and the ``key`` of the weights and the engine that it is of."""
+
+    key: str
+    check: ModelCheck
+
+
+_unsaved: dict[str, _Entry] = {}
+"""Checks by the model's name that could not be written to the cache."""
+
+
+def last_check(record: ModelRecord) -> ModelCheck | None:
+    """The last check of ``record``, a ready model; None if weights or engine are others now."""
+    entry = _unsaved.get(record.name) or read_json(_Entry, _file(record))
+    return entry.check if entry and entry.key == _key(record) else None
+
+
+def _keep(record: ModelRecord, check: ModelCheck) -> None:
+    try:
+        entry = _Entry(_key(record), check)
+    except (OSError, RobustnessError):  # its weights are gone meanwhile
+        return
+    _unsaved.pop(record.name, None)
+    try:
+        _file(record).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(_file(record), json.dumps(asdict(entry)).encode())
+    except OSError:
+        _unsaved[record.name] = entry
+
+
+def _file(record: ModelRecord) -> Path:
+    return settings.cache_folder() / "checks" / f"{record.name}.json"
+
+
+def _key(record: ModelRecord) -> str:
+    return f"{digest(record)} {chosen()}"
+
+
+# --- predictions and latency ----------------------------------------------------------------------
+
+
+def _image(record: ModelRecord, check_picture: CheckPicture) -> Floats:
+    source = check_picture.source
+    data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
+    return study_image(data, name=str(source), fit=record.own_fit, side=record.input_size)
+
+
+def _answer(classifier: Classifier, check_picture: CheckPicture, image: Floats) -> Answer:
+    source = check_picture.source
+    probabilities = classifier(image[None]).probabilities[0]
+    top1 = int(probabilities.argmax())
+    return Answer(
+        picture=source.name if isinstance(source, Path) else source,
+        expected=check_picture.classes,
+        expected_probability=check_picture.probability,
+        top1=classifier.record.class_name(top1),
+        probability=float(probabilities[top1]),
+    )
+
+
+def _better(classifier: Classifier) -> str:
+    """The sentence of ``ModelCheck.better``: the trial of ``models add``, on the bundled images."""
+    own = classifier.record.normalisation
+    if classifier.record.labels() != imagenet() or classifier.record.input_shape:
+        return ""
+    photographs = samples(classifier.side)
+
+    def ask(images: Floats, by: Normalisation) -> Floats:
+        return classifier.unchecked(renormalise(images, by, own)).probabilities
+
+    tried, images = trials(ask, photographs, own=own), len(photographs.classes)
+    best = clearly_better(tried, value_of(own), images)
+    if best is None:
+        return ""
+    mine = next(trial for trial in tried if trial.value == value_of(own))
+    return (
+        f"Normalisation {best.name} is clearly better: {best.correct} of {images} bundled images "
+        f"correct at {best.confidence:.1%} confidence, against {mine.correct} at "
+        f"{mine.confidence:.1%}."
+    )
+
+
+def _rounding(classifier: Classifier, pictures: Sequence[Floats]) -> float | None:
+    precise = replace(chosen(), precision=F32)
+    if precise == chosen() or not pictures:
+        return None
+    exact = LOADED.get(classifier.record, classifier.side, precise)
+    batch = np.stack(pictures)
+    return float(np.abs(classifier(batch).probabilities - exact(batch).probabilities).max())
+
+
+def latencies(classifiers: Mapping[str, Classifier]) -> dict[str, Timing]:
+    """The timing of a pass over one image by each of ``classifiers``, measured in turns.
+
+    A function may be a paid service: its earlier calls tell; without any it is left out.
+    """
+
+    def task(classifier: Classifier) -> Callable[[], object]:
+        side = classifier.side
+        image = study_image(sample_bytes(PHOTOGRAPH), side=side)[None]
+        return lambda: classifier(image)
+
+    calls = {name: classifier.call_seconds for name, classifier in classifiers.items()}
+    passes = {
+        name: task(classifier) for name, classifier in classifiers.items() if calls[name] is None
+    }
+    functions = {name: Timing.of(seconds) for name, seconds in calls.items() if seconds}
+    return {**in_turns(passes), **functions}
