@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -140,9 +139,7 @@ def test_the_models_that_are_ready_are_named() -> None:
 
 
 class Listed:
-    """A dataset with a length and items, as torchvision, maite and Hugging Face have them."""
-
-    classes = ("tench", "goldfish")
+    """A sequence with a length and items."""
 
     def __init__(self, items: list[object]) -> None:
         self._items = items
@@ -154,20 +151,9 @@ class Listed:
         return self._items[place]
 
 
-class Scalar(float):
-    """A label as torch has it: its size is a method."""
-
-    def detach(self) -> Scalar:
-        return self
-
-    cpu = size = item = detach
-
-    def numpy(self) -> np.ndarray[Any, Any]:
-        return np.array(float(self))
-
-
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 70, 90, 3), dtype=np.uint8)
 LABELS = [0, 1, None]
+CLASSES = ["tench", "goldfish"]
 
 
 def test_all_forms_of_the_same_images_have_the_same_rows(
@@ -178,7 +164,6 @@ def test_all_forms_of_the_same_images_have_the_same_rows(
     for file, pixels in zip(files, PIXELS, strict=True):
         Image.fromarray(pixels).save(file)
     pairs: list[tuple[object, object]] = list(zip(PIXELS, LABELS, strict=True))
-    one_hot = [np.eye(1000)[label or 0] for label in LABELS[:2]]
     forms = {
         "levels": (PIXELS, LABELS),
         "shares": (PIXELS / 255, [0.0, 1.0, float("nan")]),
@@ -193,13 +178,12 @@ def test_all_forms_of_the_same_images_have_the_same_rows(
             [[file, label, 1, file, 2] for file, label in zip(files, LABELS, strict=True)],
             columns=["path", "label", "site", "path", "site"],
         ),
-        "tuples": Listed([*((x, y, {}) for x, y in zip(PIXELS, one_hot, strict=False)), pairs[2]]),
-        "loader": (
-            (PIXELS[part], [*map(Scalar, [0, 1, np.nan][part])]) for part in (slice(2), slice(2, 3))
-        ),
-        "mappings": Listed([{"image": x, "label": y} for x, y in pairs]),
+        "numbers of NumPy": (PIXELS, [np.int64(0), np.array(1), None]),
+        "sequence": Listed([[pixels, label] for pixels, label in pairs]),
     }
-    found = {name: rb.evaluate(source, spec).frame() for name, source in forms.items()}
+    found = {
+        name: rb.evaluate(source, spec, classes=CLASSES).frame() for name, source in forms.items()
+    }
     first = found.pop("levels").drop(columns="image")
     assert first["label"].notna().sum() == 2 * len(spec.conditions)
     for name, frame in found.items():
@@ -209,7 +193,12 @@ def test_all_forms_of_the_same_images_have_the_same_rows(
 
 
 def test_a_run_has_its_tables_as_frames_and_draws_itself(tmp_path: Path) -> None:
-    run = rb.evaluate((PIXELS, LABELS), models=["SqueezeNet"], conditions=["fog=.6", "rotation=1"])
+    run = rb.evaluate(
+        (PIXELS, LABELS),
+        classes=CLASSES,
+        models=["SqueezeNet"],
+        conditions=["fog=.6", "rotation=1"],
+    )
     assert run.summary()["model"].tolist() == ["SqueezeNet"]
     assert {"consistency", "consistency_low", "consistency_high"} <= set(run.summary())
     assert run.by_condition()["condition"].tolist() == ["fog=0.6", "rotation=1.0"]
@@ -274,40 +263,75 @@ def test_the_columns_of_a_frame_stay_with_their_images(form: str, tmp_path: Path
         "a gap": [str(files[0]), str(files[1]), None],
     }
     frame = pd.DataFrame({"image": images[form], "site": ["x", "y", "z"]})
-    found = opened(frame.assign(label=pd.array([3, None, 5], dtype="Int64")))
+    labels = pd.array([1, None, 0], dtype="Int64")
+    found = opened(frame.assign(label=labels), CLASSES)
     assert [*found.columns()["site"].values()] == ["x", "y", "z"][: len(found)]
     assert [*found.columns()["site"]] == [entry.name for entry in found.entries]
-    assert [entry.label for entry in found.entries] == ["3", None, "5"][: len(found)]
+    assert [entry.label for entry in found.entries] == ["goldfish", None, "tench"][: len(found)]
     assert len(found) == (2 if form == "a gap" else 3)
 
 
-class Within:
-    """A loader or subset as torch has it: the classes are those of what it holds."""
+def test_integer_labels_are_indices_of_the_classes(tmp_path: Path) -> None:
+    def labels(given: list[Any], classes: Any) -> list[str | None]:
+        pairs = list(zip([PIXELS[0]] * len(given), given, strict=True))
+        return [entry.label for entry in opened(pairs, classes).entries]
 
-    def __init__(self, **held: object) -> None:
-        vars(self).update(held)
-
-    def __iter__(self) -> Iterator[object]:
-        return iter([(PIXELS[:2], [1, 0])])
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    assert labels([1, 0, None, "n01440764", "281"], CLASSES) == [
+        *("goldfish", "tench", None, "n01440764", "281")
+    ]
+    assert labels([0, 134], "imagenet") == ["tench", "crane bird"]
+    assert labels([0], tmp_path / "classes.txt") == ["dog"]
+    assert labels(["cat", None], None) == ["cat", None]
+    for given, message in (
+        (2, "Expected labels from 0 to 1, the indices of the 2 classes, got 2"),
+        (-1, "got -1"),
+        (0.5, "got float"),
+        (True, "got bool"),
+        (np.eye(2)[0], "got ndarray"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            labels([given], CLASSES)
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        Within(dataset=Listed([])),
-        Within(dataset=Within(dataset=Listed([]))),
-        Within(datasets=[Listed([]), Listed([])]),
-        Within(features={"label": SimpleNamespace(names=["tench", "goldfish"])}),
+        (PIXELS, np.array([0, 1, 2])),
+        [(PIXELS[0], 0)],
+        Listed([(PIXELS[0], 0)]),
+        pd.DataFrame({"image": [PIXELS[0]], "label": [0]}),
+    ],
+    ids=["arrays", "pairs", "sequence", "frame"],
+)
+def test_integer_labels_without_classes_are_refused(source: object) -> None:
+    with pytest.raises(ParameterError, match=r"Expected classes for integer labels.*classes=\["):
+        rb.evaluate(source, models=["SqueezeNet"], conditions=["fog=0.6"])
+
+
+def test_classes_are_for_images_in_memory(photos: Path, tmp_path: Path) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: rb.evaluate(photos, classes=CLASSES, models=["SqueezeNet"]),
+        lambda: rb.export(photos, tmp_path, conditions=["fog=1"], classes=CLASSES),
+        lambda: rb.match(photos, reference=photos, classes=CLASSES),
+        lambda: rb.harden("SqueezeNet", images=photos, name="hard", classes=CLASSES),
+    ]
+    for call in calls:
+        with pytest.raises(ParameterError, match=r"in memory only.*Leave classes out\."):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ((PIXELS[0], 0, {}), r"Expected \(image, label\), got 3 values"),
+        ({"image": PIXELS[0], "label": 0}, "expected an image.*got dict"),
+        ((PIXELS, LABELS), "got an array of shape"),
     ],
 )
-def test_integer_labels_have_the_names_of_the_dataset_within(source: Within) -> None:
-    assert [entry.label for entry in opened(source).entries] == ["goldfish", "tench"]
-
-
-def test_a_dataset_of_several_splits_is_asked_for_one() -> None:
-    splits = {"test": SimpleNamespace(features={}), "train": SimpleNamespace(features={})}
-    with pytest.raises(ParameterError, match=r"one split .* 2 splits: give dataset\['test'\]"):
-        rb.evaluate(splits, models=["SqueezeNet"], conditions=["fog=0.6"])
+def test_other_items_are_refused(item: object, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        opened(Listed([item]), CLASSES)
 
 
 # --- wrong arguments ------------------------------------------------------------------------------
@@ -337,6 +361,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "load_model": lambda wrong: rb.load_model(wrong),
     "remove_model": lambda wrong: rb.remove_model(wrong),
     "open_run": lambda wrong: rb.open_run(wrong),
+    "classes": lambda wrong: rb.evaluate((PIXELS, LABELS), classes=[wrong], models=["SqueezeNet"]),
     "predictions": lambda wrong: rb.evaluate_predictions(wrong, classes=wrong),
     "report": lambda wrong: api.report(wrong, wrong),
     "summary": lambda wrong: api.summary(wrong),
@@ -360,6 +385,37 @@ def test_a_wrong_argument_is_refused_with_a_sentence(
             continue
         with pytest.raises(api.RobustnessError, match=r"[.?]$"):
             CALLS[call](wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: rb.open_run(5), "folder: expected a text or a path, got 5."),
+        (lambda: rb.make_spec([], seed="1"), "seed: expected a whole number, got '1'."),
+        (lambda: rb.make_spec([], "fog"), "make_spec: expected at most 1 argument without a name"),
+        (lambda: rb.make_spec([], model_names=[]), "expected one value of model_names, got two."),
+        (lambda: rb.make_spec([], conditions="fog"), "conditions: expected a list, got 'fog'."),
+        (
+            lambda: rb.make_spec([], conditions=["fog=1", 5, 6]),
+            "conditions: expected item 2 to be an instance of Condition or a text, got 5.",
+        ),
+        (lambda: rb.choose(5), "run: expected an instance of Run or a list, got 5."),
+        (lambda: rb.choose([], weights=3), "weights: expected a mapping, got 3."),
+        (lambda: rb.evaluate(PIXELS, modle=1), "there is no 'modle'. Did you mean 'models'? Known"),
+        (lambda: rb.sweep(PIXELS), "sweep: 'perturbation' is missing: add it."),
+    ],
+)
+def test_a_wrong_argument_is_named(call: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        call()
+    assert sentence in str(caught.value)
+
+
+def test_numbers_and_arrays_of_numpy_count_as_those_of_python() -> None:
+    numbers: dict[str, Any] = {"strengths": np.linspace(0.2, 0.6, 2), "seed": np.int64(3)}
+    spec = api.make_spec(["SqueezeNet"], perturbations=["fog"], **numbers)
+    assert [condition.id for condition in spec.conditions] == ["fog=0.2", "fog=0.6"]
+    assert type(spec.seed) is int
 
 
 def test_every_package_can_be_the_first_that_is_imported() -> None:

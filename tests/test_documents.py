@@ -107,7 +107,7 @@ def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> N
     run = {
         "README.md": 1,
         "CONTRIBUTING.md": 1,
-        "docs/python.md": 3,
+        "docs/python.md": 4,
         "docs/own-models.md": 6,
         "docs/plugins.md": 1,
         "docs/datasets.md": 1,
@@ -127,6 +127,7 @@ def test_the_examples_from_python_work_as_printed_with_the_wheel(
             [
                 "run = names['run']; assert (run.images, len(names['frame'])) == (5, 5 * 2 * 2);"
                 " assert run.id in open('report.html', encoding='utf-8').read()",
+                "assert names['run'].frame()['label'].tolist() == [1, 0]",
                 "assert names['foggy'].shape == names['images'].shape",
                 "",
             ],

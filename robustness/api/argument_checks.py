@@ -5,35 +5,23 @@ from __future__ import annotations
 import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
-from functools import cache, reduce, wraps
-from operator import or_
-from os import PathLike
-from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import wraps
+from types import SimpleNamespace
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import numpy as np
-from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, ValidationError, validate_call
 
 from robustness import plugins
 from robustness.base import removed_names
 from robustness.base.errors import ParameterError
-from robustness.base.text import did_you_mean
+from robustness.base.text import counted, did_you_mean
+from robustness.base.validation import expectation
 from robustness.models.own import user_models
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_WORDS = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "True or False",
-    NoneType: "None",
-    PathLike: "a path",
-    Callable: "a function",
-    Mapping: "a mapping",
-}
-_SEVERAL = {str: "texts", int: "whole numbers", float: "numbers"}
+_CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 def checked_call(function: Function) -> Function:
@@ -43,53 +31,32 @@ def checked_call(function: Function) -> Function:
     numbers and arrays count as Python's numbers and lists. An argument that is annotated with
     ``Any`` is for the function to check.
     """
-    signature = inspect.signature(function)
-    collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    # What is returned may be a type that is imported for type checkers alone.
+    taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    hints = get_type_hints(SimpleNamespace(__annotations__=taken), function.__globals__)
 
-    @cache
-    def hints() -> dict[str, Any]:
-        # What is returned may be a type that is imported for type checkers alone.
-        taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-        resolved = get_type_hints(SimpleNamespace(__annotations__=taken), function.__globals__)
-        return {
-            name: resolved[name]
-            for name, parameter in signature.parameters.items()
-            if resolved.get(name, Any) is not Any and parameter.kind not in collected
-        }
+    @wraps(function)
+    def arguments(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    arguments.__annotations__ = {
+        name: hint if hint is Any else Annotated[hint, BeforeValidator(_plain)]
+        for name, hint in hints.items()
+    }
+    validated = validate_call(config=_CONFIG)(arguments)
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         plugins.load()
         user_models.refresh()
         try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise ParameterError(_mistake(function, kwargs, str(error))) from error
-        for name in bound.arguments.keys() & hints().keys():
-            bound.arguments[name] = _checked(hints()[name], bound.arguments[name], name)
-        return function(*bound.args, **bound.kwargs)
+            args, kwargs = validated(*args, **kwargs)
+        except ValidationError as error:
+            problem = _problem(function, len(args), error.errors(include_url=False))
+            raise ParameterError(f"{problem}.") from error
+        return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
-
-
-def _mistake(function: Callable[..., Any], names: Iterable[str], message: str) -> str:
-    """The sentence about wrong argument names; ``message`` is Python's."""
-    parameters = inspect.signature(function).parameters
-    unknown = next((name for name in names if name not in parameters), None)
-    if unknown is None:
-        return f"{function.__name__}: {message}."
-    if removed := removed_names.removal(removed_names.ARGUMENTS, unknown):
-        return f"{function.__name__}: {removed}."
-    return f"{function.__name__}: there is no {unknown!r}. {did_you_mean(unknown, parameters)}."
-
-
-def _checked(hint: Any, value: Any, name: str) -> Any:
-    try:
-        return _adapter(hint).validate_python(_plain(value))
-    except ValidationError as error:
-        raise ParameterError(
-            f"{name}: expected {_in_words(hint)}, got {reprlib.repr(value)}."
-        ) from error
 
 
 def _plain(value: Any) -> Any:
@@ -109,29 +76,32 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@cache
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    kind = _kind(hint)
-    config = ConfigDict(strict=True, arbitrary_types_allowed=True)
-    return TypeAdapter(kind, config=None if is_dataclass(hint) else config)
-
-
-def _kind(hint: Any) -> Any:
-    """``hint`` for pydantic: our records are known by their class, all else is strict."""
-    origin, inner = get_origin(hint), [_kind(argument) for argument in get_args(hint)]
-    if origin in (Union, UnionType):
-        return reduce(or_, inner)
-    if origin in (Iterable, Sequence):
-        return Sequence[inner[0]]  # type: ignore[valid-type]
-    return InstanceOf[hint] if is_dataclass(hint) else hint  # type: ignore[misc]
-
-
-def _in_words(hint: Any) -> str:
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_in_words(kind) for kind in inner))
-    if origin in (Iterable, Sequence):
-        kinds = get_args(inner[0]) or inner
-        return f"a list of {' or '.join(_SEVERAL.get(one, one.__name__) for one in kinds)}"
-    kind = origin or hint
-    return _WORDS.get(kind, f"a {kind.__name__}")
+def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any]) -> str:
+    """The sentence, without its full stop, about the first wrong argument."""
+    kind, argument = errors[0]["type"], errors[0]["loc"][0]
+    if kind == "unexpected_positional_argument":
+        most = counted(argument, "argument")
+        return f"{function.__name__}: expected at most {most} without a name, got {positional}"
+    names = list(inspect.signature(function).parameters)
+    name = names[argument] if isinstance(argument, int) else argument
+    if kind == "unexpected_keyword_argument":
+        removed = removed_names.removal(removed_names.ARGUMENTS, name)
+        hint = f"there is no {name!r}. {did_you_mean(name, names)}"
+        return f"{function.__name__}: {removed or hint}"
+    if kind == "multiple_argument_values":
+        return f"{function.__name__}: expected one value of {name}, got two"
+    if kind.startswith("missing"):
+        return f"{function.__name__}: {name!r} is missing: add it"
+    # An argument of several kinds has an error for each, or for every wrong item of a list.
+    whole: dict[str, None] = {}
+    items: dict[int, dict[str, None]] = {}
+    value = errors[0]["input"]
+    for error in errors:
+        if error["loc"][0] == argument:
+            place = next((step for step in error["loc"][1:] if isinstance(step, int)), None)
+            expected = whole if place is None else items.setdefault(place, {})
+            expected["a mapping" if error["type"] == "dict_type" else expectation(error)] = None
+            value = error["input"] if place is None else value
+    for place, expected in list(items.items())[:1]:
+        whole[f"item {place + 1} to be {' or '.join(expected)}"] = None
+    return f"{name}: expected {' or '.join(whole)}, got {reprlib.repr(value)}"

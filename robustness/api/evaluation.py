@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -22,7 +22,7 @@ from robustness import runs
 from robustness.api.argument_checks import checked_call
 from robustness.api.arrays import levels
 from robustness.api.result import EvaluatedRun
-from robustness.api.sources import opened
+from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.datasets import FOLDERS, PublishedTree
 from robustness.evaluation import loop
@@ -60,9 +60,9 @@ def make_spec(
     model_names: Sequence[str] | None = None,
     *,
     suite: str = STUDY_SUITE,
-    perturbations: Iterable[str] | None = None,
-    strengths: Iterable[float] | None = None,
-    severities: Iterable[int] | None = None,
+    perturbations: Sequence[str] | None = None,
+    strengths: Sequence[float] | None = None,
+    severities: Sequence[int] | None = None,
     conditions: Sequence[Condition | str] | None = None,
     seed: int = 0,
     fit: str = DEFAULT,
@@ -111,6 +111,7 @@ def evaluate(
     source: Any,
     spec: Request | None = None,
     *,
+    classes: Any = None,
     models: Any = None,
     conditions: Sequence[Condition | str] | None = None,
     seed: int = 0,
@@ -132,10 +133,12 @@ def evaluate(
 
     ``source`` is a folder (its subfolders may be classes), a zip, a table, a URL or ``samples``;
     images as an array (N, H, W, 3), uint8 or floating point in [0, 1], or as a list of arrays, PIL
-    images or paths, alone or with labels as ``(images, labels)``; a frame with the columns ``path``
-    and ``label``; or a dataset of torchvision, Hugging Face, maite or TensorFlow. A published tree
+    images or paths, alone or with labels as ``(images, labels)``; any sequence of
+    ``(image, label)``; or a frame with the columns ``path`` and ``label``. A published tree
     such as ImageNet-C is "TREE::ORIGINALS"; its images are read as stored. All others are made
-    square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are.
+    square by ``fit``, as files are; "squash" leaves images of ``side`` pixels as they are. A label
+    is the name or synset of a class; integers need ``classes``: names in order, a file with one
+    per line, or "imagenet".
 
     What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions``
     and ``remedies`` as for ``make_spec``. ``own_classes`` limits predictions to the classes that
@@ -145,7 +148,8 @@ def evaluate(
     notebooks). Raises ``ParameterError`` for a source that cannot be used, ``RunError`` where the
     run cannot be kept.
     """
-    dataset = opened(source)
+    check_classes(classes, source)
+    dataset = opened(source, classes)
     if spec is None:
         names = None if models is None else [_name(model) for model in _listed(models)]
         if conditions is None and isinstance(dataset, PublishedTree):
@@ -198,6 +202,7 @@ def export(
     to: str | PathLike[str],
     *,
     conditions: Sequence[Condition | str],
+    classes: Any = None,
     models: Any = None,
     seed: int = 0,
     fit: str = DEFAULT,
@@ -214,7 +219,8 @@ def export(
     if names is None:  # images of no model in particular
         fit, side = usual(fit, side)
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
-    plan = runs.plan(opened(source), spec)
+    check_classes(classes, source)
+    plan = runs.plan(opened(source, classes), spec)
     with _progress_reporter(None, progress, len(plan.dataset)) as tell:
         for state in image_export.export(plan, fspath(to)):
             tell(state)

@@ -9,7 +9,7 @@ from typing import Any
 from robustness import hardening
 from robustness.api.argument_checks import checked_call
 from robustness.api.saved_runs import open_run
-from robustness.api.sources import opened
+from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
 from robustness.evaluation.suites import suite_conditions
@@ -27,6 +27,7 @@ def harden(
     run: Any = None,
     suite: str | PathLike[str] | None = None,
     judge: Any = None,
+    classes: Any = None,
     epochs: int = Settings.epochs,
     rate: float | None = None,
     seed: int = 0,
@@ -36,12 +37,14 @@ def harden(
 
     It is trained on ``perturbations``, on the five under which it is weakest in a ``run``, or on
     the conditions of a ``suite``, such as the profile of a match. ``judge`` are labelled images
-    that choose the interpolation and judge; without them a part of ``images`` does. The answer has
+    that choose the interpolation and judge; without them a part of ``images`` does. Both are
+    sources as for ``evaluate``, with its ``classes``. The answer has
     the ``judgement``: paired differences, and whether the model is ``recommended``. ``epochs``,
     ``rate`` and ``seed`` are those of the training. ``note`` receives what is computed, how much is
     done and how much there is; an exception from it cancels, and the same call then continues.
     Raises ``ParameterError`` for a model that cannot be trained, or with too few images.
     """
+    check_classes(classes, images, images if judge is None else judge)
     return hardened(
         model,
         name,
@@ -50,6 +53,7 @@ def harden(
         judge,
         Settings(epochs, rate, seed),
         note or (lambda *_: None),
+        classes,
     )
 
 
@@ -61,14 +65,15 @@ def hardened(
     judge: Any,
     settings: Settings,
     note: Note,
+    classes: Any = None,
 ) -> Hardening:
     """The hardened model of two sources."""
     return hardening.harden(
         model,
         name,
-        opened(images),
+        opened(images, classes),
         chosen,
-        judging=None if judge is None else opened(judge),
+        judging=None if judge is None else opened(judge, classes),
         settings=settings,
         note=note,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from robustness import matching
 from robustness import models as models_
 from robustness.api.argument_checks import checked_call
-from robustness.api.sources import opened
+from robustness.api.sources import check_classes, opened
 from robustness.base.errors import ParameterError
 from robustness.base.output_files import expect_writable, write_file
 from robustness.evaluation.framings import DEFAULT, common_framing
@@ -22,6 +22,7 @@ def match(
     images: Any,
     *,
     reference: Any,
+    classes: Any = None,
     models: Sequence[str] | None = None,
     out: str | PathLike[str] | None = None,
     fit: str = DEFAULT,
@@ -31,8 +32,8 @@ def match(
 ) -> Match:
     """Estimate which perturbations make ``images`` unlike ``reference``.
 
-    Both are sources as for ``evaluate``; ``reference`` shows the same kind of scene and may have
-    labels. The answer has ``perturbations`` with strengths and intervals, the
+    Both are sources as for ``evaluate``, with its ``classes``; ``reference`` shows the same kind of
+    scene and may have labels. The answer has ``perturbations`` with strengths and intervals, the
     ``expected_accuracy`` of the ``models`` (by default those of the command line) and
     ``unexplained``. ``out`` is a TOML file for the profile, which ``make_spec`` takes as a suite.
     ``note`` receives what is computed, how much is done and how much there is; an exception from
@@ -40,8 +41,16 @@ def match(
     """
     path = None if out is None else Path(out)
     expect_profile(path)
+    check_classes(classes, images, reference)
     answer = matched(
-        images, reference, models, fit=fit, side=side, seed=seed, note=note or (lambda *_: None)
+        images,
+        reference,
+        models,
+        classes=classes,
+        fit=fit,
+        side=side,
+        seed=seed,
+        note=note or (lambda *_: None),
     )
     if path is not None:
         write_file(path, matching.as_toml(answer).encode())
@@ -60,6 +69,7 @@ def matched(
     reference: Any,
     names: Sequence[str] | None,
     *,
+    classes: Any = None,
     fit: str,
     side: int | str,
     seed: int,
@@ -68,8 +78,8 @@ def matched(
     """The match of two sources with models by name, the default selection without any."""
     chosen = models_.resolve(list(names) if names else None)
     return matching.match(
-        opened(images),
-        opened(reference),
+        opened(images, classes),
+        opened(reference, classes),
         chosen,
         framing=common_framing(fit, side, chosen),
         seed=seed,

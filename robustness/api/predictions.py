@@ -39,7 +39,7 @@ def evaluate_predictions(
     is kept. Raises ``ParameterError`` for a table that cannot be used.
     """
     predictions = _from_table(table)
-    dataset = None if source is None else opened(source)
+    dataset = None if source is None else opened(source, classes)
     plan = imported_predictions.plan_predictions(
         predictions, source=dataset, classes=imported_predictions.class_names(classes)
     )

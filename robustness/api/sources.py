@@ -1,10 +1,10 @@
-"""The images that ``evaluate`` takes: by name, in memory, or in a dataset of another library."""
+"""The images that ``evaluate`` takes: by name or in memory."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,14 @@ from robustness.base.text import counted
 from robustness.datasets import Dataset, Entry, distinct, open_dataset
 from robustness.datasets.dataset import Columns
 from robustness.datasets.table import LABEL_COLUMNS, PATH_COLUMNS, other_columns
+from robustness.models.imported_labels import from_names
 from robustness.pictures.samples import picture_file
-
-_IMAGE_KEYS = ("image", "img", "pixel_values", *PATH_COLUMNS)
-_LABEL_KEYS = (*LABEL_COLUMNS, "labels", "fine_label")
+from robustness.runs.imported_predictions import class_names
 
 EXPECTED = (
     "a folder, zip, table or URL; images (N, height, width, 3) or a list of images, alone or with "
-    "labels as (images, labels); a frame with the columns path and label; or a dataset of "
-    "torchvision, Hugging Face, maite or TensorFlow"
+    "labels as (images, labels); a sequence of (image, label); or a frame with the columns path "
+    "and label"
 )
 
 
@@ -40,7 +39,7 @@ class SessionImages(Dataset):
     ) -> None:
         """``get`` returns the image and label at each of ``count`` places.
 
-        Each is asked for once to list it. ``classes`` are the names of integer labels.
+        It is called once a place to list it. ``classes`` are the names of integer labels.
         """
         self._get = get
         digits = len(str(max(0, count - 1)))
@@ -84,27 +83,36 @@ def _noted(image: Any, name: str, content: Any) -> int | None:
     return pixels.nbytes
 
 
-def opened(source: Any) -> Dataset:
-    """The images of ``source``, listed; raises ``ParameterError`` for what holds none."""
+def opened(source: Any, classes: Any = None) -> Dataset:
+    """The images of ``source``, listed.
+
+    ``classes`` name the integer labels of images in memory, as ``class_names`` takes them. Raises
+    ``ParameterError`` for what holds no image, and for integer labels without ``classes``.
+    """
     if isinstance(source, Dataset):
         return source
     if isinstance(source, str | os.PathLike):
         return open_dataset(os.fspath(source))
-    dataset = _of_session(source)
+    chosen = class_names(classes)
+    dataset = _of_session(source, () if chosen is None else from_names(chosen).names)
     if not dataset.entries:
         raise ParameterError(f"Expected at least one image, got none: give {EXPECTED}.")
     return dataset
 
 
-def _of_session(source: Any) -> Dataset:
+def check_classes(classes: Any, *sources: Any) -> None:
+    """Raise ``ParameterError`` for ``classes`` where no source is in memory."""
+    if classes is not None and all(isinstance(source, str | os.PathLike) for source in sources):
+        raise ParameterError(
+            "Expected classes with images in memory only: the labels of a folder or table are read "
+            "as they are written. Leave classes out."
+        )
+
+
+def _of_session(source: Any, classes: Sequence[str]) -> Dataset:
     if _is_frame(source):
-        return _of_frame(source)
+        return _of_frame(source, classes)
     if isinstance(source, Mapping):
-        if parts := [name for name, part in source.items() if hasattr(part, "features")]:
-            raise ParameterError(
-                f"Expected one split of a dataset, got {len(source)} splits: give "
-                f"dataset[{parts[0]!r}]."
-            )
         return _session_images(
             [(image, None) for image in source.values()], [str(key) for key in source]
         )
@@ -115,17 +123,13 @@ def _of_session(source: Any) -> Dataset:
                 f"Expected a label for each image, got {counted(len(images), 'image')} and "
                 f"{counted(len(labels), 'label')}."
             )
-        return _session_images(list(zip(images, labels, strict=True)))
-    if hasattr(source, "as_numpy_iterator"):  # tf.data
-        return _session_images(list(_unbatched(source.as_numpy_iterator())))
+        return _session_images(list(zip(images, labels, strict=True)), classes=classes)
     if hasattr(source, "ndim") or isinstance(source, list | tuple):
-        return _session_images([_item(image) for image in _images(source)])
+        return _session_images([_item(image) for image in _images(source)], classes=classes)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
-        return SessionImages(
-            lambda place: _item(source[place]), len(source), classes=_class_names(source)
-        )
+        return SessionImages(lambda place: _item(source[place]), len(source), classes=classes)
     if isinstance(source, Iterable):
-        return _session_images(list(_unbatched(source)), classes=_class_names(source))
+        return _session_images([_item(item) for item in source], classes=classes)
     raise _unknown(source)
 
 
@@ -153,7 +157,7 @@ def _is_frame(source: Any) -> bool:
     return hasattr(source, "columns") and hasattr(source, "iloc")
 
 
-def _of_frame(frame: Any) -> Dataset:
+def _of_frame(frame: Any, classes: Sequence[str]) -> Dataset:
     frame = frame.loc[:, ~frame.columns.duplicated()]
     by_lower = {str(column).strip().lower(): column for column in frame.columns}
     path, label = (
@@ -172,7 +176,7 @@ def _of_frame(frame: Any) -> Dataset:
             None if gap else value
             for value, gap in zip(frame[label], frame[label].isna(), strict=True)
         ]
-    dataset = _session_images(list(zip(images, labels, strict=True)))
+    dataset = _session_images(list(zip(images, labels, strict=True)), classes=classes)
     dataset.columns_of_predictions = other_columns(
         frame.assign(**{path: [entry.name for entry in dataset.entries]})
     )
@@ -203,66 +207,38 @@ def _listed(labels: Any) -> list[Any]:
     return list(labels)
 
 
-def _label(value: Any, names: Sequence[str] = ()) -> str | None:
-    """``value`` as the text of a class: an index, a name or one value a class (the largest)."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    if getattr(value, "ndim", 0) == 1 and len(value) > 1:
-        value = np.asarray(value).argmax()
-    if hasattr(value, "item") and getattr(value, "size", 1) == 1:
+def _label(value: Any, classes: Sequence[str]) -> str | None:
+    """``value`` as the text of a class; an integer is the index of one of ``classes``."""
+    if hasattr(value, "item") and not getattr(value, "ndim", 0):  # a number of NumPy or torch
         value = value.item()
     if value is None or (isinstance(value, float) and value != value):
         return None
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer():  # of a column with gaps
         value = int(value)
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ParameterError(
-            f"Expected a label to be the index or name of a class, got {type(value).__name__}."
+            "Expected a label to be the name or synset of a class, or an integer, got "
+            f"{type(value).__name__}."
         )
-    if isinstance(value, int) and 0 <= value < len(names):
-        return names[value]
-    return str(value)
-
-
-def _unbatched(items: Iterable[Any]) -> Iterator[Any]:
-    for item in items:
-        image, label = _item(item)
-        if getattr(image, "ndim", 0) == 4:
-            labels = [None] * len(image) if label is None else label
-            yield from zip(image, labels, strict=True)
-        else:
-            yield image, label
+    if not classes:
+        raise ParameterError(
+            f"Expected classes for integer labels, got the label {value}: name the classes in "
+            'their order, as in classes=["cat", "dog"], or say classes="imagenet".'
+        )
+    if not 0 <= value < len(classes):
+        raise ParameterError(
+            f"Expected labels from 0 to {len(classes) - 1}, the indices of the "
+            f"{len(classes)} classes, got {value}."
+        )
+    return classes[value]
 
 
 def _item(item: Any) -> tuple[Any, Any]:
-    """(image, label or None) of one item of a dataset."""
-    if isinstance(item, Mapping):
-        image = next((item[key] for key in _IMAGE_KEYS if key in item), None)
-        if image is None:
-            raise ParameterError(f"Expected an item with 'image', got {', '.join(map(str, item))}.")
-        return image, next((item[key] for key in _LABEL_KEYS if key in item), None)
-    if isinstance(item, list | tuple):
-        if len(item) < 2:
-            raise ParameterError(f"Expected an image and its label, got {len(item)} values.")
-        return item[0], item[1]
-    return item, None
-
-
-def _class_names(source: Any) -> Sequence[str]:
-    """The names of the classes, as torchvision, Hugging Face and maite tell them."""
-    for key in _LABEL_KEYS:
-        feature = (getattr(source, "features", None) or {}).get(key)
-        if names := getattr(feature, "names", None):
-            return list(names)
-    if isinstance(names := getattr(source, "classes", None), list | tuple):
-        return [str(name[0] if isinstance(name, tuple) else name) for name in names]
-    metadata = getattr(source, "metadata", None)
-    by_index = metadata.get("index2label") if isinstance(metadata, Mapping) else None
-    if by_index:
-        return [str(by_index[place]) for place in sorted(by_index)]
-    # Subsets, loaders and concatenations of torch hold the datasets that tell.
-    within = [source.dataset] if hasattr(source, "dataset") else getattr(source, "datasets", ())
-    class_names = {tuple(_class_names(prediction)) for prediction in within}
-    return class_names.pop() if len(class_names) == 1 else ()
+    """(image, label) of one item of a sequence; an image alone has no label."""
+    if not isinstance(item, list | tuple):
+        return item, None
+    if len(item) != 2:
+        raise ParameterError(f"Expected (image, label), got {counted(len(item), 'value')}.")
+    return item[0], item[1]

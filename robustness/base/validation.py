@@ -49,8 +49,13 @@ _AS_PEOPLE_SAY = {
     "dict_type": "a table",
     "list_type": "a list",
     "tuple_type": "a list",
+    "bool_type": "True or False",
+    "callable_type": "a function",
+    "sequence_str": "a list",
+    "Sequence": "a list",
+    "PathLike": "a path",
 }
-"""Expected values by pydantic's type of the error; other types keep pydantic's words."""
+"""Expected values by pydantic's type of the error, or by a class; others keep pydantic's words."""
 
 
 CONFIG = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
@@ -163,11 +168,15 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return "it is not JSON"
     if error["type"] == "missing":
         return f"{place}{name!r} is missing: add it"
-    message = _AS_PEOPLE_SAY.get(error["type"], error["msg"].removeprefix("Input should be "))
-    if isinstance(reason, _UnexpectedError):
-        message = str(reason)
+    message = str(reason) if isinstance(reason, _UnexpectedError) else expectation(error)
     subject = f"{name} to be {message}" if name else message
     return f"{place}expected {subject}, got {reprlib.repr(error['input'])}"
+
+
+def expectation(error: Mapping[str, Any]) -> str:
+    """What an error of pydantic expected, in the words of people."""
+    kind = error.get("ctx", {}).get("class", error["type"])
+    return _AS_PEOPLE_SAY.get(kind, error["msg"].removeprefix("Input should be "))
 
 
 def _split(location: tuple[int | str, ...]) -> tuple[str, str]:
