@@ -138,14 +138,12 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
     from robustness.evaluation import condition, request
     from robustness.gate import budget
     from robustness.models.own import user_models
-    from robustness.plugins import toml_perturbations
 
     for kind, classes in {
         "request": (request._Toml, condition._AttackTable, condition._WrittenAttack),
         "stored condition": (condition.StoredTable,),
         "gate": (budget._File, budget.Rule),
         "models": (user_models.ModelTable, user_models._Scaling, user_models._Check),
-        "plugins": (toml_perturbations._Described,),
     }.items():
         yield kind, [key for table in classes for key in table.key_names()]
 

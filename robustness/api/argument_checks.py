@@ -1,107 +1,26 @@
-"""Arguments of the public functions, checked by their annotations."""
+"""Calls of the public functions: what they need is loaded, their arguments are checked."""
 
 from __future__ import annotations
 
-import inspect
-import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from functools import wraps
-from types import SimpleNamespace
-from typing import Annotated, Any, TypeVar, get_type_hints
-
-import numpy as np
-from pydantic import BeforeValidator, ConfigDict, ValidationError, validate_call
+from typing import Any, TypeVar
 
 from robustness import plugins
-from robustness.base import removed_names
-from robustness.base.errors import ParameterError
-from robustness.base.text import counted, did_you_mean
-from robustness.base.validation import expectation
+from robustness.base.argument_checks import checked_arguments
 from robustness.models.own import user_models
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, defer_build=True)
-
 
 def checked_call(function: Function) -> Function:
-    """``function`` with the plugins and the models of ``models.toml`` loaded.
-
-    An argument of another kind, an unknown or a missing one raises ``ParameterError``. NumPy's
-    numbers and arrays count as Python's numbers and lists. An argument that is annotated with
-    ``Any`` is for the function to check.
-    """
-    # What is returned may be a type that is imported for type checkers alone.
-    taken = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    hints = get_type_hints(SimpleNamespace(__annotations__=taken), function.__globals__)
-
-    @wraps(function)
-    def arguments(*args: Any, **kwargs: Any) -> Any:
-        return args, kwargs
-
-    arguments.__annotations__ = {
-        name: hint if hint is Any else Annotated[hint, BeforeValidator(_plain)]
-        for name, hint in hints.items()
-    }
-    validated = validate_call(config=_CONFIG)(arguments)
+    """``checked_arguments`` with the plugins and the models of ``models.toml`` loaded before."""
+    checked = checked_arguments(function)
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         plugins.load()
         user_models.refresh()
-        try:
-            args, kwargs = validated(*args, **kwargs)
-        except ValidationError as error:
-            problem = _problem(function, len(args), error.errors(include_url=False))
-            raise ParameterError(f"{problem}.") from error
-        return function(*args, **kwargs)
+        return checked(*args, **kwargs)
 
     return call  # type: ignore[return-value]
-
-
-def _plain(value: Any) -> Any:
-    """``value`` with NumPy's numbers and arrays, and other iterables, as Python's.
-
-    A set stays one, as it has no order.
-    """
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {
-            key: entry.item() if isinstance(entry, np.generic) else entry
-            for key, entry in value.items()
-        }
-    if isinstance(value, Iterable) and not isinstance(value, str | Sequence | set | frozenset):
-        return list(value)
-    return value
-
-
-def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any]) -> str:
-    """The sentence, without its full stop, about the first wrong argument."""
-    kind, argument = errors[0]["type"], errors[0]["loc"][0]
-    if kind == "unexpected_positional_argument":
-        most = counted(argument, "argument")
-        return f"{function.__name__}: expected at most {most} without a name, got {positional}"
-    names = list(inspect.signature(function).parameters)
-    name = names[argument] if isinstance(argument, int) else argument
-    if kind == "unexpected_keyword_argument":
-        removed = removed_names.removal(removed_names.ARGUMENTS, name)
-        hint = f"there is no {name!r}. {did_you_mean(name, names)}"
-        return f"{function.__name__}: {removed or hint}"
-    if kind == "multiple_argument_values":
-        return f"{function.__name__}: expected one value of {name}, got two"
-    if kind.startswith("missing"):
-        return f"{function.__name__}: {name!r} is missing: add it"
-    # An argument of several kinds has an error for each, or for every wrong item of a list.
-    whole: dict[str, None] = {}
-    items: dict[int, dict[str, None]] = {}
-    value = errors[0]["input"]
-    for error in errors:
-        if error["loc"][0] == argument:
-            place = next((step for step in error["loc"][1:] if isinstance(step, int)), None)
-            expected = whole if place is None else items.setdefault(place, {})
-            expected["a mapping" if error["type"] == "dict_type" else expectation(error)] = None
-            value = error["input"] if place is None else value
-    for place, expected in list(items.items())[:1]:
-        whole[f"item {place + 1} to be {' or '.join(expected)}"] = None
-    return f"{name}: expected {' or '.join(whole)}, got {reprlib.repr(value)}"

@@ -13,6 +13,7 @@ from robustness.attacks import norms
 from robustness.attacks.attack_method import REGISTRY, Attack, AttackSpec, Classes, State, Task
 from robustness.attacks.norms import Sizes
 from robustness.base.errors import ParameterError
+from robustness.base.function_results import check_finite, checked_array
 from robustness.models import Classifier
 from robustness.models.run.gradients import ALL_OTHERS, BEST_OTHER
 from robustness.perturbations import Images
@@ -166,7 +167,7 @@ def _rounds(
         if not len(places):
             break
         part, memory = wide.rows(places), dict[str, Any]()
-        images = attack.start(part)
+        images = _checked(attack, attack.start(part), part)
         for step in range(task.steps):
             state = _state(attack, part, images, step, memory)
             if step or attack.random or attack.minimal:  # others start at the original
@@ -181,6 +182,7 @@ def _rounds(
             moved = attack.move(part, state)
             if moved is None:
                 break
+            moved = _checked(attack, moved, part)
             images = moved if attack.minimal else part.within(moved)
             succeeded = int(best.success.reshape(-1, group).any(1).sum())
             yield start + step + 1, float(state.gain.mean()), succeeded
@@ -188,6 +190,14 @@ def _rounds(
             state = _state(attack, part, images, task.steps, memory, blind=True)
             best.take(places, _judged(attack, part, state, enough))
     return best.best_of(group)
+
+
+def _checked(attack: Attack, images: object, task: Task) -> Images:
+    """``images`` of a hook of ``attack``; raises ``PluginError`` unless they are finite images."""
+    what = f"attack {attack.name!r}"
+    checked = checked_array(what, images, task.clean.shape, "images", "f", "i", "u")
+    check_finite(what, checked)
+    return checked.astype(np.float32, copy=False)
 
 
 def _state(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robustness.attacks import norms
 from robustness.attacks.norms import Norm, Sizes
 from robustness.base.errors import ParameterError
+from robustness.base.function_results import read_only
 from robustness.base.registry import Registry
 from robustness.models.run.gradients import ALL_OTHERS
 from robustness.perturbations import Images, check_seed
@@ -70,7 +71,7 @@ class Task:
         """The task of the rows at ``places`` (M,) only."""
         return replace(
             self,
-            clean=self.clean[places],
+            clean=read_only(self.clean[places]),
             classes=self.classes[places],
             rivals=self.rivals[places],
             sizes=self.sizes[places],

@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, str] = {
     "replay": "use evaluate --request RUN --fresh, then runs compare",
     "models verify": "use models check",
     "models convert": "use models check",
+    "plugins check": "call robustness.plugins.laws.check with the name of the loaded plugin",
 }
 """Commands, such as ``runs list``."""
 

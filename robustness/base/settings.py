@@ -119,9 +119,7 @@ DOWNLOAD_TIMEOUT = _seconds(
 )
 CACHE = _path("cache", "folder for files that the product creates or fetches")
 MODELS = _path("models", "file that describes your own models (default: models.toml)")
-PLUGINS = _names(
-    "plugins", "modules or files that add perturbations, metrics, attacks and remedies"
-)
+PLUGINS = _names("plugins", "Python files that add perturbations, metrics, attacks and remedies")
 RUNS = _path("runs", "folder in which the dashboard keeps runs (default: runs)")
 DATASETS = _path("datasets", "folder whose subfolders and archives the dashboard may evaluate")
 MEMORY = _size("memory", "memory for loaded models, such as 4GB (default: half of it)")

@@ -168,14 +168,17 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return "it is not JSON"
     if error["type"] == "missing":
         return f"{place}{name!r} is missing: add it"
-    message = str(reason) if isinstance(reason, _UnexpectedError) else expectation(error)
+    message = expectation(error)
     subject = f"{name} to be {message}" if name else message
     return f"{place}expected {subject}, got {reprlib.repr(error['input'])}"
 
 
 def expectation(error: Mapping[str, Any]) -> str:
     """What an error of pydantic expected, in the words of people."""
-    kind = error.get("ctx", {}).get("class", error["type"])
+    context = error.get("ctx", {})
+    if isinstance(reason := context.get("error"), _UnexpectedError):
+        return str(reason)
+    kind = context.get("class", error["type"])
     return _AS_PEOPLE_SAY.get(kind, error["msg"].removeprefix("Input should be "))
 
 

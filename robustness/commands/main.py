@@ -2,8 +2,7 @@
 
 Every ``RobustnessError`` ends in its sentence on stderr and exit status 2. ``models check`` exits
 with status 1 when a model is damaged, fails or predicts wrongly, or a named one is missing,
-``check`` when the budget is broken, ``match`` when --max-loss is, ``plugins check`` when a law is
-broken.
+``check`` when the budget is broken, ``match`` when --max-loss is.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from robustness.commands import (
     harden,
     match,
     models,
-    plugin_check,
+    plugins,
     predict_perturb,
     questions,
     remedies,
@@ -58,7 +57,7 @@ FAMILIES = (
     check,
     match,
     harden,
-    plugin_check,
+    plugins,
 )
 """In the order of the help."""
 
@@ -66,8 +65,8 @@ FAMILIES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status.
 
-    0; 1 when ``models check``, ``check``, ``match`` or ``plugins check`` found something wrong; 2
-    for bad input, or when the output or a file cannot be read or written; 130 when interrupted.
+    0; 1 when ``models check``, ``check`` or ``match`` found something wrong; 2 for bad input, or
+    when the output or a file cannot be read or written; 130 when interrupted.
     """
     allocator.share_with_arrow()
     options = _parsed(_values_joined(sys.argv[1:] if arguments is None else arguments))
@@ -86,6 +85,8 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     parser = _parser(words)
     options, unknown = parser.parse_known_args(words)
     if unknown:
+        if removed := removed_names.removal(removed_names.COMMANDS, " ".join(words[:2])):
+            parser.error(removed)
         before = [word.partition("=")[0] for word in words[: words.index(unknown[0])]]
         lists = [] if unknown[0].startswith("-") else [word for word in before if word in LISTS]
         hint = f"; separate the values of {lists[-1]} with commas, as in A,B" if lists else ""
@@ -119,9 +120,9 @@ def _end(options: argparse.Namespace) -> int:
     """Run the command and report its errors; raises ``OutputError`` if it cannot."""
     try:
         if options.asks_models or options.asks_plugins:
-            from robustness import plugins
+            from robustness.plugins import load
 
-            plugins.load()
+            load()
         if options.asks_models:
             from robustness.models.own import user_models
 

@@ -199,7 +199,7 @@ class Condition:
         if self.degree is None:
             return None
         name, strength = self.degree
-        return REGISTRY[name].parameter_at(strength)
+        return REGISTRY[name].value_at(strength)
 
     @property
     def idle(self) -> bool:

@@ -42,7 +42,7 @@ def perturbed(picture: Picture, conditions: Sequence[Condition], seed: int) -> I
 def picture_scores(clean: Images, images: Images) -> dict[str, NDArray[np.float64]]:
     """Every image metric, of ``clean`` (1, S, S, 3) with each of ``images``."""
     return {
-        metric.name: metric.function(clean, images)
+        metric.name: metric.scores(clean, images)
         for metric in metrics.REGISTRY
         if metric.subject == metrics.PICTURE
     }
@@ -65,10 +65,10 @@ def measurements(
     answers = {**image_scores, **stages[list(stages)[-1]]}
     for metric in metrics.REGISTRY:
         if metric.subject == metrics.PREDICTION:
-            answers[metric.name] = metric.function(clean.probabilities, outputs.probabilities)
+            answers[metric.name] = metric.scores(clean.probabilities, outputs.probabilities)
         elif metric.subject == metrics.FEATURES and metric.name not in answers:
             last = list(stages)[-1]
-            answers[metric.name] = metric.function(clean.features[last], outputs.features[last])
+            answers[metric.name] = metric.scores(clean.features[last], outputs.features[last])
     clean_top5 = top_k(clean.probabilities)[0]
     top5 = top_k(outputs.probabilities)
     before = clean.probabilities[0]

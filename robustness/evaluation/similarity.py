@@ -75,7 +75,7 @@ def similarities(clean: Features, features: Features, floors: Floors) -> Similar
 def _scores(
     before: NDArray[np.floating], after: NDArray[np.floating]
 ) -> dict[str, NDArray[np.float64]]:
-    return {name: metrics.REGISTRY[name].function(before, after) for name in RESCALED}
+    return {name: metrics.REGISTRY[name].scores(before, after) for name in RESCALED}
 
 
 class _FloorCache:

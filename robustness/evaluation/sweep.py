@@ -302,7 +302,7 @@ def _summary(
         model=model,
         perturbation=record.name,
         strength=strength,
-        parameter=None if strength is None else record.parameter_at(strength),
+        parameter=None if strength is None else record.value_at(strength),
         severity=None if strength is None else record.severity_at(strength),
         ssim=ssim,
         low=low,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.function_results import checked_array, read_only
 from robustness.base.registry import Registry
 
 Floats = NDArray[np.float32]
@@ -49,6 +50,16 @@ class Metric:
     form: str = ".3f"
     views: tuple[str, ...] = (TABLES, STRENGTHS, RUN)
     tolerance: float = 1e-4
+
+    def scores(self, clean: Floats, perturbed: Floats) -> Scores:
+        """The N scores of ``function``; raises ``PluginError`` for a result that is not N numbers.
+
+        Neither array can be written to.
+        """
+        result = self.function(read_only(clean), read_only(perturbed))
+        what = f"metric {self.name!r}"
+        scores = checked_array(what, result, (len(perturbed),), "numbers", "f", "i", "u", "b")
+        return scores.astype(np.float64, copy=False)
 
     @property
     def column_title(self) -> str:

@@ -45,7 +45,7 @@ def apply(
     if perturbation.random:
         digests = digests if digests is not None else [image_digest(image) for image in images]
         streams = [stream(seed, digest, perturbation.name) for digest in digests]
-    return perturbation.function(images, strength, streams)
+    return perturbation.change(images, strength, streams)
 
 
 def ordered(strengths: Mapping[str, float]) -> list[tuple[Perturbation, float]]:

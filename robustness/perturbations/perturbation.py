@@ -10,11 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, PluginError
+from robustness.base.function_results import check_finite, checked_array, read_only
 from robustness.base.registry import Registry
 
 Images = NDArray[np.float32]
@@ -59,6 +61,10 @@ SEVERITY_STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """The strengths of the five ImageNet-C severities, for every graded corruption."""
 
 
+_ROUNDING = 1e-5
+"""How far values may be out of range, as sums of float32 are."""
+
+
 class Stage(IntEnum):
     """Stages from scene to file at which perturbations act; compositions run in this order."""
 
@@ -75,7 +81,8 @@ class Perturbation:
     """A perturbation with its data for tables, controls and reports.
 
     ``function(images, strength, rng)`` is pure and batched: it never writes to ``images``, and
-    returns float32 in [0, 1] of the same shape. It is called with 0 < strength <= 1 only.
+    returns float32 in [0, 1] of the same shape. It is called with 0 < strength <= 1 only, by
+    ``change``.
 
     ``parameter_at`` maps a strength to the physical value shown beside it, in ``unit``.
     ``wording`` is a template for that value ("contrast {value} x", "{percent} of the pixels");
@@ -91,11 +98,13 @@ class Perturbation:
     ``continuous`` is false if the effect has steps (a codec's quality, a grid of pixels); the
     first step may be visible.
     ``matchable``: a match of unlabelled images may contain the perturbation.
-    ``source`` cites the source of the algorithm and its constants.
+    ``checked``: results are checked, as those of plugins are, and ``function`` may take one image
+    at a time, unless ``batched``. The laws of the tests hold for all others; a check would take
+    as long as the fastest of them.
     """
 
     name: str
-    function: Callable[[Images, float, Streams], Images]
+    function: Callable[[Images, float, Any], Images]
     label: str
     family: str
     stage: Stage
@@ -113,6 +122,48 @@ class Perturbation:
     continuous: bool = True
     imagenet_c: str | None = None
     matchable: bool = False
+    batched: bool = True
+    checked: bool = False
+
+    def change(self, images: Images, strength: float, streams: Streams) -> Images:
+        """``images`` (N, S, S, 3) after ``function``; a new array.
+
+        If ``checked``, raises ``PluginError`` for a result of another shape or type, for values
+        that are no numbers or out of range, and for a function that writes to ``images``.
+        """
+        if not self.checked:
+            return self.function(images, strength, streams)
+        view: Images = read_only(images)
+        if self.batched:
+            return self._in_range(self.function(view, strength, streams), images.shape)
+        parts = []
+        for place in range(len(images)):
+            one = view[place : place + 1]
+            stream = streams[place] if self.random else None
+            parts.append(self._in_range(self.function(one, strength, stream), one.shape))
+        return parts[0] if len(parts) == 1 else np.concatenate([view[:0], *parts])
+
+    def _in_range(self, result: object, shape: tuple[int, ...]) -> Images:
+        """``result`` as images of its own memory."""
+        what = f"perturbation {self.name!r}"
+        images = checked_array(what, result, shape, "floating-point images", "f")
+        low, high = images.min(initial=0), images.max(initial=1)
+        check_finite(what, np.array([low, high]))
+        if low < -_ROUNDING or high > 1 + _ROUNDING:
+            raise PluginError(
+                f"The {what} returned values from {low:g} to {high:g}: expected values from 0 to "
+                "1. Clip them with np.clip."
+            )
+        if low < 0 or high > 1:
+            images = np.clip(images, 0, 1)
+        return images.astype(np.float32, copy=not images.flags.writeable)
+
+    def value_at(self, strength: float) -> float:
+        """The physical value at ``strength``; raises ``PluginError`` unless it is a number."""
+        what = f"parameter_at of the perturbation {self.name!r}"
+        value = checked_array(what, self.parameter_at(strength), (), "a number", "f", "i", "u")
+        check_finite(what, value)
+        return float(value)
 
     @property
     def severity_strengths(self) -> tuple[float, ...]:
@@ -132,7 +183,7 @@ class Perturbation:
             return "off"
         if not self.graded:
             return "on"
-        value = self.parameter_at(strength)
+        value = self.value_at(strength)
         wording = self.wording or f"{{value}} {self.unit}"
         return wording.format(value=_number(value, 3), percent=f"{_number(100 * value, 2)}%")
 

@@ -1,6 +1,6 @@
-"""Plugins: perturbations, metrics, attacks and remedies that a user adds, in Python or as data.
+"""Plugins: perturbations, metrics, attacks and remedies that a user adds.
 
-The decorators are in ``adding``, which imports everything that can be added: this package does
+The decorators are in ``decorators``, which imports everything that can be added: this package does
 not, as every command asks it which plugins are named.
 """
 

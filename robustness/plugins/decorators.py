@@ -1,243 +1,36 @@
-"""Decorators that add a perturbation, metric, attack or remedy; all but the function has a default.
+"""Decorators that add a function as a perturbation, metric, attack or remedy.
 
-Their arguments and what a plugin's function returns are checked.
+They make the records that built-in ones have; all but the function has a default.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
-import reprlib
 from collections.abc import Callable, Sequence
 from functools import wraps
-from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.attacks.attack_method import Attack, State, Task, at_clean
+from robustness.attacks.attack_method import Attack, Task, at_clean
+from robustness.base.argument_checks import checked_arguments
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.registry import Registry
+from robustness.base.scheduler import SupersededError
+from robustness.base.validation import expected
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
+from robustness.metrics.metric import Floats, Scores
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, Stage
-from robustness.perturbations.perturbation import OWN, Streams, words
+from robustness.perturbations.perturbation import OWN, words
 from robustness.plugins.origins import module_of, register
 from robustness.remedies import ON_IMAGE, Remedy
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.remedies.remedy import Levels
-
-Fields = ParamSpec("Fields")
-Added = TypeVar("Added")
-
-_OF_IMAGES = {
-    "attack": "rb.adversarial",
-    "perturbation": "rb.perturb",
-    "remedy_plugin": "rb.remedy",
-}
-
-
-def checked_arguments(make: Callable[Fields, Added]) -> Callable[Fields, Added]:
-    """``make``, a decorator's maker, for arguments of the kind of their defaults only.
-
-    Anything else raises ``PluginError``.
-    """
-
-    @wraps(make)
-    def wrapper(*args: Fields.args, **kwargs: Fields.kwargs) -> Added:
-        called = f"@rb.{make.__name__}"
-        if args and callable(args[0]):
-            raise PluginError(f"Write {called}() with parentheses.")
-        if args and not isinstance(args[0], str):
-            use = _OF_IMAGES.get(make.__name__)
-            raise PluginError(
-                f"{called} adds a function as a plugin: expected its label, got "
-                f"{reprlib.repr(args[0])}.{f' Use {use} for images.' if use else ''}"
-            )
-        signature = inspect.signature(make)
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise PluginError(f"{called}: {error}.") from error
-        for name, value in bound.arguments.items():
-            expected, fits = _kind(signature.parameters[name].default)
-            if not fits(value):
-                raise PluginError(
-                    f"{called} expects {expected} as {name}, got {reprlib.repr(value)}."
-                )
-        return make(*args, **kwargs)
-
-    return wrapper
-
-
-def _kind(default: Any) -> tuple[str, Callable[[Any], bool]]:
-    """The type of ``default``, in words and as a test."""
-    if default is None:
-        return "a function or None", lambda value: value is None or callable(value)
-    if callable(default):
-        return "a function", callable
-    if isinstance(default, bool):
-        return "True or False", lambda value: isinstance(value, bool)
-    if isinstance(default, Stage):
-        return "a stage", lambda value: isinstance(value, int) and value in list(Stage)
-    if isinstance(default, int):
-        return (
-            "a whole number of at least 1",
-            lambda value: (
-                isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
-            ),
-        )
-    if isinstance(default, float):
-        return "a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)
-    if isinstance(default, tuple):
-        return (
-            "a list of names",
-            lambda value: (
-                isinstance(value, list | tuple)
-                and bool(value)
-                and all(isinstance(item, str) for item in value)
-            ),
-        )
-    return "a text", lambda value: isinstance(value, str)
-
-
-def _called(what: str, function: Callable[..., Any], *arguments: Any) -> NDArray[Any] | None:
-    """The result of a plugin's function as an array, or None.
-
-    An exception becomes a ``PluginError``, also that of a ragged list.
-    """
-    try:
-        result = function(*arguments)
-        return None if result is None else np.asarray(result)
-    except RobustnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"The {what} failed: {type(error).__name__}: {error}.") from error
-
-
-def changing(
-    name: str, function: Callable[..., Any], batched: bool, random: bool
-) -> Callable[[Images, float, Streams], Images]:
-    """``function`` as the change of the perturbation ``name``: finite images in [0, 1] only."""
-    what = f"perturbation {name!r}"
-
-    @wraps(function)
-    def change(images: Images, strength: float, rng: Streams) -> Images:
-        view = images.view()
-        view.flags.writeable = False
-        if batched:
-            return _images(what, _called(what, function, view, strength, rng), images.shape)
-        parts = []
-        for place in range(len(images)):
-            one = view[place : place + 1]
-            stream = rng[place] if random else None
-            parts.append(_images(what, _called(what, function, one, strength, stream), one.shape))
-        return np.concatenate(parts) if parts else images.copy()
-
-    return change
-
-
-def _images(what: str, result: NDArray[Any] | None, shape: tuple[int, ...]) -> Images:
-    """``result`` as images in [0, 1]; raises ``PluginError`` for anything else."""
-    if result is None or result.shape != shape or result.dtype.kind != "f":
-        raise PluginError(
-            f"The {what} returned {_array_text(result)}: expected floating-point images in [0, 1] "
-            f"of shape {shape}."
-        )
-    if not np.isfinite(result).all():
-        raise PluginError(f"The {what} returned values that are not finite numbers.")
-    return np.clip(result, 0, 1).astype(np.float32)
-
-
-def _array_text(result: NDArray[Any] | None) -> str:
-    return "None" if result is None else f"{result.dtype} of shape {result.shape}"
-
-
-def comparing(
-    name: str, function: Callable[..., Any]
-) -> Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]:
-    """``function`` as the scores of the metric ``name``: one number a row only."""
-    what = f"metric {name!r}"
-
-    @wraps(function)
-    def compare(clean: NDArray[np.float32], perturbed: NDArray[np.float32]) -> NDArray[np.float64]:
-        view = perturbed.view()
-        view.flags.writeable = False
-        before = np.broadcast_to(clean, perturbed.shape)
-        scores = _called(what, function, before, view)
-        expected = (len(perturbed),)
-        if scores is None or scores.shape != expected or scores.dtype.kind not in "fiub":
-            raise PluginError(
-                f"The {what} returned {_array_text(scores)}: expected {len(perturbed)} numbers, "
-                "one a row."
-            )
-        return scores.astype(np.float64)
-
-    return compare
-
-
-def mending(name: str, function: Callable[..., Any]) -> Callable[[Levels], Levels]:
-    """``function`` as the change of the remedy ``name``: an image of the same shape only."""
-    what = f"remedy {name!r}"
-
-    @wraps(function)
-    def mend(image: Levels) -> Levels:
-        view = image.view()
-        view.flags.writeable = False
-        result = _called(what, function, view)
-        if result is None or result.shape != image.shape or result.dtype != np.uint8:
-            raise PluginError(
-                f"The {what} returned {_array_text(result)}: expected uint8 of shape {image.shape}."
-            )
-        return result
-
-    return mend
-
-
-def moving(name: str, function: Callable[..., Any]) -> Callable[[Task, State], Images | None]:
-    """``function`` as the move of the attack ``name``: finite images, or None, only."""
-    what = f"attack {name!r}"
-
-    @wraps(function)
-    def move(task: Task, state: State) -> Images | None:
-        moved = _called(what, function, task, state)
-        if moved is None:
-            return None
-        numbers = moved.shape == state.images.shape and moved.dtype.kind in "fiu"
-        if not numbers or not np.isfinite(moved).all():
-            raise PluginError(
-                f"The {what} returned {_array_text(moved)}: expected finite images of shape "
-                f"{state.images.shape}, or None."
-            )
-        return moved.astype(np.float32)
-
-    return move
-
-
-def valued(name: str, parameter_at: Callable[[float], float]) -> Callable[[float], float]:
-    """``parameter_at`` of the perturbation ``name``, which then gives finite numbers only."""
-    what = f"parameter_at of the perturbation {name!r}"
-
-    def value(strength: float) -> float:
-        result = _called(what, parameter_at, strength)
-        if (
-            result is None
-            or result.shape
-            or result.dtype.kind not in "fiu"
-            or not np.isfinite(result)
-        ):
-            raise PluginError(
-                f"The {what} returned {result} at strength {strength:g}: expected a number."
-            )
-        return float(result)
-
-    return value
-
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -255,10 +48,28 @@ TAKEN = re.compile(
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
+Label = Annotated[str, expected('a text, as in @rb.metric() or @rb.metric("My metric")')]
+Count = Annotated[int, Field(ge=1), expected("a whole number of at least 1")]
+
+
+def _guard(what: str, function: Callable[..., Any]) -> Any:
+    """``function``, called ``what``, whose exceptions become a ``PluginError``."""
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (RobustnessError, SupersededError):
+            raise
+        except Exception as error:
+            raise PluginError(f"The {what} failed: {type(error).__name__}: {error}.") from error
+
+    return call
+
 
 @checked_arguments
 def perturbation(
-    label: str = "",
+    label: Label = "",
     *,
     name: str = "",
     family: str = OWN,
@@ -285,17 +96,18 @@ def perturbation(
 
     def added(function: Function) -> Function:
         own = _name(PERTURBATIONS, function, name)
+        what = f"{PERTURBATIONS.kind} {own!r}"
         if own in ATTACKS:
             raise PluginError(f"The perturbation {own!r} needs another name: an attack has it.")
         record = Perturbation(
             name=own,
-            function=changing(own, function, batched, random),
+            function=_guard(what, function),
             label=label or _label(own),
             family=family,
-            stage=Stage(stage),
+            stage=stage,
             parameter=parameter,
             unit=unit,
-            parameter_at=valued(own, parameter_at) if parameter_at else float,
+            parameter_at=_guard(f"parameter_at of the {what}", parameter_at or float),
             wording=None if unit else "{value}" if parameter_at else "{percent}",
             source=source or f"the plugin {module_of(function)}",
             risk=OWN.lower(),
@@ -304,6 +116,8 @@ def perturbation(
             random=random,
             monotone=monotone,
             continuous=continuous,
+            batched=batched,
+            checked=True,
         )
         register(PERTURBATIONS, record, function)
         return function
@@ -313,9 +127,9 @@ def perturbation(
 
 @checked_arguments
 def metric(
-    label: str = "",
+    label: Label = "",
     *,
-    of: str = "images",
+    of: Literal["images", "probabilities", "features"] = "images",
     name: str = "",
     higher_is_better: bool = True,
     low: float = -math.inf,
@@ -328,16 +142,20 @@ def metric(
     "features" of the last stage (N, D). The function returns N numbers. Its name is that of the
     column of the rows; ``low`` and ``high`` bound the numbers.
     """
-    if of not in SUBJECTS:
-        raise PluginError(f"A metric compares {', '.join(SUBJECTS)}; got of={of!r}.")
 
     def added(function: Function) -> Function:
         own = _name(METRICS, function, name)
+        what = f"{METRICS.kind} {own!r}"
         if TAKEN.fullmatch(own):
             raise PluginError(f"The metric {own!r} needs another name: a column has it.")
+
+        def compare(clean: Floats, perturbed: Floats) -> Scores:
+            scores: Scores = function(np.broadcast_to(clean, perturbed.shape), perturbed)
+            return scores
+
         record = Metric(
             name=own,
-            function=comparing(own, function),
+            function=_guard(what, compare),
             label=label or _label(own),
             subject=SUBJECTS[of],
             higher_is_better=higher_is_better,
@@ -353,14 +171,17 @@ def metric(
 
 @checked_arguments
 def attack(
-    label: str = "",
+    label: Label = "",
     *,
     name: str = "",
-    norms: Sequence[str] = ("linf", "l2"),
+    norms: Annotated[Sequence[str], Field(min_length=1), expected("names of norms")] = (
+        "linf",
+        "l2",
+    ),
     white_box: bool = True,
     targeted: bool = True,
-    steps: int = 20,
-    most_steps: int = 500,
+    steps: Count = 20,
+    most_steps: Count = 500,
     random: bool = False,
     start: Callable[[Task], Images] = at_clean,
     formula: str = "",
@@ -377,11 +198,12 @@ def attack(
 
     def added(function: Function) -> Function:
         own = _name(ATTACKS, function, name)
+        what = f"{ATTACKS.kind} {own!r}"
         if own in PERTURBATIONS:
             raise PluginError(f"The attack {own!r} needs another name: a perturbation has it.")
         record = Attack(
             name=own,
-            move=moving(own, function),
+            move=_guard(what, function),
             label=label or _label(own),
             norms=tuple(norms),
             white_box=white_box,
@@ -390,7 +212,7 @@ def attack(
             most_steps=most_steps,
             formula=formula or f"as in the plugin {module_of(function)}",
             source=source or f"the plugin {module_of(function)}",
-            start=start,
+            start=_guard(what, start),
             random=random,
         )
         register(ATTACKS, record, function)
@@ -401,7 +223,7 @@ def attack(
 
 @checked_arguments
 def remedy_plugin(
-    label: str = "",
+    label: Label = "",
     *,
     name: str = "",
     against: str = "what its plugin names",
@@ -415,9 +237,10 @@ def remedy_plugin(
 
     def added(function: Function) -> Function:
         own = _name(REMEDIES, function, name)
+        what = f"{REMEDIES.kind} {own!r}"
         record = Remedy(
             name=own,
-            function=mending(own, function),
+            function=_guard(what, function),
             label=label or _label(own),
             kind=ON_IMAGE,
             against=against,

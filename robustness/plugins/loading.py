@@ -1,7 +1,7 @@
 """Loads the plugins that the settings and the installed packages name.
 
-The setting ``plugins`` lists modules, Python files and TOML files; an installed package names its
-module by the entry point ``robustness.plugins``.
+The setting ``plugins`` lists Python files; an installed package names its module by the entry point
+``robustness.plugins``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GROUP = "robustness.plugins"
 """The group of entry points."""
 
 _LOADED: dict[str, str] = {}
-"""Loaded plugins: their names by the text in the setting."""
+"""Loaded plugins: their names by the path or the module."""
 
 _LOCK = threading.RLock()
 _BUSY = False
@@ -62,42 +62,35 @@ def load() -> None:
 
 def _named() -> tuple[str, ...]:
     folder = settings.folder(settings.PLUGINS)
-    paths = settings.value(settings.PLUGINS) or ()
-    own = [str(settings.located(text, folder)) if _is_file(text) else text for text in paths]
-    if own and not {str(folder), ""} & set(sys.path):
-        sys.path.append(str(folder))  # where modules lie beside robustness.toml
-    return tuple(dict.fromkeys([*own, *_entry_points()]))
+    files = [str(settings.located(text, folder)) for text in settings.value(settings.PLUGINS) or ()]
+    for file in files:
+        if not file.endswith(".py"):
+            raise PluginError(
+                f"Expected the paths of .py files in the setting plugins, got {Path(file).name!r}. "
+                f"An installed package names its module by the entry point {GROUP}."
+            )
+    return tuple(dict.fromkeys([*files, *_entry_points()]))
 
 
 @cache
 def _entry_points() -> tuple[str, ...]:
-    return tuple(point.value for point in entry_points(group=GROUP))
-
-
-def _is_file(text: str) -> bool:
-    return text.endswith((".py", ".toml"))
+    return tuple(point.module for point in entry_points(group=GROUP))
 
 
 def load_one(text: str) -> str:
-    """Load the module, Python file or TOML file ``text``; returns the name of the plugin.
+    """Load the Python file or module ``text``; returns the name of the plugin.
 
     Raises ``PluginError`` if it cannot be loaded; it has then added nothing.
     """
     path = Path(text)
-    name = path.name if _is_file(text) else _module(text)
+    name = path.name if path.suffix == ".py" else text
     _check_alone(name, path)
     before = set(sys.modules)
     try:
         with loading(name):
-            if path.suffix == ".toml":
-                from robustness.plugins import toml_perturbations
-
-                module, files = "", list(toml_perturbations.add(path))
-            else:
-                loaded = _imported(text, path)
-                _check_interface(name, getattr(loaded, VARIABLE, None))
-                module, files = loaded.__name__, list(_files(loaded))
-        note(Plugin(name, digest(files), shared=True), module)
+            loaded = _imported(text, path)
+            _check_interface(name, getattr(loaded, VARIABLE, None))
+        note(Plugin(name, digest(_files(loaded)), shared=True), loaded.__name__)
     except BaseException as error:
         forget(name)
         _drop(_module(text), retained=before)
@@ -116,7 +109,7 @@ def load_one(text: str) -> str:
 def _check_alone(name: str, path: Path) -> None:
     """Raise ``PluginError`` if another file is loaded as the plugin ``name``."""
     for other in (Path(text) for text, loaded_name in _LOADED.items() if loaded_name == name):
-        if _is_file(name) and other.resolve() != path.resolve():
+        if other.resolve() != path.resolve():
             raise PluginError(
                 f"The plugin {path} needs another file name: {other} has the same. Rename one."
             )
@@ -124,9 +117,7 @@ def _check_alone(name: str, path: Path) -> None:
 
 def _module(text: str) -> str:
     """The name under which Python knows the module of the plugin ``text``."""
-    if text.endswith(".py"):
-        return f"robustness_plugin_{Path(text).stem}"
-    return text.partition(":")[0]
+    return f"robustness_plugin_{Path(text).stem}" if text.endswith(".py") else text
 
 
 def _drop(module: str, retained: Collection[str]) -> None:
@@ -137,9 +128,9 @@ def _drop(module: str, retained: Collection[str]) -> None:
 
 
 def _imported(text: str, path: Path) -> ModuleType:
-    if path.suffix != ".py":
-        return importlib.import_module(_module(text))
     name = _module(text)
+    if path.suffix != ".py":
+        return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")

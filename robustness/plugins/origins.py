@@ -27,7 +27,7 @@ class Plugin:
     """A source of records. ``shared``: the settings or an entry point name it.
 
     Other processes, such as a job's, load shared plugins only. ``digest`` is the SHA-256 of the
-    code, or of the description and its files.
+    code.
     """
 
     name: str

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.function_results import checked_array, read_only
 from robustness.base.registry import Registry
 
 Levels = NDArray[Any]
@@ -88,10 +89,15 @@ class Remedy:
     margin: float = 0.0
 
     def gated(self, image: Levels) -> Levels:
-        """``image`` after the remedy, or itself while the gate is closed."""
+        """``image`` after the remedy, or itself while the gate is closed.
+
+        Raises ``PluginError`` for a result that is no such image. The function cannot write to
+        ``image``.
+        """
         if self.gate is not None and not self.gate.detector(image) > self.gate.threshold:
             return image
-        return self.function(image)
+        what = f"remedy {self.name!r}"
+        return checked_array(what, self.function(read_only(image)), image.shape, "uint8", "u1")
 
 
 REGISTRY: Registry[Remedy] = Registry("remedy")

@@ -199,7 +199,7 @@ def _compared(clean: _RowAnswer, after: _RowAnswer, label: int | None, five: boo
     if clean.whole is not None and after.whole is not None:
         for metric in metrics.REGISTRY:
             if metric.subject == metrics.PREDICTION and metric.name != "consistent":
-                row[metric.name] = float(metric.function(clean.whole, after.whole)[0])
+                row[metric.name] = float(metric.scores(clean.whole, after.whole)[0])
     correctness = dict(zip(CORRECTNESS, right(label, answers), strict=True))
     if not five:
         correctness |= dict.fromkeys(("clean_correct5", "correct5"))

@@ -11,7 +11,7 @@ from robustness import plugins
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from tests.support.documents import DOCUMENTS, blocks
 
-(PLUGIN,) = blocks("python", DOCUMENTS["docs/plugins.md"])
+PLUGIN, CHECK = blocks("python", DOCUMENTS["docs/plugins.md"])
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
-"""Plugins: loaded from where the settings name them, used like built-in records, held to laws."""
+"""Plugins: loaded from where the settings name them, used like built-in records."""
 
 from __future__ import annotations
 
-import json
 import os
+import quopri
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ import pytest
 
 import robustness as rb
 from benchmarks.support.image_folders import labelled_folder
-from robustness import metrics, plugins, runs
+from robustness import metrics, models, plugins, runs
 from robustness.attacks import REGISTRY as ATTACKS
+from robustness.attacks import AttackSpec, attack
 from robustness.base.errors import PluginError, RunError
 from robustness.base.processes import environment
 from robustness.base.registry import Registry
@@ -29,14 +29,14 @@ from robustness.evaluation.condition import Condition
 from robustness.evaluation.row_schema import SCHEMA
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import compose
-from robustness.plugins import loading, origins, plugin_laws
+from robustness.plugins import laws, loading, origins
 from robustness.plugins.decorators import TAKEN
-from robustness.plugins.plugin_laws import images
+from robustness.plugins.laws import images
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
+from tests.plugins.conftest import CHECK, PLUGIN
 from tests.support import pages
-from tests.support.plugin_images import image
 from tests.support.saved_runs import (
     assert_same_rows,
     evaluate_again,
@@ -46,6 +46,11 @@ from tests.support.saved_runs import (
 )
 
 CONDITIONS = (Condition.of({"fog": 0.4}),)
+
+
+def image(name: str, strength: float = 0.5) -> np.ndarray:
+    """Three images of 64 pixels under the perturbation ``name``."""
+    return compose(images(64), {name: strength}, seed=1, digests=["a", "b", "c"])
 
 
 def test_one_of_each_kind_is_a_column_a_condition_and_an_entry_of_the_manifest(
@@ -148,9 +153,13 @@ def test_a_perturbation_of_a_plugin_is_deterministic_and_independent_of_the_batc
     assert (together != images(64)).any((1, 2, 3)).all()
 
 
-def test_the_check_says_which_law_fails_on_what(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_example_obeys_all_laws(folder: Path) -> None:
+    (folder / "hot_pixels.py").write_text(PLUGIN)
+    (folder / "robustness.toml").write_text('plugins = ["hot_pixels.py"]')
+    exec(CHECK, {})
+
+
+def test_the_laws_say_what_fails_on_what(folder: Path) -> None:
     broken = """
 import numpy as np
 import robustness as rb
@@ -165,13 +174,14 @@ def too_large(original, perturbed):
     return np.full(len(original), 2.0)
 """
     (folder / "broken.py").write_text(broken)
-    assert main(["plugins", "check", "broken.py", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)["findings"]
-    failed = {(entry["name"], entry["law"]) for entry in told if not entry["holds"]}
+    (folder / "robustness.toml").write_text('plugins = ["hot.py", "broken.py"]')
+    plugins.load()
+    failed = {(result.name, result.law) for result in laws.check("broken.py") if not result.holds}
     assert {name for name, _ in failed} == {"mean_of_all", "too_large"}
     assert any("alone" in law for name, law in failed if name == "mean_of_all")
     assert [law for name, law in failed if name == "too_large"] == ["stays within its bounds"]
-    origins.forget("broken.py")
+    with pytest.raises(PluginError, match=r"nothing\.py adds nothing"):
+        list(laws.check("nothing.py"))
 
 
 @pytest.mark.parametrize(
@@ -182,16 +192,22 @@ def too_large(original, perturbed):
         ("ROBUSTNESS_INTERFACE = 2", "interface 1, got 2"),
         ("import robustness as rb\n@rb.perturbation()\ndef fog(a, b, c): ...", "built-in"),
         ("import robustness as rb\n@rb.metric()\ndef flip_rate(a, b): ...", "flip_rate"),
-        ("import robustness as rb\n@rb.metric(of='sound')\ndef loud(a, b): ...", "sound"),
-        ("import robustness as rb\n@rb.metric(of=['x'])\ndef loud(a, b): ...", "a text as of"),
-        ("import robustness as rb\n@rb.metric(name=5)\ndef loud(a, b): ...", "a text as name"),
-        ("import robustness as rb\n@rb.attack(norms='linf')\ndef go(a, b): ...", "list of names"),
+        ("import robustness as rb\n@rb.metric(of='sound')\ndef loud(a, b): ...", "'images'"),
+        ("import robustness as rb\n@rb.metric(of=['x'])\ndef loud(a, b): ...", "of: expected"),
+        (
+            "import robustness as rb\n@rb.metric(name=5)\ndef loud(a, b): ...",
+            "name: expected a text, got 5",
+        ),
+        ("import robustness as rb\n@rb.attack(norms='linf')\ndef go(a, b): ...", "names of norms"),
         ("import robustness as rb\n@rb.attack(steps=0)\ndef go(a, b): ...", "at least 1"),
         ("import robustness as rb\n@rb.perturbation(search=['a'])\ndef p(a, b, c): ...", "search"),
-        ("import robustness as rb\n@rb.perturbation\ndef p(a, b, c): ...", "parentheses"),
-        ("import robustness as rb\n@rb.metric\ndef m(a, b): ...", "parentheses"),
-        ("import robustness as rb\n@rb.attack\ndef go(a, b): ...", "parentheses"),
-        ("import robustness as rb\n@rb.remedy_plugin\ndef r(a): ...", "parentheses"),
+        (
+            "import robustness as rb\n@rb.perturbation\ndef p(a, b, c): ...",
+            "label: expected a text, as in",
+        ),
+        ("import robustness as rb\n@rb.metric\ndef m(a, b): ...", "as in @rb.metric()"),
+        ("import robustness as rb\n@rb.attack\ndef go(a, b): ...", "label: expected a text"),
+        ("import robustness as rb\n@rb.remedy_plugin\ndef r(a): ...", "label: expected a text"),
         (
             "import robustness as rb\n@rb.metric()\ndef m(a, b): ...\n"
             "@rb.metric()\ndef m(a, b): ...",
@@ -220,27 +236,51 @@ def test_a_second_file_of_the_same_name_is_refused(folder: Path) -> None:
     assert "hot_pixels" in PERTURBATIONS
 
 
-def test_a_module_that_is_named_again_adds_its_records_again(
+def test_an_installed_package_names_its_module_by_an_entry_point(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(folder)
-    code = (
-        "import robustness as rb\nROBUSTNESS_INTERFACE = 1\n@rb.remedy_plugin()\ndef same(a): ..."
+    (folder / "packages" / "company").mkdir(parents=True)
+    for name in ("__init__", "remedies"):
+        (folder / "packages" / "company" / f"{name}.py").write_text("")
+    with (folder / "packages" / "company" / "remedies.py").open("a") as file:
+        file.write("import robustness as rb\nROBUSTNESS_INTERFACE = 1\n")
+        file.write("@rb.remedy_plugin()\ndef same(image):\n    return image\n")
+    information = folder / "packages" / "company-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: company\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[robustness.plugins]\ncompany = company.remedies\n"
     )
-    (folder / "as_module.py").write_text(code)
-    for named in ('["as_module"]', "[]", '["as_module"]'):
-        (folder / "robustness.toml").write_text(f"plugins = {named}")
+    monkeypatch.syspath_prepend(folder / "packages")
+    loading._entry_points.cache_clear()
+    plugins.load()
+    assert [plugin.name for plugin in plugins.plugins()] == ["hot.py", "company.remedies"]
+    assert origins.plugin_of(REMEDIES, "same").shared  # type: ignore[union-attr]
+    monkeypatch.undo()
+    loading._entry_points.cache_clear()
+    os.chdir(folder)
+    plugins.load()
+    assert "same" not in REMEDIES
+
+
+@pytest.mark.parametrize("text", ["my_company.perturbations", "dirt.toml"])
+def test_the_setting_takes_python_files_alone(folder: Path, text: str) -> None:
+    (folder / "robustness.toml").write_text(f'plugins = ["{text}"]')
+    with pytest.raises(PluginError, match=rf"\.py files .* got '{text}'.*entry point"):
         plugins.load()
-        assert ("same" in REMEDIES) == ("as_module" in named)
+
+
+def test_the_folder_of_the_settings_does_not_join_the_path_of_python(folder: Path) -> None:
+    assert str(folder) not in sys.path
 
 
 def test_a_file_that_cannot_be_loaded_leaves_no_module(folder: Path) -> None:
     (folder / "bad.py").write_text("1 / 0")
-    for name in (str(folder / "bad.py"), "json"):  # which names no interface
+    for name in (str(folder / "bad.py"), "quopri"):  # which names no interface
         with pytest.raises(PluginError):
             loading.load_one(name)
     assert "robustness_plugin_bad" not in sys.modules
-    assert sys.modules["json"] is json
+    assert sys.modules["quopri"] is quopri
 
 
 def bright(strength: float, images: np.ndarray, *_: object) -> np.ndarray:
@@ -272,12 +312,18 @@ def test_a_parameter_that_cannot_be_told_is_one_sentence_and_breaks_a_law(
 
     with pytest.raises(PluginError, match="parameter_at of the perturbation 'moved'"):
         assert Condition.of({"moved": 0.5}).parameter
-    (told,) = [found for found in plugin_laws.check(__name__, lambda: None) if not found.holds]  # type: ignore[arg-type, return-value]
+    (told,) = [found for found in laws.check(__name__) if not found.holds]
     assert "parameter" in told.law
     origins.forget(__name__)
 
 
 RAGGED = "[[1], [1, 2]]"
+
+
+def attacked(name: str) -> np.ndarray:
+    """An image after the attack ``name`` on SqueezeNet."""
+    model = models.load("SqueezeNet", side=224)
+    return attack(model, images(224)[:1], np.array([3]), AttackSpec.of(name, steps=2))
 
 
 @pytest.mark.parametrize("result", [RAGGED, "None", "'text'"])
@@ -288,7 +334,7 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: 
     add: Callable[[], Any] = {
         PERTURBATIONS: rb.perturbation,
         metrics.REGISTRY: rb.metric,
-        ATTACKS: rb.attack,
+        ATTACKS: partial(rb.attack, white_box=False),
         REMEDIES: rb.remedy_plugin,
     }[kind]
 
@@ -297,16 +343,15 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: 
         return eval(result)
 
     shown = images(8)
-    move: Any = kind is ATTACKS and ATTACKS["odd"].move
     call: Callable[[], object] = {
         PERTURBATIONS: lambda: image("odd"),
-        metrics.REGISTRY: lambda: metrics.REGISTRY["odd"].function(shown, shown),
-        ATTACKS: lambda: move(None, SimpleNamespace(images=shown)),
+        metrics.REGISTRY: lambda: metrics.REGISTRY["odd"].scores(shown, shown),
+        ATTACKS: lambda: attacked("odd"),
         REMEDIES: lambda: parse("odd").images(shown),
     }[kind]
     try:
         if kind is ATTACKS and result == "None":
-            assert call() is None
+            call()  # it ends
             return
         with pytest.raises(PluginError, match="'odd'"):
             call()
@@ -314,22 +359,88 @@ def test_a_result_that_is_no_array_is_one_sentence(kind: Registry[Any], result: 
         origins.forget(__name__)
 
 
-@pytest.mark.parametrize("result", ["images[:, :9]", "images * np.nan", "None", "1 / 0"])
-def test_what_a_plugin_returns_is_checked(folder: Path, result: str) -> None:
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (
+            "images[:, :9]",
+            r"returned float32 of shape \(.*: expected floating-point images of shape",
+        ),
+        ("images * np.nan", "returned values that are not finite numbers"),
+        ("images + 1", r"returned values from .* to 2: expected values from 0 to 1\. Clip them"),
+        ("(255 * images).astype(np.uint8)", "returned uint8 of shape"),
+        ("None", "returned None"),
+        ("1 / 0", "failed: ZeroDivisionError: division by zero"),
+        ("np.multiply(images, 0, out=images)", "failed: ValueError: .*read-only"),
+    ],
+)
+def test_what_a_plugin_returns_is_checked(
+    folder: Path, result: str, said: str, batched: bool
+) -> None:
     code = f"""
 import numpy as np
 import robustness as rb
 ROBUSTNESS_INTERFACE = 1
 
-@rb.perturbation()
+@rb.perturbation(batched={batched})
 def bad(images, strength, rng):
     return {result}
 """
     (folder / "bad.py").write_text(code)
     (folder / "robustness.toml").write_text('plugins = ["hot.py", "bad.py"]')
     plugins.load()
-    with pytest.raises(PluginError, match="'bad'"):
+    with pytest.raises(PluginError, match=f"'bad' {said}"):
         image("bad")
+
+
+def test_values_that_are_out_of_range_by_rounding_are_clipped() -> None:
+    @rb.perturbation(random=False)
+    def nearly(images: np.ndarray, strength: float, rng: object) -> np.ndarray:
+        return images.astype(float) * 0 + 1 + 1e-6
+
+    try:
+        changed = PERTURBATIONS["nearly"].change(images(8), 0.5, [])
+        assert changed.dtype == np.float32
+        assert (changed == 1).all()
+    finally:
+        origins.forget(__name__)
+
+
+def test_an_attack_cannot_move_the_original() -> None:
+    @rb.attack(white_box=False)
+    def cheat(task: Any, state: Any) -> np.ndarray:
+        task.clean[:] = 0
+        return state.images
+
+    try:
+        with pytest.raises(PluginError, match=r"'cheat' failed: ValueError: .*read-only"):
+            attacked("cheat")
+    finally:
+        origins.forget(__name__)
+
+
+def test_a_function_of_a_session_is_for_this_process_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stand_ins(monkeypatch)
+
+    @rb.perturbation(random=False)
+    def dimmed(images: np.ndarray, strength: float, rng: object) -> np.ndarray:
+        return images * np.float32(1 - strength)
+
+    try:
+        run = performed(
+            labelled_folder(folder / "three", 1),
+            folder / "runs",
+            spec([Condition.of({"dimmed": 0.5})]),
+        )
+        assert set(run.manifest.plugins) == {"hot.py", __name__}
+        assert not origins.plugin_of(PERTURBATIONS, "dimmed").shared  # type: ignore[union-attr]
+    finally:
+        origins.forget(__name__)
+    with pytest.raises(RunError, match=rf"{__name__}.*dimmed"):
+        runs.load(run.folder)
 
 
 def test_a_name_of_a_column_is_refused_for_a_metric(

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks import Attack, AttackSpec, adversarial
 from robustness.base.errors import PluginError, RobustnessError
 from robustness.metrics import FEATURES, PICTURE, Metric
 from robustness.metrics import REGISTRY as METRICS
-from robustness.models import Classifier
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, Perturbation, apply
 from robustness.pictures.eight_bits import round_to_grid
@@ -46,35 +46,35 @@ Law = tuple[str, Callable[[], str]]
 """A sentence, and a function that returns what breaks it, or ""."""
 
 
-def check(plugin: str, classifier: Callable[[], Classifier]) -> Iterator[LawResult]:
-    """Try every law on every record of the loaded ``plugin``; attacks attack the ``classifier``.
+def check(name: str) -> Iterator[LawResult]:
+    """Try every law on every record of the loaded plugin ``name``; attacks attack SqueezeNet.
 
     Raises ``PluginError`` if it has no record.
     """
-    records = records_of(plugin)
+    records = records_of(name)
     if not records:
         raise PluginError(
-            f"The plugin {plugin} adds nothing: use @rb.perturbation or another decorator."
+            f"The plugin {name} adds nothing: use @rb.perturbation or another decorator."
         )
-    for kind, name in records:
-        for law, broken in _laws(kind, name, classifier):
+    for kind, record in records:
+        for law, broken in _laws(kind, record):
             try:
                 trouble = broken()
             except RobustnessError as error:
                 trouble = str(error)
-            yield LawResult(kind, name, law, trouble)
+            yield LawResult(kind, record, law, trouble)
             if trouble and law.startswith("runs"):
                 break  # without a result no other law can be tried
 
 
-def _laws(kind: str, name: str, classifier: Callable[[], Classifier]) -> list[Law]:
+def _laws(kind: str, name: str) -> list[Law]:
     if kind == PERTURBATIONS.kind:
         return _of_perturbation(PERTURBATIONS[name])
     if kind == METRICS.kind:
         return _of_metric(METRICS[name])
     if kind == REMEDIES.kind:
         return _of_remedy(parse(name))
-    return _of_attack(ATTACKS[name], classifier)
+    return _of_attack(ATTACKS[name])
 
 
 def images(side: int) -> Images:
@@ -101,7 +101,7 @@ def _of_perturbation(record: Perturbation) -> list[Law]:
     def tells() -> str:
         for strength in (0.0, *STRENGTHS):
             record.value_text(strength)
-            record.parameter_at(strength)
+            record.value_at(strength)
         return ""
 
     def repeats() -> str:
@@ -161,28 +161,28 @@ def _of_metric(record: Metric) -> list[Law]:
     after = before[::-1].copy()
 
     def runs() -> str:
-        record.function(before, after)
+        record.scores(before, after)
         return ""
 
     def repeats() -> str:
-        pair = record.function(before, after), record.function(before, after)
+        pair = record.scores(before, after), record.scores(before, after)
         return "" if np.array_equal(*pair, equal_nan=True) else f"{pair[0]}, then {pair[1]}"
 
     def alone() -> str:
-        whole = record.function(before, after)
-        parts = [record.function(before[i : i + 1], after[i : i + 1])[0] for i in range(3)]
+        whole = record.scores(before, after)
+        parts = [record.scores(before[i : i + 1], after[i : i + 1])[0] for i in range(3)]
         if np.allclose(whole, parts, atol=1e-9, equal_nan=True):
             return ""
         return f"{whole} together, {np.array(parts)} alone"
 
     def bounded() -> str:
-        scores = np.concatenate([record.function(before, after), record.function(before, before)])
+        scores = np.concatenate([record.scores(before, after), record.scores(before, before)])
         present = scores[~np.isnan(scores)]
         out = present[(present < record.low - 1e-6) | (present > record.high + 1e-6)]
         return f"{out[0]:g} is not from {record.low:g} to {record.high:g}" if len(out) else ""
 
     def finite() -> str:
-        scores = record.function(before, after)
+        scores = record.scores(before, after)
         return "" if np.isfinite(scores).all() else f"got {scores}"
 
     bounds = math.isfinite(record.low) or math.isfinite(record.high)
@@ -210,10 +210,10 @@ def _of_remedy(chain: Chain) -> list[Law]:
     ]
 
 
-def _of_attack(record: Attack, classifier: Callable[[], Classifier]) -> list[Law]:
+def _of_attack(record: Attack) -> list[Law]:
     def crafted(norm: str) -> Images:
         spec = AttackSpec.of(record.name, norm=norm, steps=min(_STEPS, record.most_steps))
-        model, image = classifier(), images(224)[1]
+        model, image = models.load("SqueezeNet", side=224), images(224)[1]
         label = int(model(image[None]).probabilities[0].argmax())
         return adversarial(model, image, label, spec, record.name)
 
