@@ -101,16 +101,15 @@ def put_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def alone(target: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+def alone(target: Path) -> Iterator[None]:
     """Hold the lock on ``target`` against all other threads and processes.
 
-    ``waiting`` is called repeatedly until the lock is free; an exception from it ends the wait. The
-    lock is a file beside ``target``, removed afterwards; a killed process releases it. Raises
+    The lock is a file beside ``target``, removed afterwards; a killed process releases it. Raises
     ``OSError`` if no file can be written there.
     """
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path)
-    lock.acquire(poll_interval=_POLL_SECONDS, cancel_check=lambda: bool(waiting()))
+    lock.acquire(poll_interval=_POLL_SECONDS)
     try:
         yield
     finally:

@@ -113,7 +113,7 @@ _engine: Callable[[str, str], Setting[str]] = _of(Engine)
 _precision: Callable[[str, str], Setting[Literal["f32", "bf16"]]] = _of(Precision)
 
 WEIGHTS_DIR = _path("weights_dir", "folder searched first for weight files")
-WEIGHTS_MIRROR = _text("weights_mirror", "URL of such a folder, tried before the official host")
+WEIGHTS_MIRROR = _text("weights_mirror", "URL of such a folder, used instead of the official host")
 DOWNLOAD_TIMEOUT = _seconds(
     "download_timeout", "longest wait for the next bytes of a download, in seconds (default: 20)"
 )

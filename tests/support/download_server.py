@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import socket
 import threading
@@ -28,14 +29,17 @@ Answer = Callable[["Handler"], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files`` by path; ``faults`` are the answers to the first requests."""
+    """Serves ``files`` by path; ``faults`` are the answers to the first requests.
+
+    Right answers to a path with ``hashed`` have its hash, as those of Google Storage.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
-        self.headers: dict[str, str] = {}
+        self.hashed = "/hub/"
         self.faults: list[Answer] = []
         self.paths: list[str] = []
         self.sent = 0
@@ -72,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")  # lest the next request meet one about to close
         if length is not None:
             self.send_header("Content-Length", str(length))
-        for name, value in (self.server.headers | headers).items():
+        for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
@@ -99,11 +103,18 @@ def sends_up_to(share: float, then: Callable[[Handler], None] = lambda _: None) 
         if body is None:
             request.head(404, 0)
             return
-        request.head(200, len(body))
+        hashed = request.server.hashed in request.path
+        request.head(200, len(body), **({"x_goog_hash": google(body)} if hashed else {}))
         request.send(body[: int(share * len(body))])
         then(request)
 
     return answer
+
+
+def google(content: bytes) -> str:
+    """The header ``x-goog-hash`` of ``content``."""
+    md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+    return f"crc32c=n03x6A==,md5={md5}"
 
 
 def waits(request: Handler) -> None:
@@ -191,11 +202,6 @@ def serve_published(
 
 def final_path(name: str = FIRST) -> Path:
     return keras_cache() / models.REGISTRY[name].weights.name
-
-
-def part_path(name: str = FIRST) -> Path:
-    path = final_path(name)
-    return path.with_name(f".{path.name}.part")
 
 
 def files_left() -> list[str]:

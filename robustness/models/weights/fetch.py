@@ -1,6 +1,6 @@
 """Downloads published weights: whole and verified, or not at all.
 
-Files come over HTTP from the mirror, if one is set, then from the official host; pooch tries again.
+Files come over HTTP from the mirror, if one is set, else from the official host; pooch tries again.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import glob
 import logging
 import math
 import os
 import re
 import shutil
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import pooch
@@ -27,17 +25,14 @@ from requests import RequestException, Response, exceptions
 
 from robustness import __version__
 from robustness.base import settings
-from robustness.base.disk import alone, occupied, write_whole
 from robustness.base.errors import DownloadError, UnknownNameError
 from robustness.base.text import counted, in_bytes
 from robustness.models.model_record import REGISTRY, ModelRecord, Weights
 from robustness.models.weights.weight_files import (
     SUMS,
     fault,
-    file_digest,
     find_whole,
     fresh_digest,
-    parsed_sums,
     size,
     size_text,
     sums,
@@ -47,8 +42,7 @@ from robustness.models.weights.weight_files import (
 Progress = Callable[[int, int], None]
 """Called with the bytes received and the bytes expected (0 if unknown); may raise to cancel.
 
-Called about ten times a second, even while nothing arrives. The bytes received may fall when a
-source restarts.
+Called up to ten times a second while bytes arrive. The bytes received fall when pooch tries again.
 """
 
 _INTERVAL_SECONDS = 0.1
@@ -56,15 +50,15 @@ _INTERVAL_SECONDS = 0.1
 _RETRIES = 2
 """After the first attempt; pooch waits one second, then two."""
 
-_PASSING = {408, 425, 429, *range(500, 600)}
-"""Statuses that another attempt may change."""
-
-_NO_SUCH_FILE = {403, 404, 410}
-
 _LARGEST_LIST = 1 << 16
 """Maximum bytes of a list of hashes."""
 
-_CHUNK, _COPIED = 1 << 15, 1 << 20
+_CHUNK = 1 << 17
+
+_DAY_SECONDS = 86_400
+
+_PART = ".part"
+"""The suffix of temporary folders."""
 
 TIMEOUT_SECONDS = 20.0
 """Longest wait for the next bytes, not for the whole file; the setting ``download_timeout``."""
@@ -73,19 +67,16 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Errors of a full disk or quota, or of a process that may write no more."""
 
 _SHA256 = "sha256:"
-Get = Callable[[str, Path], None]
-"""Fills a file with the source's file of a given name."""
 
 pooch.get_logger().setLevel(logging.WARNING)
 
 
 def download(name: str, progress: Progress | None = None, to: Path | None = None) -> Path:
-    """Fetches the weights of the model ``name`` unless they are there already; returns the path.
+    """Fetch the weights of the model ``name`` unless they are there already; return the path.
 
     With ``to`` they come into that folder, which then serves as ``weights_dir`` or, over HTTP, as
     ``weights_mirror``; what is on this machine already is copied. What arrives gets its final name
-    once it is complete and right; finished files of a preset are kept when a later one fails. Of
-    several callers at once one fetches and the others wait.
+    once it is complete and right. Several callers at once each fetch it; the first one's stays.
 
     Raises ``UnknownNameError`` for a model without a downloadable file, ``ParameterError`` for a
     setting that means nothing, ``DownloadError`` when it fails, and whatever ``progress`` raises.
@@ -98,29 +89,23 @@ def download(name: str, progress: Progress | None = None, to: Path | None = None
     present = find_whole(weights)
     if present is not None and to is None:
         return present
-    expected = size(record) or 0
-    meter = Meter(progress, expected)
-    timeout = settings.value(settings.DOWNLOAD_TIMEOUT) or TIMEOUT_SECONDS
-    hosts = Hosts(weights, math.ceil(1.5 * (expected or 1 << 30)), meter, timeout)
-    get = hosts.get if present is None else _copying(present, meter)
-    part = _part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with alone(target, lambda: meter.at(occupied(part))):
-            if fault(weights, target):  # otherwise another process fetched it meanwhile
-                _check_room(record, target, expected - occupied(part))
-                _set_aside(target)
-                try:
-                    meter.at(occupied(part))  # the start is told, however fast it goes on
-                    _bring(weights, part, get, meter)
-                    os.replace(part if weights.files else part / weights.name, target)
-                finally:
-                    if target.exists() or not sums(part):
-                        _remove(part)
-                _remove(_aside(target))
-                meter.finish()
-    except SourceError as error:
-        raise _failed(record, hosts.failures, part) from error
+        _remove_leftovers(target)
+        _check_room(record, target)
+        with tempfile.TemporaryDirectory(_PART, f".{target.name}.", target.parent) as folder:
+            part = Path(folder) / target.name
+            if present is not None:
+                _copy(weights, present, part)
+            else:
+                _fetch(record, part, progress or (lambda *_: None))
+            _put(weights, part, target)
+    except _SourceError as error:
+        raise DownloadError(
+            f"The weights of {name}, {size_text(record)}, could not be fetched from {error}. Try "
+            "again, or name a folder or a mirror that has them "
+            f"({settings.WEIGHTS_DIR.variable}, {settings.WEIGHTS_MIRROR.variable})."
+        ) from error
     except OSError as error:
         raise _refused(record, target, to, error) from error
     return target
@@ -143,72 +128,50 @@ def downloadable(name: str) -> ModelRecord:
     )
 
 
-def _part(target: Path) -> Path:
-    return target.with_name(f".{target.name}.part")
+def _remove_leftovers(target: Path) -> None:
+    """Remove what a download that was killed left beside ``target``, a day later."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
+        if time.time() - left.stat().st_mtime > _DAY_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
 
 
-def _aside(target: Path) -> Path:
-    return target.with_name(f"{target.name}.damaged")
-
-
-def _bring(weights: Weights, part: Path, get: Get, meter: Meter) -> None:
-    """Fills the folder ``part``, with the hashes of finished files in a list beside them."""
-    if part.is_file():  # an earlier version's
-        part.unlink()
-    part.mkdir(exist_ok=True)
-    have = sums(part) or {}
-    # Configurations first: they are small and show at once whether a source has the preset.
-    for file in sorted(weights.file_names, key=lambda name: not name.endswith(".json")):
-        final = part / file
-        if not final.is_file() or fresh_digest(final, _SHA256) != have.get(file):
-            final.unlink(missing_ok=True)
-            get(file, final)
-            have[file] = fresh_digest(final, _SHA256)
-            write_whole(part / SUMS, sums_text(have).encode())
-        meter.file_done(occupied(final))
-    for path in set(part.iterdir()) - {part / name for name in (*weights.file_names, SUMS)}:
-        path.unlink(missing_ok=True)  # the rest of an attempt that was killed
-
-
-def _copying(present: Path, meter: Meter) -> Get:
-    """Makes a ``Get`` that copies from the file or folder ``present``."""
-
-    def copy(file: str, target: Path) -> None:
-        original = present / file if present.is_dir() else present
-        with original.open("rb") as source, target.open("wb") as stream:
-            while chunk := source.read(_COPIED):
-                stream.write(chunk)
-                meter.at(stream.tell())
-        if fresh_digest(target, _SHA256) != file_digest(original, _SHA256):
-            target.unlink()
-            raise DownloadError(
-                f"The copy of {original} in {target.parent} is incomplete: try again."
-            )
-
-    return copy
-
-
-def _set_aside(target: Path) -> None:
-    """Moves a faulty file away from the final name, even if the next download fails."""
-    if target.exists():
-        _remove(_aside(target))
-        os.replace(target, _aside(target))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)  # a cancelled thread may still write there
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _check_room(record: ModelRecord, target: Path, needed: int) -> None:
-    free = shutil.disk_usage(target.parent).free
+def _check_room(record: ModelRecord, target: Path) -> None:
+    free, needed = shutil.disk_usage(target.parent).free, size(record) or 0
     if free < needed:
         raise DownloadError(
-            f"{record.name} still needs {in_bytes(needed)} in {target.parent}, where "
-            f"{in_bytes(free)} are free: make room there, or choose another folder."
+            f"{record.name} needs {in_bytes(needed)} in {target.parent}, where {in_bytes(free)} "
+            "are free: make room there, or choose another folder."
         )
+
+
+def _copy(weights: Weights, present: Path, part: Path) -> None:
+    """Copy the whole file or folder ``present``."""
+    if weights.files:
+        part.mkdir()
+        for file in weights.files:
+            shutil.copyfile(present / file, part / file)
+        _write_sums(weights, present, part)
+    else:
+        shutil.copyfile(present, part)
+    if fault(weights, part):
+        raise DownloadError(f"The copy of {present} is incomplete: try again.")
+
+
+def _write_sums(weights: Weights, source: Path, folder: Path) -> None:
+    """List the hashes of the files of ``source`` in ``folder``."""
+    digests = {file: fresh_digest(source / file, _SHA256) for file in weights.files}
+    (folder / SUMS).write_text(sums_text(digests), encoding="utf-8")
+
+
+def _put(weights: Weights, part: Path, target: Path) -> None:
+    """Give ``part`` its final name, in place of a damaged file or folder."""
+    try:
+        if os.path.lexists(target) and fault(weights, target):
+            os.replace(target, part.with_name("damaged"))
+        os.replace(part, target)
+    except OSError:
+        if fault(weights, target):  # otherwise another process was first
+            raise
 
 
 def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError) -> DownloadError:
@@ -227,252 +190,180 @@ def _refused(record: ModelRecord, target: Path, to: Path | None, error: OSError)
     )
 
 
-def _failed(record: ModelRecord, failures: str, part: Path) -> DownloadError:
-    note = "Finished files are kept" if occupied(part) else "Nothing was kept"
-    return DownloadError(
-        f"The weights of {record.name}, {size_text(record)}, could not be fetched: {failures}. "
-        f"{note}: try again, or name a folder or a mirror that has them "
-        f"({settings.WEIGHTS_DIR.variable}, {settings.WEIGHTS_MIRROR.variable})."
-    )
+# --- over HTTP ------------------------------------------------------------------------------------
 
 
-# --- progress and failures ------------------------------------------------------------------------
+class _SourceError(Exception):
+    """A file cannot be had; the message is part of a sentence."""
 
 
-class Meter:
-    """Reports progress at the start, at the end, and at intervals between.
+class _WrongFileError(ValueError):
+    """What arrived is not the file; as a ``ValueError`` it makes pooch try again."""
 
-    ``expected`` is the total number of bytes, as far as known.
-    """
 
-    def __init__(self, progress: Progress | None, expected: int) -> None:
-        self._progress = progress
-        self._expected = expected
-        self._finished = 0
+def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
+    """Fetch the file ``part``, or the files of the folder ``part`` and a list of their hashes."""
+    weights, mirror = record.weights, (settings.text(settings.WEIGHTS_MIRROR) or "").rstrip("/")
+    expected, finished = size(record) or 0, 0
+    most = weights.size or math.ceil(1.5 * (expected or 1 << 30))
+    listed: Mapping[str, str] = {}
+
+    def address(file: str) -> str:
+        if not mirror:
+            return weights.address(file)
+        return f"{mirror}/{weights.name}/{file}" if weights.files else f"{mirror}/{file}"
+
+    def report(done: int) -> None:
+        progress(finished + done, max(expected, finished + done) if expected else 0)
+
+    try:
+        if weights.files:
+            part.mkdir()
+            listed = _listed_sums(address(SUMS), part) if mirror else {}
+        for file in weights.file_names:
+            target = part / file if weights.files else part
+            digests = weights.digest, listed.get(file, "")
+            _FileDownload(report, most, weights.size, digests).into(target, address(file))
+            finished += target.stat().st_size
+    except _SourceError as error:
+        # The label names no user and no password.
+        label = re.sub(r"^(\w+://)?[^/]*@", r"\1", mirror) or urlsplit(weights.url).hostname
+        raise _SourceError(f"{label} ({error})") from error
+    if weights.files:
+        _write_sums(weights, part, part)
+    progress(finished, finished)
+
+
+def _listed_sums(url: str, folder: Path) -> Mapping[str, str]:
+    """The hashes that a mirror lists beside a folder's files; empty if it has no list."""
+    try:
+        _FileDownload(lambda _: None, _LARGEST_LIST).into(folder / SUMS, url)
+    except _SourceError as error:
+        if isinstance(error.__cause__, exceptions.HTTPError):
+            return {}
+        raise
+    return sums(folder) or {}
+
+
+class _FileDownload:
+    """Pooch's downloader of one file, and its progress bar: sizes and the hash are checked."""
+
+    def __init__(
+        self,
+        report: Callable[[int], object],
+        most: int,
+        size: int | None = None,
+        digests: tuple[str, str] | None = None,
+    ) -> None:
+        """``report`` receives the bytes that have arrived, and may raise to cancel.
+
+        The file has ``size`` bytes, where known, and never more than ``most``. ``digests`` are its
+        published hash and the listed one, "" where unknown; between them counts the one of the
+        host's answer. A file without ``digests`` has no hash.
+        """
+        self._report = report
+        self._most = most
+        self._size = size
+        self._digests = digests
+        self._timeout = settings.value(settings.DOWNLOAD_TIMEOUT) or TIMEOUT_SECONDS
+        self._path = Path()
+        self._responses: list[Response] = []
         self._next = 0.0
 
-    def at(self, done: int, total: int = 0) -> None:
-        """Notes that the current file is at ``done`` of ``total`` bytes; raises what cancels."""
-        now = time.monotonic()
-        if self._progress is not None and now >= self._next:
-            self._next = now + _INTERVAL_SECONDS
-            done += self._finished
-            total = max(self._expected, self._finished + total if total else 0)
-            self._progress(done, max(done, total) if total else 0)
+    def into(self, target: Path, url: str) -> None:
+        """Fetch ``url`` into the file ``target``.
 
-    def file_done(self, size: int) -> None:
-        """Notes that a file of ``size`` bytes is complete; the next one follows."""
-        self._finished += size
-        self.at(0)
-
-    def finish(self) -> None:
-        """Reports the end."""
-        if self._progress is not None:
-            self._progress(self._finished, self._finished)
-
-
-@dataclass(eq=False)
-class SourceError(Exception):
-    """A source failed. ``reason`` is part of a sentence; ``status`` is the HTTP status, if any."""
-
-    reason: str
-    status: int | None = None
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-class PassingError(SourceError, ValueError):
-    """A failure that another attempt may mend: pooch tries again after a ``ValueError``."""
-
-
-# --- hosts ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class Host:
-    """``address`` gives a file's URL by its name; ``label`` is what messages call the host.
-
-    ``sums`` are {file: digest} as a list beside a folder's files has them; None until it is
-    requested. ``failure`` is why the host failed, after which it is not used again.
-    """
-
-    label: str
-    address: Callable[[str], str]
-    sums: Mapping[str, str] | None
-    failure: str = ""
-
-
-@dataclass
-class Hosts:
-    """Downloads files of ``weights``, each at most ``limit`` bytes, from the first working host."""
-
-    weights: Weights
-    limit: int
-    meter: Meter
-    timeout: float
-    hosts: list[Host] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.hosts = _hosts(self.weights)
-
-    @property
-    def failures(self) -> str:
-        """Why each host failed, as part of a sentence."""
-        return "; ".join(f"{host.label} ({host.failure})" for host in self.hosts)
-
-    def get(self, file: str, target: Path) -> None:
-        """Fetches the file called ``file`` into ``target``.
-
-        Raises ``SourceError`` when all hosts failed, ``OSError`` when it cannot be written.
+        Raises ``_SourceError`` where that fails, ``OSError`` where the file cannot be written, and
+        what ``report`` raises.
         """
-        for host in self.hosts:
-            if host.failure:
-                continue
-            try:
-                download = self._download(host, file, target)
-                return fetch(host.address(file), target, download, self.meter)
-            except SourceError as error:
-                host.failure = str(error)
-        raise SourceError(self.failures)
-
-    def _download(self, host: Host, file: str, target: Path) -> FileDownload:
-        if not self.weights.files:
-            return FileDownload(self.timeout, self.limit, self.weights.size, self.weights.digest)
-        if host.sums is None:
-            host.sums = self._list_of_sums(host, target.with_name(f".{SUMS}"))
-        return FileDownload(self.timeout, self.limit, digest=host.sums.get(file))
-
-    def _list_of_sums(self, host: Host, target: Path) -> Mapping[str, str]:
-        """The list of hashes that ``host`` has beside a folder's files; empty if it has none."""
-        try:
-            fetch(host.address(SUMS), target, FileDownload(self.timeout, _LARGEST_LIST), self.meter)
-            return parsed_sums(target.read_text(encoding="utf-8", errors="replace"))
-        except SourceError as error:
-            if error.status not in _NO_SUCH_FILE:
-                raise
-            return {}
-        finally:
-            target.unlink(missing_ok=True)
-
-
-def _hosts(weights: Weights) -> list[Host]:
-    official = Host(str(urlsplit(weights.url).hostname), weights.address, sums={})
-    mirror = settings.text(settings.WEIGHTS_MIRROR)
-    if not mirror:
-        return [official]
-    base = mirror.rstrip("/")
-    label = re.sub(r"^(\w+://)?[^/]*@", r"\1", base)  # without a user's name and password
-    folder = f"{base}/{weights.name}" if weights.files else base
-    return [Host(label, lambda file: f"{folder}/{file}", sums=None), official]
-
-
-# --- one file -------------------------------------------------------------------------------------
-
-
-def fetch(url: str, target: Path, download: FileDownload, meter: Meter) -> None:
-    """Fetches ``url`` into the file ``target``, complete and with the expected hash.
-
-    Raises ``SourceError`` when all attempts fail or another is pointless, ``OSError`` when the file
-    cannot be written, and whatever ``meter`` raises to cancel. A thread of its own reads, so that
-    a download can be cancelled while nothing arrives.
-    """
-    result = Future[None]()
-    files = pooch.create(
-        target.parent.absolute(),
-        base_url="",
-        registry={target.name: None},  # the download checks the hash: a wrong one is lasting
-        urls={target.name: url},
-        retry_if_failed=_RETRIES,
-    )
-
-    def read() -> None:
-        try:
-            files.fetch(target.name, downloader=download)
-            result.set_result(None)
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=read, daemon=True).start()
-    try:
-        while True:
-            meter.at(download.done, download.total)
-            if wait([result], _INTERVAL_SECONDS).done:
-                return result.result()
-    finally:
-        download.stopped = True
-
-
-@dataclass
-class FileDownload:
-    """Pooch's downloader, and the file that it writes to: counted, checked, and stopped.
-
-    ``timeout`` is the longest wait for an answer or for the next bytes, in seconds. The file has
-    ``size`` bytes, where known, and never more than ``limit``. Without ``digest`` the host's own
-    hash is checked, if its response has one.
-    """
-
-    timeout: float
-    limit: int
-    size: int | None = None
-    digest: str | None = None
-    done: int = 0
-    stopped: bool = False
-    responses: list[Response] = field(default_factory=list)
-    file: BinaryIO = field(init=False)
-
-    def __call__(self, url: str, path: str, _: object) -> None:
-        """One attempt; raises ``PassingError`` for a failure that another may mend."""
-        self.done, self.responses = 0, []
-        request = pooch.HTTPDownloader(
-            chunk_size=_CHUNK,
-            timeout=self.timeout,
-            headers={"User-Agent": f"robustness/{__version__}", "Accept-Encoding": "identity"},
-            hooks={"response": lambda response, **_: self.responses.append(response)},
+        files = pooch.create(
+            target.parent.absolute(),
+            base_url="",
+            registry={target.name: None},  # the hash may come with the answer
+            urls={target.name: url},
+            retry_if_failed=_RETRIES,
         )
         try:
-            with open(path, "wb") as self.file:
-                self.write(b"")  # unless it was cancelled between two attempts
-                request(url, self, None)
-            self._check(Path(path))
-        except RequestException as error:
-            raise _failure(error, self.timeout, begun=self.done > 0) from error
-        except ValueError as error:
-            raise SourceError("it is not a usable URL") from error
+            files.fetch(target.name, downloader=self)
+        except (_WrongFileError, RequestException) as error:
+            raise _SourceError(self._reason(error)) from error
+
+    def __call__(self, url: str, path: str, _: object) -> None:
+        """One attempt."""
+        self._path, self._responses, self._next = Path(path), [], 0.0
+        request = pooch.HTTPDownloader(
+            progressbar=self,
+            chunk_size=_CHUNK,
+            timeout=self._timeout,
+            headers={"User-Agent": f"robustness/{__version__}", "Accept-Encoding": "identity"},
+            hooks={"response": lambda response, **_: self._responses.append(response)},
+        )
+        try:
+            self.update()
+            request(url, path, None)
+            self._check_hash()
         finally:
-            for response in self.responses:
+            for response in self._responses:
                 response.close()
 
     @property
     def total(self) -> int:
         """The bytes that the host announced; 0 if it did not."""
-        length = self.responses[-1].headers.get("Content-Length", "") if self.responses else ""
-        return int(length) if length.isdecimal() else 0
+        return 0
 
-    def write(self, data: bytes) -> None:
-        """Writes ``data``; raises ``SourceError`` where it is too much, or the user cancelled."""
-        self.done += len(data)
-        most = self.size or self.limit
-        if self.stopped:
-            raise SourceError("it was cancelled")
-        if max(self.done, self.total) > most or (self.size and self.total not in (0, self.size)):
-            offer = f"offers {self.total}" if self.total else "sends more"
-            raise SourceError(f"it {offer}, expected {'' if self.size else 'at most '}{most} bytes")
-        self.file.write(data)
+    @total.setter
+    def total(self, announced: int) -> None:
+        if announced > self._most or (self._size and announced not in (0, self._size)):
+            raise _SourceError(
+                f"it offers {announced} bytes, expected "
+                f"{'' if self._size else 'at most '}{self._most}"
+            )
 
-    def flush(self) -> None:
-        """Flushes the file, as pooch requests after each chunk."""
-        self.file.flush()
+    def update(self, _: int = 0) -> None:
+        """Note what has arrived; pooch calls this after each chunk, with the size of a chunk."""
+        done = self._path.stat().st_size
+        if done > self._most:
+            raise _SourceError(f"it sends more than the expected {self._most} bytes")
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _INTERVAL_SECONDS
+            self._report(done)
 
-    def _check(self, path: Path) -> None:
-        """Raises ``SourceError`` if the file has another hash, or may be cut short."""
-        digest = self.digest or next(filter(None, map(_host_digest, self.responses)), None)
-        if digest is None:
-            if not {"Content-Length", "Transfer-Encoding"} & set(self.responses[-1].headers):
-                raise SourceError("it announced neither a hash nor a length")
-        elif fresh_digest(path, digest) != digest:
+    def reset(self) -> None:
+        """Nothing; pooch calls it at the end, as it does ``close``."""
+
+    close = reset
+
+    def _check_hash(self) -> None:
+        if self._digests is None:
+            return
+        published, listed = self._digests
+        digest = published or next(filter(None, map(_host_digest, self._responses)), listed)
+        if not digest:
+            raise _SourceError("it gives no hash, and lists none in a file SHA256SUMS")
+        if fresh_digest(self._path, digest) != digest:
             algorithm = digest.partition(":")[0].upper()
-            raise SourceError(f"what it sent is not the published file, as its {algorithm} differs")
+            raise _WrongFileError(
+                f"what it sent is not the published file: its {algorithm} differs"
+            )
+
+    def _reason(self, error: Exception) -> str:
+        """The reason for a failure."""
+        text, response = str(error), getattr(error, "response", None)
+        if isinstance(error, _WrongFileError):
+            return text
+        if response is not None:
+            return f"the server answered {response.status_code} {response.reason or ''}".rstrip()
+        if isinstance(error, exceptions.ReadTimeout) or "Read timed out" in text:
+            return f"no bytes for {counted(f'{self._timeout:g}', 'second')}"
+        if isinstance(error, exceptions.ChunkedEncodingError) or "aborted" in text:
+            return "the connection broke off"
+        if isinstance(error, exceptions.SSLError):
+            return "its certificate was not accepted"
+        if isinstance(error, exceptions.ProxyError):
+            return "the proxy cannot be reached or refused"
+        if isinstance(error, ValueError):
+            return "it is not a usable URL, or the proxy's is not"
+        return "the host cannot be reached"
 
 
 def _host_digest(response: Response) -> str | None:
@@ -486,27 +377,3 @@ def _host_digest(response: Response) -> str | None:
     with contextlib.suppress(ValueError):
         return f"md5:{base64.b64decode(md5[1], validate=True).hex()}" if md5 else None
     return None
-
-
-def _failure(error: RequestException, timeout: float, *, begun: bool) -> SourceError:
-    """The reason for a failed request."""
-    text, response = str(error), error.response
-    if response is not None:
-        status = response.status_code
-        reason = f"the server answered {status} {response.reason or ''}".rstrip()
-        return (PassingError if status in _PASSING else SourceError)(reason, status)
-    if isinstance(error, exceptions.ReadTimeout) or "Read timed out" in text:
-        return PassingError(f"no bytes for {counted(f'{timeout:g}', 'second')}")
-    if begun or isinstance(error, exceptions.ChunkedEncodingError) or "aborted" in text:
-        return PassingError("the connection broke off")
-    if isinstance(error, exceptions.SSLError):
-        return SourceError("its certificate was not accepted")
-    if isinstance(error, exceptions.ProxyError):
-        return PassingError("the proxy cannot be reached or refused")
-    if isinstance(error, exceptions.ConnectionError):
-        return PassingError("the host cannot be reached")
-    if re.search("proxy|SOCKS", text, re.IGNORECASE):
-        return SourceError("the proxy variables name no usable http:// or https:// proxy")
-    if isinstance(error, ValueError):
-        return SourceError("it is not a usable URL")
-    return PassingError("the request failed")

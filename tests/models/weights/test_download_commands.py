@@ -83,7 +83,7 @@ def test_the_command_checks_every_name_before_the_first_download(
 
 
 def test_one_that_fails_does_not_stop_the_others(server: Server, capsys: Capture) -> None:
-    server.faults = [status(404)]
+    server.faults = [status(404)] * 3
     assert main.main(["models", "--json", "download", FIRST, SECOND]) == 2
     out, err = capsys.readouterr()
     failed, fetched = json.loads(out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import http.server
 from dataclasses import replace
@@ -17,7 +16,7 @@ from robustness.base import settings
 from robustness.base.errors import DownloadError
 from robustness.models.weights.fetch import download
 from robustness.models.weights.sources import preset
-from robustness.models.weights.weight_files import SUMS, fault, find_whole, sums
+from robustness.models.weights.weight_files import SUMS, fault, find_whole, sums, sums_text
 from tests.conftest import register
 from tests.support.download_server import (
     CONTENT,
@@ -25,11 +24,11 @@ from tests.support.download_server import (
     Handler,
     Server,
     assert_sentence,
+    google,
     other_machine,
+    right,
     running,
     sends,
-    sends_in_pieces,
-    sends_up_to,
     server,
     status,
 )
@@ -41,7 +40,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 NAME, HANDLE = "SmallPreset", "keras/small/keras/small_preset/1"
 FILES = {"model.weights.h5": CONTENT, "config.json": b"{}", "task.json": b"[1]", "head.h5": b"head"}
-ORDER = ["config.json", "task.json", "model.weights.h5", "head.h5"]
 
 
 def unused(*_: Any) -> None:
@@ -64,8 +62,19 @@ def folder() -> Path:
     return settings.cache_folder() / "weights" / "small_preset"
 
 
-def part() -> Path:
-    return folder().with_name(".small_preset.part")
+def skip(count: int) -> list[Answer]:
+    """The right answer to the first files."""
+    return [right] * count
+
+
+def with_headers(body: bytes, **headers: str) -> Answer:
+    """``body`` with the host's hash in ``headers``."""
+
+    def answer(request: Handler) -> None:
+        request.head(200, len(body), **headers)
+        request.send(body)
+
+    return answer
 
 
 def assert_whole(path: Path) -> None:
@@ -75,39 +84,12 @@ def assert_whole(path: Path) -> None:
     }
 
 
-def google(content: bytes) -> str:
-    md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
-    return f"crc32c=n03x6A==,md5={md5}"
-
-
-def with_hash(answer: Answer, **headers: str) -> Answer:
-    """``answer`` with the host's hash of what is asked for, or other ``headers``."""
-
-    def hashed(request: Handler) -> None:
-        usual = request.server.headers
-        assert request.body is not None
-        request.server.headers = headers or {"x-goog-hash": google(request.body)}
-        try:
-            answer(request)
-        finally:
-            request.server.headers = usual
-
-    return hashed
-
-
-def skip(count: int) -> list[Answer]:
-    """The right answer to the first files."""
-    return [sends_up_to(1)] * count
-
-
-def test_a_preset_arrives_whole_with_its_sums_small_files_first(
-    server: Server, weights: models.Weights
-) -> None:
+def test_a_preset_arrives_whole_with_its_sums(server: Server, weights: models.Weights) -> None:
     seen: list[tuple[int, int]] = []
     assert download(NAME, lambda done, total: seen.append((done, total))) == folder()
     assert_whole(folder())
     assert sorted(folder().parent.iterdir()) == [folder()]
-    assert server.paths == [f"/hub/{name}" for name in ORDER]
+    assert server.paths == [f"/hub/{name}" for name in FILES]
     size = sum(map(len, FILES.values()))
     assert seen[-1] == (size, size)
     assert seen[0][1] == 360_000, "estimated from its parameters"
@@ -127,26 +109,22 @@ def test_a_preset_of_which_a_file_changed_is_replaced(
     ):
         damage()
         assert fault(weights, folder())
-        server.faults = [status(404)]
+        server.faults = [status(404)] * 3
         with pytest.raises(DownloadError):
             download(NAME)
-        assert not folder().exists()
-        assert folder().with_name("small_preset.damaged").exists()
+        assert fault(weights, folder())
         download(NAME)
         assert_whole(folder())
         assert sorted(folder().parent.iterdir()) == [folder()]
 
 
-def test_an_interrupted_preset_keeps_its_finished_files(
-    server: Server, weights: models.Weights
-) -> None:
-    server.faults = [*skip(3), status(404)]
-    with pytest.raises(DownloadError, match="Finished files are kept") as caught:
+def test_an_interrupted_preset_keeps_nothing(server: Server, weights: models.Weights) -> None:
+    server.faults = [*skip(3), *[status(404)] * 3]
+    with pytest.raises(DownloadError) as caught:
         download(NAME)
     assert_sentence(caught.value)
-    assert not folder().exists()
+    assert not [*folder().parent.iterdir()]
     assert download(NAME) == folder()
-    assert server.paths[4:] == ["/hub/head.h5"]
     assert_whole(folder())
 
 
@@ -166,12 +144,11 @@ def test_the_hosts_hash_is_checked(
     server: Server, weights: models.Weights, headers: dict[str, str]
 ) -> None:
     changed = b"?" + CONTENT[1:]
-    server.faults = [*skip(2), with_hash(sends(changed), **headers)]
+    server.faults = [with_headers(changed, **headers)] * 3
     with pytest.raises(DownloadError, match=r"its (MD5|SHA256) differs"):
         download(NAME)
     assert not folder().exists()
-    assert not (part() / "model.weights.h5").exists()
-    server.faults = [with_hash(sends(CONTENT), **headers)]
+    server.faults = [with_headers(CONTENT, **headers)]
     download(NAME)
     assert_whole(folder())
 
@@ -179,7 +156,7 @@ def test_the_hosts_hash_is_checked(
 def test_the_hash_on_a_redirect_counts_as_well(server: Server, weights: models.Weights) -> None:
     server.files["/cdn"] = b"?" + CONTENT[1:]
     redirect = status(302, Location=f"{server.url}/cdn", **linked(CONTENT))
-    server.faults = [*skip(2), redirect]
+    server.faults = [redirect, right] * 3
     with pytest.raises(DownloadError, match="its SHA256 differs"):
         download(NAME)
     server.files["/cdn"] = CONTENT
@@ -188,32 +165,39 @@ def test_the_hash_on_a_redirect_counts_as_well(server: Server, weights: models.W
     assert_whole(folder())
 
 
-def endless(request: Handler) -> None:
-    """Neither a length nor a frame: its end could be a break."""
-    request.head(200, None)
-    request.send(CONTENT)
-
-
-def test_without_a_hash_the_end_must_be_known(server: Server, weights: models.Weights) -> None:
-    server.faults = [*skip(2), endless]
-    with pytest.raises(DownloadError, match="announced neither a hash nor a length"):
+def test_a_file_without_a_hash_is_refused(server: Server, weights: models.Weights) -> None:
+    server.faults = [sends(CONTENT)]
+    with pytest.raises(DownloadError, match="gives no hash, and lists none in a file SHA256SUMS"):
         download(NAME)
-    server.faults = [sends_in_pieces(CONTENT)]
-    download(NAME)
-    assert_whole(folder())
+    assert not folder().exists()
 
 
 # --- mirrors and folders --------------------------------------------------------------------------
 
 
-def test_a_preset_that_the_mirror_lacks_comes_from_the_host(
+def test_a_mirror_lists_the_hashes_or_sends_them(
     server: Server, weights: models.Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, content in FILES.items():
+        server.files[f"/mirror/small_preset/{name}"] = content
+    monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", f"{server.url}/mirror")
+    with pytest.raises(DownloadError, match=r"/mirror .it gives no hash"):
+        download(NAME)
+    listed = {name: f"sha256:{hashlib.sha256(text).hexdigest()}" for name, text in FILES.items()}
+    wrong = {**listed, "head.h5": f"sha256:{'0' * 64}"}
+    server.files[f"/mirror/small_preset/{SUMS}"] = sums_text(wrong).encode()
+    with pytest.raises(DownloadError, match="its SHA256 differs"):
+        download(NAME)
+    server.files[f"/mirror/small_preset/{SUMS}"] = sums_text(listed).encode()
+    download(NAME)
+    assert_whole(folder())
+    other_machine(monkeypatch, folder().parents[3] / "second")
+    del server.files[f"/mirror/small_preset/{SUMS}"]
+    server.hashed = "/mirror/"
     monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", f"{server.url}/mirror")
     download(NAME)
     assert_whole(folder())
-    assert server.paths[:2] == [f"/mirror/small_preset/{SUMS}", "/mirror/small_preset/config.json"]
-    assert server.paths[2:] == [f"/hub/{name}" for name in ORDER], "the mirror is not asked again"
+    assert all(path.startswith("/mirror/") for path in server.paths)
 
 
 def test_a_folder_for_another_machine_serves_it_by_disk_and_by_http(
@@ -238,9 +222,8 @@ def test_a_folder_for_another_machine_serves_it_by_disk_and_by_http(
         (usb / "small_preset" / "head.h5").write_bytes(b"hear")  # the list of sums tells
         other_machine(monkeypatch, tmp_path / "third")
         monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", url)
-        download(NAME)
-    assert_whole(folder())
-    assert server.paths[asked:] == ["/hub/head.h5"]
+        with pytest.raises(DownloadError, match="its SHA256 differs"):
+            download(NAME)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
