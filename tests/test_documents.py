@@ -10,13 +10,14 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import robustness
-from robustness import attacks, gate, metrics, models, report
+from robustness import api, attacks, gate, metrics, models, report
 from robustness.base import settings
 from robustness.evaluation.request import read_request
 from robustness.metrics import metric
@@ -108,7 +109,7 @@ def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> N
         "README.md": 1,
         "CONTRIBUTING.md": 1,
         "docs/python.md": 4,
-        "docs/own-models.md": 6,
+        "docs/own-models.md": 7,
         "docs/plugins.md": 2,
         "docs/datasets.md": 1,
     }
@@ -259,6 +260,32 @@ def test_each_kind_of_model_is_added_from_python_as_printed(
         exec(code, {"maite_model": Maite()})
         found = models.load(name)
         assert found(np.zeros((1, 224, 224, 3), np.float32)).probabilities.sum() == pytest.approx(1)
+    finally:
+        ADDED.clear()
+        user_models.refresh()
+
+
+def test_the_function_that_repeats_a_failed_call_works_as_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = blocks("python", DOCUMENTS["docs/own-models.md"])[-1]
+    failures = [ConnectionError("busy"), ConnectionError("busy")]
+
+    def predict(pixels: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return [[0.25, 0.75]] * len(pixels)
+
+    waits: list[float] = []
+    monkeypatch.setitem(sys.modules, "my_client", SimpleNamespace(predict=predict))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    names["time"] = SimpleNamespace(sleep=waits.append)
+    described: dict[str, Any] = {"labels": ["dark", "bright"], "normalisation": "0..1"}
+    record = api.add_model("service", names["classify"], input_size=8, **described)
+    try:
+        assert models.load(record.name)(np.zeros((1, 224, 224, 3), np.float32)).probabilities[0, 1]
+        assert waits == [0.5, 1]
     finally:
         ADDED.clear()
         user_models.refresh()

@@ -46,8 +46,7 @@ def add_model(
     normalised pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
     keys of ``models.toml``; ``labels`` may also be a list of names. A model with a ``fit`` is
     measured at its own input size by default; one with classes of its own has the fit ``squash``
-    unless it is given. ``calls`` limit the calls of a
-    function: ``batch``, ``concurrency``, ``retries``, ``timeout``, ``per_second``, ``cache``,
+    unless it is given. ``calls`` limit the calls of a function: ``batch``, ``timeout``,
     ``version``. Raises ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a
     model that cannot be used.
     """

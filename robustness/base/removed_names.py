@@ -24,14 +24,22 @@ OPTIONS: Mapping[str, str] = {
 }
 """Options of commands, with their dashes."""
 
+_IN_THE_FUNCTION = {
+    "retries": "repeat a failed call in the function, as docs/own-models.md shows",
+    "per_second": "wait between calls in the function",
+    "cache": "keep answers in the function",
+    "concurrency": "call the service for several images at a time in the function",
+}
+
 ARGUMENTS: Mapping[str, str] = {
     "until": "use sample or limit",
     "unit": "use sample or limit",
     "margin": "use that of choose",
+    **_IN_THE_FUNCTION,
 }
 """Arguments of Python functions."""
 
-KEYS: Mapping[str, str] = {}
+KEYS: Mapping[str, str] = {**_IN_THE_FUNCTION}
 """Keys of TOML files."""
 
 

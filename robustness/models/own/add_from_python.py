@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from robustness.base import removed_names
 from robustness.base.errors import ModelWarning, ParameterError, WeightsError
 from robustness.base.text import did_you_mean
 from robustness.base.validation import checked
@@ -97,7 +98,9 @@ def _check_names(name: str, calls: Mapping[str, Any], arguments: Mapping[str, An
     names = (*arguments, "weights", *CALL_KEYS)
     for key in calls:
         if key not in names:
-            raise ParameterError(f"{name}: there is no {key!r}. {did_you_mean(key, names)}.")
+            removed = removed_names.removal(removed_names.ARGUMENTS, key)
+            hint = removed or f"there is no {key!r}. {did_you_mean(key, names)}"
+            raise ParameterError(f"{name}: {hint}.")
 
 
 def _labels(name: str, labels: Any) -> tuple[str | None, tuple[str, ...]]:
@@ -214,7 +217,7 @@ def _answers(record: ModelRecord, model: LiveModel, calls: CallOptions) -> Float
     use = replace(use_of(record, record.input_size), logits=True)
     pixels, check = model_pixels(trial_images(use.side), use), partial(problem, use)
     caller = Caller(model.ask, calls, check)
-    replies = caller.answers(["0", "1"], lambda places: pixels[places])
+    replies = caller.answers(pixels)
     for answer in replies:
         if isinstance(answer, str):
             is_size = re.search("Error: .*(shape|size|dimension)", answer)

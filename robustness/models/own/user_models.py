@@ -193,11 +193,7 @@ class Calls(StrictTable):
     """How a function may be called; see ``CallOptions``."""
 
     batch: Annotated[int, Field(ge=1, le=64)] = 16
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 1
-    retries: Annotated[int, Field(ge=0, le=10)] = 0
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    per_second: Annotated[float | None, Field(gt=0, le=1000)] = None
-    cache: bool = True
     version: str = ""
 
     @property

@@ -13,19 +13,12 @@ FUNCTION = "function"
 class CallOptions:
     """How a function may be called.
 
-    ``batch`` is the largest number of images in one call, ``concurrency`` the largest number of
-    calls at a time, ``retries`` how often a failed call is repeated (after 0.5, 1, 2 ... seconds),
-    ``timeout`` the seconds for one call, and ``per_second`` the largest number of calls begun in a
-    second. With ``cache`` the model is asked about an image once. A new ``version`` marks a changed
-    model behind the same code.
+    ``batch`` is the largest number of images in one call, ``timeout`` the seconds for one call. A
+    new ``version`` marks a changed model behind the same code.
     """
 
     batch: int = 16
-    concurrency: int = 1
-    retries: int = 0
     timeout: float = 60.0
-    per_second: float | None = None
-    cache: bool = True
     version: str = ""
 
 

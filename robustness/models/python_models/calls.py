@@ -1,6 +1,6 @@
 """A model in Python: its facts, and calls of it within limits.
 
-Its answers are checked and cached; a warning says if they change from call to call.
+Its answers are checked; a warning says if they change from call to call.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import queue
 import threading
 import time
 import warnings
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,6 @@ Answer = Floats | str
 Export = Callable[[Path, tuple[int, int]], Path]
 """Writes the model to a folder, for images of a height and width, and returns its file."""
 
-FIRST_WAIT = 0.5
-"""Seconds before the first retry; each further one waits twice as long."""
-
-_CACHE_BYTES = 64 * 2**20
 _TIMES = 1000
 """Number of recent calls to keep the durations of."""
 
@@ -77,7 +72,7 @@ class BadAnswerError(ValueError):
 
 
 class Caller:
-    """Calls one function within its limits; safe between threads."""
+    """Calls one function, one call at a time; safe between threads."""
 
     def __init__(
         self, ask: Ask, options: CallOptions, check: Callable[[Floats, int], str] = lambda *_: ""
@@ -86,12 +81,8 @@ class Caller:
         self._ask = ask
         self._options = options
         self._check = check
-        self._free = threading.BoundedSemaphore(options.concurrency)
-        self._changing = threading.Lock()
-        self._late: list[threading.Thread] = []
-        self._next_call = 0.0
-        self._cache: OrderedDict[str, Floats] = OrderedDict()
-        self._bytes = 0
+        self._free = threading.Lock()
+        self._late: threading.Thread | None = None
         self._times: deque[float] = deque(maxlen=_TIMES)
 
     @property
@@ -99,47 +90,21 @@ class Caller:
         """Seconds per image of the latest successful calls."""
         return tuple(self._times)
 
-    def answers(self, keys: Sequence[str], pixels: Callable[[list[int]], Floats]) -> list[Answer]:
-        """The answer for each image, or the reason why there is none.
-
-        ``keys`` identify the images; ``pixels`` gives those at some places. An image that was
-        answered before is not asked about again.
-        """
-        replies: list[Answer | None] = [self._cached(key) for key in keys]
-        missing = [place for place, answer in enumerate(replies) if answer is None]
-        parts = [
-            missing[start : start + self._options.batch]
-            for start in range(0, len(missing), self._options.batch)
-        ]
-        if parts:
-            pixels_by_digest = dict(zip(missing, pixels(missing), strict=True))
-            batches = [np.stack([pixels_by_digest[place] for place in part]) for part in parts]
-            with ThreadPoolExecutor(min(self._options.concurrency, len(parts)), "call") as pool:
-                for part, rows in zip(parts, pool.map(self._rows, batches), strict=True):
-                    for place, row in zip(part, rows, strict=True):
-                        replies[place] = row
-                        self._keep(keys[place], row)
-        return [answer for answer in replies if answer is not None]
+    def answers(self, pixels: Floats) -> list[Answer]:
+        """The answer for each of ``pixels`` (N, H, W, 3), or the reason why there is none."""
+        size = self._options.batch
+        parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        return [answer for part in parts for answer in self._rows(part)]
 
     def _rows(self, pixels: Floats) -> list[Answer]:
-        """The answers to ``pixels``; a batch that fails is retried image by image."""
+        """The answers to ``pixels``; after a batch that fails, image by image."""
         try:
-            return list(self._retry(pixels))
+            return list(self._call(pixels))
         except Exception as error:  # a function of the user's raises anything
             reason = _reason(error)
             if len(pixels) == 1 or isinstance(error, TimeoutError):
                 return [reason] * len(pixels)
         return [self._rows(image[None])[0] for image in pixels]
-
-    def _retry(self, pixels: Floats) -> Floats:
-        for attempt in range(self._options.retries + 1):
-            try:
-                return self._call(pixels)
-            except Exception:
-                if attempt == self._options.retries:
-                    raise
-                time.sleep(FIRST_WAIT * 2**attempt)
-        raise AssertionError("unreachable")
 
     def _call(self, pixels: Floats) -> Floats:
         reply: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
@@ -154,9 +119,8 @@ class Caller:
 
         self._await_place()
         thread = threading.Thread(target=run, name="call", daemon=True)
+        started = time.monotonic()
         try:
-            self._await_turn()
-            started = time.monotonic()
             thread.start()
         except BaseException:
             self._free.release()
@@ -164,8 +128,7 @@ class Caller:
         try:
             value, error = reply.get(timeout=self._options.timeout)
         except queue.Empty:  # the call goes on, and keeps its place until it ends
-            with self._changing:
-                self._late.append(thread)
+            self._late = thread
             raise TimeoutError(f"no answer within {self._options.timeout:g} s") from None
         if error is not None:
             raise error
@@ -177,43 +140,13 @@ class Caller:
         return answers
 
     def _await_place(self) -> None:
-        """Wait until one more call may run.
-
-        Raises ``TimeoutError`` where all that run are late.
-        """
+        """Wait until no call runs; raises ``TimeoutError`` where the one that runs is late."""
         seconds = self._options.timeout
         while not self._free.acquire(timeout=seconds):
-            with self._changing:
-                self._late = [thread for thread in self._late if thread.is_alive()]
-                late = len(self._late)
-            if late >= self._options.concurrency:
+            if self._late is not None and self._late.is_alive():
                 raise TimeoutError(
-                    f"no answer within {seconds:g} s, as calls that timed out still run ({late})"
+                    f"no answer within {seconds:g} s, as a call that timed out still runs"
                 )
-
-    def _await_turn(self) -> None:
-        if self._options.per_second is None:
-            return
-        with self._changing:
-            turn = max(time.monotonic(), self._next_call)
-            self._next_call = turn + 1 / self._options.per_second
-        time.sleep(max(0.0, turn - time.monotonic()))
-
-    def _cached(self, key: str) -> Floats | None:
-        with self._changing:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-            return self._cache.get(key)
-
-    def _keep(self, key: str, answer: Answer) -> None:
-        if isinstance(answer, str) or not self._options.cache:
-            return
-        with self._changing:
-            if key not in self._cache:
-                self._cache[key] = answer
-                self._bytes += answer.nbytes
-            while self._bytes > _CACHE_BYTES:
-                self._bytes -= self._cache.popitem(last=False)[1].nbytes
 
 
 def as_array(values: Any) -> Floats:
@@ -265,11 +198,10 @@ def warn_if_unsteady(
 
     These are its answers (N, classes) in one batch; ``check`` is that of ``Caller``.
     """
-    caller = Caller(ask, replace(calls, batch=1, cache=False), check)
-    keys = [str(place) for place in range(len(pixels))]
+    caller = Caller(ask, replace(calls, batch=1), check)
 
     def alone() -> list[Floats | str]:
-        return caller.answers(keys, lambda places: pixels[places])
+        return caller.answers(pixels)
 
     def difference(some: list[Floats | str], others: list[Floats | str]) -> float:
         pairs = [pair for pair in zip(some, others, strict=True) if str not in map(type, pair)]

@@ -17,7 +17,6 @@ from robustness.models.python_models.calls import Caller, warn_if_unsteady
 from robustness.models.run.gradients import Network
 from robustness.models.run.native_runtimes import STAGE, native_probabilities, prepared
 from robustness.models.run.openvino import Floats
-from robustness.pictures.picture import image_digest
 
 
 class FunctionPass:
@@ -49,15 +48,12 @@ class FunctionPass:
             warn_if_unsteady(record.name, call.ask, call.options, check, pixels, answers)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        """Raise ``AnswerError`` if an image has no answer; answers of the others are cached."""
+        """Raise ``AnswerError`` if an image has no answer."""
         probabilities = native_probabilities(self._answers(images), self._use)
         return probabilities, {STAGE: probabilities}
 
     def _answers(self, images: Floats) -> Floats:
-        answers = self._caller.answers(
-            [image_digest(image) for image in images],
-            lambda places: model_pixels(images[places], self._use),
-        )
+        answers = self._caller.answers(model_pixels(images, self._use))
         reasons = [answer for answer in answers if isinstance(answer, str)]
         if reasons:
             raise AnswerError(
