@@ -111,7 +111,7 @@ def _browsers(place: Path, run: Path) -> Iterator[Kill]:
 
         def kill() -> bool:
             with contextlib.suppress(Exception), chromium() as browser:
-                browser.new_page().goto(f"{address}/dataset?run={run.name}")
+                browser.new_page().goto(f"{address}/evaluations?run={run.name}")
                 for pid in set(below(os.getpid())) - {server, *below(server)}:
                     if "chrom" in Path(f"/proc/{pid}/cmdline").read_text():
                         os.kill(pid, signal.SIGKILL)

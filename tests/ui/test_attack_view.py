@@ -84,7 +84,7 @@ def test_the_link_sets_the_attack_and_nonsense_in_it_is_ignored(
     few_draws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(REGISTRY._records, "pgd", replace(REGISTRY["pgd"], steps=2))
-    app = opened(attack="FGSM", norm="L2", epsilon="2", epsilon_l2="1", target="tench", seed="3")
+    app = opened(attack="fgsm", norm="l2", epsilon="2", epsilon_l2="1", target="tench", seed="3")
     assert "epsilon" not in app.query_params, "of another norm"
     assert app.selectbox(key="attack").value == "fgsm"
     assert app.selectbox(key="target").value == "tench"
@@ -110,7 +110,7 @@ KINDS = {_kind(record): record.name for record in reversed([*REGISTRY])}
 
 @pytest.mark.parametrize("name", KINDS.values())
 def test_every_kind_of_attack_runs(few_draws: None, name: str) -> None:
-    app = opened(attack=REGISTRY[name].label, **{f"steps_{name}": "1"})
+    app = opened(attack=name, **{f"steps_{name}": "1"})
     assert not app.error
     assert REGISTRY[name].label in headline(app)
 

@@ -120,8 +120,6 @@ def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view
     ("query", "view"),
     [
         ({"cell": ["Rotation", "SqueezeNet"]}, "failures"),
-        ({"show_safe_threshold": "true"}, "trust"),
-        ({"show_images": "true"}, "images"),
         ({"question": "weaknesses"}, "failures"),
         ({}, "compare"),
     ],
@@ -129,7 +127,6 @@ def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view
 def test_the_link_opens_the_view_that_it_means(
     query: dict[str, Any], view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was open in a link of 0.13, or clicked."""
     monkeypatch.setattr(results.st, "query_params", query)
     assert results._first(question.VIEWS) == view
 
@@ -159,7 +156,7 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
 def test_a_selection_is_part_of_the_link_and_filters_the_images(
     shown: Shown, tmp_path: Path
 ) -> None:
-    query = {"cell": ["Rotation", "SqueezeNet"], "cell_figure": "Prediction consistency"}
+    query = {"cell": ["Rotation", "SqueezeNet"], "cell_figure": "consistency"}
     app = shown(squares_run(), **query)
     assert "SqueezeNet 1.1 under Rotation" in pages.texts(app)
     assert "the cell shows prediction consistency" in pages.texts(app)
@@ -195,8 +192,8 @@ def test_filters_choose_cases_and_more_can_be_asked_for(shown: Shown) -> None:
     app = shown(
         squares_run(),
         view="images",
-        case_model="EfficientNet-Lite0",
-        case_perturbation="Rotation",
+        case_model="EfficientNetLite0",
+        case_perturbation="rotation",
     )
     assert len(case_names(app)) == 6
     text = html(app).split('class="rb-case"')[1:]
@@ -217,7 +214,7 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
         ),
     )
     run = squares_run()
-    app = shown(run, view="images", case_perturbation="Horizontal flip")
+    app = shown(run, view="images", case_perturbation="horizontal_flip")
     page, query = links[0]
     assert page == "app.py"
     assert query["image"] == case_names(app)[0]
@@ -228,7 +225,7 @@ def test_a_case_opens_on_the_live_page(shown: Shown, monkeypatch: pytest.MonkeyP
         "seed": "7",
     }
     links.clear()
-    shown(squares_run(), view="images", case_perturbation="Fog effect + Rotation")
+    shown(squares_run(), view="images", case_perturbation="fog+rotation")
     assert links[0][1]["fog"] == "0.4"
     assert links[0][1]["rotation"] == "0.25"
 

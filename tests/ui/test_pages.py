@@ -6,12 +6,8 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
-from benchmarks.support.page_actions import asked
 from benchmarks.support.repository import ROOT
-from robustness.charts.sweep import quantities
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
@@ -19,7 +15,6 @@ from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.computation import cache
-from robustness.ui.server import redirects
 from tests.support.bad_images import BAD
 from tests.support.pages import changes, headline, html, on, pictures, run, sample
 
@@ -35,24 +30,22 @@ def test_a_model_of_the_link_that_cannot_run_is_named(
     assert "Did you mean" in run(sample="coffee", models="SqueezeNt").warning[0].value
 
 
-def test_a_link_calls_a_model_by_its_name_or_as_the_page_does() -> None:
-    app = run(ROOT / "pages" / "evaluations.py", models=["SqueezeNet", "EfficientNet-Lite0"])
+def test_a_link_holds_names_and_the_page_shows_labels() -> None:
+    names = ["SqueezeNet", "EfficientNetLite0"]
+    app = run(ROOT / "pages" / "evaluations.py", models=names)
     chosen = app.multiselect(key="models")
-    assert chosen.value == ["SqueezeNet", "EfficientNetLite0"]
+    assert chosen.value == app.query_params["models"] == names
     assert "EfficientNet-Lite0" in chosen.options
     assert "EfficientNetLite0" not in chosen.options
-    assert app.query_params["models"] == ["SqueezeNet", "EfficientNetLite0"]
 
 
-@pytest.mark.parametrize(
-    ("said", "chosen"), [("known classes only", "known"), ("worst", "folders")]
-)
-def test_a_link_gets_the_id_of_a_choice_and_may_hold_its_label(said: str, chosen: str) -> None:
-    app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet", labelling=said)
-    control = app.segmented_control(key="labelling")
-    assert control.value == chosen
-    assert app.query_params.get("labelling", "folders") == chosen
-    assert bool([t for t in app.warning if "labelling" in t.value]) is (said == "worst")
+@pytest.mark.parametrize(("said", "is_named"), [("own", True), ("My own choice", False)])
+def test_a_link_names_a_choice_by_its_id_alone(said: str, is_named: bool) -> None:
+    app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet", suite=said)
+    chosen = app.segmented_control(key="suite").value
+    assert (chosen == "own") == is_named
+    assert ("suite" in app.query_params) == is_named
+    assert bool([text for text in app.warning if "suite" in text.value]) is not is_named
 
 
 def test_a_choice_and_its_link_stay_in_step() -> None:
@@ -102,7 +95,7 @@ def test_the_scorecard_takes_several_pictures_and_flags_unsure_ones() -> None:
 
 def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     link = {"view": "breaking", "sample": "coffee", "models": "SqueezeNet"}
-    app = run(perturbation="Rotation", **link)
+    app = run(perturbation="rotation", **link)
     (found,) = [
         e for e in sweep(sample("coffee"), ["rotation"], ["SqueezeNet"]) if isinstance(e, Break)
     ]
@@ -115,7 +108,6 @@ def test_the_breaking_point_page_gives_the_core_s_numbers() -> None:
     app.run()
     assert "identical" in pictures(app)[0]["text"]
     link = {name: app.query_params[name] for name in app.query_params}
-    link["quantity"] = quantities()["ssim"]  # as the browser writes it
     again = run(**link)
     assert again.selectbox(key="quantity").value == "ssim"
     assert "identical" in pictures(again)[0]["text"]
@@ -126,50 +118,6 @@ def test_a_link_may_name_a_choice_as_commands_do() -> None:
     app = run(**link, perturbation="rotation", with_remedy="wind")
     assert app.selectbox(key="perturbation").value == "rotation"
     assert "wind" in app.warning[0].value
-
-
-FORMER_LINKS = (
-    (
-        "/scorecard?sample=coffee&models=SqueezeNet+1.1&mode=Same+strength&dial=0.05",
-        {"mode": "same", "dial": 0.05},
-        "SqueezeNet 1.1 kept",
-    ),
-    (
-        "/breaking_point?sample=coffee&models=SqueezeNet&perturbation=Rotation&quantity=SSIM",
-        {"perturbation": "rotation"},
-        "under Rotation",
-    ),
-    (
-        "/adversarial?sample=coffee&models=SqueezeNet&steps_pgd=2",
-        {"attack": "pgd", "epsilon": 8.0, "advanced": True},
-        "PGD (L∞, epsilon 8/255)",
-    ),
-    (
-        "/adversarial?sample=coffee&models=SqueezeNet&attack=FGSM&norm=L2&epsilon_l2=1",
-        {"attack": "fgsm", "norm": "l2", "epsilon_l2": 1.0},
-        "FGSM (L2, epsilon 1)",
-    ),
-)
-"""Links that 0.13 wrote, what they choose, and what the headline says."""
-
-
-@pytest.mark.parametrize(("link", "choices", "says"), FORMER_LINKS)
-def test_a_link_of_a_former_page_opens_its_view(
-    link: str, choices: dict[str, object], says: str
-) -> None:
-    client = TestClient(Starlette(routes=redirects.ROUTES), follow_redirects=False)
-    address = client.get(link).headers["location"]
-    app = run(**asked(address))
-    assert not app.warning
-    assert {name: app.session_state[name] for name in choices} == choices
-    assert says in headline(app)
-
-
-def test_a_link_of_the_comparison_of_images_is_no_view() -> None:
-    app = run(sample="coffee", models="SqueezeNet", view="wipe", wipe="30")
-    assert app.segmented_control(key="view").value == "live"
-    assert not app.warning
-    assert (app.query_params["pair"], app.query_params["wipe"]) == ("wipe", "30")
 
 
 def test_a_view_goes_on_with_the_image_and_the_perturbation_of_the_last() -> None:

@@ -1,14 +1,11 @@
-"""The Reference page, and the addresses that led to its parts in earlier versions."""
+"""The Reference page."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urljoin
 
 import pytest
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
@@ -16,7 +13,6 @@ from robustness import metrics
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
 from robustness.ui.reference import STRENGTHS
-from robustness.ui.server import redirects
 from robustness.ui.session import access
 from tests.support.pages import changes, html, run
 
@@ -94,23 +90,3 @@ def test_the_methods_have_every_metric_and_are_searched() -> None:
     app.text_input(key="search").set_value("zebra").run()
     assert not app.header
     assert "No match in the methods" in app.info[0].value
-
-
-@pytest.mark.parametrize(
-    ("former", "present"),
-    [
-        ("/catalogue", "/reference"),
-        ("/catalogue?search=rain&sample=coffee", "/reference?search=rain&sample=coffee"),
-        ("/methods", "/reference?view=methods"),
-        ("/dataset?run=a&show_images=true", "/evaluations?run=a&show_images=true"),
-        ("/runs?compare=a&compare=b", "/evaluations?compare=a&compare=b"),
-        (
-            "/methods?models=SqueezeNet+1.1&a=%0a%3D",
-            "/reference?view=methods&models=SqueezeNet+1.1&a=%0a%3D",
-        ),
-    ],
-)
-def test_a_former_address_leads_to_the_page_with_its_query(former: str, present: str) -> None:
-    client = TestClient(Starlette(routes=redirects.ROUTES), follow_redirects=False)
-    reply = client.get(former)
-    assert (reply.status_code, urljoin(former, reply.headers["location"])) == (307, present)

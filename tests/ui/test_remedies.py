@@ -97,7 +97,7 @@ def test_a_link_to_a_remedy_that_one_image_cannot_show_says_so() -> None:
 
 
 def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> None:
-    app = run(view="breaking", sample="coffee", models="SqueezeNet", perturbation="Rotation")
+    app = run(view="breaking", sample="coffee", models="SqueezeNet", perturbation="rotation")
     app.selectbox(key="with_remedy").set_value("flip").run()
     assert not app.exception
     (table,) = re.findall(r"<table.*?No remedy.*?</table>", html(app), re.DOTALL)

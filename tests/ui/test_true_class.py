@@ -25,7 +25,7 @@ def test_every_view_says_what_is_correct_by_the_class_of_the_sample_or_of_the_li
     view: str,
 ) -> None:
     def opened(**link: str) -> AppTest:
-        return run(view=view, models="SqueezeNet", perturbation="Gaussian blur", **link)
+        return run(view=view, models="SqueezeNet", perturbation="gaussian_blur", **link)
 
     known = opened(sample="chelsea")
     assert known.selectbox(key="shows").value == "Egyptian cat"

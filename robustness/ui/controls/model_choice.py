@@ -44,8 +44,8 @@ def model_input() -> tuple[str, ...]:
         st.error(plain("; ".join(state.reason for state in states.values())))
         st.stop()
     default = list(models.default_names())
+    _say_what_the_link_cannot_have()
     texts = _texts()
-    _say_what_the_link_cannot_have(texts)
     options = {name: texts[name] for name in ready}
     keep_in_link("models", options, default, warns=False, goes_along=True)
     chosen = st.multiselect(
@@ -62,7 +62,7 @@ def model_input() -> tuple[str, ...]:
 
 
 def _texts() -> Mapping[str, str]:
-    """Each model's text in the list, and in links of 0.13: its label.
+    """Each model's text in the list: its label.
 
     Its name instead, if another model has that label as its label or name.
     """
@@ -73,15 +73,13 @@ def _texts() -> Mapping[str, str]:
     }
 
 
-def _say_what_the_link_cannot_have(texts: Mapping[str, str]) -> None:
+def _say_what_the_link_cannot_have() -> None:
     """Warn of models in the link that cannot run here."""
-    names = {text: name for name, text in texts.items()}
-    for text in filter(None, st.query_params.get_all("models")):
-        name = names.get(text, text)
+    for name in filter(None, st.query_params.get_all("models")):
         try:
             models.require(models.REGISTRY[name])
         except RobustnessError as error:
-            warn_of_link("models", text, sentence(error).removesuffix("."))
+            warn_of_link("models", name, sentence(error).removesuffix("."))
 
 
 def seed_input() -> int:

@@ -55,7 +55,7 @@ def selection_of(
         return Selection(chosen, cases_question.selected_title(chosen))
     level = options.get(perturbations.CELL_STRENGTH, perturbations.CELL_MEAN)
     every = of.statistics.by_perturbation
-    entries = perturbations.at_strength(every, level) or every  # links of 0.13 have its label
+    entries = perturbations.at_strength(every, level)
     conditions = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
     if not conditions:
         return None

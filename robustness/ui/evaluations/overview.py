@@ -28,7 +28,7 @@ def show() -> None:
     retention.tidy(folder)
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
-    names = run_table.chosen(listed)
+    names = run_table.chosen()
     with st.container(horizontal=True, vertical_alignment="bottom", key="runs-tools"):
         new_evaluation.button(bool(listed or names))
         text = st.text_input(

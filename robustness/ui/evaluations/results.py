@@ -73,13 +73,10 @@ def _has(of: RunFigures, view: str) -> bool:
 
 
 def _first(views: Mapping[str, str]) -> str:
-    """The view that the link asks for by a selection or, of 0.13, by an open section."""
+    """The view that the link asks for by a selection or by the question of an evaluation."""
     query = st.query_params
     for question in REGISTRY:
-        opened = "show_" + "_".join(question.title.lower().replace("?", "").split())
-        if question.view in views and (
-            (question.link and question.link in query) or query.get(opened) == "true"
-        ):
+        if question.view in views and question.link and question.link in query:
             return question.view
     asks = query.get("question") == "weaknesses" and FAILURES in views
     return FAILURES if asks else next(iter(views))

@@ -36,19 +36,14 @@ _CLICKED, _WITH = "run clicked", "compare with"
 _WITH_PIXELS = 200
 _ROW, _ROWS, _ROWS_ABOVE_A_RESULT = 35, 10, 5  # pixels; rows in sight
 _CANCEL, _CONTINUE, _WAITING = "Cancel", "Continue", "Computing …"
-_UNFINISHED = ", unfinished"
 
 
-def chosen(listed: Mapping[str, Listed]) -> list[str]:
+def chosen() -> list[str]:
     """The runs that the link names, the baseline of a comparison first."""
     compared = list(dict.fromkeys(st.query_params.get_all(COMPARE)))
     if len(compared) > 1:
         return compared
-    for name in st.query_params.get_all(RUN)[-1:]:
-        if (run_id := _by_title(name, listed)) != name:
-            st.query_params[RUN] = run_id
-        return [run_id]
-    return compared
+    return st.query_params.get_all(RUN)[-1:] or compared
 
 
 def choose(names: Sequence[str]) -> None:
@@ -60,19 +55,6 @@ def choose(names: Sequence[str]) -> None:
         st.query_params[RUN] = names[0]
     else:
         st.query_params.pop(RUN, None)
-
-
-def _by_title(name: str, listed: Mapping[str, Listed]) -> str:
-    """The id of the run, of which 0.13 linked the title where that had changed."""
-    title = name.removesuffix(_UNFINISHED)
-    matches = [
-        run_id
-        for run_id, entry in listed.items()
-        if entry.manifest is not None
-        and title.startswith(f"{entry.title}, ")
-        and title.endswith(f"{entry.manifest.created[:16].replace('T', ' ')} UTC")
-    ]
-    return name if name in listed or len(matches) != 1 else matches[0]
 
 
 def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
@@ -110,7 +92,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
         st.rerun()  # the selection or the end of the last job changes the page
     if missing:
         begin("headlines", lambda: [_headline(entry, compute=True) for entry in missing])
-    selected = chosen(listed)
+    selected = chosen()
     pinned = baseline_id(folder)
     others = [listed[pinned]] * len(listed) if pinned in listed else [*listed.values()][1:]
     rows = [

@@ -63,8 +63,7 @@ def attack_input(names: Sequence[str], seed: int) -> tuple[str, AttackSpec]:
 
 def _is_link_advanced() -> bool:
     attack = st.query_params.get("attack")
-    simple = {text for name in FIRST for text in (name, REGISTRY[name].label)}
-    return attack not in (None, *simple) or any(map(_is_advanced, st.query_params))
+    return attack not in (None, *FIRST) or any(map(_is_advanced, st.query_params))
 
 
 def _is_advanced(name: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness.base.permissions import Action
-from robustness.ui.browser.components import PAIR_VIEW, PAIR_VIEWS
 from robustness.ui.controls.model_choice import require_models, sidebar_input
 from robustness.ui.controls.picture_input import picture_input
 from robustness.ui.one_image import attack, breaking_points, live, scorecard, stack, stories
@@ -21,8 +20,6 @@ def show() -> None:
     """Draw the switch, the choice of image and models, and the chosen view."""
     stack.begin()
     tools = st.container(horizontal=True, width="content", key="page-tools")
-    if st.query_params.get("view") in PAIR_VIEWS:  # in links of 0.13 it is the pair's
-        st.query_params[PAIR_VIEW] = st.query_params.pop("view")
     view = one_of("View", VIEWS, "view", shows_label=False)
     with tools:
         stories.buttons(presents=view == LIVE)

@@ -103,10 +103,10 @@ def keep_in_link(
 ) -> None:
     """Keep the control ``key`` and the link in step; called right before the control is drawn.
 
-    The link holds the names of options, the keys of ``texts``; links of earlier versions hold
-    texts. ``first`` is chosen without a link: a list where several can be. What the link names and
-    ``texts`` lack is ignored, with a warning. A value that ``goes_along`` is there on other pages,
-    too: Streamlit forgets a control when its page is left.
+    The link holds the names of options, the keys of ``texts``. ``first`` is chosen without a link:
+    a list where several can be. What the link names and ``texts`` lack is ignored, with a warning.
+    A value that ``goes_along`` is there on other pages, too: Streamlit forgets a control when its
+    page is left.
     """
     state, last = st.session_state, f"{key} in link"
     page, said = state.get("page"), st.query_params.get_all(key)
@@ -116,8 +116,7 @@ def keep_in_link(
     # browser has the link of the last one comes with that outdated link.
     is_new = key not in state or page != last_page
     if is_new or (said != last_said and state[key] == last_value):
-        by_text = {text: name for name, text in texts.items()}
-        by_text |= {text: name for name in texts for text in (str(name), _in_link(name))}
+        by_text = {text: name for name in texts for text in (str(name), _in_link(name))}
         names = [by_text.get(text) for text in said]
         valid = [name for name in names if name is not None]
         unknown = [text for text, name in zip(said, names, strict=True) if text and name is None]

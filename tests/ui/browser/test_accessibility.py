@@ -106,7 +106,7 @@ def tab(browser: Browser, address: str, two_runs: None) -> Iterator[Page]:
         yield page
 
 
-ONE = "models=SqueezeNet+1.1"
+ONE = "models=SqueezeNet"
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
     with zipfile.ZipFile(archive, "w") as packed:
         for name in ("coffee", "rocket", "motorcycle"):
             packed.writestr(f"espresso/{name}.png", sample_bytes(name))
-    models = "models=SqueezeNet+1.1&models=EfficientNet-Lite0"
-    suite = "suite=My+own+choice&dataset_perturbations=Gaussian+blur"
-    page = visit(browser, f"{address}/dataset?source=Upload&{models}&{suite}")  # of 0.13
+    models = "models=SqueezeNet&models=EfficientNetLite0"
+    suite = "suite=own&dataset_perturbations=gaussian_blur"
+    page = visit(browser, f"{address}/evaluations?source=upload&{models}&{suite}")
     page.locator("input[type=file]").first.set_input_files(archive)
     expect(page.get_by_text("3 images in 1 class, all matched to ImageNet-1k")).to_be_visible()
     page.get_by_role("button", name="Evaluate", exact=True).click()
@@ -39,11 +39,11 @@ def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
 def test_two_ticks_say_what_got_worse(
     browser: Browser, address: str, kept_runs: Path, tmp_path: Path
 ) -> None:
-    """Two ticks compare; a click on a title opens its run; a link of 0.13 does the same."""
+    """Two ticks compare; a click on a title opens its run."""
     digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(12)])
     for name, share in (("before", 0.9), ("after", 0.2)):
         saved(kept_runs / name, digests, {"SqueezeNet": share}, source=tmp_path / "set")
-    page = visit(browser, f"{address}/runs?search=set")  # of 0.13
+    page = visit(browser, f"{address}/evaluations?search=set")
     table = page.get_by_test_id("stDataFrame")
     box = table.bounding_box()
     assert box is not None

@@ -125,7 +125,7 @@ def test_an_upload_after_a_refused_one_has_its_own_verdicts(browser: Browser, ad
 
 
 def test_a_refused_file_stands_behind_the_accepted_one(browser: Browser, address: str) -> None:
-    page = visit(browser, f"{address}/scorecard?sample=chelsea&models=SqueezeNet")
+    page = visit(browser, f"{address}/?view=scorecard&sample=chelsea&models=SqueezeNet")
     expect(page.locator(HEADLINE)).to_contain_text("chelsea")
     expect(page.locator(AT_REST)).to_be_visible()
     files = [payload(f"{place}.txt", b"x") for place in range(6)]
@@ -195,8 +195,8 @@ def test_the_true_class_goes_along_to_other_views_and_back(browser: Browser, add
 def breaking(browser: Browser, address: str) -> Iterator[Page]:
     """The breaking points of a photograph under Rotation; sweeps of everything take 4,000 passes of
     one of the slower models, however fast the machine."""
-    link = f"{address}/breaking_point?sample=coffee&models=EfficientNetLite1"
-    with visiting(browser, f"{link}&perturbation=Rotation", charts=True) as page:
+    link = f"{address}/?view=breaking&sample=coffee&models=EfficientNetLite1"
+    with visiting(browser, f"{link}&perturbation=rotation", charts=True) as page:
         yield page
 
 
@@ -307,8 +307,8 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
 
 
 def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
-    link = f"{address}/adversarial?sample=coffee&models=SqueezeNet&steps_square=10000&epsilon=1"
-    page = visit(browser, f"{link}&attack=Square+%28black+box%29")
+    link = f"{address}/?view=attack&sample=coffee&models=SqueezeNet&steps_square=10000&epsilon=1"
+    page = visit(browser, f"{link}&attack=square")
     expect(page.get_by_text(re.compile(r"Attacking: \d+ of 10001"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()

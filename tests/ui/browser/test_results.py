@@ -34,8 +34,7 @@ def results(
     digests = pictures(source, [f"{number}.png" for number in range(10)])
     shares = {"SqueezeNet": 0.5, "EfficientNetLite1": 0.8}
     run = saved(kept_runs / "looked-at", digests, shares, source=source)
-    link = f"{address}/dataset?run={run.id}&models=SqueezeNet+1.1"  # of 0.13
-    link += "&show_perturbations=true&show_images=true"
+    link = f"{address}/evaluations?run={run.id}&models=SqueezeNet&view=failures"
     with visiting(browser, link, charts=True) as page:
         yield page, run
     runs.delete(run.folder)

@@ -27,12 +27,6 @@ from robustness.ui.server.streamlit_internals import ComponentRenderer
 _HERE = Path(__file__).parent
 _DRAWING = "drawing"
 
-PAIR_VIEW = "pair"
-"""Link parameter: how the images are compared. Only the browser reads and writes it."""
-
-PAIR_VIEWS = ("wipe", "blink", "difference")
-"""Its values."""
-
 FIRST_STRENGTH = 0.6
 """First strength of a perturbation without a setting of the study: ImageNet-C's severity 3."""
 
