@@ -79,9 +79,5 @@ class ExplanationError(RobustnessError):
     """A model does not expose what an explanation needs."""
 
 
-class RequestWarning(UserWarning):
-    """A request can be met only in part; the message is a sentence."""
-
-
 class ModelWarning(UserWarning):
     """A model can be measured, but its figures mean less; the message is a sentence."""

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from robustness import __version__
 from robustness.base import allocator, removed_names
-from robustness.base.errors import ModelWarning, RequestWarning, RobustnessError
+from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import visible
 from robustness.commands import (
     attack,
@@ -95,8 +95,8 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 
 def _show(usual: Callable[..., None], message: Warning | str, *details: Any) -> None:
-    """Show a warning about a model or a request as one sentence, any other as usual."""
-    if isinstance(message, ModelWarning | RequestWarning):
+    """Show a warning about a model as one sentence, any other as usual."""
+    if isinstance(message, ModelWarning):
         remark(f"robustness: {message}")
     else:
         usual(message, *details)

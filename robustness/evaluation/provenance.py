@@ -14,7 +14,6 @@ from robustness.base.registry import Registry
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import own_scores
 from robustness.models.run.openvino import chosen
-from robustness.perturbations import REFERENCE_SIDE
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import Plugin, plugin_of
 from robustness.remedies import REGISTRY as REMEDIES
@@ -22,10 +21,6 @@ from robustness.remedies import REGISTRY as REMEDIES
 ENGINE = "inference engine"
 """The engine of the forward passes, among the versions. Engines, and versions of one engine, agree
 within rounding."""
-
-
-GRAIN = "grain of noise"
-"""Among the versions: runs of 0.13 and before, without it, have finer noise above side 224."""
 
 
 def versions() -> dict[str, str]:
@@ -36,7 +31,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
         ENGINE: str(chosen()),
-        GRAIN: f"1 px of {REFERENCE_SIDE}",
     }
 
 

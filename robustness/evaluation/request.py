@@ -41,7 +41,7 @@ from robustness.perturbations import check_seed
 from robustness.pictures.eight_bits import BITS
 from robustness.pictures.fitting import DEFAULT_FIT, MAX_SIDE, MIN_SIDE, STUDY_SIDE, Framing
 from robustness.pictures.picture import Picture
-from robustness.remedies import Chain, parse, parse_all, without_former
+from robustness.remedies import Chain, parse, parse_all
 
 _ORIGINAL = "brightness"
 """A perturbation whose strength 0 denotes the original in a TOML file."""
@@ -98,9 +98,7 @@ class Request:
         expected(f"a whole number from {MIN_SIDE} to {MAX_SIDE}, {OWN_SIDE!r} or {DEFAULT!r}"),
     ] = STUDY_SIDE
     classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=100_000)] = ()
-    remedies: Annotated[
-        tuple[Annotated[Chain, parsed_by(parse)], ...], BeforeValidator(without_former)
-    ] = ()
+    remedies: tuple[Annotated[Chain, parsed_by(parse)], ...] = ()
 
     @property
     def framing(self) -> Framing:

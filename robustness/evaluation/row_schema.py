@@ -1,7 +1,6 @@
 """The columns of the rows, one record each, for all that writes, checks or explains rows.
 
-Rows also have a column for each metric of a plugin. A file that an earlier version wrote may lack
-newer columns: these are read as null.
+Rows also have a column for each metric of a plugin.
 """
 
 from __future__ import annotations
@@ -46,11 +45,10 @@ class Column:
     """One column of the rows.
 
     ``values`` and ``meaning`` are for the data dictionary. Numbers of imported rows, also those in
-    a list, must lie between ``low`` and ``high``. ``null`` says that a row may lack the value, as
-    rows of versions before this column do; ``optional`` that either all rows of a file have it, or
-    none. Two runs agree if their values differ by at most
-    ``tolerance``. ``fill`` returns the value of a measurement, by default its attribute. ``stored``
-    says that the files of rows of a run have it: the others are of the image or of the request.
+    a list, must lie between ``low`` and ``high``. ``null`` says that a row may lack the value. Two
+    runs agree if their values differ by at most ``tolerance``. ``fill`` returns the value of a
+    measurement, by default its attribute. ``stored`` says that the files of rows of a run have it:
+    the others are of the image or of the request.
     """
 
     name: str
@@ -61,7 +59,6 @@ class Column:
     low: float | None = None
     high: float | None = None
     null: bool = False
-    optional: bool = False
     tolerance: float = TOLERANCE
     fill: Fill | None = None
     stored: bool = True
@@ -124,7 +121,6 @@ def _metric(name: str) -> Column:
         low=metric.low,
         high=min(metric.high, 1e4),
         null=not bounded,
-        optional=True,  # rows of versions before the metric
         tolerance=metric.tolerance,
         fill=_score(name),
     )
@@ -133,7 +129,7 @@ def _metric(name: str) -> Column:
 def _rescaled(raw: str, name: str) -> Column:
     meaning = (
         f"({raw} - floor) / (1 - floor), the floor being the mean {raw} of unrelated images; "
-        "higher is better; empty in runs of earlier versions"
+        "higher is better"
     )
     values = "at most 1; below 0 where less alike than strangers"
     return Column(name, values, meaning, low=-1e7, high=1.0, fill=_score(name))
@@ -261,34 +257,18 @@ def dictionary(own: Sequence[str]) -> list[dict[str, str]]:
 
 
 def own_columns(table: pa.Schema) -> tuple[str, ...]:
-    """The metrics of plugins in a file of rows, maybe of an earlier version.
-
-    Raises ``ParameterError`` for another table.
-    """
+    """The metrics of plugins in a file of rows; raises ``ParameterError`` for another table."""
     types = {field.name: field.type for field in stored(())}
     own = tuple(name for name in table.names if name not in types)
-    required = {c.name for c in COLUMNS if c.stored and not (c.null or c.optional)}
     if (
         len(own) > MOST_OWN
         or len({*table.names}) < len(table)
-        or not required <= {*table.names}
+        or not types.keys() <= {*table.names}
         or any(field.type != types.get(field.name, pa.float64()) for field in table)
         or not set(own).isdisjoint(NOT_STORED)
     ):
         raise ParameterError("Expected the columns of rows.")
     return own
-
-
-def completed(rows: pa.RecordBatch, own: Sequence[str]) -> pa.RecordBatch:
-    """``rows`` in the order of ``stored(own)``: columns that they lack are null."""
-    whole = stored(own)
-    return pa.RecordBatch.from_arrays(
-        [
-            rows[field.name] if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
-            for field in whole
-        ],
-        schema=whole,
-    )
 
 
 def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:

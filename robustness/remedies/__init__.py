@@ -5,7 +5,7 @@ Importing this package registers them all.
 
 from importlib import import_module
 
-from robustness.remedies.chain import Chain, parse, parse_all, without_former
+from robustness.remedies.chain import Chain, parse, parse_all
 from robustness.remedies.python_code import python
 from robustness.remedies.remedy import (
     GATED,
@@ -36,5 +36,4 @@ __all__ = [
     "parse_all",
     "python",
     "remedy",
-    "without_former",
 ]

@@ -5,15 +5,14 @@ Study images are float32 RGB in [0, 1], shape (N, S, S, 3), on the 8-bit grid.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.base.errors import ParameterError, RequestWarning
+from robustness.base.errors import ParameterError
 from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.remedies.remedy import (
     GATED,
@@ -36,14 +35,6 @@ AS_IS = ImageView(unchanged)
 
 MOST = 8
 """Remedies in a chain; anyone may put a chain into a link."""
-
-FORMER = "abstain"
-"""A remedy up to version 0.13, which requests of these versions may name."""
-
-FORMER_NOTE = (
-    f"{FORMER} is no remedy any more and was left out. The section Safe threshold, and the command "
-    "threshold, say from which confidence predictions may be accepted."
-)
 
 
 @dataclass(frozen=True)
@@ -160,19 +151,7 @@ def _names(text: object) -> list[str]:
 
 
 def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:
-    """The chains of a text such as ``median,autocontrast,tta``, or of several; each once.
-
-    ``FORMER`` is left out with a warning, so that requests which name it still open.
-    """
-    parts = texts.split(",") if isinstance(texts, str) else list(texts)
-    names = without_former([part.strip() for part in parts])
+    """The chains of a text such as ``median,autocontrast,tta``, or of several; each once."""
+    parts = texts.split(",") if isinstance(texts, str) else texts
+    names = (part.strip() for part in parts)
     return tuple(dict.fromkeys(parse(name) for name in names if name))
-
-
-def without_former(names: Any) -> Any:
-    """The list ``names`` as a tuple without ``FORMER``, of which it warns; else ``names``."""
-    if not isinstance(names, list):
-        return names
-    if FORMER in names:
-        warnings.warn(FORMER_NOTE, RequestWarning, stacklevel=2)
-    return tuple(name for name in names if name != FORMER)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from robustness import models
 from robustness.base.text import counted, some
 from robustness.evaluation.condition import effect, named
-from robustness.evaluation.provenance import ENGINE, GRAIN
-from robustness.perturbations import REFERENCE_SIDE
+from robustness.evaluation.provenance import ENGINE
 from robustness.runs import images
 from robustness.runs.manifest import Manifest
 from robustness.runs.row_differences import RowComparison, compare_rows
@@ -274,13 +273,6 @@ def _settings(first: Manifest, second: Manifest, said: Callable[[str], str]) -> 
         one, two = getattr(a, name), getattr(b, name)
         if one != two:
             notes.append(f"The {name} differs: {one} and {two}.")
-    grains = first.versions.get(GRAIN), second.versions.get(GRAIN)
-    if grains[0] != grains[1] and max(a.framing.side, b.framing.side) > REFERENCE_SIDE:
-        whose = "other run" if grains[0] else "baseline"
-        notes.append(
-            f"Noise in the {whose} is finer and weaker, as up to 0.13 above {REFERENCE_SIDE} px: "
-            "evaluate it again to compare noise."
-        )
     return [*notes, *_version_notes(_versions(first), _versions(second))]
 
 
@@ -293,10 +285,10 @@ def _version_notes(first: Mapping[str, str], second: Mapping[str, str]) -> list[
     """One sentence for each version that is not the same in both."""
     notes = [
         f"Another version of {name}: {first.get(name, 'none')} and {second.get(name, 'none')}."
-        for name in sorted({*first, *second} - {ENGINE, GRAIN})
+        for name in sorted({*first, *second} - {ENGINE})
         if first.get(name) != second.get(name)
     ]
-    before, after = (versions.get(ENGINE, "TensorFlow") for versions in (first, second))
+    before, after = (versions.get(ENGINE, "none") for versions in (first, second))
     if before != after:
         notes.append(f"Another inference engine: {before} and {after}; they round differently.")
     return notes

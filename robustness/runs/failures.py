@@ -20,10 +20,7 @@ from robustness.statistics import agreement, risk_coverage, thresholds
 from robustness.statistics.measurement_grid import Grid
 from robustness.statistics.slices import by_slice, slices
 
-NO_PROPERTIES = (
-    "Unknown: the properties of the images are missing or damaged; evaluate the images again to "
-    "have slices."
-)
+NO_PROPERTIES = "Unknown: no properties of the images were measured, which slices need."
 
 MOST_CELLS = 4_000_000
 """Images times conditions that the tables rest on; of larger runs they rest on some images."""

@@ -28,7 +28,6 @@ from robustness.base.limited_worker import (
 from robustness.evaluation.condition import readable
 from robustness.models import imported_labels
 from robustness.pictures.fitting import check_fit
-from robustness.runs import convert_0_13, images
 from robustness.runs.manifest import FINISHED, MAX_TEXT, Manifest
 from robustness.runs.row_checks import ExpectedRows
 from robustness.runs.run import Run
@@ -75,14 +74,10 @@ def screen(folder: Path, manifest: Manifest, worker: Worker) -> Manifest:
     """
     _check_manifest(manifest)
     files = {path.name: path.stat().st_size for path in folder.glob("*.parquet")}
-    if convert_0_13.needed(manifest.parts):
-        files.pop(images.FILE, None)  # it was not named
     _expect(manifest, files == dict(manifest.parts), "its files of rows differ from its manifest")
     size = occupied(folder)
     question = {
         "folder": str(folder),
-        "files": list(files),
-        "batch": manifest.batch,
         "expected": asdict(_expected(folder, manifest)),
     }
     limits = MEMORY + 2 * size, SECONDS + size // BYTES_A_SECOND

@@ -10,9 +10,9 @@ from robustness import plugins
 from robustness.base.errors import RobustnessError
 from robustness.base.parquet_process import serve_arrow
 from robustness.models.own import user_models
-from robustness.runs import convert_0_13, headline_figures
+from robustness.runs import headline_figures
 from robustness.runs import manifest as manifests
-from robustness.runs.row_checks import ExpectedRows, check_row_count, rewrite_rows
+from robustness.runs.row_checks import ExpectedRows, rewrite_rows
 
 
 def answer(head: bytes, _data: bytes) -> bytes:
@@ -31,11 +31,6 @@ def answer(head: bytes, _data: bytes) -> bytes:
             headline_figures.compute(folder, manifests.read(folder))
             return b"{}"
         expected = ExpectedRows(**question["expected"])
-        if convert_0_13.needed(question["files"]):
-            check_row_count(folder, question["files"])
-            convert_0_13.rewrite(folder, question["files"], question["batch"])
-            for name in question["files"]:
-                (folder / name).unlink()
         return json.dumps({"parts": rewrite_rows(folder, expected)}).encode()
     except RobustnessError as error:
         return json.dumps({"problem": str(error)}).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,14 +16,12 @@ from pydantic import Field
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.disk import read_regular, write_whole
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.text import visible
 from robustness.base.validation import CONFIG, checked_json
 from robustness.datasets import LABELLINGS
 from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import convert_0_13
 
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
@@ -187,13 +186,10 @@ def read(folder: Path) -> Manifest:
                 f"{folder.name} is not a saved run: its {FILE} describes something else.",
                 hint=_where(folder),
             )
-        if head.get("version") == convert_0_13.VERSION:
-            head = convert_0_13.record(folder, head) | {"version": VERSION}
-            text = json.dumps(head).encode()
         if head.get("version") != VERSION:
             raise RunError(
-                f"{folder.name} has run format {head.get('version')!r}, expected {VERSION}: open "
-                f"it with {_writer(head)}, or run it again with this version.",
+                f"{folder.name} has run format {reprlib.repr(head.get('version'))}, expected "
+                f"{VERSION}: evaluate the images again.",
                 hint=_where(folder),
             )
         if "race" in head:
@@ -228,14 +224,6 @@ def require_plugins(run: str, head: Mapping[str, Any]) -> None:
             f"The run {run} needs the plugin {' or '.join(missing)} for {', '.join(unknown)}: "
             "name it in the setting plugins, or install it."
         )
-
-
-def _writer(head: Mapping[str, Any]) -> str:
-    versions = head.get("versions")
-    version = versions.get("robustness") if isinstance(versions, dict) else None
-    return (
-        "the version that wrote it" if version is None else f"version {visible(str(version))[:40]}"
-    )
 
 
 def _where(folder: Path) -> str:

@@ -19,7 +19,6 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import visible
 from robustness.base.validation import StrictRecord, read_json
 from robustness.pictures.fitting import Framing
-from robustness.runs import convert_0_13
 
 FILE = "notes.json"
 MAX_TITLE, MAX_TAGS, MAX_NOTE = 120, 200, 2000
@@ -121,10 +120,8 @@ class Notes(StrictRecord):
 
 
 def read(folder: Path) -> Notes:
-    """The notes in ``folder``, also as version 0.13 wrote them."""
-    if (folder / FILE).exists():
-        return read_json(Notes, folder / FILE) or Notes()
-    return Notes(**convert_0_13.notes(folder))
+    """The notes in ``folder``."""
+    return read_json(Notes, folder / FILE) or Notes()
 
 
 def update(folder: Path, **changes: Any) -> None:

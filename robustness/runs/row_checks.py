@@ -28,7 +28,6 @@ from robustness.evaluation.row_schema import (
     REMEDIED,
     REMEDIED_KEYS,
     REMEDY,
-    completed,
     stored,
 )
 from robustness.metrics.features import RESCALED
@@ -63,7 +62,6 @@ _WORDS = tuple(
     column.name for column in COLUMNS if column.stored and pa.types.is_string(column.type)
 )
 _MAY_LACK = {column.name for column in COLUMNS if column.null}
-_OPTIONAL = {column.name for column in COLUMNS if column.optional}
 
 Whole = NDArray[np.int64]
 
@@ -103,19 +101,6 @@ def rewrite_rows(folder: Path, expected: ExpectedRows) -> dict[str, int]:
     checks.check_places()
     paths = [folder / images.FILE, *(part.path for part in parts)]
     return {path.name: path.stat().st_size for path in paths}
-
-
-def check_row_count(folder: Path, files: Sequence[str]) -> None:
-    """Raise ``RunError`` if ``files`` in ``folder`` claim to hold more rows than they can."""
-    try:
-        rows = sum(pq.read_metadata(folder / name).num_rows for name in files)
-    except (pa.ArrowException, OSError) as error:
-        raise RunError("a file of its rows is damaged or has another format") from error
-    size = sum((folder / name).stat().st_size for name in files)
-    _expect(
-        rows <= max(ROWS_FREE, size // MIN_ROW_BYTES),
-        f"its {size:,} bytes claim to hold {rows:,} rows, as no measurements do",
-    )
 
 
 def _part(path: Path) -> Part:
@@ -190,7 +175,7 @@ def _batches(file: pq.ParquetFile, group: int, own: Sequence[str]) -> Iterator[p
     try:
         for batch in file.iter_batches(_ROWS_AT_ONCE, [group]):
             batch.validate(full=True)
-            yield completed(batch, own)
+            yield batch.select(stored(own).names)
     except MemoryError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
@@ -278,9 +263,7 @@ class _RowChecks:
         for name, (low, high) in self.ranges.items():
             lists = pa.types.is_list(batch[name].type)
             column = batch[name].flatten() if lists else batch[name]
-            gaps = name in self.may_lack and not lists
-            gaps |= name in _OPTIONAL and column.null_count == len(column)
-            _within(name, column, low, high, gaps=gaps)
+            _within(name, column, low, high, gaps=name in self.may_lack and not lists)
         stages = batch["stages"].flatten()
         for name in RESCALED:
             _within(f"{name} of a stage", stages.field(name), *self.ranges[name])

@@ -153,14 +153,10 @@ def _tables(
 
 
 def changes(first: pa.Table, second: pa.Table) -> Iterator[Change]:
-    """The columns in which two tables differ; their rows are of the same measurements, in order.
-
-    A column without any value in ``first``, unless it is the label, is not compared: runs of
-    earlier versions lack some.
-    """
+    """The columns in which two tables differ; their rows are of the same measurements, in order."""
     for name in first.column_names:
         a, b = first[name], second[name]
-        if a.equals(b) or (a.null_count == len(a) and name != "label"):
+        if a.equals(b):
             continue
         differ, gaps = _differences(a.combine_chunks(), b.combine_chunks())
         if differ.any():

@@ -204,8 +204,6 @@ def read_part(path: Path) -> Part:
 def _remedied(file: pq.ParquetFile) -> int:
     """How many rows of ``file`` have a remedy."""
     names = [file.schema.column(at).path for at in range(file.metadata.num_columns)]
-    if REMEDY.name not in names:
-        return 0
     groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
     column = names.index(REMEDY.name)
     statistics = [group.column(column).statistics for group in groups if group.num_rows]
@@ -242,9 +240,8 @@ def _read(part: Part, columns: Sequence[str] | None = None, filters: Any = None)
     """All rows of ``part``, unless there are ``filters``."""
     path = part.path
     try:
-        whole = stored(part.own)  # columns that the file lacks are null
         return pq.read_table(
-            path, columns=columns and list(columns), filters=filters, schema=whole
+            path, columns=columns and list(columns), filters=filters, schema=stored(part.own)
         ).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         raise RunError(

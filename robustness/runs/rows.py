@@ -152,8 +152,8 @@ class Cells:
             first = np.flatnonzero(np.diff(position, prepend=position[:1] - 1))
             image = self._axes.image_of[np.searchsorted(self._axes.positions, position[first])]
             cells = np.repeat(image, np.diff(first, append=len(position)))
-            (models, model), (conditions, condition), *remedy = map(_coded, batch.columns[1:])
-            (remedies, remedy_of) = remedy[0] if remedy else ([""], np.zeros(1, np.intp))
+            coded = map(_coded, batch.columns[1:])
+            (models, model), (conditions, condition), (remedies, remedy_of) = coded
             starts = np.array(
                 [[self._starts.get((remedy, name), -1) for name in models] for remedy in remedies]
             )[remedy_of, model]
@@ -203,10 +203,7 @@ class Cells:
                 chosen = (here >= 0) & (here < most)
                 rows = slice(None) if chosen.all() else chosen
                 for name, array in flat.items():
-                    source = MARGINS.get(name, name)
-                    if source not in batch.schema.names:  # newer than the run
-                        continue
-                    column = batch.column(source)
+                    column = batch.column(MARGINS.get(name, name))
                     values = _margin(column) if name in MARGINS else _values(column, array.dtype)
                     array[here[rows]] = values[rows]
 
@@ -264,6 +261,12 @@ _THREADS = 4
 ROW = "position::BIGINT * 4294967296 + file_row_number"
 """The order of the rows: that of the dataset, then of the file."""
 
+_SOURCE = (
+    "WITH rows AS (SELECT * FROM read_parquet($files, file_row_number = true) "
+    "WHERE remedy IS NULL) "
+)
+"""The start of a query: the rows without a remedy."""
+
 
 @dataclass(eq=False)
 class Rows:
@@ -297,19 +300,7 @@ class Rows:
     @cached_property
     def own_scores(self) -> tuple[str, ...]:
         """The columns of plugins' metrics."""
-        return own_columns(self._columns)
-
-    @cached_property
-    def _columns(self) -> pa.Schema:
-        return pq.read_schema(self.paths[0]) if self.paths else stored(())
-
-    @cached_property
-    def _source(self) -> str:
-        """The start of a query: the rows without a remedy; missing columns are null."""
-        lacking = [field for field in stored(()) if field.name not in self._columns.names]
-        more = "".join(f", NULL::{field.type} AS {field.name}" for field in lacking)
-        files = "read_parquet($files, file_row_number = true)"
-        return f"WITH rows AS (SELECT *{more} FROM {files} WHERE remedy IS NULL) "
+        return own_columns(pq.read_schema(self.paths[0])) if self.paths else ()
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -363,7 +354,7 @@ class Rows:
         with self._lock:
             cursor = self._connection.cursor()
         try:
-            yield cursor.sql(self._source + query, params={"files": paths, **values})
+            yield cursor.sql(_SOURCE + query, params={"files": paths, **values})
         except duckdb.OutOfMemoryException as error:
             raise RunError(
                 f"The run has too many rows for this table: expected a query within {MEMORY} of "

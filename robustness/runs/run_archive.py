@@ -21,7 +21,7 @@ from robustness.base.disk import put_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.output_files import writing
 from robustness.base.zips import BoundedZip, TooManyFilesError
-from robustness.runs import convert_0_13, images, notes, store
+from robustness.runs import images, notes, store
 from robustness.runs import manifest as manifests
 from robustness.runs.import_checks import importer, screen, work_out_figures
 from robustness.runs.run import Run
@@ -34,9 +34,6 @@ MAX_RATIO = 20
 MAX_MANIFEST, MAX_MANIFEST_PART = 1024**2, 64
 """Most bytes of the manifest, plus those for each file of rows."""
 
-_NOTES = dict.fromkeys((notes.FILE, *convert_0_13.NOTES_FILES), notes.MAX_BYTES)
-"""The files of what people say of a run, with the most bytes of each."""
-
 _FREE_BYTES = 1024 * 1024
 _SOON = 60  # seconds
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -44,7 +41,7 @@ _FILE = re.compile(
     "|".join(
         [
             r"part-\d{1,12}\.parquet",
-            *map(re.escape, (manifests.FILE, images.FILE, *_NOTES)),
+            *map(re.escape, (manifests.FILE, images.FILE, notes.FILE)),
         ]
     )
 )
@@ -206,7 +203,10 @@ def _files(archive: zipfile.ZipFile, size: int) -> Mapping[str, zipfile.ZipInfo]
             f"The archive is refused: its {size:,} bytes would unpack to {unpacked:,}, as no "
             "exported run does."
         )
-    limits = {manifests.FILE: MAX_MANIFEST + MAX_MANIFEST_PART * len(infos), **_NOTES}
+    limits = {
+        manifests.FILE: MAX_MANIFEST + MAX_MANIFEST_PART * len(infos),
+        notes.FILE: notes.MAX_BYTES,
+    }
     for name, most in limits.items():
         if name in files and files[name].file_size > most:
             raise RunError(

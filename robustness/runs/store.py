@@ -14,14 +14,11 @@ from filelock import FileLock, Timeout
 from robustness.base.errors import RunError, RunLockedError
 from robustness.base.text import counted, visible
 from robustness.models import imported_labels
-from robustness.runs import convert_0_13, notes
 from robustness.runs import manifest as manifests
+from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.row_files import all_parts, remove_unlisted
+from robustness.runs.row_files import all_parts
 from robustness.runs.run import Run
-
-_CONVERSION_SECONDS = 60.0
-"""Seconds to wait for another process that converts the same run."""
 
 MAX_ID = 255
 """Bytes of the longest name that a folder can have."""
@@ -47,8 +44,6 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
 
 def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) -> Run:
     imported_labels.note(manifest.classes)
-    if convert_0_13.needed(manifest.parts):
-        manifest = _locked_and_converted(folder)
     parts = all_parts(folder, manifest.parts)
     if manifest.status == FINISHED:
         files = {name: folder / name for name in manifest.parts}
@@ -62,36 +57,6 @@ def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) 
             hint="The command 'evaluate' with --resume does.",
         )
     return Run(folder, manifest, parts, anywhere)
-
-
-def _locked_and_converted(folder: Path) -> Manifest:
-    try:
-        lock = locked(folder, _CONVERSION_SECONDS)
-        try:
-            return converted(folder)
-        finally:
-            lock.release()
-    except OSError as error:
-        raise RunError(
-            f"The run {folder.name} is of version 0.13 and cannot be converted: "
-            f"{error.strerror or error}.",
-            hint=f"Make its folder {folder} writable, with room for a second copy.",
-        ) from error
-
-
-def converted(folder: Path) -> Manifest:
-    """The manifest in ``folder``, whose files are converted if version 0.13 wrote them.
-
-    Whoever calls it holds the lock of the run. Raises ``RunError`` for a damaged file, ``OSError``
-    where the disk does not take the new ones.
-    """
-    manifest = manifests.read(folder)
-    if convert_0_13.needed(manifest.parts):
-        files = convert_0_13.rewrite(folder, manifest.parts, manifest.batch)
-        manifest = manifest.updated(parts=files)
-        manifest.write(folder)
-        remove_unlisted(folder, manifest.parts)
-    return manifest
 
 
 def title_of(folder: Path) -> str:

@@ -37,7 +37,7 @@ from robustness.runs.row_files import (
     without_chunks,
     write_part,
 )
-from robustness.runs.store import converted, listing, load, locked
+from robustness.runs.store import listing, load, locked
 
 
 def unanswered(images: pa.Table) -> list[int]:
@@ -318,7 +318,7 @@ def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) 
     try:
         if fresh is not None:
             fresh.write(folder)  # from here on others see a run, which is ours already
-        manifest = fresh or converted(folder)  # as it stands now that nobody else writes it
+        manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
             load(folder)  # says so if it is damaged
         return RunWriter(plan, folder, manifest, lock)

@@ -73,10 +73,9 @@ class Cost:
 
     @property
     def least_ms(self) -> float | None:
-        """The latency that a free machine may have at best; earlier runs know no spread."""
-        if self.latency_low_ms is None:
-            return self.latency_ms
-        return self.latency_low_ms * (1 - (self.waiting or 0.0))
+        """The latency that a free machine may have at best; None if unknown."""
+        low = self.latency_low_ms
+        return None if low is None else low * (1 - (self.waiting or 0.0))
 
 
 def reasons_against(
@@ -100,7 +99,7 @@ def reasons_against(
             (criteria.max_megabytes, cost.megabytes, cost.megabytes, "size", "MB"),
         ):
             if most is not None and (least is None or least > most):
-                measured = "unknown" if value is None else f"{value:.1f} {unit}"
+                measured = "unknown" if least is None else f"{value:.1f} {unit}"
                 reasons[name] = f"{what} {measured}, wanted at most {most:g} {unit}"
     return reasons
 

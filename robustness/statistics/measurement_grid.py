@@ -250,8 +250,6 @@ def _cells(
 ) -> Floats:
     """The values of ``column`` in the rows ``places``, each in its cell."""
     laid = np.full(shape, np.nan)
-    if column in RESCALED.values() and column not in frame:  # rows of earlier versions
-        return laid
     laid[cells] = frame[column].iloc[places].to_numpy(float, na_value=np.nan)
     return laid
 
@@ -285,21 +283,17 @@ def in_order(
 
     ``strengths`` are NaN where a composition has several.
     """
-    columns = [
-        (degree(text) or ("", np.nan))[1] if math.isnan(level) else level  # rows of older runs
-        for text, level in zip(ids, strengths, strict=True)
-    ]
     place_of = {name: at for at, name in enumerate(dict.fromkeys(perturbations))}
     order = sorted(
         range(len(ids)),
         key=lambda at: (
             place_of[perturbations[at]],
-            -1.0 if math.isnan(columns[at]) else columns[at],
+            -1.0 if math.isnan(strengths[at]) else strengths[at],
         ),
     )
     return order, tuple(
         ConditionKey(
-            ids[at], perturbations[at], None if math.isnan(columns[at]) else float(columns[at])
+            ids[at], perturbations[at], None if math.isnan(strengths[at]) else float(strengths[at])
         )
         for at in order
     )

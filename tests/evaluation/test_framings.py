@@ -96,9 +96,9 @@ def test_models_of_different_framings_are_split_and_explicit_ones_win(
     api.export("samples", tmp_path / "out", conditions=["fog=0.2"])
     with Image.open(next((tmp_path / "out").rglob("*.png"))) as image:
         assert image.size == (224, 224), "a model in models= alone changes what is exported"
-    saved = tmp_path / "earlier.toml"
+    saved = tmp_path / "request.toml"
     saved.write_text(f'models = ["{whole}"]\nfit = "crop"\n[[condition]]\nfog = 0.2\n')
-    assert read_request(saved).framing == ("crop", 224), "as 0.13 wrote it"
+    assert read_request(saved).framing == ("crop", 224), "the side of a fit"
 
 
 def test_each_model_sees_its_own_version_of_one_image(whole: str) -> None:

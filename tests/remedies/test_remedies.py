@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import robustness as rb
-from robustness.base.errors import ParameterError, RequestWarning, UnknownNameError
+from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models import REGISTRY as MODELS
 from robustness.models import Classifier
 from robustness.models.run.remedied_pass import RemediedGradients, ensemble, remedied_outputs
@@ -243,8 +243,6 @@ def test_an_attack_on_models_together_climbs_the_mean_of_their_slopes() -> None:
 def test_texts_read_back_and_say_what_is_wrong() -> None:
     chains = parse_all("median, autocontrast+tta,median")
     assert [chain.id for chain in chains] == ["median", "autocontrast+tta"]
-    with pytest.warns(RequestWarning, match="threshold"):  # up to version 0.13
-        assert [chain.id for chain in parse_all("abstain,median")] == ["median"]
     with pytest.raises(ParameterError, match="at the end"):
         parse("tta+median")
     with pytest.raises(ParameterError, match="at most 8"):

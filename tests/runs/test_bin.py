@@ -225,7 +225,7 @@ def test_too_many_pictures_or_bytes_are_refused(
 
 
 def test_whose_a_run_is(folder: Path, tmp_path: Path) -> None:
-    assert runs.owner_of(folder / "first") == "", "an earlier run is nobody's"
+    assert runs.owner_of(folder / "first") == "", "a run of the command line is nobody's"
     mine = manifest.read(folder / "first").updated(creator="ada@example.org")
     assert mine.key == manifest.read(folder / "first").key
     mine.write(folder / "first")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,6 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.support.image_folders import flat_folder
@@ -191,41 +189,6 @@ def test_a_run_that_is_killed_at_any_step_of_writing_has_all_rows_that_it_wrote(
         assert len(run.parts) <= FEW + 1
         assert not list(run.folder.glob(disk.TEMPORARY))
     assert PICTURES < finished < len(folders) - 3 * PICTURES
-
-
-def write_as_0_13(run: runs.Run, part: row_files.Part) -> None:
-    """Write the file of ``part`` with the columns that rows of version 0.13 had."""
-    note = json.loads(pq.read_schema(part.path).metadata[row_files.KEY])
-    rows = runs.Run(run.folder, run.manifest, [part])
-    note["unreadable"] = rows.unreadable
-    about = {row_files.KEY: json.dumps(note).encode()}
-    pq.write_table(rows.table().replace_schema_metadata(about), part.path)
-
-
-def test_a_run_of_an_older_version_that_compacted_as_it_went_goes_on(
-    photos: Path, whole: runs.Run, tmp_path: Path
-) -> None:
-    with runs.start(runs.plan(str(photos), spec(), batch=1), tmp_path) as sitting:
-        for state in sitting.perform():
-            if state.done == PICTURES - 1:
-                break
-    begun = runs.load(sitting.folder, unfinished=True)
-    (compacted,) = row_files.compact(begun.folder, begun.parts[: FEW + 1])
-    for part in (compacted, *begun.parts[1:]):
-        write_as_0_13(begun, part)
-    for path in begun.folder.glob("images*"):
-        path.unlink()
-    joined = compacted.path.rename(begun.folder / "part-000000000000.parquet")
-    (begun.folder / "part-000000000009.parquet").write_bytes(joined.read_bytes())  # not named yet
-    head = begun.manifest.as_dict() | {"version": 3, "parts": {joined.name: joined.stat().st_size}}
-    (begun.folder / "manifest.json").write_text(json.dumps(head))
-    begun.parts[0].path.unlink()  # the first of those that it no longer needed
-    left = runs.load(begun.folder, unfinished=True)
-    assert left.table().equals(whole.table().slice(0, left.table().num_rows))
-    assert left.images + len(left.unreadable) == PICTURES - 1
-    run = performed(photos, tmp_path, resume=True)
-    assert run.table().equals(whole.table())
-    assert files(run.folder) == sorted(run.manifest.parts)
 
 
 @pytest.mark.parametrize(("spent", "seconds"), [(0, 5), (100, 5), (3000, 30), (100_000, 60)])

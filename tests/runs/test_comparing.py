@@ -16,7 +16,6 @@ from benchmarks.support.image_folders import drawing, labelled_folder
 from robustness import models, runs
 from robustness.base.errors import ImageError, ParameterError, RunError
 from robustness.evaluation.condition import Condition, named, short
-from robustness.evaluation.provenance import GRAIN
 from robustness.evaluation.row_schema import TOLERANCE, stored
 from robustness.runs.row_differences import changes, compare_rows
 from robustness.runs.row_files import KEY
@@ -286,25 +285,6 @@ def test_runs_that_share_nothing_say_so(original: runs.Run, tmp_path: Path) -> N
     assert result.images == 0
     assert not result.differences
     assert "share no images" in result.notes[0]
-
-
-@pytest.mark.parametrize("side", [224, 384])
-def test_noise_of_another_grain_is_told_where_it_differs(
-    original: runs.Run, tmp_path: Path, side: int
-) -> None:
-    manifest = original.manifest.updated(
-        spec=dataclasses.replace(original.manifest.spec, side=side)
-    )
-    earlier = {name: text for name, text in manifest.versions.items() if name != GRAIN}
-    for name, versions in (("now", manifest.versions), ("earlier", earlier)):
-        shutil.copytree(original.folder, tmp_path / name)
-        manifest.updated(versions=versions).write(tmp_path / name)
-    now, before = (runs.load(tmp_path / name) for name in ("now", "earlier"))
-    assert not any("noise" in text for text in runs.compare(now, now).notes)
-    for pair, whose in (((now, before), "other run"), ((before, now), "baseline")):
-        notes = [text for text in runs.compare(*pair).notes if "noise" in text]
-        assert bool(notes) is (side > 224)
-        assert all(whose in text for text in notes)
 
 
 def test_changed_weights_and_versions_are_told(original: runs.Run, tmp_path: Path) -> None:

@@ -257,9 +257,9 @@ def test_large_runs_are_sampled_and_say_so(run: runs.Run, monkeypatch: pytest.Mo
 
 
 def test_a_run_without_properties_says_so(run: runs.Run, tmp_path: Path) -> None:
-    old = saved(tmp_path / "old", {"a.png": "1"}, {"SqueezeNet": 1.0}, source=tmp_path)
-    assert list(old.failures.unknown) == [NO_PROPERTIES]
-    assert not old.failures.slices
+    bare = saved(tmp_path / "bare", {"a.png": "1"}, {"SqueezeNet": 1.0}, source=tmp_path)
+    assert list(bare.failures.unknown) == [NO_PROPERTIES]
+    assert not bare.failures.slices
 
 
 def _put(path: Path, instead: str) -> None:

@@ -409,7 +409,7 @@ def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: P
         jobs.resume(finished.folder, "me")
     with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as writer:
         pass
-    (writer.folder / "imported").touch()
+    runs.notes.update(writer.folder, imported=1.0)
     with pytest.raises(RunError, match="was imported"):
         jobs.resume(writer.folder, "me")
 

@@ -116,7 +116,7 @@ def blocks(costs: Costs, chosen: ModelChoice) -> list[Block]:
 
 def busy(entries: Sequence[Entry]) -> list[Text]:
     """A caution where other programs slowed the passes that latencies were measured by."""
-    waiting = max((entry.get("waiting") or 0.0 for entry in entries), default=0.0)
+    waiting = max((entry["waiting"] or 0.0 for entry in entries), default=0.0)
     if waiting < _BUSY:
         return []
     return [

@@ -124,8 +124,8 @@ def test_a_model_with_its_own_classes_sees_whole_images_at_its_own_size(
         ("squash", 8, len(COLOURS)),
         ("crop", 224, 1),
     ]
-    with (folder / "models.toml").open("a") as file:  # as earlier versions described it
-        file.write(found["toml"].replace("[colours]", "[earlier]").replace('fit = "squash"\n', ""))
+    with (folder / "models.toml").open("a") as file:
+        file.write(found["toml"].replace("[colours]", "[without]").replace('fit = "squash"\n', ""))
 
     def measured(name: str, *options: str) -> tuple[str, int, float]:
         request = ["--perturbations", "brightness", "--models", name, "--out", "runs", "--json"]
@@ -137,7 +137,7 @@ def test_a_model_with_its_own_classes_sees_whole_images_at_its_own_size(
     assert measured("colours") == ("squash", 8, 1.0)
     assert measured("colours", "--fit", "crop") == ("crop", 8, 1 / len(COLOURS))
     assert measured("colours", "--side", "224") == ("squash", 224, 1.0)
-    assert measured("earlier") == ("crop", 224, 1 / len(COLOURS))
+    assert measured("without") == ("crop", 224, 1 / len(COLOURS))
     assert added(capsys, "colours.onnx", *told, "--fit", "letterbox", "--name", "boxed")
     assert models.REGISTRY["boxed"].framing == ("letterbox", 8)
 
