@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from benchmarks.offline_models import NAMES
 from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.disk import put_whole
 from robustness.evaluation.request import make_spec
@@ -107,7 +108,7 @@ def replicated(
         content=_content(count),
     )
     manifest.write(folder)
-    return runs.load(folder)
+    return runs.load(adopt(folder))
 
 
 @dataclass(frozen=True)

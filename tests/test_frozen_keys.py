@@ -101,7 +101,6 @@ def commands(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
         "check labelled --budget budget.toml",
         "runs",
         "runs compare labelled twin",
-        "runs export labelled --to run.zip",
     ):
         yield line, paths(printed(*line.split()))
 

@@ -47,7 +47,7 @@ from robustness.pictures.eight_bits import round_to_grid
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import picture_file
 from robustness.remedies import parse
-from robustness.runs import Progress, image_export
+from robustness.runs import Progress, image_export, installation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,11 +189,18 @@ def performed(
         run = EvaluatedRun.of(runs.load(writer.folder, anywhere=True))
     except BaseException:
         if out is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _discard(folder)
         raise
     if out is None:
-        weakref.finalize(run, shutil.rmtree, folder, True)
+        weakref.finalize(run, _discard, folder)
     return run
+
+
+def _discard(runs_folder: Path) -> None:
+    """Remove the temporary ``runs_folder``, of which this installation then knows no run."""
+    for folder in runs_folder.glob("*/"):
+        installation.forget(folder)
+    shutil.rmtree(runs_folder, ignore_errors=True)
 
 
 @checked_call

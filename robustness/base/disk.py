@@ -27,12 +27,14 @@ def version(path: Path | str) -> Version:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def require_regular(path: Path, most: int | None = None) -> None:
+def require_regular(path: Path, most: int | None = None, *, follow: bool = True) -> None:
     """Raise ``OSError`` unless ``path`` is a regular file of at most ``most`` bytes (None: any).
 
-    Opening a pipe or a device could block forever.
+    Opening a pipe or a device could block forever. Only with ``follow`` it may be a link to one.
     """
-    status = path.stat()
+    status = path.stat(follow_symlinks=follow)
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "it is a link", str(path))
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
     if not stat.S_ISREG(status.st_mode):
@@ -41,9 +43,9 @@ def require_regular(path: Path, most: int | None = None) -> None:
         raise _too_large(path, f"its {status.st_size:,} bytes", most)
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
     """The bytes of the file ``path``; raises ``OSError`` as ``require_regular`` does."""
-    require_regular(path, most)
+    require_regular(path, most, follow=follow)
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:  # it has grown meanwhile

@@ -28,14 +28,12 @@ class Action(Enum):
 
     LOOK = "look at this dashboard"
     MEASURE = "measure images"
-    EXPORT = "download runs"
     ATTACK = "attack models"
     UPLOAD = "upload images"
     SHARE = "share images"
     UNSHARE = "delete this shared image"
     EVALUATE = "start or continue an evaluation"
     CANCEL = "cancel an evaluation"
-    IMPORT = "import runs"
     RENAME = "rename this run"
     DELETE = "delete this run"
     RESTORE = "bring this run back"
@@ -60,14 +58,12 @@ class Permission:
 RULES: Mapping[Action, Permission] = {
     Action.LOOK: Permission(Role.VIEWER),
     Action.MEASURE: Permission(Role.VIEWER),
-    Action.EXPORT: Permission(Role.VIEWER),
     Action.ATTACK: Permission(Role.EVALUATOR),
     Action.UPLOAD: Permission(Role.EVALUATOR),
     Action.SHARE: Permission(Role.EVALUATOR, writes=True),
     Action.UNSHARE: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.EVALUATE: Permission(Role.EVALUATOR, writes=True),
     Action.CANCEL: Permission(Role.EVALUATOR),  # what was done is kept, and can be continued
-    Action.IMPORT: Permission(Role.EVALUATOR, writes=True),
     Action.RENAME: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.DELETE: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.RESTORE: Permission(Role.EVALUATOR, own=True, writes=True),

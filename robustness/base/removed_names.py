@@ -13,6 +13,8 @@ COMMANDS: Mapping[str, str] = {
     "models verify": "use models check",
     "models convert": "use models check",
     "plugins check": "call robustness.plugins.laws.check with the name of the loaded plugin",
+    "runs export": "copy the folder of the run",
+    "runs import": "copy the folder of the run into the folder of runs, or name its path",
 }
 """Commands, such as ``runs list``."""
 

@@ -117,7 +117,7 @@ WEIGHTS_MIRROR = _text("weights_mirror", "URL of such a folder, used instead of 
 DOWNLOAD_TIMEOUT = _seconds(
     "download_timeout", "longest wait for the next bytes of a download, in seconds (default: 20)"
 )
-CACHE = _path("cache", "folder for files that the product creates or fetches")
+CACHE = _path("cache", "folder for files that the product creates or fetches, or must remember")
 MODELS = _path("models", "file that describes your own models (default: models.toml)")
 PLUGINS = _names("plugins", "Python files that add perturbations, metrics, attacks and remedies")
 RUNS = _path("runs", "folder in which the dashboard keeps runs (default: runs)")
@@ -197,6 +197,11 @@ def folder(setting: Setting[Any]) -> Path:
 def cache_folder() -> Path:
     """Folder for files that this product creates or fetches, by the setting ``cache``."""
     return value(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
+
+
+def state_folder() -> Path:
+    """Folder for what an installation must remember: by the setting ``cache``, else the user's."""
+    return value(CACHE) or platformdirs.user_state_path("robustness", appauthor=False)
 
 
 def located(text: str, folder: Path) -> Path:

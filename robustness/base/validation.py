@@ -139,9 +139,9 @@ def checked_json(kind: type[Kind], text: bytes, where: str = "") -> Kind:
 
 
 def read_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | None:
-    """The JSON ``file`` of at most ``most`` bytes as ``kind``; None if missing or invalid."""
+    """The JSON ``file`` of at most ``most`` bytes as ``kind``; None if missing, invalid, a link."""
     try:
-        return checked_json(kind, read_regular(file, most))
+        return checked_json(kind, read_regular(file, most, follow=False))
     except (OSError, ParameterError):
         return None
 

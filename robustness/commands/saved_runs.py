@@ -31,7 +31,7 @@ def add(parsers: Parsers) -> None:
     listing = add_command(
         parsers, "runs", runs_command, "--json", "--out", asks_models=False, asks_plugins=True
     )
-    actions = listing.add_subparsers(metavar="[compare|resume|export|import|delete]")
+    actions = listing.add_subparsers(metavar="[compare|resume|delete]")
 
     compared = _add_action(actions, "compare", compare_command, asks_models=True)
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the first is the baseline")
@@ -46,13 +46,6 @@ def add(parsers: Parsers) -> None:
     )
     resumed.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(resumed, "--engine", "--address")
-
-    exported = _add_action(actions, "export", export_command)
-    exported.add_argument("run", metavar="RUN", help=RUN)
-    exported.add_argument("--to", type=Path, required=True, metavar="FILE.zip")
-
-    imported = _add_action(actions, "import", import_command, asks_models=True)
-    imported.add_argument("file", type=Path, metavar="FILE.zip")
 
     deleted = _add_action(actions, "delete", delete_command)
     deleted.add_argument("run", metavar="RUN", help=RUN)
@@ -101,13 +94,13 @@ def runs_command(options: argparse.Namespace) -> None:
         if manifest is None:
             console.say(f"{entry.folder.name}: {entry.reason}")
             continue
-        imported = ", imported" if entry.imported else ""
+        foreign = ", foreign (from another installation)" if entry.foreign else ""
         console.say(
             f"{entry.folder.name}\n    {entry.title}: {manifest.images} of "
             f"{counted(manifest.dataset.pictures, 'image')}, "
             f"{counted(len(manifest.spec.models), 'model')}, "
             f"{counted(len(manifest.spec.conditions), 'condition')}, {manifest.how}, "
-            f"{manifest.created}, {manifest.status}{imported}"
+            f"{manifest.created}, {manifest.status}{foreign}"
         )
 
 
@@ -121,7 +114,7 @@ def _listed(entry: Listed) -> dict[str, Any]:
         "title": entry.title,
         "created": manifest.created,
         "status": manifest.status,
-        "imported": entry.imported,
+        "foreign": entry.foreign,
         "source": manifest.dataset.source,
         "pictures": manifest.dataset.pictures,
         "images": manifest.images,
@@ -195,23 +188,6 @@ def resume_command(options: argparse.Namespace) -> None:
         {"run": run.id, "folder": str(folder), "status": run.manifest.status},
         f"{run.id} is {run.manifest.status}",
     )
-
-
-def export_command(options: argparse.Namespace) -> None:
-    """Export a run as a zip archive."""
-    from robustness import runs
-
-    run = _opened(options.run, options)
-    runs.export_run(run, options.to)
-    _answer(options, {"run": run.id, "file": str(options.to)}, f"{run.id} is in {options.to}")
-
-
-def import_command(options: argparse.Namespace) -> None:
-    """Import an exported run."""
-    from robustness import runs
-
-    run = runs.import_run(options.file, options.out)
-    _answer(options, {"run": run.id, "folder": str(run.folder)}, f"{run.id} is in {options.out}")
 
 
 def delete_command(options: argparse.Namespace) -> None:

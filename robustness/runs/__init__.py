@@ -10,17 +10,18 @@ from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
 from robustness.runs.progress import Progress, read_progress
 from robustness.runs.row_differences import RowComparison
 from robustness.runs.run import UPLOADS, Run
-from robustness.runs.run_archive import export_run, folder_of, import_run, write_archive
 from robustness.runs.store import (
     Listed,
     delete,
     find,
+    folder_of,
     listed,
     listing,
     load,
     owner_of,
     place,
     title_of,
+    written,
 )
 from robustness.runs.writer import RunWriter, reopen, start
 
@@ -45,10 +46,8 @@ __all__ = [
     "delete",
     "deleted",
     "empty_bin",
-    "export_run",
     "find",
     "folder_of",
-    "import_run",
     "imported_predictions",
     "listed",
     "listing",
@@ -64,5 +63,5 @@ __all__ = [
     "start",
     "title_of",
     "to_bin",
-    "write_archive",
+    "written",
 ]

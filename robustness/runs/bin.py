@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustness.base.errors import RunError
+from robustness.runs import installation, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
 from robustness.runs.store import Listed, listed, locked
 
 BIN = ".bin"
@@ -52,7 +52,9 @@ def to_bin(folder: Path, by: str = "") -> None:
         lock = locked(folder)
         try:
             notes.update(folder, deleted=now(), deleted_by=by)
-            folder.rename(_free(place / folder.name))
+            to = _free(place / folder.name)
+            folder.rename(to)
+            installation.forget(folder, to)
         finally:
             lock.release()
     except OSError as error:
@@ -78,6 +80,7 @@ def restore(runs: Path, name: str) -> Path:
     try:
         notes.update(folder, restored=time.time(), deleted=0.0, deleted_by="")
         folder.rename(back)
+        installation.forget(folder, back)
     except OSError as error:
         raise RunError(f"The run {name} cannot be restored: {error.strerror}.") from error
     return back
@@ -96,6 +99,7 @@ def empty_bin(runs: Path, days: float) -> list[str]:
     old = [entry for entry in deleted(runs) if now() - entry.when >= days * DAY]
     for entry in old:
         shutil.rmtree(entry.entry.folder, ignore_errors=True)
+        installation.forget(entry.entry.folder)
     return [entry.entry.folder.name for entry in old]
 
 

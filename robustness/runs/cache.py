@@ -1,7 +1,8 @@
-"""Results of a finished run, worked out once and stored beside it, each in a file of its own.
+"""Results of a finished run, worked out once and stored, each in a file of its own.
 
-They are those of their key: the rows, the images, the request with the versions and plugins that
-computed them, the names of the models' classes, and the code that works them out.
+They lie in the folder of the run or, of a foreign one, in the state folder. They are those of their
+key: the rows, the images, the request with the versions and plugins that computed them, the names
+of the models' classes, and the code that works them out.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import robustness
 from robustness import models
 from robustness.base.disk import read_regular, version, write_whole
+from robustness.runs import installation
 from robustness.runs.manifest import FINISHED, Manifest
 
 FIGURES, FAILURES, CASES, HEADLINE, MAPS = "figures", "failures", "cases", "headline", "maps"
@@ -46,7 +48,8 @@ def code() -> str:
 
 def file(folder: Path, name: str) -> Path:
     """The file of the result ``name`` of the run in ``folder``."""
-    return folder / f"{name}.json.gz"
+    place = folder if installation.is_own(folder) else installation.stored(folder)
+    return place / f"{name}.json.gz"
 
 
 def stored(

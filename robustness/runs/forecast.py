@@ -115,7 +115,7 @@ def _earlier(runs: Path, spec: Request) -> Iterator[Manifest]:
         manifest = entry.manifest
         if (
             manifest is not None
-            and not entry.imported
+            and not entry.foreign
             and manifest.status == FINISHED
             and manifest.engine == "local"
             and manifest.images >= _ENOUGH

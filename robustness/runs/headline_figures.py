@@ -1,8 +1,8 @@
-"""Robustness of each model of a run, cached with it for lists of runs."""
+"""Robustness of each model of a run, cached for lists of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from robustness.base.errors import RobustnessError
 from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.run import Run
 from robustness.runs.store import load
 
 _RATES = ("consistency", "perturbed_accuracy", "robust_accuracy")
@@ -33,16 +34,16 @@ def stored(folder: Path, manifest: Manifest) -> Headline | None:
     return cache.read(folder, manifest, cache.HEADLINE)
 
 
-def compute(folder: Path, manifest: Manifest) -> Headline:
-    """Works it out and stores it beside the run, with all else that a visitor would wait for.
+def compute(folder: Path, manifest: Manifest, opened: Callable[[Path], Run] = load) -> Headline:
+    """Works it out and stores it, with all else that a visitor would wait for.
 
-    The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
-    is not finished or cannot be read; opening it says why.
+    The run is ``opened``. The entries are those of ``summary`` and ``compare``, shortened. Both
+    are empty for a run that is not finished or cannot be read; opening it says why.
     """
     if manifest.status != FINISHED or not manifest.images:
         return _short([], [], [])
     try:
-        run = load(folder)
+        run = opened(folder)
         figures = run.figures()
         run.cases.prepare()
         if run.row_count > _ROWS_SOON_READ:

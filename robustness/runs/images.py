@@ -176,11 +176,10 @@ def with_columns(rows: pa.Table, names: Iterable[str], images: pa.Table, spec: R
     return rows
 
 
-def rewrite(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
-    """Check and rewrite the images in ``folder``, which come from another machine; return them.
+def checked(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
+    """The images of the foreign run in ``folder``.
 
-    Raises ``RunError`` unless they are some of ``pictures`` images, ``MemoryError``, and
-    ``OSError`` if they cannot be written.
+    Raises ``RunError`` unless they are some of ``pictures`` images, and ``MemoryError``.
     """
     path = folder / FILE
     try:
@@ -209,8 +208,6 @@ def rewrite(folder: Path, pictures: int, names_up_to: int) -> pa.Table:
     places = positions.to_numpy()
     _expect(not len(places) or (places[0] >= 0 and places[-1] < pictures))
     _expect(bool(np.all(np.diff(places) > 0)))
-    table = table.replace_schema_metadata(None)
-    put_table(path, table)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,9 +23,12 @@ from robustness.evaluation.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
+from robustness.runs import installation
 
-FILE = "manifest.json"
-MAX_BYTES = 32 * 1024**2
+FILE = installation.MANIFEST
+MAX_FOREIGN_BYTES, MAX_FOREIGN_CONDITIONS = 1024**2, 10_000
+"""Of a foreign run, so that listing it takes no time."""
+
 FORMAT, VERSION = "robustness run", 4
 
 UNFINISHED: Literal["unfinished"] = "unfinished"
@@ -51,6 +55,7 @@ CostField = Literal[
     "memory_megabytes",
 ]
 Classes = Mapping[Text, Literal["imagenet"] | list[Text]]
+PartName = Annotated[str, Field(pattern=r"^(part-[0-9]{1,12}|images(-[0-9]{1,12})?)\.parquet$")]
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Manifest:
     unreadable: Count = 0
     seconds: Seconds = 0.0
     startup_seconds: Seconds = 0.0
-    parts: Mapping[str, Count] = field(default_factory=dict)
+    parts: Mapping[PartName, Count] = field(default_factory=dict)
     content: Word | None = None
     creator: Word = ""
     plugins: Mapping[Word, Word] = field(default_factory=dict)
@@ -154,10 +159,14 @@ class Manifest:
             "spec_digest": self.spec.digest,
         }
 
+    @property
+    def text(self) -> bytes:
+        """Its file."""
+        return json.dumps(self.as_dict(), indent=2, allow_nan=False).encode()
+
     def write(self, folder: Path) -> None:
         """Writes it into ``folder``, whole or not at all."""
-        text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
-        write_whole(folder / FILE, text.encode())
+        write_whole(folder / FILE, self.text)
 
     def updated(self, **changes: Any) -> Manifest:
         """The manifest with ``changes``."""
@@ -166,10 +175,18 @@ class Manifest:
 
 def read(folder: Path) -> Manifest:
     """The manifest in ``folder``; raises ``RunError`` where there is none that can be used."""
-    path = folder / FILE
+    return read_with_origin(folder)[0]
+
+
+def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
+    """The manifest in ``folder``, and whether the run is foreign; raises as ``read`` does."""
+    begun = installation.begun(folder)
+    most = MAX_FOREIGN_BYTES if begun is None else installation.MAX_MANIFEST
     try:
-        text = read_regular(path, MAX_BYTES)
+        text = read_regular(folder / FILE, most, follow=False)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise _too_large(folder, f"a {FILE} of at most {most:,} bytes") from error
         if not os.path.isdir(folder):
             raise RunError(
                 f"There is no run {folder.name} here.", hint=f"Looked for it in {folder.parent}."
@@ -178,6 +195,9 @@ def read(folder: Path) -> Manifest:
             f"{folder.name} is not a saved run: expected a readable {FILE} in it.",
             hint=_where(folder),
         ) from error
+    foreign = begun is None or not begun.wrote(text)
+    if foreign and len(text) > MAX_FOREIGN_BYTES:
+        raise _too_large(folder, f"a {FILE} of at most {MAX_FOREIGN_BYTES:,} bytes")
     where = f"The {FILE} of {folder.name} is damaged"
     try:
         head = checked_json(dict[str, Any], text, where)
@@ -198,10 +218,26 @@ def read(folder: Path) -> Manifest:
                 "them again.",
                 hint=_where(folder),
             )
+        if foreign:
+            _check_conditions(folder, head)
         require_plugins(folder.name, head)
-        return checked_json(Manifest, text, where)
+        return checked_json(Manifest, text, where), foreign
     except ParameterError as error:
         raise RunError(str(error), hint=_where(folder)) from error
+
+
+def _check_conditions(folder: Path, head: Mapping[str, Any]) -> None:
+    """Raise ``RunError`` if the foreign manifest ``head`` has too many conditions."""
+    spec = head.get("spec")
+    conditions = spec.get("perturbations") if isinstance(spec, dict) else None
+    if isinstance(conditions, list) and len(conditions) > MAX_FOREIGN_CONDITIONS:
+        raise _too_large(
+            folder, f"at most {MAX_FOREIGN_CONDITIONS:,} conditions, got {len(conditions):,}"
+        )
+
+
+def _too_large(folder: Path, expected: str) -> RunError:
+    return RunError(f"{folder.name} is refused: expected {expected}.", hint=_where(folder))
 
 
 def require_plugins(run: str, head: Mapping[str, Any]) -> None:

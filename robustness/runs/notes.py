@@ -1,4 +1,4 @@
-"""What people and the server say of a run: title, tags, note; why it stopped; how it came here.
+"""What people and the server say of a run: title, tags and note; why it stopped.
 
 One file beside the run's rows, changed under a lock, so that the run itself stays as it is. The
 folder of runs has such a file, too: it names the baseline.
@@ -22,19 +22,18 @@ from robustness.pictures.fitting import Framing
 
 FILE = "notes.json"
 MAX_TITLE, MAX_TAGS, MAX_NOTE = 120, 200, 2000
-MAX_BYTES = 6 * (MAX_TITLE + 2 * MAX_TAGS + MAX_NOTE) + 1000
-"""Most bytes of an exported file."""
 
 _MAX_REASON = 4096
+_MAX_BYTES = 2**20
 _LIMITS = {"title": MAX_TITLE, "tags": MAX_TAGS, "note": MAX_NOTE}
 
 
 def _line(most: int, text: str) -> str:
-    return visible(text)[:most]
+    return visible(text[:most])[:most]
 
 
 def _tags(texts: tuple[str, ...]) -> tuple[str, ...]:
-    stripped = (tag.strip() for tag in visible(",".join(texts))[: 2 * MAX_TAGS].split(","))
+    stripped = (tag.strip() for tag in visible(",".join(texts)[: 2 * MAX_TAGS]).split(","))
     return tuple(dict.fromkeys(filter(None, stripped)))
 
 
@@ -84,44 +83,25 @@ class AcceptedFrom(StrictRecord):
 class Notes(StrictRecord):
     """The file. Times are in seconds since 1970, 0 for never.
 
-    ``stopped`` is why an unfinished run stopped. ``imported_by`` and ``deleted_by`` are names of
-    people, "" where they are unknown. In the folder of runs, ``baseline`` is the id of the run that
-    comparisons start from, and ``accepted_from`` has the thresholds in use, by model.
+    ``stopped`` is why an unfinished run stopped. ``deleted_by`` names a person, "" where that
+    is unknown. In the folder of runs, ``baseline`` is the id of the run that comparisons start
+    from, and ``accepted_from`` has the thresholds in use, by model.
     """
 
     title: Annotated[str, AfterValidator(partial(_line, MAX_TITLE))] = ""
     tags: Annotated[tuple[str, ...], AfterValidator(_tags)] = ()
     note: Annotated[str, AfterValidator(partial(_line, MAX_NOTE))] = ""
     stopped: Annotated[str, AfterValidator(lambda text: text[:_MAX_REASON])] = ""
-    imported: FiniteFloat = 0.0
-    imported_by: str = ""
     restored: FiniteFloat = 0.0
     deleted: FiniteFloat = 0.0
     deleted_by: str = ""
     baseline: str = ""
     accepted_from: dict[str, AcceptedFrom] = Field(default_factory=dict)
 
-    @property
-    def arrived(self) -> float:
-        """When the run was last imported or brought back; 0 for one begun here."""
-        return max(self.imported, self.restored)
-
-    def owner(self, creator: str) -> str:
-        """The owner of the run: its ``creator``, or its importer; "" for nobody.
-
-        What an imported run says of its creator gives nobody a right.
-        """
-        return self.imported_by if self.imported else creator
-
-    @property
-    def exported(self) -> bytes:
-        """The file of an exported run, which has title, tags and note alone; b"" without any."""
-        return _written({name: getattr(self, name) for name in _LIMITS})
-
 
 def read(folder: Path) -> Notes:
     """The notes in ``folder``."""
-    return read_json(Notes, folder / FILE) or Notes()
+    return read_json(Notes, folder / FILE, _MAX_BYTES) or Notes()
 
 
 def update(folder: Path, **changes: Any) -> None:

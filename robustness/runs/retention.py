@@ -16,6 +16,7 @@ from robustness.base.permissions import policy
 from robustness.base.text import counted
 from robustness.runs import notes
 from robustness.runs.bin import DAY, empty_bin, now, to_bin
+from robustness.runs.manifest import FILE
 from robustness.runs.store import Listed, listing
 
 BIN_DAYS = 7
@@ -45,9 +46,9 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
 def tidy(runs: Path) -> None:
     """Empties the bin of what is old, and moves runs to it that are too old or too many.
 
-    The number counts for each creator alone: nobody's runs make room for somebody else's.
-    A run that is being written stays, and all do while the dashboard is read-only. One that was
-    imported or brought back is as old as that is ago.
+    The number counts for each creator alone, and for foreign runs together: nobody's runs make
+    room for somebody else's. A run that is being written stays, and all do while the dashboard is
+    read-only. One that was brought back is as old as that is ago, a foreign one as its arrival.
     """
     if policy().read_only:
         return
@@ -58,18 +59,22 @@ def tidy(runs: Path) -> None:
     entries = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]
     oldest = -math.inf if days is None else now() - days * DAY
     entries.sort(key=itemgetter(0), reverse=True)
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[bool, str]] = Counter()
     for since, entry in entries:
-        counts[entry.owner] += 1
-        if since < oldest or (most is not None and counts[entry.owner] > most):
+        whose = entry.foreign, entry.owner
+        counts[whose] += 1
+        if since < oldest or (most is not None and counts[whose] > most):
             with suppress(RunError):
                 to_bin(entry.folder, "the limits of this dashboard")
 
 
 def _since(entry: Listed) -> float:
     """When the run last came here, else was begun, in seconds since 1970; ``now`` if unknown."""
-    if arrived := notes.read(entry.folder).arrived:
-        return arrived
+    if entry.foreign:  # by the file system: its manifest and notes may say anything
+        with suppress(OSError):
+            return (entry.folder / FILE).stat().st_ctime
+    if restored := notes.read(entry.folder).restored:
+        return restored
     try:
         created = datetime.fromisoformat(entry.manifest.created if entry.manifest else "")
     except ValueError:

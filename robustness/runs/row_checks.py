@@ -1,4 +1,4 @@
-"""The rows of an imported run, checked a few thousand at a time and rewritten.
+"""The rows of a foreign run, checked a few thousand at a time.
 
 Every figure is to be a number that it can be, every word one of the manifest, and every image to
 have one row for each model and condition: what opens the run relies on that.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from robustness.base.disk import put_whole
 from robustness.base.errors import RunError
 from robustness.evaluation.row_schema import (
     COLUMNS,
@@ -34,13 +32,9 @@ from robustness.metrics.features import RESCALED
 from robustness.runs import images
 from robustness.runs.manifest import MAX_TEXT
 from robustness.runs.row_files import (
-    KEY,
-    ROWS_A_FILE,
-    ROWS_A_GROUP,
     Part,
     note_of,
     read_part,
-    written,
 )
 
 ROWS_FREE = 500_000
@@ -86,21 +80,18 @@ class ExpectedRows:
     is_from_table: bool
 
 
-def rewrite_rows(folder: Path, expected: ExpectedRows) -> dict[str, int]:
-    """Rewrite the files of rows and images in ``folder``; return their new sizes by name.
+def check_rows(folder: Path, files: Iterable[str], expected: ExpectedRows) -> None:
+    """Raise ``RunError`` unless the ``files`` of rows and images in ``folder`` are ``expected``.
 
-    Raises ``RunError`` unless they are ``expected``, ``MemoryError``, and ``OSError`` if they
-    cannot be written.
+    Raises ``MemoryError``, and ``OSError`` if they cannot be read.
     """
-    parts = [_part(path) for path in sorted(folder.glob("part-*.parquet"))]
-    table = images.rewrite(folder, expected.pictures, MAX_TEXT)
+    parts = [_part(folder / name) for name in files if name != images.FILE]
+    table = images.checked(folder, expected.pictures, MAX_TEXT)
     _check_counts(parts, table, expected)
     checks = _RowChecks(expected, table, sum(part.path.stat().st_size for part in parts))
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        list(pool.map(lambda part: put_whole(part.path, partial(_rewrite, part, checks)), parts))
+        list(pool.map(partial(_check_part, checks), parts))
     checks.check_places()
-    paths = [folder / images.FILE, *(part.path for part in parts)]
-    return {path.name: path.stat().st_size for path in paths}
 
 
 def _part(path: Path) -> Part:
@@ -143,32 +134,15 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
         _expect(fine, otherwise)
 
 
-def _rewrite(part: Part, checks: _RowChecks, to: Path) -> None:
-    """Write the rows of ``part`` to ``to``, with what the program wrote about them alone."""
-    columns = stored(part.own).with_metadata({KEY: note_of([part]).encode()})
-    with (
-        pq.ParquetFile(part.path, pre_buffer=False) as file,
-        pq.ParquetWriter(to, columns, **written(columns)) as writer,
-    ):
-        for table in _groups(file, part.own, checks):
-            writer.write_table(table.cast(columns), ROWS_A_FILE)
-
-
-def _groups(file: pq.ParquetFile, own: Sequence[str], checks: _RowChecks) -> Iterator[pa.Table]:
-    """The checked rows of ``file``, in groups as ``compact`` writes them."""
-    waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for group in range(file.num_row_groups):
-        for batch in chain(_batches(file, group, own), [None]):  # which ends a group
-            if batch is not None:
+def _check_part(checks: _RowChecks, part: Part) -> None:
+    """Check the rows of ``part``, and what its file says of each group of them."""
+    with pq.ParquetFile(part.path, pre_buffer=False) as file:
+        for number in range(file.num_row_groups):
+            bounds = _Bounds(file.metadata.row_group(number), stored(part.own).names)
+            for batch in _batches(file, number, part.own):
                 checks.check(batch)
-                waiting.append(batch)
-                rows += batch.num_rows
-            if rows >= (ROWS_A_GROUP if batch is None else ROWS_A_FILE):
-                yield pa.Table.from_batches(waiting)
-                waiting, rows = [], 0
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+                bounds.add(batch)
+            bounds.check()
 
 
 def _batches(file: pq.ParquetFile, group: int, own: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -180,6 +154,39 @@ def _batches(file: pq.ParquetFile, group: int, own: Sequence[str]) -> Iterator[p
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         raise RunError("its rows cannot be read") from error
+
+
+class _Bounds:
+    """What a file says of the values in a group of rows: readers skip groups by that."""
+
+    def __init__(self, group: pq.RowGroupMetaData, names: Sequence[str]) -> None:
+        self._said = {
+            column.path_in_schema: column.statistics
+            for column in map(group.column, range(group.num_columns))
+            if column.path_in_schema in names and column.statistics is not None
+        }
+        self._nulls = dict.fromkeys(self._said, 0)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the next rows; raises ``RunError`` for a value that is said not to be there."""
+        for name, said in self._said.items():
+            nulls = batch[name].null_count
+            self._nulls[name] += nulls
+            if said.has_min_max and nulls < len(batch):
+                found = pc.min_max(batch[name])
+                try:
+                    fine = said.min <= found["min"].as_py() and found["max"].as_py() <= said.max
+                except (pa.ArrowException, ValueError, TypeError):
+                    fine = False
+                _expect(fine, _UNTRUE)
+
+    def check(self) -> None:
+        """Raise ``RunError`` if other numbers of values are said to be missing."""
+        for name, said in self._said.items():
+            _expect(not said.has_null_count or said.null_count == self._nulls[name], _UNTRUE)
+
+
+_UNTRUE = "its files contradict their rows"
 
 
 class _RowChecks:

@@ -45,31 +45,26 @@ UPLOADS = ".uploads"
 
 @dataclass(eq=False)
 class Run:
-    """One saved run, opened for reading by ``load``, which says what ``anywhere`` means."""
+    """One saved run, opened for reading by ``load``, which says what ``anywhere`` means.
+
+    It is ``foreign`` unless this installation began it.
+    """
 
     folder: Path
     manifest: Manifest
     parts: Sequence[Part]
     anywhere: bool = False
+    foreign: bool = False
 
     @property
     def id(self) -> str:
-        return self.manifest.id
+        """The name of its folder: what a foreign manifest says may be the id of another run."""
+        return self.folder.name
 
     @property
     def title(self) -> str:
         """Its title, by default that of its images."""
         return notes.read(self.folder).title or visible(self.manifest.dataset.title)
-
-    @property
-    def imported(self) -> bool:
-        """Whether it came from another machine."""
-        return notes.read(self.folder).imported > 0
-
-    @property
-    def owner(self) -> str:
-        """The name of its owner here; "" is nobody's."""
-        return notes.read(self.folder).owner(self.manifest.creator)
 
     @property
     def finished(self) -> bool:
@@ -202,7 +197,7 @@ class Run:
     def dataset(self) -> Dataset:
         """The images, listed again; raises ``RunError`` where they cannot be opened."""
         record = self.manifest.dataset
-        if self.imported and not self.anywhere:
+        if self.foreign and not self.anywhere:
             check_source(record.source, self.folder.parent)
         try:
             dataset = open_dataset(record.source)
@@ -277,6 +272,6 @@ def check_source(source: str, runs: Path) -> None:
         offered = False
     if "://" in source or not offered:
         raise RunError(
-            "This run came from another machine, and its images are not here: they are shown "
-            "only from a folder or zip archive in the folder of the setting 'datasets'."
+            "This run is from another installation: its images are shown only from a folder or "
+            "zip archive in the folder of the setting 'datasets'."
         )

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from robustness.base.errors import RunError, RunLockedError
+from robustness.base.disk import version
+from robustness.base.errors import ParameterError, RunError, RunLockedError
 from robustness.base.text import counted, visible
 from robustness.models import imported_labels
+from robustness.runs import foreign_runs, installation, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.row_files import all_parts
 from robustness.runs.run import Run
@@ -25,38 +26,52 @@ MAX_ID = 255
 
 
 def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> Run:
-    """The run in ``folder``.
+    """The run in ``folder``; a foreign one once its rows are checked.
 
-    The manifest of an imported run may name any path as its source: its images are opened only
+    The manifest of a foreign run may name any path as its source: its images are opened only
     where ``run.check_source`` allows that, unless ``anywhere`` says that the user may read every
     path. Raises ``RunError`` where there is no run, where it is damaged, and for one
     that is not finished unless ``unfinished`` allows that.
     """
-    manifest = manifests.read(folder)
+    origin = manifests.read_with_origin(folder)
     try:
-        return _opened(folder, manifest, unfinished, anywhere)
+        return _opened(folder, *origin, unfinished, anywhere)
     except RunError:
-        now = manifests.read(folder)
-        if now == manifest:
+        now = manifests.read_with_origin(folder)
+        if now == origin:
             raise
-        return _opened(folder, now, unfinished, anywhere)  # it was written on between two looks
+        return _opened(folder, *now, unfinished, anywhere)  # it was written on between two looks
 
 
-def _opened(folder: Path, manifest: Manifest, unfinished: bool, anywhere: bool) -> Run:
+def unchecked(folder: Path) -> Run:
+    """The foreign run in ``folder``, for the process that checks it."""
+    manifest = manifests.read(folder)
     imported_labels.note(manifest.classes)
+    return Run(folder, manifest, all_parts(folder, manifest.parts), foreign=True)
+
+
+def _opened(
+    folder: Path, manifest: Manifest, foreign: bool, unfinished: bool, anywhere: bool
+) -> Run:
+    imported_labels.note(manifest.classes)
+    if foreign:
+        foreign_runs.check(folder, manifest)
+    elif manifest.status == FINISHED and not _is_whole(folder, manifest):
+        raise RunError(f"The run {folder.name} is damaged: its files of rows have changed.")
     parts = all_parts(folder, manifest.parts)
-    if manifest.status == FINISHED:
-        files = {name: folder / name for name in manifest.parts}
-        sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
-        if sizes != dict(manifest.parts):
-            raise RunError(f"The run {manifest.id} is damaged: its files of rows have changed.")
-    elif not unfinished:
+    if manifest.status != FINISHED and not unfinished:
         raise RunError(
-            f"The run {manifest.id} is not finished ({sum(p.images for p in parts)} of "
+            f"The run {folder.name} is not finished ({sum(p.images for p in parts)} of "
             f"{counted(manifest.dataset.pictures, 'image')}): continue it first.",
             hint="The command 'evaluate' with --resume does.",
         )
-    return Run(folder, manifest, parts, anywhere)
+    return Run(folder, manifest, parts, anywhere, foreign)
+
+
+def _is_whole(folder: Path, manifest: Manifest) -> bool:
+    files = {name: folder / name for name in manifest.parts}
+    sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
+    return sizes == dict(manifest.parts) and installation.is_intact(folder, files)
 
 
 def title_of(folder: Path) -> str:
@@ -69,7 +84,31 @@ def title_of(folder: Path) -> str:
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     """The run called ``run_id`` in the folder ``runs``; raises ``RunError`` as ``load`` does."""
-    return load(place(runs, run_id), unfinished=unfinished)
+    folder = place(runs, run_id)
+    _refuse_link(folder)
+    return load(folder, unfinished=unfinished)
+
+
+def _refuse_link(folder: Path) -> None:
+    """Raise ``RunError`` for a link among the runs: it may lead to what nobody here may see."""
+    if folder.is_symlink() and not installation.is_own(folder):
+        raise RunError(f"{folder.name} is a link to another folder: copy that folder here.")
+
+
+def folder_of(run: str, runs: Path) -> Path:
+    """The folder of ``run``, which is the path of one or an id in the folder ``runs``.
+
+    Raises ``ParameterError`` where there is neither.
+    """
+    by_id = runs / run
+    if run == Path(run).name and by_id.is_dir():
+        return by_id
+    if Path(run).is_dir():
+        return Path(run).resolve()
+    raise ParameterError(
+        f"There is no run {run}: expected the folder of a run, or the id of one in {runs}; "
+        "'runs' lists them."
+    )
 
 
 def place(runs: Path, run_id: str) -> Path:
@@ -86,11 +125,22 @@ def place(runs: Path, run_id: str) -> Path:
     return runs / run_id
 
 
+def written(folder: Path) -> int:
+    """A number that changes whenever the run in ``folder`` does; 0 if there is none."""
+    try:
+        if installation.is_own(folder):
+            return (folder / manifests.FILE).stat().st_mtime_ns
+        names = (manifests.FILE, *manifests.read(folder).parts)
+        return hash(tuple(version(folder / name) for name in names))
+    except (OSError, RunError):
+        return 0
+
+
 @dataclass(frozen=True)
 class Listed:
     """One folder among the runs: its manifest, or the ``reason`` why it cannot be used.
 
-    ``title`` is what people call the run; ``imported`` whether it came from another machine;
+    ``title`` is what people call the run; ``foreign`` whether it is from another installation;
     ``owner`` the name of whose it is here, "" where it is nobody's; ``tags`` and ``note`` are what
     users said of it.
     """
@@ -99,7 +149,7 @@ class Listed:
     manifest: Manifest | None
     reason: str = ""
     title: str = ""
-    imported: bool = False
+    foreign: bool = False
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
@@ -108,7 +158,8 @@ class Listed:
 def listed(folder: Path) -> Listed:
     """The entry of ``folder``, without opening its rows."""
     try:
-        manifest = manifests.read(folder)
+        _refuse_link(folder)
+        manifest, foreign = manifests.read_with_origin(folder)
     except RunError as error:
         return Listed(folder, None, str(error))
     said = notes.read(folder)
@@ -116,16 +167,20 @@ def listed(folder: Path) -> Listed:
         folder,
         manifest,
         title=said.title or visible(manifest.dataset.title),
-        imported=said.imported > 0,
-        owner=said.owner(manifest.creator),
+        foreign=foreign,
+        owner="" if foreign else manifest.creator,
         tags=said.tags,
         note=said.note,
     )
 
 
 def owner_of(folder: Path) -> str:
-    """The name of the owner of the run in ``folder``; raises ``RunError`` where there is none."""
-    return notes.read(folder).owner(manifests.read(folder).creator)
+    """The owner of the run in ``folder``, "" for nobody; raises ``RunError`` where there is none.
+
+    What a foreign run says of its creator gives nobody a right.
+    """
+    manifest, foreign = manifests.read_with_origin(folder)
+    return "" if foreign else manifest.creator
 
 
 def listing(runs: Path) -> list[Listed]:
@@ -156,6 +211,7 @@ def delete(folder: Path) -> None:
         lock = locked(folder)
         try:
             folder.rename(gone)
+            installation.forget(folder)
         finally:
             lock.release()
         shutil.rmtree(gone)
@@ -171,6 +227,8 @@ def locked(folder: Path, patience: float = 0.0) -> FileLock:
     """
     path = folder / ".lock"
     lock = FileLock(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RunError(f"The run {folder.name} cannot be locked: its .lock is no file. Remove it.")
     try:
         before = folder.stat().st_ino
         lock.acquire(timeout=patience)

@@ -21,7 +21,7 @@ from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headline_figures, images
+from robustness.runs import headline_figures, images, installation
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk, Workload
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
@@ -206,6 +206,7 @@ class RunWriter:
                 parts={name: (self.folder / name).stat().st_size for name in files},
                 **changes,
             )
+            installation.note(self.folder, self.manifest.text, files if self.finished else ())
             self.manifest.write(self.folder)
         except OSError as error:
             # Arrow has the reason within a text of its own.
@@ -282,10 +283,11 @@ def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
 def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
     """The unfinished run in ``folder``, to go on with; ``plan`` is that of its manifest.
 
-    Raises ``RunError`` where what was begun cannot be continued as the same run, and where somebody
-    else still writes it after ``patience`` seconds.
+    Raises ``RunError`` where what was begun cannot be continued as the same run, or not here, and
+    where somebody else still writes it after ``patience`` seconds.
     """
     manifest = read(folder)
+    installation.require_own(folder)
     now = replace(
         manifest,
         spec=plan.spec,
@@ -308,6 +310,7 @@ def _writer(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) -
     except BaseException as error:  # such as of a disk with room for a folder, but for no file
         if fresh is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            installation.forget(folder)
         if isinstance(error, OSError):
             raise _refused(folder.parent, error) from error
         raise
@@ -317,6 +320,7 @@ def _holding(plan: Plan, folder: Path, fresh: Manifest | None, patience: float) 
     lock = locked(folder, patience)
     try:
         if fresh is not None:
+            installation.note(folder, fresh.text)
             fresh.write(folder)  # from here on others see a run, which is ours already
         manifest = fresh or read(folder)  # as it stands now that nobody else writes it
         if manifest.status == FINISHED:
@@ -336,7 +340,7 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
         and entry.manifest.key == fresh.key
         # Images elsewhere may be others, even where all names and sizes are the same.
         and entry.manifest.dataset.source == fresh.dataset.source
-        and not entry.imported  # what another machine says is no substitute for computing it
+        and not entry.foreign  # what somebody says is no substitute for computing it
     ]
     return min(same, key=lambda pair: pair[0])[1] if same else None
 

@@ -198,7 +198,7 @@ def test_study_that_cannot_write_prints_no_result(
             ": B; separate the values of --models with commas",
         ),
         (["evaluate", "--conditions=fog=1", "B", "."], ": .; separate the values of --conditions"),
-        (["runs", "export", "A", "B", "--to", "c.zip"], "arguments: B"),
+        (["runs", "delete", "A", "B"], "arguments: B"),
     ],
     ids=" ".join,
 )

@@ -61,8 +61,7 @@ LONG = "a" * 300  # no system takes a name of that length
         ["evaluate", "--request", LONG],
         ["report", LONG, "--to", "a.md"],
         ["runs", "compare", LONG, LONG],
-        ["runs", "export", LONG, "--to", "a.zip"],
-        ["runs", "import", LONG],
+        ["runs", "resume", LONG],
     ],
     ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG"),
 )

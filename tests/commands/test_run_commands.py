@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.own_runs import adopt_all
 from robustness import runs
 from robustness.commands import main
 from robustness.report import comparison
@@ -44,6 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it as the working folder; the images stay where the runs know them."""
     shutil.copytree(made / "runs", tmp_path / "runs")
+    adopt_all(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "budget.toml").write_text(BUDGET)
     return tmp_path
@@ -89,20 +91,23 @@ def test_runs_are_compared_by_id_or_folder(here: Path, capsys: pytest.CaptureFix
     assert "at least two runs" in capsys.readouterr().err
 
 
-def test_a_run_is_exported_imported_and_deleted(
+def test_a_run_is_handed_over_as_a_folder_and_deleted(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer(capsys, "runs", "export", "seed-5", "--to", "a/run.zip")
-    there = answer(capsys, "runs", "import", "a/run.zip", "--out", "there")
-    assert answer(capsys, "runs", "--out", "there")[0]["imported"]
-    assert main.main(["runs", "delete", there["run"], "--out", "there"]) == 2
+    shutil.copytree(here / "runs" / "seed-5", here / "there" / "copy")
+    assert answer(capsys, "runs", "--out", "there")[0]["foreign"]
+    assert main.main(["runs", "--out", "there"]) == 0
+    assert "finished, foreign (from another installation)" in capsys.readouterr().out
+    (found,) = answer(capsys, "runs", "compare", "seed-5", "there/copy")
+    assert found["images"] == 6
+    assert main.main(["runs", "resume", "copy", "--out", "there"]) == 2
+    assert "evaluate the images again" in capsys.readouterr().err
+    assert main.main(["runs", "delete", "copy", "--out", "there"]) == 2
     assert "--yes" in capsys.readouterr().err
-    answer(capsys, "runs", "delete", there["run"], "--out", "there", "--yes")
+    answer(capsys, "runs", "delete", "copy", "--out", "there", "--yes")
     assert os.listdir("there") == []
-    assert main.main(["runs", "import", "nowhere.zip"]) == 2
-    assert "There is no file nowhere.zip" in capsys.readouterr().err
-    assert main.main(["runs", "delete", "a", "--yes"]) == 2
-    assert (here / "a").is_dir(), "it is no run"
+    assert main.main(["runs", "delete", "there", "--yes"]) == 2
+    assert (here / "there").is_dir(), "it is no run"
 
 
 def test_the_request_of_a_run_answers_from_the_run_and_is_computed_anew_on_request(
@@ -168,13 +173,12 @@ def test_a_request_of_a_run_is_whole(
     assert "not where they were" in capsys.readouterr().err
 
 
-def test_an_imported_run_is_evaluated_again_from_wherever_it_says(
+def test_a_foreign_run_is_evaluated_again_from_wherever_it_says(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer(capsys, "runs", "export", "seed-5", "--to", "run.zip")
-    there = answer(capsys, "runs", "import", "run.zip", "--out", "there")
-    again = answer(capsys, "evaluate", "--request", there["run"], "--out", "there")
-    assert again["run"] != there["run"], "it is no substitute for computing"
+    shutil.copytree(here / "runs" / "seed-5", here / "there" / "copy")
+    again = answer(capsys, "evaluate", "--request", "copy", "--out", "there")
+    assert again["run"] != "copy", "it is no substitute for computing"
 
 
 def test_check_tells_by_its_status_whether_the_budget_is_kept(

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.own_runs import adopt
 from robustness import gate, models
 from robustness.api.hardening import subjects
 from robustness.base.errors import ParameterError
@@ -30,7 +31,7 @@ from robustness.models.weights.weight_files import digest
 from robustness.perturbations import REGISTRY
 from robustness.report import hardening as results
 from robustness.report.run import of_run
-from robustness.runs import jobs
+from robustness.runs import MANIFEST_FILE, jobs
 from tests.support.user_models import DIGITS, describe, digits_images, small_network
 
 TRAINED = ["brightness", "contrast"]
@@ -131,7 +132,8 @@ def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     words += ["--rate", "0.1", "--epochs", "1"]
     run = tmp_path / "run"
     run.mkdir()
-    jobs.harden(run, words, "somebody")
+    (run / MANIFEST_FILE).touch()
+    jobs.harden(adopt(run), words, "somebody")
     assert jobs.is_queued(run)
     assert main(["harden", *words, "--background", str(run)]) == 0
     assert not jobs.is_queued(run)

@@ -1,4 +1,4 @@
-"""Imports of runs share a process."""
+"""Checks of foreign runs share a process."""
 
 from tests.support.shared_examiner import ended, one_process
 

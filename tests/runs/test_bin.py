@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import AccessError, RunError
-from robustness.runs import audit, manifest, retention
+from robustness.runs import audit, installation, manifest, retention
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -30,7 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "runs"))
+    adopt(Path(shutil.copytree(made, tmp_path / "runs")) / "first")
+    return tmp_path / "runs"
 
 
 def another(folder: Path, name: str, *, days_ago: float = 0.0) -> Path:
@@ -38,7 +40,7 @@ def another(folder: Path, name: str, *, days_ago: float = 0.0) -> Path:
     shutil.copytree(folder / "first", folder / name)
     created = datetime.now(UTC) - timedelta(days=days_ago)
     manifest.read(folder / name).updated(id=name, created=created.isoformat()).write(folder / name)
-    return folder / name
+    return adopt(folder / name)
 
 
 def age(folder: Path, name: str, days: float) -> None:
@@ -168,32 +170,31 @@ def test_the_runs_of_a_stranger_bin_nobody_elses(
         ("mine", "ada@example.org", 2.0),
         ("mine before", "ada@example.org", 3.0),
         ("mine first", "ada@example.org", 4.0),
-        *((f"import {number}", "browser-1", number / 100) for number in range(9)),
+        *((f"other {number}", "browser-1", number / 100) for number in range(9)),
     ):
         another(folder, name, days_ago=days_ago)
         manifest.read(folder / name).updated(creator=creator).write(folder / name)
+        adopt(folder / name)
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
     retention.tidy(folder)
-    assert names(folder) == {"first", "mine", "mine before", "import 0", "import 1"}
+    assert names(folder) == {"first", "mine", "mine before", "other 0", "other 1"}
 
 
 def test_a_run_that_came_back_or_from_elsewhere_counts_from_then(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, days_ago in (("new", 1.0), ("old", 9.0), ("older", 10.0)):
+    for name, days_ago in (("new", 1.0), ("newer", 0.5), ("old", 9.0), ("foreign", 10.0)):
         another(folder, name, days_ago=days_ago)
+    installation.forget(folder / "foreign")
     runs.delete(folder / "first")
     runs.to_bin(folder / "old")
     runs.restore(folder, "old")
-    runs.export_run(runs.load(folder / "older"), tmp_path / "older.zip")
-    runs.delete(folder / "older")
-    runs.import_run(tmp_path / "older.zip", folder)
     monkeypatch.setenv("ROBUSTNESS_DAYS_KEPT", "8")
     retention.tidy(folder)
-    assert names(folder) == {"new", "old", "older"}
+    assert names(folder) == {"new", "newer", "old", "foreign"}
     monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
     retention.tidy(folder)
-    assert names(folder) == {"old", "older"}
+    assert names(folder) == {"newer", "old", "foreign"}
 
 
 def test_a_dashboard_that_is_read_only_deletes_nothing(
@@ -224,19 +225,15 @@ def test_too_many_pictures_or_bytes_are_refused(
         retention.check_begin(folder)
 
 
-def test_whose_a_run_is(folder: Path, tmp_path: Path) -> None:
+def test_whose_a_run_is(folder: Path) -> None:
     assert runs.owner_of(folder / "first") == "", "a run of the command line is nobody's"
     mine = manifest.read(folder / "first").updated(creator="ada@example.org")
     assert mine.key == manifest.read(folder / "first").key
     mine.write(folder / "first")
+    assert runs.owner_of(folder / "first") == "", "what a foreign run says gives nobody a right"
+    adopt(folder / "first")
     assert runs.owner_of(folder / "first") == "ada@example.org"
     assert runs.listing(folder)[0].owner == "ada@example.org"
-    runs.export_run(runs.load(folder / "first"), tmp_path / "run.zip")
-    there = runs.import_run(tmp_path / "run.zip", tmp_path / "there", "bob@example.org")
-    assert there.manifest.creator == "ada@example.org"
-    assert there.owner == "bob@example.org", "what an archive says gives nobody a right"
-    unnamed = runs.import_run(tmp_path / "run.zip", tmp_path / "elsewhere")
-    assert unnamed.owner == ""
 
 
 def note(folder: Path, thing: str = "first", **changes: str) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.support.image_folders import drawing, labelled_folder
+from benchmarks.support.own_runs import adopt
 from robustness import models, runs
 from robustness.base.errors import ImageError, ParameterError, RunError
 from robustness.evaluation.condition import Condition, named, short
@@ -61,7 +62,7 @@ def run(original: runs.Run, photos: Path, tmp_path: Path) -> runs.Run:
     shutil.copytree(original.folder, folder)
     dataset = dataclasses.replace(original.manifest.dataset, source=str(photos))
     original.manifest.updated(dataset=dataset).write(folder)
-    return runs.load(folder)
+    return runs.load(adopt(folder))
 
 
 # --- evaluated again ------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def altered(run: runs.Run, tmp_path: Path, changes: Mapping[int, Mapping[str, ob
     pq.write_table(changed, path)
     sizes = {part.name: part.stat().st_size for part in folder.glob("*.parquet")}
     run.manifest.updated(parts=sizes).write(folder)
-    return runs.load(folder)
+    return runs.load(adopt(folder))
 
 
 def plus(amount: float) -> object:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.support import synthetic_runs
+from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import (
     ESPRESSO,
     TABBY,
@@ -288,14 +289,13 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
     assert {"images.parquet", "manifest.json", "notes.json", "maps.json.gz"} <= {*names}
     for name in names:
         folder = tmp_path / name / "run"
-        shutil.copytree(run.folder, folder)
+        adopt(Path(shutil.copytree(run.folder, folder)))
         _put(folder / name, instead)
         assert len(runs.listing(folder.parent)) == 1
         refused = ""
         try:
             opened = runs.load(folder)
             assert report.printed(report.of_run(opened))
-            runs.write_archive(opened, io.BytesIO())
         except RobustnessError as error:
             refused = str(error)
         assert "\n" not in refused

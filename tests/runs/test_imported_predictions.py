@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,9 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     assert told["condition_ece"] is None
     report.write(report.of_run(found), tmp_path / "report.html")
     assert "class 3" in (tmp_path / "report.html").read_text()
-    archive = io.BytesIO()
-    runs.write_archive(found, archive)
-    assert runs.import_run(archive, tmp_path / "others").figures().summary == [told]
+    copy = Path(shutil.copytree(found.folder, tmp_path / "others"))
+    assert runs.load(copy).foreign
+    assert runs.load(copy).figures().summary == [told]
     with pytest.raises(RunError, match="a table"):
         runs.reevaluation_plan(found.manifest)
     with pytest.raises(ParameterError, match="a table has no features"):

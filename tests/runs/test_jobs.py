@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.own_runs import adopt
 from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.processes import Identity
 from robustness.base.scheduler import in_turn
 from robustness.commands.main import main
-from robustness.runs import Plan, jobs
+from robustness.runs import MANIFEST_FILE, Plan, installation, jobs
 from robustness.runs.jobs import Supervisor, queue
 from robustness.runs.jobs.queue import Job
 from robustness.runs.jobs.supervisor import MOST_DEATHS, MOST_REFUSALS
@@ -85,7 +86,8 @@ def ordered(runs: Path, name: str, asked: float = 0.0) -> Path:
     (runs / queue.QUEUE).mkdir(exist_ok=True)
     order = json.dumps({"by": "me", "asked": asked})
     (runs / queue.QUEUE / f"{name}.json").write_text(order)
-    return runs / name
+    (runs / name / MANIFEST_FILE).touch()
+    return adopt(runs / name)
 
 
 def test_each_who_asks_has_a_turn_before_anybody_has_two() -> None:
@@ -365,10 +367,10 @@ def test_a_broken_settings_file_holds_the_queue_up_until_it_is_mended(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    ordered(tmp_path / "runs", "first")
     settings = tmp_path / "robustness.toml"
     settings.write_text("jobs =\n")
     monkeypatch.setenv("ROBUSTNESS_CONFIG", str(settings))
-    ordered(tmp_path / "runs", "first")
     processes = Processes()
     supervisor = Supervisor(tmp_path / "runs", 1, processes)
     supervisor.begin()
@@ -387,6 +389,7 @@ def test_a_run_that_cannot_go_on_says_why_and_leaves_the_queue(asked: Plan, tmp_
     folder = jobs.submit(asked, tmp_path, "me")
     manifest = folder / "manifest.json"
     manifest.write_text(manifest.read_text().replace(str(asked.record.source), "/nowhere"))
+    adopt(folder)
     with pytest.raises(RunError, match="cannot continue"):
         list(jobs.work_off(folder))
     assert not jobs.is_queued(folder)
@@ -399,18 +402,19 @@ def test_other_pictures_or_versions_are_not_mixed_into_a_run(asked: Plan, tmp_pa
     values = json.loads(manifest.read_text())
     values["versions"]["keras"] = "1.0"
     manifest.write_text(json.dumps(values))
+    adopt(folder)
     with pytest.raises(RunError, match="versions of the software"):
         list(jobs.work_off(folder))
 
 
-def test_only_an_unfinished_run_of_this_machine_goes_on(asked: Plan, tmp_path: Path) -> None:
+def test_only_an_unfinished_run_of_this_installation_goes_on(asked: Plan, tmp_path: Path) -> None:
     finished = performed(asked.record.source, tmp_path, asked.spec)
     with pytest.raises(RunError, match="nothing to continue"):
         jobs.resume(finished.folder, "me")
     with runs.start(runs.plan(asked.record.source, spec(seed=9)), tmp_path) as writer:
         pass
-    runs.notes.update(writer.folder, imported=1.0)
-    with pytest.raises(RunError, match="was imported"):
+    installation.forget(writer.folder)
+    with pytest.raises(RunError, match="from another installation"):
         jobs.resume(writer.folder, "me")
 
 

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.image_folders import flat_folder, labelled_folder
+from benchmarks.support.own_runs import adopt
 from benchmarks.support.stand_in_models import TWO, Stable
 from robustness import runs
 from robustness.base.errors import ParameterError, RobustnessError, RunError
@@ -332,7 +333,7 @@ def test_an_interrupted_and_a_killed_process_are_gone_on_with_to_the_same_rows(
 
 def copied(whole: runs.Run, out: Path) -> Path:
     """The folder of a copy of ``whole``."""
-    return shutil.copytree(whole.folder, out / whole.folder.name)
+    return adopt(Path(shutil.copytree(whole.folder, out / whole.folder.name)))
 
 
 def test_runs_are_listed_newest_first_and_what_is_none_last(
@@ -403,6 +404,7 @@ def name_parts(run: Path) -> None:
     """Have the manifest name all files of rows that there are."""
     sizes = {path.name: path.stat().st_size for path in run.glob("*.parquet")}
     manifest.read(run).updated(parts=sizes).write(run)
+    adopt(run)
 
 
 def test_a_file_of_rows_that_the_manifest_does_not_name_is_not_read(

@@ -9,7 +9,7 @@ import pytest
 
 from robustness.base.limited_worker import Worker
 from robustness.models.graph import inspection
-from robustness.runs import import_checks
+from robustness.runs import foreign_runs
 
 
 class _Shared:
@@ -33,7 +33,7 @@ class _Shared:
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "Worker", _Shared)
-    monkeypatch.setattr(import_checks, "Worker", _Shared)
+    monkeypatch.setattr(foreign_runs, "Worker", _Shared)
 
 
 @pytest.fixture(scope="module", autouse=True)

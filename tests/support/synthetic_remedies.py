@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.support.own_runs import adopt
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement, RemediedPrediction
@@ -78,6 +79,7 @@ class Made:
         )
         self.run.manifest = replace(self.run.manifest, costs=COSTS, remedies_ms=MILLISECONDS)
         self.run.manifest.write(self.run.folder)
+        adopt(self.run.folder)
 
     def _drawn(self, rng: np.random.Generator, share: float, labels: Classes) -> Classes:
         return np.where(rng.random(labels.shape) < share, labels, ESPRESSO + TABBY - labels)

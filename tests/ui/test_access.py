@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.own_runs import adopt
 from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.base.errors import AccessError
@@ -37,13 +37,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(folder, root / "runs" / MINE)
         folder.rename(root / "runs" / OTHERS)
         for name, creator in ((MINE, access._browser(ELSEWHERE)), (OTHERS, "bob@example.org")):
-            manifest.read(root / "runs" / name).updated(creator=creator).write(root / "runs" / name)
+            copy = root / "runs" / name
+            manifest.read(copy).updated(id=name, creator=creator).write(copy)
     return root / "runs"
 
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(made, tmp_path / "runs")
+    for name in (MINE, OTHERS):
+        adopt(tmp_path / "runs" / name)
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ROBUSTNESS_OPERATOR_CONTACT", "op@example.org")
     return tmp_path / "runs"
@@ -208,25 +211,12 @@ def test_nobody_brings_back_what_is_not_theirs(folder: Path, elsewhere: None) ->
     assert not [button for button in app.button if str(button.key).startswith("restore")]
 
 
-def test_a_viewer_imports_nothing(
-    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
-    stream = io.BytesIO()
-    runs.write_archive(runs.load(folder / MINE), stream)
-    app = run(RUNS)
-    app.file_uploader[0].upload("run.zip", stream.getvalue(), "application/zip").run()
-    app.button(key="import run").click().run()
-    assert "You may not import runs" in app.error[0].value.replace("\\", "")
-    assert len(runs.listing(folder)) == 2
-    assert logged(folder) == [("import", "run.zip", False)]
-
-
 def test_a_viewer_evaluates_continues_and_cancels_nothing(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = manifest.read(folder / MINE)
     begun.updated(status=runs.UNFINISHED, parts={}).write(folder / MINE)
+    adopt(folder / MINE)
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
     monkeypatch.setattr(access, "allowed", lambda *_, key=None, **__: {"key": key})
     monkeypatch.setattr("robustness.runs.jobs.resume", lambda *_: pytest.fail("went on"))

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.support.own_runs import adopt
 from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
 from robustness.report.questions import question
-from robustness.runs import jobs
+from robustness.runs import MANIFEST_FILE, jobs
 from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
 from robustness.ui.evaluations import results
@@ -141,6 +142,8 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
     run = squares_run()
     run.folder = tmp_path / "run"
     run.folder.mkdir()
+    (run.folder / MANIFEST_FILE).touch()
+    adopt(run.folder)
     app = shown(run, view="trust", harden_source="server", harden_server_source="images")
     app.button(key="harden").click().run()
     assert not app.exception

@@ -16,16 +16,17 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.image_folders import labelled_folder
+from benchmarks.support.own_runs import adopt, adopt_all
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
 from robustness import models, runs
 from robustness.base.permissions import Who
 from robustness.evaluation.condition import Condition
+from robustness.runs import foreign_runs, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
 from robustness.runs.compare import compare, flips
 from robustness.statistics.differences import said
-from robustness.ui.evaluations import comparison, run_actions, run_table
+from robustness.ui.evaluations import comparison, run_table
 from tests.support.pages import html, run, texts
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -57,7 +58,7 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, where the dashboard keeps its runs."""
     shutil.copytree(made, tmp_path / "runs")
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
+    return adopt_all(tmp_path / "runs")
 
 
 def shown(app: AppTest) -> set[str]:
@@ -109,17 +110,19 @@ def test_figures_come_while_the_page_is_open_and_are_tried_once(
     assert not works
 
 
-def test_an_unfinished_run_says_so_and_does_not_travel(folder: Path) -> None:
+def test_an_unfinished_run_says_so_and_can_continue_where_it_began(folder: Path) -> None:
     manifest = folder / "first" / "manifest.json"
     told = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(told | {"status": "unfinished", "images": 3}))
+    row = visit().dataframe[0].value.set_index("Id").loc["first"]
+    assert (row["State"], row.get("Action")) == ("unfinished: 3 of 12 images, foreign", None)
+    assert "foreign and not finished" in run(PAGE, run="first").error[0].value
+    adopt(folder / "first")
     app = visit(run="first")
     row = app.dataframe[0].value.set_index("Id").loc["first"]
     assert row["State"] == "unfinished: 3 of 12 images"
     assert (row["Progress"], row["Action"], row["Images"]) == (0.25, "Continue", 12)
     assert not row["First model"], "unfinished: no claim"
-    assert app.download_button(key="download first").disabled
-    assert not visit(run="second").download_button(key="download second").disabled
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,7 @@ def aged(folder: Path, **days: int) -> None:
     for name, day in days.items():
         manifest = manifests.read(folder / name)
         manifest.updated(created=f"2026-01-{day:02}T00:00:00+00:00").write(folder / name)
+        adopt(folder / name)
 
 
 def test_the_baseline_is_the_one_before_or_pinned_or_the_oldest(folder: Path) -> None:
@@ -292,6 +296,7 @@ def test_flipped_images_are_those_that_the_change_counts(
     ]
     asked = replace(made[1].manifest.spec, side=side)
     made[1].manifest.updated(spec=asked).write(made[1].folder)
+    adopt(made[1].folder)
     first, second = (runs.load(run.folder) for run in made)
     incorrect = np.arange(12) % 5 == 0  # before the perturbation: correct where it is changed
     before, after = verdicts[..., 0] ^ (incorrect & (quantity != "consistency"))
@@ -349,21 +354,23 @@ def test_a_run_is_deleted_once_that_is_confirmed(folder: Path) -> None:
     assert "run" not in app.query_params
 
 
-def test_a_run_is_downloaded_and_brought_in_elsewhere(
+def test_a_copied_folder_is_a_foreign_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = run_actions._archive(folder / "first", OWNER)
+    """Its rows are checked when somebody opens it, not to list it."""
+    copy = shutil.copytree(folder / "first", tmp_path / "there" / "copy")
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "there"))
-    app = visit()
-    assert app.button(key="import run").disabled
-    app.file_uploader[0].upload("run.zip", data, "application/zip").run()
-    app.button(key="import run").click().run()
+    with monkeypatch.context() as patch:
+        patch.setattr(foreign_runs, "check", lambda *_: pytest.fail("checked"))
+        app = visit()
     assert not app.exception
-    (entry,) = runs.listing(tmp_path / "there")
-    assert entry.imported
-    assert app.dataframe[0].value["State"][0] == "imported"
-    assert runs.load(entry.folder).table().equals(runs.load(folder / "first").table())
-    assert app.button(key="import run").disabled, "nothing waits to be imported twice"
-    opened = run(PAGE, run=entry.folder.name)
+    assert app.dataframe[0].value["State"][0] == "foreign"
+    opened = run(PAGE, run="copy")
     assert not opened.error
-    assert "come from another machine" in texts(opened)
+    assert "from another installation" in texts(opened)
+    for place, trains in ((tmp_path / "there", False), (folder, True)):
+        monkeypatch.setenv("ROBUSTNESS_RUNS", str(place))
+        app = run(PAGE, run="copy" if place.name == "there" else "first", view="trust")
+        heads = [header.value for header in app.header]
+        assert ("Train a model to be more robust" in heads) is trains
+    assert runs.load(Path(copy)).table().equals(runs.load(folder / "first").table())

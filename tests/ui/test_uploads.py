@@ -101,6 +101,22 @@ def test_an_upload_stays_where_its_run_comes_back_while_that_is_looked_for(
     assert Path(source).exists()
 
 
+def test_no_foreign_folder_holds_the_check_of_the_uploads_up(uploaded: Path) -> None:
+    """A pipe would be read for ever, and what is no manifest needs no upload."""
+    left = uploaded / ("0" * 32)
+    for name in ("pipe", "large", "link"):
+        (uploaded.parent / name).mkdir(parents=True)
+    left.mkdir(parents=True)
+    os.mkfifo(uploaded.parent / "pipe" / "manifest.json")
+    (uploaded.parent / "link" / "manifest.json").symlink_to("/dev/zero")
+    with (uploaded.parent / "large" / "manifest.json").open("wb") as file:
+        file.truncate(10**9)
+    long_ago = time.time() - 2 * upload_store.YOUNG
+    os.utime(left, (long_ago, long_ago))
+    upload_store.collect()
+    assert not left.exists()
+
+
 def test_uploads_take_as_much_room_as_the_operator_allows(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from robustness.base.scheduler import in_turn
 from robustness.base.text import counted
 from robustness.base.validation import StrictRecord, read_json
 from robustness.models.model_record import require_described
-from robustness.runs import notes
+from robustness.runs import installation, notes
 from robustness.runs.manifest import FINISHED, Manifest, read
 from robustness.runs.planning import Plan, replan
 from robustness.runs.progress import Progress, read_progress
@@ -92,15 +92,12 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
 def resume(folder: Path, by: str) -> None:
     """Queues the unfinished run in ``folder`` for ``by``.
 
-    Raises ``RunError`` if it is finished or imported, or if the job cannot be written.
+    Raises ``RunError`` if it is finished or foreign, or if the job cannot be written.
     """
     manifest = read(folder)
+    installation.require_own(folder)
     if not (is_hardening(folder) or _left_to_do(folder, manifest)):
         raise RunError(f"The run {manifest.id} is finished: there is nothing to continue.")
-    if notes.read(folder).imported and not is_hardening(folder):
-        raise RunError(
-            f"The run {manifest.id} was imported. Continue it on the machine that started it."
-        )
     if not is_queued(folder):
         _add(folder, by)
 
@@ -108,8 +105,9 @@ def resume(folder: Path, by: str) -> None:
 def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
     """Queues the training of a model of the run in ``folder``, by ``arguments`` of `harden`.
 
-    Raises ``RunError`` if the run has a job already, or it cannot be written.
+    Raises ``RunError`` if the run is foreign or has a job already, or if it cannot be written.
     """
+    installation.require_own(folder)
     if is_queued(folder):
         raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
     try:
@@ -166,7 +164,7 @@ def is_queued(folder: Path) -> bool:
 def read_queue(runs: Path) -> list[Job]:
     """The jobs in the folder ``runs``: running ones, then the others in order.
 
-    Deletes files that are not the job of a run.
+    Deletes files that are not the job of a run; one of a foreign run is none of ours.
     """
     working: list[Job] = []
     waiting: list[Job] = []
@@ -174,6 +172,8 @@ def read_queue(runs: Path) -> list[Job]:
         job = read_json(Job, file)
         folder = runs / file.stem
         if job is not None and folder.is_dir():
+            if not installation.is_own(folder):
+                continue
             job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
             (waiting if job.progress is None else working).append(job)
         elif job is not None or file.exists():  # else it is done just now
@@ -205,6 +205,7 @@ def work_off(
     the run then stores. Raises ``RunLockedError`` and deletes nothing if another process works on
     it, ``RunError`` if it cannot continue, and what its engine raises.
     """
+    installation.require_own(folder)
     queued = is_queued(folder)
     try:
         with _reopened(folder) as writer:

@@ -215,7 +215,7 @@ def _linked() -> tuple[Picture, str | None] | None:
     return _picture(str(folder), run_id, last_written(folder, run_id), name)
 
 
-@cached(32)
+@cached(32, "Reading the run …")
 def _picture(folder: str, run_id: str, written: int, name: str) -> tuple[Picture, str | None]:
     run = runs.find(Path(folder), run_id, unfinished=True)
     return run.picture(name), _class(run, name)

@@ -29,9 +29,14 @@ _FEWEST_JUDGING = 40
 
 
 def show(of: RunFigures) -> None:
-    """Draw the form, the job under way, or the answer; nothing for those who may not add models."""
+    """Draw the form, the job under way, or the answer.
+
+    Nothing is drawn for those who may not add models, nor of a foreign run: no job works on it.
+    """
     run = of.run
-    if access.refusal(Action.CHANGE_MODELS) or not run.finished or run.is_from_table:
+    if access.refusal(Action.CHANGE_MODELS) or not run.finished:
+        return
+    if run.is_from_table or run.foreign:
         return
     st.header("Train a model to be more robust", anchor=False)
     st.caption("A copy of a model learns to keep its own predictions on perturbed images.")
@@ -115,7 +120,7 @@ def _form(of: RunFigures) -> None:
 def _judge(of: RunFigures) -> str:
     """The source of the labelled images of the run, "" if it has too few."""
     labelled = any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
-    if not labelled or of.run.images < _FEWEST_JUDGING or of.run.imported:
+    if not labelled or of.run.images < _FEWEST_JUDGING:
         return ""
     return of.run.manifest.dataset.source
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from robustness import runs
-from robustness.base.permissions import Action
 from robustness.base.text import counted
 from robustness.runs import retention
 from robustness.runs.jobs import is_queued
@@ -18,7 +17,6 @@ from robustness.ui.evaluations import (
     run_table,
 )
 from robustness.ui.page import boundary
-from robustness.ui.session import access
 from robustness.ui.session.run_link import runs_folder, show_what_is_no_run
 
 
@@ -40,8 +38,6 @@ def show() -> None:
             label_visibility="collapsed",
             disabled=not listed,
         )
-        with st.popover("Import", icon=":material/upload:", **access.allowed(Action.IMPORT)):
-            run_actions.import_input(folder)
     opens_form = new_evaluation.is_open(bool(listed or names))
     if opens_form:
         new_evaluation.form()

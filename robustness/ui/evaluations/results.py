@@ -165,9 +165,9 @@ def show_state(run: Run) -> None:
         under_way.progress(run.folder, "it continues")
     elif not run.finished:
         under_way.stopped(run.folder, "This run is not finished.")
-    if run.imported:
+    if run.foreign:
         st.info(
-            "Imported run: its rows come from another machine. Images are shown if they are in the "
+            "Foreign run: it comes from another installation. Images are shown if they are in the "
             "folder of the setting *datasets*.",
             icon=":material/move_to_inbox:",
         )

@@ -1,17 +1,15 @@
-"""What can be done with a run: rename, tag, pin, export, delete, restore; and the import."""
+"""What can be done with a run: rename, tag, pin, delete, restore."""
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from robustness import runs
-from robustness.base.permissions import Action, Who
+from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, visible
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD, certified
@@ -20,8 +18,6 @@ from robustness.runs.bin import DAY
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
 from robustness.ui.session.boundary import do
-
-_UPLOADS = "runs uploaded"
 
 
 def manage(entry: Listed) -> None:
@@ -55,24 +51,6 @@ def manage(entry: Listed) -> None:
             help="Everyone's comparisons start from this run.",
         ),
     )
-    finished = entry.manifest is not None and entry.manifest.status == runs.FINISHED
-    st.download_button(
-        "Download as zip",
-        data=partial(_archive, entry.folder, access.who()),
-        file_name=f"{name}.zip",
-        mime="application/zip",
-        icon=":material/download:",
-        on_click="ignore",
-        **access.allowed(
-            Action.EXPORT,
-            key=f"download {name}",
-            thing=name,
-            disabled=not finished,
-            help="Rows and manifest, without images; can be imported here or elsewhere."
-            if finished
-            else "Only a finished run can be downloaded: continue this one first.",
-        ),
-    )
     st.divider()
     days = counted(retention.bin_days(), "day")
     sure = st.checkbox(f"Confirm deletion; the bin keeps the run for {days}", key=f"sure {name}")
@@ -87,14 +65,6 @@ def manage(entry: Listed) -> None:
             Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
         ),
     )
-
-
-def _archive(folder: Path, by: Who) -> bytes:
-    """The run as a zip, created on demand."""
-    access.require(Action.EXPORT, thing=folder.name, by=by)
-    stream = io.BytesIO()
-    runs.write_archive(runs.load(folder), stream)
-    return stream.getvalue()
 
 
 def _describe(entry: Listed) -> str:
@@ -149,36 +119,6 @@ def _delete(entry: Listed) -> str:
     runs.to_bin(entry.folder, access.me())
     run_table.choose([])
     return f"Moved {entry.title} ({entry.folder.name}) to the bin."
-
-
-def import_input(folder: Path) -> None:
-    """Draw the upload of a run from another machine."""
-    # Another key draws an empty uploader: what was imported is not offered again.
-    key = f"uploaded run {st.session_state.get(_UPLOADS, 0)}"
-    file = st.file_uploader(
-        "Run as zip",
-        type="zip",
-        key=key,
-        help="Downloaded here or written by *runs export*. For larger files use *runs import*.",
-    )
-    st.caption("Includes everything except the images.")
-    st.button(
-        "Import it",
-        key="import run",
-        type="primary",
-        disabled=file is None,
-        on_click=do,
-        args=(_bring, folder, key),
-    )
-
-
-def _bring(folder: Path, key: str) -> str:
-    st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
-    file = st.session_state[key]
-    access.require(Action.IMPORT, thing=file.name)
-    retention.check_begin(folder)
-    run = runs.import_run(io.BytesIO(file.getvalue()), folder, access.me())
-    return f"Imported {run.title} ({run.folder.name})."
 
 
 def show_bin(folder: Path) -> None:

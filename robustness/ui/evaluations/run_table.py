@@ -126,7 +126,9 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
                 key=_TITLE,
                 width="medium",
             ),
-            "State": st.column_config.TextColumn(width="medium"),
+            "State": st.column_config.TextColumn(
+                help="A foreign run is from another installation.", width="medium"
+            ),
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
             "Action": st.column_config.ButtonColumn(
                 "", on_click=_act, args=(list(listed.values()),), key=_BUTTON, width="small"
@@ -223,7 +225,7 @@ def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str
         "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
-        "Action": None if finished else _CANCEL if job else _CONTINUE,
+        "Action": None if finished or entry.foreign else _CANCEL if job else _CONTINUE,
         "First model": models.label(first["model"]) if first else "" if headline else _WAITING,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
@@ -250,7 +252,7 @@ def _state(entry: Listed, job: Any, pinned: str) -> str:
     badges = {
         unfinished: manifest.status != runs.FINISHED,
         "baseline": entry.folder.name == pinned,
-        "imported": entry.imported,
+        "foreign": entry.foreign,
         "yours": yours,
     }
     return ", ".join(badge for badge, applies in badges.items() if applies)
@@ -259,7 +261,8 @@ def _state(entry: Listed, job: Any, pinned: str) -> str:
 def _headline(entry: Listed, *, compute: bool = False) -> Mapping[str, Any] | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
-    There are none in an unfinished run, and one that cannot be read.
+    There are none in an unfinished run, one that cannot be read, and a foreign one before somebody
+    has opened it.
     """
     manifest = entry.manifest
     assert manifest is not None
@@ -268,5 +271,6 @@ def _headline(entry: Listed, *, compute: bool = False) -> Mapping[str, Any] | No
     key = f"headline {entry.folder} {manifest!r}"
     if compute:
         RESULT_CACHE.put(key, [headline_figures.compute(entry.folder, manifest)])
-    stored = headline_figures.stored(entry.folder, manifest)
-    return stored or next(iter(RESULT_CACHE.get(key) or ()), None)
+    if stored := headline_figures.stored(entry.folder, manifest):
+        return stored
+    return {"models": []} if entry.foreign else next(iter(RESULT_CACHE.get(key) or ()), None)

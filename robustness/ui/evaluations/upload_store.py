@@ -20,10 +20,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from robustness.base.disk import occupied, write_whole
+from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.datasets import distinct
 from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
+from robustness.runs.installation import MAX_MANIFEST
 from robustness.ui.controls import sharing
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session.cleanup import AFTERWARDS
@@ -132,11 +133,15 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     places = (here, deleted, here, f"*/{jobs.HARDENING}")
     manifests = [path for where in places for path in root.glob(where)]
     try:
-        texts = [path.read_text(encoding="utf-8", errors="replace") for path in manifests]
+        texts = [
+            read_regular(path, MAX_MANIFEST)
+            for path in manifests
+            if path.is_file() and path.stat().st_size <= MAX_MANIFEST  # others are of no run
+        ]
     except OSError:  # it may be needed
         return
     for folder in unneeded:
-        if not any(folder.name in text for text in texts):
+        if not any(folder.name.encode() in text for text in texts):
             shutil.rmtree(folder, ignore_errors=True)
             _OWN.discard(folder)
 

@@ -62,15 +62,12 @@ def linked_run() -> None:
 
 
 def last_written(folder: Path, run_id: str) -> int:
-    """When the run was last written, in nanoseconds since 1970; 0 if there is none.
+    """A number that changes whenever the run is written; 0 if there is none.
 
     Cached data of a run needs it, as a run's id may be reused. Raises ``RunError`` for an invalid
     id.
     """
-    try:
-        return (runs.place(folder, run_id) / runs.MANIFEST_FILE).stat().st_mtime_ns
-    except OSError:
-        return 0
+    return runs.written(runs.place(folder, run_id))
 
 
 def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:

@@ -1,0 +1,233 @@
+"""Checks of a foreign run, one that this installation did not begin, before it is opened.
+
+Its manifest is checked here. Its Parquet files are read and checked in a process with limits on
+memory and time, since a file of a few bytes may expand to any size; the process then works out the
+figures. Nothing is written to the folder of the run: the state folder keeps the results, and for
+which sizes and times of the files they hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from robustness import models
+from robustness.base.disk import version, write_whole
+from robustness.base.errors import RobustnessError, RunError
+from robustness.base.limited_worker import (
+    Worker,
+    WorkerDiedError,
+    WorkerLateError,
+    WorkerTimeError,
+)
+from robustness.base.validation import StrictRecord, read_json
+from robustness.evaluation.condition import readable
+from robustness.pictures.fitting import check_fit
+from robustness.runs import cache, images, installation
+from robustness.runs.manifest import FILE, FINISHED, MAX_TEXT, Manifest
+from robustness.runs.row_checks import ExpectedRows
+from robustness.runs.run import Run
+
+MEMORY = 6 * 10**8
+FIGURES_MEMORY = 2 * 10**9
+"""Bytes for the files of a run, and for its figures, beside twice their size."""
+
+SECONDS, BYTES_A_SECOND = 60, 10**6
+"""CPU time for any run, and bytes per further second."""
+
+MAX_BYTES = 4 * 1024**3
+
+AT_ONCE, PATIENCE = 2, 120.0
+"""Most checks at once in this process, and the longest wait in seconds for a turn."""
+
+MAX_MODELS, MAX_CELLS, MAX_TESTS = 200, 20_000, 120_000
+"""Models, models times conditions, and pairs of models times these: the figures grow with all."""
+
+_CHECKED = "checked.json"
+_SLOWER = 3  # seconds for each second of CPU time: others use the processor, too
+_MOST_CLASSES = 2**31
+_TURNS = threading.BoundedSemaphore(AT_ONCE)
+
+
+class _Checked(StrictRecord):
+    """The result of a check: ``files`` is the digest of what was checked, ``problem`` "" for none.
+
+    ``folder`` is that of the run.
+    """
+
+    folder: str
+    files: str
+    problem: str
+
+
+def check(folder: Path, manifest: Manifest) -> None:
+    """Raise ``RunError`` unless the foreign run of ``manifest`` in ``folder`` can be opened.
+
+    Its rows are checked if they have not been, or have changed since.
+    """
+    _check_manifest(folder, manifest)
+    size = _check_files(folder, manifest)
+    expected = asdict(_expected(folder, manifest))
+    versions = [version(folder / name) for name in (FILE, *sorted(manifest.parts))]
+    texts = json.dumps([versions, expected, cache.code()])
+    files = hashlib.sha256(texts.encode()).hexdigest()
+    place = installation.stored(folder)
+    checked = read_json(_Checked, place / _CHECKED)
+    if checked is None or checked.files != files:
+        with _turn():
+            checked = read_json(_Checked, place / _CHECKED)  # another thread may have had its turn
+            if checked is None or checked.files != files:
+                problem = _problem(folder, manifest, expected, size)
+                checked = _Checked(folder=str(folder), files=files, problem=problem)
+                with suppress(OSError):
+                    write_whole(place / _CHECKED, checked.model_dump_json().encode())
+    if checked.problem:
+        raise _refused(folder, checked.problem)
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _TURNS.acquire(timeout=PATIENCE):
+        raise RunError("Other runs are being checked: try again in a few minutes.")
+    try:
+        yield
+    finally:
+        _TURNS.release()
+
+
+def _problem(folder: Path, manifest: Manifest, expected: Mapping[str, Any], size: int) -> str:
+    """What is wrong with the rows, "" for nothing; their figures are stored then."""
+    _empty(installation.stored(folder))
+    question = {"folder": str(folder), "parts": list(manifest.parts), "expected": expected}
+    limits = 2 * size, SECONDS + size // BYTES_A_SECOND
+    worker = Worker("robustness.runs.foreign_process")
+    try:
+        return _answered(question, worker, "files", MEMORY + limits[0], limits[1]) or _answered(
+            {"folder": str(folder)}, worker, "figures", FIGURES_MEMORY + limits[0], limits[1]
+        )
+    except WorkerLateError as error:
+        raise RunError(
+            f"The rows of the run {folder.name} could not be checked in time, as the machine is "
+            "busy: try again."
+        ) from error
+    finally:
+        worker.end()
+
+
+def _empty(place: Path) -> None:
+    """Make an empty folder ``place``; what beside it is of runs that are gone, goes too."""
+    with suppress(OSError):
+        for other in place.parent.iterdir():
+            known = read_json(_Checked, other / _CHECKED)
+            if other == place or (known is not None and not Path(known.folder).exists()):
+                shutil.rmtree(other, ignore_errors=True)
+    with suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+
+
+def _answered(
+    question: Mapping[str, Any], worker: Worker, what: str, memory: int, seconds: int
+) -> str:
+    """The problem with ``what`` that ``worker`` finds; raises ``WorkerLateError``."""
+    try:
+        answer = worker.ask(
+            json.dumps(question).encode(),
+            b"",
+            memory=memory,
+            seconds=seconds,
+            deadline=time.monotonic() + _SLOWER * seconds,
+        )
+    except WorkerTimeError:
+        return f"its {what} take more than {seconds} s to read"
+    except WorkerDiedError:
+        return f"its {what} are damaged, or take more than {memory / 1e9:.1f} GB of memory"
+    return str(json.loads(answer)["problem"])
+
+
+def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
+    """The rows that ``manifest`` promises."""
+    spec = manifest.spec
+    labels = [models.classes(name) for name in spec.model_names]
+    return ExpectedRows(
+        models=list(spec.model_names),
+        classes=[_MOST_CLASSES if names is None else len(names) for names in labels],
+        conditions=[condition.id for condition in spec.conditions],
+        perturbations=[condition.name for condition in spec.conditions],
+        remedies=[chain.id for chain in spec.remedies],
+        pictures=manifest.dataset.pictures,
+        images=manifest.images,
+        unreadable=manifest.unreadable,
+        content=manifest.content,
+        is_from_table=Run(folder, manifest, ()).is_from_table,
+    )
+
+
+def _check_files(folder: Path, manifest: Manifest) -> int:
+    """Bytes of the files that ``manifest`` names; raises ``RunError`` unless it can be these."""
+    parts = manifest.parts
+    is_one = [name for name in parts if name.startswith("images")] == [images.FILE]
+    _expect(folder, is_one, f"expected {images.FILE} and files of rows in its manifest")
+    sizes = {}
+    for name in parts:
+        with suppress(OSError):
+            status = (folder / name).lstat()
+            _expect(folder, stat.S_ISREG(status.st_mode), f"{name} is a link, folder or device")
+            sizes[name] = status.st_size
+    _expect(folder, sizes == dict(parts), "its files of rows differ from its manifest")
+    size = sum(sizes.values())
+    _expect(folder, size <= MAX_BYTES, f"its {size:,} bytes are more than {MAX_BYTES:,}")
+    return size
+
+
+def _check_manifest(folder: Path, manifest: Manifest) -> None:
+    """Raise ``RunError`` unless ``manifest`` is that of a finished run that can be evaluated."""
+    spec = manifest.spec
+    try:
+        check_fit(spec.fit)
+    except RobustnessError as error:
+        raise _refused(folder, str(error).removesuffix(".")) from error
+    _expect(folder, isinstance(spec.side, int), f"expected a side in pixels, got {spec.side!r}")
+    _expect(folder, manifest.status == FINISHED, "it is foreign and not finished")
+    several = 1 <= len(spec.models) <= MAX_MODELS and bool(spec.conditions)
+    _expect(folder, several, "it requests nothing, or far more than it can have")
+    cells = len(spec.models) * len(spec.conditions)
+    few = cells <= MAX_CELLS and cells * (len(spec.models) - 1) // 2 <= MAX_TESTS
+    _expect(
+        folder,
+        few,
+        f"expected at most {MAX_CELLS:,} models times conditions and {MAX_TESTS:,} pairs of models "
+        f"times conditions, got {len(spec.models):,} models under {len(spec.conditions):,} "
+        "conditions",
+    )
+    registered = all(readable(condition.id) for condition in spec.conditions)
+    _expect(folder, registered, "one of its conditions is invalid")
+    _expect(folder, _is_time(manifest.created), "its creation has no date and time (ISO 8601)")
+    named = all(len(name) <= MAX_TEXT for name in spec.model_names)
+    _expect(folder, named, "the name of a model is too long")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _expect(folder: Path, fine: bool, otherwise: str) -> None:
+    if not fine:
+        raise _refused(folder, otherwise)
+
+
+def _refused(folder: Path, problem: str) -> RunError:
+    return RunError(f"The run {folder.name} is refused: {problem}.")
