@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
+from robustness.base import removed_names
 from robustness.base.registry import Registry
 from robustness.pictures import samples
 from tests.support import shards
@@ -478,6 +480,89 @@ def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
 
     assert optional(ROOT / "robustness" / "commands" / "console.py")
     assert not faults(elsewhere, optional)
+
+
+# --- what is gone ---------------------------------------------------------------------------------
+
+REMOVED = {
+    "modules": (
+        *("attacks.epsilon_sweep", "charts.attacks", "commands.plugin_check"),
+        *("evaluation.adaptation", "evaluation.random_order", "gate.race_verdicts"),
+        *("models.run.adaptation", "models.selfcheck", "models.weights.verify", "models.wordnet"),
+        *("perturbations.equivalents", "plugins.plugin_laws", "plugins.toml_perturbations"),
+        *("report.questions.race", "runs.convert_0_13", "runs.import_checks"),
+        *("runs.import_process", "runs.racing", "runs.replay", "runs.run_archive"),
+        *("statistics.confidence_sequences", "statistics.racing", "ui.one_image.attack_undo"),
+        *("ui.operations", "ui.server.redirects"),
+    ),
+    "commands": tuple(removed_names.COMMANDS),
+    "options": tuple(removed_names.OPTIONS.keys() - {"--margin"}),  # choose keeps its own
+    "TOML keys": tuple(removed_names.KEYS),
+    "JSON paths": (
+        *("agreement[].kappa", "changed_classes[].same_group", "changes[].same_group"),
+        *("changes[].shared", "class_groups", "groups[].group_consistency", "manifest.decided"),
+        *("manifest.dataset.apart", "manifest.dataset.unlabelled", "manifest.race", "[].imported"),
+        *("manifest.versions.grain of noise", "pairs[].kappa", "same_listing", "[].right"),
+        "seconds_on_workers",
+    ),
+    "addresses": (
+        *("adversarial", "breaking_point", "catalogue", "dataset", "methods", "operations", "runs"),
+        "scorecard",
+    ),
+    "parameters of links": ("undo", "undo_strength", "until"),
+    "remedies": ("abstain", "batch_norm"),
+    "packages": ("albucore", "albumentations", "simsimd", "stringzilla"),
+}
+"""What is gone for good, each in its form: its word may live on elsewhere. ``removed_names`` has
+the sentences that refuse commands, options and keys."""
+
+
+def spelling(kind: str, name: str) -> str:
+    """A pattern for ``name`` as code and documents spell something of ``kind``."""
+    word = re.escape(name)
+    return {
+        "modules": rf"robustness[./]{word.replace(re.escape('.'), '[./]')}\b",
+        "commands": rf"robustness +{word}\b|(?<!`)`{word}\b|'{word}'",
+        "options": rf"(?<![\w-]){word}\b",
+        "TOML keys": rf"(?m)^{word} *=(?!=)",
+        "addresses": rf"[\"'`(]/{word}[\"'`)?]|\bpages/{word}\.py",
+        "parameters of links": rf"[?&]{word}=|bind=\"{word}\"",
+        "remedies": rf"[\"'`+]{word}[\"'`+]",
+        "packages": rf"\b{word}\b",
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REMOVED if kind != "JSON paths"])
+def test_what_is_gone_is_spelt_nowhere(kind: str) -> None:
+    refusing = ROOT / "robustness" / "base" / "removed_names.py"
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for path in tracked()
+        if path.suffix in {".css", ".ipynb", ".j2", ".js", ".md", ".py", ".toml", ".in", ".txt"}
+        and path.relative_to(ROOT).parts[0] not in {"tests", "CHANGELOG.md"}
+        and path != refusing
+    }
+    assert len(texts) > 100
+    patterns = [re.compile(spelling(kind, name)) for name in REMOVED[kind]]
+    found = [
+        f"{named(path)}: {line.strip()}"
+        for path, text in texts.items()
+        for pattern in patterns
+        for line in text.splitlines()
+        if pattern.search(line)
+    ]
+    assert not found
+
+
+def test_json_and_links_have_no_key_that_is_gone() -> None:
+    frozen = json.loads((ROOT / "tests" / "frozen_keys.json").read_text(encoding="utf-8"))
+    outputs = [frozen["commands"], frozen["files"], frozen["python"]]
+    paths = {path for output in outputs for keys in output.values() for path in keys}
+    gone = "|".join(map(re.escape, REMOVED["JSON paths"]))
+    assert len(paths) > 100
+    assert not [path for path in paths if re.match(rf"(?:{gone})(?![\w ])", path)]
+    assert not {*REMOVED["parameters of links"]} & {*frozen["pages"]["link"]}
+    assert not {*REMOVED["TOML keys"]} & {*frozen["toml"]["models"]}
 
 
 # --- files ----------------------------------------------------------------------------------------
