@@ -115,6 +115,23 @@ def counted(number: int | str, thing: str) -> str:
     return f"{text} {thing}{ending * (text != '1')}"
 
 
+def all_of(total: int, thing: str) -> str:
+    """All of ``total`` things: "the model", "both models", "all 3 models"."""
+    if total == 1:
+        return f"the {thing}"
+    things = counted(total, thing)
+    return f"both {things.partition(' ')[2]}" if total == 2 else f"all {things}"
+
+
+def are(count: int, total: int, thing: str) -> str:
+    """``count`` of ``total`` things and the verb: "both models are", "1 of 3 models is"."""
+    if total == 1:
+        return f"the {thing} is{' not' * (not count)}"
+    if count == total:
+        return f"{all_of(total, thing)} are"
+    return f"{count:,} of {counted(total, thing)} {'is' if count == 1 else 'are'}"
+
+
 def in_bytes(size: float) -> str:
     """``size`` bytes, such as "5.0 MB", "553 MB" or "4.2 GB" (1 MB = 10**6 bytes)."""
     if size >= 1e9:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from robustness.base.text import counted
+from robustness.base.text import all_of, are, counted
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.scorecard import UNSURE
@@ -137,8 +137,9 @@ def tally(rows: Sequence[Measurement]) -> str:
     if correct:
         return f"{correct}; {changed} changed {theirs}" if changed else f"{correct}; none changed"
     if not changed:
-        return f"all {total} predictions are unchanged"
-    return f"{_of(changed, total)} changed {theirs}"
+        return f"{all_of(total, 'prediction')} are unchanged"
+    who = all_of(total, "model") if changed == total else f"{changed} of {counted(total, 'model')}"
+    return f"{who} changed {theirs}"
 
 
 def correct_models(rows: Sequence[Measurement]) -> str:
@@ -148,16 +149,8 @@ def correct_models(rows: Sequence[Measurement]) -> str:
         return ""
     if len(rows) == 1:
         return f"the model is {'correct' if verdicts[0] else 'incorrect'}"
-    verb = "is" if sum(verdicts) == 1 else "are"
     without = f" ({len(rows) - len(verdicts)} without the true class)" * (len(verdicts) < len(rows))
-    return f"{_of(sum(verdicts), len(verdicts))} {verb} correct{without}"
-
-
-def _of(count: int, total: int) -> str:
-    of = counted(total, "model")
-    if count == total == 2:
-        return "both models"
-    return f"all {of}" if count == total > 1 else f"{count} of {of}"
+    return f"{are(sum(verdicts), len(verdicts), 'model')} correct{without}"
 
 
 def percent(probability: float) -> str:

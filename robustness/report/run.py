@@ -9,7 +9,7 @@ from typing import Any
 
 from robustness import models, statistics
 from robustness.base.errors import RunError
-from robustness.base.text import counted
+from robustness.base.text import are, counted
 from robustness.charts.tables import Entry
 from robustness.evaluation.request import Request
 from robustness.report import methods, questions
@@ -139,14 +139,13 @@ def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
     if not pairs:
         return ""
     rest = [pair for pair in pairs if not pair["established"]]
-    count = f"{len(pairs) - len(rest)} of {counted(len(pairs), 'difference')} between models"
-    is_from_table = f"{count} {'is' if len(pairs) == 1 else 'are'} significant"
+    count = f"between models {are(len(pairs) - len(rest), len(pairs), 'difference')} significant"
     if not rest or advised:
-        return is_from_table
+        return count
     undecided = [pair for pair in rest if pair["more_images"] is not None]
     closest = min(undecided, key=lambda pair: pair["more_images"]) if undecided else rest[0]
     names = f"{model(closest['better'])} and {model(closest['worse'])}"
-    return f"{is_from_table} ({names}: {statistics.advice(closest)})"
+    return f"{count} ({names}: {statistics.advice(closest)})"
 
 
 def _labels(entry: Entry) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from robustness import models
-from robustness.base.text import visible
+from robustness.base.text import all_of, visible
 from robustness.charts.tables import Entry, with_interval
 from robustness.statistics import scorecard
 from robustness.statistics.model_choice import NAMES
@@ -122,7 +122,7 @@ def order(
     if len(group) == 1:
         return f"{models_of(best)}: {what} {most}"
     if not worst:
-        return f"all {len(group)} models have the same {what}, {most}"
+        return f"{all_of(len(group), 'model')} have the same {what}, {most}"
     span = (
         f"{models_of(best)} {'has' if len(best) == 1 else 'have'} the highest {what}, {most}; "
         f"{models_of(worst)} the lowest, {common_rate(worst, digits, by)}"

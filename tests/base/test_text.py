@@ -7,6 +7,7 @@ import re
 import pytest
 
 from robustness.base.text import (
+    are,
     counted,
     csv_cell,
     did_you_mean,
@@ -41,6 +42,21 @@ def test_the_nearest_word_is_named_before_all_of_them() -> None:
 )
 def test_a_noun_agrees_with_its_number(number: int | str, thing: str, said: str) -> None:
     assert counted(number, thing) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "said"),
+    [
+        (0, 1, "the model is not"),
+        (1, 1, "the model is"),
+        (2, 2, "both models are"),
+        (0, 2, "0 of 2 models are"),
+        (1, 3, "1 of 3 models is"),
+        (3, 3, "all 3 models are"),
+    ],
+)
+def test_a_verb_agrees_with_what_it_is_said_of(count: int, total: int, said: str) -> None:
+    assert are(count, total, "model") == said
 
 
 @property_test(

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models
-from robustness.base.text import counted, plain
+from robustness.base.text import are, counted, plain
 from robustness.models.model_check import OK, ModelCheck, check_model, last_check
 from robustness.models.weights.weight_files import parameters_text, state_text
 from robustness.ui.computation.progress import Work
@@ -22,8 +22,8 @@ def show() -> None:
     """Draw what is ready, the form for another model, and the chosen view."""
     states = {record.name: models.state(record) for record in models.REGISTRY}
     ready = [name for name, state in states.items() if state.ready]
-    are = "is" if len(ready) == 1 else "are"
-    st.html(results.headline(f"{len(ready)} of {len(states)} models {are} ready on this machine."))
+    subject = are(len(ready), len(states), "model")
+    st.html(results.headline(f"{subject[0].upper()}{subject[1:]} ready on this machine."))
     add_model.show()
     view = one_of("View", _VIEWS, "view", shows_label=False)
     if view == "models":

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from robustness import models, report
-from robustness.base.text import counted, plain
+from robustness.base.text import all_of, counted, plain
 from robustness.charts.sweep import AXES, axis_names, over_strength, quantities
 from robustness.charts.verdict import OPEN_MARKERS
 from robustness.evaluation.condition import Condition
@@ -181,7 +181,7 @@ def _show_summary(picture: Picture, names: Sequence[str], seed: int, truth: str 
     )
     by_perturbation = (
         every.on_request(
-            f"Sweep all {len(sweeps)} perturbations",
+            f"Sweep {all_of(len(sweeps), 'perturbation')}",
             f"{len(sweeps) - len(missing)} of {len(sweeps)} done on {plain(picture.name)} with "
             f"{counted(len(names), 'model')}. Finished ones are kept if you cancel.",
         )
