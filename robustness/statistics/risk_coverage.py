@@ -29,8 +29,9 @@ def risk_coverage(confidence: Floats, well: NDArray[Any]) -> tuple[Floats, Float
 
 
 def curves(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
-    """Risk over coverage of all perturbed images of each model, at 40 coverages at most.
+    """Risk over coverage of the perturbed images of each model, at 40 coverages at most.
 
+    Attacks are left out, as they are for a safe threshold: they look for confident errors.
     Keys: ``model``, ``coverage``, ``risk`` (lists) and ``area`` under the curve, lower is better.
     """
     # One at a time: its arrays are large.
@@ -39,6 +40,9 @@ def curves(grids: Sequence[Grid], column: str) -> list[dict[str, Any]]:
 
 def _curve(grid: Grid, column: str) -> dict[str, Any]:
     confidence, well = grid.values("probability"), grid.flags(column)
+    natural = [at for at, key in enumerate(grid.conditions) if not key.is_attack]
+    if len(natural) < len(grid.conditions):
+        confidence, well = confidence[:, natural], well[:, natural]
     present = (well != UNKNOWN) & ~np.isnan(confidence)
     if not present.any():
         return {}

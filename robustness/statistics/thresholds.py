@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from robustness.statistics.estimates import number, picture_values, shares
 from robustness.statistics.measurement_grid import Grid
+from robustness.statistics.paired_differences import holm
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -120,7 +121,8 @@ def certify(
     A prediction is accepted if its score is at least the threshold. Each of ``scores``, in [0, 1],
     and ``wrong``, 1 or 0, are (images, conditions), NaN where there is no prediction. Images of one
     of the ``groups`` (images,), such as frames of one video, stay together in the split and are one
-    piece of evidence. ``seed`` draws the split. Returns None for fewer than ``FEWEST`` images.
+    piece of evidence. ``seed`` draws the split. Returns None for fewer than ``FEWEST`` images and
+    where no condition has a prediction; a condition without any is left out.
 
     Over the ``suite`` an image has the mean over conditions of accepted x (wrong - max_error); that
     these means are negative on average is tested by betting. In each ``condition``, and in a suite
@@ -135,7 +137,10 @@ def certify(
         return None
     order = np.random.default_rng([_SEED, seed]).permutation(units)
     first, rest = np.split(order, [round(FIRST_PART * units)])
-    columns = range(wrong.shape[1])
+    known = [~np.isnan(score) & ~np.isnan(wrong) for score in scores.values()]
+    columns = np.flatnonzero(np.logical_or.reduce(known).any(axis=0)).tolist()
+    if not columns:
+        return None
     parts: list[Sequence[int]] = [columns] if promise == "suite" else [[at] for at in columns]
     best: tuple[float, float] = (-math.inf, -math.inf)
     for name, score in scores.items():
@@ -177,11 +182,14 @@ def safe_thresholds(
     ``images_needed`` of its ``Certificate``; ``images``. At the threshold, or at ``strongest``
     without one: ``accepted``, by condition the share of predictions that are accepted; ``error``,
     likewise ``{value, low, high}`` of the wrong ones among them; ``status``, by condition what is
-    proven of it alone; ``acceptance``, ``{value, low, high}`` of what is accepted in all. ``SUITE``
-    stands for all conditions together, ``ORIGINAL`` for the originals. A model without
-    probabilities, or with too few images, has None and empty tables.
+    proven of it alone, corrected for all conditions and models (Holm); ``acceptance``,
+    ``{value, low, high}`` of what is accepted in all. ``SUITE`` stands for all conditions together,
+    ``ORIGINAL`` for the originals. A model without probabilities, or with too few images, has None
+    and empty tables.
     """
-    return [_of_model(grid, column, max_error, promise, groups) for grid in grids]
+    entries = [_of_model(grid, column, max_error, promise, groups) for grid in grids]
+    _settle(entries, max_error)
+    return entries
 
 
 def _of_model(
@@ -191,7 +199,8 @@ def _of_model(
     promise: Promise,
     groups: Mapping[str, str] | None,
 ) -> dict[str, Any]:
-    domain = [at for at, key in enumerate(grid.conditions) if not key.is_attack]
+    measured = np.flatnonzero(~np.isnan(grid.values(column)).all(axis=0))
+    domain = [int(at) for at in measured if not grid.conditions[at].is_attack]
     good = grid.values(column)[:, domain]
     scores = {name: grid.values(name)[:, domain] for name in SCORES}
     unknown = np.isnan(scores["probability"])
@@ -239,7 +248,7 @@ def _of_model(
         if name == SUITE:
             entry["acceptance"] = accepted
         if name in ids:
-            entry["status"][name] = _status(int(failed.sum()), int(taken.sum()), max_error)
+            entry["status"][name] = int(failed.sum()), int(taken.sum())
     return entry
 
 
@@ -250,17 +259,21 @@ def _bounded(sums: Floats, counts: Floats) -> dict[str, float | None]:
     return {k: number(b[0]) for k, b in zip(("value", "low", "high"), bounds, strict=True)}
 
 
-def _status(failed: int, accepted: int, max_error: float) -> str:
-    """What the accepted predictions of one condition prove on their own.
+def _settle(entries: Sequence[dict[str, Any]], max_error: float) -> None:
+    """Replace each (failed, accepted) in the ``status`` of ``entries`` by what it proves.
 
-    ``NOT_MET`` has as much evidence as ``PROVEN``: that more than ``max_error`` are wrong.
+    ``NOT_MET`` has as much evidence as ``PROVEN``: that more than ``max_error`` are wrong. Exact
+    binomial tests, each kind with Holm's correction over all that the entries show.
     """
     from scipy.special import bdtr  # slow to import
 
-    if accepted and bdtr(float(failed), accepted, max_error) <= LEVEL:
-        return PROVEN
-    breaks = accepted and bdtr(float(accepted - failed), accepted, 1 - max_error) <= LEVEL
-    return NOT_MET if breaks else TOO_FEW_PREDICTIONS
+    shown = [(entry["status"], name) for entry in entries for name in entry["status"]]
+    counts = [status[name] for status, name in shown]
+    kept = holm([float(bdtr(f, n, max_error)) if n else 1.0 for f, n in counts])
+    broken = holm([float(bdtr(n - f, n, 1 - max_error)) if n else 1.0 for f, n in counts])
+    for (status, name), proof, disproof in zip(shown, kept, broken, strict=True):
+        unproven = NOT_MET if disproof <= LEVEL else TOO_FEW_PREDICTIONS
+        status[name] = PROVEN if proof <= LEVEL else unproven
 
 
 def _promising(strength: Floats, more: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from robustness.evaluation.condition import Condition
 from robustness.statistics.agreement import by_pair, majorities
 from robustness.statistics.measurement_grid import Grid, grids
 from robustness.statistics.risk_coverage import curves, risk_coverage
+from robustness.statistics.thresholds import SUITE, safe_thresholds
 
 sklearn = Later("sklearn.metrics")
 
@@ -81,6 +82,18 @@ def test_risk_is_one_minus_the_precision_of_scikit_learn() -> None:
     np.testing.assert_allclose(risk, 1 - precision[:-1][::-1])
     answered = [(confidence >= each).mean() for each in thresholds[::-1]]
     np.testing.assert_allclose(coverage, answered)
+
+
+def test_the_curve_of_error_leaves_out_what_the_safe_threshold_beside_it_does() -> None:
+    fog, attack = Condition.of({"fog": 0.4}), Condition.attack(name="pgd", epsilon=4 / 255)
+    good = np.column_stack([np.arange(60) >= 6, np.zeros(60, bool)])
+    made = rows(good, conditions=[fog, attack]).assign(margin=0.5)
+    (curve,) = curves(grids(made), "consistent")
+    assert curve["risk"][-1] == pytest.approx(0.1)
+    (threshold,) = safe_thresholds(grids(made), "consistent")
+    assert threshold["error"][SUITE]["value"] == pytest.approx(curve["risk"][-1])
+    only_attacked = rows(good[:, 1:], conditions=[attack])
+    assert curves(grids(only_attacked), "consistent") == []
 
 
 def test_attacks_do_not_count_since_each_model_has_its_own_image() -> None:

@@ -123,6 +123,26 @@ def test_more_images_are_named_where_they_would_help() -> None:
     assert outcome(2 * needed)[0] is not None
 
 
+def test_a_condition_that_breaks_the_limit_is_seldom_called_proven_among_many() -> None:
+    rng, conditions = np.random.default_rng(4), [("fog", 0.05 * at) for at in range(1, 20)]
+    false = []
+    for _ in range(40):
+        good = rng.random((160, len(conditions))) >= 1.02 * 0.05
+        made = rows(good, conditions=conditions).assign(margin=0.5)
+        (entry,) = safe_thresholds(grids(made), "consistent")
+        false.append("proven" in entry["status"].values())
+    assert np.mean(false) <= 0.1, "without a correction it is 40%"
+
+
+def test_a_condition_without_predictions_promises_nothing_and_stands_in_no_way() -> None:
+    scores = _scores(400, 2, np.random.default_rng(5))
+    wrong = np.zeros_like(scores)
+    whole = certify({"p": scores[:, :1]}, wrong[:, :1], 0.05, "condition")
+    wrong[:, 1] = np.nan
+    assert certify({"p": scores}, wrong, 0.05, "condition") == whole
+    assert certify({"p": scores[:, 1:]}, wrong[:, 1:], 0.05, "condition") is None
+
+
 def test_predictions_that_are_missing_do_not_count_and_few_images_promise_nothing() -> None:
     scores = _scores(400, 2, np.random.default_rng(5))
     wrong = np.zeros_like(scores)

@@ -13,13 +13,14 @@ from robustness.charts.tables import Column, Entry, Table
 from robustness.evaluation.condition import short
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import TRUST, Option, Question, RunFigures
-from robustness.report.wording import model, share
+from robustness.report.wording import listed, model, share
 from robustness.runs import Run, failures
 from robustness.runs.notes import AcceptedFrom
 from robustness.statistics.thresholds import (
     FEWEST,
     LEVEL,
     MAX_ERROR,
+    NOT_MET,
     ORIGINAL,
     SUITE,
     Promise,
@@ -144,24 +145,21 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
         if not figures.conditions:
             return "No threshold: the run has attacks alone, which are left out."
         return "Its predictions have no probabilities, so there is no threshold."
-    over = counted(figures.conditions, "condition")
+    over = counted(len(entry["status"]), "condition")
     if entry["threshold"] is None:
         return (
             f"These {images} show no threshold that keeps errors under {most}. "
             f"{_advice(entry, figures)}"
         )
     where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
-    if figures.conditions == 1:
+    if len(entry["status"]) == 1:
         where = f"under {short(next(iter(entry['status'])))}"
     taken = entry["accepted"]
-    worst = min(entry["status"], key=lambda text: taken[text] or 0.0)
-    originals = (
-        f"{share(taken[ORIGINAL], 0)} of the originals are accepted, " if ORIGINAL in taken else ""
-    )
+    originals = f"{share(taken[ORIGINAL])} of the originals and " if ORIGINAL in taken else ""
     return (
         f"Accept predictions {_from(entry)}: then at most {most} of them are {figures.wrong} "
-        f"{where} ({1 - LEVEL:.0%} certain). {originals}"
-        f"{share(taken[worst], 0)} under {short(worst)}."
+        f"{where} ({1 - LEVEL:.0%} certain). Accepted are {originals}"
+        f"{share(taken[SUITE])} of the perturbed images."
     )
 
 
@@ -169,31 +167,26 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
     """What would help where no threshold passes."""
     if entry["images_needed"] is not None:
         return f"About {_round(entry['images_needed']):,} such images in total may show one."
-    errors = {
-        text: error["value"]
-        for text, error in entry["error"].items()
-        if text in entry["status"] and error["value"] is not None
-    }
-    over = (
-        entry["error"][SUITE]["value"]
-        if figures.promise == "suite"
-        else max(errors.values(), default=None)
-    )
-    if over is None or over <= figures.max_error:
-        accepted = share(entry["accepted"][SUITE] or 0.0, 0)
+    over, failing = entry["error"][SUITE]["value"], _not_met(entry)
+    if figures.promise == "condition" and not failing:
+        return f"From {_score(entry)}, too few predictions are accepted in each condition."
+    if figures.promise == "suite" and (over is None or over <= figures.max_error):
+        accepted = share(entry["accepted"][SUITE] or 0.0)
         return f"Accepting {accepted} of predictions, from {_score(entry)}, is too few to show one."
-    worst = max(errors, key=errors.__getitem__)
     others = [model(e["model"]) for e in figures.entries if e["threshold"] is not None]
     instead = f" {others[0]} has a threshold." if others else ""
-    rate = f"{share(over, 0)} of accepted predictions are {figures.wrong}"
-    if figures.promise == "suite" and len(errors) > 1:
-        rate += f", most under {short(worst)} ({share(errors[worst], 0)})"
-    else:
-        rate += f" under {short(worst)}"
+    rate = f"{share(over)} of accepted predictions are {figures.wrong}"
+    if failing:
+        rate += f"; more than {100 * figures.max_error:.3g}% under {listed(failing)}"
     helpful = "A remedy or another model may have one."
-    if len(errors) > 1:
-        helpful = "A remedy, another model or a suite without that condition may have one."
+    if failing and len(entry["status"]) > len(failing):
+        helpful = "A remedy, another model or a suite without these conditions may have one."
     return f"From {_score(entry)}, {rate}. {helpful}{instead}"
+
+
+def _not_met(entry: Entry) -> list[str]:
+    """The conditions in which too many accepted predictions are proven wrong."""
+    return [short(text) for text, status in entry["status"].items() if status == NOT_MET]
 
 
 def _round(images: int) -> int:
@@ -232,7 +225,7 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
                 risk_coverage(figures.curves, errors, safe),
                 f"{errors} among the accepted predictions over the share accepted, with the safe "
                 "thresholds.",
-                "The most confident predictions are on the left."
+                "The most confident predictions are on the left. Attacks are left out."
                 + (" Large markers: safe thresholds." if safe else ""),
             )
         )
