@@ -168,7 +168,8 @@ def _slices(
 def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
     """The most frequent changes of each model under each condition, and under any ("").
 
-    Under any condition an image counts once for each change.
+    Under any condition an image counts once for each change. An attack counts where it had a
+    prediction to break, as in the consistency.
 
     Keys: ``model``, ``condition``, ``before`` and ``after`` (names of classes), ``n_images``,
     ``share`` (of all changes) and ``selection``.
@@ -198,7 +199,7 @@ def changes_by_condition(grids: Sequence[Grid]) -> list[dict[str, Any]]:
 def _counts(grid: Grid) -> dict[str, list[tuple[int, int, int, int]]]:
     """By condition, "" is any: (before, after, images, all changes) of the most frequent."""
     before, after = grid.values("clean_top1"), grid.values("top1")
-    changed = ~np.isnan(before) & ~np.isnan(after) & (before != after)
+    changed = (grid.flags("consistent") == 0) & ~np.isnan(before) & ~np.isnan(after)
     classes = 1 + int(np.where(changed, np.maximum(before, after), 0).max(initial=0))
     codes = np.where(changed, before * classes + after, -1).astype(np.int64).T  # by conditions
     of_conditions = {key.id: own[own >= 0] for key, own in zip(grid.conditions, codes, strict=True)}
