@@ -55,7 +55,7 @@ def of_live(
         title=f"{picture.name} under {condition.described}",
         answers=[
             ("Does the perturbation change the prediction?", _counts(rows, condition)),
-            ("Which prediction changes most?", _furthest(rows)),
+            ("Which prediction changes most on this image?", _furthest(rows)),
             ("What is this based on?", _basis(rows)),
         ],
         facts=facts(spec, [picture], rows),

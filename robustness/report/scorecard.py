@@ -307,7 +307,7 @@ def answers(
     """The questions that a Scorecard answers; ``summary`` is ``summarise`` of ``rows``."""
     return [
         ("How consistent are the predictions?", consistency(summary, images)),
-        ("Which perturbation does most harm?", _harm(rows)),
+        (f"Which perturbation does most harm{' on this image' * (images == 1)}?", _harm(rows)),
         ("What is this based on?", _basis(rows, images)),
     ]
 
