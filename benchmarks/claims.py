@@ -21,8 +21,9 @@ from benchmarks.support.claim_simulation import (
 )
 from robustness.metrics.intervals import difference_bounds
 from robustness.perturbations import REGISTRY
-from robustness.statistics import over_models
+from robustness.statistics import Figures
 from robustness.statistics.calibration import estimated_error
+from robustness.statistics.hardest import Hardest
 from robustness.statistics.paired_differences import images_needed
 
 Floats = NDArray[np.float64]
@@ -50,13 +51,12 @@ def numbers_named(pair: Pair, images: int, runs: int, tests: int, rng: Random) -
     ]
 
 
-def untrue(entries: list[dict[str, Any]], ease: Floats) -> bool:
-    """Whether ``over_models`` claims a difference that there is not."""
+def untrue(hard: Hardest, ease: Floats) -> bool:
+    """Whether a condition is called less harmful than the leader that is as harmful, or more."""
     names = [record.name for record in REGISTRY]
-    true = [ease[names.index(entry["perturbation"])] for entry in entries]
-    above = [t <= true[0] for t, e in zip(true, entries, strict=True) if e["above_lowest"]]
-    below = [t >= true[-1] for t, e in zip(true, entries, strict=True) if e["below_highest"]]
-    return any(above) or any(below)
+    true = {text: ease[names.index(text.partition("=")[0])] for text in hard.compared}
+    less = set(hard.compared) - set(hard.leaders) if hard.leaders else set()
+    return any(true[text] <= true[hard.leaders[0]] for text in less)
 
 
 PAIRS: dict[str, Pair] = {
@@ -141,9 +141,9 @@ def print_extremes() -> None:
             cells = []
             for level in LEVELS.values():
                 ease = level(count)
-                found = [over_models(perturbed(ease, images, rng)) for _ in range(CLAIMS)]
-                wrong = np.mean([untrue(entries, ease) for entries in found])
-                claimed = np.mean([entries[-1]["above_lowest"] for entries in found])
+                found = [Figures(perturbed(ease, images, rng)).hardest for _ in range(CLAIMS)]
+                wrong = np.mean([untrue(hard, ease) for hard in found])
+                claimed = np.mean([bool(hard.leaders) for hard in found])
                 cells.append(f"{wrong:.1%} ({claimed:.0%})")
             print(f"| {count} | {images} | {' | '.join(cells)} |", flush=True)
 

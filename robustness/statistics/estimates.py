@@ -65,6 +65,24 @@ def picture_values(sums: Floats, counts: Floats) -> Floats:
     return np.where(there, values, np.nan)
 
 
+def mean_of_models(values: Floats) -> Floats:
+    """(n, k): the value of each image in the mean of the models' means; NaN without any row.
+
+    ``values`` (models, n, k) are those of ``picture_values`` of each. A model may count fewer
+    images than another, as under attack: each still weighs alike. One without any is left out.
+    """
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.nansum(values, axis=1) / there.sum(axis=1)  # (models, k)
+        images = there.any(axis=0).sum(axis=0)
+        away = np.nan_to_num(values - mean[:, None]) * (images / there.sum(axis=1))[:, None]
+    away[~there] = 0.0
+    counted_models = ~np.isnan(mean)
+    models = np.maximum(counted_models.sum(axis=0), 1)
+    joint = (np.nan_to_num(mean).sum(axis=0) + away.sum(axis=0)) / models
+    return np.where(there.any(axis=0), joint, np.nan)
+
+
 def shares(values: Floats) -> Estimates:
     """Means of ``values`` (n, k), shares in [0, 1]; NaN where an image has none."""
     return Estimates(_mean(values), *share_bounds(values))

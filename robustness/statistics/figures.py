@@ -11,6 +11,7 @@ import pandas as pd
 
 from robustness.base.text import counted
 from robustness.statistics.class_accuracy import by_class
+from robustness.statistics.hardest import Hardest, hardest
 from robustness.statistics.imagenet_c import corruption_errors
 from robustness.statistics.measurement_grid import UNKNOWN, Grid, Measured, contradictory, grids
 from robustness.statistics.model_choice import ModelChoice, choose
@@ -80,6 +81,7 @@ class Figures:
         for name in _CACHED:
             setattr(figures, name, data[name])
         figures.choice = ModelChoice.from_dict(data["choice"])
+        figures.hardest = Hardest.from_dict(data["hardest"])
         figures._pairs, figures._tests = dict(data["pairs"]), dict(data["tests"])
         if not isinstance(figures.images, int) or not all(q in figures._tests for q in QUANTITIES):
             raise TypeError("These are no figures.")
@@ -92,6 +94,7 @@ class Figures:
             "pairs": {quantity: self.pairs(quantity) for quantity in QUANTITIES},
             "tests": {quantity: self.tests(quantity) for quantity in QUANTITIES},
             "choice": self.choice.as_dict(),
+            "hardest": self.hardest.as_dict(),
             "classes": self.classes,
         }
 
@@ -168,6 +171,11 @@ class Figures:
     def choice(self) -> ModelChoice:
         """The model to choose if every perturbation matters alike, whatever it costs."""
         return choose(self)
+
+    @cached_property
+    def hardest(self) -> Hardest:
+        """What does most harm to all models together, by the quantity of the ranking."""
+        return hardest(self.grids, self.ranked_by)
 
     @property
     def quantities(self) -> list[str]:

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base.text import counted
-from robustness.evaluation.condition import perturbation_label
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
-from robustness.statistics.measurement_grid import UNKNOWN, Grid
+from robustness.statistics.hardest import hardest, joined
+from robustness.statistics.measurement_grid import Grid
 from robustness.statistics.paired_differences import SMALLEST
 from robustness.statistics.ranking import (
     MISSING,
-    QUANTITIES,
     ModelPair,
     outcomes,
     pair_differences,
@@ -88,8 +87,8 @@ class ModelChoice:
     candidate, best first: ``model``, ``label``, ``remedy`` ("" without one), ``status``, ``reason``
     (of one ruled out), ``accuracy`` of the originals,
     ``robust`` (the weighted score) with its interval, ``certainty``, ``place_low`` and
-    ``place_high`` (simultaneous 95%), ``weakest`` (perturbation; None if several are equal) with
-    ``weakest_value``, and the fields of ``Cost``. One that is not ranked has no ``robust``,
+    ``place_high`` (simultaneous 95%), ``hardest`` (the ids of the conditions that lead, as
+    ``Hardest.leaders``), and the fields of ``Cost``. One that is not ranked has no ``robust``,
     but ``own``, the score on its own images, with its interval. ``more_images`` would show a
     difference of the margin (1 point, if that is 0) between the first two of a tie.
     ``weighted`` says which perturbations each weight was for.
@@ -167,7 +166,7 @@ def choose(
             **entry,
             **_described(entry["model"], further.get(entry["model"])),
             "accuracy": accuracies[entry["model"]],
-            **_weakest(of[entry["model"]], quantity),
+            "hardest": list(hardest([of[entry["model"]]], quantity).leaders),
             **vars(costs.get(entry["model"], Cost())),
         }
         for entry in [*ranked.entries, *others]
@@ -249,7 +248,7 @@ def _ranked(group: Sequence[str], scored: _Scored, margin: float) -> _Ranked:
 
 _SCORES = (
     *("robust", "robust_low", "robust_high", "certainty", "place_low", "place_high"),
-    *("weakest", "weakest_value"),
+    "hardest",
 )
 
 
@@ -303,25 +302,6 @@ def _resampled(scored: _Scored) -> Floats:
     return firsts
 
 
-def _weakest(grid: Grid, quantity: str) -> dict[str, Any]:
-    """The perturbation with the lowest mean under a condition, if no other has it, and that mean.
-
-    None under attacks alone, which the robust accuracy takes together.
-    """
-    flags = grid.flags(QUANTITIES[quantity])
-    present = (flags != UNKNOWN).sum(axis=0)
-    means = np.divide(
-        (flags == 1).sum(axis=0), present, out=np.full(len(present), 2.0), where=present > 0
-    )
-    low = means.min(initial=2.0)
-    names = {
-        key.perturbation for key, mean in zip(grid.conditions, means, strict=True) if mean == low
-    }
-    if quantity == "robust_accuracy" or low > 1 or len(names) > 1:
-        return {"weakest": None, "weakest_value": None}
-    return {"weakest": names.pop(), "weakest_value": float(low)}
-
-
 def _sentences(
     entries: Sequence[Mapping[str, Any]],
     gaps: Mapping[str, tuple[str, float]],
@@ -347,7 +327,7 @@ def _sentences(
     yield from _worse_sentences(
         [entry for entry in entries if entry["status"] == WORSE], entries, best, gaps
     )
-    yield from _weakest_sentences(best)
+    yield from _hardest_sentences(best)
     out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     named = out if len(out) <= _NAMED else out[: _NAMED - 1]
     for entry in named:
@@ -384,7 +364,9 @@ def _worse_sentences(
 ) -> Iterator[str]:
     points = [f"{100 * gaps[entry['model']][1]:.0f}" for entry in worse]
     if len(worse) > _NAMED:
-        yield f"{len(worse)} others are worse by {points[0]} to {counted(points[-1], 'point')}."
+        least, most = min(points, key=int), max(points, key=int)
+        span = f"{least} to " if least != most else ""
+        yield f"{len(worse)} others are worse by {span}{counted(most, 'point')}."
     elif worse:
         than = {entry["model"]: f" than {entry['label']}" for entry in entries}
         if len(best) == 1:
@@ -396,16 +378,13 @@ def _worse_sentences(
         yield f"{_listed(said)}."
 
 
-def _weakest_sentences(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    weak = [(entry["label"], entry["weakest"]) for entry in best if entry["weakest"] is not None]
-    if not weak:
-        return
-    if len({under for _, under in weak}) == 1:
-        subject = "The tied models are" if len(weak) > 1 else f"{weak[0][0]} is"
-        yield f"{subject} weakest under {perturbation_label(weak[0][1])}."
-        return
-    texts = [f"{name} under {perturbation_label(under)}" for name, under in weak]
-    yield f"Weakest: {_listed(texts)}."
+def _hardest_sentences(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What does most harm to the ``best``, where their images decide that."""
+    hard = [(entry["label"], joined(entry["hardest"])) for entry in best if entry["hardest"]]
+    if len(hard) == len(best) and len({text for _, text in hard}) == 1:
+        yield f"Hardest: {hard[0][1]}."
+    elif hard:
+        yield " ".join(f"Hardest for {name}: {text}." for name, text in hard)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -102,13 +102,16 @@ def _tested(estimates: Estimates, nets: Integers, present: Flags) -> list[Paired
     ]
 
 
-def sign_flip(net: Integers) -> float:
-    """Two-sided p that coin tosses for the signs of ``net`` (n,) give a total as far from 0."""
+def sign_flip(net: Integers, exact: int = EXACT_TOTAL) -> float:
+    """Two-sided p that coin tosses for the signs of ``net`` (n,) give a total as far from 0.
+
+    Worked out exactly where the sum of |net| is at most ``exact``, else by the normal distribution.
+    """
     sizes = np.abs(net)
     observed, total = abs(int(net.sum())), int(sizes.sum())
     if not observed:
         return 1.0
-    if total > EXACT_TOTAL:
+    if total > exact:
         from scipy.stats import chi2  # slow to import
 
         return float(chi2.sf(observed**2 / float((sizes.astype(float) ** 2).sum()), 1))

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from robustness import metrics, models
 from robustness.metrics.features import RESCALED
-from robustness.metrics.intervals import difference_bounds
 from robustness.statistics.calibration import (
     KINDS,
     ConditionErrors,
@@ -33,6 +32,7 @@ from robustness.statistics.estimates import (
     differences,
     drops,
     flag_shares,
+    mean_of_models,
     means,
     number,
     over_conditions,
@@ -321,25 +321,14 @@ def _by_severity(
 
 
 def over_models(measured: Measured) -> list[dict[str, Any]]:
-    """Per perturbation, over all models and strengths together; the lowest consistency first.
+    """Per perturbation, over all strengths, the mean of the models; the lowest consistency first.
 
     What differs in more than strength, such as an attack in two norms, is told apart. Keys:
     ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images`` (those that consistency
-    counts), ``consistency`` with its interval, and whether it is significantly above the lowest
-    (``above_lowest``) and below the highest (``below_highest``): the interval of the paired
-    difference, corrected for the number of pairs of perturbations, leaves out 0.
+    counts) and ``consistency`` with its interval: the mean of what ``over_strengths`` has.
     """
-    entries, values = _by_series(grids(measured))
-    places = [at for at, entry in enumerate(entries) if entry["n_images"]]
-    order = sorted(places, key=lambda at: entries[at]["consistency"])
-    values = values[:, order]
-    pairs = max(1, math.comb(len(order), 2))
-    above, _ = difference_bounds(values - values[:, :1], tests=pairs)
-    below, _ = difference_bounds(values[:, -1:] - values, tests=pairs)
-    return [
-        {**entries[at], "above_lowest": bool(low > 0), "below_highest": bool(high > 0)}
-        for at, low, high in zip(order, above, below, strict=True)
-    ]
+    entries = [entry for entry in _by_series(grids(measured)) if entry["n_images"]]
+    return sorted(entries, key=lambda entry: float(entry["consistency"]))
 
 
 def over_strengths(measured: Measured) -> list[dict[str, Any]]:
@@ -350,13 +339,13 @@ def over_strengths(measured: Measured) -> list[dict[str, Any]]:
     return [
         {"model": grid.model, **entry}
         for grid in grids(measured)
-        for entry in _by_series([grid])[0]
+        for entry in _by_series([grid])
         if entry["n_images"]
     ]
 
 
-def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
-    """(An entry a series, each image's value in its consistency (images, series)).
+def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:
+    """An entry a series: the mean of the models of ``some``.
 
     A series of strength 0 alone, as in the profile of a match, says nothing of its perturbation.
     """
@@ -364,25 +353,24 @@ def _by_series(some: Sequence[Grid]) -> tuple[list[dict[str, Any]], Floats]:
     active = [key for key in conditions if key.strength != 0] or conditions
     names = {key.series: key.perturbation for key in active}
     of_series = [[key.series == name for key in conditions] for name in names]
-    sums, counts = np.zeros((2, len(some[0].images), len(names)))
-    for grid in some:
+    values = np.full((len(some), len(some[0].images), len(names)), np.nan)
+    for grid, mine in zip(some, values, strict=True):
         flags = grid.flags("consistent")
-        for at, chosen in enumerate(of_series):
-            sums[:, at] += (flags[:, chosen] == 1).sum(axis=1)
-            counts[:, at] += (flags[:, chosen] != UNKNOWN).sum(axis=1)
-    values = picture_values(sums, counts)
-    estimates = shares(values)
-    entries = [
+        sums = [(flags[:, chosen] == 1).sum(axis=1) for chosen in of_series]
+        counts = [(flags[:, chosen] != UNKNOWN).sum(axis=1) for chosen in of_series]
+        mine[:] = picture_values(np.column_stack(sums) * 1.0, np.column_stack(counts) * 1.0)
+    joint = mean_of_models(values)
+    estimates = shares(joint)
+    return [
         {
             "series": name,
             "perturbation": perturbation,
             "n_strengths": sum(of_series[place]),
-            "n_images": int((counts[:, place] > 0).sum()),
+            "n_images": int((~np.isnan(joint[:, place])).sum()),
             **estimates.named("consistency", place),
         }
         for place, (name, perturbation) in enumerate(names.items())
     ]
-    return entries, values
 
 
 def graded(conditions: Sequence[ConditionKey]) -> tuple[tuple[str, ...], tuple[int, ...]]:

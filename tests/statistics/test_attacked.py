@@ -44,6 +44,18 @@ def test_an_image_that_was_wrong_before_an_attack_is_neither_kept_nor_changed() 
         assert entry["perturbed_accuracy"] == pytest.approx(2 / 70)
 
 
+def test_the_consistency_over_models_is_the_mean_of_theirs() -> None:
+    found = Figures(both(strong=30))
+    own = {
+        name: [e["consistency"] for e in found.over_strengths if e["series"] == name]
+        for name in (e["series"] for e in found.over_models)
+    }
+    assert sorted(len(values) for values in own.values()) == [2, 2]
+    for entry in found.over_models:
+        assert entry["consistency"] == pytest.approx(np.mean(own[entry["series"]]))
+        assert entry["consistency_low"] < entry["consistency"] < entry["consistency_high"]
+
+
 def test_no_model_is_called_better_where_robust_accuracy_is_equal() -> None:
     found = Figures(both())
     assert found.ranked_by == "robust_accuracy"

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from robustness.base.text import visible
 from robustness.charts import run_results, trade_off
 from robustness.charts.tables import Column, Entry, Table, with_interval
-from robustness.evaluation.condition import perturbation_label
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
 from robustness.report.questions.model_candidates import choose_of_run
@@ -27,6 +26,7 @@ from robustness.report.wording import model, order, sentence
 from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.effective_robustness import above_expected, expected
+from robustness.statistics.hardest import joined
 from robustness.statistics.model_choice import RULED_OUT, TIED
 
 Costs = Mapping[str, Mapping[Any, float]]
@@ -203,7 +203,7 @@ def _columns(entries: Sequence[Entry]) -> list[Column]:
         ("First", lambda entry: _of("{:.0%}", entry["certainty"])),
         ("Memory", lambda entry: _of("{:.0f} MB", entry.get("memory_megabytes"))),
         ("Size", lambda entry: _of("{:.1f} MB", entry["megabytes"])),
-        ("Weakest under", _weakest),
+        ("Hardest", lambda entry: joined(entry["hardest"])),
     ]
     return [(head, say) for head, say in columns if any(say(entry) for entry in entries)]
 
@@ -223,12 +223,6 @@ def _rank(entry: Entry) -> str:
     if low is None:
         return str(entry["status"])
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _weakest(entry: Entry) -> str:
-    if entry["weakest"] is None:
-        return ""
-    return f"{perturbation_label(entry['weakest'])}, {entry['weakest_value']:.0%}"
 
 
 def _times_100(value: float | None) -> float | None:

@@ -9,8 +9,8 @@ from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.questions.question import ATTACKS, Question, Tables
-from robustness.report.wording import NOTHING_TO_BREAK, listed, model, rate, sentence, share
-from robustness.statistics import Figures
+from robustness.report.wording import listed, model, rate, sentence, share
+from robustness.statistics import FEWEST, Figures
 
 _CURVES = 6
 """Curves in a file."""
@@ -102,34 +102,25 @@ def counted_images(entry: Entry) -> str:
 
 
 def harm(figures: Figures) -> str:
-    """The perturbations with the lowest and the highest consistency."""
-    entries = figures.over_models
-    if not entries:
-        return sentence(NOTHING_TO_BREAK)
-    worst, best = entries[0], entries[-1]
-    if len(entries) == 1:
-        return sentence(f"only {worst['series']} was tested")
-    if best["consistency"] - worst["consistency"] < 1e-12:
-        return sentence(
-            f"consistency is the same under each of the {len(entries)} perturbations, "
-            f"{share(worst['consistency'])}"
-        )
-    over = "mean consistency of the models" if len(figures.summary) > 1 else "consistency"
-    span = (
-        f"{over}: lowest under {worst['series']}, {rate(worst)}; highest under {best['series']}, "
-        f"{rate(best)}"
-    )
-    if worst["consistency_low"] is None:
-        return sentence(span)
-    if not best["above_lowest"]:
-        return sentence(span, "no difference between perturbations is significant")
-    low = [entry["series"] for entry in entries[1:] if not entry["above_lowest"]]
-    high = [entry["series"] for entry in entries[:-1] if not entry["below_highest"]]
-    return sentence(span, _indistinct("lowest", low), _indistinct("highest", high))
-
-
-def _indistinct(end: str, others: Sequence[str]) -> str:
-    return f"not significantly different from the {end}: {listed(others)}" if others else ""
+    """The perturbations that do most harm, where the images decide that."""
+    hard, of = figures.hardest, {e["condition"]: e for e in figures.by_perturbation}
+    few = ""
+    if hard.too_few:
+        names = listed([of[text]["series"] for text in hard.too_few])
+        few = f"fewer than {FEWEST} images count under {names}: not ranked"
+    if hard.leaders:
+        worst = hard.leaders[0]
+        over = ", the mean of the models" if len(figures.summary) > 1 else ""
+        failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
+        rest = f"{'up to ' * (len(hard.leaders) > 1)}{share(hard.harm[worst])} {failed}{over}"
+        return sentence(f"hardest: {hard.text}", rest, few)
+    if len(hard.compared) > 1:
+        return sentence("no perturbation does significantly more harm than another", few)
+    if len(figures.over_models) == 1 and not few:
+        return sentence(f"only {figures.over_models[0]['series']} was tested")
+    if figures.images < FEWEST:
+        return sentence("too few images to rank perturbations")
+    return sentence(few or "the perturbations share no strength, so they are not ranked")
 
 
 def _brief(figures: Figures) -> list[Titled | Text]:

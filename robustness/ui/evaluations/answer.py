@@ -10,7 +10,7 @@ import streamlit as st
 from robustness import gate, models, report
 from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.text import plain
-from robustness.evaluation.condition import perturbation_label
+from robustness.evaluation.condition import short
 from robustness.report import run as run_report
 from robustness.report.blocks import Titled
 from robustness.report.questions import RunFigures, choice
@@ -148,10 +148,10 @@ def _failures(run: Run, chosen: ModelChoice, images: int) -> None:
     if not chosen.best or first is None:
         st.caption("Next: relax the criteria or limits, or evaluate another model.")
         return
-    model, perturbation = str(first["model"]), first["weakest"] or ""
-    under = f" under {perturbation_label(perturbation)}" if perturbation else ""
+    model, hard = str(first["model"]), tuple(first["hardest"][:1])
+    under = f" under {short(hard[0])}" if hard else ""
     try:
-        failures = _cases(run, model, perturbation)
+        failures = _cases(run, model, hard)
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {error}"))
         return
@@ -170,12 +170,12 @@ def _failures(run: Run, chosen: ModelChoice, images: int) -> None:
 
 @cached(16)
 def _cases(
-    run: Run, model: str, perturbation: str
+    run: Run, model: str, conditions: tuple[str, ...]
 ) -> list[tuple[dict[str, Any], results.Thumbnail]]:
     """The clearest failures of ``model``; raises ``ImageError`` if none can be read."""
     failures: list[tuple[dict[str, Any], results.Thumbnail]] = []
     unread: ImageError | None = None
-    for row in run.cases.first(Chosen(model=model, perturbation=perturbation), WORST, FAILURES):
+    for row in run.cases.first(Chosen(model=model, conditions=conditions), WORST, FAILURES):
         was = row["clean_top1"] if row["label"] is None else row["label"]
         classes = int(was), int(row["top1"])
         try:

@@ -88,7 +88,7 @@ def _form(of: RunFigures) -> None:
             _weakest(model, run),
             format_func=families.__getitem__,
             key=f"harden_perturbations {model}",
-            help="Default: the five under which this model is weakest. Leave some families out: "
+            help="Default: the five with the lowest rate in this run. Leave some families out: "
             "their perturbations judge the result.",
         )
     judge = _judge(of)

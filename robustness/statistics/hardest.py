@@ -1,0 +1,172 @@
+"""Under which perturbation predictions fail most, where the images decide that.
+
+Each perturbation counts once: at the highest ImageNet-C severity that all graded ones have in
+common, else at the highest common strength, else, if each has a single condition, at that. An
+attack counts at its largest epsilon. The worst condition leads; those that McNemar's exact test on
+the same images does not tell apart from it are tied with it. As the leader is chosen after looking,
+Holm's correction is over all pairs of conditions: over its own pairs alone, up to 18% of runs whose
+conditions are all alike would name one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustness.evaluation.condition import series
+from robustness.metrics.intervals import FEWEST
+from robustness.perturbations import REGISTRY
+from robustness.statistics.measurement_grid import UNKNOWN, ConditionKey, Grid
+from robustness.statistics.paired_differences import ALPHA, holm, sign_flip
+from robustness.statistics.ranking import QUANTITIES
+
+Flags = NDArray[np.int8]
+
+_NAMED = 2
+_EXACT = 500
+"""Of thousands of pairs of conditions; beyond, the normal p at 1e-5 is off by a twentieth."""
+
+
+@dataclass(frozen=True)
+class Hardest:
+    """The perturbations that do most harm to one model, or to several together.
+
+    ``leaders`` are the conditions that lead, the worst first; () where no condition is
+    significantly less harmful, so that none may be named. ``compared`` are all that were compared,
+    by falling ``harm``: the share of failed predictions, the mean of the models. ``too_few`` have
+    fewer than ``FEWEST`` images that count, under attack those with a prediction to break.
+    """
+
+    leaders: tuple[str, ...]
+    compared: tuple[str, ...]
+    harm: Mapping[str, float]
+    too_few: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The leaders in words, of more than two the first two and a count; "" without any."""
+        return joined(self.leaders)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Hardest:
+        """The inverse of ``as_dict``, also after a round trip through JSON."""
+        names = ("leaders", "compared", "too_few")
+        return cls(**{**data, **{name: tuple(data[name]) for name in names}})
+
+
+def joined(leaders: Sequence[str]) -> str:
+    """The conditions ``leaders`` in words, of more than two the first two and a count."""
+    names = list(dict.fromkeys(map(series, leaders)))
+    first, more = names[:_NAMED], len(names) - _NAMED
+    if more > 0:
+        first.append(f"{more} more")
+    return " and ".join([", ".join(first[:-1]), first[-1]] if first[1:] else first)
+
+
+def hardest(grids: Sequence[Grid], quantity: str) -> Hardest:
+    """What does most harm to the models of ``grids``, by ``quantity``, one of ``QUANTITIES``.
+
+    A prediction fails if it is incorrect or, by consistency, changed. An image counts under two
+    conditions that both have it, for each model.
+    """
+    if not grids:
+        return Hardest((), (), {}, ())
+    keys = grids[0].conditions
+    places = comparable(keys)
+    flags = [grid.flags(QUANTITIES[quantity])[:, places] for grid in grids]
+    present = [cells != UNKNOWN for cells in flags]
+    counts = np.logical_or.reduce(present).sum(axis=0)
+    if any(attacks := [keys[place].is_attack for place in places]):
+        before = [grid.flags("clean_correct")[:, places] != 0 for grid in grids]
+        right = [there & was for there, was in zip(present, before, strict=True)]
+        counts = np.where(attacks, np.logical_or.reduce(right).sum(axis=0), counts)
+    ids = [keys[place].id for place in places]
+    harm = [_mean_harm(flags, present, at) for at in range(len(places))]
+    enough = [at for at in np.argsort(-np.array(harm), kind="stable") if counts[at] >= FEWEST]
+    pairs = list(combinations(enough, 2))
+    tests = holm(_p_values(flags, pairs))
+    less = {b for (a, b), p in zip(pairs, tests, strict=True) if a == enough[0] and p < ALPHA}
+    return Hardest(
+        tuple(ids[at] for at in enough if at not in less) if less else (),
+        tuple(ids[at] for at in enough),
+        {ids[at]: float(harm[at]) for at in enough},
+        tuple(ids[at] for at in range(len(places)) if 0 < counts[at] < FEWEST),
+    )
+
+
+def _mean_harm(flags: Sequence[Flags], present: Sequence[NDArray[np.bool_]], at: int) -> float:
+    """The share of failures under the condition ``at``, the mean of the models that have one."""
+    shares = [
+        (cells[:, at] == 0).sum() / there[:, at].sum()
+        for cells, there in zip(flags, present, strict=True)
+        if there[:, at].any()
+    ]
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _p_values(flags: Sequence[Flags], pairs: Sequence[tuple[int, int]]) -> list[float]:
+    """Of each pair of conditions the p of McNemar's exact test; of several models ``sign_flip``'s.
+
+    An image counts for how many models fail on it under one of the two conditions alone.
+    """
+    from scipy.special import bdtr  # slow to import
+
+    fails, goods = ([(cells == value).T for cells in flags] for value in (0, 1))
+    if len(flags) == 1:
+        alone = fails[0].astype(np.float32) @ goods[0].T.astype(np.float32)
+        counts = alone.astype(np.int64)
+        fewer, total = np.minimum(counts, counts.T), counts + counts.T
+        p = np.minimum(1.0, 2 * bdtr(fewer.astype(float), total, 0.5))
+        return [float(p[pair]) for pair in pairs]
+    return [
+        sign_flip(
+            sum(
+                (fail[a] & good[b]).astype(np.int64) - (fail[b] & good[a])
+                for fail, good in zip(fails, goods, strict=True)
+            ),
+            _EXACT,
+        )
+        for a, b in pairs
+    ]
+
+
+def comparable(keys: Sequence[ConditionKey]) -> list[int]:
+    """The places of the conditions at which perturbations can be compared, one for each.
+
+    [] where some have several strengths and no severity or strength is common to all.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        if key.strength != 0:  # changes nothing
+            groups.setdefault(key.series, []).append(place)
+    attacks = [places for places in groups.values() if keys[places[0]].is_attack]
+    chosen = [max(places, key=lambda place: keys[place].strength or 0.0) for places in attacks]
+    others = [places for places in groups.values() if not keys[places[0]].is_attack]
+    ungraded = [places for places in others if not _is_graded(keys[places[0]])]
+    graded = [places for places in others if places not in ungraded]
+    for level in ("severity", "strength"):
+        levels = [{getattr(keys[place], level): place for place in places} for places in graded]
+        common = set.intersection(*map(set, levels)) - {None} if levels else set()
+        if common:
+            chosen += [mine[max(common)] for mine in levels]
+            break
+    else:
+        if any(len(places) > 1 for places in graded):
+            return []
+        chosen += [place for (place,) in graded]
+    return sorted([*chosen, *(places[-1] for places in ungraded)])
+
+
+def _is_graded(key: ConditionKey) -> bool:
+    """Whether the strength of ``key`` says how strong it is; that of a switch does not."""
+    name = key.perturbation
+    return key.strength is not None and (name not in REGISTRY or REGISTRY[name].graded)
