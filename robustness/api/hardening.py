@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from robustness import hardening
+from robustness import models as known_models
 from robustness.api.argument_checks import checked_call
 from robustness.api.saved_runs import open_run
 from robustness.api.sources import check_classes, opened
@@ -102,6 +103,7 @@ def subjects(
 
 def weakest(model: str, run: Run) -> tuple[str, ...]:
     """The up to five perturbations of ``run`` under which ``model`` is weakest."""
+    model = known_models.REGISTRY[model].name
     figures = run.figures()
     (ranked_by,) = {entry["ranked_by"] for entry in figures.summary}
     totals: dict[str, list[float]] = {}

@@ -279,7 +279,7 @@ class AttackSpec:
             raise ParameterError(
                 f"{record.label} cannot aim at a class; leave the target out, or use PGD."
             )
-        return cls(name, chosen.name, size, count, restarts, check_seed(seed), target)
+        return cls(record.name, chosen.name, size, count, restarts, check_seed(seed), target)
 
     @property
     def record(self) -> Attack:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from robustness.base.errors import UnknownNameError
-from robustness.base.text import did_you_mean
+from robustness.base.text import did_you_mean, folded
 
 
 class Named(Protocol):
@@ -63,13 +63,20 @@ class Registry(Generic[Record]):
         rest = {name: record for name, record in self._records.items() if name not in gone}
         self._records = rest | {record.name: record for record in new}
 
+    def find(self, text: str) -> Record | None:
+        """The record called ``text``, or the only one with that ``label``, up to case; or None."""
+        if text in self._records:
+            return self._records[text]
+        labels = [(folded(getattr(record, "label", "")), record) for record in self]
+        labelled = [record for label, record in labels if label and label == folded(text)]
+        return labelled[0] if len(labelled) == 1 else None
+
     def __getitem__(self, name: str) -> Record:
-        """The record called ``name``; raises ``UnknownNameError``, which lists the known names."""
-        try:
-            return self._records[name]
-        except KeyError:
-            hint = did_you_mean(name, self._records)
-            raise UnknownNameError(f"There is no {self.kind} called {name!r}. {hint}.") from None
+        """As ``find``; raises ``UnknownNameError``, which lists the known names, for None."""
+        if (record := self.find(name)) is not None:
+            return record
+        hint = did_you_mean(name, self._records)
+        raise UnknownNameError(f"There is no {self.kind} called {name!r}. {hint}.")
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())

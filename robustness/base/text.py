@@ -101,6 +101,14 @@ def nearest(
     return [by_key[match] for match in close]
 
 
+def folded(name: str) -> str:
+    """``name`` without what makes no difference: case, and blanks against ``_`` and ``-``.
+
+    A ``-`` ahead of everything is a sign, as in -1 for no class.
+    """
+    return " ".join(re.sub(r"_|(?<!^)-", " ", name.strip().lower()).split())
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint for an unknown ``word``: the nearest of ``choices``, then all of them."""
     names = tuple(choices)

@@ -77,7 +77,8 @@ def perturbations_command(options: argparse.Namespace) -> None:
         at, setting = record.study_strength, ""
         if at is not None:
             setting = f"study: {at:g} = {record.value_text(at)}"
-        console.say(f"{record.name:22}{record.family:20}{record.parameter:30}{setting}")
+        text = f"{record.name:22}{record.label:36}{record.family:26}{record.parameter:35}{setting}"
+        console.say(text.rstrip())
 
 
 def predict_command(options: argparse.Namespace) -> None:

@@ -212,9 +212,9 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
         if twice := _said(options, _DEGREES):
             raise ParameterError(f"Expected either --conditions or {twice}, got both.")
         return tuple(Condition.parse(text) for text in options.conditions)
-    attacks = [name for name in options.perturbations or () if name in ATTACKS]
+    attacks = [name for name in options.perturbations or () if ATTACKS.find(name)]
     attacked = _attacks(options, attacks)
-    plain = [name for name in options.perturbations or () if name not in ATTACKS]
+    plain = [name for name in options.perturbations or () if name not in attacks]
     if attacks and not plain:
         if options.strength is not None or options.severities:
             raise ParameterError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustness.base.errors import LabelError
-from robustness.base.text import nearest
+from robustness.base.text import folded, nearest
 from robustness.datasets.dataset import Dataset, Entry
-from robustness.models.labels import Labels, folded
+from robustness.models.labels import Labels
 
 FOLDERS, KNOWN, NO_LABELS = "folders", "known", "none"
 LABELLINGS = (FOLDERS, KNOWN, NO_LABELS)

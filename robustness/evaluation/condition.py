@@ -84,7 +84,7 @@ class Condition:
         Raises ``UnknownNameError`` or ``ParameterError`` for a bad name or strength.
         """
         active = [(record.name, strength) for record, strength in ordered(strengths)]
-        idle = [(name, 0.0) for name in strengths if name not in dict(active)]
+        idle = [(REGISTRY[name].name, 0.0) for name in strengths]
         return Condition(tuple(active or idle[:1]))
 
     @staticmethod

@@ -13,11 +13,12 @@ import pandas as pd
 
 from robustness.attacks.transfer import Transfer
 from robustness.base.errors import ParameterError
+from robustness.base.text import folded
 from robustness.datasets.labels import class_index
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.sweep import Break
 from robustness.models import REGISTRY, by_labels
-from robustness.models.labels import Labels, folded, imagenet
+from robustness.models.labels import Labels, imagenet
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import SAMPLE
 

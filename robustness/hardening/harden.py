@@ -49,8 +49,8 @@ class Subjects:
     @staticmethod
     def named(names: Sequence[str]) -> Subjects:
         """Perturbations at any strength, judged at ``STRENGTH``."""
-        every = dict.fromkeys(names)
-        return Subjects(tuple(Condition.of({name: STRENGTH}) for name in every), True)
+        conditions = dict.fromkeys(Condition.of({name: STRENGTH}) for name in names)
+        return Subjects(tuple(conditions), True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,6 +103,7 @@ def harden(
     settings = settings or Settings()
     settings.check()
     record = models.REGISTRY[parent]
+    parent = record.name  # also of a label
     check_name(name)
     trained_on = tuple(dict.fromkeys((*record.trained_on, *subjects.names)))
     others = unseen(trained_on)

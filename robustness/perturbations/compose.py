@@ -49,10 +49,16 @@ def apply(
 
 
 def ordered(strengths: Mapping[str, float]) -> list[tuple[Perturbation, float]]:
-    """The perturbations of ``strengths`` above 0, in the order of composition."""
+    """The perturbations of ``strengths`` above 0, in the order of composition.
+
+    Raises ``UnknownNameError``, and ``ParameterError`` for a strength out of range and for one
+    perturbation under two names.
+    """
     place = {name: index for index, name in enumerate(REGISTRY.names)}
-    active = [(REGISTRY[name], check_strength(value)) for name, value in strengths.items()]
-    active = [(record, value) for record, value in active if value > 0]
+    every = [(REGISTRY[name], check_strength(value)) for name, value in strengths.items()]
+    if len({record.name for record, _ in every}) < len(every):
+        raise ParameterError(f"Expected each perturbation once, got {', '.join(strengths)}.")
+    active = [(record, value) for record, value in every if value > 0]
     return sorted(active, key=lambda pair: (pair[0].stage, place[pair[0].name]))
 
 

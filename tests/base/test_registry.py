@@ -12,6 +12,25 @@ from robustness.base.registry import Registry
 
 
 @dataclass(frozen=True)
+class Tree:
+    name: str
+    label: str
+
+
+def test_a_record_is_also_found_by_the_label_that_no_other_has() -> None:
+    trees: Registry[Tree] = Registry("tree")
+    for name, label in (("malus", "Crab apple"), ("Pyrus", "malus"), ("a", "Oak"), ("b", "Oak")):
+        trees.add(Tree(name, label))
+    assert trees["crab_apple"] is trees["Crab  Apple"] is trees["malus"]
+    assert trees["malus"].label == "Crab apple"  # a name goes before a label
+    for unknown in ("oak", "", " ", "_"):
+        assert trees.find(unknown) is None
+        with pytest.raises(UnknownNameError):
+            trees[unknown]
+    assert "Crab apple" not in trees
+
+
+@dataclass(frozen=True)
 class Fruit:
     name: str
     colour: str = "green"
@@ -69,7 +88,7 @@ def test_a_near_miss_gets_a_suggestion_and_the_list(fruits: Registry[Fruit], typ
         f"There is no fruit called '{typed}'. Did you mean 'Apple'? Known: Pear, Apple, Quince."
     )
     assert isinstance(caught.value, RobustnessError)
-    assert caught.value.__suppress_context__, "no KeyError beside the sentence"
+    assert caught.value.__context__ is None, "no KeyError beside the sentence"
 
 
 def test_a_name_like_none_gets_the_list_alone(fruits: Registry[Fruit]) -> None:

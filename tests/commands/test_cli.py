@@ -150,6 +150,11 @@ def test_perturbations_are_searched_by_everyday_words(run: Run) -> None:
     ended = run("perturbations", "too", "dark")
     assert (ended.status, ended.out.split()[0]) == (0, "darkness")
     assert [row["name"] for row in document(run("perturbations", "foggy", "--json").out)] == ["fog"]
+    rows = dict(line.split(maxsplit=1) for line in run("perturbations").out.splitlines())
+    assert list(rows) == list(perturbations.REGISTRY.names)
+    assert all(rows[record.name].startswith(record.label) for record in perturbations.REGISTRY)
+    parameters = {record.parameter for record in perturbations.REGISTRY if "expos" in record.label}
+    assert len(parameters) == 2
     ended = run("perturbations", "zebra")
     assert (ended.status, ended.out) == (2, "")
     assert "No match. Try “blur” or “noise”." in ended.err

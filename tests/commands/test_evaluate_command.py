@@ -90,6 +90,22 @@ def test_severities_and_strengths_are_conditions(
     assert same == [row for row in by_strength if row["severity"] == 3]
 
 
+def test_labels_are_read_as_the_names_of_perturbations_attacks_and_models(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--limit", "2", "--out", str(tmp_path), "--strength", "0.5", "--epsilon", "8/255"]
+    for perturbations, model in (
+        ("underexposure,FGSM,Fog effect,fog", "squeezenet 1.1"),
+        ("darkness,fgsm,fog", "SqueezeNet"),
+    ):
+        command = ["evaluate", str(folder), *options, "--perturbations", perturbations]
+        assert main.main([*command, "--models", model, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        names = [row["perturbation"] for row in found["by_perturbation"]]
+        assert names == ["darkness", "fog", "fgsm"]
+        assert {row["model"] for row in found["by_perturbation"]} == {"SqueezeNet"}
+
+
 def test_no_readable_picture_is_no_result_and_no_crash(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

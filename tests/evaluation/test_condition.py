@@ -120,3 +120,16 @@ def test_texts_of_what_is_not_known_say_what_it_says() -> None:
     assert texts.setting("fog+rotation") == ""
     assert texts.named("tornado=0.4") == "tornado 0.4"
     assert texts.short("tornado=0.4") == "tornado 0.4"
+
+
+def test_a_label_means_the_perturbation_or_attack_that_pages_call_so() -> None:
+    for record in REGISTRY:
+        for strength in (0.0, 1.0):
+            expected = Condition.of({record.name: strength})
+            assert Condition.of({record.label.upper(): strength}) == expected
+            assert Condition.from_dict({record.label: strength}) == expected
+    for attack in ATTACKS:
+        assert Condition.attack(attack.label) == Condition.attack(attack.name)
+    assert Condition.parse("underexposure=0.5 + Fog Effect=.2").id == "fog=0.2+darkness=0.5"
+    with pytest.raises(RobustnessError, match="each perturbation once"):
+        Condition.of({"darkness": 0.5, "Underexposure": 0.2})

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base.disk import read_regular
+from robustness.base.text import folded
 from robustness.models.catalogue.records import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
 from robustness.models.file_formats.formats import format_of
 from robustness.models.file_formats.model_format import Quantisation, UnusableError
 from robustness.models.graph.output_kind import SIGMOID
 from robustness.models.graph.study_model import FileFacts, Shape
-from robustness.models.labels import Labels, folded, imagenet
+from robustness.models.labels import Labels, imagenet
 from robustness.models.model_record import Normalisation
 
 NORMALISATIONS: Mapping[str, Normalisation] = {

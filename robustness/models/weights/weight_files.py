@@ -243,10 +243,10 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
     """
     if not names:
         return default_names()
-    unique = tuple(dict.fromkeys(names))
-    for name in unique:
-        require(REGISTRY[name])
-    return unique
+    records = {record.name: record for record in (REGISTRY[name] for name in names)}
+    for record in records.values():
+        require(record)
+    return tuple(records)
 
 
 def _missing(record: ModelRecord) -> str:
