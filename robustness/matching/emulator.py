@@ -24,9 +24,17 @@ from robustness.pictures.eight_bits import from_uint8
 SIMULATIONS = 8000
 MOST = 3
 """Perturbations that an estimate may combine."""
+_WEAK_SHARE, _WEAK, _WEAKEST = 0.3, 0.15, 0.005
+"""Share of the perturbations that are weak, as those of cameras are, and strengths of these."""
 _HIDDEN = 160
+_LAST_SCALE = 0.1
+"""Of the initial weights of the last layer: training begins near the originals."""
 _EPOCHS = 90
 _BATCH = 128
+_RATE, _DECAY, _MOMENTUM, _SQUARES, _TINY = 2e-3, 1e-5, 0.9, 0.999, 1e-8
+"""Of Adam: learning rate at the start, decay of weights, averages of gradients and squares."""
+_CLIP = 2
+"""Largest error that counts squared, in standard deviations."""
 _LEAK = np.float32(0.05)
 
 
@@ -98,8 +106,11 @@ class Emulator:
 
 
 def version() -> str:
-    """A text that changes with what an emulator is trained on."""
-    return f"{matchable()} {STATISTICS} {SIMULATIONS}"
+    """A text that changes with what an emulator is trained on, and with each number above."""
+    numbers = {
+        n: value for n, value in globals().items() if isinstance(value, float | int | np.number)
+    }
+    return f"{matchable()} {STATISTICS} {numbers}"
 
 
 def train(pixels: NDArray[np.uint8], seed: int, note: Note) -> Emulator:
@@ -130,11 +141,11 @@ def train(pixels: NDArray[np.uint8], seed: int, note: Note) -> Emulator:
 
 
 def _drawn(draws: np.random.Generator, names: tuple[str, ...]) -> NDArray[np.float64]:
-    """Strengths of a random composition; a third of them are weak, as those of cameras are."""
+    """Strengths of a random composition."""
     strengths = np.zeros(len(names))
     active = draws.choice(len(names), draws.integers(1, MOST + 1), replace=False)
-    high = np.where(draws.random(len(active)) < 0.3, 0.15, 1.0)
-    strengths[active] = draws.uniform(0.005, high)
+    high = np.where(draws.random(len(active)) < _WEAK_SHARE, _WEAK, 1.0)
+    strengths[active] = draws.uniform(_WEAKEST, high)
     return strengths
 
 
@@ -168,7 +179,7 @@ def _fitted(
         (draws.normal(0, np.sqrt(2 / a), (a, b)).astype(np.float32), np.zeros(b, np.float32))
         for a, b in pairwise(sizes)
     )
-    layers[-1][0][:] *= 0.1
+    layers[-1][0][:] *= _LAST_SCALE
     parameters = [part for layer in layers for part in layer]
     first, second = ([np.zeros_like(part) for part in parameters] for _ in range(2))
     steps, count = _EPOCHS * (len(inputs) // _BATCH), 0
@@ -177,15 +188,16 @@ def _fitted(
         for start in range(0, len(inputs) - _BATCH + 1, _BATCH):
             batch = order[start : start + _BATCH]
             count += 1
-            rate = 1e-3 * (1 + np.cos(np.pi * count / steps))
+            rate = _RATE / 2 * (1 + np.cos(np.pi * count / steps))
             gradients = _gradients(layers, inputs[batch], targets[batch])
             for part, gradient, mean, square in zip(
                 parameters, gradients, first, second, strict=True
             ):
-                mean += 0.1 * (gradient - mean)
-                square += 0.001 * (gradient * gradient - square)
-                size = np.sqrt(square / (1 - 0.999**count)) + 1e-8
-                part -= (rate * (mean / (1 - 0.9**count) / size + 1e-5 * part)).astype(np.float32)
+                mean += (1 - _MOMENTUM) * (gradient - mean)
+                square += (1 - _SQUARES) * (gradient * gradient - square)
+                size = np.sqrt(square / (1 - _SQUARES**count)) + _TINY
+                step = mean / (1 - _MOMENTUM**count) / size
+                part -= (rate * (step + _DECAY * part)).astype(np.float32)
         note("Learning the reference", epoch + 1, _EPOCHS)
     return layers
 
@@ -194,7 +206,7 @@ def _gradients(
     layers: tuple[tuple[Floats, Floats], ...], inputs: Floats, targets: Floats
 ) -> list[Floats]:
     values = _forward(layers, inputs)
-    slope = np.clip(values[-1] - targets, -2, 2) * np.float32(2 / len(inputs))
+    slope = np.clip(values[-1] - targets, -_CLIP, _CLIP) * np.float32(2 / len(inputs))
     gradients: list[Floats] = []
     for index in range(len(layers) - 1, -1, -1):
         gradients = [values[index].T @ slope, slope.sum(0), *gradients]

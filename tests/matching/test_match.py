@@ -74,6 +74,19 @@ def answer(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Match:
     return matched(opened(images), opened(reference), framing=FRAMING)
 
 
+def test_an_emulator_is_cached_by_every_number_of_its_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = {k: v for k, v in vars(emulator).items() if isinstance(v, int | float | np.number)}
+    assert {"SIMULATIONS", "MOST"} < set(numbers)
+    versions = {emulator.version()}
+    for name, value in numbers.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(emulator, name, value + 1)
+            versions.add(emulator.version())
+    assert len(versions) == len(numbers) + 1
+
+
 @pytest.mark.parametrize(
     "strengths", [{"darkness": 0.5}, {"gaussian_noise": 0.3}, {"contrast": 0.6}]
 )
