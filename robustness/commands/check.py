@@ -37,7 +37,9 @@ def add(parsers: Parsers) -> None:
     checked.add_argument("--junit", type=Path, metavar="FILE.xml", help="also write JUnit XML")
     checked.add_argument("--summary", type=Path, metavar="FILE.md", help="also write Markdown")
     checked.add_argument(
-        "--github", action="store_true", help="append the Markdown to $GITHUB_STEP_SUMMARY"
+        "--github",
+        action="store_true",
+        help="append the Markdown to $GITHUB_STEP_SUMMARY, or print it outside a workflow",
     )
     add_shared(checked, "--out")
     request_options.add_request(checked, runs=True)
@@ -59,8 +61,6 @@ def check_command(options: argparse.Namespace) -> int:
 
     budget = gate.read_budget(options.budget)
     baseline = baseline_of(budget, options)
-    if options.github and not os.environ.get(STEP_SUMMARY):
-        raise ParameterError(f"--github expects the variable {STEP_SUMMARY}, which is not set.")
     expect_writable(options.junit, options.summary)
     folder = _saved(options)
     if folder is None:  # one of the same request is not computed twice
@@ -119,7 +119,9 @@ def _write_documents(options: argparse.Namespace, checks: Sequence[Check]) -> No
     text = "\n".join(map(gate.markdown, checks))
     if options.summary:
         write_file(options.summary, text.encode())
-    if options.github:
+    if options.github and not os.environ.get(STEP_SUMMARY):  # outside a workflow
+        (console.remark if options.json else console.say)(text)
+    elif options.github:
         path = Path(os.environ[STEP_SUMMARY])
         before = path.read_bytes() if path.is_file() else b""
         write_file(path, before + text.encode())

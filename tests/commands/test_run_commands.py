@@ -206,12 +206,17 @@ def test_check_tells_by_its_status_whether_the_budget_is_kept(
     assert "Did you mean 'min_consistency'" in capsys.readouterr().err
 
 
-def test_the_step_summary_needs_its_variable(
+def test_outside_a_workflow_the_step_summary_is_printed(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    assert main.main(["check", "seed-5", "--budget", "budget.toml", "--github"]) == 2
-    assert "GITHUB_STEP_SUMMARY" in capsys.readouterr().err
+    command = ["check", "seed-5", "--budget", "budget.toml", "--github", "--summary", "a.md"]
+    assert main.main(command) == 0
+    assert Path("a.md").read_text() in capsys.readouterr().out
+    assert main.main([*command, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["passed"]
+    assert Path("a.md").read_text() in printed.err
 
 
 @pytest.mark.parametrize("option", [("--models", "A"), ("--seed", "5"), ("--request", "no.toml")])
