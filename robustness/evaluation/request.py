@@ -27,14 +27,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml, toml_of
-from robustness.base.validation import CONFIG, StrictTable, checked, expected, parsed_by
+from robustness.base.validation import (
+    CONFIG,
+    RefusedError,
+    StrictTable,
+    checked,
+    expected,
+    parsed_by,
+)
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import DEFAULT, OWN_SIDE, by_framing, framing, side_of
 from robustness.perturbations import check_seed
@@ -61,17 +68,27 @@ def _condition(values: Any) -> Condition:
     return Condition.from_dict(values)
 
 
-class _Toml(StrictTable):
-    """The keys of a TOML file."""
+class RequestTable(StrictTable):
+    """The keys of a TOML file.
+
+    A profile, which has a ``match``, may be without a ``condition``: then nothing was found that
+    could be evaluated.
+    """
 
     models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     seed: int = 0
     fit: str | None = None
     side: int | Literal["model", "default"] | None = None
     remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
-    condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(min_length=1)
+    condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(default_factory=list)
     match: dict[str, Any] | None = None
     """What a match adds to its profile; a run does not need it."""
+
+    @model_validator(mode="after")
+    def _check_conditions(self) -> Self:
+        if not self.condition and self.match is None:
+            raise RefusedError("expected one or more tables [[condition]], got none")
+        return self
 
 
 @dataclass(frozen=True)
@@ -191,12 +208,21 @@ def spec_of(
 
 def read_conditions(path: Path) -> tuple[Condition, ...]:
     """The conditions of the TOML file ``path``; raises ``ParameterError`` for another form."""
-    return tuple(dict.fromkeys(checked(_Toml, read_toml(path), str(path)).condition))
+    return _to_evaluate(checked(RequestTable, read_toml(path), str(path)), str(path))
 
 
 def conditions_of(data: bytes, name: str) -> tuple[Condition, ...]:
     """The conditions in the bytes ``data`` of a file ``name``; raises as ``read_conditions``."""
-    return tuple(dict.fromkeys(checked(_Toml, toml_of(data, name), name).condition))
+    return _to_evaluate(checked(RequestTable, toml_of(data, name), name), name)
+
+
+def _to_evaluate(table: RequestTable, name: str) -> tuple[Condition, ...]:
+    if not table.condition:
+        raise ParameterError(
+            f"{name}: expected conditions, got the profile of a match that found no difference or "
+            "did not explain it: choose another suite, or match other images."
+        )
+    return tuple(dict.fromkeys(table.condition))
 
 
 def read_request(path: Path) -> Request:
@@ -205,11 +231,11 @@ def read_request(path: Path) -> Request:
     Raises ``ParameterError`` for a file of another form, and what ``make_spec``
     raises.
     """
-    table = checked(_Toml, read_toml(path), str(path))
+    table = checked(RequestTable, read_toml(path), str(path))
     side = DEFAULT if table.fit is None else STUDY_SIDE  # as ``as_toml`` leaves it out
     return make_spec(
         table.models,
-        table.condition,
+        _to_evaluate(table, str(path)),
         seed=table.seed,
         fit=DEFAULT if table.fit is None else table.fit,
         side=side if table.side is None else table.side,

@@ -102,7 +102,8 @@ class Match:
     ``different``: production differs from the reference at all. ``matched``: the perturbations
     explain how; otherwise ``unexplained`` names the statistics that differ most, and no accuracy
     is expected. ``conditions`` are the profile: compositions that count alike, of which the
-    ``share`` of affected images changes anything.
+    ``share`` of affected images changes anything; none unless a difference is explained. ``models``
+    are those whose accuracy was to be estimated.
     """
 
     images: int
@@ -115,6 +116,7 @@ class Match:
     conditions: tuple[Condition, ...]
     framing: Framing
     seed: int
+    models: tuple[str, ...] = ()
     skipped: int = 0
     share_decided: bool = True
     """Whether the images decide if all of them are affected; otherwise all count as such."""
@@ -211,9 +213,12 @@ def match(
         _perturbations(fitted),
         accuracy,
         () if explained else tuple(NAMES[index] for index in left.largest),
-        profile_conditions(compositions, fitted.share, fitted.names),
+        profile_conditions(compositions, fitted.share, fitted.names)
+        if explained and fitted.strengths
+        else (),
         framing,
         seed,
+        tuple(model_names),
         images.unreadable + originals.unreadable,
         fitted.share_decided,
         _table(side.emulator, scaled, best, left),

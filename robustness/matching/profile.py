@@ -6,8 +6,8 @@
     seed = 0
     fit = "crop"
 
-    [[condition]]                  # up to 20 compositions, which count alike
-    darkness = 0.31
+    [[condition]]                  # up to 20 compositions, which count alike; none if the match
+    darkness = 0.31                # found no difference or did not explain it
 
     [[condition]]                  # strength 0 stands for images that are not affected
     fog = 0.0
@@ -43,7 +43,7 @@ from pydantic import Field
 from robustness.base.errors import ParameterError
 from robustness.base.toml import read_toml
 from robustness.base.validation import StrictTable, checked
-from robustness.evaluation.request import read_conditions
+from robustness.evaluation.request import RequestTable
 from robustness.matching.match import Match
 from robustness.metrics.intervals import wilson
 from robustness.pictures.fitting import Framing
@@ -81,28 +81,26 @@ def read_profile(path: Path, framing: Framing) -> Profile:
 
     Raises ``ParameterError`` for a profile of another framing, and for another file.
     """
-    read_conditions(path)
-    whole = read_toml(path)
-    if "match" not in whole:
+    table = checked(RequestTable, read_toml(path), str(path))
+    if table.match is None:
         raise ParameterError(
             f"{path}: expected the profile of an earlier match, got a file without [match]."
         )
     default = Framing()
-    before = Framing(whole.get("fit", default.fit), whole.get("side", default.side))
+    before = table.fit or default.fit, table.side or default.side
     if before != framing:
         raise ParameterError(
-            f"{path}: expected a profile of {framing.text}, like this match, got {before.fit} at "
-            f"{before.side} px: match with the fit and side of the profile.",
-            hint=f"That is --fit {before.fit} --side {before.side}.",
+            f"{path}: expected a profile of {framing.text}, like this match, got {before[0]} at "
+            f"{before[1]} px: match with the fit and side of the profile.",
+            hint=f"That is --fit {before[0]} --side {before[1]}.",
         )
-    return checked(Profile, whole["match"], str(path))
+    return checked(Profile, table.match, str(path))
 
 
 def as_toml(match: Match) -> str:
-    """``match`` as a profile, which ``read_profile`` and ``read_request`` read."""
-    names = [part.model for part in match.expected_accuracy]
+    """``match`` as a profile for ``read_profile``, and for ``read_request`` with conditions."""
     lines = [
-        *([f"models = {json.dumps(names)}"] if names else []),
+        f"models = {json.dumps(match.models)}",
         f"seed = {match.seed}",
         f"fit = {json.dumps(match.framing.fit)}",
         f"side = {match.framing.side}",

@@ -124,11 +124,13 @@ def blocks(match: Match) -> list[Printed]:
         )
     if match.files:
         parts.append(_files(match))
+    conditions = counted(len(match.conditions) or "no", "condition")
+    most = f" of up to {CONDITIONS}" if match.conditions else ""
     parts.append(
         Text(
             f"{counted(match.images, 'production image')}, "
             f"{counted(match.reference_images, 'reference image')}, {match.framing.text}; the "
-            f"profile has {counted(len(match.conditions), 'condition')} of up to {CONDITIONS}."
+            f"profile has {conditions}{most}."
         )
     )
     return parts

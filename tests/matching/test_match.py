@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_like_images_have_no_difference(reference: NDArray[np.uint8]) -> None:
     assert not found.different
     assert found.matched
     assert not found.perturbations
-    assert [condition.idle for condition in found.conditions] == [True]
+    assert found.conditions == ()
     assert results.sentences(found)[0].startswith("No difference found")
 
 
@@ -146,6 +147,7 @@ def test_what_no_perturbation_explains_is_named(reference: NDArray[np.uint8]) ->
     assert found.different
     assert not found.matched
     assert set(found.unexplained) <= set(NAMES)
+    assert found.conditions == ()
     assert any(text.startswith("Not explained") for text in results.sentences(found))
 
 
@@ -185,7 +187,7 @@ def example(strength: float, accuracy: float) -> Match:
     conditions = tuple(rb.Condition.of({"fog": strength + step / 100}) for step in range(3))
     blank = np.zeros((SIDE, SIDE, 3), np.uint8)
     match = Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
-    return replace(match, pairs=((blank, blank),))
+    return replace(match, pairs=((blank, blank),), models=("SqueezeNet",))
 
 
 def test_a_profile_is_a_request_and_a_suite(tmp_path: Path) -> None:
@@ -196,6 +198,36 @@ def test_a_profile_is_a_request_and_a_suite(tmp_path: Path) -> None:
     assert rb.make_spec(["SqueezeNet"], suite=str(file)).conditions == match.conditions
     with pytest.raises(ParameterError, match="fixed conditions"):
         suite_conditions(str(file), severities=[1])
+
+
+@pytest.mark.parametrize("different", [False, True])
+def test_a_profile_without_conditions_is_for_comparison_alone(
+    different: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    match = replace(example(0.3, 0.5), matched=not different, different=different, conditions=())
+    if different:
+        match = replace(match, expected_accuracy=(), unexplained=("blocks",))
+    else:
+        match = replace(match, perturbations=())
+    file = tmp_path / "camera.toml"
+    file.write_text(matching.as_toml(match))
+    written = tomllib.loads(file.read_text())
+    assert "condition" not in written
+    assert written["models"] == ["SqueezeNet"]
+    assert (written["fit"], written["side"]) == ("crop", 224)
+    before = matching.read_profile(file, Framing())
+    assert len(before.perturbations) == len(match.perturbations)
+    strengths, _ = matching.changes(example(0.6, 0.3), before)
+    assert [change.name for change in strengths] == ["fog"]
+    for option in ("--suite", "--request"):
+        assert main(["evaluate", "samples", option, str(file), "--out", str(tmp_path)]) == 2
+        assert "expected conditions, got the profile of a match" in capsys.readouterr().err
+    with pytest.raises(ParameterError, match=r"camera\.toml: expected conditions"):
+        rb.make_spec(["SqueezeNet"], suite=str(file))
+    for text in ("", "condition = []\n", "seed = 1\n"):
+        file.write_text(text)
+        with pytest.raises(ParameterError, match="expected one or more tables"):
+            read_request(file)
 
 
 def test_changes_since_a_profile_are_tested(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def _answer(answer: Match) -> None:
             icon=":material/play_arrow:",
             on_click=_evaluate,
             args=(profile,),
-            disabled=not answer.perturbations,  # nothing would change the images
+            disabled=not answer.conditions,  # nothing to evaluate
         )
         st.download_button(
             "Download the profile",
