@@ -139,7 +139,7 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
     from robustness.models.own import user_models
 
     for kind, classes in {
-        "request": (request._Toml, condition._AttackTable, condition._WrittenAttack),
+        "request": (request.RequestTable, condition._AttackTable, condition._WrittenAttack),
         "stored condition": (condition.StoredTable,),
         "gate": (budget._File, budget.Rule),
         "models": (user_models.ModelTable, user_models._Scaling, user_models._Check),

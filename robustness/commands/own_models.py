@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from robustness.models.own.propose import Description
 
 _MOST_TRIALS = 4
+_FIND_NORMALISATION = (
+    "Labelled images find the normalisation: give their folder, with one subfolder per class, in "
+    "--images."
+)
 
 
 def add(actions: Parsers) -> None:
@@ -157,6 +161,8 @@ def _lacking(description: Description) -> str:
     if description.trials:
         tried = "; ".join(" ".join(line.split()) for line in _trial_lines(description))
         text += f" {UNDECIDED} Of {counted(description.tried_on, 'image')}: {tried}."
+    elif "normalisation" in description.missing:
+        text += f" {_FIND_NORMALISATION}"
     return text
 
 
@@ -179,16 +185,15 @@ def _answer(description: Description) -> Any:
         text = input(hints[missing]).strip()
     except EOFError as error:
         raise ParameterError(_lacking(description)) from error
+    if not text:
+        raise ParameterError(_lacking(description))
     if missing == "input_size":
         return parsed_size(text)
     return _labels(text) if missing == "labels" else _value(text)
 
 
 def _trial_lines(description: Description) -> list[str]:
-    return [
-        f"  {trial.name:16}{trial.correct} correct, mean confidence {trial.confidence:.1%}"
-        for trial in description.trials[:_MOST_TRIALS]
-    ]
+    return [f"  {trial.name:16}{trial.text}" for trial in description.trials[:_MOST_TRIALS]]
 
 
 def _say(description: Description) -> None:

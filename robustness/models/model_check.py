@@ -260,8 +260,8 @@ def _better(classifier: Classifier) -> str:
     mine = next(trial for trial in tried if trial.value == value_of(own))
     return (
         f"Normalisation {best.name} is clearly better: {best.correct} of {images} bundled images "
-        f"correct at {best.confidence:.1%} confidence, against {mine.correct} at "
-        f"{mine.confidence:.1%}."
+        f"correct, mean probability of the true class {best.true_class_probability:.1%}, against "
+        f"{mine.correct}, {mine.true_class_probability:.1%}."
     )
 
 

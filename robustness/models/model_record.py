@@ -6,19 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
-from robustness.base.text import visible
-from robustness.base.validation import StrictTable
+from robustness.base.text import counted, visible
+from robustness.base.validation import RefusedError, StrictTable
 from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet
 from robustness.models.python_models.call_record import PythonCall
 from robustness.pictures.fitting import DEFAULT_FIT, Framing
+
+if TYPE_CHECKING:
+    from robustness.metrics import Interval
 
 STUDY = "study"
 OFFLINE = "offline"
@@ -192,6 +195,61 @@ class Origin(StrictTable):
     version: Word
 
 
+class LabelledAccuracy(StrictTable):
+    """How a model of the user's did on labelled images when it was added.
+
+    ``correct`` of so many ``images``, in its own fit and side; ``crop_correct`` in the usual crop,
+    None where that is the same or was not tried. ``confidence`` is the mean probability of the
+    predicted class, ``true_class_probability`` that of the true one. ``normalisation`` says what
+    its normalisation was found by, "" if the user gave it.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    correct: Annotated[int, Field(ge=0)]
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    true_class_probability: Annotated[float, Field(ge=0, le=1)]
+    crop_correct: Annotated[int, Field(ge=0)] | None = None
+    normalisation: Word = ""
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if max(self.correct, self.crop_correct or 0) > self.images:
+            raise RefusedError(f"expected at most {self.images} correct images, got more")
+        return self
+
+    @property
+    def interval(self) -> Interval:
+        """The accuracy with its 95% interval."""
+        from robustness.metrics import wilson  # loads OpenCV, which listing models needs not
+
+        return wilson(self.correct, self.images)
+
+    @property
+    def text(self) -> str:
+        """The accuracy and both means, for people."""
+        rate, low, high = self.interval
+        return (
+            f"Accuracy {rate:.1%} ({low:.1%} to {high:.1%}) on {counted(self.images, 'image')}; "
+            f"mean confidence {self.confidence:.1%}, mean probability of the true class "
+            f"{self.true_class_probability:.1%}"
+        )
+
+    def doubt(self, classes: int) -> str:
+        """Why a model of so many ``classes`` may be described wrongly; "" if it is not low."""
+        _, low, high = self.interval
+        if low <= 1 / classes <= high:
+            low_as = f"may be chance, 1 of {counted(classes, 'class')}"
+        elif high < _LOW:
+            low_as = f"is below {_LOW:.0%}"
+        else:
+            return ""
+        return f"{self.text}. This {low_as}: check the classes and their order, normalisation, fit."
+
+
+_LOW = 0.5
+"""An accuracy below it is worth a doubt."""
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """A classifier: facts about it, where its weights are, and how it is built.
@@ -205,6 +263,7 @@ class ModelRecord:
     ``input_shape`` is (height, width) of an input that is not square, whose longer side is
     ``input_size``. A model with a ``fit`` is measured at its own input side by default, in that
     fit; one without it like the bundled models. ``origin`` is that of a hardened model;
+    ``accuracy`` is that of a model of the user's on labelled images when it was added;
     ``by_default`` is whether it is among the models that are selected unless somebody chooses.
     """
 
@@ -227,6 +286,7 @@ class ModelRecord:
     input_shape: tuple[int, int] | None = None
     fit: str = ""
     origin: Origin | None = None
+    accuracy: LabelledAccuracy | None = None
     by_default: bool = True
 
     @property

@@ -76,6 +76,13 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(folder: Path
     assert models.REGISTRY["colours"].labels().names == tuple(COLOURS)
     app.segmented_control(key="view").set_value("weights").run()
     assert "CC0-1.0" in html(app), "its card names its licence"
+    accuracy = models.REGISTRY["colours"].accuracy
+    assert accuracy is not None
+    assert accuracy.correct == len(COLOURS)
+    captions = [caption.value.replace("\\", "") for caption in app.caption]
+    assert any(accuracy.text in caption for caption in captions)
+    assert "-1..1, from the images it was tried on" in html(app)
+    assert "crop at 224 px" in html(app), "and the usual crop, which was tried"
     app.button(key="remove_colours").click().run()
     assert "colours" not in models.REGISTRY
     assert (folder / "colours.onnx").exists()

@@ -19,7 +19,12 @@ from robustness.models.graph.cache import written_pass
 from robustness.models.graph.inspection import describe_file, examine, use_of
 from robustness.models.graph.study_model import factors
 from robustness.models.labels import Labels, imagenet
-from robustness.models.model_record import IMAGENET_PICTURES, ModelRecord, Normalisation
+from robustness.models.model_record import (
+    IMAGENET_PICTURES,
+    LabelledAccuracy,
+    ModelRecord,
+    Normalisation,
+)
 from robustness.models.own import add, model_file, user_models
 from robustness.models.own.describe import (
     INPUT_TYPE,
@@ -44,7 +49,8 @@ AS_IT_IS = Normalisation("RGB", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _CLEARLY = 0.02
-"""Least lead over another normalisation: in mean confidence, or in the share of correct images."""
+"""Least lead over another normalisation: in the mean probability of the true class, or in the share
+of correct images."""
 
 UNDECIDED = (
     "These images cannot decide the normalisation: use labelled ones, or check the model's "
@@ -68,15 +74,25 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Trial:
-    """A normalisation, its number of correct images, and their mean true-class confidence.
+    """A normalisation, its number of correct images, and two means over all images.
 
-    ``value`` is what ``models.toml`` says for it.
+    ``value`` is what ``models.toml`` says for it; ``confidence`` is the mean probability of the
+    predicted class, ``true_class_probability`` that of the true one.
     """
 
     name: str
     value: str | dict[str, Any]
     correct: int
     confidence: float
+    true_class_probability: float
+
+    @property
+    def text(self) -> str:
+        """What it gave, for people."""
+        return (
+            f"{self.correct} correct, mean confidence {self.confidence:.1%}, mean probability of "
+            f"the true class {self.true_class_probability:.1%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -233,7 +249,7 @@ def _tried(
             sources["normalisation"] = "the images it was tried on"
         missing = () if "normalisation" in entry else ("normalisation",)
         predictions: Sequence[Mapping[str, Any]] = ()
-        native = None
+        native, warning = None, description.warning
         framings: tuple[FramingTrial, ...] = ()
         if not missing:
             record = _record(replace(description, entry=entry), Path(folder))
@@ -244,6 +260,13 @@ def _tried(
             if images:
                 said("trying the usual crop")
                 framings = framing_trials(record, images)
+            if labelled is not None:
+                accuracy = _accuracy(record, results, len(labelled.classes), framings)
+                warning = " ".join(filter(None, (warning, accuracy.doubt(len(labels)))))
+                if images:  # a few bundled ones tell no accuracy
+                    found_by = sources.get("normalisation", "")
+                    accuracy = accuracy.model_copy(update={"normalisation": found_by})
+                    entry["accuracy"] = accuracy.model_dump(exclude_defaults=True)
     return replace(
         description,
         entry=_ordered(entry),
@@ -254,6 +277,22 @@ def _tried(
         samples=predictions,
         native=native,
         framings=framings,
+        warning=warning,
+    )
+
+
+def _accuracy(
+    record: ModelRecord, results: Sequence[Trial], images: int, framings: Sequence[FramingTrial]
+) -> LabelledAccuracy:
+    """The accuracy of ``record`` with its own normalisation, one of the ``results``."""
+    own = value_of(record.normalisation)
+    trial = next(trial for trial in results if trial.value == own)
+    return LabelledAccuracy(
+        images=images,
+        correct=trial.correct,
+        confidence=round(trial.confidence, 4),
+        true_class_probability=round(trial.true_class_probability, 4),
+        crop_correct=framings[1].correct if framings else None,
     )
 
 
@@ -418,8 +457,9 @@ def trials(
             float(row[list(classes)].sum())
             for row, classes in zip(probabilities, labelled.classes, strict=True)
         ]
-        results.append(Trial(name, value_of(normalisation), sum(right), float(np.mean(shares))))
-    return tuple(sorted(results, key=lambda trial: (-trial.correct, -trial.confidence)))
+        means = float(np.mean(probabilities.max(axis=1))), float(np.mean(shares))
+        results.append(Trial(name, value_of(normalisation), sum(right), *means))
+    return tuple(sorted(results, key=lambda trial: (-trial.correct, -trial.true_class_probability)))
 
 
 def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...]:
@@ -456,7 +496,8 @@ def is_clear(results: Sequence[Trial], images: int) -> bool:
     """
     best, second = results[0], results[1]
     more = best.correct - second.correct
-    return more > max(1, _CLEARLY * images) or best.confidence > second.confidence + _CLEARLY
+    lead = best.true_class_probability - second.true_class_probability
+    return more > max(1, _CLEARLY * images) or lead > _CLEARLY
 
 
 def renormalise(images: Floats, by: Normalisation, own: Normalisation) -> Floats:
@@ -477,7 +518,8 @@ def clearly_better(results: Sequence[Trial], value: Any, images: int) -> Trial |
         return None
     best = results[0]
     more = best.correct - mine.correct > _CLEARLY * images
-    return best if more or best.confidence > mine.confidence + _BETTER else None
+    lead = best.true_class_probability - mine.true_class_probability
+    return best if more or lead > _BETTER else None
 
 
 def answers(probabilities: Floats, labels: Labels) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from robustness.models.model_record import (
     OWN,
     REGISTRY,
     CheckPicture,
+    LabelledAccuracy,
     ModelRecord,
     Normalisation,
     Origin,
@@ -240,6 +241,7 @@ class ModelTable(Calls):
     )
     check: Annotated[_Check | None, expected('a table {image = "file", class = "name"}')] = None
     origin: Origin | None = None
+    accuracy: LabelledAccuracy | None = None
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -290,6 +292,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         build=_not_built,
         fit=table.fit,
         origin=table.origin,
+        accuracy=table.accuracy,
         by_default=table.default,
         labels=imagenet if table.labels == "imagenet" else partial(read_labels, table.labels),
         check_pictures=(

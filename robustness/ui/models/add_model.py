@@ -314,10 +314,16 @@ def _evidence(description: Description) -> None:
     if description.trials:
         st.markdown(f"Normalisations tried on {counted(description.tried_on, 'labelled image')}:")
         rows = [
-            (trial.name, f"{trial.correct} of {description.tried_on}", f"{trial.confidence:.1%}")
+            (
+                trial.name,
+                f"{trial.correct} of {description.tried_on}",
+                f"{trial.confidence:.1%}",
+                f"{trial.true_class_probability:.1%}",
+            )
             for trial in description.trials[:_MAX_TRIALS]
         ]
-        st.html(results.html_table(("Normalisation", "Correct", "Confidence"), rows))
+        head = ("Normalisation", "Correct", "Mean confidence", "Mean probability of the true class")
+        st.html(results.html_table(head, rows))
     if better := clearly_better(
         description.trials, description.entry.get("normalisation"), description.tried_on
     ):

@@ -13,8 +13,10 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.models.loaded_models import engine_text
 from robustness.models.own import add
-from robustness.models.own.describe import stated_licence
+from robustness.models.own.add import as_toml
+from robustness.models.own.describe import stated_licence, value_of
 from robustness.models.own.limits import limits
+from robustness.models.own.propose import FramingTrial
 from robustness.models.weights.fetch import download
 from robustness.models.weights.weight_files import (
     NOT_DOWNLOADED,
@@ -24,6 +26,7 @@ from robustness.models.weights.weight_files import (
     size_text,
     state_text,
 )
+from robustness.pictures.fitting import Framing
 from robustness.ui.browser.html import html
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import results
@@ -67,6 +70,8 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
         st.caption(plain(state.reason))
     for limit in limits(record):
         st.caption(plain(limit))
+    if record.accuracy:
+        st.caption(plain(f"{record.accuracy.text}, when it was added."))
     with st.container(horizontal=True, gap="small"):
         with st.popover("Source", icon=":material/info:"):
             st.html(results.html_table(("Weights", record.label), _origin(record, state)))
@@ -94,6 +99,7 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
         digest = _shortened(models.digest(record)) if state.path else "none"
         rows.append(("Digest", digest))
         rows.append(("Licence", stated_licence(weights.own.path) or "not stated"))
+        rows += _preparation(record)
     else:
         rows.append(("Published hash", weights.digest or "none"))
     if state.path is not None:
@@ -116,6 +122,19 @@ def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tupl
         rows.append(("Source of accuracy", published.source))
     if published.robustness_source:
         rows.append(("Source of mCE", published.robustness_source))
+    return rows
+
+
+def _preparation(record: models.ModelRecord) -> list[tuple[str, str]]:
+    """How images are prepared for a model of the user's, and what that was found by."""
+    normalisation, accuracy = value_of(record.normalisation), record.accuracy
+    value = normalisation if isinstance(normalisation, str) else as_toml(normalisation)
+    found_by = f", from {accuracy.normalisation}" if accuracy and accuracy.normalisation else ""
+    rows = [("Normalisation", value + found_by), ("Images", record.framing.text)]
+    if accuracy and accuracy.crop_correct is not None:
+        usual = FramingTrial(*Framing(), accuracy.crop_correct).text
+        own = FramingTrial(*record.framing, accuracy.correct).text
+        rows.append(("Correct", f"of {counted(accuracy.images, 'image')}: {own}; {usual}"))
     return rows
 
 

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.file_formats.model_format import Quantisation
-from robustness.models.model_record import Normalisation
+from robustness.models.labels import Labels
+from robustness.models.model_record import LabelledAccuracy, Normalisation
 from robustness.models.own import add, describe
-from robustness.models.own.propose import propose
+from robustness.models.own.propose import from_folder, propose, trials
 from robustness.models.tensorflow_runtime import keras
 from tests.support import onnx_files as onnx
 
@@ -92,14 +94,22 @@ def test_what_the_file_and_the_images_tell_is_not_asked(
 ) -> None:
     found = added(capsys, "colours.onnx", "--labels", "colours.txt", "--images", "images")
     assert found["entry"] == described(folder)["colours"]
-    assert found["entry"] | {"labels": "", "path": ""} == {
+    accuracy = found["entry"]["accuracy"]
+    assert found["entry"] | {"labels": "", "path": "", "accuracy": {}} == {
         "path": "",
         "labels": "",
         "input_size": 8,
         "normalisation": "-1..1",
         "fit": "squash",
         "output": "logits",
+        "accuracy": {},
     }
+    assert (accuracy["correct"], accuracy["images"]) == (len(COLOURS), len(COLOURS))
+    assert accuracy["normalisation"] == "the images it was tried on"
+    record = models.REGISTRY["colours"]
+    assert record.accuracy is not None
+    assert record.accuracy.model_dump() == accuracy
+    assert found["warning"] == ""
     assert found["tried_on"] == len(COLOURS)
     assert [found["trials"][0][key] for key in ("name", "correct")] == ["-1..1", len(COLOURS)]
     assert found["trials"][-1]["correct"] < len(COLOURS)
@@ -168,7 +178,9 @@ def test_what_nothing_tells_is_named(folder: Path, capsys: pytest.CaptureFixture
         return capsys.readouterr().err
 
     assert "expected --labels and --normalisation" in lacking("colours.onnx")
-    assert "--normalisation" in lacking("colours.onnx", "--labels", "colours.txt")
+    unknown = lacking("colours.onnx", "--labels", "colours.txt")
+    assert "expected --normalisation" in unknown
+    assert "--images" in unknown
     free = onnx.value("image", ["n", 3, "h", "w"])
     (folder / "free.onnx").write_bytes(colour_model(image=free))
     assert "--input-size" in lacking("free.onnx", "--labels", "colours.txt")
@@ -199,6 +211,68 @@ def test_the_rest_is_asked_for_on_a_terminal(
     said = capsys.readouterr()
     assert "These images cannot decide the normalisation" in said.err
     assert "written to" in said.out
+
+
+def test_an_empty_reply_is_told_how_a_normalisation_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: " ")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert run("add", "colours.onnx", "--labels", "colours.txt") == 2
+    said = capsys.readouterr().err
+    assert "--images" in said
+    assert "got ''" not in said
+
+
+def test_a_trial_has_the_confidence_and_the_probability_of_the_true_class(folder: Path) -> None:
+    record = replace(
+        models.REGISTRY["SqueezeNet"], input_size=8, labels=lambda: Labels("two", ("red", "blue"))
+    )
+    labelled = from_folder(folder / "images", record, 8, "squash")
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3]], np.float32)  # of blue, then red
+    assert labelled.classes == (frozenset({1}), frozenset({0}))
+    for trial in trials(lambda *_: probabilities, labelled):
+        assert trial.correct == 1
+        assert trial.confidence == pytest.approx(0.8)
+        assert trial.true_class_probability == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("correct", "images", "classes", "doubtful"),
+    [
+        (0, 3, 1000, True),  # may be chance
+        (3, 3, 1000, False),
+        (3, 3, 2, True),  # may be chance: 3 of 3 is what one guess in eight gives
+        (20, 60, 3, True),  # chance
+        (18, 60, 10, True),  # better than chance, but below one half
+        (28, 60, 10, False),
+        (50, 60, 10, False),
+        (0, 60, 2, True),  # worse than chance: the classes are swapped
+    ],
+)
+def test_a_low_accuracy_is_doubted(correct: int, images: int, classes: int, doubtful: bool) -> None:
+    share = correct / images
+    accuracy = LabelledAccuracy(
+        images=images, correct=correct, confidence=0.9, true_class_probability=share
+    )
+    assert bool(accuracy.doubt(classes)) == doubtful
+    low, high = binomtest(correct, images).proportion_ci(method="wilson")
+    assert accuracy.interval == pytest.approx((share, low, high))
+    assert doubtful == (high < 0.5 or low <= 1 / classes <= high)
+
+
+def test_a_model_with_wrong_classes_is_added_with_a_warning(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "turned.txt").write_text("\n".join([*list(COLOURS)[1:], "red"]))
+    told = ["--labels", "turned.txt", "--normalisation", "-1..1", "--images", "images"]
+    found = added(capsys, "colours.onnx", *told)
+    assert found["entry"]["accuracy"]["correct"] == 0
+    assert found["warning"]
+    assert "colours" in models.REGISTRY
+    assert run("remove", "colours") == 0
+    assert run("add", "colours.onnx", *told) == 0
+    assert found["warning"] in capsys.readouterr().err
 
 
 def test_sigmoids_are_not_taken_for_logits(
