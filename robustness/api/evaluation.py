@@ -219,7 +219,8 @@ def export(
     """Write the images of ``source``, original and perturbed, to ``to``; return it.
 
     ``to`` is a folder, a ``.zip`` or a URL of fsspec; ``images.csv`` in it says what each image is.
-    The other arguments are those of ``evaluate``. Raises ``ParameterError`` for attacks,
+    The other arguments are those of ``evaluate``. Without ``models``, labels that are not all
+    classes of ImageNet are classes of their own. Raises ``ParameterError`` for attacks,
     ``RunError`` where the images cannot be written.
     """
     names = None if models is None else [_name(model) for model in _listed(models)]
@@ -227,9 +228,13 @@ def export(
         fit, side = usual(fit, side)
     spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
     check_classes(classes, source)
-    plan = runs.plan(opened(source, classes), spec)
+    dataset = opened(source, classes)
+    if names is None:
+        plan, own = image_export.plan_without_models(dataset, spec)
+    else:
+        plan, own = runs.plan(dataset, spec), ()
     with _progress_reporter(None, progress, len(plan.dataset)) as tell:
-        for state in image_export.export(plan, fspath(to)):
+        for state in image_export.export(plan, fspath(to), own):
             tell(state)
     return Path(to)
 

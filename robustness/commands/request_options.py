@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.commands.options import SHARED, add_shared, names
@@ -180,9 +180,17 @@ def whole_spec(options: argparse.Namespace) -> Request:
     if options.request is None:
         how = {"seed": options.seed, "fit": options.fit, "side": options.side}
         return make_spec(options.models, _conditions(options), remedies=options.remedies, **how)
-    if twice := _said(options, _SAID_BY_A_REQUEST):
+    own = [name for name in _SAID_BY_A_REQUEST if name != "models" or names_models(options)]
+    if twice := _said(options, own):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")
-    return read_request(options.request)
+    return read_request(options.request, options.models)
+
+
+def names_models(options: argparse.Namespace) -> bool:
+    """Whether the file of --request names models."""
+    from robustness.base.toml import read_toml
+
+    return options.request is not None and bool(read_toml(options.request).get("models"))
 
 
 def said(options: argparse.Namespace, *others: str) -> str:
@@ -276,13 +284,18 @@ def planned(options: argparse.Namespace, source: str, spec: Request) -> Plan:
     """The plan of ``spec`` on ``source``, listed as ``options`` say."""
     from robustness import runs
 
-    listed = getattr(options, "listed", {}).get(source)
-    return runs.plan(
-        listed or source,
-        spec,
-        labelling=options.labels,
-        limit=options.limit,
-        sample=options.sample,
-        batch=options.batch,
-        own_classes=options.own_classes,
-    )
+    return runs.plan(images(options, source), spec, **selection(options))
+
+
+def images(options: argparse.Namespace, source: str) -> str | PublishedTree:
+    """``source``, as it is listed already if it is."""
+    listed: str | PublishedTree = getattr(options, "listed", {}).get(source) or source
+    return listed
+
+
+def selection(options: argparse.Namespace) -> dict[str, Any]:
+    """Which images, and where their labels come from, for ``runs.plan``."""
+    return {
+        "labelling": options.labels,
+        **{name: getattr(options, name) for name in ("limit", "sample", "batch", "own_classes")},
+    }

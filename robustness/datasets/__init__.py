@@ -10,7 +10,15 @@ from robustness.datasets import predictions
 from robustness.datasets.archive import Archive
 from robustness.datasets.dataset import Dataset, Entry, distinct
 from robustness.datasets.folder import Folder
-from robustness.datasets.labels import FOLDERS, KNOWN, LABELLINGS, NO_LABELS, class_index, labelled
+from robustness.datasets.labels import (
+    FOLDERS,
+    KNOWN,
+    LABELLINGS,
+    NO_LABELS,
+    class_index,
+    classes_of,
+    labelled,
+)
 from robustness.datasets.published import PAIRED, PublishedTree, refuse_published
 from robustness.datasets.remote import Remote
 from robustness.datasets.table import SUFFIXES, TableDataset
@@ -27,6 +35,7 @@ __all__ = [
     "Entry",
     "PublishedTree",
     "class_index",
+    "classes_of",
     "distinct",
     "labelled",
     "open_dataset",

@@ -44,6 +44,12 @@ def labelled(
     }
 
 
+def classes_of(dataset: Dataset) -> Labels:
+    """The labels themselves as classes, in alphabetical order."""
+    names = sorted({text for text in _texts(dataset, ()) if text is not None})
+    return Labels(f"the labels of {dataset.title}", tuple(names))
+
+
 def _texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | None]:
     entries = [entry for entry in dataset.entries if not entry.refused]
 
@@ -86,7 +92,8 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     return LabelError(
         f"{examples}{more} {verb} of {titles}: expected the index, synset or name of a "
         f"class for each subfolder or label.{hint} Images without classes need no labels.",
-        hint="Use --labels known to evaluate these without a class, or --labels none.",
+        hint="Name models of these classes in --models (for export: the classes in --class-names). "
+        "Or use --labels known to evaluate these without a class, or --labels none.",
     )
 
 

@@ -225,8 +225,8 @@ def _to_evaluate(table: RequestTable, name: str) -> tuple[Condition, ...]:
     return tuple(dict.fromkeys(table.condition))
 
 
-def read_request(path: Path) -> Request:
-    """The request that the TOML file ``path`` asks for.
+def read_request(path: Path, model_names: Sequence[str] | None = None) -> Request:
+    """The request that the TOML file ``path`` asks for, of ``model_names`` if it names no models.
 
     Raises ``ParameterError`` for a file of another form, and what ``make_spec``
     raises.
@@ -234,7 +234,7 @@ def read_request(path: Path) -> Request:
     table = checked(RequestTable, read_toml(path), str(path))
     side = DEFAULT if table.fit is None else STUDY_SIDE  # as ``as_toml`` leaves it out
     return make_spec(
-        table.models,
+        table.models or model_names,
         _to_evaluate(table, str(path)),
         seed=table.seed,
         fit=DEFAULT if table.fit is None else table.fit,

@@ -25,14 +25,16 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.base.disk import put_whole
-from robustness.base.errors import ParameterError, RunError
+from robustness.base.errors import LabelError, ParameterError, RunError
 from robustness.base.text import csv_cell
+from robustness.datasets import Dataset, classes_of, open_dataset
 from robustness.evaluation.condition import CLEAN, Condition
 from robustness.evaluation.request import Request
+from robustness.models.labels import Labels
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.runs.engines.engine import Prepared, prepared
-from robustness.runs.planning import Plan
+from robustness.runs.planning import Plan, plan
 from robustness.runs.progress import Progress
 
 TABLE = "images.csv"
@@ -41,7 +43,7 @@ COLUMNS = (
     *("fit", "side", "sha256", "image_digest"),
     *(metric.name for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE),
 )
-_VERSION = 2
+_VERSION = 3
 """Version of the record of an unfinished export."""
 
 _PROGRESS = "export-progress"
@@ -61,9 +63,29 @@ class ExportProgress(Progress):
     left_out: Sequence[tuple[str, str]] = ()
 
 
-def export(plan: Plan, to: str) -> Iterator[ExportProgress]:
+def plan_without_models(
+    source: str | Dataset, spec: Request, *, classes: Labels | None = None, **selection: Any
+) -> tuple[Plan, tuple[str, ...]]:
+    """The plan for no model in particular, and the names to write as labels, if any.
+
+    The labels are of ``classes``, else of those of the models of ``spec``; if they are not, they
+    are themselves the classes, and written by name. ``selection`` and what is raised are those of
+    ``plan``.
+    """
+    dataset = open_dataset(source) if isinstance(source, str) else source
+    try:
+        return plan(dataset, spec, classes=classes, **selection), ()
+    except LabelError:
+        if classes is not None:
+            raise
+    classes = classes_of(dataset)
+    return plan(dataset, spec, classes=classes, **selection), classes.names
+
+
+def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportProgress]:
     """Write every image of ``plan``, original and perturbed, to ``to``; yield after each chunk.
 
+    Labels are written as indices, or as the ``names`` of these.
     ``to`` is a folder, a ``.zip`` or a URL that fsspec knows. A folder or URL where the same export
     was interrupted is gone on with. Raises ``ParameterError`` for attacks, whose images depend on
     the model, and for a place that holds something else, ``RunError`` where it cannot be written.
@@ -75,7 +97,7 @@ def export(plan: Plan, to: str) -> Iterator[ExportProgress]:
         )
     try:
         with _opened(to) as target:
-            yield from _written(plan, target, to)
+            yield from _written(plan, target, to, names)
     except OSError as error:
         reason = error.strerror or str(error)
         raise RunError(
@@ -83,8 +105,15 @@ def export(plan: Plan, to: str) -> Iterator[ExportProgress]:
         ) from error
 
 
-def _written(plan: Plan, target: _Target, to: str) -> Iterator[ExportProgress]:
-    request = json.dumps([_VERSION, plan.spec.digest, plan.record.digest, plan.batch]).encode()
+def _written(
+    plan: Plan, target: _Target, to: str, names: Sequence[str]
+) -> Iterator[ExportProgress]:
+    indices = next(iter(plan.labels.values()))
+    labels = [names[at] if names and at is not None else at for at in indices]
+    written = hashlib.sha256(json.dumps(labels).encode()).hexdigest()
+    request = json.dumps(
+        [_VERSION, plan.spec.digest, plan.record.digest, plan.batch, written]
+    ).encode()
     begun = target.read(f"{_PROGRESS}/request.json")
     if begun not in (None, request) or (begun is None and target.read(TABLE) is not None):
         raise ParameterError(
@@ -100,7 +129,9 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[ExportProgress]:
         chunk = f"{_PROGRESS}/{number:08d}.json"
         documents = target.read(chunk)
         document = (
-            json.loads(documents) if documents else _of_chunk(plan, prepared(plan, number), target)
+            json.loads(documents)
+            if documents
+            else _of_chunk(plan.spec, labels, prepared(plan, number), target)
         )
         if not documents:
             target.write(chunk, json.dumps(document).encode())
@@ -112,19 +143,18 @@ def _written(plan: Plan, target: _Target, to: str) -> Iterator[ExportProgress]:
     target.finish()
 
 
-def _of_chunk(plan: Plan, ready: Prepared, target: _Target) -> dict[str, Any]:
+def _of_chunk(
+    spec: Request, labels: Sequence[int | str | None], ready: Prepared, target: _Target
+) -> dict[str, Any]:
     rows = []
-    labels: Sequence[int | None] = next(iter(plan.labels.values()))
     if batch := ready.batch:
         for read, picture, frames, metrics in zip(
             ready.readable, batch.pictures, batch.frames, batch.scores, strict=True
         ):
             scores: list[Mapping[str, float | None]] = [{}, *_scores(metrics)]
-            for condition, image, own in zip(
-                (None, *plan.spec.conditions), frames, scores, strict=True
-            ):
+            for condition, image, own in zip((None, *spec.conditions), frames, scores, strict=True):
                 png = to_png(image)
-                row = _about(plan.spec, picture, condition)
+                row = _about(spec, picture, condition)
                 target.write(row["path"], png)
                 row["label"] = labels[read.position]
                 rows.append({**row, "sha256": hashlib.sha256(png).hexdigest(), **own})

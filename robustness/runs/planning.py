@@ -12,6 +12,7 @@ from robustness.base.text import counted
 from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_dataset
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
+from robustness.models.labels import Labels
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Workload, default_batch
 from robustness.runs.manifest import Classes, DatasetRecord, Manifest
@@ -37,12 +38,14 @@ def plan(
     sample: int | None = None,
     batch: int | None = None,
     own_classes: bool = False,
+    classes: Labels | None = None,
 ) -> Plan:
     """Lists the images of ``source``, unless they are already, and finds their classes.
 
     ``limit`` keeps the first images, ``sample`` draws from these with the seed of ``spec``;
     ``batch`` is how many are worked on at once (by default as many as fill the passes).
-    ``own_classes`` limits predictions to the classes that the labels name. Raises
+    ``own_classes`` limits predictions to the classes that the labels name. The labels are of
+    ``classes``, by default of those of the models. Raises
     ``ParameterError`` where the source, a label or a number cannot be used.
     """
     if batch is not None and not 1 <= batch <= MAX_BATCH:
@@ -59,7 +62,7 @@ def plan(
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     _check_stored(dataset, spec)
     dataset.select(limit, sample, spec.seed)
-    sets = [labels for labels, _ in models.by_labels(spec.model_names)]
+    sets = [classes] if classes else [each for each, _ in models.by_labels(spec.model_names)]
     labels = labelled(dataset, sets, labelling)
     if own_classes:
         spec = replace(spec, classes=_own_classes(labels))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import zipfile
 from itertools import islice
 from pathlib import Path
@@ -103,6 +104,92 @@ def test_the_command_writes_what_evaluate_would_ask(
     error = capsys.readouterr().err
     assert "attack" in error
     assert "--severities" in error
+
+
+SHAPES = ("circle", "cup", "square")  # of which one is also a class of ImageNet
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Path:
+    """Two images of each class."""
+    draws = np.random.default_rng(0)
+    for name in SHAPES:
+        (tmp_path / "shapes" / name).mkdir(parents=True)
+        for number in range(2):
+            pixels = draws.integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "shapes" / name / f"{number}.png")
+    return tmp_path / "shapes"
+
+
+def labels_of(folder: Path) -> set[tuple[str, str]]:
+    """(folder of the image, label) of all rows."""
+    rows = table((folder / "images.csv").read_bytes())
+    assert len(rows) == 6 * 2
+    return {(row["image"].split("/")[0], row["label"]) for row in rows}
+
+
+def test_folders_of_own_classes_are_the_classes(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "request.toml").write_text("[[condition]]\nfog = 0.5\n")
+    themselves = {(name, name) for name in SHAPES}
+    for number, options in enumerate(
+        (["--conditions", "fog=0.5"], ["--request", str(tmp_path / "request.toml")])
+    ):
+        to = tmp_path / f"out{number}"
+        assert main(["export", str(shapes), *options, "--to", str(to)]) == 0
+        assert labels_of(to) == themselves
+    rb.export(shapes, tmp_path / "python", conditions=["fog=0.5"])
+    assert labels_of(tmp_path / "python") == themselves
+    capsys.readouterr()
+
+    # predictions by name then come back without a word about classes
+    rows = table((to / "images.csv").read_bytes())
+    predicted = tmp_path / "out1" / "predicted.csv"
+    with predicted.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "prediction"])
+        writer.writeheader()
+        writer.writerows({**row, "prediction": row["label"]} for row in rows)
+    assert (
+        main(["evaluate", "--predictions", str(predicted), "--out", str(tmp_path), "--json"]) == 0
+    )
+    (summary,) = json.loads(capsys.readouterr().out)["summary"]
+    assert summary["clean_accuracy"] == summary["perturbed_accuracy"] == 1
+
+
+def test_class_names_give_the_indices_of_labels(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(shapes), "--conditions", "fog=0.5", "--to", str(tmp_path / "out")]
+    names = tmp_path / "classes.txt"
+    names.write_text("square\ncircle\n")
+    assert main([*command, "--class-names", str(names)]) == 2
+    error = capsys.readouterr().err
+    assert "'cup' is not a class of classes" in error
+    assert "--class-names" in error
+    assert main([*command, "--models", "SqueezeNet", "--class-names", str(names)]) == 2
+    assert "--class-names" in capsys.readouterr().err
+    assert main([*command, "--models", "SqueezeNet"]) == 2
+    assert "--class-names" in capsys.readouterr().err
+    names.write_text("square\ncircle\ncup\n")
+    assert main([*command, "--class-names", str(names)]) == 0
+    assert labels_of(tmp_path / "out") == {("circle", "1"), ("cup", "2"), ("square", "0")}
+
+
+def test_a_request_without_models_leaves_them_to_the_options(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "request.toml"
+    command = ["evaluate", str(shapes), "--request", str(file), "--plan", "--json"]
+    file.write_text("[[condition]]\nfog = 0.5\n")
+    assert main(command) == 2
+    assert "--models" in capsys.readouterr().err
+    command += ["--labels", "none"]
+    assert main([*command, "--models", "SqueezeNet,EfficientNetLite0"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"] == 2
+    file.write_text('models = ["SqueezeNet"]\n[[condition]]\nfog = 0.5\n')
+    assert main([*command, "--models", "EfficientNetLite0"]) == 2
+    assert "--models, got both" in capsys.readouterr().err
 
 
 def test_a_storage_of_its_own_errors_ends_in_a_sentence(
