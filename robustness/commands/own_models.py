@@ -197,6 +197,7 @@ def _trial_lines(description: Description) -> list[str]:
 
 
 def _say(description: Description) -> None:
+    from robustness.models.model_record import LabelledAccuracy
     from robustness.models.own.propose import cropping_cost
 
     if description.trials:
@@ -210,6 +211,8 @@ def _say(description: Description) -> None:
             f"predictions by {native.runtime}; OpenVINO agrees on {native.agreement:.1%} of the "
             f"images, and its probabilities differ by up to {native.largest:.2f}"
         )
+    if accuracy := description.entry.get("accuracy"):
+        console.say(f"{LabelledAccuracy(**accuracy).text}.")
     if description.warning:
         console.remark(f"robustness: {description.warning}")
     if cost := cropping_cost(description.framings, description.tried_on):

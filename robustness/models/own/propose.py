@@ -444,6 +444,8 @@ def trials(
     """Try every usual normalisation, in RGB and BGR, and ``own``; return the best first."""
     results = []
     usual = list(_usual())
+    if (labelled.images == labelled.images[..., :1]).all():  # of grey images the order is no matter
+        usual = [pair for pair in usual if pair[1].order == "RGB" or not _is_even(pair[1])]
     if own is not None and own not in (normalisation for _, normalisation in usual):
         usual.append(("as described", own))
     for number, (name, normalisation) in enumerate(usual, start=1):
@@ -460,6 +462,11 @@ def trials(
         means = float(np.mean(probabilities.max(axis=1))), float(np.mean(shares))
         results.append(Trial(name, value_of(normalisation), sum(right), *means))
     return tuple(sorted(results, key=lambda trial: (-trial.correct, -trial.true_class_probability)))
+
+
+def _is_even(normalisation: Normalisation) -> bool:
+    """Whether all channels are normalised alike."""
+    return len({*normalisation.mean}) == len({*normalisation.std}) == 1
 
 
 def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...]:

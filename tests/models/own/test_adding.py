@@ -21,10 +21,11 @@ from robustness import api, models, runs
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands import main
 from robustness.models.file_formats.model_format import Quantisation
+from robustness.models.graph.study_model import factors
 from robustness.models.labels import Labels
 from robustness.models.model_record import LabelledAccuracy, Normalisation
 from robustness.models.own import add, describe
-from robustness.models.own.propose import from_folder, propose, trials
+from robustness.models.own.propose import Labelled, from_folder, is_clear, propose, trials
 from robustness.models.tensorflow_runtime import keras
 from tests.support import onnx_files as onnx
 
@@ -235,6 +236,27 @@ def test_a_trial_has_the_confidence_and_the_probability_of_the_true_class(folder
         assert trial.correct == 1
         assert trial.confidence == pytest.approx(0.8)
         assert trial.true_class_probability == pytest.approx(0.4)
+
+
+def test_grey_images_decide_a_normalisation_without_an_order_of_channels() -> None:
+    draws = np.random.default_rng(0)
+    grey = np.repeat(draws.random((12, 8, 8, 1), np.float32), 3, axis=-1)
+    truth = np.arange(12) % 2
+
+    def ask(images: Any, by: Normalisation) -> Any:
+        scale, offset = factors(by)
+        right = np.abs((images * scale + offset).mean((1, 2, 3)) - images.mean((1, 2, 3))) < 0.1
+        sure = np.where(right, 0.9, 0.5)[:, None]
+        return np.where(np.arange(2) == truth[:, None], sure, 1 - sure)
+
+    labelled = Labelled(grey, tuple(frozenset({int(index)}) for index in truth))
+    results = trials(ask, labelled)
+    assert results[0].name == "0..1"
+    assert is_clear(results, 12)
+    assert {"torch", "torch in BGR"} < {trial.name for trial in results}
+    coloured = grey.copy()
+    coloured[0, 0, 0, 0] = 0
+    assert len(trials(ask, replace(labelled, images=coloured))) == 10
 
 
 @pytest.mark.parametrize(
