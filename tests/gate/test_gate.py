@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from statsmodels.stats.proportion import proportion_confint
 
+from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
 from robustness import gate, runs
 from robustness.base.errors import ParameterError
 from robustness.evaluation.condition import Condition
 from robustness.gate import BROKEN, KEPT, NOT_SHOWN
+from tests.support.documents import DOCUMENTS, blocks, parser
 
 LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]
 
@@ -378,3 +382,17 @@ def test_the_summary_puts_what_fails_first_and_escapes_names(found: gate.Check) 
     assert "squares \\| \\<b\\>" in text
     assert all(sign.isprintable() for sign in text.replace("\n", ""))
     assert {line.replace("\\|", "").count("|") for line in table} == {7}
+
+
+def test_the_workflow_installs_this_project_from_a_checkout_of_its_own() -> None:
+    (text,) = blocks("yaml", DOCUMENTS["docs/gate.md"])
+    steps = yaml.safe_load(text)["jobs"]["gate"]["steps"]
+    own, project = [step.get("with", {}) for step in steps if "checkout" in step.get("uses", "")]
+    assert "repository" not in own
+    run = [words for step in steps if "run" in step for words in step["run"].split("\n") if words]
+    (requirements,) = (words.split()[-1] for words in run if "install -r" in words)
+    assert (ROOT / Path(requirements).relative_to(project["path"])).is_file()
+    (package,) = (words.split()[-1] for words in run if "--no-deps" in words)
+    assert Path(package) == Path(project["path"])
+    (check,) = (words.partition("-m robustness ")[2] for words in run if "check" in words)
+    assert parser().parse_args(shlex.split(check)).github
