@@ -430,6 +430,12 @@ def perturbation_label(name: str) -> str:
     return " + ".join(labels.get(part, part) for part in name.split("+"))
 
 
+def perturbation_name(text: str) -> str:
+    """The name of the perturbation or attack that ``text`` names or labels, else ``text``."""
+    record = REGISTRY.find(text) or ATTACKS.find(text)
+    return record.name if record else text
+
+
 def _of_id(name: str, unknown: Callable[[str], Any]) -> Callable[[str], Any]:
     """A function from an id to the property ``name``; for an unknown id it is ``unknown`` of it."""
 

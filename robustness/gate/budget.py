@@ -32,14 +32,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import read_toml, toml_of
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
-from robustness.evaluation.condition import Condition
-from robustness.models import REGISTRY as MODELS
-from robustness.perturbations import REGISTRY as PERTURBATIONS
+from robustness.evaluation.condition import Condition, perturbation_name
+from robustness.models.model_record import model_name
 from robustness.statistics.thresholds import MAX_ERROR
 
 ATTACK = "max_attack_success"
@@ -76,18 +74,6 @@ Pattern = Annotated[
 ]
 
 
-def _model(pattern: str) -> str:
-    """``pattern``, or the name of the model that it is the label of."""
-    record = MODELS.find(pattern)
-    return record.name if record else pattern
-
-
-def _perturbation(pattern: str) -> str:
-    """``pattern``, or the name of the perturbation or attack that it is the label of."""
-    record = PERTURBATIONS.find(pattern) or ATTACKS.find(pattern)
-    return record.name if record else pattern
-
-
 class Rule(StrictTable):
     """Limits and where they apply: a table ``[[limit]]`` of the file.
 
@@ -97,8 +83,8 @@ class Rule(StrictTable):
     consistency below which a model counts as broken. ``limits`` are those that the table has.
     """
 
-    model: Annotated[Pattern, AfterValidator(_model)] = "*"
-    perturbation: Annotated[Pattern, AfterValidator(_perturbation)] | None = None
+    model: Annotated[Pattern, AfterValidator(model_name)] = "*"
+    perturbation: Annotated[Pattern, AfterValidator(perturbation_name)] | None = None
     strength: Share | None = None
     breaking_level: Share = 0.5
     min_consistency: Share | None = Field(

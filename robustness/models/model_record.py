@@ -347,6 +347,12 @@ def label(name: str) -> str:
     return REGISTRY[name].label if name in REGISTRY else visible(name)
 
 
+def model_name(text: str) -> str:
+    """The name of the model that ``text`` names or labels, else ``text``."""
+    record = REGISTRY.find(text)
+    return record.name if record else text
+
+
 def class_name(model: str, index: int) -> str:
     """The name of the class ``index`` of the model called ``model``.
 

@@ -11,13 +11,18 @@ from urllib.parse import parse_qsl, quote, unquote
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import some
+from robustness.evaluation.condition import perturbation_name
 from robustness.evaluation.request import Request
+from robustness.models.model_record import model_name
 from robustness.runs.manifest import MAX_PICTURES
 
 _KEYS = "model, perturbation, condition, class, slice, became, against, image"
 _READABLE = " :,.=+>()/"
 _POSITION = re.compile("[0-9]{1,10}")
 _MAX_NAMES = 12
+
+_NAMES = {"model": model_name, "against": model_name, "perturbation": perturbation_name}
+"""What finds the names of records by their labels, by key."""
 
 CASE_COLUMNS = (
     "image",
@@ -100,7 +105,7 @@ class Chosen:
             _refuse(text)
 
         def one(key: str) -> str:
-            return values.get(key, [""])[-1]
+            return ["", *values.get(key, ())][-1]
 
         choices = {
             "model": spec.model_names,
@@ -109,7 +114,10 @@ class Chosen:
             "condition": tuple(condition.id for condition in spec.conditions),
         }
         for key, names in choices.items():
-            for name in filter(None, values.get(key, ())):
+            find = _NAMES.get(key, str)
+            texts = values.get(key, ())
+            values[key] = [text if text in names else find(text) for text in texts]
+            for name in filter(None, values[key]):
                 if name not in names:
                     raise ParameterError(
                         f"Expected {key} to be one of {some(names, _MAX_NAMES)}; got {name!r}."

@@ -131,6 +131,16 @@ def test_without_a_perturbation_the_limit_is_on_all_conditions_together(tmp_path
     assert verdict.value == pytest.approx((0.9 + 0.6 + 0.1) / 3)
 
 
+def test_a_limit_may_name_what_pages_show(tmp_path: Path) -> None:
+    keys = 'model = "{}"\nperturbation = "{}"\nstrength = 0.6\nmin_consistency = 0.5'
+    checks = [
+        gate.check(budget(tmp_path, f"[[limit]]\n{keys.format(*names)}"), run())
+        for names in (("SqueezeNet", "fog"), ("SqueezeNet 1.1", "fog effect"))
+    ]
+    assert checks[0].verdicts == checks[1].verdicts
+    assert len(checks[0].verdicts) == 1
+
+
 def test_the_last_limit_that_fits_counts(tmp_path: Path) -> None:
     text = """
 [[limit]]

@@ -218,6 +218,12 @@ def test_a_selection_is_its_text(run: runs.Run, chosen: Chosen, images: int) -> 
     assert run.cases.tally(chosen).images == images
 
 
+def test_a_selection_may_name_what_pages_show(run: runs.Run) -> None:
+    text = "model=squeezenet 1.1&against=EfficientNet-Lite0&perturbation=Fog effect"
+    expected = Chosen(model="SqueezeNet", against="EfficientNetLite0", perturbation="fog")
+    assert Chosen.parse(text, run.manifest.spec) == expected
+
+
 @pytest.mark.parametrize("column", ["site:camera", "a%3Ab", "100 %", ":"])
 def test_a_column_may_have_any_name(run: runs.Run, column: str) -> None:
     chosen = Chosen(slices=((column, "x:y"), (column, "..0.2")))

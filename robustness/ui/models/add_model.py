@@ -49,6 +49,7 @@ _BY_FILE = "As in the file"
 _IMAGENET, _TYPED = "ImageNet (1,000 classes)", "One per line"
 _OUTPUTS = {"probabilities": "probabilities", "logits": "logits"}
 _MAX_TRIALS = 4
+_CHOOSE_NORMALISATION = "Choose a normalisation, or give a folder of labelled images to find it."
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,7 @@ def _say_what_it_has(description: Description) -> None:
             else "The file does not name its classes: enter them."
         )
     elif "normalisation" in missing:
-        lacks.append(UNDECIDED if description.trials else "Choose a normalisation.")
+        lacks.append(UNDECIDED if description.trials else _CHOOSE_NORMALISATION)
     if lacks:
         st.info(" ".join(lacks), icon=":material/edit:")
 
