@@ -71,7 +71,7 @@ def _card(record: models.ModelRecord, state: models.WeightsState) -> None:
     for limit in limits(record):
         st.caption(plain(limit))
     if record.accuracy:
-        st.caption(plain(f"{record.accuracy.text}, when it was added."))
+        st.caption(plain(f"When added: {record.accuracy.text}."))
     with st.container(horizontal=True, gap="small"):
         with st.popover("Source", icon=":material/info:"):
             st.html(results.html_table(("Weights", record.label), _origin(record, state)))
