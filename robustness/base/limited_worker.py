@@ -1,7 +1,9 @@
 """Worker processes for untrusted bytes, with limits on memory and time.
 
 ``Worker`` is the caller's end of the connection, ``serve`` the worker's. A worker exits when its
-parent does, however that ends. macOS cannot limit memory; there only the time limits hold.
+parent does, however that ends and whatever the worker computes. It sees nothing of the parent's
+environment but ``processes.small_environment``. macOS cannot limit memory; there only the time
+limits hold.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -16,15 +19,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from robustness.base.processes import environment
+from robustness.base.processes import small_environment
 
 _REQUEST = struct.Struct("<QQQQ")  # bytes of head, data and memory; seconds of CPU time
 _REPLY = struct.Struct("<Q")
+
+MAX_ANSWER = 64 * 2**20
+"""Most bytes of an answer: 20 times those of the largest study image."""
+
+_WATCH_MILLISECONDS = 500
+_MOST_FATAL = 10_000
 
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # nothing is multiplied, and each thread takes memory
@@ -41,7 +50,11 @@ Answer = Callable[[bytes, bytes], bytes]
 
 
 class WorkerDiedError(Exception):
-    """The worker exited without an answer."""
+    """The worker exited without an answer, or began one of more than ``MAX_ANSWER`` bytes."""
+
+
+class WorkerKilledError(WorkerDiedError):
+    """The worker was ended from outside, as the system does when memory runs out."""
 
 
 class WorkerTimeError(Exception):
@@ -52,6 +65,14 @@ class WorkerLateError(Exception):
     """No worker was free, or none had answered, by the deadline."""
 
 
+_ENDINGS: Mapping[int | None, type[Exception]] = {
+    -signal.SIGXCPU: WorkerTimeError,
+    -signal.SIGKILL: WorkerKilledError,
+    -signal.SIGTERM: WorkerKilledError,
+}
+"""What a status of exit means; any other is ``WorkerDiedError``."""
+
+
 class Worker:
     """A process that runs the module ``module``, which must call ``serve``."""
 
@@ -59,8 +80,8 @@ class Worker:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env={**environment(), **_ENVIRONMENT},
+                [sys.executable, "-m", module, str(os.getpid())],
+                env={**small_environment(), **_ENVIRONMENT},
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -85,16 +106,18 @@ class Worker:
                 self._socket.settimeout(seconds_until(deadline))
                 self._socket.sendall(part)
             (length,) = _REPLY.unpack(self._received(_REPLY.size, deadline))
+            if length > MAX_ANSWER:
+                raise WorkerDiedError
             return self._received(length, deadline)
         except TimeoutError as error:
             self.end()
             raise WorkerLateError from error
         except (OSError, EOFError) as error:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)  # its exit status tells why
+                self._process.wait(1.0)
+            status = self._process.returncode  # None if it only closed the connection
             self.end()
-            timed = self._process.returncode == -signal.SIGXCPU
-            raise (WorkerTimeError if timed else WorkerDiedError) from error
+            raise _ENDINGS.get(status, WorkerDiedError) from error
         except BaseException:  # the caller is gone: nobody will read the answer
             self.end()
             raise
@@ -136,24 +159,45 @@ class Workers:
         self._lock = threading.Lock()
         self._idle: list[tuple[Worker, float]] = []  # and since when, oldest first
         self._tended = False
+        self._fatal: dict[Hashable, type[Exception]] = {}
 
     def ask(
-        self, head: bytes, data: bytes, *, memory: int, seconds: int, deadline: float | None
+        self,
+        head: bytes,
+        data: bytes,
+        *,
+        memory: int,
+        seconds: int,
+        deadline: float | None,
+        file: Hashable = None,
     ) -> bytes:
         """The same as ``Worker.ask``, by the first free worker.
 
-        If it dies, another one is asked once: it may have been killed from outside.
+        If that was killed from outside, another one is asked once. ``file`` identifies the content
+        that the question is about: one that has ended a worker raises the same again at once.
         """
-        limits: dict[str, Any] = {"memory": memory, "seconds": seconds}
+        limits: dict[str, Any] = {"memory": memory, "seconds": seconds, "deadline": deadline}
         if not self._free.acquire(timeout=seconds_until(deadline)):
             raise WorkerLateError
         try:
+            if ending := self._fatal.get(file):
+                raise ending
             try:
-                return self._ask_next(head, data, deadline=deadline, **limits)
-            except WorkerDiedError:  # all that idle may have been killed
-                return self._ask_next(head, data, fresh=True, deadline=deadline, **limits)
+                return self._ask_next(head, data, **limits)
+            except WorkerKilledError:  # all that idle may have been killed
+                return self._ask_next(head, data, fresh=True, **limits)
+        except (WorkerDiedError, WorkerTimeError) as error:
+            self._note_fatal(file, type(error))
+            raise
         finally:
             self._free.release()
+
+    def _note_fatal(self, file: Hashable, ending: type[Exception]) -> None:
+        with self._lock:
+            if file is not None and not self._stopped:
+                self._fatal[file] = ending
+            if len(self._fatal) > _MOST_FATAL:
+                del self._fatal[next(iter(self._fatal))]
 
     def _ask_next(self, *question: bytes, fresh: bool = False, **limits: Any) -> bytes:
         with self._lock:
@@ -221,6 +265,7 @@ def serve(answer: Answer) -> None:
     """Answer the parent's questions until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     connection = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     with connection, connection.makefile("rb") as stream, suppress(BrokenPipeError):
         while len(begun := stream.read(_REQUEST.size)) == _REQUEST.size:
             head_length, length, memory, seconds = _REQUEST.unpack(begun)
@@ -231,6 +276,19 @@ def serve(answer: Answer) -> None:
             reply = answer(head, data)
             del head, data
             connection.sendall(_REPLY.pack(len(reply)) + reply)
+
+
+def _end_with(parent: int) -> None:
+    """End this process once the process ``parent`` has ended or closed the connection.
+
+    A signal at the parent's death (``PR_SET_PDEATHSIG``) would come when the thread ends that
+    started this process. A process that the parent forked may hold the connection open.
+    """
+    hang_up = select.poll()
+    hang_up.register(sys.stdin.fileno(), 0)
+    while not hang_up.poll(_WATCH_MILLISECONDS) and os.getppid() == parent:
+        pass
+    os._exit(1)
 
 
 def _limit(memory: int, seconds: int) -> None:

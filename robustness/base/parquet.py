@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.disk import require_regular
+from robustness.base.disk import require_regular, version
 from robustness.base.errors import ParameterError
 from robustness.base.limited_worker import (
     WorkerDiedError,
@@ -71,6 +71,7 @@ def _ask_worker(path: Path, request: dict[str, Any]) -> dict[str, Any]:
             memory=_MEMORY + 2 * size + 3 * request.get("bytes", 0),
             seconds=seconds,
             deadline=time.monotonic() + 3 * seconds,
+            file=(path, version(path)),
         )
     except (WorkerDiedError, WorkerTimeError, WorkerLateError) as error:
         raise ValueError("it is damaged, or takes too much memory or time") from error

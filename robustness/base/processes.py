@@ -20,6 +20,14 @@ import robustness
 _LOWEST = 19
 _PR_SET_PDEATHSIG = 1  # prctl(2): the signal to be sent when the parent dies
 
+_HARMLESS = (
+    *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP"),
+    *("LANG", "LC_ALL", "LC_CTYPE", "XDG_CACHE_HOME", "XDG_STATE_HOME", "KERAS_HOME"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"),
+)
+"""Variables for any program: places, languages and processors, but no settings and no keys."""
+
 
 def start(arguments: Sequence[str], *, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the command line with ``arguments``, with this Python in this working folder.
@@ -42,6 +50,15 @@ def environment() -> dict[str, str]:
     root = str(Path(robustness.__file__).parent.parent)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+
+
+def small_environment() -> dict[str, str]:
+    """As ``environment``, without all but a few variables that every program may see.
+
+    For a process that reads what others wrote: settings and keys are not for it.
+    """
+    whole = environment()
+    return {name: whole[name] for name in _HARMLESS if name in whole}
 
 
 def step_back() -> None:

@@ -8,6 +8,7 @@ images never wait for large ones.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import os
 import threading
@@ -176,7 +177,8 @@ def _ask_worker(
     request: dict[str, object], data: bytes, memory: int, deadline: float | None, **other: object
 ) -> bytes:
     head = json.dumps({**request, "allowed": memory, **other}).encode()
-    return _WORKERS.ask(head, data, memory=memory, seconds=SECONDS, deadline=deadline)
+    digest = hashlib.sha256(data).digest()
+    return _WORKERS.ask(head, data, memory=memory, seconds=SECONDS, deadline=deadline, file=digest)
 
 
 def memory() -> int:

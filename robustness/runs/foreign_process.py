@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from robustness import plugins
@@ -19,7 +20,8 @@ def answer(head: bytes, _data: bytes) -> bytes:
     """Check the files; return JSON with the ``problem``, "" for none.
 
     ``head`` is JSON: the ``folder``, the names of its ``parts``, and what these are ``expected`` to
-    hold. Without the latter the figures are worked out and stored.
+    hold. Without the latter the figures are worked out and stored, by the ``settings``, which are
+    environment variables.
     """
     question = json.loads(head)
     folder = Path(question["folder"])
@@ -28,6 +30,7 @@ def answer(head: bytes, _data: bytes) -> bytes:
         if "expected" in question:
             check_rows(folder, question["parts"], ExpectedRows(**question["expected"]))
         else:
+            os.environ.update(question["settings"])
             plugins.load()
             user_models.refresh()
             headline_figures.compute(folder, manifests.read(folder), unchecked)

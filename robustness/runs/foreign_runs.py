@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import stat
 import threading
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from robustness import models
+from robustness.base import settings
 from robustness.base.disk import version, write_whole
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.limited_worker import (
@@ -54,6 +56,11 @@ MAX_MODELS, MAX_CELLS, MAX_TESTS = 200, 20_000, 120_000
 """Models, models times conditions, and pairs of models times these: the figures grow with all."""
 
 _CHECKED = "checked.json"
+_SETTINGS = (
+    settings.CONFIG_VARIABLE,
+    *(setting.variable for setting in (settings.CACHE, settings.MODELS, settings.PLUGINS)),
+)
+"""The variables that figures depend on."""
 _SLOWER = 3  # seconds for each second of CPU time: others use the processor, too
 _MOST_CLASSES = 2**31
 _TURNS = threading.BoundedSemaphore(AT_ONCE)
@@ -109,11 +116,13 @@ def _problem(folder: Path, manifest: Manifest, expected: Mapping[str, Any], size
     """What is wrong with the rows, "" for nothing; their figures are stored then."""
     _empty(installation.stored(folder))
     question = {"folder": str(folder), "parts": list(manifest.parts), "expected": expected}
+    chosen = {name: os.environ.get(name, "") for name in _SETTINGS}
     limits = 2 * size, SECONDS + size // BYTES_A_SECOND
     worker = Worker("robustness.runs.foreign_process")
     try:
         return _answered(question, worker, "files", MEMORY + limits[0], limits[1]) or _answered(
-            {"folder": str(folder)}, worker, "figures", FIGURES_MEMORY + limits[0], limits[1]
+            {"folder": str(folder), "settings": chosen},
+            *(worker, "figures", FIGURES_MEMORY + limits[0], limits[1]),
         )
     except WorkerLateError as error:
         raise RunError(

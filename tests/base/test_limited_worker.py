@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -83,9 +84,9 @@ def test_nobody_waits_past_the_deadline(workers: Workers) -> None:
             sleeps.result()
 
 
-def test_one_that_dies_is_asked_for_once_more(workers: Workers, tmp_path: Path) -> None:
+def test_one_that_is_killed_is_asked_for_once_more(workers: Workers, tmp_path: Path) -> None:
     mark = os.fsencode(tmp_path / "died")
-    assert ask(workers, b"die once " + mark, b"!") == b"die once " + mark + b"!"
+    assert ask(workers, b"killed once " + mark, b"!") == b"killed once " + mark + b"!"
     (before,) = workers.pids()
     os.kill(before, signal.SIGKILL)
     assert ask(workers, b"hello") == b"hello", "killed while nobody asked it"
@@ -115,28 +116,88 @@ def test_a_spare_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask(workers, b"hello") == b"hello"
 
 
-def test_it_ends_with_the_process_that_started_it() -> None:
-    script = (
-        "from robustness.base.limited_worker import Worker\n"
-        f"first, second = Worker({ODD!r}), Worker({ODD!r})\n"
-        "for one in (first, second):\n"
-        "    one.ask(b'', b'', memory=2**26, seconds=5, deadline=None)\n"
-        "print(first.pid, second.pid, flush=True)\n"
-        "import time\n"
-        "time.sleep(600)\n"
-    )
-    command = [sys.executable, "-c", script]
+PARENT = f"""
+import os, sys, threading, time
+from robustness.base.limited_worker import Worker
+
+def ask(worker, head):
+    worker.ask(head, b"", memory=2**26, seconds=600, deadline=None)
+
+workers = [Worker({ODD!r}) for _ in range(3)]
+for worker in workers:
+    ask(worker, b"hello")
+for worker, head in zip(workers, (b"spin", b"sleep")):
+    threading.Thread(target=ask, args=(worker, head)).start()
+fork = os.fork() if sys.argv[1] == "forks" else None
+if fork == 0:
+    time.sleep(60)
+    os._exit(0)
+print(fork or 0, *(worker.pid for worker in workers), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("forks", ["forks", "forks not"])
+def test_it_ends_with_its_parent_whatever_it_does(forks: str) -> None:
+    """Two compute and one waits; a fork of the parent may hold the connection open."""
+    command = [sys.executable, "-c", PARENT, forks]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pids = [int(pid) for pid in parent.stdout.readline().split()]
-        assert len(pids) == 2
-        assert all(map(_runs, pids))
-        parent.kill()
-    _wait_until(lambda: not any(map(_runs, pids)))
+        fork, *pids = [int(pid) for pid in parent.stdout.readline().split()]
+        try:
+            assert len(pids) == 3
+            assert all(map(_runs, pids))
+            parent.kill()
+            _wait_until(lambda: not any(map(_runs, pids)), seconds=3)
+        finally:
+            for pid in filter(_runs, (fork, *pids)):
+                os.kill(pid, signal.SIGKILL)
 
 
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 240
+def test_it_outlives_the_thread_that_started_it() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        worker = threads.submit(Worker, ODD).result()
+        assert threads.submit(ask, worker, b"hello").result() == b"hello"
+    time.sleep(1.2)  # more than one look at its parent
+    assert ask(worker, b"again") == b"again"
+    worker.end()
+
+
+def test_it_sees_no_settings_and_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ROBUSTNESS_METRICS_TOKEN", "ROBUSTNESS_CACHE", "AWS_SECRET_ACCESS_KEY", "ODD"):
+        monkeypatch.setenv(name, "secret")
+    fresh = Worker(ODD)
+    environment = json.loads(ask(fresh, b"environment"))
+    fresh.end()
+    assert "secret" not in environment.values()
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_an_answer_has_a_largest_length() -> None:
+    for size in (2**63, limited_worker.MAX_ANSWER + 1):
+        worker = Worker(ODD)
+        with pytest.raises(WorkerDiedError):
+            ask(worker, b"claim %d" % size)
+        assert not _runs(worker.pid)
+
+
+def test_a_file_that_ended_a_worker_is_not_tried_again(workers: Workers, tmp_path: Path) -> None:
+    mark = tmp_path / "times"
+
+    def ask_about(file: str, head: bytes, seconds: int = 5) -> bytes:
+        return workers.ask(head, b"", memory=2**26, seconds=seconds, deadline=None, file=file)
+
+    for _ in range(2):
+        with pytest.raises(WorkerDiedError):
+            ask_about("a", b"note and die " + os.fsencode(mark))
+        with pytest.raises(WorkerTimeError):
+            ask_about("b", b"spin", seconds=0)
+    assert mark.read_text() == "died ", "once, not even once more by another worker"
+    assert ask_about("c", b"hello") == b"hello"
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not in time"
         time.sleep(0.02)

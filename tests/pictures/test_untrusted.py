@@ -90,6 +90,17 @@ def test_what_takes_too_long_gets_a_sentence(
     assert not isinstance(raised.value, untrusted.BusyError)
 
 
+def test_an_image_that_ended_its_decoder_is_not_tried_again(
+    odd_workers: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mark = tmp_path / "times"
+    monkeypatch.setattr(untrusted.json, "dumps", lambda _: f"note and die {mark}")
+    for name in ("one.png", "same.png"):
+        with pytest.raises(ImageError, match=rf'^"{name}" broke its decoder: '):
+            untrusted.study_image(b"bad", name=name)
+    assert mark.read_text() == "died "
+
+
 LARGE = """
 import sys
 from robustness.pictures import untrusted

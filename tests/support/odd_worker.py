@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import struct
+import sys
 import time
 
 from robustness.base.limited_worker import serve
@@ -17,9 +21,18 @@ def answer(head: bytes, data: bytes) -> bytes:
                 return b"no memory"
         case [b"die"]:
             os._exit(3)
-        case [b"die", b"once", mark] if not os.path.exists(mark):
+        case [b"killed", b"once", mark] if not os.path.exists(mark):
             os.close(os.open(mark, os.O_CREAT))
+            os.kill(os.getpid(), signal.SIGKILL)
+        case [b"note", b"and", b"die", mark]:
+            with open(mark, "ab") as file:
+                file.write(b"died ")
             os._exit(3)
+        case [b"claim", size]:
+            os.write(sys.stdin.fileno(), struct.pack("<Q", int(size)))
+            time.sleep(600)
+        case [b"environment"]:
+            return json.dumps(dict(os.environ)).encode()
         case [b"spin"]:
             while True:
                 pass

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import occupied, require_regular
+from robustness.base.disk import files_below, occupied, require_regular, version
 from robustness.base.errors import NotInspectedError, WeightsError
 from robustness.base.limited_worker import (
     Worker,
@@ -49,6 +49,9 @@ _PATIENCE = 3
 
 _EXAMINER = "robustness.models.graph.inspection_process"
 
+_FATAL: dict[object, str] = {}
+"""The problems of files that have ended a process, by their versions and what was asked."""
+
 KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
 """Networks of Keras take turns in one process: importing TensorFlow takes seconds."""
 
@@ -59,9 +62,15 @@ def inspection(
     """The answer of ``inspection_process`` to ``request`` about the model at ``path``.
 
     ``request`` and answer are JSON. ``keras`` is whether it is a network of Keras, without code of
-    its own. A process that ends without an answer gives a ``problem``, a clause. Raises
-    ``NotInspectedError`` where others use the processor.
+    its own. A process that ends without an answer gives a ``problem``, a clause; the same request
+    about the same file then gets it at once. Raises ``NotInspectedError`` where others use the
+    processor.
     """
+    files = [file for part in all_files(path) for file in files_below(part)]
+    versions = [(file, version(file)) for file in files]
+    question = repr((versions, {key: value for key, value in request.items() if key != "to"}))
+    if problem := _FATAL.get(question):
+        return {"problem": problem}
     size = sum(map(occupied, all_files(path)))
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)
     memory = BYTES + _BYTES_A_BYTE * size + more_memory
@@ -75,22 +84,25 @@ def inspection(
             deadline=time.monotonic() + _PATIENCE * seconds,
         )
     except WorkerTimeError:
-        return {"problem": f"it takes more than {seconds} s to read and run; simplify its graph"}
+        problem = f"it takes more than {seconds} s to read and run; simplify its graph"
     except WorkerLateError as error:
         raise NotInspectedError(
             f"{path.name} was not inspected within {_PATIENCE * seconds} s: the machine is busy. "
             "Try again later."
         ) from error
     except WorkerDiedError:
-        return {
-            "problem": "the process that read it died: the file is damaged, or takes more than "
+        problem = (
+            "the process that read it died: the file is damaged, or takes more than "
             f"{memory / 1e9:.1f} GB of memory"
-        }
+        )
+    else:
+        document: dict[str, Any] = json.loads(answer)
+        return document
     finally:
         if isinstance(worker, Worker):
             worker.end()
-    document: dict[str, Any] = json.loads(answer)
-    return document
+    _FATAL[question] = problem
+    return {"problem": problem}
 
 
 def examine(record: ModelRecord, side: int, target: Path) -> Written:

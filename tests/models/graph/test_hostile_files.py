@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -385,6 +386,23 @@ def test_a_graph_without_end_is_given_up(
     monkeypatch.setattr(inspection, "SECONDS", 2)
     (models_folder / "model.onnx").write_bytes(what())
     refusal(models_folder)
+
+
+def test_a_file_that_ended_its_process_is_not_tried_until_it_changes(
+    models_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, times = models_folder / "times", []
+    odd = SimpleNamespace(dumps=lambda _: f"note and die {mark}")
+    monkeypatch.setattr(inspection, "json", odd)
+    monkeypatch.setattr(inspection, "_EXAMINER", "tests.support.odd_worker")
+    for content in (SOUND[:-1], SOUND[:-2]):
+        (models_folder / "model.onnx").write_bytes(content)
+        for _ in range(2):
+            assert "the process that read it died" in refusal(models_folder)
+            with pytest.raises(WeightsError, match="the process that read it died"):
+                inspection.describe_file(models_folder / "model.onnx", (8, 8))
+            times.append(len(mark.read_text().split()))
+    assert times == [2, 2, 4, 4], "once for each question about each content"
 
 
 def test_a_busy_machine_says_nothing_of_the_file(
