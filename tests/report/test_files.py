@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -97,18 +100,32 @@ def page(made: dict[str, bytes]) -> Page:
 # --- HTML -----------------------------------------------------------------------------------------
 
 
-def test_the_page_asks_for_nothing_and_runs_its_own_scripts_alone(page: Page) -> None:
+def test_the_page_asks_for_nothing(page: Page) -> None:
     assert [script.get("type") for script in page.all("script")] == ["application/json", None, None]
     assert not page.all("link")
     assert not page.all("iframe")
     sources = [str(image["src"]) for image in page.all("img")]
     assert sources
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    (policy,) = [
-        str(meta["content"]) for meta in page.all("meta") if meta.get("http-equiv") is not None
+
+
+def test_the_policy_of_a_page_allows_its_own_scripts_alone(made: dict[str, bytes]) -> None:
+    text = made[".html"].decode()
+    page = Page(text)
+    (policy,) = [meta["content"] or "" for meta in page.all("meta") if "http-equiv" in meta]
+    digests = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     ]
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert "unsafe-inline" not in policy.split("style-src")[0]
+    assert len(digests) == 2
+    rules = {name: values for name, *values in map(str.split, policy.split(";"))}
+    assert rules == {
+        "default-src": ["'none'"],
+        "script-src": [f"'sha256-{digest}'" for digest in digests],
+        "style-src": ["'unsafe-inline'"],
+        "img-src": ["data:"],
+    }
+    assert text.index("http-equiv") < min(map(text.index, ("<script", "<style", "<body")))
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(page: Page) -> None:
@@ -364,6 +381,24 @@ def test_a_pdf_is_printed_in_the_sandbox_of_an_installed_browser(
     data = path.read_bytes()
     assert data.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", data)) >= 2
+
+
+def test_the_browser_that_prints_sees_no_settings_and_no_keys(
+    content: report.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / OF_THE_SYSTEM[0]
+    browser.write_text(
+        '#!/bin/sh\nfor option; do case "$option" in\n'
+        '--print-to-pdf=*) env > "${option#*=}";;\nesac; done\n'
+    )
+    browser.chmod(0o755)
+    for name in ("ROBUSTNESS_METRICS_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)  # root prints as another account
+    (path,) = report.write(content, tmp_path / "report.pdf", WHEN)
+    assert f"PATH={tmp_path}" in path.read_text()
+    assert "secret" not in path.read_text()
 
 
 def test_without_a_browser_a_pdf_is_refused_in_a_sentence(

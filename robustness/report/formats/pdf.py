@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from robustness.base.errors import ParameterError
+from robustness.base.processes import small_environment
 from robustness.report.blocks import Report
 from robustness.report.formats.html import html_file
 
@@ -86,13 +87,17 @@ def _browser() -> str:
 
 
 def _account(folder: Path) -> Mapping[str, Any]:
-    """The account that prints: root gives way to ``nobody``, as browsers deny root a sandbox."""
+    """The account that prints, and its environment, without settings and keys.
+
+    Root gives way to ``nobody``, as browsers deny root a sandbox.
+    """
+    variables = small_environment()
     if sys.platform == "win32" or os.geteuid() != 0:
-        return {}
+        return {"env": variables}
     import pwd
 
     nobody = pwd.getpwnam("nobody")
     for path in (folder, folder / "report.html"):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
     account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
-    return account | {"env": {"HOME": str(folder), "PATH": os.environ.get("PATH", os.defpath)}}
+    return account | {"env": variables | {"HOME": str(folder), "TMPDIR": str(folder)}}

@@ -36,3 +36,18 @@ def test_the_file_opens_offline_and_draws_every_chart(browser: Browser, tmp_path
     tick = page.locator(".xtick text").first
     assert tick.evaluate("text => getComputedStyle(text).fill") == "rgb(230, 237, 243)"
     page.close()
+
+
+def test_the_policy_of_the_file_stops_scripts_that_are_not_its_own(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Even where an escape were missing."""
+    (file,) = report.write(live(), tmp_path / "a.html")
+    title = "document.title = 'ran'"
+    odd = f"""<body><script>{title}</script><img src="x" onerror="{title}">"""
+    file.write_text(file.read_text().replace("<body>", odd))
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    assert page.locator('img[src="x"]').count() == 1
+    assert page.title() != "ran"
+    page.close()
