@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from robustness.base.disk import require_regular
 from robustness.base.errors import ParameterError
 from robustness.datasets import predictions
 from robustness.datasets.archive import Archive
@@ -39,6 +40,7 @@ __all__ = [
     "distinct",
     "labelled",
     "open_dataset",
+    "open_folder_or_archive",
 ]
 
 
@@ -64,7 +66,22 @@ def open_dataset(source: str) -> Dataset:
     that fsspec knows, ``samples``, or TREE::ORIGINALS for a ``PublishedTree``. Raises
     ``ParameterError`` if it does not exist, cannot be used, or holds no image.
     """
-    dataset = _opened(source)
+    return _with_images(_opened(source), source)
+
+
+def open_folder_or_archive(path: Path) -> Dataset:
+    """As ``open_dataset``, of what ``path`` is: a folder, or else a zip archive, whatever its name.
+
+    Neither leads to files outside of it.
+    """
+    if path.is_dir():
+        refuse_published(path)
+        return _with_images(Folder(path), str(path))
+    require_regular(path)
+    return _with_images(Archive(path), str(path))
+
+
+def _with_images(dataset: Dataset, source: str) -> Dataset:
     if not dataset.entries:
         raise ParameterError(
             f"There are no images in {source}: expected files such as .jpg or .png, in it or in "
@@ -88,8 +105,7 @@ def _opened(source: str) -> Dataset:
     if source == SAMPLES and not path.exists():
         return Samples()
     if path.is_dir():
-        refuse_published(path)
-        return Folder(path)
+        return open_folder_or_archive(path)
     if not path.exists():
         raise ParameterError(
             f"There is no folder or file {source}: expected a folder of images, a zip archive, a "
@@ -101,7 +117,7 @@ def _opened(source: str) -> Dataset:
     if suffix in predictions.SUFFIXES and predictions.holds_predictions(path):
         return predictions.read_predictions(path)
     if suffix == ".zip":
-        return Archive(path)
+        return open_folder_or_archive(path)
     if suffix in SUFFIXES:
         return TableDataset(path)
     raise ParameterError(

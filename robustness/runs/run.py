@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -13,7 +13,13 @@ import pyarrow as pa
 from robustness.base import settings
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
-from robustness.datasets import SAMPLES, Dataset, Entry, open_dataset
+from robustness.datasets import (
+    SAMPLES,
+    Dataset,
+    Entry,
+    open_dataset,
+    open_folder_or_archive,
+)
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.row_schema import (
     NOT_STORED,
@@ -197,10 +203,13 @@ class Run:
     def dataset(self) -> Dataset:
         """The images, listed again; raises ``RunError`` where they cannot be opened."""
         record = self.manifest.dataset
-        if self.foreign and not self.anywhere:
-            check_source(record.source, self.folder.parent)
         try:
-            dataset = open_dataset(record.source)
+            if self.foreign and not self.anywhere:
+                dataset = open_offered(record.source, self.folder.parent)
+            else:
+                dataset = open_dataset(record.source)
+        except RunError:
+            raise
         except (RobustnessError, OSError) as error:
             reason = error.with_hint if isinstance(error, RobustnessError) else f"{error.strerror}."
             raise RunError(
@@ -252,26 +261,35 @@ class Run:
         return dict(zip(table["name"].to_pylist(), table["digest"].to_pylist(), strict=True))
 
 
-def check_source(source: str, runs: Path) -> None:
-    """Raises ``RunError`` unless pages may show the images of ``source``, which is untrusted.
+def open_offered(source: str, runs: Path) -> Dataset:
+    """The images of ``source``, which is untrusted; ``RunError`` unless pages may show them.
 
     They may show the bundled samples, and a folder or zip archive that lies in the folder of the
     setting ``datasets`` or was uploaded beside the ``runs``. A table or a published tree may name
-    files elsewhere, and what is hidden is not for pages.
+    files elsewhere, and what is hidden is not for pages. Raises as ``open_dataset`` does.
     """
     if source == SAMPLES and not Path(SAMPLES).exists():
-        return
-    offered = False
-    try:
-        path = Path(source).resolve(strict=True)
-        for folder in (runs / UPLOADS, settings.value(settings.DATASETS)):
-            if folder and path.is_relative_to(root := folder.resolve()):
-                hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-                offered |= not hidden and (path.is_dir() or path.suffix.lower() == ".zip")
-    except (OSError, ValueError, RuntimeError):
-        offered = False
-    if "://" in source or not offered:
+        return open_dataset(SAMPLES)
+    path = _offered(source, (runs / UPLOADS, settings.value(settings.DATASETS)))
+    if path is None:
         raise RunError(
             "This run is from another installation: its images are shown only from a folder or "
             "zip archive in the folder of the setting 'datasets'."
         )
+    return open_folder_or_archive(path)
+
+
+def _offered(source: str, folders: Iterable[Path | None]) -> Path | None:
+    """The folder or file that ``source`` names, if it lies in one of ``folders``, not hidden."""
+    if "://" in source:
+        return None
+    try:
+        path = Path(source).resolve(strict=True)
+        for folder in filter(None, folders):
+            if path.is_relative_to(root := folder.resolve()):
+                hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+                if not hidden and (path.is_dir() or path.suffix.lower() == ".zip"):
+                    return path
+    except (OSError, ValueError, RuntimeError):
+        pass
+    return None

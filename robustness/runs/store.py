@@ -29,7 +29,7 @@ def load(folder: Path, *, unfinished: bool = False, anywhere: bool = False) -> R
     """The run in ``folder``; a foreign one once its rows are checked.
 
     The manifest of a foreign run may name any path as its source: its images are opened only
-    where ``run.check_source`` allows that, unless ``anywhere`` says that the user may read every
+    where ``run.open_offered`` allows that, unless ``anywhere`` says that the user may read every
     path. Raises ``RunError`` where there is no run, where it is damaged, and for one
     that is not finished unless ``unfinished`` allows that.
     """

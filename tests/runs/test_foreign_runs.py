@@ -491,6 +491,22 @@ def test_no_source_leads_out_of_what_is_allowed(
     assert len(there.frame()) == len(run.frame()), "everything else is there"
 
 
+def test_what_is_allowed_is_what_is_opened(
+    run: runs.Run, made: tuple[runs.Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table by the name of a link, and an archive by the name of the file behind it."""
+    shutil.copytree(made[1], tmp_path / "secret")
+    names = [str(name) for name in dict.fromkeys(run.frame()["image"])]
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "a.zip").write_text("path\n" + "".join(f"../secret/{name}\n" for name in names))
+    (allowed / "a.csv").symlink_to("a.zip")
+    monkeypatch.setenv("ROBUSTNESS_DATASETS", str(allowed))
+    there = with_source(run, str(allowed / "a.csv"))
+    with pytest.raises(RunError, match="cannot be opened"):
+        there.dataset  # noqa: B018
+
+
 # --- hostile folders ----------------------------------------------------------------------------
 
 
