@@ -53,6 +53,12 @@ def read_regular(path: Path, most: int, *, follow: bool = True) -> bytes:
     return data
 
 
+def require_size(path: Path, most: int) -> None:
+    """Raise ``OSError`` if the file ``path``, or the whole folder, has more than ``most`` bytes."""
+    if (size := occupied(path)) > most:
+        raise _too_large(path, f"its {size:,} bytes", most)
+
+
 def _too_large(path: Path, subject: str, most: int) -> OSError:
     return OSError(errno.EFBIG, f"{subject} are more than the {most:,} expected", str(path))
 

@@ -29,6 +29,9 @@ ROWS_FREE, BYTES_FREE, MAX_RATIO = 100_000, 2**25, 100
 """Rows and unpacked bytes that any file may have; beyond, a row and ``MAX_RATIO`` bytes for each
 of its bytes."""
 
+MAX_BYTES = 4 * 2**30
+"""Most bytes of a file."""
+
 _MEMORY, _SECONDS = 2**28, 60  # beside what the size of the file explains
 _WORKERS = Workers("robustness.base.parquet_process", 2)
 atexit.register(_WORKERS.end)
@@ -47,7 +50,8 @@ def read(path: Path, names: Sequence[str] | None = None, ratio: int = MAX_RATIO)
 
     Repeated values are written out: dictionaries become what they stand for. Raises
     ``ParameterError`` for a file that has far more rows, or more than ``ratio`` times as many
-    bytes unpacked; ``ValueError`` for one that is damaged; and ``OSError``.
+    bytes unpacked; ``ValueError`` for one that is damaged; and ``OSError``, also for one of more
+    than ``MAX_BYTES``.
     """
     import pyarrow as pa
 
@@ -61,7 +65,7 @@ def read(path: Path, names: Sequence[str] | None = None, ratio: int = MAX_RATIO)
 
 def _ask_worker(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     """The answer of a process; raises as ``read`` does."""
-    require_regular(path)
+    require_regular(path, MAX_BYTES)
     size = path.stat().st_size
     seconds = _SECONDS + size // 10**6
     try:

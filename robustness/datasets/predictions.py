@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness.base import parquet
+from robustness.base.disk import require_regular
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.text import counted, from_csv_cell
 from robustness.datasets.dataset import Dataset, Entry
@@ -226,6 +227,7 @@ COLUMNS = ("image", "condition", "model", "label", "path", "image_digest", "fit"
 _MAX_RATIO = 200
 _CELLS_FREE, _MAX_GAPS = 1_000_000, 20
 """Most places for predictions, and most for each row of the table."""
+MAX_BYTES = parquet.MAX_BYTES
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
 
 
@@ -387,10 +389,13 @@ def read_predictions(path: Path) -> Predictions:
         gone = "" if path.exists() else ", which does not exist"
         raise ParameterError(f"{kind}, got {path}{gone}.")
     try:
+        require_regular(path, MAX_BYTES)
         table = _READERS[path.suffix.lower()](path)
     except ParameterError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
+        if reason := getattr(error, "strerror", None):
+            raise ParameterError(f"{path.name} cannot be read: {reason}.") from error
         raise ParameterError(
             f"{path.name} cannot be read as a table of predictions: expected "
             f"{_KINDS[path.suffix.lower()]}, got something else or a damaged file."
@@ -415,6 +420,7 @@ def holds_predictions(path: Path) -> bool:
         plain = {name.strip().strip('"') for name in names}
         if not ({"image", "condition"} <= plain and plain & {*PREDICTED.split(" or "), "p0"}):
             return False
+        require_regular(path, MAX_BYTES)
         conditions = _READERS[path.suffix.lower()](path, ["condition"])["condition"]
     except (pa.ArrowException, OSError, ValueError, RobustnessError):
         return False

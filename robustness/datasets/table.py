@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from robustness.base import parquet
+from robustness.base.disk import require_regular
 from robustness.base.errors import ParameterError
 from robustness.base.text import from_csv_cell
 from robustness.datasets.dataset import Columns, Dataset, Entry
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".parquet")
 PATH_COLUMNS = ("path", "image", "file", "filename", "filepath")
 LABEL_COLUMNS = ("label", "class", "synset", "target")
+
+MAX_BYTES = 2**30
+"""Most bytes of a CSV file: about 15 million rows."""
+
+LONGEST_ROW = 2**20
+"""Most characters of a row of a CSV file."""
 
 MAX_COLUMNS, LONGEST_VALUE = 100, 100
 """Other columns that are kept, and characters of a value."""
@@ -103,14 +110,40 @@ def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
     except ParameterError:
         raise
     except Exception as error:  # readers raise nearly anything on odd bytes
+        if reason := getattr(error, "strerror", None):
+            raise ParameterError(f"{path.name} cannot be read: {reason}.") from error
         reason = "it is empty" if path.stat().st_size == 0 else "it is damaged"
         if isinstance(error, UnicodeDecodeError):
             reason = "its text is not UTF-8"
+        elif isinstance(error, _LongRowError):
+            reason = f"a row has more than {LONGEST_ROW:,} characters"
         raise ParameterError(
             f"{path.name} cannot be read as a table ({reason}): expected "
             f"{'Parquet' if path.suffix.lower() == '.parquet' else 'comma-separated values'} with "
             "the columns 'path' and 'label'."
         ) from error
+
+
+class _LongRowError(ValueError):
+    pass
+
+
+def _rows(file: TextIO) -> Iterator[list[str]]:
+    """The rows of a CSV file that are not empty."""
+    length = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal length
+        while line := file.readline(LONGEST_ROW):
+            length += len(line)
+            if length >= LONGEST_ROW:
+                raise _LongRowError
+            yield line
+
+    for row in csv.reader(lines(), strict=True):
+        length = 0
+        if row:
+            yield row
 
 
 def _csv(path: Path, others: bool) -> pd.DataFrame:
@@ -120,8 +153,9 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
     """
     import pandas as pd
 
+    require_regular(path, MAX_BYTES)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = (row for row in csv.reader(file, strict=True) if row)
+        rows = _rows(file)
         names = next(rows)
         _check_once(path, names)
         texts_by_name: dict[str, list[str] | None] = dict.fromkeys(names)

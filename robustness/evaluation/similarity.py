@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robustness import metrics
 from robustness.base import settings
-from robustness.base.disk import write_whole
+from robustness.base.disk import read_regular, write_whole
 from robustness.metrics import features as feature_metrics
 from robustness.metrics.features import RESCALED, rescaled
 from robustness.models import Classifier
@@ -43,6 +43,7 @@ Stages = Mapping[str, Mapping[str, float]]
 """``Similarities`` of one image, as in a ``Measurement``."""
 
 _BRIGHTER = 0.25
+_MOST_BYTES = 2**20  # of a file of floors
 """Added brightness of the brighter copies of unrelated images, in [0, 1]."""
 
 
@@ -99,7 +100,7 @@ class _FloorCache:
         file = self._place(classifier)
         if file:
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                return _floors(json.loads(file.read_text()), classifier.stages)
+                return _floors(json.loads(read_regular(file, _MOST_BYTES)), classifier.stages)
         images, origins = strangers(classifier.side)
         floor = _between(classifier(images).features, origins)
         if file:

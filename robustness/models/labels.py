@@ -16,6 +16,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import folded, nearest
 
 _LARGEST_LABELS = 16 * 2**20  # bytes of the file
+_LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def check_class_names(names: Sequence[str], what: str, unit: str) -> None:
     problem = "" if len(names) > 1 else f"got {len(names)}"
     if "" in names:
         problem = f"{unit} {names.index('') + 1} is empty"
+    elif (longest := max(map(len, names), default=0)) > _LONGEST_NAME:
+        problem = f"one has {longest:,} characters, more than {_LONGEST_NAME:,}"
     elif len(set(names)) < len(names):
         problem = f"{Counter(names).most_common(1)[0][0]!r} is listed twice"
     if problem:

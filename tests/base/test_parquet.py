@@ -17,6 +17,7 @@ from robustness.base import parquet
 from robustness.base.errors import ParameterError
 from robustness.base.limited_worker import Workers
 from robustness.base.parquet_process import MAX_FOOTER
+from tests.support.large_files import terabyte
 
 TABLE = pa.table(
     {
@@ -49,6 +50,19 @@ def test_an_honest_file_is_read(tmp_path: Path, options: dict[str, Any]) -> None
         assert found.equals(TABLE.slice(0, len(table)))
         assert found.schema.metadata is None
     assert parquet.read(path, ["there"]).column_names == ["there"]
+
+
+def test_a_file_of_a_terabyte_is_refused_whatever_its_footer_says(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(TABLE, path)
+    data = path.read_bytes()
+    with terabyte(path).open("r+b") as file:
+        file.write(data)
+        file.seek(-len(data), os.SEEK_END)
+        file.write(data)
+    for ask in (parquet.columns, parquet.read):
+        with pytest.raises(OSError, match=r"1,099,.* bytes are more than the 4,294"):
+            ask(path)
 
 
 def test_a_file_that_ended_its_reader_is_not_tried_until_it_changes(

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import robustness as rb
 from benchmarks.support.image_folders import CLASSES, drawing, flat_folder, labelled_folder
 from benchmarks.support.process_memory import growing_at_most
 from robustness.base.errors import ImageError, LabelError, ParameterError
@@ -29,6 +30,7 @@ from robustness.models import Labels, imagenet
 from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
+from tests.support.large_files import terabyte, within
 
 DIGITS = Labels("digits", ("zero", "one", "two"))
 
@@ -311,6 +313,31 @@ def test_a_table_that_cannot_be_used_gets_a_sentence(
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(ParameterError, match=message):
         open_dataset(str(tmp_path / "list.csv"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_a_table_of_a_terabyte_is_refused_in_seconds(tmp_path: Path, suffix: str) -> None:
+    for head in (b"path,label\n", b"image,condition,prediction\n"):
+        file = terabyte(tmp_path / f"list.{suffix}", head)
+        for read in (open_dataset, rb.evaluate_predictions):
+            with (
+                within(10),
+                growing_at_most(60),
+                pytest.raises(ParameterError, match=r"1,099,.* bytes are more than the [14],"),
+            ):
+                read(str(file))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [bytes(3 * 2**20), b'"\n",' * 10**6, b"a.png," + b"x," * 10**6],
+    ids=["one line", "one row of many lines", "many fields"],
+)
+def test_a_row_has_a_largest_length(tmp_path: Path, row: bytes) -> None:
+    for content in (row, b"path,label\na.png,1\n" + row):
+        (tmp_path / "list.csv").write_bytes(content)
+        with pytest.raises(ParameterError, match="a row has more than 1,048,576 characters"):
+            open_dataset(str(tmp_path / "list.csv"))
 
 
 def parquet(place: Path, **columns: Any) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustness.base.disk import read_regular
 from robustness.base.errors import WeightsError
 from robustness.models.internals import all_layers
 from robustness.models.model_record import Normalisation, Weights
@@ -40,6 +41,7 @@ the patches, row by row, is the last ``(SIDE // PATCH) ** 2`` of them."""
 _TAPPED = {int(stage.removeprefix("block")) for stage, _ in STAGES[:-1]}
 
 CONFIG, TASK = "config.json", "task.json"
+_MOST_BYTES = 4 * 2**20  # of either
 BACKBONE_WEIGHTS, HEAD_WEIGHTS = "model.weights.h5", "task.weights.h5"
 
 _EPSILONS = (1e-6, 1e-12)
@@ -167,7 +169,7 @@ def rewire(network: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = json.loads(read_regular(path, _MOST_BYTES))
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no JSON object")
     return config

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_BYTES = 8 * 2**30
+"""Most bytes of a model and of its weights: two billion numbers of 32 bits."""
+
 
 class UnusableError(ValueError):
     """The file cannot be used as it is described; the message says why, without its name."""

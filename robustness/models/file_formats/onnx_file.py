@@ -55,6 +55,9 @@ _QUANTISED = re.compile(
 )
 """The kind of a node that computes in integers."""
 
+_MAX_BYTES = 2**31
+"""Bytes of the largest message of protocol buffers; larger models have weights in other files."""
+
 _CHUNK, _OVERLAP = 2**20, 2**13
 
 _MOST_FIELDS = 2_000_000
@@ -81,7 +84,7 @@ def _scan(path: Path, _version: Version) -> _Scan:
 
     Raises ``UnusableError`` for too many files of weights.
     """
-    require_regular(path)
+    require_regular(path, _MAX_BYTES)
     names: dict[str, None] = {}
     quantised, data = False, b""
     with path.open("rb") as file:

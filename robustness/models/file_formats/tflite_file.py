@@ -16,6 +16,7 @@ from typing import BinaryIO
 from robustness.base.disk import Version, require_regular, version
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.model_format import (
+    MAX_BYTES,
     ModelFormat,
     Numbers,
     Quantisation,
@@ -48,7 +49,7 @@ def _numbers(path: Path) -> Numbers:
 
 @lru_cache(maxsize=32)
 def _read(path: Path, _version: Version) -> Numbers:
-    require_regular(path)
+    require_regular(path, MAX_BYTES)
     with path.open("rb") as file:
         model = _Table.root(file)
         graph = next(model.tables(_MODEL_SUBGRAPHS), None)

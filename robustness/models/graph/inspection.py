@@ -28,7 +28,12 @@ from robustness.models.file_formats.formats import (
     format_of,
     native_runtime,
 )
-from robustness.models.file_formats.model_format import ModelFormat, Numbers, UnusableError
+from robustness.models.file_formats.model_format import (
+    MAX_BYTES,
+    ModelFormat,
+    Numbers,
+    UnusableError,
+)
 from robustness.models.graph.cache import Written
 from robustness.models.graph.study_model import Shape, Use
 from robustness.models.labels import imagenet
@@ -72,6 +77,8 @@ def inspection(
     if problem := _FATAL.get(question):
         return {"problem": problem}
     size = sum(map(occupied, all_files(path)))
+    if size > MAX_BYTES:
+        return {"problem": f"expected at most {MAX_BYTES:,} bytes with its weights, got {size:,}"}
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)
     memory = BYTES + _BYTES_A_BYTE * size + more_memory
     worker = KERAS_WORKERS if keras else Worker(_EXAMINER)

@@ -16,6 +16,7 @@ import numpy as np
 from robustness.base.disk import require_regular
 from robustness.base.errors import WeightsError
 from robustness.base.zips import BoundedZip
+from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import frozen, layer_output, translated
 from robustness.models.model_record import LayerWeights, ModelRecord, Stages, UserFile
 from robustness.models.tensorflow_runtime import keras, tensorflow
@@ -88,7 +89,7 @@ def _screen(path: Path) -> tuple[dict[str, Any], int]:
     imported.
     """
     try:
-        require_regular(path)  # a pipe may never end
+        require_regular(path, MAX_BYTES)  # a pipe may never end
         with BoundedZip(path, _MOST_FILES) as archive:
             weights = _weights_bytes(path, archive)
             if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:

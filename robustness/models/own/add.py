@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import alone, read_regular, write_whole
+from robustness.base.disk import alone, occupied, read_regular, write_whole
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, toml_of
@@ -93,14 +93,17 @@ def _write_files(
     name: str, labels: Path, classes: Sequence[str], folder: Path | None
 ) -> dict[str, str]:
     """Write the file ``labels`` and copy ``folder``; return the path of the copied model."""
-    if classes and labels.exists() and labels.read_bytes() != lines(classes):
+    content = lines(classes)
+    if (classes and labels.exists()) and (
+        occupied(labels) != len(content) or labels.read_bytes() != content
+    ):
         raise ParameterError(
             f"Expected no file {labels}, got one with other classes: remove it, or choose another "
             "name."
         )
     path = {} if folder is None else {"path": relative(_copied(folder, _store(name)))}
     if classes:
-        write_whole(labels, lines(classes))
+        write_whole(labels, content)
     return path
 
 

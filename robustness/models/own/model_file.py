@@ -11,6 +11,7 @@ from robustness.base.disk import files_below, require_regular
 from robustness.base.errors import ParameterError
 from robustness.base.zips import BoundedZip
 from robustness.models.file_formats.formats import ENDINGS, is_saved_model
+from robustness.models.file_formats.model_format import MAX_BYTES
 
 _ZIP = ".zip"
 _MOST_FILES = 100
@@ -70,13 +71,18 @@ def _check_file(path: Path) -> None:
             f"Expected a model file ({', '.join(ENDINGS)}) or a folder, got {path.name}."
             f"{_advice([path.suffix.lower()])}"
         )
+    _check_size(path)
+
+
+def _check_size(path: Path) -> None:
     try:
-        require_regular(path)  # a pipe may never end
+        require_regular(path, MAX_BYTES)  # a pipe may never end
     except OSError as error:
         raise ParameterError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def _unpack(path: Path, folder: Path) -> None:
+    _check_size(path)
     try:
         with BoundedZip(path, _MOST_FILES) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

@@ -24,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from robustness.base.disk import read_regular
+from robustness.base.disk import read_regular, require_regular
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.base.text import nearest
+from robustness.base.zips import BoundedZip
+from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.internals import silent_export
 from robustness.models.model_record import Normalisation
 from robustness.models.python_models.calls import LiveModel
@@ -202,11 +204,13 @@ def _fill(network: Any, state: Mapping[str, Any], path: Path) -> None:
 def read_state(path: Path) -> dict[str, Any]:
     """The tensors in a file of safetensors, or of ``torch.save`` without code, by name.
 
-    Raises ``WeightsError`` for another file, and for sizes that it does not hold.
+    Raises ``WeightsError`` for another file, for sizes that it does not hold, and for more than
+    ``MAX_BYTES``.
     """
-    torch = package("torch")
     if not path.is_file():
         raise WeightsError(f"There is no file of weights at {path}.")
+    _check_size(path)
+    torch = package("torch")
     if path.suffix.lower() == ".safetensors":
         return _safetensors(path)
     try:
@@ -235,13 +239,21 @@ def read_state(path: Path) -> dict[str, Any]:
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
+def _check_size(path: Path) -> None:
+    """Raises ``WeightsError`` for a file of weights that is too large."""
+    try:
+        require_regular(path, MAX_BYTES)
+    except OSError as error:
+        raise WeightsError(f"{path} is not loaded: {error.strerror}.") from error
+
+
 def _check_archive(path: Path) -> None:
     """Raises ``WeightsError`` for an archive that would unpack to more than it holds."""
     if not zipfile.is_zipfile(path):
         raise WeightsError(
             f"{path.name} is not loaded: expected a file of torch.save in its current format."
         )
-    with zipfile.ZipFile(path) as archive:
+    with BoundedZip(path, _MOST_PARTS) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
             raise WeightsError(
                 f"{path.name} is not loaded: it would unpack to more bytes than it has."
@@ -289,6 +301,7 @@ def opened_hugging_face(folder: Path) -> LiveModel:
     weights = folder / SAFETENSORS
     if not weights.is_file():
         raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
+    _check_size(weights)
     _check_header(weights)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:

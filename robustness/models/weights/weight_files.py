@@ -11,10 +11,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from robustness.base.disk import Version, files_below, occupied, require_regular, version
+from robustness.base.disk import (
+    Version,
+    files_below,
+    occupied,
+    read_regular,
+    require_regular,
+    require_size,
+    version,
+)
 from robustness.base.errors import RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.models.file_formats.formats import all_files, is_quantised, native_runtime
+from robustness.models.file_formats.model_format import MAX_BYTES
 from robustness.models.model_record import (
     OFFLINE,
     OWN,
@@ -27,6 +36,8 @@ from robustness.models.model_record import (
 
 SUMS = "SHA256SUMS"
 """The list of hashes beside a preset's files, in the format of ``sha256sum``."""
+
+_MOST_SUMS = 2**20  # bytes of it
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ def fault(weights: Weights, path: Path) -> str:
             if digest is not None and file_digest(file, digest) != digest:
                 return _damaged(weights, file, digest)
     except OSError as error:
-        return f"The weight file {path} cannot be read: {error.strerror}."
+        return f"The weight file {error.filename or path} cannot be read: {error.strerror}."
     return ""
 
 
@@ -143,7 +154,7 @@ def _unusable_reason(record: ModelRecord, path: Path) -> str:
     try:
         return _unusable.get(_as_described(record), "")
     except OSError as error:
-        return f"{record.name}: {path} cannot be read: {error.strerror}."
+        return f"{record.name}: {error.filename or path} cannot be read: {error.strerror}."
     except RobustnessError as error:  # of its labels
         return f"{record.name}: {error}"
 
@@ -201,6 +212,7 @@ def _user_files_digest(path: Path) -> str:
 
 def verified_bytes(weights: Weights, path: Path) -> bytes:
     """The content of ``path``; raises ``WeightsError`` unless its hash is the published one."""
+    require_regular(path, MAX_BYTES)
     data = path.read_bytes()
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != weights.digest:
         raise WeightsError(_damaged(weights, path, weights.digest))
@@ -280,7 +292,8 @@ def _damaged(weights: Weights, path: Path, digest: str) -> str:
 def file_digest(path: Path, expected: str) -> str:
     """The hash of the file ``path``, in the algorithm and notation of ``expected``.
 
-    Cached while the file does not change. Raises ``OSError`` if the file cannot be read.
+    Cached while the file does not change. Raises ``OSError`` if the file cannot be read or has more
+    than ``MAX_BYTES``.
     """
     return _digest(path, expected.partition(":")[0], version(path))
 
@@ -293,15 +306,19 @@ def _digest(path: Path, algorithm: str, _version: Version) -> str:
 def fresh_digest(path: Path, expected: str) -> str:
     """As ``file_digest``, but reads the file again."""
     algorithm = expected.partition(":")[0]
-    require_regular(path)
+    require_regular(path, MAX_BYTES)
     with open(path, "rb") as stream:
         return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"
 
 
 def content_digest(path: Path, names: Sequence[str] | None) -> str:
-    """The SHA-256 of a file, or of the hashes of a folder's files, all or the ``names``."""
+    """The SHA-256 of a file, or of the hashes of a folder's files, all or the ``names``.
+
+    Raises as ``file_digest`` does, also for a folder of more than ``MAX_BYTES``.
+    """
     if path.is_file():
         return file_digest(path, "sha256:")
+    require_size(path, MAX_BYTES)
     files = [path / name for name in names] if names else files_below(path)
     lines = [f"{file_digest(file, 'sha256:')} {file.relative_to(path)}" for file in files]
     return f"sha256:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
@@ -313,7 +330,7 @@ def sums(folder: Path) -> dict[str, str] | None:
     Skips invalid lines, so that their files have no hash.
     """
     try:
-        return parsed_sums((folder / SUMS).read_text(encoding="utf-8", errors="replace"))
+        return parsed_sums(read_regular(folder / SUMS, _MOST_SUMS).decode("utf-8", "replace"))
     except (FileNotFoundError, NotADirectoryError):
         return None
 

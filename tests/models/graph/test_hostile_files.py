@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -21,6 +22,7 @@ from robustness.models.graph import inspection
 from robustness.models.own import describe as file_description
 from robustness.models.own import user_models
 from tests.support import onnx_files as onnx
+from tests.support.large_files import TERABYTE, terabyte, within
 from tests.support.user_models import describe
 
 
@@ -364,6 +366,47 @@ def test_a_file_that_cannot_be_used_is_refused_with_a_sentence(
     begun = time.monotonic()
     assert expected in refusal(models_folder)
     assert time.monotonic() - begun < 30
+
+
+TERABYTES = {
+    "ONNX": ("model.onnx", ["model.onnx"]),
+    "ONNX with weights beside it": ("model.onnx", ["huge.data"]),
+    "TensorFlow Lite": ("model.tflite", ["model.tflite"]),
+    "OpenVINO": ("model.xml", ["model.bin"]),
+    "Keras": ("model.keras", ["model.keras"]),
+    "SavedModel": ("model", ["model/saved_model.pb"]),
+    "SavedModel in parts": ("model", [f"model/variables/part{number}" for number in range(2000)]),
+}
+"""The path of a model, and which of its files are larger than any model together."""
+
+
+@pytest.mark.parametrize("what", TERABYTES)
+def test_a_model_of_a_terabyte_is_refused_in_seconds(models_folder: Path, what: str) -> None:
+    name, parts = TERABYTES[what]
+    if name == "model":
+        (models_folder / "model" / "variables").mkdir(parents=True)
+        (models_folder / "model" / "saved_model.pb").write_bytes(b"x")
+    else:
+        (models_folder / name).write_bytes(external("huge.data"))
+    for part in parts:
+        terabyte(models_folder / part, size=TERABYTE // len(parts))
+    describe(models_folder, path=name)
+    user_models.refresh()
+    record = models.REGISTRY["digits"]
+    with within(10):
+        state = models.state(record)
+        with pytest.raises(WeightsError, match=SIZES):
+            models.require(record)
+        with pytest.raises(WeightsError, match=SIZES):
+            inspection.examine(record, 8, models_folder / "study.xml")
+        with pytest.raises(WeightsError, match=SIZES):
+            inspection.describe_file(models_folder / name, (8, 8))
+    assert not state.ready
+    assert re.search(SIZES, state.reason)
+
+
+SIZES = r"1,099,5\d\d,\d{3},\d{3} bytes are more than the [28],|at most 8,.* got 1,099,5"
+"""The bytes that came and those that are expected."""
 
 
 def test_a_digest_takes_time_in_proportion_to_the_file(models_folder: Path) -> None:

@@ -28,6 +28,7 @@ from robustness.models.own import add, describe
 from robustness.models.own.propose import Labelled, from_folder, is_clear, propose, trials
 from robustness.models.tensorflow_runtime import keras
 from tests.support import onnx_files as onnx
+from tests.support.large_files import terabyte, within
 
 COLOURS = {
     "red": (230, 20, 20),
@@ -356,12 +357,15 @@ def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes
     proposed = propose(folder / "named.onnx", {"normalisation": "-1..1"}, name="other")
     taken = replace(proposed, classes=tuple("abcdefg"))
 
+    def contents() -> dict[Path, bytes]:
+        paths = [*folder.parent.iterdir(), *folder.rglob("*")]
+        return {path: path.read_bytes() for path in paths if path.is_file()}
+
     def refused(name: str, message: str) -> None:
-        files = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
+        files = contents()
         with pytest.raises(ParameterError, match=message):
             taken.renamed(name).write()
-        now = {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()}
-        assert now == files
+        assert contents() == files
 
     refused("named", "already")
     refused("../up", "letters, digits")
@@ -375,6 +379,20 @@ def test_a_refused_addition_writes_nothing_and_a_removed_model_takes_its_classes
     assert run("remove", "other") == run("remove", "sharing") == 0
     assert labels.exists(), "only the model of that name takes it along"
     assert not (folder / "other.labels.txt").exists()
+
+
+def test_files_of_a_terabyte_are_refused_in_seconds(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "named.onnx").write_bytes(colour_model(("names", str(list(COLOURS)))))
+    terabyte(folder / "named.labels.txt")
+    terabyte(folder / "big.zip")
+    with within(20):
+        assert run("add", "named.onnx", "--normalisation", "-1..1") == 2
+        assert run("add", "big.zip") == 2
+    classes, size = capsys.readouterr().err.splitlines()[-2:]
+    assert "named.labels.txt, got one with other classes" in classes
+    assert "1,099,511,627,776 bytes are more than" in size
 
 
 def jatic_package(folder: Path, **changes: Any) -> Path:

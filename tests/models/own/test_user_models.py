@@ -539,6 +539,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(
         (b"one\ntwo\none\n", "'one' is listed twice"),
         (b"\xff\xff\n", "not UTF-8"),
         (b"one\ntwo\n\nfour\n", "line 3 is empty"),
+        (b"one\n" + bytes(2000), "one has 2,000 characters, more than 1,000"),
     ],
 )
 def test_a_label_file_that_cannot_serve_is_named(

@@ -16,9 +16,11 @@ from robustness import api, models
 from robustness.base.errors import GradientError, ParameterError, WeightsError
 from robustness.models.model_record import UserFile
 from robustness.models.own.describe import value_of
+from robustness.models.python_models import torch_modules
 from robustness.models.tensorflow_runtime import keras
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
+from tests.support.large_files import terabyte, within
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, small_network
 
@@ -232,6 +234,12 @@ def test_weights_that_are_none_get_a_sentence(
         api.add_model("small", "timm:test_resnet", weights=architecture / name, labels=names)
     with pytest.raises(ParameterError, match="no architecture"):
         api.add_model("small", "timm:hf-hub:a/b", weights=architecture / name, labels=names)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_weights_of_a_terabyte_are_refused_in_seconds(tmp_path: Path, name: str) -> None:
+    with within(10), pytest.raises(WeightsError, match=r"1,099,.* bytes are more than"):
+        torch_modules.read_state(terabyte(tmp_path / name))
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ from robustness.models import labels
 from robustness.models.graph.keras_networks import load_network
 from robustness.models.model_record import Normalisation
 from robustness.models.weights.sources import keras_cache, packaged_file, published_file
+from robustness.models.weights.weight_files import SUMS, sums
 from tests.conftest import OFFLINE_NAMES, register, save_official
+from tests.support.large_files import terabyte, within
 from tests.support.official_weights import small_network
 from tests.support.small_graph import LABELS
 
@@ -86,6 +88,18 @@ def test_one_changed_byte_makes_a_file_unusable(official: Official) -> None:
     assert str(official.path) in found.reason
     with pytest.raises(WeightsError, match="its MD5 differs"):
         models.load(official.record.name)
+
+
+def test_a_terabyte_is_not_read_to_learn_its_hash(official: Official) -> None:
+    terabyte(official.path)
+    with within(10):
+        assert re.search("1,099,.* bytes are more than", models.state(official.record).reason)
+
+
+def test_a_list_of_hashes_has_a_largest_size(tmp_path: Path) -> None:
+    terabyte(tmp_path / SUMS)
+    with within(10), pytest.raises(OSError, match=r"1,099,.* bytes are more than"):
+        sums(tmp_path)
 
 
 def test_a_missing_file_says_its_size_and_the_command_that_fetches_it(
