@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +31,13 @@ def now() -> float:
 
 @dataclass(frozen=True)
 class Deleted:
-    """A run in the bin: when it was deleted, in seconds since the epoch, and by whom."""
+    """A run in the bin: when it was deleted, in seconds since the epoch, and by whom.
+
+    ``when`` is None without a note of its deletion: the times of its files are no such note.
+    """
 
     entry: Listed
-    when: float
+    when: float | None
     by: str
 
 
@@ -66,7 +68,7 @@ def deleted(runs: Path) -> list[Deleted]:
     place = runs / BIN
     folders = [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
     entries = [Deleted(listed(folder), *_deletion(folder)) for folder in folders]
-    return sorted(entries, key=lambda entry: entry.when, reverse=True)
+    return sorted(entries, key=lambda entry: entry.when or 0.0, reverse=True)
 
 
 def restore(runs: Path, name: str) -> Path:
@@ -95,22 +97,22 @@ def binned(runs: Path, name: str) -> Path:
 
 
 def empty_bin(runs: Path, days: float) -> list[str]:
-    """Removes for good what has been in the bin for ``days`` or more; the names of it."""
-    old = [entry for entry in deleted(runs) if now() - entry.when >= days * DAY]
+    """Removes for good what was deleted ``days`` ago or more; the names of it.
+
+    A run without a note of its deletion stays: nobody knows since when it could be restored.
+    """
+    oldest = now() - days * DAY
+    old = [entry for entry in deleted(runs) if entry.when is not None and entry.when <= oldest]
     for entry in old:
         shutil.rmtree(entry.entry.folder, ignore_errors=True)
         installation.forget(entry.entry.folder)
     return [entry.entry.folder.name for entry in old]
 
 
-def _deletion(folder: Path) -> tuple[float, str]:
+def _deletion(folder: Path) -> tuple[float | None, str]:
     """When the run was deleted, and by whom."""
     said = notes.read(folder)
-    if said.deleted:
-        return said.deleted, said.deleted_by
-    with suppress(OSError):
-        return folder.stat().st_mtime, ""
-    return now(), ""
+    return said.deleted or None, said.deleted_by
 
 
 def _free(folder: Path) -> Path:

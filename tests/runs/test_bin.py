@@ -98,6 +98,21 @@ def test_the_bin_empties_after_days(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert os.listdir(folder / runs.BIN) == []
 
 
+@pytest.mark.parametrize("note", [None, "{", '{"title": "Mine"}'])
+def test_a_run_without_a_note_of_deletion_stays_in_the_bin(folder: Path, note: str | None) -> None:
+    """Whatever the age of its files, which a copy or a backup sets."""
+    runs.to_bin(folder / "first")
+    place = folder / runs.BIN / "first"
+    (place / "notes.json").unlink()
+    if note:
+        (place / "notes.json").write_text(note)
+    os.utime(place, (1, 1))
+    retention.tidy(folder)
+    (entry,) = runs.deleted(folder)
+    assert entry.when is None
+    assert runs.load(runs.restore(folder, "first")).images
+
+
 def test_a_clock_that_is_ahead_for_a_moment_removes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

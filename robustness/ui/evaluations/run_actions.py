@@ -145,8 +145,10 @@ def show_bin(folder: Path) -> None:
 
 
 def _said(entry: Deleted) -> str:
-    left = max(0.0, retention.bin_days() - (time.time() - entry.when) / DAY)
     title = visible(entry.entry.title or entry.entry.folder.name)
+    if entry.when is None:
+        return f"{title} ({entry.entry.folder.name}), date of deletion unknown; stays here"
+    left = max(0.0, retention.bin_days() - (time.time() - entry.when) / DAY)
     time_left = counted(round(left), "day") if left >= 1 else "less than a day"
     by = f" by {visible(entry.by)}" if "@" in entry.by else ""
     return f"{title} ({entry.entry.folder.name}), deleted{by}; gone in {time_left}"
