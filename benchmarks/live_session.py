@@ -20,6 +20,8 @@ from robustness.ui.browser.components import pack, unpack
 TIMINGS = re.compile(r"Updated in [\d.]+ m?s, (?:(\d+) ms of it forward passes|mostly loading)")
 TICKET = re.compile(r'"ticket": ?"([^"]+)"')
 
+COOKIE = {"Cookie": "robustness_browser=benchmark"}
+
 PATIENCE = 300
 """Seconds that an answer may take."""
 
@@ -35,6 +37,7 @@ class LiveSession:
         self._server = connect(
             f"{address.replace('http', 'ws')}/_stcore/stream",
             subprotocols=[Subprotocol("streamlit")],
+            additional_headers=COOKIE,
             max_size=None,
             open_timeout=PATIENCE,
         )
@@ -68,6 +71,7 @@ class LiveSession:
         request = urllib.request.Request(
             f"{self._address}/live/{self._stack['ticket']}",
             data=pack({"want": want, "steps": self._steps}, pictures),
+            headers=COOKIE,
             method="POST",
         )
         try:

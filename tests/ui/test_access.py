@@ -309,17 +309,17 @@ def test_a_ticket_is_good_as_long_as_its_holder_may_do_it(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tickets: Tickets[str] = Tickets("test of access")
-    ticket = tickets.give("thing")
-    assert tickets.get(ticket) == "thing"
-    assert tickets.get(ticket, Action.UPLOAD) == "thing"
-    assert tickets.get("another") is None
+    ticket, cookies = tickets.give("thing"), ELSEWHERE.cookies
+    assert tickets.get(ticket, cookies) == "thing"
+    assert tickets.get(ticket, cookies, Action.UPLOAD) == "thing"
+    assert tickets.get("another", cookies) is None
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "viewer")
-    assert tickets.get(ticket) == "thing"
+    assert tickets.get(ticket, cookies) == "thing"
     with pytest.raises(AccessError, match="You may not upload images"):
-        tickets.get(ticket, Action.UPLOAD)
+        tickets.get(ticket, cookies, Action.UPLOAD)
     monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "none")
     with pytest.raises(AccessError, match="You may not measure images"):
-        tickets.get(ticket)
+        tickets.get(ticket, cookies)
     with pytest.raises(AccessError, match="You may not measure images"):
         tickets.give("thing")
     assert access.role() is Role.NONE

@@ -35,7 +35,7 @@ ELSEWHERE = Connection("192.0.2.7", {"host": "dashboard.example"}, {access.COOKI
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(Starlette(routes=slider_drag.ROUTES))
+    return TestClient(Starlette(routes=slider_drag.ROUTES), cookies=dict(ELSEWHERE.cookies))
 
 
 @pytest.fixture
@@ -62,6 +62,24 @@ def test_a_picture_comes_back(client: TestClient, path: str, viewer: None) -> No
     assert header["texts"] == {}
     assert not before
     assert after.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("cookies", [{}, {access.COOKIE: ""}, {access.COOKIE: "another"}])
+def test_a_ticket_is_of_no_use_in_another_browser(
+    client: TestClient, path: str, cookies: dict[str, str]
+) -> None:
+    stranger = TestClient(Starlette(routes=slider_drag.ROUTES), cookies=cookies)
+    assert stranger.post(path, content=message([])).status_code == 404
+    assert stranger.get(f"{path}/perturbations?words=dark").status_code == 404
+    assert client.get(f"{path}/perturbations?words=dark").status_code == 200
+
+
+def test_without_cookies_no_ticket_is_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every browser without cookies would be the same one."""
+    monkeypatch.setattr(access, "connection", lambda: Connection("192.0.2.7", {}, {}))
+    ticket = slider_drag.ticket(LiveRequest(sample("coffee"), Condition.of({}), (), 0))
+    stranger = TestClient(Starlette(routes=slider_drag.ROUTES))
+    assert stranger.post(f"/live/{ticket}", content=message([])).status_code == 404
 
 
 HOSTILE = {
@@ -133,7 +151,9 @@ def test_of_a_hundred_requests_of_a_ticket_two_are_worked_on(
 
     async def ask() -> list[int]:
         app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
-        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+        async with httpx.AsyncClient(
+            transport=app, base_url="http://localhost", cookies=dict(ELSEWHERE.cookies)
+        ) as client:
 
             async def post() -> int:
                 return (await client.post(path, content=message([]))).status_code
@@ -164,7 +184,9 @@ def test_overlapping_requests_without_pause_are_few(
 
     async def ask() -> list[int]:
         app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
-        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+        async with httpx.AsyncClient(
+            transport=app, base_url="http://localhost", cookies=dict(ELSEWHERE.cookies)
+        ) as client:
             until, statuses = time.monotonic() + 0.8 * slider_drag.SECONDS_OVERLAPPING, []
 
             async def post_without_pause() -> None:
@@ -193,7 +215,9 @@ def test_of_a_hundred_searches_of_a_ticket_two_are_worked_on(
 
     async def ask() -> list[int]:
         app = httpx.ASGITransport(Starlette(routes=slider_drag.ROUTES))
-        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+        async with httpx.AsyncClient(
+            transport=app, base_url="http://localhost", cookies=dict(ELSEWHERE.cookies)
+        ) as client:
 
             async def search(words: str) -> int:
                 answer = await client.get(f"{path}/perturbations", params={"words": words})

@@ -64,7 +64,7 @@ def ticket(live: LiveRequest) -> str:
 async def _answer(request: Request) -> Response:
     ticket = request.path_params["ticket"]
     try:
-        live = _TICKETS.get(ticket)
+        live = _TICKETS.get(ticket, request.cookies)
     except AccessError as error:
         return _refused(error)
     if live is None:
@@ -78,7 +78,7 @@ async def _answer(request: Request) -> Response:
 
 async def _answered(request: Request, ticket: str, live: LiveRequest) -> Response:
     try:
-        _TICKETS.get(ticket, Action.UPLOAD)
+        _TICKETS.get(ticket, request.cookies, Action.UPLOAD)
         may_not_upload = None
     except AccessError as error:
         may_not_upload = error
@@ -115,7 +115,7 @@ async def _search(request: Request) -> Response:
     """The names of the perturbations that match a search."""
     ticket = request.path_params["ticket"]
     try:
-        if _TICKETS.get(ticket) is None:
+        if _TICKETS.get(ticket, request.cookies) is None:
             return Response(status_code=404)
     except AccessError as error:
         return _refused(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -27,6 +27,7 @@ class _TicketState(Generic[What]):
     """The part of a session's state that ends with the session."""
 
     ticket: str
+    browser: str
     value: tuple[Who, What]
     outstanding: Counter[str] = field(default_factory=Counter)
 
@@ -45,21 +46,27 @@ class Tickets(Generic[What]):
         Raises ``AccessError`` if the session may not measure.
         """
         access.require(Action.MEASURE)
+        connection = access.connection()
+        browser = connection.cookies.get(access.COOKIE, "") if connection else ""
         value = access.who(), what
         state: _TicketState[What] | None = st.session_state.get(self._name)
         if state is None:
-            state = st.session_state[self._name] = _TicketState(secrets.token_urlsafe(24), value)
-        state.value = value
+            state = _TicketState(secrets.token_urlsafe(24), browser, value)
+            st.session_state[self._name] = state
+        state.browser, state.value = browser, value
         self._states[state.ticket] = state
         return state.ticket
 
-    def get(self, ticket: str, action: Action = Action.MEASURE) -> What | None:
+    def get(
+        self, ticket: str, cookies: Mapping[str, str], action: Action = Action.MEASURE
+    ) -> What | None:
         """Return what ``ticket`` stands for; None if it is unknown or its session has ended.
 
-        Raises ``AccessError`` if its holder may no longer do ``action``.
+        It is unknown, too, without the ``cookies`` of the browser of its session. Raises
+        ``AccessError`` if its holder may no longer do ``action``.
         """
         state = self._states.get(ticket)
-        if state is None:
+        if state is None or not state.browser or cookies.get(access.COOKIE) != state.browser:
             return None
         who, what = state.value
         check(action, who, None, policy())
