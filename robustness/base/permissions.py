@@ -89,7 +89,10 @@ class Who:
 
 @dataclass(frozen=True)
 class Policy:
-    """The operator's rules; created by ``policy``."""
+    """The operator's rules; created by ``policy``.
+
+    ``local_owner`` says that ``local_role`` counts beside a login, too.
+    """
 
     login: bool = False
     owners: tuple[str, ...] = ()
@@ -98,6 +101,7 @@ class Policy:
     user_role: Role = Role.NONE
     anonymous_role: Role = Role.EVALUATOR
     local_role: Role = Role.OWNER
+    local_owner: bool = False
     read_only: bool = False
     contact: str = "the operator of this dashboard"
 
@@ -111,22 +115,32 @@ class Policy:
             }
             roles = [role for role, entries in lists.items() if _is_among(who.name, entries)]
             return max(roles, default=self.user_role)
-        if not self.login and who.local:
+        if who.local and (self.local_owner or not self.login):
             return self.local_role
         return self.anonymous_role
 
 
 def policy() -> Policy:
-    """The current rules, from the settings; raises ``ParameterError`` for an invalid setting."""
+    """The current rules, from the settings; raises ``ParameterError`` for an invalid setting.
+
+    A forward of a port makes every visitor local. So where ``hosts`` shows that others use the
+    dashboard, a local user is an owner only by the setting ``local_owner``.
+    """
     login = bool(settings.value(settings.LOGIN))
+    anonymous_role = _role(settings.ANONYMOUS_ROLE, Role.NONE if login else Role.EVALUATOR)
+    local_role = _role(settings.LOCAL_ROLE, Role.OWNER)
+    local_owner = bool(settings.value(settings.LOCAL_OWNER))
+    if local_role is Role.OWNER and settings.value(settings.HOSTS) and not local_owner:
+        local_role = anonymous_role
     return Policy(
         login=login,
         owners=(settings.value(settings.OWNERS) or ()),
         evaluators=(settings.value(settings.EVALUATORS) or ()),
         viewers=(settings.value(settings.VIEWERS) or ()),
         user_role=_role(settings.USER_ROLE, Role.NONE),
-        anonymous_role=_role(settings.ANONYMOUS_ROLE, Role.NONE if login else Role.EVALUATOR),
-        local_role=_role(settings.LOCAL_ROLE, Role.OWNER),
+        anonymous_role=anonymous_role,
+        local_role=local_role,
+        local_owner=local_owner,
         read_only=bool(settings.value(settings.READ_ONLY)),
         contact=settings.value(settings.CONTACT) or Policy.contact,
     )

@@ -145,6 +145,9 @@ ANONYMOUS_ROLE = _role(
 LOCAL_ROLE = _role(
     "local_role", "role of users at this machine while login is off (default: owner)"
 )
+LOCAL_OWNER = _switch(
+    "local_owner", "on: users at this machine have local_role, with hosts or a login, too"
+)
 READ_ONLY = _switch("read_only", "on: nothing stored may change (default: off)")
 HOSTS = _names("hosts", "host names the dashboard answers to, besides localhost")
 METRICS_TOKEN = _text("metrics_token", "bearer token with which another machine may read /metrics")

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from robustness.base.errors import AccessError
-from robustness.base.permissions import Action, Policy, Role, Who, check
+from robustness.base.permissions import Action, Policy, Role, Who, check, policy
 
 MINE, OTHERS, NOBODYS = "ada@example.org", "bob@example.org", ""
 THINGS = (MINE, OTHERS, NOBODYS)
@@ -81,6 +81,26 @@ def test_where_one_sits_gives_a_role_only_while_nobody_logs_in() -> None:
     assert Policy().role(elsewhere) is Role.EVALUATOR
     behind = Policy(login=True, anonymous_role=Role.NONE)
     assert behind.role(here) is behind.role(elsewhere) is Role.NONE
+
+
+@pytest.mark.parametrize("shared", ["hosts", "login"])
+def test_where_others_are_expected_nobody_is_an_owner_by_place(
+    shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forwarded port makes everybody local."""
+    here, elsewhere = Who("browser-1", local=True), Who("browser-2")
+    assert policy().role(here) is Role.OWNER
+    value = {"hosts": "dashboard.example", "login": "on"}[shared]
+    monkeypatch.setenv(f"ROBUSTNESS_{shared.upper()}", value)
+    assert policy().role(here) is policy().role(elsewhere) < Role.OWNER
+    monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "owner")
+    assert policy().role(here) is policy().role(elsewhere)
+    monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "none")
+    assert policy().role(here) is Role.NONE, "less is always possible"
+    monkeypatch.delenv("ROBUSTNESS_LOCAL_ROLE")
+    monkeypatch.setenv("ROBUSTNESS_LOCAL_OWNER", "on")
+    assert policy().role(here) is Role.OWNER
+    assert policy().role(elsewhere) < Role.OWNER
 
 
 def test_a_name_is_on_a_list_only_by_a_login() -> None:

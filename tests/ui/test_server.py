@@ -241,3 +241,18 @@ def test_the_lower_limit_of_uploads_holds(
         assert config.get_option("server.maxUploadSize") == holds
     finally:
         config.set_option("server.maxUploadSize", before)
+
+
+def test_the_start_says_who_is_an_owner_by_place_where_others_are_expected(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    startup.note_local_role()
+    assert not caplog.records
+    monkeypatch.setenv("ROBUSTNESS_HOSTS", "dashboard.example")
+    startup.note_local_role()
+    monkeypatch.setenv("ROBUSTNESS_LOCAL_OWNER", "on")
+    startup.note_local_role()
+    assert [record.args[:3] for record in caplog.records] == [
+        ("evaluator", "local_owner", "off"),
+        ("owner", "local_owner", "on"),
+    ]

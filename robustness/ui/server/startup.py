@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -13,6 +14,7 @@ from streamlit.starlette import App
 from robustness import models
 from robustness.base import allocator, settings
 from robustness.base.errors import RobustnessError
+from robustness.base.permissions import Who, policy
 from robustness.evaluation import similarity
 from robustness.models.graph.inspection import KERAS_WORKERS
 from robustness.models.parallel import run_parallel
@@ -48,6 +50,28 @@ def settle() -> None:
         lower_upload_limit()
 
 
+def note_local_role() -> None:
+    """Log who users of this machine are if others use the dashboard, too.
+
+    Raises ``ParameterError``.
+    """
+    if not (settings.value(settings.HOSTS) or settings.value(settings.LOGIN)):
+        return
+    settled = policy()
+    state, advice = (
+        ("on", "visitors through a forwarded port have that role, too")
+        if settled.local_owner
+        else ("off", "turn it on if no port is forwarded to this server")
+    )
+    logging.getLogger(__name__).warning(
+        "Users of this machine have the role %s. The setting %r is %s: %s.",
+        settled.role(Who(local=True)).name.lower(),
+        settings.LOCAL_OWNER.name,
+        state,
+        advice,
+    )
+
+
 def lower_upload_limit() -> None:
     """Apply the smaller of both limits, in megabytes; raises ``ParameterError``."""
     limit = settings.value(settings.UPLOAD_LIMIT)
@@ -60,6 +84,8 @@ def lower_upload_limit() -> None:
 async def warm_up(_app: App) -> AsyncIterator[None]:
     """Load the default models in the background and run the queue of jobs."""
     stay_off_the_network()
+    with suppress(RobustnessError):  # every page shows the error
+        note_local_role()
     begin("warm-up", _load_defaults)
     with suppress(RobustnessError):  # every page shows the error
         jobs.supervise(runs_folder())
