@@ -130,7 +130,8 @@ def policy() -> Policy:
     anonymous_role = _role(settings.ANONYMOUS_ROLE, Role.NONE if login else Role.EVALUATOR)
     local_role = _role(settings.LOCAL_ROLE, Role.OWNER)
     local_owner = bool(settings.value(settings.LOCAL_OWNER))
-    if local_role is Role.OWNER and settings.value(settings.HOSTS) and not local_owner:
+    hosts = settings.value(settings.HOSTS)
+    if local_role is Role.OWNER and hosts and not local_owner:
         local_role = anonymous_role
     return Policy(
         login=login,

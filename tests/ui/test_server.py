@@ -19,6 +19,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
+from robustness.base import settings
 from robustness.ui.server import request_security, startup
 from robustness.ui.server.request_security import Guard
 from robustness.ui.session.access import COOKIE
@@ -252,7 +253,5 @@ def test_the_start_says_who_is_an_owner_by_place_where_others_are_expected(
     startup.note_local_role()
     monkeypatch.setenv("ROBUSTNESS_LOCAL_OWNER", "on")
     startup.note_local_role()
-    assert [record.args[:3] for record in caplog.records] == [
-        ("evaluator", "local_owner", "off"),
-        ("owner", "local_owner", "on"),
-    ]
+    assert all(settings.LOCAL_OWNER.name in message for message in caplog.messages)
+    assert ["evaluator" in message for message in caplog.messages] == [True, False]
