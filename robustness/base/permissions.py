@@ -34,6 +34,7 @@ class Action(Enum):
     UNSHARE = "delete this shared image"
     EVALUATE = "start or continue an evaluation"
     CANCEL = "cancel an evaluation"
+    CANCEL_TRAINING = "cancel this training"
     RENAME = "rename this run"
     DELETE = "delete this run"
     RESTORE = "bring this run back"
@@ -64,6 +65,7 @@ RULES: Mapping[Action, Permission] = {
     Action.UNSHARE: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.EVALUATE: Permission(Role.EVALUATOR, writes=True),
     Action.CANCEL: Permission(Role.EVALUATOR),  # what was done is kept, and can be continued
+    Action.CANCEL_TRAINING: Permission(Role.EVALUATOR, own=True),
     Action.RENAME: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.DELETE: Permission(Role.EVALUATOR, own=True, writes=True),
     Action.RESTORE: Permission(Role.EVALUATOR, own=True, writes=True),

@@ -155,6 +155,9 @@ UPLOAD_LIMIT = _size(
     "upload_limit", "largest upload per file, at most Streamlit's server.maxUploadSize"
 )
 PICTURES_LIMIT = _whole("pictures_limit", "most images in one run of the dashboard")
+WAITING_LIMIT = _whole(
+    "waiting_limit", "jobs that one browser or account may have waiting (default: 3)"
+)
 DISK_LIMIT = _size("disk_limit", "disk space of the runs folder above which no new run starts")
 RUNS_KEPT = _whole("runs_kept", "number of runs kept of each creator; older ones go to the bin")
 DAYS_KEPT = _whole("days_kept", "days after which a run goes to the bin")

@@ -23,6 +23,7 @@ TABLE = {
     Action.UNSHARE: ("EO", "O", True),
     Action.EVALUATE: ("EO", "EO", True),
     Action.CANCEL: ("EO", "EO", False),
+    Action.CANCEL_TRAINING: ("EO", "O", False),
     Action.RENAME: ("EO", "O", True),
     Action.DELETE: ("EO", "O", True),
     Action.RESTORE: ("EO", "O", True),

@@ -14,8 +14,10 @@ from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.base.errors import AccessError
 from robustness.base.permissions import Action, Role, Who
-from robustness.runs import audit, manifest
+from robustness.runs import audit, jobs, manifest
 from robustness.runs.jobs.queue import Job
+from robustness.runs.progress import Progress, ProgressFile
+from robustness.ui.computation import jobs as under_way
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection, is_local
 from robustness.ui.session.request_tokens import Tickets
@@ -252,6 +254,60 @@ def test_a_run_that_one_starts_is_ones_own(
     (made,) = {entry.folder.name for entry in runs.listing(folder)} - {MINE, OTHERS}
     assert runs.owner_of(folder / made) == access._browser(ELSEWHERE)
     assert ("evaluate", "bundled samples", True) in logged(folder)
+
+
+def test_a_browser_has_so_many_jobs_waiting_and_an_owner_any_number(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustness.runs.jobs.supervise", lambda _: None)  # nobody works on it here
+
+    def submit(count: int, first: int) -> None:
+        under_way.submit([runs.plan("samples", spec(seed=first + at)) for at in range(count)])
+
+    with pytest.raises(AccessError, match=r"at most 3 jobs .* got 4: .* ask op@example.org"):
+        submit(4, 100)
+    assert not jobs.read_queue(folder), "all of a request, or nothing"
+    submit(3, 100)
+    with pytest.raises(AccessError, match="got 4"):
+        submit(1, 200)
+    begun = manifest.read(folder / MINE)
+    begun.updated(status=runs.UNFINISHED, parts={}).write(folder / MINE)
+    adopt(folder / MINE)
+    app = run(RUNS, run=MINE)
+    app.button(key=f"page Continue {MINE}").click().run()
+    assert "at most 3 jobs" in app.error[0].value.replace("\\", "")
+    assert len(jobs.read_queue(folder)) == 3
+    ProgressFile(folder / jobs.read_queue(folder)[0].run, 5).write(Progress(0, 5, 0))
+    submit(1, 200)  # one has begun
+    with monkeypatch.context() as patch:
+        other = Connection("192.0.2.8", {"host": "dashboard.example"}, {access.COOKIE: "other"})
+        patch.setattr(access, "connection", lambda: other)
+        submit(3, 300)
+    monkeypatch.setenv("ROBUSTNESS_WAITING_LIMIT", "5")
+    submit(2, 400)
+    with pytest.raises(AccessError, match="got 6"):
+        submit(1, 500)
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "owner")
+    submit(9, 500)
+
+
+def test_a_training_is_cancelled_by_whoever_started_it_and_by_an_owner(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.harden(folder / MINE, ["SqueezeNet"], "bob@example.org")
+    app = run(ROOT / "pages" / "models.py")
+    force_click(app, f"sidebar Cancel {MINE}")
+    with pytest.raises(AccessError, match="You may not cancel this training: it is not yours"):
+        under_way.require_cancel(folder / MINE)
+    click_delete(run(RUNS, run=MINE), MINE)
+    assert jobs.is_queued(folder / MINE), "deleting one's run cancels nobody's training"
+    with monkeypatch.context() as patch:
+        patch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "owner")
+        under_way.require_cancel(folder / MINE)
+    jobs.cancel(folder / MINE)
+    jobs.harden(folder / MINE, ["SqueezeNet"], access.me())
+    run(ROOT / "pages" / "models.py").button(key=f"sidebar Cancel {MINE}").click().run()
+    assert not jobs.is_queued(folder / MINE)
 
 
 def test_a_viewer_attacks_nothing(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from robustness.runs.jobs.queue import (
     HARDENED,
     HARDENING,
+    asker,
     cancel,
     end_hardening,
     harden,
@@ -21,6 +22,7 @@ __all__ = [
     "HARDENED",
     "HARDENING",
     "Supervisor",
+    "asker",
     "cancel",
     "end_all",
     "end_hardening",

@@ -84,7 +84,7 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     if folder is None:
         with start(plan, runs, creator=by) as writer:
             folder = writer.folder
-    if _left_to_do(folder, read(folder)):
+    if not is_queued(folder) and _left_to_do(folder, read(folder)):
         _add(folder, by)
     return folder
 
@@ -159,6 +159,12 @@ def stop_reason(folder: Path) -> str:
 def is_queued(folder: Path) -> bool:
     """Whether the run in ``folder`` is queued or running."""
     return _file(folder).exists()
+
+
+def asker(folder: Path) -> str:
+    """Who asks for the job of the run in ``folder``; "" if it has none."""
+    job = read_json(Job, _file(folder))
+    return job.by if job else ""
 
 
 def read_queue(runs: Path) -> list[Job]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
 
 from robustness import runs
-from robustness.base.permissions import Action
+from robustness.base import settings
+from robustness.base.errors import AccessError
+from robustness.base.permissions import Action, Role, policy
 from robustness.base.text import counted, plain
 from robustness.runs import Plan, jobs, retention
 from robustness.ui.session import access
@@ -23,19 +27,42 @@ SECONDS_BETWEEN = 1.0
 _SIDEBAR_SECONDS_BETWEEN = 2.0
 """The same in the sidebar, which every page of every session has."""
 
+WAITING_LIMIT = 3
+"""Default of the setting ``waiting_limit``."""
+
 _WATCHED, _CLICKED = "runs watched", "clicked on runs"
 
+_QUEUING = threading.Lock()
 
-def submit(plan: Plan) -> str:
-    """Queue ``plan`` and return the id of its run, which may exist already.
+
+def submit(plans: Sequence[Plan]) -> list[str]:
+    """Queue ``plans`` and return the ids of their runs, which may exist already.
 
     Raises ``AccessError`` if this session may not, and what ``jobs.submit`` raises.
     """
-    access.require(Action.EVALUATE, thing=plan.record.title)
-    retention.check_begin(runs_folder(), plan.record.pictures)
-    folder = jobs.submit(plan, runs_folder(), _asker())
-    _watch(folder)
-    return folder.name
+    for plan in plans:
+        access.require(Action.EVALUATE, thing=plan.record.title)
+        retention.check_begin(runs_folder(), plan.record.pictures)
+    with _places(len(plans)):
+        folders = [jobs.submit(plan, runs_folder(), _asker()) for plan in plans]
+    for folder in folders:
+        _watch(folder)
+    return [folder.name for folder in folders]
+
+
+@contextmanager
+def _places(count: int) -> Iterator[None]:
+    """Add ``count`` jobs within; raises ``AccessError`` if too many of this user would wait."""
+    with _QUEUING:
+        most = settings.value(settings.WAITING_LIMIT) or WAITING_LIMIT
+        queue = jobs.read_queue(runs_folder())
+        waiting = count + sum(job.progress is None and job.by == _asker() for job in queue)
+        if waiting > most and access.role() < Role.OWNER:
+            raise AccessError(
+                f"Expected at most {counted(most, 'job')} of yours to wait, got {waiting}: wait "
+                f"until one begins, cancel one, or ask {policy().contact}."
+            )
+        yield
 
 
 def harden(folder: Path, arguments: Sequence[str]) -> None:
@@ -54,13 +81,23 @@ def _resume(folder: Path) -> None:
     """Continue the unfinished run in ``folder``."""
     access.require(_begins(folder), thing=folder.name)
     retention.check_begin(folder.parent)
-    jobs.resume(folder, _asker())
+    with _places(1):
+        jobs.resume(folder, _asker())
     _watch(folder)
+
+
+def _ends(folder: Path) -> Action:
+    return Action.CANCEL_TRAINING if jobs.is_hardening(folder) else Action.CANCEL
+
+
+def require_cancel(folder: Path) -> None:
+    """Raise ``AccessError`` unless this session may cancel the job in ``folder``."""
+    access.require(_ends(folder), jobs.asker(folder), folder.name)
 
 
 def _cancel(folder: Path) -> None:
     st.session_state[_CLICKED] = True
-    access.require(Action.CANCEL, thing=folder.name)
+    require_cancel(folder)
     jobs.cancel(folder)
     st.session_state.get(_WATCHED, {}).pop(folder.name, None)
 
@@ -83,7 +120,7 @@ def _watch(folder: Path) -> None:
 def buttons(folder: Path, active: bool, key: str) -> None:
     """Draw Cancel for the run in ``folder`` if it is ``active``, else Continue."""
     label, icon, action = (
-        ("Cancel", ":material/stop_circle:", Action.CANCEL)
+        ("Cancel", ":material/stop_circle:", _ends(folder))
         if active
         else ("Continue", ":material/play_arrow:", _begins(folder))
     )
@@ -92,7 +129,9 @@ def buttons(folder: Path, active: bool, key: str) -> None:
         icon=icon,
         on_click=toggle,
         args=(folder, active),
-        **access.allowed(action, key=f"{key} {label} {folder.name}", thing=folder.name),
+        **access.allowed(
+            action, jobs.asker(folder), key=f"{key} {label} {folder.name}", thing=folder.name
+        ),
     )
 
 

@@ -150,6 +150,5 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         _planned.clear()
         written = preflight.last_written(request.source)
         new = [_planned(request, spec.digest, written, spec, looked)[0] for spec in specs]
-        begun = [*map(jobs.submit, new)]
-        run_table.choose(begun[:1])
+        run_table.choose(jobs.submit(new)[:1])
         st.rerun()

@@ -13,8 +13,9 @@ from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, visible
 from robustness.report.questions import RunFigures
 from robustness.report.questions.threshold import THRESHOLD, certified
-from robustness.runs import MAX_TITLE, Deleted, Listed, notes, retention
+from robustness.runs import MAX_TITLE, Deleted, Listed, jobs, notes, retention
 from robustness.runs.bin import DAY
+from robustness.ui.computation import jobs as under_way
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
 from robustness.ui.session.boundary import do
@@ -116,6 +117,8 @@ def _accept_from(
 
 def _delete(entry: Listed) -> str:
     access.require(Action.DELETE, runs.owner_of(entry.folder), entry.folder.name)
+    if jobs.is_queued(entry.folder):
+        under_way.require_cancel(entry.folder)
     runs.to_bin(entry.folder, access.me())
     run_table.choose([])
     return f"Moved {entry.title} ({entry.folder.name}) to the bin."
