@@ -167,9 +167,14 @@ def _expected(folder: Path, manifest: Manifest) -> ExpectedRows:
     """The rows that ``manifest`` promises."""
     spec = manifest.spec
     labels = [models.classes(name) for name in spec.model_names]
+    keys = [
+        name if names is None else names.key
+        for name, names in zip(spec.model_names, labels, strict=True)
+    ]
     return ExpectedRows(
         models=list(spec.model_names),
         classes=[_MOST_CLASSES if names is None else len(names) for names in labels],
+        label_sets=[keys.index(key) for key in keys],
         conditions=[condition.id for condition in spec.conditions],
         perturbations=[condition.name for condition in spec.conditions],
         remedies=[chain.id for chain in spec.remedies],

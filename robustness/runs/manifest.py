@@ -221,9 +221,16 @@ def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
         if foreign:
             _check_conditions(folder, head)
         require_plugins(folder.name, head)
-        return checked_json(Manifest, text, where), foreign
+        manifest = checked_json(Manifest, text, where)
     except ParameterError as error:
         raise RunError(str(error), hint=_where(folder)) from error
+    if foreign and head.get("spec_digest") != manifest.spec.digest:
+        raise RunError(
+            f"{folder.name} is refused: its request has changed since it was evaluated. Copy the "
+            "run again, or evaluate the images again.",
+            hint=_where(folder),
+        )
+    return manifest, foreign
 
 
 def _check_conditions(folder: Path, head: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The rows of a foreign run, checked a few thousand at a time.
 
 Every figure is to be a number that it can be, every word one of the manifest, and every image to
-have one row for each model and condition: what opens the run relies on that.
+have one row for each model and condition, and for each remedy: what opens the run relies on that.
+What follows from other columns is to follow from them.
 """
 
 from __future__ import annotations
@@ -64,12 +65,14 @@ Whole = NDArray[np.int64]
 class ExpectedRows:
     """The rows that a run's manifest promises.
 
-    ``classes`` counts those of each model, ``perturbations`` names each condition; rows may have
-    any of the ``remedies``; ``is_from_table`` says that the predictions came in a table.
+    ``classes`` counts those of each model; models with equal ``label_sets`` have the same ones.
+    ``perturbations`` names each condition. ``is_from_table`` says that the predictions came in a
+    table.
     """
 
     models: Sequence[str]
     classes: Sequence[int]
+    label_sets: Sequence[int]
     conditions: Sequence[str]
     perturbations: Sequence[str]
     remedies: Sequence[str]
@@ -128,7 +131,7 @@ def _check_counts(parts: Sequence[Part], table: pa.Table, expected: ExpectedRows
          "its files contain parts that the run does not have"),
         (len({part.own for part in parts}) <= 1, "its files have different columns"),
         (rows == read * cells
-         and remedied <= read * cells * len(expected.remedies),
+         and remedied == read * cells * len(expected.remedies),
          "it has too few or too many rows"),
     ):  # fmt: skip
         _expect(fine, otherwise)
@@ -197,7 +200,9 @@ class _RowChecks:
 
     def __init__(self, expected: ExpectedRows, table: pa.Table, size: int) -> None:
         self.expected, self.size = expected, size
-        self.positions = images.readable(table)["position"].to_numpy()
+        positions = images.readable(table)["position"].to_numpy()
+        self.place_of = np.full(expected.pictures, -1)
+        self.place_of[positions] = np.arange(len(positions))
         self.ranges = {
             column.name: (column.low, column.high)
             for column in COLUMNS
@@ -207,8 +212,12 @@ class _RowChecks:
         self.names = list(dict.fromkeys(expected.perturbations))
         self.name_of = np.array([self.names.index(name) for name in expected.perturbations])
         self.classes = np.array(expected.classes)
-        self.places: list[Whole] = []
-        self.remedied: list[Whole] = []
+        self.label_sets = np.array(expected.label_sets)
+        models, remedies = len(positions) * len(expected.models), len(expected.remedies)
+        cells = models * len(expected.conditions)
+        self.seen, self.remedied = np.zeros(cells, bool), np.zeros(cells * remedies, bool)
+        self.label = _OneValue(len(positions) * len(set(expected.label_sets)))
+        self.original, self.remedied_original = _OneValue(models), _OneValue(models * remedies)
         self.length = 0
         self._lock = threading.Lock()
 
@@ -231,26 +240,16 @@ class _RowChecks:
         for name in REMEDIED[1::2]:
             _within(name, batch[name], 0.0, 1.0)
         remedy = _codes(batch[REMEDY.name], self.expected.remedies, "remedies")
-        cell, of_model = self._cells(batch)
+        place, of_model, condition = self._cells(batch)
         self._check_classes(batch, REMEDIED[::2], of_model)
-        self.remedied.append(cell * len(self.expected.remedies) + remedy)
+        own, remedies = place * len(self.classes) + of_model, len(self.expected.remedies)
+        self.remedied_original.check(batch["clean_top1"], own * remedies + remedy)
+        self.remedied[(own * len(self.expected.conditions) + condition) * remedies + remedy] = True
 
     def check_places(self) -> None:
-        """Whether each image has its rows once, after all were checked."""
-        expected = self.expected
-        places = np.concatenate([np.zeros(0, np.int64), *self.places])
-        self.places.clear()
-        places.sort()
-        cells = len(expected.conditions) * len(expected.models)
-        fine = np.array_equal(np.unique(places // cells), self.positions)
-        fine &= len(places) == expected.images * cells
-        fine &= not np.any(places[1:] == places[:-1])
-        remedied = np.concatenate([np.zeros(0, np.int64), *self.remedied])
-        self.remedied.clear()
-        remedied.sort()
-        fine &= not np.any(remedied[1:] == remedied[:-1])
-        fine &= bool(np.isin(remedied // max(1, len(expected.remedies)), places).all())
-        _expect(bool(fine), "some of its rows are duplicates, or belong to no image")
+        """Whether each image has its rows once, after all were checked: there are as many."""
+        fine = bool(self.seen.all() and self.remedied.all())
+        _expect(fine, "some of its rows are duplicates")
 
     def _texts(self, batch: pa.RecordBatch) -> None:
         columns = {word: batch[word] for word in _WORDS}
@@ -283,22 +282,54 @@ class _RowChecks:
             _within(name, batch[name], -_FINITE, _FINITE, gaps=True)
 
     def _words(self, batch: pa.RecordBatch) -> None:
-        cell, of_model = self._cells(batch)
+        place, of_model, condition = self._cells(batch)
         self._classes(batch, of_model)
         same = pc.equal(batch["consistent"], pc.equal(batch["clean_top1"], batch["top1"]))
         _expect(same.null_count == 0 and _all(same), "'consistent' contradicts its predictions")
-        self.places.append(cell)
+        self._check_correctness(batch)
+        own = place * len(self.classes) + of_model
+        sets = len(set(self.expected.label_sets))
+        self.label.check(batch["label"], place * sets + self.label_sets[of_model])
+        self.original.check(batch["clean_top1"], own)
+        self.seen[own * len(self.expected.conditions) + condition] = True
 
-    def _cells(self, batch: pa.RecordBatch) -> tuple[Whole, Whole]:
-        """(the cell of each row among all that the run may have, its model)."""
+    def _check_correctness(self, batch: pa.RecordBatch) -> None:
+        """Whether top-5 and correctness follow from label and predictions.
+
+        Those of a table may lack a top-5, or what follows from it.
+        """
+        label, is_table = batch["label"], self.expected.is_from_table
+        known = label.is_valid().to_numpy(False)
+        for prefix in ("clean_", ""):
+            top1, top5 = batch[f"{prefix}top1"], batch[f"{prefix}top5"]
+            correct, correct5 = batch[f"{prefix}correct"], batch[f"{prefix}correct5"]
+            _expect(correct.equals(pc.equal(label, top1)), _contradicts(f"{prefix}correct"))
+            classes = top5.flatten().to_numpy()
+            lengths = pc.list_value_length(top5).to_numpy()
+            ends, listed = lengths.cumsum(), lengths > 0
+            _expect(is_table or bool(listed.all()), f"a row has no {prefix}top5")
+            first = classes[(ends - lengths)[listed]]
+            same = np.array_equal(first, top1.to_numpy()[listed])
+            _expect(same, f"'{prefix}top5' contradicts its prediction")
+            hits = np.repeat(pc.fill_null(label, -1).to_numpy(), lengths) == classes
+            counts = np.concatenate([[0], hits.cumsum()])
+            among = counts[ends] > counts[ends - lengths]
+            said = correct5.is_valid().to_numpy(False)
+            truths = pc.fill_null(correct5, False).to_numpy(False)
+            fine = np.array_equal(said, known) or (is_table and not np.any(said & ~known))
+            fine = fine and not np.any((truths != among) & said & listed)
+            _expect(fine, _contradicts(f"{prefix}correct5"))
+
+    def _cells(self, batch: pa.RecordBatch) -> tuple[Whole, Whole, Whole]:
+        """(the place of the image of each row, its model, its condition)."""
         _within("position", batch["position"], 0, self.expected.pictures - 1)
         of_model = _codes(batch["model"], self.expected.models, "models")
         names = _codes(batch["perturbation"], self.names, "perturbations")
         conditions = _codes(batch["condition"], self.expected.conditions, "conditions")
         _expect(bool(np.all(self.name_of[conditions] == names)), "its rows have other conditions")
-        place = batch["position"].to_numpy().astype(np.int64)
-        cell = (place * len(self.classes) + of_model) * len(self.expected.conditions) + conditions
-        return cell, of_model
+        place = self.place_of[batch["position"].to_numpy()]
+        _expect(bool(np.all(place >= 0)), "some of its rows belong to no image")
+        return place, of_model, conditions
 
     def _check_classes(self, batch: pa.RecordBatch, names: Sequence[str], of_model: Whole) -> None:
         """Whether the columns ``names`` are classes of the models of the rows."""
@@ -317,6 +348,25 @@ class _RowChecks:
             rows = np.repeat(most, pc.list_value_length(batch[name]).to_numpy())
             numbers = values.to_numpy()
             _expect(bool(np.all((numbers >= 0) & (numbers < rows))), _NO_CLASS)
+
+
+class _OneValue:
+    """One value for each of ``count`` keys, such as the label of an image, once it is known."""
+
+    def __init__(self, count: int) -> None:
+        self._values = np.full(count, -2, np.int32)
+
+    def check(self, column: pa.Int32Array, keys: Whole) -> None:
+        """Raise ``RunError`` if ``column``, of classes or null, has another value for a key."""
+        values = pc.fill_null(column, -1).to_numpy()
+        unknown = self._values[keys] == -2
+        self._values[keys[unknown]] = values[unknown]
+        fine = np.array_equal(self._values[keys], values)
+        _expect(fine, "one image has different labels, or different predictions of one model")
+
+
+def _contradicts(name: str) -> str:
+    return f"{name!r} contradicts label and predictions"
 
 
 _EXCESS_COLUMNS = "a row with a remedy has more than predictions"

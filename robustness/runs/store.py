@@ -6,6 +6,7 @@ import os
 import reprlib
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from robustness.models import imported_labels
 from robustness.runs import foreign_runs, installation, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.row_files import all_parts
+from robustness.runs.row_files import Part, all_parts
 from robustness.runs.run import Run
 
 MAX_ID = 255
@@ -59,6 +60,8 @@ def _opened(
     elif manifest.status == FINISHED and not _is_whole(folder, manifest):
         raise RunError(f"The run {folder.name} is damaged: its files of rows have changed.")
     parts = all_parts(folder, manifest.parts)
+    if manifest.status == FINISHED and not _is_complete(manifest, parts):
+        raise RunError(f"The run {folder.name} is damaged: some of its rows are missing.")
     if manifest.status != FINISHED and not unfinished:
         raise RunError(
             f"The run {folder.name} is not finished ({sum(p.images for p in parts)} of "
@@ -72,6 +75,17 @@ def _is_whole(folder: Path, manifest: Manifest) -> bool:
     files = {name: folder / name for name in manifest.parts}
     sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
     return sizes == dict(manifest.parts) and installation.is_intact(folder, files)
+
+
+def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
+    """Whether the ``parts`` have the rows of all images of the finished run."""
+    spec, images = manifest.spec, sum(part.images for part in parts)
+    rows = images * len(spec.models) * len(spec.conditions)
+    return (
+        images == manifest.images == manifest.dataset.pictures - manifest.unreadable
+        and sum(part.rows for part in parts) == rows
+        and sum(part.remedied for part in parts) == rows * len(spec.remedies)
+    )
 
 
 def title_of(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from robustness import runs
 from robustness.api import evaluation
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
+from robustness.evaluation.correctness import CORRECTNESS
 from robustness.runs import (
     cache,
     forecast,
@@ -518,7 +520,15 @@ def manifest_of(**changes: Any) -> Change:
 
 
 def spec_of(**changes: Any) -> Change:
-    return lambda run: change_manifest(run, spec=run.manifest.spec.as_dict() | changes)
+    """Another request, whose digest the manifest has right."""
+
+    def made(run: runs.Run) -> None:
+        values = run.manifest.spec.as_dict() | changes
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        change_manifest(run, spec=values, spec_digest=digest)
+
+    return made
 
 
 def write_sizes(run: runs.Run) -> None:
@@ -554,6 +564,27 @@ def last_replaced(column: str, value: object) -> Change:
         return set_column(table, column, [*table[column].to_pylist()[:-1], value])
 
     return rows_of(change)
+
+
+def last_changed(change: Callable[[dict[str, Any]], object]) -> Change:
+    """Another last row."""
+
+    def changed(table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        change(rows[-1])
+        return pa.Table.from_pylist(rows, table.schema)
+
+    return rows_of(changed)
+
+
+def follow(row: dict[str, Any], **changes: Any) -> None:
+    """Change a row, and all that follows from it."""
+    row |= changes
+    row["clean_top5"][0], row["top5"][0] = row["clean_top1"], row["top1"]
+    row["consistent"] = row["clean_top1"] == row["top1"]
+    for prefix in ("clean_", ""):
+        row[f"{prefix}correct"] = row[f"{prefix}top1"] == row["label"]
+        row[f"{prefix}correct5"] = row["label"] in row[f"{prefix}top5"]
 
 
 def endless(table: pa.Table) -> pa.Table:
@@ -851,6 +882,35 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         last_replaced("consistent", None),
         "contradicts its predictions",
     ),
+    "another seed": (
+        lambda run: change_manifest(run, spec=run.manifest.spec.as_dict() | {"seed": 6}),
+        "its request has changed",
+    ),
+    "no digest of the request": (manifest_of(spec_digest=None), "its request has changed"),
+    "a label of one row": (
+        last_changed(lambda row: follow(row, label=(row["label"] + 1) % 1000)),
+        "different labels",
+    ),
+    "no label of one row": (
+        last_changed(lambda row: row.update(label=None, **dict.fromkeys(CORRECTNESS))),
+        "different labels",
+    ),
+    "another original of one row": (
+        last_changed(lambda row: follow(row, clean_top1=(row["clean_top1"] + 1) % 1000)),
+        "different predictions",
+    ),
+    "a label alone": (
+        last_changed(lambda row: row.update(label=row["top1"], correct=False)),
+        "contradicts label and predictions",
+    ),
+    "a first class of five that is another": (
+        last_changed(lambda row: row["top5"].reverse()),
+        "'top5' contradicts its prediction",
+    ),
+    "no classes of five": (
+        last_changed(lambda row: row.update(top5=[], top5_probabilities=[])),
+        "a row has no top5",
+    ),
     "an impossible class": (replaced("top1", 5000), "classes that do not exist"),
     "endless names": (replaced("model", "x" * 1_000_000), "texts are too long"),
     "endless names of images": (images_with("name", "x" * 1_000_000), PROPERTIES),
@@ -901,6 +961,18 @@ for column, value in (
         last_replaced(column, value),
         f"expected every {column} to be a number from ",
     )
+
+
+for column in CORRECTNESS:
+    for kind, become in (("another", lambda known: not known), ("no", lambda _known: None)):
+
+        def change(row: dict[str, Any], column: str = column, become: Any = become) -> None:
+            row[column] = become(row[column])
+
+        HOSTILE[f"{kind} {column}"] = (
+            last_changed(change),
+            f"'{column}' contradicts label and predictions",
+        )
 
 
 @pytest.mark.parametrize("what", HOSTILE)

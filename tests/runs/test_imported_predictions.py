@@ -161,7 +161,7 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     ],
 )
 def test_a_top_5_needs_five_classes_or_all(
-    listed: list[list[int]], classes: int, expected: float | None
+    listed: list[list[int]], classes: int, expected: float | None, tmp_path: Path
 ) -> None:
     """Of lists that are shorter, the true class can only be missing where the model is wrong."""
     names = [f"class {at}" for at in range(classes)]
@@ -169,7 +169,9 @@ def test_a_top_5_needs_five_classes_or_all(
     frame = animals(*"cdcd").assign(
         classes=pd.Series(listed), probabilities=pd.Series(shares), label=[0, 2, 0, 2]
     )
-    (summary,) = rb.evaluate_predictions(frame, classes=names).figures().summary
+    found = rb.evaluate_predictions(frame, classes=names)
+    (summary,) = found.figures().summary
+    assert runs.load(Path(shutil.copytree(found.folder, tmp_path / "copy"))).foreign
     assert summary["clean_accuracy_top5"] == expected
     assert (summary["perturbed_accuracy_top5"] is None) is (expected is None)
 
