@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness import __version__, models
+from robustness.base.disk import occupied
 from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
+from robustness.base.text import in_bytes
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import study_pixels
@@ -21,7 +26,13 @@ from robustness.evaluation.condition import Condition
 from robustness.hardening import judgement, parts
 from robustness.hardening.judgement import BATCH, Judgement, Predict, Views
 from robustness.hardening.perturbation_kinds import STRENGTH, unseen
-from robustness.hardening.training import Checkpoint, Settings, TrainingImages, train
+from robustness.hardening.training import (
+    Checkpoint,
+    Settings,
+    TrainingImages,
+    checkpoints,
+    train,
+)
 from robustness.models.loaded_models import LOADED
 from robustness.models.model_record import OWN, ModelRecord
 from robustness.models.own import add, user_models
@@ -111,6 +122,7 @@ def harden(
     model = TrainableModel(models.load(parent, side=record.input_size))
     settings = replace(settings, rate=settings.rate or model.rate)
     add.check(name, {**_entry(record, model, name), "path": FILE})
+    _check_room(model)
     every = _Images(record, images, judging, settings.seed, note)
     before = models.load(parent, side=record.framing.side)
     material = every.training(before, note)
@@ -125,7 +137,7 @@ def harden(
     views = every.views(every.parts.choose, before, note)
     share = _chosen_share(model, views, subjects, settings, note)
     weights = model.interpolated(share)
-    with tempfile.TemporaryDirectory() as folder:
+    with _result_folder() as folder:
         model.save(weights, Path(folder) / FILE)
         values = {**_entry(record, model, name), "path": str(Path(folder) / FILE)}
         child = _record(name, values, record)
@@ -212,6 +224,44 @@ class _Images:
         if not self.labelled:
             targets = _probabilities(parent, pixels, note).argmax(1)
         return Views(pixels, [self._digests[row] for row in rows], targets)
+
+
+@contextmanager
+def _result_folder() -> Iterator[str]:
+    """A temporary folder for the result; raises ``ParameterError`` where it cannot be written."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+    except OSError as error:
+        raise ParameterError(
+            f"The trained model cannot be written: {error.strerror}. Make room on the disk, then "
+            "train again: the training continues from its end.",
+            hint=f"The folder is {tempfile.gettempdir()}.",
+        ) from error
+
+
+def _check_room(model: TrainableModel) -> None:
+    """Raise ``ParameterError`` unless the disks have room to save the training and its result."""
+    needs = Counter[Path]()
+    for folder, needed in (
+        (checkpoints(), max(0, 2 * model.state_bytes - occupied(checkpoints()))),
+        (Path(tempfile.gettempdir()), model.model_bytes),
+        (user_models.described_in().parent, model.model_bytes),
+    ):
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        disk = next((other for other in needs if _device(other) == _device(place)), place)
+        needs[disk] += needed
+    for folder, needed in needs.items():
+        if (free := shutil.disk_usage(folder).free) < needed:
+            raise ParameterError(
+                f"The training needs {in_bytes(needed)} of free disk space, got {in_bytes(free)}: "
+                "make room, then train again.",
+                hint=f"They are needed on the disk of {folder}.",
+            )
+
+
+def _device(folder: Path) -> int:
+    return folder.stat().st_dev
 
 
 def check_name(name: str) -> None:

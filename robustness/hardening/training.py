@@ -15,13 +15,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness import __version__
 from robustness.base import settings
-from robustness.base.disk import put_whole
+from robustness.base.disk import overwrite
 from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
 from robustness.evaluation.condition import Condition
@@ -74,41 +75,88 @@ class TrainingImages:
         return hashlib.sha256("\n".join(sorted(self.digests)).encode()).hexdigest()
 
 
+def checkpoints() -> Path:
+    """The folder of the states of unfinished trainings."""
+    return settings.cache_folder() / "hardening"
+
+
 class Checkpoint:
-    """The file of an unfinished training, in the cache; the same request finds it again."""
+    """The state of an unfinished training, in the cache; the same request finds it again.
+
+    It is written by turns into two files of constant size, each in its place: a disk that is full
+    by the end of the training takes the result, too, and one file is always whole.
+    """
 
     def __init__(self, *request: object) -> None:
         """``request`` is all that the training depends on, JSON-ready."""
         key = hashlib.sha256(json.dumps([__version__, *request]).encode()).hexdigest()[:24]
-        self._file = settings.cache_folder() / "hardening" / f"{key}.npz"
+        self._files = [checkpoints() / f"{key}-{number}.npz" for number in range(2)]
 
     def read(self, model: TrainableModel) -> int:
         """Restore ``model``; return the number of steps done, 0 without a usable file."""
+        for file in sorted(self._files, key=_steps, reverse=True):
+            try:
+                with np.load(file, allow_pickle=False) as stored:
+                    state = dict(stored)
+                model.restore(state)
+                return int(state["steps"])
+            except _UNUSABLE:
+                pass
+        return 0
+
+    def reserve(self, model: TrainableModel) -> None:
+        """Make room for the states of ``model``, which is not trained yet.
+
+        Raises ``ParameterError`` if the disk has none.
+        """
+        missing = [file for file in self._files if not file.exists()]
         try:
-            with np.load(self._file, allow_pickle=False) as stored:
-                model.restore(stored)
-                return int(stored["steps"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return 0
+            self._files[0].parent.mkdir(parents=True, exist_ok=True)
+            for file in missing:
+                _save(file, model, 0)
+        except OSError as error:
+            for file in missing:
+                file.unlink(missing_ok=True)
+            raise ParameterError(
+                f"The training cannot be saved: {error.strerror}. Make room on the disk, then "
+                "train again.",
+                hint=f"The folder is {self._files[0].parent}.",
+            ) from error
 
     def write(self, model: TrainableModel, steps: int) -> None:
         """Store the state of ``model`` after ``steps``."""
-
-        def save(path: Path) -> None:
-            with path.open("wb") as stream:
-                np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
-
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            put_whole(self._file, save)
-            for other in self._file.parent.glob("*.npz"):
-                if time.time() - other.stat().st_mtime > _LIFETIME:
+            _save(min(self._files, key=_steps), model, steps)
+            for other in self._files[0].parent.glob("*.npz"):
+                if time.time() - other.stat().st_mtime > _LIFETIME and other not in self._files:
                     other.unlink(missing_ok=True)
         except OSError:
-            pass  # without a checkpoint a resumed training starts anew
+            pass  # a resumed training continues from the last one
 
     def remove(self) -> None:
-        self._file.unlink(missing_ok=True)
+        for file in self._files:
+            file.unlink(missing_ok=True)
+
+
+_UNUSABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def _steps(file: Path) -> int:
+    """The steps of the state in ``file``; -1 if it is not usable."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return int(stored["steps"])
+    except _UNUSABLE:
+        return -1
+
+
+def _save(file: Path, model: TrainableModel, steps: int) -> None:
+    """Write the state of ``model`` over ``file``, which keeps its place on the disk."""
+
+    def write(stream: BinaryIO) -> None:
+        np.savez(stream, steps=np.array(steps), **model.state())  # type: ignore[arg-type]
+
+    overwrite(file, write)
 
 
 def train(
@@ -129,6 +177,7 @@ def train(
     count = len(images.pixels)
     per_epoch = math.ceil(count / BATCH)
     total = per_epoch * chosen.epochs
+    checkpoint.reserve(model)
     done = start = checkpoint.read(model)
     try:
         for step in range(start, total):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,17 @@ class TrainableModel:
         """The trained constants."""
         return [variable.numpy() for variable in self._variables]
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the arrays of ``state``."""
+        return 3 * sum(values.nbytes for values in self.parent)
+
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the constants that ``save`` writes."""
+        constants = (op for op in self._model.get_ops() if op.get_type_name() == "Constant")
+        return sum(int(constant.get_data().nbytes) for constant in constants)
+
     def state(self) -> Mapping[str, NDArray[np.float32]]:
         """All that training changes, for ``restore``."""
         kinds = (self._variables, *self._moments)
@@ -154,10 +167,16 @@ class TrainableModel:
         return lambda images: forward(images)[0]
 
     def save(self, weights: Arrays, file: Path) -> None:
-        """Write the graph with ``weights`` as OpenVINO's ``file``.xml and .bin."""
+        """Write the graph with ``weights`` as OpenVINO's ``file``.xml and .bin.
+
+        Raises ``OSError`` if the disk does not take it.
+        """
         import openvino
 
-        openvino.save_model(self._with(weights), file, compress_to_fp16=False)
+        try:
+            openvino.save_model(self._with(weights), file, compress_to_fp16=False)
+        except RuntimeError as error:  # of a stream, which does not know why
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
 
     def _with(self, weights: Arrays) -> Any:
         from openvino import opset15 as operations

@@ -215,7 +215,7 @@ class _RowChecks:
         self.label_sets = np.array(expected.label_sets)
         models, remedies = len(positions) * len(expected.models), len(expected.remedies)
         cells = models * len(expected.conditions)
-        self.seen, self.remedied = np.zeros(cells, bool), np.zeros(cells * remedies, bool)
+        self.cells, self.remedied = np.zeros(cells, bool), np.zeros(cells * remedies, bool)
         self.label = _OneValue(len(positions) * len(set(expected.label_sets)))
         self.original, self.remedied_original = _OneValue(models), _OneValue(models * remedies)
         self.length = 0
@@ -248,7 +248,7 @@ class _RowChecks:
 
     def check_places(self) -> None:
         """Whether each image has its rows once, after all were checked: there are as many."""
-        fine = bool(self.seen.all() and self.remedied.all())
+        fine = bool(self.cells.all() and self.remedied.all())
         _expect(fine, "some of its rows are duplicates")
 
     def _texts(self, batch: pa.RecordBatch) -> None:
@@ -291,7 +291,7 @@ class _RowChecks:
         sets = len(set(self.expected.label_sets))
         self.label.check(batch["label"], place * sets + self.label_sets[of_model])
         self.original.check(batch["clean_top1"], own)
-        self.seen[own * len(self.expected.conditions) + condition] = True
+        self.cells[own * len(self.expected.conditions) + condition] = True
 
     def _check_correctness(self, batch: pa.RecordBatch) -> None:
         """Whether top-5 and correctness follow from label and predictions.

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat
 
-from robustness.base.disk import write_whole
+from robustness.base.disk import overwrite, write_whole
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
 from robustness.base.scheduler import in_turn
 from robustness.base.text import counted
@@ -37,6 +37,9 @@ HARDENED = "hardened.json"
 """The answer of the last one."""
 
 CANCELLED = "It was cancelled."
+
+_ANSWER_BYTES = 2**16
+"""Bytes of the file of a request for a training: its answer is written there, on any disk."""
 
 _SERVED_FILE = "served"
 _REMEMBERED = 24 * 3600.0
@@ -111,7 +114,8 @@ def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
     if is_queued(folder):
         raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
     try:
-        write_whole(folder / HARDENING, json.dumps(list(arguments)).encode())
+        text = json.dumps(list(arguments)).ljust(_ANSWER_BYTES)
+        write_whole(folder / HARDENING, text.encode())
     except OSError as error:
         raise RunError(f"The run {folder.name} cannot be queued: {error.strerror}.") from error
     _add(folder, by)
@@ -123,9 +127,9 @@ def is_hardening(folder: Path) -> bool:
 
 
 def end_hardening(folder: Path, answer: Mapping[str, Any]) -> None:
-    """Stores the ``answer`` of the training, and deletes its request and job."""
-    write_whole(folder / HARDENED, json.dumps(answer).encode())
-    (folder / HARDENING).unlink(missing_ok=True)
+    """Stores the ``answer`` of the training in the place of its request, and deletes its job."""
+    overwrite(folder / HARDENING, lambda file: file.write(json.dumps(answer).encode()))
+    (folder / HARDENING).replace(folder / HARDENED)
     drop(folder)
 
 
