@@ -80,7 +80,7 @@ def report_command(options: argparse.Namespace) -> None:
 
 
 def runs_command(options: argparse.Namespace) -> None:
-    """List the saved runs."""
+    """List the saved runs and matches."""
     from robustness import runs
 
     entries = runs.listing(options.out)
@@ -92,7 +92,8 @@ def runs_command(options: argparse.Namespace) -> None:
     for entry in entries:
         manifest = entry.manifest
         if manifest is None:
-            console.say(f"{entry.folder.name}: {entry.reason}")
+            about = f"\n    {_match_text(entry)}" if entry.match else f": {entry.reason}"
+            console.say(f"{entry.folder.name}{about}")
             continue
         foreign = ", foreign (from another installation)" if entry.foreign else ""
         console.say(
@@ -104,9 +105,15 @@ def runs_command(options: argparse.Namespace) -> None:
         )
 
 
+def _match_text(entry: Listed) -> str:
+    status = "finished" if entry.finished else "unfinished"
+    return f"{entry.title}: a match, {entry.created}, {status}"
+
+
 def _listed(entry: Listed) -> dict[str, Any]:
     manifest = entry.manifest
-    about = {"run": entry.folder.name, "folder": str(entry.folder), "reason": entry.reason}
+    reason = _match_text(entry) if entry.match else entry.reason
+    about = {"run": entry.folder.name, "folder": str(entry.folder), "reason": reason}
     if manifest is None:
         return about
     return {
@@ -164,7 +171,7 @@ def compare_command(options: argparse.Namespace) -> None:
 
 
 def resume_command(options: argparse.Namespace) -> None:
-    """Continue an unfinished run."""
+    """Continue an unfinished run or match."""
     from robustness import runs
     from robustness.base import processes
     from robustness.base.progress import Pace, Unit
@@ -181,17 +188,20 @@ def resume_command(options: argparse.Namespace) -> None:
         pace.note(state.done)
         if not options.background:
             console.progress("loading the models ..." if state.loading else pace.text)
-    run = runs.load(folder, unfinished=True)
+    entry = runs.listed(folder)
+    if entry.match is None:
+        runs.load(folder, unfinished=True)  # raises for a damaged run
     console.end_progress()
+    status = runs.FINISHED if entry.finished else runs.UNFINISHED
     _answer(
         options,
-        {"run": run.id, "folder": str(folder), "status": run.manifest.status},
-        f"{run.id} is {run.manifest.status}",
+        {"run": folder.name, "folder": str(folder), "status": status},
+        f"{folder.name} is {status}",
     )
 
 
 def delete_command(options: argparse.Namespace) -> None:
-    """Delete a run permanently."""
+    """Delete a run or match permanently."""
     from robustness import runs
 
     folder = runs.folder_of(options.run, options.out)

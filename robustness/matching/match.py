@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from threadpoolctl import threadpool_limits
 
 from robustness import __version__, models
@@ -21,6 +22,7 @@ from robustness.base import settings
 from robustness.base.disk import put_whole, read_regular
 from robustness.base.errors import ParameterError
 from robustness.base.progress import Note
+from robustness.base.validation import CONFIG
 from robustness.datasets import Dataset
 from robustness.datasets.labels import KNOWN, labelled
 from robustness.datasets.pixels import StudyPixels, study_pixels
@@ -30,8 +32,8 @@ from robustness.matching.emulator import Emulator, train, version
 from robustness.matching.estimate import Estimate, Values, estimate, no_perturbation
 from robustness.matching.image_statistics import NAMES, Floats, batch_statistics
 from robustness.perturbations import REGISTRY, check_seed, compose
-from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.pictures.fitting import Framing
+from robustness.pictures.eight_bits import from_uint8
+from robustness.pictures.fitting import Framing, to_png
 
 FEWEST = 20
 """Images that each side needs."""
@@ -53,9 +55,6 @@ _LEAST = 0.005
 _PAIRS = 5
 _FILE_PROPERTIES = ("jpeg_quality", "original_size", "exposure", "iso")
 _LARGEST_CACHE = 2**28
-
-Pixels = NDArray[np.uint8]
-"""A study image (S, S, 3) in 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,8 @@ class Match:
     are those whose accuracy was to be estimated.
     """
 
+    __pydantic_config__ = CONFIG | ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
     images: int
     reference_images: int
     different: bool
@@ -122,8 +123,8 @@ class Match:
     """Whether the images decide if all of them are affected; otherwise all count as such."""
     statistics: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     """Each statistic with its mean on production, reference and simulation."""
-    pairs: tuple[tuple[Pixels, Pixels], ...] = field(default=(), repr=False)
-    """Production images, each with its nearest simulated reference image by statistics."""
+    pairs: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """PNGs of production images, each with its nearest simulated reference image by statistics."""
     files: tuple[dict[str, Any], ...] = ()
     """What files tell: medians on both sides, which the estimate does not use."""
 
@@ -223,7 +224,7 @@ def match(
         fitted.share_decided,
         _table(side.emulator, scaled, best, left),
         tuple(
-            (pixels[row], to_uint8(side.images(strengths_of(other), [other])[0]))
+            (to_png(from_uint8(pixels[row])), to_png(side.images(strengths_of(other), [other])[0]))
             for row, other in nearest_pairs(scaled, best)
         ),
         _file_values(images, originals),

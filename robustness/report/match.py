@@ -16,8 +16,6 @@ from robustness.matching import (
     MatchedPerturbation,
 )
 from robustness.perturbations import REGISTRY
-from robustness.pictures.eight_bits import from_uint8
-from robustness.pictures.fitting import to_png
 from robustness.pictures.properties import PROPERTIES
 from robustness.report.blocks import Case, Cases, Chart, Printed, Shot, Text, Titled
 from robustness.report.wording import listed, model
@@ -170,8 +168,8 @@ def _files(match: Match) -> Titled:
 def _pairs(match: Match) -> Iterator[Case]:
     for number, (production, simulation) in enumerate(match.pairs, 1):
         shots = (
-            Shot(to_png(from_uint8(production)), "production", f"production image {number}"),
-            Shot(to_png(from_uint8(simulation)), "reference as simulated", f"simulation {number}"),
+            Shot(production, "production", f"production image {number}"),
+            Shot(simulation, "reference as simulated", f"simulation {number}"),
         )
         yield Case(f"Pair {number}", shots, None, [])
 

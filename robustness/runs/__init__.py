@@ -5,6 +5,7 @@ from robustness.runs.bin import BIN, Deleted, binned, deleted, empty_bin, restor
 from robustness.runs.compare import Comparison, compare
 from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
+from robustness.runs.matches import SavedMatch, read_answer
 from robustness.runs.notes import MAX_TITLE
 from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
 from robustness.runs.progress import Progress, read_progress
@@ -14,6 +15,7 @@ from robustness.runs.store import (
     Listed,
     delete,
     find,
+    find_match,
     folder_of,
     listed,
     listing,
@@ -41,12 +43,14 @@ __all__ = [
     "RowComparison",
     "Run",
     "RunWriter",
+    "SavedMatch",
     "binned",
     "compare",
     "delete",
     "deleted",
     "empty_bin",
     "find",
+    "find_match",
     "folder_of",
     "imported_predictions",
     "listed",
@@ -55,6 +59,7 @@ __all__ = [
     "owner_of",
     "place",
     "plan",
+    "read_answer",
     "read_progress",
     "reevaluation_plan",
     "reopen",

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from robustness.base.errors import RunError
 from robustness.runs import installation, notes
-from robustness.runs import manifest as manifests
-from robustness.runs.store import Listed, listed, locked
+from robustness.runs.store import Listed, listed, locked, owner_of
 
 BIN = ".bin"
 """The folder of deleted runs, among the runs."""
@@ -42,12 +41,12 @@ class Deleted:
 
 
 def to_bin(folder: Path, by: str = "") -> None:
-    """Moves the run in ``folder`` to the bin beside it, deleted ``by`` somebody.
+    """Moves the run or match in ``folder`` to the bin beside it, deleted ``by`` somebody.
 
-    Raises ``RunError`` for anything that is not a run, for one that is being written, and where
-    the disk does not allow it.
+    Raises ``RunError`` for anything else, for one that is being written, and where the disk does
+    not allow it.
     """
-    manifests.read(folder)
+    owner_of(folder)  # raises for anything else
     place = folder.parent / BIN
     try:
         place.mkdir(exist_ok=True)

@@ -33,8 +33,8 @@ def check_begin(runs: Path, pictures: int = 0) -> None:
     contact = policy().contact
     if most is not None and pictures > most:
         raise AccessError(
-            f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: set a lower "
-            f"maximum of images, or ask {contact}."
+            f"Expected a run of at most {counted(most, 'image')}, got {pictures:,}: use fewer "
+            f"images, or ask {contact}."
         )
     if disk is not None and (taken := occupied(runs)) >= disk:
         raise AccessError(
@@ -56,7 +56,7 @@ def tidy(runs: Path) -> None:
     most, days = settings.value(settings.RUNS_KEPT), settings.value(settings.DAYS_KEPT)
     if most is None and days is None:
         return
-    entries = [(_since(entry), entry) for entry in listing(runs) if entry.manifest is not None]
+    entries = [(_since(entry), entry) for entry in listing(runs) if not entry.reason]
     oldest = -math.inf if days is None else now() - days * DAY
     entries.sort(key=itemgetter(0), reverse=True)
     counts: Counter[tuple[bool, str]] = Counter()
@@ -76,7 +76,7 @@ def _since(entry: Listed) -> float:
     if restored := notes.read(entry.folder).restored:
         return restored
     try:
-        created = datetime.fromisoformat(entry.manifest.created if entry.manifest else "")
+        created = datetime.fromisoformat(entry.created)
     except ValueError:
         return now()
     return (created if created.tzinfo else created.replace(tzinfo=UTC)).timestamp()

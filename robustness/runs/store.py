@@ -15,10 +15,12 @@ from filelock import FileLock, Timeout
 from robustness.base.disk import version
 from robustness.base.errors import ParameterError, RunError, RunLockedError
 from robustness.base.text import counted, visible
+from robustness.matching import Match
 from robustness.models import imported_labels
 from robustness.runs import foreign_runs, installation, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.manifest import FINISHED, Manifest
+from robustness.runs.matches import ANSWER, SavedMatch, read_answer, read_match
 from robustness.runs.row_files import Part, all_parts
 from robustness.runs.run import Run
 
@@ -89,11 +91,8 @@ def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
 
 
 def title_of(folder: Path) -> str:
-    """The title of the run in ``folder``, else that of its images, else its id."""
-    try:
-        return notes.read(folder).title or manifests.read(folder).dataset.title
-    except RunError:
-        return folder.name
+    """The title of the run or match in ``folder``, else that of its images, else its id."""
+    return listed(folder).title or folder.name
 
 
 def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
@@ -101,6 +100,18 @@ def find(runs: Path, run_id: str, *, unfinished: bool = False) -> Run:
     folder = place(runs, run_id)
     _refuse_link(folder)
     return load(folder, unfinished=unfinished)
+
+
+def find_match(runs: Path, name: str) -> tuple[SavedMatch, Match]:
+    """The finished match called ``name`` in the folder ``runs``, and its answer.
+
+    Raises ``RunError`` where there is none.
+    """
+    folder = place(runs, name)
+    saved, answer = read_match(folder), read_answer(folder)
+    if saved is None or answer is None:
+        raise RunError(f"There is no finished match {name} here: choose one in the table.")
+    return saved, answer
 
 
 def _refuse_link(folder: Path) -> None:
@@ -152,7 +163,7 @@ def written(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class Listed:
-    """One folder among the runs: its manifest, or the ``reason`` why it cannot be used.
+    """One folder among the runs: its manifest, its match, or the ``reason`` why it cannot be used.
 
     ``title`` is what people call the run; ``foreign`` whether it is from another installation;
     ``owner`` the name of whose it is here, "" where it is nobody's; ``tags`` and ``note`` are what
@@ -167,6 +178,19 @@ class Listed:
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
+    match: SavedMatch | None = None
+
+    @property
+    def created(self) -> str:
+        """When the run or match began, in UTC, ISO 8601; "" for what is neither."""
+        return what.created if (what := self.manifest or self.match) else ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has all its rows, or its answer."""
+        if self.manifest is not None:
+            return self.manifest.status == FINISHED
+        return self.match is not None and (self.folder / ANSWER).exists()
 
 
 def listed(folder: Path) -> Listed:
@@ -175,7 +199,19 @@ def listed(folder: Path) -> Listed:
         _refuse_link(folder)
         manifest, foreign = manifests.read_with_origin(folder)
     except RunError as error:
-        return Listed(folder, None, str(error))
+        match = read_match(folder)
+        if match is None:
+            return Listed(folder, None, str(error))
+        said = notes.read(folder)
+        return Listed(
+            folder,
+            None,
+            title=said.title or visible(match.title),
+            owner=match.creator,
+            tags=said.tags,
+            note=said.note,
+            match=match,
+        )
     said = notes.read(folder)
     return Listed(
         folder,
@@ -189,16 +225,19 @@ def listed(folder: Path) -> Listed:
 
 
 def owner_of(folder: Path) -> str:
-    """The owner of the run in ``folder``, "" for nobody; raises ``RunError`` where there is none.
+    """The owner of the run or match in ``folder``, "" for nobody.
 
-    What a foreign run says of its creator gives nobody a right.
+    What a foreign run says of its creator gives nobody a right. Raises ``RunError`` where there is
+    neither.
     """
-    manifest, foreign = manifests.read_with_origin(folder)
-    return "" if foreign else manifest.creator
+    entry = listed(folder)
+    if entry.reason:
+        raise RunError(entry.reason)
+    return entry.owner
 
 
 def listing(runs: Path) -> list[Listed]:
-    """Every folder in ``runs``, the newest run first, then those that are no runs."""
+    """Every folder in ``runs``, the newest run or match first, then those that are neither."""
     try:
         folders = sorted(path for path in runs.iterdir() if path.is_dir())
     except FileNotFoundError:
@@ -208,18 +247,16 @@ def listing(runs: Path) -> list[Listed]:
             f"The folder of runs cannot be listed: {error.strerror}.", hint=f"It is {runs}."
         ) from error
     entries = [listed(path) for path in folders if not path.name.startswith(".")]
-    return sorted(
-        entries, key=lambda entry: entry.manifest.created if entry.manifest else "", reverse=True
-    )
+    return sorted(entries, key=lambda entry: entry.created, reverse=True)
 
 
 def delete(folder: Path) -> None:
-    """Deletes the run in ``folder``.
+    """Deletes the run or match in ``folder``.
 
-    Raises ``RunError`` for anything that is not a run, for one that is being written, and where
-    the disk does not allow it.
+    Raises ``RunError`` for anything else, for one that is being written, and where the disk does
+    not allow it.
     """
-    manifests.read(folder)
+    owner_of(folder)  # raises for anything else
     gone = folder.with_name(f".{uuid.uuid4().hex}.deleted")  # no reader meets it by half
     try:
         lock = locked(folder)

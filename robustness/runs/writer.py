@@ -262,7 +262,7 @@ def earlier(plan: Plan, runs: Path) -> Path | None:
 
 def _fresh(plan: Plan, engine: str, creator: str) -> Manifest:
     return Manifest(
-        id=_new_id(plan.record.title),
+        id=new_id(plan.record.title),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=plan.spec,
         dataset=plan.record,
@@ -345,6 +345,7 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
     return min(same, key=lambda pair: pair[0])[1] if same else None
 
 
-def _new_id(title: str) -> str:
+def new_id(title: str) -> str:
+    """An id that no other run or match has, which begins with its title."""
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "run"
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"

@@ -33,7 +33,7 @@ from robustness.matching.match import (
 )
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import from_uint8, to_uint8
-from robustness.pictures.fitting import Framing
+from robustness.pictures.fitting import Framing, to_png
 from robustness.report import match as results
 
 PROFILE_KEYS = ("perturbation", "strength", "low", "high", "share")
@@ -116,8 +116,8 @@ def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8])
     assert np.mean(idle) == pytest.approx(0.5, abs=0.1)
     assert len(match.pairs) == 5
     for production, simulation in match.pairs:
-        affected = any(np.array_equal(production, image) for image in images[:20])
-        assert affected != any(np.array_equal(simulation, image) for image in reference)
+        affected = any(production == to_png(from_uint8(image)) for image in images[:20])
+        assert affected != any(simulation == to_png(from_uint8(image)) for image in reference)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.55, 0.7, 0.95, 1.0])
@@ -185,7 +185,7 @@ def example(strength: float, accuracy: float) -> Match:
     part = MatchedPerturbation("fog", strength, strength - 0.05, strength + 0.05, 1.0, {})
     model = ExpectedAccuracy("SqueezeNet", accuracy, accuracy - 0.05, accuracy + 0.05, 0.7)
     conditions = tuple(rb.Condition.of({"fog": strength + step / 100}) for step in range(3))
-    blank = np.zeros((SIDE, SIDE, 3), np.uint8)
+    blank = to_png(np.zeros((SIDE, SIDE, 3), np.float32))
     match = Match(50, 60, True, True, (part,), (model,), (), conditions, Framing(), 0)
     return replace(match, pairs=((blank, blank),), models=("SqueezeNet",))
 

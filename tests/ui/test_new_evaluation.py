@@ -6,9 +6,10 @@ import io
 import os
 import re
 import shutil
+import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -22,6 +23,7 @@ from robustness import runs
 from robustness.charts.verdict import verdict_of
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.request import make_spec
+from robustness.matching import FEWEST, Match
 from robustness.models.labels import imagenet
 from robustness.pictures.fitting import to_png
 from robustness.pictures.samples import sample_bytes
@@ -320,27 +322,147 @@ def test_what_nothing_needs_any_more_goes_after_a_day(uploaded: Path) -> None:
 # --- other questions ------------------------------------------------------------------------------
 
 
-def test_a_match_leads_to_an_evaluation_with_its_profile(
-    runs_folder: Path, monkeypatch: pytest.MonkeyPatch
+def several(name: str) -> list[tuple[str, bytes, str]]:
+    """As many uploads of a sample as a match needs."""
+    return [(f"{number}.png", sample_bytes(name), "image/png") for number in range(FEWEST)]
+
+
+def match_form(**query: str) -> AppTest:
+    """The form of a match with images on both sides."""
+    app = run(PAGE, question="match", models="SqueezeNet", **query)
+    app.file_uploader(key="production_dataset_upload").set_value(several("coffee"))
+    app.file_uploader(key="dataset_upload").set_value(several("rocket"))
+    return app.run()
+
+
+def test_a_match_is_a_job_whose_answer_a_link_opens_and_whose_profile_is_evaluated(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = Mock(return_value=example(0.3, 0.6))
     monkeypatch.setattr("robustness.matching.match", requests)
-    app = run(PAGE, question="match", models="SqueezeNet")
-    photo = ("coffee.png", sample_bytes("coffee"), "image/png")
-    app.file_uploader(key="production_dataset_upload").set_value([photo])
-    give(app, "chelsea", "rocket")
+    form = match_form(seed="5")
     assert not requests.called
-    app.button(key="match").click().run()
-    assert not app.error
+    form.button(key="match").click().run()
+    assert not form.error
+    name = form.query_params["run"]
+    worked_off(uploaded.parent)
     production, reference, names = requests.call_args.args
-    assert (len(production), len(reference)) == (1, 2)
-    assert names == ("SqueezeNet",)
+    assert (len(production), len(reference)) == (FEWEST, FEWEST)
+    assert (names, requests.call_args.kwargs["seed"]) == (("SqueezeNet",), 5)
+    form.button(key="open form").click().run()
+    give(form, "coffee")  # the session has other images by now
+    upload_store.collect()
+    assert production.read(production.entries[0]), "they stay with their match"
+    form.button(key="open form").click().run()
+    next(b for b in form.button if b.label == "Evaluate with this profile").click().run()
+    assert f"{FEWEST} images × (3 conditions" in texts(form), "of the reference"
+
+    app = run(PAGE, run=name)  # the page was closed
     assert "Your images look like the reference with fog" in html(app)
     assert "SqueezeNet 1.1 would be correct on 60%" in texts(app)
     assert [len(element.proto.imgs) for element in app.get("image")] == [1] * 2
+    assert "evaluate" not in {button.key for button in app.button}
+    row = app.dataframe[0].value.set_index("Id").loc[name]
+    assert (row["State"], row["Images"], row["Models"]) == ("match", 2 * FEWEST, 1)
     next(b for b in app.button if b.label == "Evaluate with this profile").click().run()
-    assert not app.error
-    assert "2 images × (3 conditions" in texts(app), "of the reference"
+    link = dict(app.query_params)
+    for page in (app, run(PAGE, **link)):
+        assert not page.error
+        assert "Fog effect" in texts(page)
+        assert f"{FEWEST} images × (3 conditions" in texts(page), "of the reference"
+        assert page.number_input(key="seed").value == 5
+        assert page.multiselect(key="models").value == ["SqueezeNet"]
+
+    app.query_params.clear()
+    app.query_params["run"] = name  # as Back does
+    app.run()
+    assert "Your images look like the reference with fog" in html(app)
+    assert "evaluate" not in {button.key for button in app.button}
+    for key, value in link.items():  # and Forward
+        app.query_params[key] = value
+    app.query_params.pop("run")
+    app.run()
+    folder = evaluate(app)
+    assert [c.id for c in runs.load(folder).conditions] == [
+        c.id for c in example(0.3, 0.6).conditions
+    ]
+    assert "profile" not in app.query_params
+
+
+def test_a_match_under_way_is_seen_and_cancelled_on_any_page(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+
+    def match(*_arguments: object, note: Callable[[str, int, int], object], **_: object) -> Match:
+        while not goes_on.wait(0.01):
+            note("Simulating the reference", 10, 100)
+        return example(0.3, 0.6)
+
+    monkeypatch.setattr("robustness.matching.match", match)
+    form = match_form()
+    form.button(key="match").click().run()
+    name = form.query_params["run"]
+    other = run(PAGE)
+    (row,) = other.dataframe[0].value.to_dict("records")
+    assert (row["Id"], row["Action"]) == (name, "Cancel")
+    assert row["State"].startswith("match, ")
+    other.button(key=f"sidebar Cancel {name}").click().run()
+    worked_off(uploaded.parent)
+    again = run(PAGE, run=name)
+    assert "This match is not finished. It was cancelled." in texts(again).replace("\\", "")
+    goes_on.set()
+    again.button(key=f"page Continue {name}").click().run()
+    worked_off(uploaded.parent)
+    assert "Your images look like the reference with fog" in html(again.run())
+
+
+def test_a_match_is_deleted_with_its_uploads_once_the_bin_is_empty(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustness.matching.match", Mock(return_value=example(0.3, 0.6)))
+    form = match_form()
+    form.button(key="match").click().run()
+    name = form.query_params["run"]
+    worked_off(uploaded.parent)
+    form.run()
+    assert not form.error
+    form.checkbox(key=f"sure {name}").check().run()
+    form.button(key=f"delete {name}").click().run()
+    assert not form.exception
+    assert [entry.entry.folder.name for entry in runs.deleted(uploaded.parent)] == [name]
+    assert f"restore {name}" in {button.key for button in form.button}
+    missing = run(PAGE, profile=name)
+    assert any("There is no finished match" in error.value for error in missing.error)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "refusal"),
+    [
+        ("ROBUSTNESS_PICTURES_LIMIT", "39", "at most 39 images, got 40"),
+        ("ROBUSTNESS_READ_ONLY", "true", "read-only"),
+        ("ROBUSTNESS_LOCAL_ROLE", "viewer", "yours is viewer"),
+    ],
+)
+def test_a_match_keeps_the_limits_of_evaluations(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, refusal: str
+) -> None:
+    app = match_form()
+    monkeypatch.setenv(setting, value)  # since the button was drawn
+    app.button(key="match").click().run()
+    assert not app.exception
+    said = "\n".join([*(e.value for e in app.error), *(str(b.help) for b in app.button)])
+    assert refusal in said.replace("\\", "")
+    assert not runs.listing(uploaded.parent)
+
+
+def test_too_few_images_for_a_match_are_refused_before_the_job(uploaded: Path) -> None:
+    app = match_form()
+    give(app, "rocket")
+    app.button(key="match").click().run()
+    (error,) = app.error
+    assert f"at least {FEWEST} images on each side, got 1" in error.value
+    assert not runs.listing(uploaded.parent)
 
 
 def test_a_release_is_checked_against_a_baseline(saved: str, tmp_path: Path) -> None:

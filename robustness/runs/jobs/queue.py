@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,13 @@ from robustness.base.scheduler import in_turn
 from robustness.base.text import counted
 from robustness.base.validation import StrictRecord, read_json
 from robustness.models.model_record import require_described
-from robustness.runs import installation, notes
+from robustness.runs import installation, matches, notes
 from robustness.runs.manifest import FINISHED, Manifest, read
+from robustness.runs.matches import SavedMatch, read_answer, read_match
 from robustness.runs.planning import Plan, replan
-from robustness.runs.progress import Progress, read_progress
-from robustness.runs.store import load
-from robustness.runs.writer import RunWriter, earlier, reopen, start, unanswered
+from robustness.runs.progress import Progress, ProgressFile, read_progress
+from robustness.runs.store import load, locked
+from robustness.runs.writer import RunWriter, earlier, new_id, reopen, start, unanswered
 
 QUEUE = ".queue"
 """The folder of jobs, beside the runs."""
@@ -93,16 +95,43 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
 
 
 def resume(folder: Path, by: str) -> None:
-    """Queues the unfinished run in ``folder`` for ``by``.
+    """Queues the unfinished run or match in ``folder`` for ``by``.
 
     Raises ``RunError`` if it is finished or foreign, or if the job cannot be written.
     """
-    manifest = read(folder)
-    installation.require_own(folder)
-    if not (is_hardening(folder) or _left_to_do(folder, manifest)):
-        raise RunError(f"The run {manifest.id} is finished: there is nothing to continue.")
+    if read_match(folder) is None:
+        manifest = read(folder)
+        installation.require_own(folder)
+        unfinished = is_hardening(folder) or _left_to_do(folder, manifest)
+    else:
+        unfinished = read_answer(folder) is None
+    if not unfinished:
+        raise RunError(f"{folder.name} is finished: there is nothing to continue.")
     if not is_queued(folder):
         _add(folder, by)
+
+
+def match(saved: SavedMatch, runs: Path, by: str) -> Path:
+    """Queues the match ``saved``, which is ``by``'s, and returns its folder.
+
+    Raises ``ParameterError`` for a model that lives in this process only, ``RunError`` if it cannot
+    be written.
+    """
+    require_described(saved.models, "a job")
+    folder = runs / new_id(saved.title)
+    text = saved.model_copy(update={"creator": by}).model_dump_json().encode()
+    try:
+        folder.mkdir(parents=True)
+        installation.note(folder, text)
+        write_whole(folder / installation.MANIFEST, text)
+        _add(folder, by)
+    except (OSError, RunError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        installation.forget(folder)
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"The match cannot be queued: {error.strerror}.") from error
+    return folder
 
 
 def harden(folder: Path, arguments: Sequence[str], by: str) -> None:
@@ -209,20 +238,26 @@ def note_served(runs: Path, by: str) -> None:
 def work_off(
     folder: Path, *, engine: str = "local", address: str | None = None
 ) -> Generator[Progress, None, None]:
-    """Works on the run in ``folder`` to its end, or until its job is deleted, if it has one.
+    """Works on the run or match in ``folder`` to its end, or until its job, if any, is deleted.
 
-    Yields as ``RunWriter.perform`` does. Deletes the job at the end and at an error, whose sentence
-    the run then stores. Raises ``RunLockedError`` and deletes nothing if another process works on
-    it, ``RunError`` if it cannot continue, and what its engine raises.
+    Yields as ``RunWriter.perform`` does, for a match once. Deletes the job at the end and at an
+    error, whose sentence the run then stores. Raises ``RunLockedError`` and deletes nothing if
+    another process works on it, ``RunError`` if it cannot continue, and what its engine or
+    ``matching.match`` raises.
     """
     installation.require_own(folder)
     queued = is_queued(folder)
     try:
-        with _reopened(folder) as writer:
-            for state in writer.perform(engine, address):
-                if queued and not is_queued(folder):
-                    return
-                yield state
+        if (saved := read_match(folder)) is not None:
+            yield Progress(0, matches.PARTS, 0, loading=True)
+            if not _matched(folder, saved, queued):
+                return
+        else:
+            with _reopened(folder) as writer:
+                for state in writer.perform(engine, address):
+                    if queued and not is_queued(folder):
+                        return
+                    yield state
     except RunLockedError:
         raise
     except RobustnessError as error:
@@ -231,6 +266,30 @@ def work_off(
     if stop_reason(folder):
         notes.update(folder, stopped="")
     drop(folder)
+
+
+class _CancelledError(Exception):
+    """The job of a match was deleted."""
+
+
+def _matched(folder: Path, saved: SavedMatch, queued: bool) -> bool:
+    """Performs the match ``saved`` in ``folder``; returns whether it came to its end."""
+    lock, file = locked(folder, PATIENCE), ProgressFile(folder, matches.PARTS)
+
+    def show(text: str, done: int) -> None:
+        if queued and not is_queued(folder):
+            raise _CancelledError
+        file.put(Progress(done, matches.PARTS, 0, text=text))
+
+    try:
+        show("Starting …", 0)
+        matches.perform(folder, saved, show)
+    except _CancelledError:
+        return False
+    finally:
+        file.remove()
+        lock.release()
+    return True
 
 
 def _reopened(folder: Path) -> RunWriter:

@@ -14,7 +14,7 @@ from robustness.base import settings
 from robustness.base.errors import AccessError
 from robustness.base.permissions import Action, Role, policy
 from robustness.base.text import counted, plain
-from robustness.runs import Plan, jobs, retention
+from robustness.runs import Plan, SavedMatch, jobs, retention
 from robustness.ui.session import access
 from robustness.ui.session.access import session
 from robustness.ui.session.boundary import do, fragment
@@ -63,6 +63,15 @@ def _places(count: int) -> Iterator[None]:
                 f"until one begins, cancel one, or ask {policy().contact}."
             )
         yield
+
+
+def match(saved: SavedMatch) -> str:
+    """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
+    access.require(Action.EVALUATE, thing=saved.title)
+    retention.check_begin(runs_folder(), saved.images)
+    folder = jobs.match(saved, runs_folder(), _asker())
+    _watch(folder)
+    return folder.name
 
 
 def harden(folder: Path, arguments: Sequence[str]) -> None:

@@ -1,40 +1,36 @@
-"""Match my camera: from production and reference images to perturbations and expected accuracy."""
+"""Match my camera: the form that starts a match as a job, and its answer."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-
 import streamlit as st
 
-from robustness import matching
+from robustness import matching, models, runs
+from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain
-from robustness.datasets import Dataset
-from robustness.evaluation.framings import common_framing
+from robustness.datasets.labels import KNOWN
+from robustness.evaluation.framings import DEFAULT, common_framing
 from robustness.matching import Match
-from robustness.pictures.fitting import Framing
+from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match as results
-from robustness.ui.computation.progress import Work
+from robustness.runs import Listed, SavedMatch
+from robustness.runs.jobs import is_queued
+from robustness.ui.computation import jobs
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.display import blocks
 from robustness.ui.display import results as results_on_page
-from robustness.ui.evaluations import preflight
-from robustness.ui.evaluations.request import COMPARE, QUESTION, source_input, take_file
+from robustness.ui.evaluations import preflight, run_actions, run_table
+from robustness.ui.evaluations.request import COMPARE, FROM_FILE, QUESTION, source_input
 from robustness.ui.page import boundary
 from robustness.ui.session import access
+from robustness.ui.session.run_link import RUN
 
-PROFILE = "match.toml"
-_ANSWER = "answer of the match"
-_LOOK_SECONDS = 0.5
-
-_ONE_AT_A_TIME = threading.Lock()
-"""A match takes all cores for a minute: others wait."""
+_FILE = "match.toml"
 
 
-def show() -> None:
-    """Draw the two sources, the button, and the answer once it is there."""
+def form() -> None:
+    """Draw the two sources and the button, which queues the match and opens it."""
     left, right = st.columns(2, gap="large")
     with left:
         production = source_input("Images of my camera", "production_", samples=False)
@@ -48,78 +44,102 @@ def show() -> None:
         names = model_input()
         seed = seed_input()
         fit, side = fit_input("dataset_fit"), side_input("dataset_side")
-    sources = [source for source in (production, reference) if source is not None]
-    key = f"{[(s, preflight.last_written(s)) for s in sources]} {names} {seed} {fit} {side}"
-    work = Work("match", key)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
+        pressed = st.button(
             "Match",
             type="primary",
             icon=":material/compare:",
-            on_click=work.ask,
-            **access.allowed(Action.EVALUATE, key="match", disabled=len(sources) < 2),
+            **access.allowed(Action.EVALUATE, key="match", disabled=not (production and reference)),
         )
-        st.caption("Takes about two minutes, or half a minute if you reuse a reference.")
-    if len(sources) < 2:
-        return
-    datasets = [preflight.dataset_of(s, preflight.last_written(s)) for s in sources]
-    if work.requested:
+        st.caption(
+            "Takes two to eight minutes, less if you reuse a reference. Runs in the background. "
+            "You can close this page."
+        )
+    if pressed and production and reference:
         with boundary():
-            access.require(Action.EVALUATE)
-            answer = _match(work, datasets, names, common_framing(fit, side, names), seed)
-            st.session_state[_ANSWER] = key, answer
-    of, *answers = st.session_state.get(_ANSWER, ("",))
-    if of == key:
-        _answer(*answers)
-
-
-def _match(
-    work: Work, datasets: Sequence[Dataset], names: Sequence[str], framing: Framing, seed: int
-) -> Match:
-    with work.bar("Waiting for another match …") as bar:
-        while not _ONE_AT_A_TIME.acquire(timeout=_LOOK_SECONDS):
-            bar(0.0, "Waiting for another match …")
-        try:
-            return matching.match(
-                datasets[0],
-                datasets[1],
-                names,
-                framing=framing,
+            common_framing(fit, side, names)  # refused here rather than in the job
+            sides = [
+                preflight.dataset_of(source, preflight.last_written(source))
+                for source in (production, reference)
+            ]
+            if (fewest := min(map(len, sides))) < matching.FEWEST:
+                raise ParameterError(
+                    f"Expected at least {matching.FEWEST} images on each side, got {fewest} on "
+                    "one: add more."
+                )
+            saved = SavedMatch(
+                title=f"Match of {sides[0].title}",
+                production=production,
+                reference=reference,
+                images=min(len(sides[0]), MOST_PRODUCTION) + min(len(sides[1]), MOST_REFERENCE),
+                models=names,
                 seed=seed,
-                note=lambda what, done, of: bar(done / max(1, of), f"{what}: {done:,} of {of:,}"),
+                fit=fit,
+                side=side,
             )
-        finally:
-            _ONE_AT_A_TIME.release()
+            run_table.choose([jobs.match(saved)])
+            st.rerun()
 
 
-def _answer(answer: Match) -> None:
-    """Draw the answer, what to do with the profile, and pairs of images."""
-    first, *rest = results.sentences(answer)
-    st.html(results_on_page.headline(first))
-    if rest:
-        st.markdown(plain(" ".join(rest)))
-    profile = matching.as_toml(answer)
+def show(entry: Listed, saved: SavedMatch) -> None:
+    """Draw the progress or the answer of the match ``saved``, and what can be done with it."""
+    folder = entry.folder
+    answer = runs.read_answer(folder)
+    if is_queued(folder):
+        jobs.progress(folder, "it continues")
+    elif answer is None:
+        jobs.stopped(folder, "This match is not finished.")
+    if answer is not None:
+        first, *rest = results.sentences(answer)
+        st.html(results_on_page.headline(first))
+        if rest:
+            st.markdown(plain(" ".join(rest)))
     with st.container(horizontal=True):
-        st.button(
-            "Evaluate with this profile",
-            type="primary" if answer.matched else "secondary",
-            icon=":material/play_arrow:",
-            on_click=_evaluate,
-            args=(profile,),
-            disabled=not answer.conditions,  # nothing to evaluate
-        )
-        st.download_button(
-            "Download the profile",
-            profile,
-            PROFILE,
-            "application/toml",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-    blocks.draw(list(results.blocks(answer)))
+        if answer is not None:
+            _profile_buttons(folder.name, saved, answer)
+        with st.popover("Manage", icon=":material/more_horiz:"):
+            run_actions.manage(entry)
+    if answer is not None:
+        blocks.draw(list(results.blocks(answer)))
+    names = ", ".join(models.label(name) for name in saved.models)
+    st.caption(
+        f"{plain(entry.title)} · {plain(names)} · seed {saved.seed} · {plain(folder.name)}. "
+        "To share it, copy the link: anyone with access to this server can open it."
+    )
 
 
-def _evaluate(profile: str) -> None:
-    """Ask for an evaluation of the reference under the profile."""
+def _profile_buttons(name: str, saved: SavedMatch, answer: Match) -> None:
+    st.button(
+        "Evaluate with this profile",
+        type="primary" if answer.matched else "secondary",
+        icon=":material/play_arrow:",
+        on_click=_evaluate,
+        args=(name, saved),
+        disabled=not answer.conditions,  # nothing to evaluate
+    )
+    st.download_button(
+        "Download the profile",
+        matching.as_toml(answer),
+        _FILE,
+        "application/toml",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def _evaluate(name: str, saved: SavedMatch) -> None:
+    """Have the link ask for an evaluation of the reference under the profile, as it was matched."""
     st.session_state[QUESTION] = COMPARE
-    take_file(PROFILE, profile.encode())
+    st.session_state[run_table.FORM] = False  # the link opens the form, and Back closes it
+    st.session_state["seed"] = saved.seed
+    by_default = list(saved.models) == list(models.default_names())
+    changes = {"dataset_fit": saved.fit, "dataset_side": str(saved.side)}
+    run_table.change_link(
+        {
+            **{RUN: [], run_table.COMPARE: [], QUESTION: []},
+            **{run_table.PROFILE: name, "suite": FROM_FILE, "labelling": KNOWN},
+            **{key: [] if value == DEFAULT else value for key, value in changes.items()},
+            "models": [] if by_default else list(saved.models),
+            "seed": str(saved.seed) if saved.seed else [],
+        }
+    )

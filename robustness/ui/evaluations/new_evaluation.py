@@ -24,7 +24,7 @@ from robustness.ui.evaluations.request import (
     question_input,
     request_input,
 )
-from robustness.ui.evaluations.run_table import FORM
+from robustness.ui.evaluations.run_table import FORM, PROFILE
 from robustness.ui.page import boundary
 from robustness.ui.session import access
 from robustness.ui.session.run_link import RUN, runs_folder
@@ -34,10 +34,14 @@ FRAMES_AT_ONCE = 44
 
 
 def is_open(has_runs: bool) -> bool:
-    """Whether the form is open: on request, for a link to it, and while there is no run."""
+    """Whether the form is open: on request, for a link to it, and while there is no run.
+
+    A profile in the link opens it for as long as it is there.
+    """
     requested = any(name in st.query_params for name in ("source", QUESTION))
-    opened = any(name in st.query_params for name in (RUN, run_table.COMPARE))
-    return bool(st.session_state.setdefault(FORM, requested and not opened) or not has_runs)
+    opened = any(name in st.query_params for name in (RUN, run_table.COMPARE, PROFILE))
+    is_open = st.session_state.setdefault(FORM, requested and not opened)
+    return bool(is_open or not has_runs or PROFILE in st.query_params)
 
 
 def button(has_runs: bool) -> None:
@@ -49,9 +53,14 @@ def button(has_runs: bool) -> None:
         type="secondary" if opened else "primary",
         icon=":material/close:" if opened else ":material/add:",
         disabled=not has_runs,
-        on_click=st.session_state.update,
-        args=({FORM: not opened},),
+        on_click=_toggle,
+        args=(not opened,),
     )
+
+
+def _toggle(opens: bool) -> None:
+    st.session_state[FORM] = opens
+    st.query_params.pop(PROFILE, None)
 
 
 def form() -> None:
@@ -62,7 +71,7 @@ def form() -> None:
     ):
         question = question_input()
         if question == MATCH:
-            match.show()
+            match.form()
             return
         request = request_input(question)
         if request is not None:

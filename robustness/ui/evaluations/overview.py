@@ -11,6 +11,7 @@ from robustness.runs.jobs import is_queued
 from robustness.ui.computation.cache import opened_run
 from robustness.ui.evaluations import (
     comparison,
+    match,
     new_evaluation,
     results,
     run_actions,
@@ -25,7 +26,7 @@ def show() -> None:
     folder = runs_folder()
     retention.tidy(folder)
     entries = runs.listing(folder)
-    listed = {entry.folder.name: entry for entry in entries if entry.manifest is not None}
+    listed = {entry.folder.name: entry for entry in entries if not entry.reason}
     names = run_table.chosen()
     with st.container(horizontal=True, vertical_alignment="bottom", key="runs-tools"):
         new_evaluation.button(bool(listed or names))
@@ -54,7 +55,10 @@ def show() -> None:
     if opens_form:
         pass  # the form takes the place of an answer
     elif len(names) > 1:
-        comparison.show(names, listed)
+        comparison.show(names, {name: e for name, e in listed.items() if e.manifest})
+    elif names and (entry := listed.get(names[0])) and entry.match:
+        with boundary():
+            match.show(entry, entry.match)
     elif names:
         with boundary():
             run = opened_run(names[0])

@@ -24,15 +24,19 @@ from robustness.evaluation.suites import (
     graded_conditions,
     suite_conditions,
 )
+from robustness.matching import Match
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
+from robustness.runs import SavedMatch, find_match
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.evaluations import limits
+from robustness.ui.evaluations.run_table import PROFILE
 from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
 from robustness.ui.session.inputs import keep_in_link, listed, one_of
+from robustness.ui.session.run_link import RUN, page_link, runs_folder
 
 UPLOADED, ON_SERVER = "upload", "server"
 OWN_CHOICE, FROM_FILE = "own", "file"
@@ -106,9 +110,12 @@ def question_input() -> str:
 
 def request_input(question: str) -> RunForm | None:
     """Draw the controls for ``question``; None while something is missing, which is said."""
+    matched = _matched()
+    if matched is not None:
+        _show_profile(*matched)
     left, right = st.columns(2, gap="large")
     with left:
-        source = source_input()
+        source = source_input(reference=matched[0].reference if matched else None)
     with right:
         names = model_input()
         if not names:
@@ -118,7 +125,7 @@ def request_input(question: str) -> RunForm | None:
     if question == RELEASE:
         limits.limits_input()
     with st.expander("Settings", icon=":material/tune:"):
-        settings_of_run = _settings_input()
+        settings_of_run = _settings_input(matched)
     if source is None or not names or not settings_of_run["conditions"]:
         return None
     return RunForm(models=tuple(names), source=source, **settings_of_run)
@@ -141,11 +148,27 @@ def _take_defaults(question: str) -> None:
         st.session_state["max_loss"] = float(_MAX_LOSS)
 
 
-def _settings_input() -> dict[str, Any]:
+def _matched() -> tuple[SavedMatch, Match] | None:
+    """The match whose profile the link names; raises ``RunError`` if it is not there."""
+    name = st.query_params.get(PROFILE)
+    return None if name is None else find_match(runs_folder(), name)
+
+
+def _show_profile(saved: SavedMatch, answer: Match) -> None:
+    """Draw which profile is evaluated, and the way back to its match."""
+    parts = [f"{REGISTRY[part.perturbation].label}: {part.value}" for part in answer.perturbations]
+    conditions = counted(len(answer.conditions), "condition")
+    with st.container(horizontal=True, vertical_alignment="center", key="profile"):
+        st.markdown(f"**{plain(saved.title)}**: {plain('; '.join(parts))}. {conditions}.")
+        query = {RUN: st.query_params[PROFILE]}
+        page_link("pages/evaluations.py", "Open the match", ":material/compare:", query)
+
+
+def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
     """Draw what has a default; returns the values by the fields of ``RunForm``."""
     left, right = st.columns(2, gap="large")
     with left:
-        conditions = _conditions_input()
+        conditions = _conditions_input(matched)
         labels = {name: REMEDIES[name].label for name in REMEDIES.names}
         keep_in_link("tried_remedies", labels, [])
         remedies = st.multiselect(
@@ -172,8 +195,10 @@ def _settings_input() -> dict[str, Any]:
     }
 
 
-def source_input(label: str = "Images", prefix: str = "", *, samples: bool = True) -> str | None:
-    """Draw the choice of images, by default the bundled ``samples``.
+def source_input(
+    label: str = "Images", prefix: str = "", *, samples: bool = True, reference: str | None = None
+) -> str | None:
+    """Draw the choice of images, by default a match's ``reference`` or the bundled ``samples``.
 
     ``prefix`` begins the keys of a second one on the page.
     """
@@ -182,10 +207,11 @@ def source_input(label: str = "Images", prefix: str = "", *, samples: bool = Tru
         kinds[ON_SERVER] = "On the server"
         if one_of(label, kinds, f"{prefix}source") == ON_SERVER:
             return _server_input(allowed, f"{prefix}server_source")
-    return _upload_input(f"{label}, or one zip archive", f"{prefix}dataset_upload", samples)
+    label = f"{label}, or one zip archive"
+    return _upload_input(label, f"{prefix}dataset_upload", samples, reference)
 
 
-def _upload_input(label: str, key: str, samples: bool) -> str | None:
+def _upload_input(label: str, key: str, samples: bool, reference: str | None) -> str | None:
     refused = access.refusal(Action.UPLOAD)
     files = st.file_uploader(
         label,
@@ -205,6 +231,9 @@ def _upload_input(label: str, key: str, samples: bool) -> str | None:
     if files and refused:
         return None
     path = upload(files, key)
+    if path is None and reference is not None:
+        st.caption("Without an upload: the reference images of the match.")
+        return reference
     if path is None and samples:
         st.caption(
             "Without an upload: the five bundled samples, too few to rank models. For a folder, "
@@ -240,14 +269,14 @@ def _below(allowed: Path) -> list[str]:
     ]
 
 
-def _conditions_input() -> tuple[Condition, ...]:
+def _conditions_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ...]:
     first = _FIRST_SUITES.get(st.session_state[QUESTION], STUDY_SUITE)
     suite = one_of("Perturbations", _SUITES, "suite", first=first)
     if suite == STUDY_SUITE:
         st.caption("Each at the study's setting.")
         return suite_conditions(STUDY_SUITE)
     if suite == FROM_FILE:
-        return _file_input()
+        return _file_input(matched)
     if suite == OWN_CHOICE:
         labels = {record.name: record.label for record in REGISTRY}
         keep_in_link("dataset_perturbations", labels, ["gaussian_blur", "fog"])
@@ -286,13 +315,7 @@ def _conditions_input() -> tuple[Condition, ...]:
     return suite_conditions(suite, severities=sorted(severities)) if severities else ()
 
 
-def take_file(name: str, data: bytes) -> None:
-    """Take the conditions of the next evaluation from a request file or profile."""
-    st.session_state[_FILE] = name, data
-    st.session_state["suite"] = st.query_params["suite"] = FROM_FILE
-
-
-def _file_input() -> tuple[Condition, ...]:
+def _file_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ...]:
     refused = access.refusal(Action.UPLOAD)
     file = st.file_uploader(
         "Profile or request, TOML",
@@ -303,6 +326,8 @@ def _file_input() -> tuple[Condition, ...]:
     )
     if file is not None and not refused:
         st.session_state[_FILE] = file.name, file.getvalue()
+    elif matched is not None:
+        return matched[1].conditions
     if _FILE not in st.session_state:
         st.caption("No file yet.")
         return ()

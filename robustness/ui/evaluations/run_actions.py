@@ -39,6 +39,27 @@ def manage(entry: Listed) -> None:
         args=(_describe, entry),
         **access.allowed(Action.RENAME, entry.owner, key=f"rename {name}", thing=name),
     )
+    what = "match" if entry.match else "run"
+    if not entry.match:
+        _pin_button(entry)
+    st.divider()
+    days = counted(retention.bin_days(), "day")
+    sure = st.checkbox(f"Confirm deletion; the bin keeps the {what} for {days}", key=f"sure {name}")
+    if refused := access.refusal(Action.DELETE, entry.owner):
+        st.caption(plain(refused))
+    st.button(
+        f"Delete this {what}",
+        icon=":material/delete:",
+        on_click=do,
+        args=(_delete, entry),
+        **access.allowed(
+            Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
+        ),
+    )
+
+
+def _pin_button(entry: Listed) -> None:
+    name = entry.folder.name
     is_pinned = notes.baseline(entry.folder.parent) == name
     st.button(
         "Unpin baseline" if is_pinned else "Pin as baseline",
@@ -50,20 +71,6 @@ def manage(entry: Listed) -> None:
             key=f"pin {name}",
             thing=name,
             help="Everyone's comparisons start from this run.",
-        ),
-    )
-    st.divider()
-    days = counted(retention.bin_days(), "day")
-    sure = st.checkbox(f"Confirm deletion; the bin keeps the run for {days}", key=f"sure {name}")
-    if refused := access.refusal(Action.DELETE, entry.owner):
-        st.caption(plain(refused))
-    st.button(
-        "Delete this run",
-        icon=":material/delete:",
-        on_click=do,
-        args=(_delete, entry),
-        **access.allowed(
-            Action.DELETE, entry.owner, key=f"delete {name}", thing=name, disabled=not sure
         ),
     )
 

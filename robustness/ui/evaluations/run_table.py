@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from robustness.ui.session.run_link import RUN, baseline_id
 COMPARE = "compare"
 """Parameter of the link: the compared runs, the baseline first."""
 
+PROFILE = "profile"
+"""Parameter of the link: the match whose profile is evaluated, by default on its reference."""
+
 FORM = "new-run"
 """Key of the session: whether the form of a new evaluation is open."""
 
@@ -50,11 +54,16 @@ def choose(names: Sequence[str]) -> None:
     """Have the link name the runs ``names``: one to open, or several to compare."""
     deselect()
     st.session_state[FORM] = False
-    st.query_params.update({COMPARE: list(names[: len(names) * (len(names) > 1)])})
-    if len(names) == 1:
-        st.query_params[RUN] = names[0]
-    else:
-        st.query_params.pop(RUN, None)
+    several = len(names) > 1
+    change_link({COMPARE: list(names) * several, RUN: list(names) * (not several), PROFILE: []})
+
+
+def change_link(values: Mapping[str, str | list[str]]) -> None:
+    """Have the link say ``values``, in one entry of the browser's history; empty ones leave it."""
+    st.query_params.update(values)
+    for name in values:
+        if not values[name]:
+            st.query_params.pop(name, None)
 
 
 def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
@@ -64,12 +73,11 @@ def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
 
 
 def _searched(entry: Listed) -> str:
-    manifest = entry.manifest
-    assert manifest is not None
-    names = manifest.spec.model_names
-    perturbations = {condition.name for condition in manifest.spec.conditions}
+    manifest, names = entry.manifest, _models(entry)
+    perturbations = {c.name for c in manifest.spec.conditions} if manifest else set()
     texts = (
-        *(entry.title, entry.folder.name, manifest.dataset.title, manifest.created, entry.note),
+        *(entry.title, entry.folder.name, entry.created, entry.note),
+        manifest.dataset.title if manifest else "match",
         *(*entry.tags, *names, *map(models.label, names)),
         *(*perturbations, *map(perturbation_label, perturbations)),
     )
@@ -86,7 +94,7 @@ def show(folder: Path, listed: Mapping[str, Listed]) -> None:
 def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     queue = {job.run: job for job in read_queue(folder)}
     entries = {e.folder.name: e for e in (runs.listed(folder / name) for name in names)}
-    listed = {name: entry for name, entry in entries.items() if entry.manifest is not None}
+    listed = {name: entry for name, entry in entries.items() if not entry.reason}
     missing = [entry for entry in listed.values() if _headline(entry) is None]
     if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
         st.rerun()  # the selection or the end of the last job changes the page
@@ -94,10 +102,11 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
         begin("headlines", lambda: [_headline(entry, compute=True) for entry in missing])
     selected = chosen()
     pinned = baseline_id(folder)
-    others = [listed[pinned]] * len(listed) if pinned in listed else [*listed.values()][1:]
+    compared = [name for name, entry in listed.items() if entry.manifest is not None]
+    others = dict(pairwise(compared)) if pinned not in compared else dict.fromkeys(compared, pinned)
     rows = [
-        _row(entry, other, queue.get(name), pinned)
-        for (name, entry), other in zip(listed.items(), [*others, None], strict=False)
+        _row(entry, listed.get(others.get(name, "")), queue.get(name), pinned)
+        for name, entry in listed.items()
     ]
     heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
     frame = pd.DataFrame(rows)[heads]
@@ -144,8 +153,10 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
 
 def _select(names: Sequence[str], before: Sequence[str], listed: Mapping[str, Listed]) -> None:
     """Take the ticked rows into the link."""
-    rows = st.session_state[_KEY]["selection"]["rows"]
-    choose(in_order([names[row] for row in rows], before, listed))
+    ticked = [names[row] for row in st.session_state[_KEY]["selection"]["rows"]]
+    if len(ticked) > 1:  # a match compares with nothing
+        ticked = [name for name in ticked if listed[name].manifest is not None]
+    choose(in_order(ticked, before, listed))
     st.session_state[_CLICKED] = True
 
 
@@ -163,8 +174,7 @@ def in_order(
     The rest follow by age.
     """
     pinned = baseline_id(listed[names[0]].folder.parent) if names else ""
-    manifests = {name: listed[name].manifest for name in names}
-    by_age = sorted(names, key=lambda name: m.created if (m := manifests[name]) else "")
+    by_age = sorted(names, key=lambda name: listed[name].created)
     first = [name for name in (*before[: len(before) > 1], pinned) if name in names]
     return list(dict.fromkeys([*first[:1], *by_age]))
 
@@ -213,16 +223,14 @@ def _act(entries: Sequence[Listed]) -> None:
 
 
 def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str, Any]:
-    manifest = entry.manifest
-    assert manifest is not None
+    manifest, finished = entry.manifest, entry.finished
     headline = _headline(entry)
     first = next(iter(headline["models"]), None) if headline else None
     before = other.manifest if other else None
-    done, whole = manifest.images + manifest.unreadable, manifest.dataset.pictures
-    finished = manifest.status == runs.FINISHED
+    done, whole = _images(entry)
     return {
         "Evaluation": entry.title,
-        "Made": pd.to_datetime(manifest.created, errors="coerce", utc=True),
+        "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
         "Action": None if finished or entry.foreign else _CANCEL if job else _CONTINUE,
@@ -231,26 +239,26 @@ def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str
             name.capitalize(): first and first[key] and 100 * first[key]
             for key, name in NAMES.items()
         },
-        "Images": manifest.images if finished else whole,
-        "Models": len(manifest.spec.models),
-        "Conditions": len(manifest.spec.conditions),
+        "Images": manifest.images if manifest and finished else whole,
+        "Models": len(_models(entry)),
+        "Conditions": len(manifest.spec.conditions) if manifest else None,
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Differs": differences_in_setup(before, manifest) if before else "",
-        "Set-up": manifest.how,
+        "Differs": differences_in_setup(before, manifest) if before and manifest else "",
+        "Set-up": what.how if (what := manifest or entry.match) else "",
         "Owner": entry.owner if "@" in entry.owner else "",
         "Id": entry.folder.name,
     }
 
 
 def _state(entry: Listed, job: Any, pinned: str) -> str:
-    manifest = entry.manifest
-    assert manifest is not None
-    done, whole = manifest.images + manifest.unreadable, manifest.dataset.pictures
-    unfinished = job.text if job else f"unfinished: {done:,} of {counted(whole, 'image')}"
+    done, whole = _images(entry)
+    said = "unfinished" if entry.match else f"unfinished: {done:,} of {counted(whole, 'image')}"
+    unfinished = job.text if job else said
     yours = entry.owner == access.me() and access.role() is not Role.OWNER
     badges = {
-        unfinished: manifest.status != runs.FINISHED,
+        "match": entry.match is not None,
+        unfinished: not entry.finished,
         "baseline": entry.folder.name == pinned,
         "foreign": entry.foreign,
         "yours": yours,
@@ -258,15 +266,27 @@ def _state(entry: Listed, job: Any, pinned: str) -> str:
     return ", ".join(badge for badge, applies in badges.items() if applies)
 
 
+def _images(entry: Listed) -> tuple[int, int]:
+    """How many images are done, and how many there are."""
+    if (manifest := entry.manifest) is not None:
+        return manifest.images + manifest.unreadable, manifest.dataset.pictures
+    return 0, entry.match.images if entry.match else 0
+
+
+def _models(entry: Listed) -> tuple[str, ...]:
+    if entry.manifest is not None:
+        return entry.manifest.spec.model_names
+    return entry.match.models if entry.match else ()
+
+
 def _headline(entry: Listed, *, compute: bool = False) -> Mapping[str, Any] | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
-    There are none in an unfinished run, one that cannot be read, and a foreign one before somebody
-    has opened it.
+    There are none in an unfinished run, one that cannot be read, a match, and a foreign run before
+    somebody has opened it.
     """
     manifest = entry.manifest
-    assert manifest is not None
-    if manifest.status != runs.FINISHED:
+    if manifest is None or manifest.status != runs.FINISHED:
         return {"models": []}
     key = f"headline {entry.folder} {manifest!r}"
     if compute:

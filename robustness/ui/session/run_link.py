@@ -72,7 +72,7 @@ def last_written(folder: Path, run_id: str) -> int:
 
 def show_what_is_no_run(entries: Sequence[runs.Listed]) -> None:
     """List the folders among ``entries`` that cannot be opened as runs, with the reasons."""
-    broken = [entry for entry in entries if entry.manifest is None]
+    broken = [entry for entry in entries if entry.reason]
     if broken:
         several = "folders that are not runs" if len(broken) > 1 else "folder that is not a run"
         with st.expander(f"{len(broken)} {several}", icon=":material/folder_off:"):

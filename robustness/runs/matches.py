@@ -1,0 +1,121 @@
+"""Matches among the runs: the request that a job works on, and its answer.
+
+A match has the folder of a run, with another manifest: title, notes, bin, locks, queue and owner
+are those of runs. A folder from another installation is no match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, TypeAdapter
+
+from robustness import matching
+from robustness.base.disk import write_whole
+from robustness.base.errors import RunError
+from robustness.base.progress import Note, Pace, Unit, duration
+from robustness.base.validation import StrictRecord, read_json
+from robustness.datasets import Dataset, open_dataset
+from robustness.evaluation.framings import common_framing
+from robustness.matching import Match
+from robustness.runs import installation
+
+ANSWER = "match.json"
+"""The answer, once there is one."""
+
+PARTS = 1000
+"""Of a match, for its progress."""
+
+_MOST_REQUEST, _MOST_ANSWER = 2**16, 2**27  # bytes
+_SHARES = {"Reading": 20, "Simulating": 580, "Learning": 60, "Fitting": 120, "Predicting": 220}
+"""Parts of a match by the first word of what it notes: about the share of its time."""
+
+
+class SavedMatch(StrictRecord):
+    """The request of a match, as its manifest.
+
+    ``production`` and ``reference`` are sources as ``open_dataset`` takes them, ``fit`` and
+    ``side`` as ``framings.framing`` does. ``images`` counts those that are used, of both.
+    ``created`` is in UTC, ISO 8601.
+    """
+
+    format: Literal["robustness match"] = "robustness match"
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    creator: str = ""
+    title: str
+    production: str
+    reference: str
+    images: int
+    models: tuple[str, ...]
+    seed: int
+    fit: str
+    side: int | str
+
+    @property
+    def how(self) -> str:
+        """The settings in which matches of the same images and models may differ."""
+        return f"{self.fit}, seed {self.seed}"
+
+
+def read_match(folder: Path) -> SavedMatch | None:
+    """The match in ``folder``; None for anything else, and for one of another installation."""
+    saved = read_json(SavedMatch, folder / installation.MANIFEST, _MOST_REQUEST)
+    return saved if saved is not None and installation.is_own(folder) else None
+
+
+def read_answer(folder: Path) -> Match | None:
+    """The answer of the match in ``folder``; None until it is finished."""
+    return read_json(Match, folder / ANSWER, _MOST_ANSWER)
+
+
+def perform(folder: Path, saved: SavedMatch, show: Callable[[str, int], object]) -> None:
+    """Performs the match in ``folder`` and writes its answer.
+
+    ``show`` receives what is computed and how many of ``PARTS`` are done; it may raise to cancel.
+    Raises ``RunError`` where the answer cannot be written, and what ``matching.match`` raises.
+    """
+    answer = matching.match(
+        _opened(saved.production),
+        _opened(saved.reference),
+        saved.models,
+        framing=common_framing(saved.fit, saved.side, saved.models),
+        seed=saved.seed,
+        note=_as_a_whole(show),
+    )
+    try:
+        write_whole(folder / ANSWER, TypeAdapter(Match).dump_json(answer))
+    except OSError as error:
+        raise RunError(
+            f"The answer cannot be written: {error.strerror}; make room, then continue the match."
+        ) from error
+
+
+def _opened(source: str) -> Dataset:
+    try:
+        return open_dataset(source)
+    except OSError as error:
+        raise RunError(f"{Path(source).name} cannot be read: {error.strerror}.") from error
+
+
+def _as_a_whole(show: Callable[[str, int], object]) -> Note:
+    """A note that shows the phases of a match as parts of the whole, with the time left.
+
+    The pace is that of the current phase: a cached emulator skips the longest ones.
+    """
+    pace, phase = Pace(Unit("parts"), PARTS, overall=True), ""
+
+    def note(what: str, done: int, total: int) -> None:
+        nonlocal pace, phase
+        if what != phase:
+            pace, phase = Pace(Unit("parts"), PARTS, overall=True), what
+        kind = what.partition(" ")[0]
+        before = sum(list(_SHARES.values())[: list(_SHARES).index(kind)])
+        parts = before + _SHARES[kind] * done / max(1, total)
+        pace.note(parts)
+        left = f", about {duration(pace.seconds_left)} left" if pace.seconds_left else ""
+        show(f"{what}: {done:,} of {total:,}{left}", int(parts))
+
+    return note

@@ -1,0 +1,202 @@
+"""A match among the runs: queued, cancelled, continued after a stop, kept and deleted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustness import runs
+from robustness.base.errors import AccessError, ParameterError, RunError
+from robustness.commands.main import main
+from robustness.matching import Match
+from robustness.runs import BIN, SavedMatch, installation, jobs, retention
+from robustness.runs.jobs import Supervisor
+from robustness.runs.jobs.supervisor import MOST_DEATHS
+from tests.matching.test_match import example
+from tests.runs.test_jobs import Processes
+from tests.support.jobs import in_threads, worked_off
+
+Matching = Callable[..., Match]
+PHASES = (
+    *[("Reading photos", done, 4) for done in range(1, 5)],
+    *[("Simulating the reference", done, 80) for done in range(10, 81, 10)],
+    *[("Learning the reference", done, 9) for done in range(1, 10)],
+    *[("Fitting", done, 7) for done in range(1, 8)],
+    *[("Predicting", done, 22) for done in range(1, 23)],
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A match that waits for its turn."""
+    return queued(tmp_path / "runs")
+
+
+def queued(runs_folder: Path, by: str = "me") -> Path:
+    saved = SavedMatch(
+        **{"title": "Match of photos", "production": "samples", "reference": "samples"},
+        **{"images": 10, "models": ("SqueezeNet",), "seed": 3, "fit": "default", "side": 224},
+    )
+    return jobs.match(saved, runs_folder, by)
+
+
+def matched(monkeypatch: pytest.MonkeyPatch, during: Callable[[], object] = lambda: None) -> Any:
+    """Replaces the computation by notes on its phases; ``during`` is called after each."""
+
+    def match(*_arguments: Any, note: Callable[[str, int, int], object], **_: Any) -> Match:
+        for phase in PHASES:
+            note(*phase)
+            during()
+        return example(0.3, 0.6)
+
+    monkeypatch.setattr("robustness.matching.match", match)
+
+
+def test_the_queue_performs_a_match_and_keeps_its_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matched(monkeypatch)
+    with in_threads():
+        jobs.supervise(folder.parent)
+        worked_off(folder.parent)
+    (entry,) = runs.listing(folder.parent)
+    assert entry.match is not None
+    assert (entry.title, entry.owner, entry.finished) == ("Match of photos", "me", True)
+    assert runs.find_match(folder.parent, folder.name) == (entry.match, example(0.3, 0.6))
+    with pytest.raises(RunError, match="finished"):
+        jobs.resume(folder, "me")
+
+
+def test_the_progress_of_a_match_only_grows_and_has_an_estimate(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[jobs.queue.Job] = []
+    matched(monkeypatch, lambda: seen.extend(jobs.read_queue(folder.parent)))
+    list(jobs.work_off(folder))
+    shares = [job.share for job in seen]
+    assert len(shares) == len(PHASES)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1
+    assert shares[-1] == 1
+    assert "Simulating the reference: 40 of 80, about " in "\n".join(job.text for job in seen)
+    assert runs.read_progress(folder) is None, "nobody works on it any more"
+
+
+def test_a_cancelled_match_stops_and_can_continue(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matched(monkeypatch, lambda: jobs.cancel(folder))
+    list(jobs.work_off(folder))
+    assert not runs.listed(folder).finished
+    assert jobs.stop_reason(folder) == jobs.queue.CANCELLED
+    matched(monkeypatch)
+    jobs.resume(folder, "me")
+    list(jobs.work_off(folder))
+    assert runs.listed(folder).finished
+    assert not jobs.stop_reason(folder)
+
+
+def test_a_match_that_fails_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ParameterError("Expected at least 20 readable production images, got 5: add more.")
+
+    matched(monkeypatch, fail)
+    with pytest.raises(ParameterError):
+        list(jobs.work_off(folder))
+    assert not jobs.is_queued(folder)
+    assert "got 5" in jobs.stop_reason(folder)
+
+
+def test_a_match_of_a_stopped_server_begins_again_and_is_given_up_with_a_reason(
+    folder: Path,
+) -> None:
+    processes = Processes()
+    first = Supervisor(folder.parent, 1, processes)
+    first.look()
+    first.end()
+    assert processes.running[folder.name].terminated
+    assert jobs.is_queued(folder)
+    second = Supervisor(folder.parent, 1, processes)
+    for begun in range(2, MOST_DEATHS + 2):
+        second.look()
+        assert processes.started == [folder.name] * begun
+        processes.end(folder, -signal.SIGKILL, done=False)
+    second.look()
+    assert not jobs.is_queued(folder)
+    assert "killed by signal 9" in jobs.stop_reason(folder)
+
+
+def test_a_match_is_deleted_restored_and_erased_like_a_run(folder: Path) -> None:
+    runs.to_bin(folder, "me")
+    assert jobs.read_queue(folder.parent) == []
+    (deleted,) = runs.deleted(folder.parent)
+    assert (deleted.entry.title, deleted.entry.owner) == ("Match of photos", "me")
+    assert runs.owner_of(runs.restore(folder.parent, folder.name)) == "me"
+    runs.delete(folder)
+    assert runs.listing(folder.parent) == []
+
+
+def test_a_match_that_is_worked_on_is_not_deleted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, goes_on = threading.Event(), threading.Event()
+    matched(monkeypatch, lambda: (at_work.set(), goes_on.wait(10)))
+    thread = threading.Thread(target=lambda: list(jobs.work_off(folder)))
+    thread.start()
+    at_work.wait(10)
+    try:
+        with pytest.raises(RunError, match="is being written"):
+            runs.to_bin(folder)
+    finally:
+        goes_on.set()
+        thread.join()
+
+
+def test_matches_count_among_the_runs_of_their_creator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS_KEPT", "2")
+    mine, theirs = [queued(tmp_path) for _ in range(3)], queued(tmp_path, "they")
+    retention.tidy(tmp_path)
+    left = {entry.folder for entry in runs.listing(tmp_path)}
+    assert theirs in left
+    assert len(left & {*mine}) == 2
+    monkeypatch.setenv("ROBUSTNESS_PICTURES_LIMIT", "9")
+    with pytest.raises(AccessError, match="at most 9 images, got 10"):
+        retention.check_begin(tmp_path, 10)
+
+
+def test_a_match_from_elsewhere_is_neither_opened_nor_performed(folder: Path) -> None:
+    installation.forget(folder)
+    (entry,) = runs.listing(folder.parent)
+    assert entry.match is None
+    assert entry.reason
+    assert jobs.read_queue(folder.parent) == []
+    for use in (jobs.work_off, runs.owner_of, runs.to_bin, runs.delete):
+        with pytest.raises(RunError):
+            list(use(folder) or ())
+    for name in (folder.name, "..", "a\0b", BIN):
+        with pytest.raises(RunError):
+            runs.find_match(folder.parent, name)
+
+
+def test_commands_list_continue_and_delete_a_match(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--out", str(folder.parent)]
+    matched(monkeypatch)
+    jobs.cancel(folder)
+    assert main(["runs", *where]) == 0
+    assert "Match of photos: a match" in capsys.readouterr().out
+    assert main(["runs", "resume", folder.name, *where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "finished"
+    assert main(["report", str(folder), "--to", str(folder / "report.html")]) == 2
+    assert "is not a saved run" in capsys.readouterr().err
+    assert main(["runs", "delete", folder.name, "--yes", *where]) == 0
+    assert not folder.exists()
