@@ -22,7 +22,6 @@ from tests.matching.test_match import example
 from tests.runs.test_jobs import Processes
 from tests.support.jobs import in_threads, worked_off
 
-Matching = Callable[..., Match]
 PHASES = (
     *[("Reading photos", done, 4) for done in range(1, 5)],
     *[("Simulating the reference", done, 80) for done in range(10, 81, 10)],
@@ -40,8 +39,14 @@ def folder(tmp_path: Path) -> Path:
 
 def queued(runs_folder: Path, by: str = "me") -> Path:
     saved = SavedMatch(
-        **{"title": "Match of photos", "production": "samples", "reference": "samples"},
-        **{"images": 10, "models": ("SqueezeNet",), "seed": 3, "fit": "default", "side": 224},
+        title="Match of photos",
+        production="samples",
+        reference="samples",
+        images=10,
+        models=("SqueezeNet",),
+        seed=3,
+        fit="default",
+        side=224,
     )
     return jobs.match(saved, runs_folder, by)
 
@@ -146,7 +151,12 @@ def test_a_match_that_is_worked_on_is_not_deleted(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_work, goes_on = threading.Event(), threading.Event()
-    matched(monkeypatch, lambda: (at_work.set(), goes_on.wait(10)))
+
+    def wait() -> None:
+        at_work.set()
+        goes_on.wait(10)
+
+    matched(monkeypatch, wait)
     thread = threading.Thread(target=lambda: list(jobs.work_off(folder)))
     thread.start()
     at_work.wait(10)

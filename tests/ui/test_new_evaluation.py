@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -389,6 +390,21 @@ def test_a_match_is_a_job_whose_answer_a_link_opens_and_whose_profile_is_evaluat
     assert "profile" not in app.query_params
 
 
+def test_a_profile_without_conditions_is_refused_in_a_sentence(
+    uploaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = replace(example(0.3, 0.6), conditions=())
+    monkeypatch.setattr("robustness.matching.match", Mock(return_value=answer))
+    form = match_form()
+    form.button(key="match").click().run()
+    worked_off(uploaded.parent)
+    form.run()
+    button = next(b for b in form.button if b.label == "Evaluate with this profile")
+    assert button.disabled
+    (error,) = run(PAGE, profile=form.query_params["run"], suite="file").error
+    assert "Expected a profile to evaluate" in error.value
+
+
 def test_a_match_under_way_is_seen_and_cancelled_on_any_page(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,7 +448,7 @@ def test_a_match_is_deleted_with_its_uploads_once_the_bin_is_empty(
     assert not form.exception
     assert [entry.entry.folder.name for entry in runs.deleted(uploaded.parent)] == [name]
     assert f"restore {name}" in {button.key for button in form.button}
-    missing = run(PAGE, profile=name)
+    missing = run(PAGE, profile=name, suite="file")
     assert any("There is no finished match" in error.value for error in missing.error)
 
 

@@ -149,9 +149,19 @@ def _take_defaults(question: str) -> None:
 
 
 def _matched() -> tuple[SavedMatch, Match] | None:
-    """The match whose profile the link names; raises ``RunError`` if it is not there."""
+    """The match whose profile the link names.
+
+    Raises ``RunError`` if it is not there, ``ParameterError`` for a profile without conditions.
+    """
     name = st.query_params.get(PROFILE)
-    return None if name is None else find_match(runs_folder(), name)
+    if name is None:
+        return None
+    saved, answer = find_match(runs_folder(), name)
+    if not answer.conditions:
+        raise ParameterError(
+            f"Expected a profile to evaluate, but {saved.title} found none: choose another match."
+        )
+    return saved, answer
 
 
 def _show_profile(saved: SavedMatch, answer: Match) -> None:

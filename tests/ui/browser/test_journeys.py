@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
+from pydantic import TypeAdapter
 
 from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.page_actions import (
@@ -28,10 +29,12 @@ from benchmarks.support.page_actions import (
 )
 from benchmarks.support.server import AT_REST, eventually
 from robustness import runs
+from robustness.matching import Match
 from robustness.perturbations import REGISTRY, apply
 from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import study_image
 from robustness.pictures.samples import sample_bytes
+from tests.matching.test_match import example
 from tests.support.jobs import worked_off
 
 POINTER = "canvas => getComputedStyle(canvas).cursor === 'pointer'"
@@ -304,6 +307,57 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     assert [each for each in begun if each.startswith("five-")] == [name], "one, gone on with"
     assert runs.load(kept_runs / name).images == 5
     hand_back(again)
+
+
+@pytest.fixture
+def camera(datasets: Path) -> Iterator[Path]:
+    """Two folders for a match, which gets no further than one image while this file is there."""
+    folders = [flat_folder(datasets / name, 20) for name in ("camera", "scenes")]
+    held = folders[0] / "00001.jpg.held"
+    held.touch()
+    yield held
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def test_a_match_goes_on_without_its_page_and_back_leads_to_it(
+    browser: Browser, address: str, kept_runs: Path, camera: Path
+) -> None:
+    sources = "production_source=server&production_server_source=camera&source=server"
+    link = f"{address}/evaluations?question=match&models=SqueezeNet&seed=4&{sources}"
+    page = visit(browser, f"{link}&server_source=scenes")
+    page.get_by_role("button", name="Match", exact=True).click()
+    expect(page.locator(".st-key-under-way").get_by_text("Reading camera")).to_be_visible()
+    opened = page.url
+    hand_back(page)
+    page = visit(browser, opened)
+    expect(page.locator(".st-key-under-way").get_by_text("Reading camera")).to_be_visible()
+    page.locator(".st-key-under-way").get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("This match is not finished")).to_be_visible()
+    camera.unlink()
+    (name,) = re.findall(r"run=([^&]+)", page.url)
+    worked_off(kept_runs)
+    (kept_runs / name / "match.json").write_bytes(TypeAdapter(Match).dump_json(example(0.3, 0.6)))
+    hand_back(page)
+
+    page = visit(browser, opened)
+    expect(page.locator(HEADLINE)).to_contain_text("Your images look like the reference with fog")
+    expect(page.locator(AT_REST)).to_be_visible()
+    page.get_by_role("button", name="Evaluate with this profile").click()
+    size = page.get_by_text(re.compile(r"20 images × \(3 conditions"))
+    expect(size).to_be_visible()
+    expect(page.locator(".st-key-profile")).to_contain_text("Fog effect:")
+    expect(page.locator(AT_REST)).to_be_visible()
+    for part in (f"profile={name}", "models=SqueezeNet", "seed=4"):
+        assert part in page.url
+    page.go_back()
+    expect(page.locator(HEADLINE)).to_contain_text("Your images look like the reference with fog")
+    expect(size).to_have_count(0)
+    page.go_forward()
+    expect(size).to_be_visible()
+    page.get_by_role("link", name="Open the match").click()
+    expect(page.locator(HEADLINE)).to_contain_text("Your images look like the reference with fog")
+    hand_back(page)
 
 
 def test_an_attack_counts_its_steps_and_stops_when_told_to(browser: Browser, address: str) -> None:
