@@ -111,9 +111,13 @@ def _match_text(entry: Listed) -> str:
 
 
 def _listed(entry: Listed) -> dict[str, Any]:
+    from robustness import runs
+
     manifest = entry.manifest
-    reason = _match_text(entry) if entry.match else entry.reason
-    about = {"run": entry.folder.name, "folder": str(entry.folder), "reason": reason}
+    about = {"run": entry.folder.name, "folder": str(entry.folder), "reason": entry.reason}
+    if entry.match is not None:
+        status = runs.FINISHED if entry.finished else runs.UNFINISHED
+        return {**about, "title": entry.title, "created": entry.created, "status": status}
     if manifest is None:
         return about
     return {

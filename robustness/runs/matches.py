@@ -6,6 +6,7 @@ are those of runs. A folder from another installation is no match.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import Field, TypeAdapter
 from robustness import matching
 from robustness.base.disk import write_whole
 from robustness.base.errors import RunError
-from robustness.base.progress import Note, Pace, Unit, duration
+from robustness.base.progress import Note, duration
 from robustness.base.validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset
 from robustness.evaluation.framings import common_framing
@@ -32,6 +33,8 @@ PARTS = 1000
 _MOST_REQUEST, _MOST_ANSWER = 2**16, 2**27  # bytes
 _SHARES = {"Reading": 20, "Simulating": 580, "Learning": 60, "Fitting": 120, "Predicting": 220}
 """Parts of a match by the first word of what it notes: about the share of its time."""
+_FEWEST = 10
+"""Parts from which the time left is estimated."""
 
 
 class SavedMatch(StrictRecord):
@@ -103,19 +106,22 @@ def _opened(source: str) -> Dataset:
 def _as_a_whole(show: Callable[[str, int], object]) -> Note:
     """A note that shows the phases of a match as parts of the whole, with the time left.
 
-    The pace is that of the current phase: a cached emulator skips the longest ones.
+    The pace is that of the parts that were worked on: a cached emulator skips the longest phases.
     """
-    pace, phase = Pace(Unit("parts"), PARTS, overall=True), ""
+    began, phase, worked, last = time.monotonic(), "", 0.0, 0.0
 
     def note(what: str, done: int, total: int) -> None:
-        nonlocal pace, phase
-        if what != phase:
-            pace, phase = Pace(Unit("parts"), PARTS, overall=True), what
+        nonlocal phase, worked, last
         kind = what.partition(" ")[0]
         before = sum(list(_SHARES.values())[: list(_SHARES).index(kind)])
         parts = before + _SHARES[kind] * done / max(1, total)
-        pace.note(parts)
-        left = f", about {duration(pace.seconds_left)} left" if pace.seconds_left else ""
+        if what == phase:
+            worked += parts - last
+        phase, last = what, parts
+        left = ""
+        if worked >= _FEWEST and parts < PARTS:
+            seconds = (time.monotonic() - began) * (PARTS - parts) / worked
+            left = f", about {duration(seconds)} left"
         show(f"{what}: {done:,} of {total:,}{left}", int(parts))
 
     return note

@@ -89,6 +89,8 @@ def test_the_progress_of_a_match_only_grows_and_has_an_estimate(
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.1
     assert shares[-1] == 1
+    estimates = ["left" in job.text for job in seen]
+    assert all(estimates[len(PHASES) // 4 : -1])
     assert "Simulating the reference: 40 of 80, about " in "\n".join(job.text for job in seen)
     assert runs.read_progress(folder) is None, "nobody works on it any more"
 
@@ -204,6 +206,9 @@ def test_commands_list_continue_and_delete_a_match(
     jobs.cancel(folder)
     assert main(["runs", *where]) == 0
     assert "Match of photos: a match" in capsys.readouterr().out
+    assert main(["runs", *where, "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert (document["title"], document["status"]) == ("Match of photos", "unfinished")
     assert main(["runs", "resume", folder.name, *where, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "finished"
     assert main(["report", str(folder), "--to", str(folder / "report.html")]) == 2

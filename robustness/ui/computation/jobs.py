@@ -65,6 +65,14 @@ def _places(count: int) -> Iterator[None]:
         yield
 
 
+def harden(folder: Path, arguments: Sequence[str]) -> None:
+    """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
+    access.require(Action.CHANGE_MODELS, thing=folder.name)
+    retention.check_begin(folder.parent)
+    jobs.harden(folder, arguments, _asker())
+    _watch(folder)
+
+
 def match(saved: SavedMatch) -> str:
     """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
     access.require(Action.EVALUATE, thing=saved.title)
@@ -72,14 +80,6 @@ def match(saved: SavedMatch) -> str:
     folder = jobs.match(saved, runs_folder(), _asker())
     _watch(folder)
     return folder.name
-
-
-def harden(folder: Path, arguments: Sequence[str]) -> None:
-    """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
-    access.require(Action.CHANGE_MODELS, thing=folder.name)
-    retention.check_begin(folder.parent)
-    jobs.harden(folder, arguments, _asker())
-    _watch(folder)
 
 
 def _begins(folder: Path) -> Action:

@@ -28,7 +28,7 @@ from robustness.matching import Match
 from robustness.perturbations import REGISTRY
 from robustness.pictures.decoding import ACCEPTED_EXTENSIONS
 from robustness.remedies import REGISTRY as REMEDIES
-from robustness.runs import SavedMatch, find_match
+from robustness.runs import SavedMatch, find_match, title_of
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.evaluations import limits
@@ -112,7 +112,7 @@ def request_input(question: str) -> RunForm | None:
     """Draw the controls for ``question``; None while something is missing, which is said."""
     matched = _matched()
     if matched is not None:
-        _show_profile(*matched)
+        _show_profile(matched[1])
     left, right = st.columns(2, gap="large")
     with left:
         source = source_input(reference=matched[0].reference if matched else None)
@@ -164,14 +164,15 @@ def _matched() -> tuple[SavedMatch, Match] | None:
     return saved, answer
 
 
-def _show_profile(saved: SavedMatch, answer: Match) -> None:
+def _show_profile(answer: Match) -> None:
     """Draw which profile is evaluated, and the way back to its match."""
+    name = st.query_params[PROFILE]
+    title = plain(title_of(runs_folder() / name))
     parts = [f"{REGISTRY[part.perturbation].label}: {part.value}" for part in answer.perturbations]
     conditions = counted(len(answer.conditions), "condition")
     with st.container(horizontal=True, vertical_alignment="center", key="profile"):
-        st.markdown(f"**{plain(saved.title)}**: {plain('; '.join(parts))}. {conditions}.")
-        query = {RUN: st.query_params[PROFILE]}
-        page_link("pages/evaluations.py", "Open the match", ":material/compare:", query)
+        st.markdown(f"**{title}**: {plain('; '.join(parts))}. {conditions}.")
+        page_link("pages/evaluations.py", "Open the match", ":material/compare:", {RUN: name})
 
 
 def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
