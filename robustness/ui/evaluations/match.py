@@ -136,7 +136,7 @@ def _evaluate(name: str, saved: SavedMatch) -> None:
     changes = {"dataset_fit": saved.fit, "dataset_side": str(saved.side)}
     run_table.change_link(
         {
-            **{RUN: [], run_table.COMPARE: [], QUESTION: []},
+            **{RUN: [], run_table.COMPARE: [], QUESTION: [], "source": []},
             **{run_table.PROFILE: name, "suite": FROM_FILE, "labelling": KNOWN},
             **{key: [] if value == DEFAULT else value for key, value in changes.items()},
             "models": [] if by_default else list(saved.models),

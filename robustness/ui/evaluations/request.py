@@ -338,6 +338,7 @@ def _file_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ..
     if file is not None and not refused:
         st.session_state[_FILE] = file.name, file.getvalue()
     elif matched is not None:
+        st.caption("Without a file: the profile of the match.")
         return matched[1].conditions
     if _FILE not in st.session_state:
         st.caption("No file yet.")

@@ -347,6 +347,7 @@ def test_a_match_goes_on_without_its_page_and_back_leads_to_it(
     size = page.get_by_text(re.compile(r"20 images × \(3 conditions"))
     expect(size).to_be_visible()
     expect(page.locator(".st-key-profile")).to_contain_text("Fog effect:")
+    expect(page.get_by_text("the reference images of the match")).to_be_visible()
     expect(page.locator(AT_REST)).to_be_visible()
     for part in (f"profile={name}", "models=SqueezeNet", "seed=4"):
         assert part in page.url
