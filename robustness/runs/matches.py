@@ -31,8 +31,15 @@ PARTS = 1000
 """Of a match, for its progress."""
 
 _MOST_REQUEST, _MOST_ANSWER = 2**16, 2**27  # bytes
-_SHARES = {"Reading": 20, "Simulating": 580, "Learning": 60, "Fitting": 120, "Predicting": 220}
-"""Parts of a match by the first word of what it notes: about the share of its time."""
+_PHASES = {
+    "Reading": (0, 20),
+    "Simulating": (20, 600),
+    "Learning": (600, 660),
+    "Fitting": (660, 780),
+    "Predicting": (780, PARTS),
+}
+"""First and last part of each phase, by the first word of what it notes: about as long as it takes
+with two models."""
 _FEWEST = 10
 """Parts from which the time left is estimated."""
 
@@ -112,9 +119,8 @@ def _as_a_whole(show: Callable[[str, int], object]) -> Note:
 
     def note(what: str, done: int, total: int) -> None:
         nonlocal phase, worked, last
-        kind = what.partition(" ")[0]
-        before = sum(list(_SHARES.values())[: list(_SHARES).index(kind)])
-        parts = before + _SHARES[kind] * done / max(1, total)
+        begin, end = _PHASES.get(what.partition(" ")[0], (last, last))
+        parts = max(last, begin + (end - begin) * done / max(1, total))  # fits are repeated
         if what == phase:
             worked += parts - last
         phase, last = what, parts

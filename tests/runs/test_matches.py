@@ -24,9 +24,11 @@ from tests.support.jobs import in_threads, worked_off
 
 PHASES = (
     *[("Reading photos", done, 4) for done in range(1, 5)],
+    *[("Reading scenes", done, 4) for done in range(1, 5)],
     *[("Simulating the reference", done, 80) for done in range(10, 81, 10)],
     *[("Learning the reference", done, 9) for done in range(1, 10)],
-    *[("Fitting", done, 7) for done in range(1, 8)],
+    *[("Fitting", done, 7) for done in (*range(1, 8), *range(1, 8))],
+    ("A phase of its own", 1, 2),
     *[("Predicting", done, 22) for done in range(1, 23)],
 )
 

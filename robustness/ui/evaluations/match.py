@@ -84,8 +84,9 @@ def form() -> None:
 def show(entry: Listed, saved: SavedMatch) -> None:
     """Draw the progress or the answer of the match ``saved``, and what can be done with it."""
     folder = entry.folder
+    queued = is_queued(folder)  # first: the job ends once the answer is there
     answer = runs.read_answer(folder)
-    if is_queued(folder):
+    if queued:
         jobs.progress(folder, "it continues")
     elif answer is None:
         jobs.stopped(folder, "This match is not finished.")
