@@ -77,7 +77,8 @@ def match(saved: SavedMatch) -> str:
     """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
     access.require(Action.EVALUATE, thing=saved.title)
     retention.check_begin(runs_folder(), saved.images)
-    folder = jobs.match(saved, runs_folder(), _asker())
+    with _places(1):
+        folder = jobs.match(saved, runs_folder(), _asker())
     _watch(folder)
     return folder.name
 
