@@ -25,6 +25,7 @@ from benchmarks.support.repository import ROOT
 from robustness.models import internals
 from robustness.models.tensorflow_runtime import keras
 from robustness.ui.server import streamlit_internals
+from robustness.ui.session.inputs import link_number
 from tests.test_conventions import PRODUCT, named, room
 
 STYLES = {".css", ".js", ".py"}
@@ -173,21 +174,27 @@ def test_what_a_control_does_not_take_from_the_link_is_reported(
     seed = SessionState._seed_widget_from_url
     monkeypatch.setattr(SessionState, "_seed_widget_from_url", seed)  # put back afterwards
     link = {"word": "abc", "low": "-4", "first": "0", "whole": "7", "some": ["a", "x"], "none": ""}
+    endless = {"inf": "inf", "low inf": "-inf", "nan": "nan", "long": "9" * 400, "part": "1.5"}
+    link |= endless
     monkeypatch.setattr(QueryParams, "get_initial_value", lambda _, key: link.get(key))
     reports: dict[str, str] = {}
-    streamlit_internals.report_ignored_values(lambda key, value, _: reports.update({key: value}))
+    streamlit_internals.report_ignored_values(
+        lambda key, value, _: reports.update({key: value}), link_number
+    )
 
     def page() -> None:
         import streamlit as st
 
-        for key in ("word", "low", "first", "whole", "none"):
+        numbers = ("inf", "low inf", "nan", "long", "part")
+        for key in ("word", "low", "first", "whole", "none", *numbers):
             st.number_input(key, 0, 9, 0, key=key, bind="query-params")
         st.multiselect("Some", ["a", "b"], key="some", bind="query-params")
 
     app = AppTest.from_function(page).run()
     assert not app.exception
     assert (app.number_input(key="whole").value, app.multiselect(key="some").value) == (7, ["a"])
-    assert reports == {"word": "abc", "low": "-4", "some": "a, x"}
+    assert reports == {"word": "abc", "low": "-4", "some": "a, x", **endless}
+    assert {app.number_input(key=key).value for key in endless} == {0}
 
 
 def test_private_interfaces_stand_in_two_files() -> None:

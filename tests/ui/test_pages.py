@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import pytest
+from streamlit.runtime.state.session_state import SessionState
 
 from benchmarks.support.repository import ROOT
 from robustness.evaluation.loop import evaluate
@@ -15,8 +17,10 @@ from robustness.evaluation.sweep import Break, sweep
 from robustness.perturbations import REGISTRY
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.computation import cache
+from robustness.ui.server.streamlit_internals import report_ignored_values
+from robustness.ui.session.inputs import link_number, warn_of_link
 from tests.support.bad_images import BAD
-from tests.support.pages import changes, headline, html, on, pictures, run, sample
+from tests.support.pages import changes, headline, html, on, pictures, run, sample, texts
 
 
 def test_a_model_of_the_link_that_cannot_run_is_named(
@@ -46,6 +50,42 @@ def test_a_link_names_a_choice_by_its_id_alone(said: str, is_named: bool) -> Non
     assert (chosen == "own") == is_named
     assert ("suite" in app.query_params) == is_named
     assert bool([text for text in app.warning if "suite" in text.value]) is not is_named
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "9" * 400])
+@pytest.mark.parametrize(
+    ("page", "link", "keys"),
+    [
+        (
+            "app.py",
+            {"view": "attack", "attack": "pgd", "epsilon": "0", "sample": "coffee"},
+            ("seed", "restarts", "steps_pgd"),
+        ),
+        (
+            "pages/evaluations.py",
+            {"question": "release"},
+            ("seed", "limit", "max_loss", "min_consistency"),
+        ),
+    ],
+    ids=["attack", "release"],
+)
+def test_a_number_of_the_link_that_is_none_is_said_and_ignored(
+    page: str,
+    link: dict[str, str],
+    keys: Sequence[str],
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    seed = SessionState._seed_widget_from_url
+    monkeypatch.setattr(SessionState, "_seed_widget_from_url", seed)  # put back afterwards
+    report_ignored_values(warn_of_link, link_number)
+    app = run(ROOT / page, models="SqueezeNet", **link, **dict.fromkeys(keys, text))
+    said = texts(app)
+    assert {key: f"{key}={text[:40]}" in said for key in keys} == dict.fromkeys(keys, True)
+    assert "9" * 41 not in said
+    assert app.number_input(key="seed").value == 0
 
 
 def test_a_choice_and_its_link_stay_in_step() -> None:

@@ -14,6 +14,7 @@ from robustness.gate.budget import Rule
 from robustness.runs import Run, find
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
+from robustness.ui.session.inputs import link_number
 from robustness.ui.session.run_link import baseline_id, runs_folder, set_baseline
 
 _FILE, _UPLOADER = "budget file", "budget"
@@ -81,12 +82,8 @@ def baseline(budget: gate.Budget) -> Run | None:
 
 def _number(key: str) -> float | None:
     """The limit ``key``: a control that is not drawn is still in the link."""
-    value = st.session_state.get(key)
-    try:
-        share = float(st.query_params[key] if value is None else value)
-    except (KeyError, ValueError):
-        return None
-    return share if 0 <= share <= 100 else None
+    value: float | None = st.session_state.get(key)
+    return link_number(st.query_params.get(key, ""), 0, 100) if value is None else value
 
 
 def _take() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,7 +27,13 @@ from robustness.report.copy_as import link_values
 from robustness.ui.browser import components
 from robustness.ui.browser.components import first_strength
 from robustness.ui.computation.cache import cached
-from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
+from robustness.ui.session.inputs import (
+    brief,
+    link_number,
+    new_in_link,
+    set_in_link,
+    warn_of_link,
+)
 
 SIDE = 72
 """Side of a thumbnail in pixels; parameters in pixels scale with it."""
@@ -263,12 +268,8 @@ def _strength(record: Perturbation, text: str) -> float | None:
     """The strength of ``record`` that the link's ``text`` gives; None if it is invalid."""
     if not record.graded and text.lower() in ("true", "false"):
         return float(text.lower() == "true")
-    try:
-        strength = float(text)
-    except ValueError:
-        return None
-    inside = math.isfinite(strength) and 0 <= strength <= 1
-    return round(strength, DIGITS) if inside else None
+    strength = link_number(text, 0, 1)
+    return None if strength is None else round(strength, DIGITS)
 
 
 def _problems(link: Mapping[str, str]) -> list[str]:
@@ -276,7 +277,7 @@ def _problems(link: Mapping[str, str]) -> list[str]:
     return [
         "Expected a strength from 0 to 1"
         + ("" if REGISTRY[name].graded else ", true or false")
-        + f", got {name}={text} in the link; ignored."
+        + f", got {name}={brief(text)} in the link; ignored."
         for name, text in link.items()
         if _strength(REGISTRY[name], text) is None
     ]

@@ -30,7 +30,7 @@ from robustness.ui.server.streamlit_internals import (
     stay_off_the_network,
     take_values_in_turn,
 )
-from robustness.ui.session.inputs import warn_of_link
+from robustness.ui.session.inputs import link_number, warn_of_link
 from robustness.ui.session.run_link import runs_folder
 
 _MEGABYTE = 2**20
@@ -45,7 +45,7 @@ def settle() -> None:
     keep_kernels()
     send_all_of_fragments()
     take_values_in_turn()
-    report_ignored_values(warn_of_link)
+    report_ignored_values(warn_of_link, link_number)
     with suppress(RobustnessError):  # every page shows the error
         lower_upload_limit()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 from weakref import WeakValueDictionary
@@ -170,23 +171,33 @@ def restore_link() -> None:
         st.query_params.update(dropped)
 
 
-def report_ignored_values(report: Callable[[str, str, str], None]) -> None:
+def report_ignored_values(
+    report: Callable[[str, str, str], None], number: Callable[[str], float | None]
+) -> None:
     """Call ``report`` with key, value and reason if a control takes not what the link has for it.
 
-    Streamlit drops or corrects the value without a word.
+    Streamlit drops or corrects the value without a word, and fails at an infinite number.
+    ``number`` reads numbers, which a control takes as they are or not at all.
     """
     seed = SessionState._seed_widget_from_url
+
+    def is_taken(metadata: Any, value: str | list[str]) -> bool:
+        said = number(value if isinstance(value, str) else value[-1])
+        return said is not None and metadata.deserializer(said) == said
 
     def seed_and_report(
         state: SessionState, metadata: Any, key: str, widget: str, value: str | list[str]
     ) -> bool:
-        takes = seed(state, metadata, key, widget, value)
-        chosen = state._new_session_state[key] if takes else metadata.deserializer(None)
-        try:
-            is_whole = parse_url_param(value, metadata.value_type) == metadata.serializer(chosen)
-        except (ValueError, TypeError, IndexError):
-            is_whole = False
-        if not is_whole and not is_empty_url_value(value):
+        is_empty, takes, is_whole = is_empty_url_value(value), False, False
+        if metadata.value_type != "double_value" or is_empty or is_taken(metadata, value):
+            takes = seed(state, metadata, key, widget, value)
+            chosen = state._new_session_state[key] if takes else metadata.deserializer(None)
+            with suppress(ValueError, TypeError, IndexError):
+                parsed = parse_url_param(value, metadata.value_type)
+                is_whole = parsed == metadata.serializer(chosen)
+        else:
+            state._clear_url_param(key)
+        if not is_whole and not is_empty:
             report(key, value if isinstance(value, str) else ", ".join(value), "not a valid value")
         return takes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,19 @@ def _texts(options: Options, key: str) -> Mapping[str, str]:
     return options if isinstance(options, Mapping) else dict(zip(options, options, strict=True))
 
 
+def link_number(text: str, least: float = -math.inf, most: float = math.inf) -> float | None:
+    """The number that ``text`` of a link says, ``least`` to ``most``; None if it is none such.
+
+    Every number of a link is read here, those of Streamlit's own controls too: infinity, and digits
+    beyond what a float holds, are no numbers.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and least <= number <= most else None
+
+
 def new_in_link(key: str) -> list[str] | None:
     """The link's values of ``key`` if somebody changed them since ``set_in_link``; else None.
 
@@ -87,9 +101,17 @@ def link_warnings() -> None:
     st.session_state[_WARNINGS] = st.container()
 
 
+_MOST_SAID = 40
+
+
+def brief(value: str) -> str:
+    """The ``value`` of a link as a warning shows it: its first 40 characters."""
+    return value if len(value) <= _MOST_SAID else f"{value[:_MOST_SAID]}…"
+
+
 def warn_of_link(key: str, value: str, why: str = "not one of the choices here") -> None:
     """Say that the link's ``value`` of ``key`` is ignored, where even a folded control shows it."""
-    warning = plain(f"Ignored {key}={value} in the link: {why}.")
+    warning = plain(f"Ignored {key}={brief(value)} in the link: {why}.")
     st.session_state.get(_WARNINGS, st).warning(warning, icon=":material/link_off:")
 
 
