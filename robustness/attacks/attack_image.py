@@ -80,7 +80,7 @@ class Outcome:
 
     @property
     def gain(self) -> int:
-        """The factor that amplifies the largest change to half white."""
+        """The factor that amplifies the largest change to half the range of a pixel."""
         return max(1, round(0.5 / self.linf)) if self.linf else 1
 
     def as_row(self) -> dict[str, Any]:

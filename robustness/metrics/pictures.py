@@ -93,6 +93,13 @@ def psnr(clean: Floats, perturbed: Floats) -> Scores:
         return -10.0 * np.log10(error)
 
 
-def amplified_difference(clean: Floats, perturbed: Floats, gain: float) -> Floats:
-    """|perturbed - clean| times ``gain``, clipped to [0, 1]: black where nothing changed."""
-    return np.clip(np.abs(perturbed - clean) * np.float32(gain), 0.0, 1.0)
+def amplified_difference(
+    clean: Floats, perturbed: Floats, gain: float, *, signed: bool = False
+) -> Floats:
+    """|perturbed - clean| times ``gain``, clipped to [0, 1]: black where nothing changed.
+
+    With ``signed``, (perturbed - clean) times ``gain`` around a grey of 0.5: the change of an
+    attack has nearly the same size everywhere, so that its signs alone form an image.
+    """
+    change = (perturbed - clean) * np.float32(gain)
+    return np.clip(change + np.float32(0.5) if signed else np.abs(change), 0.0, 1.0)

@@ -88,7 +88,7 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
 
 def _images(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> Iterator[Case]:
     alt = f"{picture.name} after {described(outcome)}"
-    return image_case(picture, outcome.image, "adversarial", alt, outcome.gain, rows)
+    return image_case(picture, outcome.image, "adversarial", alt, outcome.gain, rows, signed=True)
 
 
 def _noise(picture: Picture, outcome: Outcome) -> Section:

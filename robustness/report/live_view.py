@@ -91,12 +91,15 @@ def image_case(
     alt: str,
     gain: int,
     rows: Sequence[Measurement],
+    *,
+    signed: bool = False,
 ) -> Iterator[Case]:
     """The image, the ``changed`` one (224, 224, 3), and their difference times ``gain``.
 
-    ``caption``, ``alt`` and ``rows`` belong to the changed one.
+    ``caption``, ``alt`` and ``rows`` belong to the changed one; ``signed`` is as for
+    ``amplified_difference``.
     """
-    difference = amplified_difference(picture.image, changed, gain)
+    difference = amplified_difference(picture.image, changed, gain, signed=signed)
     yield Case(
         picture.name,
         [
@@ -105,7 +108,7 @@ def image_case(
             Shot(
                 to_png(difference),
                 f"difference x {gain}",
-                "Difference of both images; black is unchanged",
+                f"Difference of both images; {'grey' if signed else 'black'} is unchanged",
             ),
         ],
         None,

@@ -207,6 +207,8 @@ def test_amplified_difference_shows_either_direction_and_clips() -> None:
     np.testing.assert_allclose(
         amplified_difference(clean, changed, 4.0), rows([0.0, 0.4, 0.4, 1.0]), atol=1e-6
     )
+    signed = amplified_difference(clean, changed, 4.0, signed=True)
+    np.testing.assert_allclose(signed, rows([0.5, 0.9, 0.1, 1.0]), atol=1e-6)
 
 
 # --- features -------------------------------------------------------------------------------------

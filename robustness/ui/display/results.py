@@ -45,19 +45,20 @@ def show_pictures(
     *,
     captions: tuple[str, str] = ("Original", "Perturbed"),
     gain: int = GAIN,
+    signed: bool = False,
     follows: bool = False,
     remedied: tuple[Mapping[str, Any], Sequence[Images]] = ({}, ()),
     drawing: int = 0,
 ) -> None:
     """Draw the original, the perturbed image and their difference times ``gain``, lossless.
 
-    ``scores`` are the ``picture_scores`` of ``image``, one value each. With ``follows``, the same
-    original was drawn just before and is not sent again. ``remedied`` are the texts and the image
-    of a remedy, which is drawn beside them. ``drawing`` is the number of the drawing with the
-    predictions that stand beside them.
+    ``signed`` is as for ``amplified_difference``. ``scores`` are the ``picture_scores`` of
+    ``image``, one value each. With ``follows``, the same original was drawn just before and is not
+    sent again. ``remedied`` are the texts and the image of a remedy, which is drawn beside them.
+    ``drawing`` is the number of the drawing with the predictions that stand beside them.
     """
     header, after = pair_of(picture, image, what, scores, captions=captions, gain=gain)
-    header |= {"drawing": drawing, **remedied[0]}
+    header |= {"drawing": drawing, "signed": signed, **remedied[0]}
     original = b"" if follows else original_png(picture)
     with st.container(key="pictures"):
         third = b"".join(map(to_png, remedied[1]))

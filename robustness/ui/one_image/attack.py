@@ -61,6 +61,7 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
         picture_scores(picture.image[None], outcome.image[None]),
         captions=("Original", "Adversarial"),
         gain=outcome.gain,
+        signed=True,
     )
     lines = [
         (models.label(r.model), r, verdict(r), models.class_name(r.model, r.top1), None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
+import numpy as np
+import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from benchmarks.support.page_actions import hand_back, visit
+from benchmarks.support.page_actions import hand_back, pixels, visit
 from benchmarks.support.server import eventually
 
 
@@ -29,6 +32,11 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
             *pictures.all(),
         ):
             eventually(page, partial(is_in_sight, shown, height))
+    before, after = (pixels(page, index).astype(int) for index in (0, 1))
+    change = after - before
+    gain = int(re.sub(r"\D", "", page.locator(".rb-difference > figcaption").inner_text()))
+    assert gain * np.abs(change).max() == pytest.approx(128, abs=gain / 2)
+    assert np.array_equal(pixels(page, 2), np.clip(128 + gain * change, 0, 255))
     hand_back(page)
 
 

@@ -80,7 +80,7 @@ class Pair {
     draw(this.canvases.after, after);
     if (remedied) draw(this.canvases.remedied, remedied);
     this.root.classList.toggle("rb-third", Boolean(remedied));
-    const differ = this.subtract(data.gain);
+    const differ = this.subtract(data.gain, data.signed);
     const another = data.altBefore !== this.shown;
     this.shown = data.altBefore;
     if (another && !differ && this.view === "Difference") this.look(VIEWS[0]); // instead of black
@@ -88,7 +88,11 @@ class Pair {
       ["before", data.before, data.altBefore],
       ["after", data.after, data.altAfter],
       ["remedied", data.remedied ?? "", data.altRemedied ?? ""],
-      ["difference", `Difference x ${data.gain}`, "Difference of the images; black is unchanged"],
+      [
+        "difference",
+        `Difference x ${data.gain}`,
+        `Difference of the images; ${data.signed ? "grey" : "black"} is unchanged`,
+      ],
     ]) {
       this.canvases[name].setAttribute("aria-label", alt);
       const said = this.frames.querySelector(`.rb-${name} > figcaption`);
@@ -101,8 +105,8 @@ class Pair {
     this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
   }
 
-  // Draw the difference and return whether there is one.
-  subtract(gain) {
+  // Draw the difference, a signed one around grey, and return whether there is one.
+  subtract(gain, signed) {
     const { before, after, difference } = this.canvases;
     const side = after.width;
     const [a, b] = [before, after].map(
@@ -112,7 +116,8 @@ class Pair {
     let differ = false;
     for (let i = 0; i < a.length; i += 4) {
       for (let c = 0; c < 3; c++) {
-        result.data[i + c] = gain * Math.abs(a[i + c] - b[i + c]);
+        const change = gain * (b[i + c] - a[i + c]);
+        result.data[i + c] = signed ? 128 + change : Math.abs(change);
         differ ||= a[i + c] !== b[i + c];
       }
       result.data[i + 3] = 255;
