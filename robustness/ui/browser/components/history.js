@@ -40,9 +40,13 @@ function isChoice(address) {
   return link.pathname === location.pathname && [...names].every((name) => same(name) || control(name));
 }
 
+// What one click changes may come as several links, such as of a value whose control goes with it.
+let added = false; // whether an entry was added since the last click or key
+
 history.pushState = (state, title, address) => {
-  if (pushed ?? isChoice(address)) return history.replaceState(state, title, address);
+  if (pushed ?? (added || isChoice(address))) return history.replaceState(state, title, address);
   if (pushed === false) pushed = true;
+  added = true;
   return History.prototype.pushState.call(history, state, title, address);
 };
 
@@ -55,13 +59,24 @@ function complete(event) {
   }
 }
 
+function acted() {
+  added = false;
+}
+
 function clicked(event) {
+  acted(); // also by a reader of screens, which presses nothing
   const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey; // opens a new tab
   const link = event.target.closest?.(PAGE_LINKS);
   if (link && !elsewhere) oneEntry(link);
 }
 
-const LISTENERS = { pointerover: complete, focusin: complete, click: clicked };
+const LISTENERS = {
+  pointerover: complete,
+  focusin: complete,
+  pointerdown: acted,
+  keydown: acted,
+  click: clicked,
+};
 
 export default function ({ parentElement }) {
   parentElement.leave?.();
