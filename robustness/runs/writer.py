@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from robustness.base.disk import TEMPORARY, alone
 from robustness.base.errors import RunError
 from robustness.base.text import counted
 from robustness.evaluation.provenance import plugin_digests, versions
-from robustness.runs import headline_figures, images, installation
+from robustness.runs import headline_figures, images, installation, notes
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk, Workload
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, read
@@ -242,7 +243,11 @@ def start(
         if same is None:
             chosen.require()
             (runs / fresh.id).mkdir(parents=True)
-        return _writer(plan, same or runs / fresh.id, None if same else fresh, patience)
+        writer = _writer(plan, same or runs / fresh.id, None if same else fresh, patience)
+        if same and notes.read(same).stopped:
+            with suppress(RunError):
+                notes.update(same, stopped="")
+        return writer
     except OSError as error:
         raise _refused(runs, error) from error
 

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.repository import ROOT
 from robustness import runs
+from robustness.base.errors import RunLockedError
 from robustness.runs import jobs
 from robustness.runs.progress import Progress, ProgressFile
 from tests.support.jobs import in_threads, worked_off
@@ -47,6 +48,34 @@ def test_other_pages_say_how_far_a_run_is_and_cancel_it(ordered: Path, page: str
     assert not jobs.is_queued(ordered)
     assert "2 of 6" not in said(app)
     file.remove()
+
+
+def test_what_another_process_works_on_is_followed_and_not_offered_to_continue(
+    ordered: Path,
+) -> None:
+    jobs.cancel(ordered)  # as somebody did before the command continues it
+    folder = ordered.parent
+    plan = runs.plan(str(folder.parent / "three"), spec(), batch=2)
+    with runs.start(plan, folder, resume=True) as writer:
+        assert writer.folder == ordered
+        working = writer.perform()
+        while not next(working).done:
+            pass
+        app = run(PAGE, run=ordered.name)
+        row = app.dataframe[0].value.set_index("Id").loc[ordered.name]
+        assert row["State"].startswith("in another process: ")
+        assert "Runs in another process" in said(app)
+        assert "2 of 6 images" in said(app)
+        assert row.get("Action") is None
+        assert {f"page {label} {ordered.name}" for label in ("Continue", "Cancel")}.isdisjoint(
+            button.key for button in app.button
+        )
+        with pytest.raises(RunLockedError, match="another process"):
+            jobs.resume(ordered, "somebody")
+        assert jobs.submit(plan, folder, "somebody") == ordered
+        assert not jobs.is_queued(ordered), "it need not be done twice"
+    app.run()
+    assert f"page Continue {ordered.name}" in {button.key for button in app.button}
 
 
 def test_whoever_has_the_link_cancels_and_continues_it_to_its_end(ordered: Path) -> None:

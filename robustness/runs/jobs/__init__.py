@@ -3,8 +3,10 @@
 from robustness.runs.jobs.queue import (
     HARDENED,
     HARDENING,
+    Job,
     asker,
     cancel,
+    elsewhere,
     end_hardening,
     harden,
     is_hardening,
@@ -22,9 +24,11 @@ from robustness.runs.jobs.supervisor import Supervisor, end_all, supervise
 __all__ = [
     "HARDENED",
     "HARDENING",
+    "Job",
     "Supervisor",
     "asker",
     "cancel",
+    "elsewhere",
     "end_all",
     "end_hardening",
     "harden",

@@ -54,7 +54,8 @@ class Job(StrictRecord):
     """A run to work on, as in its file beside the runs; ``progress`` and ``before`` are of now.
 
     ``by`` identifies who asks; ``requested_at`` is in seconds since 1970. ``progress`` is None
-    while the job waits or its process starts; ``before`` counts the jobs ahead of it.
+    while the job waits or its process starts; ``before`` counts the jobs ahead of it. Without
+    ``by`` it is what ``elsewhere`` returns.
     """
 
     by: str
@@ -89,7 +90,11 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     if folder is None:
         with start(plan, runs, creator=by) as writer:
             folder = writer.folder
-    if not is_queued(folder) and _left_to_do(folder, read(folder)):
+    if (
+        not is_queued(folder)
+        and elsewhere(folder) is None
+        and _left_to_do(folder, read(folder))
+    ):
         _add(folder, by)
     return folder
 
@@ -97,8 +102,13 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
 def resume(folder: Path, by: str) -> None:
     """Queues the unfinished run or match in ``folder`` for ``by``.
 
-    Raises ``RunError`` if it is finished or foreign, or if the job cannot be written.
+    Raises ``RunError`` if it is finished or foreign, if another process works on it, or if the job
+    cannot be written.
     """
+    if elsewhere(folder):
+        raise RunLockedError(
+            f"The run {folder.name} is running in another process: wait for it to end."
+        )
     if read_match(folder) is None:
         manifest = read(folder)
         installation.require_own(folder)
@@ -200,6 +210,19 @@ def asker(folder: Path) -> str:
     return job.by if job else ""
 
 
+def elsewhere(folder: Path) -> Job | None:
+    """The work on the run in ``folder`` by a process that is no job, such as a command; or None.
+
+    The process of a cancelled job, which may have yet to stop, is none.
+    """
+    if is_queued(folder) or stop_reason(folder) or not installation.is_own(folder):
+        return None
+    progress = read_progress(folder)
+    if progress is None:
+        return None
+    return Job(by="", asked=0.0, run=folder.name, progress=progress)
+
+
 def read_queue(runs: Path) -> list[Job]:
     """The jobs in the folder ``runs``: running ones, then the others in order.
 
@@ -254,6 +277,8 @@ def work_off(
                 return
         else:
             with _reopened(folder) as writer:
+                if not queued and stop_reason(folder):
+                    notes.update(folder, stopped="")
                 for state in writer.perform(engine, address):
                     if queued and not is_queued(folder):
                         return

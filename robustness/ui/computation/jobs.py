@@ -145,17 +145,26 @@ def buttons(folder: Path, active: bool, key: str) -> None:
     )
 
 
+def is_active(folder: Path) -> bool:
+    """Whether a job or another process works on the run in ``folder``, or will."""
+    return jobs.is_queued(folder) or jobs.elsewhere(folder) is not None
+
+
 def progress(folder: Path, what: str) -> None:
     """Draw the job in ``folder`` until it ends; ``what`` is said to go on without the page."""
     fragment(_progress, run_every=SECONDS_BETWEEN)(folder, what)
 
 
 def _progress(folder: Path, what: str) -> None:
-    job = next((job for job in jobs.read_queue(folder.parent) if job.run == folder.name), None)
+    queue = {job.run: job for job in jobs.read_queue(folder.parent)}
+    job = queue.get(folder.name) or jobs.elsewhere(folder)
     if job is None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):
         st.progress(job.share, text=plain(job.text))
+        if folder.name not in queue:
+            st.caption("Runs in another process, such as a command.")
+            return
         with st.container(horizontal=True, vertical_alignment="center"):
             buttons(folder, True, "page")
             st.caption(f"You can close this page: {what}.")

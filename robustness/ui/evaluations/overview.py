@@ -7,7 +7,7 @@ import streamlit as st
 from robustness import runs
 from robustness.base.text import counted
 from robustness.runs import retention
-from robustness.runs.jobs import is_queued
+from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import opened_run
 from robustness.ui.evaluations import (
     comparison,
@@ -63,7 +63,7 @@ def show() -> None:
         with boundary():
             run = opened_run(names[0])
             results.show_state(run)
-            if run.images or not is_queued(run.folder):
+            if run.images or not jobs.is_active(run.folder):
                 results.show(run, runs.listed(run.folder))
             results.about(run)
     run_actions.show_bin(folder)

@@ -16,7 +16,7 @@ from robustness.report.questions.cases import CASES, LEFT_OUT
 from robustness.report.questions.map import MAP
 from robustness.report.questions.question import COMPARE, FAILURES, TRUST, VIEWS
 from robustness.report.questions.threshold import THRESHOLD
-from robustness.runs import Listed, Run, jobs
+from robustness.runs import Listed, Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
@@ -161,7 +161,7 @@ def _map_form(run: Run) -> None:
 
 def show_state(run: Run) -> None:
     """Draw the state of the run, above its figures."""
-    if not run.finished and jobs.is_queued(run.folder):
+    if not run.finished and under_way.is_active(run.folder):
         under_way.progress(run.folder, "it continues")
     elif not run.finished:
         under_way.stopped(run.folder, "This run is not finished.")

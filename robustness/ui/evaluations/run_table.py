@@ -16,7 +16,7 @@ from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
-from robustness.runs.jobs import is_queued, read_queue
+from robustness.runs.jobs import Job, elsewhere, is_queued, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
 from robustness.ui.computation.background import begin
@@ -86,15 +86,23 @@ def _searched(entry: Listed) -> str:
 
 def show(folder: Path, listed: Mapping[str, Listed]) -> None:
     """Draw the runs ``listed`` of ``folder``; the table follows its jobs by itself."""
-    grows = bool(read_queue(folder)) or any(_headline(e) is None for e in listed.values())
+    grows = bool(_working(folder, listed)) or any(_headline(e) is None for e in listed.values())
     every = jobs.SECONDS_BETWEEN if grows else None
     fragment(_table, run_every=every)(folder, list(listed), grows)
 
 
-def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
+def _working(folder: Path, listed: Mapping[str, Listed]) -> dict[str, Job]:
+    """The jobs of ``folder`` by run, and what other processes do on those ``listed``."""
     queue = {job.run: job for job in read_queue(folder)}
+    begun = [e.folder for e in listed.values() if e.manifest and e.manifest.status != runs.FINISHED]
+    others = [job for job in map(elsewhere, begun) if job]
+    return queue | {job.run: job for job in others}
+
+
+def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     entries = {e.folder.name: e for e in (runs.listed(folder / name) for name in names)}
     listed = {name: entry for name, entry in entries.items() if not entry.reason}
+    queue = _working(folder, listed)
     missing = [entry for entry in listed.values() if _headline(entry) is None]
     if st.session_state.pop(_CLICKED, False) or grows != bool(queue or missing):
         st.rerun()  # the selection or the end of the last job changes the page
@@ -222,7 +230,7 @@ def _act(entries: Sequence[Listed]) -> None:
     st.session_state[_CLICKED] = True
 
 
-def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str, Any]:
+def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
     manifest, finished = entry.manifest, entry.finished
     headline = _headline(entry)
     first = next(iter(headline["models"]), None) if headline else None
@@ -233,7 +241,7 @@ def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
         "Progress": None if finished else job.share if job else done / max(1, whole),
         "State": _state(entry, job, pinned),
-        "Action": None if finished or entry.foreign else _CANCEL if job else _CONTINUE,
+        "Action": None if finished or entry.foreign else _action(job),
         "First model": models.label(first["model"]) if first else "" if headline else _WAITING,
         **{
             name.capitalize(): first and first[key] and 100 * first[key]
@@ -251,10 +259,19 @@ def _row(entry: Listed, other: Listed | None, job: Any, pinned: str) -> dict[str
     }
 
 
-def _state(entry: Listed, job: Any, pinned: str) -> str:
+def _action(job: Job | None) -> str | None:
+    if job is None:
+        return _CONTINUE
+    return _CANCEL if job.by else None  # what another process does is no job
+
+
+def _state(entry: Listed, job: Job | None, pinned: str) -> str:
     done, whole = _images(entry)
-    said = "unfinished" if entry.match else f"unfinished: {done:,} of {counted(whole, 'image')}"
-    unfinished = job.text if job else said
+    unfinished = f"unfinished: {done:,} of {counted(whole, 'image')}"
+    if job:
+        unfinished = job.text if job.by else f"in another process: {job.text}"
+    elif entry.match:
+        unfinished = "unfinished"
     yours = entry.owner == access.me() and access.role() is not Role.OWNER
     badges = {
         "match": entry.match is not None,
