@@ -22,6 +22,8 @@ OPTIONS: Mapping[str, str] = {
     "--until": "use --sample or --limit",
     "--unit": "use --sample or --limit",
     "--margin": "use that of choose",
+    "--use": "a threshold in use belongs to a browser; open the run on the Evaluations page and "
+    "choose Use on One image under Trust",
     "--workers": "the time on a cluster is known once it runs",
 }
 """Options of commands, with their dashes."""

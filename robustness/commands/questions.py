@@ -56,11 +56,6 @@ def add(parsers: Parsers) -> None:
         metavar="REGEX",
         help="images with the same match in their names belong together, such as frames of a video",
     )
-    accepting.add_argument(
-        "--use",
-        action="store_true",
-        help="use these thresholds: One image then says which predictions would be rejected",
-    )
     add_shared(accepting, "--out")
 
 
@@ -182,24 +177,14 @@ def threshold_command(options: argparse.Namespace) -> None:
     from robustness.report.questions import RunFigures
     from robustness.report.questions.threshold import (
         THRESHOLD,
-        certified,
         document,
         groups_of,
         sentence,
     )
-    from robustness.runs.notes import accept_from
 
     run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
     values = vars(options) | {"groups": groups_of(run, options.groups)}
     figures = RunFigures(run, options=values).answer(THRESHOLD)
-    if options.use:
-        thresholds = certified(run, figures)
-        accept_from(run.folder.parent, thresholds)
-        console.remark(
-            "One image now says which predictions these thresholds reject."
-            if any(thresholds.values())
-            else "There is no threshold to use: One image rejects no predictions of these models."
-        )
     if options.json:
         console.print_json(document(figures))
         return

@@ -7,18 +7,16 @@ folder of runs has such a file, too: it names the baseline.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import AfterValidator, FiniteFloat
 
 from robustness.base.disk import alone, write_whole
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import visible
 from robustness.base.validation import StrictRecord, read_json
-from robustness.pictures.fitting import Framing
 
 FILE = "notes.json"
 MAX_TITLE, MAX_TAGS, MAX_NOTE = 120, 200, 2000
@@ -37,55 +35,12 @@ def _tags(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, stripped)))
 
 
-class AcceptedFrom(StrictRecord):
-    """The safe threshold in use for a model, and what it was certified for.
-
-    ``weights`` is the digest of the model's weights. At most ``max_error`` of the predictions whose
-    ``score`` is at least ``threshold`` are ``error`` ("wrong", or "changed" without labels) over
-    the ``conditions``, by their ids, or in each with the ``promise`` "condition". ``run`` is the
-    id of the run that says so.
-    """
-
-    weights: str
-    fit: str
-    side: int
-    score: Literal["probability", "margin"]
-    threshold: Annotated[float, Field(ge=0, le=1)]
-    max_error: Annotated[float, Field(gt=0, lt=1)]
-    promise: Literal["suite", "condition"]
-    error: Literal["wrong", "changed"]
-    conditions: tuple[str, ...]
-    run: str
-
-    @property
-    def text(self) -> str:
-        """The threshold in words."""
-        return f"{self.threshold:.7g}" + (" of the margin" if self.score == "margin" else "")
-
-    def accepts(self, probabilities: Sequence[float]) -> bool:
-        """Whether it accepts a prediction with these top ``probabilities``, largest first."""
-        first, *others = (*probabilities, 0.0)
-        return first - (others[0] if self.score == "margin" else 0.0) >= self.threshold
-
-    def uncertified(self, perturbations: Sequence[str]) -> list[str]:
-        """Those of ``perturbations`` that no condition has: the promise does not cover them."""
-        steps = (step for condition in self.conditions for step in condition.split("+"))
-        tested = {step.partition("=")[0] for step in steps}
-        return [name for name in perturbations if name not in tested]
-
-    def stale(self, weights: str, framing: Framing) -> str:
-        """The changes that invalidate the threshold, in words; "" if it holds."""
-        if weights != self.weights:
-            return "other weights"
-        return "" if framing == (self.fit, self.side) else "another fit or side"
-
-
 class Notes(StrictRecord):
     """The file. Times are in seconds since 1970, 0 for never.
 
     ``stopped`` is why an unfinished run stopped. ``deleted_by`` names a person, "" where that
     is unknown. In the folder of runs, ``baseline`` is the id of the run that comparisons start
-    from, and ``accepted_from`` has the thresholds in use, by model.
+    from.
     """
 
     title: Annotated[str, AfterValidator(partial(_line, MAX_TITLE))] = ""
@@ -96,7 +51,6 @@ class Notes(StrictRecord):
     deleted: FiniteFloat = 0.0
     deleted_by: str = ""
     baseline: str = ""
-    accepted_from: dict[str, AcceptedFrom] = Field(default_factory=dict)
 
 
 def read(folder: Path) -> Notes:
@@ -131,18 +85,6 @@ def set_baseline(runs: Path, run_id: str) -> None:
     _update(runs, runs / FILE, {"baseline": run_id})
 
 
-def accepted_from(runs: Path) -> Mapping[str, AcceptedFrom]:
-    """The thresholds in use, by model, in the folder ``runs``."""
-    return read(runs).accepted_from
-
-
-def accept_from(runs: Path, thresholds: Mapping[str, AcceptedFrom | None]) -> None:
-    """Use ``thresholds``, by model; None ends the use of one. See ``update``."""
-    in_use = {**accepted_from(runs), **thresholds}
-    accepted = {name: threshold for name, threshold in in_use.items() if threshold is not None}
-    _update(runs, runs / FILE, {"accepted_from": accepted})
-
-
 def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
     """``lock`` is held meanwhile; not in the folder of a run, which a lock would bring back."""
     try:
@@ -158,5 +100,5 @@ def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
 
 def _written(values: dict[str, Any]) -> bytes:
     values = {name: value for name, value in values.items() if value}
-    text = json.dumps(values, ensure_ascii=False, default=vars) if values else ""
+    text = json.dumps(values, ensure_ascii=False) if values else ""
     return text.encode(errors="replace")

@@ -6,6 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from robustness.report.questions import REGISTRY, Question, RunFigures, threshol
 from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import LABELS, Option
 from robustness.report.questions.threshold import THRESHOLD
-from robustness.runs import notes
 from tests.support import pages
 from tests.support.pages import html
 from tests.support.reports import WHEN
@@ -202,10 +202,12 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert outcomes["EfficientNetLite0", "min_accepted"] == gate.KEPT
     assert outcomes["SqueezeNet", "max_accepted_error"] == gate.BROKEN
     assert "no threshold" in {verdict.figure_text for verdict in verdicts}
-    assert main(["threshold", str(made.folder), "--max-error", "0.2", "--use"]) == 0
-    (name,) = notes.accepted_from(tmp_path)
-    in_use = notes.accepted_from(tmp_path)[name]
-    assert (name, in_use.threshold) == ("EfficientNetLite0", 0.0)
+    by_model = threshold.certified(made, of.answer(THRESHOLD))
+    name = "EfficientNetLite0"
+    assert by_model.pop("SqueezeNet") is None
+    in_use = by_model[name]
+    assert in_use is not None
+    assert (in_use.threshold, in_use.run) == (0.0, made.id)
     digest = dict(made.manifest.spec.models)[name]
     assert not in_use.stale(digest, Framing())
     assert in_use.stale("sha256:0", Framing())
@@ -219,3 +221,46 @@ def test_a_safe_threshold_is_the_same_everywhere(
         api.safe_threshold(made, groups="(")
     with pytest.raises(ParameterError, match="in none of them"):
         api.safe_threshold(made, groups="film")
+
+
+@pytest.mark.parametrize(
+    ("tested", "shown", "untested"),
+    [
+        (["fog=0.4"], "fog=0.4", ""),
+        (["fog=0.4"], "fog=0.2", ""),
+        (["fog=0.4"], "fog=1.0", "Fog effect 1"),
+        (["fog=0.4", "fog=1.0"], "fog=0.7", ""),
+        (["vertical_flip=1.0"], "vertical_flip=0.5", ""),
+        (["fog=0.4+gaussian_noise=0.6"], "fog=0.4+gaussian_noise=0.6", ""),
+        (["fog=0.4+gaussian_noise=0.6"], "fog=0.3", ""),
+        (["fog=0.4+gaussian_noise=0.6"], "fog=0.5+gaussian_noise=0.6", "Fog effect 0.5"),
+        (["fog=0.4", "gaussian_noise=0.6"], "gaussian_noise=0.2", ""),
+        (["fog=0.4"], "fog=0.0", ""),
+        (["pgd(epsilon=2/255)", "no such id"], "fog=0.1", "Fog effect 0.1"),
+    ],
+)
+def test_a_threshold_covers_strengths_up_to_the_tested_one(
+    tested: Sequence[str], shown: str, untested: str
+) -> None:
+    assert in_use(tested).untested(Condition.parse(shown)) == untested
+
+
+def test_a_threshold_covers_no_stack_of_what_was_tested_apart() -> None:
+    apart = in_use(["fog=0.4", "gaussian_noise=0.6"])
+    said = apart.untested(Condition.parse("fog=0.4+gaussian_noise=0.6"))
+    assert {"Fog effect 0.4", "Random noise 0.6"} == set(said.split(" + "))
+
+
+def in_use(conditions: Sequence[str]) -> threshold.AcceptedFrom:
+    """A threshold certified under ``conditions``."""
+    return threshold.AcceptedFrom(
+        weights="sha256:0",
+        framing=Framing(),
+        score="probability",
+        threshold=0.5,
+        max_error=0.05,
+        promise="suite",
+        error="wrong",
+        conditions=tuple(conditions),
+        run="some",
+    )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement
+from benchmarks.support.repository import ROOT
+from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, measurement, pictures, saved
 from robustness import models, report
 from robustness.charts import scorecard, sweep
 from robustness.charts.verdict import Mark, judged
@@ -19,9 +20,10 @@ from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
+from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import sample_path
 from robustness.report.blocks import Titled
-from robustness.runs import notes
+from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.display import results
 from robustness.ui.one_image.request import LiveRequest, answer_cards
 from tests.support import pages
@@ -135,14 +137,13 @@ def test_markers_are_open_where_a_prediction_is_not_good() -> None:
         assert filled == [told.good for told in EXPECTED.values()]
 
 
-def test_a_prediction_below_the_safe_threshold_would_be_rejected(runs_folder: Path) -> None:
+def test_a_prediction_below_the_safe_threshold_would_be_rejected() -> None:
     picture, name = pages.sample("coffee"), "SqueezeNet"
     request = LiveRequest(picture, FLIP, (name,), seed=0)
     made = replace(row(name), top5_probabilities=(0.6, 0.3, 0.05, 0.03, 0.02))
-    threshold = notes.AcceptedFrom(
+    threshold = AcceptedFrom(
         weights=models.digest(models.REGISTRY[name]),
-        fit="crop",
-        side=224,
+        framing=Framing(),
         score="probability",
         threshold=0.6,
         max_error=0.05,
@@ -152,16 +153,53 @@ def test_a_prediction_below_the_safe_threshold_would_be_rejected(runs_folder: Pa
         run="some",
     )
 
-    def accepted(threshold: notes.AcceptedFrom) -> Mark:
-        notes.accept_from(runs_folder, {name: threshold})
-        return request.acceptances({name: made})[name].mark
+    def accepted(threshold: AcceptedFrom) -> Mark:
+        return with_it(threshold).acceptances({name: made})[name].mark
 
-    runs_folder.mkdir()
+    def with_it(threshold: AcceptedFrom) -> LiveRequest:
+        return request._replace(thresholds={name: threshold})
+
     assert accepted(threshold) == EXPECTED[name]
-    margin = threshold.model_copy(update={"score": "margin"})
+    margin = replace(threshold, score="margin")
     assert accepted(margin).tone == "rejected"
     assert accepted(margin).good  # it is correct all the same
-    assert "rejected" in str(answer_cards(request, {name: made}).headline)
-    assert "not tested under Vertical flip" in request.acceptances({name: made})[name].text
-    stale = margin.model_copy(update={"side": 240})
+    assert "rejected" in str(answer_cards(with_it(margin), {name: made}).headline)
+    said = with_it(margin).acceptances({name: made})[name].text
+    assert "not tested under Vertical flip" in said
+    stale = replace(margin, framing=Framing("crop", 240))
     assert accepted(stale) == EXPECTED[name]
+
+
+def test_a_threshold_in_use_is_of_the_session_that_chose_it_and_says_its_run(
+    runs_folder: Path, tmp_path: Path
+) -> None:
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(60)])
+    for name in ("made", "other"):
+        source = tmp_path / "set"
+        saved(runs_folder / name, digests, {"SqueezeNet": 1.0}, source=source, labelled=False)
+    link = {"sample": "coffee", "models": "SqueezeNet", "fog": "0.2"}
+    app = pages.run(ROOT / "app.py", **link)
+    assert "safe threshold" not in pages.html(app)
+
+    def open_page(page: str, **query: str) -> None:
+        app.switch_page(page)
+        app.query_params.clear()
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception
+
+    open_page("pages/evaluations.py", run="made", view="trust", max_error="20")
+    app.button(key="accept from").click().run()
+    open_page("app.py", **link)
+    assert "safe threshold" in pages.html(app)
+    assert "run made" in pages.texts(app)
+    elsewhere = pages.run(ROOT / "app.py", **link)
+    assert "safe threshold" not in pages.html(elsewhere), "another browser did not ask for it"
+    for run, used in (("made", True), ("other", False)):
+        open_page("app.py", models="SqueezeNet", fog="0.2", run=run, image="3.png")
+        assert ("safe threshold" in pages.html(app)) is used
+    app.button(key="stop using thresholds").click().run()
+    open_page("app.py", **link)
+    assert "safe threshold" not in pages.html(app)
+    assert "run made" not in pages.texts(app)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted
 from robustness.charts.run_failures import risk_coverage
 from robustness.charts.tables import Column, Entry, Table
-from robustness.evaluation.condition import short
+from robustness.evaluation.condition import Condition, readable, short
+from robustness.pictures.fitting import Framing
 from robustness.report.blocks import Block, Chart, Text, Titled
 from robustness.report.questions.question import TRUST, Option, Question, RunFigures
 from robustness.report.wording import listed, model, share
 from robustness.runs import Run, failures
-from robustness.runs.notes import AcceptedFrom
 from robustness.statistics.thresholds import (
     FEWEST,
     LEVEL,
@@ -32,6 +33,73 @@ _RULE = (
     "Test, Angelopoulos et al. 2021). It holds for images like these, under these conditions. "
     "Attacks are left out. Intervals are 95%, by image."
 )
+
+
+@dataclass(frozen=True)
+class AcceptedFrom:
+    """The safe threshold in use for a model, and what it was certified for.
+
+    ``weights`` is the digest of the model's weights. At most ``max_error`` of the predictions whose
+    ``score`` is at least ``threshold`` are ``error`` ("wrong", or "changed" without labels) over
+    the ``conditions``, by their ids, or in each with the ``promise`` "condition". ``run`` is the
+    id of the run that says so.
+    """
+
+    weights: str
+    framing: Framing
+    score: Literal["probability", "margin"]
+    threshold: float
+    max_error: float
+    promise: Promise
+    error: Literal["wrong", "changed"]
+    conditions: tuple[str, ...]
+    run: str
+
+    @property
+    def text(self) -> str:
+        """The threshold in words."""
+        return f"{self.threshold:.7g}" + (" of the margin" if self.score == "margin" else "")
+
+    def accepts(self, probabilities: Sequence[float]) -> bool:
+        """Whether it accepts a prediction with these top ``probabilities``, largest first."""
+        first, *others = (*probabilities, 0.0)
+        return first - (others[0] if self.score == "margin" else 0.0) >= self.threshold
+
+    def untested(self, condition: Condition) -> str:
+        """The part of ``condition`` that the promise does not cover, in words; "" for none of it.
+
+        It covers what one of its conditions has at that strength or a higher one: a composition
+        needs one with all of its perturbations.
+        """
+        if condition.idle:
+            return ""
+        tested = [_steps(each) for each in map(readable, self.conditions) if each is not None]
+
+        def covers(steps: Mapping[str, float]) -> bool:
+            return any(
+                all(each.get(name, 0.0) >= at - _ROUNDING for name, at in steps.items())
+                for each in tested
+            )
+
+        steps = _steps(condition)
+        if covers(steps):
+            return ""
+        alone = {name: at for name, at in steps.items() if not covers({name: at})}
+        return Condition.of(alone or steps).short
+
+    def stale(self, weights: str, framing: Framing) -> str:
+        """The changes that invalidate the threshold, in words; "" if it holds."""
+        if weights != self.weights:
+            return "other weights"
+        return "" if framing == self.framing else "another fit or side"
+
+
+_ROUNDING = 1e-6  # of a strength in the stack
+
+
+def _steps(condition: Condition) -> dict[str, float]:
+    """The strengths of ``condition`` by perturbation; a switch is on at any."""
+    return dict(Condition.parse(condition.effect).steps)
 
 
 class ThresholdFigures(NamedTuple):
@@ -97,8 +165,7 @@ def certified(run: Run, figures: ThresholdFigures) -> dict[str, AcceptedFrom | N
             if entry["threshold"] is None
             else AcceptedFrom(
                 weights=digest,
-                fit=framing.fit,
-                side=framing.side,
+                framing=framing,
                 score=entry["score"],
                 threshold=entry["threshold"],
                 max_error=figures.max_error,

@@ -12,13 +12,14 @@ from robustness import runs
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain, visible
 from robustness.report.questions import RunFigures
-from robustness.report.questions.threshold import THRESHOLD, certified
+from robustness.report.questions.threshold import THRESHOLD, AcceptedFrom, certified
 from robustness.runs import MAX_TITLE, Deleted, Listed, jobs, notes, retention
 from robustness.runs.bin import DAY
 from robustness.ui.computation import jobs as under_way
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
 from robustness.ui.session.boundary import do
+from robustness.ui.session.run_link import accept_from, accepted_from
 
 
 def manage(entry: Listed) -> None:
@@ -91,35 +92,26 @@ def _pin(entry: Listed, name: str) -> str:
 
 def acceptance_button(of: RunFigures) -> None:
     """Draw the button that uses the safe thresholds of the run on One image, or ends their use."""
-    thresholds, folder = certified(of.run, of.answer(THRESHOLD)), of.run.folder.parent
-    in_use = notes.accepted_from(folder)
-    current = {name: in_use.get(name) for name in thresholds} == thresholds
-    any_threshold = any(thresholds.values())
+    thresholds = {
+        name: threshold
+        for name, threshold in certified(of.run, of.answer(THRESHOLD)).items()
+        if threshold is not None
+    }
+    in_use = bool(thresholds) and accepted_from() == thresholds
     st.button(
-        "No longer use on One image" if any_threshold and current else "Use on One image",
+        "No longer use on One image" if in_use else "Use on One image",
+        key="accept from",
         icon=":material/verified_user:",
         on_click=do,
-        args=(
-            _accept_from,
-            folder,
-            dict.fromkeys(thresholds) if current else thresholds,
-            of.run.id,
-        ),
-        **access.allowed(
-            Action.PIN,
-            key="accept from",
-            disabled=not any_threshold,
-            help="Live then says which predictions would be rejected. This is for everyone.",
-        ),
+        args=(_accept_from, {} if in_use else thresholds),
+        disabled=not thresholds,
+        help="Live then says which predictions would be rejected, in this browser tab.",
     )
 
 
-def _accept_from(
-    folder: Path, thresholds: Mapping[str, notes.AcceptedFrom | None], run: str
-) -> str:
-    access.require(Action.PIN, thing=run)
-    notes.accept_from(folder, thresholds)
-    return f"One image {'uses' if any(thresholds.values()) else 'no longer uses'} these thresholds."
+def _accept_from(thresholds: Mapping[str, AcceptedFrom]) -> str:
+    accept_from(thresholds)
+    return f"One image {'uses' if thresholds else 'no longer uses'} these thresholds."
 
 
 def _delete(entry: Listed) -> str:

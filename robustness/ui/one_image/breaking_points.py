@@ -79,6 +79,7 @@ def sweeping(
 
 def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None) -> None:
     """Draw the view: the answer, the image where it is decided, the curves and the tables."""
+    live.show_thresholds()
     step = stack.first_step()
     with st.container(horizontal=True, vertical_alignment="bottom", key="sweep"):
         name = perturbation_input(
@@ -98,7 +99,9 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
     st.caption(plain(basis))
     for caution in content.cautions:
         st.warning(plain(caution), icon=":material/help:")
-    request = LiveRequest(picture, Condition.of({}), usable(names), seed, truth, remedy, False)
+    request = LiveRequest(
+        picture, Condition.of({}), usable(names), seed, truth, remedy, False, live.thresholds()
+    )
     _at_one_strength(request, name, _breaks(events))
     _curves(name, _measured(events), REMEDIES[remedy].label if remedy else "", _measured(remedied))
     blocks.draw(content.sections[0].blocks)

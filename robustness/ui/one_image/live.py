@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from robustness.pictures.picture import Picture
 from robustness.remedies import parse_all
 from robustness.report.blocks import Columns
 from robustness.report.live_view import moved, similarity
+from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
 from robustness.ui.display import blocks, explanations, results
@@ -26,6 +27,7 @@ from robustness.ui.one_image import remedies, slider_drag, stack, stories
 from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
 from robustness.ui.page import fragment
 from robustness.ui.server.counters import UPDATES
+from robustness.ui.session.run_link import IMAGE, RUN, accept_from, accepted_from
 
 _STANDING = "standing"
 _LOADING = 3.0
@@ -34,8 +36,26 @@ _LOADING = 3.0
 
 def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
     """Draw the view Live."""
+    show_thresholds()
     _show_images(picture, model_names, seed, truth)
     _show_details(picture, model_names, seed, truth)
+
+
+def thresholds() -> Mapping[str, AcceptedFrom]:
+    """The safe thresholds in use; none for an image of another run than theirs."""
+    in_use, run_id = accepted_from(), st.query_params.get(RUN)
+    if run_id and IMAGE in st.query_params:
+        return {name: each for name, each in in_use.items() if each.run == run_id}
+    return in_use
+
+
+def show_thresholds() -> None:
+    """Say which run the thresholds in use come from, with the button that ends their use."""
+    for run_id in dict.fromkeys(each.run for each in accepted_from().values()):
+        with st.container(horizontal=True, vertical_alignment="center", key="thresholds"):
+            said = "not used on images of another run" if not thresholds() else "in use"
+            st.caption(f"Safe thresholds of the run {plain(run_id)}: {said}.", width="content")
+            st.button("Stop using", on_click=accept_from, args=({},), key="stop using thresholds")
 
 
 @fragment
@@ -47,7 +67,9 @@ def _show_images(
     for state in (models.state(MODELS[name]) for name in model_names):
         if not state.ready:
             st.error(plain(state.reason), icon=":material/model_training:")
-    request = LiveRequest(picture, on.condition, usable(model_names), seed, truth)
+    request = LiveRequest(
+        picture, on.condition, usable(model_names), seed, truth, thresholds=thresholds()
+    )
     if not on.condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models, warn=True))
     stories.show_story(picture, request.models, seed, request.condition.id)

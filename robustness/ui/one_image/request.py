@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from robustness import models
@@ -14,15 +15,12 @@ from robustness.evaluation.correctness import labelled
 from robustness.evaluation.framings import version_for
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
-from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.pictures.picture import Picture
-from robustness.report.wording import listed
-from robustness.runs import notes
+from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import cache
 from robustness.ui.display import results
-from robustness.ui.session.run_link import runs_folder
 
 Answer = Measurement | RobustnessError
 
@@ -80,6 +78,8 @@ class LiveRequest(NamedTuple):
     """The id of the remedy whose effect is shown, too."""
     cards: bool = True
     """Whether a card per model has its top-5 classes."""
+    thresholds: Mapping[str, AcceptedFrom] = MappingProxyType({})
+    """The safe thresholds in use, by model."""
 
     @property
     def of_whom(self) -> tuple[str, ...]:
@@ -112,10 +112,9 @@ class LiveRequest(NamedTuple):
 
     def acceptances(self, rows: Mapping[str, Measurement]) -> dict[str, Acceptance]:
         """The verdict on each of ``rows`` by the safe thresholds in use, by model."""
-        in_use = notes.accepted_from(runs_folder())
         acceptances = {}
         for name, row in rows.items():
-            mark, threshold = verdict(row), in_use.get(name)
+            mark, threshold = verdict(row), self.thresholds.get(name)
             if threshold is None:
                 acceptances[name] = Acceptance(mark)
                 continue
@@ -125,9 +124,8 @@ class LiveRequest(NamedTuple):
                 text = f"Its {at} is out of date: it was made for {change}"
                 acceptances[name] = Acceptance(mark, text)
                 continue
-            if untested := threshold.uncertified(self.condition.perturbations):
-                labels = [PERTURBATIONS[key].label for key in untested]
-                at += f", which was not tested under {listed(labels)}"
+            if untested := threshold.untested(self.condition):
+                at += f", which was not tested under {untested}"
             if threshold.accepts(row.top5_probabilities):
                 acceptances[name] = Acceptance(mark, f"Accepted by its {at}")
             else:

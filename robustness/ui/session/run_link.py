@@ -14,6 +14,7 @@ from robustness import runs
 from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.base.text import plain
+from robustness.report.questions.threshold import AcceptedFrom
 from robustness.runs import notes
 
 RUN, IMAGE = "run", "image"
@@ -40,6 +41,20 @@ def baseline_id(folder: Path) -> str:
 def set_baseline(run_id: str) -> None:
     """Make ``run_id`` the baseline of this session; "" for the pinned one."""
     st.session_state[_BASELINE] = run_id
+
+
+_ACCEPTED = "accepted from"
+
+
+def accepted_from() -> Mapping[str, AcceptedFrom]:
+    """The safe thresholds that this session uses on One image, by model."""
+    thresholds: Mapping[str, AcceptedFrom] = st.session_state.get(_ACCEPTED, {})
+    return thresholds
+
+
+def accept_from(thresholds: Mapping[str, AcceptedFrom]) -> None:
+    """Use ``thresholds``, by model, on One image in this session; {} for none."""
+    st.session_state[_ACCEPTED] = thresholds
 
 
 def page_link(page: str, label: str, icon: str, query: Mapping[str, Any]) -> None:
