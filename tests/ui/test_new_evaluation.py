@@ -481,16 +481,66 @@ def test_too_few_images_for_a_match_are_refused_before_the_job(uploaded: Path) -
     assert not runs.listing(uploaded.parent)
 
 
-def test_a_release_is_checked_against_a_baseline(saved: str, tmp_path: Path) -> None:
-    shutil.copytree(tmp_path / "runs" / saved, tmp_path / "runs" / "release")
-    app = run(PAGE, question="release", models="SqueezeNet")
+def test_a_release_is_checked_against_a_baseline(saved: str) -> None:
+    link = {"source": "server", "server_source": "three", "suite": "own", "models": "SqueezeNet"}
+    app = run(PAGE, question="release", seed="4", **link)
     assert app.query_params["max_loss"] == "2"
     app.selectbox(key="limits baseline").set_value(saved).run()
-    app.button(key="open form").click().run()
-    app.query_params["run"] = "release"
-    app.run()
+    app.multiselect(key="dataset_perturbations").set_value(["fog"]).run()
+    evaluate(app)
     assert not app.error
     assert headline(app) == "The run meets the budget: 1 limit."
     app.number_input(key="max_loss").set_value(None)
     app.number_input(key="min_consistency").set_value(100.0).run()
     assert "The run breaks the budget: 1 of 1 limit" in headline(app)
+    release = app.query_params["run"]
+    app.selectbox(key="compare with").set_value(saved).run()
+    assert not {"max_loss", "min_consistency"} & {*app.query_params}, "they are of that run"
+    app.query_params["run"] = release
+    del app.query_params["compare"]
+    app.run()
+    assert "budget" not in headline(app)
+
+
+@pytest.mark.parametrize("leaves", ["question", "form"])
+def test_a_limit_of_a_release_check_stays_with_it(saved: str, leaves: str) -> None:
+    app = run(PAGE, question="release", models="SqueezeNet")
+    app.number_input(key="min_consistency").set_value(100.0).run()
+    if leaves == "question":
+        app.segmented_control(key="question").set_value("compare").run()
+        assert not app.exception
+        app.button(key="open form").click().run()
+    else:
+        app.button(key="open form").click().run()
+    assert not {"max_loss", "min_consistency"} & {*app.query_params}
+    app.query_params["run"] = saved
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert "budget" not in headline(app)
+    app.button(key="open form").click().run()
+    app.segmented_control(key="question").set_value("release").run()
+    assert not app.exception
+    assert app.number_input(key="max_loss").value == 2.0, "the default, once more"
+
+
+def test_a_limit_without_a_baseline_asks_for_one(saved: str) -> None:
+    app = run(PAGE, run=saved, max_loss="2")
+    assert not app.error, "nothing is wrong"
+    assert any("Choose a baseline" in info.value for info in app.info)
+
+
+def test_baselines_that_can_be_compared_come_first(saved: str, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    made = runs.load(folder / saved)
+    for name, models_of_it in (("a-newer", ["EfficientNetLite0"]), ("b-newer", ["SqueezeNet"])):
+        spec = make_spec(models_of_it, CONDITIONS, seed=4)
+        shutil.copytree(folder / saved, folder / name)
+        made.manifest.updated(
+            id=name, spec=spec, created=f"2027-01-0{len(name)}T00:00:00+00:00"
+        ).write(folder / name)
+    adopt_all(folder)
+    app = run(PAGE, run=saved)
+    choices = app.selectbox(key="limits baseline").options
+    assert [choice.rpartition(", ")[2] for choice in choices] == ["b-newer", "a-newer"]
+    assert "last 1" in app.selectbox(key="limits baseline").help

@@ -57,7 +57,10 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
         if budget := limits.budget():
             check = _check(run, budget, limits.baseline(budget), bool(values["remedies"]))
     except RobustnessError as error:
-        st.error(plain(sentence(error)), icon=":material/error:")
+        if limits.is_uploaded():
+            st.error(plain(sentence(error)), icon=":material/error:")
+        else:
+            st.info(plain(sentence(error)), icon=":material/rule:")
     if check is not None:
         _verdicts(check)
     chosen, by_own = _choice(run, of, values, check)
@@ -116,7 +119,8 @@ def _criteria_input(of: RunFigures) -> dict[str, Any]:
         values = blocks.options_input(CHOICE.options, of)
     with st.popover("Limits", icon=":material/rule:"):
         st.caption("Say whether each model meets these.")
-        limits.limits_input()
+        spec, source = of.run.manifest.spec, of.run.manifest.dataset.source
+        limits.limits_input(spec.model_names, spec.conditions, source, of.run.id)
     return values
 
 

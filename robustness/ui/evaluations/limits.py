@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import streamlit as st
@@ -10,26 +11,28 @@ from robustness import gate
 from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import plain
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.request import Request
 from robustness.gate.budget import Rule
-from robustness.runs import Run, find
+from robustness.runs import Run, find, listing
 from robustness.ui.evaluations import run_table
 from robustness.ui.session import access
-from robustness.ui.session.inputs import link_number
 from robustness.ui.session.run_link import baseline_id, runs_folder, set_baseline
 
 _FILE, _UPLOADER = "budget file", "budget"
 _ORIGIN = Path("the limits of this page")
 
 
-def limits_input() -> None:
-    """Draw the baseline, two limits, and the upload of a budget, which replaces them."""
-    numbers = {
-        "max_loss": "Max loss of consistency, points",
-        "min_consistency": "Min consistency, %",
-    }
+def limits_input(
+    names: Collection[str], conditions: Collection[Condition], source: str | None, run_id: str = ""
+) -> None:
+    """Draw the baseline, two limits, and the upload of a budget, which replaces them.
+
+    The others say what is checked: its models, conditions and source, and its id once it has one.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _baseline_input()
-        for key, label in numbers.items():
+        _baseline_input(names, conditions, source, run_id)
+        for key, label in run_table.LIMITS.items():
             st.number_input(
                 label, 0.0, 100.0, None, key=key, bind="query-params", placeholder="no limit"
             )
@@ -59,12 +62,17 @@ def budget() -> gate.Budget | None:
         name, data = st.session_state[_FILE]
         return gate.budget_of(data, name)
     rules = {
-        "max_regression": _number("max_loss"),
-        "min_consistency": _number("min_consistency"),
+        "max_regression": st.session_state.get("max_loss"),
+        "min_consistency": st.session_state.get("min_consistency"),
     }
     shares = {name: limit / 100 for name, limit in rules.items() if limit is not None}
     limits = [Rule.model_validate({name: share}) for name, share in shares.items()]
     return gate.Budget(_ORIGIN, tuple(limits)) if limits else None
+
+
+def is_uploaded() -> bool:
+    """Whether the limits are those of a file."""
+    return _FILE in st.session_state
 
 
 def baseline(budget: gate.Budget) -> Run | None:
@@ -72,18 +80,14 @@ def baseline(budget: gate.Budget) -> Run | None:
     if not budget.compares:
         return None
     folder = runs_folder()
-    if not (name := baseline_id(folder)):
+    if not (name := baseline_id(folder)) and not is_uploaded():
+        raise ParameterError("Choose a baseline under Limits to check losses.")
+    if not name:
         raise ParameterError(
             f"Expected a baseline for {budget.path}, which limits a loss; got none. Choose one "
             "under Limits, or pin one under Manage."
         )
     return find(folder, name)
-
-
-def _number(key: str) -> float | None:
-    """The limit ``key``: a control that is not drawn is still in the link."""
-    value: float | None = st.session_state.get(key)
-    return link_number(st.query_params.get(key, ""), 0, 100) if value is None else value
 
 
 def _take() -> None:
@@ -94,20 +98,37 @@ def _take() -> None:
         st.session_state[_FILE] = file.name, file.getvalue()
 
 
-def _baseline_input() -> None:
+def _baseline_input(
+    names: Collection[str], conditions: Collection[Condition], source: str | None, run_id: str
+) -> None:
     folder = runs_folder()
-    titles = run_table.comparable(folder)
+    effects = {condition.effect for condition in conditions}
+
+    def cannot(spec: Request) -> bool:
+        """Whether a run of ``spec`` shares no model and condition with what is checked."""
+        shared = {condition.effect for condition in spec.conditions} & effects
+        return not (shared and {*spec.model_names} & {*names})
+
+    order = {
+        entry.folder.name: (cannot(entry.manifest.spec), entry.manifest.dataset.source != source)
+        for entry in listing(folder)
+        if entry.manifest and entry.folder.name != run_id
+    }
+    titles = {name: title for name, title in run_table.comparable(folder).items() if name in order}
     if not titles:
         st.caption("A limit on losses needs a baseline: first evaluate the current release.")
         return
     first = baseline_id(folder)
     st.session_state["limits baseline"] = first if first in titles else None
+    last = sum(order[name][0] for name in titles)
     st.selectbox(
         "Baseline",
-        list(titles),
+        sorted(titles, key=order.__getitem__),
         format_func=titles.__getitem__,
         key="limits baseline",
         index=None,
         placeholder="Choose the evaluation of the current release",
         on_change=lambda: set_baseline(st.session_state["limits baseline"] or ""),
+        help="Runs of the same images come first."
+        + (f" The last {last} share no model and condition with this one." if last else ""),
     )

@@ -17,8 +17,10 @@ from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import cached
 from robustness.ui.evaluations import match, preflight, run_table
 from robustness.ui.evaluations.request import (
+    DEFAULTS,
     MATCH,
     QUESTION,
+    RELEASE,
     WITHOUT_CLASSES,
     RunForm,
     question_input,
@@ -61,6 +63,8 @@ def button(has_runs: bool) -> None:
 def _toggle(opens: bool) -> None:
     st.session_state[FORM] = opens
     st.query_params.pop(PROFILE, None)
+    if st.session_state.pop(DEFAULTS, None) == RELEASE and not opens:
+        run_table.forget_limits()  # they were for the run that is not begun
 
 
 def form() -> None:
@@ -159,5 +163,6 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         _planned.clear()
         written = preflight.last_written(request.source)
         new = [_planned(request, spec.digest, written, spec, looked)[0] for spec in specs]
-        run_table.choose(jobs.submit(new)[:1])
+        begun = jobs.submit(new)[:1]
+        run_table.choose(begun, with_limits=st.session_state[QUESTION] == RELEASE)
         st.rerun()

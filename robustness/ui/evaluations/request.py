@@ -32,10 +32,10 @@ from robustness.runs import SavedMatch, find_match, title_of
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.evaluations import limits
-from robustness.ui.evaluations.run_table import PROFILE
+from robustness.ui.evaluations.run_table import PROFILE, forget_limits
 from robustness.ui.evaluations.upload_store import upload
 from robustness.ui.session import access
-from robustness.ui.session.inputs import keep_in_link, listed, one_of
+from robustness.ui.session.inputs import keep_in_link, listed, one_of, set_number
 from robustness.ui.session.run_link import RUN, page_link, runs_folder
 
 UPLOADED, ON_SERVER = "upload", "server"
@@ -75,8 +75,11 @@ _ABOUT = {
     RELEASE: "Whether a model meets your limits, such as no loss against the current release.",
     MATCH: "What a camera does to images, and the accuracy to expect from each model.",
 }
+DEFAULTS = "defaults of"
+"""Key of the session: the question whose defaults the form has taken."""
+
 _FIRST_SUITES = {WEAKNESSES: IMAGENET_C_SUITE}
-_MAX_LOSS = "2"
+_MAX_LOSS = 2.0
 
 _FILE = "file of conditions"
 
@@ -122,10 +125,12 @@ def request_input(question: str) -> RunForm | None:
             st.info("Choose at least one model.", icon=":material/model_training:")
         elif question == COMPARE and len(names) < 2:
             st.caption("Choose a second model to compare.")
-    if question == RELEASE:
-        limits.limits_input()
+    place = st.container()
     with st.expander("Settings", icon=":material/tune:"):
         settings_of_run = _settings_input(matched)
+    if question == RELEASE:
+        with place:
+            limits.limits_input(names, settings_of_run["conditions"], source)
     if source is None or not names or not settings_of_run["conditions"]:
         return None
     return RunForm(models=tuple(names), source=source, **settings_of_run)
@@ -133,19 +138,18 @@ def request_input(question: str) -> RunForm | None:
 
 def _take_defaults(question: str) -> None:
     """Have the controls take the defaults of ``question`` once it is chosen."""
-    before = st.session_state.get("defaults of")
+    before = st.session_state.get(DEFAULTS)
     if before == question:
         return
-    st.session_state["defaults of"] = question
+    st.session_state[DEFAULTS] = question
+    if before == RELEASE:
+        forget_limits()
     if question == MATCH:
         return
-    if before == RELEASE:
-        st.query_params.pop("max_loss", None)
     if st.session_state.get("suite") != FROM_FILE:
         st.session_state.pop("suite", None)  # the link has one that the user chose
     if question == RELEASE and "max_loss" not in st.query_params:
-        st.query_params["max_loss"] = _MAX_LOSS
-        st.session_state["max_loss"] = float(_MAX_LOSS)
+        set_number("max_loss", _MAX_LOSS)
 
 
 def _matched() -> tuple[SavedMatch, Match] | None:

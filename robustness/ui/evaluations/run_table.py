@@ -24,6 +24,7 @@ from robustness.ui.computation.cache import RESULT_CACHE
 from robustness.ui.display.blocks import deselect
 from robustness.ui.page import fragment
 from robustness.ui.session import access
+from robustness.ui.session.inputs import set_number
 from robustness.ui.session.run_link import RUN, baseline_id
 
 COMPARE = "compare"
@@ -50,9 +51,28 @@ def chosen() -> list[str]:
     return st.query_params.get_all(RUN)[-1:] or compared
 
 
-def choose(names: Sequence[str]) -> None:
-    """Have the link name the runs ``names``: one to open, or several to compare."""
+LIMITS = {
+    "max_loss": "Max loss of consistency, points",
+    "min_consistency": "Min consistency, %",
+}
+"""The limits of a release by their parameters in the link; they belong to one run."""
+
+
+def forget_limits() -> None:
+    """Empty the limits of a release, on the page and in the link."""
+    for key in LIMITS:
+        if st.session_state.get(key) is not None or key in st.query_params:
+            set_number(key, None)
+
+
+def choose(names: Sequence[str], *, with_limits: bool = False) -> None:
+    """Have the link name the runs ``names``: one to open, or several to compare.
+
+    ``with_limits`` keeps those of the run before, or of the form.
+    """
     deselect()
+    if not with_limits:
+        forget_limits()
     st.session_state[FORM] = False
     several = len(names) > 1
     change_link({COMPARE: list(names) * several, RUN: list(names) * (not several), PROFILE: []})

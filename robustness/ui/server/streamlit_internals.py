@@ -171,6 +171,23 @@ def restore_link() -> None:
         st.query_params.update(dropped)
 
 
+def change_link(values: Mapping[str, str]) -> None:
+    """Set ``values`` in the link, also of controls that hold them; "" takes one out.
+
+    Streamlit refuses that for a control's own, which is for whoever sets its value, too.
+    """
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    with context.session_state.query_params() as parameters:
+        for name, value in values.items():
+            if value:
+                parameters.set_with_no_forward_msg(name, value)
+            else:
+                parameters.discard_param_no_forward_msg(name)
+        parameters._send_query_param_msg()
+
+
 def report_ignored_values(
     report: Callable[[str, str, str], None], number: Callable[[str], float | None]
 ) -> None:

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.text import plain
 from robustness.perturbations import REGISTRY
-from robustness.ui.server.streamlit_internals import restore_link
+from robustness.ui.server.streamlit_internals import change_link, restore_link
 
 Options = Mapping[str, str] | Sequence[str]
 """Choices: names with their texts, or names that are their own texts."""
@@ -182,6 +182,12 @@ def slider(label: str, texts: Mapping[float, str], key: str, first: float) -> fl
     return st.select_slider(
         label, list(texts), format_func=texts.__getitem__, key=key, persist_state="page"
     )
+
+
+def set_number(key: str, value: float | None) -> None:
+    """Set the number input ``key`` before it is drawn, and in the link; None empties it."""
+    st.session_state[key] = value
+    change_link({key: "" if value is None else f"{value:g}"})
 
 
 def leave_link(key: str) -> None:
