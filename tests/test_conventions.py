@@ -523,7 +523,7 @@ def spelling(kind: str, name: str) -> str:
     return {
         "modules": rf"robustness[./]{word.replace(re.escape('.'), '[./]')}\b",
         "commands": rf"robustness +{word}\b|(?<!`)`{word}\b|'{word}'",
-        "options": rf"(?<![\w-]){word}\b",
+        "options": rf"(?<![\w-]){word}(?![\w-])",
         "TOML keys": rf"(?m)^{word} *=(?!=)",
         "addresses": rf"[\"'`(]/{word}[\"'`)?]|\bpages/{word}\.py",
         "parameters of links": rf"[?&]{word}=|bind=\"{word}\"",

@@ -55,7 +55,7 @@ class Job(StrictRecord):
 
     ``by`` identifies who asks; ``requested_at`` is in seconds since 1970. ``progress`` is None
     while the job waits or its process starts; ``before`` counts the jobs ahead of it. Without
-    ``by`` it is what ``elsewhere`` returns.
+    ``by`` it is what ``outside_job`` returns.
     """
 
     by: str
@@ -90,11 +90,7 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     if folder is None:
         with start(plan, runs, creator=by) as writer:
             folder = writer.folder
-    if (
-        not is_queued(folder)
-        and elsewhere(folder) is None
-        and _left_to_do(folder, read(folder))
-    ):
+    if not is_queued(folder) and outside_job(folder) is None and _left_to_do(folder, read(folder)):
         _add(folder, by)
     return folder
 
@@ -105,7 +101,7 @@ def resume(folder: Path, by: str) -> None:
     Raises ``RunError`` if it is finished or foreign, if another process works on it, or if the job
     cannot be written.
     """
-    if elsewhere(folder):
+    if outside_job(folder):
         raise RunLockedError(
             f"The run {folder.name} is running in another process: wait for it to end."
         )
@@ -210,7 +206,7 @@ def asker(folder: Path) -> str:
     return job.by if job else ""
 
 
-def elsewhere(folder: Path) -> Job | None:
+def outside_job(folder: Path) -> Job | None:
     """The work on the run in ``folder`` by a process that is no job, such as a command; or None.
 
     The process of a cancelled job, which may have yet to stop, is none.

@@ -147,7 +147,7 @@ def buttons(folder: Path, active: bool, key: str) -> None:
 
 def is_active(folder: Path) -> bool:
     """Whether a job or another process works on the run in ``folder``, or will."""
-    return jobs.is_queued(folder) or jobs.elsewhere(folder) is not None
+    return jobs.is_queued(folder) or jobs.outside_job(folder) is not None
 
 
 def progress(folder: Path, what: str) -> None:
@@ -157,7 +157,7 @@ def progress(folder: Path, what: str) -> None:
 
 def _progress(folder: Path, what: str) -> None:
     queue = {job.run: job for job in jobs.read_queue(folder.parent)}
-    job = queue.get(folder.name) or jobs.elsewhere(folder)
+    job = queue.get(folder.name) or jobs.outside_job(folder)
     if job is None:
         st.rerun()  # done or stopped
     with st.container(border=True, key="under-way"):

@@ -16,7 +16,7 @@ from robustness.base.text import counted
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
-from robustness.runs.jobs import Job, elsewhere, is_queued, read_queue
+from robustness.runs.jobs import Job, is_queued, outside_job, read_queue
 from robustness.statistics.model_choice import NAMES
 from robustness.ui.computation import jobs
 from robustness.ui.computation.background import begin
@@ -115,7 +115,7 @@ def _working(folder: Path, listed: Mapping[str, Listed]) -> dict[str, Job]:
     """The jobs of ``folder`` by run, and what other processes do on those ``listed``."""
     queue = {job.run: job for job in read_queue(folder)}
     begun = [e.folder for e in listed.values() if e.manifest and e.manifest.status != runs.FINISHED]
-    others = [job for job in map(elsewhere, begun) if job]
+    others = [job for job in map(outside_job, begun) if job]
     return queue | {job.run: job for job in others}
 
 
