@@ -181,7 +181,8 @@ def _stream(ray: Any, work: Workload, numbers: Sequence[int]) -> Iterator[pa.Tab
         fn_constructor_args=(work, os.getcwd()),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=ahead),
-        # A worker that ended is there again; its work is not begun without end.
+        # A worker that ended is there again; its work is not begun without end. Until Ray 2.64,
+        # which names no other way to limit retries: hence the bound in requirements-ray.in.
         ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
         # Something stays free on every machine: actors that take all of it leave none for others.
         num_cpus=max(0.5, min(machines, default=1) - 1),

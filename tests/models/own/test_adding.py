@@ -315,8 +315,8 @@ def test_sigmoids_are_not_taken_for_logits(
     for file in ("sigmoids.onnx", "sigmoids.keras"):
         options = ["--labels", "colours.txt", "--normalisation", "0..1", "--output", "logits"]
         assert run("add", file, *options, "--dry-run") == 0
-        assert "as after a sigmoid" in capsys.readouterr().err
-        with pytest.warns(ModelWarning, match="as after a sigmoid"):
+        assert "sigmoid" in capsys.readouterr().err
+        with pytest.warns(ModelWarning):
             api.add_model("sigmoids", folder / file, output="logits", **table)
         api.remove_model("sigmoids")
 
