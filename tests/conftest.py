@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base import settings
-from robustness.models import memory
+from robustness.models import imported_labels, memory
+from robustness.models.model_record import ADDED
 from robustness.models.own import user_models
 from robustness.models.weights.sources import published_file
 from robustness.pictures import samples
@@ -105,6 +106,16 @@ def young_garbage() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "gc", SimpleNamespace(collect=partial(gc.collect, 1)))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models_of_the_house() -> Iterator[None]:
+    """Models that a file of tests adds or describes, and classes that its runs name, leave with it:
+    the process has one registry."""
+    yield
+    ADDED.clear()
+    imported_labels._LABELS.clear()
+    user_models.refresh()
 
 
 @pytest.fixture(autouse=True)
