@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import argparse
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +93,20 @@ def test_the_table_of_commands_has_all_of_them() -> None:
             assert f"`{name} {action} " in told
 
 
+def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The long options of ``parser`` and of its commands."""
+    for action in parser._actions:
+        yield from (option for option in action.option_strings if option.startswith("--"))
+    for command in commands_of(parser).values():
+        yield from options_of(command)
+
+
+def test_every_option_is_named() -> None:
+    texts = "".join(text for name, text in DOCUMENTS.items() if name.startswith("docs/"))
+    named = set(re.findall(r"--[a-z][a-z-]+", texts))
+    assert set(options_of(parser())) - named == set()
+
+
 def test_the_compiled_requirements_were_compiled_as_contributing_says() -> None:
     said = re.findall(r"uv pip compile .*", "\n".join(blocks("bash", DOCUMENTS["CONTRIBUTING.md"])))
     compiled = sorted(ROOT.glob("requirements*.txt"))
@@ -102,45 +116,6 @@ def test_the_compiled_requirements_were_compiled_as_contributing_says() -> None:
 
 
 # --- code -----------------------------------------------------------------------------------------
-
-
-def test_every_block_of_python_is_one_that_is_run_here_or_with_the_readme() -> None:
-    run = {
-        "README.md": 1,
-        "CONTRIBUTING.md": 1,
-        "docs/python.md": 4,
-        "docs/own-models.md": 7,
-        "docs/plugins.md": 2,
-        "docs/datasets.md": 1,
-    }
-    assert {
-        name: len(found) for name, text in DOCUMENTS.items() if (found := blocks("python", text))
-    } == run
-
-
-def test_the_examples_from_python_work_as_printed_with_the_wheel(
-    tmp_path: Path, installed: dict[str, str]
-) -> None:
-    script = "".join(
-        f"exec({example!r}, names := {{}}); {then}\n"
-        for example, then in zip(
-            blocks("python", DOCUMENTS["docs/python.md"]),
-            [
-                "run = names['run']; assert (run.images, len(names['frame'])) == (5, 5 * 2 * 2);"
-                " assert run.id in open('report.html', encoding='utf-8').read()",
-                "assert names['run'].frame()['label'].tolist() == [1, 0]",
-                "assert names['foggy'].shape == names['images'].shape",
-                "",
-            ],
-            strict=True,
-        )
-    )
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    expected = ("SqueezeNet", "EfficientNetLite0", "fog=0.6", "fog=0.2+gaussian_blur=0.4")
-    assert all(text in done.stdout for text in expected)
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_example_of_a_metric_works_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,63 +180,6 @@ def test_the_description_of_ones_own_model_works_as_printed(
     finally:
         ADDED.clear()
         monkeypatch.delenv("ROBUSTNESS_MODELS")
-        user_models.refresh()
-
-
-class Maite:
-    """A model in maite's form, as an example names one."""
-
-    metadata = {"id": "mine", "index2label": {0: "dark", 1: "bright"}}  # noqa: RUF012
-
-    def __call__(self, batch: Any) -> list[list[float]]:
-        return [[1 - image.mean(), image.mean()] for image in batch]
-
-
-def write_for_timm() -> None:
-    timm = pytest.importorskip("timm", reason="timm is not installed")
-    save = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
-    save.save_file(timm.create_model("tf_efficientnet_lite0").state_dict(), "lite0.safetensors")
-
-
-def write_for_hugging_face() -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    size = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3}
-    config = transformers.ViTConfig(image_size=32, intermediate_size=12, num_labels=3, **size)
-    transformers.ViTForImageClassification(config).save_pretrained("my-vit-folder")
-    told = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    Path("my-vit-folder/preprocessor_config.json").write_text(json.dumps(told))
-
-
-def write_for_keras() -> None:
-    small_network().save("digits.keras")
-    Path("digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
-
-
-WRITTEN_BEFORE: dict[str, Callable[[], object]] = {
-    "digits": write_for_keras,
-    "resnet": lambda: pytest.importorskip("torchvision", reason="torchvision is not installed"),
-    "lite0": write_for_timm,
-    "vit": write_for_hugging_face,
-    "mine": lambda: None,
-    "brightness": lambda: None,
-}
-"""By the name of the model: what the example of it finds there."""
-
-
-@pytest.mark.parametrize(("place", "name"), list(enumerate(WRITTEN_BEFORE)))
-def test_each_kind_of_model_is_added_from_python_as_printed(
-    place: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    code = blocks("python", DOCUMENTS["docs/own-models.md"])[place]
-    assert len(code.strip().splitlines()) <= 10
-    WRITTEN_BEFORE[name]()
-    try:
-        exec(code, {"maite_model": Maite()})
-        found = models.load(name)
-        assert found(np.zeros((1, 224, 224, 3), np.float32)).probabilities.sum() == pytest.approx(1)
-    finally:
-        ADDED.clear()
         user_models.refresh()
 
 

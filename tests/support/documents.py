@@ -26,6 +26,11 @@ def blocks(language: str, *texts: str) -> list[str]:
     return [textwrap.dedent(match[3]) for match in found if match[2] == language]
 
 
+def code_of(text: str) -> list[tuple[str, str]]:
+    """The blocks of ``text`` in their order, each with its language."""
+    return [(match[2], textwrap.dedent(match[3])) for match in _BLOCK.finditer(text)]
+
+
 def prose(text: str) -> str:
     """``text`` without its blocks of code."""
     return _BLOCK.sub("", text)

@@ -41,6 +41,7 @@ LONG = (
     *TOGETHER[1],
     "tests/models/catalogue/test_keras_models.py",
     *TOGETHER[2],
+    "tests/test_document_blocks.py",
     "tests/runs/test_ray_engine.py",
     "tests/models/test_memory.py",
     *TOGETHER[3],

@@ -1,0 +1,225 @@
+"""The blocks of the README and of docs/ run as printed: in order, in one folder, as a reader would.
+
+The images are small, and so are the two networks that stand in for bundled models.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import pandas as pd
+import pytest
+from PIL import Image
+
+from robustness import models, perturbations, plugins
+from robustness.base import settings
+from robustness.commands import main
+from robustness.matching import emulator, estimate
+from robustness.models.graph.keras_networks import keras_graph
+from robustness.models.own import user_models
+from robustness.pictures.eight_bits import to_uint8
+from tests.conftest import register
+from tests.support.documents import DOCUMENTS, code_of
+from tests.support.onnx_files import small_model
+from tests.support.user_models import DIGITS, small_network
+
+SIDE = 32
+NETWORKS = ("SqueezeNet", "EfficientNetLite0")
+CLASSES = ("coffee mug", "Egyptian cat", "moped")
+
+NOT_RUN = {
+    "-m venv": "installs packages",
+    "pip install": "installs packages",
+    "streamlit run": "starts a server that stays",
+    "models download": "needs a network",
+    "ROBUSTNESS_WEIGHTS_DIR=": "needs what the line above it downloads",
+    "ray start": "needs a cluster",
+    "--engine ray": "needs a cluster",
+    "--log-mlflow": "needs MLflow",
+    "import fiftyone": "needs FiftyOne",
+}
+"""What is not run: by a part of a line, or of a block of Python, with the reason."""
+
+STATUS = {"check": (0, 1), "match": (0, 1)}
+"""Exit statuses of commands that judge; that of others is 0."""
+
+FILES = {
+    "[[limit]]": "budget.toml",
+    "ROBUSTNESS_INTERFACE": "hot_pixels.py",
+    "plugins = ": settings.CONFIG_FILE,
+}
+"""Blocks that a reader saves to a file of the page, by a part of them."""
+
+PAGES = [name for name in DOCUMENTS if name == "README.md" or name.startswith("docs/")]
+BLOCKS = [
+    pytest.param(name, language, code, id=f"{name}-{place}")
+    for name in PAGES
+    for place, (language, code) in enumerate(code_of(DOCUMENTS[name]))
+    if language in ("bash", "python")
+    if not any(part in code for part in (*NOT_RUN, *FILES))
+]
+
+
+def texture(draws: np.random.Generator, **perturbed: float) -> Image.Image:
+    """Coloured noise with the spectrum of photographs, then ``perturbed``."""
+    y, x = np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)[None]
+    noise = np.fft.fft2(draws.normal(size=(3, SIDE, SIDE))) / np.maximum(np.hypot(y, x), 1 / SIDE)
+    luma = np.fft.ifft2(noise).real
+    grey = luma[:1] + 0.2 * luma
+    pixels = (0.5 + 0.17 * np.moveaxis(grey, 0, 2) / grey.std()).clip(0, 1).astype(np.float32)
+    return Image.fromarray(to_uint8(perturbations.compose(pixels[None], perturbed)[0]))
+
+
+def write_images(folder: Path) -> None:
+    draws = np.random.default_rng(0)
+    texture(draws).save(folder / "photo.png")
+    for name, count in (("photos", 20), ("labelled", 40), ("production", 20)):
+        for at in range(count):
+            home = folder / name / (CLASSES[at % 3] if name != "production" else "")
+            home.mkdir(parents=True, exist_ok=True)
+            texture(draws, gaussian_noise=0.3 * (name == "production")).save(home / f"{at}.png")
+
+
+def write_networks(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Register small networks in place of the bundled models that the documents name."""
+    records = {}
+    for name in NETWORKS:
+        network = small_network(side=SIDE, classes=1000)
+        path = folder / f"{name}.xml"
+        openvino.save_model(keras_graph(network, (), (SIDE, SIDE)), path, compress_to_fp16=False)
+        described = {"path": str(path), "labels": "imagenet", "input_size": SIDE}
+        described |= {"normalisation": "0..1", "fit": "squash"}
+        (record,) = user_models.records_of(folder / "models.toml", {"small": described})
+        bundled = models.REGISTRY[name]
+        records[name] = replace(record, name=name, label=bundled.label, group=bundled.group)
+    patch.setattr(models.REGISTRY, "_records", dict(records))
+    for record in records.values():
+        register(patch, record)
+
+
+def write_torch_models() -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    save = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    save.save_file(timm.create_model("tf_efficientnet_lite0").state_dict(), "lite0.safetensors")
+
+
+def write_hugging_face_model() -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    size = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3}
+    config = transformers.ViTConfig(image_size=32, intermediate_size=12, num_labels=3, **size)
+    transformers.ViTForImageClassification(config).save_pretrained("my-vit-folder")
+    told = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    Path("my-vit-folder/preprocessor_config.json").write_text(json.dumps(told))
+
+
+def write_digits() -> None:
+    Path("digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
+    Path("digits.onnx").write_bytes(small_model())
+    small_network().save("digits.keras")
+
+
+def write_predictions() -> None:
+    """What another system adds to the table of an export."""
+    table = pd.read_csv("perturbed/images.csv")
+    table.assign(prediction=0).to_parquet("perturbed/predicted.parquet")
+
+
+BEFORE: dict[str, Callable[[], object]] = {
+    "models add digits.onnx": write_digits,
+    "import torchvision": partial(
+        pytest.importorskip, "torchvision", reason="torchvision is not installed"
+    ),
+    "timm:": write_torch_models,
+    "my-vit-folder": write_hugging_face_model,
+    "perturbed/predicted.parquet": write_predictions,
+    "import my_client": lambda: Path("my_client.py").touch(),
+}
+"""What a reader brings along, by a part of the block that needs it."""
+
+
+class Maite:
+    """A model in maite's form, as an example names one."""
+
+    metadata = {"id": "mine", "index2label": {0: "dark", 1: "bright"}}  # noqa: RUF012
+
+    def __call__(self, batch: Any) -> list[list[float]]:
+        return [[1 - image.mean(), image.mean()] for image in batch]
+
+
+REPLIES = {"labels": "digits.txt", "normalisation": "0..1", "output": "logits"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working folder of a reader."""
+    base = tmp_path_factory.mktemp("reader")
+    write_images(base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(base)
+        patch.syspath_prepend(str(base))
+        patch.setenv(settings.CACHE.variable, str(base / "cache"))
+        patch.setattr(perturbations.REGISTRY, "_records", dict(perturbations.REGISTRY._records))
+        patch.setattr("builtins.input", lambda prompt: REPLIES[prompt.split()[0]])
+        patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        patch.setattr(emulator, "SIMULATIONS", 400)
+        patch.setattr(emulator, "_EPOCHS", 5)
+        for constant in ("_ROUNDS", "_REPEATS"):
+            patch.setattr(estimate, constant, 1)
+        write_networks(base, patch)
+        yield base
+    plugins.load()
+
+
+def save_files(name: str) -> None:
+    """Save the files of the page ``name``."""
+    for _, code in code_of(DOCUMENTS[name]):
+        for part, file in FILES.items():
+            if part in code:
+                Path(file).write_text(code, encoding="utf-8")
+
+
+def own_runs(text: str, ids: dict[str, str]) -> str:
+    """``text`` with the runs of this folder: each id that is not yet in ``ids`` is the latest."""
+
+    def own(match: re.Match[str]) -> str:
+        latest = max(path.parent.name for path in Path("runs").glob("photos-*/manifest.json"))
+        return ids.setdefault(match[0], latest)
+
+    return re.sub(r"photos-\d{8}-\d{6}-[0-9a-f]{6}|\bRUN\b", own, text)
+
+
+def run_line(line: str, ids: dict[str, str]) -> None:
+    words = shlex.split(own_runs(line, ids))
+    if words[:3] == [".venv/bin/python", "-m", "robustness"]:
+        assert main.main(words[3:]) in STATUS.get(words[3], (0,)), line
+    else:
+        subprocess.run(["bash", "-c", shlex.join(words)], check=True)
+
+
+@pytest.mark.parametrize(("name", "language", "code"), BLOCKS)
+def test_a_block_runs_as_printed(folder: Path, name: str, language: str, code: str) -> None:
+    save_files(name)
+    for part, bring in BEFORE.items():
+        if part in code:
+            bring()
+    if language == "python":
+        exec(compile(code, name, "exec"), {"maite_model": Maite()})
+        return
+    ids: dict[str, str] = {}
+    for line in code.splitlines():
+        run_line(line, ids)
+
+
+def test_what_is_told_of_blocks_is_of_one_that_is_there() -> None:
+    code = "".join(code for name in PAGES for _, code in code_of(DOCUMENTS[name]))
+    assert not [part for part in (*NOT_RUN, *FILES, *BEFORE) if part not in code]
