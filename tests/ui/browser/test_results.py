@@ -1,12 +1,11 @@
-"""The results of a run on the Evaluations page: a cell of the heatmap, the way back from one of its
-images, and the files that it hands out."""
+"""The results of a run on the Evaluations page: the way back from one of its images, and the files
+that it hands out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -19,10 +18,6 @@ from robustness.commands import main
 
 LINKS = "[data-testid=stMain] a[href*='image=']"
 TOP = "link => link.getBoundingClientRect().top"
-HEATMAP = "[data-testid=stPlotlyChart]:has(.heatmaplayer .hm)"
-DOUBLE_CLICK = 500
-"""Milliseconds after which Plotly, which allows 300, no longer takes two clicks for a double one:
-that would let go of the cell."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +30,7 @@ def results(
     shares = {"SqueezeNet": 0.5, "EfficientNetLite1": 0.8}
     run = saved(kept_runs / "looked-at", digests, shares, source=source)
     link = f"{address}/evaluations?run={run.id}&models=SqueezeNet&view=failures"
+    link += "&cell=Horizontal+flip&cell=EfficientNetLite1"
     with visiting(browser, link, charts=True) as page:
         yield page, run
     runs.delete(run.folder)
@@ -43,31 +39,6 @@ def results(
 def at_rest(page: Page, cases: int) -> None:
     expect(page.locator(".rb-case")).to_have_count(cases)
     expect(page.locator(AT_REST)).to_be_visible()
-
-
-def test_a_click_anywhere_in_a_cell_shows_its_pictures(results: tuple[Page, runs.Run]) -> None:
-    """Plotly itself has to report it."""
-    page, _ = results
-    chart = page.locator(HEATMAP)
-    cells = chart.locator(".heatmaplayer image").first
-    cells.wait_for()
-    cells.scroll_into_view_if_needed()
-    _, first_row = min(
-        (tick.evaluate("label => label.getBoundingClientRect().top"), tick.text_content())
-        for tick in chart.locator(".ytick text").all()
-    )
-    for share, model in ((0.02, "SqueezeNet 1.1"), (0.98, "EfficientNet-Lite1")):
-        box = cells.bounding_box()
-        assert box is not None
-        at = box["x"] + share * box["width"], box["y"] + 4
-        page.mouse.move(*at)
-        # The chart is drawn anew after a click; it has this one once it says what lies there.
-        chart.locator(".hovertext", has_text=model).wait_for()
-        page.mouse.click(*at)
-        expect(page.get_by_text(f"{model} under {first_row}", exact=True)).to_be_visible()
-        cell = urlencode({"cell": first_row})
-        expect(page).to_have_url(re.compile(f"{re.escape(cell)}&cell="))
-        page.wait_for_timeout(DOUBLE_CLICK)
 
 
 def test_the_page_gives_the_file_that_the_command_writes(
@@ -93,7 +64,7 @@ def undated(path: Path) -> str:
 def test_back_from_the_live_page_keeps_view_selection_number_and_place(
     results: tuple[Page, runs.Run],
 ) -> None:
-    """The cell that the first test clicked filters the images."""
+    """The cell in the link filters the images."""
     page, _ = results
     page.get_by_role("button", name="All 10 images").click()
     page.get_by_role("button", name="Show 4 more").click()
