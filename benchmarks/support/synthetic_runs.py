@@ -89,13 +89,12 @@ def saved(
             chunk = replace(chunk, images=(*chunk.images, *others))
         files.append(images.write(folder, [chunk]))
         files.append(write_part(folder, [chunk], seconds=1.5).path)
+    count = len(items) + len(unreadable)
     manifest = Manifest(
         id=folder.name,
         created="2026-01-02T03:04:05+00:00",
         spec=spec,
-        dataset=DatasetRecord(
-            str(source), source.name, "folders", None, None, len(items), "digest"
-        ),
+        dataset=DatasetRecord(str(source), source.name, "folders", None, None, count, "digest"),
         batch=each,
         engine="local",
         versions=versions(),

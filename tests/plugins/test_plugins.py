@@ -100,9 +100,7 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_new_evaluation_names_i
         runs.load(with_remedy)
 
 
-@pytest.mark.parametrize(
-    "action", [[], ["export", "{run}", "--to", "run.zip"], ["delete", "{run}", "--yes"]]
-)
+@pytest.mark.parametrize("action", [[], ["delete", "{run}", "--yes"]])
 def test_commands_on_runs_load_the_plugins_first(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,

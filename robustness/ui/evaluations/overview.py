@@ -49,7 +49,7 @@ def show() -> None:
     total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
     if listed:
         st.caption(
-            f"{total}. Click a title for its answer; tick two or more to compare them.",
+            f"{total}. Click a title for its results; tick two or more to compare them.",
             help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
         )
     if opens_form:

