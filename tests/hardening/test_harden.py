@@ -195,6 +195,7 @@ def test_a_training_without_room_says_so_before_it_begins(
     assert "Training" not in phases
 
 
+@pytest.mark.slow
 def test_a_training_survives_a_disk_that_is_full_at_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
