@@ -206,6 +206,7 @@ def run_line(line: str, ids: dict[str, str]) -> None:
         subprocess.run(["bash", "-c", shlex.join(words)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "language", "code"), BLOCKS)
 def test_a_block_runs_as_printed(folder: Path, name: str, language: str, code: str) -> None:
     save_files(name)

@@ -24,6 +24,7 @@ _HARMLESS = (
     *("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP"),
     *("LANG", "LC_ALL", "LC_CTYPE", "XDG_CACHE_HOME", "XDG_STATE_HOME", "KERAS_HOME"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"),
     *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"),
 )
 """Variables for any program: places, languages and processors, but no settings and no keys."""

@@ -105,6 +105,7 @@ def test_a_single_perturbation_is_estimated(
     assert json.dumps(found.as_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8]) -> None:
     images = textures(40, 4)
     images[:20] = perturbed(images[:20], darkness=0.6)

@@ -166,6 +166,7 @@ def _kill_at(step: int, photos: Path, out: Path) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_any_step_of_writing_has_all_rows_that_it_wrote(
     photos: Path, whole: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
