@@ -85,9 +85,9 @@ ANSWERS: dict[str, dict[str, Any]] = {
 PERTURBATIONS = (2, 10, 19, 42)
 CLAIMS = 200
 LEVELS: dict[str, Callable[[int], Floats]] = {
-    "all the same": np.zeros,
-    "one is worse": lambda count: np.where(np.arange(count), 1.0, -0.5),
-    "evenly from worst to best": lambda count: np.linspace(-1.1, 1.9, count),
+    "equally hard": np.zeros,
+    "one is harder": lambda count: np.where(np.arange(count), 1.0, -0.5),
+    "evenly from easy to hard": lambda count: np.linspace(-1.1, 1.9, count),
 }
 """Logits of consistency: from a third to three quarters, with images that are easy and hard."""
 
@@ -141,9 +141,9 @@ def print_extremes() -> None:
             cells = []
             for level in LEVELS.values():
                 ease = level(count)
-                found = [Figures(perturbed(ease, images, rng)).hardest for _ in range(CLAIMS)]
-                wrong = np.mean([untrue(hard, ease) for hard in found])
-                claimed = np.mean([bool(hard.leaders) for hard in found])
+                runs = [Figures(perturbed(ease, images, rng)).hardest for _ in range(CLAIMS)]
+                wrong = np.mean([untrue(hard, ease) for hard in runs])
+                claimed = np.mean([bool(hard.leaders) for hard in runs])
                 cells.append(f"{wrong:.1%} ({claimed:.0%})")
             print(f"| {count} | {images} | {' | '.join(cells)} |", flush=True)
 

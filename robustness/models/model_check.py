@@ -1,6 +1,6 @@
 """The check of a model: its weights, its graph, predictions for known images, and latency.
 
-The last check of each model is kept in the cache, for whoever shares it.
+The cache keeps the last check of each model: all who share the cache see it.
 """
 
 from __future__ import annotations
@@ -143,10 +143,10 @@ def check_model(name: str, *, side: int | None = None, timing: bool = True) -> M
     measured with. Known images are predicted at its own input size. Raises ``UnknownNameError``.
     """
     record = REGISTRY[name]
-    found = state(record)
-    if not found.ready:
+    weights = state(record)
+    if not weights.ready:
         fault = FAILED if record.weights.own else DAMAGED
-        return ModelCheck(name, fault if found.path else MISSING, problem=found.reason)
+        return ModelCheck(name, fault if weights.path else MISSING, problem=weights.reason)
     try:
         check = _of_ready(record, side or record.framing.side, timing)
     except RobustnessError as error:

@@ -137,8 +137,8 @@ def _empty(place: Path) -> None:
     """Make an empty folder ``place``; what beside it is of runs that are gone, goes too."""
     with suppress(OSError):
         for other in place.parent.iterdir():
-            known = read_json(_Checked, other / _CHECKED)
-            if other == place or (known is not None and not Path(known.folder).exists()):
+            last = read_json(_Checked, other / _CHECKED)
+            if other == place or (last is not None and not Path(last.folder).exists()):
                 shutil.rmtree(other, ignore_errors=True)
     with suppress(OSError):
         place.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ MAX_MANIFEST = 32 * 1024**2
 _MOST = 256 * 2**20
 
 
-class Begun(StrictRecord):
+class OwnRun(StrictRecord):
     """A run that this installation began.
 
     ``manifests`` are the SHA-256 of its manifest, and of the one that is about to replace it.
@@ -49,7 +49,7 @@ class Begun(StrictRecord):
 
 
 class _Installation(StrictRecord):
-    runs: dict[str, Begun]
+    runs: dict[str, OwnRun]
 
 
 def note(folder: Path, manifest: bytes, files: Iterable[str] = ()) -> None:
@@ -61,12 +61,12 @@ def note(folder: Path, manifest: bytes, files: Iterable[str] = ()) -> None:
     names, key, last = sorted(files), _key(folder), _digest(_manifest(folder))
     versions, contents = (_versions(folder, names), _contents(folder, names)) if names else ("", "")
     with _changed() as runs:
-        kept = (last,) if key in runs and last in runs[key].manifests else ()
-        manifests = *kept, _digest(manifest)
-        runs[key] = Begun(manifests=manifests, files=contents, versions=versions)
+        before = (last,) if key in runs and last in runs[key].manifests else ()
+        manifests = *before, _digest(manifest)
+        runs[key] = OwnRun(manifests=manifests, files=contents, versions=versions)
 
 
-def begun(folder: Path) -> Begun | None:
+def own_run(folder: Path) -> OwnRun | None:
     """The run that this installation began in ``folder``, which may hold another one by now."""
     runs = _runs()
     return runs.get(os.path.abspath(folder)) or runs.get(_key(folder))
@@ -74,8 +74,8 @@ def begun(folder: Path) -> Begun | None:
 
 def is_own(folder: Path) -> bool:
     """Whether this installation wrote the manifest in ``folder``."""
-    known = begun(folder)
-    return known is not None and known.wrote(_manifest(folder))
+    own = own_run(folder)
+    return own is not None and own.wrote(_manifest(folder))
 
 
 def require_own(folder: Path) -> None:
@@ -92,18 +92,18 @@ def is_intact(folder: Path, files: Iterable[str]) -> bool:
 
     They are read only where their sizes or times have changed.
     """
-    known, names = begun(folder), sorted(files)
+    own, names = own_run(folder), sorted(files)
     try:
         versions = _versions(folder, names)
-        if known is None or not known.files or known.versions == versions:
+        if own is None or not own.files or own.versions == versions:
             return True
-        if known.files != _contents(folder, names):
+        if own.files != _contents(folder, names):
             return False
     except OSError:
         return False
     with suppress(RunError), _changed() as runs:
-        if runs.get(_key(folder)) == known:
-            runs[_key(folder)] = known.model_copy(update={"versions": versions})
+        if runs.get(_key(folder)) == own:
+            runs[_key(folder)] = own.model_copy(update={"versions": versions})
     return True
 
 
@@ -113,11 +113,11 @@ def forget(folder: Path, to: Path | None = None) -> None:
     What is stored of a foreign run goes.
     """
     shutil.rmtree(stored(folder), ignore_errors=True)
-    if begun(folder):
+    if own_run(folder):
         with suppress(RunError), _changed() as runs:
-            known = runs.pop(_key(folder), None)
-            if known and to:
-                runs[_key(to)] = known
+            own = runs.pop(_key(folder), None)
+            if own and to:
+                runs[_key(to)] = own
 
 
 def stored(folder: Path) -> Path:
@@ -156,7 +156,7 @@ def _file() -> Path:
     return settings.state_folder() / FILE
 
 
-def _runs() -> Mapping[str, Begun]:
+def _runs() -> Mapping[str, OwnRun]:
     """The runs of this installation by their folders; none where the file is missing or damaged."""
     path = _file()
     with suppress(OSError, ParameterError):
@@ -165,12 +165,12 @@ def _runs() -> Mapping[str, Begun]:
 
 
 @lru_cache(maxsize=1)
-def _read(path: Path, _version: Version) -> Mapping[str, Begun]:
+def _read(path: Path, _version: Version) -> Mapping[str, OwnRun]:
     return checked_json(_Installation, read_regular(path, _MOST)).runs
 
 
 @contextmanager
-def _changed() -> Iterator[dict[str, Begun]]:
+def _changed() -> Iterator[dict[str, OwnRun]]:
     """The runs of this installation, which the caller changes; nobody else does meanwhile."""
     path = _file()
     try:
@@ -180,7 +180,7 @@ def _changed() -> Iterator[dict[str, Begun]]:
             before = dict(runs)
             yield runs
             if runs != before:
-                listed = {folder: known.model_dump() for folder, known in runs.items()}
+                listed = {folder: own.model_dump() for folder, own in runs.items()}
                 write_whole(path, json.dumps({"runs": listed}).encode())
     except ParameterError as error:
         raise RunError(

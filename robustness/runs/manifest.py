@@ -180,8 +180,8 @@ def read(folder: Path) -> Manifest:
 
 def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
     """The manifest in ``folder``, and whether the run is foreign; raises as ``read`` does."""
-    begun = installation.begun(folder)
-    most = MAX_FOREIGN_BYTES if begun is None else installation.MAX_MANIFEST
+    own = installation.own_run(folder)
+    most = MAX_FOREIGN_BYTES if own is None else installation.MAX_MANIFEST
     try:
         text = read_regular(folder / FILE, most, follow=False)
     except OSError as error:
@@ -195,7 +195,7 @@ def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
             f"{folder.name} is not a saved run: expected a readable {FILE} in it.",
             hint=_where(folder),
         ) from error
-    foreign = begun is None or not begun.wrote(text)
+    foreign = own is None or not own.wrote(text)
     if foreign and len(text) > MAX_FOREIGN_BYTES:
         raise _too_large(folder, f"a {FILE} of at most {MAX_FOREIGN_BYTES:,} bytes")
     where = f"The {FILE} of {folder.name} is damaged"

@@ -176,9 +176,9 @@ class _Bounds:
             nulls = batch[name].null_count
             self._nulls[name] += nulls
             if said.has_min_max and nulls < len(batch):
-                found = pc.min_max(batch[name])
+                ends = pc.min_max(batch[name])
                 try:
-                    fine = said.min <= found["min"].as_py() and found["max"].as_py() <= said.max
+                    fine = said.min <= ends["min"].as_py() and ends["max"].as_py() <= said.max
                 except (pa.ArrowException, ValueError, TypeError):
                     fine = False
                 _expect(fine, _UNTRUE)
@@ -299,7 +299,7 @@ class _RowChecks:
         Those of a table may lack a top-5, or what follows from it.
         """
         label, is_table = batch["label"], self.expected.is_from_table
-        known = label.is_valid().to_numpy(False)
+        labelled = label.is_valid().to_numpy(False)
         for prefix in ("clean_", ""):
             top1, top5 = batch[f"{prefix}top1"], batch[f"{prefix}top5"]
             correct, correct5 = batch[f"{prefix}correct"], batch[f"{prefix}correct5"]
@@ -316,7 +316,7 @@ class _RowChecks:
             among = counts[ends] > counts[ends - lengths]
             said = correct5.is_valid().to_numpy(False)
             truths = pc.fill_null(correct5, False).to_numpy(False)
-            fine = np.array_equal(said, known) or (is_table and not np.any(said & ~known))
+            fine = np.array_equal(said, labelled) or (is_table and not np.any(said & ~labelled))
             fine = fine and not np.any((truths != among) & said & listed)
             _expect(fine, _contradicts(f"{prefix}correct5"))
 

@@ -379,12 +379,20 @@ def _worse_sentences(
 
 
 def _hardest_sentences(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What does most harm to the ``best``, where their images decide that."""
-    hard = [(entry["label"], joined(entry["hardest"])) for entry in best if entry["hardest"]]
-    if len(hard) == len(best) and len({text for _, text in hard}) == 1:
-        yield f"Hardest: {hard[0][1]}."
-    elif hard:
-        yield " ".join(f"Hardest for {name}: {text}." for name, text in hard)
+    """What does most harm to the ``best``, where their images decide that.
+
+    Of several, what is among the hardest for each of them, if anything is.
+    """
+    hard = [entry for entry in best if entry["hardest"]]
+    if not hard:
+        return
+    common = [text for text in hard[0]["hardest"] if all(text in e["hardest"] for e in hard)]
+    alike = all(len(entry["hardest"]) == len(common) for entry in hard)
+    if len(hard) == len(best) and common:
+        subject = "Hardest" if alike else "Among the hardest for each of them"
+        yield f"{subject}: {joined(common)}."
+    else:
+        yield " ".join(f"Hardest for {e['label']}: {joined(e['hardest'])}." for e in hard)
 
 
 def _listed(names: Sequence[str]) -> str:

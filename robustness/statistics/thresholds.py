@@ -137,8 +137,8 @@ def certify(
         return None
     order = np.random.default_rng([_SEED, seed]).permutation(units)
     first, rest = np.split(order, [round(FIRST_PART * units)])
-    known = [~np.isnan(score) & ~np.isnan(wrong) for score in scores.values()]
-    columns = np.flatnonzero(np.logical_or.reduce(known).any(axis=0)).tolist()
+    present = [~np.isnan(score) & ~np.isnan(wrong) for score in scores.values()]
+    columns = np.flatnonzero(np.logical_or.reduce(present).any(axis=0)).tolist()
     if not columns:
         return None
     parts: list[Sequence[int]] = [columns] if promise == "suite" else [[at] for at in columns]
@@ -267,11 +267,11 @@ def _settle(entries: Sequence[dict[str, Any]], max_error: float) -> None:
     """
     from scipy.special import bdtr  # slow to import
 
-    shown = [(entry["status"], name) for entry in entries for name in entry["status"]]
-    counts = [status[name] for status, name in shown]
-    kept = holm([float(bdtr(f, n, max_error)) if n else 1.0 for f, n in counts])
-    broken = holm([float(bdtr(n - f, n, 1 - max_error)) if n else 1.0 for f, n in counts])
-    for (status, name), proof, disproof in zip(shown, kept, broken, strict=True):
+    places = [(entry["status"], name) for entry in entries for name in entry["status"]]
+    counts = [status[name] for status, name in places]
+    proofs = holm([float(bdtr(f, n, max_error)) if n else 1.0 for f, n in counts])
+    disproofs = holm([float(bdtr(n - f, n, 1 - max_error)) if n else 1.0 for f, n in counts])
+    for (status, name), proof, disproof in zip(places, proofs, disproofs, strict=True):
         unproven = NOT_MET if disproof <= LEVEL else TOO_FEW_PREDICTIONS
         status[name] = PROVEN if proof <= LEVEL else unproven
 

@@ -189,7 +189,7 @@ def test_many_at_once_list_all_their_runs(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda folder: installation.note(folder, folder.name.encode()), folders))
     for folder in folders:
-        begun = installation.begun(folder)
+        begun = installation.own_run(folder)
         assert begun is not None
         assert begun.wrote(folder.name.encode())
         installation.forget(folder)
@@ -205,7 +205,7 @@ def test_a_run_without_a_place_of_its_own_is_own_and_then_forgotten(
     del run
     gc.collect()
     assert not folder.exists()
-    assert installation.begun(folder) is None
+    assert installation.own_run(folder) is None
 
 
 def test_the_bin_keeps_a_run_own_and_deleting_it_forgets_it(

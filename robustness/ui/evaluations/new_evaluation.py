@@ -163,6 +163,6 @@ def _begin(request: RunForm, specs: Sequence[Request]) -> None:
         _planned.clear()
         written = preflight.last_written(request.source)
         new = [_planned(request, spec.digest, written, spec, looked)[0] for spec in specs]
-        begun = jobs.submit(new)[:1]
-        run_table.choose(begun, with_limits=st.session_state[QUESTION] == RELEASE)
+        first = jobs.submit(new)[:1]
+        run_table.choose(first, with_limits=st.session_state[QUESTION] == RELEASE)
         st.rerun()

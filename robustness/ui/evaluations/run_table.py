@@ -114,8 +114,10 @@ def show(folder: Path, listed: Mapping[str, Listed]) -> None:
 def _working(folder: Path, listed: Mapping[str, Listed]) -> dict[str, Job]:
     """The jobs of ``folder`` by run, and what other processes do on those ``listed``."""
     queue = {job.run: job for job in read_queue(folder)}
-    begun = [e.folder for e in listed.values() if e.manifest and e.manifest.status != runs.FINISHED]
-    others = [job for job in map(outside_job, begun) if job]
+    unfinished = [
+        e.folder for e in listed.values() if e.manifest and e.manifest.status != runs.FINISHED
+    ]
+    others = [job for job in map(outside_job, unfinished) if job]
     return queue | {job.run: job for job in others}
 
 

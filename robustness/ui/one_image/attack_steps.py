@@ -141,8 +141,8 @@ def _smallest(
             for event in smallest_epsilon(picture, classifier, chosen):
                 yield event
             if isinstance(event, Smallest):  # the last
-                found = event.failing_epsilon if chosen is gradient else event.epsilon
-                epsilons = (chosen.epsilon, chosen.epsilon if found is None else found)
+                least = event.failing_epsilon if chosen is gradient else event.epsilon
+                epsilons = (chosen.epsilon, chosen.epsilon if least is None else least)
                 yield from gradient_masking(picture, classifier, gradient, black_box, epsilons)
         except GradientError as error:
             yield sentence(error)
@@ -160,8 +160,8 @@ def _epsilon(picture: Picture, outcome: Outcome, names: Sequence[str]) -> None:
     for refusal in events or ():
         if isinstance(refusal, str):
             st.warning(plain(refusal), icon=":material/block:")
-    if found := _without_refusals(events):
-        blocks.draw(epsilon_section(found).blocks)
+    if results := _without_refusals(events):
+        blocks.draw(epsilon_section(results).blocks)
 
 
 def _without_refusals(events: Sequence[Any] | None) -> list[Smallest | Masking]:
