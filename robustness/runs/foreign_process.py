@@ -33,11 +33,13 @@ def answer(head: bytes, _data: bytes) -> bytes:
             os.environ.update(question["settings"])
             plugins.load()
             user_models.refresh()
-            headline_figures.compute(folder, manifests.read(folder), unchecked)
-    except RobustnessError as error:
-        problem = str(error).removesuffix(".")
+            headline_figures.compute_of(folder, manifests.read(folder), unchecked)
     except MemoryError:
         problem = "its files need more memory than those of any run"
+    except RobustnessError as error:
+        problem = str(error).removesuffix(".")
+    except headline_figures.DAMAGE:
+        problem = "its figures cannot be worked out from its files"
     except OSError as error:
         problem = f"its files cannot be read: {error.strerror or error}"
     return json.dumps({"problem": problem}).encode()

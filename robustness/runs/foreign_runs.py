@@ -29,6 +29,7 @@ from robustness.base.errors import RobustnessError, RunError
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,
+    WorkerKilledError,
     WorkerLateError,
     WorkerTimeError,
 )
@@ -114,7 +115,11 @@ def _turn() -> Iterator[None]:
 
 def _problem(folder: Path, manifest: Manifest, expected: Mapping[str, Any], size: int) -> str:
     """What is wrong with the rows, "" for nothing; their figures are stored then."""
-    _empty(installation.stored(folder))
+    place = installation.stored(folder)
+    _empty(place)
+    with suppress(OSError):  # so that it is removed later even if this check does not end
+        unchecked = _Checked(folder=str(folder), files="", problem="")
+        write_whole(place / _CHECKED, unchecked.model_dump_json().encode())
     question = {"folder": str(folder), "parts": list(manifest.parts), "expected": expected}
     chosen = {name: os.environ.get(name, "") for name in _SETTINGS}
     limits = 2 * size, SECONDS + size // BYTES_A_SECOND
@@ -147,7 +152,7 @@ def _empty(place: Path) -> None:
 def _answered(
     question: Mapping[str, Any], worker: Worker, what: str, memory: int, seconds: int
 ) -> str:
-    """The problem with ``what`` that ``worker`` finds; raises ``WorkerLateError``."""
+    """The problem with ``what`` that ``worker`` finds; raises ``WorkerLateError``, ``RunError``."""
     try:
         answer = worker.ask(
             json.dumps(question).encode(),
@@ -156,6 +161,10 @@ def _answered(
             seconds=seconds,
             deadline=time.monotonic() + _SLOWER * seconds,
         )
+    except WorkerKilledError as error:  # from outside: that says nothing of the files
+        raise RunError(
+            "The check of the run was ended by the system, as when memory runs out: try again."
+        ) from error
     except WorkerTimeError:
         return f"its {what} take more than {seconds} s to read"
     except WorkerDiedError:

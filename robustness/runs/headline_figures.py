@@ -24,6 +24,9 @@ _ROWS_SOON_READ = 1_000_000
 
 _PAIR = ("quantity", "label_set", "better", "worse", "established")
 
+DAMAGE = (pa.ArrowException, ValueError, TypeError, KeyError)
+"""What damaged files raise beside the errors of the product and the system."""
+
 Headline = Mapping[str, Sequence[Any]]
 """``models`` has entries of the summary, ``pairs`` those of its models, and ``choice`` the
 sentences on which to choose; [] where unknown."""
@@ -34,25 +37,30 @@ def stored(folder: Path, manifest: Manifest) -> Headline | None:
     return cache.read(folder, manifest, cache.HEADLINE)
 
 
-def compute(folder: Path, manifest: Manifest, opened: Callable[[Path], Run] = load) -> Headline:
+def compute(folder: Path, manifest: Manifest) -> Headline:
     """Works it out and stores it, with all else that a visitor would wait for.
 
-    The run is ``opened``. The entries are those of ``summary`` and ``compare``, shortened. Both
-    are empty for a run that is not finished or cannot be read; opening it says why.
+    The entries are those of ``summary`` and ``compare``, shortened. Both are empty for a run that
+    is not finished or cannot be read; opening it says why.
     """
+    try:
+        return compute_of(folder, manifest, load)
+    except (*DAMAGE, RobustnessError, OSError):
+        return _short([], [], [])
+
+
+def compute_of(folder: Path, manifest: Manifest, opened: Callable[[Path], Run]) -> Headline:
+    """As ``compute``, of the run as it is ``opened``; raises what its files or figures raise."""
     if manifest.status != FINISHED or not manifest.images:
         return _short([], [], [])
-    try:
-        run = opened(folder)
-        figures = run.figures()
-        run.cases.prepare()
-        if run.row_count > _ROWS_SOON_READ:
-            _ = run.failures
-        pairs = [*figures.pairs(), *figures.pairs_under_attack]
-        choice = figures.choice.sentences if figures.choice.compared else ()
-        headline = _short(figures.summary, pairs, choice)
-    except (RobustnessError, pa.ArrowException, OSError, ValueError, TypeError, KeyError):
-        return _short([], [], [])
+    run = opened(folder)
+    figures = run.figures()
+    run.cases.prepare()
+    if run.row_count > _ROWS_SOON_READ:
+        _ = run.failures
+    pairs = [*figures.pairs(), *figures.pairs_under_attack]
+    choice = figures.choice.sentences if figures.choice.compared else ()
+    headline = _short(figures.summary, pairs, choice)
     cache.write(folder, manifest, cache.HEADLINE, headline)
     return headline
 

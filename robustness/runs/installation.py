@@ -74,6 +74,11 @@ def own_run(folder: Path) -> OwnRun | None:
 
 def is_own(folder: Path) -> bool:
     """Whether this installation wrote the manifest in ``folder``."""
+    # List and manifest are written one after the other, perhaps between the first two reads.
+    return _is_own(folder) or _is_own(folder)
+
+
+def _is_own(folder: Path) -> bool:
     own = own_run(folder)
     return own is not None and own.wrote(_manifest(folder))
 

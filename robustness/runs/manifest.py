@@ -178,8 +178,8 @@ def read(folder: Path) -> Manifest:
     return read_with_origin(folder)[0]
 
 
-def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
-    """The manifest in ``folder``, and whether the run is foreign; raises as ``read`` does."""
+def _text(folder: Path) -> tuple[bytes, bool]:
+    """The text of the manifest in ``folder``, and whether the run is foreign."""
     own = installation.own_run(folder)
     most = MAX_FOREIGN_BYTES if own is None else installation.MAX_MANIFEST
     try:
@@ -198,6 +198,14 @@ def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
     foreign = own is None or not own.wrote(text)
     if foreign and len(text) > MAX_FOREIGN_BYTES:
         raise _too_large(folder, f"a {FILE} of at most {MAX_FOREIGN_BYTES:,} bytes")
+    return text, foreign
+
+
+def read_with_origin(folder: Path) -> tuple[Manifest, bool]:
+    """The manifest in ``folder``, and whether the run is foreign; raises as ``read`` does."""
+    text, foreign = _text(folder)
+    if foreign:  # or list and manifest were written one after the other between the two reads
+        text, foreign = _text(folder)
     where = f"The {FILE} of {folder.name} is damaged"
     try:
         head = checked_json(dict[str, Any], text, where)

@@ -60,10 +60,10 @@ def _opened(
     if foreign:
         foreign_runs.check(folder, manifest)
     elif manifest.status == FINISHED and not _is_whole(folder, manifest):
-        raise RunError(f"The run {folder.name} is damaged: its files of rows have changed.")
+        raise _damaged(folder, "its files of rows have changed")
     parts = all_parts(folder, manifest.parts)
     if manifest.status == FINISHED and not _is_complete(manifest, parts):
-        raise RunError(f"The run {folder.name} is damaged: some of its rows are missing.")
+        raise _damaged(folder, "some of its rows are missing")
     if manifest.status != FINISHED and not unfinished:
         raise RunError(
             f"The run {folder.name} is not finished ({sum(p.images for p in parts)} of "
@@ -71,6 +71,12 @@ def _opened(
             hint="The command 'evaluate' with --resume does.",
         )
     return Run(folder, manifest, parts, anywhere, foreign)
+
+
+def _damaged(folder: Path, reason: str) -> RunError:
+    return RunError(
+        f"The run {folder.name} is damaged: {reason}. Delete it and evaluate the images again."
+    )
 
 
 def _is_whole(folder: Path, manifest: Manifest) -> bool:

@@ -23,11 +23,17 @@ from benchmarks.support.process_memory import growing_at_most
 from robustness import runs
 from robustness.api import evaluation
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.limited_worker import WorkerDiedError, WorkerLateError, WorkerTimeError
+from robustness.base.limited_worker import (
+    WorkerDiedError,
+    WorkerKilledError,
+    WorkerLateError,
+    WorkerTimeError,
+)
 from robustness.evaluation.correctness import CORRECTNESS
 from robustness.runs import (
     cache,
     forecast,
+    foreign_process,
     foreign_runs,
     headline_figures,
     images,
@@ -38,6 +44,7 @@ from robustness.runs import (
     writer,
 )
 from robustness.runs.rows import Rows
+from robustness.statistics import Figures
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -314,6 +321,7 @@ def test_figures_that_came_along_are_ignored(run: runs.Run, tmp_path: Path) -> N
         (WorkerTimeError, "is refused: its files take more than 60 s to read", 1),
         (WorkerDiedError, r"its files are damaged, or take more than 0\.6 GB of memory", 1),
         (WorkerLateError, "the machine is busy: try again", 2),
+        (WorkerKilledError, "try again", 2),
         (KeyboardInterrupt, None, 2),
     ],
 )
@@ -337,6 +345,20 @@ def test_a_check_that_ends_midway_opens_nothing(
         with pytest.raises(expected, match=message):
             runs.load(run.folder)
     assert tried == times
+
+
+@pytest.mark.parametrize(
+    "error", [pa.lib.ArrowMemoryError("no"), MemoryError(), RunError("no."), ValueError("no")]
+)
+def test_figures_that_fail_within_the_limits_are_not_left_to_the_server(
+    error: Exception, run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_run: runs.Run) -> Figures:
+        raise error
+
+    monkeypatch.setattr(runs.Run, "figures", fail)
+    question = json.dumps({"folder": str(run.folder)}).encode()
+    assert json.loads(foreign_process.answer(question, b""))["problem"]
 
 
 def test_few_checks_go_on_at_once(run: runs.Run, monkeypatch: pytest.MonkeyPatch) -> None:

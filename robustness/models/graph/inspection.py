@@ -15,6 +15,7 @@ from robustness.base.errors import NotInspectedError, WeightsError
 from robustness.base.limited_worker import (
     Worker,
     WorkerDiedError,
+    WorkerKilledError,
     WorkerLateError,
     Workers,
     WorkerTimeError,
@@ -97,11 +98,13 @@ def inspection(
             f"{path.name} was not inspected within {_PATIENCE * seconds} s: the machine is busy. "
             "Try again later."
         ) from error
-    except WorkerDiedError:
+    except WorkerDiedError as error:
         problem = (
             "the process that read it died: the file is damaged, or takes more than "
             f"{memory / 1e9:.1f} GB of memory"
         )
+        if isinstance(error, WorkerKilledError):  # from outside: it may do better next time
+            return {"problem": problem}
     else:
         document: dict[str, Any] = json.loads(answer)
         return document
