@@ -191,7 +191,8 @@ def resume_command(options: argparse.Namespace) -> None:
         pace = pace or Pace(Unit("images"), state.total)
         pace.note(state.done)
         if not options.background:
-            console.progress("loading the models ..." if state.loading else pace.text)
+            loading = state.text or "loading the models ..."
+            console.progress(loading if state.loading else pace.text)
     entry = runs.listed(folder)
     if entry.match is None:
         runs.load(folder, unfinished=True)  # raises for a damaged run

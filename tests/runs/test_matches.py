@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from robustness import runs
-from robustness.base.errors import AccessError, ParameterError, RunError
+from robustness.base.errors import AccessError, ParameterError, RunError, RunLockedError
 from robustness.commands.main import main
 from robustness.matching import Match
 from robustness.runs import BIN, SavedMatch, installation, jobs, retention
@@ -109,6 +109,24 @@ def test_a_cancelled_match_stops_and_can_continue(
     list(jobs.work_off(folder))
     assert runs.listed(folder).finished
     assert not jobs.stop_reason(folder)
+
+
+def test_a_command_that_continues_a_match_is_not_joined_by_a_job(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> None:
+        assert jobs.outside_job(folder)
+        with pytest.raises(RunLockedError):
+            jobs.resume(folder, "me")
+
+    jobs.cancel(folder)
+    matched(monkeypatch, look)
+    assert [state.loading for state in jobs.work_off(folder)] == [True]
+    answer = runs.read_answer(folder)
+    assert answer is not None
+    matched(monkeypatch, lambda: pytest.fail("the answer is there already"))
+    list(jobs.work_off(folder))
+    assert runs.read_answer(folder) == answer
 
 
 def test_a_match_that_fails_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,10 +211,10 @@ def outside_job(folder: Path) -> Job | None:
 
     The process of a cancelled job, which may have yet to stop, is none.
     """
-    if is_queued(folder) or stop_reason(folder) or not installation.is_own(folder):
-        return None
     progress = read_progress(folder)
-    if progress is None:
+    if progress is None or is_queued(folder):
+        return None
+    if stop_reason(folder) or not installation.is_own(folder):
         return None
     return Job(by="", asked=0.0, run=folder.name, progress=progress)
 
@@ -268,13 +268,12 @@ def work_off(
     queued = is_queued(folder)
     try:
         if (saved := read_match(folder)) is not None:
-            yield Progress(0, matches.PARTS, 0, loading=True)
+            yield Progress(0, matches.PARTS, 0, loading=True, text="matching ...")
             if not _matched(folder, saved, queued):
                 return
         else:
             with _reopened(folder) as writer:
-                if not queued and stop_reason(folder):
-                    notes.update(folder, stopped="")
+                _begin(folder, queued)
                 for state in writer.perform(engine, address):
                     if queued and not is_queued(folder):
                         return
@@ -287,6 +286,12 @@ def work_off(
     if stop_reason(folder):
         notes.update(folder, stopped="")
     drop(folder)
+
+
+def _begin(folder: Path, queued: bool) -> None:
+    """Forget why the work in ``folder``, which is locked, stopped, where no job did so."""
+    if not queued and stop_reason(folder):
+        notes.update(folder, stopped="")
 
 
 class _CancelledError(Exception):
@@ -303,8 +308,10 @@ def _matched(folder: Path, saved: SavedMatch, queued: bool) -> bool:
         file.put(Progress(done, matches.PARTS, 0, text=text))
 
     try:
-        show("Starting …", 0)
-        matches.perform(folder, saved, show)
+        if read_answer(folder) is None:
+            _begin(folder, queued)
+            show("Starting …", 0)
+            matches.perform(folder, saved, show)
     except _CancelledError:
         return False
     finally:

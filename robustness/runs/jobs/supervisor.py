@@ -197,9 +197,10 @@ class Supervisor:
 def _said(status: int, deaths: int, done: int) -> str:
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     memory = ", as when memory runs out" if status == -9 else ""
+    after = f" after {counted(done, 'image')}" if done else ""
     return (
-        f"Its process {how}{memory}, {counted(deaths, 'time')} in a row after "
-        f"{counted(done, 'image')}. Continue it when there is room, or ask "
+        f"Its process {how}{memory}, {counted(deaths, 'time')} in a row{after}. "
+        "Continue it when there is room, or ask "
         "the operator to read the run's job.log."
     )
 

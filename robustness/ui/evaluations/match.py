@@ -14,7 +14,6 @@ from robustness.matching import Match
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match as results
 from robustness.runs import Listed, SavedMatch
-from robustness.runs.jobs import is_queued
 from robustness.ui.computation import jobs
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
@@ -84,9 +83,9 @@ def form() -> None:
 def show(entry: Listed, saved: SavedMatch) -> None:
     """Draw the progress or the answer of the match ``saved``, and what can be done with it."""
     folder = entry.folder
-    queued = is_queued(folder)  # first: the job ends once the answer is there
+    active = jobs.is_active(folder)  # first: the work ends once the answer is there
     answer = runs.read_answer(folder)
-    if queued:
+    if active:
         jobs.progress(folder, "it continues")
     elif answer is None:
         jobs.stopped(folder, "This match is not finished.")

@@ -114,9 +114,7 @@ def show(folder: Path, listed: Mapping[str, Listed]) -> None:
 def _working(folder: Path, listed: Mapping[str, Listed]) -> dict[str, Job]:
     """The jobs of ``folder`` by run, and what other processes do on those ``listed``."""
     queue = {job.run: job for job in read_queue(folder)}
-    unfinished = [
-        e.folder for e in listed.values() if e.manifest and e.manifest.status != runs.FINISHED
-    ]
+    unfinished = [e.folder for e in listed.values() if not (e.reason or e.finished)]
     others = [job for job in map(outside_job, unfinished) if job]
     return queue | {job.run: job for job in others}
 
@@ -138,6 +136,8 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
         _row(entry, listed.get(others.get(name, "")), queue.get(name), pinned)
         for name, entry in listed.items()
     ]
+    if not rows:  # somebody deleted the last one just now
+        return
     heads = [head for head in rows[0] if any(row[head] not in (None, "") for row in rows)]
     frame = pd.DataFrame(rows)[heads]
     places = [at for at, name in enumerate(listed) if name in selected]
