@@ -126,15 +126,15 @@ def policy() -> Policy:
     """The current rules, from the settings; raises ``ParameterError`` for an invalid setting.
 
     A forward of a port makes every visitor local. So where ``hosts`` shows that others use the
-    dashboard, a local user is an owner only by the setting ``local_owner``.
+    dashboard, a local user has no more rights than others but by the setting ``local_owner``.
     """
     login = bool(settings.value(settings.LOGIN))
     anonymous_role = _role(settings.ANONYMOUS_ROLE, Role.NONE if login else Role.EVALUATOR)
     local_role = _role(settings.LOCAL_ROLE, Role.OWNER)
     local_owner = bool(settings.value(settings.LOCAL_OWNER))
     hosts = settings.value(settings.HOSTS)
-    if local_role is Role.OWNER and hosts and not local_owner:
-        local_role = anonymous_role
+    if hosts and not local_owner:
+        local_role = min(local_role, anonymous_role)
     return Policy(
         login=login,
         owners=(settings.value(settings.OWNERS) or ()),

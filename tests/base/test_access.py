@@ -98,6 +98,10 @@ def test_where_others_are_expected_nobody_is_an_owner_by_place(
     assert policy().role(here) is policy().role(elsewhere)
     monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "none")
     assert policy().role(here) is Role.NONE, "less is always possible"
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "none")
+    monkeypatch.setenv("ROBUSTNESS_LOCAL_ROLE", "evaluator")
+    assert policy().role(here) is Role.NONE, "no more than others"
+    monkeypatch.delenv("ROBUSTNESS_ANONYMOUS_ROLE")
     monkeypatch.delenv("ROBUSTNESS_LOCAL_ROLE")
     monkeypatch.setenv("ROBUSTNESS_LOCAL_OWNER", "on")
     assert policy().role(here) is Role.OWNER
