@@ -42,8 +42,8 @@ Similarities = dict[str, dict[str, NDArray[np.float64]]]
 Stages = Mapping[str, Mapping[str, float]]
 """``Similarities`` of one image, as in a ``Measurement``."""
 
-_BRIGHTER = 0.25
 _MOST_BYTES = 2**20  # of a file of floors
+_BRIGHTER = 0.25
 """Added brightness of the brighter copies of unrelated images, in [0, 1]."""
 
 
