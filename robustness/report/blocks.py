@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
+from robustness.charts.bands import BandMap
 from robustness.charts.tables import Table
 from robustness.charts.verdict import Mark
 
@@ -58,6 +59,19 @@ class Chart:
     title: str
     figure: go.Figure
     alt: str
+    note: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A drawn map and a ``note`` below it; a format without drawings has it in words.
+
+    On a page, a click on a tile is kept in the link under ``link``.
+    """
+
+    title: str
+    drawing: BandMap
     note: str = ""
     link: str = ""
 
@@ -112,7 +126,7 @@ class Columns:
     columns: Sequence[Sequence[Block]]
 
 
-Printed = Text | Titled | Chart | Cases
+Printed = Text | Titled | Chart | Map | Cases
 """What every format can render."""
 Block = Printed | Sortable | Chooser | Columns
 
@@ -181,7 +195,7 @@ class Report:
     facts: Sequence[tuple[str, str]]
     cautions: Sequence[str]
     sections: Sequence[Section]
-    brief: Sequence[Titled | Text]
+    brief: Sequence[Titled | Text | Map]
     methods: Sequence[Printed]
     limits: Sequence[str]
     manifest: Mapping[str, Any]

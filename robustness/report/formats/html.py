@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, get_args
 
 from robustness import __version__
+from robustness.charts import bands
 from robustness.report.blocks import Chart, Printed, Report, Section
 from robustness.report.wording import code_parts, folded, visible_part
 
@@ -37,7 +38,7 @@ def html_file(report: Report, file: IO[bytes], when: datetime) -> None:
             sections=[*report.sections, Section("Methods", report.methods)],
             figures=_Figures(),
             version=__version__,
-            style=_own_file("report.css"),
+            style=_own_file("report.css") + bands.style(),
             hashes=[_hash(script) for script in scripts.values()],
             **scripts,
         )

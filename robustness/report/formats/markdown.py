@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import IO
 
 from robustness.base.text import visible
-from robustness.report.blocks import Report, Text, Titled
+from robustness.report.blocks import Map, Report, Text, Titled
 from robustness.report.wording import code_parts, folded, visible_part
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
@@ -31,11 +31,13 @@ def printed(report: Report, tables: int | None = None) -> str:
     return f"{answers}\n{printed_blocks([*notes, *report.brief[:tables]])}".strip()
 
 
-def printed_blocks(blocks: Iterable[Text | Titled]) -> str:
+def printed_blocks(blocks: Iterable[Text | Titled | Map]) -> str:
     """Paragraphs and tables for a terminal: aligned, nothing escaped."""
     lines: list[str] = []
     for block in blocks:
-        if isinstance(block, Titled):
+        if isinstance(block, Map):
+            lines += _table(Titled(block.title, block.drawing.table), visible)
+        elif isinstance(block, Titled):
             lines += _table(block, visible)
         else:
             lines.append(f"\n{visible(block.text)}")
@@ -53,7 +55,9 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
     for caution in report.cautions:
         yield f"\n> {_text(caution)}"
     for block in report.brief:
-        if isinstance(block, Titled):
+        if isinstance(block, Map):
+            yield from _table(Titled(block.title, block.drawing.table), _text)
+        elif isinstance(block, Titled):
             yield from _table(block, _text)
         else:
             yield f"\n{_text(block.text)}"

@@ -16,6 +16,7 @@ from robustness.report.blocks import (
     Chart,
     Chooser,
     Columns,
+    Map,
     Sortable,
     Text,
     Titled,
@@ -23,6 +24,7 @@ from robustness.report.blocks import (
 from robustness.report.questions import REGISTRY
 from robustness.report.questions.question import Option, Question, RunFigures
 from robustness.statistics.criteria import OTHERS
+from robustness.ui.browser import components
 from robustness.ui.browser.html import html
 from robustness.ui.display import results
 from robustness.ui.session.inputs import listed, one_of, set_in_link
@@ -86,6 +88,8 @@ def _draw(
             _frame(block)
         elif isinstance(block, Chart):
             _chart(block, clicked, result, chosen)
+        elif isinstance(block, Map):
+            _map(block, clicked, result, chosen)
         elif isinstance(block, Chooser):
             row = row or st.container(horizontal=True, vertical_alignment="bottom")
             option = _option(block, row)
@@ -158,6 +162,26 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
         st.caption(plain(note.strip()))
     if point:
         clicked(point, chosen)
+
+
+def _map(block: Map, clicked: Clicked, result: str, chosen: Mapping[str, str]) -> None:
+    if block.title:
+        st.markdown(f"**{plain(block.title)}**")
+    if not block.link:
+        components.band_map(block.title or "map", block.drawing)
+    else:
+        state_key = f"{block.link} of {result}"
+
+        def choose() -> None:
+            deselect(result)
+            report = components.sent(f"{block.link}s", "chosen") or {}
+            st.session_state[state_key] = [str(report.get("key"))]
+
+        components.band_map(f"{block.link}s", block.drawing, choose)
+        if point := results.in_link(state_key, block.link):
+            clicked(point, chosen)
+    if block.note:
+        st.caption(plain(block.note))
 
 
 def options_input(options: Sequence[Option], of: RunFigures) -> dict[str, Any]:

@@ -188,10 +188,10 @@ def clicked(
         config=_BOX if figure.layout.dragmode else {"displayModeBar": False},
         alt=alt,
     )
-    return _in_link(state_key, link) if state_key else _customdata(event)
+    return in_link(state_key, link) if state_key else _customdata(event)
 
 
-def _in_link(state_key: str, link: str) -> Any:
+def in_link(state_key: str, link: str) -> list[str]:
     """The session's value ``state_key``, or the link's if that is new."""
     state, values = st.session_state, new_in_link(link)
     if values is not None and (values or not state.get("arrived")):

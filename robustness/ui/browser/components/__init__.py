@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
+from robustness.charts import bands
+from robustness.charts.bands import BandMap
 from robustness.perturbations import REGISTRY, Perturbation, ordered
 from robustness.ui.browser.html import Html
 from robustness.ui.server.streamlit_internals import ComponentRenderer
@@ -38,7 +40,7 @@ def _files(*names: str) -> str:
 @cache
 def style() -> str:
     """The CSS of the components."""
-    return _files("answers.css", "slider.css", "components.css")
+    return bands.style() + _files("answers.css", "slider.css", "components.css")
 
 
 def first_strength(record: Perturbation) -> float:
@@ -107,6 +109,7 @@ _pair = _component("pair", _files("slider.js", "pair.js"))
 _answers = _component("answers", _files("slider.js", "answers.js"))
 _camera = _component("camera", _files("slider.js", "camera.js"))
 _remedies = _component("remedies", _files("slider.js", "remedies.js"))
+_map = _component("map", _files("map.js"))
 _settled = _component("settled", _files("slider.js", "settled.js"))
 _place = _component("place", _files("place.js"))
 _history = _component("history", _files("history.js"))
@@ -149,6 +152,11 @@ def remedies(
 ) -> None:
     """Draw a button per card; calls ``clicked`` when ``chosen`` reports one of them."""
     _remedies(key=key, data={"cards": cards, "chosen": chosen}, on_chosen_change=clicked)
+
+
+def band_map(key: str, drawing: BandMap, clicked: Callable[[], None] | None = None) -> None:
+    """Draw a map; calls ``clicked`` when ``chosen`` reports the ``key`` of a tile."""
+    _map(key=key, data={"html": drawing.html}, on_chosen_change=clicked or nothing)
 
 
 class Answers(NamedTuple):

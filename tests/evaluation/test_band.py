@@ -1,0 +1,96 @@
+"""Bands: what a cell is, where a model breaks, and how a band is said and drawn."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from robustness import models
+from robustness.charts import bands as drawing
+from robustness.evaluation.band import STEPS, Band, Cell, bands, predict, strengths
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import perturbed
+from robustness.perturbations import REGISTRY
+from tests.support.pages import sample
+
+MODELS = ("SqueezeNet", "EfficientNetLite0")
+
+
+def band(good: str, *, name: str = "fog", label: int | None = 1, original: int = 1) -> Band:
+    """A band with a cell for each character of ``good``, "+" or "-"."""
+    at = np.linspace(0, 1, len(good)).round(2).tolist()
+    cells = [Cell(s, 1 if sign == "+" else 2, 0.5) for s, sign in zip(at, good, strict=True)]
+    return Band("SqueezeNet", name, tuple(cells), Cell(0.0, original, 0.5), label)
+
+
+@pytest.mark.parametrize(
+    ("signs", "at", "text"),
+    [
+        ("+++++", None, "correct always"),
+        ("-----", 0.0, "incorrect always"),
+        ("++---", 0.5, "correct up to 0.25, incorrect from 0.5"),
+        ("+-+--", 0.25, "correct at 0, incorrect at 0.25, correct again at 0.5, "
+                        "incorrect again from 0.75"),
+        ("++--+", 0.5, "correct up to 0.25, incorrect from 0.5 to 0.75, correct again at 1"),
+    ],
+)  # fmt: skip
+def test_a_band_says_where_its_model_breaks(signs: str, at: float | None, text: str) -> None:
+    assert band(signs).breaks_at == at
+    assert band(signs).text == text
+
+
+def test_a_model_that_is_incorrect_on_the_original_does_not_break() -> None:
+    wrong = band("-+--+", original=2)
+    assert not wrong.breakable
+    assert wrong.breaks_at is None
+    unlabelled = band("-+--+", original=2, label=None)  # what was 2 and is 1 has changed
+    assert unlabelled.breakable
+    assert unlabelled.breaks_at == 0.25
+
+
+@pytest.mark.parametrize("name", ["fog", "horizontal_flip"])
+def test_a_coarse_band_is_the_beginning_of_the_complete_one(name: str) -> None:
+    record = REGISTRY[name]
+    every = strengths(record)
+    assert sorted(every) == sorted(set(every))
+    assert {0.0, 1.0} <= set(strengths(record, 5))
+    assert len(every) == (STEPS if record.graded else 2)
+    assert strengths(record, 9) == every[:9]
+
+
+def test_a_cell_is_the_prediction_of_the_perturbed_image() -> None:
+    picture = sample("chelsea")
+    classifier = models.load("SqueezeNet")
+    made = {
+        (b.model, b.perturbation): b for b in bands(picture, ["gaussian_noise"], MODELS, seed=3)
+    }
+    cells = made["SqueezeNet", "gaussian_noise"].cells
+    for cell in cells[::5]:
+        (image,) = perturbed(picture, [Condition.of({"gaussian_noise": cell.strength})], 3)
+        (own,) = classifier(image[None]).probabilities
+        assert cell.top1 == own.argmax()
+        assert cell.probability == pytest.approx(own.max(), abs=1e-5)
+
+
+def test_equal_neighbours_are_passed_once_and_answered_each() -> None:
+    picture = sample("coffee")
+    classifier = models.load("SqueezeNet")
+    images = np.stack([picture.image, picture.image, 1 - picture.image, picture.image])
+    every = classifier(images).probabilities
+    assert predict(classifier, images) == pytest.approx(every, abs=1e-5)
+
+
+def test_every_word_of_a_drawing_is_escaped_and_bad_tiles_are_marked() -> None:
+    tiles = [drawing.Tile(1, "<b>"), drawing.Tile(-0.5, '"', text="&", key="'")]
+    html = drawing.Strip(tiles, "<script>").html
+    assert not re.search(r"<b>|<script>|=\"\"\"|>&<|data-key=\"'\"", html)
+    assert html.count("rb-bad") == 1
+
+
+def test_the_tiles_of_a_band_fill_its_width_in_the_order_of_strength() -> None:
+    for signs in ("+++++", "+-+-" * 5 + "+"):
+        tiles = drawing.strip(band(signs)).tiles
+        assert sum(tile.width for tile in tiles) == pytest.approx(1)
+        assert [tile.tone > 0 for tile in tiles] == [sign == "+" for sign in signs]
