@@ -1,7 +1,7 @@
 """Turn-taking: sessions share this server's forward passes, and jobs pause beside them.
 
 Sessions in turn take no longer in total than all at once, and each gets its results sooner. Long
-work of a page waits for users at a slider.
+work of a page waits for users at a slider, and idle work, which fills a page at rest, for both.
 """
 
 from __future__ import annotations
@@ -63,24 +63,27 @@ class SupersededError(Exception):
 class _TurnRequest:
     by: str
     wish: int | None
+    idle: bool = False
     requested_at: float = field(default_factory=time.monotonic)
     decided: threading.Event = field(default_factory=threading.Event)
     dropped: bool = False
 
     @property
     def long(self) -> bool:
-        return self.wish is None
+        return self.wish is None and not self.idle
 
 
 class Turns:
     """Round-robin queue with ``at_once`` turns at a time; thread-safe.
 
-    A session's newer wish replaces its older one. Long work holds at most half of the turns.
+    A session's newer wish replaces its older one. Long work holds at most half of the turns, and
+    idle work one, which it takes only when nobody else waits and a turn stays free for who comes.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
-        self._free = at_once
+        self._free = self._at_once = at_once
         self._free_for_long = max(1, at_once // 2)
+        self._free_for_idle = 1
         self._lock = threading.Lock()
         self._line: list[_TurnRequest] = []
         self._served: dict[str, float] = {}
@@ -95,19 +98,21 @@ class Turns:
             self._newest[who] = self._wishes
             if len(self._newest) > REMEMBERED:
                 del self._newest[next(iter(self._newest))]
-            for place in [p for p in self._line if p.by == who and not p.long]:
+            for place in [p for p in self._line if p.by == who and p.wish is not None]:
                 self._line.remove(place)
                 place.dropped = True
                 place.decided.set()
             return self._wishes
 
     @contextlib.contextmanager
-    def turn(self, who: str, wish: int | None = None) -> Iterator[None]:
+    def turn(self, who: str, wish: int | None = None, *, idle: bool = False) -> Iterator[None]:
         """Wait for a turn of ``who`` and hold it; without a ``wish`` it is part of long work.
+
+        An ``idle`` one, without a wish, waits until nobody else does.
 
         Raises ``SupersededError`` if ``who`` has a newer wish by then.
         """
-        place = _TurnRequest(who, wish)
+        place = _TurnRequest(who, wish, idle)
         with self._lock:
             if wish is not None and wish < self._newest.get(who, 0):
                 raise SupersededError
@@ -124,6 +129,7 @@ class Turns:
             with self._lock:
                 self._free += 1
                 self._free_for_long += place.long
+                self._free_for_idle += place.idle
                 self._grant()
 
     def in_parts(self, items: Iterable[Item], who: str) -> Iterator[Item]:
@@ -138,18 +144,26 @@ class Turns:
             yield item
 
     def _grant(self) -> None:
-        while self._free and (able := [p for p in self._line if self._free_for_long or not p.long]):
-            patient = time.monotonic() - PATIENCE_SECONDS
-            urgent = [place for place in able if not place.long or place.requested_at <= patient]
-            first = in_turn(urgent or able, self._served)[0]
+        while self._free and (able := self._able()):
+            first = in_turn(able, self._served)[0]
             self._line.remove(first)
             self._free -= 1
             self._free_for_long -= first.long
+            self._free_for_idle -= first.idle
             self._count += 1
             self._served[first.by] = self._count
             first.decided.set()
         if not self._line and len(self._served) > REMEMBERED:
             self._served.clear()
+
+    def _able(self) -> list[_TurnRequest]:
+        """Those of the line who may be next, the most urgent kind alone."""
+        patient = time.monotonic() - PATIENCE_SECONDS
+        others = [p for p in self._line if not p.idle and (self._free_for_long or not p.long)]
+        urgent = [p for p in others if not p.long or p.requested_at <= patient]
+        if others or not self._free_for_idle or self._free < min(2, self._at_once):
+            return urgent or others
+        return [place for place in self._line if place.idle]
 
 
 TURNS = Turns()

@@ -1,7 +1,8 @@
 """The signs and words for a prediction: pages, reports, films and commands take them from here.
 
-With a true class ✓ is a correct prediction and ✗ an incorrect one; "changed" is in words. Without
-one, = is an unchanged prediction and ≠ a changed one.
+With a true class ✓ is a correct prediction and ✗ an incorrect one; "changed" is in words, and a
+prediction that a change made correct is "now correct". Without one, = is an unchanged prediction
+and ≠ a changed one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from robustness.base.text import all_of, are, counted
+from robustness import models
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.evaluation.measurement import Measurement
 from robustness.statistics.scorecard import UNSURE
@@ -29,7 +30,7 @@ class Mark(NamedTuple):
 
     @property
     def said(self) -> str:
-        """Sign and words, such as "✓ correct, changed"."""
+        """Sign and words, such as "✗ incorrect, changed"."""
         return f"{self.sign} {self.text}"
 
     @property
@@ -37,6 +38,16 @@ class Mark(NamedTuple):
         """``said`` for a narrow cell of a chart, where ✓ and ✗ stand for their words."""
         words = [word for word in self.text.split(", ") if word not in ("correct", "incorrect")]
         return "<br>".join([self.sign, *words])
+
+    @property
+    def word(self) -> str:
+        """The first of its words, or that it would be rejected."""
+        return "rejected" if self.tone == "rejected" else self.text.partition(", ")[0]
+
+    @property
+    def rest(self) -> str:
+        """What ``word`` leaves out, for those who listen."""
+        return self.text.removeprefix(self.word)
 
     @property
     def rejected(self) -> Mark:
@@ -71,7 +82,8 @@ def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> M
     else:
         tone = "correct" if correct else "incorrect"
         sign = _CORRECT if correct else _INCORRECT
-        words = [tone, *(["changed"] * (not consistent))]
+        now = "now " if correct and not consistent else ""
+        words = [f"{now}{tone}", *(["changed"] * (not consistent and not correct))]
     if unsure and sign in (_CORRECT, _UNCHANGED):
         return Mark("unsure", sign, ", ".join([*words, "low confidence"]))
     return Mark(tone, sign, ", ".join(words))
@@ -124,33 +136,33 @@ def no_change(before: bool | None) -> str:
 
 
 def tally(rows: Sequence[Measurement]) -> str:
-    """The numbers of correct and changed models: "3 of 4 models are correct; 2 changed ...".
+    """How many models are correct, and which fell: "3 of 4 correct; SqueezeNet 1.1 fell".
 
-    ``rows`` has one row per model.
+    Without a true class, how many are unchanged, and which changed. ``rows`` has one row per model.
     """
-    changed, total = sum(not row.consistent for row in rows), len(rows)
     correct = correct_models(rows)
-    if total == 1:
-        moved = "prediction changed" if changed else "prediction is unchanged"
-        return f"{correct}; its {moved}" if correct else f"the {moved}"
-    theirs = "its prediction" if changed == 1 else "their prediction"
-    if correct:
-        return f"{correct}; {changed} changed {theirs}" if changed else f"{correct}; none changed"
-    if not changed:
-        return f"{all_of(total, 'prediction')} are unchanged"
-    who = all_of(total, "model") if changed == total else f"{changed} of {counted(total, 'model')}"
-    return f"{who} changed {theirs}"
+    known = [row for row in rows if row.label is not None]
+    fallen = [row for row in known if row.clean_top1 == row.label != row.top1]
+    if not correct:
+        fallen = [row for row in rows if not row.consistent]
+        if len(rows) == 1:
+            return "changed" if fallen else "unchanged"
+        correct = f"{len(rows) - len(fallen)} of {len(rows)} unchanged"
+    if len(rows) == 1 or not fallen:
+        return correct
+    who = models.label(fallen[0].model) if len(fallen) == 1 else str(len(fallen))
+    return f"{correct}; {who} {'fell' if known else 'changed'}"
 
 
 def correct_models(rows: Sequence[Measurement]) -> str:
-    """Such as "3 of 4 models are correct"; "" if no model has the true class."""
+    """Such as "3 of 4 correct"; "" if no model has the true class."""
     verdicts = [row.top1 == row.label for row in rows if row.label is not None]
     if not verdicts:
         return ""
     if len(rows) == 1:
-        return f"the model is {'correct' if verdicts[0] else 'incorrect'}"
+        return "correct" if verdicts[0] else "incorrect"
     without = f" ({len(rows) - len(verdicts)} without the true class)" * (len(verdicts) < len(rows))
-    return f"{are(sum(verdicts), len(verdicts), 'model')} correct{without}"
+    return f"{sum(verdicts)} of {len(verdicts)} correct{without}"
 
 
 def percent(probability: float) -> str:

@@ -115,6 +115,29 @@ def test_long_work_never_holds_all_turns() -> None:
     assert sorted(held) == ["a", "b", "c", "d"]
 
 
+def test_idle_work_waits_for_everybody_and_leaves_a_turn_free() -> None:
+    turns = Turns(2)
+    release, held = threading.Event(), []
+
+    def hold(who: str, *, idle: bool = False) -> None:
+        with turns.turn(who, idle=idle):
+            held.append(who)
+            release.wait(60)
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(hold, "long")
+        while not held:
+            time.sleep(0.001)
+        idle = pool.submit(hold, "idle", idle=True)
+        with turns.turn("verdict", turns.wish("verdict")):
+            assert held == ["long"]
+        time.sleep(0.01)
+        assert held == ["long"], "one turn is free, but it stays so for the next verdict"
+        release.set()
+        idle.result(60)
+    assert held == ["long", "idle"]
+
+
 def test_parts_of_long_work_keep_their_order_and_release_the_turn() -> None:
     turns = Turns(1)
     assert list(turns.in_parts(range(5), "a")) == [0, 1, 2, 3, 4]

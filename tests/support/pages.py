@@ -78,7 +78,7 @@ def html(app: AppTest) -> str:
     """All HTML of ours on the page, that of the answers included."""
     found = [element.proto.body for element in app.get("html")]
     for shown in components(app, "answers"):
-        found += [shown["headline"], shown["verdicts"], *shown["cards"]]
+        found += [shown["headline"], shown["rows"], *shown["cards"]]
     return "\n".join(found)
 
 

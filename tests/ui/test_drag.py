@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from robustness.base.scheduler import SupersededError
+from robustness.evaluation.band import bands as complete_bands
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import pack, unpack
 from robustness.ui.one_image import slider_drag
@@ -80,6 +81,48 @@ def test_without_cookies_no_ticket_is_of_use(monkeypatch: pytest.MonkeyPatch) ->
     ticket = slider_drag.ticket(LiveRequest(sample("coffee"), Condition.of({}), (), 0))
     stranger = TestClient(Starlette(routes=slider_drag.ROUTES))
     assert stranger.post(f"/live/{ticket}", content=message([])).status_code == 404
+
+
+@pytest.fixture
+def foggy(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The path for a visitor with a model and a true class."""
+    monkeypatch.setattr(access, "connection", lambda: ELSEWHERE)
+    live = LiveRequest(sample("chelsea"), Condition.of({}), ("SqueezeNet",), 0, "Egyptian cat")
+    return f"/live/{slider_drag.ticket(live)}"
+
+
+def bands(client: TestClient, path: str, **values: Any) -> Any:
+    """The answer of the server to a request for bands."""
+    values = {"of": "fog", "count": 5, "steps": [{"name": "fog", "strength": 0.3}], **values}
+    return client.post(path, content=message([], want="bands", **values))
+
+
+def test_a_band_is_refined_and_says_where_its_model_breaks(client: TestClient, foggy: str) -> None:
+    for count in (5, 9, 21):
+        reply = bands(client, foggy, count=count)
+        assert reply.status_code == 200
+        answer = reply.json()["bands"]["SqueezeNet"]
+        assert answer["html"].count("<i") == count
+    (complete,) = complete_bands(sample("chelsea"), ["fog"], ["SqueezeNet"])
+    assert answer["breaksAt"] == complete.labelled("Egyptian cat").breaks_at
+
+
+def test_a_band_stands_beside_the_other_perturbations(client: TestClient, foggy: str) -> None:
+    alone = bands(client, foggy).json()["bands"]
+    other = {"name": "vertical_flip", "strength": 1.0}
+    beside = bands(client, foggy, steps=[{"name": "fog", "strength": 0.3}, other]).json()["bands"]
+    assert alone != beside
+    moved = bands(client, foggy, steps=[{"name": "fog", "strength": 0.9}]).json()["bands"]
+    assert alone == moved, "a band does not depend on where its own slider stands"
+
+
+@pytest.mark.parametrize(
+    "odd", [{"of": "no such"}, {"of": "vertical_flip"}, {"of": 3}, {"count": "5"}, {"count": None}]
+)
+def test_a_band_of_what_has_none_is_refused(
+    client: TestClient, foggy: str, odd: dict[str, Any]
+) -> None:
+    assert bands(client, foggy, **odd).status_code == 400
 
 
 HOSTILE = {

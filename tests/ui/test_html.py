@@ -68,9 +68,10 @@ def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool
     # the model, the heading, ten bars with a title each, and the classes of the verdict
     assert_escaped(made, 2 + 1 + 20 + (1 if stays else 3))
     asked = LiveRequest(sample("coffee"), FOG, ("SqueezeNet", "VGG16"), 0, HOSTILE)
-    assert_escaped(answer_cards(asked, {"SqueezeNet": row}).verdicts, 3)
+    assert_escaped(answer_cards(asked, {"SqueezeNet": row}).rows, 4)
     failed = RobustnessError(HOSTILE)
     assert_escaped(answer_cards(asked, {"SqueezeNet": failed}).cards[0], 2)
+    assert_escaped(answer_cards(asked, {"SqueezeNet": failed}).rows, 3)
 
 
 @pytest.mark.usefixtures("hostile")

@@ -65,10 +65,11 @@ def cards() -> dict[str, str]:
     return by_model([results.card(made) for made in ROWS])
 
 
-def live_lines() -> dict[str, str]:
+def live_rows() -> dict[str, str]:
     asked = LiveRequest(PICTURE, FLIP, tuple(CASES), 3)
-    lines = answer_cards(asked, {made.model: made for made in ROWS}).verdicts
-    return by_model(re.findall("<li>.*?</li>", lines, re.DOTALL))
+    rows = answer_cards(asked, {made.model: made for made in ROWS}).rows
+    shown = re.sub('title="[^"]*"', "", rows)
+    return by_model(re.findall("<li>.*?</li>", shown, re.DOTALL))
 
 
 def scorecard_grid() -> dict[str, str]:
@@ -91,7 +92,7 @@ def report_rows() -> dict[str, str]:
 
 SURFACES: Mapping[str, Callable[[], dict[str, str]]] = {
     "cards of Live and Adversarial": cards,
-    "lines of Live": live_lines,
+    "rows of Live": live_rows,
     "grid of the Scorecard": scorecard_grid,
     "report of Live": report_rows,
 }
@@ -106,7 +107,9 @@ def check(told: Mark, text: str, *, brief: bool = False) -> None:
     said = re.sub("<[^>]*>", " ", text)
     assert set(said) & SIGNS == {told.sign}
     words = set(re.findall(r"(?<!\w)(correct|incorrect|changed|unchanged)\b", said))
-    assert words == set(told.text.split(", ")) - ({"correct", "incorrect"} if brief else set())
+    assert words == set(re.split("[, ]+", told.text)) - {"now"} - (
+        {"correct", "incorrect"} if brief and "now" not in told.text else set()
+    )
     tones = set(re.findall(r"rb-(correct|incorrect|changed|unchanged|unsure)\b", text))
     assert tones <= {told.tone}
 

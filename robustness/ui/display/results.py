@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.text import plain, visible
-from robustness.charts.verdict import Mark, verdict
+from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
@@ -106,16 +106,11 @@ def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[
 
 
 def card(
-    row: Measurement,
-    changed: str = "Perturbed",
-    remedied: str = "",
-    mark: Mark | None = None,
-    accepted: str = "",
+    row: Measurement, changed: str = "Perturbed", *, alone: bool = True, accepted: str = ""
 ) -> Html:
     """One model's verdict and top-5 for both images; ``changed`` is the second one's title.
 
-    ``remedied`` is the prediction with a remedy, in words, and ``accepted`` says what its safe
-    threshold does. ``mark`` replaces the verdict.
+    Unless ``alone``, the verdict stands elsewhere. ``accepted`` says what the safe threshold does.
     """
 
     def name(index: int) -> str:
@@ -138,13 +133,12 @@ def card(
     return html(
         "card",
         row=row,
-        verdict=mark or verdict(row),
+        verdict=verdict(row) if alone else None,
         label=models.label(row.model),
         before=before,
         after=name(row.top1),
         detail=detail,
         changed=changed,
-        behind=remedied,
         bars=zip(
             bars(row.clean_top5, row.clean_top5_probabilities),
             bars(row.top5, row.top5_probabilities),

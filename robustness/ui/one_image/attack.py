@@ -64,8 +64,7 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
         signed=True,
     )
     lines = [
-        (models.label(r.model), r, verdict(r), models.class_name(r.model, r.top1), None)
-        for r in rows
+        (models.label(r.model), r, verdict(r), models.class_name(r.model, r.top1)) for r in rows
     ]
     st.html(html("verdicts", lines=lines))
     blocks.draw([sizes(outcome), Text("All figures are of the saved 8-bit image.")])

@@ -100,7 +100,8 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
     for caution in content.cautions:
         st.warning(plain(caution), icon=":material/help:")
     request = LiveRequest(
-        picture, Condition.of({}), usable(names), seed, truth, remedy, False, live.thresholds()
+        *(picture, Condition.of({}), usable(names), seed, truth, remedy),
+        thresholds=live.thresholds(),
     )
     _at_one_strength(request, name, _breaks(events))
     _curves(name, _measured(events), REMEDIES[remedy].label if remedy else "", _measured(remedied))

@@ -64,11 +64,12 @@ def _show_images(
 ) -> None:
     """Draw the images, the predictions and the stack; a fragment that reruns alone."""
     on = stack.current()
-    for state in (models.state(MODELS[name]) for name in model_names):
-        if not state.ready:
-            st.error(plain(state.reason), icon=":material/model_training:")
+    states = {name: models.state(MODELS[name]) for name in model_names}
+    failed = {name: state.reason for name, state in states.items() if not state.ready}
     request = LiveRequest(
-        picture, on.condition, usable(model_names), seed, truth, thresholds=thresholds()
+        *(picture, on.condition, usable(model_names), seed, truth),
+        failed=failed,
+        thresholds=thresholds(),
     )
     if not on.condition.idle:
         request = request._replace(remedy=remedies.chosen(request.several_models, warn=True))
@@ -94,7 +95,7 @@ def _begin(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
         request.picture, altered.image, request.what, altered.scores, drawing=drawing
     )
     place = st.empty()
-    stack.show(on, request.picture, request.id, slider_drag.ticket(request), drawing)
+    _show_stack(request, on, drawing)
     answers: dict[str, Answer] = {}
     components.answers(place, "live answers 0", answer_cards(request, answers), drawing)
     for name, row in coming:
@@ -125,7 +126,12 @@ def _follow(request: LiveRequest, on: stack.Stack, follows: bool) -> None:
         nullcontext(), "live answers", answer_cards(request, answers, note, remedied), drawing
     )
     # Last: the browser may then ask for more, which would drop what is not sent yet.
-    stack.show(on, request.picture, request.id, slider_drag.ticket(request), drawing)
+    _show_stack(request, on, drawing)
+
+
+def _show_stack(request: LiveRequest, on: stack.Stack, drawing: int) -> None:
+    ticket = slider_drag.ticket(request)
+    stack.show(on, request.picture, request.id, request.of_bands, ticket, drawing)
 
 
 def _pace(asking: float, start: float) -> str:

@@ -1,4 +1,4 @@
-"""What the views with sliders show: an image under a condition, and the models' predictions."""
+"""What Live shows: an image under a condition, and the models' predictions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from robustness.evaluation.correctness import labelled
 from robustness.evaluation.framings import version_for
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request, spec_of
+from robustness.perturbations import REGISTRY
 from robustness.pictures.picture import Picture
 from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.browser import components
 from robustness.ui.browser.html import Html, html
 from robustness.ui.computation import cache
 from robustness.ui.display import results
+from robustness.ui.session.sentences import sentence
 
 Answer = Measurement | RobustnessError
 
@@ -76,8 +78,8 @@ class LiveRequest(NamedTuple):
     """The true class of the image, where it is known."""
     remedy: str = ""
     """The id of the remedy whose effect is shown, too."""
-    cards: bool = True
-    """Whether a card per model has its top-5 classes."""
+    failed: Mapping[str, str] = MappingProxyType({})
+    """The sentences of the chosen models that cannot run, by name."""
     thresholds: Mapping[str, AcceptedFrom] = MappingProxyType({})
     """The safe thresholds in use, by model."""
 
@@ -91,6 +93,11 @@ class LiveRequest(NamedTuple):
     def id(self) -> str:
         """Identify all that is shown."""
         return " ".join([*self.of_whom, self.condition.id, str(self.seed)])
+
+    @property
+    def of_bands(self) -> str:
+        """Identify the bands but for the perturbations."""
+        return " ".join([*self.of_whom, str(self.seed), self.remedy])
 
     @property
     def spec(self) -> Request:
@@ -152,46 +159,27 @@ def answer_cards(
     note: str = "",
     remedied: RemedyEffect = _NO_REMEDY,
 ) -> components.Answers:
-    """The headline, the verdicts and a card per model; ``answers`` holds the results so far."""
+    """The headline, a row and a card per model; ``answers`` holds the results so far."""
     rows = {name: row for name, row in answers.items() if isinstance(row, Measurement)}
     accepted = request.acceptances(rows)
     return components.Answers(
-        headline=_headline(request, list(rows.values()), accepted, remedied),
-        verdicts=_verdicts(request, rows, accepted, remedied),
-        cards=[
-            _card(name, answers.get(name), accepted, remedied)
-            for name in request.models
-            if request.cards
-        ],
+        headline=_headline(request, answers, accepted, remedied),
+        rows=_rows(request, answers, accepted, remedied),
+        cards=[_card(name, answers.get(name), accepted) for name in request.models],
         note=note,
     )
 
 
-def _card(
-    name: str, row: Answer | None, accepted: Mapping[str, Acceptance], remedied: RemedyEffect
-) -> Html:
+def _card(name: str, row: Answer | None, accepted: Mapping[str, Acceptance]) -> Html:
     if isinstance(row, Measurement):
-        mark, text = accepted[name]
-        return results.card(row, remedied=_remedied_text(name, remedied), mark=mark, accepted=text)
+        return results.card(row, alone=False, accepted=accepted[name].text)
     text = "Waiting …" if row is None else str(row)
     return html("card_without", label=models.label(name), text=text, failed=row is not None)
 
 
-def _remedied_text(name: str, remedied: RemedyEffect) -> str:
-    """The prediction of a model with the remedy, in words; "" without one of its own."""
-    line = remedied.by_model.get(models.label(name))
-    if line is None or line.row is None or line.mark is None:
-        return ""
-    return f"With {remedied.label}: {line.mark.sign} {line.text} {line.row.probability:.1%}"
-
-
-def with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
+def _with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
     """How many predictions are correct (unchanged) without and with the remedy."""
-    marks = remedied.marks
-    before = correct_models(rows)
-    if not before:
-        good = sum(verdict(row).good for row in rows)
-        before = f"{good} of {counted(len(rows), 'prediction')} unchanged"
+    marks, before = remedied.marks, tally(rows).partition(";")[0]
     if len(marks) == 1:
         return f"{before}; with {remedied.label}: {marks[0].text}"
     return f"{before}, {sum(mark.good for mark in marks)} of {len(marks)} with {remedied.label}"
@@ -199,35 +187,42 @@ def with_remedy(rows: Sequence[Measurement], remedied: RemedyEffect) -> str:
 
 def _headline(
     request: LiveRequest,
-    rows: Sequence[Measurement],
+    answers: Mapping[str, Answer],
     accepted: Mapping[str, Acceptance],
     remedied: RemedyEffect,
 ) -> Html:
-    """The result in one sentence."""
+    """The result in one sentence of at most twelve words, most of the time."""
     idle, total = request.condition.idle, len(request.models)
-    text = correct_models(rows) if idle else tally(rows)
-    if remedied.marks:
-        text = with_remedy(rows, remedied)
+    rows = [row for row in answers.values() if isinstance(row, Measurement)]
+    if len(answers) < total or not rows:
+        text = f"{len(rows)} of {counted(total, 'model')} done"
+    elif remedied.marks:
+        text = _with_remedy(rows, remedied)
+    else:
+        text = correct_models(rows) if idle else tally(rows)
     if rejected := sum(acceptance.mark.tone == "rejected" for acceptance in accepted.values()):
         text += f"; {rejected} would be rejected" if total > 1 else "; it would be rejected"
-    if len(rows) < total or not total:
-        text = f"{len(rows)} of {counted(total, 'model')} done"
     if not text:
-        return results.headline("Add a perturbation to start.")
-    return results.headline(f"{'Original' if idle else request.what}: {text}.")
+        return results.headline("Pick a perturbation.")
+    steps = [REGISTRY[name].label for name, _ in request.condition.steps]
+    what = "Original" if idle else steps[0] + f" and {len(steps) - 1} more" * (len(steps) > 1)
+    return results.headline(f"{what}: {text}.")
 
 
-def _verdicts(
+def _rows(
     request: LiveRequest,
-    answered: Mapping[str, Measurement],
+    answers: Mapping[str, Answer],
     accepted: Mapping[str, Acceptance],
     remedied: RemedyEffect,
 ) -> Html:
-    """One line per model: its verdict, its prediction, and that with the remedy."""
+    """One row per model: its verdict, its prediction, and that with the remedy."""
     lines = []
     after = remedied.by_model
-    for name in request.models:
-        row, label = answered.get(name), models.label(name)
+    for name in (*request.models, *request.failed):
+        answer, label = answers.get(name), models.label(name)
+        row = answer if isinstance(answer, Measurement) else None
         mark, title = row and accepted[name].mark, row and models.class_name(name, row.top1)
-        lines.append((label, row, mark, title, after.pop(label, None)))
-    return html("verdicts", lines=lines, remedy=remedied.label, together=after.values())
+        failure = sentence(answer) if isinstance(answer, RobustnessError) else ""
+        error = request.failed.get(name) or failure
+        lines.append((name, label, row, mark, title, after.pop(label, None), error))
+    return html("rows", lines=lines, remedy=remedied.label, together=after.values())

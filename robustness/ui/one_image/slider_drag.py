@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from robustness.base.errors import AccessError, ImageError
+from robustness.base.errors import AccessError, ImageError, RobustnessError
 from robustness.base.permissions import Action
-from robustness.base.scheduler import PAUSES, SupersededError
+from robustness.base.scheduler import PAUSES, TURNS, SupersededError
+from robustness.charts.bands import strip
+from robustness.evaluation.band import Band, Cell, strengths
+from robustness.evaluation.condition import Condition
+from robustness.evaluation.framings import version_for
+from robustness.perturbations import REGISTRY
 from robustness.perturbations.search import find
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.untrusted import study_image
+from robustness.remedies import parse
 from robustness.ui.browser import components
+from robustness.ui.computation.bands import cells, pass_seconds
 from robustness.ui.display import results
 from robustness.ui.one_image import remedies
 from robustness.ui.one_image.request import Answer, LiveRequest, answer_cards
@@ -51,6 +60,9 @@ MOST_PIXELS = 1_000_000
 _TICKETS: Tickets[LiveRequest] = Tickets("held")
 
 _MOST_AT_ONCE = 128
+
+_BAND_THREADS = ThreadPoolExecutor(4, thread_name_prefix="bands")
+"""Bands wait for idle turns, so they must not take the threads of what is waited for."""
 
 _THREADS = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="held")
 """A separate pool: requests that wait for their turn must not block the server."""
@@ -88,12 +100,15 @@ async def _answered(request: Request, ticket: str, live: LiveRequest) -> Respons
     try:
         request_header, pictures = components.unpack(message, most=1)
         steps = checked(request_header["steps"])
-        make = _MAKERS[request_header["want"]]
+        want = request_header["want"]
+        make = _MAKERS[want] if want != "bands" else _answers
     except (ValueError, TypeError, KeyError, RecursionError):
         return Response(status_code=400)
     if pictures and may_not_upload:
         return _refused(may_not_upload)
     live = live._replace(condition=Stack(tuple(steps)).condition)
+    if want == "bands":
+        return await _bands(request, ticket, live, request_header)
     who = f"held {ticket}"
     start = time.perf_counter()
     try:
@@ -109,6 +124,65 @@ async def _answered(request: Request, ticket: str, live: LiveRequest) -> Respons
     texts = {step.name: said(step) for step in steps}
     packed = components.pack({**header, "texts": texts}, images)
     return Response(packed, media_type="application/octet-stream")
+
+
+async def _bands(
+    request: Request, ticket: str, live: LiveRequest, header: Mapping[str, Any]
+) -> Response:
+    """The first ``count`` cells of each model's band under the perturbation ``of``.
+
+    Nobody's image or prediction waits for them; they end with the request.
+    """
+    name, count = str(header.get("of")), header.get("count")
+    if name not in REGISTRY or not REGISTRY[name].graded or not isinstance(count, int):
+        return Response(status_code=400)
+    with _TICKETS.place(ticket, "bands") as free:
+        if not free:
+            return Response(status_code=429)
+        answers, seconds = {}, 0.0
+        work = _drawn_bands(live, name, count, f"bands {ticket}")
+        loop = asyncio.get_running_loop()
+        while (answer := await loop.run_in_executor(_BAND_THREADS, next, work, None)) is not None:
+            if await request.is_disconnected():
+                return Response(status_code=409)
+            answers[answer[0]] = answer[1]
+            seconds += answer[2]
+    return JSONResponse({"bands": answers, "seconds": seconds})
+
+
+def _drawn_bands(
+    live: LiveRequest, perturbation: str, count: int, who: str
+) -> Iterator[tuple[str, dict[str, Any], float]]:
+    """Yield each model with its band, drawn, and the estimated seconds of so many passes."""
+    every = sorted(strengths(REGISTRY[perturbation], count))
+    remedy = "" if not live.remedy or parse(live.remedy).several_models else live.remedy
+
+    def predicted(
+        condition: Condition, at: Sequence[float], remedy: str = ""
+    ) -> Iterator[tuple[str, list[Cell] | RobustnessError]]:
+        return cells(
+            *(live.picture, live.models, condition, perturbation, at, live.seed),
+            lambda: TURNS.turn(who, idle=True),
+            remedy,
+        )
+
+    originals = dict(predicted(Condition.of({}), [0.0]))
+    remedied = predicted(live.condition, every, remedy) if remedy else repeat(("", []))
+    pairs = zip(predicted(live.condition, every), remedied, strict=False)
+    for (model, own), (_, behind) in pairs:
+        answers = [originals[model], own, *([behind] if remedy else [])]
+        rows = [answer for answer in answers if not isinstance(answer, RobustnessError)]
+        bands = []
+        if len(rows) == len(answers):  # else the row of the model has the sentence
+            (original,), *drawn = rows
+            bands = [
+                Band(model, perturbation, tuple(each), original).labelled(live.truth)
+                for each in drawn
+            ]
+        html = "".join(strip(band).html for band in bands)
+        rate = pass_seconds(model, version_for(live.picture, model).side) or 0.0
+        answer = {"html": html, "breaksAt": bands[0].breaks_at if bands else None}
+        yield model, answer, rate * count
 
 
 async def _search(request: Request) -> Response:

@@ -184,8 +184,13 @@ def _taken(key: str) -> str:
     return _TAKEN if key == "stack" else f"{key} taken"
 
 
-def show(stack: Stack, picture: Picture, page_id: str, ticket: str, drawing: int) -> None:
-    """Draw the stack; ``page_id`` is the id of what the page shows, ``ticket`` is of ``drag``."""
+def show(
+    stack: Stack, picture: Picture, page_id: str, of_bands: str, ticket: str, drawing: int
+) -> None:
+    """Draw the stack; ``page_id`` is the id of what the page shows, ``ticket`` is of ``drag``.
+
+    ``of_bands`` identifies what the bands are of, but for the perturbations.
+    """
     state, key = st.session_state, stack.key
     picking = state.get(key, {}).get("picking") if key in state else None
     marks = None
@@ -200,6 +205,7 @@ def show(stack: Stack, picture: Picture, page_id: str, ticket: str, drawing: int
             "marks": marks,
             "picture": picture.digest,
             "shown": page_id,
+            "ofBands": of_bands,
             "ticket": ticket,
             "drawing": drawing,
             "thumbs": thumbnails(picture) if picking == picture.digest else "",

@@ -208,7 +208,7 @@ def test_a_click_on_the_breaking_curve_shows_the_picture_there(
 ) -> None:
     page = breaking
     expect(page.locator(HEADLINE).first).to_contain_text("becomes incorrect under Rotation")
-    expect(page.locator(".rb-verdicts li")).to_have_count(1)
+    expect(page.locator(".rb-rows li")).to_have_count(1)
     drawn_again(page, 0)  # the verdicts may come before the first image is drawn
     before = pixels(page, 1)
     curve = page.locator("[data-testid=stPlotlyChart]").first

@@ -26,6 +26,7 @@ from benchmarks.support.page_actions import (
 )
 from benchmarks.support.server import eventually, post, until
 from benchmarks.support.slider_drag import following, sweep_back_and_forth, watched
+from robustness.evaluation.band import STEPS, bands
 from robustness.perturbations import REGISTRY, compose
 from robustness.perturbations.search import find
 from robustness.pictures.eight_bits import to_uint8
@@ -134,6 +135,45 @@ def test_picture_and_verdicts_follow_a_slider_that_is_held(noisy: Page) -> None:
     assert_shows(page, strength, float(strength))
     page.get_by_role("button", name="Undo").click()
     settled(page)
+    assert_shows(page, "0.2", 0.2)
+
+
+def cells(page: Page) -> list[int]:
+    """The number of cells of each model's band."""
+    counts: list[int] = page.locator(".rb-slot").evaluate_all(
+        "slots => slots.map((slot) => slot.querySelectorAll('i').length)"
+    )
+    return counts
+
+
+def test_a_band_shows_where_its_model_breaks_and_leads_there(noisy: Page) -> None:
+    page = settled(noisy)
+    (band,) = bands(sample("coffee"), ["gaussian_noise"], ["SqueezeNet"])
+    band = band.labelled("espresso")
+    assert band.breaks_at is not None
+    eventually(page, lambda: cells(page) == [STEPS])
+    drawing = page.locator(".rb-slot .rb-band")
+    assert band.text in str(drawing.get_attribute("aria-label"))
+    tiles = drawing.locator("i")
+    bad = tiles.evaluate_all("all => all.map((one) => one.classList.contains('rb-bad'))")
+    assert bad == [not band.good(cell) for cell in band.cells]
+    tiles.nth(STEPS - 1).click()
+    expect(page.locator(".rb-number")).to_have_value("1")
+    settled(page)
+    assert cells(page) == [STEPS], "its own slider changes nothing of a band"
+    page.get_by_role("button", name="Play Random noise").click()
+    expect(page.locator(".rb-number")).to_have_value(f"{band.breaks_at:g}")
+    settled(page)
+    expect(page.locator(".rb-rows .rb-badge")).to_contain_text("incorrect")
+    page.get_by_role("button", name="Play Random noise").click()
+    expect(page.locator(".rb-number")).to_have_value("1")
+    settled(page)
+    put_on(page, "frost")
+    eventually(page, lambda: cells(page) == [STEPS])
+    expect(page.locator(".rb-axis")).to_contain_text(REGISTRY["frost"].label)
+    for _ in range(2):
+        page.get_by_role("button", name="Undo").click()
+        settled(page)
     assert_shows(page, "0.2", 0.2)
 
 
@@ -364,6 +404,10 @@ def test_a_slider_plays_and_stops_where_it_is_stopped(browser: Browser, address:
         page.get_by_role("button", name="Undo").click()
         assert_shows(page, "0.1", 0.1)
         play.click()
+        expect(number).to_have_value("0.35")  # where the model breaks
+        expect(play).to_be_visible()
+        settled(page)
+        play.click()  # it goes on
         expect(page.get_by_role("button", name="Stop Random noise")).to_be_visible()
         expect(play).to_be_visible(timeout=60_000)
         assert_shows(page, "0.1", 0.1)

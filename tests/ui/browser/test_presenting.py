@@ -61,9 +61,9 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page)
     left, right = (page.locator(f".rb-frames .rb-{which}") for which in ("before", "remedied"))
     eventually(page, lambda: left.evaluate(TOP) == right.evaluate(TOP))
     eventually(page, lambda: page.locator(HEADLINE).evaluate(SIZE) > 1.7 * small)
-    eventually(page, lambda: page.locator(".rb-verdicts li").first.evaluate(SIZE) >= 20)
+    eventually(page, lambda: page.locator(".rb-rows li").first.evaluate(SIZE) >= 20)
     page.set_viewport_size({"width": 1440, "height": 640})
-    until(page, f"() => {END}('.rb-verdicts li:last-child') <= innerHeight")  # all on one screen
+    until(page, f"() => {END}('.rb-rows li:last-child') <= innerHeight")  # all on one screen
     page.set_viewport_size({"width": 390, "height": 844})
     until(page, f"() => {END}('.st-key-stack') === innerHeight")  # a sheet at the lower edge
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -91,7 +91,7 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)  # nor does it cover that
     page.get_by_role("button", name="Present").click()
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
-    verdicts = page.locator(".rb-verdicts li")
+    verdicts = page.locator(".rb-rows li")
     expect(verdicts).to_have_count(len(OFFLINE))
     leave(page)
     settled(page)

@@ -97,7 +97,8 @@ def _stack(names: tuple[str, ...]) -> ComponentRenderer:
     """The stack for the perturbations ``names``; plugins may add some later."""
     suffix = "" if names == _FIRST else f"_{zlib.crc32(' '.join(names).encode()):x}"
     records = f"const RECORDS = {json.dumps(_records())};\n"
-    return _component(f"stack{suffix}", records + _files("slider.js", "picker.js", "stack.js"))
+    scripts = _files("slider.js", "picker.js", "bands.js", "stack.js")
+    return _component(f"stack{suffix}", records + scripts)
 
 
 def stack(**mounted: Any) -> Any:
@@ -160,10 +161,10 @@ def band_map(key: str, drawing: BandMap, clicked: Callable[[], None] | None = No
 
 
 class Answers(NamedTuple):
-    """The predictions: a headline, a line and a card per model, and a note."""
+    """The predictions: a headline, a row and a card per model, and a note once all are there."""
 
     headline: Html
-    verdicts: Html
+    rows: Html
     cards: list[Html]
     note: str
 

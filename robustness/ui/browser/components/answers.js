@@ -1,4 +1,4 @@
-// The predictions: a card per model here, the headline and the verdicts beside the images.
+// The predictions: a card per model here, the headline and a row per model beside the images.
 // The server made this HTML and escaped every text in it.
 
 function fill(place, content) {
@@ -22,14 +22,17 @@ function show(parentElement, data) {
   while (cards.children.length < data.cards.length) cards.append(document.createElement("div"));
   data.cards.forEach((card, index) => fill(cards.children[index], card));
   note.textContent = data.note;
+  if (data.note) PARTS.complete = true; // bands wait for every prediction of the page
   const drawing = data.drawing ?? PARTS.drawing; // of a held slider: those of the images in sight
   PARTS.beside = (pair) => {
     if (pair?.drawing !== drawing) return; // of another request
     fill(pair.root.querySelector(".rb-top"), data.headline);
-    fill(pair.root.querySelector(".rb-below"), data.verdicts);
+    fill(pair.root.querySelector(".rb-below"), data.rows);
+    PARTS.bands?.place();
   };
   PARTS.answers = (newer) => show(parentElement, newer);
   PARTS.beside(PARTS.pair);
+  if (data.note) window.dispatchEvent(new Event("robustness-answered"));
 }
 
 export default function ({ parentElement, data }) {

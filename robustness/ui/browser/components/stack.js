@@ -73,6 +73,7 @@ class Stack {
     });
     this.root.append(heading, this.study, this.picker.root, tools, this.tabs, this.empty, this.list);
     parent.append(this.root);
+    this.bands = new Bands(this);
   }
 
   // --- data from the server ---
@@ -100,6 +101,7 @@ class Stack {
     }
     this.picker.update(data);
     this.mark(data.shown);
+    this.bands.consider();
   }
 
   // Tell the page when it shows the last state requested.
@@ -173,6 +175,7 @@ class Stack {
     const record = BY_NAME.get(name);
     const step = { name, strength: record.first, hidden: false };
     this.current = name;
+    if (record.graded) this.bands.move(name);
     this.change(
       [...this.steps, step].sort(
         (a, b) => BY_NAME.get(a.name).order - BY_NAME.get(b.name).order,
@@ -189,6 +192,7 @@ class Stack {
   }
 
   put(name, values) {
+    if ("strength" in values) this.bands.move(name);
     this.change(this.steps.map((step) => (step.name === name ? { ...step, ...values } : step)));
   }
 
@@ -197,28 +201,38 @@ class Stack {
     if (!this.held) this.remember();
     this.held = held;
     this.steps = this.steps.map((step) => (step.name === name ? { ...step, strength } : step));
+    this.bands.move(name);
     this.report(held);
     this.tools();
   }
 
   // Move a slider from 0 to 1 and back to where it was, as a drag does: the next strength once the
-  // image and the verdicts are drawn.
+  // image and the verdicts are drawn. It stops where the first model breaks; pressed again there, it
+  // goes on.
   async play(name) {
     if (this.playing) return this.stop();
     const card = this.cards.get(name);
-    const before = card.slider.value;
+    const goesOn = card.break === card.slider.value;
+    const start = goesOn ? card.break : 0;
+    if (!goesOn) card.before = card.slider.value;
+    card.break = null;
     this.playing = card;
     card.showPlaying(true);
+    this.bands.move(name);
     const strengths = Array.from({ length: PLAY_STEPS + 1 }, (_, step) => step / PLAY_STEPS);
-    for (const strength of [...strengths, before]) {
+    for (const strength of [...strengths.filter((at) => at >= start), card.before]) {
       card.slide(strength, true);
       const pause = new Promise((resolve) => setTimeout(resolve, EVERY));
       do await nextFrame();
       while (this.playing === card && this.busy);
       await pause;
       if (this.playing !== card) return;
+      if (!goesOn && strength > 0 && Math.abs(strength - this.bands.next(0)) < 1e-9) {
+        card.break = strength;
+        return this.stop();
+      }
     }
-    this.past.pop(); // nothing changed
+    this.past.splice(goesOn ? -2 : -1); // nothing changed
     this.stop();
   }
 
@@ -237,6 +251,7 @@ class Stack {
 
   report(held) {
     this.held = held;
+    this.bands.cancel();
     if (held && PARTS.camera?.running) return; // the next frame uses these steps
     if (held && PARTS.pair && !this.cut) {
       this.picture.want();
@@ -257,7 +272,7 @@ class Stack {
     const active = new Set(this.steps.map((step) => step.name));
     this.removeCards([...this.cards.keys()].filter((name) => !active.has(name)));
     if (!this.steps.some((step) => step.name === this.current)) {
-      this.current = this.steps[0]?.name;
+      this.current = this.bands.of ?? this.steps[0]?.name;
     }
     for (const step of this.steps) {
       if (!this.cards.has(step.name)) this.cards.set(step.name, new Card(this, step));
@@ -419,11 +434,14 @@ function keys(event) {
 export default function ({ parentElement, data, setStateValue }) {
   if (!isNewest(data.drawing)) return;
   if (!parentElement.stack) parentElement.stack = new Stack(parentElement);
+  PARTS.bands = parentElement.stack.bands;
   parentElement.stack.update(data, setStateValue);
   document.removeEventListener("keydown", parentElement.keys);
   parentElement.keys = keys;
   document.addEventListener("keydown", keys);
+  parentElement.stack.bands.connect();
   return () => {
+    parentElement.stack.bands.disconnect();
     document.removeEventListener("keydown", keys);
     document.documentElement.removeAttribute("data-rb-asking");
   };
