@@ -121,7 +121,7 @@ def test_the_answer_claims_no_more_than_the_attack_shows(
     assert all(not sentence[0].islower() and sentence.endswith(".") for sentence in said)
     text = " ".join(said)
     assert all(word in text for word in words)
-    assert "1 of 2 models changed its prediction" in text
+    assert "1 of 2 unchanged" in text
     assert ("no better than noise" in text) == bool(found.success and found.control.successes)
     assert ("interval" in text) == found.beats_noise
     assert round(100 * wilson(0, 16).high) == 19
