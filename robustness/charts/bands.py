@@ -35,11 +35,26 @@ class Tile(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A mark over a drawn band at ``place``, a share of its width; ``strong`` ones are thicker."""
+    """A mark over a drawn band at ``place``, a share of its width; ``strong`` ones are thicker.
+
+    One with an interval, from ``low`` to ``high`` in shares of the width, is drawn as a dot on a
+    line.
+    """
 
     place: float
     title: str
     strong: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def html(self) -> str:
+        """The mark as HTML."""
+        if self.low is None or self.high is None:
+            kind, span = " class=rb-strong" * self.strong, ""
+        else:
+            kind, span = " class=rb-span", f";--low:{self.low:.4f};--high:{self.high:.4f}"
+        return f'<u{kind} title="{_safe(self.title)}" style="--at:{self.place:.4f}{span}"></u>'
 
 
 class Strip(NamedTuple):
@@ -55,14 +70,11 @@ class Strip(NamedTuple):
         tiles = "".join(
             f'<i{" class=rb-bad" * (tile.tone < 0)} title="{_safe(tile.title)}"'
             f"{_attribute('data-key', tile.key)} "
-            f'style="--w:{tile.width:.4g};--t:{100 * abs(tile.tone):.0f}">{_safe(tile.text)}</i>'
+            f'style="--w:{tile.width:.4g};--t:{100 * abs(tile.tone):.0f}">'
+            f"{f'<b>{_safe(tile.text)}</b> ' if tile.text else ''}</i>"
             for tile in self.tiles
         )
-        ticks = "".join(
-            f'<u{" class=rb-strong" * tick.strong} title="{_safe(tick.title)}" '
-            f'style="--at:{tick.place:.4f}"></u>'
-            for tick in self.ticks
-        )
+        ticks = "".join(tick.html for tick in self.ticks)
         role = "button" if any(tile.key for tile in self.tiles) else "img"
         focus = ' tabindex="0"' if role == "button" else ""
         label = _safe(self.text)
@@ -80,19 +92,31 @@ class MapRow(NamedTuple):
 
 
 class BandMap(NamedTuple):
-    """Strips by row and column; ``head`` is the title of the column of labels."""
+    """Strips by row and column; ``head`` is the title of the column of labels.
+
+    ``caption`` says what it shows, to those who listen.
+    """
 
     head: str
     columns: Sequence[str]
     rows: Sequence[MapRow]
+    caption: str = "Map"
 
     @property
     def html(self) -> str:
         """The map as an HTML table, with all texts escaped."""
         titles = "".join(f'<th scope="col">{_safe(each)}</th>' for each in self.columns)
         body = "".join(f"<tr>{_label(row)}{self._cells(row)}</tr>" for row in self.rows)
+        texts = [
+            sum(bool(tile.text) for tile in strip.tiles)
+            for row in self.rows
+            for strip in row.strips
+            if strip
+        ]
         return (
-            f'<div class="rb-map" style="--columns:{len(self.columns)}"><table>'
+            '<div class="rb-map" '
+            f'style="--columns:{len(self.columns)};--texts:{max(texts, default=0)}"><table>'
+            f"<caption>{_safe(self.caption)}</caption>"
             f'<thead><tr><th scope="col">{_safe(self.head)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
