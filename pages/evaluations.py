@@ -5,8 +5,5 @@ from __future__ import annotations
 from robustness.ui.evaluations import overview
 from robustness.ui.page import page
 
-with page(
-    "Evaluations",
-    "Evaluate models on many images: which to choose, where they fail, and what changed.",
-):
+with page("Evaluations", overview.introduction()):
     overview.show()

@@ -203,7 +203,7 @@ def test_a_run_has_its_tables_as_frames_and_draws_itself(tmp_path: Path) -> None
     assert {"consistency", "consistency_low", "consistency_high"} <= set(run.summary())
     assert run.by_condition()["condition"].tolist() == ["fog=0.6", "rotation=1.0"]
     assert "SqueezeNet" in run._repr_html_()
-    assert run._repr_html_().count("<table>") == 2, "the models and the heat map"
+    assert run._repr_html_().count("<table>") == 2, "the models and the map"
     assert run.picture("image 0").name == "image 0", "cases are drawn from the session's images"
     folder = run.folder
     del run

@@ -52,23 +52,20 @@ class EvaluatedRun(Run):
         return external_stores.log_mlflow(self)
 
     def _repr_html_(self) -> str:
-        """The answers, the table of models and the heat map of the report, as static HTML."""
+        """The answers, the table of models and the map of the report, as static HTML."""
         if not self.images:
             return "<p>No image was evaluated.</p>"
         from robustness import report
-        from robustness.charts.run_results import perturbation_heatmap
-        from robustness.charts.style import heatmap_table
+        from robustness.charts import bands
+        from robustness.report.blocks import Map
 
         summary = report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in summary.answer]
-        parts += [
-            _table(block.table.head, block.table.rows)
-            for block in summary.brief[:1]
-            if isinstance(block, report.Titled)
-        ]
-        figures = self.figures()
-        heatmap = perturbation_heatmap(figures.by_perturbation, figures.ranked_by)
-        parts.append(heatmap_table(heatmap, "Each model under each perturbation"))
+        drawn, ranking, *_ = summary.brief
+        assert isinstance(drawn, Map)
+        assert isinstance(ranking, report.Titled)
+        parts.append(_table(ranking.table.head, ranking.table.rows))
+        parts.append(f"<style>{bands.style()}</style>{drawn.drawing.html}")
         return "\n".join(parts)
 
 

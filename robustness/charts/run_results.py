@@ -19,7 +19,6 @@ from robustness.charts.style import (
     dodged,
     drawn,
     go,
-    heatmap,
     model_style,
     model_trace,
 )
@@ -46,7 +45,7 @@ _BAND = 0.18  # opacity
 
 
 def quantities() -> dict[str, str]:
-    """Figures for the heatmap, with titles."""
+    """Figures of a map, with titles."""
     return {**QUANTITIES, **metric_titles(RUN)}
 
 
@@ -56,7 +55,7 @@ def titles(names: Iterable[str]) -> dict[str, str]:
     return {name: every[name] for name in names}
 
 
-def _forms(quantity: str) -> tuple[str, str]:
+def forms(quantity: str) -> tuple[str, str]:
     """How a figure is written: (short, exact). Those of metrics are numbers unless they say."""
     share = quantity in QUANTITIES or (quantity in METRICS and METRICS[quantity].form.endswith("%"))
     return (".0%", ".1%") if share else (".2f", ".3f")
@@ -97,7 +96,7 @@ def over_levels(entries: Sequence[Entry], quantity: str, level: str) -> go.Figur
         },
         yaxis={
             "title": quantities()[quantity],
-            "tickformat": _forms(quantity)[0],
+            "tickformat": forms(quantity)[0],
             "range": [min(0.0, lowest) - 0.03, 1.03],
         },
     )
@@ -122,7 +121,7 @@ def _band(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[
 
 
 def _line(model: str, rows: Sequence[Entry], quantity: str, level: str) -> dict[str, Any]:
-    _, exact = _forms(quantity)
+    _, exact = forms(quantity)
     return model_trace(
         model,
         [row[level] for row in rows],
@@ -138,43 +137,7 @@ def _tint(colour: str) -> str:
     return f"rgba({red},{green},{blue},{_BAND})"
 
 
-def perturbation_heatmap(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
-    """Heatmap perturbation x model of ``quantity``, the worst perturbation on top; clickable cells.
-
-    ``entries`` are of ``by_perturbation``. Where they hold a perturbation at several strengths, a
-    cell is their mean. A click reports the ``customdata`` (series, model).
-    """
-    by_model, by_series = list(grouped(entries, "model")), grouped(entries, "series")
-    cells = {
-        (name, model): [row for row in rows if row["model"] == model]
-        for name, rows in by_series.items()
-        for model in by_model
-    }
-    means = {key: _mean(rows, quantity) for key, rows in cells.items()}
-    values = np.array([[means[name, model] for model in by_model] for name in by_series])
-    order = np.argsort(np.nansum(_goodness(values, quantity), axis=1), kind="stable")
-    names, values = [list(by_series)[place] for place in order], values[order]
-    columns = [models.label(model) for model in by_model]
-    keys = [(name, model) for name in names for model in by_model]
-    targets = {
-        **_TARGETS,
-        "x": columns * len(names),
-        "y": [name for name in names for _ in columns],
-        "text": [_hover(cells[key], means[key], quantity) for key in keys],
-        "customdata": [list(key) for key in keys],
-    }
-    short, _ = _forms(quantity)
-    return heatmap(
-        _goodness(values, quantity),
-        [["" if np.isnan(value) else f"{value:{short}}" for value in line] for line in values],
-        columns=columns,
-        rows=names,
-        hover="",
-        targets=targets,
-    )
-
-
-def _goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
+def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
     """``values`` of ``quantity``, from 0 (bad) to 1 (good)."""
     if quantity not in METRICS:
         return values
@@ -186,28 +149,9 @@ def _goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]
     return shares if metric.higher_is_better else 1 - shares
 
 
-_TARGETS = {  # invisible markers, since Plotly's heatmaps report no selection
-    "type": "scatter",
-    "mode": "markers",
-    "marker": {"symbol": "square", "size": 26, "opacity": 0},
-    "selected": {"marker": {"opacity": 0}},
-    "unselected": {"marker": {"opacity": 0}},
-    "hovertemplate": "%{y}, %{x}: %{text}<extra></extra>",
-}
-
-
 def _mean(rows: Sequence[Entry], quantity: str) -> float:
     values = [row[quantity] for row in rows if row[quantity] is not None]
     return float(np.mean(values)) if values else float("nan")
-
-
-def _hover(rows: Sequence[Entry], mean: float, quantity: str) -> str:
-    if np.isnan(mean):
-        return "not measured"
-    _, exact = _forms(quantity)
-    if len(rows) > 1:
-        return f"{mean:{exact}}, mean of {len(rows)} strengths"
-    return f"{mean:{exact}}{in_brackets(rows[0], quantity, exact)}"
 
 
 FEWEST_OF_A_CLASS = 10

@@ -6,7 +6,6 @@ dash in every chart, so that colour is never the only signal.
 
 from __future__ import annotations
 
-import html
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -299,24 +298,3 @@ def heatmap(
         yaxis={"autorange": "reversed"},
         **layout,
     )
-
-
-def heatmap_table(figure: go.Figure, caption: str) -> str:
-    """The cells of a ``heatmap`` as an HTML table in their colours, for where no script runs."""
-    cells = figure.data[0]
-    scale = [list(stop) for stop in cells.colorscale]
-    head = "".join(f"<th>{html.escape(words(column))}</th>" for column in cells.x)
-    rows = [f"<tr><th></th>{head}</tr>"]
-    for name, values, texts in zip(cells.y, cells.z, cells.text, strict=True):
-        row = f"<th>{html.escape(words(name))}</th>"
-        for value, text in zip(values, texts, strict=True):
-            style = ""
-            if text:
-                from plotly.colors import sample_colorscale
-
-                (colour,) = sample_colorscale(scale, [float(value)], colortype="tuple")
-                ground = ", ".join(f"{255 * part:.0f}" for part in colour)
-                style = f' style="background: rgb({ground}); color: {INK}"'
-            row += f"<td{style}>{text}</td>"
-        rows.append(f"<tr>{row}</tr>")
-    return f"<table><caption>{html.escape(caption)}</caption>{''.join(rows)}</table>"

@@ -11,6 +11,7 @@ import numpy as np
 from robustness import models
 from robustness.charts.style import drawn, go, model_style, whiskers
 from robustness.statistics.effective_robustness import Expected, expected
+from robustness.statistics.model_choice import is_faster
 
 Entry = Mapping[str, Any]
 
@@ -53,12 +54,6 @@ def dominated(entries: Sequence[Entry], name: str) -> dict[str, list[str]]:
             better.sort(key=lambda other: -float(other["robust"]))
             dominators[str(entry["model"])] = [str(other["model"]) for other in better]
     return dominators
-
-
-def is_faster(entry: Entry, other: Entry) -> bool:
-    """Whether the spreads of the latencies do not overlap; False where one is unknown."""
-    high, low = entry["latency_high_ms"], other["latency_low_ms"]
-    return high is not None and low is not None and bool(high < low)
 
 
 def _dominates(entry: Entry, other: Entry, name: str) -> bool:

@@ -120,8 +120,7 @@ def choose_command(options: argparse.Namespace) -> int:
 
     weighted = [f"{word}: {', '.join(names)}" for word, names in model_choice.weighted.items()]
     entries = choice.priced({}, model_choice)
-    faster = choice.fastest(entries)
-    console.say("\n".join([*model_choice.sentences, *([faster] if faster else [])]))
+    console.say("\n".join(model_choice.sentences))
     hardened = dict(entry for run in opened for entry in run.manifest.trained_on.items())
     notes = [
         *choice.busy(entries),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from robustness.base.text import counted
 from robustness.metrics.intervals import FEWEST
 from robustness.statistics.criteria import Cost, Criteria, reasons_against, weights_of
 from robustness.statistics.estimates import condition_shares, over_conditions, shares
-from robustness.statistics.hardest import hardest, joined
+from robustness.statistics.hardest import hardest
 from robustness.statistics.measurement_grid import Grid
 from robustness.statistics.paired_differences import SMALLEST
 from robustness.statistics.ranking import (
@@ -36,6 +36,9 @@ BEST, TIED, WORSE, RULED_OUT, NOT_COMPARED = "best", "tied", "worse", "ruled out
 
 _NAMED = 5
 """Names in a sentence; of more, the others are counted."""
+
+_NAMED_IN_A_TIE = 3
+"""Names in a recommendation, which is short."""
 
 NAMES = {
     "consistency": "consistency",
@@ -109,6 +112,20 @@ class ModelChoice:
     def compared(self) -> bool:
         """Whether there were two models or more to choose from."""
         return sum(entry["robust"] is not None for entry in self.models) > 1
+
+    def with_costs(self, costs: Mapping[str, Cost]) -> ModelChoice:
+        """The same choice where the models cost that: of tied ones, the fastest is recommended."""
+        entries = [
+            {**entry, **vars(costs[entry["model"]])} if entry["model"] in costs else entry
+            for entry in self.models
+        ]
+        before, now = (
+            list(_tie(tied, self.images, self.more_images, self.margin)) if tied else []
+            for some in (self.models, entries)
+            for tied in [[entry for entry in some if entry["status"] == TIED]]
+        )
+        sentences = (*now, *self.sentences[len(before) :])
+        return replace(self, models=tuple(entries), sentences=sentences)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -302,6 +319,20 @@ def _resampled(scored: _Scored) -> Floats:
     return firsts
 
 
+def is_faster(entry: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the spreads of the latencies do not overlap; False where one is unknown."""
+    high, low = entry["latency_high_ms"], other["latency_low_ms"]
+    return high is not None and low is not None and bool(high < low)
+
+
+def _fastest(tied: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The one of ``tied`` that is faster than each other, if there is one."""
+    for entry in tied:
+        if all(is_faster(entry, other) for other in tied if other is not entry):
+            return entry
+    return None
+
+
 def _sentences(
     entries: Sequence[Mapping[str, Any]],
     gaps: Mapping[str, tuple[str, float]],
@@ -310,24 +341,28 @@ def _sentences(
     more: int | None,
     margin: float,
 ) -> Iterator[str]:
-    """The answer in words, the most important first.
+    """The answer in words: the recommendation, then what it leaves out.
 
     ``gaps`` has, by model, a better one and the difference between them.
     """
     best = [entry for entry in entries if entry["status"] in (BEST, TIED)]
+    worse = [entry for entry in entries if entry["status"] == WORSE]
     others = {entry["status"] for entry in entries} - {BEST}
-    if len(best) == 1 and WORSE not in others:
-        score = f"{NAMES[quantity]} {best[0]['robust']:.1%}"
-        only = others == {RULED_OUT}
-        yield f"{'Only ' * only}{best[0]['label']}{' meets the criteria' * only}: {score}."
-    elif best:
-        yield from _first(best, quantity, images, more, margin)
-    else:
+    if not best:
         yield "No model meets the criteria."
-    yield from _worse_sentences(
-        [entry for entry in entries if entry["status"] == WORSE], entries, best, gaps
-    )
-    yield from _hardest_sentences(best)
+    elif len(best) > 1:
+        yield from _tie(best, images, more, margin)
+    elif WORSE not in others:
+        only = others == {RULED_OUT}
+        meets = " meets the criteria" if only else ""
+        score = f"{NAMES[quantity]} {best[0]['robust']:.1%}"
+        yield f"{'Only ' * only}{best[0]['label']}{meets}: {score}."
+    elif gaps[worse[0]["model"]][0] == best[0]["model"]:
+        lead = _points(gaps[worse[0]["model"]][1])
+        yield f"Ship {best[0]['label']}: {lead} ahead of {worse.pop(0)['label']}."
+    else:
+        yield f"Ship {best[0]['label']}: {NAMES[quantity]} {best[0]['robust']:.1%}."
+    yield from _worse_sentences(worse, entries, best, gaps)
     out = [entry for entry in entries if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     named = out if len(out) <= _NAMED else out[: _NAMED - 1]
     for entry in named:
@@ -337,21 +372,35 @@ def _sentences(
         yield f"{len(rest)} more are {statuses}."
 
 
-def _first(
-    best: Sequence[Mapping[str, Any]], quantity: str, images: int, more: int | None, margin: float
+def _points(gap: float) -> str:
+    """The difference ``gap`` of shares; one below a point has a digit more."""
+    return counted(f"{100 * gap:.{0 if gap >= SMALLEST else 1}f}", "point")
+
+
+def _tie(
+    best: Sequence[Mapping[str, Any]], images: int, more: int | None, margin: float
 ) -> Iterator[str]:
-    names = [entry["label"] for entry in best]
-    on = f"on {counted(images, 'image')}"
-    if len(best) == 1:
-        yield f"Choose {names[0]}: {NAMES[quantity]} {best[0]['robust']:.1%} {on}."
-        return
-    low, high = (f"{extreme(entry['robust'] for entry in best):.1%}" for extreme in (min, max))
-    span = low if low == high else f"{low} to {high}"
-    among = "between" if len(names) == 2 else "among"
-    yield f"No clear winner {among} {_listed(names)}: {NAMES[quantity]} {span} {on}."
-    if more is not None:
-        points = f"{100 * (margin or SMALLEST):.3g}-point"
-        yield f"Detecting a {points} gap needs about {counted(rounded(more), 'more image')}."
+    """The fastest of the ``best``, where there are images enough; else that they tie."""
+    least = f"{100 * (margin or SMALLEST):.3g}-point"
+    needed = None if more is None else counted(rounded(more), "more image")
+    settled = "" if needed is None else f"{needed} would settle a {least} gap"
+    first = _fastest(best) if images >= FEWEST else None
+    if first is None:
+        names = [entry["label"] for entry in best]
+        tied = _listed(names) if len(names) <= _NAMED_IN_A_TIE else f"{len(names)} models"
+        on = f" on {counted(images, 'image')}"
+        yield f"{tied} tie{f'; {settled}' if settled else on}."
+    else:
+        rest = [entry for entry in best if entry is not first]
+        to = rest[0]["label"] if len(rest) == 1 else f"{len(rest)} others"
+        gap = f"{least} gap" if any(e["place_low"] > 1 for e in best) else "difference"
+        latency = min(float(entry["latency_ms"]) for entry in rest)
+        yield (
+            f"Ship {first['label']}: no significant {gap} to {to}; latency "
+            f"{first['latency_ms']:.3g} against {latency:.3g} ms{' or more' if rest[1:] else ''}."
+        )
+        if settled:
+            yield f"{settled}."
     if margin and any(entry["place_low"] > 1 for entry in best):
         yield f"Differences below {counted(f'{100 * margin:g}', 'point')} count as ties."
 
@@ -376,23 +425,6 @@ def _worse_sentences(
             for entry, by in zip(worse, points, strict=True)
         ]
         yield f"{_listed(said)}."
-
-
-def _hardest_sentences(best: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What does most harm to the ``best``, where their images decide that.
-
-    Of several, what is among the hardest for each of them, if anything is.
-    """
-    hard = [entry for entry in best if entry["hardest"]]
-    if not hard:
-        return
-    common = [text for text in hard[0]["hardest"] if all(text in e["hardest"] for e in hard)]
-    alike = all(len(entry["hardest"]) == len(common) for entry in hard)
-    if len(hard) == len(best) and common:
-        subject = "Hardest" if alike else "Among the hardest for each of them"
-        yield f"{subject}: {joined(common)}."
-    else:
-        yield " ".join(f"Hardest for {e['label']}: {joined(e['hardest'])}." for e in hard)
 
 
 def _listed(names: Sequence[str]) -> str:

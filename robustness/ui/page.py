@@ -70,7 +70,10 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         components.history("history")
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)
-    st.markdown(introduction)
+    if introduction:
+        st.markdown(introduction)
+    else:
+        st.empty()  # holds the place, so that the elements below keep theirs
     link_warnings()
     if title != RUN_PAGE:
         linked_run()

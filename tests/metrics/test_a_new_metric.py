@@ -12,7 +12,7 @@ import pytest
 from benchmarks.support.stand_in_models import Stable
 from robustness import metrics
 from robustness import statistics as figures
-from robustness.charts import run_results, sweep, tables
+from robustness.charts import run_map, run_results, sweep, tables
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.measurement import Measurement
@@ -20,6 +20,7 @@ from robustness.evaluation.request import spec_of
 from robustness.evaluation.row_schema import dictionary, own_scores, to_table
 from robustness.metrics import PICTURE, Metric
 from robustness.report import glossary, live_view, method_tables, shared_parts
+from robustness.statistics import Figures
 from tests.support.pages import sample
 
 NAME = "largest_change"
@@ -80,5 +81,7 @@ def test_every_table_and_chart_has_it(record: Metric, rows: list[Measurement]) -
     assert sweep.quantities()[NAME] == run_results.quantities()[NAME] == record.label
     curve = sweep.over_strength(frame, NAME)
     assert curve.layout.yaxis.range[1] >= max(frame[NAME])
-    cells = run_results.perturbation_heatmap(entries, NAME).data[0]
-    assert f"{frame[NAME].mean():.2f}" in np.ravel(cells.text)
+    (row,) = run_map.rows(Figures(frame), NAME)
+    for model, cells in row.cells.items():
+        means = frame[frame["model"] == model].groupby("strength")[NAME].mean()
+        assert [cell.value for cell in cells] == pytest.approx(means.tolist())

@@ -43,7 +43,7 @@ LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
 A_LABEL, B_LABEL, C_LABEL = "SqueezeNet 1.1", "EfficientNet-Lite0", "EfficientNet-Lite1"
 
-SIGNIFICANT = re.compile(r"(difference|each other model) is significant|^Choose ")
+SIGNIFICANT = re.compile(r"(difference|each other model) is significant|^Ship ")
 
 
 def run_of(
@@ -80,7 +80,7 @@ def sentences(found: Sequence[str], *, choice: bool = False) -> tuple[str, ...]:
 
 def answer_of(frame: pd.DataFrame) -> tuple[str, ...]:
     found = Figures(frame)
-    said = choice.answer(found), harm(found), run_report.basis(found)
+    said = choice.answer(found, found.choice), harm(found), run_report.basis(found)
     return sentences(said, choice=True)
 
 
@@ -141,8 +141,7 @@ def of_attacks(weak: int, strong: int, *conditions: Condition) -> tuple[report.R
 
 def test_under_attack_no_model_is_called_better_where_robust_accuracy_is_equal() -> None:
     found, who = of_attacks(2, 2)
-    assert who.startswith(f"No clear winner between {A_LABEL} and {B_LABEL}: robust accuracy")
-    assert "robust accuracy 2.9%" in who
+    assert who.startswith(f"{A_LABEL} and {B_LABEL} tie")
     text = report.printed(found)
     assert "95.2%" in text
     assert "of 42 correct images" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,14 +15,14 @@ from scipy.stats import norm
 
 from benchmarks.support.synthetic_rows import APGD, FOG, SyntheticRun, attacked, rows
 from benchmarks.support.synthetic_runs import pictures, saved
-from robustness import api
+from robustness import api, models
 from robustness.base.errors import ParameterError
 from robustness.charts import trade_off
 from robustness.report.blocks import Chooser, Titled
 from robustness.report.questions import RunFigures
 from robustness.report.questions import choice as run_choice
 from robustness.statistics import Cost, Criteria, Figures, ModelChoice, choose
-from robustness.statistics.model_choice import TIED, WORSE
+from robustness.statistics.hardest import joined
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
 CONDITIONS = (("fog", 0.6), ("gaussian_noise", 0.4))
@@ -101,8 +102,12 @@ def test_the_hardest_perturbation_of_the_best_models_is_named(
     chances: list[Any], hardest: str
 ) -> None:
     found = chosen(models_with(chances, 300))
-    named = [name for name in ("Random noise", "Fog effect") if name in found.sentences[-1]]
-    assert named == [hardest] * bool(hardest)
+    named = [
+        [name for name in ("Random noise", "Fog effect") if name in joined(entry["hardest"])]
+        for entry in found.models
+        if entry["model"] in found.best
+    ]
+    assert named == [[hardest] * bool(hardest)] * len(named)
 
 
 def test_of_equally_hard_perturbations_all_are_named_and_one_more_image_decides_nothing() -> None:
@@ -371,17 +376,47 @@ def test_a_report_shows_the_choice_with_costs() -> None:
     assert run_choice.TRADE_OFFS.section(RunFigures(alone, Figures(alone.frame()))) is None
 
 
-def test_the_fastest_of_tied_models_is_named() -> None:
-    def entry(model: str, low: float, high: float, status: str = TIED) -> dict[str, Any]:
-        bounds = {"latency_low_ms": low, "latency_high_ms": high, "latency_ms": (low + high) / 2}
-        return {"model": model, "label": model, "remedy": "", "status": status, **bounds}
+def test_the_fastest_of_tied_models_is_recommended() -> None:
+    def cost(low: float, high: float) -> Cost:
+        return Cost((low + high) / 2, latency_low_ms=low, latency_high_ms=high)
 
-    slow, fast = entry("Slow", 20, 30), entry("Fast", 8, 12)
-    assert run_choice.fastest([slow, fast]) == (
-        "Fast is the fastest of them: 10 ms instead of 25 ms."
+    figures = Figures(models_with([0.7, 0.72, 0.3], 60))
+    slow, fast = NAMES[:2]
+    costs = {slow: cost(20, 30), fast: cost(8, 12), NAMES[2]: cost(1, 2)}
+    found = choose(figures, costs=costs)
+    assert found.sentences[0] == (
+        "Ship EfficientNet-Lite0: no significant difference to SqueezeNet 1.1; latency 10 against "
+        "25 ms."
     )
-    assert run_choice.fastest([slow, entry("Fast", 8, 21)]) == "", "the spreads overlap"
-    assert run_choice.fastest([slow, entry("Fast", 8, 12, WORSE)]) == "", "no tie"
+    assert found.sentences == choose(figures).with_costs(costs).sentences
+    for other in (cost(8, 21), Cost()):  # the spreads overlap, or one is unknown
+        first = choose(figures, costs={**costs, fast: other}).sentences[0]
+        assert re.fullmatch(r".* tie; [\d,]+ more images would settle a 1-point gap\.", first)
+    few = choose(Figures(models_with([0.7, 0.72], 4)), costs=costs)
+    assert "Ship" not in few.sentences[0], "so few images decide nothing"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.8])
+@pytest.mark.parametrize("priced", [True, False])
+def test_a_recommendation_has_at_most_sixteen_words(
+    count: int, spread: float, priced: bool
+) -> None:
+    """The name of a model counts as one."""
+    rng = random(count)
+    names = models.REGISTRY.names[:count]
+    frame = pd.concat(
+        rows(rng.random((40, 2)) < 0.9 - spread * at / count, model=name, conditions=CONDITIONS)
+        for at, name in enumerate(names)
+    )
+    costs = {
+        name: Cost(10.0 * at + 5, latency_low_ms=10.0 * at + 4, latency_high_ms=10.0 * at + 6)
+        for at, name in enumerate(names)
+    }
+    first = choose(Figures(frame), costs=costs if priced else None).sentences[0]
+    for name in names:
+        first = first.replace(models.label(name), "model")
+    assert len(first.split()) <= 16, first
 
 
 def test_several_runs_of_the_same_images_are_chosen_from_together(tmp_path: Any) -> None:

@@ -119,6 +119,8 @@ def test_an_unfinished_run_says_so_and_can_continue_where_it_began(folder: Path)
     assert "foreign and not finished" in run(PAGE, run="first").error[0].value
     adopt(folder / "first")
     app = visit(run="first")
+    assert not [t for t in app.dataframe if "Id" in t.value], "the list makes room for the run"
+    app.button(key="list runs").click().run()
     row = app.dataframe[0].value.set_index("Id").loc["first"]
     assert row["State"] == "unfinished: 3 of 12 images"
     assert (row["Progress"], row["Action"], row["Images"]) == (0.25, "Continue", 12)
@@ -205,6 +207,7 @@ def test_runs_that_differ_in_fit_alone_are_told_apart_and_say_why_they_do_not_co
     titles = app.selectbox(key="baseline").options
     assert ["squash" in title for title in titles] == [False, True]
     assert ["crop" in title for title in titles] == [True, False]
+    app.button(key="list runs").click().run()
     assert set(app.dataframe[0].value["Set-up"]) == {"crop, seed 5", "squash, seed 5"}
     (warning,) = app.warning
     assert "crop in the baseline" in warning.value
@@ -234,6 +237,7 @@ def test_who_may_not_pin_for_everyone_chooses_a_baseline_for_the_session(
     assert app.button(key="pin first").disabled
     app.selectbox(key="limits baseline").set_value("second").run()
     assert notes.baseline(folder) == "third"
+    app.button(key="list runs").click().run()
     assert app.dataframe[0].value.set_index("Id").loc["second", "State"] == "baseline"
 
 

@@ -166,6 +166,14 @@ def test_an_open_run_tells_what_it_found_and_lists_what_it_could_not_read(saved:
     assert "seed 4" in texts(app)
 
 
+def test_finding_weaknesses_asks_for_every_severity(runs_folder: Path) -> None:
+    app = run(PAGE, question="weaknesses")
+    assert app.pills(key="severities").value == [1, 2, 3, 4, 5]
+    app.segmented_control(key="question").set_value("compare").run()
+    app.segmented_control(key="suite").set_value("imagenet-c").run()
+    assert app.pills(key="severities").value == [1, 3, 5]
+
+
 @pytest.mark.parametrize("name", ["../made", "<b>x</b>", "a\0b"], ids=ascii)
 def test_a_run_that_is_not_there_gets_a_sentence(saved: str, name: str) -> None:
     app = run(PAGE, run=name)
@@ -364,6 +372,7 @@ def test_a_match_is_a_job_whose_answer_a_link_opens_and_whose_profile_is_evaluat
     assert "SqueezeNet 1.1 would be correct on 60%" in texts(app)
     assert [len(element.proto.imgs) for element in app.get("image")] == [1] * 2
     assert "evaluate" not in {button.key for button in app.button}
+    app.button(key="list runs").click().run()
     row = app.dataframe[0].value.set_index("Id").loc[name]
     assert (row["State"], row["Images"], row["Models"]) == ("match", 2 * FEWEST, 1)
     next(b for b in app.button if b.label == "Evaluate with this profile").click().run()

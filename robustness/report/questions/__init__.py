@@ -14,6 +14,7 @@ from robustness.report.questions import (
     perturbations,
     ranking,
     remedies,
+    run_map,
     slices,
     threshold,
 )
@@ -24,7 +25,8 @@ __all__ = ["REGISTRY", "Question", "RunFigures"]
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(choice.CHOICE, choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
+    *(choice.CHOICE, run_map.RUN_MAP),
+    *(choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),
     *(accuracy.ACCURACY, threshold.THRESHOLD, remedies.HELP, accuracy.CORRUPTION_ERRORS),

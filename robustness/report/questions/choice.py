@@ -12,7 +12,7 @@ from robustness.charts import run_results, trade_off
 from robustness.charts.tables import Column, Entry, Table, with_interval
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import Block, Chart, Chooser, Text, Titled
-from robustness.report.questions.model_candidates import choose_of_run
+from robustness.report.questions.model_candidates import choose_of_run, costs
 from robustness.report.questions.question import (
     COMPARE,
     LABELS,
@@ -27,7 +27,7 @@ from robustness.statistics import Criteria, Figures, ModelChoice, scorecard
 from robustness.statistics.criteria import MARGIN
 from robustness.statistics.effective_robustness import above_expected, expected
 from robustness.statistics.hardest import joined
-from robustness.statistics.model_choice import RULED_OUT, TIED
+from robustness.statistics.model_choice import RULED_OUT
 
 Costs = Mapping[str, Mapping[Any, float]]
 
@@ -54,30 +54,16 @@ _BUSY = 0.1
 """Share of the time in which passes waited for a core: a free machine has less."""
 
 
-def answer(figures: Figures) -> str:
-    """Which model to choose in a run."""
-    chosen = figures.choice
-    sentences = chosen.sentences if chosen.compared else ()
-    return headline(figures.summary, figures.pairs(), figures.pairs_under_attack, sentences)
-
-
-def headline(
-    summary: Sequence[Entry],
-    pairs: Sequence[Entry],
-    under_attack: Sequence[Entry] = (),
-    chosen: Sequence[str] = (),
-) -> str:
-    """Which model to choose: the sentences ``chosen``, or what one model alone scores.
-
-    ``summary`` and ``pairs`` are the tables of a run; ``under_attack`` are the pairs by robust
-    accuracy, if models are ranked by something else.
-    """
-    rankings = scorecard.rankings(summary)
-    names = [entry["model"] for entry in summary]
-    attacks = [text for ranking in rankings if (text := _under_attack(ranking, under_attack))]
-    if chosen and len(rankings) == 1:
-        return " ".join([*chosen, *([sentence(*attacks, names=names)] if attacks else [])])
-    led = (_leader(ranking, ranking[0]["ranked_by"], pairs) for ranking in rankings)
+def answer(figures: Figures, chosen: ModelChoice) -> str:
+    """Which model of a run to choose: the sentences of ``chosen``, or what one model scores."""
+    rankings = scorecard.rankings(figures.summary)
+    names = [entry["model"] for entry in figures.summary]
+    pairs = figures.pairs_under_attack
+    attacks = [text for ranking in rankings if (text := _under_attack(ranking, pairs))]
+    if chosen.compared and len(rankings) == 1:
+        said = [sentence(*attacks, names=names)] if attacks else []
+        return " ".join([*chosen.sentences, *said])
+    led = (_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings)
     return sentence(*led, *attacks, names=names)
 
 
@@ -125,21 +111,6 @@ def busy(entries: Sequence[Entry]) -> list[Text]:
             "the time for a core. Expect lower latencies on a free machine."
         )
     ]
-
-
-def fastest(entries: Sequence[Entry]) -> str:
-    """Which of the tied models is faster than all others of them; "" if none is."""
-    tied = [entry for entry in entries if entry["status"] == TIED and not entry["remedy"]]
-    for entry in tied:
-        others = [other for other in tied if other is not entry]
-        if others and all(trade_off.is_faster(entry, other) for other in others):
-            latency = f"{entry['latency_ms']:.3g} ms"
-            next_best = min(float(other["latency_ms"]) for other in others)
-            return (
-                f"{entry['label']} is the fastest of them: {latency} instead of "
-                f"{next_best:.3g} ms{' or more' if others[1:] else ''}."
-            )
-    return ""
 
 
 def priced(costs: Costs, chosen: ModelChoice) -> list[Entry]:
@@ -311,7 +282,7 @@ def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> Ch
         criteria = Criteria(**values)
         chosen = choose_of_run(of.run, of.statistics, criteria, out, remedies=remedies)
     else:
-        chosen = of.statistics.choice
+        chosen = of.statistics.choice.with_costs(costs(of.run))
     return ChoiceFigures(of.run.manifest.costs, chosen, of.statistics)
 
 
@@ -326,7 +297,7 @@ CHOICE = Question(
     "Choice",
     lambda figures: blocks(figures.costs, figures.chosen),
     figures=figures,
-    answers=lambda figures: [("Which model is most robust?", answer(figures.statistics))],
+    answers=lambda of: [("Which model is most robust?", answer(of.statistics, of.chosen))],
     brief=_brief,
     options=OPTIONS,
     command="choose",

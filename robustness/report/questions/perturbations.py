@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustness.charts import accuracy_tables, run_results, tables
+from robustness.charts import accuracy_tables, run_map, run_results, tables
 from robustness.charts.tables import Column, Entry, Table, figure, similarities
 from robustness.evaluation.condition import perturbation_label, setting
-from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Map, Sortable, Text, Titled
 from robustness.report.questions.question import ATTACKS, Question, Tables
 from robustness.report.wording import listed, model, rate, sentence, share
 from robustness.statistics import FEWEST, Figures
@@ -16,67 +16,36 @@ _CURVES = 6
 """Curves in a file."""
 
 _AVERAGE = "average"
-CELL_STRENGTH, CELL_MEAN = "cell_strength", "mean"
-"""The control of the heatmap's strength, and its option for the mean of all."""
-
-CELL_FIGURE = "cell_figure"
-"""The control of what the heatmap shows."""
 
 
 def _blocks(figures: Figures) -> list[Block]:
     entries = figures.by_perturbation
-    there = [
+    mapped = run_map.quantity_of(figures)
+    others = [
         name
         for name in run_results.quantities()
-        if any(entry.get(name) is not None for entry in entries)
+        if name != mapped and any(entry.get(name) is not None for entry in entries)
     ]
-    first = figures.ranked_by if figures.ranked_by in there else "consistency"
-    by_figure = Chooser(
-        "Figure",
-        CELL_FIGURE,
-        run_results.titles(there),
-        lambda quantity: [_at_strengths(figures, quantity)],
-        printed=[first],
-        first=first,
-        listed=True,
-    )
     table = Titled("By model and condition", _conditions(entries), long=True)
     every = Sortable(
         "All figures by model and condition", lambda: tables.conditions(entries), printed=table
     )
+    if not others:
+        return [every]
+    by_figure = Chooser(
+        "Figure",
+        "cell_figure",
+        run_results.titles(others),
+        lambda quantity: [_map(figures, quantity)],
+        printed=[],
+        listed=True,
+    )
     return [by_figure, every]
 
 
-def _at_strengths(figures: Figures, quantity: str) -> Chooser:
-    """The heatmap at one strength, or the mean of all."""
-    active = {entry["series"] for entry in figures.by_perturbation if entry["strength"] != 0}
-    entries = [e for e in figures.by_perturbation if not active or e["series"] in active]
-    several = any(
-        len({entry["strength"] for entry in rows}) > 1
-        for rows in run_results.grouped(entries, "series").values()
-    )
-    levels = sorted({entry["strength"] for entry in entries} - {None}) if several else []
-    options = {CELL_MEAN: "Mean of all"} | {f"{at:.3g}": f"{at:.3g}" for at in levels}
-
-    def heatmap(level: str) -> list[Block]:
-        mean = " Perturbations with several strengths: mean." if several else ""
-        return [
-            Chart(
-                f"{run_results.quantities()[quantity]} under each perturbation",
-                run_results.perturbation_heatmap(at_strength(entries, level), quantity),
-                f"{run_results.quantities()[quantity]} of each model under each perturbation, the "
-                "lowest on top; the table below holds the numbers.",
-                (tables.labels_note(figures.summary, quantity) + mean).strip(),
-                link="cell",
-            )
-        ]
-
-    return Chooser("Strength", CELL_STRENGTH, options, heatmap, printed=[CELL_MEAN])
-
-
-def at_strength(entries: Sequence[Entry], level: str) -> list[Entry]:
-    """The ``entries`` at the strength ``level``, an option of ``CELL_STRENGTH``."""
-    return [e for e in entries if level == CELL_MEAN or f"{e['strength'] or 0:.3g}" == level]
+def _map(figures: Figures, quantity: str) -> Map:
+    note = tables.labels_note(figures.summary, quantity)
+    return Map(run_results.quantities()[quantity], run_map.run_map(figures, quantity), note)
 
 
 def _conditions(entries: Sequence[Entry]) -> Table:
@@ -123,24 +92,6 @@ def harm(figures: Figures) -> str:
     return sentence(few or "the perturbations share no strength, so they are not ranked")
 
 
-def _brief(figures: Figures) -> list[Titled | Text]:
-    names = [entry["model"] for entry in figures.ranking()]
-    rows = [
-        (series, *(_over_strengths(mine, one) for one in names))
-        for series, mine in run_results.grouped(figures.over_strengths, "series").items()
-    ]
-    table = Table(("Perturbation", *map(model, names)), rows)
-    return [Titled("Consistency under each perturbation, with 95% intervals", table)]
-
-
-def _over_strengths(entries: Sequence[Entry], name: str) -> str:
-    mine = [entry for entry in entries if entry["model"] == name]
-    if not mine:
-        return ""
-    count = mine[0]["n_strengths"]
-    return rate(mine[0]) + (f", mean of {count} strengths" if count > 1 else "")
-
-
 def _tables(figures: Figures) -> Tables:
     return {"over_models": figures.over_models, "by_perturbation": figures.by_perturbation}
 
@@ -150,9 +101,7 @@ PERTURBATIONS = Question(
     "Perturbations",
     _blocks,
     "under which each model fails",
-    link="cell",
     answers=lambda figures: [("Which perturbation does most harm?", harm(figures))],
-    brief=_brief,
     tables=_tables,
 )
 

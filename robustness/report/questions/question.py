@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robustness.charts.tables import Entry
-from robustness.report.blocks import Block, Section, Text, Titled
+from robustness.report.blocks import Block, Map, Section, Text, Titled
 from robustness.runs import Run
 from robustness.statistics import Figures
 
@@ -127,7 +127,7 @@ class Question(Generic[F]):
     options: Sequence[Option] = ()
     link: str = ""
     answers: Callable[[F], Sequence[tuple[str, str]]] = lambda _: ()
-    brief: Callable[[F], Sequence[Titled | Text]] = lambda _: ()
+    brief: Callable[[F], Sequence[Titled | Text | Map]] = lambda _: ()
     tables: Callable[[F], Tables] = lambda _: {}
     command: str = ""
 

@@ -41,6 +41,20 @@ def draw(blocks: Sequence[Block]) -> None:
     _draw(blocks, lambda *_: None, "", {})
 
 
+def linked_map(block: Map, result: str, clicked: Callable[[], None]) -> None:
+    """Draw the map ``block``; a click is remembered for ``result`` and calls ``clicked``."""
+    state_key = f"{block.link} of {result}"
+
+    def choose() -> None:
+        deselect(result)
+        report = components.sent(f"{block.link}s", "chosen") or {}
+        st.session_state[state_key] = [str(report.get("key"))]
+        clicked()
+
+    chosen = results.in_link(state_key, block.link)
+    components.band_map(f"{block.link}s", block.drawing, choose, chosen="".join(chosen))
+
+
 def question(question: Question[Any], of: RunFigures, clicked: Clicked, result: str) -> RunFigures:
     """Draw the section of ``question`` with its options; in one line where it has only a sentence.
 
@@ -170,15 +184,8 @@ def _map(block: Map, clicked: Clicked, result: str, chosen: Mapping[str, str]) -
     if not block.link:
         components.band_map(block.title or "map", block.drawing)
     else:
-        state_key = f"{block.link} of {result}"
-
-        def choose() -> None:
-            deselect(result)
-            report = components.sent(f"{block.link}s", "chosen") or {}
-            st.session_state[state_key] = [str(report.get("key"))]
-
-        components.band_map(f"{block.link}s", block.drawing, choose)
-        if point := results.in_link(state_key, block.link):
+        linked_map(block, result, components.nothing)
+        if point := results.in_link(f"{block.link} of {result}", block.link):
             clicked(point, chosen)
     if block.note:
         st.caption(plain(block.note))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,12 +12,11 @@ import streamlit as st
 
 from robustness import models
 from robustness.base.text import plain
-from robustness.charts.run_results import quantities
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.perturbations import Images
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
-from robustness.report.questions import RunFigures, perturbations, slices
+from robustness.report.questions import RunFigures, slices
 from robustness.report.questions import cases as cases_question
 from robustness.report.questions.question import IMAGES
 from robustness.runs import Run, selected_cases
@@ -29,57 +28,40 @@ from robustness.ui.display.blocks import SELECTIONS, deselect
 from robustness.ui.session.inputs import listed, one_of
 from robustness.ui.session.run_link import page_link
 
+VIEW = "view"
+"""Parameter of the link: the open view of the results."""
+
 IN_A_ROW = 3
 AT_ONCE = 6
 ALL = "all"
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The images that a click selects: what they are called, and the ``quantity`` of a cell."""
-
-    chosen: Chosen
-    title: str
-    quantity: str = ""
-
-
-def selection_of(
-    of: RunFigures, point: Sequence[str], options: Mapping[str, str]
-) -> Selection | None:
+def selection_of(of: RunFigures, point: Sequence[str]) -> Chosen | None:
     """The selection that the ``point`` of a chart means, which may come from a link.
 
-    ``options`` are those of the chart. Raises ``ParameterError`` for a selection of nothing known.
+    Raises ``ParameterError`` for a selection of nothing known.
     """
-    if len(point) == 1 and "=" in point[0]:
-        chosen = Chosen.parse(point[0], of.run.manifest.spec)
-        return Selection(chosen, cases_question.selected_title(chosen))
-    level = options.get(perturbations.CELL_STRENGTH, perturbations.CELL_MEAN)
-    every = of.statistics.by_perturbation
-    entries = perturbations.at_strength(every, level)
-    conditions = [e["condition"] for e in entries if [e["series"], e["model"]] == list(point)]
-    if not conditions:
+    if len(point) != 1 or "=" not in point[0]:
         return None
-    title = f"{models.label(point[1])} under {point[0]}"
-    quantity = options.get(perturbations.CELL_FIGURE, "")
-    return Selection(Chosen(model=point[1], conditions=tuple(conditions)), title, quantity)
+    return Chosen.parse(point[0], of.run.manifest.spec)
 
 
-def _linked(of: RunFigures) -> Selection | None:
+def _linked(of: RunFigures) -> Chosen | None:
     """The selection in the link, made by a click in any view."""
     query = st.query_params
     for link in SELECTIONS:
         if point := query.get_all(link):
-            return selection_of(of, point, query.to_dict())
+            return selection_of(of, point)
     return None
 
 
-def preview(run: Run, selection: Selection) -> None:
-    """Draw the first images of ``selection`` and the way to all."""
-    _caption(run, selection)
-    total = run.cases.tally(selection.chosen).either.counted
-    _grid(run, run.cases.both(selection.chosen, IN_A_ROW))
+def preview(run: Run, chosen: Chosen) -> None:
+    """Draw the first images of ``chosen`` and the way to all."""
+    _caption(run, chosen)
+    total = run.cases.tally(chosen).either.counted
+    _grid(run, run.cases.both(chosen, IN_A_ROW))
     if total > IN_A_ROW:
-        show_all = {"view": IMAGES}
+        show_all = {VIEW: IMAGES}
         if st.button(
             f"All {total:,} images",
             icon=":material/photo_library:",
@@ -89,27 +71,24 @@ def preview(run: Run, selection: Selection) -> None:
             st.rerun()  # the whole page, not this view alone
 
 
-def _caption(run: Run, selection: Selection) -> None:
-    chosen, tally = selection.chosen, run.cases.tally(selection.chosen)
+def _caption(run: Run, chosen: Chosen) -> None:
+    tally = run.cases.tally(chosen)
     where = " at one strength or more" if len(chosen.conditions) > 1 else ""
     left = tally.images - tally.either.counted
     more = f" {left:,} more were incorrect before the attack." if left else ""
-    figure = quantities().get(selection.quantity, selection.quantity).lower()
-    if tally.by_label.counted and figure and "accuracy" not in figure:
-        more += f" This list goes by accuracy; the cell shows {figure}."
-    st.markdown(f"**{plain(selection.title)}**")
+    st.markdown(f"**{plain(cases_question.selected_title(chosen))}**")
     st.caption(f"{cases_question.failures(tally, where)}. Failures come first.{more}")
 
 
 def gallery(of: RunFigures, result: str) -> None:
     """Draw the selected images of the run or those that filters choose, each image once."""
     run = of.run
-    if (selection := _linked(of)) is not None:
-        _caption(run, selection)
+    if (chosen := _linked(of)) is not None:
+        _caption(run, chosen)
         st.button(
             "Show all images", icon=":material/filter_alt_off:", on_click=deselect, args=(result,)
         )
-        chosen, kind = selection.chosen, ""
+        kind = ""
         total = run.cases.tally(chosen).either.counted
     else:
         kind = one_of("Cases", cases_question.KINDS, "cases", shows_label=False)
@@ -221,7 +200,7 @@ def _card(run: Run, row: dict[str, Any]) -> None:
     link(run, row)
 
 
-def link(run: Run, row: Mapping[str, Any], label: str = "") -> None:
+def link(run: Run, row: Mapping[str, Any]) -> None:
     """Draw the link that opens the case, an attacked one in the view Attack.
 
     Images of a published tree are made by no perturbation that a page could repeat.
@@ -229,10 +208,9 @@ def link(run: Run, row: Mapping[str, Any], label: str = "") -> None:
     condition = Condition.parse(str(row["condition"]))
     query = {"run": run.id, "image": str(row["image"]), "seed": str(run.seed)}
     if condition.in_files:
-        st.caption(plain(label))
-    elif condition.needs_model:
-        icon = "" if label else ":material/bug_report:"
-        page_link("app.py", label or "Repeat the attack", icon, query | {"view": "attack"})
+        return
+    if condition.needs_model:
+        attack = query | {"view": "attack"}
+        page_link("app.py", "Repeat the attack", ":material/bug_report:", attack)
     else:
-        query |= link_values(condition)
-        page_link("app.py", label or "Open", "" if label else ":material/tune:", query)
+        page_link("app.py", "Open", ":material/tune:", query | link_values(condition))

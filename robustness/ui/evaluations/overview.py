@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import streamlit as st
 
 from robustness import runs
 from robustness.base.text import counted
-from robustness.runs import retention
+from robustness.runs import Listed, retention
 from robustness.ui.computation import jobs
 from robustness.ui.computation.cache import opened_run
 from robustness.ui.evaluations import (
@@ -21,6 +24,13 @@ from robustness.ui.page import boundary
 from robustness.ui.session.run_link import runs_folder, show_what_is_no_run
 
 
+def introduction() -> str:
+    """What the page is for; "" while a run is open, which needs the room."""
+    if run_table.chosen():
+        return ""
+    return "Evaluate models on many images: which to choose, where they fail, and what changed."
+
+
 def show() -> None:
     """Draw the page."""
     folder = runs_folder()
@@ -28,30 +38,19 @@ def show() -> None:
     entries = runs.listing(folder)
     listed = {entry.folder.name: entry for entry in entries if not entry.reason}
     names = run_table.chosen()
-    with st.container(horizontal=True, vertical_alignment="bottom", key="runs-tools"):
-        new_evaluation.button(bool(listed or names))
-        text = st.text_input(
-            "Search",
-            key="search",
-            bind="query-params",
-            placeholder="title, tag, model or perturbation",
-            icon=":material/search:",
-            label_visibility="collapsed",
-            disabled=not listed,
-        )
     opens_form = new_evaluation.is_open(bool(listed or names))
+    lists = run_table.is_listed(opens_form)
+    with st.container(horizontal=True, vertical_alignment="center", key="runs-tools"):
+        new_evaluation.button(bool(listed or names))
+        if names and not opens_form:
+            run_table.list_button(len(listed))
+            if len(names) == 1 and names[0] in listed:
+                st.markdown(run_table.title(listed[names[0]]))
+        text = _search(listed) if lists else ""
     if opens_form:
         new_evaluation.form()
-    matches = run_table.matching(listed, text)
-    if matches:
-        run_table.show(folder, matches)
-    count = counted(len(listed), "run")
-    total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
-    if listed:
-        st.caption(
-            f"{total}. Click a title for its results; tick two or more to compare them.",
-            help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
-        )
+    if lists:
+        _list(folder, listed, text)
     if opens_form:
         pass  # the form takes the place of an answer
     elif len(names) > 1:
@@ -68,3 +67,29 @@ def show() -> None:
             results.about(run)
     run_actions.show_bin(folder)
     show_what_is_no_run(entries)
+
+
+def _search(listed: Mapping[str, Listed]) -> str:
+    return st.text_input(
+        "Search",
+        key="search",
+        bind="query-params",
+        placeholder="title, tag, model or perturbation",
+        icon=":material/search:",
+        label_visibility="collapsed",
+        disabled=not listed,
+    )
+
+
+def _list(folder: Path, listed: Mapping[str, Listed], text: str) -> None:
+    """Draw the table of the runs ``listed`` with all words of ``text``."""
+    matches = run_table.matching(listed, text)
+    if matches:
+        run_table.show(folder, matches)
+    count = counted(len(listed), "run")
+    total = count if len(matches) == len(listed) else f"{len(matches):,} of {count}"
+    if listed:
+        st.caption(
+            f"{total}. Click a title for its results; tick two or more to compare them.",
+            help="On a keyboard: arrow keys move, Shift+Space ticks a run.",
+        )

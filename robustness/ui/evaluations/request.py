@@ -148,6 +148,7 @@ def _take_defaults(question: str) -> None:
         return
     if st.session_state.get("suite") != FROM_FILE:
         st.session_state.pop("suite", None)  # the link has one that the user chose
+        st.session_state.pop("severities", None)
     if question == RELEASE and "max_loss" not in st.query_params:
         set_number("max_loss", _MAX_LOSS)
 
@@ -312,11 +313,12 @@ def _conditions_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Conditi
             help="Equal to ImageNet-C's severities 1 to 5 for its corruptions.",
         )
         return graded_conditions(names, strengths=sorted(strengths)) if strengths else ()
+    finds = st.session_state[QUESTION] == WEAKNESSES
     severities = st.pills(
         "Severities",
         SEVERITIES,
         selection_mode="multi",
-        default=[1, 3, 5],
+        default=list(SEVERITIES) if finds else [1, 3, 5],
         key="severities",
         bind="query-params",
     )

@@ -15,6 +15,7 @@ from robustness.report.questions import REGISTRY, RunFigures
 from robustness.report.questions.cases import CASES, LEFT_OUT
 from robustness.report.questions.map import MAP
 from robustness.report.questions.question import COMPARE, FAILURES, TRUST, VIEWS
+from robustness.report.questions.run_map import RUN_MAP
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Listed, Run
 from robustness.runs.embedding_map import IMAGES, embedding_map, read_maps
@@ -26,12 +27,10 @@ from robustness.ui.computation.cache import cached
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import blocks
 from robustness.ui.evaluations import answer, cases, harden, run_actions
+from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.page import boundary, fragment
 from robustness.ui.session import access
 from robustness.ui.session.inputs import listed, one_of, place_of_own
-
-VIEW = "view"
-"""Parameter of the link: the open view of the results."""
 
 _WAITING = "Computing the figures of {:,} rows …"
 
@@ -75,6 +74,8 @@ def _has(of: RunFigures, view: str) -> bool:
 def _first(views: Mapping[str, str]) -> str:
     """The view that the link asks for by a selection or by the question of an evaluation."""
     query = st.query_params
+    if RUN_MAP.link in query and FAILURES in views:
+        return FAILURES
     for question in REGISTRY:
         if question.view in views and question.link and question.link in query:
             return question.view
@@ -85,13 +86,16 @@ def _first(views: Mapping[str, str]) -> str:
 def _view(view: str, run: Run, of: RunFigures) -> None:
     """Draw the sections of ``view``."""
 
-    def clicked(point: Sequence[str], chosen: Mapping[str, str]) -> None:
-        selection = cases.selection_of(of, point, chosen)
+    def clicked(point: Sequence[str], _: Mapping[str, str]) -> None:
+        selection = cases.selection_of(of, point)
         if selection is not None:
             cases.preview(run, selection)
         else:
             st.caption(f"This run has no such selection: {plain(', '.join(point))}.")
 
+    if view == FAILURES and (cell := st.query_params.get_all(RUN_MAP.link)):
+        with st.container(key="cell-failures"):
+            clicked(cell, {})
     for question in REGISTRY:
         if question.view != view:
             continue
@@ -176,9 +180,8 @@ def show_state(run: Run) -> None:
 def about(run: Run) -> None:
     """The request, and how to share the run."""
     manifest = run.manifest
-    names = ", ".join(models.label(name) for name in manifest.spec.model_names)
     took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
     st.caption(
-        f"{plain(run.title)} · {plain(names)} · seed {manifest.spec.seed}{took} · {plain(run.id)}. "
+        f"{plain(run.id)} · seed {manifest.spec.seed}{took}. "
         "To share it, copy the link: anyone with access to this server can open it."
     )

@@ -12,7 +12,7 @@ import streamlit as st
 
 from robustness import models, runs
 from robustness.base.permissions import Role
-from robustness.base.text import counted
+from robustness.base.text import counted, plain
 from robustness.evaluation.condition import perturbation_label
 from robustness.runs import Listed, headline_figures
 from robustness.runs.compare import differences_in_setup
@@ -35,6 +35,9 @@ PROFILE = "profile"
 
 FORM = "new-run"
 """Key of the session: whether the form of a new evaluation is open."""
+
+LISTS = "lists-runs"
+"""Key of the session: whether the table stands above an open run."""
 
 _KEY, _TITLE, _BUTTON = "runs table", "run title", "run button"
 _CLICKED, _WITH = "run clicked", "compare with"
@@ -84,6 +87,36 @@ def change_link(values: Mapping[str, str | list[str]]) -> None:
     for name in values:
         if not values[name]:
             st.query_params.pop(name, None)
+
+
+def is_listed(opens_form: bool) -> bool:
+    """Whether the table is drawn: always, unless a run is open and nobody wants it."""
+    return opens_form or not chosen() or bool(st.session_state.get(LISTS))
+
+
+def list_button(runs: int) -> None:
+    """Draw the button that shows or hides the table above an open run."""
+    shows = bool(st.session_state.get(LISTS))
+    st.button(
+        "Hide the list" if shows else f"All {counted(runs, 'run')}",
+        key="list runs",
+        icon=":material/expand_less:" if shows else ":material/list:",
+        on_click=st.session_state.update,
+        args=({LISTS: not shows},),
+    )
+
+
+def title(entry: Listed) -> str:
+    """The title of a run and its size, as Markdown."""
+    if (manifest := entry.manifest) is None:
+        return f"**{plain(entry.title)}**"
+    spec = manifest.spec
+    size = (
+        counted(manifest.images, "image"),
+        counted(len(spec.conditions), "condition"),
+        counted(len(spec.models), "model"),
+    )
+    return f"**{plain(entry.title)}** {', '.join(size)}"
 
 
 def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
@@ -187,12 +220,14 @@ def _select(names: Sequence[str], before: Sequence[str], listed: Mapping[str, Li
     if len(ticked) > 1:  # a match compares with nothing
         ticked = [name for name in ticked if listed[name].manifest is not None]
     choose(in_order(ticked, before, listed))
+    st.session_state[LISTS] = True  # for the next tick
     st.session_state[_CLICKED] = True
 
 
 def _open(names: Sequence[str]) -> None:
     """Open the run whose title was clicked, or chosen by Enter."""
     choose([names[st.session_state[_TITLE]["row"]]])
+    st.session_state[LISTS] = False
     st.session_state[_CLICKED] = True
 
 

@@ -31,7 +31,7 @@ def results(
     shares = {"SqueezeNet": 0.5, "EfficientNetLite1": 0.8}
     run = saved(kept_runs / "looked-at", digests, shares, source=source)
     link = f"{address}/evaluations?run={run.id}&models=SqueezeNet&view=failures"
-    link += "&cell=Horizontal+flip&cell=EfficientNetLite1"
+    link += "&cell=model%3DEfficientNetLite1%26condition%3Dhorizontal_flip%3D1.0"
     with visiting(browser, link, charts=True) as page:
         yield page, run
     runs.delete(run.folder)
@@ -82,7 +82,7 @@ def test_back_from_the_live_page_keeps_view_selection_number_and_place(
     at_rest(page, 10)
     assert asked(page.url) == asked(before_at)
     assert asked(page.url)["view"] == ["images"]
-    assert asked(page.url)["cell"][1] == "EfficientNetLite1"
+    assert asked(page.url)["cell"] == ["model=EfficientNetLite1&condition=horizontal_flip=1.0"]
     until(
         page,
         f"([links, y]) => Math.abs(({TOP})([...document.querySelectorAll(links)].at(-1)) - y) < 3",

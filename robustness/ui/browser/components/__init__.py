@@ -155,9 +155,16 @@ def remedies(
     _remedies(key=key, data={"cards": cards, "chosen": chosen}, on_chosen_change=clicked)
 
 
-def band_map(key: str, drawing: BandMap, clicked: Callable[[], None] | None = None) -> None:
-    """Draw a map; calls ``clicked`` when ``chosen`` reports the ``key`` of a tile."""
-    _map(key=key, data={"html": drawing.html}, on_chosen_change=clicked or nothing)
+def band_map(
+    key: str, drawing: BandMap, clicked: Callable[[], None] | None = None, chosen: str = ""
+) -> None:
+    """Draw a map; calls ``clicked`` when ``chosen`` reports the ``key`` of a tile.
+
+    The tile with the key ``chosen`` is marked.
+    """
+    _map(
+        key=key, data={"html": drawing.html, "chosen": chosen}, on_chosen_change=clicked or nothing
+    )
 
 
 class Answers(NamedTuple):

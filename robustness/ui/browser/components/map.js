@@ -36,6 +36,14 @@ function listen(root, report) {
   });
 }
 
+// Scrolls to the images of the clicked tile, once the server has drawn them; they load and grow.
+function showFailures(tries = 50) {
+  const images = document.querySelector(".st-key-cell-failures");
+  const shown = images?.querySelector("img") && !images.closest("[data-stale=true]");
+  if (shown) images.scrollIntoView({ behavior: "smooth", block: "nearest" });
+  else if (tries) setTimeout(showFailures, 100, tries - 1);
+}
+
 export default function ({ parentElement, data, setStateValue }) {
   let root = parentElement.querySelector(".rb-map-place");
   if (!root) {
@@ -45,10 +53,20 @@ export default function ({ parentElement, data, setStateValue }) {
     listen(root, (key) => parentElement.report(key));
   }
   parentElement.clicks ??= 0;
-  parentElement.report = (key) => setStateValue("chosen", { n: ++parentElement.clicks, key });
-  if (root.rbContent === data.html) return;
-  const scrolled = root.firstElementChild?.scrollLeft ?? 0;
-  root.innerHTML = data.html;
-  root.rbContent = data.html;
-  root.firstElementChild.scrollLeft = scrolled;
+  parentElement.report = (key) => {
+    setStateValue("chosen", { n: ++parentElement.clicks, key });
+    root.rbClicked = true;
+  };
+  if (root.rbContent !== data.html) {
+    const scrolled = root.firstElementChild?.scrollLeft ?? 0;
+    root.innerHTML = data.html;
+    root.rbContent = data.html;
+    root.firstElementChild.scrollLeft = scrolled;
+  }
+  const { chosen = "" } = data;
+  for (const tile of root.querySelectorAll("i[data-key]")) {
+    tile.classList.toggle("rb-chosen", tile.dataset.key === chosen);
+  }
+  if (root.rbClicked && chosen) showFailures();
+  root.rbClicked = false;
 }

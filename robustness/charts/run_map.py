@@ -1,0 +1,228 @@
+"""The map of a run: the share of images that each model withstands, by condition.
+
+A share is of the images that are correct or, without labels, unchanged. Under attack it is of those
+with a prediction to break. Intervals are 95%.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from robustness import models
+from robustness.attacks import NORMS
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.charts.bands import BandMap, MapRow, Strip, Tile
+from robustness.charts.run_results import forms, goodness, grouped, quantities
+from robustness.charts.tables import Entry
+from robustness.evaluation.condition import AttackCondition, readable, setting, short
+from robustness.runs.row_selection import Chosen
+from robustness.statistics import Figures
+
+ORIGINALS = "Originals"
+HEAD = "Hardest first, by estimate"
+
+
+class MapCell(NamedTuple):
+    """One figure of a model on ``n`` images, with its interval; ``value`` None if not measured.
+
+    ``at`` is the strength, and ``title`` the condition, in words. ``conditions`` are those whose
+    images fail there.
+    """
+
+    at: str
+    title: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    conditions: tuple[str, ...] = ()
+
+
+class Row(NamedTuple):
+    """What differs in strength alone: the cells of each model, by growing strength."""
+
+    label: str
+    cells: Mapping[str, Sequence[MapCell]]
+
+
+def quantity_of(figures: Figures) -> str:
+    """What a map shows by default: accuracy or, without labels, consistency."""
+    return "consistency" if figures.ranked_by == "consistency" else "perturbed_accuracy"
+
+
+def rows(figures: Figures, quantity: str) -> list[Row]:
+    """The rows of a map of ``quantity``, the hardest first; accuracies begin with the originals.
+
+    ``quantity`` is one of ``run_results.quantities``. Conditions of strength 0 are left out, unless
+    there are no others. Accuracy and consistency have attacks by norm, as robust accuracy does.
+    """
+    entries = [e for e in figures.by_perturbation if e.get(quantity) is not None]
+    by_norm = quantity == quantity_of(figures)
+    if by_norm:
+        entries = [entry for entry in entries if entry["perturbation"] not in ATTACKS]
+    active = {entry["series"] for entry in entries if entry["strength"] != 0}
+    series = {
+        label: _by_strength(mine, quantity)
+        for label, mine in grouped(entries, "series").items()
+        if not active or label in active
+    }
+    found = [Row(label, cells) for label, cells in series.items()]
+    found += _attacks(figures) if by_norm else []
+    hardness = [_mean_goodness(row, quantity) for row in found]
+    found = [found[at] for at in np.argsort(hardness, kind="stable")]
+    if quantity != "perturbed_accuracy":
+        return found
+    originals = {
+        entry["model"]: [
+            MapCell("", "originals", *_values(entry, "clean_accuracy"), entry["n_labelled"])
+        ]
+        for entry in figures.summary
+        if entry["clean_accuracy"] is not None
+    }
+    return [Row(ORIGINALS, originals), *found]
+
+
+def _values(entry: Entry, name: str) -> tuple[float | None, float | None, float | None]:
+    """The figure ``name`` of ``entry`` with its bounds."""
+    return entry[name], entry.get(f"{name}_low"), entry.get(f"{name}_high")
+
+
+def _by_strength(entries: Sequence[Entry], quantity: str) -> dict[str, list[MapCell]]:
+    """The cells of each model of one series."""
+    levels = {entry["condition"]: entry for entry in entries}
+    order = sorted(levels, key=lambda text: levels[text]["strength"] or 0.0)
+    found = {(entry["model"], entry["condition"]): entry for entry in entries}
+    return {
+        model: [_cell(levels[text], found.get((model, text)), quantity) for text in order]
+        for model in dict.fromkeys(entry["model"] for entry in entries)
+    }
+
+
+def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
+    """The cell of a model at ``level``, which ``entry`` measures."""
+    text = str(level["condition"])
+    severity = f" (severity {level['severity']})" if level["severity"] else ""
+    at, title = setting(text), f"{short(text)}{severity}"
+    if entry is None:
+        return MapCell(at, title, None, None, None, 0)
+    n = entry["n_images"] if entry["n_attacked"] is None else entry["n_attacked"]
+    if "accuracy" in quantity:
+        n = entry["n_labelled"]
+    return MapCell(at, title, *_values(entry, quantity), n, (text,))
+
+
+def _attacks(figures: Figures) -> list[Row]:
+    """A row a norm, of the images with a prediction to break."""
+    attacks = [
+        condition
+        for text in dict.fromkeys(entry["condition"] for entry in figures.by_perturbation)
+        if isinstance(condition := readable(str(text)), AttackCondition)
+    ]
+    found = []
+    for norm, entries in grouped(figures.robust_accuracy, "norm").items():
+        cells = {
+            model: [_attacked(entry, attacks) for entry in mine]
+            for model, mine in grouped(entries, "model").items()
+        }
+        found.append(Row(f"Attacks, {NORMS[norm].label}", cells))
+    return found
+
+
+def _attacked(entry: Entry, attacks: Sequence[AttackCondition]) -> MapCell:
+    broken, low, high = _values(entry, "success")
+    specs = [each for each in attacks if each.spec.norm == entry["norm"]]
+    here = next(each.spec for each in specs if each.spec.epsilon == entry["epsilon"])
+    return MapCell(
+        here.size_text,
+        f"{NORMS[entry['norm']].label}, epsilon {here.size_text}",
+        None if broken is None else 1 - broken,
+        None if high is None else 1 - high,
+        None if low is None else 1 - low,
+        entry["n_attacked"],
+        tuple(each.id for each in specs if each.spec.epsilon <= entry["epsilon"]),
+    )
+
+
+def _mean_goodness(row: Row, quantity: str) -> float:
+    values = [c.value for cells in row.cells.values() for c in cells if c.value is not None]
+    sign = 1.0 if goodness(np.array([0.0, 1.0]), quantity)[1] == 1 else -1.0
+    return sign * float(np.mean(values)) if values else np.inf
+
+
+def run_map(figures: Figures, quantity: str = "", *, keyed: bool = False) -> BandMap:
+    """The map of ``quantity`` (default: what the models are ranked by, as a share).
+
+    Columns are in the order of the ranking. If ``keyed``, the key of a tile is the selection of its
+    images, as ``Chosen.text``.
+    """
+    quantity = quantity or quantity_of(figures)
+    names = [entry["model"] for entry in figures.summary]
+    lines = rows(figures, quantity)
+    values = np.array(
+        [
+            np.nan if cell.value is None else cell.value
+            for row in lines
+            for cells in row.cells.values()
+            for cell in cells
+        ]
+    )
+    tones = iter(2 * goodness(values, quantity) - 1)
+    drawn = []
+    for row in lines:
+        strips = {
+            name: _strip(name, cells, [next(tones) for _ in cells], quantity, keyed)
+            for name, cells in row.cells.items()
+        }
+        drawn.append(MapRow(row.label, [strips.get(name) for name in names]))
+    caption = f"{quantities()[quantity]} by strength"
+    return BandMap(HEAD, [models.label(name) for name in names], drawn, caption)
+
+
+def _strip(
+    name: str, cells: Sequence[MapCell], tones: Sequence[float], quantity: str, keyed: bool
+) -> Strip:
+    tiles = []
+    for cell, tone in zip(cells, tones, strict=True):
+        if cell.value is None:
+            tiles.append(Tile(0.0, f"{cell.title}: not measured"))
+            continue
+        chosen = Chosen(model=name, conditions=cell.conditions)
+        key = chosen.text if keyed and cell.conditions else ""
+        tiles.append(Tile(float(tone), _hover(cell, quantity), 1.0, _text(cell, quantity), key))
+    return Strip(tiles, _words(cells, quantity))
+
+
+def _text(cell: MapCell, quantity: str) -> str:
+    """The figure as short as it is exact enough for a tile: a percentage without its sign."""
+    return format(cell.value, forms(quantity)[0]).removesuffix("%")
+
+
+_OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
+
+
+def _hover(cell: MapCell, quantity: str) -> str:
+    return (
+        f"{cell.title}: {_exact(cell, quantity)}{_OUTCOMES.get(quantity, '')}"
+        f"{_interval(cell, quantity)}, n = {cell.n:,}"
+    )
+
+
+def _exact(cell: MapCell, quantity: str) -> str:
+    return format(cell.value, forms(quantity)[1])
+
+
+def _interval(cell: MapCell, quantity: str) -> str:
+    exact = forms(quantity)[1]
+    return "" if cell.low is None else f" ({cell.low:{exact}} to {cell.high:{exact}})"
+
+
+def _words(cells: Sequence[MapCell], quantity: str) -> str:
+    """The figures of a strip; one alone has its interval."""
+    there = [cell for cell in cells if cell.value is not None]
+    if len(cells) == 1:
+        return "".join(f"{_exact(cell, quantity)}{_interval(cell, quantity)}" for cell in there)
+    short_form = forms(quantity)[0]
+    return ", ".join(f"{cell.at}: {cell.value:{short_form}}" for cell in there)

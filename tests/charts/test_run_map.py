@@ -1,0 +1,129 @@
+"""The map of a run: its shares are those of the rows, for every model and condition."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked, rows
+from robustness import statistics
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.charts import run_map
+from robustness.charts.bands import Tile
+from robustness.evaluation.condition import Condition
+from robustness.report.questions import REGISTRY, RunFigures
+from robustness.runs.row_selection import Chosen
+from robustness.statistics import Figures
+from tests.support.synthetic_results import squares_run
+
+
+def tiles(figures: Figures) -> list[Tile]:
+    """The tiles of the map with a selection of images."""
+    drawn = run_map.run_map(figures, keyed=True)
+    strips = [strip for row in drawn.rows for strip in row.strips if strip]
+    return [tile for strip in strips for tile in strip.tiles if tile.key]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_shares_of_the_map_are_those_of_the_rows(labelled: bool, seed: int) -> None:
+    run = squares_run(labelled=labelled, images=41, seed=seed)
+    frame = statistics.with_correctness(run.frame())
+    column = "correct" if labelled else "consistent"
+    groups = frame.groupby(["model", "condition"], observed=True)[column]
+    means = groups.mean().astype(float)
+    measured = tiles(run.figures())
+    assert len(measured) == len(means)
+    for tile in measured:
+        chosen = Chosen.parse(tile.key, run.manifest.spec)
+        (condition,) = chosen.conditions
+        share = means[chosen.model, condition]
+        assert tile.text == f"{100 * share:.0f}"
+        assert tile.tone == pytest.approx(2 * share - 1)
+        low, high = binomtest(round(41 * share), 41).proportion_ci(method="exact")
+        assert f": {share:.1%} " in tile.title
+        assert f"({low:.1%} to {high:.1%}), n = 41" in tile.title
+
+
+def test_originals_come_first_and_the_hardest_next() -> None:
+    run = squares_run()
+    lines = run_map.rows(run.figures(), "perturbed_accuracy")
+    first, *others = lines
+    before = run.frame().drop_duplicates(["model", "image"]).groupby("model", observed=True)
+    for model, share in before["clean_correct"].mean().to_dict().items():
+        assert first.cells[str(model)][0].value == pytest.approx(share)
+    means = [
+        np.mean([np.mean([cell.value for cell in cells]) for cells in row.cells.values()])
+        for row in others
+    ]
+    assert means == sorted(means)
+    together = next(row for row in others if "+" in row.label)
+    assert {len(cells) for cells in together.cells.values()} == {1}, "a composition is one cell"
+    assert "Originals" not in [r.label for r in run_map.rows(run.figures(), "consistency")]
+
+
+def test_columns_are_in_the_order_of_the_ranking() -> None:
+    figures = squares_run().figures()
+    drawn = run_map.run_map(figures)
+    assert list(drawn.columns) == [
+        "EfficientNet-Lite1",
+        "EfficientNet-Lite0",
+        "SqueezeNet 1.1",
+    ]
+    assert "ardest" in drawn.head
+
+
+def test_an_attack_counts_the_images_that_were_correct_before() -> None:
+    frame = pd.concat(
+        [attacked("SqueezeNet", 42, 2), attacked("EfficientNetLite0", 60, 45)], ignore_index=True
+    )
+    figures = Figures(frame)
+    *_, row = run_map.rows(figures, run_map.quantity_of(figures))
+    assert "L2" in row.label
+    shares = {model: (cell.value, cell.n) for model, (cell,) in row.cells.items()}
+    assert shares["SqueezeNet"] == (pytest.approx(2 / 42), 42)
+    assert shares["EfficientNetLite0"] == (pytest.approx(45 / 60), 60)
+    (key, *_) = [tile.key for tile in tiles(figures)]
+    spec = SyntheticRun(frame, (APGD, PGD)).manifest.spec
+    assert len(Chosen.parse(key, spec).conditions) == 2, "every attack that counts"
+    assert ATTACKS["apgd"].label not in row.label
+
+
+def test_a_model_without_a_condition_leaves_its_cell_empty() -> None:
+    conditions = [("fog", 0.2), ("fog", 0.4)]
+    whole = rows([[True, False]] * 5, conditions=conditions)
+    part = rows([[True]] * 5, model="EfficientNetLite0", conditions=conditions[1:])
+    drawn = run_map.run_map(Figures(pd.concat([whole, part], ignore_index=True)))
+    at = list(drawn.columns).index("EfficientNet-Lite0")
+    strip = drawn.rows[0].strips[at]
+    assert strip is not None
+    empty, full = strip.tiles
+    assert (empty.text, full.text) == ("", "100")
+    assert "not measured" in empty.title
+
+
+@pytest.mark.parametrize(("quantity", "text"), [("consistency", "50"), ("cosine", "0.50")])
+def test_other_figures_have_maps_in_their_own_form(quantity: str, text: str) -> None:
+    figures = Figures(rows([[1], [0]], conditions=[("fog", 0.2)]))
+    (row,) = run_map.run_map(figures, quantity).rows
+    assert row.strips[0] is not None
+    assert row.strips[0].tiles[0].text == text
+
+
+def test_what_differs_in_strength_is_a_row_and_reports_have_it_in_words() -> None:
+    run = squares_run()
+    (block,) = REGISTRY["run_map"].brief(RunFigures(run).statistics)
+    table: Any = block.drawing.table  # type: ignore[union-attr]
+    fog = next(row for row in table.rows if row[0] == "Fog effect")
+    assert re.fullmatch(r"0\.2: \d+%, 0\.4: \d+%, 0\.6: \d+%, 0\.8: \d+%, 1: \d+%", fog[1])
+
+
+def test_conditions_that_change_nothing_are_left_out() -> None:
+    conditions = [Condition.of({"fog": 0.0}), Condition.of({"rotation": 0.4})]
+    figures = Figures(rows([[True, False]] * 6, conditions=conditions))
+    assert [row.label for row in run_map.run_map(figures).rows] == ["Rotation"]
