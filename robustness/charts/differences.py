@@ -1,4 +1,4 @@
-"""Plotly figures of differences on the same images: between models, between runs.
+"""Plotly figures of differences between models on the same images.
 
 ``entries`` are a table of ``robustness.statistics``; intervals are paired, 95%.
 """
@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from robustness import models
-from robustness.charts.run_results import QUANTITIES
 from robustness.charts.style import COLOURS, ZERO_LINE, drawn, go, whiskers
 from robustness.charts.tables import Entry, in_brackets
-from robustness.evaluation.condition import short
-from robustness.statistics.differences import OPEN
 
 
 def pair_differences(entries: Sequence[Entry]) -> go.Figure:
@@ -21,35 +18,9 @@ def pair_differences(entries: Sequence[Entry]) -> go.Figure:
     ``entries`` are of ``compare``. Filled markers are significant.
     """
     labels = [f"{models.label(e['better'])}<br>over {models.label(e['worse'])}" for e in entries]
-    return _forest(labels, entries, "difference", [e["established"] for e in entries], "Difference")
-
-
-def run_differences(entries: Sequence[Entry], quantity: str = "consistency") -> go.Figure:
-    """Where the second of two runs is better (right) or worse (left), with paired intervals.
-
-    ``entries`` are of ``difference``; those without a figure are left out.
-    """
-    compared = [entry for entry in entries if entry[f"{quantity}_difference"] is not None]
-    significant = [entry[f"{quantity}_verdict"] != OPEN for entry in compared]
-    title = f"Change of {QUANTITIES[quantity].lower()}"
-    labels = [_change_label(entry) for entry in compared]
-    return _forest(labels, compared, f"{quantity}_difference", significant, title)
-
-
-def _change_label(entry: Entry) -> str:
-    what = "all" if entry["condition"] is None else short(entry["condition"])
-    return f"{models.label(entry['model'])},<br>{what}"
-
-
-def _forest(
-    labels: Sequence[str],
-    entries: Sequence[Entry],
-    value: str,
-    significant: Sequence[bool],
-    title: str,
-) -> go.Figure:
-    """One marker with its interval per label; significant ones are filled."""
-    traces, points = [], [_in_points(entry, value) for entry in entries]
+    significant = [entry["established"] for entry in entries]
+    value, traces = "difference", []
+    points = [_in_points(entry, value) for entry in entries]
     for is_significant, name in ((True, "significant"), (False, "not significant")):
         chosen = [at for at in range(len(labels)) if significant[at] is is_significant]
         rows = [points[at] for at in chosen]
@@ -75,7 +46,7 @@ def _forest(
         [trace for trace in traces if trace["x"]],
         height=150 + 44 * len(labels),
         showlegend=True,
-        xaxis={"title": f"{title}, points", "range": _around_zero(points)} | ZERO_LINE,
+        xaxis={"title": "Difference, points", "range": _around_zero(points)} | ZERO_LINE,
         yaxis={
             "range": [len(labels) - 0.4, -0.6],
             "categoryorder": "array",

@@ -7,6 +7,7 @@ with a prediction to break. Intervals are 95%.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +18,18 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts.bands import BandMap, MapRow, Strip, Tile
 from robustness.charts.run_results import forms, goodness, grouped, quantities
 from robustness.charts.tables import Entry
-from robustness.evaluation.condition import AttackCondition, readable, setting, short
+from robustness.evaluation.condition import AttackCondition, readable, series, setting, short
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
 
 ORIGINALS = "Originals"
 HEAD = "Hardest first, by estimate"
+LOSSES = "Largest loss first, by estimate"
+
+_FULL = 0.3
+"""The difference of shares from which a colour is as strong as can be."""
+_PALE, _LEAST = 0.07, 0.35
+"""Strengths of colour: of a difference that is not significant, and of the smallest that is."""
 
 
 class MapCell(NamedTuple):
@@ -152,7 +159,13 @@ def _mean_goodness(row: Row, quantity: str) -> float:
     return sign * float(np.mean(values)) if values else np.inf
 
 
-def run_map(figures: Figures, quantity: str = "", *, keyed: bool = False) -> BandMap:
+Marks = Mapping[tuple[str, str], tuple[str, str]]
+"""By model and condition: a sign in the cell, and what it says."""
+
+
+def run_map(
+    figures: Figures, quantity: str = "", *, keyed: bool = False, marks: Marks | None = None
+) -> BandMap:
     """The map of ``quantity`` (default: what the models are ranked by, as a share).
 
     Columns are in the order of the ranking. If ``keyed``, the key of a tile is the selection of its
@@ -173,7 +186,7 @@ def run_map(figures: Figures, quantity: str = "", *, keyed: bool = False) -> Ban
     drawn = []
     for row in lines:
         strips = {
-            name: _strip(name, cells, [next(tones) for _ in cells], quantity, keyed)
+            name: _strip(name, cells, [next(tones) for _ in cells], quantity, keyed, marks or {})
             for name, cells in row.cells.items()
         }
         drawn.append(MapRow(row.label, [strips.get(name) for name in names]))
@@ -182,7 +195,12 @@ def run_map(figures: Figures, quantity: str = "", *, keyed: bool = False) -> Ban
 
 
 def _strip(
-    name: str, cells: Sequence[MapCell], tones: Sequence[float], quantity: str, keyed: bool
+    name: str,
+    cells: Sequence[MapCell],
+    tones: Sequence[float],
+    quantity: str,
+    keyed: bool = False,
+    marks: Marks = MappingProxyType({}),
 ) -> Strip:
     tiles = []
     for cell, tone in zip(cells, tones, strict=True):
@@ -191,7 +209,11 @@ def _strip(
             continue
         chosen = Chosen(model=name, conditions=cell.conditions)
         key = chosen.text if keyed and cell.conditions else ""
-        tiles.append(Tile(float(tone), _hover(cell, quantity), 1.0, _text(cell, quantity), key))
+        sign, said = next(
+            (marks[name, text] for text in cell.conditions[-1:] if (name, text) in marks), ("", "")
+        )
+        title = f"{_hover(cell, quantity)}{'; ' * bool(said)}{said}"
+        tiles.append(Tile(float(tone), title, 1.0, _text(cell, quantity) + sign, key))
     return Strip(tiles, _words(cells, quantity))
 
 
@@ -226,3 +248,109 @@ def _words(cells: Sequence[MapCell], quantity: str) -> str:
         return "".join(f"{_exact(cell, quantity)}{_interval(cell, quantity)}" for cell in there)
     short_form = forms(quantity)[0]
     return ", ".join(f"{cell.at}: {cell.value:{short_form}}" for cell in there)
+
+
+class Change(NamedTuple):
+    """How the share of a model differs under a ``condition`` ("" for originals)."""
+
+    model: str
+    condition: str
+    before: float
+    after: float
+    low: float | None
+    high: float | None
+    significant: bool
+    n: int
+    key: str = ""
+
+    @property
+    def difference(self) -> float:
+        return self.after - self.before
+
+
+def change_map(changes: Sequence[Change], quantity: str) -> BandMap:
+    """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
+    names = list(dict.fromkeys(change.model for change in changes))
+    lines = [
+        MapRow(label, [_changes([c for c in mine if c.model == name]) for name in names])
+        for label, mine in _by_loss(changes)
+    ]
+    caption = f"Change of {quantities()[quantity].lower()}, in points"
+    return BandMap(LOSSES, [models.label(name) for name in names], lines, caption)
+
+
+def before_and_after(changes: Sequence[Change], quantity: str, titles: Sequence[str]) -> BandMap:
+    """The shares of one model before and after, and their changes; ``titles`` name both."""
+    lines = []
+    for label, mine in _by_loss(changes):
+        sides = [
+            [_side(change, share) for change in mine for share in [getattr(change, side)]]
+            for side in ("before", "after")
+        ]
+        shares = [
+            _strip("", cells, [2 * (c.value or 0.0) - 1 for c in cells], quantity)
+            for cells in sides
+        ]
+        lines.append(MapRow(label, [*shares, _changes(mine)]))
+    caption = f"{quantities()[quantity]} before and after"
+    return BandMap(LOSSES, [*titles, "Change, points"], lines, caption)
+
+
+def _side(change: Change, share: float) -> MapCell:
+    text = change.condition
+    at, title = (setting(text), short(text)) if text else ("", "originals")
+    return MapCell(at, title, share, None, None, change.n)
+
+
+def _by_loss(changes: Sequence[Change]) -> list[tuple[str, list[Change]]]:
+    """``changes`` by row, each by growing strength; after the originals the largest loss first."""
+    by_row: dict[str, list[Change]] = {}
+    for change in sorted(changes, key=lambda change: _strength(change.condition)):
+        label = series(change.condition) if change.condition else ORIGINALS
+        by_row.setdefault(label, []).append(change)
+    mean = {label: np.mean([c.difference for c in mine]) for label, mine in by_row.items()}
+    order = sorted(by_row, key=lambda label: (label != ORIGINALS, mean[label]))
+    return [(label, by_row[label]) for label in order]
+
+
+def _changes(ordered: Sequence[Change]) -> Strip | None:
+    """The differences of one model in a row; None without any."""
+    if not ordered:
+        return None
+    texts = [f"{100 * change.difference:+.0f}" for change in ordered]
+    tiles = [
+        Tile(_tone(change), _described(change), 1.0, text, change.key)
+        for change, text in zip(ordered, texts, strict=True)
+    ]
+    if len(ordered) == 1:
+        return Strip(tiles, _in_points(ordered[0]))
+    words = [
+        f"{setting(change.condition)}: {text}{'' if change.significant else ' (not significant)'}"
+        for change, text in zip(ordered, texts, strict=True)
+    ]
+    return Strip(tiles, ", ".join(words))
+
+
+def _strength(condition: str) -> float:
+    found = readable(condition) if condition else None
+    return 0.0 if found is None else found.strength or 0.0
+
+
+def _tone(change: Change) -> float:
+    strong = _LEAST + (1 - _LEAST) * min(1.0, abs(change.difference) / _FULL)
+    return float(np.sign(change.difference)) * (strong if change.significant else _PALE)
+
+
+def _in_points(change: Change) -> str:
+    interval = ""
+    if change.low is not None and change.high is not None:
+        interval = f" ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+    verdict = "" if change.significant else ", not significant"
+    return f"{100 * change.difference:+.1f}{interval}{verdict}"
+
+
+def _described(change: Change) -> str:
+    what = short(change.condition) if change.condition else "originals"
+    return (
+        f"{what}: {change.before:.1%} to {change.after:.1%}, {_in_points(change)}, n = {change.n:,}"
+    )

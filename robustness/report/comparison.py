@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.text import counted
+from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Column, Table, points
 from robustness.evaluation.condition import perturbation_label, setting
 from robustness.report.blocks import Text, Titled
 from robustness.report.wording import model
-from robustness.statistics.differences import said
+from robustness.statistics.differences import OPEN, said
 
 if TYPE_CHECKING:
     from robustness.runs import Comparison
@@ -50,6 +52,30 @@ def sentence(entry: Entry, quantity: str) -> str:
     interval = _interval(entry, quantity)
     by += f", {interval}" if interval else ""
     return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
+
+
+def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.Change]:
+    """The changes of each model under each condition of ``entries``, for a map."""
+    return [
+        run_map.Change(
+            entry["model"],
+            entry["condition"],
+            before=entry[f"{quantity}_a"],
+            after=entry[f"{quantity}_b"],
+            low=entry[f"{quantity}_difference_low"],
+            high=entry[f"{quantity}_difference_high"],
+            significant=entry[f"{quantity}_verdict"] != OPEN,
+            n=entry[f"{quantity}_images"],
+            key=key(entry),
+        )
+        for entry in entries
+        if entry["condition"] is not None and entry[f"{quantity}_difference"] is not None
+    ]
+
+
+def key(entry: Entry) -> str:
+    """What identifies the cell of ``entry`` in a map."""
+    return json.dumps([entry["model"], entry["condition"]])
 
 
 def blocks(comparison: Comparison) -> Iterator[Text | Titled]:

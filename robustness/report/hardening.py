@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from robustness.base.text import counted
+from robustness.charts import run_map
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
-from robustness.report.blocks import Text, Titled
+from robustness.report.blocks import Map, Text, Titled
 from robustness.report.shared_parts import trained_on
 from robustness.report.wording import model, share
 from robustness.statistics.ranking import rounded
@@ -74,6 +75,31 @@ def _points(group: GroupDifference) -> str:
     if group.low is None or group.high is None:
         return points
     return f"{points} ({100 * group.low:+.1f} to {100 * group.high:+.1f})"
+
+
+def before_and_after(hardening: Hardening) -> Map:
+    """The share of good predictions of the parent and of the trained model, by condition."""
+    judgement = hardening.judgement
+    quantity = "perturbed_accuracy" if judgement.labelled else "consistency"
+    changes = [
+        run_map.Change(
+            hardening.name,
+            "" if group.name == ORIGINALS else group.name,
+            before=group.before,
+            after=group.after,
+            low=group.low,
+            high=group.high,
+            significant=group.significant,
+            n=judgement.images,
+        )
+        for group in judgement.conditions
+    ]
+    titles = (model(hardening.parent), hardening.name)
+    return Map(
+        "Before and after",
+        run_map.before_and_after(changes, quantity, titles),
+        "In percent, by growing strength. A pale change is not significant.",
+    )
 
 
 def blocks(hardening: Hardening) -> list[Text | Titled]:

@@ -19,7 +19,6 @@ from robustness.statistics import (
     compare,
     reliability,
 )
-from tests.support.frames import difference
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 
@@ -89,15 +88,6 @@ def test_pairs_are_filled_where_established() -> None:
     assert [words(y) for y in filled.y] == ["EfficientNet-Lite0 over SqueezeNet 1.1"]
     low = filled.x[0] - filled.error_x.arrayminus[0]
     assert low == pytest.approx(100 * pairs[0]["difference_low"]), "in points"
-
-
-def test_two_runs_are_drawn_condition_by_condition() -> None:
-    entries = difference(run(), run(seed=1))
-    figure = differences.run_differences(entries, "perturbed_accuracy")
-    drawn = [words(label) for trace in figure.data for label in trace.y]
-    assert len(drawn) == len(set(drawn)) == len(entries) == 22
-    assert "SqueezeNet 1.1, all" in drawn
-    assert "EfficientNet-Lite0, Fog effect 0.4" in drawn
 
 
 def test_the_classes_that_lose_most_come_first() -> None:

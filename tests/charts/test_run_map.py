@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,14 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts import run_map
 from robustness.charts.bands import Tile
 from robustness.evaluation.condition import Condition
+from robustness.hardening import Hardening
+from robustness.hardening.judgement import judged
+from robustness.report import comparison
+from robustness.report import hardening as results
 from robustness.report.questions import REGISTRY, RunFigures
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
+from tests.support.frames import difference
 from tests.support.synthetic_results import squares_run
 
 
@@ -127,3 +133,81 @@ def test_conditions_that_change_nothing_are_left_out() -> None:
     conditions = [Condition.of({"fog": 0.0}), Condition.of({"rotation": 0.4})]
     figures = Figures(rows([[True, False]] * 6, conditions=conditions))
     assert [row.label for row in run_map.run_map(figures).rows] == ["Rotation"]
+
+
+# --- changes --------------------------------------------------------------------------------------
+
+
+def frame_of(seed: int, share: float) -> pd.DataFrame:
+    """Forty labelled images under fog and rotation, of two models."""
+    rng = np.random.default_rng(seed)
+    conditions = [("fog", 0.2), ("fog", 0.8), ("rotation", 0.4)]
+    parts = []
+    for model in ("SqueezeNet", "EfficientNetLite0"):
+        right = rng.random((40, 3)) < [0.8, share, 0.75]
+        parts.append(
+            rows(
+                right,
+                model=model,
+                conditions=conditions,
+                labels=np.arange(40) % 4,
+                clean_correct=np.ones(40, bool),
+                correct=right,
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])
+def test_a_map_of_changes_has_the_differences_and_pales_what_is_not_significant(
+    quantity: str,
+) -> None:
+    entries = difference(frame_of(0, 0.8), frame_of(1, 0.1))
+    by_key = {comparison.key(e): e for e in entries if e["condition"] is not None}
+    drawn = run_map.change_map(comparison.changes(entries, quantity), quantity)
+    assert drawn.rows[0].label == "Fog effect", "the largest loss first"
+    found = [tile for row in drawn.rows for strip in row.strips if strip for tile in strip.tiles]
+    assert {tile.key for tile in found} == set(by_key)
+    verdicts = set()
+    for tile in found:
+        entry = by_key[tile.key]
+        gap, verdict = (entry[f"{quantity}_{name}"] for name in ("difference", "verdict"))
+        assert tile.text == f"{100 * gap:+.0f}"
+        assert np.sign(tile.tone) == np.sign(gap)
+        assert (abs(tile.tone) > 0.3) == (verdict != "not established")
+        assert ("not significant" in tile.title) == (verdict == "not established")
+        verdicts.add(verdict)
+    assert verdicts >= {"worse", "not established"}
+
+
+def test_a_hardened_model_has_its_shares_before_and_after() -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.random((50, 3)) < 0.5, rng.random((50, 3)) < [0.5, 0.95, 0.5]
+    fog = Condition.of({"fog": 0.6}), Condition.of({"rotation": 0.4})
+    values: dict[str, Any] = dict.fromkeys(field.name for field in fields(Hardening))
+    values |= {"parent": "SqueezeNet", "name": "hard"}
+    values["judgement"] = judged(before, after, fog[:1], fog[1:], labelled=True)
+    answer = Hardening(**values)
+    drawn = results.before_and_after(answer).drawing
+    assert list(drawn.columns)[:2] == ["SqueezeNet 1.1", "hard"]
+    shares = {row.label: [s.tiles[0].text for s in row.strips if s] for row in drawn.rows}
+    for at, label in enumerate(["Originals", "Fog effect", "Rotation"]):
+        first, second = 100 * before[:, at].mean(), 100 * after[:, at].mean()
+        assert shares[label] == [f"{first:.0f}", f"{second:.0f}", f"{second - first:+.0f}"]
+
+
+def test_a_verdict_stands_in_its_cell() -> None:
+    run = squares_run()
+    marks = {("SqueezeNet", "rotation=0.1"): ("✗", "accuracy at least 50%: broken")}
+    drawn = run_map.run_map(run.figures(), keyed=True, marks=marks)
+    marked = [
+        tile
+        for row in drawn.rows
+        for strip in row.strips
+        if strip
+        for tile in strip.tiles
+        if "✗" in tile.text
+    ]
+    (tile,) = marked
+    assert tile.key == "model=SqueezeNet&condition=rotation=0.1"
+    assert tile.title.endswith("accuracy at least 50%: broken")

@@ -32,9 +32,10 @@ _ATTACKED = {
 }
 
 
-def keyed(figures: Figures) -> Map:
-    """The map, with a selection of images behind each cell."""
-    return Map("", run_map.run_map(figures, keyed=True), about(figures), link="cell")
+def keyed(figures: Figures, marks: run_map.Marks | None = None) -> Map:
+    """The map, with a selection of images behind each cell, and ``marks`` in some."""
+    drawing = run_map.run_map(figures, keyed=True, marks=marks)
+    return Map("", drawing, about(figures), link="cell")
 
 
 def _brief(figures: Figures) -> Sequence[Titled | Text | Map]:

@@ -64,7 +64,8 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     more = text.removeprefix(head).strip()
     about = f"{run_map.about(of.statistics)} Click a cell for its failures."
     st.caption(plain(" ".join(filter(None, [*own, more, about]))))
-    blocks.linked_map(run_map.keyed(of.statistics), run.id, _open_failures)
+    marks = _marks(check) if check else None
+    blocks.linked_map(run_map.keyed(of.statistics, marks), run.id, _open_failures)
     others = choice.blocks(run.manifest.costs, chosen)
     if others and isinstance(table := others.pop(0), Titled):
         st.html(results.html_table(*table.table))
@@ -85,6 +86,21 @@ def _open_failures() -> None:
 @cached(16, "Checking the limits …")
 def _check(run: Run, budget: gate.Budget, baseline: Run | None, remedies: bool) -> gate.Check:
     return gate.check(budget, run, baseline, remedies=remedies)
+
+
+_SIGNS = {gate.BROKEN: "✗", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
+"""By outcome, the worst first."""
+
+
+def _marks(check: gate.Check) -> dict[tuple[str, str], tuple[str, str]]:
+    """The worst verdict on each model and condition, for its cell of the map."""
+    marks: dict[tuple[str, str], tuple[str, str]] = {}
+    for verdict in sorted(check.verdicts, key=lambda each: list(_SIGNS).index(each.outcome)):
+        if verdict.condition is not None:
+            limit = f"{gate.LIMITS[verdict.limit]} {verdict.limit_text}: {verdict.outcome}"
+            cell = verdict.model, verdict.condition
+            marks.setdefault(cell, (_SIGNS[verdict.outcome], limit))
+    return marks
 
 
 def _verdicts(check: gate.Check) -> None:

@@ -11,7 +11,7 @@ from robustness import models, runs
 from robustness import statistics as figures
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
-from robustness.charts import differences
+from robustness.charts import run_map
 from robustness.charts.run_results import QUANTITIES
 from robustness.charts.tables import Table
 from robustness.evaluation.condition import short
@@ -22,6 +22,7 @@ from robustness.runs import Comparison, Listed
 from robustness.runs.compare import flips
 from robustness.statistics import ModelChoice
 from robustness.statistics.differences import BETTER, WORSE, said
+from robustness.ui.browser import components
 from robustness.ui.computation.cache import cached, opened_run
 from robustness.ui.display import results
 from robustness.ui.evaluations import run_table
@@ -171,23 +172,16 @@ def _one(other: Listed, compared_runs: Comparison | str, quantity: str, *, is_on
 
 def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
     overall = [entry for entry in entries if entry["perturbation"] is None]
-    count, columns = counted(compared_runs.images, "shared image"), comparison.figures(quantity)
-    right = st.container()
-    if _moved(overall, quantity):
-        left, right = st.columns([2, 3], gap="medium")
-        results.chart(
-            left,
-            differences.run_differences(overall, quantity),
-            f"changes {name}",
-            "Change of each model with its interval; the table holds the numbers.",
-        )
-    with right:
-        st.html(results.html_table(*Table.of(overall, [*comparison.MODEL, *columns])))
-        st.caption(
-            f"{count}, all shared conditions. Intervals are 95%, paired by image.",
-            help="Exact sign-flip test over images with Holm's correction.",
-        )
     by_condition = [entry for entry in entries if entry["perturbation"] is not None]
+    columns = comparison.figures(quantity)
+    if by_condition:
+        _map(by_condition, quantity, name)
+    st.html(results.html_table(*Table.of(overall, [*comparison.MODEL, *columns])))
+    st.caption(
+        f"{counted(compared_runs.images, 'shared image')}, all shared conditions. Intervals are "
+        "95%, paired by image.",
+        help="Exact sign-flip test over images with Holm's correction.",
+    )
     details = st.expander(
         _summary(by_condition, quantity), key=f"conditions of {name}", on_change="rerun"
     )
@@ -196,9 +190,21 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
             _by_condition(compared_runs, by_condition, quantity, name)
 
 
-def _moved(entries: Sequence[Entry], quantity: str) -> bool:
-    """Whether any prediction changed."""
-    return any(entry[f"{quantity}_moved"] for entry in entries)
+def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
+    """Draw the changes; a click on one opens the images that flipped."""
+    map_key = f"changes map {name}"
+
+    def open_flips() -> None:
+        report = components.sent(map_key, "chosen") or {}
+        for entry in entries:
+            if report.get("key") == comparison.key(entry):
+                st.session_state[f"conditions of {name}"] = True
+                st.session_state[f"changes of {name}"] = entry["model"]
+                st.session_state[f"flipped {name}"] = entry["condition"]
+
+    drawing = run_map.change_map(comparison.changes(entries, quantity), quantity)
+    components.band_map(map_key, drawing, open_flips)
+    st.caption("Change in points. Pale: not significant. Click a cell for the images that flipped.")
 
 
 def _summary(entries: Sequence[Entry], quantity: str) -> str:
@@ -213,13 +219,6 @@ def _by_condition(
     names = list(dict.fromkeys(entry["model"] for entry in entries))
     model = st.selectbox("Model", names, format_func=models.label, key=f"changes of {name}")
     mine = [entry for entry in entries if entry["model"] == model]
-    if _moved(mine, quantity):
-        results.chart(
-            st,
-            differences.run_differences(mine, quantity),
-            f"changes by condition {name}",
-            "Change under each condition with its interval; the table holds the numbers.",
-        )
     columns = [*comparison.CONDITION, *comparison.figures(quantity)]
     st.html(results.html_table(*Table.of(mine, columns)))
     most = sorted(mine, key=lambda entry: -entry[f"{quantity}_moved"])

@@ -59,10 +59,8 @@ def _answer(answer: Hardening) -> None:
     if answer.name in models.REGISTRY:
         label = f"See {plain(answer.name)} on Models"
         page_link("pages/models.py", label, ":material/model_training:", {})
-    groups, conditions, caution = results.blocks(answer)
-    blocks.draw([groups, caution])
-    with st.expander("By perturbation"):
-        blocks.draw([conditions])
+    groups, _, caution = results.blocks(answer)
+    blocks.draw([results.before_and_after(answer), groups, caution])
 
 
 def _form(of: RunFigures) -> None:

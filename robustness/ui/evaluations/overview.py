@@ -25,8 +25,8 @@ from robustness.ui.session.run_link import runs_folder, show_what_is_no_run
 
 
 def introduction() -> str:
-    """What the page is for; "" while a run is open, which needs the room."""
-    if run_table.chosen():
+    """What the page is for; "" while a run is open alone, which needs the room."""
+    if not run_table.is_listed(opens_form=bool(st.session_state.get(run_table.FORM))):
         return ""
     return "Evaluate models on many images: which to choose, where they fail, and what changed."
 
