@@ -120,13 +120,18 @@ def buttons(*, presents: bool) -> None:
         for story in STORIES:
             page_link("app.py", story.title, ":material/play_circle:", story.link)
     if presents:
-        st.button(
-            "Present",
-            icon=":material/present_to_all:",
-            key="present",
-            on_click=_present,
-            help="Large type for an audience: images, predictions, sliders. Escape ends it.",
-        )
+        present_button("images, predictions, sliders")
+
+
+def present_button(what: str) -> None:
+    """Draw the button that begins Present mode, which shows ``what``."""
+    st.button(
+        "Present",
+        icon=":material/present_to_all:",
+        key="present",
+        on_click=_present,
+        help=f"Large type for an audience: {what}. Escape ends it.",
+    )
 
 
 def show_story(picture: Picture, names: Sequence[str], seed: int, subject: str) -> None:
