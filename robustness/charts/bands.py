@@ -113,9 +113,9 @@ class BandMap(NamedTuple):
             for strip in row.strips
             if strip
         ]
+        sizes = f"--rows:{len(self.rows)};--columns:{len(self.columns)}"
         return (
-            '<div class="rb-map" '
-            f'style="--columns:{len(self.columns)};--texts:{max(texts, default=0)}"><table>'
+            f'<div class="rb-map" style="{sizes};--texts:{max(texts, default=0)}"><table>'
             f"<caption>{_safe(self.caption)}</caption>"
             f'<thead><tr><th scope="col">{_safe(self.head)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"

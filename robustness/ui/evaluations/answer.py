@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -22,14 +23,17 @@ from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
 from robustness.ui.evaluations import limits, run_actions, run_table
 from robustness.ui.evaluations.cases import VIEW
+from robustness.ui.one_image import stories
 from robustness.ui.session.sentences import sentence
 
+_PRESENTED = Path(__file__).with_name("present.css")
 _VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
 
 def show(run: Run, of: RunFigures, entry: Listed) -> None:
     """Draw the answer of ``run``: what can be done with it, what to choose, its map and table."""
+    stories.frame(presents=True, style=_PRESENTED)
     with st.container(key="decision"):
         with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
             values = _criteria_input(of)
@@ -37,6 +41,7 @@ def show(run: Run, of: RunFigures, entry: Listed) -> None:
             report_button(partial(report.of_run, run), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):
                 run_actions.manage(entry)
+            stories.present_button("the recommendation and the map")
         _answer(run, of, values)
     for caution in run_report.cautions(of):
         st.info(plain(caution), icon=":material/info:")

@@ -181,7 +181,8 @@ def about(run: Run) -> None:
     """The request, and how to share the run."""
     manifest = run.manifest
     took = f" · evaluated in {duration(run.seconds)}" if run.seconds >= 0.5 else ""
-    st.caption(
+    place = st.container(key="run-about")
+    place.caption(
         f"{plain(run.id)} · seed {manifest.spec.seed}{took}. "
         "To share it, copy the link: anyone with access to this server can open it."
     )

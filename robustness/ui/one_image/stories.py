@@ -92,11 +92,11 @@ _PRESENT = "present"
 _STYLE = Path(__file__).with_name("present.css")
 
 
-def frame(*, presents: bool) -> None:
+def frame(*, presents: bool, style: Path = _STYLE) -> None:
     """Draw the exit of Present mode and its style, in a container that keeps the elements below."""
     with st.container(key="presenting"):
         if presents and st.query_params.get(_PRESENT) == "true":
-            st.html(_STYLE)
+            st.html(style)
             st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
 
 

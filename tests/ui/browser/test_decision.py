@@ -32,6 +32,11 @@ def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
     expect(page.get_by_test_id("stDataFrame")).to_have_count(0)  # the list of runs
     page.get_by_role("button", name=re.compile("All .* runs?")).click()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    page.get_by_role("button", name="Present").click()
+    expect(page.locator("[data-testid=stSidebar]")).to_be_hidden()
+    expect(page.locator(".rb-map")).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-testid=stSidebar]")).to_be_visible()
     page.locator(".rb-map tr:has-text('blur') [data-key]").first.click()
     expect(page.locator(".st-key-cell-failures")).to_be_in_viewport()
     expect(page.locator(".st-key-cell-failures")).to_contain_text("under Gaussian blur 0.6")
