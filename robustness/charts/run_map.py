@@ -15,10 +15,11 @@ import numpy as np
 from robustness import models
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.charts.bands import BandMap, MapRow, Strip, Tile
+from robustness.charts.bands import BandMap, MapRow, Strip, Tick, Tile, place, ticks
 from robustness.charts.run_results import forms, goodness, grouped, quantities
 from robustness.charts.tables import Entry
 from robustness.evaluation.condition import AttackCondition, readable, series, setting, short
+from robustness.perturbations import REGISTRY, Perturbation
 from robustness.runs.row_selection import Chosen
 from robustness.statistics import Figures
 
@@ -248,6 +249,50 @@ def _words(cells: Sequence[MapCell], quantity: str) -> str:
         return "".join(f"{_exact(cell, quantity)}{_interval(cell, quantity)}" for cell in there)
     short_form = forms(quantity)[0]
     return ", ".join(f"{cell.at}: {cell.value:{short_form}}" for cell in there)
+
+
+class Span(NamedTuple):
+    """A strength with its interval, and what it is in words."""
+
+    strength: float
+    low: float
+    high: float
+    text: str
+
+
+def camera_map(spans: Mapping[str, Span], figures: Figures | None = None) -> BandMap:
+    """A row a perturbation of ``spans``, which are marked, with the cells of ``figures`` if any."""
+    names = [entry["model"] for entry in figures.summary] if figures else []
+    measured = {row.label: row for row in rows(figures, quantity_of(figures))} if figures else {}
+    drawn = []
+    for name, span in spans.items():
+        record = REGISTRY[name]
+        cells = measured[record.label].cells if record.label in measured else {}
+        strips = [_marked(cells.get(model, ()), record, span, figures) for model in names or [""]]
+        drawn.append(MapRow(record.label, strips))
+    titles = [models.label(name) for name in names] or ["Strength, 0 to 1"]
+    return BandMap("Perturbation", titles, drawn, "Strengths of your camera")
+
+
+def _marked(
+    cells: Sequence[MapCell], record: Perturbation, span: Span, figures: Figures | None
+) -> Strip:
+    """The ``cells`` of a model, or an empty band of all strengths, with the mark of ``span``."""
+    if not cells or figures is None:
+        at, low, high = (place(value) for value in (span.strength, span.low, span.high))
+        mark = Tick(at, span.text, low=low, high=high)
+        return Strip([Tile(0.0, record.label)], span.text, [*ticks(record), mark])
+    centres = {float(cell.at): (at + 0.5) / len(cells) for at, cell in enumerate(cells)}
+    known = {0.0: 0.0, 1.0: 1.0} | centres
+    levels = sorted(known)
+    at, low, high = (
+        float(np.interp(strength, levels, [known[level] for level in levels]))
+        for strength in (span.strength, span.low, span.high)
+    )
+    tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
+    strip = _strip("", cells, tones, quantity_of(figures))
+    mark = Tick(at, span.text, low=low, high=high)
+    return strip._replace(ticks=[mark], text=f"{strip.text}; your camera: {span.text}")
 
 
 class Change(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robustness.base.text import counted
+from robustness.charts import run_map
 from robustness.charts.match import statistics_that_differ
 from robustness.charts.tables import Table
 from robustness.matching import (
@@ -17,8 +18,10 @@ from robustness.matching import (
 )
 from robustness.perturbations import REGISTRY
 from robustness.pictures.properties import PROPERTIES
-from robustness.report.blocks import Case, Cases, Chart, Printed, Shot, Text, Titled
+from robustness.report.blocks import Case, Cases, Chart, Map, Printed, Shot, Text, Titled
+from robustness.report.questions import run_map as run_map_question
 from robustness.report.wording import listed, model
+from robustness.statistics import Figures
 
 _STATISTICS = 12
 
@@ -83,10 +86,34 @@ def _described(part: MatchedPerturbation) -> str:
     return f"{record.label.lower()}: {part.value} ({low} to {high})"
 
 
-def blocks(match: Match) -> list[Printed]:
-    """Tables of perturbations and accuracies, a chart of the statistics, pairs of images."""
+def camera_map(match: Match, figures: Figures | None = None) -> Map:
+    """The strength of the camera on the row of each perturbation that ``match`` names.
+
+    ``figures`` are those of a run of the reference, whose shares the rows then have.
+    """
+    spans = {
+        part.perturbation: run_map.Span(
+            part.strength,
+            part.low,
+            part.high,
+            f"{part.value}, strength {part.strength:.2f} ({part.low:.2f} to {part.high:.2f})",
+        )
+        for part in match.perturbations
+    }
+    note = "Dot: your camera, with its 95% interval."
+    if figures is not None:
+        note += f" {run_map_question.about(figures)}"
+    return Map("Your camera", run_map.camera_map(spans, figures), note)
+
+
+def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
+    """Tables of perturbations and accuracies, a chart of the statistics, pairs of images.
+
+    ``figures`` are as for ``camera_map``.
+    """
     parts: list[Printed] = []
     if match.perturbations:
+        parts.append(camera_map(match, figures))
         rows = [
             (
                 REGISTRY[part.perturbation].label,

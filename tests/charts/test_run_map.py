@@ -15,7 +15,7 @@ from benchmarks.support.synthetic_rows import APGD, PGD, SyntheticRun, attacked,
 from robustness import statistics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.charts import run_map
-from robustness.charts.bands import Tile
+from robustness.charts.bands import Tile, place
 from robustness.evaluation.condition import Condition
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import judged
@@ -211,3 +211,26 @@ def test_a_verdict_stands_in_its_cell() -> None:
     (tile,) = marked
     assert tile.key == "model=SqueezeNet&condition=rotation=0.1"
     assert tile.title.endswith("accuracy at least 50%: broken")
+
+
+def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:
+    spans = {
+        "fog": run_map.Span(0.5, 0.4, 0.9, "fog 0.5"),
+        "contrast": run_map.Span(0.3, 0.2, 0.4, "contrast 0.3"),
+    }
+    figures = squares_run().figures()
+    fog, other = run_map.camera_map(spans, figures).rows
+    shares = next(r for r in run_map.rows(figures, "perturbed_accuracy") if r.label == fog.label)
+    names = [entry["model"] for entry in figures.summary]
+    for strip, name in zip(fog.strips, names, strict=True):
+        assert strip is not None
+        cells = shares.cells[name]
+        assert [t.text for t in strip.tiles] == [f"{100 * (c.value or 0):.0f}" for c in cells]
+        (mark,) = strip.ticks
+        assert (mark.low, mark.place, mark.high) == pytest.approx((0.3, 0.4, 0.8)), "of five cells"
+    (alone,) = run_map.camera_map({"contrast": spans["contrast"]}).rows
+    for strip in (*other.strips, *alone.strips):
+        assert strip is not None
+        assert [tile.text for tile in strip.tiles] == [""], "nothing is measured"
+        assert strip.ticks[-1].place == pytest.approx(place(0.3))
+        assert "contrast 0.3" in strip.html

@@ -14,7 +14,9 @@ from robustness.matching import Match
 from robustness.matching.match import MOST_PRODUCTION, MOST_REFERENCE
 from robustness.report import match as results
 from robustness.runs import Listed, SavedMatch
+from robustness.statistics import Figures
 from robustness.ui.computation import jobs
+from robustness.ui.computation.cache import opened_run
 from robustness.ui.controls.model_choice import model_input, seed_input
 from robustness.ui.controls.picture_input import fit_input, side_input
 from robustness.ui.display import blocks
@@ -100,12 +102,30 @@ def show(entry: Listed, saved: SavedMatch) -> None:
         with st.popover("Manage", icon=":material/more_horiz:"):
             run_actions.manage(entry)
     if answer is not None:
-        blocks.draw(list(results.blocks(answer)))
+        blocks.draw(list(results.blocks(answer, _figures(entry, saved, answer))))
     names = ", ".join(models.label(name) for name in saved.models)
     st.caption(
         f"{plain(entry.title)} · {plain(names)} · seed {saved.seed} · {plain(folder.name)}. "
         "To share it, copy the link: anyone with access to this server can open it."
     )
+
+
+def _figures(entry: Listed, saved: SavedMatch, answer: Match) -> Figures | None:
+    """The figures of the last run of the reference under a perturbation of ``answer``; else None.
+
+    It has two strengths or more of one.
+    """
+    for other in runs.listing(entry.folder.parent):
+        manifest = other.manifest
+        if manifest is None or manifest.status != runs.FINISHED or other.foreign:
+            continue
+        steps = [c.steps[0] for c in manifest.spec.conditions if len(c.steps) == 1]
+        names = [name for name, _ in steps]
+        if manifest.dataset.source == saved.reference and any(
+            names.count(part.perturbation) > 1 for part in answer.perturbations
+        ):
+            return opened_run(other.folder.name).figures()
+    return None
 
 
 def _profile_buttons(name: str, saved: SavedMatch, answer: Match) -> None:
