@@ -9,7 +9,7 @@ import pandas as pd
 from robustness import statistics
 from robustness.charts import accuracy_tables, differences, run_results, scorecard, tables
 from robustness.charts.tables import Entry
-from robustness.report.blocks import Block, Chart, Chooser, Columns, Sortable, Text, Titled
+from robustness.report.blocks import Block, Chart, Chooser, Sortable, Text, Titled
 from robustness.report.questions.question import COMPARE, Question, Tables
 from robustness.statistics import Figures
 
@@ -46,7 +46,7 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
     )
     note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
     table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
-    return [Columns([[chart], [note]]), table, *(_pairs(figures, quantity, pairs) if pairs else [])]
+    return [chart, note, table, *(_pairs(figures, quantity, pairs) if pairs else [])]
 
 
 def _pairs(figures: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Block]:
@@ -57,7 +57,8 @@ def _pairs(figures: Figures, quantity: str, pairs: Sequence[Entry]) -> list[Bloc
     )
     title = "Each pair under each condition (McNemar's test)"
     return [
-        Columns([[chart], [Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)]]),
+        chart,
+        Text(statistics.TEST_SUMMARY, statistics.TEST_RULE),
         Titled("Differences in points", tables.pairs(pairs)),
         Sortable(title, lambda: tables.tests(figures.tests(quantity))),
     ]
