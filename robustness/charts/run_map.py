@@ -362,7 +362,7 @@ def _changes(ordered: Sequence[Change]) -> Strip | None:
     """The differences of one model in a row; None without any."""
     if not ordered:
         return None
-    texts = [f"{100 * change.difference:+.0f}" for change in ordered]
+    texts = [f"{points:+d}" if points else "0" for points in (_points(each) for each in ordered)]
     tiles = [
         Tile(_tone(change), _described(change), 1.0, text, change.key)
         for change, text in zip(ordered, texts, strict=True)
@@ -374,6 +374,10 @@ def _changes(ordered: Sequence[Change]) -> Strip | None:
         for change, text in zip(ordered, texts, strict=True)
     ]
     return Strip(tiles, ", ".join(words))
+
+
+def _points(change: Change) -> int:
+    return round(100 * change.difference)
 
 
 def _strength(condition: str) -> float:

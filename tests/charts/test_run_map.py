@@ -172,7 +172,7 @@ def test_a_map_of_changes_has_the_differences_and_pales_what_is_not_significant(
     for tile in found:
         entry = by_key[tile.key]
         gap, verdict = (entry[f"{quantity}_{name}"] for name in ("difference", "verdict"))
-        assert tile.text == f"{100 * gap:+.0f}"
+        assert int(tile.text) == round(100 * gap)
         assert np.sign(tile.tone) == np.sign(gap)
         assert (abs(tile.tone) > 0.3) == (verdict != "not established")
         assert ("not significant" in tile.title) == (verdict == "not established")
@@ -193,7 +193,11 @@ def test_a_hardened_model_has_its_shares_before_and_after() -> None:
     shares = {row.label: [s.tiles[0].text for s in row.strips if s] for row in drawn.rows}
     for at, label in enumerate(["Originals", "Fog effect", "Rotation"]):
         first, second = 100 * before[:, at].mean(), 100 * after[:, at].mean()
-        assert shares[label] == [f"{first:.0f}", f"{second:.0f}", f"{second - first:+.0f}"]
+        assert shares[label] == [
+            f"{first:.0f}",
+            f"{second:.0f}",
+            f"{round(second - first):+d}".replace("+0", "0"),
+        ]
 
 
 def test_a_verdict_stands_in_its_cell() -> None:

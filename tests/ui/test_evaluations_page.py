@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -21,12 +24,15 @@ from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, saved
 from robustness import models, runs
 from robustness.base.permissions import Who
+from robustness.charts.bands import BandMap
 from robustness.evaluation.condition import Condition
 from robustness.runs import foreign_runs, notes
 from robustness.runs import manifest as manifests
 from robustness.runs.compare import compare, flips
 from robustness.statistics.differences import said
+from robustness.ui.browser import components
 from robustness.ui.evaluations import comparison, run_table
+from tests.support import pages
 from tests.support.pages import html, run, texts
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -278,6 +284,29 @@ def test_flipped_images_are_read_when_the_conditions_are_open(
     app.run()
     read.assert_called_once()
     assert "Now worse: 0 images" in texts(app)
+
+
+def test_a_click_on_a_change_opens_the_images_that_flipped_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clicks: list[Callable[[], None]] = []
+    draw = components.band_map
+
+    def noted(key: str, drawing: BandMap, clicked: Callable[[], None], chosen: str = "") -> None:
+        clicks.append(clicked)
+        draw(key, drawing, clicked, chosen)
+
+    monkeypatch.setattr(components, "band_map", noted)
+    app = visit("first", "second")
+    (drawn,) = pages.components(app, "map")
+    key = unescape(re.findall(r'data-key="([^"]*)"', drawn["html"])[-1])
+    state: dict[str, Any] = {"changes map second": {"chosen": {"n": 1, "key": key}}}
+    monkeypatch.setattr(st, "session_state", state)
+    clicks[-1]()
+    model, condition = json.loads(key)
+    assert state["conditions of second"] is True
+    assert state["changes of second"] == model
+    assert state["flipped second"] == condition
 
 
 @pytest.mark.parametrize("quantity", ["consistency", "perturbed_accuracy"])

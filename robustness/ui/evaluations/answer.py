@@ -72,7 +72,7 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     marks = _marks(check) if check else None
     blocks.linked_map(run_map.keyed(of.statistics, marks), run.id, _open_failures)
     others = choice.blocks(run.manifest.costs, chosen)
-    if others and isinstance(table := others.pop(0), Titled):
+    if others and isinstance(table := others.pop(0), Titled) and chosen.compared:
         st.html(results.html_table(*table.table))
     with st.expander("More"):
         blocks.draw(others)

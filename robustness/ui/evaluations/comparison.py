@@ -192,18 +192,18 @@ def _changes(compared_runs: Comparison, entries: Sequence[Entry], quantity: str,
 
 def _map(entries: Sequence[Entry], quantity: str, name: str) -> None:
     """Draw the changes; a click on one opens the images that flipped."""
-    map_key = f"changes map {name}"
+    map_key, chosen = f"changes map {name}", f"changes chosen {name}"
 
     def open_flips() -> None:
-        report = components.sent(map_key, "chosen") or {}
+        key = st.session_state[chosen] = str((components.sent(map_key, "chosen") or {}).get("key"))
         for entry in entries:
-            if report.get("key") == comparison.key(entry):
+            if key == comparison.key(entry):
                 st.session_state[f"conditions of {name}"] = True
                 st.session_state[f"changes of {name}"] = entry["model"]
                 st.session_state[f"flipped {name}"] = entry["condition"]
 
     drawing = run_map.change_map(comparison.changes(entries, quantity), quantity)
-    components.band_map(map_key, drawing, open_flips)
+    components.band_map(map_key, drawing, open_flips, st.session_state.get(chosen, ""))
     st.caption("Change in points. Pale: not significant. Click a cell for the images that flipped.")
 
 
@@ -219,8 +219,6 @@ def _by_condition(
     names = list(dict.fromkeys(entry["model"] for entry in entries))
     model = st.selectbox("Model", names, format_func=models.label, key=f"changes of {name}")
     mine = [entry for entry in entries if entry["model"] == model]
-    columns = [*comparison.CONDITION, *comparison.figures(quantity)]
-    st.html(results.html_table(*Table.of(mine, columns)))
     most = sorted(mine, key=lambda entry: -entry[f"{quantity}_moved"])
     condition = st.selectbox(
         "Images that flipped under",
@@ -234,6 +232,8 @@ def _by_condition(
         _flipped(compared_runs, model, condition, quantity, name)
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
+    columns = [*comparison.CONDITION, *comparison.figures(quantity)]
+    st.html(results.html_table(*Table.of(mine, columns)))
 
 
 def _flipped(

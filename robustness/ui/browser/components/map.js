@@ -37,11 +37,13 @@ function listen(root, report) {
 }
 
 // Scrolls to the images of the clicked tile, once the server has drawn them; they load and grow.
-function showFailures(tries = 50) {
-  const images = document.querySelector(".st-key-cell-failures");
+function showFailures(root, tries = 50) {
+  const images =
+    root.closest("[class*=st-key-change-]")?.querySelector("[data-testid=stExpander]") ??
+    document.querySelector(".st-key-cell-failures");
   const shown = images?.querySelector("img") && !images.closest("[data-stale=true]");
   if (shown) images.scrollIntoView({ behavior: "smooth", block: "nearest" });
-  else if (tries) setTimeout(showFailures, 100, tries - 1);
+  else if (tries) setTimeout(showFailures, 100, root, tries - 1);
 }
 
 export default function ({ parentElement, data, setStateValue }) {
@@ -67,6 +69,6 @@ export default function ({ parentElement, data, setStateValue }) {
   for (const tile of root.querySelectorAll("i[data-key]")) {
     tile.classList.toggle("rb-chosen", tile.dataset.key === chosen);
   }
-  if (root.rbClicked && chosen) showFailures();
+  if (root.rbClicked && chosen) showFailures(root);
   root.rbClicked = false;
 }
