@@ -42,7 +42,7 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
     of, spec = RunFigures(run, figures), run.manifest.spec
     sections = [question.section(of) for question in questions.REGISTRY]
-    choice, *rest = [question.brief(of.answer(question)) for question in questions.REGISTRY]
+    drawn, choice, *rest = [question.brief(of.answer(question)) for question in questions.REGISTRY]
     tables: dict[str, Sequence[Entry]] = {}
     for question in questions.REGISTRY:
         tables |= question.tables(of.answer(question))
@@ -52,7 +52,7 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
         facts=_facts(run, of.statistics.images, run.row_count),
         cautions=cautions(of),
         sections=[section for section in sections if section is not None],
-        brief=[block for blocks in (*rest, choice) for block in blocks],
+        brief=[block for blocks in (drawn, *rest, choice) for block in blocks],
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),

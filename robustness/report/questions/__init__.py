@@ -25,7 +25,7 @@ __all__ = ["REGISTRY", "Question", "RunFigures"]
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
-    *(choice.CHOICE, run_map.RUN_MAP),
+    *(run_map.RUN_MAP, choice.CHOICE),
     *(choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),

@@ -46,7 +46,7 @@ def _brief(figures: Figures) -> Sequence[Titled | Text | Map]:
 RUN_MAP = Question(
     "run_map",
     "Robustness by strength",
-    lambda figures: [keyed(figures)],
+    lambda figures: [Map("", run_map.run_map(figures), about(figures))],
     "what each model withstands",
     link="cell",
     brief=_brief,
