@@ -144,7 +144,8 @@ def style() -> str:
 
 def _label(row: MapRow) -> str:
     image = f'<img src="{_safe(row.image)}" alt="">' if row.image else ""
-    return f'<th scope="row">{image}<span>{_safe(row.label)}</span></th>'
+    title = _safe(row.label)
+    return f'<th scope="row" title="{title}">{image}<span>{title}</span></th>'
 
 
 def _attribute(name: str, value: str) -> str:

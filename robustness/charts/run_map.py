@@ -27,6 +27,9 @@ ORIGINALS = "Originals"
 HEAD = "Hardest first, by estimate"
 LOSSES = "Largest loss first, by estimate"
 
+_MOST = 100
+"""Rows of a map, which a browser still draws at once; a profile or a plan may have thousands."""
+
 _FULL = 0.3
 """The difference of shares from which a colour is as strong as can be."""
 _PALE, _LEAST = 0.07, 0.35
@@ -174,7 +177,9 @@ def run_map(
     """
     quantity = quantity or quantity_of(figures)
     names = [entry["model"] for entry in figures.summary]
-    lines = rows(figures, quantity)
+    every = rows(figures, quantity)
+    lines = every[:_MOST]
+    head = HEAD if lines == every else f"The hardest {_MOST} of {len(every):,}, by estimate"
     values = np.array(
         [
             np.nan if cell.value is None else cell.value
@@ -192,7 +197,7 @@ def run_map(
         }
         drawn.append(MapRow(row.label, [strips.get(name) for name in names]))
     caption = f"{quantities()[quantity]} by strength"
-    return BandMap(HEAD, [models.label(name) for name in names], drawn, caption)
+    return BandMap(head, [models.label(name) for name in names], drawn, caption)
 
 
 def _strip(
@@ -295,7 +300,7 @@ def _marked(
     return strip._replace(ticks=[mark], text=f"{strip.text}; your camera: {span.text}")
 
 
-class Change(NamedTuple):
+class ShareChange(NamedTuple):
     """How the share of a model differs under a ``condition`` ("" for originals)."""
 
     model: str
@@ -313,7 +318,7 @@ class Change(NamedTuple):
         return self.after - self.before
 
 
-def change_map(changes: Sequence[Change], quantity: str) -> BandMap:
+def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
     """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
     names = list(dict.fromkeys(change.model for change in changes))
     lines = [
@@ -324,7 +329,9 @@ def change_map(changes: Sequence[Change], quantity: str) -> BandMap:
     return BandMap(LOSSES, [models.label(name) for name in names], lines, caption)
 
 
-def before_and_after(changes: Sequence[Change], quantity: str, titles: Sequence[str]) -> BandMap:
+def before_and_after(
+    changes: Sequence[ShareChange], quantity: str, titles: Sequence[str]
+) -> BandMap:
     """The shares of one model before and after, and their changes; ``titles`` name both."""
     lines = []
     for label, mine in _by_loss(changes):
@@ -341,15 +348,15 @@ def before_and_after(changes: Sequence[Change], quantity: str, titles: Sequence[
     return BandMap(LOSSES, [*titles, "Change, points"], lines, caption)
 
 
-def _side(change: Change, share: float) -> MapCell:
+def _side(change: ShareChange, share: float) -> MapCell:
     text = change.condition
     at, title = (setting(text), short(text)) if text else ("", "originals")
     return MapCell(at, title, share, None, None, change.n)
 
 
-def _by_loss(changes: Sequence[Change]) -> list[tuple[str, list[Change]]]:
+def _by_loss(changes: Sequence[ShareChange]) -> list[tuple[str, list[ShareChange]]]:
     """``changes`` by row, each by growing strength; after the originals the largest loss first."""
-    by_row: dict[str, list[Change]] = {}
+    by_row: dict[str, list[ShareChange]] = {}
     for change in sorted(changes, key=lambda change: _strength(change.condition)):
         label = series(change.condition) if change.condition else ORIGINALS
         by_row.setdefault(label, []).append(change)
@@ -358,7 +365,7 @@ def _by_loss(changes: Sequence[Change]) -> list[tuple[str, list[Change]]]:
     return [(label, by_row[label]) for label in order]
 
 
-def _changes(ordered: Sequence[Change]) -> Strip | None:
+def _changes(ordered: Sequence[ShareChange]) -> Strip | None:
     """The differences of one model in a row; None without any."""
     if not ordered:
         return None
@@ -376,7 +383,7 @@ def _changes(ordered: Sequence[Change]) -> Strip | None:
     return Strip(tiles, ", ".join(words))
 
 
-def _points(change: Change) -> int:
+def _points(change: ShareChange) -> int:
     return round(100 * change.difference)
 
 
@@ -385,12 +392,12 @@ def _strength(condition: str) -> float:
     return 0.0 if found is None else found.strength or 0.0
 
 
-def _tone(change: Change) -> float:
+def _tone(change: ShareChange) -> float:
     strong = _LEAST + (1 - _LEAST) * min(1.0, abs(change.difference) / _FULL)
     return float(np.sign(change.difference)) * (strong if change.significant else _PALE)
 
 
-def _in_points(change: Change) -> str:
+def _in_points(change: ShareChange) -> str:
     interval = ""
     if change.low is not None and change.high is not None:
         interval = f" ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
@@ -398,7 +405,7 @@ def _in_points(change: Change) -> str:
     return f"{100 * change.difference:+.1f}{interval}{verdict}"
 
 
-def _described(change: Change) -> str:
+def _described(change: ShareChange) -> str:
     what = short(change.condition) if change.condition else "originals"
     return (
         f"{what}: {change.before:.1%} to {change.after:.1%}, {_in_points(change)}, n = {change.n:,}"

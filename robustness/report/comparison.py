@@ -54,10 +54,10 @@ def sentence(entry: Entry, quantity: str) -> str:
     return f"{what} {before} → {after} ({by}), {said(entry[f'{quantity}_verdict'])}."
 
 
-def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.Change]:
+def changes(entries: Sequence[Entry], quantity: str) -> list[run_map.ShareChange]:
     """The changes of each model under each condition of ``entries``, for a map."""
     return [
-        run_map.Change(
+        run_map.ShareChange(
             entry["model"],
             entry["condition"],
             before=entry[f"{quantity}_a"],

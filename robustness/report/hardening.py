@@ -82,7 +82,7 @@ def before_and_after(hardening: Hardening) -> Map:
     judgement = hardening.judgement
     quantity = "perturbed_accuracy" if judgement.labelled else "consistency"
     changes = [
-        run_map.Change(
+        run_map.ShareChange(
             hardening.name,
             "" if group.name == ORIGINALS else group.name,
             before=group.before,

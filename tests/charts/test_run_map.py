@@ -238,3 +238,12 @@ def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:
         assert [tile.text for tile in strip.tiles] == [""], "nothing is measured"
         assert strip.ticks[-1].place == pytest.approx(place(0.3))
         assert "contrast 0.3" in strip.html
+
+
+def test_a_map_of_thousands_of_compositions_has_the_hardest() -> None:
+    conditions = [Condition.of({"fog": 0.2, "rotation": at / 200}) for at in range(1, 131)]
+    kept = np.arange(131)[:, None] > np.arange(130)  # each is harder than the one before
+    drawn = run_map.run_map(Figures(rows(kept, conditions=conditions)))
+    assert len(drawn.rows) == 100
+    assert "hardest 100 of 130" in drawn.head
+    assert drawn.rows[0].label == conditions[-1].short

@@ -26,14 +26,17 @@ from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.one_image import stories
 from robustness.ui.session.sentences import sentence
 
-_PRESENTED = Path(__file__).with_name("present.css")
+_STYLE = Path(__file__).with_name("present.css")
 _VERDICTS, _VERDICT_PIXELS = 8, 360  # rows in sight
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
 
 def show(run: Run, of: RunFigures, entry: Listed) -> None:
     """Draw the answer of ``run``: what can be done with it, what to choose, its map and table."""
-    stories.frame(presents=True, style=_PRESENTED)
+    with st.container():  # keeps the elements below in their places
+        stories.frame(presents=True)
+        if stories.is_presented():
+            st.html(_STYLE)
     with st.container(key="decision"):
         with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
             values = _criteria_input(of)
@@ -100,7 +103,7 @@ _SIGNS = {gate.BROKEN: "✗", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
 def _marks(check: gate.Check) -> dict[tuple[str, str], tuple[str, str]]:
     """The worst verdict on each model and condition, for its cell of the map."""
     marks: dict[tuple[str, str], tuple[str, str]] = {}
-    for verdict in sorted(check.verdicts, key=lambda each: list(_SIGNS).index(each.outcome)):
+    for verdict in sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome)):
         if verdict.condition is not None:
             limit = f"{gate.LIMITS[verdict.limit]} {verdict.limit_text}: {verdict.outcome}"
             cell = verdict.model, verdict.condition

@@ -92,11 +92,16 @@ _PRESENT = "present"
 _STYLE = Path(__file__).with_name("present.css")
 
 
-def frame(*, presents: bool, style: Path = _STYLE) -> None:
+def is_presented() -> bool:
+    """Whether the link asks for Present mode."""
+    return st.query_params.get(_PRESENT) == "true"
+
+
+def frame(*, presents: bool) -> None:
     """Draw the exit of Present mode and its style, in a container that keeps the elements below."""
     with st.container(key="presenting"):
-        if presents and st.query_params.get(_PRESENT) == "true":
-            st.html(style)
+        if presents and is_presented():
+            st.html(_STYLE)
             st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
 
 
