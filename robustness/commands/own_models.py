@@ -71,7 +71,7 @@ def add(actions: Parsers) -> None:
 def add_model_command(options: argparse.Namespace) -> None:
     """Add your own model file: inspect it and write its description to models.toml.
 
-    Asks only for what the file does not tell; tries the usual normalisations on labelled images.
+    Asks only for what the file lacks; tries the usual normalisations on labelled images.
     """
     from robustness.models.own import model_file
 

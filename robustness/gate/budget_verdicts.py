@@ -338,15 +338,15 @@ def _bound(entry: Entry, key: str) -> float:
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:
     """Why ``limit`` could not be checked."""
-    reason = "the run and its baseline share no image, model and condition covered by it"
-    remedy = "evaluate the same images under the model's name in the baseline"
+    reason = "the baseline shares no image, model and condition with this run"
+    remedy = "choose another"
     covered = "all perturbations" if rule.perturbation == "*" else rule.perturbation
     why = {
         BREAKING: f"the run has {covered} at one strength only; evaluate several, such as "
         "--strength 0.2,0.4,0.6,0.8,1",
         "max_regression": f"{reason}; {remedy}",
-        "max_accuracy_regression": f"{reason}, or have no labels; {remedy}",
-        "max_robust_accuracy_regression": f"{reason}, or have no attack on labelled images; "
+        "max_accuracy_regression": f"{reason}, or has no labels; {remedy}",
+        "max_robust_accuracy_regression": f"{reason}, or has no attack on labelled images; "
         f"{remedy}",
         "min_robust_accuracy": "the run has no attack on labelled images",
         ATTACK: f"the run has no attack {rule.perturbation}",

@@ -28,6 +28,10 @@ from robustness.report.live_view import features, image_case, top5, verdicts
 from robustness.report.shared_parts import cautions, data, facts, framing_options
 from robustness.report.wording import class_title, model, sentence, share
 
+INVISIBLE = 0.01
+"""Largest change of a pixel, a share of its range, that is called invisible: contrasts below about
+1 % are below the threshold of sight (Barten, Contrast Sensitivity of the Human Eye, 1999)."""
+
 
 def of_attack(
     spec: Request,
@@ -112,9 +116,10 @@ def _noisy(picture: Picture, outcome: Outcome) -> Iterator[Case]:
 def sizes(outcome: Outcome) -> Titled:
     """The attack and noise of the same size, with how far each moves the image."""
     control = outcome.control
-    noise = f"{control.successes} of {control.draws}"
+    rate = wilson(control.successes, control.draws)
+    noise = f"{control.successes} of {control.draws} ({rate.low:.0%} to {rate.high:.0%})"
     changes: list[tuple[str, str, Any]] = [
-        ("The attack", "yes" if outcome.success else "no", outcome)
+        (described(outcome), "yes" if outcome.success else "no", outcome)
     ]
     if outcome.l2:
         changes.append(("Noise, the closest draw", noise, control))
@@ -213,10 +218,11 @@ def _epsilon(attack: AttackSpec) -> str:
 
 def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, str]]:
     """The questions that an attack answers; ``rows`` are of all models for the attacked image."""
+    rest = [row for row in rows if row.model != outcome.model]
     return [
         ("Does the attack change the prediction?", attacked(outcome, rows)),
         ("Does noise of the same size do the same?", noise_answer(outcome)),
-        ("Do other models change, too?", _others(outcome, rows)),
+        *([("Do other models change, too?", _others(rest))] if rest else []),
     ]
 
 
@@ -233,18 +239,20 @@ def title(outcome: Outcome, index: int) -> str:
 
 def attacked(outcome: Outcome, rows: Sequence[Measurement]) -> str:
     """The effect of the attack on the attacked model."""
-    before = f"{title(outcome, outcome.clean_top1)} {share(outcome.clean_probability)}"
-    after = f"{title(outcome, outcome.top1)} {share(outcome.probability)}"
-    target = outcome.spec.target
-    aim = "" if target is None else f" towards {title(outcome, target)}"
-    verb = "succeeds" if outcome.success else "fails"
+    spec, name = outcome.spec, model(outcome.model)
+    after = f"{title(outcome, outcome.top1)}, {share(outcome.probability, 0)}"
+    if outcome.success:
+        size = f"A change of {spec.size_text} ({NORMS[spec.norm].label})"
+        text = (
+            f"{'An invisible change' if outcome.linf <= INVISIBLE else size} fools {name}: {after}"
+        )
+    else:
+        aim = "" if spec.target is None else f" towards {title(outcome, spec.target)}"
+        text = f"{spec.record.label}{aim} fails on {name}: {after}"
     mine = next((row for row in rows if row.model == outcome.model), None)
     wrong = mine is not None and is_correct(mine.label, mine.clean_top1) is False
     now = "correct" if mine is not None and mine.top1 == mine.label else "still incorrect"
-    return sentence(
-        f"{described(outcome)}{aim} {verb} on {model(outcome.model)}: {before} → {after}",
-        f"incorrect on the original, now {now}" if wrong else "",
-    )
+    return sentence(text, f"incorrect on the original, now {now}" if wrong else "")
 
 
 def noise_answer(outcome: Outcome) -> str:
@@ -252,20 +260,20 @@ def noise_answer(outcome: Outcome) -> str:
     control = outcome.control
     if not outcome.l2:
         return sentence("the attack left the image unchanged, so noise is no comparison")
-    draws = f"{control.successes} of {counted(control.draws, 'random change')} of the same size"
-    if outcome.beats_noise:
-        most = share(wilson(0, control.draws).high, 0)
-        return sentence(f"{draws} succeed (95% interval up to {most})")
-    news = outcome.success and control.successes
-    return sentence(f"{draws} succeed", "the attack is no better than noise" if news else "")
+    draws = f"{control.draws} equally large random changes"
+    if not control.successes:
+        return sentence(f"{draws}: none fools it")
+    verb = "fools" if control.successes == 1 else "fool"
+    news = outcome.success
+    return sentence(
+        f"{draws}: {control.successes} {verb} it",
+        "the attack is no better than noise" if news else "",
+    )
 
 
-def _others(outcome: Outcome, rows: Sequence[Measurement]) -> str:
+def _others(rest: Sequence[Measurement]) -> str:
     """The other models' predictions for the attacked image."""
-    rest = [row for row in rows if row.model != outcome.model]
-    if not rest:
-        text = "no other model was asked"
-    elif len(rest) == 1:
+    if len(rest) == 1:
         text = f"{model(rest[0].model)}: {tally(rest)}"
     else:
         text = f"other models: {tally(rest)}"

@@ -9,7 +9,6 @@ from robustness.charts import run_map
 from robustness.charts.match import statistics_that_differ
 from robustness.charts.tables import Table
 from robustness.matching import (
-    CONDITIONS,
     SHARE,
     ExpectedAccuracy,
     Match,
@@ -24,6 +23,7 @@ from robustness.report.wording import listed, model
 from robustness.statistics import Figures
 
 _STATISTICS = 12
+_TOO = {"underexposure": "dark", "exposure": "bright"}
 
 
 def sentences(match: Match) -> list[str]:
@@ -39,18 +39,18 @@ def _sentences(match: Match) -> Iterator[str]:
         names = listed(match.unexplained, len(match.unexplained))
         if parts:
             yield (
-                "Not explained: your images are nearest to the reference with "
-                f"{listed(parts, len(parts))}, but still differ in {names}."
+                f"The cause is unknown: nearest is {listed(parts, len(parts))}, but your images "
+                f"still differ in {names}."
             )
         else:
-            yield (
-                f"Not explained: your images differ from the reference in {names}, as under no "
-                "perturbation of the list."
-            )
-        yield "So no accuracy is expected."
+            yield f"The cause is unknown: your images differ from the reference in {names}."
+        yield "No accuracy can be expected."
     elif parts:
-        some = "Your images look" if match.share == 1 else f"{match.share:.0%} of your images look"
-        yield f"{some} like the reference with {listed(parts, len(parts))}."
+        who = "Your images" if match.share == 1 else f"{match.share:.0%} of your images"
+        if light := _light(match.perturbations):
+            yield f"{who} are {light}."
+        else:
+            yield f"{who} look like the reference with {listed(parts, len(parts))}."
     if match.matched and match.perturbations and not match.share_decided:
         yield "The effect is too weak to tell whether all of your images are affected."
     for part in match.perturbations:
@@ -62,7 +62,7 @@ def _sentences(match: Match) -> Iterator[str]:
             label = REGISTRY[part.perturbation].label
             yield f"{label} fits as well as {listed(others, len(others))}."
     if match.expected_accuracy:
-        yield f"{_expected(match.expected_accuracy)}, if nothing else differs."
+        yield f"{_expected(match.expected_accuracy)}{_condition(match)}."
     if match.matched and not match.expected_accuracy:
         yield "No accuracy: the reference has no labels of the models, or no model was named."
     if match.skipped:
@@ -72,12 +72,31 @@ def _sentences(match: Match) -> Iterator[str]:
 def _expected(answers: Sequence[ExpectedAccuracy]) -> str:
     texts: list[str] = []
     for answer in answers:
-        verb, side = ("on", "") if texts else ("would be correct on", " on your reference")
-        texts.append(
-            f"{model(answer.model)} {verb} {answer.value:.0%} "
-            f"({answer.low:.0%} to {answer.high:.0%}; {answer.reference:.0%}{side})"
-        )
+        verb = "on" if texts else "would be correct on"
+        texts.append(f"{model(answer.model)} {verb} {answer.value:.0%}")
     return ", ".join(texts)
+
+
+def _condition(match: Match) -> str:
+    """What the accuracy assumes, as a clause."""
+    names = [REGISTRY[part.perturbation].label.lower() for part in match.perturbations]
+    if not names:
+        return ""
+    verb = "is the only difference" if len(names) == 1 else "are the only differences"
+    return f", if {listed(names, len(names))} {verb}"
+
+
+def _light(parts: Sequence[MatchedPerturbation]) -> str:
+    """The only perturbation in plain words, if it is one of light; else ""."""
+    first, *others = parts
+    if others or first.perturbation not in _TOO:
+        return ""
+    record = REGISTRY[first.perturbation]
+    at, *bounds = (
+        f"{abs(record.value_at(strength)):.3g}"
+        for strength in (first.strength, first.low, first.high)
+    )
+    return f"{at} {record.unit} too {_TOO[first.perturbation]} ({' to '.join(bounds)})"
 
 
 def _described(part: MatchedPerturbation) -> str:
@@ -125,7 +144,14 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
             )
             for part in match.perturbations
         ]
-        head = ("Perturbation", "Value", "Strength, 95% interval", "Images", "ImageNet-C", "Or")
+        head = (
+            "Perturbation",
+            "Value",
+            "Strength, 95% interval",
+            "Images",
+            "ImageNet-C",
+            "Alternatives",
+        )
         parts.append(Titled("Perturbations", Table(head, rows)))
     if match.expected_accuracy:
         accuracies = [
@@ -143,19 +169,18 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
     if match.pairs:
         parts.append(
             Cases(
-                "Images with like statistics: yours, then the reference as simulated",
+                "First: yours. Second: the reference, perturbed to match.",
                 lambda: _pairs(match),
             )
         )
     if match.files:
         parts.append(_files(match))
     conditions = counted(len(match.conditions) or "no", "condition")
-    most = f" of up to {CONDITIONS}" if match.conditions else ""
     parts.append(
         Text(
             f"{counted(match.images, 'production image')}, "
-            f"{counted(match.reference_images, 'reference image')}, {match.framing.text}; the "
-            f"profile has {conditions}{most}."
+            f"{counted(match.reference_images, 'reference image')}, {match.framing.text}; "
+            f"{conditions}."
         )
     )
     return parts
@@ -175,7 +200,7 @@ def _statistics(match: Match) -> Chart:
         "Statistics that differ most",
         statistics_that_differ(rows),
         f"Difference of your images from the reference, in deviations (simulation): {values}.",
-        "In standard deviations of images. A marker in its ring: the perturbations explain it.",
+        "In standard deviations of images. Dot inside its ring: explained.",
     )
 
 

@@ -78,7 +78,7 @@ def test_an_ensemble_names_the_member_that_succeeded(capsys: pytest.CaptureFixtu
     assert attacked(capsys, *ensemble)["by"] == "apgd_ce"
     assert main(["attack", COFFEE, *ensemble]) == 0
     out = capsys.readouterr().out
-    assert "AutoAttack (L∞, epsilon 2/255, by APGD-CE) succeeds on SqueezeNet" in out
+    assert "AutoAttack (L∞, epsilon 2/255, by APGD-CE)" in out
 
 
 def test_the_same_seed_gives_the_same_picture_and_target_and_restarts_are_heard(

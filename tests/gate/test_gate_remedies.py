@@ -128,7 +128,7 @@ def test_a_remedy_that_the_run_lacks_is_named(
 def test_a_baseline_without_the_remedy_cannot_be_compared(made: Made, tmp_path: Path) -> None:
     path = budget(tmp_path, 'model = "SqueezeNet+median"\nmax_accuracy_regression = 0.5')
     before = Made(tmp_path / "before", asked="flip").run
-    with pytest.raises(ParameterError, match="share no image, model and condition"):
+    with pytest.raises(ParameterError, match="shares no image, model and condition"):
         api.check(made.run, path, baseline=before)
 
 

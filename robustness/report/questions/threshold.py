@@ -214,20 +214,13 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
         return "Its predictions have no probabilities, so there is no threshold."
     over = counted(len(entry["status"]), "condition")
     if entry["threshold"] is None:
-        return (
-            f"These {images} show no threshold that keeps errors under {most}. "
-            f"{_advice(entry, figures)}"
-        )
+        return f"No threshold keeps errors under {most}. {_advice(entry, figures)}"
     where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
     if len(entry["status"]) == 1:
         where = f"under {short(next(iter(entry['status'])))}"
-    taken = entry["accepted"]
-    originals = f"{share(taken[ORIGINAL])} of the originals and " if ORIGINAL in taken else ""
-    return (
-        f"Accept predictions {_from(entry)}: then at most {most} of them are {figures.wrong} "
-        f"{where} ({1 - LEVEL:.0%} certain). Accepted are {originals}"
-        f"{share(taken[SUITE])} of the perturbed images."
-    )
+    at = _score(entry)
+    start = "if the top class has" if entry["score"] == "margin" else "from a confidence of"
+    return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({1 - LEVEL:.0%} certain)."
 
 
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
@@ -264,26 +257,32 @@ def _round(images: int) -> int:
 def _score(entry: Entry) -> str:
     at = entry["strongest"] if entry["threshold"] is None else entry["threshold"]
     text = f"{at:.7f}".rstrip("0").rstrip(".")
-    return text if entry["score"] == "probability" else f"a margin of {text}"
-
-
-def _from(entry: Entry) -> str:
-    over = "" if entry["score"] == "probability" else " over the next class"
-    return f"{'with' if over else 'from'} {_score(entry)}{over}"
+    return text if entry["score"] == "probability" else f"a lead of {text}"
 
 
 def blocks(figures: ThresholdFigures) -> list[Block]:
-    """Sentences, a table of models, the curve of error, and a table of conditions."""
+    """Sentences, tables of models, the curve of error, and a table of conditions."""
     entries = [entry for entry in figures.entries if entry["images"]]
     if not any(entry["status"] for entry in entries):
         return []
-    texts = [Text(f"{model(e['model'])}: {sentence(e, figures)}") for e in entries]
-    texts[-1] = Text(texts[-1].text, _RULE)
     tested = [entry for entry in entries if entry["strongest"] is not None]
     safe = [entry for entry in tested if entry["threshold"] is not None]
+    without = [entry for entry in tested if entry not in safe]
+    alone = [entry for entry in entries if len(without) < 2 or entry not in without]
+    texts = [f"{model(entry['model'])}: {sentence(entry, figures)}" for entry in alone]
+    reasons: list[Block] = []
+    if len(without) > 1:  # said once
+        names = listed([model(entry["model"]) for entry in without], len(without))
+        texts.append(f"{names}: no threshold keeps errors under {100 * figures.max_error:.3g}%.")
+        columns: Sequence[Column] = (
+            ("Model", lambda entry: model(entry["model"])),
+            ("Reason", lambda entry: _advice(entry, figures)),
+        )
+        reasons = [Titled("Why there is no threshold", Table.of(without, columns))]
     table = Titled("Safe thresholds", Table.of(tested, _columns(figures.wrong)))
     rows = [{**entry, "condition": text} for entry in tested for text in (*entry["status"],)]
-    parts: list[Block] = [*texts, *([table] if safe else [])]
+    notes = [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
+    parts: list[Block] = [*notes, *reasons, *([table] if safe else [])]
     if figures.curves:
         errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
         parts.append(

@@ -80,13 +80,8 @@ def baseline(budget: gate.Budget) -> Run | None:
     if not budget.compares:
         return None
     folder = runs_folder()
-    if not (name := baseline_id(folder)) and not is_uploaded():
+    if not (name := baseline_id(folder)):
         raise ParameterError("Choose a baseline under Limits to check losses.")
-    if not name:
-        raise ParameterError(
-            f"Expected a baseline for {budget.path}, which limits a loss; got none. Choose one "
-            "under Limits, or pin one under Manage."
-        )
     return find(folder, name)
 
 

@@ -72,7 +72,7 @@ QUESTIONS = {
 _ABOUT = {
     COMPARE: "Which of several models stays correct most often, and at what cost.",
     WEAKNESSES: "Under which perturbations, strengths and classes models fail first.",
-    RELEASE: "Whether a model meets your limits, such as no loss against the current release.",
+    RELEASE: "Is the new model at least as good as today's?",
     MATCH: "What a camera does to images, and the accuracy to expect from each model.",
 }
 DEFAULTS = "defaults of"
@@ -252,8 +252,8 @@ def _upload_input(label: str, key: str, samples: bool, reference: str | None) ->
         return reference
     if path is None and samples:
         st.caption(
-            "Without an upload: the five bundled samples, too few to rank models. For a folder, "
-            "use the command line and open the run here."
+            "No images? Try five samples (too few to choose).",
+            help="For a folder, use the command line and open the run here.",
         )
         return SAMPLES
     return None if path is None else str(path)

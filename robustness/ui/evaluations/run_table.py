@@ -55,7 +55,7 @@ def chosen() -> list[str]:
 
 
 LIMITS = {
-    "max_loss": "Max loss of consistency, points",
+    "max_loss": "Largest acceptable loss, points",
     "min_consistency": "Min consistency, %",
 }
 """The limits of a release by their parameters in the link; they belong to one run."""

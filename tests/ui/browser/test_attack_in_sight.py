@@ -19,7 +19,7 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
     page = visit(browser, f"{address}/?sample=coffee&models=SqueezeNet")
     page.get_by_role("radio", name="Attack").click()
     headline = page.locator(".rb-headline")
-    expect(headline.filter(has_text="succeeds on SqueezeNet 1.1")).to_be_visible()
+    expect(headline.filter(has_text="fools SqueezeNet 1.1")).to_be_visible()
     expect(headline).to_have_count(1)  # that of Live goes when the view is complete
     expect(page.locator(".st-key-pictures .rb-pair[data-drawn]")).to_be_visible()
     pictures = page.locator(".st-key-pictures .rb-pair figure:visible")
@@ -28,7 +28,7 @@ def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
         expect(pictures).to_have_count(3)
         for shown in (
             headline,
-            page.get_by_text("random changes of the same size succeed"),
+            page.get_by_text("equally large random changes"),
             *pictures.all(),
         ):
             eventually(page, partial(is_in_sight, shown, height))
