@@ -66,10 +66,12 @@ def test_a_link_made_with_an_upload_says_that_it_shows_a_sample(
     sender = uploading()
     assert "Share this image" not in labels(sender), "off by default"
     assert A_SAMPLE not in texts(sender)
+    comes(monkeypatch, BOB)
     receiver = run(**dict(sender.query_params.items()))
     assert A_SAMPLE in texts(receiver)
     receiver.button(key="choose_coffee").click().run()
     assert A_SAMPLE not in texts(receiver)
+    comes(monkeypatch, ADA)
     sender.button(key="choose_coffee").click().run()
     assert "upload" not in sender.query_params
 

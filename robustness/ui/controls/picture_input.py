@@ -27,7 +27,7 @@ from robustness.ui.computation.cache import linked_picture, sample_picture, uplo
 from robustness.ui.controls import sharing
 from robustness.ui.controls.true_class import USABLE, true_class_input
 from robustness.ui.server.streamlit_internals import UploadedFile, forget_files
-from robustness.ui.session import access
+from robustness.ui.session import access, reloads
 from robustness.ui.session.boundary import do
 from robustness.ui.session.inputs import one_of
 from robustness.ui.session.run_link import RUN, UPLOAD, leave
@@ -39,6 +39,7 @@ SIDES = (str(STUDY_SIDE), "240", "260", "384")
 """Sides of study images offered: the bundled models' own, and a common one of larger models."""
 
 _CAMERA = "live camera"
+_LOCK = ":material/lock:"
 _UPLOADER = 250
 """Its width in pixels."""
 
@@ -55,6 +56,9 @@ def picture_input(
     one sentence and keeps the sample. Classes are those of the models ``names``. ``camera``:
     the page follows a running camera.
     """
+    state = st.session_state
+    if not state.get("uploads"):  # as after a reload
+        state["uploads"] = list(reloads.uploads(st.query_params.get(UPLOAD, "")))
     sample, request = current_sample(), _current_request()
     framings = list(by_framing(*request, names)) or [framing(*request)]
 
@@ -71,7 +75,7 @@ def picture_input(
         with st.popover("Fit", icon=":material/crop:", key="framing"):
             fit_input("fit")
             side_input("side")
-        files = st.session_state.get("uploads", [])
+        files = state.get("uploads", [])
         sharing.button(files if several else files[-1:])
         true_classes = st.container(
             horizontal=True, vertical_alignment="center", gap="small", key="true-class"
@@ -208,6 +212,7 @@ def _accept(files: Sequence[UploadedFile]) -> None:
     if files:
         _link_to_own()
     else:
+        reloads.forget()
         st.query_params.pop(UPLOAD, None)
 
 
@@ -217,9 +222,9 @@ def _noted(files: Sequence[UploadedFile]) -> tuple[str, ...]:
 
 
 def _link_to_own() -> None:
-    """Mark in the link that an upload is shown, which it cannot include."""
+    """Mark in the link that an upload is shown, which it includes for this browser alone."""
     leave()
-    st.query_params[UPLOAD] = sharing.OWN
+    st.query_params[UPLOAD] = reloads.keep(st.session_state["uploads"])
 
 
 Framed = Callable[[Callable[[str, int], Picture]], Picture]
@@ -257,9 +262,12 @@ def _shared(framed: Framed) -> list[Picture]:
     link = st.query_params.get(UPLOAD)
     if link is None or st.session_state.get("uploads"):
         return []
-    if link == sharing.OWN:
+    if reloads.is_mine(link):
+        st.info("Your upload has ended; this is a sample. Upload the image again.", icon=_LOCK)
+        return []
+    if reloads.is_own(link):
         said = "The sender used their own image, which links do not include; this is a sample."
-        st.info(said, icon=":material/lock:")
+        st.info(said, icon=_LOCK)
         return []
     if (copied := _linked_copy()) is None:
         said = "The shared image has expired or was deleted; this is a sample."
@@ -313,6 +321,7 @@ def _choose_sample(name: str) -> None:
     leave()
     st.query_params["sample"] = name
     st.session_state["uploads"] = []
+    reloads.forget()
     # A fresh uploader: the sample replaces the upload.
     version = st.session_state.get("upload_version", 0)
     forget_files(st.session_state.get(f"upload_{version}"))

@@ -23,15 +23,12 @@ from robustness.base.disk import occupied, read_regular, write_whole
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
 from robustness.base.permissions import Action, policy
 from robustness.base.text import counted, plain
-from robustness.ui.session import access
+from robustness.ui.session import access, reloads
 from robustness.ui.session.run_link import UPLOAD, runs_folder
 from robustness.ui.session.upload_limit import room
 
 FOLDER = ".shared"
 """Folder of the copies, among the runs."""
-
-OWN = "own"
-"""Value of the link parameter ``UPLOAD`` for an image that is not shared."""
 
 MOST_BYTES = 20 * 10**6
 _MOST_HEAD = 2000
@@ -111,8 +108,8 @@ def button(files: Sequence[tuple[str, bytes]]) -> None:
     if not mine and len(files) != 1:
         return
     with st.popover("Share", icon=":material/share:"):
-        linked = st.query_params.get(UPLOAD)
-        if len(files) == 1 and linked == OWN:
+        linked = st.query_params.get(UPLOAD, "")
+        if len(files) == 1 and reloads.is_own(linked):
             st.caption(
                 "Includes the image in the link. Everyone with the link who may use this dashboard "
                 f"sees it for {counted(days, 'day')}."
@@ -127,7 +124,7 @@ def button(files: Sequence[tuple[str, bytes]]) -> None:
                 if st.button("Delete", key=f"unshare {one.id}", icon=":material/delete:"):
                     _delete(one)
                     if linked == one.id:
-                        st.query_params[UPLOAD] = OWN
+                        st.query_params[UPLOAD] = reloads.keep(files)
                     st.rerun()
 
 

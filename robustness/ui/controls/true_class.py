@@ -13,7 +13,7 @@ from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
 from robustness.ui.computation.cache import is_sample, linked_class
-from robustness.ui.controls import sharing
+from robustness.ui.session import reloads
 from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
 from robustness.ui.session.run_link import UPLOAD
 
@@ -48,7 +48,7 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
     """Draw the control of one image; the link carries the first image's class."""
     own = linked_class(picture) or (sample_class(picture.name) if is_sample(picture) else None)
     own = own if own in options else None
-    shared = st.query_params.get(UPLOAD, sharing.OWN) != sharing.OWN
+    shared = not reloads.is_own(st.query_params.get(UPLOAD, reloads.OWN))
     in_link = main and (shared or not st.session_state.get(USABLE))
     said = st.session_state.setdefault(_SAID, {})
     linked = new_in_link(TRUE_CLASS) if in_link else None

@@ -132,13 +132,13 @@ def open_sessions() -> int:
     return manager.num_active_sessions() if manager else 0
 
 
-def uploaded_bytes() -> dict[str, int]:
-    """Bytes of the files that each session has uploaded, by session."""
+def uploaded_files() -> dict[str, list[bytes]]:
+    """The contents of the files that each session has uploaded, by session."""
     manager = Runtime.instance().uploaded_file_mgr
     assert isinstance(manager, MemoryUploadedFileManager)
     # As lists: other threads add files meanwhile.
     return {
-        session: sum(len(file.data) for file in list(own.values()))
+        session: [file.data for file in list(own.values())]
         for session, own in list(manager.file_storage.items())
     }
 

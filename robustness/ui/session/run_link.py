@@ -21,7 +21,7 @@ RUN, IMAGE = "run", "image"
 """Link parameters: the id of a run, and the name of an image in it."""
 
 UPLOAD = "upload"
-"""Link parameter for an upload: "own", or the id of its shared copy."""
+"""Link parameter for an upload: as ``reloads`` has it, or the id of its shared copy."""
 
 
 def runs_folder() -> Path:

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from robustness.base import settings
 from robustness.base.errors import AccessError, ParameterError
 from robustness.base.permissions import Action
-from robustness.ui.server.streamlit_internals import uploaded_bytes
-from robustness.ui.session import access
+from robustness.ui.server.streamlit_internals import uploaded_files
+from robustness.ui.session import access, reloads
 from robustness.ui.session.sentences import sentence
 
 DEFAULT_ROOM = 2 * 10**9
@@ -76,9 +76,12 @@ class UploadLimit:
 
     def _has_room(self, session: str, size: int, largest: int) -> bool:
         """Whether ``size`` more bytes, of a file of at most ``largest``, fit both limits."""
-        uploads, total = Counter(uploaded_bytes()), _room_or_default()
-        own = uploads[session] + self._under_way[session] + size
-        everybody = uploads.total() + self._under_way.total() + size
+        uploads, total = uploaded_files(), _room_or_default()
+        held = [data for files in uploads.values() for data in files]
+        # What is kept after a reload is in memory once, here or there.
+        kept = {id(data): len(data) for data in (*held, *reloads.contents())}
+        own = sum(map(len, uploads.get(session, []))) + self._under_way[session] + size
+        everybody = sum(kept.values()) + self._under_way.total() + size
         return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
 
 
