@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
+from robustness.ui.controls.true_class import suggest_true_class
 from robustness.ui.one_image import views
 from robustness.ui.one_image.slider_drag import ROUTES
 from robustness.ui.page import page
@@ -21,6 +22,7 @@ if __name__ == "__main__":  # as the script of a page
         skips_to="controls",
     ):
         views.show()
+        suggest_true_class()
 else:  # as the server imports it when it starts
     settle()
     app = App(

@@ -66,6 +66,19 @@ def test_a_class_stays_with_its_picture() -> None:
     assert app.selectbox(key="shows").value == "missile"
 
 
+def test_one_click_on_a_top_class_makes_it_the_true_class() -> None:
+    app = run(sample="rocket", models="SqueezeNet")
+    (first,) = [b for b in app.button if b.key == "suggestion 0"]
+    assert first.label.removesuffix("?") in html(app), "the class that the model predicts"
+    first.click().run()
+    assert app.selectbox(key="shows").value == first.label.removesuffix("?")
+    assert app.query_params["shows"] == app.selectbox(key="shows").value
+    assert signs(app) == {"✓"}
+    assert not [b for b in app.button if str(b.key).startswith("suggestion")]
+    app.button(key="choose_chelsea").click().run()
+    assert not [b for b in app.button if str(b.key).startswith("suggestion")], "it has a class"
+
+
 def test_a_model_without_the_class_is_neither_correct_nor_incorrect() -> None:
     row = measurement("a", "a", "SqueezeNet", Condition.of({"fog": 0.6}), False)
     assert labelled(row, "no such class").label is None

@@ -25,6 +25,7 @@ from robustness.base.errors import ImageError, RobustnessError
 from robustness.base.scheduler import TURNS
 from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.framings import version_for
 from robustness.evaluation.loop import measured, measurements, picture_scores, prepare
 from robustness.evaluation.measurement import Batch, Measurement
 from robustness.evaluation.request import Request, spec_of
@@ -279,6 +280,22 @@ def change(picture: Picture, condition: Condition, seed: int) -> Altered:
 @cached(256)
 def _clean(classifier: Classifier, picture: Picture) -> Outputs:
     return classifier(picture.image[None])
+
+
+def original_classes(picture: Picture, names: Sequence[str]) -> list[str]:
+    """The classes in the top 5 of the models ``names`` for the original, the likeliest first.
+
+    For what the models have predicted already; it takes no turn.
+    """
+    shares: dict[str, float] = {}
+    for name in names:
+        own = version_for(picture, name)
+        with contextlib.suppress(RobustnessError):
+            probabilities = _clean(models.load(name, side=own.side), own).probabilities[0]
+            for index in np.argsort(-probabilities)[:5].tolist():
+                title = models.class_name(name, index)
+                shares[title] = shares.get(title, 0.0) + float(probabilities[index])
+    return sorted(shares, key=shares.__getitem__, reverse=True)
 
 
 Turn = Callable[[], AbstractContextManager[None]]

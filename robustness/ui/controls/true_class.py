@@ -12,7 +12,7 @@ from robustness.evaluation.correctness import sample_class
 from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
-from robustness.ui.computation.cache import is_sample, linked_class
+from robustness.ui.computation.cache import is_sample, linked_class, original_classes
 from robustness.ui.session import reloads
 from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
 from robustness.ui.session.run_link import UPLOAD
@@ -23,18 +23,26 @@ USABLE = "usable uploads"
 _SAID = "true classes"
 """Session key: entered classes by image digest."""
 
+_SUGGESTS, _MOST = "true class suggestions", 3
+
 
 def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, str]:
     """Draw the choice of true classes; returns those of ``pictures`` by digest.
 
     Options are the classes of the models ``names``. Controls of several images are in a popover.
     """
+    st.session_state.pop(_SUGGESTS, None)
     distinct = {picture.digest: picture for picture in pictures}
     labels = [labels for labels, _ in models.by_labels(names)] or [imagenet()]
     options = list(dict.fromkeys(name for part in labels for name in part.names))
     if len(distinct) == 1:
         st.markdown("True class", width="content")
         classes = {pictures[0].digest: _input(pictures[0], options, main=True)}
+        place = st.container(
+            horizontal=True, vertical_alignment="center", gap="xsmall", width="content"
+        )
+        if classes[pictures[0].digest] is None:
+            st.session_state[_SUGGESTS] = place, pictures[0], names
     else:
         with st.popover("True classes", icon=":material/sell:"):
             classes = {
@@ -42,6 +50,30 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
                 for place, (digest, picture) in enumerate(distinct.items())
             }
     return {digest: name for digest, name in classes.items() if name is not None}
+
+
+def suggest_true_class() -> None:
+    """Draw buttons for the likeliest classes of the page's image, if its class is unknown.
+
+    Called last on a page: the models have predicted the original by then.
+    """
+    suggests = st.session_state.pop(_SUGGESTS, None)
+    if suggests is None:
+        return
+    place, picture, names = suggests
+    with place:
+        for number, name in enumerate(original_classes(picture, names)[:_MOST]):
+            st.button(
+                f"{visible(name)}?",
+                key=f"suggestion {number}",
+                help="Set as the true class",
+                on_click=_set,
+                args=(picture.digest, name),
+            )
+
+
+def _set(digest: str, name: str) -> None:
+    st.session_state.setdefault(_SAID, {})[digest] = name
 
 
 def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str = "") -> str | None:
@@ -77,4 +109,4 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
 
 
 def _say(digest: str, key: str) -> None:
-    st.session_state.setdefault(_SAID, {})[digest] = st.session_state[key]
+    _set(digest, st.session_state[key])
