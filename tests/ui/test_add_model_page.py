@@ -52,7 +52,12 @@ def errors(app: AppTest) -> str:
     return " ".join(element.value.replace("\\", "") for element in app.error)
 
 
-def test_a_model_is_added_with_what_only_the_user_knows_and_removed(folder: Path) -> None:
+def test_a_model_is_added_with_what_only_the_user_knows_and_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, Any]] = []
+    link = lambda page, _label, _icon, query: tried.append((page, query))  # noqa: E731
+    monkeypatch.setattr(add_model, "page_link", link)
     app = opened(folder / "colours.onnx")
     assert "7 outputs: name 7 classes." in app.info[0].value
     lines = "add lines colours"
@@ -67,10 +72,14 @@ def test_a_model_is_added_with_what_only_the_user_knows_and_removed(folder: Path
     app.text_input(key="add name colours").set_value("x" * 70).run()
     assert "at most 64 characters, got 70" in errors(app)
     assert app.button(key="add_model").disabled
+    assert any("a valid name" in caption.value for caption in app.caption), "what it lacks"
     assert app.text_area(key=lines).value == "\n".join(COLOURS), "nothing is forgotten"
     app.text_input(key="add name colours").set_value("colours").run()
+    assert not any("Still needed" in caption.value for caption in app.caption)
     app.button(key="add_model").click().run()
     assert not errors(app)
+    assert any("colours" in each.value and "added" in each.value for each in app.markdown)
+    assert ("app.py", {"models": "colours"}) in tried
     described = tomllib.loads((folder / "models.toml").read_text())["colours"]
     assert described["normalisation"] == "-1..1"
     assert models.REGISTRY["colours"].labels().names == tuple(COLOURS)

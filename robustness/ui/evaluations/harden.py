@@ -8,7 +8,7 @@ from robustness import hardening, models
 from robustness.api.hardening import weakest
 from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
-from robustness.base.text import plain
+from robustness.base.text import plain, some
 from robustness.base.validation import read_json
 from robustness.hardening import Hardening
 from robustness.perturbations import REGISTRY
@@ -39,7 +39,7 @@ def show(of: RunFigures) -> None:
     if run.is_from_table or run.foreign:
         return
     st.header("Train a model to be more robust", anchor=False)
-    st.caption("A copy of a model learns to keep its own predictions on perturbed images.")
+    st.caption("Teaches a copy of a model to ignore perturbations.")
     if jobs.is_queued(run.folder):
         under_way.progress(run.folder, "the training continues")
         return
@@ -98,14 +98,18 @@ def _form(of: RunFigures) -> None:
             else f"Without {_FEWEST_JUDGING} labelled images in this run, nothing is recommended."
         )
     )
-    if st.button(
-        "Train",
-        type="primary",
-        icon=":material/fitness_center:",
-        **access.allowed(
-            Action.CHANGE_MODELS, key="harden", disabled=not (source and chosen and name)
-        ),
-    ):
+    needs = {"images to train on": source, "perturbations": chosen, "a name": name}
+    missing = [what for what, value in needs.items() if not value]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(
+            "Train",
+            type="primary",
+            icon=":material/fitness_center:",
+            **access.allowed(Action.CHANGE_MODELS, key="harden", disabled=bool(missing)),
+        )
+        if missing:
+            st.caption(f"Still needed: {some(missing, len(missing))}.")
+    if pressed:
         with boundary():
             hardening.check_name(name)  # refused here rather than in the job
             hardening.unseen(chosen)

@@ -7,7 +7,7 @@ import streamlit as st
 from robustness import matching, models, runs
 from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
-from robustness.base.text import plain
+from robustness.base.text import plain, some
 from robustness.datasets.labels import KNOWN
 from robustness.evaluation.framings import DEFAULT, common_framing
 from robustness.matching import Match
@@ -52,10 +52,14 @@ def form() -> None:
             icon=":material/compare:",
             **access.allowed(Action.EVALUATE, key="match", disabled=not (production and reference)),
         )
-        st.caption(
-            "Takes two to eight minutes, less if you reuse a reference. Runs in the background. "
-            "You can close this page."
-        )
+        needs = {"images of your camera": production, "reference images": reference}
+        if missing := [name for name, source in needs.items() if not source]:
+            st.caption(f"Still needed: {some(missing, len(missing))}.")
+        else:
+            st.caption(
+                "Takes two to eight minutes, less if you reuse a reference. Runs in the "
+                "background. You can close this page."
+            )
     if pressed and production and reference:
         with boundary():
             common_framing(fit, side, names)  # refused here rather than in the job
@@ -135,8 +139,10 @@ def _profile_buttons(name: str, saved: SavedMatch, answer: Match) -> None:
         icon=":material/play_arrow:",
         on_click=_evaluate,
         args=(name, saved),
-        disabled=not answer.conditions,  # nothing to evaluate
+        disabled=not answer.conditions,
     )
+    if not answer.conditions:
+        st.caption("No profile: there is no difference to evaluate.", width="content")
     st.download_button(
         "Download the profile",
         matching.as_toml(answer),

@@ -47,14 +47,15 @@ def is_open(has_runs: bool) -> bool:
 
 
 def button(has_runs: bool) -> None:
-    """Draw the button that opens the form, or closes it."""
+    """Draw the button that opens the form, or closes it; none while the form is all there is."""
+    if not has_runs:
+        return
     opened = is_open(has_runs)
     st.button(
         "Close" if opened else "New evaluation",
         key="open form",
         type="secondary" if opened else "primary",
         icon=":material/close:" if opened else ":material/add:",
-        disabled=not has_runs,
         on_click=_toggle,
         args=(not opened,),
     )

@@ -99,7 +99,7 @@ def acceptance_button(of: RunFigures) -> None:
     }
     in_use = bool(thresholds) and accepted_from() == thresholds
     st.button(
-        "No longer use on One image" if in_use else "Use on One image",
+        "Stop using" if in_use else "Use on One image",
         key="accept from",
         icon=":material/verified_user:",
         on_click=do,
@@ -107,6 +107,8 @@ def acceptance_button(of: RunFigures) -> None:
         disabled=not thresholds,
         help="Live then says which predictions would be rejected, in this browser tab.",
     )
+    if not thresholds:
+        st.caption("No model of this run has a safe threshold.")
 
 
 def _accept_from(thresholds: Mapping[str, AcceptedFrom]) -> str:

@@ -15,7 +15,7 @@ import streamlit as st
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.permissions import Action
-from robustness.base.text import counted, plain
+from robustness.base.text import counted, plain, some
 from robustness.models.file_formats.formats import ENDINGS, FORMATS, is_saved_model
 from robustness.models.labels import check_class_names, imagenet
 from robustness.models.own import add, model_file, user_models
@@ -35,6 +35,7 @@ from robustness.ui.display import results
 from robustness.ui.server.streamlit_internals import UploadedFile
 from robustness.ui.session import access
 from robustness.ui.session.boundary import boundary, fragment
+from robustness.ui.session.run_link import page_link
 from robustness.ui.session.sentences import sentence
 
 UPLOAD, ON_SERVER = "Upload", "File on the server"
@@ -49,6 +50,11 @@ _BY_FILE = "As in the file"
 _IMAGENET, _TYPED = "ImageNet (1,000 classes)", "One per line"
 _OUTPUTS = {"probabilities": "probabilities", "logits": "logits"}
 _MAX_TRIALS = 4
+_NEEDED = {
+    "input_size": "the input size",
+    "labels": "the class names",
+    "normalisation": "the normalisation",
+}
 _CHOOSE_NORMALISATION = "Choose a normalisation, or give a folder of labelled images to find it."
 
 
@@ -134,10 +140,11 @@ def show() -> None:
 
 
 def _form() -> None:
-    if added := st.session_state.pop(_DONE, ""):
-        st.toast(plain(added), icon=":material/check:")
     source = _source()
+    if source.key or st.session_state.get("arrived"):
+        st.session_state.pop(_DONE, None)
     if not source.key:
+        _say_added(st.session_state.get(_DONE, ""))
         return
     inspected: _Inspected = st.session_state.get(_INSPECTED) or _Inspected("")
     if inspected.source != source.key:
@@ -160,6 +167,15 @@ def _form() -> None:
     if inspected.description is not None:
         is_current = key == inspected.last and not inspected.error and not form.problem
         _finish(source, form, inspected.description, is_current)
+
+
+def _say_added(name: str) -> None:
+    """Say that the model ``name`` was added, with a link that tries it; nothing for ""."""
+    if not name:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="added"):
+        st.markdown(f":material/check: **{plain(name)}** added.", width="content")
+        page_link("app.py", "Try it", ":material/tune:", {"models": name})
 
 
 def _source() -> _Source:
@@ -243,17 +259,32 @@ def _finish(source: _Source, form: _Form, description: Description, is_current: 
     problem = "" if description.missing else _entry_problem(complete)
     if problem:
         _say_problem(problem)
-    if st.button(
-        "Add model",
-        key="add_model",
-        type="primary",
-        icon=":material/add:",
-        disabled=bool(
-            problem or description.missing or not is_current or user_models.name_problem(form.name)
-        ),
-    ):
+    lacks = _lacks(form, description, problem, is_current)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(
+            "Add model",
+            key="add_model",
+            type="primary",
+            icon=":material/add:",
+            disabled=bool(lacks),
+        )
+        if lacks:
+            st.caption(f"Still needed: {lacks}.")
+    if pressed:
         with boundary():
             _add(source, complete)
+
+
+def _lacks(form: _Form, description: Description, problem: str, is_current: bool) -> str:
+    """What the form lacks before its model can be added, in words; "" for nothing."""
+    missing = [_NEEDED.get(field, field) for field in description.missing]
+    if user_models.name_problem(form.name):
+        missing.append("a valid name")
+    if missing:
+        return some(missing, len(missing))
+    if problem or not is_current:
+        return "a correction of the error above"
+    return ""
 
 
 def _entry_problem(description: Description) -> str:
@@ -269,8 +300,8 @@ def _entry_problem(description: Description) -> str:
 def _add(source: _Source, description: Description) -> None:
     access.require(Action.CHANGE_MODELS, thing=description.name)
     with source.at() as (path, uploaded), model_file.opened(path) as (_, unpacked):
-        file = description.write(unpacked or uploaded)
-    st.session_state[_DONE] = f"{description.name} is added; {file.name} describes it."
+        description.write(unpacked or uploaded)
+    st.session_state[_DONE] = description.name
     del st.session_state[_INSPECTED]
     st.session_state[_COUNT] = st.session_state.get(_COUNT, 0) + 1  # empties the uploader
     st.session_state.pop("add_path", None)
