@@ -84,6 +84,8 @@ def _perturbations(query: str, sample: str) -> None:
         help="Lengths in pixels are for images of 224 pixels and scale with the side; resolution "
         "and compression do not.",
     )
+    if len(matches) > 1:
+        st.html(html("index", families=list(families.items())))
     for family, records in families.items():
         st.header(family, anchor=family.lower().replace(" & ", "-").replace(" ", "-"))
         for record in records:

@@ -55,6 +55,13 @@ def test_every_picture_opens_on_the_live_page(shown: Shown) -> None:
     assert opened == expected
 
 
+def test_an_index_leads_to_every_perturbation(shown: Shown) -> None:
+    page = html(shown.app)
+    leads = re.findall(r'<a href="#([^"]+)"', page.partition('class="rb-index"')[2])
+    assert len(leads) == len(REGISTRY)
+    assert sorted(leads) == sorted(re.findall(r'class="rb-facts" id="([^"]+)"', page))
+
+
 @pytest.mark.parametrize(("name", "strength"), [("fog", 0.4), ("vertical_flip", 1.0)])
 def test_a_link_opens_the_picture_that_it_stands_under(
     shown: Shown, monkeypatch: pytest.MonkeyPatch, name: str, strength: float
