@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from streamlit.runtime.session_manager import SessionClient
 from streamlit.web.server.starlette.starlette_routes import create_upload_routes
 
 from robustness.runs import audit
-from robustness.ui.session import access
+from robustness.ui.session import access, reloads
 from robustness.ui.session.upload_limit import UploadLimit
 
 MEGABYTE = 10**6
@@ -193,6 +194,32 @@ def test_a_session_has_half_of_the_room_and_all_together_no_more_than_it() -> No
             assert there.held() == 74 * MEGABYTE
             there.files.remove_session_files(mine)
             assert await there.put(theirs, 15 * MEGABYTE, "2") == 204
+
+    asyncio.run(life())
+
+
+def test_what_a_reload_keeps_counts_once_while_it_is_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    browser = access.Connection("192.0.2.7", {}, {access.COOKIE: "mine"})
+    monkeypatch.setattr(access, "connection", lambda: browser)
+    monkeypatch.setattr(access, "me", lambda: "ada")
+
+    async def life() -> None:
+        async with server() as there:
+            before, after, yours = (there.session() for _ in range(3))
+            for name in "12":
+                assert await there.put(before, 19 * MEGABYTE, name) == 204
+            files = there.files.file_storage[before].values()
+            reloads.keep([(file.file_id, file.data) for file in files])
+            assert await there.put(after, 19 * MEGABYTE) == 204, "once: 57 MB so far"
+            there.files.remove_session_files(before)
+            assert await there.put(yours, 19 * MEGABYTE, "1") == 204
+            assert await there.put(yours, 19 * MEGABYTE, "2") == 413, "38 MB are kept"
+            del files
+            reloads.forget()
+            gc.collect()
+            assert await there.put(yours, 19 * MEGABYTE, "2") == 204
 
     asyncio.run(life())
 
