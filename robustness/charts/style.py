@@ -47,7 +47,7 @@ _UNREGISTERED_STYLES = range(32, 128)
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
 """The zero line of an axis of differences, visible on light and dark."""
 
-BAD_TO_GOOD = ((0.0, "#c4661a"), (0.35, "#f1b06a"), (0.55, "#f4f4f1"), (1.0, "#4a8ccb"))
+BAD_TO_GOOD = ((0.0, "#c4661a"), (0.35, "#f1b06a"), (0.55, "#c2c7c7"), (1.0, "#4a8ccb"))
 """Colour scale of heatmaps, low to high; colour-blind safe, and ``INK`` is legible on all of it."""
 INK = "#000000"
 
