@@ -121,6 +121,18 @@ def test_the_share_of_affected_images_is_estimated(reference: NDArray[np.uint8])
         assert affected != any(simulation == to_png(from_uint8(image)) for image in reference)
 
 
+def test_light_is_said_in_plain_words_and_the_intervals_are_in_the_table() -> None:
+    part = MatchedPerturbation("underexposure", 0.35, 0.325, 0.425, 1.0, {})
+    accuracy = ExpectedAccuracy("SqueezeNet", 0.57, 0.38, 0.73, 0.65)
+    found = Match(60, 200, True, True, (part,), (accuracy,), (), (), Framing(), 0)
+    light, correct = results.sentences(found)
+    assert light == "Your images are 1.4 stops too dark (1.3 to 1.7)."
+    assert "57%" in correct
+    assert "underexposure is the only difference" in correct
+    assert "38" not in correct
+    assert any("38.0% to 73.0%" in str(block) for block in results.blocks(found))
+
+
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.55, 0.7, 0.95, 1.0])
 def test_a_profile_leaves_the_unaffected_share_unchanged(share: float) -> None:
     compositions = [rb.Condition.of({"fog": step / 100}) for step in range(1, 21)]

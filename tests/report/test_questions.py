@@ -20,7 +20,7 @@ from robustness.charts.tables import Table
 from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.pictures.fitting import Framing
-from robustness.report.blocks import Chart, Titled
+from robustness.report.blocks import Chart, Text, Titled
 from robustness.report.formats import FORMATS, rendered
 from robustness.report.questions import REGISTRY, Question, RunFigures, threshold
 from robustness.report.questions.choice import CHOICE
@@ -195,6 +195,12 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert any(list(trace.y) == [0.0] for trace in chart.figure.data)  # the safe threshold
     attacked = of.answer(THRESHOLD)._replace(conditions=0)
     assert "attacks alone" in threshold.sentence({**weak, "strongest": None, "images": 0}, attacked)
+    both = [weak, {**weak, "model": "EfficientNetLite0"}]
+    without = THRESHOLD.blocks(of.answer(THRESHOLD)._replace(entries=both))
+    said = [block.text for block in without if isinstance(block, Text)]
+    assert sum("no threshold" in text.lower() for text in said) == 1, "once for both"
+    reasons = next(block for block in without if isinstance(block, Titled))
+    assert len(reasons.table.rows) == 2
     (tmp_path / "b.toml").write_text("[[limit]]\nmax_accepted_error = 0.2\nmin_accepted = 0.9\n")
     verdicts = api.check(made, tmp_path / "b.toml").verdicts
     outcomes = {(verdict.model, verdict.limit): verdict.outcome for verdict in verdicts}
