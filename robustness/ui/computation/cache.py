@@ -282,8 +282,8 @@ def _clean(classifier: Classifier, picture: Picture) -> Outputs:
     return classifier(picture.image[None])
 
 
-def original_classes(picture: Picture, names: Sequence[str]) -> list[str]:
-    """The classes in the top 5 of the models ``names`` for the original, the likeliest first.
+def likeliest_class(picture: Picture, names: Sequence[str]) -> str:
+    """The class with the highest probability for the original over the models ``names``.
 
     For what the models have predicted already; it takes no turn.
     """
@@ -295,7 +295,7 @@ def original_classes(picture: Picture, names: Sequence[str]) -> list[str]:
             for index in np.argsort(-probabilities)[:5].tolist():
                 title = models.class_name(name, index)
                 shares[title] = shares.get(title, 0.0) + float(probabilities[index])
-    return sorted(shares, key=shares.__getitem__, reverse=True)
+    return max(shares, key=shares.__getitem__, default="")
 
 
 Turn = Callable[[], AbstractContextManager[None]]

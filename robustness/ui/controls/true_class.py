@@ -12,7 +12,7 @@ from robustness.evaluation.correctness import sample_class
 from robustness.models.labels import imagenet
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import TRUE_CLASS
-from robustness.ui.computation.cache import is_sample, linked_class, original_classes
+from robustness.ui.computation.cache import is_sample, likeliest_class, linked_class
 from robustness.ui.session import reloads
 from robustness.ui.session.inputs import new_in_link, set_in_link, warn_of_link
 from robustness.ui.session.run_link import UPLOAD
@@ -23,7 +23,7 @@ USABLE = "usable uploads"
 _SAID = "true classes"
 """Session key: entered classes by image digest."""
 
-_SUGGESTS, _MOST = "true class suggestions", 3
+_SUGGESTS = "true class suggestions"
 
 
 def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mapping[str, str]:
@@ -38,10 +38,8 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
     if len(distinct) == 1:
         st.markdown("True class", width="content")
         classes = {pictures[0].digest: _input(pictures[0], options, main=True)}
-        place = st.container(
-            horizontal=True, vertical_alignment="center", gap="xsmall", width="content"
-        )
         if classes[pictures[0].digest] is None:
+            place = st.container(width="content", key="likeliest")
             st.session_state[_SUGGESTS] = place, pictures[0], names
     else:
         with st.popover("True classes", icon=":material/sell:"):
@@ -53,7 +51,7 @@ def true_class_input(pictures: Sequence[Picture], names: Sequence[str]) -> Mappi
 
 
 def suggest_true_class() -> None:
-    """Draw buttons for the likeliest classes of the page's image, if its class is unknown.
+    """Draw a button for the likeliest class of the page's image, if its class is unknown.
 
     Called last on a page: the models have predicted the original by then.
     """
@@ -61,15 +59,14 @@ def suggest_true_class() -> None:
     if suggests is None:
         return
     place, picture, names = suggests
-    with place:
-        for number, name in enumerate(original_classes(picture, names)[:_MOST]):
-            st.button(
-                f"{visible(name)}?",
-                key=f"suggestion {number}",
-                help="Set as the true class",
-                on_click=_set,
-                args=(picture.digest, name),
-            )
+    if name := likeliest_class(picture, names):
+        place.button(
+            f"{visible(name)}?",
+            key="likeliest class",
+            help=f"Set {visible(name)} as the true class",
+            on_click=_set,
+            args=(picture.digest, name),
+        )
 
 
 def _set(digest: str, name: str) -> None:
