@@ -47,6 +47,11 @@ _SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
 
 
+def style() -> str:
+    """The CSS of the frame and of our components."""
+    return f"{components.style()}\n{_STYLE.read_text('utf-8')}"
+
+
 @contextmanager
 def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[None]:
     """Draw the frame of a page and show the sentence of a ``RobustnessError`` inside it.
@@ -55,8 +60,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
     Every page's script draws all of itself inside, so that each works when opened first.
     """
     st.set_page_config(page_title=f"{title} · Robustness", page_icon=_ICON, layout="wide")
-    st.html(html("style", css=components.style()))
-    st.html(_STYLE)
+    st.html(html("style", css=style()))  # again, for a script that runs without our server
     cleanup.watch()
     arrive(title)
     with st.sidebar:

@@ -14,9 +14,7 @@ import secrets
 import socket
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
-import streamlit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +24,7 @@ from robustness.base import settings
 from robustness.base.errors import RobustnessError
 from robustness.ui.server import metrics
 from robustness.ui.server.counters import note_error
+from robustness.ui.server.streamlit_internals import index_page
 from robustness.ui.session.access import COOKIE, is_own_origin
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -193,8 +192,8 @@ def _policy() -> str:
     Streamlit loads modules from blobs, fonts from data URLs and inline styles. Its index page has
     an inline script, allowed by its hash; its 64-bit integers use WebAssembly.
     """
-    index = (Path(streamlit.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
-    digests = [hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(index)]
+    scripts = _INLINE.findall(index_page())
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
     inline = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     parts = {
         "default-src": "'none'",

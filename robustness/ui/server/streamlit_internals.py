@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 from weakref import WeakValueDictionary
@@ -102,6 +103,11 @@ def stay_off_the_network() -> None:
     The operator names the address instead: ``server.corsAllowedOrigins``.
     """
     net_util.get_external_ip = lambda: None
+
+
+def index_page() -> str:
+    """The HTML that Streamlit answers for every page, whose script it runs later."""
+    return (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
 
 
 def user_claims(session: AppSession) -> Mapping[str, Any]:

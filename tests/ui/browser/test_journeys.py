@@ -102,6 +102,10 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     expect(page.locator(".rb-step .rb-slider").last).to_be_in_viewport(ratio=1)
     own = to_uint8(study_image(photo.read_bytes()))
     eventually(page, lambda: np.array_equal(pixels(page, 0), own))
+    page.reload()
+    settled(page)
+    expect(page.get_by_text("Showing my *secret* photo.jpg")).to_be_visible()
+    eventually(page, lambda: np.array_equal(pixels(page, 0), own))
 
 
 def payload(name: str, data: bytes) -> FilePayload:

@@ -1,0 +1,39 @@
+"""What is on a page stays in its place while the rest comes, and nothing covers it."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from benchmarks.support.page_actions import left_behind_closed
+from benchmarks.support.server import AT_REST, PATIENCE
+
+SHIFTS = """window.shift = 0;
+new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value
+}).observe({type: "layout-shift", buffered: true})"""
+LAST = {"": ".rb-card table", "models": "[data-testid=stDataFrame]", "evaluations": "form, button"}
+"""By page, what comes last."""
+TITLE = """() => {
+    const text = document.createRange(), title = document.querySelector("h1")
+    text.selectNodeContents(title)
+    const size = Number.parseFloat(getComputedStyle(title).fontSize)
+    const header = document.querySelector("[data-testid=stHeader]").getBoundingClientRect()
+    const {top, height} = text.getBoundingClientRect()
+    return top + (height - size) / 2 - header.bottom
+}"""
+
+
+@pytest.mark.parametrize("path", LAST)
+def test_nothing_moves_while_a_page_loads(browser: Browser, address: str, path: str) -> None:
+    """Below 0.1 counts as good (web.dev/cls)."""
+    with left_behind_closed(browser):
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script(SHIFTS)
+        page.goto(f"{address}/{path}")
+        expect(page.locator(LAST[path]).first).to_be_visible()
+        expect(page.locator(AT_REST)).to_be_visible()
+        assert page.evaluate("window.shift") <= 0.1
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate(TITLE) >= 0, "the header does not cover the title of a phone's page"
