@@ -107,7 +107,7 @@ def read_cells(
 def seconds(
     picture: Picture, names: Sequence[str], perturbations: Sequence[str], seed: int
 ) -> float | None:
-    """The estimate for what ``read_cells`` lacks, by measured rates; None if a model has none yet."""
+    """The estimate for what ``read_cells`` lacks; None if a model has no measured rate yet."""
     have = read_cells(picture, names, perturbations, seed)
     total = 0.0
     for part in spec_of(picture, names, [_NOTHING], seed).by_side():
