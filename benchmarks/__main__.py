@@ -45,7 +45,7 @@ _TABLES = {
     framework_models: "Networks of torchvision, timm and Hugging Face against torch itself",
     start_speed: "From a new process to an answer, offline models",
     study_speed: f"A study of one image with {', '.join(NAMES)}",
-    batch_speed: "A Scorecard and a sweep against the bare forward passes, offline models",
+    batch_speed: "A band, a map, the study and a sweep against the bare passes, offline models",
     statistics_speed: f"Figures with intervals, {statistics_speed.IMAGES} images",
     interval_coverage: "How often the intervals hold the truth, simulated",
     claims: "How often what is claimed of a run holds, simulated",

@@ -1,26 +1,32 @@
-"""Times a Scorecard and a sweep against the bare forward passes that they need.
+"""Times a band, a map, the study and a sweep against the bare forward passes that they need.
 
-One image, the four offline models. The bare passes are those that the work itself made,
-replayed: the same batches through the same classifiers, with nothing around them.
+One image, the four offline models. The bare passes are those of the distinct images that the work
+itself made, replayed: the same batches through the same classifiers, with nothing around them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import patch
 
 from benchmarks.offline_models import NAMES
 from benchmarks.timing import interleaved_ms
 from robustness import models
+from robustness.evaluation.band import strengths
+from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
 from robustness.evaluation.suites import study_conditions
 from robustness.evaluation.sweep import sweep
 from robustness.models import Classifier, Outputs
+from robustness.perturbations import REGISTRY
 from robustness.pictures.fitting import study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
+from robustness.ui.computation import bands
+from robustness.ui.computation.cache import LIMIT, ResultCache
 
 SWEPT = "gaussian_blur"
 
@@ -31,8 +37,11 @@ def measure(repeats: int = 5) -> list[dict[str, Any]]:
     for name in NAMES:
         models.load(name)
     spec = make_spec(NAMES, study_conditions())
+    ten = [record.name for record in REGISTRY if record.in_study]
     work: dict[str, Callable[[], object]] = {
-        "Scorecard, 10 perturbations": lambda: list(evaluate(spec, [picture])),
+        "band, 21 strengths": lambda: _map(picture, [SWEPT]),
+        "map, 10 perturbations": lambda: _map(picture, ten),
+        "study, 10 perturbations": lambda: list(evaluate(spec, [picture])),
         "sweep, 21 strengths": lambda: list(sweep(picture, [SWEPT], NAMES)),
     }
     rows = []
@@ -46,6 +55,14 @@ def measure(repeats: int = 5) -> list[dict[str, Any]]:
         work_ms, bare_ms = interleaved_ms(run, bare, repeats=repeats)
         rows.append({"what": what, "ms": work_ms, "bare_ms": bare_ms, "ratio": work_ms / bare_ms})
     return rows
+
+
+def _map(picture: Picture, perturbations: Sequence[str]) -> None:
+    """Compute the cells of a page's map, of which nothing is cached."""
+    with patch.object(bands, "RESULT_CACHE", ResultCache(LIMIT)):
+        for name in perturbations:
+            at = strengths(REGISTRY[name])
+            list(bands.cells(picture, NAMES, Condition.of({}), name, at, 0, nullcontext))
 
 
 def _passes(run: Callable[[], object]) -> list[tuple[Classifier, Any]]:

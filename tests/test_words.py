@@ -60,7 +60,7 @@ def test_no_command_explains_itself_with_a_retired_word() -> None:
     } == {}
 
 
-@pytest.mark.parametrize("kind", ["scorecard", "live", "swept", "attack", "run"])
+@pytest.mark.parametrize("kind", ["study", "live", "swept", "attack", "run"])
 def test_no_report_shows_a_retired_word(kind: str, tmp_path: Path) -> None:
     if kind == "run":
         source = tmp_path / "images"

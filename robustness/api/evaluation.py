@@ -356,7 +356,6 @@ def sweep(
     perturbation: str,
     label: int | str | None = None,
     steps: int = sweeps.DEFAULT_STEPS,
-    repeats: int = sweeps.DEFAULT_REPEATS,
     seed: int = 0,
     fit: str = DEFAULT,
     side: int | str = DEFAULT,
@@ -367,9 +366,8 @@ def sweep(
     ``image`` is an array, a PIL image or the path of a file. Floating point (224, 224, 3), or of
     another ``side``, is a study image, and not fitted again. ``label`` is its true class, an index
     or a name. ``fit`` and ``side`` are as for ``make_spec``. ``steps`` strengths from 0 to 1 are
-    tried, and more near a change; a random perturbation is drawn ``repeats`` times. With a
-    ``remedy``, such as ``median`` or ``median+tta``, every model is behind it. Raises as
-    ``evaluate`` does.
+    tried, and more near a change. With a ``remedy``, such as ``median`` or ``median+tta``, every
+    model is behind it. Raises as ``evaluate`` does.
     """
     names = None if models is None else [_name(model) for model in _listed(models)]
     chosen = known_models.resolve(names)
@@ -378,8 +376,7 @@ def sweep(
     picture = _picture("image", image, spec, None)
     truth = None if label is None else true_class("image", str(label), chosen)
     load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
-    how = {"steps": steps, "repeats": repeats, "seed": seed}
-    progress = sweeps.sweep(picture, [perturbation], chosen, load=load, **how)
+    progress = sweeps.sweep(picture, [perturbation], chosen, load=load, steps=steps, seed=seed)
     events = [labelled(event, truth) for event in progress]
     rows = [event for event in events if isinstance(event, Measurement)]
     return Sweep(

@@ -24,6 +24,7 @@ OPTIONS: Mapping[str, str] = {
     "--margin": "use that of choose",
     "--use": "a threshold in use belongs to a browser; open the run on the Evaluations page and "
     "choose Use on One image under Trust",
+    "--repeats": "use --seed; a random perturbation has one draw, scaled by the strength",
     "--workers": "the time on a cluster is known once it runs",
 }
 """Options of commands, with their dashes."""
@@ -39,6 +40,7 @@ ARGUMENTS: Mapping[str, str] = {
     "until": "use sample or limit",
     "unit": "use sample or limit",
     "margin": "use that of choose",
+    "repeats": "use seed; a random perturbation has one draw, scaled by the strength",
     **_IN_THE_FUNCTION,
 }
 """Arguments of Python functions."""

@@ -1,4 +1,4 @@
-"""Plotly figures of the Scorecard: ranking, outcomes, and features against decision.
+"""Plotly figures of the study: ranking, and features against decision.
 
 Frames have one row per measurement (``Measurement.as_row``) unless stated otherwise.
 """
@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from robustness import models
-from robustness.charts.style import COLOURS, drawn, go, heatmap, model_trace, whiskers
-from robustness.charts.verdict import LEGEND, OPEN_MARKERS, cell, judged
-from robustness.evaluation.condition import perturbation_label, series
+from robustness.charts.style import COLOURS, drawn, go, model_trace, whiskers
+from robustness.charts.verdict import OPEN_MARKERS, judged
+from robustness.evaluation.condition import perturbation_label
 from robustness.evaluation.correctness import good_rows, is_correct
 from robustness.statistics.scorecard import PUBLISHED, STABLE_FEATURES
-
-OUTCOMES = f"{LEGEND} Cells of several images count the good predictions. Blue is good."
-"""How to read ``outcomes``."""
 
 MOVEMENT = f"One marker per measurement. {OPEN_MARKERS}"
 """How to read ``movement``."""
@@ -63,26 +59,6 @@ def ranking(
         height=150 + 42 * len(summary),
         xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
         yaxis={"autorange": "reversed"},
-    )
-
-
-def outcomes(frame: pd.DataFrame) -> go.Figure:
-    """Heatmap perturbation x model: the verdict, or the number of correct predictions of several.
-
-    Without labels it counts unchanged ones. The hover text has the mean confidence in the original
-    class.
-    """
-    grouped = frame.groupby([frame["condition"].map(series), "model"], sort=False)
-    left = grouped["retained_probability"].mean().unstack(sort=False)
-    cells = {key: cell(rows) for key, rows in grouped}
-    hover_rows = [[cells[row, column] for column in left.columns] for row in left.index]
-    return heatmap(
-        np.array([[share for share, _ in line] for line in hover_rows]),
-        [[text for _, text in line] for line in hover_rows],
-        columns=[models.label(str(model)) for model in left.columns],
-        rows=list(map(str, left.index)),
-        hover="%{y}, %{x}: %{text}; original class %{customdata:.1%}",
-        customdata=left.to_numpy(dtype=float),
     )
 
 

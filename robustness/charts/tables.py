@@ -285,17 +285,18 @@ def decimal(value: float | None) -> str:
 
 
 def verdicts(summary: Sequence[Entry]) -> Table:
-    """Consistency, similarity and verdict per model; ``summary`` is of ``scorecard.summarise``.
+    """Consistency and similarity per model; ``summary`` is of ``scorecard.summarise``.
 
-    With a true class also both accuracies.
+    With enough images also intervals and verdicts, with a true class both accuracies.
     """
     columns: list[Column] = [
         ("Model", label()),
         ("Consistency", lambda entry: f"{entry['consistency']:.0%} of {entry['n']}"),
-        ("95% interval", lambda entry: interval(entry, "consistency")),
         *similarities(summary, ".3f"),
-        ("Verdict", scorecard.verdict),
     ]
+    if scorecard.has_intervals(summary):
+        columns[2:2] = [("95% interval", lambda entry: interval(entry, "consistency"))]
+        columns.append(("Verdict", scorecard.verdict))
     if any(entry["perturbed_accuracy"] is not None for entry in summary):
         columns[1:1] = [
             ("Original accuracy", figure("clean_accuracy", ".0%")),
@@ -320,13 +321,13 @@ def published(summary: Sequence[Entry]) -> Table:
 
 
 def breaking(breaks: Sequence[Break]) -> Table:
-    """The strength at which each prediction changes, and its range over the repeats.
+    """The strength at which each prediction changes, and the last and first around it.
 
     With a true class also the strength at which it becomes incorrect.
     """
     columns: list[Column] = [
         ("Model", lambda entry: models.label(entry.model)),
-        ("Changes at strength", _changes_at),
+        ("Changes at strength", lambda entry: entry.at),
         ("Resolution", lambda entry: entry.resolution),
         ("Becomes", _becomes),
         ("Physical value", lambda entry: _there(entry, REGISTRY[entry.perturbation].value_text)),
@@ -341,11 +342,6 @@ def breaking(breaks: Sequence[Break]) -> Table:
     return Table.of(breaks, columns)
 
 
-def _changes_at(entry: Break) -> str:
-    tried = f" in most of {entry.repeats} repeats" if entry.never and entry.repeats > 1 else ""
-    return f"{entry.at}{tried}"
-
-
 def _becomes(entry: Break) -> str:
     """The class at the break, with its sign."""
     if entry.top1 is None:
@@ -357,7 +353,7 @@ def _becomes(entry: Break) -> str:
 def _incorrect_from(entry: Break) -> str:
     if entry.clean_correct is None:
         return "no such class"
-    return _changes_at(entry) if entry.clean_correct else "0, the original"
+    return entry.at if entry.clean_correct else "0, the original"
 
 
 def _there(entry: Break, say: Callable[[float], str]) -> str:
@@ -380,13 +376,6 @@ def _recovers_at(entry: Break) -> str:
 
 
 def _range(entry: Break) -> str:
-    if not entry.graded:
+    if not entry.graded or entry.high is None:
         return ""
-    if entry.repeats == 1:
-        if entry.high is None:
-            return ""
-        return f"changes between {entry.low:.3f} and {entry.high:.3f}"
-    if entry.low is None:
-        return f"never in {entry.repeats} repeats"
-    high = "never" if entry.high is None else f"{entry.high:.3f}"
-    return f"{entry.low:.3f} to {high} over {entry.repeats} seeds"
+    return f"changes between {entry.low:.3f} and {entry.high:.3f}"

@@ -39,13 +39,6 @@ def add(parsers: Parsers) -> None:
     swept.add_argument(
         "--steps", type=int, default=21, metavar="N", help="number of strengths (default: 21)"
     )
-    swept.add_argument(
-        "--repeats",
-        type=int,
-        default=5,
-        metavar="N",
-        help="seeds for a random perturbation (default: 5)",
-    )
     add_shared(swept, "--true-class", "--seed", "--fit", "--side", "--remedies")
 
 
@@ -112,8 +105,7 @@ def study_command(options: argparse.Namespace) -> None:
     else:
         from robustness import report
 
-        summary = report.of_scorecard(spec, pictures, rows)
-        console.say(report.printed(summary, tables=2 if spec.remedies else 1))
+        console.say(report.printed(report.of_map(spec, pictures, rows)))
 
 
 def sweep_command(options: argparse.Namespace) -> None:
@@ -145,8 +137,8 @@ def sweep_command(options: argparse.Namespace) -> None:
         console.progress(f"loading the models{suffix} ...")
         load = models.load if chain is None else loaders[chain]
         events: list[Measurement | Break] = []
-        steps = {"steps": options.steps, "repeats": options.repeats, "seed": options.seed}
-        for event in sweep(picture, names, chosen, load=load, **steps):
+        how = {"steps": options.steps, "seed": options.seed}
+        for event in sweep(picture, names, chosen, load=load, **how):
             events.append(labelled(event, truth))
             if isinstance(event, Break):
                 console.progress(f"{event.perturbation}, {event.model}{suffix}: done")
@@ -163,7 +155,8 @@ def sweep_command(options: argparse.Namespace) -> None:
         return
     # The smallest strength first; the sweep gave the breaks by perturbation.
     plain.sort(key=lambda e: -1 if not isinstance(e, Break) else 2 if e.never else e.strength or 0)
-    console.say(report.printed(report.of_sweep(spec, picture, plain, remedied)))
+    made = report.of_map(spec, [picture], swept=plain, remedied=remedied)
+    console.say(report.printed(made))
 
 
 def _document(events: Sequence[Measurement | Break]) -> dict[str, Any]:

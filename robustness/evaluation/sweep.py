@@ -24,13 +24,11 @@ from robustness.evaluation.loop import (
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import spec_of
 from robustness.models import Classifier, Outputs
-from robustness.perturbations import MAX_SEED, REGISTRY, Perturbation, check_seed
+from robustness.perturbations import REGISTRY, Perturbation, check_seed
 from robustness.pictures.picture import Picture
 
 DEFAULT_STEPS = 21
-DEFAULT_REPEATS = 5
 MAX_STEPS = 101
-MAX_REPEATS = 50
 TOLERANCE = 0.005
 """Resolution of the search."""
 
@@ -50,12 +48,10 @@ class Break:
 
     The resolution is ``grid``, and ``TOLERANCE`` where the prediction was close to changing.
 
-    ``strength`` is the median over the repeats (one repeat unless the perturbation is random),
-    None if ``never``: at least half of the repeats stay unchanged up to strength 1. ``low`` and
-    ``high`` are the range over the repeats (None for one that never breaks); for a single repeat,
-    the last unchanged and the first changed strength. ``parameter`` (physical), ``severity``
-    (nearest ImageNet-C one) and ``ssim`` belong to ``strength``. ``returns`` are swept strengths
-    beyond it at which a repeat that has broken has its original prediction again.
+    ``strength`` is None if ``never``: the prediction is unchanged up to strength 1. ``low`` and
+    ``high`` are the last unchanged and the first changed strength, the latter None if ``never``.
+    ``parameter`` (physical), ``severity`` (nearest ImageNet-C one) and ``ssim`` belong to
+    ``strength``. ``returns`` are swept strengths beyond it with the original prediction again.
     """
 
     model: str
@@ -68,7 +64,6 @@ class Break:
     high: float | None
     never: bool
     returns: tuple[float, ...]
-    repeats: int
     grid: float
     clean_top1: int
     clean_probability: float
@@ -132,37 +127,29 @@ def sweep(
     model_names: Sequence[str] | None = None,
     *,
     steps: int = DEFAULT_STEPS,
-    repeats: int = DEFAULT_REPEATS,
     seed: int = 0,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement | Break]:
     """Sweep each perturbation of ``names``; yield its points, then its breaks.
 
-    A random perturbation is swept ``repeats`` times, with consecutive seeds from ``seed`` (0
-    follows the largest). The points are those of the even ``steps``; up to the first break the
-    search is refined where the prediction is close to changing. The original is predicted once per
-    model. Closing the iterator stops the work. Raises what ``spec_of`` raises, and
-    ``ParameterError`` for ``steps`` or ``repeats`` out of range.
+    A random perturbation has one draw, scaled by the strength. The points are those of the even
+    ``steps``; up to the first break the search is refined where the prediction is close to
+    changing. The original is predicted once per model. Closing the iterator stops the work. Raises
+    what ``spec_of`` raises, and ``ParameterError`` for ``steps`` out of range.
     """
-    if not 2 <= steps <= MAX_STEPS or not 1 <= repeats <= MAX_REPEATS:
-        raise ParameterError(
-            f"Expected 2 to {MAX_STEPS} steps and 1 to {MAX_REPEATS} repeats, got "
-            f"{counted(steps, 'step')} and {counted(repeats, 'repeat')}."
-        )
+    if not 2 <= steps <= MAX_STEPS:
+        raise ParameterError(f"Expected 2 to {MAX_STEPS} steps, got {counted(steps, 'step')}.")
     records = [REGISTRY[name] for name in dict.fromkeys(names)]
     specs = {
-        record.name: [
-            spec_of(
-                picture,
-                model_names,
-                [Condition.of({record.name: strength}) for strength in grid(record, steps)],
-                (check_seed(seed) + repeat) % (MAX_SEED + 1),
-            )
-            for repeat in range(repeats if record.random else 1)
-        ]
+        record.name: spec_of(
+            picture,
+            model_names,
+            [Condition.of({record.name: strength}) for strength in grid(record, steps)],
+            check_seed(seed),
+        )
         for record in records
     }
-    first = specs[records[0].name][0]
+    first = specs[records[0].name]
     chosen = first.model_names
     clean = {
         name: load(name, side=part.framing.side)(picture.at(part.framing).image[None])
@@ -170,22 +157,22 @@ def sweep(
         for name in part.model_names
     }
     for record in records:
-        breaks: dict[str, list[_RepeatBreak]] = {name: [] for name in chosen}
-        for part in (part for spec in specs[record.name] for part in spec.by_side()):
+        breaks: dict[str, _FirstChange] = {}
+        for part in specs[record.name].by_side():
             version = picture.at(part.framing)
             batch = prepare([version], part.conditions, part.seed)
             for name in part.model_names:
                 classifier = load(name, side=part.framing.side)  # again if memory ran short
                 (rows,) = measured(part, batch, classifier, clean=[clean[name]])
                 yield from with_main_digest(rows, picture)
-                breaks[name].append(_search(version, classifier, rows, part.seed, record))
+                breaks[name] = _search(version, classifier, rows, part.seed, record)
         for name in chosen:
-            yield _summary(record, name, breaks[name], clean[name], grid(record, steps)[1])
+            yield _break(record, name, breaks[name], clean[name], grid(record, steps)[1])
 
 
 @dataclass(frozen=True)
-class _RepeatBreak:
-    """The break of one repeat: last strength unchanged, first changed (None: never), its row."""
+class _FirstChange:
+    """The last strength unchanged, the first changed (None: never), and what is there."""
 
     unchanged: float
     changed: float | None
@@ -200,8 +187,8 @@ def _search(
     rows: Sequence[Measurement],
     seed: int,
     record: Perturbation,
-) -> _RepeatBreak:
-    """The first break of one repeat with the even steps ``rows``."""
+) -> _FirstChange:
+    """The first change near the even steps ``rows``."""
     own = rows[0].clean_top1
     leads = {row.strength or 0.0: _lead_of(row) for row in rows}
     classes = {row.strength or 0.0: row.top1 for row in rows}
@@ -213,11 +200,11 @@ def _search(
         classes |= zip(between, answers.argmax(axis=1).tolist(), strict=True)
     unchanged, changed = _first_break(sorted(leads.items()))
     if changed is None:
-        return _RepeatBreak(unchanged, None, None, ())
+        return _FirstChange(unchanged, None, None, ())
     images = perturbed(picture, [Condition.of({record.name: changed})], seed)
     ssim = float(picture_scores(picture.image[None], images)["ssim"][0])
     returns = (s for row in rows if row.consistent and (s := row.strength or 0.0) > changed)
-    return _RepeatBreak(unchanged, changed, ssim, tuple(returns), classes[changed])
+    return _FirstChange(unchanged, changed, ssim, tuple(returns), classes[changed])
 
 
 def _lead_of(row: Measurement) -> float:
@@ -279,45 +266,24 @@ def _doubtful(leads: Mapping[float, float]) -> list[float]:
     return [float(strength) for strength in ((at[:-1] + at[1:]) / 2)[close & wide]]
 
 
-def _summary(
-    record: Perturbation, model: str, repeats: Sequence[_RepeatBreak], clean: Outputs, step: float
+def _break(
+    record: Perturbation, model: str, first: _FirstChange, clean: Outputs, step: float
 ) -> Break:
-    broken = sorted((f for f in repeats if f.changed is not None), key=lambda f: f.changed or 0.0)
-    never = 2 * len(broken) <= len(repeats)
     top1 = int(clean.probabilities[0].argmax())
-    strength = ssim = low = high = there = None
-    returns: set[float] = set()
-    if not never:
-        # A repeat that never breaks counts as the largest, so the median is one that breaks.
-        median = broken[(len(repeats) - 1) // 2]
-        strength, ssim, there = median.changed, median.ssim, median.top1
-        # Each repeat's returns are beyond its own break, which may be below the median.
-        returns = {s for f in broken for s in f.returns if s > (strength or 0.0)}
-    if len(repeats) == 1:
-        low, high = repeats[0].unchanged, repeats[0].changed
-    elif broken:
-        low = broken[0].changed
-        high = broken[-1].changed if len(broken) == len(repeats) else None
+    strength = first.changed
     return Break(
         model=model,
         perturbation=record.name,
         strength=strength,
         parameter=None if strength is None else record.value_at(strength),
         severity=None if strength is None else record.severity_at(strength),
-        ssim=ssim,
-        low=low,
-        high=high,
-        never=never,
-        returns=tuple(sorted(returns)),
-        repeats=len(repeats),
+        ssim=first.ssim,
+        low=first.unchanged,
+        high=strength,
+        never=strength is None,
+        returns=first.returns,
         grid=step,
         clean_top1=top1,
         clean_probability=float(clean.probabilities[0, top1]),
-        top1=there,
+        top1=first.top1,
     )
-
-
-def most_fragile(breaks: Sequence[Break]) -> Break | None:
-    """The break at the smallest strength; None if nothing breaks."""
-    broken = [b for b in breaks if b.strength is not None]
-    return min(broken, key=lambda b: b.strength or 0.0, default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from robustness.metrics.metric import PICTURE, STRENGTHS, Floats, Scores, metric
+from robustness.metrics.metric import PICTURE, Floats, Scores, metric
 
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5
@@ -22,7 +22,7 @@ window of standard deviation 1.5, population covariances."""
     formula="structural similarity, Gaussian window of sigma 1.5",
     meaning="Structural similarity of two images, from the brightness, contrast and structure "
     "around each pixel. 1 is identical.",
-    views=(STRENGTHS,),
+    views=(),
 )
 def ssim(clean: Floats, perturbed: Floats) -> Scores:
     """Structural similarity, in [-1, 1], 1 for equal images; the mean over the colour channels.

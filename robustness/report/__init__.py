@@ -8,10 +8,9 @@ from robustness.report.attack import of_attack
 from robustness.report.blocks import Report, Text, Titled
 from robustness.report.formats import FORMATS, Format, format_of, rendered, write
 from robustness.report.formats.markdown import printed, printed_blocks
+from robustness.report.image_map import of_map
 from robustness.report.live_view import of_live
 from robustness.report.run import of_run
-from robustness.report.scorecard import of_scorecard
-from robustness.report.sweep import of_sweep
 
 __all__ = [
     "FORMATS",
@@ -22,9 +21,8 @@ __all__ = [
     "format_of",
     "of_attack",
     "of_live",
+    "of_map",
     "of_run",
-    "of_scorecard",
-    "of_sweep",
     "printed",
     "printed_blocks",
     "rendered",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustness.evaluation.sweep import DEFAULT_REPEATS, DEFAULT_STEPS
+from robustness.evaluation.sweep import DEFAULT_STEPS
 from robustness.metrics import FEATURES, PICTURE, PREDICTION
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.intervals import FEWEST
@@ -59,10 +59,17 @@ _TERMS: tuple[tuple[str, str] | str, ...] = (
     ),
     PICTURE,
     (
-        "Breaking point",
+        "Band and map",
+        "A band shows what one model predicts along the strength of one perturbation; a map has "
+        "the bands of several. A model breaks at its first incorrect cell or, without a true "
+        "class, at its first changed one. A model that is incorrect on the original does not "
+        "break.",
+    ),
+    (
+        "Breaking strength",
         "The smallest strength at which the prediction changes or, with a true class, becomes "
         f"incorrect: on a grid of {DEFAULT_STEPS} strengths, finer where the prediction is close "
-        f"to changing. For a random perturbation: the median over {DEFAULT_REPEATS} seeds.",
+        "to changing. A random perturbation has one draw, scaled by the strength.",
     ),
     (
         "Epsilon",

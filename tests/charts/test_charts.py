@@ -14,10 +14,9 @@ import pytest
 
 from robustness import models
 from robustness.charts import predictions, scorecard, style, sweep
-from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.correctness import is_correct
 from robustness.models import REGISTRY
+from robustness.perturbations import REGISTRY as REGISTRY_OF_PERTURBATIONS
 
 Chart = Callable[[pd.DataFrame], go.Figure]
 
@@ -191,7 +190,7 @@ def test_the_name_of_a_model_from_elsewhere_is_no_tag_and_turns_nothing() -> Non
     assert lines.name == safe
     assert all(told[0] == f"{safe} stage {at}" for at, told in enumerate(lines.customdata))
     frame = measured_rows().assign(model=HOSTILE)
-    assert list(scorecard.outcomes(frame.iloc[:1]).data[0].x) == [safe]
+    assert scorecard.movement(frame.iloc[:1]).data[0].name == safe
     assert style.words(safe) == HOSTILE.replace("\u202e", "U+202E")
     assert style.words("one<br>over &amp;copy another") == "one over &copy another"
 
@@ -241,61 +240,27 @@ def measured_rows() -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("label", [None, 3, 4])
-def test_outcomes_count_what_is_correct_or_unchanged_and_tell_the_pointer_the_rest(
-    label: int | None,
-) -> None:
-    rows = measured_rows().assign(label=label)
-    (one,) = scorecard.outcomes(rows[rows["strength"] == 1.0]).data
-    kept, changed = (judged(same, is_correct(label, 3 if same else 4)) for same in (True, False))
-    words = [[told.brief for told in (kept, changed)]] * 2
-    assert [list(words) for words in one.text] == words
-    assert np.asarray(one.z).tolist() == [[float(kept.good), float(changed.good)]] * 2
-    (several,) = scorecard.outcomes(rows).data
-    shares = {None: [1.0, 0.5], 3: [1.0, 0.5], 4: [0.0, 0.5]}[label]
-    assert list(several.z[0]) == shares
-    sign = judged(True, None if label is None else True).sign
-    assert list(several.text[0]) == [f"{sign} {2 * share:.0f}/2" for share in shares]
-    assert list(several.customdata[0]) == pytest.approx([0.9, 0.525])
-
-
-@pytest.mark.parametrize("axis", sweep.AXES)
-def test_curves_carry_their_strength_on_every_axis(axis: str) -> None:
+def test_curves_tell_the_physical_value_and_the_severity() -> None:
     points = measured_rows()
-    figure = sweep.over_strength(points[points["perturbation"] == "fog"], "cosine", axis)
+    figure = sweep.over_strength(points[points["perturbation"] == "fog"], "cosine_rescaled")
+    record = REGISTRY_OF_PERTURBATIONS["fog"]
+    said = [sweep.physical(record, strength) for strength in (0.5, 1.0)]
+    assert said[1].endswith(", severity 5")
+    assert "about severity" in said[0]
     for trace in figure.data:
-        assert list(trace.customdata) == [0.5, 1.0]
-        assert list(trace.y) == [0.75, 0.5]
-    expected = {"strength": [0.5, 1.0], "parameter": [0.25, 0.5], "severity": [2.5, 5.0]}
-    places = expected.get(axis, [0.5, 0.0])
-    assert np.mean([trace.x for trace in figure.data], axis=0) == pytest.approx(places)
-    for trace in figure.data:
-        assert list(trace.text) == [f"{place:.3g}" for place in places], "the pointer is told"
-        assert "%{text}" in trace.hovertemplate
-    assert "severity" not in sweep.axis_names("rotation")
-    assert sweep.axis_names("vertical_flip") == ["strength"]
-    assert "ssim" in sweep.axis_names("rotation", "cosine")
-    assert "ssim" not in sweep.axis_names("rotation", "ssim")
+        assert list(trace.customdata) == said
+        assert list(trace.y) == [0.5, 0.0]
+        assert list(trace.text) == ["0.5", "1"], "the pointer is told"
+    assert np.mean([trace.x for trace in figure.data], axis=0) == pytest.approx([0.5, 1.0])
+    assert "severity" not in sweep.physical(REGISTRY_OF_PERTURBATIONS["rotation"], 0.5)
 
 
-def test_the_breaking_table_says_of_a_switch_whether_it_changes_the_answer() -> None:
-    at = {"vertical_flip": (1.0, None), "brightness": (0.8, None), "horizontal_flip": (1.0, 1.0)}
-    breaks = pd.DataFrame(
-        [
-            {
-                **{"model": model, "perturbation": name, "label": None},
-                **{"strength": strength, "never": strength is None, "clean_top1": 3, "top1": 4},
-            }
-            for name, strengths in at.items()
-            for model, strength in zip(("SqueezeNet", "VGG16"), strengths, strict=True)
-        ]
-    )
-    (table,) = sweep.breaking_table(breaks).data
-    assert list(table.y) == ["Increased brightness", "Horizontal flip", "Vertical flip"]
-    kept, changed = (judged(same, None).brief for same in (True, False))
-    words = [["0.80", "never"], [changed, changed], [changed, kept]]
-    assert [list(row) for row in table.text] == words
-    assert table.z[1:].tolist() == [[0, 0], [0, table.z[0, 1]]], "orange, and blue as never is"
+def test_a_curve_is_of_confidence_or_a_similarity() -> None:
+    assert [*sweep.quantities()] == [
+        "retained_probability",
+        "cosine_rescaled",
+        "euclidean_rescaled",
+    ]
 
 
 def test_the_cells_of_a_heatmap_do_not_glare_on_a_dark_page_and_their_words_can_be_read() -> None:

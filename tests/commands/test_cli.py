@@ -213,8 +213,11 @@ def test_a_sweep_tells_where_a_prediction_becomes_incorrect(run: Run) -> None:
         assert all(point["label"] is not None for point in found["points"])
         (entry,) = found["breaking"]
         assert entry["incorrect_at"] == (entry["strength"] if truth == "espresso" else 0)
-    assert "is incorrect on the original" in run(*asked, "--true-class=tench").out
-    assert "becomes incorrect" in run(*asked, "--true-class=espresso").out
+    assert "No model is correct on the original." in run(*asked, "--true-class=tench").out
+    said = run(*asked, "--true-class=espresso").out
+    assert "On this image, rotation breaks SqueezeNet 1.1 at" in said
+    assert "incorrect from 0.5" in said
+    assert "Incorrect from strength" in said
 
 
 # --- perturb --------------------------------------------------------------------------------------

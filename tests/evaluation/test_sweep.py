@@ -12,7 +12,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.similarity import strangers
-from robustness.evaluation.sweep import TOLERANCE, Break, grid, most_fragile, sweep
+from robustness.evaluation.sweep import TOLERANCE, Break, grid, sweep
 from robustness.models import Outputs
 from robustness.perturbations import REGISTRY, compose
 from robustness.pictures.picture import Picture
@@ -103,7 +103,6 @@ def test_never_is_said_and_costs_no_bisection() -> None:
     assert found.strength is found.parameter is found.severity is found.ssim is None
     assert all(point.consistent for point in points)
     assert model.batches == [1, 20, STRANGERS]
-    assert most_fragile([found]) is None
 
 
 def test_an_answer_that_comes_back_is_shown() -> None:
@@ -147,53 +146,13 @@ def test_a_change_that_comes_and_goes_between_two_steps_is_seen() -> None:
     assert sum(model.batches) - STRANGERS < 60, "a tenth of what a grid as fine takes"
 
 
-class InTurn(ThresholdModel):
-    """Keeps its answer by another of ``rules`` in each repeat of a sweep."""
+def test_a_random_perturbation_has_the_draw_of_its_seed() -> None:
+    def keeps(_: float, deviation: float) -> bool:
+        return deviation < 0.11
 
-    def __init__(self, *rules: Callable[[float, float], bool]) -> None:
-        super().__init__(rules[0])
-        self.rules = iter(rules)
-
-    def __call__(self, images: np.ndarray) -> Outputs:
-        if len(images) == 20:  # a new repeat begins with its sweep
-            self.keeps = next(self.rules)
-        return super().__call__(images)
-
-
-def below(limit: float) -> Callable[[float, float], bool]:
-    return lambda _, deviation: deviation < limit
-
-
-def test_a_random_perturbation_reports_median_and_range_over_seeds() -> None:
-    rules = [below(limit) for limit in (0.05, 0.11, 0.2, 0.02, 0.16)]
-    found = events_of(InTurn(*rules), ["gaussian_noise"])[-1]
-    assert isinstance(found, Break)
-    single = []
-    for place, keeps in enumerate(rules):
-        strength = first_change(keeps, "gaussian_noise", seed=place)
-        single.append(1.0 if strength is None else strength)
-    assert found.repeats == 5
-    assert found.strength == pytest.approx(sorted(single)[2], abs=TOLERANCE)
-    assert found.low == pytest.approx(min(single), abs=TOLERANCE)
-    assert found.high == pytest.approx(max(single), abs=TOLERANCE)
-
-
-def test_what_comes_back_in_a_repeat_counts_beyond_the_reported_break_alone() -> None:
-    def back(_: float, deviation: float) -> bool:
-        return deviation < 0.03 or 0.06 < deviation < 0.09 or 0.15 < deviation < 0.18
-
-    found = events_of(InTurn(back, below(0.12), below(0.14)), ["gaussian_noise"], repeats=3)[-1]
-    assert isinstance(found, Break)
-    assert found.strength is not None
-    (alone,) = run(back, "gaussian_noise", repeats=1)[1]
-    assert min(alone.returns) < found.strength
-    assert found.returns == tuple(s for s in alone.returns if s > found.strength) != ()
-
-
-def test_random_repeats_that_mostly_hold_count_as_never() -> None:
-    _, (found,), _ = run(lambda _, deviation: deviation < 0.9, "gaussian_noise", repeats=3)
-    assert found.never
-    assert found.repeats == 3
+    _, (found,), model = run(keeps, "gaussian_noise", seed=4)
+    assert found.strength == pytest.approx(first_change(keeps, "gaussian_noise", 4), abs=TOLERANCE)
+    assert model.batches.count(20) == 1
 
 
 @pytest.mark.parametrize(("keeps", "never"), [(True, True), (False, False)])
@@ -223,17 +182,11 @@ def test_points_cover_the_grid_and_start_clean() -> None:
 
 def test_the_clean_pass_is_computed_once() -> None:
     model = ThresholdModel(lambda *_: True)
-    events_of(model, ["brightness", "gaussian_noise", "vertical_flip"], repeats=2)
-    assert model.batches == [1, 20, STRANGERS, 20, 20, 1]
+    events_of(model, ["brightness", "gaussian_noise", "vertical_flip"])
+    assert model.batches == [1, 20, STRANGERS, 20, 1]
 
 
-@pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 1000}, {"repeats": 0}, {"seed": -1}])
+@pytest.mark.parametrize("options", [{"steps": 1}, {"steps": 1000}, {"seed": -1}])
 def test_bad_numbers_get_a_sentence(options: dict[str, int]) -> None:
     with pytest.raises(ParameterError, match="got"):
         run(lambda *_: True, "brightness", **options)
-
-
-def test_the_most_fragile_pair_breaks_at_the_smallest_strength() -> None:
-    _, early, _ = run(lambda mean, _: mean < 0.4, "brightness")
-    _, late, _ = run(lambda mean, _: mean < 0.6, "brightness")
-    assert most_fragile([*late, *early]) == early[0]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,19 +23,17 @@ from benchmarks.support.synthetic_rows import (
 from benchmarks.support.synthetic_runs import measurement
 from robustness import report, statistics
 from robustness.charts import accuracy_tables, tables
+from robustness.evaluation.band import Band, Cell
 from robustness.evaluation.condition import Condition, perturbation_label
 from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.suites import study_conditions
-from robustness.evaluation.sweep import Break
+from robustness.report import image_map
 from robustness.report import run as run_report
-from robustness.report import scorecard as scorecard_report
-from robustness.report import sweep as sweep_report
 from robustness.report.blocks import Text
 from robustness.report.questions import choice
 from robustness.report.questions.perturbations import harm
 from robustness.statistics import Figures
 from robustness.statistics.scorecard import summarise
-from tests.support.reports import broken
 
 LEVELS = [("fog", 0.6), ("rotation", 0.5), ("contrast", 0.6)]
 A, B, C = "SqueezeNet", "EfficientNetLite0", "EfficientNetLite1"
@@ -82,10 +78,6 @@ def answer_of(frame: pd.DataFrame) -> tuple[str, ...]:
     found = Figures(frame)
     said = choice.answer(found, found.choice), harm(found), run_report.basis(found)
     return sentences(said, choice=True)
-
-
-def of_sweep(breaks: Sequence[Break]) -> tuple[str, ...]:
-    return sentences([sentence for _, sentence in sweep_report.answers(breaks, "a")])
 
 
 def chance(share: float, images: int, seed: int) -> np.ndarray:
@@ -214,7 +206,7 @@ def test_no_sentence_singles_out_a_condition_that_no_test_does(seed: int) -> Non
         assert named <= tested or len(labels) == 1, sentence
 
 
-# --- a Scorecard, a view, a sweep -----------------------------------------------------------------
+# --- the study ------------------------------------------------------------------------------------
 
 
 def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measurement]:
@@ -227,62 +219,73 @@ def measured(stays: dict[str, list[bool]], pictures: int = 1) -> list[Measuremen
     ]
 
 
-def scored(rows: list[Measurement], images: int) -> tuple[str, ...]:
-    told = scorecard_report.answers(summarise(rows), rows, images)
-    return sentences([sentence for _, sentence in told])
+def scored(rows: list[Measurement], images: int) -> str:
+    return image_map.consistency(summarise(rows), images)
 
 
-def test_a_scorecard_claims_an_order_only_where_intervals_do_not_overlap() -> None:
+def test_a_study_claims_an_order_only_where_intervals_do_not_overlap() -> None:
     near = measured({A: [True] * 8 + [False] * 2, B: [True] * 7 + [False] * 3}, pictures=8)
-    assert "no difference is significant" in scored(near, 8)[0]
+    assert "no difference is significant" in scored(near, 8)
     far = measured({A: [True] * 10, B: [False] * 10}, pictures=8)
-    who, harm, basis = scored(far, 8)
+    who = scored(far, 8)
     assert who.startswith(f"{A_LABEL} has the highest consistency, 100%")
     assert f"{B_LABEL} the lowest, 0%" in who
     assert claims(who)
-    assert "50% of the predictions are unchanged" in harm
-    assert "8 images under 10 conditions" in basis
     one = measured({A: [True] * 10, B: [False] * 10})
-    assert "one image cannot rank models" in scored(one, 1)[0]
+    assert "one image cannot rank models" in scored(one, 1)
     same = measured({A: [True] * 10, B: [True] * 10})
-    assert "kept their predictions under 10 of 10 perturbations" in scored(same, 1)[0]
+    assert "kept their predictions under 10 of 10 perturbations" in scored(same, 1)
 
 
-# --- a sweep --------------------------------------------------------------------------------------
+# --- a map ----------------------------------------------------------------------------------------
 
 
-def test_a_sweep_names_the_first_to_break_only_where_ranges_are_apart() -> None:
-    apart = [broken(A, 0.2, 0.18, 0.22, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    who = of_sweep(apart)[0]
-    assert who.startswith(f"{A_LABEL} changes first")
-    assert "order unknown" not in who
-    later = broken(C, 0.8, 0.7, 0.9, 5)
-    rest = of_sweep([*apart, later])[1]
-    assert C_LABEL in rest
-    assert f"next: {B_LABEL} at 0.500" in rest, "every model is named"
-    close = [broken(A, 0.2, 0.18, 0.45, 5), broken(B, 0.5, 0.4, 0.6, 5)]
-    assert f"overlaps {B_LABEL}: order unknown" in of_sweep(close)[0]
+def band(model: str, signs: str, *, name: str = "fog", label: int | None = 1) -> Band:
+    """A band with a cell for each character of ``signs``, "+" or "-"; a first "!" is the original.
+
+    With "!" the model is incorrect on the original.
+    """
+    wrong, signs = signs.startswith("!"), signs.removeprefix("!")
+    at = np.linspace(0, 1, len(signs)).round(2).tolist()
+    cells = [Cell(s, 1 if sign == "+" else 2, 0.5) for s, sign in zip(at, signs, strict=True)]
+    return Band(model, name, tuple(cells), Cell(0.0, 2 if wrong else 1, 0.5), label)
 
 
-def test_a_model_that_becomes_correct_is_not_said_to_fail_first() -> None:
-    """A change for the better comes first here, and one for the worse later."""
-    better = replace(broken(A, 0.1, 0.09, 0.1), label=7, top1=7)
-    worse = replace(broken(B, 0.3, 0.29, 0.3), label=0, top1=4)
-    later = replace(broken(C, 0.8, 0.79, 0.8), label=0, top1=4)
-    assert [entry.incorrect_at for entry in (better, worse, later)] == [0.0, 0.3, 0.8]
-    first, rest, _ = of_sweep([better, worse, later])
-    assert first.startswith(f"{B_LABEL} becomes incorrect first under Random noise at strength 0.3")
-    assert f"{A_LABEL} is incorrect on the original and becomes correct at strength 0.1" in first
-    assert "0.800" in rest
-    assert A_LABEL not in rest
-    changed = [replace(entry, label=None) for entry in (better, worse, later)]
-    assert of_sweep(changed)[0].startswith(f"{A_LABEL} changes first")
-    assert {entry.incorrect_at for entry in changed} == {None}
+def test_a_map_counts_the_models_that_its_earliest_perturbation_breaks() -> None:
+    fog = [band(A, "+--++"), band(B, "++---"), band(C, "!-----")]
+    snow = [band(name, "++++-", name="snow") for name in (A, B)]
+    rotation = [band(name, "+++++", name="rotation") for name in (A, B)]
+    assert (
+        image_map.answer([*snow, *fog, *rotation])
+        == "On this image, fog effect breaks 2 of 2 models by 0.5."
+    )
+    assert [*image_map.mean_breaks([*snow, *rotation, *fog])] == ["fog", "snow", "rotation"]
+    assert image_map.answer(rotation) == "On this image, rotation does not break any of 2 models."
+    assert image_map.answer([fog[0]]) == f"On this image, fog effect breaks {A_LABEL} at 0.25."
+    assert image_map.answer([fog[2]]) == "No model is correct on the original."
+    half = [band(A, "+++++"), band(B, "++---")]
+    assert "breaks 1 of 2 models at 0.5" in image_map.answer(half)
 
 
-def test_every_pair_of_kinds_of_breaks_makes_three_sentences() -> None:
-    kinds = [(0.2, 0.19, 0.2), (None, 1.0, None), (0.9, 0.895, 0.9)]
-    labels = (None, 0, 4, 7)
-    each = [replace(broken(A, *k), label=label, top1=4) for k in kinds for label in labels]
-    for a, b in itertools.product(each, repeat=2):
-        of_sweep([a, replace(b, model=B)])
+def test_ties_are_marked_and_keep_their_order() -> None:
+    tied = [band(A, "++---", name=name) for name in ("snow", "fog")]
+    last = band(A, "+++--", name="rotation")
+    assert "snow and fog effect break" in image_map.answer([last, *tied])
+    (made,) = image_map.band_maps([last, *tied])
+    assert [row.label for row in made.drawing.rows] == [
+        "Snow =",
+        "Fog effect =",
+        "Rotation",
+    ]
+
+
+def test_a_switch_and_an_abbreviation_are_said_as_they_are() -> None:
+    flip = band(A, "+-", name="horizontal_flip")
+    assert image_map.answer([flip]) == f"On this image, horizontal flip breaks {A_LABEL}."
+    jpeg = band(A, "+--", name="jpeg_compression")
+    assert "On this image, JPEG compression breaks" in image_map.answer([jpeg])
+
+
+def test_a_model_that_is_incorrect_on_the_original_is_marked() -> None:
+    (made,) = image_map.band_maps([band(A, "+--"), band(B, "!-+-")])
+    assert [*made.drawing.columns] == [A_LABEL, f"{B_LABEL} (incorrect on the original)"]

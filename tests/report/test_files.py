@@ -44,7 +44,7 @@ from tests.support.reports import (
     WHEN,
     Page,
     live,
-    scorecard,
+    study,
     swept,
 )
 
@@ -425,7 +425,7 @@ def handed_on(build: Built) -> dict[str, bytes]:
     return every_format(build())
 
 
-@pytest.mark.parametrize("build", [scorecard, live, swept])
+@pytest.mark.parametrize("build", [study, live, swept])
 def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
     content = build()
     for suffix, data in handed_on(build).items():

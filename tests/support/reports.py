@@ -22,9 +22,7 @@ HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_
 SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.6, "EfficientNetLite2": 0.85}
 
 
-def broken(
-    model: str, strength: float | None, low: float | None, high: float | None, repeats: int = 1
-) -> Break:
+def broken(model: str, strength: float | None, low: float | None, high: float | None) -> Break:
     return Break(
         model=model,
         perturbation="gaussian_noise",
@@ -37,7 +35,6 @@ def broken(
         never=strength is None,
         returns=(),
         grid=0.05,
-        repeats=repeats,
         clean_top1=0,
         clean_probability=0.9,
     )
@@ -81,7 +78,7 @@ def small(condition: Condition, *, several: bool = False) -> tuple[Request, list
     return spec, [Picture.of(HOSTILE, image), Picture.of("b.png", image[:, ::-1].copy())]
 
 
-def scorecard() -> report.Report:
+def study() -> report.Report:
     spec, shown = small(study_conditions()[0], several=True)
     rows = [
         measurement(picture.name, picture.digest, name, condition, bool(number % 3))
@@ -89,7 +86,7 @@ def scorecard() -> report.Report:
         for name in spec.model_names
         for number, condition in enumerate(spec.conditions)
     ]
-    return report.of_scorecard(spec, shown, rows)
+    return report.of_map(spec, shown, rows)
 
 
 def live() -> report.Report:
@@ -116,8 +113,8 @@ def swept() -> report.Report:
         for strength in (0.0, 0.5, 1.0)
     ]
     found += [
-        broken("SqueezeNet", 0.4, 0.3, 0.5, 5),
-        broken("EfficientNetLite0", 0.45, 0.4, 0.5, 5),
-        broken("EfficientNetLite2", None, None, None, 5),
+        broken("SqueezeNet", 0.4, 0.3, 0.5),
+        broken("EfficientNetLite0", 0.45, 0.4, 0.5),
+        broken("EfficientNetLite2", None, None, None),
     ]
-    return report.of_sweep(spec, shown[0], found)
+    return report.of_map(spec, shown[:1], swept=found)

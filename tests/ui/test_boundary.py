@@ -15,7 +15,6 @@ from robustness.base.errors import ParameterError, RobustnessError
 from robustness.evaluation.measurement import Measurement
 from robustness.models.loaded_models import LOADED
 from robustness.ui.computation import cache
-from robustness.ui.one_image import breaking_points
 from robustness.ui.server.counters import ERRORS
 from robustness.ui.session.sentences import sentence
 from tests.support.pages import html, perturb
@@ -42,8 +41,7 @@ def without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_beyond_the_memory_budget_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaking_points, "STEPS", 3)
-    app = opened("app.py", view="breaking").run()
+    app = opened("app.py", view="map").run()
     assert not app.exception
     assert not app.error
     without_memory(monkeypatch)
@@ -75,7 +73,7 @@ def test_what_is_no_sentence_for_the_user_is_a_fault_still(
 
 SCRIPT = """
 import streamlit as st
-from robustness.ui.one_image import breaking_points
+from robustness.ui.one_image import live
 from robustness.base.errors import ParameterError
 from robustness.ui.page import boundary, fragment, page
 

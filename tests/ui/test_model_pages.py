@@ -141,7 +141,7 @@ def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: 
     assert "espresso" in html(app)
     assert not perturb(app, fog=0.2).exception
     assert "espresso" in html(app)
-    card = run(view="scorecard", sample="coffee", models="digits")
+    card = run(view="map", sample="coffee", models="digits")
     assert "digits.onnx cannot be used" in sentences(card)
 
 

@@ -14,8 +14,6 @@ from streamlit.testing.v1 import AppTest
 
 import robustness as rb
 from robustness import models
-from robustness.evaluation.sweep import Break, sweep
-from robustness.models import Classifier
 from robustness.perturbations import compose
 from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import origins
@@ -94,22 +92,3 @@ def test_a_link_to_a_remedy_that_one_image_cannot_show_says_so() -> None:
         assert not app.exception
         assert len(pictures(app)[1]) == 2
         assert app.warning
-
-
-def test_the_breaking_point_page_says_how_far_a_remedy_moves_the_strength() -> None:
-    app = run(view="breaking", sample="coffee", models="SqueezeNet", perturbation="rotation")
-    app.selectbox(key="with_remedy").set_value("flip").run()
-    assert not app.exception
-    (table,) = re.findall(r"<table.*?No remedy.*?</table>", html(app), re.DOTALL)
-    assert parse("flip").label in table
-
-    def load(name: str, *, side: int) -> Classifier:
-        return models.load(name, side=side).with_remedies("flip")
-
-    events = sweep(sample("coffee"), ["rotation"], ["SqueezeNet"], load=load)
-    (after,) = (event for event in events if isinstance(event, Break))
-    assert after.at in table.rpartition("No remedy")[2]
-    assert pictures(app)[0]["remedied"].endswith(parse("flip").label)
-    assert html(app).count(f"With {parse('flip').label}:") == 1, "in the line of the model"
-    (chart,) = app.get("plotly_chart")
-    assert parse("flip").label in chart.proto.spec

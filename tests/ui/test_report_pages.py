@@ -9,8 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from robustness import api, report
-from robustness.ui.one_image import breaking_points, scorecard
 from robustness.ui.one_image import live as live_view
+from robustness.ui.one_image import map as map_view
 from tests.support.pages import run
 from tests.support.reports import live
 
@@ -53,16 +53,16 @@ def test_every_format_of_the_server_is_offered_and_made_after_the_click(
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[report.Report]:
     """The reports that a page's buttons would download."""
     found = []
-    for module in (live_view, breaking_points, scorecard):
+    for module in (live_view, map_view):
         monkeypatch.setattr(module, "report_button", lambda build, _: found.append(build()))
     return found
 
 
-@pytest.mark.parametrize("view", ["scorecard", "breaking"])
+@pytest.mark.parametrize("perturbation", ["", "rotation"])
 def test_its_rows_say_how_the_picture_became_square(
-    view: str, reported: list[report.Report]
+    perturbation: str, reported: list[report.Report]
 ) -> None:
-    run(view=view, models="SqueezeNet", fit="letterbox")
+    run(view="map", perturbation=perturbation, models="SqueezeNet", fit="letterbox")
     (made,) = reported
     assert made.manifest["spec"]["fit"] == "letterbox"
     assert set(pa.concat_tables(made.data.read())["fit"].to_pylist()) == {"letterbox"}

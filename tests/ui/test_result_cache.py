@@ -19,7 +19,7 @@ from robustness.models.own import user_models
 from robustness.pictures import untrusted
 from robustness.pictures.samples import sample_bytes
 from robustness.pictures.untrusted import BusyError
-from robustness.ui.computation import cache
+from robustness.ui.computation import bands, cache
 from robustness.ui.computation import progress as work
 from robustness.ui.computation.cache import ResultCache, work_key
 from tests.support import onnx_files
@@ -33,7 +33,7 @@ FOG = [Condition.of({"fog": 0.4})]
 def fresh(monkeypatch: pytest.MonkeyPatch) -> ResultCache:
     """A server that has kept nothing yet."""
     empty = ResultCache(cache.LIMIT)
-    for module in (cache, work):
+    for module in (cache, work, bands):
         monkeypatch.setattr(module, "RESULT_CACHE", empty)
     return empty
 
@@ -113,14 +113,14 @@ def test_another_sessions_file_name_is_not_seen_on_a_page(fresh: ResultCache) ->
     seen = []
     for name in ("her secret.png", "his.png"):
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=240)
-        app.query_params["view"] = "scorecard"
+        app.query_params["view"] = "map"
         app.query_params["models"] = "SqueezeNet"
-        app.query_params["also"] = "coffee"
         app.run()
         app.file_uploader[0].upload(name, sample_bytes("rocket"), "image/png").run()
         assert not app.exception
-        texts = [element.value.replace("\\", "") for element in (*app.warning, *app.info)]
+        texts = [element.value.replace("\\", "") for element in (*app.warning, *app.caption)]
         seen.append(" ".join([*texts, html(app)]))
-    assert "21% on her secret.png" in seen[0]
-    assert "21% on his.png" in seen[1]
+    assert "SqueezeNet 1.1 (21%)" in seen[0]
+    assert "her secret.png" in seen[0]
+    assert "his.png" in seen[1]
     assert "secret" not in seen[1]

@@ -22,7 +22,7 @@ from robustness.evaluation.measurement import Measurement
 from robustness.evaluation.request import Request
 from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import sample_path
-from robustness.report.blocks import Titled
+from robustness.report.blocks import Map, Titled
 from robustness.report.questions.threshold import AcceptedFrom
 from robustness.ui.display import results
 from robustness.ui.one_image.request import LiveRequest, answer_cards
@@ -72,10 +72,13 @@ def live_rows() -> dict[str, str]:
     return by_model(re.findall("<li>.*?</li>", shown, re.DOTALL))
 
 
-def scorecard_grid() -> dict[str, str]:
-    (grid,) = scorecard.outcomes(FRAME).data
-    assert [bool(value) for value in grid.z[0]] == [told.good for told in EXPECTED.values()]
-    return by_model([text.replace("<br>", " ") for text in grid.text[0]])
+def study_map() -> dict[str, str]:
+    (made,) = report.of_map(SPEC, [PICTURE], ROWS).sections[0].printed
+    assert isinstance(made, Map)
+    (row,) = made.drawing.rows
+    tiles = [strip.tiles[0] for strip in row.strips if strip]
+    assert [tile.tone > 0 for tile in tiles] == [told.good for told in EXPECTED.values()]
+    return by_model([tile.text for tile in tiles])
 
 
 def report_rows() -> dict[str, str]:
@@ -93,12 +96,12 @@ def report_rows() -> dict[str, str]:
 SURFACES: Mapping[str, Callable[[], dict[str, str]]] = {
     "cards of Live and Adversarial": cards,
     "rows of Live": live_rows,
-    "grid of the Scorecard": scorecard_grid,
+    "map of the study": study_map,
     "report of Live": report_rows,
 }
 """Pages and commands show the blocks of a report, or take these."""
 
-BRIEF = "grid of the Scorecard"
+BRIEF = "map of the study"
 """Its narrow cells say correct and incorrect by the sign alone."""
 
 
@@ -135,7 +138,7 @@ def test_the_command_line_says_the_same(
 
 
 def test_markers_are_open_where_a_prediction_is_not_good() -> None:
-    for figure in (scorecard.movement(FRAME), sweep.over_strength(FRAME, "cosine")):
+    for figure in (scorecard.movement(FRAME), sweep.over_strength(FRAME, "cosine_rescaled")):
         filled = [not trace.marker.symbol[0].endswith("-open") for trace in figure.data]
         assert filled == [told.good for told in EXPECTED.values()]
 

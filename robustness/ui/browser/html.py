@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NewType
 
 from robustness.base.text import unhidden
+from robustness.charts.bands import BandMap
 from robustness.charts.verdict import percent
 
 Html = NewType("Html", str)
-"""Safe HTML: all text in it is escaped. Only ``html`` makes it."""
+"""Safe HTML: all text in it is escaped. Only this module makes it."""
 
 
 def html(part: str, **values: Any) -> Html:
@@ -19,6 +21,11 @@ def html(part: str, **values: Any) -> Html:
     ``Html`` stays as it is. Everything else is escaped, and invisible characters become numbers.
     """
     return Html(getattr(_parts(), part)(**values))
+
+
+def drawings(maps: Iterable[BandMap]) -> Html:
+    """``maps`` one below the other, without clicks; they escape their texts themselves."""
+    return Html("".join(each.html for each in maps))
 
 
 @cache

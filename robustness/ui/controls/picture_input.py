@@ -47,14 +47,12 @@ _SIDE = 96
 """Side of a thumbnail in pixels; drawn at half of that."""
 
 
-def picture_input(
-    names: Sequence[str], *, several: bool, camera: bool
-) -> tuple[list[Picture], Mapping[str, str]]:
-    """Draw the picker; returns the chosen images and the known true classes by digest.
+def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str | None]:
+    """Draw the picker; returns the chosen image and its true class, if known.
 
-    It returns one image unless ``several``: of more uploads the last. For an unusable file it shows
-    one sentence and keeps the sample. Classes are those of the models ``names``. ``camera``:
-    the page follows a running camera.
+    Of several uploads it is the last. For an unusable file it shows one sentence and keeps the
+    sample. Classes are those of the models ``names``. ``camera``: the page follows a running
+    camera.
     """
     state = st.session_state
     if not state.get("uploads"):  # as after a reload
@@ -76,13 +74,13 @@ def picture_input(
             fit_input("fit")
             side_input("side")
         files = state.get("uploads", [])
-        sharing.button(files if several else files[-1:])
+        sharing.button(files[-1:])
         true_classes = st.container(
             horizontal=True, vertical_alignment="center", gap="small", key="true-class"
         )
     if refused:
         st.caption(plain(refused))
-    uploaded = _uploaded(framed, several)
+    uploaded = _uploaded(framed)
     of_run = [] if uploaded else linked_picture()
     own = uploaded or of_run or _shared(framed)
     with gallery:
@@ -91,26 +89,15 @@ def picture_input(
         about = f"An image of the run {plain(st.query_params.get(RUN, ''))}."
         if uploaded:
             about = "Links include it." if _linked_copy() else "Links do not include uploads."
-            if len(files) > 1 and not several:
+            if len(files) > 1:
                 about = f"It is the last of {len(files)} uploads. {about}"
         st.caption(f"Showing {some([plain(picture.name) for picture in own], 3)}. {about}")
-    chosen = own or [framed(partial(sample_picture, sample))]
+    chosen = own[-1] if own else framed(partial(sample_picture, sample))
     if of_run:  # in that run's framing
-        request, framings = chosen[0].framing_request, [chosen[0].framing]
+        request, framings = chosen.framing_request, [chosen.framing]
     _say_framings(by_framing(*request, names))
     with true_classes:
-        if several:
-            others = [name for name in SAMPLES.names if own or name != sample]
-            also = st.multiselect(
-                "Score these samples as well",
-                others,
-                key="also",
-                bind="query-params",
-                placeholder="Add samples",
-                label_visibility="collapsed",
-            )
-            chosen = [*chosen, *(framed(partial(sample_picture, name)) for name in also)]
-        return chosen, true_class_input(chosen, names)
+        return chosen, true_class_input([chosen], names).get(chosen.digest)
 
 
 def _upload_input() -> str:
@@ -231,8 +218,8 @@ Framed = Callable[[Callable[[str, int], Picture]], Picture]
 """Gives the image in every framing, from what makes it in one."""
 
 
-def _uploaded(framed: Framed, several: bool) -> list[Picture]:
-    """The usable uploads, or the last one alone unless ``several``; says which are unusable."""
+def _uploaded(framed: Framed) -> list[Picture]:
+    """The last usable upload, if any; says which later ones are unusable."""
     pictures: list[Picture] = []
     refused: list[tuple[str, str]] = []
     for name, data in reversed(st.session_state.get("uploads", [])):
@@ -241,8 +228,7 @@ def _uploaded(framed: Framed, several: bool) -> list[Picture]:
         except ImageError as error:
             refused.append((name, sentence(error)))
         else:
-            if not several:
-                break
+            break
     if refused:  # in one message, however many there are
         (_, said), *others = refused
         if others:

@@ -57,6 +57,22 @@ def _thumbnails(picture: Picture, names: tuple[str, ...]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def thumbnail_uris(picture: Picture) -> Mapping[str, str]:
+    """As ``thumbnails``, an image each: URIs by perturbation."""
+    return _uris(picture, REGISTRY.names)
+
+
+@cached(16)
+def _uris(picture: Picture, names: tuple[str, ...]) -> Mapping[str, str]:
+    strip = Image.open(io.BytesIO(base64.b64decode(_thumbnails(picture, names))))
+    uris = {}
+    for place, name in enumerate(names):
+        buffer = io.BytesIO()
+        strip.crop((place * SIDE, 0, (place + 1) * SIDE, SIDE)).save(buffer, "JPEG", quality=85)
+        uris[name] = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return uris
+
+
 def _preview(record: Perturbation, clean: Images) -> Images:
     try:
         return apply(record, clean, first_strength(record))[0]
@@ -71,6 +87,9 @@ DIGITS = 6
 """Decimal digits of a strength, in the stack as in the link: what a breaking strength needs."""
 
 _STEPS, _LAST_LINK, _TAKEN, _REV = "steps", "seen link", "steps taken", "steps given"
+
+VIEW, LIVE, MAP = "view", "live", "map"
+"""The parameter of the chosen view, and the views by their names in links."""
 
 STRENGTH = "shown_strength"
 """Link parameter and session key: the strength of the perturbation of ``single``."""
@@ -141,6 +160,16 @@ def last_stack() -> Stack:
 def first_step() -> StackStep | None:
     """The first visible perturbation of the stack, where another view begins."""
     return next((step for step in current().steps if not step.hidden), None)
+
+
+def open_live(name: str, strength: float) -> None:
+    """Show the view Live with one perturbation in place of all others, as Back can undo."""
+    state, target = st.session_state, link_values(Condition.of({name: strength}))
+    _give([StackStep(name, strength)] if strength else [])
+    state[VIEW] = LIVE
+    gone: dict[str, list[str]] = {each: [] for each in (VIEW, *_of_link())}
+    st.query_params.update({**gone, **target})  # once: one entry in the browser's history
+    state[_LAST_LINK] = target
 
 
 def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:

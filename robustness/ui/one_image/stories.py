@@ -28,8 +28,7 @@ OFFLINE = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNet
 class Story(NamedTuple):
     """A link with ``query``, its ``title``, and what to ``watch`` in a sentence.
 
-    ``subject`` is what its page shows: a condition's id, for an attack after the model's name, or a
-    perturbation.
+    ``subject`` is what its page shows: a condition's id, for an attack after the model's name.
     """
 
     query: Mapping[str, str | Sequence[str]]
@@ -48,9 +47,9 @@ class Story(NamedTuple):
         return {**self.query, "models": OFFLINE, "story": self.name}
 
 
-def _live(title: str, watch: str, **strength: float) -> Story:
+def _live(title: str, watch: str, sample: str = "coffee", **strength: float) -> Story:
     condition = Condition.of(strength)
-    return Story({"sample": "coffee", **link_values(condition)}, title, watch, condition.id)
+    return Story({"sample": sample, **link_values(condition)}, title, watch, condition.id)
 
 
 STORIES = (
@@ -78,12 +77,12 @@ STORIES = (
         "makes SqueezeNet 1.1 predict consomme.",
         f"SqueezeNet {Condition.attack('pgd', epsilon=2 / 255).id}",
     ),
-    Story(
-        {"view": "breaking", "sample": "motorcycle", "perturbation": "perspective"},
+    _live(
         "A prediction that comes back",
         "At 15 degrees from the side SqueezeNet 1.1 predicts disk brake for the motorcycle. At "
         "45 degrees it predicts moped again, with a higher confidence than on the original.",
-        "perspective",
+        sample="motorcycle",
+        perspective=0.25,
     ),
 )
 

@@ -114,9 +114,8 @@ ONE = "models=SqueezeNet"
     [
         (f"?gaussian_blur=0.6&fog=0.2&{ONE}", "One image: Live"),
         ("reference?search=geometric", "Reference"),
-        (f"?view=scorecard&sample=coffee&seed=4&{ONE}", "One image: Scorecard"),
+        (f"?view=map&sample=coffee&seed=4&perturbation=rotation&{ONE}", "One image: Map"),
         ("models", "Models"),
-        (f"?view=breaking&sample=coffee&perturbation=rotation&{ONE}", "One image: Breaking points"),
         ("evaluations?run=a", "Evaluations"),
         ("reference?view=methods", "Reference"),
         (f"?view=attack&attack=square&steps_square=2&{ONE}", "One image: Attack"),

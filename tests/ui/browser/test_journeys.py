@@ -19,7 +19,6 @@ from benchmarks.support.page_actions import (
     HEADLINE,
     asked,
     cards,
-    drawn_again,
     hand_back,
     headline,
     pixels,
@@ -132,13 +131,13 @@ def test_an_upload_after_a_refused_one_has_its_own_verdicts(browser: Browser, ad
 
 
 def test_a_refused_file_stands_behind_the_accepted_one(browser: Browser, address: str) -> None:
-    page = visit(browser, f"{address}/?view=scorecard&sample=chelsea&models=SqueezeNet")
-    expect(page.locator(HEADLINE)).to_contain_text("chelsea")
+    page = visit(browser, f"{address}/?view=map&sample=chelsea&models=SqueezeNet")
+    expect(page.locator(HEADLINE)).to_contain_text("On this image")
     expect(page.locator(AT_REST)).to_be_visible()
     files = [payload(f"{place}.txt", b"x") for place in range(6)]
     files.append(payload("good.png", sample_bytes("rocket")))
     page.locator("input[type=file]").first.set_input_files(files)
-    expect(page.locator(HEADLINE)).to_contain_text("good.png")
+    expect(page.get_by_text("Showing good.png")).to_be_visible()
     chip = page.get_by_test_id("stFileChip").filter(has_text="good.png")
     expect(chip).to_be_in_viewport(ratio=1)  # without scrolling in the box
     hand_back(page)
@@ -150,14 +149,14 @@ def test_another_view_is_one_click_away_with_the_same_picture_and_models(
     """And the way back is one step, to the same again."""
     page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet&seed=4"))
     left = page.url
-    page.get_by_role("radio", name="Scorecard").click()
-    expect(page.locator(HEADLINE).filter(has_text="SqueezeNet 1.1 kept")).to_be_visible()
-    expect(page).to_have_url(re.compile(r"view=scorecard"))
+    page.get_by_role("radio", name="Map").click()
+    expect(page.locator(HEADLINE).filter(has_text="On this image")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"view=map"))
     for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
         assert part in page.url
     expect(page.locator(AT_REST)).to_be_visible()
-    page.get_by_role("radio", name="Same strength").click()
-    expect(page).to_have_url(re.compile("mode=same"))
+    page.get_by_role("radio", name=f"All {len(REGISTRY)}").click()
+    expect(page).to_have_url(re.compile("rows=all"))
     expect(page.locator(AT_REST)).to_be_visible()
     reached = page.url
     page.go_back()
@@ -165,7 +164,7 @@ def test_another_view_is_one_click_away_with_the_same_picture_and_models(
     settled(page)
     assert asked(page.url) == asked(left)
     page.go_forward()
-    expect(page.locator(HEADLINE).filter(has_text="SqueezeNet 1.1 kept")).to_be_visible()
+    expect(page.get_by_role("button", name="Fill the map")).to_be_visible()
     expect(page.locator(AT_REST)).to_be_visible()
     assert asked(page.url) == asked(reached)
     photo = tmp_path / "mine.png"
@@ -186,7 +185,7 @@ def test_the_true_class_goes_along_to_other_views_and_back(browser: Browser, add
     true_class.fill("missile")
     true_class.press("Enter")
     expect(page).to_have_url(re.compile("shows=missile"))
-    for name, view in (("Scorecard", "scorecard"), ("Breaking points", "breaking"), ("Live", "")):
+    for name, view in (("Map", "map"), ("Live", "")):
         page.get_by_role("radio", name=name, exact=True).click()
         expect(page.get_by_role("radio", name=name, exact=True)).to_be_checked()
         expect(page).to_have_url(re.compile(f"view={view}" if view else "^((?!view=).)*$"))
@@ -199,52 +198,60 @@ def test_the_true_class_goes_along_to_other_views_and_back(browser: Browser, add
 
 
 @pytest.fixture(scope="module")
-def breaking(browser: Browser, address: str) -> Iterator[Page]:
-    """The breaking points of a photograph under Rotation; sweeps of everything take 4,000 passes of
-    one of the slower models, however fast the machine."""
-    link = f"{address}/?view=breaking&sample=coffee&models=EfficientNetLite1"
-    with visiting(browser, f"{link}&perturbation=rotation", charts=True) as page:
+def image_map(browser: Browser, address: str) -> Iterator[Page]:
+    """The map of a photograph by one of the slower models; all of it takes a while."""
+    link = f"{address}/?view=map&sample=coffee&models=EfficientNetLite1&fog=0.2"
+    with visiting(browser, link) as page:
+        expect(page.get_by_role("heading", name="The study")).to_be_visible()
+        expect(page.locator(AT_REST)).to_be_visible()
         yield page
 
 
-def test_a_click_on_the_breaking_curve_shows_the_picture_there(
-    breaking: Page,
-) -> None:
-    page = breaking
-    expect(page.locator(HEADLINE).first).to_contain_text("becomes incorrect under Rotation")
-    expect(page.locator(".rb-rows li")).to_have_count(1)
-    drawn_again(page, 0)  # the verdicts may come before the first image is drawn
-    before = pixels(page, 1)
-    curve = page.locator("[data-testid=stPlotlyChart]").first
-    curve.scroll_into_view_if_needed()
-    curve.locator(".scatterlayer .point").nth(2).click(force=True)
-    turned = to_uint8(
-        apply(REGISTRY["rotation"], study_image(sample_bytes("coffee"))[None], 0.1)[0]
-    )
-    assert not np.array_equal(before, turned)
-    # The image from before the click may be drawn once more in between.
+def test_a_cell_opens_in_live_and_back_undoes_it(image_map: Page) -> None:
+    page = image_map
+    row = page.locator(".rb-map tr").filter(has_text="Rotation")
+    row.locator("i").nth(7).click()
+    expect(page).to_have_url(re.compile(r"^(?!.*(view|fog)=).*rotation=0\.35"))
+    settled(page)
+    expect(page.get_by_role("slider", name="Rotation")).to_have_value("0.35")
+    coffee = study_image(sample_bytes("coffee"))
+    turned = to_uint8(apply(REGISTRY["rotation"], coffee[None], 0.35)[0])
     eventually(page, lambda: np.array_equal(pixels(page, 1), turned))
+    page.go_back()
+    expect(page).to_have_url(re.compile("view=map.*fog=0.2|fog=0.2.*view=map"))
+    expect(page.locator(".rb-map")).to_be_visible()
+    expect(page.locator(AT_REST)).to_be_visible()
 
 
-def test_a_sweep_of_everything_can_be_cancelled_and_gone_on_with(
-    breaking: Page,
-) -> None:
-    page = breaking
-    page.get_by_role("button", name=re.compile("Sweep all")).click()
-    expect(page.get_by_text(re.compile(r"[1-9]\d* of \d+ perturbations done"))).to_be_visible()
-    cancel = page.get_by_role("button", name="Cancel")
-    page.locator("[data-testid=stMain]").evaluate("main => { main.scrollTop = main.scrollHeight; }")
-    before = cancel.bounding_box()
-    cancel.focus()
-    assert cancel.bounding_box() == before, "it would be gone from under a click"
-    cancel.click()
-    again = page.get_by_role("button", name=re.compile("Sweep all"))
-    expect(again).to_be_visible()
-    caption = re.compile(r"(\d+) of (\d+) done on")
-    counts = caption.search(page.get_by_text(caption).inner_text())
-    assert counts is not None
-    done, every = map(int, counts.groups())
-    assert 1 < done < every == len(REGISTRY)
+def test_the_keyboard_chooses_a_cell_of_a_band(image_map: Page) -> None:
+    page = image_map
+    band = page.locator(".rb-map tr").filter(has_text="Gaussian blur").locator(".rb-band")
+    assert re.match("correct (up to|always)", band.get_attribute("aria-label") or "")
+    band.focus()
+    for _ in range(4):
+        band.press("ArrowRight")
+    assert (band.get_attribute("aria-label") or "").startswith("0.15: ")
+    band.press("Enter")
+    expect(page).to_have_url(re.compile(r"gaussian_blur=0\.15"))
+    settled(page)
+    page.go_back()
+    expect(page.locator(".rb-map")).to_be_visible()
+    expect(page.locator(AT_REST)).to_be_visible()
+
+
+def test_a_map_of_everything_can_be_cancelled_and_gone_on_with(image_map: Page) -> None:
+    page = image_map
+    before = page.locator(".rb-map i").count()
+    page.get_by_role("radio", name=f"All {len(REGISTRY)}").click()
+    page.get_by_role("button", name="Fill the map").click()
+    expect(page.get_by_text("Filling the map")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"bands a model.*left"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Fill the map")).to_be_visible()
+    expect(page.get_by_text("Cancelled; what is computed stays")).to_be_visible()
+    expect(page.locator(AT_REST)).to_be_visible()
+    some = page.locator(".rb-map i").count()
+    assert before < some < len(REGISTRY) * 21
 
 
 @pytest.fixture

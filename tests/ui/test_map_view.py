@@ -1,0 +1,159 @@
+"""The view Map: the core's cells, filled, cancelled and opened in Live; the study below it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import escape, unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from robustness.charts.bands import strip
+from robustness.evaluation.band import bands
+from robustness.evaluation.loop import evaluate
+from robustness.evaluation.request import make_spec
+from robustness.evaluation.suites import study_conditions
+from robustness.evaluation.sweep import Break, sweep
+from robustness.models.own import user_models
+from robustness.perturbations import REGISTRY
+from robustness.report import image_map
+from robustness.ui.computation import bands as band_cells
+from robustness.ui.computation.cache import LIMIT, ResultCache
+from robustness.ui.one_image import map as map_view
+from robustness.ui.one_image import stack
+from tests.support import onnx_files
+from tests.support.pages import components, headline, html, on, run, sample, texts
+from tests.support.user_models import describe
+
+TEN = [record.name for record in REGISTRY if record.in_study]
+
+
+def drawn(app: AppTest) -> str:
+    (shown,) = components(app, "map")
+    return str(shown["html"])
+
+
+def cells(app: AppTest) -> int:
+    return drawn(app).count("<i ")
+
+
+def test_the_map_has_the_cells_of_the_core_and_its_sentence() -> None:
+    app = run(view="map", sample="chelsea", models="SqueezeNet")
+    made = [band.labelled("Egyptian cat") for band in bands(sample("chelsea"), TEN, ["SqueezeNet"])]
+    assert unescape(headline(app)) == image_map.answer(made)
+    text = unescape(drawn(app))
+    for band in made:
+        assert f'aria-label="{band.text}"' in text
+        assert escape(strip(band).tiles[1].title) in drawn(app)
+    order = [REGISTRY[name].label for name in image_map.mean_breaks(made)]
+    labels = re.findall(r'scope="row"><img [^>]*><span>([^<]*)<', text)
+    assert [label.removesuffix(" =") for label in labels] == order
+
+
+def test_below_the_map_stands_the_study() -> None:
+    app = run(view="map", sample="coffee", models="SqueezeNet")
+    kept = sum(
+        row.consistent
+        for row in evaluate(make_spec(["SqueezeNet"], study_conditions()), [sample("coffee")])
+    )
+    assert f"SqueezeNet 1.1 kept its prediction under {kept} of 10 perturbations" in texts(app)
+    assert "DenseNet121" in html(app), "the published figures stand there whatever was run"
+    for name in TEN:
+        assert escape(REGISTRY[name].label) in html(app)
+    assert len(app.get("image")) == 11, "the original and the ten"
+    unsure = run(view="map", sample="rocket", models="SqueezeNet")
+    assert "SqueezeNet 1.1 (21%)" in texts(unsure)
+
+
+def test_in_detail_has_the_exact_breaking_strength() -> None:
+    link = {"view": "map", "sample": "coffee", "models": "SqueezeNet"}
+    app = run(**link)
+    assert "Breaking strengths" not in texts(app)
+    app.selectbox(key="perturbation").set_value("rotation").run()
+    events = sweep(sample("coffee"), ["rotation"], ["SqueezeNet"])
+    (exact,) = (event for event in events if isinstance(event, Break))
+    assert f">{exact.strength:.3f}</td>" in html(app)
+    app.segmented_control(key="quantity").set_value("cosine_rescaled").run()
+    again = run(**{name: app.query_params[name] for name in app.query_params})
+    assert again.selectbox(key="perturbation").value == "rotation"
+    assert again.segmented_control(key="quantity").value == "cosine_rescaled"
+
+
+@pytest.fixture
+def empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(band_cells, "RESULT_CACHE", ResultCache(LIMIT))
+
+
+def test_a_long_map_waits_for_a_click_and_keeps_what_was_computed(
+    empty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_view, "AT_ONCE_SECONDS", 0)
+    app = run(view="map", sample="chelsea", models="SqueezeNet")
+    before = cells(app)
+    assert before < 5 * len(TEN)
+    (button,) = (button for button in app.button if button.label == "Fill the map")
+    button.click().run()
+    assert cells(app) == sum(21 if REGISTRY[name].graded else 2 for name in TEN)
+    assert not [button for button in app.button if button.label == "Fill the map"]
+    app.segmented_control(key="rows").set_value("all").run()
+    assert any(f"{len(REGISTRY)} perturbations and 1 model: about" in c.value for c in app.caption)
+    assert drawn(app).count("<tr>") == 1 + len(REGISTRY)
+    assert cells(app) >= sum(21 if REGISTRY[name].graded else 2 for name in TEN)
+
+
+def test_a_click_on_a_cell_replaces_the_stack_and_shows_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = run(view="map", sample="coffee", models="SqueezeNet", fog="0.3", rotation="0.2")
+    sent: dict[str, Any] = {"n": 1, "key": "SqueezeNet gaussian_blur 0.35"}
+    page = run_with(app, sent, monkeypatch)
+    assert page.segmented_control(key="view").value == "live"
+    assert on(page) == {"gaussian_blur": 0.35}
+    assert page.query_params["gaussian_blur"] == "0.35"
+    assert "fog" not in page.query_params
+    assert "view" not in page.query_params
+
+
+def run_with(app: AppTest, sent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """``app`` after the map has reported ``sent``, as its callback gets it."""
+    first = stack.begin
+
+    def clicked() -> None:
+        monkeypatch.setattr(stack, "begin", first)
+        monkeypatch.setattr(map_view.components, "sent", lambda *_: sent)
+        map_view._open("bands 0")
+        monkeypatch.undo()
+        first()
+
+    monkeypatch.setattr(stack, "begin", clicked)
+    app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Holds an untrained model of digits and its description."""
+    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
+    (tmp_path / "digits.onnx").write_bytes(onnx_files.small_model())
+    describe(tmp_path, path="digits.onnx", output="logits", title="My digits")
+    yield tmp_path
+    monkeypatch.delenv("ROBUSTNESS_MODELS")
+    user_models.refresh()
+
+
+def test_models_of_other_classes_have_a_map_of_their_own(folder: Path) -> None:
+    app = run(view="map", sample="coffee", models=["SqueezeNet", "digits"])
+    maps = [shown["html"] for shown in components(app, "map")]
+    assert ["My digits" in text for text in maps] == [False, True]
+    assert ["SqueezeNet 1.1" in text for text in maps] == [True, False]
+
+
+def test_a_model_that_cannot_load_says_so_and_the_others_have_their_bands(folder: Path) -> None:
+    (folder / "digits.onnx").write_bytes(b"no model")
+    app = run(view="map", sample="coffee", models=["SqueezeNet", "digits"])
+    assert "digits.onnx cannot be used" in app.error[0].value.replace("\\", "")
+    assert "On this image" in headline(app)
