@@ -63,15 +63,15 @@ from robustness.statistics import TOO_FEW, scorecard
 NEVER = 1 + 1 / (STEPS - 1)
 """Stands for the first incorrect cell of a band without one: it is beyond strength 1."""
 
-LEGEND_OF_BANDS = (
-    "Strength 0 to 1. Blue: correct or, without a true class, unchanged. Orange with a dark foot: "
-    "incorrect or changed. Stronger colours are more confident. Ticks: ImageNet-C's severities; "
-    "the thick one is the study's setting."
+_LEGEND = (
+    "Strength 0 to 1. Blue: correct or, without a true class, unchanged. Orange with a line at its "
+    "foot: incorrect or changed. Stronger colours are more confident. Ticks: ImageNet-C's "
+    "severities; the thick one is the study's setting."
 )
 
 _MAP = "Map"
 
-_WRONG = " (incorrect on the original)"
+_WRONG = "✗ "
 
 _IMAGES = 6
 """Images in a file."""
@@ -259,10 +259,7 @@ def band_maps(
             labels.title if len(groups) > 1 else "",
             BandMap(
                 "Perturbation",
-                [
-                    f"{model(name)}{' (incorrect on the original)' * (name in wrong)}"
-                    for name in group
-                ],
+                [f"{_WRONG * (name in wrong)}{model(name)}" for name in group],
                 [
                     MapRow(
                         f"{perturbation_label(row)}{' =' * (row in equal and not rows)}",
@@ -272,10 +269,16 @@ def band_maps(
                     for row in rows or means
                 ],
             ),
-            LEGEND_OF_BANDS if number == len(groups) else "",
+            legend(bands) if number == len(groups) else "",
         )
         for number, (labels, group) in enumerate(groups, start=1)
     ]
+
+
+def legend(bands: Sequence[Band]) -> str:
+    """How to read a map of ``bands``."""
+    wrong = any(not band.breakable for band in bands)
+    return f"{_LEGEND}{f' {_WRONG}before a model: incorrect on the original.' * wrong}"
 
 
 def _one_cell_map(rows: Sequence[Measurement]) -> BandMap:
@@ -300,12 +303,13 @@ def _one_cell_map(rows: Sequence[Measurement]) -> BandMap:
 
 def study_blocks(summary: Sequence[Entry], rows: Sequence[Measurement]) -> list[Block]:
     """The study's table with the published figures, and all predictions."""
+    published = {entry["model"] for entry in summary} & {*scorecard.PUBLISHED}
     rule = [Text(scorecard.VERDICT_RULE)] if scorecard.has_intervals(summary) else []
     return [
         Titled("Consistency and similarity", tables.verdicts(summary)),
         *rule,
         *_remedied(rows),
-        Titled("The study's published figures", tables.published(summary), long=True),
+        Titled("The study's published figures", tables.published(summary), long=not published),
         Text(scorecard.PUBLISHED_NOTE),
         Titled("All predictions", _predictions(rows), long=True),
     ]

@@ -288,4 +288,5 @@ def test_a_switch_and_an_abbreviation_are_said_as_they_are() -> None:
 
 def test_a_model_that_is_incorrect_on_the_original_is_marked() -> None:
     (made,) = image_map.band_maps([band(A, "+--"), band(B, "!-+-")])
-    assert [*made.drawing.columns] == [A_LABEL, f"{B_LABEL} (incorrect on the original)"]
+    assert [*made.drawing.columns] == [A_LABEL, f"✗ {B_LABEL}"]
+    assert "✗ before a model: incorrect on the original" in made.note

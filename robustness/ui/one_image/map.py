@@ -220,7 +220,7 @@ class _Drawing:
                     st.markdown(f"**{plain(each.title)}**")
                 key = f"bands {number}"
                 components.band_map(key, each.drawing, partial(_open, key))
-            st.caption(f"{image_map.LEGEND_OF_BANDS} Click a cell to open it in Live.")
+            st.caption(f"{image_map.legend(bands)} Click a cell to open it in Live.")
 
 
 def _open(key: str) -> None:
