@@ -511,7 +511,15 @@ REMOVED = {
         *("adversarial", "breaking_point", "catalogue", "dataset", "methods", "operations", "runs"),
         "scorecard",
     ),
-    "parameters of links": ("also", "dial", "with_remedy", "undo", "undo_strength", "until"),
+    "parameters of links": (
+        "also",
+        "dial",
+        "shown_strength",
+        "with_remedy",
+        "undo",
+        "undo_strength",
+        "until",
+    ),
     "remedies": ("abstain", "batch_norm"),
     "packages": ("albucore", "albumentations", "simsimd", "stringzilla"),
 }

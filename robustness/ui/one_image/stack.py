@@ -19,6 +19,7 @@ from PIL import Image
 
 from robustness.base.errors import PluginError
 from robustness.base.text import plain
+from robustness.charts.sweep import physical
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply, ordered
 from robustness.pictures.eight_bits import to_uint8
@@ -30,9 +31,6 @@ from robustness.ui.computation.cache import cached
 from robustness.ui.session.inputs import (
     brief,
     link_number,
-    new_in_link,
-    set_in_link,
-    warn_of_link,
 )
 
 SIDE = 72
@@ -86,13 +84,11 @@ FIRST = {"gaussian_blur": 0.6}
 DIGITS = 6
 """Decimal digits of a strength, in the stack as in the link: what a breaking strength needs."""
 
+_KEY = "stack"
 _STEPS, _LAST_LINK, _TAKEN, _REV = "steps", "seen link", "steps taken", "steps given"
 
 VIEW, LIVE, MAP = "view", "live", "map"
 """The parameter of the chosen view, and the views by their names in links."""
-
-STRENGTH = "shown_strength"
-"""Link parameter and session key: the strength of the perturbation of ``single``."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +102,10 @@ class StackStep:
 
 @dataclass(frozen=True)
 class Stack:
-    """The perturbations in the order of application; ``dragging`` while a slider is moved.
-
-    ``marks`` are those of the slider of a ``single`` perturbation, which cannot be removed.
-    """
+    """The perturbations in the order of application; ``dragging`` while a slider is moved."""
 
     steps: tuple[StackStep, ...]
     dragging: bool = False
-    marks: Mapping[float, str] | None = None
-
-    @property
-    def key(self) -> str:
-        """The key of its component."""
-        return "stack" if self.marks is None else "single"
 
     @property
     def condition(self) -> Condition:
@@ -136,7 +123,7 @@ def begin() -> None:
 def current() -> Stack:
     """The current stack; updates the link unless a slider is held."""
     state = st.session_state
-    report = _report("stack")
+    report = _report()
     link = _of_link()
     dragging = False
     if report:
@@ -157,11 +144,6 @@ def last_stack() -> Stack:
     return Stack(tuple(st.session_state[_STEPS]))
 
 
-def first_step() -> StackStep | None:
-    """The first visible perturbation of the stack, where another view begins."""
-    return next((step for step in current().steps if not step.hidden), None)
-
-
 def open_live(name: str, strength: float) -> None:
     """Show the view Live with one perturbation in place of all others, as Back can undo."""
     state, target = st.session_state, link_values(Condition.of({name: strength}))
@@ -172,45 +154,13 @@ def open_live(name: str, strength: float) -> None:
     state[_LAST_LINK] = target
 
 
-def single(name: str, first: float, marks: Mapping[float, str]) -> Stack:
-    """The perturbation ``name`` alone, at ``first`` until another strength is chosen.
-
-    The latest change wins, as in ``current``; a page may make one in the session.
-    """
-    state, link = st.session_state, new_in_link(STRENGTH)
-    report = _report("single")
-    steps = [step for step in checked(report and report.get("steps")) if step.name == name]
-    dragging = bool(report and report.get("held"))
-    if steps:
-        state[STRENGTH] = steps[0].strength
-    elif link is not None:
-        state[STRENGTH] = _strength(REGISTRY[name], link[-1]) if link else None
-        if link and state[STRENGTH] is None:
-            warn_of_link(STRENGTH, link[-1], "not a strength from 0 to 1")
-    elif name != state.get(f"{STRENGTH} of", name):
-        state[STRENGTH] = None
-    state[f"{STRENGTH} of"] = name
-    chosen = state.get(STRENGTH)
-    strength = first if chosen is None else chosen
-    if not steps and state.get("single drawn") != (name, strength):
-        state["single given"] = state.get("single given", 0) + 1
-    state["single drawn"] = name, strength
-    if not dragging:
-        set_in_link(STRENGTH, [] if strength == first else [f"{strength:g}"])
-    return Stack((StackStep(name, strength),), dragging, marks)
-
-
-def _report(key: str) -> dict[str, Any] | None:
-    """The report of the component ``key`` if it is a new one."""
-    report = components.sent(key, "stack")
-    if report is None or report["n"] <= st.session_state.get(_taken(key), 0):
+def _report() -> dict[str, Any] | None:
+    """The report of the component if it is a new one."""
+    report = components.sent(_KEY, "stack")
+    if report is None or report["n"] <= st.session_state.get(_TAKEN, 0):
         return None
-    st.session_state[_taken(key)] = report["n"]
+    st.session_state[_TAKEN] = report["n"]
     return report
-
-
-def _taken(key: str) -> str:
-    return _TAKEN if key == "stack" else f"{key} taken"
 
 
 def show(
@@ -220,18 +170,14 @@ def show(
 
     ``of_bands`` identifies what the bands are of, but for the perturbations.
     """
-    state, key = st.session_state, stack.key
-    picking = state.get(key, {}).get("picking") if key in state else None
-    marks = None
-    if stack.marks is not None:
-        marks = [{"value": value, "label": text} for value, text in stack.marks.items()]
+    state = st.session_state
+    picking = state.get(_KEY, {}).get("picking") if _KEY in state else None
     components.stack(
-        key=key,
+        key=_KEY,
         data={
-            "n": state.get(_taken(key), 0),
-            "rev": state.get(_REV if marks is None else "single given", 0),
+            "n": state.get(_TAKEN, 0),
+            "rev": state.get(_REV, 0),
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
-            "marks": marks,
             "picture": picture.digest,
             "shown": page_id,
             "ofBands": of_bands,
@@ -246,12 +192,7 @@ def show(
 
 def said(step: StackStep) -> str:
     """The physical value and severity of a step, such as "3 px, severity 3"."""
-    record = REGISTRY[step.name]
-    severity = record.severity_at(step.strength)
-    exact = severity and record.severity_strengths[severity - 1] == step.strength
-    about = "" if exact else "about "
-    level = f", {about}severity {severity}" if severity else ""
-    return f"{record.value_text(step.strength)}{level}"
+    return physical(REGISTRY[step.name], step.strength)
 
 
 def checked(value: Any) -> list[StackStep]:
