@@ -65,9 +65,10 @@ STORIES = (
         gaussian_noise=0.25,
     ),
     _live(
-        "Features move, the prediction stays",
-        "A blur of 6 px moves the features of SqueezeNet 1.1 far: their rescaled cosine "
-        "similarity is below 0.6, where 1 is identical. It still predicts espresso.",
+        "Features move, two predictions stay",
+        "A blur of 6 px moves the features of every model far: their rescaled cosine similarity is "
+        "below 0.6, where 1 is identical. SqueezeNet 1.1 and EfficientNet-Lite2 still predict "
+        "espresso; the other two change.",
         gaussian_blur=1.0,
     ),
     Story(
@@ -80,7 +81,8 @@ STORIES = (
     _live(
         "A prediction that comes back",
         "At 15 degrees from the side SqueezeNet 1.1 predicts disk brake for the motorcycle. At "
-        "45 degrees it predicts moped again, with a higher confidence than on the original.",
+        "45 degrees, further along its band, it predicts moped again, with a higher confidence "
+        "than on the original.",
         sample="motorcycle",
         perspective=0.25,
     ),
