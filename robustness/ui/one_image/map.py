@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -49,6 +50,7 @@ _REDRAW_SECONDS = 0.4
 """How often a map is drawn while it fills; a long one less often."""
 
 _NOTHING = Condition.of({})
+_STYLE = Path(__file__).with_name("present_map.css")
 
 
 def show(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -> None:
@@ -64,11 +66,26 @@ def show(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -
         reports = st.container(width="content")
     rows = [record.name for record in REGISTRY if chosen == _ALL or record.in_study]
     stories.show_story(picture, names, seed, "map")
-    drawing = _Drawing(picture, names, rows, seed, truth)
-    names = drawing.fill(asks=chosen == _ALL)
-    if not names:
-        return
-    bands = drawing.bands()
+    with st.container(key="map-style"):
+        if stories.is_presented():
+            st.html(_STYLE)
+    with st.container(key="image-map"):
+        drawing = _Drawing(picture, names, rows, seed, truth)
+        names = drawing.fill(asks=chosen == _ALL)
+    with st.container(key="map-details"):
+        if names:
+            _show_details(picture, names, seed, truth, drawing.bands(), reports)
+
+
+def _show_details(
+    picture: Picture,
+    names: Sequence[str],
+    seed: int,
+    truth: str | None,
+    bands: Sequence[Band],
+    reports: DeltaGenerator,
+) -> None:
+    """Draw the study's figures and, in detail, one perturbation; the report goes to ``reports``."""
     measured = _study(picture, names, seed, truth)
     spec = spec_of(picture, names, study_conditions(), seed)
     content = report.of_map(spec, [picture], measured, bands)
@@ -112,7 +129,7 @@ class _Drawing:
         found = []
         cells = band_cells.read_cells(self._picture, self._good, self._rows, self._seed)
         for (row, name), own in cells.items():
-            if len(own) > 1:
+            if len(own) > 1 and own[0].strength == 0:
                 band = Band(name, row, tuple(own), own[0])
                 found.append(band.labelled(self._truth))
         return found
