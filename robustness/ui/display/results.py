@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
+from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
@@ -18,6 +22,7 @@ from robustness.charts.verdict import verdict
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
+from robustness.pictures.eight_bits import to_uint8
 from robustness.pictures.fitting import to_png
 from robustness.pictures.picture import Picture
 from robustness.report.shared_parts import listed_metrics
@@ -212,7 +217,16 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
     return html("table", head=head, rows=rows)
 
 
+_SIDE = 112
 _WIDTH = 132  # pixels
+
+
+def thumbnail_uri(image: Images) -> str:
+    """``image`` (S, S, 3), 112 pixels a side, as the URI of a JPEG."""
+    small = cv2.resize(to_uint8(image), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    buffer = io.BytesIO()
+    Image.fromarray(small).save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 class Thumbnail(NamedTuple):

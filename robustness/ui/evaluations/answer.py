@@ -34,7 +34,7 @@ _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured
 def show(run: Run, of: RunFigures, entry: Listed) -> None:
     """Draw the answer of ``run``: what can be done with it, what to choose, its map and table."""
     with st.container():  # keeps the elements below in their places
-        stories.frame(presents=True)
+        stories.frame()
         if stories.is_presented():
             st.html(_STYLE)
     with st.container(key="decision"):

@@ -28,13 +28,13 @@ from robustness.ui.one_image.attack_request import attack_input
 def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None) -> None:
     """Draw the view."""
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
-    with controls:
+    with controls, st.container(key="attack-controls"):
         st.html(html("target", name="controls"))
         attacked_model, spec = attack_input(names, seed)
         reports = st.container()
     # An attack has one framing: that of the attacked model.
     picture = version_for(picture, attacked_model)
-    with answer:
+    with answer, st.container(key="attack-answer"):
         condition = AttackCondition.of_spec(spec)
         stories.show_story(picture, names, seed, f"{attacked_model} {condition.id}")
         outcome = measure(picture, attacked_model, spec)
@@ -42,10 +42,11 @@ def show(picture: Picture, names: tuple[str, ...], seed: int, truth: str | None)
         _show_outcome(picture, outcome, rows)
     with reports:
         attack_steps.show_report(picture, outcome, rows, truth)
-    attack_steps.show(picture, outcome, names, truth)
-    if opened := explanations.in_detail("top-5 classes, heat maps"):
-        with opened:
-            _in_detail(picture, outcome, rows, truth)
+    with st.container(key="attack-details"):
+        attack_steps.show(picture, outcome, names, truth)
+        if opened := explanations.in_detail("top-5 classes, heat maps"):
+            with opened:
+                _in_detail(picture, outcome, rows, truth)
 
 
 def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement]) -> None:
@@ -67,7 +68,8 @@ def _show_outcome(picture: Picture, outcome: Outcome, rows: Sequence[Measurement
         (models.label(r.model), r, verdict(r), models.class_name(r.model, r.top1)) for r in rows
     ]
     st.html(html("verdicts", lines=lines))
-    blocks.draw([sizes(outcome), Text("All figures are of the saved 8-bit image.")])
+    with st.container(key="attack-sizes"):
+        blocks.draw([sizes(outcome), Text("All figures are of the saved 8-bit image.")])
 
 
 def _in_detail(

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import streamlit as st
-from PIL import Image
 
 from robustness import models
 from robustness.base.errors import PluginError, RobustnessError
@@ -19,7 +15,6 @@ from robustness.charts.verdict import Mark, judged, verdict
 from robustness.evaluation.correctness import is_correct, label_index
 from robustness.evaluation.measurement import Measurement
 from robustness.perturbations import Images
-from robustness.pictures.eight_bits import to_uint8
 from robustness.plugins import plugin_of
 from robustness.remedies import REGISTRY, Chain, parse, python
 from robustness.remedies.remedy import SUREST
@@ -27,11 +22,11 @@ from robustness.report.blocks import Titled
 from robustness.report.copy_as import REMEDY
 from robustness.ui.browser import components
 from robustness.ui.computation import cache
+from robustness.ui.display.results import thumbnail_uri
 from robustness.ui.one_image.request import Answer, LiveRequest, RemedyEffect, RemedyLine
 from robustness.ui.session.sentences import sentence
 
 _OPEN = "helping"
-_SIDE = 112
 _LINES = 2
 """Most models whose predictions a thumbnail has one by one."""
 
@@ -203,19 +198,12 @@ def _card(
         after = image(request, chain, altered)
     except PluginError as error:
         after, lines = altered.image, [{"tone": "incorrect", "text": str(error), "model": ""}]
-    return {"id": chain.id, "label": chain.label, "lines": lines, "image": _thumbnail(after)}
+    return {"id": chain.id, "label": chain.label, "lines": lines, "image": thumbnail_uri(after)}
 
 
 def _good(marks: Sequence[Mark], truth: str | None) -> str:
     good = sum(mark.good for mark in marks)
     return f"{good} of {len(marks)} {'correct' if truth else 'unchanged'}"
-
-
-def _thumbnail(image: Images) -> str:
-    small = cv2.resize(to_uint8(image), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    buffer = io.BytesIO()
-    Image.fromarray(small).save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def pair(

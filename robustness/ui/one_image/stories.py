@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,14 @@ import streamlit as st
 
 from robustness.base.text import plain
 from robustness.evaluation.condition import Condition
+from robustness.evaluation.loop import perturbed
 from robustness.pictures.fitting import DEFAULT_FIT
 from robustness.pictures.picture import Picture
 from robustness.report.copy_as import link_values
-from robustness.ui.computation.cache import is_sample
+from robustness.ui.browser import components
+from robustness.ui.browser.html import html
+from robustness.ui.computation.cache import is_sample, sample_picture
+from robustness.ui.display.results import thumbnail_uri
 from robustness.ui.session.inputs import warn_of_link
 from robustness.ui.session.run_link import page_link
 
@@ -98,12 +103,46 @@ def is_presented() -> bool:
     return st.query_params.get(_PRESENT) == "true"
 
 
-def frame(*, presents: bool) -> None:
+def frame() -> None:
     """Draw the exit of Present mode and its style, in a container that keeps the elements below."""
     with st.container(key="presenting"):
-        if presents and is_presented():
+        if is_presented():
             st.html(_STYLE)
             st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
+            _strip()
+
+
+def _strip() -> None:
+    """Draw the stories as links with thumbnails, which the arrow keys follow."""
+    st.html(html("style", css=_thumbnails()))
+    with st.container(horizontal=True, width="content", key="story-strip"):
+        for story in STORIES:
+            with st.container(width="content", key=f"story-{story.name}"):
+                page_link(
+                    "app.py",
+                    story.title,
+                    ":material/play_circle:",
+                    {**story.link, _PRESENT: "true"},
+                )
+        components.story_keys("story keys", st.query_params.get("story", ""))
+
+
+@cache
+def _thumbnails() -> str:
+    """The style that gives the link of each story its image."""
+    return "\n".join(
+        f".st-key-story-{story.name} a {{ background-image: url({_image_of(story)}); }}"
+        for story in STORIES
+    )
+
+
+def _image_of(story: Story) -> str:
+    """The image of ``story``, that of an attack unattacked, as a URI."""
+    picture = sample_picture(str(story.query["sample"]), DEFAULT_FIT)
+    is_attack = story.query.get("view") == "attack"
+    condition = Condition.of({}) if is_attack else Condition.parse(story.subject)
+    (image,) = perturbed(picture, [condition], 0)
+    return thumbnail_uri(image)
 
 
 def _leave() -> None:
@@ -114,8 +153,8 @@ def _present() -> None:
     st.query_params[_PRESENT] = "true"
 
 
-def buttons(*, presents: bool) -> None:
-    """Draw the Stories menu, and the Present button where the view ``presents``."""
+def buttons() -> None:
+    """Draw the Stories menu and the Present button."""
     # A new key closes the menu after a choice: open, it would cover the page.
     chosen = st.query_params.get("story")
     key = f"stories {chosen}"
@@ -125,8 +164,7 @@ def buttons(*, presents: bool) -> None:
         st.caption("Short demonstrations with the four bundled models.")
         for story in STORIES:
             page_link("app.py", story.title, ":material/play_circle:", story.link)
-    if presents:
-        present_button("images, predictions, sliders")
+    present_button("the images and what the models predict")
 
 
 def present_button(what: str) -> None:

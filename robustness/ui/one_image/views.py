@@ -22,13 +22,12 @@ def show() -> None:
     stack.begin()
     tools = st.container(horizontal=True, width="content", key="page-tools")
     view = one_of("View", VIEWS, stack.VIEW, shows_label=False)
-    presents = view != ATTACK
     with tools:
-        stories.buttons(presents=presents)
+        stories.buttons()
     if view == ATTACK:
         access.require(Action.ATTACK)
     names, seed = sidebar_input()
-    stories.frame(presents=presents)
+    stories.frame()
     picture, truth = picture_input(names, camera=view == stack.LIVE)
     require_models(names)
     with place_of_own(view, VIEWS, "view-body"):

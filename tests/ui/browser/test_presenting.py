@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -98,6 +99,26 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     expect(verdicts).to_have_count(len(OFFLINE))
     put_on(page, "frost")
     expect(page.get_by_text(story.watch)).to_be_hidden()
+
+
+def test_arrow_keys_lead_from_story_to_story_in_present_mode(
+    browser: Browser, address: str
+) -> None:
+    first, second, *_, last = STORIES
+    link = urlencode({**first.link, "present": "true"}, doseq=True)
+    with visiting(browser, f"{address}/?{link}") as page:
+        strip = page.locator(".st-key-story-strip a")
+        expect(strip).to_have_count(len(STORIES))
+        expect(page.get_by_text(first.watch)).to_be_visible()
+        for key, story in (("ArrowRight", second), ("ArrowLeft", first), ("ArrowLeft", last)):
+            page.keyboard.press(key)
+            expect(page.get_by_text(story.watch)).to_be_visible()
+            expect(page).to_have_url(re.compile(f"story={story.name}&present=true"))
+        slider = page.get_by_role("slider", name=re.compile("Slanted"))
+        at = slider.input_value()
+        slider.press("ArrowRight")  # a control has the focus: it moves
+        assert slider.input_value() != at
+        assert f"story={last.name}" in page.url
 
 
 def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(

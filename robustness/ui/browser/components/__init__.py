@@ -113,6 +113,7 @@ _remedies = _component("remedies", _files("slider.js", "remedies.js"))
 _map = _component("map", _files("map.js"))
 _settled = _component("settled", _files("slider.js", "settled.js"))
 _place = _component("place", _files("place.js"))
+_story_keys = _component("story_keys", _files("story_keys.js"))
 _history = _component("history", _files("history.js"))
 
 
@@ -215,6 +216,11 @@ def frame(key: str) -> bytes | None:
 def place(key: str, what: str) -> None:
     """Scroll back to the link to an image of ``what`` that was followed."""
     _place(key=key, data={"id": what})
+
+
+def story_keys(key: str, story: str) -> None:
+    """Have the arrow keys follow the links of the stories before and after ``story``."""
+    _story_keys(key=key, data={"story": story})
 
 
 def history(key: str) -> None:
