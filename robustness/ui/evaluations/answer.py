@@ -18,6 +18,7 @@ from robustness.report.questions.choice import CHOICE
 from robustness.report.questions.question import FAILURES
 from robustness.runs import Listed, Run
 from robustness.statistics import ModelChoice
+from robustness.ui.browser.html import html
 from robustness.ui.computation.cache import cached
 from robustness.ui.display import blocks, results
 from robustness.ui.display.export_buttons import report_button
@@ -73,7 +74,11 @@ def _answer(run: Run, of: RunFigures, values: dict[str, Any]) -> None:
     about = f"{run_map.about(of.statistics)} Click a cell for its failures."
     st.caption(plain(" ".join(filter(None, [*own, more, about]))))
     marks = _marks(check) if check else None
-    blocks.linked_map(run_map.keyed(of.statistics, marks), run.id, _open_failures)
+    block = run_map.keyed(of.statistics, marks)
+    room = f"min-height: {1.43 * len(block.drawing.rows) + 1.5:.1f}rem"  # else all below moves
+    with st.container(key="run-map"):
+        st.html(html("style", css=f"@media (min-width: 641px) {{ .st-key-run-map {{ {room} }} }}"))
+        blocks.linked_map(block, run.id, _open_failures)
     others = choice.blocks(run.manifest.costs, chosen)
     if others and isinstance(table := others.pop(0), Titled) and chosen.compared:
         st.html(results.html_table(*table.table))
