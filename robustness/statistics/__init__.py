@@ -36,7 +36,6 @@ from robustness.statistics.summaries import (
     by_perturbation,
     by_severity,
     over_models,
-    over_strengths,
     summary,
 )
 
@@ -69,7 +68,6 @@ __all__ = [
     "correctness",
     "corruption_errors",
     "over_models",
-    "over_strengths",
     "published",
     "ranking",
     "reliability",

@@ -20,7 +20,6 @@ from robustness.statistics.robust_accuracy import robust_accuracy
 from robustness.statistics.summaries import (
     ModelTables,
     over_models,
-    over_strengths,
     ranked,
     tables,
 )
@@ -38,7 +37,7 @@ _CACHED = (
         "by_perturbation",
         "by_severity",
     ),
-    *("over_models", "over_strengths", "by_class", "corruption_errors", "robust_accuracy"),
+    *("over_models", "by_class", "corruption_errors", "robust_accuracy"),
     "reliability",
 )
 
@@ -134,10 +133,6 @@ class Figures:
     @cached_property
     def over_models(self) -> Entries:
         return over_models(self.grids)
-
-    @cached_property
-    def over_strengths(self) -> Entries:
-        return over_strengths(self.grids)
 
     @cached_property
     def by_class(self) -> Entries:

@@ -325,23 +325,10 @@ def over_models(measured: Measured) -> list[dict[str, Any]]:
 
     What differs in more than strength, such as an attack in two norms, is told apart. Keys:
     ``series`` (its label), ``perturbation``, ``n_strengths``, ``n_images`` (those that consistency
-    counts) and ``consistency`` with its interval: the mean of what ``over_strengths`` has.
+    counts) and ``consistency`` with its interval.
     """
     entries = [entry for entry in _by_series(grids(measured)) if entry["n_images"]]
     return sorted(entries, key=lambda entry: float(entry["consistency"]))
-
-
-def over_strengths(measured: Measured) -> list[dict[str, Any]]:
-    """Per model and perturbation, over all strengths together.
-
-    Keys as ``over_models``, with ``model``.
-    """
-    return [
-        {"model": grid.model, **entry}
-        for grid in grids(measured)
-        for entry in _by_series([grid])
-        if entry["n_images"]
-    ]
 
 
 def _by_series(some: Sequence[Grid]) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ CONDITIONS = (
     AIMED,
 )
 TABLES = (
-    *("summary", "by_perturbation", "by_severity", "over_models", "over_strengths", "by_class"),
+    *("summary", "by_perturbation", "by_severity", "over_models", "by_class"),
     *("corruption_errors", "robust_accuracy", "reliability"),
 )
 

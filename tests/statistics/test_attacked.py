@@ -46,8 +46,9 @@ def test_an_image_that_was_wrong_before_an_attack_is_neither_kept_nor_changed() 
 
 def test_the_consistency_over_models_is_the_mean_of_theirs() -> None:
     found = Figures(both(strong=30))
+    alone = [Figures(part).over_models for _, part in both(strong=30).groupby("model")]
     own = {
-        name: [e["consistency"] for e in found.over_strengths if e["series"] == name]
+        name: [e["consistency"] for part in alone for e in part if e["series"] == name]
         for name in (e["series"] for e in found.over_models)
     }
     assert sorted(len(values) for values in own.values()) == [2, 2]

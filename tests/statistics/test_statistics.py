@@ -36,7 +36,7 @@ from robustness.statistics import (
     by_perturbation,
     by_severity,
     corruption_errors,
-    over_strengths,
+    over_models,
     reliability,
     summary,
     with_correctness,
@@ -249,7 +249,8 @@ def test_tables_are_the_same_from_a_parquet_file(tmp_path: Path) -> None:
 def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() -> None:
     conditions = [*severities("fog", "snow"), ("rotation", 0.4)]
     kept = random().random((40, len(conditions))) < 0.5
-    entries = over_strengths(rows(kept, conditions=conditions))
+    found = over_models(rows(kept, conditions=conditions))
+    entries = sorted(found, key=lambda e: ["fog", "snow", "rotation"].index(e["perturbation"]))
     assert [(e["perturbation"], e["n_strengths"], e["n_images"]) for e in entries] == [
         ("fog", 5, 40),
         ("snow", 5, 40),
@@ -264,9 +265,9 @@ def test_strengths_of_a_perturbation_together_are_its_rows_and_its_pictures() ->
 def test_strength_0_alone_says_nothing_of_a_perturbation() -> None:
     """A profile has such conditions for the images that its camera leaves as they are."""
     kept = np.array([[True, False], [True, True]])
-    idle = over_strengths(rows(kept, conditions=[("fog", 0.0), ("gaussian_blur", 0.4)]))
+    idle = over_models(rows(kept, conditions=[("fog", 0.0), ("gaussian_blur", 0.4)]))
     assert [entry["perturbation"] for entry in idle] == ["gaussian_blur"]
-    swept = over_strengths(rows(kept, conditions=[("fog", 0.0), ("fog", 0.4)]))
+    swept = over_models(rows(kept, conditions=[("fog", 0.0), ("fog", 0.4)]))
     assert [entry["n_strengths"] for entry in swept] == [2]
 
 
