@@ -385,14 +385,9 @@ def features(rows: Sequence[Measurement]) -> Section:
 def images(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
     """The originals and the perturbed images side by side, with the predictions."""
     shown = pictures[:_IMAGES]
-    by_image = {
-        (row.image_digest, row.condition): [
-            own
-            for own in rows
-            if (own.image_digest, own.condition) == (row.image_digest, row.condition)
-        ]
-        for row in rows
-    }
+    by_image: dict[tuple[str, str], list[Measurement]] = {}
+    for row in rows:
+        by_image.setdefault((row.image_digest, row.condition), []).append(row)
 
     def cases() -> Iterator[Case]:
         for picture in shown:

@@ -65,7 +65,6 @@ def show(picture: Picture, names: Sequence[str], seed: int, truth: str | None) -
         chosen = one_of("Perturbations", options, "rows", shows_label=False)
         reports = st.container(width="content")
     rows = [record.name for record in REGISTRY if chosen == _ALL or record.in_study]
-    stories.show_story(picture, names, seed, "map")
     with st.container(key="map-style"):
         if stories.is_presented():
             st.html(_STYLE)
@@ -222,7 +221,8 @@ class _Drawing:
         """Draw the map with clicks, once all rows are there the earliest break first."""
         bands = self.bands()
         complete = {band.perturbation for band in bands} == {*self._rows}
-        said = image_map.answer(bands) if complete else "Fill the map to see what breaks first."
+        waiting = "Fill the map to see what breaks first." if self._good else "No model can run."
+        said = image_map.answer(bands) if complete else waiting
         self._sentence.html(results.headline(said))
         drawn = image_map.band_maps(
             bands,

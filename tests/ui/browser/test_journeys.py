@@ -227,6 +227,10 @@ def test_the_keyboard_chooses_a_cell_of_a_band(image_map: Page) -> None:
     page = image_map
     band = page.locator(".rb-map tr").filter(has_text="Gaussian blur").locator(".rb-band")
     assert re.match("correct (up to|always)", band.get_attribute("aria-label") or "")
+    ground = page.locator(".rb-map tbody th").first.evaluate(
+        "n => getComputedStyle(n).backgroundColor"
+    )
+    assert ground != "rgba(0, 0, 0, 0)", "bands that scroll sideways would show through"
     band.focus()
     for _ in range(4):
         band.press("ArrowRight")
