@@ -71,6 +71,9 @@ _LEGEND = (
 
 _MAP = "Map"
 
+_MOST_WORDS = 12
+"""Words of a headline; longer ones count tied perturbations, which the map marks."""
+
 _WRONG = "✗ "
 
 _IMAGES = 6
@@ -218,7 +221,10 @@ def answer(bands: Sequence[Band]) -> str:
     verb = "breaks" if len(tied) == 1 else "break"
     who = model(names[0]) if len(names) == 1 else f"{number} of {counted(len(names), 'model')}"
     where = f" {'at' if number == 1 else 'by'} {latest:g}" * REGISTRY[first].graded
-    return sentence(f"on this image, {listed(tied)} {verb} {who}{where}")
+    text = f"on this image, {listed(tied)} {verb} {who}{where}"
+    if len(tied) > 1 and len(text.split()) > _MOST_WORDS:
+        text = f"on this image, {len(tied)} perturbations break {who}{where}"
+    return sentence(text)
 
 
 def _count(bands: Sequence[Band], perturbation: str) -> tuple[int, float]:

@@ -271,6 +271,10 @@ def test_ties_are_marked_and_keep_their_order() -> None:
     tied = [band(A, "++---", name=name) for name in ("snow", "fog")]
     last = band(A, "+++--", name="rotation")
     assert "snow and fog effect break" in image_map.answer([last, *tied])
+    long = [
+        band(A, "++---", name=name) for name in ("salt_and_pepper", "increased_contrast", "fog")
+    ]
+    assert f"3 perturbations break {A_LABEL} at 0.5" in image_map.answer(long)
     (made,) = image_map.band_maps([last, *tied])
     assert [row.label for row in made.drawing.rows] == [
         "Snow =",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 
 from robustness import models
 from robustness.base.errors import WeightsError
+from robustness.commands.main import main
 from robustness.evaluation import band
 from robustness.evaluation.band import Cell
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import perturbed
 from robustness.perturbations import REGISTRY
+from robustness.pictures.samples import sample_path
 from robustness.ui.computation import bands
 from robustness.ui.computation.cache import LIMIT, ResultCache
 from tests.support.pages import sample
@@ -194,3 +198,22 @@ def test_an_estimate_follows_measured_rates_and_counts_only_what_is_missing(
     assert two > one
     cells(passes.turn, *names, strengths=EVERY)
     assert bands.seconds(chelsea, names, ["fog"], 3) == 0
+
+
+def test_a_cell_is_what_the_commands_say_of_the_image_that_they_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = tmp_path / "foggy.png"
+    source = str(sample_path("chelsea"))
+    settings = ["--perturbation", "fog", "--strength", "0.35", "--seed", "3"]
+    assert main(["perturb", source, *settings, "--to", str(written)]) == 0
+    capsys.readouterr()
+    names = ("SqueezeNet", "EfficientNetLite0")
+    found = cells(nullcontext, *names, strengths=EVERY)
+    asked = ["predict", str(written), "--models", ",".join(names), "--fit", "squash", "--json"]
+    assert main(asked) == 0
+    said = json.loads(capsys.readouterr().out)["predictions"]
+    for entry in said:
+        (cell,) = (cell for cell in found[entry["model"]] if cell.strength == 0.35)
+        assert cell.top1 == entry["top"][0]["index"]
+        assert cell.probability == pytest.approx(entry["top"][0]["probability"], abs=1e-5)

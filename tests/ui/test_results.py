@@ -58,9 +58,7 @@ def test_an_unsure_answer_stands_below_the_limit_wherever_it_is_shown() -> None:
     cards = [card(each) for each in (row, replace(row, clean_probability=0.9))]
     assert ["Low confidence" in text for text in cards] == [True, False]
     seen = replace(row, probability=0.002)
-    assert "&lt;1% megalith" in html(
-        "verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith")]
-    )
+    assert "&lt;1% megalith" in html("verdicts", lines=[(A_LABEL, seen, verdict(seen), "megalith")])
 
 
 @pytest.mark.parametrize(
