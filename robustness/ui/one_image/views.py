@@ -20,10 +20,10 @@ VIEWS = {stack.LIVE: "Live", stack.MAP: "Map", ATTACK: "Attack"}
 def show() -> None:
     """Draw the switch, the choice of image and models, and the chosen view."""
     stack.begin()
-    tools = st.container(horizontal=True, width="content", key="page-tools")
-    view = one_of("View", VIEWS, stack.VIEW, shows_label=False)
-    with tools:
-        stories.buttons()
+    with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):
+        view = one_of("View", VIEWS, stack.VIEW, shows_label=False)
+        with st.container(horizontal=True, width="content", key="page-tools"):
+            stories.buttons()
     if view == ATTACK:
         access.require(Action.ATTACK)
     names, seed = sidebar_input()
