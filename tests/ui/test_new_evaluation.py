@@ -345,6 +345,21 @@ def match_form(**query: str) -> AppTest:
     return app.run()
 
 
+def test_beside_the_disabled_button_of_a_match_stands_what_is_missing(uploaded: Path) -> None:
+    def missing(app: AppTest) -> str:
+        (needed, *_) = [c.value for c in app.caption if "Still needed" in c.value] or [""]
+        assert app.button(key="match").disabled is bool(needed)
+        return needed
+
+    app = run(PAGE, question="match", models="SqueezeNet")
+    assert "images of your camera, reference images" in missing(app)
+    app.file_uploader(key="production_dataset_upload").set_value(several("coffee")).run()
+    assert "camera" not in missing(app)
+    assert "reference images" in missing(app)
+    app.file_uploader(key="dataset_upload").set_value(several("rocket")).run()
+    assert not missing(app)
+
+
 def test_a_match_is_a_job_whose_answer_a_link_opens_and_whose_profile_is_evaluated(
     uploaded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
