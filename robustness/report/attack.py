@@ -30,7 +30,7 @@ from robustness.report.wording import class_title, model, sentence, share
 
 INVISIBLE = 0.01
 """Largest change of a pixel, a share of its range, that is called invisible: contrasts below about
-1 % are below the threshold of sight (Barten, Contrast Sensitivity of the Human Eye, 1999)."""
+1 % are below the threshold of sight."""
 
 
 def of_attack(

@@ -203,7 +203,7 @@ def _headline(
     if rejected := sum(acceptance.mark.tone == "rejected" for acceptance in accepted.values()):
         text += f"; {rejected} would be rejected" if total > 1 else "; it would be rejected"
     if not text:
-        return results.headline("Pick a perturbation.")
+        return results.headline("No perturbation yet.")
     steps = [REGISTRY[name].label for name, _ in request.condition.steps]
     what = "Original" if idle else steps[0] + f" and {len(steps) - 1} more" * (len(steps) > 1)
     return results.headline(f"{what}: {text}.")
