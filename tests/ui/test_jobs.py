@@ -62,6 +62,7 @@ def test_what_another_process_works_on_is_followed_and_not_offered_to_continue(
         while not next(working).done:
             pass
         app = run(PAGE, run=ordered.name)
+        app.button(key="list runs").click().run()
         row = app.dataframe[0].value.set_index("Id").loc[ordered.name]
         assert row["State"].startswith("in another process: ")
         assert "Runs in another process" in said(app)
