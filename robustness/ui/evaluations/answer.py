@@ -35,7 +35,7 @@ _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured
 def show(run: Run, of: RunFigures, entry: Listed) -> None:
     """Draw the answer of ``run``: what can be done with it, what to choose, its map and table."""
     with st.container():  # keeps the elements below in their places
-        stories.frame()
+        stories.frame(with_stories=False)
         if stories.is_presented():
             st.html(_STYLE)
     with st.container(key="decision"):

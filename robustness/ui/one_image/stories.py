@@ -103,13 +103,17 @@ def is_presented() -> bool:
     return st.query_params.get(_PRESENT) == "true"
 
 
-def frame() -> None:
-    """Draw the exit of Present mode and its style, in a container that keeps the elements below."""
+def frame(*, with_stories: bool = True) -> None:
+    """Draw the exit of Present mode, its style, and the strip of stories where a page has them.
+
+    They are in a container that keeps the elements below in their places.
+    """
     with st.container(key="presenting"):
         if is_presented():
             st.html(_STYLE)
             st.button("Leave", key="leave", type="tertiary", on_click=_leave, shortcut="Esc")
-            _strip()
+            if with_stories:
+                _strip()
 
 
 def _strip() -> None:

@@ -34,6 +34,7 @@ def test_an_upload_and_one_click_answer_which_model_and_where_it_fails(
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     page.get_by_role("button", name="Present").click()
     expect(page.locator("[data-testid=stSidebar]")).to_be_hidden()
+    expect(page.locator(".st-key-story-strip")).to_have_count(0)  # they are of one image
     expect(page.locator(".rb-map")).to_be_in_viewport(ratio=1)
     page.keyboard.press("Escape")
     expect(page.locator("[data-testid=stSidebar]")).to_be_visible()
