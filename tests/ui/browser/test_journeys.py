@@ -160,7 +160,7 @@ def test_another_view_is_one_click_away_with_the_same_picture_and_models(
     expect(page.locator(AT_REST)).to_be_visible()
     reached = page.url
     page.go_back()
-    expect(page.locator(HEADLINE).filter(has_text="correct")).to_be_visible()
+    expect(page.locator(HEADLINE).filter(has_text="Original: ")).to_be_visible()
     settled(page)
     assert asked(page.url) == asked(left)
     page.go_forward()
