@@ -49,7 +49,7 @@ def test_the_map_has_the_cells_of_the_core_and_its_sentence() -> None:
         assert f'aria-label="{band.text}"' in text
         assert escape(strip(band).tiles[1].title) in drawn(app)
     order = [REGISTRY[name].label for name in image_map.mean_breaks(made)]
-    labels = re.findall(r'scope="row"><img [^>]*><span>([^<]*)<', text)
+    labels = re.findall(r'scope="row"[^>]*><img [^>]*><span>([^<]*)<', text)
     assert [label.removesuffix(" =") for label in labels] == order
 
 
