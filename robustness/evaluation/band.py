@@ -14,7 +14,7 @@ from robustness.evaluation.correctness import label_index
 from robustness.evaluation.loop import perturbed
 from robustness.evaluation.request import spec_of
 from robustness.evaluation.sweep import grid
-from robustness.models import Classifier, Outputs
+from robustness.models import Classifier
 from robustness.models.classifier import Floats
 from robustness.perturbations import REGISTRY, Images, Perturbation
 from robustness.pictures.picture import Picture
@@ -124,11 +124,6 @@ def conditions(others: Condition, name: str, strengths: Sequence[float]) -> list
     """The perturbation ``name`` at each of ``strengths``, with the ``others`` as they stand."""
     steps = {step: strength for step, strength in others.steps if step != name}
     return [Condition.of({**steps, name: strength}) for strength in strengths]
-
-
-def original_cell(outputs: Outputs) -> Cell:
-    """The cell of the unperturbed image from the ``outputs`` for it."""
-    return cells([0.0], outputs.probabilities)[0]
 
 
 def cells(strengths: Sequence[float], probabilities: Floats) -> list[Cell]:

@@ -178,16 +178,10 @@ class Measuring(Work):
             )
         return cached
 
-    def in_silence(self) -> list[Any]:
-        """The results, computed now unless cached; without a progress bar or Cancel."""
-        cached = self.cached
-        return self._compute() if cached is None else cached
-
-    def _compute(self, places: Sequence[DeltaGenerator] = ()) -> list[Any]:
-        """Compute the results, with progress in ``places`` if there are any."""
+    def _compute(self, places: Sequence[DeltaGenerator]) -> list[Any]:
+        """Compute the results, with progress in ``places``."""
         events = self.events(nameless(self.pictures))
-        if places:
-            events = self.with_progress(events, self.total, self.said, places, self.effort)
+        events = self.with_progress(events, self.total, self.said, places, self.effort)
         results = [event for event in events if isinstance(event, self.results)]
         RESULT_CACHE.put(self.key, results)
         return named(results, self.pictures)

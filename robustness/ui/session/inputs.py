@@ -10,7 +10,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness.base.text import plain
-from robustness.perturbations import REGISTRY
 from robustness.ui.server.streamlit_internals import change_link, restore_link
 
 Options = Mapping[str, str] | Sequence[str]
@@ -196,11 +195,6 @@ def leave_link(key: str) -> None:
         del st.query_params[key]
         state = st.session_state
         state[f"{key} in link"] = state.get("page"), [], state.get(key)
-
-
-def perturbation_input(label: str, first: str, key: str) -> str:
-    """Draw a list of perturbations and return the chosen name; ``first`` is the default."""
-    return listed(label, {record.name: record.label for record in REGISTRY}, key, first)
 
 
 # --- from page to page ----------------------------------------------------------------------------
