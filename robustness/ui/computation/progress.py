@@ -91,22 +91,17 @@ class Work:
         total: int,
         said: Callable[[int, float], str] | None = None,
         places: Sequence[DeltaGenerator] = (),
-        effort: Callable[[Item], float] = lambda _: 1,
     ) -> Iterator[Item]:
         """Yield ``items`` while a bar shows the share of ``total`` and the time left.
 
-        ``effort`` is an item's part of ``total``; 0 for a cached one, which says nothing about
-        time. ``said`` makes the bar's text from the number of items and their share. Items are
+        ``said`` makes the bar's text from the number of items and their share. Items are
         made in turns of this session, as other sessions want the same cores.
         """
         pace = Pace(Unit("steps"), total, overall=True)
-        done = 0.0
         with self.bar(f"{self.what}: loading the models …", places) as show:
             for count, item in enumerate(TURNS.in_parts(items, session()), start=1):
-                if added := effort(item):
-                    done += added
-                    pace.note(done)
-                share = min(1.0, done / total)
+                pace.note(count)
+                share = min(1.0, count / total)
                 text = said(count, share) if said else f"{self.what}: {count} of {total}"
                 show(share, text + _left(pace))
                 yield item
@@ -135,8 +130,7 @@ class Measuring(Work):
     """Work on ``pictures`` whose results are cached for all sessions under its key.
 
     ``events`` starts it on the images without their names and yields items that sum to about
-    ``total`` by ``effort``; those of the types ``results`` are cached. ``said`` and ``effort`` are
-    as in ``with_progress``.
+    ``total``; those of the types ``results`` are cached. ``said`` is as in ``with_progress``.
     """
 
     pictures: Sequence[Picture]
@@ -144,7 +138,6 @@ class Measuring(Work):
     total: int
     results: tuple[type, ...] = (object,)
     said: Callable[[int, float], str] | None = None
-    effort: Callable[[Any], float] = lambda _: 1
 
     @property
     def cached(self) -> list[Any] | None:
@@ -181,7 +174,7 @@ class Measuring(Work):
     def _compute(self, places: Sequence[DeltaGenerator]) -> list[Any]:
         """Compute the results, with progress in ``places``."""
         events = self.events(nameless(self.pictures))
-        events = self.with_progress(events, self.total, self.said, places, self.effort)
+        events = self.with_progress(events, self.total, self.said, places)
         results = [event for event in events if isinstance(event, self.results)]
         RESULT_CACHE.put(self.key, results)
         return named(results, self.pictures)
