@@ -169,3 +169,11 @@ def test_thumbnails_are_each_perturbation_of_this_picture() -> None:
     assert stack.thumbnails(sample("rocket")) != strip
     (shown,) = given(run(sample="coffee", models="SqueezeNet"), "stack")
     assert shown["thumbs"] == "", "until somebody searches"
+
+
+def test_another_draw_takes_the_next_seed() -> None:
+    app = run(sample="coffee", gaussian_noise="0.6", models="SqueezeNet", seed="4")
+    before = pictures(app)[1][1]
+    next(button for button in app.sidebar.button if button.label == "Another draw").click().run()
+    assert app.number_input(key="seed").value == 5
+    assert pictures(app)[1][1] != before

@@ -22,7 +22,14 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
     """Draw the choice of models and the seed in the sidebar; returns both."""
     with st.sidebar:
         st.divider()
-        return model_input(), seed_input()
+        names, seed = model_input(), seed_input()
+        st.button(
+            "Another draw",
+            icon=":material/casino:",
+            on_click=_draw_again,
+            help="Random perturbations take the next seed.",
+        )
+        return names, seed
 
 
 def require_models(names: Sequence[str]) -> None:
@@ -98,3 +105,7 @@ def seed_input() -> int:
     )
     state["kept seed"] = seed
     return int(seed)
+
+
+def _draw_again() -> None:
+    st.session_state["seed"] = (st.session_state.get("seed", 0) + 1) % (MAX_SEED + 1)

@@ -155,8 +155,10 @@ class Bands {
   place() {
     const root = PARTS.pair?.root.querySelector(".rb-below");
     if (!root) return;
-    const label = this.of && BY_NAME.get(this.of).label;
-    const text = label ? `${label}: where each model breaks` : "Pick a perturbation.";
+    const live = PARTS.camera?.running; // its frames have no bands
+    const label = !live && this.of && BY_NAME.get(this.of).label;
+    const none = live ? "" : "Pick a perturbation.";
+    const text = label ? `${label}: where each model breaks` : none;
     if (this.say.textContent !== text) this.say.textContent = text;
     this.more.hidden = !this.finer;
     this.axis.hidden = !label;
