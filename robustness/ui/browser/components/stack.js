@@ -82,11 +82,7 @@ class Stack {
     this.set = set;
     if (!this.held) this.cut = false;
     this.data = data;
-    this.root.classList.toggle("rb-single", Boolean(data.marks)); // nothing to add or remove
-    const marked = JSON.stringify(data.marks);
-    if (data.rev !== this.rev || marked !== this.marked) {
-      if (marked !== this.marked) this.removeCards(this.cards.keys());
-      this.marked = marked;
+    if (data.rev !== this.rev) {
       if (this.rev !== null) this.remember();
       this.playing = null;
       this.rev = data.rev;
@@ -320,8 +316,7 @@ class Stack {
 // One active perturbation.
 class Card {
   constructor(stack, step) {
-    const record = { ...BY_NAME.get(step.name) };
-    record.marks = stack.data.marks ?? record.marks;
+    const record = BY_NAME.get(step.name);
     const put = (values) => stack.put(step.name, values);
     this.stack = stack;
     this.root = make("li", "rb-step");
