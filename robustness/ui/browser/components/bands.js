@@ -154,7 +154,7 @@ class Bands {
   // Put the bands into the rows, which the server may have filled anew.
   place() {
     const root = PARTS.pair?.root.querySelector(".rb-below");
-    if (!root) return;
+    if (!root || PARTS.bands !== this) return;
     const live = PARTS.camera?.running; // its frames have no bands
     const label = !live && this.of && BY_NAME.get(this.of).label;
     const none = live ? "" : "Pick a perturbation.";
@@ -165,7 +165,8 @@ class Bands {
     root.style.setProperty("--at", bandPlace(this.strength));
     root.classList.toggle("rb-banded", Boolean(label));
     const axis = root.querySelector(".rb-axis");
-    if (axis && !axis.contains(this.axis)) axis.append(this.say, this.more, this.axis);
+    // Another stack may have stood here before.
+    if (axis && !axis.contains(this.axis)) axis.replaceChildren(this.say, this.more, this.axis);
     for (const slot of root.querySelectorAll(".rb-slot")) {
       const node = this.nodes.get(slot.dataset.model);
       if (!node) slot.replaceChildren();
