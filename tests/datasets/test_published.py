@@ -97,7 +97,7 @@ def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
     where = "model=thousand&condition=stored(corruption=contrast,severity=3)"
     assert len(rb.embedding_map(stored, where).points) == 6
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(stored.folder.parent))
-    app = pages.run(ROOT / "pages" / "evaluations.py", run=stored.id)
+    app = pages.run(ROOT / "pages" / "evaluations.py", run=stored.id, cell=where)
     assert not app.error
     assert "cannot be shown" not in pages.html(app) + str([each.value for each in app.caption])
     assert sum(len(element.proto.imgs) for element in app.get("image")) >= 6

@@ -49,7 +49,7 @@ live = pages.run(models="SqueezeNet", fog="0.2")
 watched = [name for name in sys.modules if name.startswith("robustness.models.run.heat_map")]
 note("where it looks", watched)
 pages.perturb(live, fog=0.2, gaussian_blur=0.9)
-note("Live", [len(live.exception), "Gaussian blur" in pages.headline(live)])
+note("Live", [len(live.exception), "Fog effect and 1 more" in pages.headline(live)])
 print(json.dumps(seen))
 """
 

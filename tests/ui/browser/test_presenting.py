@@ -109,9 +109,10 @@ def test_arrow_keys_lead_from_story_to_story_in_present_mode(
     with visiting(browser, f"{address}/?{link}") as page:
         strip = page.locator(".st-key-story-strip a")
         expect(strip).to_have_count(len(STORIES))
-        expect(page.get_by_text(first.watch)).to_be_visible()
+        expect(page.locator(f"html[data-rb-story={first.name}]")).to_be_attached()
         for key, story in (("ArrowRight", second), ("ArrowLeft", first), ("ArrowLeft", last)):
             page.keyboard.press(key)
+            expect(page.locator(f"html[data-rb-story={story.name}]")).to_be_attached()
             expect(page.get_by_text(story.watch)).to_be_visible()
             expect(page).to_have_url(re.compile(f"story={story.name}&present=true"))
         slider = page.get_by_role("slider", name=re.compile("Slanted"))

@@ -12,5 +12,6 @@ export default function ({ data }) {
     event.preventDefault();
   }
   document.addEventListener("keydown", follow);
+  document.documentElement.dataset.rbStory = data.story; // the keys work now
   return () => document.removeEventListener("keydown", follow);
 }
