@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from html import escape, unescape
@@ -132,6 +133,12 @@ def run_with(app: AppTest, sent: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     app.run()
     assert not app.exception
     return app
+
+
+@pytest.fixture(autouse=True)
+def begins_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is."""
+    monkeypatch.setattr(map_view, "AT_ONCE_SECONDS", math.inf)
 
 
 @pytest.fixture

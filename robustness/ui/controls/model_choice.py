@@ -26,7 +26,7 @@ def sidebar_input() -> tuple[tuple[str, ...], int]:
         st.button(
             "Another draw",
             icon=":material/casino:",
-            on_click=_draw_again,
+            on_click=_take_next_seed,
             help="Random perturbations take the next seed.",
         )
         return names, seed
@@ -107,5 +107,5 @@ def seed_input() -> int:
     return int(seed)
 
 
-def _draw_again() -> None:
+def _take_next_seed() -> None:
     st.session_state["seed"] = (st.session_state.get("seed", 0) + 1) % (MAX_SEED + 1)

@@ -8,6 +8,27 @@ function fill(place, content) {
   }
 }
 
+// As `fill`, for the rows of the models: what stays the same is not drawn again, nor are the bands.
+function fillRows(place, content) {
+  if (!place || place.rbContent === content) return;
+  const fresh = document.createElement("div");
+  fresh.innerHTML = content;
+  const parts = (root) => [...root.querySelectorAll(".rb-rows > li > *, .rb-remedy-name")];
+  const before = place.rbContent ? parts(place) : [];
+  const after = parts(fresh);
+  const alike = (node, at) => node.classList[0] === before[at].classList[0];
+  const slots = (root) => [...root.querySelectorAll(".rb-slot")].map((slot) => slot.dataset.model);
+  if (after.length !== before.length || !after.every(alike) || `${slots(place)}` !== `${slots(fresh)}`) {
+    place.replaceChildren(...fresh.childNodes);
+  } else {
+    after.forEach((node, at) => {
+      if (node.classList.contains("rb-slot") || node.isEqualNode(before[at])) return;
+      before[at].replaceWith(node);
+    });
+  }
+  place.rbContent = content;
+}
+
 function show(parentElement, data) {
   let root = parentElement.querySelector(".rb-answers-all");
   if (!root) {
@@ -27,7 +48,7 @@ function show(parentElement, data) {
   PARTS.beside = (pair) => {
     if (pair?.drawing !== drawing) return; // of another request
     fill(pair.root.querySelector(".rb-top"), data.headline);
-    fill(pair.root.querySelector(".rb-below"), data.rows);
+    fillRows(pair.root.querySelector(".rb-below"), data.rows);
     PARTS.bands?.place();
   };
   PARTS.answers = (newer) => show(parentElement, newer);

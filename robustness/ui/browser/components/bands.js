@@ -162,7 +162,8 @@ class Bands {
     if (this.say.textContent !== text) this.say.textContent = text;
     this.more.hidden = !this.finer;
     this.axis.hidden = !label;
-    root.style.setProperty("--at", bandPlace(this.strength));
+    const at = String(bandPlace(this.strength));
+    if (root.style.getPropertyValue("--at") !== at) root.style.setProperty("--at", at);
     root.classList.toggle("rb-banded", Boolean(label));
     const axis = root.querySelector(".rb-axis");
     // Another stack may have stood here before.

@@ -80,7 +80,9 @@ class Pair {
     draw(this.canvases.after, after);
     if (remedied) draw(this.canvases.remedied, remedied);
     this.root.classList.toggle("rb-third", Boolean(remedied));
-    const differ = this.subtract(data.gain, data.signed);
+    // Of a held slider the difference is drawn only where it is in sight.
+    const hidden = PARTS.stack?.held && this.view !== "Difference";
+    const differ = hidden || this.subtract(data.gain, data.signed);
     const another = data.altBefore !== this.shown;
     this.shown = data.altBefore;
     if (another && !differ && this.view === "Difference") this.look(VIEWS[0]); // instead of black
@@ -129,6 +131,7 @@ class Pair {
 
   look(view) {
     this.view = view;
+    if (view === "Difference" && this.data) this.subtract(this.data.gain, this.data.signed);
     this.root.dataset.view = view;
     for (const node of this.bar.children) {
       if (!node.classList.contains("rb-zoom")) {
