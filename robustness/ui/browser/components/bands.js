@@ -162,16 +162,20 @@ class Bands {
     if (this.say.textContent !== text) this.say.textContent = text;
     this.more.hidden = !this.finer;
     this.axis.hidden = !label;
-    const at = String(bandPlace(this.strength));
-    if (root.style.getPropertyValue("--at") !== at) root.style.setProperty("--at", at);
     root.classList.toggle("rb-banded", Boolean(label));
     const axis = root.querySelector(".rb-axis");
     // Another stack may have stood here before.
     if (axis && !axis.contains(this.axis)) axis.replaceChildren(this.say, this.more, this.axis);
+    const left = `${100 * bandPlace(this.strength)}%`;
     for (const slot of root.querySelectorAll(".rb-slot")) {
+      // A line each, not a style that all cells would inherit: it moves with the hand.
+      slot.rbLine ??= slot.appendChild(make("span", "rb-line"));
+      if (slot.rbLine.style.left !== left) slot.rbLine.style.left = left;
       const node = this.nodes.get(slot.dataset.model);
-      if (!node) slot.replaceChildren();
-      else if (node.parentElement !== slot) slot.replaceChildren(node);
+      const shown = slot.firstChild === slot.rbLine ? undefined : slot.firstChild;
+      if (node === shown) continue;
+      shown?.remove();
+      if (node) slot.prepend(node);
     }
   }
 
