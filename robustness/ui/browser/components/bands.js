@@ -169,10 +169,10 @@ class Bands {
     const left = `${100 * bandPlace(this.strength)}%`;
     for (const slot of root.querySelectorAll(".rb-slot")) {
       // A line each, not a style that all cells would inherit: it moves with the hand.
-      slot.rbLine ??= slot.appendChild(make("span", "rb-line"));
-      if (slot.rbLine.style.left !== left) slot.rbLine.style.left = left;
+      slot.rbStrength ??= slot.appendChild(make("span", "rb-strength"));
+      if (slot.rbStrength.style.left !== left) slot.rbStrength.style.left = left;
       const node = this.nodes.get(slot.dataset.model);
-      const shown = slot.firstChild === slot.rbLine ? undefined : slot.firstChild;
+      const shown = slot.firstChild === slot.rbStrength ? undefined : slot.firstChild;
       if (node === shown) continue;
       shown?.remove();
       if (node) slot.prepend(node);

@@ -208,8 +208,8 @@ class Stack {
   async play(name) {
     if (this.playing) return this.stop();
     const card = this.cards.get(name);
-    const goesOn = card.break === card.slider.value;
-    const start = goesOn ? card.break : 0;
+    const goesOn = card.break === this.standing(card);
+    const start = goesOn ? card.slider.value : 0;
     if (!goesOn) card.before = card.slider.value;
     card.break = null;
     this.playing = card;
@@ -224,12 +224,18 @@ class Stack {
       await pause;
       if (this.playing !== card) return;
       if (!goesOn && strength > 0 && Math.abs(strength - this.bands.next(0)) < 1e-9) {
-        card.break = strength;
-        return this.stop();
+        this.stop();
+        card.break = this.standing(card);
+        return;
       }
     }
     this.past.splice(goesOn ? -2 : -1); // nothing changed
     this.stop();
+  }
+
+  // What a slider that has stopped at a break goes on from: nothing else may have changed.
+  standing(card) {
+    return JSON.stringify([this.bands.key, this.past.length, card.slider.value]);
   }
 
   get busy() {
