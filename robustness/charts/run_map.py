@@ -80,12 +80,12 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
         for label, mine in grouped(entries, "series").items()
         if not active or label in active
     }
-    found = [Row(label, cells) for label, cells in series.items()]
-    found += _attacks(figures) if by_norm else []
-    hardness = [_mean_goodness(row, quantity) for row in found]
-    found = [found[at] for at in np.argsort(hardness, kind="stable")]
+    rows = [Row(label, cells) for label, cells in series.items()]
+    rows += _attacks(figures) if by_norm else []
+    hardness = [_mean_goodness(row, quantity) for row in rows]
+    rows = [rows[at] for at in np.argsort(hardness, kind="stable")]
     if quantity != "perturbed_accuracy":
-        return found
+        return rows
     originals = {
         entry["model"]: [
             MapCell("", "originals", *_values(entry, "clean_accuracy"), entry["n_labelled"])
@@ -93,7 +93,7 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
         for entry in figures.summary
         if entry["clean_accuracy"] is not None
     }
-    return [Row(ORIGINALS, originals), *found]
+    return [Row(ORIGINALS, originals), *rows]
 
 
 def _values(entry: Entry, name: str) -> tuple[float | None, float | None, float | None]:
@@ -105,9 +105,9 @@ def _by_strength(entries: Sequence[Entry], quantity: str) -> dict[str, list[MapC
     """The cells of each model of one series."""
     levels = {entry["condition"]: entry for entry in entries}
     order = sorted(levels, key=lambda text: levels[text]["strength"] or 0.0)
-    found = {(entry["model"], entry["condition"]): entry for entry in entries}
+    by_cell = {(entry["model"], entry["condition"]): entry for entry in entries}
     return {
-        model: [_cell(levels[text], found.get((model, text)), quantity) for text in order]
+        model: [_cell(levels[text], by_cell.get((model, text)), quantity) for text in order]
         for model in dict.fromkeys(entry["model"] for entry in entries)
     }
 
@@ -132,14 +132,14 @@ def _attacks(figures: Figures) -> list[Row]:
         for text in dict.fromkeys(entry["condition"] for entry in figures.by_perturbation)
         if isinstance(condition := readable(str(text)), AttackCondition)
     ]
-    found = []
+    rows = []
     for norm, entries in grouped(figures.robust_accuracy, "norm").items():
         cells = {
             model: [_attacked(entry, attacks) for entry in mine]
             for model, mine in grouped(entries, "model").items()
         }
-        found.append(Row(f"Attacks, {NORMS[norm].label}", cells))
-    return found
+        rows.append(Row(f"Attacks, {NORMS[norm].label}", cells))
+    return rows
 
 
 def _attacked(entry: Entry, attacks: Sequence[AttackCondition]) -> MapCell:
@@ -288,10 +288,10 @@ def _marked(
         mark = Tick(at, span.text, low=low, high=high)
         return Strip([Tile(0.0, record.label)], span.text, [*ticks(record), mark])
     centres = {float(cell.at): (at + 0.5) / len(cells) for at, cell in enumerate(cells)}
-    known = {0.0: 0.0, 1.0: 1.0} | centres
-    levels = sorted(known)
+    places = {0.0: 0.0, 1.0: 1.0} | centres
+    levels = sorted(places)
     at, low, high = (
-        float(np.interp(strength, levels, [known[level] for level in levels]))
+        float(np.interp(strength, levels, [places[level] for level in levels]))
         for strength in (span.strength, span.low, span.high)
     )
     tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
@@ -388,8 +388,8 @@ def _points(change: ShareChange) -> int:
 
 
 def _strength(condition: str) -> float:
-    found = readable(condition) if condition else None
-    return 0.0 if found is None else found.strength or 0.0
+    step = readable(condition) if condition else None
+    return 0.0 if step is None else step.strength or 0.0
 
 
 def _tone(change: ShareChange) -> float:

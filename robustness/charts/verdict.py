@@ -141,8 +141,8 @@ def tally(rows: Sequence[Measurement]) -> str:
     Without a true class, how many are unchanged, and which changed. ``rows`` has one row per model.
     """
     correct = correct_models(rows)
-    known = [row for row in rows if row.label is not None]
-    fallen = [row for row in known if row.clean_top1 == row.label != row.top1]
+    with_class = [row for row in rows if row.label is not None]
+    fallen = [row for row in with_class if row.clean_top1 == row.label != row.top1]
     if not correct:
         fallen = [row for row in rows if not row.consistent]
         if len(rows) == 1:
@@ -151,7 +151,7 @@ def tally(rows: Sequence[Measurement]) -> str:
     if len(rows) == 1 or not fallen:
         return correct
     who = models.label(fallen[0].model) if len(fallen) == 1 else str(len(fallen))
-    return f"{correct}; {who} {'fell' if known else 'changed'}"
+    return f"{correct}; {who} {'fell' if with_class else 'changed'}"
 
 
 def correct_models(rows: Sequence[Measurement]) -> str:

@@ -155,8 +155,8 @@ def sweep_command(options: argparse.Namespace) -> None:
         return
     # The smallest strength first; the sweep gave the breaks by perturbation.
     plain.sort(key=lambda e: -1 if not isinstance(e, Break) else 2 if e.never else e.strength or 0)
-    made = report.of_map(spec, [picture], swept=plain, remedied=remedied)
-    console.say(report.printed(made))
+    content = report.of_map(spec, [picture], swept=plain, remedied=remedied)
+    console.say(report.printed(content))
 
 
 def _document(events: Sequence[Measurement | Break]) -> dict[str, Any]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from robustness import models
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.correctness import label_index
-from robustness.evaluation.loop import perturbed
-from robustness.evaluation.request import spec_of
 from robustness.evaluation.sweep import grid
-from robustness.models import Classifier
 from robustness.models.classifier import Floats
-from robustness.perturbations import REGISTRY, Images, Perturbation
-from robustness.pictures.picture import Picture
+from robustness.perturbations import REGISTRY, Perturbation
 
 STEPS = 21
 """Cells of a complete band."""
@@ -131,46 +126,3 @@ def cells(strengths: Sequence[float], probabilities: Floats) -> list[Cell]:
     top1 = probabilities.argmax(axis=1)
     best = probabilities[np.arange(len(top1)), top1]
     return [Cell(*each) for each in zip(strengths, top1.tolist(), best.tolist(), strict=True)]
-
-
-def predict(classifier: Classifier, images: Images) -> Floats:
-    """The probabilities of ``images``, neighbours in strength; equal neighbours are passed once."""
-    new = [place for place in range(len(images)) if not _repeats(images, place)]
-    places = np.searchsorted(new, np.arange(len(images)), side="right") - 1
-    probabilities: Floats = classifier(images[new]).probabilities[places]
-    return probabilities
-
-
-def _repeats(images: Images, place: int) -> bool:
-    return place > 0 and np.array_equal(images[place], images[place - 1])
-
-
-def bands(
-    picture: Picture,
-    perturbations: Sequence[str],
-    names: Sequence[str],
-    *,
-    seed: int = 0,
-    load: Callable[..., Classifier] = models.load,
-) -> Iterator[Band]:
-    """Yield the complete band of each of the models ``names`` under each of ``perturbations``.
-
-    Models of one framing share the perturbed images. Closing the iterator stops the work. Raises
-    ``UnknownNameError`` for an unknown name, and what ``load`` raises.
-    """
-    nothing = Condition.of({})
-    records = [REGISTRY[name] for name in dict.fromkeys(perturbations)]
-    parts = spec_of(picture, names, [nothing], seed).by_side()
-    originals: dict[str, Cell] = {}
-    for record in records:
-        at = sorted(strengths(record))
-        made: dict[str, Band] = {}
-        for part in parts:
-            version = picture.at(part.framing)
-            images = perturbed(version, conditions(nothing, record.name, at), part.seed)
-            for name in part.model_names:
-                classifier = load(name, side=part.framing.side)
-                predicted = cells(at, predict(classifier, images))
-                original = originals.setdefault(name, predicted[0])
-                made[name] = Band(name, record.name, tuple(predicted), original)
-        yield from (made[name] for name in names)

@@ -390,20 +390,20 @@ def features(rows: Sequence[Measurement]) -> Section:
 
 def images(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
     """The originals and the perturbed images side by side, with the predictions."""
-    shown = pictures[:_IMAGES]
+    first = pictures[:_IMAGES]
     by_image: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
         by_image.setdefault((row.image_digest, row.condition), []).append(row)
 
     def cases() -> Iterator[Case]:
-        for picture in shown:
+        for picture in first:
             yield Case(picture.name, [clean_shot(picture)], None, [])
             for condition in spec.conditions:
                 own = by_image.get((picture.digest, condition.id), [])
                 shot = perturbed_shot(picture, condition, spec.seed)
                 yield Case(condition.described, [shot], None, [answer_line(row) for row in own])
 
-    count = f" ({len(shown)} of {len(pictures)})" if len(pictures) > _IMAGES else ""
+    count = f" ({len(first)} of {len(pictures)})" if len(pictures) > _IMAGES else ""
     what = "The original and the perturbed images" if len(pictures) == 1 else "The images"
     return Section("Images", [Cases(f"{what}{count}.", cases)])
 

@@ -7,13 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from robustness import models
 from robustness.charts import bands as drawing
-from robustness.evaluation.band import STEPS, Band, Cell, bands, predict, strengths
-from robustness.evaluation.condition import Condition
-from robustness.evaluation.loop import perturbed
+from robustness.evaluation.band import STEPS, Band, Cell, strengths
 from robustness.perturbations import REGISTRY
-from tests.support.pages import sample
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 
@@ -58,28 +54,6 @@ def test_a_coarse_band_is_the_beginning_of_the_complete_one(name: str) -> None:
     assert {0.0, 1.0} <= set(strengths(record, 5))
     assert len(every) == (STEPS if record.graded else 2)
     assert strengths(record, 9) == every[:9]
-
-
-def test_a_cell_is_the_prediction_of_the_perturbed_image() -> None:
-    picture = sample("chelsea")
-    classifier = models.load("SqueezeNet")
-    made = {
-        (b.model, b.perturbation): b for b in bands(picture, ["gaussian_noise"], MODELS, seed=3)
-    }
-    cells = made["SqueezeNet", "gaussian_noise"].cells
-    for cell in cells[::5]:
-        (image,) = perturbed(picture, [Condition.of({"gaussian_noise": cell.strength})], 3)
-        (own,) = classifier(image[None]).probabilities
-        assert cell.top1 == own.argmax()
-        assert cell.probability == pytest.approx(own.max(), abs=1e-5)
-
-
-def test_equal_neighbours_are_passed_once_and_answered_each() -> None:
-    picture = sample("coffee")
-    classifier = models.load("SqueezeNet")
-    images = np.stack([picture.image, picture.image, 1 - picture.image, picture.image])
-    every = classifier(images).probabilities
-    assert predict(classifier, images) == pytest.approx(every, abs=1e-5)
 
 
 def test_every_word_of_a_drawing_is_escaped_and_bad_tiles_are_marked() -> None:

@@ -20,7 +20,6 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from robustness.base.scheduler import SupersededError
-from robustness.evaluation.band import bands as complete_bands
 from robustness.evaluation.condition import Condition
 from robustness.ui.browser.components import pack, unpack
 from robustness.ui.one_image import slider_drag
@@ -28,6 +27,7 @@ from robustness.ui.one_image.request import LiveRequest
 from robustness.ui.session import access
 from robustness.ui.session.access import Connection
 from robustness.ui.session.request_tokens import body
+from tests.support.bands import complete_band
 from tests.support.pages import sample
 
 MEGABYTE = 10**6
@@ -103,7 +103,7 @@ def test_a_band_is_refined_and_says_where_its_model_breaks(client: TestClient, f
         assert reply.status_code == 200
         answer = reply.json()["bands"]["SqueezeNet"]
         assert answer["html"].count("<i") == count
-    (complete,) = complete_bands(sample("chelsea"), ["fog"], ["SqueezeNet"])
+    complete = complete_band(sample("chelsea"), "fog")
     assert answer["breaksAt"] == complete.labelled("Egyptian cat").breaks_at
 
 

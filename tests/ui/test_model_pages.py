@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from benchmarks.support.repository import ROOT
 from robustness import models
 from robustness.models import model_check
 from robustness.models.model_check import check_model
-from robustness.models.own import user_models
 from tests.conftest import OFFLINE_NAMES
-from tests.support import onnx_files
 from tests.support.pages import headline, html, perturb, run
 from tests.support.user_models import DIGITS, describe
 
@@ -24,17 +21,6 @@ from tests.support.user_models import DIGITS, describe
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 MODELS = ROOT / "pages" / "models.py"
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Holds an untrained model of digits and its description."""
-    monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
-    (tmp_path / "digits.onnx").write_bytes(onnx_files.small_model())
-    describe(tmp_path, path="digits.onnx", output="logits", title="My digits")
-    yield tmp_path
-    monkeypatch.delenv("ROBUSTNESS_MODELS")
-    user_models.refresh()
 
 
 def table(app: AppTest) -> pd.DataFrame:
@@ -116,7 +102,7 @@ def test_a_check_that_could_not_be_made_is_not_a_wrong_answer(
     assert "raise the setting" in sentences(app)
 
 
-def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:
+def test_ones_own_model_answers_on_the_live_page(own_models: Path) -> None:
     app = run(sample="coffee", models="digits", fog="0.4")
     assert not app.error
     assert "My digits" in html(app)
@@ -125,17 +111,17 @@ def test_ones_own_model_answers_on_the_live_page(folder: Path) -> None:
 
 
 def test_a_title_that_is_the_name_of_another_model_takes_nothing_from_its_links(
-    folder: Path,
+    own_models: Path,
 ) -> None:
-    describe(folder, path="digits.onnx", output="logits", title="SqueezeNet")
+    describe(own_models, path="digits.onnx", output="logits", title="SqueezeNet")
     chosen = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet").multiselect(key="models")
     assert chosen.value == ["SqueezeNet"]
     assert {"SqueezeNet 1.1", "digits"} < set(chosen.options)
 
 
-def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: Path) -> None:
-    (folder / "digits.onnx").write_bytes(b"no model")
-    describe(folder, path="digits.onnx", output="logits")
+def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(own_models: Path) -> None:
+    (own_models / "digits.onnx").write_bytes(b"no model")
+    describe(own_models, path="digits.onnx", output="logits")
     app = run(sample="coffee", models=["SqueezeNet", "digits"])
     assert "digits.onnx cannot be used" in html(app)
     assert "espresso" in html(app)
@@ -145,8 +131,8 @@ def test_a_model_that_turns_out_unusable_is_named_and_the_others_answer(folder: 
     assert "digits.onnx cannot be used" in sentences(card)
 
 
-def test_a_bad_description_is_named_and_the_built_in_models_go_on(folder: Path) -> None:
-    describe(folder, input_size=5)
+def test_a_bad_description_is_named_and_the_built_in_models_go_on(own_models: Path) -> None:
+    describe(own_models, input_size=5)
     app = run(sample="coffee", models="SqueezeNet")
     assert "from 8 to 1024" in sentences(app)
     assert "espresso" in html(app)

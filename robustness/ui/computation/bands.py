@@ -94,14 +94,14 @@ def read_cells(
 
     They are sorted by strength.
     """
-    found = {}
+    by_band = {}
     for part in spec_of(picture, names, [_NOTHING], seed).by_side():
         version = picture.at(part.framing)
         for name in part.model_names:
             key = _key(version, name, _NOTHING, seed)
             for perturbation in perturbations:
-                found[perturbation, name] = _Shelf(key, perturbation).every
-    return found
+                by_band[perturbation, name] = _Shelf(key, perturbation).every
+    return by_band
 
 
 def seconds(
@@ -202,8 +202,8 @@ class _Distinct:
         self._place: dict[float, int] = {}
         for few in _parts(strengths):
             with turn(), _measured(_PERTURB, perturbation, version.side, len(few)):
-                made = perturbed(version, band.conditions(others, perturbation, few), seed)
-            for strength, image in zip(few, made, strict=True):
+                changed = perturbed(version, band.conditions(others, perturbation, few), seed)
+            for strength, image in zip(few, changed, strict=True):
                 if not self._images or not np.array_equal(image, self._images[-1]):
                     self._images.append(image)
                 self._place[strength] = len(self._images) - 1

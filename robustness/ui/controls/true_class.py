@@ -95,7 +95,7 @@ def _input(picture: Picture, options: Sequence[str], *, main: bool, title: str =
         key=key,
         on_change=_say,
         args=(picture.digest, key),
-        placeholder="Choose the true class to see which models are correct",
+        placeholder="Choose the class",
         label_visibility="visible" if title else "collapsed",
         width="stretch",
     )

@@ -125,13 +125,13 @@ class _Drawing:
 
     def bands(self) -> list[Band]:
         """The bands so far: those with more than the original."""
-        found = []
+        bands = []
         cells = band_cells.read_cells(self._picture, self._good, self._rows, self._seed)
         for (row, name), own in cells.items():
             if len(own) > 1 and own[0].strength == 0:
                 band = Band(name, row, tuple(own), own[0])
-                found.append(band.labelled(self._truth))
-        return found
+                bands.append(band.labelled(self._truth))
+        return bands
 
     @property
     def _good(self) -> list[str]:

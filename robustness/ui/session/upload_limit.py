@@ -79,9 +79,9 @@ class UploadLimit:
         uploads, total = uploaded_files(), _room_or_default()
         held = [data for files in uploads.values() for data in files]
         # What is kept after a reload is in memory once, here or there.
-        kept = {id(data): len(data) for data in (*held, *reloads.contents())}
+        sizes = {id(data): len(data) for data in (*held, *reloads.contents())}
         own = sum(map(len, uploads.get(session, []))) + self._under_way[session] + size
-        everybody = sum(kept.values()) + self._under_way.total() + size
+        everybody = sum(sizes.values()) + self._under_way.total() + size
         return everybody <= total and own <= max(largest, int(SHARE_OF_A_SESSION * total))
 
 

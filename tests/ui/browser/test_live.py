@@ -26,11 +26,12 @@ from benchmarks.support.page_actions import (
 )
 from benchmarks.support.server import eventually, post, until
 from benchmarks.support.slider_drag import following, sweep_back_and_forth, watched
-from robustness.evaluation.band import STEPS, bands
+from robustness.evaluation.band import STEPS
 from robustness.perturbations import REGISTRY, compose
 from robustness.perturbations.search import find
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser.components import pack
+from tests.support.bands import complete_band
 from tests.support.pages import sample
 
 SLIDER = ".rb-step .rb-slider"
@@ -148,8 +149,7 @@ def cells(page: Page) -> list[int]:
 
 def test_a_band_shows_where_its_model_breaks_and_leads_there(noisy: Page) -> None:
     page = settled(noisy)
-    (band,) = bands(sample("coffee"), ["gaussian_noise"], ["SqueezeNet"])
-    band = band.labelled("espresso")
+    band = complete_band(sample("coffee"), "gaussian_noise").labelled("espresso")
     assert band.breaks_at is not None
     eventually(page, lambda: cells(page) == [STEPS])
     drawing = page.locator(".rb-slot .rb-band")
