@@ -319,17 +319,18 @@ def _picture(name: str, source: Any, spec: Request, label: int | None) -> Pictur
 
 def _version(name: str, source: Any, spec: Request, label: int | None) -> Picture:
     if isinstance(source, str | PathLike):
-        image = fitting.load_study_image(picture_file(source), fit=spec.fit, side=spec.framing.side)
+        image = fitting.load_study_image(picture_file(source), spec.framing)
     else:
-        image = _from_array(source, name, *spec.framing)
+        image = _from_array(source, name, spec.framing)
     return Picture.of(name, image, label=label, fit=spec.fit)
 
 
-def _from_array(array: Any, name: str, fit: str, side: int) -> NDArray[np.float32]:
-    if getattr(array, "shape", None) == (side, side, 3) and np.issubdtype(array.dtype, np.floating):
+def _from_array(array: Any, name: str, framing: fitting.Framing) -> NDArray[np.float32]:
+    shape = (framing.side, framing.side, 3)
+    if getattr(array, "shape", None) == shape and np.issubdtype(array.dtype, np.floating):
         levels(array, name)  # refuses values out of range
         return round_to_grid(np.array(array, np.float32, order="C"))
-    return fitting.fit(Image.fromarray(levels(array, name)), fit=fit, side=side)
+    return fitting.fit(Image.fromarray(levels(array, name)), framing)
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,9 @@ def attack_command(options: argparse.Namespace) -> None:
     (name,) = models.resolve([options.model])
     spec = _spec(options, name)
     truth = true_class(options.image, options.true_class, [name])
-    fit, side = framing(options.fit, options.side, name)
-    image = load_study_image(picture_file(options.image), fit=fit, side=side)
+    own = framing(options.fit, options.side, name)
+    fit, side = own.fit, own.side
+    image = load_study_image(picture_file(options.image), own)
     picture = Picture.of(options.image, image, fit=fit)
     console.progress(f"loading {name} ...")
     every = max(1, spec.total_steps // REPORTS)

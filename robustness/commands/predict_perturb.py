@@ -180,7 +180,7 @@ def _answers(options: argparse.Namespace, names: Sequence[str]) -> Answers:
             framings = {name: framing(options.fit, side, name) for name in names}
             own = framings[name]
             if (place, own) not in fitted:
-                fitted[place, own] = fit(picture, fit=own.fit, side=own.side)
+                fitted[place, own] = fit(picture, own)
             image = fitted[place, own][None]
             probabilities = models.load(name, side=own.side)(image).probabilities
             top = [(int(c), float(probabilities[0, c])) for c in top_k(probabilities)[0]]
@@ -222,9 +222,7 @@ def fitted(image: str, spec: Request) -> Picture:
 
     file = picture_file(image)
     versions = [
-        Picture.of(
-            image, load_study_image(file, fit=part.fit, side=part.framing.side), fit=part.fit
-        )
+        Picture.of(image, load_study_image(file, part.framing), fit=part.fit)
         for part in spec.by_side()
     ]
     return Picture.from_versions(versions, (spec.fit, spec.side))
@@ -253,12 +251,12 @@ def _condition(text: str | None) -> Condition | None:
 def perturb_command(options: argparse.Namespace) -> None:
     """Write a perturbed study image."""
     from robustness.perturbations import REGISTRY, apply, check_seed
-    from robustness.pictures.fitting import load_study_image, to_png
+    from robustness.pictures.fitting import Framing, load_study_image, to_png
     from robustness.pictures.samples import picture_file
 
     record = REGISTRY[options.perturbation]
     console.expect_png(options.to, "The perturbed image")
-    image = load_study_image(picture_file(options.image), fit=options.fit)
+    image = load_study_image(picture_file(options.image), Framing(options.fit))
     seed = check_seed(options.seed)
     result = apply(record, image[None], options.strength, seed=seed)[0]
     write_file(options.to, to_png(result))

@@ -127,7 +127,7 @@ class Request:
         hashes = dict(self.models)
         return [
             replace(self, models=tuple((name, hashes[name]) for name in names), fit=fit, side=side)
-            for (fit, side), names in by_framing(self.fit, self.side, self.model_names).items()
+            for (fit, side, *_), names in by_framing(self.fit, self.side, self.model_names).items()
         ]
 
     @property
@@ -192,7 +192,7 @@ def make_spec(
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     first, *others = by_framing(fit, side, names)
-    fit, side = (fit, side_of(side)) if others else first
+    fit, side = (fit, side_of(side)) if others else first[:2]
     conditions = tuple(dict.fromkeys(conditions))
     chains = parse_all(remedies)
     return Request(hashes, conditions, check_seed(seed), fit, side, remedies=chains)

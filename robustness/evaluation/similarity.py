@@ -28,7 +28,7 @@ from robustness.models import Classifier
 from robustness.perturbations import Images
 from robustness.pictures import fitting, samples
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 
 Features = Mapping[str, NDArray[np.floating]]
 """By stage, (N, D)."""
@@ -54,8 +54,9 @@ def strangers(side: int) -> tuple[Images, NDArray[np.intp]]:
     They are the samples, unchanged, brighter and in grey: the five are mostly brown and dim, and
     first stages respond mainly to colour and light. All fifteen are predicted in one pass.
     """
+    framing = Framing(side=side)
     plain = np.stack(
-        [study_image(samples.sample_bytes(name), side=side) for name in samples.REGISTRY.names]
+        [study_image(samples.sample_bytes(name), framing) for name in samples.REGISTRY.names]
     )
     grey = np.broadcast_to(plain.mean(axis=-1, keepdims=True), plain.shape)
     images_to_compare = np.concatenate([plain, np.minimum(plain + np.float32(_BRIGHTER), 1), grey])

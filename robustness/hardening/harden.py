@@ -39,6 +39,7 @@ from robustness.models.own import add, user_models
 from robustness.models.training import TrainableModel
 from robustness.models.weights.weight_files import digest as weights_digest
 from robustness.pictures.eight_bits import from_uint8
+from robustness.pictures.fitting import STUDY_FRAMING
 from robustness.pictures.picture import image_digest
 
 MOST_TRAINING, MOST_JUDGING = 3000, 1000
@@ -334,11 +335,12 @@ def _judged(
 def _entry(record: ModelRecord, model: TrainableModel, name: str) -> dict[str, Any]:
     """The table of the hardened model in the user's file, without its path."""
     own = record.labels is not models.imagenet
+    framing = record.framing.as_dict() if record.framing != STUDY_FRAMING else {}
     return {
         "labels": add.label_file(name) if own else "imagenet",
         "input_size": model.side,
         "normalisation": "0..1",
-        **({"fit": record.fit} if record.fit else {}),
+        **{key: value for key, value in framing.items() if key != "side"},
         **({"features": list(model.stages)} if model.stages else {}),
         "family": "Hardened",
         "default": False,  # nobody asked that every visitor's choice has it

@@ -34,7 +34,7 @@ from robustness.models.own.describe import value_of
 from robustness.models.own.propose import clearly_better, renormalise, samples, trials
 from robustness.models.run.openvino import F32, Floats, chosen
 from robustness.models.weights.weight_files import digest, state
-from robustness.pictures.fitting import read_file, study_image
+from robustness.pictures.fitting import Framing, read_file, study_image
 from robustness.pictures.samples import sample_bytes
 
 TOLERANCE = 0.02
@@ -227,7 +227,7 @@ def _key(record: ModelRecord) -> str:
 def _image(record: ModelRecord, check_picture: CheckPicture) -> Floats:
     source = check_picture.source
     data = read_file(source) if isinstance(source, Path) else sample_bytes(source)
-    return study_image(data, name=str(source), fit=record.own_fit, side=record.input_size)
+    return study_image(data, record.own_framing, name=str(source))
 
 
 def _answer(classifier: Classifier, check_picture: CheckPicture, image: Floats) -> Answer:
@@ -248,7 +248,7 @@ def _better(classifier: Classifier) -> str:
     own = classifier.record.normalisation
     if classifier.record.labels() != imagenet() or classifier.record.input_shape:
         return ""
-    photographs = samples(classifier.side)
+    photographs = samples(Framing(side=classifier.side))
 
     def ask(images: Floats, by: Normalisation) -> Floats:
         return classifier.unchecked(renormalise(images, by, own)).probabilities
@@ -282,7 +282,7 @@ def latencies(classifiers: Mapping[str, Classifier]) -> dict[str, Timing]:
 
     def task(classifier: Classifier) -> Callable[[], object]:
         side = classifier.side
-        image = study_image(sample_bytes(PHOTOGRAPH), side=side)[None]
+        image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
         return lambda: classifier(image)
 
     calls = {name: classifier.call_seconds for name, classifier in classifiers.items()}

@@ -18,7 +18,7 @@ from robustness.base.validation import RefusedError, StrictTable
 from robustness.models import imported_labels
 from robustness.models.labels import Labels, imagenet
 from robustness.models.python_models.call_record import PythonCall
-from robustness.pictures.fitting import DEFAULT_FIT, Framing
+from robustness.pictures.fitting import DEFAULT_FIT, STUDY_FRAMING, Framing
 
 if TYPE_CHECKING:
     from robustness.metrics import Interval
@@ -261,8 +261,8 @@ class ModelRecord:
     reads the last stage place by place, and not its average over height and width. ``parameters``
     counts as Keras does, moving averages included; it and ``year`` are None where unknown.
     ``input_shape`` is (height, width) of an input that is not square, whose longer side is
-    ``input_size``. A model with a ``fit`` is measured at its own input side by default, in that
-    fit; one without it like the bundled models. ``origin`` is that of a hardened model;
+    ``input_size``. ``framing`` is how it sees images unless a request says otherwise: that of the
+    study image, or the described one at its own side. ``origin`` is that of a hardened model;
     ``accuracy`` is that of a model of the user's on labelled images when it was added;
     ``by_default`` is whether it is among the models that are selected unless somebody chooses.
     """
@@ -284,7 +284,7 @@ class ModelRecord:
     check_pictures: tuple[CheckPicture, ...] = IMAGENET_PICTURES
     head_reads_map: bool = False
     input_shape: tuple[int, int] | None = None
-    fit: str = ""
+    framing: Framing = STUDY_FRAMING
     origin: Origin | None = None
     accuracy: LabelledAccuracy | None = None
     by_default: bool = True
@@ -295,19 +295,16 @@ class ModelRecord:
         return self.origin.trained_on if self.origin else ()
 
     @property
-    def framing(self) -> Framing:
-        """How it sees images unless a request says otherwise."""
-        return Framing(self.fit, self.input_size) if self.fit else Framing()
-
-    @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the network's input."""
         return self.input_shape or (self.input_size, self.input_size)
 
     @property
-    def own_fit(self) -> str:
-        """The fit that shows the network all that it was trained to see."""
-        return self.fit or ("squash" if self.input_shape else DEFAULT_FIT)
+    def own_framing(self) -> Framing:
+        """The framing at its own side, which shows it all that it was trained to see."""
+        if self.framing != STUDY_FRAMING:
+            return self.framing
+        return Framing("squash" if self.input_shape else DEFAULT_FIT, self.input_size)
 
     @property
     def input_text(self) -> str:

@@ -9,7 +9,7 @@ from PIL import AvifImagePlugin, Image
 from robustness.base.errors import ImageError
 from robustness.base.limited_worker import serve
 from robustness.pictures.decoding import CostError, decode
-from robustness.pictures.fitting import fitted
+from robustness.pictures.fitting import Framing, fitted
 from robustness.pictures.properties import measured
 
 PIXELS, SENTENCE, NEEDS = b"P", b"S", b"N"
@@ -26,7 +26,7 @@ def answer(head: bytes, data: bytes) -> bytes:
     fit, side, tells = request.pop("fit"), request.pop("side"), request.pop("properties")
     try:
         image = decode(data, **request)
-        size, image = image.size, fitted(image, fit, side)
+        size, image = image.size, fitted(image, Framing(fit, side))
         properties = json.dumps(measured(data, size, image, fit)).encode() if tells else b""
         return PIXELS + image.tobytes() + properties
     except CostError as error:

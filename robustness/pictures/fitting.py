@@ -9,8 +9,8 @@ function is thread-safe.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,18 +26,6 @@ FITS = ("crop", "squash", "letterbox")
 DEFAULT_FIT = "crop"
 
 
-class Framing(NamedTuple):
-    """How an image becomes the square that a model sees."""
-
-    fit: str = DEFAULT_FIT
-    side: int = STUDY_SIDE
-
-    @property
-    def text(self) -> str:
-        """Both, for people."""
-        return f"{self.fit} at {self.side} px"
-
-
 CROP_SHARE = 0.875
 """Share of the short side that the centre crop keeps: 224 of 256, as in tests of ImageNet
 models."""
@@ -45,29 +33,137 @@ models."""
 PADDING = (128, 128, 128)
 """Colour around a letterboxed image: mid-grey in 8 bits."""
 
+STUDY = "study"
+"""The ``resize`` of the study image: Pillow's, with the rounding of this module."""
 
-def fit(
-    image: Image.Image, *, fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
-) -> NDArray[np.float32]:
+_PILLOW = {
+    name: Image.Resampling[name.upper()]
+    for name in ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+}
+
+
+class Framing(NamedTuple):
+    """How an image becomes the square that a model sees.
+
+    - ``crop``: the short side to ``side / crop_pct`` (256 for 224), then the central square;
+    - ``squash``: both sides to ``side / crop_pct``, then the central square;
+    - ``letterbox``: the long side to ``side / crop_pct``, centred on ``padding``.
+
+    ``crop_pct`` is the share of the resized image that is kept: None is 0.875 for a crop, as in
+    tests of ImageNet models, and 1 for the others. ``resize`` names whose resizing it is, with its
+    rounding of sides and corners. ``padding`` is RGB in 8 bits.
+    """
+
+    fit: str = DEFAULT_FIT
+    side: int = STUDY_SIDE
+    crop_pct: float | None = None
+    interpolation: str = "bicubic"
+    resize: str = STUDY
+    antialias: bool = True
+    padding: tuple[int, int, int] = PADDING
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, Any]) -> Framing:
+        """The framing that ``as_dict`` made ``mapping`` of; raises as ``check_framing``."""
+        if extra := set(mapping) - set(cls._fields):
+            raise ParameterError(
+                f"Expected a framing with {', '.join(cls._fields)}, got {min(extra)!r}."
+            )
+        values = dict(mapping)
+        if isinstance(values.get("padding"), list):
+            values["padding"] = tuple(values["padding"])
+        return check_framing(cls(**values))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Fit, side, and what differs from the default, as JSON has it."""
+        values = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self._asdict().items()
+            if value != self._field_defaults[key]
+        }
+        return {"fit": self.fit, "side": self.side, **values}
+
+    @property
+    def share(self) -> float:
+        """The share of the resized image that is kept, in (0, 1]."""
+        return self.crop_pct or _share_of(self.fit)
+
+    @property
+    def text(self) -> str:
+        """All of it that differs from the study image, for people."""
+        details = [
+            *([f"{self.crop_pct:.4g} kept"] if self.crop_pct else []),
+            *([self.interpolation] if self.interpolation != "bicubic" else []),
+            *([f"resized as {self.resize}"] if self.resize != STUDY else []),
+            *([] if self.antialias else ["not antialiased"]),
+            *([f"on RGB {self.padding}"] if self.padding != PADDING else []),
+        ]
+        return f"{self.fit} at {self.side} px" + (f" ({', '.join(details)})" if details else "")
+
+
+STUDY_FRAMING = Framing()
+"""The framing of the study image, which models see unless they are described otherwise."""
+
+
+def fit(image: Image.Image, framing: Framing = STUDY_FRAMING) -> NDArray[np.float32]:
     """The study image of ``image`` (mode "RGB", from ``decode``): (side, side, 3) in [0, 1].
 
-    - ``crop``: the short side to ``side / 0.875`` (256 for 224), then the central square;
-    - ``squash``: both sides to ``side``;
-    - ``letterbox``: the long side to ``side``, centred on mid-grey (128 of 255).
-
-    Resizing is bicubic and antialiased, on 8 bits. Raises ``UnknownNameError`` for another
-    ``fit`` and ``ParameterError`` for a side outside ``MIN_SIDE`` to ``MAX_SIDE`` or an image not
-    in RGB.
+    By default the resizing is Pillow's: bicubic and antialiased, on 8 bits. Raises what
+    ``check_framing`` raises, and ``ParameterError`` for an image not in RGB.
     """
-    return from_uint8(np.asarray(fitted(image, fit, side)))
+    return from_uint8(np.asarray(fitted(image, framing)))
 
 
-def fitted(image: Image.Image, fit: str, side: int) -> Image.Image:
+def fitted(image: Image.Image, framing: Framing) -> Image.Image:
     """The study image that ``fit`` makes, still in 8 bits; raises as that does."""
-    fitter = _FITTERS[check_fit(fit)]
+    framing = check_framing(framing)
     if image.mode != "RGB":
         raise ParameterError(f"Expected an RGB image as decode returns it, got mode {image.mode}.")
-    return fitter(image, check_side(side))
+    side, size = framing.side, _resized_size(image.size, framing)
+    corner = [int((length - side) / 2) for length in size]  # towards 0, also of a negative one
+    if max(size) > 16 * side / framing.share:
+        # A 20,000 x 1 image would become 5 million x 256: make only the part that is kept.
+        return _resize_part(image, size, corner, framing)
+    resized = image.resize(size, _PILLOW[framing.interpolation])
+    square = Image.new("RGB", (side, side), framing.padding)
+    square.paste(resized, (-corner[0], -corner[1]))
+    return square
+
+
+def check_framing(framing: Framing) -> Framing:
+    """``framing`` in its only form: without what its fit does not use.
+
+    Raises ``UnknownNameError`` or ``ParameterError`` for anything that no framing has.
+    """
+    fit, side, crop_pct, interpolation, resize, antialias, padding = framing
+    check_fit(fit)
+    check_side(side)
+    if crop_pct is not None and not (_is_number(crop_pct) and 0.5 <= crop_pct <= 1):
+        raise ParameterError(f"Expected crop_pct from 0.5 to 1, got {crop_pct!r}.")
+    if resize != STUDY:
+        raise UnknownNameError(f"There is no resize called {resize!r}. Known: {STUDY}.")
+    if interpolation not in tuple(_PILLOW):
+        raise UnknownNameError(
+            f"There is no interpolation called {interpolation!r}. Known: {', '.join(_PILLOW)}."
+        )
+    if antialias is not True:
+        raise ParameterError(f"Expected antialias = true with resize {resize!r}.")
+    if not isinstance(padding, tuple) or not all(
+        type(value) is int and 0 <= value <= 255 for value in (*padding, -(len(padding) != 3))
+    ):
+        raise ParameterError(f"Expected padding of three whole numbers to 255, got {padding!r}.")
+    return framing._replace(
+        crop_pct=None if crop_pct == _share_of(fit) else crop_pct,
+        padding=padding if fit == "letterbox" else PADDING,
+    )
+
+
+def _share_of(fit: str) -> float:
+    return CROP_SHARE if fit == "crop" else 1.0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_fit(fit: str) -> str:
@@ -79,23 +175,23 @@ def check_fit(fit: str) -> str:
 
 def check_side(side: int) -> int:
     """``side`` itself; raises ``ParameterError`` outside of ``MIN_SIDE`` to ``MAX_SIDE``."""
-    if not MIN_SIDE <= side <= MAX_SIDE:
+    if type(side) is not int or not MIN_SIDE <= side <= MAX_SIDE:
         raise ParameterError(f"Expected a side from {MIN_SIDE} to {MAX_SIDE} pixels, got {side}.")
     return side
 
 
 def study_image(
-    data: bytes, *, name: str = "the image", fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
+    data: bytes, framing: Framing = STUDY_FRAMING, *, name: str = "the image"
 ) -> NDArray[np.float32]:
     """The study image of the image in ``data``; raises what ``decode`` and ``fit`` raise."""
-    return _fit(decode(data, name=name), fit=fit, side=side)
+    return fit(decode(data, name=name), framing)
 
 
 def load_study_image(
-    path: str | os.PathLike[str], *, fit: str = DEFAULT_FIT, side: int = STUDY_SIDE
+    path: str | os.PathLike[str], framing: Framing = STUDY_FRAMING
 ) -> NDArray[np.float32]:
     """The study image of an image file; raises what ``read_file`` and ``study_image`` raise."""
-    return study_image(read_file(path), name=os.fspath(path), fit=fit, side=side)
+    return study_image(read_file(path), framing, name=os.fspath(path))
 
 
 def to_png(image: Floats) -> bytes:
@@ -111,57 +207,32 @@ def to_png(image: Floats) -> bytes:
     return data.tobytes()
 
 
-def _scaled(size: tuple[int, int], target: float, reference: int) -> tuple[int, int]:
-    """``size`` scaled so that the length ``reference`` becomes ``target``; at least 1 x 1."""
+def _resized_size(size: tuple[int, int], framing: Framing) -> tuple[int, int]:
+    """Width and height of the whole image before it is cropped or padded; at least 1 x 1."""
+    target = framing.side / framing.share
+    if framing.fit == "squash":
+        return round(target), round(target)
+    reference = min(size) if framing.fit == "crop" else max(size)
+    # the other side is scaled before both are rounded
     width, height = (max(1, round(length * target / reference)) for length in size)
     return width, height
 
 
-def _crop(image: Image.Image, side: int) -> Image.Image:
-    short = side / CROP_SHARE  # the long side is scaled by it before both are rounded
-    width, height = _scaled(image.size, short, min(image.size))
-    left, top = (width - side) // 2, (height - side) // 2
-    if max(width, height) > 16 * short:
-        # A 20,000 x 1 image would become 5 million x 256: make only the part that is kept.
-        return _resize_part(image, (width, height), (left, top), side)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    return resized.crop((left, top, left + side, top + side))
-
-
 def _resize_part(
-    image: Image.Image, size: tuple[int, int], corner: tuple[int, int], side: int
+    image: Image.Image, size: tuple[int, int], corner: Sequence[int], framing: Framing
 ) -> Image.Image:
     """The square at ``corner`` of ``image`` resized to ``size``, computed without the rest."""
+    side, support = framing.side, 3 if framing.interpolation == "lanczos" else 2
     scale = np.divide(image.size, size)
     low, high = np.array(corner) * scale, (np.array(corner) + side) * scale
-    reach = 2 * np.maximum(scale, 1) + 1  # the bicubic filter looks two pixels to either side
+    reach = support * np.maximum(scale, 1) + 1  # how far the filter looks to either side
     start = np.maximum(np.floor(low - reach), 0)
     stop = np.minimum(np.ceil(high + reach), image.size)
     # Crop first: Pillow holds the numbers of the box in single precision.
     part = image.crop(_box(start, stop))
     box = _box(low - start, high - start)
-    return part.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return part.resize((side, side), _PILLOW[framing.interpolation], box=box)
 
 
 def _box(low: Floats, high: Floats) -> tuple[float, float, float, float]:
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-def _squash(image: Image.Image, side: int) -> Image.Image:
-    return image.resize((side, side), Image.Resampling.BICUBIC)
-
-
-def _letterbox(image: Image.Image, side: int) -> Image.Image:
-    width, height = _scaled(image.size, side, max(image.size))
-    square = Image.new("RGB", (side, side), PADDING)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    square.paste(resized, ((side - width) // 2, (side - height) // 2))
-    return square
-
-
-_FITTERS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
-    "crop": _crop,
-    "squash": _squash,
-    "letterbox": _letterbox,
-}
-_fit = fit  # for functions with a parameter of that name

@@ -45,7 +45,7 @@ class Picture:
     @property
     def framing_request(self) -> tuple[str, int | str]:
         """The fit and side that give each model its version, as ``framings.framing`` takes them."""
-        return self.own_framings or self.framing
+        return self.own_framings or (self.fit, self.side)
 
     def at(self, framing: Framing) -> Picture:
         """The version in ``framing``, with this name and label; itself if there is none."""

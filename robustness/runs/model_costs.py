@@ -15,7 +15,7 @@ from robustness.evaluation.request import Request
 from robustness.models.memory import budget, needed
 from robustness.models.model_check import PHOTOGRAPH, latencies
 from robustness.models.weights.weight_files import size
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import sample_bytes
 from robustness.remedies.chain import Chain
 
@@ -67,7 +67,7 @@ def remedies_ms(spec: Request) -> dict[str, float]:
     Of a photograph, with every gate open. Further forward passes come on top: ``Chain.passes`` - 1
     of them.
     """
-    image = study_image(sample_bytes(PHOTOGRAPH), side=spec.framing.side)[None]
+    image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=spec.framing.side))[None]
     tasks = {chain.id: partial(_gates_open(chain).views, image) for chain in spec.remedies}
     return {name: timing.median for name, timing in in_turns(tasks).items()}
 

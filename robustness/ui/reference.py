@@ -15,7 +15,7 @@ from robustness.charts.tables import Table
 from robustness.evaluation.condition import Condition
 from robustness.perturbations import REGISTRY, Perturbation, apply
 from robustness.perturbations.search import find
-from robustness.pictures.fitting import study_image, to_png
+from robustness.pictures.fitting import Framing, study_image, to_png
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 from robustness.report import method_tables, methods
@@ -142,7 +142,7 @@ def _description(record: Perturbation) -> Html:
 def _pictures(name: str, sample: str) -> bytes:
     """The strip of one perturbation as a PNG."""
     record = REGISTRY[name]
-    clean = study_image(sample_bytes(sample), name=sample, side=SIDE)[None]
+    clean = study_image(sample_bytes(sample), Framing(side=SIDE), name=sample)[None]
     strengths = STRENGTHS if record.graded else STRENGTHS[-1:]
     return to_png(np.concatenate([apply(record, clean, s)[0] for s in strengths], axis=1))
 

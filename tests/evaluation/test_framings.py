@@ -19,20 +19,21 @@ from robustness.commands.main import main
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.framings import by_framing, framing, options
 from robustness.evaluation.request import Request, read_request
+from robustness.pictures.fitting import Framing
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 MIXED = ("SqueezeNet", "EfficientNetLite1", "EfficientNetLite0")
 
 
 def test_models_are_grouped_by_their_own_side() -> None:
-    assert by_framing("default", "default", MIXED) == {("crop", 224): MIXED}
-    assert by_framing("squash", "384", MIXED) == {("squash", 384): MIXED}
+    assert by_framing("default", "default", MIXED) == {Framing("crop", 224): MIXED}
+    assert by_framing("squash", "384", MIXED) == {Framing("squash", 384): MIXED}
     own = {
-        ("crop", 224): ("SqueezeNet", "EfficientNetLite0"),
-        ("crop", 240): ("EfficientNetLite1",),
+        Framing("crop", 224): ("SqueezeNet", "EfficientNetLite0"),
+        Framing("crop", 240): ("EfficientNetLite1",),
     }
     assert by_framing("crop", "model", MIXED) == own
-    assert framing("default", "model", MIXED[1]) == ("crop", 240)
+    assert framing("default", "model", MIXED[1]) == Framing("crop", 240)
 
 
 @pytest.mark.parametrize("asked", ["0", "1025", "-1", "big", "2.5", "99999999999", ""])
@@ -84,7 +85,7 @@ def test_models_of_different_framings_are_split_and_explicit_ones_win(
         assert read_request(file) == spec
         shortest: dict[str, Any] = options(spec.fit, spec.side, names)
         assert api.make_spec(names, conditions=["fog=0.2"], **shortest).by_side() == spec.by_side()
-        return [part.framing for part in spec.by_side()]
+        return [part.framing[:2] for part in spec.by_side()]
 
     assert framings() == [("crop", 224), ("squash", 8)]
     assert framings(fit="crop", side=224) == [("crop", 224)]
@@ -98,7 +99,7 @@ def test_models_of_different_framings_are_split_and_explicit_ones_win(
         assert image.size == (224, 224), "a model in models= alone changes what is exported"
     saved = tmp_path / "request.toml"
     saved.write_text(f'models = ["{whole}"]\nfit = "crop"\n[[condition]]\nfog = 0.2\n')
-    assert read_request(saved).framing == ("crop", 224), "the side of a fit"
+    assert read_request(saved).framing == Framing("crop", 224), "the side of a fit"
 
 
 def test_each_model_sees_its_own_version_of_one_image(whole: str) -> None:

@@ -19,7 +19,7 @@ from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.models.classifier import MAX_BATCH
 from robustness.pictures import samples
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 from tests.conftest import OFFLINE_NAMES
 
 Floats = NDArray[np.float32]
@@ -39,7 +39,7 @@ def test_an_offline_model_gives_the_reference_answers(
     file = samples.REGISTRY[sample].filename
     assert samples.REGISTRY[sample].sha256 == REFERENCE["images"][file]
     assert classifier.side == classifier.record.input_size == reference["input"]
-    image = study_image(samples.sample_bytes(sample), side=classifier.side)
+    image = study_image(samples.sample_bytes(sample), Framing(side=classifier.side))
     probabilities = classifier(image[None]).probabilities[0]
     classes, expected = zip(*reference["top5"][file], strict=True)
     assert np.argsort(-probabilities)[:5].tolist() == list(classes)
@@ -124,7 +124,7 @@ def test_images_are_resized_to_the_models_size(
 ) -> None:
     side = 300
     at_size = classifiers["SqueezeNet"]
-    image = study_image(samples.sample_bytes("coffee"), side=side)
+    image = study_image(samples.sample_bytes("coffee"), Framing(side=side))
     channels = [Image.fromarray(channel) for channel in np.moveaxis(image, -1, 0)]
     size = (at_size.side, at_size.side)
     resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]

@@ -11,7 +11,7 @@ import pytest
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.perturbations import REGISTRY, Stage, apply, compose, ordered
 from robustness.pictures.eight_bits import round_to_grid
-from robustness.pictures.fitting import study_image, to_png
+from robustness.pictures.fitting import Framing, study_image, to_png
 from robustness.pictures.picture import image_digest
 from tests.support.oracles import photos
 
@@ -73,7 +73,7 @@ def test_what_is_composed_is_the_picture_that_a_file_holds(name: str) -> None:
     images = photos("coffee")
     for strengths in ({name: 0.3}, {name: 1.0}, {name: 0.5, "gaussian_blur": 0.6, "fog": 0.1}):
         result = compose(images, strengths, seed=2)
-        read = study_image(to_png(result[0]), fit="squash")
+        read = study_image(to_png(result[0]), Framing("squash"))
         np.testing.assert_array_equal(read, result[0])
 
 

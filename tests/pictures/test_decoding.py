@@ -289,7 +289,7 @@ def test_odd_pictures_come_out_right(build: Builder, colour: RGB) -> None:
     assert not image.info, "a profile left behind would be embedded again on saving"
     np.testing.assert_allclose(np.asarray(image)[0, 0], colour, atol=CLOSE)
     for name in fitting.FITS:
-        study = fitting.fit(image, fit=name)
+        study = fitting.fit(image, fitting.Framing(name))
         assert study.shape == (224, 224, 3)
         assert study.dtype == np.float32
 
@@ -409,7 +409,7 @@ def test_threads_get_what_one_gets() -> None:
 
     def outcome(one: bytes) -> bytes:
         try:
-            return fitting.study_image(one, side=32).tobytes()
+            return fitting.study_image(one, fitting.Framing(side=32)).tobytes()
         except ImageError as error:
             return str(error).encode()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.support.image_files import photo, saved
 from benchmarks.support.repository import ROOT
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures import fitting
+from robustness.pictures.fitting import Framing
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes, sample_path
 from tests.support.bad_images import RED, quarters
@@ -25,8 +27,8 @@ def test_a_file_becomes_what_its_bytes_become(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(saved(photo(), "PNG"))
     np.testing.assert_array_equal(
-        fitting.load_study_image(path, fit="squash", side=64),
-        fitting.study_image(path.read_bytes(), fit="squash", side=64),
+        fitting.load_study_image(path, Framing("squash", 64)),
+        fitting.study_image(path.read_bytes(), Framing("squash", 64)),
     )
 
 
@@ -58,7 +60,7 @@ def test_every_shape_fits_without_a_giant_in_between(
 
     monkeypatch.setattr(Image.Image, "resize", noted)
     for side in (224, 64, fitting.MIN_SIDE, 384):
-        study = fitting.fit(Image.new("RGB", size, RED), fit=fit, side=side)
+        study = fitting.fit(Image.new("RGB", size, RED), Framing(fit, side))
         assert study.shape == (side, side, 3)
         assert study.dtype == np.float32
         if fit != "letterbox":
@@ -76,23 +78,23 @@ def test_a_long_picture_is_cropped_as_if_it_were_resized_whole(size: tuple[int, 
 
 
 def test_letterbox_keeps_the_whole_picture_on_grey() -> None:
-    study = fitting.fit(Image.new("RGB", (400, 200), RED), fit="letterbox")
+    study = fitting.fit(Image.new("RGB", (400, 200), RED), Framing("letterbox"))
     np.testing.assert_array_equal(study[56:168], np.broadcast_to([1, 0, 0], (112, 224, 3)))
     assert np.all(study[:56] == np.float32(128 / 255))
     assert np.all(study[168:] == np.float32(128 / 255))
 
 
 def test_squash_keeps_the_corners() -> None:
-    study = fitting.fit(quarters(), fit="squash")
+    study = fitting.fit(quarters(), Framing("squash"))
     np.testing.assert_array_equal(fitting.to_uint8(study)[[0, 0, -1], [0, -1, 0]], np.eye(3) * 255)
 
 
 def test_a_wrong_fit_side_or_mode_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="crop, squash, letterbox"):
-        fitting.fit(photo(), fit="stretch")
+        fitting.fit(photo(), Framing("stretch"))
     for side in (0, -1, 10**6):
         with pytest.raises(ParameterError, match=f"got {side}"):
-            fitting.fit(photo(), side=side)
+            fitting.fit(photo(), Framing(side=side))
     with pytest.raises(ParameterError, match="mode L"):
         fitting.fit(photo().convert("L"))
 
@@ -124,3 +126,45 @@ def test_the_module_is_quick_to_import() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_framing_reads_back_from_its_mapping_and_has_one_form() -> None:
+    for framing, values in (
+        (Framing(), {"fit": "crop", "side": 224}),
+        (Framing(crop_pct=0.875), {"fit": "crop", "side": 224}),
+        (Framing("squash", 96, 0.9), {"fit": "squash", "side": 96, "crop_pct": 0.9}),
+        (
+            Framing("letterbox", padding=(0, 0, 0), interpolation="lanczos"),
+            {"fit": "letterbox", "side": 224, "padding": [0, 0, 0], "interpolation": "lanczos"},
+        ),
+    ):
+        assert fitting.check_framing(framing).as_dict() == values
+        assert Framing.of(json.loads(json.dumps(values))) == fitting.check_framing(framing)
+    assert Framing().text == "crop at 224 px"
+    assert "0.95" in Framing(crop_pct=0.95).text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"fit": "crop", "other": 1},
+        {"crop_pct": 0},
+        {"crop_pct": float("nan")},
+        {"crop_pct": "0.9"},
+        {"crop_pct": True},
+        {"side": "224"},
+        {"interpolation": "area"},
+        {"interpolation": ["bicubic"]},
+        {"antialias": False},
+        {"antialias": 1},
+        {"resize": "imagemagick"},
+        {"padding": [0, 0]},
+        {"padding": [0, 0, 256]},
+        {"padding": [0, 0, True]},
+        {"padding": "black"},
+    ],
+)
+def test_what_is_no_framing_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises((ParameterError, UnknownNameError)) as refused:
+        Framing.of(values)
+    assert str(refused.value).count(". ") <= 1

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from robustness.pictures import untrusted
-from robustness.pictures.fitting import fit
+from robustness.pictures.fitting import Framing, fit
 from robustness.pictures.properties import PROPERTIES, measured
 
 RNG = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_what_the_camera_wrote_is_read_and_the_pixels_stay_the_same() -> None:
 def test_the_share_cut_off_is_that_of_the_crop() -> None:
     """A ramp of columns shows which of them are left."""
     ramp = np.tile(np.arange(96, dtype=np.uint8)[None, :, None], (64, 1, 3))
-    kept = fit(Image.fromarray(ramp), side=56) * 255
+    kept = fit(Image.fromarray(ramp), Framing(side=56)) * 255
     width = kept[0, -1, 0] - kept[0, 0, 0] + 96 / (64 / 56 * 96)
     share = width / 96 * 0.875
     told = measured(b"", (96, 64), Image.fromarray(ramp[:56, :56]), "crop")

@@ -57,7 +57,7 @@ def test_fit_and_side_are_as_asked(fit: str) -> None:
     data = saved(photo(300, 200), "PNG")
     made = untrusted.study_image(data, fit=fit, side=50)
     assert made.dtype == np.float32
-    np.testing.assert_array_equal(made, fitting.study_image(data, fit=fit, side=50))
+    np.testing.assert_array_equal(made, fitting.study_image(data, fitting.Framing(fit, 50)))
     with pytest.raises(UnknownNameError):
         untrusted.study_image(data, fit="stretch")
     with pytest.raises(ParameterError):

@@ -33,7 +33,7 @@ from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import Request
 from robustness.evaluation.row_schema import SCHEMA, to_table
 from robustness.evaluation.suites import graded_conditions, suite_conditions, suite_names
-from robustness.pictures.fitting import load_study_image
+from robustness.pictures.fitting import Framing, load_study_image
 from robustness.pictures.picture import Picture
 from robustness.runs import engines, manifest
 from robustness.runs.engines import Chunk, Engine, Workload
@@ -92,7 +92,7 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
 def test_the_rows_are_those_of_the_loop_over_pictures(folder: Path, whole: runs.Run) -> None:
     dataset = open_dataset(str(folder))
     pictures = [
-        Picture.of(entry.name, load_study_image(folder / entry.name, side=SIDE))
+        Picture.of(entry.name, load_study_image(folder / entry.name, Framing(side=SIDE)))
         for entry in dataset.entries
         if "broken" not in entry.name
     ]

@@ -9,7 +9,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.support.repository import ROOT
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.picture import image_digest
 from robustness.pictures.samples import sample_bytes
 from robustness.ui.session import access
@@ -97,7 +97,7 @@ def test_the_side_of_the_link_is_that_of_the_image_and_of_what_is_asked(
     asked = changes(monkeypatch)
     app = run(sample="coffee", side="model", models="EfficientNetLite1", brightness="0.5")
     assert app.segmented_control(key="side").value == "model", "which is 240 here"
-    image = study_image(sample_bytes("coffee"), side=240)
+    image = study_image(sample_bytes("coffee"), Framing(side=240))
     assert {digest for digest, *_ in asked} == {image_digest(image)}
     assert "EfficientNet-Lite1" in html(app)
     assert any("side=240" in block.value for block in app.code), "the code asks the same"

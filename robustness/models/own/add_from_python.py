@@ -38,7 +38,7 @@ from robustness.models.python_models.function_pass import (
 )
 from robustness.models.python_models.model_objects import opened
 from robustness.models.weights.sources import user_file
-from robustness.pictures.fitting import STUDY_SIDE
+from robustness.pictures.fitting import STUDY_SIDE, Framing
 
 _WHERE = Path("add_model")
 """The name in messages, in place of a file of descriptions."""
@@ -162,8 +162,9 @@ def _record(name: str, values: Mapping[str, Any]) -> ModelRecord:
     (record,) = user_models.records_of(_WHERE, {name: entry})
     if any(other.label == record.label and other.name != name for other in REGISTRY):
         raise ParameterError(f"{name}: expected a title that no other model has.")
-    is_own = not record.fit and not are_imagenet(record.labels().names)
-    return replace(record, fit=WHOLE) if is_own else record
+    if "fit" in entry or are_imagenet(record.labels().names):
+        return record
+    return replace(record, framing=Framing(WHOLE, record.input_size))
 
 
 def _of_model(

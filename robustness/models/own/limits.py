@@ -10,7 +10,7 @@ from robustness.models.graph.cache import Conversion, conversion
 from robustness.models.labels import imagenet
 from robustness.models.model_record import ModelRecord
 from robustness.models.weights.weight_files import digest, state
-from robustness.pictures.fitting import STUDY_SIDE, Framing
+from robustness.pictures.fitting import STUDY_FRAMING, STUDY_SIDE
 
 
 def limits(record: ModelRecord) -> Iterator[str]:
@@ -23,9 +23,9 @@ def limits(record: ModelRecord) -> Iterator[str]:
             f"Input of {record.input_text}: square images are stretched to it. A quarter turn "
             "rotates the square image before it is stretched."
         )
-    if not record.fit and record.labels is not imagenet:
+    if record.framing == STUDY_FRAMING and record.labels is not imagenet:
         yield (
-            f"Images are cropped to {Framing().side} px by default. For whole images at its own "
+            f"Images are cropped to {STUDY_SIDE} px by default. For whole images at its own "
             'size, add fit = "squash" to its description.'
         )
     if file.runtime == BY_OPENVINO and is_quantised(file.path):

@@ -35,7 +35,7 @@ from robustness.models.own.describe import (
 )
 from robustness.models.run.native_runtimes import NativePass, as_deployed
 from robustness.models.run.openvino import ForwardPass
-from robustness.pictures.fitting import DEFAULT_FIT, Framing, read_file, study_image
+from robustness.pictures.fitting import STUDY_FRAMING, Framing, read_file, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 
@@ -111,14 +111,13 @@ class Difference:
 class FramingTrial:
     """The number of correct images in one framing."""
 
-    fit: str
-    side: int
+    framing: Framing
     correct: int
 
     @property
     def text(self) -> str:
         """All of it, for people."""
-        return f"{self.correct} with {Framing(self.fit, self.side).text}"
+        return f"{self.correct} with {self.framing.text}"
 
 
 @dataclass(frozen=True)
@@ -158,6 +157,9 @@ class Description:
         """The description as JSON-ready values."""
         values = asdict(self)
         values["told_by"] = values.pop("sources")
+        values["framings"] = [
+            {**trial.framing.as_dict(), "correct": trial.correct} for trial in self.framings
+        ]
         return {**values, "toml": self.toml}
 
     def renamed(self, name: str) -> Description:
@@ -232,15 +234,15 @@ def _tried(
     add.check(description.name, {"normalisation": "0..1", **entry})
     with tempfile.TemporaryDirectory() as folder:
         record = _record(description, Path(folder))
-        if not record.fit and not are_imagenet(record.labels().names):
+        if "fit" not in entry and not are_imagenet(record.labels().names):
             entry["fit"], sources["fit"] = WHOLE, "its own classes"
-            record = replace(record, fit=WHOLE)
+            record = replace(record, framing=Framing(WHOLE, record.input_size))
         ask = asks(record)
-        side, fit, labels = record.input_size, record.own_fit, record.labels()
+        framing, labels = record.own_framing, record.labels()
         results: tuple[Trial, ...] = ()
-        labelled = from_folder(images, record, side, fit) if images else None
+        labelled = from_folder(images, record, framing) if images else None
         if labelled is None and labels == imagenet():
-            labelled = samples(side, fit)
+            labelled = samples(framing)
         if labelled is not None:
             own = record.normalisation if "normalisation" in entry else None
             results = trials(ask, labelled, said, own)
@@ -253,7 +255,7 @@ def _tried(
         framings: tuple[FramingTrial, ...] = ()
         if not missing:
             record = _record(replace(description, entry=entry), Path(folder))
-            pictures = sample_images(side, fit)
+            pictures = sample_images(framing)
             predictions = answers(ask(pictures, record.normalisation), labels)
             said("predicting the samples")
             native = difference(record, pictures if labelled is None else labelled.images)
@@ -349,18 +351,17 @@ USUAL = {name: value_of(normalisation) for name, normalisation in _usual()}
 """The normalisations that are tried, by name, as ``models.toml`` says them."""
 
 
-def samples(side: int, fit: str = DEFAULT_FIT) -> Labelled:
+def samples(framing: Framing) -> Labelled:
     """The bundled photographs that ImageNet's classes name."""
     labels = imagenet()
     images = [
-        study_image(sample_bytes(str(picture.source)), fit=fit, side=side)
-        for picture in IMAGENET_PICTURES
+        study_image(sample_bytes(str(picture.source)), framing) for picture in IMAGENET_PICTURES
     ]
     classes = [frozenset(map(labels.index, picture.classes)) for picture in IMAGENET_PICTURES]
     return Labelled(np.stack(images), tuple(classes))
 
 
-def from_folder(folder: Path, record: ModelRecord, side: int, fit: str) -> Labelled:
+def from_folder(folder: Path, record: ModelRecord, framing: Framing) -> Labelled:
     """Images of the sub-folders of ``folder``, each named after a class of ``record``.
 
     At most ``MOST_IMAGES``, and as many as fit into ``_MOST_BYTES`` at its input size. Raises
@@ -379,7 +380,7 @@ def from_folder(folder: Path, record: ModelRecord, side: int, fit: str) -> Label
             f"Expected sub-folders of {folder} named after classes, such as {labels.names[0]!r}, "
             "with images in them, got none."
         )
-    images = [study_image(read_file(file), name=file.name, fit=fit, side=side) for file, _ in pairs]
+    images = [study_image(read_file(file), framing, name=file.name) for file, _ in pairs]
     return Labelled(np.stack(images), tuple(frozenset((index,)) for _, index in pairs))
 
 
@@ -475,11 +476,11 @@ def framing_trials(record: ModelRecord, folder: Path) -> tuple[FramingTrial, ...
     Empty if they are the same.
     """
     results = []
-    for fit, side in (record.framing, Framing()) if record.framing != Framing() else ():
-        labelled = from_folder(folder, record, side, fit)
-        top1 = _pass(record, side)(labelled.images)[0].argmax(axis=1)
+    for framing in (record.framing, STUDY_FRAMING) if record.framing != STUDY_FRAMING else ():
+        labelled = from_folder(folder, record, framing)
+        top1 = _pass(record, framing.side)(labelled.images)[0].argmax(axis=1)
         correct = sum(int(i) in classes for i, classes in zip(top1, labelled.classes, strict=True))
-        results.append(FramingTrial(fit, side, correct))
+        results.append(FramingTrial(framing, correct))
     return tuple(results)
 
 
@@ -541,6 +542,6 @@ def answers(probabilities: Floats, labels: Labels) -> list[dict[str, Any]]:
     ]
 
 
-def sample_images(side: int, fit: str = DEFAULT_FIT) -> Floats:
-    """All bundled photographs (5, ``side``, ``side``, 3)."""
-    return np.stack([study_image(sample_bytes(name), fit=fit, side=side) for name in SAMPLES.names])
+def sample_images(framing: Framing) -> Floats:
+    """All bundled photographs (5, side, side, 3)."""
+    return np.stack([study_image(sample_bytes(name), framing) for name in SAMPLES.names])

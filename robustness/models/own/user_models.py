@@ -43,6 +43,7 @@ from robustness.models.own.describe import NORMALISATIONS, size_of
 from robustness.models.python_models.call_record import CALL_KEYS, FUNCTION, CallOptions, PythonCall
 from robustness.models.python_models.model_objects import source_of
 from robustness.models.weights.sources import user_file
+from robustness.pictures.fitting import STUDY_FRAMING, Framing
 
 DEFAULT_FILE = "models.toml"
 
@@ -290,7 +291,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         stages=(),
         weights=user_file(model),
         build=_not_built,
-        fit=table.fit,
+        framing=Framing(table.fit, max(shape)) if table.fit else STUDY_FRAMING,
         origin=table.origin,
         accuracy=table.accuracy,
         by_default=table.default,

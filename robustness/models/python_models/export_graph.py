@@ -22,7 +22,7 @@ from robustness.models.python_models.function_pass import model_pixels
 from robustness.models.run.native_runtimes import native_probabilities
 from robustness.models.run.openvino import first_line
 from robustness.models.weights.sources import user_file
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
 
@@ -71,7 +71,8 @@ def as_graph(
 
 def _varied_images(side: int) -> Floats:
     """Four photographs, the same inverted and dark, and four images of noise: (16, S, S, 3)."""
-    photographs = [study_image(sample_bytes(name), side=side) for name in SAMPLES.names[:4]]
+    framing = Framing(side=side)
+    photographs = [study_image(sample_bytes(name), framing) for name in SAMPLES.names[:4]]
     levels = np.rint(255 * np.stack(photographs))
     noise = np.random.default_rng(0).integers(0, 256, levels.shape)
     noise[0] = noise[0, :1, :1]  # one colour

@@ -36,7 +36,7 @@ from robustness.models.run.openvino import chosen
 from robustness.perturbations import Images
 from robustness.pictures import untrusted
 from robustness.pictures.decoding import as_subject
-from robustness.pictures.fitting import STUDY_SIDE, study_image, to_png
+from robustness.pictures.fitting import STUDY_SIDE, Framing, study_image, to_png
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import REGISTRY as SAMPLES
 from robustness.pictures.samples import sample_bytes
@@ -157,7 +157,7 @@ def cached(
 @cached(16)
 def sample_picture(name: str, fit: str, side: int = STUDY_SIDE) -> Picture:
     """A bundled sample as a study image."""
-    return Picture.of(name, study_image(sample_bytes(name), name=name, fit=fit, side=side), fit=fit)
+    return Picture.of(name, study_image(sample_bytes(name), Framing(fit, side), name=name), fit=fit)
 
 
 def is_sample(picture: Picture) -> bool:

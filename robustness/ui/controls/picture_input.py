@@ -61,7 +61,7 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     framings = list(by_framing(*request, names)) or [framing(*request)]
 
     def framed(make: Callable[[str, int], Picture]) -> Picture:
-        return Picture.from_versions([make(fit, side) for fit, side in framings], request)
+        return Picture.from_versions([make(one.fit, one.side) for one in framings], request)
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="picker"):
         gallery = st.container(horizontal=True, gap="xxsmall", width="content", key="gallery")

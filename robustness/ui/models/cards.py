@@ -132,8 +132,8 @@ def _preparation(record: models.ModelRecord) -> list[tuple[str, str]]:
     found_by = f", from {accuracy.normalisation}" if accuracy and accuracy.normalisation else ""
     rows = [("Normalisation", value + found_by), ("Images", record.framing.text)]
     if accuracy and accuracy.crop_correct is not None:
-        usual = FramingTrial(*Framing(), accuracy.crop_correct).text
-        own = FramingTrial(*record.framing, accuracy.correct).text
+        usual = FramingTrial(Framing(), accuracy.crop_correct).text
+        own = FramingTrial(record.framing, accuracy.correct).text
         rows.append(("Correct", f"of {counted(accuracy.images, 'image')}: {own}; {usual}"))
     return rows
 

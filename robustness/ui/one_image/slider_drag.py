@@ -228,7 +228,7 @@ def _camera(live: LiveRequest, pictures: list[bytes], who: str) -> Message:
         image = study_image(pictures[0], name="camera", fit=fit, side=side, pixels=MOST_PIXELS)
         return Picture.of("camera", image, fit=fit)
 
-    versions = [version(*original.framing) for original in live.picture.versions]
+    versions = [version(original.fit, original.side) for original in live.picture.versions]
     picture = Picture.from_versions(versions, live.picture.framing_request)
     live = live._replace(picture=picture, truth=None)
     header, (_, *changed) = _picture(live, [], who)

@@ -27,6 +27,7 @@ from robustness.models.model_record import LabelledAccuracy, Normalisation
 from robustness.models.own import add, describe
 from robustness.models.own.propose import Labelled, from_folder, is_clear, propose, trials
 from robustness.models.tensorflow_runtime import keras
+from robustness.pictures.fitting import Framing
 from tests.support import onnx_files as onnx
 from tests.support.large_files import terabyte, within
 
@@ -144,14 +145,14 @@ def test_a_model_with_its_own_classes_sees_whole_images_at_its_own_size(
         assert main.main(["evaluate", "images", *request, *options]) == 0
         document = json.loads(capsys.readouterr().out)
         spec = runs.load(Path(document["folder"])).manifest.spec
-        return *spec.framing, document["summary"][0]["clean_accuracy"]
+        return *spec.framing[:2], document["summary"][0]["clean_accuracy"]
 
     assert measured("colours") == ("squash", 8, 1.0)
     assert measured("colours", "--fit", "crop") == ("crop", 8, 1 / len(COLOURS))
     assert measured("colours", "--side", "224") == ("squash", 224, 1.0)
     assert measured("without") == ("crop", 224, 1 / len(COLOURS))
     assert added(capsys, "colours.onnx", *told, "--fit", "letterbox", "--name", "boxed")
-    assert models.REGISTRY["boxed"].framing == ("letterbox", 8)
+    assert models.REGISTRY["boxed"].framing == Framing("letterbox", 8)
 
 
 def test_told_all_it_asks_nothing_and_the_model_is_used_at_once(
@@ -230,7 +231,7 @@ def test_a_trial_has_the_confidence_and_the_probability_of_the_true_class(folder
     record = replace(
         models.REGISTRY["SqueezeNet"], input_size=8, labels=lambda: Labels("two", ("red", "blue"))
     )
-    labelled = from_folder(folder / "images", record, 8, "squash")
+    labelled = from_folder(folder / "images", record, Framing("squash", 8))
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3]], np.float32)  # of blue, then red
     assert labelled.classes == (frozenset({1}), frozenset({0}))
     for trial in trials(lambda *_: probabilities, labelled):

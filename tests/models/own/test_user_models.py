@@ -29,7 +29,7 @@ from robustness.models.loaded_models import LOADED
 from robustness.models.model_check import check_model
 from robustness.models.own import user_models
 from robustness.models.tensorflow_runtime import keras, tensorflow
-from robustness.pictures.fitting import study_image
+from robustness.pictures.fitting import Framing, study_image
 from robustness.pictures.picture import Picture
 from robustness.pictures.samples import sample_bytes
 from tests.support.user_models import (
@@ -115,7 +115,7 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
 def test_the_pass_is_kerass_own_on_the_resized_picture(models_folder: Path, trained: Path) -> None:
     describe(models_folder, path=str(trained))
     user_models.refresh()
-    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    picture = study_image(sample_bytes("coffee"), Framing(side=8))[None]
     outputs = models.load("digits", side=8)(picture)
     network = keras().saving.load_model(trained)
     np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
@@ -144,7 +144,7 @@ def test_every_normalisation_is_what_it_says(models_folder: Path, value: Any, pr
     network.save(models_folder / "digits.keras")
     describe(models_folder, normalisation=value, input_size=16)
     user_models.refresh()
-    picture = study_image(sample_bytes("chelsea"), side=16)[None]
+    picture = study_image(sample_bytes("chelsea"), Framing(side=16))[None]
     expected = answers(network, np.asarray(prepare(picture.astype(np.float64)), np.float32))
     found = models.load("digits", side=16)(picture).probabilities
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -156,7 +156,7 @@ def test_a_saved_model_answers_the_same(models_folder: Path) -> None:
     tensorflow().saved_model.save(network, str(models_folder / "saved"))
     describe(models_folder, path="saved")
     user_models.refresh()
-    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    picture = study_image(sample_bytes("coffee"), Framing(side=8))[None]
     outputs = models.load("digits", side=8)(picture)
     np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
     assert list(outputs.features) == ["8 x 8", "4 x 4", "embedding"]
@@ -177,7 +177,7 @@ def test_grouped_and_recurrent_layers_become_one_graph(models_folder: Path) -> N
     network.save(models_folder / "digits.keras")
     describe(models_folder)
     user_models.refresh()
-    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    picture = study_image(sample_bytes("coffee"), Framing(side=8))[None]
     outputs = models.load("digits", side=8)(picture)
     np.testing.assert_allclose(outputs.probabilities, answers(network, picture), atol=1e-5)
     assert list(outputs.features) == ["8 x 8", "embedding"]
@@ -189,7 +189,7 @@ def test_a_background_class_is_left_out(models_folder: Path, output: str) -> Non
     network.save(models_folder / "digits.keras")
     describe(models_folder, output=output, labels="imagenet")
     user_models.refresh()
-    picture = study_image(sample_bytes("coffee"), side=8)[None]
+    picture = study_image(sample_bytes("coffee"), Framing(side=8))[None]
     found = answers(network, picture)[:, 1:].astype(np.float64)
     found = np.exp(found) if output == "logits" else found
     classifier = models.load("digits", side=8)
