@@ -8,7 +8,7 @@ from PIL import AvifImagePlugin, Image
 
 from robustness.base.errors import ImageError
 from robustness.base.limited_worker import serve
-from robustness.pictures.decoding import CostError, decode
+from robustness.pictures.decoding import CostError, as_subject, decode
 from robustness.pictures.fitting import Framing, fitted
 from robustness.pictures.properties import measured
 
@@ -26,7 +26,14 @@ def answer(head: bytes, data: bytes) -> bytes:
     fit, side, tells = request.pop("fit"), request.pop("side"), request.pop("properties")
     try:
         image = decode(data, **request)
-        size, image = image.size, fitted(image, Framing(fit, side))
+        size = image.size
+        try:
+            image = fitted(image, Framing(fit, side))
+        except MemoryError:
+            raise ImageError(
+                f"{as_subject(request['name'])} takes too much memory to resize: expected a "
+                "smaller image; save a copy of fewer pixels."
+            ) from None
         properties = json.dumps(measured(data, size, image, fit)).encode() if tells else b""
         return PIXELS + image.tobytes() + properties
     except CostError as error:

@@ -9,7 +9,8 @@ function is thread-safe.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from math import floor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,15 @@ from PIL import Image
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.pictures.decoding import decode, read_file
 from robustness.pictures.eight_bits import Floats, from_uint8, to_uint8
+from robustness.pictures.resizing import (
+    PIL,
+    PILLOW,
+    STUDY,
+    TENSORFLOW,
+    TORCH,
+    check_resizing,
+    resize,
+)
 
 STUDY_SIDE = 224
 MIN_SIDE, MAX_SIDE = 2, 1024
@@ -30,16 +40,11 @@ CROP_SHARE = 0.875
 """Share of the short side that the centre crop keeps: 224 of 256, as in tests of ImageNet
 models."""
 
+_LONGEST = 16
+"""Largest aspect ratio of an image that is resized whole."""
+
 PADDING = (128, 128, 128)
 """Colour around a letterboxed image: mid-grey in 8 bits."""
-
-STUDY = "study"
-"""The ``resize`` of the study image: Pillow's, with the rounding of this module."""
-
-_PILLOW = {
-    name: Image.Resampling[name.upper()]
-    for name in ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
-}
 
 
 class Framing(NamedTuple):
@@ -50,8 +55,10 @@ class Framing(NamedTuple):
     - ``letterbox``: the long side to ``side / crop_pct``, centred on ``padding``.
 
     ``crop_pct`` is the share of the resized image that is kept: None is 0.875 for a crop, as in
-    tests of ImageNet models, and 1 for the others. ``resize`` names whose resizing it is, with its
-    rounding of sides and corners. ``padding`` is RGB in 8 bits.
+    tests of ImageNet models, and 1 for the others. ``resize`` names the library whose resizing and
+    rounding it is, one of ``resizing.INTERPOLATIONS``. As Keras and ``tf.image.central_crop`` do,
+    ``tensorflow`` crops first: a crop is the share of the central square. ``padding`` is RGB in 8
+    bits.
     """
 
     fit: str = DEFAULT_FIT
@@ -119,14 +126,21 @@ def fitted(image: Image.Image, framing: Framing) -> Image.Image:
     framing = check_framing(framing)
     if image.mode != "RGB":
         raise ParameterError(f"Expected an RGB image as decode returns it, got mode {image.mode}.")
-    side, size = framing.side, _resized_size(image.size, framing)
-    corner = [int((length - side) / 2) for length in size]  # towards 0, also of a negative one
-    if max(size) > 16 * side / framing.share:
+    side = framing.side
+    if framing.resize == TENSORFLOW:
+        image = _central_part(image, framing)
+    lengths = _resized_lengths(image.size, framing)
+    if max(lengths) > _LONGEST * side / framing.share:
         # A 20,000 x 1 image would become 5 million x 256: make only the part that is kept.
-        return _resize_part(image, size, corner, framing)
-    resized = image.resize(size, _PILLOW[framing.interpolation])
+        if framing.resize == STUDY:
+            return _resize_part(image, lengths, framing)
+        image = _without_ends(image)
+        lengths = _resized_lengths(image.size, framing)
+    size = max(1, int(lengths[0])), max(1, int(lengths[1]))
+    resized = resize(image, size, framing.resize, framing.interpolation, framing.antialias)
     square = Image.new("RGB", (side, side), framing.padding)
-    square.paste(resized, (-corner[0], -corner[1]))
+    left, top = (_corner(length, framing) for length in lengths)
+    square.paste(resized, (-left, -top))
     return square
 
 
@@ -135,19 +149,12 @@ def check_framing(framing: Framing) -> Framing:
 
     Raises ``UnknownNameError`` or ``ParameterError`` for anything that no framing has.
     """
-    fit, side, crop_pct, interpolation, resize, antialias, padding = framing
+    fit, side, crop_pct, interpolation, library, antialias, padding = framing
     check_fit(fit)
     check_side(side)
     if crop_pct is not None and not (_is_number(crop_pct) and 0.5 <= crop_pct <= 1):
         raise ParameterError(f"Expected crop_pct from 0.5 to 1, got {crop_pct!r}.")
-    if resize != STUDY:
-        raise UnknownNameError(f"There is no resize called {resize!r}. Known: {STUDY}.")
-    if interpolation not in tuple(_PILLOW):
-        raise UnknownNameError(
-            f"There is no interpolation called {interpolation!r}. Known: {', '.join(_PILLOW)}."
-        )
-    if antialias is not True:
-        raise ParameterError(f"Expected antialias = true with resize {resize!r}.")
+    check_resizing(library, interpolation, antialias)
     if not isinstance(padding, tuple) or not all(
         type(value) is int and 0 <= value <= 255 for value in (*padding, -(len(padding) != 3))
     ):
@@ -207,22 +214,60 @@ def to_png(image: Floats) -> bytes:
     return data.tobytes()
 
 
-def _resized_size(size: tuple[int, int], framing: Framing) -> tuple[int, int]:
-    """Width and height of the whole image before it is cropped or padded; at least 1 x 1."""
-    target = framing.side / framing.share
-    if framing.fit == "squash":
+def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, float]:
+    """Width and height of the whole image before it is cropped or padded.
+
+    They are whole numbers, but for ``tensorflow``, which rounds them down and pads by the fraction.
+    """
+    fit, side, by_torch = framing.fit, framing.side, framing.resize in (PIL, TORCH)
+    if framing.resize == TENSORFLOW:  # it has cropped before
+        ratio = [np.float32(length) / np.float32(side) for length in size]
+        width, height = (
+            float(np.float32(length) / max(ratio)) if fit == "letterbox" else side
+            for length in size
+        )
+        return width, height
+    target = side / framing.share
+    if by_torch:
+        target = floor(target + 1e-9)  # 224 / (224 / 232) is less than 232
+    if fit == "squash":
         return round(target), round(target)
-    reference = min(size) if framing.fit == "crop" else max(size)
+    reference = min(size) if fit == "crop" else max(size)
     # the other side is scaled before both are rounded
-    width, height = (max(1, round(length * target / reference)) for length in size)
-    return width, height
+    width, height = (length * target / reference for length in size)
+    if fit == "crop" and by_torch:
+        return int(width), int(height)
+    return max(1, round(width)), max(1, round(height))
 
 
-def _resize_part(
-    image: Image.Image, size: tuple[int, int], corner: Sequence[int], framing: Framing
-) -> Image.Image:
-    """The square at ``corner`` of ``image`` resized to ``size``, computed without the rest."""
+def _corner(length: float, framing: Framing) -> int:
+    """Where the square begins in a resized image of ``length``; negative if that is shorter."""
+    half = (length - framing.side) / 2
+    return round(half) if half > 0 and framing.resize in (PIL, TORCH) else int(half)
+
+
+def _central_part(image: Image.Image, framing: Framing) -> Image.Image:
+    """What ``tf.image.central_crop`` keeps, of the central square for a crop."""
+    bounds = []
+    for length in image.size:
+        kept = min(image.size) if framing.fit == "crop" else length
+        start, edge = (length - kept) // 2, int((kept - kept * framing.share) / 2)
+        bounds.append((start + edge, start + kept - edge))
+    (left, right), (top, bottom) = bounds
+    return image.crop((left, top, right, bottom))
+
+
+def _without_ends(image: Image.Image) -> Image.Image:
+    """The middle of a long image, with the same centre."""
+    most = _LONGEST * min(image.size)
+    left, top = (max(0, length - most) // 2 for length in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))
+
+
+def _resize_part(image: Image.Image, size: tuple[float, float], framing: Framing) -> Image.Image:
+    """The square at the centre of ``image`` resized to ``size``, computed without the rest."""
     side, support = framing.side, 3 if framing.interpolation == "lanczos" else 2
+    corner = [_corner(length, framing) for length in size]
     scale = np.divide(image.size, size)
     low, high = np.array(corner) * scale, (np.array(corner) + side) * scale
     reach = support * np.maximum(scale, 1) + 1  # how far the filter looks to either side
@@ -231,7 +276,7 @@ def _resize_part(
     # Crop first: Pillow holds the numbers of the box in single precision.
     part = image.crop(_box(start, stop))
     box = _box(low - start, high - start)
-    return part.resize((side, side), _PILLOW[framing.interpolation], box=box)
+    return part.resize((side, side), PILLOW[framing.interpolation], box=box)
 
 
 def _box(low: Floats, high: Floats) -> tuple[float, float, float, float]:
