@@ -2,8 +2,8 @@
 
 ``labelled`` has remedies, an attack, a plugin's metric and unreadable images, ``imported`` has the
 predictions of two models from a table. ``evaluated`` is ``request.toml`` on ``photos``, which are
-parts of the samples and two damaged files. After an intended change, write the answers anew:
-``python -m tests.runs.test_golden_runs``.
+parts of the samples and two damaged files. After an intended change of answers or columns, write
+them anew: ``python -m tests.runs.test_golden_runs``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from robustness import runs
 from robustness.commands import main
+from robustness.evaluation.row_schema import COLUMNS, REMEDIED_KEYS, REMEDY, stored
+from robustness.runs.manifest import VERSION
 from robustness.runs.row_differences import changes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -73,13 +78,18 @@ def test_a_saved_run_has_its_answers(run: str, tmp_path: Path) -> None:
         assert actual[command] == answer, command
 
 
-def test_a_fresh_evaluation_has_the_rows_of_the_saved_run(tmp_path: Path) -> None:
+def evaluate(to: Path) -> Path:
+    """Evaluates the request of ``evaluated`` in the empty folder ``to``; the folder of the run."""
     request = str(GOLDEN / "request.toml")
-    arguments = ["evaluate", str(GOLDEN / "photos"), "--request", request, "--out", str(tmp_path)]
+    arguments = ["evaluate", str(GOLDEN / "photos"), "--request", request, "--out", str(to)]
     with contextlib.redirect_stdout(io.StringIO()):
         assert main.main([*arguments, "--json"]) == 0
-    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    saved, fresh = runs.load(GOLDEN / "evaluated"), runs.load(folder)
+    (folder,) = (path for path in to.iterdir() if path.is_dir())
+    return folder
+
+
+def test_a_fresh_evaluation_has_the_rows_of_the_saved_run(tmp_path: Path) -> None:
+    saved, fresh = runs.load(GOLDEN / "evaluated"), runs.load(evaluate(tmp_path))
     assert saved.row_count == fresh.row_count == 12 * 2 * 4
     beyond = [change for change in changes(saved.table(), fresh.table()) if not change.rounding]
     assert not [change for change in beyond if not change.condition.startswith("pgd")]
@@ -87,7 +97,44 @@ def test_a_fresh_evaluation_has_the_rows_of_the_saved_run(tmp_path: Path) -> Non
     assert all(change.rows <= 2 for change in beyond if change.column == "top1"), beyond
 
 
+def add_columns(run: str, fresh: Path) -> None:
+    """Gives the files of ``run`` the columns that they lack, and today's version of runs.
+
+    ``evaluated`` takes their values from the run ``fresh``. The others, whose images are not here,
+    have none, or the lowest where a row may not lack it.
+    """
+    columns = {column.name: column for column in COLUMNS}
+    manifest = json.loads((GOLDEN / run / "manifest.json").read_text())
+    for path in (GOLDEN / run).glob("part-*.parquet"):
+        table = pq.read_table(path)
+        own = [name for name in table.column_names if name not in {*columns, REMEDY.name}]
+        schema, plain = stored(own), pc.is_null(table[REMEDY.name])
+        lacking = [field for field in schema if field.name not in table.column_names]
+        if not lacking:
+            continue
+        for field in lacking:
+            values = pa.nulls(len(table), field.type)
+            if run == "evaluated":
+                rows = pq.read_table(fresh / path.name)
+                keys = [*REMEDIED_KEYS, REMEDY.name]
+                assert rows.select(keys) == table.select(keys), "rows of another order"
+                values = rows[field.name]
+            elif not columns[field.name].null:
+                lowest = columns[field.name].low or 0
+                values = pc.if_else(plain, pa.scalar(lowest).cast(field.type), values)
+            table = table.append_column(field, values)
+        whole = table.select(schema.names).replace_schema_metadata(table.schema.metadata)
+        pq.write_table(whole, path, compression="zstd")
+        manifest["parts"][path.name] = path.stat().st_size
+    manifest["version"] = VERSION
+    (GOLDEN / run / "manifest.json").write_text(json.dumps(manifest, indent=2))
+
+
 if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as empty:
+        fresh = evaluate(Path(empty))
+        for name in RUNS:
+            add_columns(name, fresh)
     for name in RUNS:
         with tempfile.TemporaryDirectory() as empty:
             text = json.dumps(dict(answers(name, Path(empty))), indent=0)

@@ -421,7 +421,10 @@ def test_a_file_of_rows_that_the_manifest_does_not_name_is_not_read(
     [
         (damage_json, "damaged"),
         (other_program, "something else"),
-        (other_version, "has run format 99, expected 4: evaluate the images again"),
+        (
+            other_version,
+            f"has run format 99, expected {manifest.VERSION}: evaluate the images again",
+        ),
         (early_end, "was a race, which ended before its last image: evaluate all of them again"),
         (no_manifest, "not a saved run"),
         (unknown_perturbation, "Did you mean 'rotation'"),
