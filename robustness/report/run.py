@@ -15,6 +15,7 @@ from robustness.evaluation.request import Request
 from robustness.report import methods, questions
 from robustness.report.blocks import BRACKETS, Data, Report
 from robustness.report.questions import RunFigures
+from robustness.report.questions.choice import CHOICE
 from robustness.report.shared_parts import several_label_sets, trained_on
 from robustness.report.wording import model, sentence, share
 from robustness.runs import Run
@@ -42,7 +43,7 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
     of, spec = RunFigures(run, figures), run.manifest.spec
     sections = [question.section(of) for question in questions.REGISTRY]
-    drawn, choice, *rest = [question.brief(of.answer(question)) for question in questions.REGISTRY]
+    choice_last = sorted(questions.REGISTRY, key=lambda question: question is CHOICE)
     tables: dict[str, Sequence[Entry]] = {}
     for question in questions.REGISTRY:
         tables |= question.tables(of.answer(question))
@@ -52,7 +53,7 @@ def of_run(run: Run, figures: Figures | None = None) -> Report:
         facts=_facts(run, of.statistics.images, run.row_count),
         cautions=cautions(of),
         sections=[section for section in sections if section is not None],
-        brief=[block for blocks in (drawn, *rest, choice) for block in blocks],
+        brief=[block for question in choice_last for block in question.brief(of.answer(question))],
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=_manifest(run.manifest.as_dict()),
