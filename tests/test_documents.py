@@ -239,7 +239,7 @@ def test_every_format_of_a_report_is_in_the_table() -> None:
 
 def test_every_attack_and_norm_is_told() -> None:
     text = DOCUMENTS["docs/attacks.md"]
-    assert all(f"`{record.name}`" in text for record in attacks.REGISTRY)
+    assert [name for name in attacks.REGISTRY.names if f"`{name}`" not in text] == []
     assert {record.name for record in attacks.NORMS} == {"linf", "l2"}
     assert "--norm l2" in text
 

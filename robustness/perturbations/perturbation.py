@@ -95,8 +95,8 @@ class Perturbation:
     ``graded`` is false for a switch: any strength above 0 applies it fully.
     ``monotone``: the mean absolute difference from the original does not shrink as the strength
     grows.
-    ``continuous`` is false if the effect has steps (a codec's quality, a grid of pixels); the
-    first step may be visible.
+    ``continuous`` is false if the effect has steps, those of a whole ``parameter_at`` (a codec's
+    quality, a grid of pixels); the first step may be visible.
     ``matchable``: a match of unlabelled images may contain the perturbation.
     ``checked``: results are checked, as those of plugins are, and ``function`` may take one image
     at a time, unless ``batched``. The laws of the tests hold for all others; a check would take

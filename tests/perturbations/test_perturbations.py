@@ -288,7 +288,7 @@ def test_what_moves_in_steps_moves_in_small_ones(record: Perturbation) -> None:
     results = [apply(record, images, strength) for strength in np.linspace(0.002, 1.0, 100)]
     steps = [distance(before, after) for before, after in pairwise(results)]
     values = [record.parameter_at(strength) for strength in np.linspace(0.0, 1.0, 1001)]
-    assert all(value == round(value) for value in values)
+    assert all(value == round(value) for value in values), "steps are those of a whole number"
     assert min(np.diff(values)) == -1.0
     assert 0.0 == min(steps) < max(steps) < 0.06
 
