@@ -90,6 +90,19 @@ VIEWS = {
 }
 
 
+def test_back_from_a_cell_leads_to_the_view_where_it_was_clicked(shown: Shown) -> None:
+    run = squares_run()
+    app = shown(run)
+    before = headings(app)
+    assert before == VIEWS["compare"][0]
+    condition = run.conditions[0].id
+    app.query_params["cell"] = f"model=EfficientNetLite0&condition={condition}"
+    assert headings(app.run()) == VIEWS["failures"][0], "forward"
+    del app.query_params["cell"]
+    assert headings(app.run()) == before, "back"
+    assert "view" not in app.query_params
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view: str) -> None:
     run = squares_run()

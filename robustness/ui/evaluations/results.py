@@ -26,11 +26,12 @@ from robustness.ui.computation import jobs as under_way
 from robustness.ui.computation.cache import cached
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import blocks
+from robustness.ui.display.blocks import SELECTIONS
 from robustness.ui.evaluations import answer, cases, harden, run_actions
 from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.page import boundary, fragment
 from robustness.ui.session import access
-from robustness.ui.session.inputs import listed, one_of, place_of_own
+from robustness.ui.session.inputs import listed, new_in_link, one_of, place_of_own
 
 _WAITING = "Computing the figures of {:,} rows …"
 
@@ -56,6 +57,8 @@ def show(run: Run, entry: Listed) -> None:
     with st.spinner(_WAITING.format(run.row_count), show_time=True):
         figures = _figures(run, _classes(run))
     of = RunFigures(run, figures)
+    if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
+        st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
     answer.show(run, of, entry)
     views = {view: title for view, title in VIEWS.items() if _has(of, view)}
     view = one_of("Results", views, VIEW, first=_first(views), shows_label=False)
