@@ -142,7 +142,12 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
         "request": (request.RequestTable, condition._AttackTable, condition._WrittenAttack),
         "stored condition": (condition.StoredTable,),
         "gate": (budget._File, budget.Rule),
-        "models": (user_models.ModelTable, user_models._Scaling, user_models._Check),
+        "models": (
+            user_models.ModelTable,
+            user_models.CalibratedTable,
+            user_models._Scaling,
+            user_models._Check,
+        ),
     }.items():
         yield kind, [key for table in classes for key in table.key_names()]
 

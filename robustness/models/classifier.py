@@ -96,6 +96,7 @@ class Classifier:
         self._loading = threading.Lock()
         self._network: Network | None = None
         self._remedied = remedied
+        self._calibrated: dict[str, Classifier] = {}
 
     @classmethod
     def of(
@@ -157,6 +158,15 @@ class Classifier:
             key,
             remedied=(chain, [self, *others]),
         )
+
+    def calibrated(self, record: ModelRecord) -> Classifier:
+        """The classifier of ``record``, whose base this one is; one for each, kept with this."""
+        classifier = self._calibrated.get(record.name)
+        if classifier is None or classifier.record != record:
+            classifier = self.with_remedies(f"temperature={record.temperature}")
+            classifier.record = record
+            self._calibrated[record.name] = classifier
+        return classifier
 
     def __call__(self, images: Floats) -> Outputs:
         """Classifies ``images``, float32 (N, side, side, 3) in [0, 1], N >= 1.

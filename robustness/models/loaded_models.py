@@ -47,8 +47,11 @@ class Loaded:
     def get(self, record: ModelRecord, side: int, choice: Choice | None = None) -> Classifier:
         """The classifier of ``record`` for images of ``side``, built unless it is there.
 
-        By the engine that the settings choose, or by ``choice``.
+        By the engine that the settings choose, or by ``choice``. A calibrated one is kept with its
+        base, and takes no memory of its own.
         """
+        if record.base:
+            return self.get(record.base, side, choice).calibrated(record)
         try:
             key = record.name, side, digest(record), choice or chosen()
         except OSError as error:
@@ -213,6 +216,7 @@ def load(name: str, *, side: int = STUDY_SIDE) -> Classifier:
 
 def engine_text(record: ModelRecord) -> str:
     """The engine of ``record`` in words, and why it is not OpenVINO."""
+    record = record.base or record
     choice, file = chosen(), record.weights.own
     if file and file.call:
         return f"Python, {file.kind}"

@@ -162,7 +162,7 @@ def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
         if strangers:
             raise ParameterError(f"{name} has no class called {strangers[0]!r} to check.")
     engine = load(name, side=side).engine
-    file = record.weights.own
+    file, made = record.weights.own, record.base or record
     classifier = load(name, side=record.input_size)
     pictures = [_image(record, picture) for picture in record.check_pictures]
     answers = tuple(map(partial(_answer, classifier), record.check_pictures, pictures))
@@ -171,11 +171,11 @@ def _of_ready(record: ModelRecord, side: int, timing: bool) -> ModelCheck:
         name,
         OK if all(answer.right for answer in answers) else WRONG,
         engine,
-        None if file and file.call else conversion(record, digest(record), side) is not None,
+        None if file and file.call else conversion(made, digest(made), side) is not None,
         answers,
         latency.median if latency else None,
         _rounding(classifier, pictures),
-        better=_better(classifier) if record.group == OWN else "",
+        better=_better(classifier) if record.group == OWN and not record.base else "",
     )
 
 

@@ -265,6 +265,7 @@ class ModelRecord:
     study image, or the described one at its own side. ``origin`` is that of a hardened model;
     ``accuracy`` is that of a model of the user's on labelled images when it was added;
     ``by_default`` is whether it is among the models that are selected unless somebody chooses.
+    A calibrated model is its ``base``, whose logits its ``temperature`` divides.
     """
 
     name: str
@@ -288,6 +289,8 @@ class ModelRecord:
     origin: Origin | None = None
     accuracy: LabelledAccuracy | None = None
     by_default: bool = True
+    base: ModelRecord | None = None
+    temperature: float = 1.0
 
     @property
     def trained_on(self) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ class TrainableModel:
         """
         record = classifier.record
         self.label, self.side = record.label, classifier.side
+        if record.base:
+            raise self._refusal(f"it is calibrated; train {record.base.label} and calibrate that")
         if classifier.forward.model is None:
             raise self._refusal("it runs as Python code or in its own runtime, not as a graph")
         model, self.stages = _answer_alone(classifier.forward.model, classifier.stages)

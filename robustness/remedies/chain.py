@@ -1,13 +1,14 @@
-"""Remedies in a row: ``median``, or ``median+tta``, applied to batches of study images.
+"""Remedies in a row, applied to batches: ``median``, or ``median+temperature=1.7``.
 
 Study images are float32 RGB in [0, 1], shape (N, S, S, 3), on the 8-bit grid.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from robustness.pictures.eight_bits import from_uint8, to_uint8
 from robustness.remedies.remedy import (
     GATED,
     ON_IMAGE,
+    ON_PREDICTION,
     REGISTRY,
     SEVERAL_MODELS,
     SUREST,
@@ -48,7 +50,7 @@ class Chain:
 
     @property
     def id(self) -> str:
-        return "+".join(remedy.name for remedy in self.remedies)
+        return "+".join(remedy.id for remedy in self.remedies)
 
     @property
     def label(self) -> str:
@@ -69,6 +71,13 @@ class Chain:
         return self.last.kind == SEVERAL_MODELS
 
     @property
+    def changes_images(self) -> bool:
+        """Whether a model predicts other images with it; else it acts on probabilities alone."""
+        return self._views != (AS_IS,) or any(
+            remedy.kind != ON_PREDICTION for remedy in self.remedies
+        )
+
+    @property
     def passes(self) -> int:
         """Forward passes an image, of each model."""
         return len(self._views)
@@ -85,6 +94,8 @@ class Chain:
 
     def views(self, images: Images) -> list[Images]:
         """The views of ``images`` that a model predicts, each (N, S, S, 3)."""
+        if not self.changes_images:
+            return [images]  # not rounded: those between 8-bit images have a slope
         return [self._changed(images, view) for view in self._views]
 
     @property
@@ -96,6 +107,20 @@ class Chain:
         for image, out in zip(to_uint8(images), remedied, strict=True):
             out[:] = view.change(self.image(image))
         return from_uint8(remedied)
+
+    def tempered(self, probabilities: Floats) -> Floats:
+        """softmax(log p / T) of ``probabilities`` p (N, classes); no top-1 class changes."""
+        if self.last.temperature == 1:
+            return probabilities
+        powers = log_probabilities(probabilities) / self.last.temperature
+        powers = np.exp(powers - powers.max(axis=1, keepdims=True))
+        shares = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+        rows, top = np.arange(len(shares)), probabilities.argmax(axis=1)
+        rounded = shares.argmax(axis=1) != top  # two nearly equal ones became the same number
+        shares[rows[rounded], top[rounded]] = np.nextafter(
+            shares.max(axis=1)[rounded], np.float32(2)
+        )
+        return shares
 
     def weights(self, probabilities: Floats) -> Floats:
         """The weight of each view, (views, N), from its ``probabilities`` (views, N, classes)."""
@@ -120,7 +145,8 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
     """The chain that ``text`` describes, such as ``median``, ``median+tta`` or a list of both.
 
     Raises ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for a remedy on the
-    prediction before the end, for more than ``MOST``, and for anything but names.
+    prediction before the end, for more than ``MOST``, for a temperature out of range or for a
+    remedy without one, and for anything but names.
     """
     if isinstance(text, Chain):
         return text
@@ -129,7 +155,7 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
         raise ParameterError(
             f"Expected at most {MOST} remedies in a chain, got {len(names)}. Leave some out."
         )
-    chain = Chain(tuple(REGISTRY[name.strip()] for name in names))
+    chain = Chain(tuple(_remedy(name) for name in names))
     for remedy in chain.remedies[:-1]:
         if remedy.kind not in (ON_IMAGE, GATED):
             raise ParameterError(
@@ -137,6 +163,31 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
                 "Put remedies on the image before it."
             )
     return chain
+
+
+def _remedy(text: str) -> Remedy:
+    name, sign, number = (part.strip() for part in text.partition("="))
+    remedy = REGISTRY[name]
+    if remedy.range is None:
+        if sign:
+            raise ParameterError(f"Expected {remedy.name} without a number, got {text.strip()!r}.")
+        return remedy
+    low, high = remedy.range
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise ParameterError(
+            f"Expected a number from {low:g} to {high:g}, as in {remedy.name}=1.7, got "
+            f"{text.strip()!r}. The command calibrate fits it."
+        )
+    return replace(remedy, temperature=value, label=f"{remedy.label} {value:g}")
+
+
+def log_probabilities(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """The logarithms of ``probabilities``; 0 counts as the smallest normal float32."""
+    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny, dtype=np.float64))
 
 
 def _names(text: object) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,8 +73,9 @@ def _add(
     label: str,
     against: str,
     source: str,
+    **more: Any,
 ) -> None:
-    REGISTRY.add(Remedy(name, unchanged, label, kind, against, source, views=views))
+    REGISTRY.add(Remedy(name, unchanged, label, kind, against, source, views=views, **more))
 
 
 _add(
@@ -111,19 +113,22 @@ _add(
     against="unknown conditions",
     source="this project's choice: the mean over the image and its three cheapest restorations",
 )
-REGISTRY.add(
-    Remedy(
-        "upright",
-        unchanged,
-        label="Turn upright if surer",
-        kind=ON_PREDICTION,
-        against="rotation",
-        views=TURNS,
-        combine=SUREST,
-        margin=0.2,
-        source="Gidaris, Singh & Komodakis, ICLR 2018: the four quarter turns; a turn counts if "
-        "its confidence exceeds that of the image by the margin 0.2",
-    )
+_add(
+    "upright",
+    TURNS,
+    label="Turn upright if surer",
+    against="rotation",
+    combine=SUREST,
+    margin=0.2,
+    source="Gidaris, Singh & Komodakis, ICLR 2018: the four quarter turns; a turn counts if "
+    "its confidence exceeds that of the image by the margin 0.2",
+)
+_add(
+    "temperature",
+    label="Temperature",
+    against="overconfidence, with a number as in temperature=1.7",
+    source="Guo, Pleiss, Sun & Weinberger, ICML 2017: one temperature divides all logits",
+    range=(0.05, 20.0),
 )
 _add(
     "average",

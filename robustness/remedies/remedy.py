@@ -70,10 +70,11 @@ class Remedy:
 
     ``function`` is its change of one image: pure, deterministic, the same shape and type. ``views``
     replace it for a remedy of the kind ``ON_PREDICTION``; ``combine`` and ``margin`` say how they
-    become one prediction. ``against`` names, in words, what it should help against. ``original``
-    bounds the mean absolute change of an original photograph, in [0, 1]: that of the remedies here
-    holds for 200 ImageNet photographs. None if it may change originals without a bound. ``source``
-    cites the method and its parameters.
+    become one prediction. ``temperature`` divides the logits; a remedy that is written with one, as
+    in temperature=1.7, has the ``range`` of it. ``against`` names, in words, what it should help
+    against. ``original`` bounds the mean absolute change of an original photograph, in [0, 1]: that
+    of the remedies here holds for 200 ImageNet photographs. None if it may change originals without
+    a bound. ``source`` cites the method and its parameters.
     """
 
     name: str
@@ -87,6 +88,14 @@ class Remedy:
     views: tuple[ImageView, ...] = field(default=(), repr=False)
     combine: str = MEAN
     margin: float = 0.0
+    range: tuple[float, float] | None = None
+    temperature: float = 1.0
+
+    @property
+    def id(self) -> str:
+        """Its name, with the temperature if it is written with one; ``parse`` reads it back."""
+        number = str(self.temperature).removesuffix(".0")
+        return f"{self.name}={number}" if self.range else self.name
 
     def gated(self, image: Levels) -> Levels:
         """``image`` after the remedy, or itself while the gate is closed.

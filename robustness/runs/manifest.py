@@ -267,7 +267,9 @@ def require_plugins(run: str, head: Mapping[str, Any]) -> None:
     records = [condition for condition in conditions if isinstance(condition, dict)]
     names = {str(name) for c in records for name in ([c["attack"]] if "attack" in c else c)}
     names |= {
-        part for c in (chains if isinstance(chains, list) else ()) for part in str(c).split("+")
+        part.partition("=")[0]
+        for c in (chains if isinstance(chains, list) else ())
+        for part in str(c).split("+")
     }
     registered = {*PERTURBATIONS.names, *ATTACKS.names, *REMEDIES.names}
     if unknown := sorted(names - registered):

@@ -17,16 +17,25 @@ from robustness.models.run.remedied_pass import RemediedGradients, ensemble, rem
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, apply
 from robustness.pictures.eight_bits import to_uint8
-from robustness.remedies import ON_IMAGE, ON_PREDICTION, REGISTRY, Remedy, parse, parse_all, python
+from robustness.remedies import (
+    GATED,
+    ON_IMAGE,
+    ON_PREDICTION,
+    REGISTRY,
+    Remedy,
+    parse,
+    parse_all,
+    python,
+)
 from tests.support.oracles import photos
 
 PHOTOS = photos("coffee", "astronaut")[:, ::2, ::2].copy()
 
 on_image = pytest.mark.parametrize(
-    "record", [r for r in REGISTRY if parse(r.name).on_image], ids=lambda record: record.name
+    "record", [r for r in REGISTRY if r.kind in (ON_IMAGE, GATED)], ids=lambda record: record.name
 )
 on_prediction = pytest.mark.parametrize(
-    "record", [r for r in REGISTRY if r.kind == ON_PREDICTION], ids=lambda record: record.name
+    "record", [r for r in REGISTRY if r.kind == ON_PREDICTION and r.views], ids=lambda r: r.name
 )
 
 
@@ -159,6 +168,58 @@ def test_average_and_vote_of_models_are_those_by_hand() -> None:
     tied = ensemble(answers[:2], vote=True)
     assert tied.argmax() == 1
     assert tied.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("value", [0.05, 0.6, 1.7, 20.0])
+def test_a_temperature_divides_logits_and_changes_no_top_class(value: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (500, 40)).astype(np.float32)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    probabilities[:100, 7] = 0  # underflow
+    probabilities[100:200, 1] = np.nextafter(probabilities[100:200, 0], np.float32(2))
+    probabilities[100:200, 2:] *= np.float32(1e-3)
+    chain = parse(f"temperature={value}")
+    found = chain.tempered(probabilities)
+    assert found.dtype == np.float32
+    assert np.array_equal(found.argmax(axis=1), probabilities.argmax(axis=1))
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    powers = probabilities.astype(np.float64) ** (1 / value)
+    np.testing.assert_allclose(
+        found[200:], (powers / powers.sum(1, keepdims=True))[200:], atol=1e-6
+    )
+
+
+def test_a_chain_with_a_temperature_reads_back() -> None:
+    for text in ("temperature=1.7", "median+temperature=2", "temperature=0.123456789"):
+        chain = parse(text)
+        assert chain.id == text
+        assert parse(chain.id) == chain
+    assert parse("temperature=1.70") == parse("temperature=1.7")
+    assert not parse("temperature=1.7").on_image
+    before = parse("median").images(PHOTOS)
+    found, features = remedied_outputs(parse("median+temperature=2"), [answer], PHOTOS)
+    plain = answer(before)
+    assert np.allclose(found, parse("temperature=2").tempered(plain[0]))
+    assert np.array_equal(features["stage"], plain[1]["stage"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "temperature",
+        "temperature=",
+        "temperature=hot",
+        "temperature=nan",
+        "temperature=0",
+        "temperature=1e9",
+        "temperature=2+median",
+        "median=3",
+    ],
+)
+def test_a_temperature_that_is_none_is_one_sentence(text: str) -> None:
+    with pytest.raises(ParameterError) as refused:
+        parse(text)
+    assert "\n" not in str(refused.value)
 
 
 def slope(images: Images, *_: object, **__: object) -> Any:

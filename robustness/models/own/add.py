@@ -83,7 +83,7 @@ def add(
         check(name, values)
         text += "" if not text else "\n" if text.endswith("\n") else "\n\n"
         _tables(file, text + entry_text(name, values))  # it can be read again
-        path = _write_files(name, file.parent / values["labels"], classes, folder)
+        path = _write_files(name, file.parent / values.get("labels", ""), classes, folder)
         _write(file, text + entry_text(name, {**values, **path}))
     user_models.refresh()
     return file
@@ -130,8 +130,8 @@ def remove(name: str) -> Path:
     """Remove the model ``name`` from the user's file and the registry; return the file.
 
     With it go the files that adding it wrote; its model file stays, unless that was uploaded or
-    unpacked. Raises ``UnknownNameError`` where there is no such model, and ``ParameterError`` where
-    its table cannot be told from the others.
+    unpacked. Raises ``UnknownNameError`` where there is no such model, and ``ParameterError`` for
+    the base of another or where its table cannot be told from the others.
     """
     file = user_models.described_in()
     with _locked(file) as text:
@@ -139,6 +139,8 @@ def remove(name: str) -> Path:
         if name not in tables:
             hint = did_you_mean(name, tables) if tables else ""
             raise UnknownNameError(f"{file} describes no model called {name!r}. {hint}".strip())
+        bases = {k: table.get("of") for k, table in tables.items() if isinstance(table, dict)}
+        user_models.check_no_base(name, bases)
         others = {key: table for key, table in tables.items() if key != name}
         rest = _without(name, text)
         if _tables(file, rest) != others:

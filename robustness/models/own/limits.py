@@ -15,6 +15,7 @@ from robustness.pictures.fitting import STUDY_FRAMING, STUDY_SIDE
 
 def limits(record: ModelRecord) -> Iterator[str]:
     """Yield the limits of ``record``, each a sentence or two; none of a built-in model."""
+    record = record.base or record
     file = record.weights.own
     if file is None:
         return

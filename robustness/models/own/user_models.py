@@ -6,6 +6,10 @@ labels = "digits.txt"        # one class per line, or "imagenet"
 input_size = 32              # pixels; [height, width] if not square
 normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a table
 fit = "squash"               # how images become its input; without it crop, at 224 pixels
+
+[digits-calibrated]          # all of the model "digits", but
+of = "digits"
+temperature = 1.7            # its logits are divided by this
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -85,14 +90,28 @@ def add_to_process(record: ModelRecord) -> ModelRecord:
 
 
 def remove_from_process(name: str) -> bool:
-    """Remove the model ``name`` if it was added to this process; return whether it was."""
+    """Remove the model ``name`` if it was added to this process; return whether it was.
+
+    Raises ``ParameterError`` for the base of another.
+    """
     with _changing:
         if name not in ADDED:
             return False
+        check_no_base(name, {r.name: r.base.name for r in ADDED.values() if r.base})
         del ADDED[name]
         REGISTRY.exchange([name], [])
         LOADED.release(name)
     return True
+
+
+def check_no_base(name: str, bases: Mapping[str, Any]) -> None:
+    """Raise ``ParameterError`` if ``name`` is among ``bases``, those of calibrated models."""
+    for model, base in bases.items():
+        if base == name:
+            raise ParameterError(
+                f"Expected a model that no other is made of, got {name!r}, the base of {model!r}. "
+                f"Remove {model!r} first."
+            )
 
 
 def described_in() -> Path:
@@ -121,7 +140,8 @@ def _records(file: Path, _version: Version) -> tuple[ModelRecord, ...]:
 
 def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]:
     """The models described by ``tables`` of ``file``; raises ``ParameterError`` as ``refresh``."""
-    records = tuple(_record(file, name, table) for name, table in tables.items())
+    own = {name: _record(file, name, t) for name, t in tables.items() if not _is_calibrated(t)}
+    records = tuple(own.get(name) or _calibrated(file, name, tables, own) for name in tables)
     for title, times in Counter(record.label for record in records).items():
         if times > 1:
             raise ParameterError(f"{file}: {times} models have the title {title!r}.")
@@ -272,9 +292,7 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
     if problem := name_problem(name):
         raise ParameterError(f"{where}: {problem}.")
     table = checked(ModelTable, values, where, context=file)
-    title = name if table.title is None else table.title.strip()
-    if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
-        raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
+    title = _title(where, name, table.title)
     model = table.file(file.parent)
     size = table.input_size
     shape = size if isinstance(size, tuple) else (size, size)
@@ -299,6 +317,67 @@ def _record(file: Path, name: str, values: Any) -> ModelRecord:
         check_pictures=(
             () if table.check is None else (CheckPicture(table.check.image, (table.check.class_,)),)
         ),
+    )
+
+
+class CalibratedTable(StrictTable):
+    """The table of a model whose logits a temperature divides; all else is that of the model."""
+
+    of: str
+    temperature: Annotated[float, Field(ge=0.05, le=20)]  # as of the remedy
+    title: str | None = None
+    default: bool = False
+
+
+def _is_calibrated(table: Any) -> bool:
+    return isinstance(table, Mapping) and "of" in table
+
+
+def _calibrated(
+    file: Path, name: str, tables: Mapping[str, Any], own: Mapping[str, ModelRecord]
+) -> ModelRecord:
+    where = f"{file}, model {name!r}"
+    if problem := name_problem(name):
+        raise ParameterError(f"{where}: {problem}.")
+    table = checked(CalibratedTable, tables[name], where)
+    base = own.get(table.of)
+    if table.of in REGISTRY and REGISTRY[table.of].group != OWN:
+        base = REGISTRY[table.of]
+    if base is None:
+        got = "a calibrated model" if table.of in tables else "no such model"
+        raise ParameterError(
+            f"{where}: expected of to name a model that is not calibrated, got {table.of!r}, {got}."
+        )
+    title = _title(where, name, table.title)
+    return calibrated(name, base, table.temperature, title, by_default=table.default)
+
+
+def _title(where: str, name: str, title: str | None) -> str:
+    title = name if title is None else title.strip()
+    if not title or title in {record.label for record in REGISTRY if record.group != OWN}:
+        raise ParameterError(f"{where}: expected a title that no other model has, got {title!r}.")
+    return title
+
+
+def calibrated(
+    name: str,
+    base: ModelRecord,
+    temperature: float,
+    title: str = "",
+    *,
+    by_default: bool = False,
+) -> ModelRecord:
+    """The model ``name`` that is ``base`` with its logits divided by ``temperature``."""
+    return replace(
+        base,
+        name=name,
+        label=title or name,
+        group=OWN,
+        base=base,
+        temperature=temperature,
+        by_default=by_default,
+        accuracy=None,  # its means of probabilities are those of the base
+        check_pictures=tuple(replace(p, probability=None) for p in base.check_pictures),
     )
 
 

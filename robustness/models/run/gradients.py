@@ -72,13 +72,14 @@ class Gradients:
         spec = (
             *(tf.TensorSpec((rows, side, side, 3), tf.float32), some, some),
             tf.TensorSpec((), tf.bool),
+            tf.TensorSpec((), tf.float32),
         )
 
         @tf.function(input_signature=spec, autograph=False)
-        def slope(images: Any, own: Any, rivals: Any, scaled: Any) -> Any:
+        def slope(images: Any, own: Any, rivals: Any, scaled: Any, temperature: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(images)
-                scores = network.scores(images)
+                scores = network.scores(images) / temperature
                 masked = tf.where(tf.one_hot(own, classes, True, False), -np.inf, scores)
                 others = tf.reduce_logsumexp(masked, -1)
                 single = tf.gather(scores, tf.maximum(rivals, 0), batch_dims=1)
@@ -110,6 +111,7 @@ class Gradients:
         rivals: Classes | None = None,
         *,
         scaled: bool = False,
+        temperature: float = 1.0,
     ) -> Slope:
         """The slope at ``images`` (N, S, S, 3) of the lead of ``rivals`` over ``classes``, (N,).
 
@@ -119,6 +121,7 @@ class Gradients:
         1. ``scaled`` divides the lead by a spread of the scores, which makes it the difference of
         logits ratio (DLR) of Croce & Hein, ICML 2020: equation 6 for the ``BEST_OTHER``, 7 for one
         class. A model with fewer than four classes has no such spread; its lead is not scaled.
+        The ``temperature`` divides the scores.
         """
         tf = tensorflow()
         if rivals is None:
@@ -131,6 +134,7 @@ class Gradients:
                 tf.constant(classes[rows], tf.int32),
                 tf.constant(rivals[rows], tf.int32),
                 tf.constant(scaled),
+                tf.constant(temperature, tf.float32),
             )
             parts.append([part.numpy() for part in gradients])
         return Slope(*map(np.concatenate, zip(*parts, strict=True)))

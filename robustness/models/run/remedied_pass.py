@@ -28,7 +28,8 @@ class RemediedPass:
         self.engine = forwards[0].engine
         self.stages = forwards[0].stages
         self.model = None
-        self.exact = False  # predictions are those of the remedied image, in 8 bits
+        # Predictions are those of the remedied image, in 8 bits.
+        self.exact = forwards[0].exact and not chain.changes_images
 
     def network(self, label: str) -> Network:
         """The same model without the remedies, for explanations."""
@@ -59,7 +60,7 @@ def remedied_outputs(
     answers = probabilities.reshape(len(views), len(images), -1)
     weights = chain.weights(answers)
     return (
-        _weighted(weights, answers),
+        chain.tempered(_weighted(weights, answers)),
         {
             stage: _weighted(weights, values.reshape(len(views), len(images), -1))
             for stage, values in features.items()
@@ -106,6 +107,8 @@ class RemediedGradients:
         self, images: Floats, classes: Classes, rivals: Classes | None = None, **how: Any
     ) -> Slope:
         """As ``Gradients`` does."""
+        if self.chain.last.temperature != 1:
+            how["temperature"] = how.get("temperature", 1.0) * self.chain.last.temperature
         views = self.chain.views(images)
         slopes = [self._mean(view, classes, rivals, **how) for view in views]
         answers = np.stack([self.probabilities(view) for view in views]) if len(views) > 1 else None

@@ -179,6 +179,8 @@ def digest(record: ModelRecord) -> str:
     ``WeightsError`` when nothing does.
     """
     weights = record.weights
+    if record.base:
+        return f"{digest(record.base)}+temperature={record.temperature}"
     if weights.own:
         return _own_digest(record, weights.own)
     if weights.files:

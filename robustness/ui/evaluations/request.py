@@ -185,7 +185,7 @@ def _settings_input(matched: tuple[SavedMatch, Match] | None) -> dict[str, Any]:
     left, right = st.columns(2, gap="large")
     with left:
         conditions = _conditions_input(matched)
-        labels = {name: REMEDIES[name].label for name in REMEDIES.names}
+        labels = {remedy.name: remedy.label for remedy in REMEDIES if remedy.range is None}
         keep_in_link("tried_remedies", labels, [])
         remedies = st.multiselect(
             "Remedies",

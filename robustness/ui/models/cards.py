@@ -95,6 +95,8 @@ def _facts(record: models.ModelRecord) -> str:
 def _origin(record: models.ModelRecord, state: models.WeightsState) -> list[tuple[str, str]]:
     weights = record.weights
     rows = [("Source", weights.source)]
+    if record.base:
+        rows.append(("Calibrated", f"{record.base.label}, temperature {record.temperature:g}"))
     if weights.own:
         digest = _shortened(models.digest(record)) if state.path else "none"
         rows.append(("Digest", digest))

@@ -117,7 +117,7 @@ def table(effect: RemedyEffect) -> Titled | None:
 
 def offered(several: bool) -> list[Chain]:
     """The remedies that can be tried on one image; ``several`` as in ``chosen``."""
-    chains = [parse(record.name) for record in REGISTRY]
+    chains = [parse(record.name) for record in REGISTRY if record.range is None]
     return [chain for chain in chains if several or not chain.several_models]
 
 

@@ -1,0 +1,177 @@
+"""Models that are another with a temperature: described in two lines, and used like any other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import robustness as rb
+from robustness import models
+from robustness.attacks import AttackSpec, attack
+from robustness.base.errors import ParameterError
+from robustness.commands.main import main
+from robustness.models import Classifier
+from robustness.models.model_check import check_model
+from robustness.models.own import add, user_models
+from robustness.models.own.user_models import CalibratedTable
+from robustness.models.run.heat_map import heat_maps
+from robustness.pictures.samples import sample_bytes
+from robustness.remedies import REGISTRY as REMEDIES
+
+Images = NDArray[np.float32]
+
+
+def described(folder: Path, text: str = '[calm]\nof = "SqueezeNet"\ntemperature = 1.7\n') -> None:
+    (folder / "models.toml").write_text(text)
+    user_models.refresh()
+
+
+def softened(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    powers = probabilities.astype(np.float64) ** (1 / temperature)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def test_two_lines_describe_a_model_that_differs_by_its_probabilities_alone(
+    models_folder: Path, classifiers: Mapping[str, Classifier], photographs: Images
+) -> None:
+    described(models_folder)
+    record, base = models.REGISTRY["calm"], models.REGISTRY["SqueezeNet"]
+    assert (record.labels(), record.framing, record.weights) == (
+        base.labels(),
+        base.framing,
+        base.weights,
+    )
+    assert models.digest(record) == f"{models.digest(base)}+temperature=1.7"
+    assert "calm" not in models.default_names()
+    before, after = (models.load(name)(photographs) for name in ("SqueezeNet", "calm"))
+    assert models.load("calm").graph is models.load("SqueezeNet").graph
+    expected = softened(before.probabilities, 1.7)
+    np.testing.assert_allclose(after.probabilities, expected, atol=1e-6)
+    for stage, features in before.features.items():
+        assert np.array_equal(after.features[stage], features)
+    assert check_model("calm", timing=False).state == "ok"
+    mine, theirs = (
+        heat_maps(models.load(name), photographs[:1], 967) for name in ("calm", "SqueezeNet")
+    )
+    assert np.array_equal(mine.values, theirs.values)
+
+
+def test_a_new_title_is_that_of_the_loaded_model(models_folder: Path) -> None:
+    described(models_folder)
+    assert models.load("calm").record.label == "calm"
+    described(models_folder, '[calm]\nof = "SqueezeNet"\ntemperature = 3\ntitle = "Calm"\n')
+    assert models.load("calm").record.label == "Calm"
+    assert models.load("calm").record.temperature == 3
+
+
+def test_its_gradient_is_that_of_the_softened_log_odds(
+    models_folder: Path, photographs: Images
+) -> None:
+    described(models_folder)
+    classifier, images = models.load("calm"), (photographs[:1] * 0.98 + 0.01).astype(np.float32)
+    classes = classifier(images).probabilities.argmax(1).astype(np.int32)
+    slope = classifier.gradients(images, classes)
+
+    def log_odds(step: float) -> float:
+        moved = (images + step * np.sign(slope.gradient)).astype(np.float32)
+        p = float(classifier(moved).probabilities[0, classes[0]].astype(np.float64))
+        return float(np.log((1 - p) / p))
+
+    assert slope.lead[0] == pytest.approx(log_odds(0), abs=1e-4)
+    step = 1e-4
+    measured = (log_odds(step) - log_odds(-step)) / (2 * step)
+    assert measured == pytest.approx(float(np.abs(slope.gradient).sum()), rel=0.1)
+    twice = classifier.with_remedies("temperature=2").gradients(images, classes)
+    base = models.load("SqueezeNet").gradients(images, classes)
+    np.testing.assert_allclose(twice.scores, base.scores / 3.4, rtol=1e-4)
+
+
+def test_an_attack_climbs_through_the_temperature(models_folder: Path, photographs: Images) -> None:
+    described(models_folder)
+    spec, classifier = AttackSpec.of("pgd", epsilon=4 / 255, steps=3), models.load("calm")
+    assert classifier.exact
+    found = attack(classifier, photographs[:1], None, spec)
+    tops = (classifier(images).probabilities.argmax() for images in (photographs[:1], found))
+    assert len({*tops}) == 2
+
+
+def test_the_faces_take_it_like_any_other_model(
+    models_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    described(models_folder)
+    photo = tmp_path / "chelsea.png"
+    photo.write_bytes(sample_bytes("chelsea"))
+    names = "SqueezeNet,calm"
+    assert main(["predict", str(photo), "--models", names, "--json"]) == 0
+    tops = [entry["top"][0] for entry in json.loads(capsys.readouterr().out)["predictions"]]
+    assert tops[0]["name"] == tops[1]["name"]
+    assert tops[0]["probability"] > tops[1]["probability"]
+    out = ["--out", str(tmp_path / "runs")]
+    suite = ["--perturbations", "fog", "--strength", "0.4"]
+    assert main(["evaluate", "samples", "--models", names, *suite, *out]) == 0
+    capsys.readouterr()
+    (run,) = (path.parent for path in (tmp_path / "runs").glob("*/manifest.json"))
+    assert main(["choose", str(run), "--json", *out]) == 0
+    assert {entry["model"] for entry in json.loads(capsys.readouterr().out)["models"]} == {
+        "SqueezeNet",
+        "calm",
+    }
+    budget = tmp_path / "budget.toml"
+    budget.write_text('[[limit]]\nmodel = "calm"\nmin_consistency = 0.0\n')
+    assert main(["check", str(run), "--budget", str(budget), *out]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('of = "calm"\ntemperature = 2', "calibrated"),
+        ('of = "nothing"\ntemperature = 2', "no such model"),
+        ('of = "SqueezeNet"\ntemperature = 0', "temperature"),
+        ('of = "SqueezeNet"\ntemperature = 2\npath = "a.onnx"', "path"),
+        ('of = "SqueezeNet"', "temperature"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_sentence(
+    models_folder: Path, text: str, problem: str
+) -> None:
+    with pytest.raises(ParameterError, match=problem) as refused:
+        described(models_folder, f'[calm]\nof = "SqueezeNet"\ntemperature = 1.7\n[other]\n{text}\n')
+    assert "\n" not in str(refused.value)
+
+
+def test_a_base_in_use_is_not_removed(models_folder: Path) -> None:
+    table = "\n".join(
+        ['path = "a.onnx"', 'labels = "imagenet"', "input_size = 32", 'normalisation = "0..1"']
+    )
+    described(models_folder, f'[own]\n{table}\n[calm]\nof = "own"\ntemperature = 1.7\n')
+    assert models.REGISTRY["calm"].base == models.REGISTRY["own"]
+    with pytest.raises(ParameterError, match="Remove 'calm' first"):
+        add.remove("own")
+    assert "own" in models.REGISTRY
+    add.remove("calm")
+    add.remove("own")
+    assert not {"own", "calm"} & set(models.REGISTRY.names)
+
+
+def test_a_base_of_this_process_in_use_is_not_removed(models_folder: Path) -> None:
+    (models_folder / "models.toml").write_text("")
+    how: dict[str, Any] = {"labels": list("abc"), "input_size": 8, "output": "logits"}
+    base = rb.model(
+        lambda images: 9 * images[:, 0, 0] - 5, name="asked", normalisation="0..1", **how
+    )
+    user_models.add_to_process(user_models.calibrated("calm", base, 2.0))
+    with pytest.raises(ParameterError, match="Remove 'calm' first"):
+        rb.remove_model("asked")
+    rb.remove_model("calm")
+    rb.remove_model("asked")
+
+
+def test_temperatures_of_tables_and_of_the_remedy_have_one_range() -> None:
+    for value in REMEDIES["temperature"].range or ():
+        CalibratedTable.model_validate({"of": "SqueezeNet", "temperature": value})
