@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.arrays import levels
 from robustness.api.result import EvaluatedRun
 from robustness.api.sources import check_classes, opened
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ModelWarning, ParameterError
 from robustness.datasets import FOLDERS, PublishedTree
 from robustness.evaluation import loop
 from robustness.evaluation import request as requests
@@ -38,6 +39,7 @@ from robustness.evaluation.row_schema import NUMBERS, own_scores, to_frame, to_t
 from robustness.evaluation.suites import (
     STUDY_SUITE,
     graded_conditions,
+    side_note,
     stored_conditions,
     suite_conditions,
 )
@@ -84,6 +86,7 @@ def make_spec(
     """
     if model_names is not None and not model_names:
         raise ParameterError("Expected at least one model, got none.")
+    given = conditions
     if conditions is None:
         conditions = (
             suite_conditions(suite, strengths=strengths, severities=severities)
@@ -94,7 +97,11 @@ def make_spec(
         Condition.parse(condition) if isinstance(condition, str) else condition
         for condition in conditions
     ]
-    return requests.make_spec(model_names, parsed, seed=seed, fit=fit, side=side, remedies=remedies)
+    spec = requests.make_spec(model_names, parsed, seed=seed, fit=fit, side=side, remedies=remedies)
+    uses_suite = given is None and perturbations is None
+    if note := side_note(suite, spec) if uses_suite else "":
+        warnings.warn(note, ModelWarning, stacklevel=3)
+    return spec
 
 
 @checked_call

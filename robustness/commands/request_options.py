@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
+from robustness.commands import console
 from robustness.commands.options import SHARED, add_shared, names
 
 if TYPE_CHECKING:
@@ -175,11 +176,15 @@ def plans(options: argparse.Namespace, source: str | None) -> list[Plan]:
 
 def whole_spec(options: argparse.Namespace) -> Request:
     """The request, from a file or from the options; its ``by_side`` are the runs."""
+    from robustness.evaluation import suites
     from robustness.evaluation.request import make_spec, read_request
 
     if options.request is None:
         how = {"seed": options.seed, "fit": options.fit, "side": options.side}
-        return make_spec(options.models, _conditions(options), remedies=options.remedies, **how)
+        spec = make_spec(options.models, _conditions(options), remedies=options.remedies, **how)
+        if note := suites.side_note(options.suite or "", spec):
+            console.remark(f"robustness: {note}")
+        return spec
     own = [name for name in _SAID_BY_A_REQUEST if name != "models" or names_models(options)]
     if twice := _said(options, own):
         raise ParameterError(f"Expected either {options.request} or {twice}, got both.")

@@ -7,14 +7,19 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.text import some
+from robustness.base.toml import read_toml
 from robustness.datasets import PublishedTree
 from robustness.evaluation.condition import Condition, StoredCondition, StoredTable
-from robustness.evaluation.request import read_conditions
+from robustness.evaluation.framings import framing
+from robustness.evaluation.request import Request, read_conditions
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Perturbation
+from robustness.pictures.fitting import STUDY_SIDE
 
 
 def study_conditions(
@@ -78,6 +83,30 @@ def suite_conditions(
         return conditions
     return tuple(
         Condition.of({**condition.as_dict(), SAVED_AS_JPEG: 1.0}) for condition in conditions
+    )
+
+
+def side_note(suite: str, spec: Request) -> str:
+    """A sentence if ``suite`` is a profile of another side than a model sees; "" if not."""
+    if not suite.endswith(".toml"):
+        return ""
+    return profile_note(suite, read_toml(Path(suite)), spec)
+
+
+def profile_note(name: str, table: Mapping[str, Any], spec: Request) -> str:
+    """As ``side_note``, of the ``table`` in the file ``name``."""
+    match = table.get("match")
+    if not isinstance(match, Mapping):
+        return ""
+    matched = match.get("side", table.get("side", STUDY_SIDE))
+    sides = {model: framing(spec.fit, spec.side, model).side for model in spec.model_names}
+    others = [f"{model} ({side} px)" for model, side in sides.items() if side != matched]
+    if not others:
+        return ""
+    return (
+        f"{name} was matched at {matched} px, which {some(others, 3)} "
+        f"{'does' if len(others) == 1 else 'do'} not see: strengths in pixels scale with the side, "
+        "and grain and blur may look otherwise there. Match at that side to be sure."
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import robustness as rb
 from robustness import matching
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ModelWarning, ParameterError
 from robustness.commands.main import main
 from robustness.evaluation.framings import common_framing
 from robustness.evaluation.request import read_request
@@ -212,6 +212,25 @@ def test_a_profile_is_a_request_and_a_suite(tmp_path: Path) -> None:
     assert rb.make_spec(["SqueezeNet"], suite=str(file)).conditions == match.conditions
     with pytest.raises(ParameterError, match="fixed conditions"):
         suite_conditions(str(file), severities=[1])
+
+
+def test_a_profile_at_another_side_than_it_was_matched_at_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    match, file = example(0.3, 0.5), tmp_path / "camera.toml"
+    file.write_text(matching.as_toml(match))
+    rb.make_spec(["SqueezeNet"], suite=str(file))
+    assert not recwarn
+    with pytest.warns(ModelWarning, match=r"camera\.toml was matched at 224 px, which SqueezeNet"):
+        rb.make_spec(["SqueezeNet"], suite=str(file), side=96)
+    plan = ["evaluate", "samples", "--models", "SqueezeNet", "--suite", str(file), "--plan"]
+    assert main(plan) == 0
+    assert "was matched at" not in capsys.readouterr().err
+    assert main([*plan, "--side", "96"]) == 0
+    assert "was matched at 224 px, which SqueezeNet (96 px)" in capsys.readouterr().err
+    file.write_text("[[condition]]\nfog = 0.2\n")  # no profile
+    assert main([*plan, "--side", "96"]) == 0
+    assert "was matched at" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("different", [False, True])

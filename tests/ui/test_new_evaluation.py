@@ -399,6 +399,10 @@ def test_a_match_is_a_job_whose_answer_a_link_opens_and_whose_profile_is_evaluat
         assert page.number_input(key="seed").value == 5
         assert page.multiselect(key="models").value == ["SqueezeNet"]
 
+        assert not page.info
+    (note,) = run(PAGE, **{**link, "dataset_side": "384"}).info
+    assert "was matched at 224 px" in note.value
+
     app.query_params.clear()
     app.query_params["run"] = name  # as Back does
     app.run()

@@ -25,6 +25,7 @@ from robustness.ui.evaluations.request import (
     RunForm,
     question_input,
     request_input,
+    side_note,
 )
 from robustness.ui.evaluations.run_table import FORM, PROFILE
 from robustness.ui.page import boundary
@@ -88,6 +89,8 @@ def form() -> None:
                 side=request.side,
                 remedies=request.remedies,
             )
+            if note := side_note(spec):
+                st.info(plain(note), icon=":material/aspect_ratio:")
             _begin(request, spec.by_side())
 
 

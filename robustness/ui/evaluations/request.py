@@ -13,15 +13,17 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.permissions import Action
 from robustness.base.text import counted, plain
+from robustness.base.toml import toml_of
 from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES
 from robustness.evaluation.condition import Condition
-from robustness.evaluation.request import conditions_of
+from robustness.evaluation.request import Request, conditions_of
 from robustness.evaluation.suites import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
     SEVERITIES,
     STUDY_SUITE,
     graded_conditions,
+    profile_note,
     suite_conditions,
 )
 from robustness.matching import Match
@@ -353,6 +355,18 @@ def _file_input(matched: tuple[SavedMatch, Match] | None) -> tuple[Condition, ..
     conditions = conditions_of(data, name)
     st.caption(plain(f"{name}: {counted(len(conditions), 'condition')}."))
     return conditions
+
+
+def side_note(spec: Request) -> str:
+    """``profile_note`` of the profile that is evaluated; "" without one."""
+    if st.session_state.get("suite") != FROM_FILE:
+        return ""
+    if _FILE in st.session_state:
+        name, data = st.session_state[_FILE]
+        return profile_note(name, toml_of(data, name), spec)
+    matched = _matched()
+    table = {"match": {"side": matched[1].framing.side}} if matched else {}
+    return profile_note("The profile", table, spec)
 
 
 def _limit_input() -> int | None:
