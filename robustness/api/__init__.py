@@ -29,6 +29,7 @@ from robustness.api.own_models import add_model, load_model, model, model_names,
 from robustness.api.predictions import evaluate_predictions
 from robustness.api.result import EvaluatedRun
 from robustness.api.saved_runs import (
+    calibrate,
     check,
     choose,
     compare,
@@ -48,10 +49,12 @@ from robustness.hardening import Hardening
 from robustness.matching import Match
 from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Run
+from robustness.runs.calibrations import Calibration
 from robustness.runs.failures import Failures
 from robustness.statistics import ModelChoice
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Condition",
     "EvaluatedRun",
@@ -68,6 +71,7 @@ __all__ = [
     "add_model",
     "adversarial",
     "attack",
+    "calibrate",
     "check",
     "choose",
     "compare",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from robustness.api.argument_checks import checked_call
 from robustness.api.result import EvaluatedRun
 from robustness.base.errors import ParameterError
 from robustness.base.output_files import write_file
-from robustness.runs import Run, row_selection, selected_cases
+from robustness.hardening import check_name
+from robustness.runs import Run, calibrations, row_selection, selected_cases
 from robustness.runs import embedding_map as maps
 from robustness.runs.failures import Failures
 from robustness.runs.remedies import remedy_figures
@@ -134,6 +135,29 @@ def embedding_map(run: Run, where: str, *, images: int = maps.IMAGES) -> maps.Em
     """
     chosen = row_selection.Chosen.parse(where, run.manifest.spec)
     return maps.embedding_map(run, chosen, images)
+
+
+@checked_call
+def calibrate(
+    run: Run,
+    model: str,
+    *,
+    name: str = "",
+    note: Callable[[int, int], object] = lambda _done, _total: None,
+) -> calibrations.Calibration:
+    """Fit the temperature of ``model`` on half of the labelled originals of ``run``.
+
+    The model predicts the originals again. The other half judges it, and certifies thresholds of
+    the calibrated model, which is added as ``name`` if one is given. ``note`` receives how many
+    originals are done of how many. Raises ``ParameterError`` with
+    fewer than 100 labelled originals, and as ``runs.calibrations.calibrate`` does.
+    """
+    if name:
+        check_name(name)
+    calibration = calibrations.calibrate(run, model, note)
+    if name:
+        calibrations.add_calibrated(calibration, name)
+    return calibration
 
 
 @checked_call

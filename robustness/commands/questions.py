@@ -1,5 +1,5 @@
-"""The commands that answer questions about runs: which model to ship, where models fail, and from
-which confidence to accept predictions."""
+"""The commands that answer questions about runs: which model to ship, where models fail, what
+would help, and from which confidence to accept predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMANDS = ("choose", "failures", "threshold")
 
 
 def add(parsers: Parsers) -> None:
-    """Add ``COMMANDS``."""
+    """Add ``COMMANDS``, ``fixes`` and ``calibrate``."""
     chosen = add_command(parsers, "choose", choose_command, "--json")
     chosen.add_argument("runs", metavar="RUN", nargs="+", help=f"{RUN}; several of the same images")
     chosen.add_argument(
@@ -48,6 +48,18 @@ def add(parsers: Parsers) -> None:
         help="make a map of this many images of --where, which names a model and a condition",
     )
     add_shared(failing, "--out")
+
+    fixing = add_command(parsers, "fixes", fixes_command, "--json")
+    fixing.add_argument("run", metavar="RUN", help=RUN)
+    add_shared(fixing, "--out")
+
+    calibrating = add_command(parsers, "calibrate", calibrate_command, "--json")
+    calibrating.add_argument("run", metavar="RUN", help=RUN)
+    calibrating.add_argument("model", metavar="MODEL", help="a model of the run")
+    calibrating.add_argument(
+        "--name", metavar="N", default="", help="also add the calibrated model to models.toml"
+    )
+    add_shared(calibrating, "--out")
 
     accepting = add_command(parsers, "threshold", threshold_command, "--json")
     accepting.add_argument("run", metavar="RUN", help=RUN)
@@ -167,6 +179,49 @@ def failures_command(options: argparse.Namespace) -> None:
     for section in filter(None, sections):
         printed = report.printed_blocks(b for b in section.printed if isinstance(b, kinds))
         console.say(f"\n## {section.title}\n{printed}")
+
+
+def fixes_command(options: argparse.Namespace) -> None:
+    """Say what would help each model of a run, what it gains and costs, and how to measure it."""
+    from robustness import report, runs
+    from robustness.report.questions import RunFigures
+    from robustness.report.questions.fixes import FIXES
+
+    run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
+    figures = RunFigures(run).answer(FIXES)
+    if options.json:
+        console.print_json(FIXES.tables(figures)["fixes"])
+        return
+    kinds = (report.Text, report.Titled)
+    console.say(report.printed_blocks(b for b in FIXES.blocks(figures) if isinstance(b, kinds)))
+
+
+def calibrate_command(options: argparse.Namespace) -> None:
+    """Fit a temperature that makes the confidence of a model honest, and add it as a model.
+
+    One half of the labelled originals fits it, by one more pass; the other judges it.
+    """
+    from robustness import api, runs
+    from robustness.report.questions import fixes
+    from robustness.runs.calibrations import as_dict
+
+    run = runs.load(runs.folder_of(options.run, options.out), anywhere=True)
+    found = api.calibrate(
+        run,
+        options.model,
+        name=options.name,
+        note=lambda done, total: console.phase("Predicting the originals", done, total),
+    )
+    console.end_progress()
+    if options.json:
+        console.print_json({**as_dict(found), "added": options.name or None})
+        return
+    console.say(fixes.calibration_sentence(found))
+    console.say(
+        f"Added as {options.name}."
+        if options.name
+        else f"To add it: python -m robustness calibrate {options.run} {found.model} --name NAME"
+    )
 
 
 def threshold_command(options: argparse.Namespace) -> None:

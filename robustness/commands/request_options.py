@@ -169,9 +169,10 @@ def plans(options: argparse.Namespace, source: str | None) -> list[Plan]:
                 "Expected a SOURCE, a run in --request, or a table with --predictions, got none."
             )
         return [planned(options, source, part) for part in whole_spec(options).by_side()]
-    if twice := _said(options, (*_SAID_BY_A_REQUEST, *_SELECTION)):
+    own = [name for name in _SAID_BY_A_REQUEST if name != "remedies"]
+    if twice := _said(options, (*own, *_SELECTION)):
         raise ParameterError(f"Expected either the run {options.request} or {twice}, got both.")
-    return [runs.reevaluation_plan(read(folder), source)]
+    return [runs.reevaluation_plan(read(folder), source, options.remedies)]
 
 
 def whole_spec(options: argparse.Namespace) -> Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,15 +76,15 @@ def _first(order: Places, groups: Places, count: int) -> tuple[Places, Places]:
     return order[inside], order[~inside]
 
 
-def copies(pixels: Bytes) -> Places:
+def copies(pixels: Iterable[Bytes]) -> Places:
     """A number for each image; copies, also small, compressed or mirrored ones, share it."""
-    outlines = np.stack([_outline(image) for image in pixels])
-    mirrored = np.stack([_outline(image[:, ::-1]) for image in pixels])
+    pairs = [(_outline(image), _outline(image[:, ::-1])) for image in pixels]
+    outlines, mirrored = (np.stack(side) for side in zip(*pairs, strict=True))
     alike = np.maximum(outlines @ outlines.T, outlines @ mirrored.T) >= _ALIKE
     np.fill_diagonal(alike, True)
-    numbers = np.arange(len(pixels))
+    numbers = np.arange(len(pairs))
     while True:  # each takes the smallest number among its copies, until nothing moves
-        smallest = np.where(alike | alike.T, numbers[None], len(pixels)).min(1)
+        smallest = np.where(alike | alike.T, numbers[None], len(pairs)).min(1)
         if (smallest == numbers).all():
             return numbers
         numbers = smallest

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,8 +112,8 @@ class Chain:
         """softmax(log p / T) of ``probabilities`` p (N, classes); no top-1 class changes."""
         if self.last.temperature == 1:
             return probabilities
-        powers = log_probabilities(probabilities) / self.last.temperature
-        powers = np.exp(powers - powers.max(axis=1, keepdims=True))
+        highest = probabilities.max(axis=1, keepdims=True).astype(np.float64)
+        powers = (probabilities / highest) ** (1 / self.last.temperature)  # 0 stays 0
         shares = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
         rows, top = np.arange(len(shares)), probabilities.argmax(axis=1)
         rounded = shares.argmax(axis=1) != top  # two nearly equal ones became the same number
@@ -183,11 +183,6 @@ def _remedy(text: str) -> Remedy:
             f"{text.strip()!r}. The command calibrate fits it."
         )
     return replace(remedy, temperature=value, label=f"{remedy.label} {value:g}")
-
-
-def log_probabilities(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The logarithms of ``probabilities``; 0 counts as the smallest normal float32."""
-    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny, dtype=np.float64))
 
 
 def _names(text: object) -> list[str]:

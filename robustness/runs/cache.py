@@ -24,7 +24,8 @@ from robustness.base.disk import read_regular, version, write_whole
 from robustness.runs import installation
 from robustness.runs.manifest import FINISHED, Manifest
 
-FIGURES, FAILURES, CASES, HEADLINE, MAPS = "figures", "failures", "cases", "headline", "maps"
+FIGURES, FAILURES, CASES, HEADLINE = "figures", "failures", "cases", "headline"
+MAPS, CALIBRATIONS = "maps", "calibrations"
 """Names of results."""
 
 _MOST = 64 * 2**20  # bytes of a file

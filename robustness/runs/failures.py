@@ -12,11 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.evaluation.request import Request
+from robustness.models.weights.weight_files import is_calibrated
 from robustness.runs import cache
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.row_selection import Chosen
 from robustness.runs.rows import Rows
 from robustness.statistics import agreement, risk_coverage, thresholds
+from robustness.statistics.calibration import fits_temperature
 from robustness.statistics.measurement_grid import Grid
 from robustness.statistics.slices import by_slice, slices
 
@@ -69,12 +72,22 @@ def of(folder: Path, manifest: Manifest, rows: Rows, properties: pa.Table | None
     if not manifest.images:
         return fresh(rows, properties)
     return Failures(
-        **cache.stored(folder, manifest, cache.FAILURES, lambda: fresh(rows, properties).as_dict())
+        **cache.stored(
+            folder,
+            manifest,
+            cache.FAILURES,
+            lambda: fresh(rows, properties, calibrated(manifest.spec)).as_dict(),
+        )
     )
 
 
-def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
-    """The failures of the rows that are there now."""
+def calibrated(spec: Request) -> tuple[str, ...]:
+    """The models of ``spec`` that a temperature was fitted for."""
+    return tuple(name for name, digest in spec.models if is_calibrated(digest))
+
+
+def fresh(rows: Rows, properties: pa.Table | None, calibrated: Sequence[str] = ()) -> Failures:
+    """The failures of the rows that are there now; ``calibrated`` are models with a temperature."""
     grids, sample = _sampled(rows)
     column = rows.judged_by if grids else "consistent"
     return Failures(
@@ -83,7 +96,7 @@ def fresh(rows: Rows, properties: pa.Table | None) -> Failures:
         changes_by_condition(grids),
         _pairs(grids, column),
         agreement.majorities(grids, column),
-        thresholds.safe_thresholds(grids, column),
+        thresholds.safe_thresholds(_certifying(rows, grids, sample, calibrated), column),
         risk_coverage.curves(grids, column),
         [
             *([] if properties is not None else [NO_PROPERTIES]),
@@ -97,11 +110,27 @@ def safe_thresholds(
     max_error: float = thresholds.MAX_ERROR,
     promise: thresholds.Promise = "suite",
     groups: Mapping[str, str] | None = None,
+    calibrated: Sequence[str] = (),
 ) -> Entries:
-    """``statistics.thresholds.safe_thresholds`` of the images that other tables rest on, too."""
-    grids, _ = _sampled(rows)
+    """``statistics.thresholds.safe_thresholds`` of the images that other tables rest on, too.
+
+    Those of the ``calibrated`` models rest on the images that fit no temperature.
+    """
+    grids, sample = _sampled(rows)
     column = rows.judged_by if grids else "consistent"
+    grids = _certifying(rows, grids, sample, calibrated)
     return thresholds.safe_thresholds(grids, column, max_error, promise, groups)
+
+
+def _certifying(
+    rows: Rows, grids: Sequence[Grid], sample: Places | None, calibrated: Sequence[str]
+) -> Sequence[Grid]:
+    """``grids``; those of the ``calibrated`` models of the images that fit no temperature."""
+    if not calibrated or not grids:
+        return grids
+    digests = rows.axes.digests if sample is None else rows.axes.digests[sample]
+    rest = np.flatnonzero([not fits_temperature(digest) for digest in digests])
+    return [_part(grid, rest) if grid.model in calibrated else grid for grid in grids]
 
 
 def _sampled(rows: Rows) -> tuple[Sequence[Grid], Places | None]:

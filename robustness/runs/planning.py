@@ -13,6 +13,7 @@ from robustness.datasets import FOLDERS, Dataset, PublishedTree, labelled, open_
 from robustness.evaluation.provenance import plugins_of
 from robustness.evaluation.request import Request
 from robustness.models.labels import Labels
+from robustness.remedies import parse_all
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Workload, default_batch
 from robustness.runs.manifest import Classes, DatasetRecord, Manifest
@@ -116,13 +117,18 @@ def replan(manifest: Manifest) -> Plan:
     return _plan_of(manifest, manifest.dataset.source)
 
 
-def reevaluation_plan(manifest: Manifest, source: str | None = None) -> Plan:
+def reevaluation_plan(
+    manifest: Manifest, source: str | None = None, remedies: str | Sequence[str] = ()
+) -> Plan:
     """The plan to evaluate the run of ``manifest`` again: on its images, or those of ``source``.
 
-    It opens whatever source the manifest names, as ``replan`` does. Raises ``RunError`` where the
-    images are not there any more or are others, and for models that are missing or have other
-    weights; ``ParameterError`` for a ``source`` that cannot be used.
+    It has the ``remedies`` if any are named, else those of the run. It opens whatever source the
+    manifest names, as ``replan`` does. Raises ``RunError`` where the images are not there any more
+    or are others, and for models that are missing or have other weights; ``ParameterError`` for a
+    ``source`` that cannot be used.
     """
+    if chains := parse_all(remedies):
+        manifest = manifest.updated(spec=replace(manifest.spec, remedies=chains))
     record = manifest.dataset
     try:
         _require(manifest)

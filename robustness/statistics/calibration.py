@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.metrics.intervals import difference_bounds
+from robustness.remedies import REGISTRY
 from robustness.statistics.estimates import Estimates, picture_values, shares, side_by_side
 from robustness.statistics.measurement_grid import Measured, grids, mean_of_rows
 
@@ -247,3 +249,45 @@ def bins(model: str, kind: str, confidence: Floats, correct: Floats) -> list[dic
         }
         for place in np.flatnonzero(counts).tolist()
     ]
+
+
+# --- temperature scaling --------------------------------------------------------------------------
+
+
+def fit_temperature(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.intp]) -> float:
+    """The temperature with the least negative log-likelihood of the classes ``truth`` (N,).
+
+    ``probabilities`` are (N, classes). Within the range of the remedy, to three digits. The
+    log-likelihood is concave in the inverse temperature, so there is one.
+    """
+    from scipy.optimize import minimize_scalar  # slow to import
+    from scipy.special import logsumexp
+
+    with np.errstate(divide="ignore"):
+        logits = np.log(probabilities.astype(np.float64))
+    own = -true_class_losses(probabilities, truth)
+
+    def loss(log_temperature: float) -> float:
+        inverse = np.exp(-log_temperature)
+        return float((logsumexp(inverse * logits, axis=1) - inverse * own).mean())
+
+    low, high = REGISTRY["temperature"].range or (1.0, 1.0)
+    found = minimize_scalar(loss, bounds=(np.log(low), np.log(high)), method="bounded")
+    return float(f"{np.clip(np.exp(found.x), low, high):.3g}")
+
+
+def true_class_losses(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.intp]) -> Floats:
+    """The negative log-likelihood (N,) of the classes ``truth``, in nats.
+
+    A probability of 0 counts as the smallest of ``probabilities`` that is not 0.
+    """
+    own = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return np.asarray(-np.log(np.maximum(own, probabilities[probabilities > 0].min())))
+
+
+def fits_temperature(digest: str) -> bool:
+    """Whether the image of this ``digest`` is in the half that fits temperatures.
+
+    The digest alone decides, so that each run knows which images may certify a threshold.
+    """
+    return hashlib.sha256(f"temperature {digest}".encode()).digest()[0] % 2 == 0

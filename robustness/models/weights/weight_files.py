@@ -188,6 +188,11 @@ def digest(record: ModelRecord) -> str:
     return weights.identity or weights.digest
 
 
+def is_calibrated(digest: str) -> bool:
+    """Whether ``digest`` is that of a calibrated model, also of one that is not known here."""
+    return "+temperature=" in digest
+
+
 def _own_digest(record: ModelRecord, file: UserFile) -> str:
     """The hash of the user's model, and of how it is used, which changes its predictions, too."""
     use: tuple[Any, ...] = (

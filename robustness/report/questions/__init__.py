@@ -10,10 +10,10 @@ from robustness.report.questions import (
     changed_classes,
     choice,
     classes,
+    fixes,
     map,
     perturbations,
     ranking,
-    remedies,
     run_map,
     slices,
     threshold,
@@ -29,7 +29,7 @@ for _question in (
     *(choice.TRADE_OFFS, ranking.RANKING, agreement.AGREEMENT),
     *(perturbations.PERTURBATIONS, perturbations.OVER_STRENGTH, perturbations.UNDER_ATTACK),
     *(classes.CLASSES, slices.SLICES, changed_classes.CHANGED_CLASSES),
-    *(accuracy.ACCURACY, threshold.THRESHOLD, remedies.HELP, accuracy.CORRUPTION_ERRORS),
+    *(fixes.FIXES, accuracy.ACCURACY, threshold.THRESHOLD, accuracy.CORRUPTION_ERRORS),
     *(cases.CASES, map.MAP, cases.LEFT_OUT),
 ):
     REGISTRY.add(_question)

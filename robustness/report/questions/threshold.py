@@ -31,6 +31,7 @@ _RULE = (
     "A random 30% of the images chooses which thresholds to test, the others test them in that "
     f"order until one fails; the promise fails with a chance of {LEVEL:.0%} at most (Learn then "
     "Test, Angelopoulos et al. 2021). It holds for images like these, under these conditions. "
+    "A calibrated model is certified on the images that fit no temperature. "
     "Attacks are left out. Intervals are 95%, by image."
 )
 
@@ -137,7 +138,8 @@ def threshold_figures(of: RunFigures) -> ThresholdFigures:
 
 
 def _entries(of: RunFigures, max_error: float, promise: Promise, groups: Any) -> Sequence[Entry]:
-    return failures.safe_thresholds(of.run.rows, max_error, promise, groups)
+    calibrated = failures.calibrated(of.run.manifest.spec)
+    return failures.safe_thresholds(of.run.rows, max_error, promise, groups, calibrated)
 
 
 def document(figures: ThresholdFigures) -> dict[str, Any]:
@@ -218,30 +220,26 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
     where = f"in each of these {over}" if figures.promise == "condition" else f"over these {over}"
     if len(entry["status"]) == 1:
         where = f"under {short(next(iter(entry['status'])))}"
-    at = _score(entry)
+    at = score_text(entry)
     start = "if the top class has" if entry["score"] == "margin" else "from a confidence of"
     return f"Accept {start} {at}: at most {most} {figures.wrong} {where} ({1 - LEVEL:.0%} certain)."
 
 
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
-    """What would help where no threshold passes."""
+    """Why no threshold passes, and how many images may show one."""
     if entry["images_needed"] is not None:
-        return f"About {_round(entry['images_needed']):,} such images in total may show one."
+        return f"About {rounded(entry['images_needed']):,} such images in total may show one."
     over, failing = entry["error"][SUITE]["value"], _not_met(entry)
     if figures.promise == "condition" and not failing:
-        return f"From {_score(entry)}, too few predictions are accepted in each condition."
+        return f"From {score_text(entry)}, too few predictions are accepted in each condition."
     if figures.promise == "suite" and (over is None or over <= figures.max_error):
         accepted = share(entry["accepted"][SUITE] or 0.0)
-        return f"Accepting {accepted} of predictions, from {_score(entry)}, is too few to show one."
-    others = [model(e["model"]) for e in figures.entries if e["threshold"] is not None]
-    instead = f" {others[0]} has a threshold." if others else ""
+        at = score_text(entry)
+        return f"Accepting {accepted} of predictions, from {at}, is too few to show one."
     rate = f"{share(over)} of accepted predictions are {figures.wrong}"
     if failing:
         rate += f"; more than {100 * figures.max_error:.3g}% under {listed(failing)}"
-    helpful = "A remedy or another model may have one."
-    if failing and len(entry["status"]) > len(failing):
-        helpful = "A remedy, another model or a suite without these conditions may have one."
-    return f"From {_score(entry)}, {rate}. {helpful}{instead}"
+    return f"From {score_text(entry)}, {rate}."
 
 
 def _not_met(entry: Entry) -> list[str]:
@@ -249,12 +247,13 @@ def _not_met(entry: Entry) -> list[str]:
     return [short(text) for text, status in entry["status"].items() if status == NOT_MET]
 
 
-def _round(images: int) -> int:
+def rounded(images: int) -> int:
     """``images`` with one digit: another random split may say half or twice as many."""
     return int(float(f"{images:.0e}"))
 
 
-def _score(entry: Entry) -> str:
+def score_text(entry: Entry) -> str:
+    """The threshold of ``entry``, or the strongest one that was tested."""
     at = entry["strongest"] if entry["threshold"] is None else entry["threshold"]
     text = f"{at:.7f}".rstrip("0").rstrip(".")
     return text if entry["score"] == "probability" else f"a lead of {text}"
@@ -320,7 +319,7 @@ def _columns(wrong: str) -> Sequence[Column]:
 
     return (
         ("Model", lambda entry: model(entry["model"])),
-        ("Accept from", lambda entry: "none" if entry["threshold"] is None else _score(entry)),
+        ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
         ("Accepted, originals", at_threshold(_accepted, ORIGINAL)),
         ("Accepted, perturbed", at_threshold(_accepted, SUITE)),
         (f"{wrong.capitalize()} among accepted", at_threshold(_error, SUITE)),

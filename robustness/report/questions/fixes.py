@@ -1,0 +1,456 @@
+"""What to fix: for each model what would help, with its gain and cost, or how to measure it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+from robustness import models
+from robustness.base.text import counted
+from robustness.base.validation import read_json
+from robustness.charts.tables import Column, Entry, Table, in_points
+from robustness.evaluation.condition import short
+from robustness.hardening import Hardening
+from robustness.hardening.judgement import UNSEEN
+from robustness.remedies import parse
+from robustness.report.blocks import Block, Text, Titled
+from robustness.report.questions import threshold
+from robustness.report.questions.choice import CHOICE
+from robustness.report.questions.question import TRUST, Question, RunFigures
+from robustness.report.wording import listed, model, share
+from robustness.runs import Run, jobs
+from robustness.runs.calibrations import FEWEST, Calibration, read_calibrations
+from robustness.runs.remedies import RemedyFigures, remedy_figures
+from robustness.statistics.thresholds import SUITE
+
+TITLE = "What should we fix?"
+
+REMEDIES = "median_if_impulsive", "autocontrast_if_flat", "mixture"
+"""The remedies that are tried where a run tried none: two that leave most originals alone, and the
+average of the cheapest."""
+
+REMEDY, THRESHOLD, CALIBRATION = "remedy", "threshold", "calibration"
+TRAINING, OTHER_MODEL = "training", "another model"
+
+_RULE = (
+    "Gains are those that the run measured, with 95% intervals. Rows of one model have no order: "
+    "they were not tested against each other. Remedies: of each condition the one with the largest "
+    "gain on half of the images is chosen and measured on the other half; significant by an exact "
+    "paired test with Holm's correction over models and conditions, and an interval above 0. Under "
+    "attack each remedy is attacked through itself as well, and the worse prediction counts. "
+    "Calibration: fitted on half of the labelled originals, measured on the others; significant if "
+    "the interval of the gain in log-likelihood is above 0. Other models: only those that no other "
+    "significantly exceeds, if the paired difference is significant."
+)
+_NAMED = 3
+"""Conditions that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One thing that may help a model; JSON-ready.
+
+    ``gain`` is None until it is ``measured``; it is a difference of ``quantity`` in [0, 1] with its
+    interval, under ``condition`` if that is not "". ``significant`` is None where there is no test.
+    ``command`` measures it, "" where nothing more is to be measured.
+    """
+
+    model: str
+    kind: str
+    what: str
+    cost: str
+    quantity: str = ""
+    condition: str = ""
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    significant: bool | None = None
+    measured: bool = True
+    result: str = ""
+    command: str = ""
+
+
+class FixFigures(NamedTuple):
+    """The fixes of the models of a run, and the trials of its remedies."""
+
+    fixes: Sequence[Fix]
+    tried: RemedyFigures
+
+
+def figures(of: RunFigures) -> FixFigures:
+    """What the run, its calibrations and trainings say; nothing is measured for it."""
+    tried = remedy_figures(of.run)
+    thresholds = {entry["model"]: entry for entry in of.answer(threshold.THRESHOLD).entries}
+    fixes: list[Fix] = []
+    for name in of.run.manifest.spec.model_names if of.run.row_count else ():
+        asked = not of.run.is_from_table
+        fixes += _remedies(of.run, name, tried) if asked else ()
+        fixes += _threshold(of, thresholds.get(name))
+        fixes += _calibration(of, name) if asked else ()
+        fixes += _training(of, name) if asked else ()
+        fixes += _other_models(of, name)
+    return FixFigures(fixes, tried)
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["python", "-m", "robustness", *words])
+
+
+def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
+    own = [gain for gain in tried.gains if gain.model == name]
+    if not own:
+        size = counted(len(run.conditions), "condition")
+        yield Fix(
+            name,
+            REMEDY,
+            f"Remedies such as {parse(REMEDIES[0]).label.lower()}",
+            f"the run again, {counted(run.images, 'image')} under {size}",
+            measured=False,
+            command=_command("evaluate", "--request", run.id, "--remedies", ",".join(REMEDIES)),
+        )
+        return
+    helpful = [gain for gain in own if gain.helpful]
+    for gain in helpful:
+        lost = 100 * gain.cost_on_originals
+        took = tried.milliseconds.get((gain.remedy, name))
+        originals = f"{lost:.1f} points on originals" if lost > 0 else "nothing on originals"
+        yield Fix(
+            name,
+            REMEDY,
+            parse(gain.remedy).label,
+            originals + ("" if took is None else f", {took:.3g} ms an image"),
+            _quantity(tried).lower(),
+            gain.condition,
+            gain.gain,
+            gain.gain_low,
+            gain.gain_high,
+            significant=True,
+        )
+    if not helpful:
+        yield Fix(
+            name,
+            REMEDY,
+            f"One of {counted(len({gain.remedy for gain in own}), 'remedy')}",
+            "",
+            significant=False,
+            result="none helps significantly",
+        )
+
+
+def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
+    if entry is None or not entry["status"]:
+        return
+    figures = of.answer(threshold.THRESHOLD)
+    error, accepted = entry["error"].get(SUITE, {}), entry["accepted"].get(SUITE)
+    most = f"{100 * figures.max_error:.3g}%"
+    if entry["threshold"] is None:
+        needed = entry["images_needed"]
+        cost = "" if needed is None else f"about {threshold.rounded(needed):,} images in all"
+        result = f"none keeps errors under {most}"
+        yield Fix(entry["model"], THRESHOLD, "A safe threshold", cost, result=result)
+        return
+    kept, whole = error.get("value"), _failing(of, entry["model"])
+    result = f"at most {most} of the accepted are {figures.wrong}"
+    if kept is not None and whole is not None:
+        result += f" ({share(kept)} measured; {share(whole)} of all)"
+    yield Fix(
+        entry["model"],
+        THRESHOLD,
+        f"Accept from {threshold.score_text(entry)}",
+        "" if accepted is None else f"{share(1 - accepted)} of predictions are rejected",
+        significant=True,
+        result=result,
+    )
+
+
+def _failing(of: RunFigures, name: str) -> float | None:
+    """The share of all predictions of the model that are not as they should be."""
+    by = of.run.failures.quantity
+    for entry in of.statistics.summary:
+        if entry["model"] == name and entry.get(by) is not None:
+            return 1 - float(entry[by])
+    return None
+
+
+def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
+    run = of.run
+    record = models.REGISTRY.find(name)
+    if record is None or record.base or not _labelled(of, name):
+        return
+    fit = read_calibrations(run).get(name)
+    if fit is None:
+        few = run.images < FEWEST
+        yield Fix(
+            name,
+            CALIBRATION,
+            "Temperature scaling",
+            f"one pass over {counted(run.images, 'original')}",
+            measured=False,
+            result=f"needs {FEWEST} labelled originals" if few else "",
+            command="" if few else _command("calibrate", run.id, name),
+        )
+        return
+    made = fit.added
+    yield Fix(
+        name,
+        CALIBRATION,
+        f"Temperature {fit.temperature:g}" + (f": {model(made.name)}" if made else ""),
+        "no top class changes, no latency",
+        "log-likelihood",
+        "",
+        fit.gain["value"],
+        fit.gain["low"],
+        fit.gain["high"],
+        significant=fit.helpful,
+        result=f"calibration error {_ece(fit.before)} -> {_ece(fit.after)}",
+        command="" if made else _command("calibrate", run.id, name, "--name", f"{name}Calibrated"),
+    )
+
+
+def _ece(error: Mapping[str, float | None]) -> str:
+    value, low, high = (error[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "unknown"
+    return f"{value:.3f}" + ("" if low is None or high is None else f" ({low:.3f} to {high:.3f})")
+
+
+def calibration_sentence(fit: Calibration) -> str:
+    """What the temperature of a model does."""
+    originals = counted(fit.images, "other original")
+    error = f"calibration error {_ece(fit.before)} -> {_ece(fit.after)} on {originals}"
+    verdict = "" if fit.helpful else " No significant gain."
+    number = f"temperature {fit.temperature:g}, fitted on {counted(fit.fitted, 'original')}"
+    return f"{model(fit.model)}: {number}; {error}.{verdict}"
+
+
+def _labelled(of: RunFigures, name: str) -> bool:
+    return any(
+        entry["model"] == name and entry["clean_accuracy"] is not None
+        for entry in of.statistics.summary
+    )
+
+
+def _training(of: RunFigures, name: str) -> Iterator[Fix]:
+    """The hardened models of ``name``: in the run, of the run's own training, or elsewhere."""
+    record = models.REGISTRY.find(name)
+    if record is None or record.base:
+        return
+    inside = of.run.manifest.spec.model_names
+    own = [r for r in models.REGISTRY if r.origin and r.origin.parent == name and not r.base]
+    cost = "the latency stays"
+    for child in own:
+        if child.name in inside:
+            yield _difference(of, child.name, name, TRAINING, cost)
+        else:
+            judged = (
+                "recommended" if child.origin and child.origin.recommended else "not recommended"
+            )
+            yield Fix(
+                name,
+                TRAINING,
+                model(child.name),
+                cost,
+                measured=False,
+                result=f"{judged} after its training",
+                command=_command("evaluate", "--models", f"{name},{child.name}", _source(of.run)),
+            )
+    answer = None if of.run.foreign else read_json(Hardening, of.run.folder / jobs.HARDENED)
+    if answer is not None and answer.parent == name and answer.name not in [r.name for r in own]:
+        group = answer.judgement.group(UNSEEN)
+        yield Fix(
+            name,
+            TRAINING,
+            answer.name,
+            cost,
+            "accuracy" if answer.judgement.labelled else "consistency",
+            "",
+            group.difference,
+            group.low,
+            group.high,
+            significant=group.significant,
+        )
+    elif not own:
+        words = ("harden", name, "--images", "IMAGES", "--run", of.run.id)
+        yield Fix(
+            name,
+            TRAINING,
+            "Train a copy",
+            "20 unlabelled images or more, about 15 minutes on two cores",
+            measured=False,
+            command=_command(*words, "--name", f"{name}Hardened"),
+        )
+
+
+def _source(run: Run) -> str:
+    return run.manifest.dataset.source
+
+
+def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
+    """The models that the run recommends, where they are significantly better than ``name``."""
+    names = of.run.manifest.spec.model_names
+    if len(names) < 2:
+        yield Fix(
+            name,
+            OTHER_MODEL,
+            "Another model",
+            "a run with both",
+            measured=False,
+            command=_command("evaluate", "--models", f"{name},OTHER", _source(of.run)),
+        )
+        return
+    if not of.run.images:
+        return
+    hardened = {r.name for r in models.REGISTRY if r.origin and r.origin.parent == name}
+    better = [
+        other
+        for other in of.answer(CHOICE).chosen.best
+        if other != name and other not in hardened and _pair(of, other, name)
+    ]
+    costs = of.run.manifest.costs
+    for other in better:
+        now, then = (costs.get(each, {}).get("latency_ms") for each in (name, other))
+        cost = "" if now is None or then is None else f"{then:.3g} ms an image, now {now:.3g}"
+        yield _difference(of, other, name, OTHER_MODEL, cost)
+    if not better:
+        result = "none of this run is significantly better"
+        yield Fix(name, OTHER_MODEL, "Another model", "", significant=False, result=result)
+
+
+def _pair(of: RunFigures, better: str, worse: str) -> Entry | None:
+    """The pair in which ``better`` is significantly above ``worse``."""
+    for pair in of.statistics.pairs():
+        if (pair["better"], pair["worse"], pair["established"]) == (better, worse, True):
+            return pair
+    return None
+
+
+def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> Fix:
+    """What ``other`` is ahead of ``name`` by, tested or not."""
+    for pair in of.statistics.pairs():
+        if {pair["better"], pair["worse"]} == {other, name}:
+            sign = 1 if pair["better"] == other else -1
+            low, high = pair["difference_low"], pair["difference_high"]
+            bounds = sorted(sign * bound for bound in (low, high) if bound is not None)
+            return Fix(
+                name,
+                kind,
+                model(other),
+                cost,
+                _QUANTITIES[pair["quantity"]],
+                "",
+                sign * pair["difference"],
+                bounds[0] if bounds else None,
+                bounds[-1] if bounds else None,
+                significant=bool(pair["established"]),
+            )
+    return Fix(name, kind, model(other), cost, result="not compared on these images")
+
+
+_QUANTITIES = {
+    "perturbed_accuracy": "accuracy",
+    "consistency": "consistency",
+    "robust_accuracy": "robust accuracy",
+}
+
+
+def gain_text(fix: Fix) -> str:
+    """The gain in words, or why there is none."""
+    if not fix.measured:
+        return f"not measured yet{f'; {fix.result}' if fix.result else ''}"
+    if fix.gain is None or fix.kind == CALIBRATION:
+        suffix = "" if fix.significant in (True, None) or fix.gain is None else ", not significant"
+        return fix.result + suffix
+    text = f"{100 * fix.gain:+.1f} points of {fix.quantity}"
+    if fix.gain_low is not None and fix.gain_high is not None:
+        text += f" ({100 * fix.gain_low:.1f} to {100 * fix.gain_high:.1f})"
+    text += f" under {short(fix.condition)}" if fix.condition else ""
+    return text if fix.significant else f"{text}, not significant"
+
+
+def _sentences(figures: FixFigures) -> list[str]:
+    """What helps each model significantly; the others share a sentence."""
+    by_model: dict[str, list[str]] = {}
+    for fix in figures.fixes:
+        own = by_model.setdefault(fix.model, [])
+        if fix.significant and fix.kind != THRESHOLD:
+            own.append(f"{fix.what}, {gain_text(fix)}")
+    said = [f"{model(name)}: {listed(own, _NAMED)}." for name, own in by_model.items() if own]
+    if unhelped := [model(name) for name, own in by_model.items() if not own]:
+        said.append(f"{listed(unhelped, _NAMED)}: nothing measured helps significantly.")
+    return said
+
+
+def answers(figures: FixFigures) -> list[tuple[str, str]]:
+    """What helps, if anything was measured that does."""
+    helps = any(fix.significant and fix.kind != THRESHOLD for fix in figures.fixes)
+    return [(TITLE, " ".join(_sentences(figures)))] if helps else []
+
+
+def blocks(figures: FixFigures) -> list[Block]:
+    """The fixes of each model, and what every remedy gains."""
+    if not figures.fixes:
+        return []
+    rows = [{**asdict(fix), "text": gain_text(fix)} for fix in figures.fixes]
+    columns: list[Column] = [
+        ("Model", lambda entry: model(entry["model"])),
+        ("Fix", lambda entry: str(entry["what"])),
+        ("Gain", lambda entry: str(entry["text"])),
+        ("Cost", lambda entry: str(entry["cost"])),
+    ]
+    parts: list[Block] = [
+        Text("Gains that this run measured; what is open can be measured.", _RULE),
+        Titled("Fixes by model", Table.of(rows, columns)),
+    ]
+    if open_rows := [row for row in rows if row["command"]]:
+        columns = [columns[0], columns[1], ("Command", lambda entry: str(entry["command"]))]
+        parts.append(Titled("To measure or add", Table.of(open_rows, columns), long=True))
+    if figures.tried.gains:
+        tried, every = figures.tried.as_rows(), _columns(figures.tried)
+        parts.append(Titled("All remedies tried", Table.of(tried, every), long=True))
+    return parts
+
+
+def _quantity(figures: RemedyFigures) -> str:
+    """What the shares are of; with some labels, of predictions that are correct or unchanged."""
+    names = {True: "Accuracy", False: "Consistency", None: "Accuracy or consistency"}
+    return names[figures.labelled]
+
+
+def _columns(figures: RemedyFigures) -> list[Column]:
+    return [
+        ("Model", lambda entry: model(entry["model"])),
+        ("Condition", lambda entry: short(entry["condition"])),
+        ("Remedy", lambda entry: parse(entry["remedy"]).label),
+        (f"Gain in {_quantity(figures).lower()}, points", lambda entry: in_points(entry, "gain")),
+        ("Change on originals, points", _on_originals),
+        ("Time", _time),
+        ("Verdict", _verdict),
+    ]
+
+
+def _on_originals(entry: Entry) -> str:
+    return f"{-100 * entry['cost_on_originals']:+z.1f}"
+
+
+def _time(entry: Entry) -> str:
+    took = entry["milliseconds"]
+    return "" if took is None else f"{took:.3g} ms"
+
+
+def _verdict(entry: Entry) -> str:
+    return "helps" if entry["helpful"] else "chosen, not significant" if entry["chosen"] else ""
+
+
+FIXES = Question(
+    "fixes",
+    TITLE,
+    blocks,
+    "what would help each model, and what it costs",
+    figures=figures,
+    answers=answers,
+    tables=lambda figures: {"fixes": [asdict(fix) for fix in figures.fixes]},
+    command="fixes",
+    view=TRUST,
+)

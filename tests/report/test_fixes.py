@@ -1,0 +1,113 @@
+"""What should we fix: one list of what was measured and what can be, in report and terminal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+import robustness as rb
+from benchmarks.support.synthetic_runs import pictures, saved
+from robustness import report
+from robustness.commands.main import _parsed, main
+from robustness.evaluation.condition import Condition
+from robustness.report.questions import RunFigures, fixes
+from robustness.report.questions.fixes import FIXES, Fix
+from robustness.runs import Run, cache
+from robustness.runs.calibrations import VERSION, Calibration
+from tests.support.synthetic_remedies import Made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Made(tmp_path_factory.mktemp("tried")).run
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Run:
+    """A run of two models, one far better, that tried nothing."""
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(120)])
+    return saved(
+        tmp_path / "runs" / "plain",
+        digests,
+        {"SqueezeNet": 0.2, "EfficientNetLite0": 0.9},
+        source=tmp_path / "set",
+        conditions=[Condition.of({"fog": 0.6})],
+    )
+
+
+def of_kind(run: Run, kind: str, model: str = "SqueezeNet") -> list[Fix]:
+    return [
+        fix for fix in RunFigures(run).answer(FIXES).fixes if (fix.kind, fix.model) == (kind, model)
+    ]
+
+
+def test_a_measured_remedy_has_the_gain_of_its_trial(made: Run) -> None:
+    helpful = {(gain["model"], gain["remedy"]): gain for gain in rb.gains(made) if gain["helpful"]}
+    for model in made.manifest.spec.model_names:
+        for fix in of_kind(made, fixes.REMEDY, model):
+            assert fix.measured
+            assert not fix.command
+            if fix.significant:
+                gains = [g["gain"] for (name, _), g in helpful.items() if name == model]
+                assert fix.gain in gains
+            else:
+                assert not [name for name, _ in helpful if name == model]
+
+
+def test_what_is_not_measured_has_the_command_that_measures_it(plain: Run) -> None:
+    kinds = {fix.kind: fix for fix in RunFigures(plain).answer(FIXES).fixes if not fix.measured}
+    assert {fixes.REMEDY, fixes.TRAINING} <= set(kinds)
+    for fix in kinds.values():
+        assert "not measured yet" in fixes.gain_text(fix)
+        words = shlex.split(fix.command)
+        assert words[:3] == ["python", "-m", "robustness"]
+        options = _parsed(words[3:])  # the command can be read
+        assert callable(options.command)
+
+
+def test_a_better_model_is_a_fix_and_a_worse_one_is_not(plain: Run) -> None:
+    (better,) = of_kind(plain, fixes.OTHER_MODEL)
+    assert better.significant
+    assert better.what == "EfficientNet-Lite0"
+    (pair,) = plain.figures().pairs()
+    assert better.gain == pytest.approx(pair["difference"])
+    (none,) = of_kind(plain, fixes.OTHER_MODEL, "EfficientNetLite0")
+    assert none.significant is False
+    assert none.gain is None
+
+
+def test_a_saved_calibration_is_read(plain: Run) -> None:
+    (before,) = of_kind(plain, fixes.CALIBRATION)
+    assert not before.measured
+    bounds = {"value": 0.2, "low": 0.1, "high": 0.3}
+    none = {"value": 0.01, "low": None, "high": None}
+    found = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, none, bounds)
+    document = {"models": [vars(found)]}
+    cache.write(plain.folder, plain.manifest, cache.CALIBRATIONS, document, VERSION)
+    (after,) = of_kind(plain, fixes.CALIBRATION)
+    assert after.measured
+    assert after.significant
+    assert "0.200 (0.100 to 0.300) -> 0.010" in fixes.gain_text(after)
+    assert "--name" in after.command
+
+
+def test_recommendations_stand_in_one_section(made: Run) -> None:
+    told = report.of_run(made)
+    titles = [section.title for section in told.sections]
+    assert titles.count("What should we fix?") == 1
+    assert "What would help?" not in titles
+    (section,) = [s for s in told.sections if s.title == "What should we fix?"]
+    assert "All remedies tried" in str(section.printed)
+    others = " ".join(str(s.printed) for s in told.sections if s is not section)
+    assert "remedy or another model" not in others
+
+
+def test_the_terminal_has_the_same_list(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fixes", str(made.folder), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == [vars(fix) for fix in RunFigures(made).answer(FIXES).fixes]
+    assert main(["fixes", str(made.folder)]) == 0
+    assert "To measure or add" in capsys.readouterr().out
