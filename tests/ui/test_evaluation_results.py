@@ -18,7 +18,9 @@ from benchmarks.support.own_runs import adopt
 from robustness import models, report, runs
 from robustness.report.blocks import Text, Titled
 from robustness.report.questions import question, run_map
+from robustness.report.questions.fixes import REMEDIES
 from robustness.runs import MANIFEST_FILE, jobs
+from robustness.runs.calibrations import Calibration
 from robustness.runs.row_selection import SURVIVORS, WORST
 from robustness.statistics import TOO_FEW
 from robustness.ui.evaluations import results
@@ -81,8 +83,8 @@ VIEWS = {
     ),
     "trust": (
         [
+            *("What should we fix?", "Train a model to be more robust"),
             *("Accuracy", "Safe threshold", "ImageNet-C corruption error"),
-            "Train a model to be more robust",
         ],
         2,
     ),
@@ -168,6 +170,45 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
     names = {name for condition in run.conditions for name in condition.perturbations}
     assert set(values[-1].split(",")) <= names
     assert jobs.is_queued(run.folder)
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_button_fits_a_temperature_and_adds_the_model_if_it_helps(
+    shown: Shown, models_folder: Path, monkeypatch: pytest.MonkeyPatch, helps: bool
+) -> None:
+    (models_folder / "models.toml").write_text("")
+    bounds = {"value": 0.2, "low": 0.1 if helps else -0.1, "high": 0.3}
+    fitted = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, bounds, bounds)
+    monkeypatch.setattr("robustness.ui.evaluations.fixes.calibrate", lambda *_: fitted)
+    app = shown(squares_run(images=120), view="trust")
+    assert app.selectbox(key="calibrated model").value == "SqueezeNet"
+    app.button(key="calibrate").click().run()
+    assert not app.exception
+    assert not app.error
+    added = "SqueezeNetCalibrated" in models.REGISTRY
+    assert added == helps
+    captions = [each.value.replace("\\", "") for each in app.caption]
+    (note,) = [text for text in captions if "temperature 1.7" in text]
+    assert ("Added as SqueezeNetCalibrated" in note) == helps
+    assert ("No significant gain" in note) != helps
+
+
+def test_a_button_tries_remedies_in_a_new_run(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+
+    def planned(manifest: Any, *, remedies: Any) -> Any:
+        plans.append((manifest, remedies))
+        return "plan"
+
+    monkeypatch.setattr(runs, "reevaluation_plan", planned)
+    monkeypatch.setattr("robustness.ui.computation.jobs.submit", lambda _: ["new-run"])
+    run = squares_run()
+    app = shown(run, view="trust")
+    app.button(key="try remedies").click().run()
+    assert plans == [(run.manifest, REMEDIES)]
+    assert app.query_params["run"] in ("new-run", ["new-run"])
 
 
 def test_a_selection_is_part_of_the_link_and_filters_the_images(

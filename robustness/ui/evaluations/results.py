@@ -13,8 +13,9 @@ from robustness.base.text import counted, plain
 from robustness.evaluation.condition import short
 from robustness.report.questions import REGISTRY, RunFigures
 from robustness.report.questions.cases import CASES, LEFT_OUT
+from robustness.report.questions.fixes import FIXES
 from robustness.report.questions.map import MAP
-from robustness.report.questions.question import COMPARE, FAILURES, TRUST, VIEWS
+from robustness.report.questions.question import COMPARE, FAILURES, VIEWS
 from robustness.report.questions.run_map import RUN_MAP
 from robustness.report.questions.threshold import THRESHOLD
 from robustness.runs import Listed, Run
@@ -27,7 +28,7 @@ from robustness.ui.computation.cache import cached
 from robustness.ui.computation.progress import Work
 from robustness.ui.display import blocks
 from robustness.ui.display.blocks import SELECTIONS
-from robustness.ui.evaluations import answer, cases, harden, run_actions
+from robustness.ui.evaluations import answer, cases, fixes, harden, run_actions
 from robustness.ui.evaluations.cases import VIEW
 from robustness.ui.page import boundary, fragment
 from robustness.ui.session import access
@@ -109,10 +110,12 @@ def _view(view: str, run: Run, of: RunFigures) -> None:
             _map_input(run)
         elif question is THRESHOLD and question.fits(of):
             run_actions.acceptance_button(blocks.question(question, of, clicked, run.id))
+        elif question is FIXES and question.fits(of):
+            blocks.question(question, of, clicked, run.id)
+            fixes.show(of)
+            harden.show(of)
         elif question.fits(of):
             blocks.question(question, of, clicked, run.id)
-    if view == TRUST:
-        harden.show(of)
 
 
 def _nothing(run: Run) -> None:
