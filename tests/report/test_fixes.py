@@ -71,7 +71,7 @@ def test_what_is_not_measured_has_the_command_that_measures_it(plain: Run) -> No
 def test_a_better_model_is_a_fix_and_a_worse_one_is_not(plain: Run) -> None:
     (better,) = of_kind(plain, fixes.OTHER_MODEL)
     assert better.significant
-    assert better.what == "EfficientNet-Lite0"
+    assert better.what == "Use EfficientNet-Lite0"
     (pair,) = plain.figures().pairs()
     assert better.gain == pytest.approx(pair["difference"])
     (none,) = of_kind(plain, fixes.OTHER_MODEL, "EfficientNetLite0")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from robustness import models
 from robustness.base.text import counted
 from robustness.base.validation import read_json
-from robustness.charts.tables import Column, Entry, Table, in_points
+from robustness.charts.tables import Column, Entry, Table, in_points, with_interval
 from robustness.evaluation.condition import short
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import UNSEEN
@@ -180,6 +180,9 @@ def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
     if record is None or record.base or not _labelled(of, name):
         return
     fit = read_calibrations(run).get(name)
+    if fit is None and (copy := _copy_in_run(of, name)):
+        yield copy
+        return
     if fit is None:
         few = run.images < FEWEST
         yield Fix(
@@ -205,8 +208,28 @@ def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
         fit.gain["high"],
         significant=fit.helpful,
         result=f"calibration error {_ece(fit.before)} -> {_ece(fit.after)}",
-        command="" if made else _command("calibrate", run.id, name, "--name", f"{name}Calibrated"),
+        command=_command("calibrate", run.id, name, "--name", f"{name}Calibrated")
+        if fit.helpful and not made
+        else "",
     )
+
+
+def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
+    """What the calibrated copy of ``name`` in the run does to the error of its originals."""
+    summary = {entry["model"]: entry for entry in of.statistics.summary}
+    for record in models.REGISTRY:
+        if record.base and record.base.name == name and record.name in summary:
+            before, after = (
+                with_interval(summary[each], "clean_ece", ".3f") for each in (name, record.name)
+            )
+            return Fix(
+                name,
+                CALIBRATION,
+                f"Temperature {record.temperature:g}: {model(record.name)}",
+                "no top class changes, no latency",
+                result=f"calibration error {before} -> {after}, on images that fitted it, too",
+            )
+    return None
 
 
 def _ece(error: Mapping[str, float | None]) -> str:
@@ -336,7 +359,7 @@ def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> 
             return Fix(
                 name,
                 kind,
-                model(other),
+                f"Use {model(other)}",
                 cost,
                 _QUANTITIES[pair["quantity"]],
                 "",
@@ -345,7 +368,7 @@ def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> 
                 bounds[-1] if bounds else None,
                 significant=bool(pair["established"]),
             )
-    return Fix(name, kind, model(other), cost, result="not compared on these images")
+    return Fix(name, kind, f"Use {model(other)}", cost, result="not compared on these images")
 
 
 _QUANTITIES = {

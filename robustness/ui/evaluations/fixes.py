@@ -28,7 +28,6 @@ from robustness.ui.computation.progress import Work
 from robustness.ui.evaluations import run_table
 from robustness.ui.page import boundary
 from robustness.ui.session import access
-from robustness.ui.session.boundary import do
 from robustness.ui.session.inputs import listed
 
 _SAID = "what a calibration said"
@@ -41,37 +40,29 @@ def show(of: RunFigures) -> None:
         return
     fixes = [fix for fix in of.answer(FIXES).fixes if fix.command]
     kinds = {fix.kind for fix in fixes}
-    if REMEDY in kinds:
-        st.button(
-            "Try remedies",
-            icon=":material/healing:",
-            on_click=do,
-            args=(_try_remedies, run),
-            **access.allowed(
-                Action.EVALUATE,
-                key="try remedies",
-                help=f"Evaluates the run again with {', '.join(REMEDIES)}, in the background.",
-            ),
-        )
-    if OTHER_MODEL in kinds:
-        st.button(
-            "Evaluate with another model",
-            icon=":material/compare:",
-            key="other model",
-            on_click=_open_form,
-        )
+    tries = REMEDY in kinds and st.button(
+        "Try remedies",
+        icon=":material/healing:",
+        **access.allowed(
+            Action.EVALUATE,
+            key="try remedies",
+            help=f"Evaluates the run again with {', '.join(REMEDIES)}, in the background.",
+        ),
+    )
+    if tries:
+        with boundary():
+            plan = runs.reevaluation_plan(run.manifest, remedies=REMEDIES)
+            run_table.choose(jobs.submit([plan])[:1])
+            st.rerun()  # the whole page, which shows the new run
+    if OTHER_MODEL in kinds and st.button(
+        "Evaluate with another model", icon=":material/compare:", key="other model"
+    ):
+        st.session_state[run_table.FORM] = True
+        st.rerun()
     if names := [fix.model for fix in fixes if fix.kind == CALIBRATION]:
         _calibration(run, names)
-
-
-def _try_remedies(run: Run) -> str:
-    plan = runs.reevaluation_plan(run.manifest, remedies=REMEDIES)
-    run_table.choose(jobs.submit([plan])[:1])
-    return "The remedies are tried in a new run."
-
-
-def _open_form() -> None:
-    st.session_state[run_table.FORM] = True
+    if said := st.session_state.get(_SAID, {}).get(run.id):
+        st.caption(plain(said))
 
 
 def _calibration(run: Run, names: list[str]) -> None:
@@ -91,8 +82,6 @@ def _calibration(run: Run, names: list[str]) -> None:
                 "the others gain, the model with it is added.",
             ),
         )
-    if said := st.session_state.get(_SAID, {}).get(f"{run.id} {model}"):
-        st.caption(plain(said))
     if not work.requested:
         return
     with boundary():
@@ -106,5 +95,5 @@ def _calibration(run: Run, names: list[str]) -> None:
             text = calibration_sentence(fit)
             if fit.helpful and not fit.added:
                 text += f" Added as {add_calibrated(fit, free_name(model)).name}."
-        st.session_state[_SAID] = {f"{run.id} {model}": text}
+        st.session_state[_SAID] = {run.id: text}
         st.rerun()
