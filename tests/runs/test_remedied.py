@@ -187,7 +187,7 @@ def test_the_original_behind_a_remedy_has_one_prediction(
 
 
 def test_the_report_says_what_would_help(both: tuple[runs.Run, runs.Run]) -> None:
-    for run, says in zip(both, ("none helps significantly", "not measured yet"), strict=True):
+    for run, says in zip(both, ("none of 5 helps significantly", "not measured yet"), strict=True):
         (section,) = [s for s in report.of_run(run).sections if s.title == FIXES.title]
         assert says in str(section.printed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from robustness.charts.verdict import judged
 from robustness.evaluation.condition import Condition
 from robustness.evaluation.loop import evaluate
 from robustness.evaluation.request import make_spec
+from robustness.models.own import user_models
 from robustness.perturbations import REGISTRY, compose, ordered
 from robustness.pictures.eight_bits import to_uint8
 from robustness.ui.browser import components
@@ -48,6 +50,18 @@ def test_the_page_shows_what_the_core_computes_of_the_link() -> None:
     (row,) = evaluate(make_spec(["SqueezeNet"], [Condition.of(link)], seed=3), [picture])
     assert f"{row.probability:.1%}" in html(app)
     assert headline(app).startswith(REGISTRY[next(iter(on(app)))].label)
+
+
+def test_a_calibrated_model_is_shown_with_its_own_probability(models_folder: Path) -> None:
+    (models_folder / "models.toml").write_text('[calm]\nof = "SqueezeNet"\ntemperature = 1.7\n')
+    user_models.refresh()
+    app = run(sample="coffee", models=["SqueezeNet", "calm"], fog="0.5")
+    assert not app.exception
+    spec = make_spec(["SqueezeNet", "calm"], [Condition.of({"fog": 0.5})])
+    base, calm = evaluate(spec, [sample("coffee")])
+    assert base.top1 == calm.top1
+    assert base.probability > calm.probability
+    assert f"{calm.probability:.1%}" in html(app)
 
 
 def test_the_pictures_are_drawn_before_any_answer_is_waited_for(

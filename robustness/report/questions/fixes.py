@@ -132,10 +132,10 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
         yield Fix(
             name,
             REMEDY,
-            f"One of {counted(len({gain.remedy for gain in own}), 'remedy')}",
+            "Remedies",
             "",
             significant=False,
-            result="none helps significantly",
+            result=f"none of {len({gain.remedy for gain in own})} helps significantly",
         )
 
 
@@ -392,23 +392,15 @@ def gain_text(fix: Fix) -> str:
     return text if fix.significant else f"{text}, not significant"
 
 
-def _sentences(figures: FixFigures) -> list[str]:
-    """What helps each model significantly; the others share a sentence."""
+def answers(figures: FixFigures) -> list[tuple[str, str]]:
+    """What helps each model significantly, other than what the answers of other questions say."""
     by_model: dict[str, list[str]] = {}
     for fix in figures.fixes:
         own = by_model.setdefault(fix.model, [])
-        if fix.significant and fix.kind != THRESHOLD:
+        if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
             own.append(f"{fix.what}, {gain_text(fix)}")
     said = [f"{model(name)}: {listed(own, _NAMED)}." for name, own in by_model.items() if own]
-    if unhelped := [model(name) for name, own in by_model.items() if not own]:
-        said.append(f"{listed(unhelped, _NAMED)}: nothing measured helps significantly.")
-    return said
-
-
-def answers(figures: FixFigures) -> list[tuple[str, str]]:
-    """What helps, if anything was measured that does."""
-    helps = any(fix.significant and fix.kind != THRESHOLD for fix in figures.fixes)
-    return [(TITLE, " ".join(_sentences(figures)))] if helps else []
+    return [(TITLE, " ".join(said))] if said else []
 
 
 def blocks(figures: FixFigures) -> list[Block]:

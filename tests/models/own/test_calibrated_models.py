@@ -21,6 +21,7 @@ from robustness.models.model_check import check_model
 from robustness.models.own import add, user_models
 from robustness.models.own.user_models import CalibratedTable
 from robustness.models.run.heat_map import heat_maps
+from robustness.models.training import TrainableModel
 from robustness.pictures.samples import sample_bytes
 from robustness.remedies import REGISTRY as REMEDIES
 
@@ -99,6 +100,12 @@ def test_an_attack_climbs_through_the_temperature(models_folder: Path, photograp
     found = attack(classifier, photographs[:1], None, spec)
     tops = (classifier(images).probabilities.argmax() for images in (photographs[:1], found))
     assert len({*tops}) == 2
+
+
+def test_its_base_is_trained_in_its_place(models_folder: Path) -> None:
+    described(models_folder)
+    with pytest.raises(ParameterError, match=r"train SqueezeNet 1\.1"):
+        TrainableModel(models.load("calm"))
 
 
 def test_the_faces_take_it_like_any_other_model(
