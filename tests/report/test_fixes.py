@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import robustness as rb
@@ -13,9 +15,11 @@ from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import report
 from robustness.commands.main import _parsed, main
 from robustness.evaluation.condition import Condition
+from robustness.hardening import Hardening, Settings
+from robustness.hardening.judgement import judged
 from robustness.report.questions import RunFigures, fixes
 from robustness.report.questions.fixes import FIXES, Fix
-from robustness.runs import Run, cache
+from robustness.runs import Run, cache, jobs
 from robustness.runs.calibrations import VERSION, Calibration
 from tests.support.synthetic_remedies import Made
 
@@ -111,3 +115,28 @@ def test_the_terminal_has_the_same_list(made: Run, capsys: pytest.CaptureFixture
     assert printed == [vars(fix) for fix in RunFigures(made).answer(FIXES).fixes]
     assert main(["fixes", str(made.folder)]) == 0
     assert "To measure or add" in capsys.readouterr().out
+
+
+def test_a_training_of_the_run_has_the_gain_that_judged_it(plain: Run) -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.random((80, 3)) < 0.5, rng.random((80, 3)) < [0.5, 0.9, 0.95]
+    kinds = [Condition.of({"fog": 0.6})], [Condition.of({"rotation": 0.4})]
+    judgement = judged(before, after, *kinds, labelled=True)
+    counts: dict[str, Any] = {
+        "share": 0.5,
+        "train": 90,
+        "choose": 10,
+        "left_out": 0,
+        "unreadable": 0,
+    }
+    answer = Hardening(
+        "SqueezeNet", "hard", ("fog",), Settings(), judgement=judgement, file="f.xml", **counts
+    )
+    text = json.dumps(answer.as_dict())
+    (plain.folder / jobs.HARDENED).write_text(text)
+    (fix,) = of_kind(plain, fixes.TRAINING)
+    unseen = judgement.group("unseen")
+    assert (fix.gain, fix.gain_low, fix.significant) == (unseen.difference, unseen.low, True)
+    assert fix.what == "Use hard"
+    (other,) = of_kind(plain, fixes.TRAINING, "EfficientNetLite0")
+    assert not other.measured

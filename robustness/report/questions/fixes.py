@@ -256,45 +256,41 @@ def _labelled(of: RunFigures, name: str) -> bool:
 
 
 def _training(of: RunFigures, name: str) -> Iterator[Fix]:
-    """The hardened models of ``name``: in the run, of the run's own training, or elsewhere."""
+    """The hardened models of ``name``: in the run, judged beside it, or elsewhere."""
     record = models.REGISTRY.find(name)
     if record is None or record.base:
         return
-    inside = of.run.manifest.spec.model_names
-    own = [r for r in models.REGISTRY if r.origin and r.origin.parent == name and not r.base]
-    cost = "the latency stays"
-    for child in own:
-        if child.name in inside:
-            yield _difference(of, child.name, name, TRAINING, cost)
-        else:
-            judged = (
-                "recommended" if child.origin and child.origin.recommended else "not recommended"
-            )
+    answer = None if of.run.foreign else read_json(Hardening, of.run.folder / jobs.HARDENED)
+    judged = answer is not None and answer.parent == name
+    children = {r.name: r.origin for r in models.REGISTRY if _is_child(r, name) and not r.base}
+    for child, origin in children.items():
+        if child in of.run.manifest.spec.model_names:
+            yield _difference(of, child, name, TRAINING, _SAME_LATENCY)
+        elif origin and not (judged and answer and answer.name == child):
             yield Fix(
                 name,
                 TRAINING,
-                model(child.name),
-                cost,
+                f"Use {model(child)}",
+                _SAME_LATENCY,
                 measured=False,
-                result=f"{judged} after its training",
-                command=_command("evaluate", "--models", f"{name},{child.name}", _source(of.run)),
+                result=f"{'' if origin.recommended else 'not '}recommended after its training",
+                command=_command("evaluate", "SOURCE", "--models", f"{name},{child}"),
             )
-    answer = None if of.run.foreign else read_json(Hardening, of.run.folder / jobs.HARDENED)
-    if answer is not None and answer.parent == name and answer.name not in [r.name for r in own]:
+    if judged and answer:
         group = answer.judgement.group(UNSEEN)
         yield Fix(
             name,
             TRAINING,
-            answer.name,
-            cost,
-            "accuracy" if answer.judgement.labelled else "consistency",
+            f"Use {answer.name}",
+            _SAME_LATENCY,
+            f"{'accuracy' if answer.judgement.labelled else 'consistency'} on other perturbations",
             "",
             group.difference,
             group.low,
             group.high,
             significant=group.significant,
         )
-    elif not own:
+    elif not children:
         words = ("harden", name, "--images", "IMAGES", "--run", of.run.id)
         yield Fix(
             name,
@@ -306,8 +302,11 @@ def _training(of: RunFigures, name: str) -> Iterator[Fix]:
         )
 
 
-def _source(run: Run) -> str:
-    return run.manifest.dataset.source
+_SAME_LATENCY = "the latency stays"
+
+
+def _is_child(record: models.ModelRecord, name: str) -> bool:
+    return record.origin is not None and record.origin.parent == name
 
 
 def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
@@ -320,12 +319,12 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
             "Another model",
             "a run with both",
             measured=False,
-            command=_command("evaluate", "--models", f"{name},OTHER", _source(of.run)),
+            command=_command("evaluate", "SOURCE", "--models", f"{name},OTHER"),
         )
         return
     if not of.run.images:
         return
-    hardened = {r.name for r in models.REGISTRY if r.origin and r.origin.parent == name}
+    hardened = {record.name for record in models.REGISTRY if _is_child(record, name)}
     better = [
         other
         for other in of.answer(CHOICE).chosen.best
