@@ -74,10 +74,11 @@ def grain_words(
 ) -> NDArray[Word]:
     """``random_words`` for each pixel of images: axes ``rows`` and ``rows`` + 1 of ``shape``.
 
-    Above side 224 they are drawn at 224 and enlarged, so that noise is as coarse at every side.
+    They are drawn at side 224, and a pixel of another side has those of the nearest pixel there, so
+    that every side sees the same grain, equally strong.
     """
     side = shape[rows]
-    if side <= REFERENCE_SIDE:
+    if side == REFERENCE_SIDE:
         return random_words(stream, shape, dtype)
     drawn = (*shape[:rows], REFERENCE_SIDE, REFERENCE_SIDE, *shape[rows + 2 :])
     nearest = (2 * np.arange(side) + 1) * REFERENCE_SIDE // (2 * side)

@@ -335,3 +335,21 @@ def test_others_ignore_the_seed(record: Perturbation) -> None:
     np.testing.assert_array_equal(
         apply(record, images, 0.5, seed=1), apply(record, images, 0.5, seed=2)
     )
+
+
+NOISES = [record for record in REGISTRY if record.family == NOISE]
+
+
+@pytest.mark.parametrize("side", [96, 128, 260])
+@pytest.mark.parametrize("record", NOISES, ids=lambda record: record.name)
+def test_every_side_sees_the_same_grain(record: Perturbation, side: int) -> None:
+    """That of side 224, at the nearest pixel."""
+
+    def field(side: int) -> Images:
+        grey = np.full((1, side, side, 3), 0.5, np.float32)
+        return apply(record, grey, 0.6, seed=1, digests=["one image"])[0] - 0.5
+
+    nearest = (2 * np.arange(side) + 1) * 224 // (2 * side)
+    expected, drawn = field(224)[np.ix_(nearest, nearest)], field(side)
+    assert np.corrcoef(expected.ravel(), drawn.ravel())[0, 1] > 0.8
+    assert drawn.std() == pytest.approx(field(224).std(), rel=0.02)
